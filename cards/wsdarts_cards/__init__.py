@@ -1,0 +1,1 @@
+"""Templates of model cards and pages, as package data."""

@@ -1,0 +1,1 @@
+"""The zoo without torch: search space, artifacts, registries and nearest search."""

@@ -1,0 +1,61 @@
+"""Amounts as people read them: durations, counts, shares and bytes."""
+
+import math
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: ``0.35 s``, ``42 s``, ``3 min 05 s``, ``2 h 10 min``, ``1 d 4 h``."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    sign, length = ("−", -seconds) if seconds < 0 else ("", seconds)
+    whole = round(length)
+    if length < 9.95:
+        text = f"{length:.2g} s"
+    elif whole < _MINUTE:
+        text = f"{whole} s"
+    elif whole < _HOUR:
+        text = f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    elif whole < _DAY:
+        text = f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+    else:
+        text = f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+    return sign + text
+
+
+def count(value: int) -> str:
+    """Write a whole number with a comma between thousands."""
+    return f"{value:,}"
+
+
+def share(value: float) -> str:
+    """Write a ratio as a percentage with one decimal; 1 is 100 %."""
+    return f"{100 * value:.1f} %" if math.isfinite(value) else "unknown"
+
+
+def size(octets: float) -> str:
+    """Write a number of bytes with a decimal prefix: ``812 B``, ``3.4 MB``, ``1.2 GB``."""
+    if not math.isfinite(octets):
+        return "unknown"
+    value = float(octets)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.2g} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+def figure(value: float, unit: str = "") -> str:
+    """Write a measured value in its unit: ``"ratio"``, ``"s"``, ``"count"``, ``"B"`` or other."""
+    if unit == "ratio":
+        return share(value)
+    if unit == "s":
+        return duration(value)
+    if unit == "B":
+        return size(value)
+    if not math.isfinite(value):
+        return "unknown"
+    if unit == "count" or float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:.4g} {unit}".rstrip()

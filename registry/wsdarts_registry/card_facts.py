@@ -1,0 +1,83 @@
+"""What a model card says, read off an artifact's manifest."""
+
+from typing import Any
+
+from wsdarts_registry.card import (
+    CardFacts,
+    FigureFacts,
+    ParentFacts,
+    StageFacts,
+    TaskFacts,
+)
+from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.manifest import WEIGHTS, Manifest
+
+_LABELS = {
+    "weights_accuracy": ("accuracy on the weights half, last epoch", "ratio"),
+    "alpha_accuracy": ("accuracy on the α half, last epoch", "ratio"),
+    "weights_loss": ("loss on the weights half, last epoch", ""),
+    "alpha_loss": ("loss on the α half, last epoch", ""),
+}
+_SHOWN_SETTINGS = ("order", "steps_per_epoch", "skip_connects")
+
+
+def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFacts:
+    """Gather the facts of a card; a setting that the artifact does not state is left out."""
+    config: dict[str, Any] = dict(manifest.config)
+    provenance = manifest.provenance
+    return CardFacts(
+        name=name,
+        version=None,
+        kind=manifest.kind,
+        genotype=genotype,
+        tasks=tuple(
+            TaskFacts(
+                name=task.name,
+                digest=task.digest,
+                images=task.images,
+                classes=task.classes,
+                data_licence=manifest.description or None,
+            )
+            for task in manifest.tasks
+        ),
+        weights=WEIGHTS in manifest.files,
+        preset=str(config.get("preset", "custom")),
+        stages=_stages(config.get("stages")),
+        steps=int(manifest.metrics.get("steps", 0)),
+        batch_size=_whole(config.get("batch_size")),
+        image_size=manifest.network.image_size,
+        channels=manifest.network.channels,
+        seconds=provenance.seconds,
+        hardware=provenance.hardware,
+        seed=provenance.seed,
+        created=provenance.created,
+        code_version=provenance.code_version,
+        libraries=tuple(sorted(provenance.libraries.items())),
+        figures=tuple(
+            FigureFacts(label=label, value=manifest.metrics[key], unit=unit)
+            for key, (label, unit) in _LABELS.items()
+            if key in manifest.metrics
+        ),
+        mode=manifest.lineage.mode,
+        parents=tuple(
+            ParentFacts(reference=parent.reference, digest=parent.digest)
+            for parent in manifest.lineage.parents
+        ),
+        probes=tuple(
+            dict.fromkeys(str(r.space.embedding_space.probe) for r in manifest.embeddings)
+        ),
+        settings=tuple((key, str(config[key])) for key in _SHOWN_SETTINGS if key in config),
+        licence=manifest.license or "not stated",
+    )
+
+
+def _stages(stages: Any) -> tuple[StageFacts, ...]:
+    """Stages as the search settings write them; free JSON from elsewhere gives none."""
+    names = ("cells", "operations", "epochs", "weights_only_epochs")
+    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+        return ()
+    return tuple(StageFacts(**{name: _whole(stage.get(name)) for name in names}) for stage in stages)
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -1,0 +1,176 @@
+"""Reading and copying the files of an artifact, each against its size and sha256.
+
+Nothing here follows a link, waits at a pipe, or reads more than was announced.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.files import inside
+from wsdarts_registry.manifest import MAX_FILES, FileRecord
+
+_BLOCK = 2**20
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+
+
+def read_limited(root: Path, path: str, limit: int) -> bytes:
+    """Read a file of an artifact that has at most ``limit`` bytes.
+
+    Raises:
+        ArtifactError: The file is missing, no regular file, or longer.
+    """
+    with _open(root, path) as file:
+        content = _read(root, path, file, limit + 1)
+    if len(content) > limit:
+        raise ArtifactError(f"{root / path} is too long; expected at most {limit} bytes")
+    return content
+
+
+def read_start(root: Path, path: str, length: int) -> bytes:
+    """Read the first ``length`` bytes of a file, or all of a shorter one.
+
+    Raises:
+        ArtifactError: The file is missing or no regular file.
+    """
+    with _open(root, path) as file:
+        return _read(root, path, file, length)
+
+
+def read_checked(root: Path, path: str, record: FileRecord) -> bytes:
+    """Read a whole file of an artifact and check it against its record.
+
+    Raises:
+        ArtifactError: The file is missing, or has another size or sha256.
+    """
+    with _open(root, path) as file:
+        _check_size(root, path, record, file)
+        content = _read(root, path, file, record.size + 1)
+    if file_record(content) != record:
+        raise _damaged(root, path)
+    return content
+
+
+def check_file(root: Path, path: str, record: FileRecord) -> None:
+    """Check a file against its record, block by block.
+
+    Raises:
+        ArtifactError: The file is missing, or has another size or sha256.
+    """
+    for _ in _checked_blocks(root, path, record):
+        pass
+
+
+def copy_checked(root: Path, path: str, record: FileRecord, target: Path) -> None:
+    """Copy a file block by block to a new file, flush that, and check what was copied.
+
+    Raises:
+        ArtifactError: The file is missing, or has another size or sha256.
+        OSError: ``target`` exists or cannot be written.
+    """
+    with target.open("xb") as copy:
+        for block in _checked_blocks(root, path, record):
+            copy.write(block)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def _checked_blocks(root: Path, path: str, record: FileRecord) -> Iterator[bytes]:
+    """Blocks of a file; raises after the last one if they were not what the record says."""
+    digest = hashlib.sha256()
+    left = record.size
+    with _open(root, path) as file:
+        _check_size(root, path, record, file)
+        while block := _read(root, path, file, min(_BLOCK, left + 1)):
+            left -= len(block)
+            if left < 0:
+                break
+            digest.update(block)
+            yield block
+    if left or digest.hexdigest() != record.sha256:
+        raise _damaged(root, path)
+
+
+def file_record(content: bytes) -> FileRecord:
+    """The record of a file with that content."""
+    return FileRecord(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def list_files(root: Path) -> set[str]:
+    """POSIX paths of all files below a directory.
+
+    Raises:
+        ArtifactError: The directory is missing, holds a link or a special file, or holds
+            far more than an artifact may.
+    """
+    found: set[str] = set()
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(root / below) as entries:
+                for entry in entries:
+                    path = below + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(f"{path}/")
+                    elif entry.is_file(follow_symlinks=False):
+                        found.add(path)
+                    else:
+                        raise ArtifactError(
+                            f"{root / path} is a link or a special file; expected regular files"
+                        )
+                    if len(found) + len(waiting) > 4 * MAX_FILES:
+                        raise ArtifactError(
+                            f"{root} holds too many files for an artifact; expected at most "
+                            f"{MAX_FILES}"
+                        )
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot read the artifact {root}: {error.strerror}; expected a directory with "
+                "artifact.json"
+            ) from error
+    return found
+
+
+def _open(root: Path, path: str) -> BinaryIO:
+    try:
+        descriptor = os.open(inside(root, path), _FLAGS)
+    except OSError as error:
+        raise _unreadable(root, path, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ArtifactError(f"{root / path} is no regular file; fetch the artifact again")
+    return os.fdopen(descriptor, "rb")
+
+
+def _read(root: Path, path: str, file: BinaryIO, limit: int) -> bytes:
+    try:
+        return file.read(limit)
+    except OSError as error:
+        raise _unreadable(root, path, error) from error
+
+
+def _check_size(root: Path, path: str, record: FileRecord, file: BinaryIO) -> None:
+    size = os.fstat(file.fileno()).st_size
+    if size != record.size:
+        raise ArtifactError(
+            f"{root / path} has {size} bytes; its manifest says {record.size}: the artifact is "
+            "damaged, fetch it again"
+        )
+
+
+def _unreadable(root: Path, path: str, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"cannot read {root / path}: {error.strerror}; the artifact is incomplete: fetch it again"
+    )
+
+
+def _damaged(root: Path, path: str) -> ArtifactError:
+    return ArtifactError(
+        f"{root / path} has another sha256 than its manifest says; the artifact is damaged or "
+        "was changed: fetch it again"
+    )

@@ -1,0 +1,300 @@
+"""A registry in a directory, which may be shared or mounted.
+
+Layout::
+
+    registry.json                   name, default probe, thresholds
+    artifacts/NAME/v3/              one version: the files of an artifact
+    artifacts/NAME/v3.yanked.json   why and when it was hidden
+    .staging/HOST-PID-RANDOM/       a push that is under way
+
+A version appears by one rename of a directory that was copied, verified and flushed before.
+A rename onto a directory that has content fails, so of two pushes of one version one wins.
+"""
+
+import errno
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from wsdarts_registry.artifact import Artifact, read_artifact, read_embedding, read_manifest
+from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.disk_problems import read_problem, write_problem
+from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
+from wsdarts_registry.errors import ArtifactError, RegistryError, VersionConflictError
+from wsdarts_registry.files import write_atomically
+from wsdarts_registry.manifest import CHECKSUM
+from wsdarts_registry.records import MAX_RECORD_BYTES, explain
+from wsdarts_registry.reference import Reference, check_name, is_name
+from wsdarts_registry.staging import discarded_on_error, is_vacant, move_into_place, staged
+from wsdarts_registry.staging_area import StagingArea
+from wsdarts_registry.store import Entry, RegistryConfig, Store, VersionInfo, Yank
+
+_CONFIG = "registry.json"
+_ARTIFACTS = "artifacts"
+_STAGING = ".staging"
+_VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+_CHECKSUM_LINE = re.compile(rb"([0-9a-f]{64})  artifact\.json\n")
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+
+
+class DirectoryStore(Store):
+    """A registry in a directory.
+
+    Args:
+        root: Its directory.
+        create: Make the registry if the directory is missing or empty.
+        read_only: Refuse to publish and to yank, whatever the file system allows.
+
+    Raises:
+        RegistryError: The directory is no registry, of an unknown format version, or cannot
+            be read or made.
+    """
+
+    def __init__(self, root: str | Path, *, create: bool = False, read_only: bool = False) -> None:
+        self._root = Path(root)
+        self._read_only = read_only
+        self._staging = StagingArea(self._root / _STAGING)
+        if create and not (self._root / _CONFIG).exists():
+            self._create()
+        _ = self.config  # reads it: a directory that is no registry is refused here
+
+    @property
+    def location(self) -> str:
+        """The directory."""
+        return str(self._root)
+
+    @property
+    def config(self) -> RegistryConfig:
+        """Content of ``registry.json``.
+
+        Raises:
+            RegistryError: It is missing, malformed or of an unknown format version.
+        """
+        try:
+            content = read_limited(self._root, _CONFIG, MAX_RECORD_BYTES)
+        except ArtifactError as error:
+            raise RegistryError(
+                f"{self._root} is not a registry: {_CONFIG} cannot be read; name another one with "
+                "--registry DIR, or make one by pushing to a new directory"
+            ) from error
+        return RegistryConfig.from_bytes(
+            content, what=str(self._root / _CONFIG), error=RegistryError
+        )
+
+    def configure(self, config: RegistryConfig) -> None:
+        """Replace ``registry.json``.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
+        with self._writing():
+            write_atomically(self._root / _CONFIG, config.to_bytes())
+
+    def names(self) -> tuple[str, ...]:
+        """Names with at least one version, yanked or not, sorted."""
+        with self._reading():
+            folder = self._root / _ARTIFACTS
+            found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return tuple(sorted(name for name in found if is_name(name) and self._numbers(name)))
+
+    def versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """The versions of a name, ascending; none for an unknown name.
+
+        Raises:
+            RegistryError: A record of a yank is malformed, or the directory cannot be read.
+        """
+        check_name(name)
+        return tuple(
+            VersionInfo(version=n, digest=self._digest(name, n), yanked=self._yank(name, n))
+            for n in self._numbers(name)
+        )
+
+    def entry(self, name: str, version: int) -> Entry:
+        """One version with its manifest.
+
+        Raises:
+            ArtifactError: The manifest is missing, damaged or malformed.
+        """
+        manifest, digest = read_manifest(self.path(name, version))
+        yanked = self._yank(name, version)
+        return Entry(name=name, version=version, digest=digest, manifest=manifest, yanked=yanked)
+
+    def path(self, name: str, version: int) -> Path:
+        """Directory of one version."""
+        check_name(name)
+        return self._root / _ARTIFACTS / name / f"v{version}"
+
+    def embedding(self, entry: Entry, space: EmbeddingSpace) -> TaskEmbedding | None:
+        """The embedding that ranks an entry in a space; None if it has none there."""
+        record = entry.manifest.ranking_record(space)
+        if record is None:
+            return None
+        return read_embedding(self.path(entry.name, entry.version), entry.manifest, record)
+
+    def pull(self, reference: str | Reference, out: str | Path | None = None) -> Artifact:
+        """Verify an artifact where it lies or, with ``out``, in a copy."""
+        entry = self.resolve(reference)
+        artifact = read_artifact(self.path(entry.name, entry.version), entry.digest)
+        if out is None:
+            return artifact
+        target = Path(out)
+        try:
+            if not is_vacant(target):
+                raise RegistryError(f"{out} is not empty; name a new or empty directory")
+            with staged(target) as directory:
+                artifact.copy_to(directory)
+        except OSError as error:
+            raise RegistryError(
+                f"cannot write {out}: {error.strerror}; name another directory"
+            ) from error
+        return replace(artifact, directory=target)
+
+    def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
+        """Copy an artifact in, verify the copy, and let it appear by one rename."""
+        Reference(name=name, version=version)  # refuses bad names and numbers
+        with self._writing():
+            artifact = read_artifact(directory)
+            published = self._published(name, version, artifact.digest)
+            if published is None:
+                self._staging.sweep()
+                with discarded_on_error(self._staging.new()) as copy:
+                    artifact.copy_to(copy)
+                    published = self._claim(copy, name, version, artifact.digest)
+            return self.entry(name, published)
+
+    def yank(self, reference: str | Reference, reason: str) -> None:
+        """Write the reason beside the version; the version itself is not touched."""
+        wanted = Reference.parse(reference) if isinstance(reference, str) else reference
+        if wanted == Reference(name=wanted.name):
+            raise RegistryError(
+                f"{wanted} is not exact; name the version to hide, such as {wanted}@1"
+            )
+        info = self.find(wanted)
+        if info.yanked is not None:
+            raise RegistryError(
+                f"{wanted} was yanked already, on {info.yanked.when}: {info.yanked.reason}"
+            )
+        try:
+            yank = Yank(reason=reason, when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        except ValidationError as problem:
+            raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
+        with self._writing():
+            write_atomically(self._yank_path(wanted.name, info.version), yank.to_bytes())
+
+    def _claim(self, copy: Path, name: str, version: int | None, digest: str) -> int:
+        """Rename a finished copy to its version; of several pushes of one version one wins."""
+        while True:
+            number = version or max(self._numbers(name), default=0) + 1
+            try:
+                move_into_place(copy, self.path(name, number))
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                published = self._published(name, version, digest)
+                if published is not None:
+                    shutil.rmtree(copy)
+                    return published
+            else:
+                return number
+
+    def _published(self, name: str, version: int | None, digest: str) -> int | None:
+        """The version that has this content already, if any.
+
+        Raises:
+            VersionConflictError: The version has other content, or another version this one.
+            RegistryError: The content was yanked.
+        """
+        for info in self.versions(name):
+            reference = f"{name}@{info.version}"
+            if info.version == version and info.digest != digest:
+                raise VersionConflictError(
+                    f"{reference} exists with digest {info.digest}, and what is pushed has "
+                    f"{digest}; versions are write-once: leave the version out to take the next"
+                )
+            if info.digest != digest:
+                continue
+            if info.yanked is not None:
+                raise RegistryError(
+                    f"this content is {reference}, which was yanked ({info.yanked.reason}); "
+                    "publish a corrected artifact"
+                )
+            if version not in (None, info.version):
+                raise VersionConflictError(
+                    f"this content ({digest}) is {reference} already; expected new content for "
+                    f"version {version}: use {reference}"
+                )
+            return info.version
+        return None
+
+    def _create(self) -> None:
+        with self._writing():
+            self._root.mkdir(parents=True, exist_ok=True)
+            # Hidden files do not count: another process may be creating the same registry.
+            others = sorted(p.name for p in self._root.iterdir() if not p.name.startswith("."))
+            if others and others != ["lost+found"] and _CONFIG not in others:
+                raise RegistryError(
+                    f"{self._root} holds other files ({', '.join(others[:3])}); expected a new or "
+                    "empty directory for a registry"
+                )
+            name = self._root.absolute().name
+            config = RegistryConfig(name=name if is_name(name) else "registry")
+            if not (self._root / _CONFIG).exists():
+                write_atomically(self._root / _CONFIG, config.to_bytes())
+
+    def _numbers(self, name: str) -> list[int]:
+        folder = self._root / _ARTIFACTS / name
+        with self._reading():
+            found = [
+                int(match[1])
+                for path in (folder.iterdir() if folder.is_dir() else ())
+                if (match := _VERSION.fullmatch(path.name)) and path.is_dir()
+            ]
+        return sorted(found)
+
+    def _digest(self, name: str, version: int) -> str | None:
+        """The claimed digest; None if it cannot be read, which reading the entry explains."""
+        try:
+            line = read_limited(self.path(name, version), CHECKSUM, 200)
+        except ArtifactError:
+            return None
+        match = _CHECKSUM_LINE.fullmatch(line)
+        return f"sha256:{match[1].decode()}" if match else None
+
+    def _yank_path(self, name: str, version: int) -> Path:
+        path = self.path(name, version)
+        return path.with_name(f"{path.name}.yanked.json")
+
+    def _yank(self, name: str, version: int) -> Yank | None:
+        path = self._yank_path(name, version)
+        with self._reading():
+            if not path.exists():
+                return None
+        try:
+            content = read_limited(path.parent, path.name, MAX_RECORD_BYTES)
+        except ArtifactError as error:
+            raise RegistryError(f"cannot read why {name}@{version} was yanked: {error}") from error
+        return Yank.from_bytes(content, what=str(path), error=RegistryError)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RegistryError(read_problem(self._root, error)) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        if self._read_only:
+            raise RegistryError(
+                f"the registry {self._root} is read-only; name one of your own with --registry DIR"
+            )
+        try:
+            yield
+        except OSError as error:
+            raise RegistryError(write_problem(self._root, error)) from error

@@ -1,0 +1,49 @@
+"""Every error that a user can meet.
+
+Each message says what was found, what was expected and what to do next, on one
+line; the command line prints it after ``error:`` and exits with 1.
+"""
+
+
+class WsdartsError(Exception):
+    """Base of all errors that wsdarts-hub raises on purpose."""
+
+
+class SpaceError(WsdartsError):
+    """A search space, operation mask or genotype does not hold together."""
+
+
+class TaskError(WsdartsError):
+    """A dataset cannot be read as a classification task."""
+
+
+class EmbeddingError(WsdartsError):
+    """Task embeddings are malformed, or not comparable with each other."""
+
+
+class ProbeError(WsdartsError):
+    """A probe network cannot be loaded or does not fit."""
+
+
+class ArtifactError(WsdartsError):
+    """An artifact is malformed, tampered with, or of an unknown format version."""
+
+
+class RegistryError(WsdartsError):
+    """A registry cannot be read or written."""
+
+
+class ReferenceNotFoundError(RegistryError):
+    """No artifact has that name, version or digest."""
+
+
+class VersionConflictError(RegistryError):
+    """That version exists with other content; versions are write-once."""
+
+
+class SettingsError(WsdartsError):
+    """Search or training settings contradict each other or do not fit the data."""
+
+
+class RunError(WsdartsError):
+    """A run directory is in use, incomplete, or belongs to other settings."""

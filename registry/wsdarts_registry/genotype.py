@@ -1,0 +1,237 @@
+"""Genotypes: the discrete pair of cells that a search ends with."""
+
+import ast
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from wsdarts_registry.errors import SpaceError
+from wsdarts_registry.files import write_atomically
+from wsdarts_registry.space import CELL_KINDS, SearchSpace
+
+_FORMAT = 1
+_MAX_TEXT = 100_000
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Connection:
+    """One chosen operation on the edge from ``source`` into a node."""
+
+    source: int
+    operation: str
+
+
+Cell = tuple[tuple[Connection, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genotype:
+    """A discrete normal and reduction cell.
+
+    Laws: ``Genotype.from_json(g.to_json()) == g`` and, for the nodes and candidates of
+    ``g.space``, ``Genotype.from_darts(g.to_darts(), g.space) == g``.
+
+    Attributes:
+        space: The search space that the cells were derived in.
+        normal: For each intermediate node its connections (two in DARTS), by source.
+        reduction: The same for the reduction cell.
+
+    Raises:
+        SpaceError: A node without connections, a source that does not exist or is used
+            twice by one node, or an operation that is no candidate.
+    """
+
+    space: SearchSpace
+    normal: Cell
+    reduction: Cell
+
+    def __post_init__(self) -> None:
+        for kind in CELL_KINDS:
+            cell = self.cell(kind)
+            if len(cell) != self.space.nodes:
+                raise SpaceError(
+                    f"the {kind} cell has {len(cell)} nodes; expected {self.space.nodes}"
+                )
+            for target, connections in enumerate(cell, start=2):
+                self._check_node(kind, target, connections)
+
+    def _check_node(self, kind: str, target: int, connections: tuple[Connection, ...]) -> None:
+        sources = [connection.source for connection in connections]
+        if not sources or sources != sorted(set(sources)):
+            raise SpaceError(
+                f"node {target} of the {kind} cell has sources {sources}; "
+                "expected at least one, ascending and each once"
+            )
+        for connection in connections:
+            self.space.candidate_index(connection.operation)
+            if not 0 <= connection.source < target:
+                raise SpaceError(
+                    f"node {target} of the {kind} cell has source {connection.source}; "
+                    f"expected 0 to {target - 1}"
+                )
+
+    def __str__(self) -> str:
+        return self.to_darts()
+
+    def cell(self, kind: str) -> Cell:
+        """The ``"normal"`` or the ``"reduction"`` cell."""
+        return self.normal if kind == "normal" else self.reduction
+
+    def count(self, operation: str, kind: str = "normal") -> int:
+        """How often an operation was chosen in one cell."""
+        return sum(c.operation == operation for node in self.cell(kind) for c in node)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data with a format version."""
+        cells = {
+            kind: [[[c.operation, c.source] for c in node] for node in self.cell(kind)]
+            for kind in CELL_KINDS
+        }
+        return {"format": _FORMAT, "space": self.space.to_json(), **cells}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Read what ``to_json`` wrote; further keys are ignored.
+
+        Raises:
+            SpaceError: The data is not of that form or of an unknown format version.
+        """
+        if not isinstance(data, dict) or not {"format", "space", *CELL_KINDS} <= set(data):
+            raise SpaceError(
+                "a genotype in JSON has the keys format, space, normal and reduction; "
+                f"found {sorted(data) if isinstance(data, dict) else type(data).__name__}"
+            )
+        if data["format"] != _FORMAT:
+            raise SpaceError(
+                f"the genotype has format {data['format']!r}; this version reads {_FORMAT}: "
+                "update with `pip install -U wsdarts-hub`"
+            )
+        space = SearchSpace.from_json(data["space"])
+        cells = {kind: _read_cell(kind, data[kind]) for kind in CELL_KINDS}
+        return cls(space=space, **cells)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the genotype as a JSON file and return its path."""
+        text = json.dumps(self.to_json(), indent=2) + "\n"
+        return write_atomically(Path(path), text.encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a JSON file of ``save``, or a text file in the format of the DARTS code.
+
+        Raises:
+            SpaceError: The file is missing or holds neither.
+        """
+        try:
+            raw = Path(path).read_bytes()
+        except OSError as error:
+            raise SpaceError(
+                f"cannot read the genotype {path}: {error.strerror}; expected a JSON file as "
+                "written by Genotype.save, or DARTS genotype text"
+            ) from error
+        try:
+            text = raw.decode()
+            data = json.loads(text) if text.lstrip().startswith("{") else None
+        except (ValueError, RecursionError) as error:
+            raise SpaceError(f"{path} is not a genotype: {error}") from error
+        return cls.from_darts(text) if data is None else cls.from_json(data)
+
+    def to_darts(self) -> str:
+        """Write the format of the public DARTS code: ``Genotype(normal=[...], ...)``."""
+
+        def pairs(cell: Cell) -> str:
+            listed = [(c.operation, c.source) for node in cell for c in node]
+            return repr(listed)
+
+        concat = f"range(2, {2 + self.space.nodes})"
+        return (
+            f"Genotype(normal={pairs(self.normal)}, normal_concat={concat}, "
+            f"reduce={pairs(self.reduction)}, reduce_concat={concat})"
+        )
+
+    @classmethod
+    def from_darts(cls, text: str, space: SearchSpace | None = None) -> Self:
+        """Parse a genotype printed by the public DARTS or P-DARTS code; nothing is evaluated.
+
+        Args:
+            text: ``Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, reduce=…,
+                reduce_concat=…)``, with two connections for each node.
+            space: The search space; by default DARTS' candidates and as many nodes as the
+                text has.
+
+        Raises:
+            SpaceError: The text is not of that form, or its cells do not concatenate all
+                intermediate nodes.
+        """
+        fields = _parse_darts(text)
+        normal, reduction = fields["normal"], fields["reduce"]
+        if space is None:
+            space = SearchSpace(nodes=max(1, len(normal) // 2))
+        everything = list(range(2, 2 + space.nodes))
+        for name in ("normal_concat", "reduce_concat"):
+            if fields[name] != everything:
+                raise SpaceError(
+                    f"{name} is {fields[name]}; only cells that concatenate all intermediate "
+                    f"nodes, {everything}, are supported"
+                )
+        return cls(
+            space=space,
+            normal=_pairs_to_cell("normal", normal),
+            reduction=_pairs_to_cell("reduction", reduction),
+        )
+
+
+def _read_cell(kind: str, data: Any) -> Cell:
+    def read(entry: Any) -> Connection:
+        match entry:
+            case [str(operation), int(source)] if not isinstance(source, bool):
+                return Connection(source=source, operation=operation)
+        raise SpaceError(f"the {kind} cell holds {entry!r}; expected [operation, source]")
+
+    if not isinstance(data, list) or not all(isinstance(node, list) for node in data):
+        raise SpaceError(f"the {kind} cell in JSON is a list of nodes, each a list of connections")
+    return tuple(tuple(read(entry) for entry in node) for node in data)
+
+
+def _pairs_to_cell(kind: str, pairs: Any) -> Cell:
+    listed = [pairs] if not isinstance(pairs, list) else pairs
+    connections = _read_cell(kind, [[list(p) if isinstance(p, tuple) else p for p in listed]])[0]
+    if len(connections) % 2:
+        raise SpaceError(f"the {kind} cell lists {len(connections)} connections; expected pairs")
+    return tuple(tuple(sorted(connections[i : i + 2])) for i in range(0, len(connections), 2))
+
+
+def _parse_darts(text: str) -> dict[str, Any]:
+    wanted = ("normal", "normal_concat", "reduce", "reduce_concat")
+    problem = SpaceError(
+        "the text is not a DARTS genotype; expected Genotype(normal=[('sep_conv_3x3', 0), …], "
+        "normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6))"
+    )
+    if len(text) > _MAX_TEXT:
+        raise problem
+    try:
+        tree = ast.parse(text[text.find("Genotype(") :].strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise problem from error
+    if not isinstance(tree, ast.Call) or getattr(tree.func, "id", None) != "Genotype":
+        raise problem
+    nodes = dict(zip(wanted, tree.args, strict=False))
+    nodes.update({k.arg: k.value for k in tree.keywords if k.arg is not None})
+    if set(nodes) != set(wanted):
+        raise problem
+    try:
+        return {name: _literal(node) for name, node in nodes.items()}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise problem from error
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal, or ``range(a, b)`` as a list: the only call that DARTS genotypes contain."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "range":
+        bounds = [ast.literal_eval(argument) for argument in node.args]
+        if len(bounds) != 2 or not all(isinstance(b, int) and 0 <= b < 100 for b in bounds):
+            raise ValueError("unexpected range")
+        return list(range(*bounds))
+    value = ast.literal_eval(node)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,150 @@
+"""Which artifacts' tasks are nearest to a task, and whether that is near at all."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wsdarts_registry.distance import symmetric_distance
+from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, check_comparable
+from wsdarts_registry.errors import EmbeddingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An artifact that can be ranked.
+
+    Attributes:
+        reference: Exact reference, ``"NAME@3"``.
+        kind: ``"transfer"`` or ``"meta-transfer"``.
+        embedding: Embedding of its task, or the mean over its tasks.
+    """
+
+    reference: str
+    kind: str
+    embedding: TaskEmbedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """One artifact of a ranking.
+
+    Attributes:
+        reference: Exact reference, ``"NAME@3"``.
+        distance: Symmetric Task2Vec distance from the query, in [0, 1].
+        kind: ``"transfer"`` or ``"meta-transfer"``.
+        task_name: Name of its task or tasks.
+        images: Images that its embedding was made from.
+        classes: Classes that they have.
+    """
+
+    reference: str
+    distance: float
+    kind: str
+    task_name: str
+    images: int
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearThreshold:
+    """Up to which distance a task counts as near, in one embedding space.
+
+    Attributes:
+        space: The embedding space that it was measured in.
+        distance: Largest distance that is near, in (0, 1).
+        measured: On which measurement it rests, in words.
+
+    Raises:
+        EmbeddingError: The distance is outside of (0, 1).
+    """
+
+    space: EmbeddingSpace
+    distance: float
+    measured: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.distance < 1:
+            raise EmbeddingError(f"the threshold is {self.distance}; expected between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """The nearest artifacts, nearest first, with a judgement.
+
+    Attributes:
+        neighbours: Nearest first; of equal distances, by reference.
+        threshold: Largest distance that counts as near; None where none was measured.
+        near: Whether the nearest is near; None without a threshold.
+        why: The judgement in words.
+    """
+
+    neighbours: tuple[Neighbour, ...]
+    threshold: float | None
+    near: bool | None
+    why: str
+
+    def first(self, k: int) -> "Ranking":
+        """The same judgement with at most ``k`` neighbours."""
+        return replace(self, neighbours=self.neighbours[:k])
+
+
+def rank(query: TaskEmbedding, entries: Iterable[Candidate]) -> tuple[Neighbour, ...]:
+    """Order artifacts by the distance of their tasks from the query's.
+
+    Args:
+        query: Embedding of the task that looks for a neighbour.
+        entries: Artifacts with embeddings of the query's space.
+
+    Returns:
+        All of them, nearest first; of equal distances, by reference.
+
+    Raises:
+        EmbeddingError: An embedding is of another space or width; names both.
+    """
+    candidates = tuple(entries)
+    if not candidates:
+        return ()
+    embeddings = [candidate.embedding for candidate in candidates]
+    check_comparable(query, embeddings)
+    distances = symmetric_distance(query.values, np.stack([e.values for e in embeddings]))
+    neighbours = (
+        Neighbour(
+            reference=candidate.reference,
+            distance=float(distance),
+            kind=candidate.kind,
+            task_name=candidate.embedding.task_name,
+            images=candidate.embedding.images,
+            classes=candidate.embedding.classes,
+        )
+        for candidate, distance in zip(candidates, distances, strict=True)
+    )
+    return tuple(sorted(neighbours, key=lambda n: (n.distance, n.reference)))
+
+
+def judge(neighbours: tuple[Neighbour, ...], threshold: NearThreshold | None) -> Ranking:
+    """Say whether the first neighbour is near, by a measured threshold.
+
+    Args:
+        neighbours: At least one, nearest first, as ``rank`` returns them.
+        threshold: The threshold of their embedding space, if one was measured.
+
+    Raises:
+        EmbeddingError: There is no neighbour.
+    """
+    if not neighbours:
+        raise EmbeddingError("there is no neighbour to judge; rank at least one artifact")
+    nearest = neighbours[0]
+    found = f"{nearest.reference} is at distance {nearest.distance:.4f}"
+    if threshold is None:
+        why = (
+            f"{found}; no threshold was measured for this probe and estimator, so nothing says "
+            "whether that is near"
+        )
+        return Ranking(neighbours=neighbours, threshold=None, near=None, why=why)
+    near = nearest.distance <= threshold.distance
+    why = (
+        f"{found}, {'within' if near else 'beyond'} the threshold of {threshold.distance:.4f} "
+        f"({threshold.measured}): {'near' if near else 'nothing is near'}"
+    )
+    return Ranking(neighbours=neighbours, threshold=threshold.distance, near=near, why=why)

@@ -1,0 +1,95 @@
+"""Publishing a run's artifact under a name, and pulling artifacts."""
+
+import tempfile
+from pathlib import Path
+
+from wsdarts_registry.artifact import Artifact, read_artifact
+from wsdarts_registry.card import render_card
+from wsdarts_registry.card_facts import card_facts
+from wsdarts_registry.draft import rewrite_artifact
+from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.manifest import CARD, MANIFEST
+from wsdarts_registry.reference import Reference
+from wsdarts_registry.store import Entry, Store
+from wsdarts_registry.zoo import open_registry
+
+_ARTIFACT = "artifact"
+
+
+def push(
+    run: str | Path,
+    name: str,
+    *,
+    registry: str | Path | Store | None = None,
+    version: int | None = None,
+    license: str | None = None,  # noqa: A002
+    description: str | None = None,
+) -> Entry:
+    """Publish a finished run, or an artifact directory, as a new version of a name.
+
+    The model card is written anew with that name; everything else stays as the run wrote it.
+
+    Args:
+        run: A run directory of a search or warm start, or an artifact directory.
+        name: Name to publish under.
+        registry: Directory of a registry, made if it is missing; by default what the
+            environment variable WSDARTS_HUB_REGISTRY names.
+        version: Exact version; the next one by default.
+        license: Licence of the artifact, such as ``"cc-by-nc-4.0"``; kept as it is by default.
+        description: A few words for the card; kept as they are by default.
+
+    Returns:
+        The new version, or the one that has this content already.
+
+    Raises:
+        ArtifactError: The run is not finished, or its artifact is damaged.
+        VersionConflictError: The version exists with other content.
+        RegistryError: The registry cannot be written.
+    """
+    Reference(name=name, version=version)
+    directory = _artifact_directory(Path(run))
+    store = registry if isinstance(registry, Store) else open_registry(registry, create=True)
+    artifact = read_artifact(directory)
+    manifest = artifact.manifest.model_copy(
+        update={
+            "license": artifact.manifest.license if license is None else license,
+            "description": artifact.manifest.description if description is None else description,
+        }
+    )
+    card = render_card(card_facts(manifest, artifact.genotype, name=name))
+    with tempfile.TemporaryDirectory() as temporary:
+        named = Path(temporary) / _ARTIFACT
+        rewrite_artifact(artifact, named, manifest=manifest, replaced={CARD: card.encode()})
+        return store.publish(named, name, version)
+
+
+def pull(
+    reference: str,
+    *,
+    registry: str | Path | Store | None = None,
+    out: str | Path | None = None,
+) -> Artifact:
+    """Fetch and verify an artifact.
+
+    Args:
+        reference: ``NAME``, ``NAME@3`` or ``NAME@sha256:…``.
+        registry: Directory of a registry; the shipped zoo by default.
+        out: A new or empty directory to put it into; None reads it in place.
+
+    Raises:
+        ReferenceNotFoundError: There is no such artifact.
+        ArtifactError: It is damaged.
+        RegistryError: The registry cannot be read, or ``out`` is not empty.
+    """
+    store = registry if isinstance(registry, Store) else open_registry(registry)
+    return store.pull(reference, None if out is None else Path(out))
+
+
+def _artifact_directory(run: Path) -> Path:
+    for candidate in (run / _ARTIFACT, run):
+        if (candidate / MANIFEST).is_file():
+            return candidate
+    raise ArtifactError(
+        f"{run} has no artifact to publish; finish the search with --resume, or name a run "
+        "directory of `wsdarts-hub search` or `warm-start`"
+    )

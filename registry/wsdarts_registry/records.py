@@ -1,0 +1,125 @@
+"""What every JSON document on disk has in common: strictness, and how it is read.
+
+The limits here are part of the format, see ``docs/format.md``.
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from wsdarts_registry import strict_json
+from wsdarts_registry.errors import ArtifactError, WsdartsError
+from wsdarts_registry.inert import plain_text
+from wsdarts_registry.text_rules import is_plain_line, is_plain_text
+
+FORMAT: Final = 1
+MAX_RECORD_BYTES = 2**20
+SUFFIXES = (".json", ".md", ".safetensors", ".svg")
+_PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_MAX_PARTS = 4
+# Windows opens a device under these names, whatever the suffix.
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(10))}
+
+
+def _line(text: str) -> str:
+    if not is_plain_line(text, len(text)):
+        raise ValueError("expected one line without control characters")
+    return text
+
+
+def _text(text: str) -> str:
+    if not is_plain_text(text, len(text)):
+        raise ValueError("expected text without control characters")
+    return text
+
+
+def _path(path: str) -> str:
+    parts = path.split("/")
+    plain = all(_PATH_PART.fullmatch(part) and not part.endswith(".") for part in parts)
+    device = any(part.split(".")[0].lower() in _DEVICES for part in parts)
+    if not plain or device or len(parts) > _MAX_PARTS or not path.endswith(SUFFIXES):
+        raise ValueError(
+            f"path {path!r} is not allowed; expected up to {_MAX_PARTS} parts of letters, "
+            f"digits, '.', '_' and '-', joined by '/', ending in one of {', '.join(SUFFIXES)}"
+        )
+    return path
+
+
+def _moment(text: str) -> str:
+    datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return text
+
+
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
+ShortText = Annotated[str, Field(max_length=200), AfterValidator(_text)]
+Text = Annotated[str, Field(max_length=10_000), AfterValidator(_text)]
+FilePath = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_path)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_./-]{0,63}$")]
+Count = Annotated[int, Field(ge=1, le=2**53)]
+Moment = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
+    AfterValidator(_moment),
+]
+
+
+class Record(BaseModel):
+    """Base of everything on disk: no unknown keys, no conversions, no changes, no NaN."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+
+class Document(Record):
+    """A JSON file of its own, with a format version.
+
+    Laws: ``type(d).from_bytes(d.to_bytes()) == d``; equal documents have equal bytes, and so
+    equal digests.
+    """
+
+    def to_bytes(self) -> bytes:
+        """Write canonical JSON."""
+        return strict_json.dump(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(
+        cls, content: bytes, *, what: str, error: type[WsdartsError] = ArtifactError
+    ) -> Self:
+        """Read what ``to_bytes`` wrote.
+
+        Args:
+            content: The whole file.
+            what: Name of the file, for the message.
+            error: Class of the error to raise.
+
+        Raises:
+            WsdartsError: Of class ``error``; an unknown format version (the fix is named),
+                or anything that the format does not allow.
+        """
+        data = strict_json.load(content, what=what, error=error, max_bytes=MAX_RECORD_BYTES)
+        version = data.get("format") if isinstance(data, dict) else None
+        if type(version) is not int:
+            raise error(f'{what} has no format version; expected an object with "format": {FORMAT}')
+        if version != FORMAT:
+            raise error(
+                f"{what} has format {version}; this version reads format {FORMAT}: update with "
+                "`pip install -U wsdarts-hub`"
+            )
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as problem:
+            raise error(f"{what} is not valid: {explain(problem)}") from problem
+
+
+def explain(problem: ValidationError) -> str:
+    """The first problems that pydantic found, each with its place, on one line."""
+    errors = problem.errors(include_url=False, include_input=False, include_context=False)
+    places = [
+        f"{'.'.join(str(part)[:60] for part in e['loc']) or 'document'}: {e['msg']}" for e in errors
+    ]
+    more = f" (and {len(places) - 3} more)" if len(places) > 3 else ""
+    return plain_text("; ".join(places[:3]) + more, 1000)

@@ -1,0 +1,36 @@
+"""The settings of a registry, ``registry.json``."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wsdarts_registry.embedding_space import EmbeddingSpace
+from wsdarts_registry.manifest import EmbeddingSpaceRecord
+from wsdarts_registry.nearest import NearThreshold
+from wsdarts_registry.records import Document, Line, Record
+
+
+class NearRecord(Record):
+    """Up to which distance a task is near in one embedding space, and who measured that."""
+
+    space: EmbeddingSpaceRecord
+    distance: Annotated[float, Field(gt=0, lt=1)]
+    measured: Line
+
+
+class RegistryConfig(Document):
+    """``registry.json``: what a registry is called and how it ranks."""
+
+    format: Literal[1] = 1
+    name: Line
+    default_probe: Line = "shipped"
+    near: tuple[NearRecord, ...] = ()
+
+    def threshold(self, space: EmbeddingSpace) -> NearThreshold | None:
+        """The measured threshold of an embedding space, if there is one."""
+        for record in self.near:
+            if record.space.embedding_space == space:
+                return NearThreshold(
+                    space=space, distance=record.distance, measured=record.measured
+                )
+        return None

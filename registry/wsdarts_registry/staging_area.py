@@ -1,0 +1,64 @@
+"""Where pushes to a directory registry are prepared, and swept after those that died."""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import time
+import uuid
+from pathlib import Path
+
+_OWNER = re.compile(r"([0-9a-f]{8})-([0-9]{1,10})-[0-9a-f]{32}")
+_STALE_SECONDS = 24 * 3600
+
+
+class StagingArea:
+    """Hidden directories, each of one push, named after its machine and process."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def new(self) -> Path:
+        """A path for a push of this process; not made yet."""
+        return self._root / f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex}"
+
+    def sweep(self) -> None:
+        """Remove what pushes left that were killed: of a dead process here, or a day old.
+
+        Raises:
+            OSError: The directory cannot be read.
+        """
+        if not self._root.is_dir():
+            return
+        for path in self._root.iterdir():
+            if _is_abandoned(path):
+                # Another push may be sweeping the same one; what stays is swept next time.
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    owner = _OWNER.fullmatch(path.name)
+    if owner and owner[1] == _machine() and not _is_running(int(owner[2])):
+        return True
+    try:
+        return time.time() - path.stat().st_mtime > _STALE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _machine() -> str:
+    """Eight hex digits that differ between machines; process ids mean nothing across them."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # signal 0 would end a process on Windows; age decides there
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,1 @@
+"""Transfer Architecture Search with torch: tasks, Task2Vec, supernet, warm start, training."""

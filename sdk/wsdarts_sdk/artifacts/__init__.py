@@ -1,0 +1,1 @@
+"""Between searches and artifacts: what a search publishes, what a warm start takes over."""

@@ -1,0 +1,135 @@
+"""From a finished search to the artifact that ``push`` publishes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from wsdarts_registry.draft import ArtifactDraft, write_artifact
+from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.manifest import Lineage, NetworkRecord, Parent, Provenance, TaskRecord
+from wsdarts_registry.space import CELL_KINDS
+
+from wsdarts_sdk.artifacts.check import make_check
+from wsdarts_sdk.runs.environment import code_version, hardware, library_versions
+from wsdarts_sdk.search.derivation import ranked_candidates
+from wsdarts_sdk.search.loop import SearchResult
+from wsdarts_sdk.search.settings import SearchSettings, settings_json
+from wsdarts_sdk.tasks import ImageTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a search started, for the lineage of its artifact.
+
+    Attributes:
+        mode: Mode of the warm start, or ``cold``.
+        parents: Exact reference and digest of each artifact that it started from.
+    """
+
+    mode: str = "cold"
+    parents: tuple[tuple[str, str], ...] = ()
+
+
+def build_artifact(
+    directory: Path,
+    *,
+    tasks: Sequence[ImageTask],
+    settings: SearchSettings,
+    preset: str,
+    result: SearchResult,
+    embeddings: Sequence[TaskEmbedding],
+    seconds: float,
+    device: torch.device,
+    origin: Origin | None = None,
+) -> str:
+    """Write the artifact of a search into a new directory and return its digest.
+
+    It has no model card yet: ``push`` writes that, with the name.
+
+    Args:
+        directory: New or empty.
+        tasks: What was searched on; several make a meta-transfer artifact.
+        settings: The search's settings.
+        preset: Name of the preset that they came from.
+        result: What the search found.
+        embeddings: One for each task and probe.
+        seconds: Wall time of the search.
+        device: Where it ran.
+        origin: What it started from; cold by default.
+    """
+    origin = origin or Origin()
+    draft = _draft(tasks, settings, preset, result, embeddings, seconds, device, origin)
+    return write_artifact(directory, draft)
+
+
+def _draft(
+    tasks: Sequence[ImageTask],
+    settings: SearchSettings,
+    preset: str,
+    result: SearchResult,
+    embeddings: Sequence[TaskEmbedding],
+    seconds: float,
+    device: torch.device,
+    origin: Origin,
+) -> ArtifactDraft:
+    masks, last = result.stage_masks[-1], settings.stages[-1]
+    kind: Literal["transfer", "meta-transfer"] = "transfer" if len(tasks) == 1 else "meta-transfer"
+    weights = {name: value.cpu().numpy() for name, value in result.weights.items()}
+    alpha = {f"alpha.{k}": result.alpha[k].astype(np.float32) for k in CELL_KINDS}
+    return ArtifactDraft(
+        kind=kind,
+        tasks=[
+            TaskRecord(
+                name=task.name,
+                digest=task.digest,
+                images=len(task),
+                classes=task.classes,
+                image_size=settings.image_size,
+            )
+            for task in tasks
+        ],
+        network=NetworkRecord(
+            cells=last.cells, channels=settings.channels, image_size=settings.image_size
+        ),
+        genotype=result.genotype,
+        ranked=ranked_candidates(masks, result.alpha),
+        stage_masks=result.stage_masks,
+        embeddings=embeddings,
+        weights={**weights, **alpha},
+        check=make_check(
+            masks,
+            cells=last.cells,
+            channels=settings.channels,
+            image_size=settings.image_size,
+            weights={name: value.cpu() for name, value in result.weights.items()},
+            alpha=result.alpha,
+        ),
+        config={"preset": preset, **settings_json(settings)},
+        metrics=_metrics(result),
+        provenance=Provenance(
+            code_version=code_version(),
+            libraries=library_versions(),
+            hardware=hardware(device),
+            seed=settings.seed,
+            seconds=round(seconds, 3),
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        ),
+        lineage=Lineage(
+            mode=origin.mode,
+            parents=tuple(Parent(reference=r, digest=d) for r, d in origin.parents),
+        ),
+    )
+
+
+def _metrics(result: SearchResult) -> dict[str, int | float]:
+    """Steps of the weights, figures of the last epoch, skip-connects of the genotype."""
+    last: dict[str, Any] = result.rows[-1] if result.rows else {}
+    names = ("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy")
+    found = {name: last[name] for name in names if last.get(name) is not None}
+    steps = sum(row["steps"] for row in result.rows)
+    return {"steps": steps, **found, "skip_connects": result.genotype.count("skip_connect")}
+

@@ -1,0 +1,39 @@
+"""What a run has cost so far: wall time by phase, kept across interruptions."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wsdarts_sdk.runs.directory import RunDirectory
+
+_FILE = "costs.json"
+
+
+class Costs:
+    """Seconds by phase of one run, in the order in which the phases first ended."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self.seconds: dict[str, float] = run.read_json(_FILE) or {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure a phase that has not been measured before.
+
+        A resumed run finds the results of earlier phases in caches; only their first time
+        counts.
+        """
+        started = time.perf_counter()
+        yield
+        if name not in self.seconds:
+            self.record(name, time.perf_counter() - started)
+
+    def record(self, name: str, seconds: float) -> None:
+        """Set the seconds of a phase that measures itself."""
+        self.seconds[name] = seconds
+        self._run.write_json(_FILE, self.seconds)
+
+    @property
+    def total(self) -> float:
+        """Seconds of all phases."""
+        return sum(self.seconds.values())

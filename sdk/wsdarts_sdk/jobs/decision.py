@@ -1,0 +1,179 @@
+"""What a warm start starts from: stated rules, decided once and kept with the run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from wsdarts_registry.errors import RegistryError, SettingsError
+from wsdarts_registry.manifest import Manifest
+from wsdarts_registry.nearest import Neighbour, Ranking
+
+from wsdarts_sdk.search.settings import SearchSettings
+
+Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
+MODES: tuple[str, ...] = get_args(Mode)
+_META = "meta-transfer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to start from.
+
+    Attributes:
+        mode: ``topology`` (λ), ``trained`` (λ̂), ``meta`` (λ_meta), ``union`` or ``cold``.
+        sources: Exact references of the artifacts, none for ``cold``.
+        why: The rule that decided, in words.
+    """
+
+    mode: str
+    sources: tuple[str, ...]
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {"mode": self.mode, "sources": list(self.sources), "why": self.why}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Decision":
+        """Read what ``to_json`` wrote."""
+        return cls(mode=data["mode"], sources=tuple(data["sources"]), why=data["why"])
+
+    def __str__(self) -> str:
+        return " + ".join(self.sources) or "cold"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An artifact that a warm start may use."""
+
+    reference: str
+    manifest: Manifest
+
+    @property
+    def trained(self) -> bool:
+        """Whether it has weights."""
+        return "weights.safetensors" in self.manifest.files
+
+    def misfit(self, settings: SearchSettings) -> str | None:
+        """Why its weights do not fit the last stage of the settings; None if they do."""
+        if not self.trained:
+            return f"{self.reference} has no weights"
+        there, here = self.manifest.network, settings.stages[-1]
+        if (there.cells, there.channels) == (here.cells, settings.channels):
+            return None
+        return (
+            f"{self.reference} has weights for {there.cells} cells with {there.channels} channels, "
+            f"this search has {here.cells} cells with {settings.channels} channels"
+        )
+
+
+def decide(
+    mode: Mode,
+    settings: SearchSettings,
+    *,
+    ranking: Ranking | None,
+    options: Sequence[Option],
+    source: str | None = None,
+    k: int = 3,
+) -> Decision:
+    """Decide what to start from.
+
+    ``auto`` takes the given source, else the nearest single-task artifact when it is near by
+    the registry's measured threshold (or when no threshold was measured), with its weights if
+    they fit and as masks alone if they do not. When nothing is near it takes the nearest
+    λ_meta, and a cold search where the registry has none.
+
+    Args:
+        mode: What the user asked for.
+        settings: The search that is to be warm-started.
+        ranking: The registry's single-task artifacts by distance; None where none was needed
+            or there are none.
+        options: Every artifact of the registry that may be used, nearest first; artifacts of
+            another search space are not among them.
+        source: Exact reference of the artifact that the user chose, which is in ``options``.
+        k: How many of the nearest ``union`` joins.
+
+    Raises:
+        SettingsError: The chosen artifact's weights do not fit the settings.
+        RegistryError: The registry has no artifact of the kind that the mode needs.
+    """
+    if mode not in MODES:
+        raise SettingsError(f"mode is {mode!r}; expected one of {', '.join(MODES)}")
+    if mode == "cold":
+        return Decision(mode="cold", sources=(), why="a cold search was asked for")
+    by_reference = {option.reference: option for option in options}
+    chosen = by_reference[source] if source else None
+    nearest = [by_reference[n.reference] for n in _neighbours(ranking)]
+    meta = [option for option in options if option.manifest.kind == _META]
+    match mode:
+        case "union":
+            return _union(nearest[:k])
+        case "meta":
+            return _meta([chosen] if chosen else meta)
+        case "topology" | "trained":
+            first = chosen or _first(nearest, mode)
+            return _single(mode, first, settings, "mode and artifact were asked for")
+    if chosen:
+        return _best(chosen, settings, "the artifact was asked for")
+    if ranking is None or not nearest:
+        why = "the registry has no artifact to rank"
+    elif ranking.near is not False:
+        return _best(nearest[0], settings, ranking.why)
+    else:
+        why = ranking.why
+    if meta:
+        return Decision(
+            mode="meta",
+            sources=(meta[0].reference,),
+            why=f"{why}, so the search starts from the λ_meta {meta[0].reference}",
+        )
+    return Decision(mode="cold", sources=(), why=f"{why}, so the search is cold")
+
+
+def _neighbours(ranking: Ranking | None) -> tuple[Neighbour, ...]:
+    return ranking.neighbours if ranking else ()
+
+
+def _first(nearest: list[Option], mode: str) -> Option:
+    if not nearest:
+        raise RegistryError(
+            f"mode {mode!r} needs an artifact but the registry has none to rank; name one with "
+            "--from, or use --mode cold"
+        )
+    return nearest[0]
+
+
+def _union(nearest: list[Option]) -> Decision:
+    _first(nearest, "union")
+    names = tuple(option.reference for option in nearest)
+    return Decision(
+        mode="union",
+        sources=names,
+        why=f"the union of the {len(names)} nearest artifacts' masks was asked for",
+    )
+
+
+def _meta(meta: list[Option]) -> Decision:
+    if not meta or meta[0].manifest.kind != _META:
+        raise RegistryError(
+            "mode 'meta' needs a meta-transfer artifact and there is none; list what there is with "
+            "`wsdarts-hub list`, or make one with `wsdarts-hub search DATA DATA… --out RUN`"
+        )
+    return Decision(mode="meta", sources=(meta[0].reference,), why="λ_meta was asked for")
+
+
+def _single(mode: str, option: Option, settings: SearchSettings, why: str) -> Decision:
+    misfit = option.misfit(settings)
+    if mode == "trained" and misfit:
+        raise SettingsError(
+            f"{misfit}; use the settings that it was searched with, or --mode topology, which "
+            "takes its masks alone"
+        )
+    return Decision(mode=mode, sources=(option.reference,), why=why)
+
+
+def _best(option: Option, settings: SearchSettings, why: str) -> Decision:
+    misfit = option.misfit(settings)
+    if misfit is None:
+        return _single("trained", option, settings, f"{why}; its weights fit")
+    return _single("topology", option, settings, f"{why}; masks alone, since {misfit}")

@@ -1,0 +1,73 @@
+"""Embedding a dataset, and ranking a registry by it."""
+
+from pathlib import Path
+from typing import Any
+
+from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.nearest import Ranking
+from wsdarts_registry.store import Store
+from wsdarts_registry.zoo import open_registry
+
+from wsdarts_sdk.devices import find_device
+from wsdarts_sdk.jobs.inputs import Data, load_task
+from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.task2vec import FisherSettings, Probe, VariationalSettings, embed, load_probe
+
+
+def embed_data(
+    data: Data,
+    *,
+    probe: str | Path | Probe | None = None,
+    settings: FisherSettings | VariationalSettings | None = None,
+    device: str | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> TaskEmbedding:
+    """The task embedding of a dataset, from its train part alone.
+
+    Args:
+        data: Folder of class folders, parquet file, ``"hf:NAME"``, ``"torchvision:NAME"``,
+            ``(images, labels)`` or an ``ImageTask``.
+        probe: The probe; the shipped one by default.
+        settings: How to estimate the Fisher information; the exact or sketched one by default.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        progress: Told what is done and how much is left.
+        options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
+
+    Raises:
+        WsdartsError: Data or probe cannot be read.
+    """
+    find_device(device)
+    task = load_task(data, progress=progress, **options)
+    loaded = probe if isinstance(probe, Probe) else load_probe(probe)
+    return embed(task, loaded, settings or FisherSettings(), progress=progress)
+
+
+def nearest(
+    data: Data | TaskEmbedding,
+    *,
+    registry: str | Path | Store | None = None,
+    probe: str | Path | Probe | None = None,
+    k: int = 5,
+    progress: Progress = silent,
+    **options: Any,
+) -> Ranking:
+    """The artifacts whose task is nearest to a dataset's, and whether that is near at all.
+
+    Args:
+        data: A dataset in any of its forms, or a task embedding.
+        registry: Directory of a registry; the shipped zoo by default.
+        probe: The probe that embeds the dataset; the registry's default by default.
+        k: How many to list.
+        progress: Told what is done and how much is left.
+        options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
+
+    Raises:
+        WsdartsError: Data, probe or registry cannot be read, or the registry holds no
+            embedding by this probe.
+    """
+    store = registry if isinstance(registry, Store) else open_registry(registry)
+    if not isinstance(data, TaskEmbedding):
+        wanted = probe or store.config.default_probe
+        data = embed_data(data, probe=wanted, progress=progress, **options)
+    return store.nearest(data, k)

@@ -1,0 +1,69 @@
+"""What users hand in: datasets, presets, probes and registries in any of their forms."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wsdarts_registry.errors import TaskError
+
+from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.search.batches import TrainPart
+from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.tasks import ImageTask
+
+# A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
+Data = Any
+
+
+def load_task(data: Data, *, progress: Progress, **options: Any) -> ImageTask:
+    """The task that ``data`` names or is; options go to :meth:`ImageTask.load`."""
+    if isinstance(data, ImageTask):
+        return data
+    return ImageTask.load(data, progress=progress, **options)
+
+
+def load_tasks(data: Sequence[Data], *, progress: Progress, **options: Any) -> list[ImageTask]:
+    """Several tasks, each once.
+
+    Raises:
+        TaskError: No task, or one task twice.
+    """
+    tasks = [load_task(each, progress=progress, **options) for each in data]
+    if not tasks:
+        raise TaskError("no dataset was given; name at least one")
+    digests = [task.digest for task in tasks]
+    for position, task in enumerate(tasks):
+        if task.digest in digests[:position]:
+            raise TaskError(f"{task.name} is given twice (the same images); give each task once")
+    return tasks
+
+
+def train_parts(
+    tasks: Sequence[ImageTask], settings: SearchSettings, device: Any, progress: Progress
+) -> list[TrainPart]:
+    """The train part of each task at the search's image size, heads in the given order."""
+    return [
+        TrainPart.of(
+            task,
+            image_size=settings.image_size,
+            batch_size=settings.batch_size,
+            padding=settings.padding,
+            flip=settings.flip,
+            head=head,
+            seed=settings.seed,
+            device=device,
+            progress=progress,
+        )
+        for head, task in enumerate(tasks)
+    ]
+
+
+def run_path(out: str | Path | None, command: str, name: str) -> Path:
+    """Where a run goes: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
+    if out is not None:
+        return Path(out)
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
+    numbers = itertools.count(1)
+    return next(p for n in numbers if not (p := Path("runs") / f"{command}-{stem}-{n}").exists())

@@ -1,0 +1,137 @@
+"""Training of a found architecture, in a run directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsdarts_registry.errors import RunError
+from wsdarts_registry.genotype import Genotype
+
+from wsdarts_sdk.devices import find_device
+from wsdarts_sdk.jobs.costs import Costs
+from wsdarts_sdk.jobs.inputs import Data, load_task, run_path
+from wsdarts_sdk.jobs.training_report import write_training_report
+from wsdarts_sdk.network.classifier import Classifier
+from wsdarts_sdk.network.training import TrainingResult, train_network
+from wsdarts_sdk.presets import Preset, find_preset, seeded
+from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.runs.directory import open_run, read_config
+from wsdarts_sdk.runs.environment import environment
+from wsdarts_sdk.search.settings import settings_json
+
+_GENOTYPE = "genotype.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """A finished training.
+
+    Attributes:
+        model: The trained classifier, a ``torch.nn.Module`` in eval mode.
+        accuracy: Share of the validation third that it labels right.
+        result: Everything that the training measured.
+        path: The run directory.
+        model_file: The model as safetensors; :meth:`Classifier.load` reads it.
+        report: The report, one HTML file.
+    """
+
+    model: Classifier
+    accuracy: float
+    result: TrainingResult
+    path: Path
+    model_file: Path
+    report: Path
+
+
+def train(
+    genotype: Genotype | str | Path,
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    preset: str | Preset = "small",
+    seed: int | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> TrainingRun:
+    """Train a genotype's network on the train part and evaluate it on the validation third.
+
+    Args:
+        genotype: A genotype, its JSON or DARTS text file, or a run directory that has one.
+        data: The dataset, in any of the forms of :meth:`ImageTask.load`, or an ``ImageTask``.
+        out: The run directory; the first free ``runs/train-NAME-N`` by default.
+        preset: Whose training settings to use.
+        seed: Seed of everything random; the preset's by default.
+        resume: Go on with the training in ``out``, or begin if there is none.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        progress: Told what is done and how much is left.
+        options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
+
+    Raises:
+        WsdartsError: Genotype, data, settings or run directory do not fit.
+    """
+    cells = find_genotype(genotype)
+    chosen = find_preset(preset)
+    chosen = chosen if seed is None else seeded(chosen, seed)
+    where = find_device(device)
+    task = load_task(data, progress=progress, **options)
+    config = {
+        "command": "train",
+        "tasks": [task.digest],
+        "preset": chosen.name,
+        "training": settings_json(chosen.training),
+        "genotype": cells.to_json(),
+    }
+    with open_run(run_path(out, "train", task.name), config, resume=resume) as run:
+        run.write_json("environment.json", environment(where))
+        costs = Costs(run)
+        result = train_network(
+            cells,
+            task,
+            chosen.training,
+            journal=run.journal("training"),
+            progress=progress,
+            device=where,
+        )
+        costs.record("training", result.seconds)
+        cells.save(run.path / _GENOTYPE)
+        model_file = result.model.save(run.path / "model.safetensors")
+        run.write_json(
+            "result.json",
+            {
+                "accuracy": result.accuracy,
+                "loss": result.loss,
+                "images": result.images,
+                "held_out": result.held_out,
+                "parameters": result.parameters,
+                "seconds": result.seconds,
+            },
+        )
+        report = write_training_report(run, task, chosen, result)
+    return TrainingRun(
+        model=result.model,
+        accuracy=result.accuracy,
+        result=result,
+        path=run.path,
+        model_file=model_file,
+        report=report,
+    )
+
+
+def find_genotype(source: Genotype | str | Path) -> Genotype:
+    """The genotype itself, that of a file, or that of a run directory.
+
+    Raises:
+        RunError: The directory has no genotype yet.
+        SpaceError: The file holds none.
+    """
+    if isinstance(source, Genotype):
+        return source
+    path = Path(source)
+    if not path.is_dir():
+        return Genotype.load(path)
+    read_config(path)
+    if not (path / _GENOTYPE).exists():
+        raise RunError(f"the run {path} has no genotype yet; finish it with --resume first")
+    return Genotype.load(path / _GENOTYPE)

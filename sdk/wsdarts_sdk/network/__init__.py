@@ -1,0 +1,1 @@
+"""The network derived from a genotype, and its training."""

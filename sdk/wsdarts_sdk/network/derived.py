@@ -1,0 +1,204 @@
+"""The derived network: a genotype's cells stacked, as DARTS evaluates what it finds.
+
+Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.2 and its public code
+(NetworkCIFAR); drop path from Larsson et al., "FractalNet", 2017, arXiv:1605.07648.
+"""
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.genotype import Genotype
+from wsdarts_sdk.supernet.network import STEM_MULTIPLIER, reduction_positions
+from wsdarts_sdk.supernet.operations import FactorizedReduce, ReluConvNorm, build_operation
+
+_AUXILIARY_WIDTHS = (128, 768)
+
+
+def drop_path(x_BCHW: Tensor, rate: float, draws: Generator | None) -> Tensor:
+    """Drop whole images of a path with probability ``rate``; scale the rest by 1/(1 − rate)."""
+    if draws is None or rate <= 0:
+        return x_BCHW
+    kept = torch.empty(len(x_BCHW), 1, 1, 1, dtype=x_BCHW.dtype)
+    kept.bernoulli_(1 - rate, generator=draws)
+    return x_BCHW * kept.to(x_BCHW.device) / (1 - rate)
+
+
+class DerivedCell(nn.Module):
+    """One cell of a genotype."""
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        inputs: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+    ) -> None:
+        super().__init__()
+        cell = genotype.cell("reduction" if reduction else "normal")
+        self.first: nn.Module
+        if after_reduction:
+            self.first = FactorizedReduce(inputs[0], channels, affine=True)
+        else:
+            self.first = ReluConvNorm(inputs[0], channels, affine=True)
+        self.second = ReluConvNorm(inputs[1], channels, affine=True)
+        self.sources = [[connection.source for connection in node] for node in cell]
+        self.nodes = nn.ModuleList(
+            nn.ModuleList(
+                build_operation(
+                    connection.operation,
+                    channels,
+                    stride=2 if reduction and connection.source < 2 else 1,
+                    affine=True,
+                )
+                for connection in node
+            )
+            for node in cell
+        )
+
+    def forward(
+        self, previous: tuple[Tensor, Tensor], rate: float, draws: Generator | None
+    ) -> Tensor:
+        """Concatenate the intermediate nodes, shape ``(B, nodes · channels, H, W)``."""
+        states = [self.first(previous[0]), self.second(previous[1])]
+        for sources, operations in zip(self.sources, self.nodes, strict=True):
+            parts = []
+            for source, operation in zip(sources, operations, strict=True):  # type: ignore[call-overload]
+                y = operation(states[source])
+                # An identity is the path that keeps the node alive: it is never dropped.
+                kept = isinstance(operation, nn.Identity)
+                parts.append(y if kept else drop_path(y, rate, draws))
+            states.append(sum(parts[1:], start=parts[0]))
+        return torch.cat(states[2:], dim=1)
+
+
+class AuxiliaryHead(nn.Module):
+    """The auxiliary tower: a second classifier at two thirds of the depth.
+
+    For 8×8 maps the pooling is DARTS' (5×5, stride 3); other sizes are pooled to 2×2 with
+    windows in the same proportion.
+    """
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        narrow, wide = _AUXILIARY_WIDTHS
+        self.project = nn.Sequential(
+            nn.Conv2d(inputs, narrow, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()
+        )
+        self.gather = nn.Sequential(
+            nn.Conv2d(narrow, wide, 2, bias=False), nn.BatchNorm2d(wide), nn.ReLU()
+        )
+        self.classify = nn.Linear(wide, classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits, shape ``(B, classes)``."""
+        x = x_BCHW.relu()
+        rows, columns = x.shape[2:]
+        if min(rows, columns) < 2:
+            x = F.interpolate(x, size=(2, 2))
+        else:
+            stride = (max(1, 3 * rows // 8), max(1, 3 * columns // 8))
+            kernel = (rows - stride[0], columns - stride[1])
+            x = F.avg_pool2d(x, kernel, stride, count_include_pad=False)
+        logits: Tensor = self.classify(self.gather(self.project(x)).flatten(1))
+        return logits
+
+
+class DerivedNetwork(nn.Module):
+    """A classifier made of a genotype's cells.
+
+    Args:
+        genotype: The two cells.
+        classes: Number of classes.
+        cells: Number of cells; 20 in the papers.
+        channels: Channels of the first cell; doubled by each reduction cell.
+        auxiliary: Whether to build the auxiliary tower, used in training only.
+        seed: Seed of the initial weights.
+
+    Raises:
+        SettingsError: Fewer than one cell, two channels or one class.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        classes: int,
+        cells: int = 20,
+        channels: int = 16,
+        auxiliary: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if cells < 1 or channels < 2 or classes < 1:
+            raise SettingsError(
+                f"a network needs at least 1 cell, 2 channels and 1 class; found {cells} cells, "
+                f"{channels} channels and {classes} classes"
+            )
+        self.config: dict[str, Any] = {
+            "genotype": genotype.to_json(),
+            "classes": classes,
+            "cells": cells,
+            "channels": channels,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._build(genotype, classes, cells, channels, auxiliary=auxiliary)
+
+    def _build(
+        self, genotype: Genotype, classes: int, cells: int, channels: int, *, auxiliary: bool
+    ) -> None:
+        stem = STEM_MULTIPLIER * channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem)
+        )
+        self.cells = nn.ModuleList()
+        self.auxiliary_position = 2 * cells // 3
+        self.auxiliary: AuxiliaryHead | None = None
+        inputs, after_reduction = (stem, stem), False
+        for position in range(cells):
+            reduction = position in reduction_positions(cells)
+            channels *= 2 if reduction else 1
+            cell = DerivedCell(
+                genotype,
+                inputs=inputs,
+                channels=channels,
+                reduction=reduction,
+                after_reduction=after_reduction,
+            )
+            self.cells.append(cell)
+            inputs = (inputs[1], genotype.space.nodes * channels)
+            after_reduction = reduction
+            if auxiliary and position == self.auxiliary_position:
+                self.auxiliary = AuxiliaryHead(inputs[1], classes)
+        self.classifier = nn.Linear(inputs[1], classes)
+
+    def run_cells(
+        self, x_BCHW: Tensor, rate: float = 0.0, draws: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The output of the last cell and of the cell below the auxiliary tower."""
+        previous = (self.stem(x_BCHW),) * 2
+        below = previous[1]
+        for position, cell in enumerate(self.cells):
+            previous = (previous[1], cell(previous, rate, draws))
+            if position == self.auxiliary_position:
+                below = previous[1]
+        return previous[1], below
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits, shape ``(B, classes)``, without drop path and auxiliary tower."""
+        logits: Tensor = self.classifier(self.run_cells(x_BCHW)[0].mean(dim=(2, 3)))
+        return logits
+
+    def forward_training(
+        self, x_BCHW: Tensor, *, rate: float, draws: Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits and the auxiliary tower's logits, with drop path."""
+        last, below = self.run_cells(x_BCHW, rate, draws)
+        logits = self.classifier(last.mean(dim=(2, 3)))
+        return logits, None if self.auxiliary is None else self.auxiliary(below)

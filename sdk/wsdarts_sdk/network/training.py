@@ -1,0 +1,260 @@
+"""Training of a derived network from scratch, and its evaluation."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.genotype import Genotype
+from wsdarts_sdk.network.classifier import Classifier
+from wsdarts_sdk.network.derived import DerivedNetwork
+from wsdarts_sdk.network.settings import TrainingSettings
+from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.runs.checkpoint import Checkpoint
+from wsdarts_sdk.runs.journal import Journal, MemoryJournal
+from wsdarts_sdk.search.batches import Augmentation, channel_statistics
+from wsdarts_sdk.search.randomness import seed_of, stream
+from wsdarts_sdk.search.schedule import cosine_learning_rate
+from wsdarts_sdk.search.settings import WeightOptimiser
+from wsdarts_sdk.search.state import restore_optimiser
+from wsdarts_sdk.tasks import ImageTask, Part
+
+_EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """A trained network and how good it is.
+
+    Attributes:
+        model: In eval mode, with its preprocessing and class names.
+        accuracy: Share of the held-out images that it labels right.
+        loss: Mean cross-entropy on them.
+        images: How many images it was evaluated on.
+        held_out: Which part they are: ``validation``, or ``alpha`` in a selection.
+        parameters: Number of the network's parameters, without the auxiliary tower.
+        seconds: Wall time of training and evaluation.
+        rows: Metrics of each epoch.
+    """
+
+    model: Classifier
+    accuracy: float
+    loss: float
+    images: int
+    held_out: str
+    parameters: int
+    seconds: float
+    rows: tuple[dict[str, Any], ...]
+
+
+def train_network(
+    genotype: Genotype,
+    task: ImageTask,
+    settings: TrainingSettings,
+    *,
+    selection: bool = False,
+    journal: Journal | None = None,
+    progress: Progress = silent,
+    device: torch.device | None = None,
+) -> TrainingResult:
+    """Train a genotype's network and evaluate it once, at the end.
+
+    Args:
+        genotype: The cells.
+        task: The dataset.
+        settings: What to do.
+        selection: Rank candidates without touching the validation third: train on the weights
+            half, evaluate on the alpha half. Otherwise train on the whole train part and
+            evaluate on the validation third.
+        journal: Where to keep the place; in memory by default.
+        progress: Told how many steps are done.
+        device: Where to run.
+
+    Raises:
+        SettingsError: The task has fewer images than a batch norm needs.
+    """
+    training = Training(genotype, task, settings, selection=selection, device=device)
+    return training.run(journal or MemoryJournal(), progress)
+
+
+class Training:
+    """One training; see :func:`train_network`."""
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        task: ImageTask,
+        settings: TrainingSettings,
+        *,
+        selection: bool,
+        device: torch.device | None,
+    ) -> None:
+        self.task, self.settings = task, settings
+        self.device = device or torch.device("cpu")
+        self.held_out = Part.ALPHA if selection else Part.VALIDATION
+        indices = task.indices(Part.WEIGHTS) if selection else task.train_indices
+        if len(indices) < 2:
+            raise SettingsError(
+                f"{task.name} has {len(indices)} images to train on; training needs at least 2"
+            )
+        self.pixels, self.labels = self._images(indices)
+        self.batch_size = min(settings.batch_size, len(self.labels))
+        full = len(self.labels) // self.batch_size
+        limit = settings.steps_per_epoch
+        self.steps = full if limit is None else min(full, limit)
+        mean, std = channel_statistics([self.pixels])
+        self.augmentation = Augmentation(
+            mean=mean,
+            std=std,
+            padding=settings.padding,
+            flip=settings.flip,
+            cutout=settings.cutout,
+        )
+        self.net = DerivedNetwork(
+            genotype,
+            classes=task.classes,
+            cells=settings.cells,
+            channels=settings.channels,
+            auxiliary=settings.auxiliary_weight > 0,
+            seed=seed_of(settings.seed, "network"),
+        ).to(self.device)
+        self.sgd = torch.optim.SGD(
+            self.net.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        self.epoch = self.rows = 0
+        self.seconds = 0.0
+
+    def run(self, journal: Journal, progress: Progress) -> TrainingResult:
+        """Train to the end, from the journal's last checkpoint if it has one."""
+        checkpoint = journal.restore()
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        journal.truncate(self.rows)
+        while self.epoch < self.settings.epochs:
+            journal.append(self._run_epoch(progress))
+            self.epoch, self.rows = self.epoch + 1, self.rows + 1
+            # A checkpoint costs a flush to the disk: not after each of many short epochs.
+            if journal.due() or self.epoch == self.settings.epochs:
+                journal.checkpoint(self._checkpoint())
+        started = time.perf_counter()
+        accuracy, loss = self._evaluate(progress)
+        tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
+        return TrainingResult(
+            model=self._classifier(),
+            accuracy=accuracy,
+            loss=loss,
+            images=len(self.task.indices(self.held_out)),
+            held_out=str(self.held_out),
+            parameters=count_parameters(self.net) - tower,
+            seconds=self.seconds + time.perf_counter() - started,
+            rows=tuple(journal.rows()),
+        )
+
+    def _images(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        pixels = self.task.pixels(self.settings.image_size)
+        return (
+            torch.from_numpy(np.ascontiguousarray(pixels[indices])).to(self.device),
+            torch.from_numpy(self.task.labels[indices]).to(self.device),
+        )
+
+    def _run_epoch(self, progress: Progress) -> dict[str, Any]:
+        settings, started = self.settings, time.perf_counter()
+        schedule = WeightOptimiser(learning_rate=settings.learning_rate)
+        rate = cosine_learning_rate(schedule, self.epoch, settings.epochs)
+        for group in self.sgd.param_groups:
+            group["lr"] = rate
+        where = (settings.seed, "training", self.epoch)
+        order = torch.randperm(len(self.labels), generator=stream(*where, "order"))
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.net.train()
+        for step in range(self.steps):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size].to(self.device)
+            self._run_step(chosen, stream(*where, step), sums)
+            done = self.epoch * self.steps + step + 1
+            total = settings.epochs * self.steps
+            progress(f"training, epoch {self.epoch + 1}/{settings.epochs}", done, total)
+        self.seconds += time.perf_counter() - started
+        loss, hits = (sums / (self.steps * self.batch_size)).tolist()
+        if not math.isfinite(loss):
+            raise SettingsError(
+                f"the loss is not finite after epoch {self.epoch + 1}; lower the learning rate "
+                "or the gradient clip"
+            )
+        return {
+            "epoch": self.epoch,
+            "learning_rate": rate,
+            "loss": loss,
+            "accuracy": hits,
+            "seconds": self.seconds,
+        }
+
+    def _run_step(self, chosen: Tensor, draws: torch.Generator, sums: Tensor) -> None:
+        images = self.augmentation.apply(self.pixels[chosen], draws)
+        labels = self.labels[chosen]
+        rate = self.settings.drop_path * self.epoch / self.settings.epochs
+        logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
+        loss = F.cross_entropy(logits, labels)
+        total = loss
+        if auxiliary is not None:
+            total = loss + self.settings.auxiliary_weight * F.cross_entropy(auxiliary, labels)
+        self.sgd.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
+        self.sgd.step()
+        hits = (logits.argmax(dim=1) == labels).sum()
+        sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
+
+    @torch.no_grad()
+    def _evaluate(self, progress: Progress) -> tuple[float, float]:
+        pixels, labels = self._images(self.task.indices(self.held_out))
+        self.net.eval()
+        loss = hits = 0.0
+        for start in range(0, len(labels), _EVALUATION_BATCH):
+            part = slice(start, start + _EVALUATION_BATCH)
+            logits = self.net(self.augmentation.normalise(pixels[part]))
+            loss += float(F.cross_entropy(logits, labels[part], reduction="sum"))
+            hits += float((logits.argmax(dim=1) == labels[part]).sum())
+            progress("evaluation", min(start + _EVALUATION_BATCH, len(labels)), len(labels))
+        return hits / len(labels), loss / len(labels)
+
+    def _classifier(self) -> Classifier:
+        return Classifier(
+            self.net,
+            mean=self.augmentation.mean,
+            std=self.augmentation.std,
+            image_size=self.settings.image_size,
+            class_names=self.task.class_names,
+        ).eval()
+
+    def _checkpoint(self) -> Checkpoint:
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        for name, parameter in self.net.named_parameters():
+            momentum = self.sgd.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"optimiser.momentum_buffer.{name}"] = momentum
+        facts = {"epoch": self.epoch, "rows": self.rows, "seconds": self.seconds}
+        return Checkpoint(tensors=tensors, facts=facts)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        prefix = "net."
+        tensors = checkpoint.tensors
+        own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
+        self.net.load_state_dict(own)
+        restore_optimiser(self.sgd, self.net, tensors, self.device)
+        self.epoch, self.rows = checkpoint.facts["epoch"], checkpoint.facts["rows"]
+        self.seconds = checkpoint.facts["seconds"]
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,156 @@
+"""Presets: the paper's settings, and two that fit a CPU.
+
+``dataclasses.replace`` changes any field: ``replace(TINY.search, channels=8)``.
+"""
+
+from dataclasses import dataclass, replace
+
+from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.network.settings import TrainingSettings
+from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, StageSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """Settings that belong together.
+
+    Attributes:
+        name: What users type.
+        search: A cold search (TAS); a warm start takes its last stage.
+        training: Training of the network that is evaluated on the validation third.
+        selection: The short training, on the train part alone, that ranks a sweep's results.
+    """
+
+    name: str
+    search: SearchSettings
+    training: TrainingSettings
+    selection: TrainingSettings
+
+
+# "Warm-starting DARTS using meta-learning", sections 4 and 5. The rates of the skip-connect
+# dropout are P-DARTS' recipe; the paper chooses the last one for each task by a sweep.
+PAPER = Preset(
+    name="paper",
+    search=SearchSettings(
+        stages=(
+            StageSettings(
+                cells=5, operations=8, epochs=25, weights_only_epochs=10, skip_dropout=0.1
+            ),
+            StageSettings(
+                cells=11, operations=5, epochs=25, weights_only_epochs=10, skip_dropout=0.4
+            ),
+            StageSettings(
+                cells=17, operations=3, epochs=25, weights_only_epochs=10, skip_dropout=0.7
+            ),
+        ),
+        channels=16,
+        image_size=84,
+        batch_size=96,
+    ),
+    training=TrainingSettings(cells=20, channels=16, image_size=84, epochs=300, batch_size=96),
+    selection=TrainingSettings(cells=20, channels=16, image_size=84, epochs=75, batch_size=96),
+)
+
+# Minutes to an hour on a CPU. α starts at 1e-3 · randn and Adam moves it by about one learning
+# rate a step: in so few α steps the paper's 6e-4 would hardly outgrow the random start.
+SMALL = Preset(
+    name="small",
+    search=SearchSettings(
+        stages=(
+            StageSettings(cells=4, operations=8, epochs=8, weights_only_epochs=3, skip_dropout=0.1),
+            StageSettings(cells=6, operations=5, epochs=8, weights_only_epochs=3, skip_dropout=0.4),
+            StageSettings(cells=8, operations=3, epochs=8, weights_only_epochs=3, skip_dropout=0.7),
+        ),
+        channels=8,
+        image_size=32,
+        batch_size=32,
+        steps_per_epoch=20,
+        alpha=AlphaOptimiser(learning_rate=3e-3),
+    ),
+    training=TrainingSettings(
+        cells=8,
+        channels=16,
+        image_size=32,
+        epochs=20,
+        batch_size=64,
+        steps_per_epoch=100,
+        cutout=8,
+        drop_path=0.1,
+    ),
+    selection=TrainingSettings(
+        cells=8,
+        channels=8,
+        image_size=32,
+        epochs=6,
+        batch_size=64,
+        steps_per_epoch=30,
+        cutout=8,
+        drop_path=0.0,
+    ),
+)
+
+# About a minute on a CPU: enough to see every part work, too little to find a good cell. Fewer
+# α steps still, so α's learning rate is higher still.
+TINY = Preset(
+    name="tiny",
+    search=SearchSettings(
+        stages=(
+            StageSettings(cells=3, operations=8, epochs=4, weights_only_epochs=1, skip_dropout=0.1),
+            StageSettings(cells=4, operations=5, epochs=4, weights_only_epochs=1, skip_dropout=0.4),
+            StageSettings(cells=5, operations=3, epochs=4, weights_only_epochs=1, skip_dropout=0.7),
+        ),
+        channels=4,
+        image_size=24,
+        batch_size=16,
+        steps_per_epoch=8,
+        alpha=AlphaOptimiser(learning_rate=6e-3),
+    ),
+    training=TrainingSettings(
+        cells=5,
+        channels=8,
+        image_size=24,
+        epochs=8,
+        batch_size=32,
+        steps_per_epoch=30,
+        learning_rate=0.05,
+        cutout=6,
+        drop_path=0.0,
+    ),
+    selection=TrainingSettings(
+        cells=5,
+        channels=4,
+        image_size=24,
+        epochs=3,
+        batch_size=32,
+        steps_per_epoch=15,
+        learning_rate=0.05,
+        cutout=0,
+        drop_path=0.0,
+        auxiliary_weight=0.0,
+    ),
+)
+
+PRESETS = {preset.name: preset for preset in (PAPER, SMALL, TINY)}
+
+
+def find_preset(preset: str | Preset) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise SettingsError(f"no preset {preset!r}; expected one of {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
+def seeded(preset: Preset, seed: int) -> Preset:
+    """The preset with another seed in all of its parts."""
+    return Preset(
+        name=preset.name,
+        search=replace(preset.search, seed=seed),
+        training=replace(preset.training, seed=seed),
+        selection=replace(preset.selection, seed=seed),
+    )

@@ -1,0 +1,193 @@
+"""Line charts as inline SVG: axes, ticks, stage bands and labels at the lines' ends.
+
+Colours are classes of the report's style sheet, so the charts follow its light and dark ground.
+A chart is drawn at the width of a telephone and scales up; nothing in it gets smaller than that.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from wsdarts_registry.svg import element, number, text
+
+_WIDTH, _HEIGHT = 360.0, 210.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 22.0, 30.0
+_CHARACTER = 6.2
+_MOST_MARKERS = 16
+_LABEL_PITCH = 13.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A line: one value an epoch, None or not finite where there is none.
+
+    Attributes:
+        name: Its label; empty for the only line of a chart.
+        values: As many as the chart has epochs.
+        tone: ``"a"``, ``"b"`` or ``"c"``: its colour and its dashes.
+    """
+
+    name: str
+    values: Sequence[float | None]
+    tone: str = "a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A stage on the horizontal axis: its first and last epoch, counted from 1."""
+
+    first: int
+    last: int
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    epochs: int
+    low: float
+    high: float
+    right: float
+
+    def x(self, epoch: float) -> float:
+        """Middle of an epoch, in pixels; epochs are columns of equal width."""
+        return _LEFT + (epoch - 0.5) / self.epochs * (self.right - _LEFT)
+
+    def y(self, value: float) -> float:
+        return _HEIGHT - _BOTTOM - (value - self.low) / (self.high - self.low) * (
+            _HEIGHT - _BOTTOM - _TOP
+        )
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Series],
+    bands: Sequence[Band],
+    *,
+    write: Callable[[float], str],
+    zero: bool = False,
+) -> Markup | None:
+    """Draw one or a few series over the epochs of a run.
+
+    Args:
+        title: What is drawn; read out by screen readers, too.
+        lines: Series of equal length.
+        bands: Stages, which are shaded in turn and named at the top.
+        write: Writes a value of the vertical axis.
+        zero: Whether that axis starts at 0.
+
+    Returns:
+        The SVG, or None if no series has a finite value.
+    """
+    lines = [line for line in lines if _finite(line.values)]
+    everything = [value for line in lines for value in _finite(line.values)]
+    if not everything:
+        return None
+    ticks = nice_ticks(min([0.0, *everything] if zero else everything), max(everything))
+    labels = [f"{line.name} {write(_finite(line.values)[-1])}".strip() for line in lines]
+    room = max(len(label) for label in labels) * _CHARACTER + 10
+    scale = _Scale(
+        epochs=len(lines[0].values), low=ticks[0], high=ticks[-1], right=_WIDTH - _RIGHT - room
+    )
+    parts = [element("title", None, text(title)), element("desc", None, text(_described(lines, write), 2000))]
+    parts += [_band(band, scale, odd=place % 2 == 1) for place, band in enumerate(bands)]
+    parts += [_horizontal(tick, scale, write) for tick in ticks]
+    parts += [_epoch_tick(epoch, scale) for epoch in _epoch_ticks(scale.epochs)]
+    parts.append(_word("epoch", (_LEFT + scale.right) / 2, _HEIGHT - 4, "middle"))
+    parts += [_line(line, scale) for line in lines]
+    parts += _end_labels(lines, labels, scale)
+    box = f"0 0 {number(_WIDTH)} {number(_HEIGHT)}"
+    return Markup(element("svg", None, *parts, viewBox=box, class_="chart", role="img"))  # noqa: S704
+
+
+def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round values, evenly spaced, from at most ``low`` to at least ``high``; two or more."""
+    if high - low <= 1e-12 * max(abs(high), abs(low)):
+        margin = abs(high) / 2 or 0.5
+        low, high = low - margin, high + margin
+    rough = (high - low) / (most - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= 0.999 * rough)
+    first = math.floor(low / step + 1e-9)
+    last = max(math.ceil(high / step - 1e-9), first + 1)
+    return [tick * step for tick in range(first, last + 1)]
+
+
+def _finite(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def _described(lines: Sequence[Series], write: Callable[[float], str]) -> str:
+    said = []
+    for line in lines:
+        values = _finite(line.values)
+        said.append(f"{line.name or 'It'} goes from {write(values[0])} to {write(values[-1])}.")
+    return " ".join(said)
+
+
+def _word(content: str, x: float, y: float, anchor: str, class_: str = "tick") -> str:
+    return element("text", None, text(content), x=x, y=y, text_anchor=anchor, class_=class_)
+
+
+def _band(band: Band, scale: _Scale, *, odd: bool) -> str:
+    left, right = scale.x(band.first - 0.5), scale.x(band.last + 0.5)
+    ground = element(
+        "rect",
+        None,
+        x=left,
+        y=_TOP,
+        width=right - left,
+        height=_HEIGHT - _TOP - _BOTTOM,
+        class_="band odd" if odd else "band",
+    )
+    # A narrow band keeps the number of its stage alone, a very narrow one nothing.
+    for label in (band.label, band.label.split()[-1]):
+        if len(label) * _CHARACTER <= right - left:
+            return ground + _word(label, (left + right) / 2, _TOP - 7, "middle")
+    return ground
+
+
+def _horizontal(tick: float, scale: _Scale, write: Callable[[float], str]) -> str:
+    y = scale.y(tick)
+    line = element("path", None, d=f"M{number(_LEFT)} {number(y)}H{number(scale.right)}", class_="grid")
+    return line + _word(write(tick), _LEFT - 6, y + 3.6, "end")
+
+
+def _epoch_ticks(epochs: int) -> list[int]:
+    wanted = [round(tick) for tick in nice_ticks(0, epochs, 6)]
+    return sorted({1, *(tick for tick in wanted if 1 < tick <= epochs)} if epochs > 1 else {1})
+
+
+def _epoch_tick(epoch: int, scale: _Scale) -> str:
+    return _word(str(epoch), scale.x(epoch), _HEIGHT - _BOTTOM + 13, "middle")
+
+
+def _line(line: Series, scale: _Scale) -> str:
+    """The line, broken where a value is missing, with markers where there are few."""
+    path, dots, drawing = [], [], False
+    for epoch, value in enumerate(line.values, start=1):
+        if value is None or not math.isfinite(value):
+            drawing = False
+            continue
+        x, y = scale.x(epoch), scale.y(value)
+        path.append(f"{'L' if drawing else 'M'}{number(x)} {number(y)}")
+        dots.append(element("circle", None, cx=x, cy=y, r=2.4, class_=f"dot {line.tone}"))
+        drawing = True
+    markers = dots if len(dots) <= _MOST_MARKERS else []
+    return element("path", None, d="".join(path), class_=f"line {line.tone}") + "".join(markers)
+
+
+def _end_labels(lines: Sequence[Series], labels: Sequence[str], scale: _Scale) -> list[str]:
+    """Labels right of the lines' last values, moved apart where they would overlap."""
+    wanted = sorted(
+        (scale.y(_finite(line.values)[-1]), line.tone, label)
+        for line, label in zip(lines, labels, strict=True)
+    )
+    heights: list[float] = []
+    for y, _, _ in wanted:
+        heights.append(max(y, heights[-1] + _LABEL_PITCH) if heights else y)
+    excess = max(0.0, heights[-1] - (_HEIGHT - _BOTTOM))
+    return [
+        _word(label, scale.right + 6, height - excess + 3.8, "start", f"end {tone}")
+        for height, (_, tone, label) in zip(heights, wanted, strict=True)
+    ]

@@ -1,0 +1,184 @@
+"""A run directory: one process at a time, resumable, self-describing.
+
+```
+config.json        what was asked for        metrics and checkpoints   NAME.metrics.jsonl, …
+environment.json   where it ran              genotype.json, cells.svg  what was found
+report.html        one self-contained page   artifact/                 what `push` publishes
+```
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from wsdarts_registry.errors import RunError
+from wsdarts_registry.files import write_atomically
+from wsdarts_sdk.runs.journal import FileJournal
+
+_FORMAT = 1
+_CONFIG = "config.json"
+_LOCK = ".lock"
+_OWNER = ".owner"
+_DISK_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """An open run directory; made by :func:`open_run`."""
+
+    path: Path
+
+    def journal(self, name: str) -> FileJournal:
+        """The journal of one part of the run."""
+        return FileJournal(self.path, name)
+
+    def write_json(self, name: str, data: Any) -> Path:
+        """Write a JSON file of the run."""
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        return write_atomically(self.path / name, text.encode())
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file of the run."""
+        return write_atomically(self.path / name, text.encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run; None where it does not exist yet.
+
+        Raises:
+            RunError: The file is not JSON.
+        """
+        path = self.path / name
+        if not path.exists():
+            return None
+        return read_json(path)
+
+
+@contextmanager
+def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Iterator[RunDirectory]:
+    """Open a run directory for writing, and keep others out until it is closed.
+
+    The lock is the kernel's, so a killed process leaves none behind.
+
+    Args:
+        path: The directory; made if it does not exist.
+        config: What the run does, as JSON data; compared with what is there on a resume.
+        resume: Go on with the run that is there, or begin if there is none.
+
+    Raises:
+        RunError: Another process works there; there is a run and ``resume`` is False; the run
+            that is there has another configuration; the directory is not a run's or cannot be
+            written.
+    """
+    path = Path(path)
+    config = {"format": _FORMAT, **config}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / _LOCK, blocking=False)
+        lock.acquire()
+    except Timeout as error:
+        owner = path / _OWNER
+        who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
+        raise RunError(
+            f"another process (pid {who}) is working in {path}; wait for it, or choose another "
+            "--out"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"cannot write the run directory {path}: {error.strerror}; choose another --out"
+        ) from error
+    try:
+        write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
+        run = RunDirectory(path)
+        _check_config(run, config, resume=resume)
+        yield run
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:  # say, of a connection
+            raise
+        raise RunError(
+            f"cannot write in the run directory {path}: {error.strerror or error}; what is there "
+            "stays: make room or access, then repeat the command with --resume"
+        ) from error
+    finally:
+        lock.release()
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The configuration of a run that exists.
+
+    Raises:
+        RunError: There is no run, or it is of an unknown format.
+    """
+    path = Path(path)
+    if not (path / _CONFIG).is_file():
+        raise RunError(f"{path} is not a run directory: it has no {_CONFIG}")
+    config = read_json(path / _CONFIG)
+    if not isinstance(config, dict) or config.get("format") != _FORMAT:
+        raise RunError(
+            f"{path / _CONFIG} has an unknown format; this version reads {_FORMAT}: update with "
+            "`pip install -U wsdarts-hub`"
+        )
+    return config
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        RunError: It is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+
+
+def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> None:
+    if not (run.path / _CONFIG).exists():
+        foreign = [p.name for p in run.path.iterdir() if p.name not in (_LOCK, _OWNER)]
+        # A kill can leave a temporary file of the configuration itself behind.
+        foreign = [name for name in foreign if not name.startswith(".")]
+        if foreign:
+            raise RunError(
+                f"{run.path} is not empty and not a run directory (it holds {foreign[0]}); "
+                "choose another --out"
+            )
+        run.write_json(_CONFIG, config)
+        return
+    there = read_config(run.path)
+    if not resume:
+        raise RunError(
+            f"{run.path} already holds a run; continue it with --resume, or choose another --out"
+        )
+    differing = _differences(there, json.loads(json.dumps(config)))
+    if differing:
+        raise RunError(
+            f"{run.path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
+            "own settings, or choose another --out"
+        )
+
+
+def _differences(there: Any, here: Any, where: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        found = []
+        for key in sorted(there.keys() | here.keys()):
+            name = f"{where}.{key}" if where else key
+            found += _differences(there.get(key), here.get(key), name)
+        return found
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = zip(there, here, strict=True)
+        return [d for i, (a, b) in enumerate(pairs) for d in _differences(a, b, f"{where}[{i}]")]
+    return [] if there == here else [f"{where} was {there!r} and is now {here!r}"]

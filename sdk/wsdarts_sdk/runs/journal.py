@@ -1,0 +1,127 @@
+"""Where long work keeps its place: checkpoints and a row of metrics for each epoch."""
+
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from wsdarts_registry.errors import RunError
+from wsdarts_registry.files import write_atomically
+from wsdarts_sdk.runs.checkpoint import Checkpoint
+
+Row = dict[str, Any]
+_INTERVAL_SECONDS = 20.0
+
+
+class Journal(Protocol):
+    """What a search or a training needs of a run directory."""
+
+    def restore(self) -> Checkpoint | None:
+        """The last checkpoint, or None at the beginning."""
+        ...
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint within an epoch."""
+        ...
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep this checkpoint instead of the one before."""
+        ...
+
+    def rows(self) -> list[Row]:
+        """All rows so far."""
+        ...
+
+    def append(self, row: Row) -> None:
+        """Add one epoch's row."""
+        ...
+
+    def truncate(self, rows: int) -> None:
+        """Forget all but the first rows: those that a restored checkpoint has not seen yet."""
+        ...
+
+
+class MemoryJournal:
+    """A journal that lasts as long as the process."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+        self._last: Checkpoint | None = None
+
+    def restore(self) -> Checkpoint | None:
+        """The last checkpoint, or None."""
+        return self._last
+
+    def due(self) -> bool:
+        """Never: what lives in memory is lost with the process."""
+        return False
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a copy: the work goes on with the tensors themselves."""
+        tensors = {name: tensor.detach().clone() for name, tensor in checkpoint.tensors.items()}
+        self._last = Checkpoint(tensors=tensors, facts=copy.deepcopy(checkpoint.facts))
+
+    def rows(self) -> list[Row]:
+        """All rows so far."""
+        return list(self._rows)
+
+    def append(self, row: Row) -> None:
+        """Add a row."""
+        self._rows.append(row)
+
+    def truncate(self, rows: int) -> None:
+        """Keep the first rows only."""
+        del self._rows[rows:]
+
+
+class FileJournal:
+    """A journal on disk: ``NAME.checkpoint.safetensors`` and ``NAME.metrics.jsonl``.
+
+    Args:
+        directory: Where the two files live.
+        name: What the files are called.
+        interval: Seconds between checkpoints within an epoch.
+    """
+
+    def __init__(self, directory: Path, name: str, interval: float = _INTERVAL_SECONDS) -> None:
+        self._checkpoint = directory / f"{name}.checkpoint.safetensors"
+        self._metrics = directory / f"{name}.metrics.jsonl"
+        self._interval = interval
+        self._last = time.monotonic()
+
+    def restore(self) -> Checkpoint | None:
+        """The last checkpoint, or None at the beginning."""
+        return Checkpoint.load(self._checkpoint) if self._checkpoint.exists() else None
+
+    def due(self) -> bool:
+        """Whether the interval has passed."""
+        return time.monotonic() - self._last >= self._interval
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint over the one before."""
+        checkpoint.save(self._checkpoint)
+        self._last = time.monotonic()
+
+    def rows(self) -> list[Row]:
+        """All whole rows; a last line that a kill has cut off does not count."""
+        if not self._metrics.exists():
+            return []
+        try:
+            lines = self._metrics.read_text(encoding="utf-8").split("\n")[:-1]
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise RunError(
+                f"{self._metrics} is not JSON lines ({error}); delete it to go on without the "
+                "metrics so far"
+            ) from error
+
+    def append(self, row: Row) -> None:
+        """Add a row."""
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def truncate(self, rows: int) -> None:
+        """Keep the first rows only."""
+        text = "".join(json.dumps(row) + "\n" for row in self.rows()[:rows])
+        write_atomically(self._metrics, text.encode())

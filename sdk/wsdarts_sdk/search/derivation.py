@@ -1,0 +1,126 @@
+"""From α to a genotype: discretisation, skip-connect refinement, ranked candidates."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsdarts_registry.errors import SpaceError
+from wsdarts_registry.genotype import Cell, Connection, Genotype
+from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.space import CELL_KINDS
+
+Array = NDArray[np.float64]
+_INPUTS_PER_NODE = 2
+_SKIP = "skip_connect"
+_NONE = "none"
+_GONE = -1.0  # not to be chosen; below every probability, also one that underflows to zero
+
+
+def masked_softmax(alpha: Array, mask: NDArray[np.bool_]) -> Array:
+    """Softmax over the surviving candidates of each edge; zero elsewhere.
+
+    Args:
+        alpha: Shape ``(edges, candidates)``, finite.
+        mask: Same shape, at least one True in each row.
+    """
+    shifted = np.where(mask, alpha, -np.inf)
+    powers = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def derive_genotype(
+    masks: OperationMasks, alpha: dict[str, Array], *, skip_connects: int | None = None
+) -> Genotype:
+    """Discretise α as DARTS does, then refine the normal cell's skip-connects.
+
+    ``none`` is left out; each node keeps the two incoming edges whose best operation has the
+    greatest probability. Of equal probabilities the earlier edge and the earlier candidate
+    win, as in DARTS (P-DARTS' code prefers the later edge). While the normal cell has more
+    than ``skip_connects`` skip-connects, the chosen one with the lowest probability (of
+    equals, the one on the later edge) is struck out and the cell is derived again; a
+    skip-connect without which its node could not be derived is spared.
+
+    Args:
+        masks: The surviving candidates.
+        alpha: α of both cell kinds, each of shape ``(edges, candidates)``.
+        skip_connects: P-DARTS' M for the normal cell; None leaves the cell as derived.
+
+    Raises:
+        SpaceError: A node has fewer than two incoming edges with an operation besides
+            ``none``, so that no cell can be derived.
+
+    Source: arXiv:1806.09055, section 2.4; arXiv:1904.12760, section 3.3 and its public code.
+    """
+    cells = {}
+    for kind in CELL_KINDS:
+        mask = masks.array(kind)
+        strengths = np.where(mask, masked_softmax(alpha[kind], mask), _GONE)
+        if _NONE in masks.space.candidates:
+            strengths[:, masks.space.candidate_index(_NONE)] = _GONE
+        limit = skip_connects if kind == "normal" else None
+        cells[kind] = _derive_cell(masks, strengths, limit)
+    return Genotype(space=masks.space, normal=cells["normal"], reduction=cells["reduction"])
+
+
+def ranked_candidates(
+    masks: OperationMasks, alpha: dict[str, Array]
+) -> dict[str, list[list[tuple[str, float]]]]:
+    """For each edge of each cell its candidates with probabilities, strongest first."""
+    ranked = {}
+    for kind in CELL_KINDS:
+        mask, names = masks.array(kind), masks.space.candidates
+        strengths = masked_softmax(alpha[kind], mask)
+        order = np.argsort(-strengths, axis=1, kind="stable")
+        ranked[kind] = [
+            [(names[c], float(strengths[edge, c])) for c in order[edge] if mask[edge, c]]
+            for edge in range(len(mask))
+        ]
+    return ranked
+
+
+def _derive_cell(masks: OperationMasks, strengths: Array, skip_connects: int | None) -> Cell:
+    space = masks.space
+    while True:
+        chosen = [_strongest_inputs(masks, strengths, target) for target in _targets(masks)]
+        skips = [
+            edge
+            for edges in chosen
+            for edge in edges
+            if space.candidates[strengths[edge].argmax()] == _SKIP
+        ]
+        removable = [edge for edge in skips if _can_lose_best(masks, strengths, edge)]
+        if skip_connects is None or len(skips) <= skip_connects or not removable:
+            break
+        column = space.candidate_index(_SKIP)
+        weakest = min(removable, key=lambda edge: (strengths[edge, column], -edge))
+        strengths[weakest, column] = _GONE
+    return tuple(
+        tuple(
+            Connection(
+                source=space.edges[edge][0], operation=space.candidates[strengths[edge].argmax()]
+            )
+            for edge in sorted(edges)
+        )
+        for edges in chosen
+    )
+
+
+def _can_lose_best(masks: OperationMasks, strengths: Array, edge: int) -> bool:
+    """Whether the edge's node can still be derived without the edge's best operation."""
+    others = masks.space.incoming(masks.space.edges[edge][1])
+    usable = sum(strengths[other].max() > _GONE for other in others)
+    return int((strengths[edge] > _GONE).sum()) > 1 or usable > _INPUTS_PER_NODE
+
+
+def _targets(masks: OperationMasks) -> range:
+    return range(2, 2 + masks.space.nodes)
+
+
+def _strongest_inputs(masks: OperationMasks, strengths: Array, target: int) -> list[int]:
+    incoming = masks.space.incoming(target)
+    usable = [edge for edge in incoming if strengths[edge].max() > _GONE]
+    if len(usable) < _INPUTS_PER_NODE:
+        raise SpaceError(
+            f"node {target} has {len(usable)} incoming edges with an operation besides none; a "
+            "genotype needs 2: keep more operations on its edges"
+        )
+    return sorted(usable, key=lambda edge: (-strengths[edge].max(), edge))[:_INPUTS_PER_NODE]

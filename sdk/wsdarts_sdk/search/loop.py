@@ -1,0 +1,266 @@
+"""The search itself: stages, epochs, steps, with a checkpoint between any two of them.
+
+One loop serves TAS on one task (λ, λ̂), TAS on several tasks (λ_meta), plain P-DARTS and DARTS
+from cold, and warm starts: they differ in their settings, tasks and starting point only.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsdarts_registry.errors import SettingsError, SpaceError
+from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.space import CELL_KINDS
+from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.runs.journal import Journal, MemoryJournal
+from wsdarts_sdk.search.batches import TrainPart
+from wsdarts_sdk.search.derivation import derive_genotype
+from wsdarts_sdk.search.schedule import cosine_learning_rate, skip_dropout_rate
+from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
+from wsdarts_sdk.search.step import take_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        stage_masks: Masks after each stage; the last are the transfer architecture λ.
+        weights: The last supernet's weights without heads, ŵ.
+        alpha: α̂ of both cell kinds, shape ``(edges, candidates)``.
+        genotype: Discretised from α̂, with skip-connect refinement.
+        seconds: Wall time of each stage's steps, without checkpoints and lost attempts.
+        rows: Metrics of each epoch.
+        source: What the search started from.
+    """
+
+    stage_masks: tuple[OperationMasks, ...]
+    weights: dict[str, Tensor]
+    alpha: dict[str, Array]
+    genotype: Genotype
+    seconds: tuple[float, ...]
+    rows: tuple[dict[str, Any], ...]
+    source: str
+
+
+class Search:
+    """A search over one or several tasks.
+
+    Several tasks share weights and α and have a head each; every epoch visits them from the
+    smallest to the largest.
+
+    Args:
+        tasks: Train parts, in any order; ``head`` must be 0, 1, … each once.
+        settings: What to do.
+        start: Where to start; full masks from cold by default.
+        journal: Where to keep the place; in memory by default.
+        progress: Told the share of the work that is done.
+        device: Where to run.
+
+    Raises:
+        SettingsError: The starting point does not fit the settings or leaves no genotype to
+            derive, or the tasks' heads are not 0, 1, ….
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[TrainPart],
+        settings: SearchSettings,
+        *,
+        start: StartingPoint | None = None,
+        journal: Journal | None = None,
+        progress: Progress = silent,
+        device: torch.device | None = None,
+    ) -> None:
+        # Of equally large tasks the one with the earlier head goes first: names are for display.
+        self.tasks = sorted(tasks, key=lambda task: (len(task.weights), task.head))
+        self.classes = [task.classes for task in sorted(tasks, key=lambda task: task.head)]
+        self.settings = settings
+        self.start = start or StartingPoint(masks=OperationMasks.full(settings.space))
+        self.journal = journal or MemoryJournal()
+        self.progress = progress
+        self.device = device or torch.device("cpu")
+        self._check_heads()
+        self._check_start()
+
+    def run(self) -> SearchResult:
+        """Search to the end, from the journal's last checkpoint if it has one."""
+        state = self._restore_or_begin()
+        stages = len(self.settings.stages)
+        while state.stage < stages:
+            self._run_epoch(state)
+            if state.epoch == self.settings.stages[state.stage].epochs:
+                state = self._finish_stage(state)
+            self.journal.checkpoint(state.to_checkpoint())
+        self.progress("search", 1, 1)
+        return SearchResult(
+            stage_masks=state.masks,
+            weights=transferable(state.net),
+            alpha=state.alpha(),
+            genotype=derive_genotype(
+                state.masks[-1], state.alpha(), skip_connects=self.settings.skip_connects
+            ),
+            seconds=tuple(state.seconds),
+            rows=tuple(self.journal.rows()),
+            source=self.start.source,
+        )
+
+    def _check_heads(self) -> None:
+        heads = sorted(task.head for task in self.tasks)
+        if not heads or heads != list(range(len(heads))):
+            raise SettingsError(
+                f"the tasks of a search have the heads {heads}; expected 0, 1, … each once: give "
+                "TrainPart.of another head for each task"
+            )
+
+    def _check_start(self) -> None:
+        if self.start.masks.space != self.settings.space:
+            raise SettingsError(
+                f"{self.start.source} has the search space {self.start.masks.space}, the settings "
+                f"have {self.settings.space}; use the artifact's space"
+            )
+        allowed = self.settings.stages[0].operations
+        if self.start.masks.widest > allowed:
+            raise SettingsError(
+                f"{self.start.source} keeps {self.start.masks.widest} operations on an edge but "
+                f"the first stage allows {allowed}; raise its `operations`"
+            )
+        try:
+            # Later stages leave each edge an operation besides `none`, if it has one now.
+            level = {kind: np.zeros(self.settings.space.shape) for kind in CELL_KINDS}
+            derive_genotype(self.start.masks, level)
+        except SpaceError as error:
+            raise SettingsError(
+                f"no genotype can be derived from the masks of {self.start.source}: {error}"
+            ) from error
+
+    def _restore_or_begin(self) -> SearchState:
+        checkpoint = self.journal.restore()
+        if checkpoint is not None:
+            state = SearchState.from_checkpoint(
+                checkpoint, self.settings, self.classes, self.device
+            )
+            self.journal.truncate(state.rows)
+            return state
+        self.journal.truncate(0)
+        state = SearchState.fresh(self.settings, 0, self.start.masks, self.classes, self.device)
+        state.start_from(self.start)
+        return state
+
+    def _finish_stage(self, state: SearchState) -> SearchState:
+        """Drop the weakest operations; the next stage starts with fresh weights and α."""
+        following = state.stage + 1
+        masks = state.net.masks
+        if following == len(self.settings.stages):
+            state.masks = (*state.masks, masks)
+            state.stage, state.epoch = following, 0
+            return state
+        alpha = state.alpha()
+        keep = self.settings.stages[following].operations
+        kept = masks.keep_strongest(alpha["normal"], alpha["reduction"], keep)
+        fresh = SearchState.fresh(self.settings, following, kept, self.classes, self.device)
+        fresh.masks = (*state.masks, kept)
+        fresh.seconds, fresh.rows = state.seconds, state.rows
+        return fresh
+
+    def _run_epoch(self, state: SearchState) -> None:
+        """Go on with the epoch at ``state.step``, to its end."""
+        stage = self.settings.stages[state.stage]
+        rate = cosine_learning_rate(self.settings.weights, state.epoch, stage.epochs)
+        for group in state.sgd.param_groups:
+            group["lr"] = rate
+        if len(state.seconds) == state.stage:
+            state.seconds.append(0.0)
+        state.net.train()
+        plan = [
+            (task, step)
+            for task in self.tasks
+            for step in range(task.steps(self.settings.steps_per_epoch))
+        ]
+        started = time.perf_counter()
+        for task, step in plan[state.step :]:
+            take_step(state, task, self.settings, step, rate)
+            state.step += 1
+            self._report(state, len(plan))
+            if self.journal.due() and state.step < len(plan):
+                state.seconds[-1] += time.perf_counter() - started
+                self.journal.checkpoint(state.to_checkpoint())
+                started = time.perf_counter()
+        state.seconds[-1] += time.perf_counter() - started
+        self._append_row(state, rate)
+        state.sums = torch.zeros_like(state.sums)
+        state.epoch, state.step = state.epoch + 1, 0
+
+    def _append_row(self, state: SearchState, rate: float) -> None:
+        stage = self.settings.stages[state.stage]
+        masks, alpha, sums = state.net.masks, state.alpha(), state.sums.tolist()
+        if not all(np.isfinite(values).all() for values in (sums, *alpha.values())):
+            raise SettingsError(
+                f"the loss or α is not finite after epoch {state.epoch + 1} of stage "
+                f"{state.stage + 1}; lower the learning rates or the gradient clip"
+            )
+        genotype = derive_genotype(masks, alpha, skip_connects=None)
+        row = {
+            "stage": state.stage,
+            "epoch": state.epoch,
+            "steps": sum(task.steps(self.settings.steps_per_epoch) for task in self.tasks),
+            "learning_rate": rate,
+            "skip_dropout": skip_dropout_rate(stage, state.epoch),
+            "weights_loss": _mean(sums[0], sums[2]),
+            "weights_accuracy": _mean(sums[1], sums[2]),
+            "alpha_loss": _mean(sums[3], sums[5]),
+            "alpha_accuracy": _mean(sums[4], sums[5]),
+            "seconds": state.seconds[-1],
+            "skip_connects": genotype.count("skip_connect"),
+            "probabilities": {
+                kind: state.net.probabilities(kind).detach().cpu().tolist() for kind in CELL_KINDS
+            },
+        }
+        self.journal.append(row)
+        state.rows += 1
+
+    def _report(self, state: SearchState, steps: int) -> None:
+        """Progress in units of work: cells · operations, twice with an α step."""
+
+        def cost(stage: int, epochs: float) -> float:
+            each = self.settings.stages[stage]
+            weights_only = min(epochs, each.weights_only_epochs)
+            return each.cells * each.operations * (2 * epochs - weights_only)
+
+        stages = self.settings.stages
+        total = sum(cost(i, stage.epochs) for i, stage in enumerate(stages))
+        done = sum(cost(i, stages[i].epochs) for i in range(state.stage))
+        done += cost(state.stage, state.epoch + state.step / steps)
+        what = (
+            f"stage {state.stage + 1}/{len(stages)}, "
+            f"epoch {state.epoch + 1}/{stages[state.stage].epochs}"
+        )
+        self.progress(what, round(1000 * done / total), 1000)
+
+
+def search(
+    tasks: Sequence[TrainPart],
+    settings: SearchSettings,
+    *,
+    start: StartingPoint | None = None,
+    journal: Journal | None = None,
+    progress: Progress = silent,
+    device: torch.device | None = None,
+) -> SearchResult:
+    """Run a whole search; see :class:`Search`. A starting point widens the first stage to fit."""
+    if start is not None and start.masks.widest > settings.stages[0].operations:
+        first = replace(settings.stages[0], operations=start.masks.widest)
+        settings = replace(settings, stages=(first, *settings.stages[1:]))
+    found = Search(tasks, settings, start=start, journal=journal, progress=progress, device=device)
+    return found.run()
+
+
+def _mean(total: float, count: float) -> float | None:
+    return total / count if count else None

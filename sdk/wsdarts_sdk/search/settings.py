@@ -1,0 +1,168 @@
+"""What a search does: stages, optimisers, schedule. Every field is open to the caller."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.space import DARTS, SearchSpace
+
+Order = Literal["first", "second", "second-exact"]
+ORDERS: tuple[Order, ...] = ("first", "second", "second-exact")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageSettings:
+    """One stage of the progressive search.
+
+    Attributes:
+        cells: Number of cells of the supernet.
+        operations: Operations that an edge has at most when the stage begins.
+        epochs: Epochs over the weights half.
+        weights_only_epochs: How many of them, from the first, leave α alone.
+        skip_dropout: Initial rate of the dropout on skip-connects, in [0, 1).
+    """
+
+    cells: int
+    operations: int
+    epochs: int
+    weights_only_epochs: int
+    skip_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole = min(self.cells, self.operations, self.epochs)
+        if whole < 1 or not 0 <= self.weights_only_epochs <= self.epochs:
+            raise SettingsError(
+                f"a stage needs at least 1 cell, operation and epoch, and weights_only_epochs of "
+                f"0 to epochs; found {self}"
+            )
+        if not 0 <= self.skip_dropout < 1:
+            raise SettingsError(f"skip_dropout is {self.skip_dropout}; expected 0 <= rate < 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightOptimiser:
+    """SGD with momentum and a cosine learning rate over the epochs of a stage."""
+
+    learning_rate: float = 0.025
+    learning_rate_min: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    gradient_clip: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlphaOptimiser:
+    """Adam for α; its gradient norm is clipped like the weights'."""
+
+    learning_rate: float = 6e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    weight_decay: float = 1e-3
+    gradient_clip: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """A whole search. TAS, P-DARTS and DARTS differ in these values only.
+
+    Attributes:
+        space: Cell graph and candidate operations.
+        stages: From the first to the last; later ones keep fewer operations.
+        channels: Channels of the first cell.
+        image_size: Images are squashed to this many pixels a side.
+        batch_size: Images in a batch of either half.
+        steps_per_epoch: At most so many batches of each task in an epoch; None means all.
+        order: ``first``; ``second`` (finite difference); ``second-exact`` (through the inner
+            step, needs about twice the memory).
+        weights: Optimiser of the supernet's weights.
+        alpha: Optimiser of α.
+        skip_connects: At most so many skip-connects in the derived normal cell.
+        flip: Whether images are mirrored at random.
+        crop_padding: Pixels of padding of the random crop; None means an eighth of the size.
+        seed: Seed of everything random.
+    """
+
+    space: SearchSpace = DARTS
+    stages: tuple[StageSettings, ...]
+    channels: int = 16
+    image_size: int = 84
+    batch_size: int = 96
+    steps_per_epoch: int | None = None
+    order: Order = "first"
+    weights: WeightOptimiser = WeightOptimiser()
+    alpha: AlphaOptimiser = AlphaOptimiser()
+    skip_connects: int = 2
+    flip: bool = True
+    crop_padding: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise SettingsError("a search has no stages; expected at least one")
+        kept = [stage.operations for stage in self.stages]
+        if kept != sorted(kept, reverse=True):
+            raise SettingsError(f"later stages keep fewer operations; found {kept}")
+        if self.order not in ORDERS:
+            raise SettingsError(f"order is {self.order!r}; expected one of {', '.join(ORDERS)}")
+        if min(self.channels, self.batch_size) < 2 or self.image_size < 8:
+            raise SettingsError(
+                "expected at least 2 channels, batches of 2 and images of 8 pixels; found "
+                f"channels={self.channels}, batch_size={self.batch_size}, "
+                f"image_size={self.image_size}"
+            )
+        if kept[-1] < 2 and "none" in self.space.candidates:
+            raise SettingsError(
+                f"the last stage keeps {kept[-1]} operation on an edge, which may be `none`, so "
+                "that no genotype could be derived; keep at least 2, or leave `none` out of the "
+                "space"
+            )
+        if self.skip_connects < 0 or self.padding < 0:
+            raise SettingsError(
+                "skip_connects and crop_padding must be at least 0; found "
+                f"skip_connects={self.skip_connects}, crop_padding={self.crop_padding}"
+            )
+        if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
+            raise SettingsError(
+                f"steps_per_epoch is {self.steps_per_epoch}; expected at least 1, or None for all"
+            )
+
+    @property
+    def padding(self) -> int:
+        """Pixels of padding of the random crop."""
+        return self.image_size // 8 if self.crop_padding is None else self.crop_padding
+
+    def last_stage_only(self) -> Self:
+        """The settings of a warm start: the last stage alone, as from a transfer architecture."""
+        return replace(self, stages=self.stages[-1:])
+
+    def with_skip_dropout(self, rate: float) -> Self:
+        """The same search with another skip-connect dropout in its last stage."""
+        last = replace(self.stages[-1], skip_dropout=rate)
+        return replace(self, stages=(*self.stages[:-1], last))
+
+
+def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSettings:
+    """Plain DARTS as a baseline: one stage with every operation, all of it with α.
+
+    Neither skip-connect dropout nor refinement. Optimisers, batches and images stay those of
+    ``settings``, so that a comparison is one of the methods (DARTS' own code has α at 3e-4,
+    batches of 64, 8 cells, 50 epochs and a learning rate that ends at 1e-3).
+    """
+    stage = StageSettings(
+        cells=cells,
+        operations=len(settings.space.candidates),
+        epochs=epochs,
+        weights_only_epochs=0,
+    )
+    return replace(settings, stages=(stage,), skip_connects=settings.space.nodes * 2)
+
+
+def settings_json(settings: Any) -> Any:
+    """Any of the settings dataclasses as plain JSON data, field by field."""
+    if isinstance(settings, SearchSpace):
+        return settings.to_json()
+    if hasattr(settings, "__dataclass_fields__"):
+        return {name: settings_json(getattr(settings, name)) for name in settings.__slots__}
+    if isinstance(settings, tuple):
+        return [settings_json(value) for value in settings]
+    return settings

@@ -1,0 +1,236 @@
+"""The state of a search between two steps, and its checkpoint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.space import CELL_KINDS
+from wsdarts_sdk.runs.checkpoint import Checkpoint
+from wsdarts_sdk.search.randomness import seed_of
+from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.supernet import Supernet
+
+Array = NDArray[np.float64]
+_SUMS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartingPoint:
+    """What a search starts from.
+
+    Attributes:
+        masks: Which candidates exist: all of them from cold, λ's from an artifact.
+        weights: Supernet weights and buffers by name, without the heads (λ̂), or None.
+        alpha: α of both cell kinds (λ̂), or None for 1e-3 · randn.
+        source: What it is, for errors and reports.
+    """
+
+    masks: OperationMasks
+    weights: dict[str, Tensor] | None = None
+    alpha: dict[str, Array] | None = None
+    source: str = "cold"
+
+
+@dataclass(kw_only=True)
+class SearchState:
+    """Everything that changes during a search.
+
+    Attributes:
+        stage: Index of the current stage; the number of stages when the search is over.
+        epoch: Epoch within the stage.
+        step: Step within the epoch, over all tasks.
+        net: The supernet of the stage (of the last one when the search is over).
+        sgd: Optimiser of its weights.
+        adam: Optimiser of α.
+        masks: Masks after each finished stage.
+        sums: Loss, hits and images of the running epoch: weights half, then alpha half.
+        seconds: Wall time of each stage so far.
+        rows: Rows of metrics written so far.
+    """
+
+    stage: int
+    epoch: int
+    step: int
+    net: Supernet
+    sgd: torch.optim.SGD
+    adam: torch.optim.Adam
+    masks: tuple[OperationMasks, ...] = ()
+    sums: Tensor = field(default_factory=lambda: torch.zeros(_SUMS, dtype=torch.float64))
+    seconds: list[float] = field(default_factory=list)
+    rows: int = 0
+
+    @classmethod
+    def fresh(
+        cls,
+        settings: SearchSettings,
+        stage: int,
+        masks: OperationMasks,
+        classes: Sequence[int],
+        device: torch.device,
+    ) -> "SearchState":
+        """The beginning of a stage: fresh weights, fresh α, fresh optimisers."""
+        net = Supernet(
+            masks,
+            cells=settings.stages[stage].cells,
+            channels=settings.channels,
+            classes=classes,
+            seed=seed_of(settings.seed, "supernet", stage),
+        ).to(device)
+        weights, alpha = settings.weights, settings.alpha
+        return cls(
+            stage=stage,
+            epoch=0,
+            step=0,
+            net=net,
+            sgd=torch.optim.SGD(
+                net.weight_parameters(),
+                lr=weights.learning_rate,
+                momentum=weights.momentum,
+                weight_decay=weights.weight_decay,
+            ),
+            adam=torch.optim.Adam(
+                net.alpha_parameters(),
+                lr=alpha.learning_rate,
+                betas=(alpha.beta1, alpha.beta2),
+                weight_decay=alpha.weight_decay,
+            ),
+        )
+
+    def start_from(self, start: StartingPoint) -> None:
+        """Take over the weights and α of a starting point; heads stay fresh.
+
+        Raises:
+            SettingsError: The shapes do not fit this supernet.
+        """
+        if start.weights is not None:
+            load_weights(self.net, start.weights, start.source)
+        if start.alpha is not None:
+            load_alpha(self.net, start.alpha, start.source)
+
+    def alpha(self) -> dict[str, Array]:
+        """α of both cell kinds in float64."""
+        return {k: self.net.alpha[k].detach().cpu().double().numpy() for k in CELL_KINDS}
+
+    def to_checkpoint(self) -> Checkpoint:
+        """Everything but what the settings and the data determine."""
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        for name, parameter in self.net.named_parameters():
+            for optimiser in (self.sgd, self.adam):
+                for key, value in optimiser.state.get(parameter, {}).items():
+                    if isinstance(value, Tensor):
+                        tensors[f"optimiser.{key}.{name}"] = value
+        facts: dict[str, Any] = {
+            "position": [self.stage, self.epoch, self.step],
+            "masks": [masks.to_json() for masks in self.masks],
+            "current": self.net.masks.to_json(),
+            "seconds": self.seconds,
+            "rows": self.rows,
+        }
+        return Checkpoint(tensors={**tensors, "sums": self.sums}, facts=facts)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        settings: SearchSettings,
+        classes: Sequence[int],
+        device: torch.device,
+    ) -> "SearchState":
+        """The state that ``to_checkpoint`` described."""
+        facts = checkpoint.facts
+        stage, epoch, step = facts["position"]
+        net_stage = min(stage, len(settings.stages) - 1)
+        current = OperationMasks.from_json(facts["current"])
+        state = cls.fresh(settings, net_stage, current, classes, device)
+        state.stage, state.epoch, state.step = stage, epoch, step
+        state.masks = tuple(OperationMasks.from_json(masks) for masks in facts["masks"])
+        state.seconds, state.rows = list(facts["seconds"]), facts["rows"]
+        tensors = dict(checkpoint.tensors)
+        state.sums = tensors.pop("sums")
+        prefix = "net."
+        own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
+        state.net.load_state_dict(own)
+        restore_optimiser(state.sgd, state.net, tensors, device)
+        restore_optimiser(state.adam, state.net, tensors, device)
+        return state
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer,
+    net: nn.Module,
+    tensors: dict[str, Tensor],
+    device: torch.device,
+) -> None:
+    """Put ``optimiser.KEY.PARAMETER`` tensors back where the optimiser keeps them."""
+    managed = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    for name, parameter in net.named_parameters():
+        if id(parameter) not in managed:
+            continue
+        for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
+            value = tensors.get(f"optimiser.{key}.{name}")
+            if value is not None:
+                # Adam keeps its step count on the CPU.
+                where = torch.device("cpu") if key == "step" else device
+                optimiser.state[parameter][key] = value.to(where)
+
+
+def transferable(net: Supernet) -> dict[str, Tensor]:
+    """Weights and running statistics without heads and α: what λ̂ hands on.
+
+    Batch norm's count of batches is left out: with a fixed momentum nothing depends on it.
+    """
+    return {
+        name: value.detach()
+        for name, value in net.state_dict().items()
+        if not name.startswith(("heads.", "alpha.")) and not name.endswith("num_batches_tracked")
+    }
+
+
+def load_weights(net: Supernet, weights: dict[str, Tensor], source: str) -> None:
+    """Load transferable weights into a supernet; its heads and α stay as they are.
+
+    Raises:
+        SettingsError: A name is missing or unknown, or a shape differs.
+    """
+    own = transferable(net)
+    for name in sorted(own.keys() | weights.keys()):
+        here, there = own.get(name), weights.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            raise SettingsError(
+                f"the weights of {source} do not fit this search: {name} is "
+                f"{_shape(there)} there and {_shape(here)} here ({len(net.cells)} cells, "
+                f"{net.channels} channels); use the settings that {source} was searched with, "
+                "or start from its masks alone (mode 'topology')"
+            )
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(weights[name])
+
+
+def load_alpha(net: Supernet, alpha: dict[str, Array], source: str) -> None:
+    """Load α of both cell kinds.
+
+    Raises:
+        SettingsError: α of a cell kind has another shape or is not finite.
+    """
+    for kind in CELL_KINDS:
+        here, there = net.alpha[kind], torch.from_numpy(alpha[kind])
+        if here.shape != there.shape or not there.isfinite().all():
+            raise SettingsError(
+                f"α of {source} does not fit this search: {kind} is {_shape(there)} there and "
+                f"{_shape(here)} here, and must be finite; use the search space that {source} "
+                "was searched in, or start from its masks alone (mode 'topology')"
+            )
+        with torch.no_grad():
+            here.copy_(there)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else f"of shape {tuple(tensor.shape)}"

@@ -1,0 +1,221 @@
+"""Where probes come from: the package, a local safetensors file, or timm's pretrained weights.
+
+| source | what it is |
+|---|---|
+| none, or ``shipped`` | the small probe that the package ships |
+| ``PATH.safetensors`` | a local file; its metadata or its name says which timm network it is |
+| ``NETWORK=PATH.safetensors`` | a local file of weights of that timm network |
+| ``NETWORK`` or ``timm:NETWORK`` | timm's pretrained weights, such as ``resnet34.tv_in1k`` |
+
+A file may be followed by ``?name=value&…``: ``size``, ``mean`` and ``std`` (one number or three,
+by commas) replace the preprocessing, any other name is an option of ``timm.create_model``, as
+in ``mobilenetv2_100.safetensors?pad_type=same&size=224&mean=0.5&std=0.5``.
+"""
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import huggingface_hub
+import timm
+from torch import nn
+
+from wsdarts_registry.errors import ProbeError
+from wsdarts_sdk.task2vec.probe import Option, Preprocessing, Probe, first_line
+from wsdarts_sdk.task2vec.probe_file import ProbeCard, read_probe_file
+from wsdarts_sdk.task2vec.weights import load_weights
+
+SHIPPED = Path(__file__).parent / "shipped" / "probe.safetensors"
+_SUFFIX = ".safetensors"
+# What create_model takes itself. Some of these would fetch or unpickle files.
+_RESERVED = {
+    "cache_dir",
+    "checkpoint_path",
+    "exportable",
+    "features_only",
+    "in_chans",
+    "model_name",
+    "no_jit",
+    "num_classes",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "pretrained_strict",
+    "scriptable",
+}
+_PREPROCESSING = {"size", "mean", "std"}
+_NAMED = re.compile(r"([A-Za-z0-9_.]+)=(.+)", re.DOTALL)
+
+
+def load_probe(source: str | Path | None = None, *, device: str = "cpu") -> Probe:
+    """Load a probe.
+
+    Args:
+        source: See the table at the top of this module; a ``Path`` is a local file.
+        device: Where its weights go, such as ``"cuda"``.
+
+    Raises:
+        ProbeError: No such network, file or weights; a damaged file; weights that do not fit
+            the network; or a network that cannot be a probe.
+    """
+    text = "shipped" if source is None else str(source)
+    if text == "shipped":
+        probe = _from_file(str(SHIPPED))
+    elif text.partition("?")[0].endswith(_SUFFIX) or isinstance(source, Path):
+        probe = _from_file(text)
+    else:
+        probe = _from_timm(text.removeprefix("timm:"))
+    probe.model.to(device)
+    return probe
+
+
+def _from_file(text: str) -> Probe:
+    location, _, query = text.partition("?")
+    named = _NAMED.fullmatch(location)
+    path = Path(named[2] if named else location).expanduser()
+    options = _read_query(query)
+    weights, card = read_probe_file(path)
+    if named:
+        architecture = named[1]
+    else:
+        architecture = path.name.removesuffix(_SUFFIX) if card is None else card.architecture
+    replaced = {name: options.pop(name) for name in _PREPROCESSING & set(options)}
+    known: dict[str, Option] = {} if card is None or named else dict(card.options)
+    known.update(options)
+    network = build_network(architecture, known)
+    load_weights(network, weights, what=str(path))
+    return Probe.of(
+        network,
+        name=architecture if card is None or named else card.name,
+        architecture=architecture,
+        options=known,
+        preprocessing=_preprocessing(network, None if named else card, replaced),
+    )
+
+
+def _from_timm(name: str) -> Probe:
+    network = build_network(name, {})
+    found: Any = network.pretrained_cfg
+    if not found.get("hf_hub_id"):
+        raise ProbeError(
+            f"timm has no published weights for {name}; expected one of "
+            f"{_pretrained(name) or 'timm.list_pretrained()'}, or a local file as "
+            f"{name}=PATH{_SUFFIX}"
+        )
+    file = found.get("hf_hub_filename") or f"model{_SUFFIX}"
+    try:
+        path = huggingface_hub.hf_hub_download(found["hf_hub_id"], file)
+    except OSError as error:
+        raise ProbeError(
+            f"the pretrained weights of {name} cannot be fetched ({first_line(error)}); expected "
+            "a connection to the Hugging Face Hub, or weights in its cache: go online, use the "
+            f"shipped probe, or name a local file as {name}=PATH{_SUFFIX}"
+        ) from error
+    weights, _ = read_probe_file(Path(path))
+    load_weights(network, weights, what=f"{found['hf_hub_id']}/{file}")
+    architecture = found["architecture"]
+    return Probe.of(
+        network,
+        name=f"{architecture}.{found['tag']}" if found.get("tag") else architecture,
+        architecture=architecture,
+        options={},
+        preprocessing=_preprocessing(network, None, {}),
+    )
+
+
+def build_network(architecture: str, options: dict[str, Option]) -> nn.Module:
+    """Build a timm network without classifier and without pretrained weights.
+
+    Raises:
+        ProbeError: timm has no such network (names close ones), or refuses an option.
+    """
+    base, _, tag = architecture.partition(".")
+    if not re.fullmatch(r"[A-Za-z0-9_]+", base) or not timm.is_model(base):
+        close = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ProbeError(
+            f"timm has no network {base!r}; {hint}expected a name of timm.list_models(), "
+            f"'shipped', or a local file as NETWORK=PATH{_SUFFIX}"
+        )
+    if tag and architecture not in timm.list_pretrained(f"{base}.*"):
+        raise ProbeError(
+            f"timm has no weights {architecture!r}; expected one of {_pretrained(base) or base}"
+        )
+    reserved = sorted(_RESERVED & set(options))
+    if reserved:
+        raise ProbeError(
+            f"{', '.join(reserved)} cannot be set for a probe; expected options of the network "
+            "itself, such as pad_type"
+        )
+    arguments: dict[str, Any] = dict(options)
+    try:
+        return timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        given = ", ".join(f"{name}={value}" for name, value in options.items()) or "none"
+        raise ProbeError(
+            f"timm does not build {architecture} with the options {given} ({first_line(error)}); "
+            "expected options of timm.create_model for this network"
+        ) from error
+
+
+def _pretrained(name: str) -> str:
+    base = name.partition(".")[0]
+    return ", ".join(timm.list_pretrained(f"{base}.*"))
+
+
+def _preprocessing(
+    network: nn.Module, card: ProbeCard | None, replaced: dict[str, Option]
+) -> Preprocessing:
+    published: Any = network.pretrained_cfg
+    values: dict[str, Any] = {
+        "size": published["input_size"][-1] if card is None else card.size,
+        "mean": list(published["mean"]) if card is None else card.mean,
+        "std": list(published["std"]) if card is None else card.std,
+    }
+    values |= replaced
+    if type(values["size"]) is not int:
+        raise ProbeError(f"size is {values['size']!r}; expected a number of pixels such as 224")
+    return Preprocessing(
+        size=values["size"],
+        mean=_channels("mean", values["mean"]),
+        std=_channels("std", values["std"]),
+    )
+
+
+def _channels(what: str, value: Any) -> tuple[float, float, float]:
+    values = value if isinstance(value, list) else [value] * 3
+    if len(values) != 3 or not all(type(v) in (int, float) for v in values):
+        raise ProbeError(f"{what} is {value!r}; expected one number, or three by commas")
+    red, green, blue = (float(v) for v in values)
+    return red, green, blue
+
+
+def _read_query(query: str) -> dict[str, Option]:
+    if not query:
+        return {}
+    try:
+        pairs = parse_qsl(query, strict_parsing=True, keep_blank_values=True)
+    except ValueError as error:
+        raise ProbeError(
+            f"the probe's options {query!r} cannot be read; expected name=value, joined by &"
+        ) from error
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ProbeError(f"the probe's options {query!r} name one twice; expected each once")
+    return {name: _read_value(text) for name, text in pairs}
+
+
+def _read_value(text: str) -> Option:
+    """A number, true or false, a list of numbers by commas, or else the text itself."""
+    try:
+        values: list[Any] = json.loads(f"[{text}]")
+    except ValueError:
+        return text
+    scalar = len(values) == 1 and type(values[0]) in (int, float, bool)
+    numbers = len(values) > 1 and all(type(value) in (int, float) for value in values)
+    if not scalar and not numbers:
+        return text
+    value: Option = values[0] if scalar else values
+    return value

@@ -1,0 +1,116 @@
+"""What every source of images offers, and how sources name their classes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.tasks.decoding import Undecodable
+from wsdarts_sdk.tasks.identity import Content
+
+Read = Callable[[], Content | Undecodable]
+"""Fetches one image; may be called from another thread."""
+
+
+class ImageSource(ABC):
+    """Labelled images in the order in which the source keeps them.
+
+    Attributes:
+        name: What the source is called; for display.
+        class_names: Names by label; some may have no image.
+        labels: Label of each image, shape ``(images,)``.
+        encoded: Whether images come as bytes, which may turn out not to decode.
+    """
+
+    def __init__(
+        self, *, name: str, class_names: Sequence[str], labels: NDArray[np.int64], encoded: bool
+    ) -> None:
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.labels = labels
+        self.encoded = encoded
+
+    @abstractmethod
+    def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
+        """Yield some images, as (row, how to read it).
+
+        Args:
+            rows: Which images, strictly increasing, shape ``(wanted,)``.
+        """
+
+    @abstractmethod
+    def describe(self, row: int) -> str:
+        """Name an image so that its owner finds it."""
+
+
+def named_labels(values: Sequence[Any], where: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Number the distinct values of a plain label column in sorted order.
+
+    Args:
+        values: One integer, bool or string for each image; all of one kind.
+        where: What the values are, for the error.
+
+    Returns:
+        Names of the classes, and the label of each image, shape ``(images,)``.
+
+    Raises:
+        TaskError: A value is missing, negative, or of another kind.
+    """
+    check_present(values, where)
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1 or not kinds <= {int, bool, str}:
+        names = sorted(kind.__name__ for kind in kinds)
+        raise TaskError(
+            f"{where} holds values of type {', '.join(names)}; expected integers or strings, "
+            "one for each image"
+        )
+    classes = sorted(set(values))
+    if classes and classes[0].__class__ is int and classes[0] < 0:
+        raise negative_label(values.index(classes[0]), classes[0], where)
+    index = {value: label for label, value in enumerate(classes)}
+    labels = np.array([index[value] for value in values], dtype=np.int64)
+    return tuple(str(value) for value in classes), labels
+
+
+def checked_labels(
+    values: Sequence[Any], class_names: Sequence[str], where: str
+) -> NDArray[np.int64]:
+    """Return class ids as labels, shape ``(images,)``.
+
+    Raises:
+        TaskError: An id is missing, not an integer, or outside ``0 … classes - 1``.
+    """
+    check_present(values, where)
+    for row, value in enumerate(values):
+        if type(value) is not int:
+            raise TaskError(f"{where} holds {value!r} at row {row}; expected integer class ids")
+        if value < 0:
+            raise negative_label(row, value, where)
+        if value >= len(class_names):
+            raise TaskError(
+                f"{where} has the class id {value} at row {row}, but only {len(class_names)} "
+                f"class names; expected ids from 0 to {len(class_names) - 1}"
+            )
+    return np.array(values, dtype=np.int64)
+
+
+def check_present(values: Sequence[Any], where: str) -> None:
+    """Raise a TaskError if a label is missing."""
+    missing = [row for row, value in enumerate(values) if value is None]
+    if missing:
+        raise TaskError(
+            f"{where} has no label in {len(missing)} of {len(values)} rows, first in row "
+            f"{missing[0]}; expected a label for each image. Leave those rows out"
+        )
+
+
+def negative_label(row: int, value: int, where: str) -> TaskError:
+    """Describe a class id below 0, which usually marks a hidden label."""
+    return TaskError(
+        f"{where} has the class id {value} at row {row}; expected ids from 0. Negative ids "
+        "usually mark hidden labels: leave those rows out, or choose splits with labels "
+        "(split=…)"
+    )

@@ -1,0 +1,113 @@
+"""Datasets that the library `datasets` finds: on the Hugging Face Hub, or in a folder."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.tasks.sources.columns import table_columns
+from wsdarts_sdk.tasks.sources.table import BATCH, Table, TableSource, damaged_table
+
+
+class HubTable(Table):
+    """One split of a dataset."""
+
+    follow_paths = True  # `datasets` wrote these paths on this machine
+
+    def __init__(self, dataset: Any, where: str) -> None:
+        self.where = where
+        self.schema: pa.Schema = dataset.features.arrow_schema
+        self._dataset = dataset.with_format("arrow")
+
+    def batches(self, column: str) -> Iterator[list[Any]]:
+        """Yield the values of one column in order, some rows at a time."""
+        try:
+            for batch in self._dataset.select_columns([column]).iter(batch_size=BATCH):
+                yield batch.column(0).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise damaged_table(self.where, error) from error
+
+
+def hub_source(
+    reference: str,
+    *,
+    image_column: str | None,
+    label_column: str | None,
+    split: str | Sequence[str] | None,
+) -> TableSource:
+    """Open ``NAME`` or ``NAME:CONFIG`` with ``datasets.load_dataset``.
+
+    Args:
+        reference: Name of a dataset on the Hub, or a local folder, and its configuration.
+        image_column: See ``choose_columns``.
+        label_column: See ``choose_columns``.
+        split: Which splits to put together; without it, all that have those columns.
+
+    Raises:
+        TaskError: The dataset is missing, gated or cannot be reached; a split is unknown;
+            the columns cannot be told.
+    """
+    name, _, config = reference.partition(":")
+    splits = _load(name, config or None)
+    wanted = chosen_splits(tuple(splits), split, f"dataset {name}")
+    tables = [HubTable(splits[key], f"split {key!r} of {name}") for key in wanted]
+    if split is None:
+        tables = _with_columns_of_first(tables)
+    return TableSource(
+        tables,
+        name=reference.rstrip("/").rpartition("/")[2],
+        image_column=image_column,
+        label_column=label_column,
+    )
+
+
+def chosen_splits(
+    existing: Sequence[str], split: str | Sequence[str] | None, where: str
+) -> tuple[str, ...]:
+    """Return the names of the splits to use, ``"train+test"`` and lists taken apart.
+
+    Raises:
+        TaskError: A name is unknown or given twice, or there is none.
+    """
+    if split is None:
+        return tuple(existing)
+    wanted = tuple(split.split("+")) if isinstance(split, str) else tuple(split)
+    unknown = [name for name in wanted if name not in existing]
+    if unknown or not wanted or len(set(wanted)) < len(wanted):
+        raise TaskError(
+            f"splits {'+'.join(wanted)!r} cannot be taken from {where}; expected some of "
+            f"{', '.join(existing)}, each once, such as split={existing[0]!r}"
+        )
+    return wanted
+
+
+def _load(name: str, config: str | None) -> dict[str, Any]:
+    # These take seconds to import, so only those who need them pay.
+    import datasets  # noqa: PLC0415
+    import huggingface_hub.errors  # noqa: PLC0415
+
+    hub: Any = huggingface_hub.errors  # its HTTPError is httpx's, or that of httpx2
+    library: Any = datasets
+    try:
+        loaded = library.load_dataset(name, config)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        hub.HTTPError,
+        library.exceptions.DatasetsError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TaskError(
+            f"dataset {name!r} cannot be loaded: {reason}; expected a dataset on the Hub that "
+            "this machine can reach, in its cache, or in a local folder. Check the name "
+            "('hf:NAME:CONFIG'), the connection, and for gated datasets `hf auth login`"
+        ) from error
+    return dict(loaded)
+
+
+def _with_columns_of_first(tables: list[HubTable]) -> list[HubTable]:
+    """Leave out splits with other columns than the first, such as ones without labels."""
+    columns = table_columns(tables[0].schema)
+    return [table for table in tables if table_columns(table.schema) == columns]

@@ -1,0 +1,157 @@
+"""Tables of images and labels: parquet files here, datasets of the Hub beside it."""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.tasks.decoding import Undecodable
+from wsdarts_sdk.tasks.identity import Content
+from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
+from wsdarts_sdk.tasks.sources.columns import Column, choose_columns, table_columns
+
+BATCH = 256
+
+
+class Table(ABC):
+    """Rows with columns.
+
+    Attributes:
+        where: What the table is called, for errors.
+        schema: Its columns and the metadata that `datasets` leaves there.
+        follow_paths: Whether an image may be given as a path instead of its bytes.
+    """
+
+    where: str
+    schema: pa.Schema
+    follow_paths: bool
+
+    @abstractmethod
+    def batches(self, column: str) -> Iterator[list[Any]]:
+        """Yield the values of one column in order, some rows at a time."""
+
+
+class ParquetTable(Table):
+    """One parquet file, never in memory as a whole."""
+
+    follow_paths = False  # a file from elsewhere must not name files of this machine
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        self._path = path
+        try:
+            self.schema = pq.read_schema(path)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged_table(self.where, error) from error
+
+    def batches(self, column: str) -> Iterator[list[Any]]:
+        """Yield the values of one column in order, some rows at a time."""
+        try:
+            with pq.ParquetFile(self._path, memory_map=True) as file:
+                for batch in file.iter_batches(batch_size=BATCH, columns=[column]):
+                    yield batch.column(0).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise damaged_table(self.where, error) from error
+
+
+def damaged_table(where: str, error: Exception) -> TaskError:
+    """Describe a table that Arrow cannot read."""
+    reason = " ".join(str(error).split())
+    return TaskError(
+        f"{where} cannot be read ({reason}); expected whole parquet or Arrow data with an image "
+        "and a label column. Download or write it again"
+    )
+
+
+class TableSource(ImageSource):
+    """The rows of one or several tables with equal columns, one after another."""
+
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        *,
+        name: str,
+        image_column: str | None,
+        label_column: str | None,
+    ) -> None:
+        choice = [
+            choose_columns(table_columns(t.schema), image_column, label_column, t.where)
+            for t in tables
+        ]
+        image, label = choice[0]
+        for table, (other_image, other_label) in zip(tables, choice, strict=True):
+            found = (other_image.name, other_label.name, other_label.class_names)
+            if found != (image.name, label.name, label.class_names):
+                raise TaskError(
+                    f"{table.where} has other image and label columns or class names than "
+                    f"{tables[0].where}; expected tables of one dataset. Load them one by one"
+                )
+        self._tables = tables
+        self._image = image.name
+        class_names, by_table = _labels(tables, label)
+        self._starts = np.cumsum([0, *(len(values) for values in by_table)])
+        super().__init__(
+            name=name, class_names=class_names, labels=np.concatenate(by_table), encoded=True
+        )
+
+    def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
+        """Yield the encoded images; whole tables are read, and wanted rows passed on."""
+        wanted = np.zeros(len(self.labels), dtype=np.bool_)
+        wanted[rows] = True
+        for table, start, end in zip(
+            self._tables, self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True
+        ):
+            if not wanted[start:end].any():
+                continue
+            row = start
+            for batch in table.batches(self._image):
+                for value in batch:
+                    if wanted[row]:
+                        yield row, functools.partial(_content, value, table.follow_paths)
+                    row += 1
+
+    def describe(self, row: int) -> str:
+        """Return the row's number in its table."""
+        table = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return f"row {row - int(self._starts[table])} of {self._tables[table].where}"
+
+
+def _labels(
+    tables: Sequence[Table], label: Column
+) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
+    """Return the class names, and the labels of each table."""
+    by_table: list[list[Any]] = [
+        [value for batch in table.batches(label.name) for value in batch] for table in tables
+    ]
+    if label.class_names is not None and not any(
+        isinstance(value, str) for values in by_table for value in values[:1]
+    ):
+        names = label.class_names
+        where = [f"column {label.name!r} of {table.where}" for table in tables]
+        return names, [checked_labels(v, names, w) for v, w in zip(by_table, where, strict=True)]
+    together = [value for values in by_table for value in values]
+    where_all = f"column {label.name!r} of {', '.join(table.where for table in tables)}"
+    names, labels = named_labels(together, where_all)
+    bounds = np.cumsum([len(values) for values in by_table])[:-1]
+    return names, np.split(labels, bounds)
+
+
+def _content(value: Any, follow_paths: bool) -> Content | Undecodable:
+    if isinstance(value, dict):
+        path = value.get("path")
+        value = value.get("bytes")
+        if value is None and path and follow_paths:
+            try:
+                return Path(path).read_bytes()
+            except OSError as error:
+                return Undecodable(f"{path} cannot be read ({error.strerror})")
+    if value is None:
+        return Undecodable("the row has no image bytes")
+    return bytes(value)

@@ -1,0 +1,258 @@
+"""Image classification tasks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.tasks.identity import canonical_order, class_digests, task_digest
+from wsdarts_sdk.tasks.images import TaskImages, corrupt_images, read_digests
+from wsdarts_sdk.tasks.pixels import Progress
+from wsdarts_sdk.tasks.sources import ImageSource, open_source
+from wsdarts_sdk.tasks.split import PART_CODES, Part, split_parts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageTask:
+    """A labelled image dataset with its split.
+
+    Images are in canonical order: by class, then by digest, whatever the order of the files.
+
+    **Identity.** An image is identified by the SHA-256 of its encoded bytes; an image that
+    comes decoded (tensors, torchvision), by that of its shape and RGB pixels. The digest of
+    a class is the SHA-256 of its sorted image digests, and ``digest`` that of the sorted
+    class digests. So it does not change with the order of the files, the names of the
+    folder and the classes, or the machine; and the same files in a folder, in parquet or in
+    a dataset of the Hub are the same task. The split follows from the digests, too.
+
+    Attributes:
+        name: Name of the folder or dataset, for display only.
+        digest: ``"sha256:…"``, what the task is.
+        class_names: Names by label. Labels follow the alphabet for folders and plain label
+            columns, and the source's own order where it has one.
+        labels: Label of each image, shape ``(images,)``.
+        image_digests: Digest of each image, 64 hexadecimal digits, shape ``(images,)``.
+        parts: Position in ``Part`` of each image's part, shape ``(images,)``.
+        skipped: Images that do not decode and were left out, with the reason.
+        images: Where the images are; ``pixels`` reads them.
+    """
+
+    name: str
+    digest: str
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    image_digests: NDArray[np.bytes_] = field(repr=False)
+    parts: NDArray[np.int8]
+    skipped: tuple[str, ...] = ()
+    images: TaskImages = field(repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        data: Any,
+        *,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        split: str | Sequence[str] | None = None,
+        skip_corrupt: bool = False,
+        name: str | None = None,
+        cache_dir: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> "ImageTask":
+        """Read a task, and decode all its images unless these very images were decoded before.
+
+        Args:
+            data: Path of a folder of class folders, of a parquet file or of a folder of
+                parquet files; ``"hf:NAME"`` or ``"hf:NAME:CONFIG"``; ``"torchvision:NAME"``;
+                or ``(images, labels)`` or ``(images, labels, class_names)``, as NumPy arrays
+                or torch tensors: images uint8 or floating point in [0, 1], shape
+                ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
+            image_column: Which column of a table holds the images.
+            label_column: Which column of a table holds the labels.
+            split: Which splits of a Hub or torchvision dataset to put together
+                (``"train"``, ``"train+test"``); without it, all.
+            skip_corrupt: Leave out images that do not decode, instead of refusing the task.
+            name: Another name for display.
+            cache_dir: Where decoded pixels are kept; else ``cache_directory()``.
+            progress: Called with (what, done, total).
+
+        Raises:
+            TaskError: There is no such data, or it is no classification task with at least
+                two classes of at least three distinct images, or an image is corrupt.
+        """
+        cache = cache_directory() if cache_dir is None else Path(cache_dir)
+        source = open_source(
+            data, image_column=image_column, label_column=label_column, split=split, cache=cache
+        )
+        name = name or source.name
+        _check_classes(source, name)
+        digests, failed = read_digests(source, progress)
+
+        def arrange(left_out: Iterable[int]) -> _Arranged:
+            rows = np.setdiff1d(np.arange(len(digests)), list(left_out)).astype(np.int64)
+            return _arrange(
+                source.labels[rows],
+                digests[rows],
+                class_names=source.class_names,
+                source=source,
+                rows=rows,
+                cache=cache,
+            )
+
+        arranged = arrange(failed)
+        if source.encoded:
+            failed = dict(sorted((failed | arranged.images.find_corrupt(progress)).items()))
+        if failed and not skip_corrupt:
+            raise corrupt_images(source, failed)
+        skipped = tuple(f"{source.describe(row)}: {f.reason}" for row, f in failed.items())
+        return _split(arrange(failed) if failed else arranged, name, skipped)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    def indices(self, part: Part) -> NDArray[np.int64]:
+        """Return the indices of a part's images, increasing."""
+        return np.flatnonzero(self.parts == PART_CODES[part]).astype(np.int64)
+
+    @property
+    def train_indices(self) -> NDArray[np.int64]:
+        """Indices of the train part (``weights`` and ``alpha``), increasing."""
+        return np.flatnonzero(self.parts != PART_CODES[Part.VALIDATION]).astype(np.int64)
+
+    def pixels(self, size: int, *, progress: Progress | None = None) -> NDArray[np.uint8]:
+        """Return all images as RGB, squashed to squares, from the cache.
+
+        Args:
+            size: Pixels a side, 8 to 4000.
+            progress: Called with (what, done, total) while images are decoded.
+
+        Returns:
+            Shape ``(images, size, size, 3)``, in canonical order; memory-mapped, read-only.
+
+        Raises:
+            TaskError: The size is out of range, the cache cannot be written, or the source
+                has changed since the task was loaded.
+        """
+        if not 8 <= size <= 4000:
+            raise TaskError(f"images of {size} pixels a side asked for; expected 8 to 4000")
+        return self.images.pixels(size, progress)
+
+    def subset(self, indices: ArrayLike) -> "ImageTask":
+        """Return some of the images as a task of its own, with its own digest and split.
+
+        Args:
+            indices: Which images, integers of shape ``(chosen,)``, each at most once.
+
+        Raises:
+            TaskError: An index is out of range or given twice, or the images are no task.
+        """
+        chosen = np.asarray(indices)
+        valid = (
+            chosen.ndim == 1
+            and chosen.dtype.kind in "iu"
+            and ((chosen >= 0) & (chosen < len(self))).all()
+            and len(np.unique(chosen)) == len(chosen)
+        )
+        if not valid:
+            raise TaskError(
+                f"the indices of a subset of {self.name} do not fit; expected integers from 0 "
+                f"to {len(self) - 1}, each once"
+            )
+        arranged = _arrange(
+            self.labels[chosen],
+            self.image_digests[chosen],
+            class_names=self.class_names,
+            source=self.images.source,
+            rows=self.images.rows[chosen],
+            cache=self.images.cache,
+            whole=self.images.whole or self.images,
+        )
+        return _split(arranged, self.name, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arranged:
+    """Images in canonical order, before the split."""
+
+    class_names: tuple[str, ...]
+    class_digests: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+    images: TaskImages
+
+
+def _check_classes(source: ImageSource, name: str) -> None:
+    present = [source.class_names[label] for label in np.unique(source.labels).tolist()]
+    if len(present) < 2:
+        raise _too_few_classes(name, present)
+
+
+def _too_few_classes(name: str, present: Sequence[str]) -> TaskError:
+    found = f"one class ({present[0]!r})" if present else "no images"
+    return TaskError(
+        f"{name} has {found}; expected at least two classes with images (in an image folder, "
+        "one folder for each class). Add a class"
+    )
+
+
+def _arrange(
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    *,
+    class_names: tuple[str, ...],
+    source: ImageSource,
+    rows: NDArray[np.int64],
+    cache: Path,
+    whole: TaskImages | None = None,
+) -> _Arranged:
+    """Put images into canonical order and leave out classes without images."""
+    present, labels = np.unique(labels, return_inverse=True)
+    order = canonical_order(labels, digests)
+    labels, digests = labels[order].astype(np.int64), digests[order]
+    of_classes = class_digests(labels, digests)
+    for array in (labels, digests):
+        array.flags.writeable = False
+    return _Arranged(
+        class_names=tuple(class_names[label] for label in present.tolist()),
+        class_digests=of_classes,
+        labels=labels,
+        images=TaskImages(
+            source=source,
+            rows=rows[order],
+            digests=digests,
+            cache=cache,
+            task=task_digest(of_classes),
+            whole=whole,
+        ),
+    )
+
+
+def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTask:
+    """Make the task, if its classes allow a split."""
+    if len(arranged.class_names) < 2:
+        raise _too_few_classes(name, arranged.class_names)
+    images = arranged.images
+    parts = split_parts(
+        arranged.labels, images.digests, arranged.class_digests, arranged.class_names
+    )
+    parts.flags.writeable = False
+    return ImageTask(
+        name=name,
+        digest=images.task,
+        class_names=arranged.class_names,
+        labels=arranged.labels,
+        image_digests=images.digests,
+        parts=parts,
+        skipped=skipped,
+        images=images,
+    )

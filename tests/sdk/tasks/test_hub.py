@@ -1,0 +1,122 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import pytest
+
+from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.tasks import ImageTask
+
+Make = Callable[..., Path]
+Encode = Callable[..., bytes]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+
+
+def _write(path: Path, encode: Encode, start: int, labels: list[int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {"picture": [{"bytes": encode(start + i)} for i in range(len(labels))],
+               "kind": labels}  # fmt: skip
+    features = datasets.Features(
+        {"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["pot", "cup"])}
+    )
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(path)
+
+
+@pytest.fixture
+def pottery(tmp_path: Path, encode: Encode) -> Path:
+    """A dataset of two splits, as a folder that `datasets` understands."""
+    root = tmp_path / "pottery"
+    _write(root / "train.parquet", encode, 0, [0, 1] * 4)
+    _write(root / "test.parquet", encode, 100, [1, 0] * 2)
+    return root
+
+
+def test_all_splits_are_put_together(pottery: Path) -> None:
+    task = ImageTask.load(f"hf:{pottery}")
+    assert task.name == "pottery"
+    assert task.class_names == ("pot", "cup")
+    assert len(task) == 12
+    assert task.digest == ImageTask.load(pottery).digest  # the same files, read as parquet
+    assert (task.pixels(12) == ImageTask.load(pottery).pixels(12)).all()
+
+
+def test_splits_can_be_chosen(pottery: Path) -> None:
+    train = ImageTask.load(f"hf:{pottery}", split="train")
+    assert len(train) == 8
+    assert train.digest == ImageTask.load(pottery / "train.parquet").digest
+    whole = ImageTask.load(f"hf:{pottery}", split="test+train")
+    assert whole.digest == ImageTask.load(f"hf:{pottery}", split=["train", "test"]).digest
+
+
+@pytest.mark.parametrize("split", ["validation", "train+validation", "train+train", ""])
+def test_unknown_splits_are_refused(pottery: Path, split: str) -> None:
+    with pytest.raises(TaskError, match=r"cannot be taken from .*; expected some of train, test"):
+        ImageTask.load(f"hf:{pottery}", split=split)
+
+
+def test_hidden_labels_of_a_split(pottery: Path, encode: Encode) -> None:
+    _write(pottery / "test.parquet", encode, 100, [-1] * 4)
+    with pytest.raises(
+        TaskError, match=r"column 'kind' of split 'test' of .* -1 at row 0; .*choose splits"
+    ):
+        ImageTask.load(f"hf:{pottery}")
+    assert len(ImageTask.load(f"hf:{pottery}", split="train")) == 8
+
+
+def test_an_image_folder_through_datasets(make_folder: Make) -> None:
+    folder = make_folder({"a": 4, "b": 5})
+    task = ImageTask.load(f"hf:{folder}")  # its images are paths, not bytes
+    assert task.class_names == ("a", "b")
+    assert task.digest == ImageTask.load(folder).digest
+
+
+def test_corrupt_images_are_named_by_row_and_split(make_folder: Make) -> None:
+    folder = make_folder({"a": 4, "b": 5})
+    (folder / "b" / "4.png").write_bytes(b"no image")
+    with pytest.raises(TaskError, match=r"row 8 of split 'train' of .* cannot be decoded"):
+        ImageTask.load(f"hf:{folder}")
+    assert len(ImageTask.load(f"hf:{folder}", skip_corrupt=True)) == 8
+
+
+def test_unlabelled_datasets(make_folder: Make) -> None:
+    folder = make_folder({"a": 3}) / "a"
+    with pytest.raises(TaskError, match=r"no label column that can be told.* image \(Image\)"):
+        ImageTask.load(f"hf:{folder}")
+
+
+def test_a_missing_local_dataset(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TaskError, match=r"dataset '.*empty' cannot be loaded: .*Check the name"):
+        ImageTask.load(f"hf:{tmp_path / 'empty'}")
+
+
+@pytest.mark.parametrize("offline", ["1", pytest.param("0", marks=pytest.mark.slow)])
+def test_offline_is_one_clear_line(tmp_path: Path, offline: str) -> None:
+    program = (
+        "from wsdarts_registry.errors import TaskError\n"
+        "from wsdarts_sdk.tasks import ImageTask\n"
+        "try:\n    ImageTask.load('hf:somebody/pottery')\n"
+        "except TaskError as error:\n    print(error)\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": offline,
+        "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens there
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("dataset 'somebody/pottery' cannot be loaded: ")
+    assert result.stdout.count("\n") == 1
+    assert "Check the name ('hf:NAME:CONFIG'), the connection" in result.stdout

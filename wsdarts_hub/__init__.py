@@ -1,0 +1,108 @@
+"""An architecture zoo: publish transfer architectures, and warm-start DARTS from the nearest.
+
+```python
+from wsdarts_hub import warm_start
+
+result = warm_start("path/to/images")
+print(result.source, result.genotype)
+model = result.train(preset="small").model
+```
+
+Names are imported when they are first used, so that what needs no torch does not load it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.directory_store import DirectoryStore
+    from wsdarts_registry.embedding import TaskEmbedding
+    from wsdarts_registry.errors import WsdartsError
+    from wsdarts_registry.genotype import Genotype
+    from wsdarts_registry.masks import OperationMasks
+    from wsdarts_registry.publication import pull, push
+    from wsdarts_registry.space import SearchSpace
+    from wsdarts_registry.zoo import open_registry
+    from wsdarts_sdk.jobs.embedding import embed_data as embed
+    from wsdarts_sdk.jobs.embedding import nearest
+    from wsdarts_sdk.jobs.searching import SearchRun, search
+    from wsdarts_sdk.jobs.training import TrainingRun, train
+    from wsdarts_sdk.jobs.warm_starting import WarmStart, warm_start
+    from wsdarts_sdk.network.classifier import Classifier
+    from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY, Preset
+    from wsdarts_sdk.task2vec import load_probe
+    from wsdarts_sdk.tasks import ImageTask
+
+_HOME = {
+    "Artifact": "wsdarts_registry.artifact",
+    "Classifier": "wsdarts_sdk.network.classifier",
+    "DirectoryStore": "wsdarts_registry.directory_store",
+    "Genotype": "wsdarts_registry.genotype",
+    "ImageTask": "wsdarts_sdk.tasks",
+    "OperationMasks": "wsdarts_registry.masks",
+    "PAPER": "wsdarts_sdk.presets",
+    "PRESETS": "wsdarts_sdk.presets",
+    "Preset": "wsdarts_sdk.presets",
+    "SMALL": "wsdarts_sdk.presets",
+    "SearchRun": "wsdarts_sdk.jobs.searching",
+    "SearchSpace": "wsdarts_registry.space",
+    "TINY": "wsdarts_sdk.presets",
+    "TaskEmbedding": "wsdarts_registry.embedding",
+    "TrainingRun": "wsdarts_sdk.jobs.training",
+    "WarmStart": "wsdarts_sdk.jobs.warm_starting",
+    "WsdartsError": "wsdarts_registry.errors",
+    "embed": "wsdarts_sdk.jobs.embedding:embed_data",
+    "load_probe": "wsdarts_sdk.task2vec",
+    "nearest": "wsdarts_sdk.jobs.embedding",
+    "open_registry": "wsdarts_registry.zoo",
+    "pull": "wsdarts_registry.publication",
+    "push": "wsdarts_registry.publication",
+    "search": "wsdarts_sdk.jobs.searching",
+    "train": "wsdarts_sdk.jobs.training",
+    "warm_start": "wsdarts_sdk.jobs.warm_starting",
+}
+
+__all__ = [
+    "PAPER",
+    "PRESETS",
+    "SMALL",
+    "TINY",
+    "Artifact",
+    "Classifier",
+    "DirectoryStore",
+    "Genotype",
+    "ImageTask",
+    "OperationMasks",
+    "Preset",
+    "SearchRun",
+    "SearchSpace",
+    "TaskEmbedding",
+    "TrainingRun",
+    "WarmStart",
+    "WsdartsError",
+    "embed",
+    "load_probe",
+    "nearest",
+    "open_registry",
+    "pull",
+    "push",
+    "search",
+    "train",
+    "warm_start",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'wsdarts_hub' has no attribute {name!r}")
+    module, _, attribute = _HOME[name].partition(":")
+    value = getattr(import_module(module), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
