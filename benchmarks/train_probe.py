@@ -15,6 +15,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -31,7 +32,7 @@ from wsdarts_sdk.tasks import ImageTask, Part
 
 NAME = "wsdarts-resnet10t"
 ARCHITECTURE = "resnet10t"
-OPTIONS = {"channels": [32, 64, 128, 208]}
+OPTIONS: dict[str, Any] = {"channels": [32, 64, 128, 208]}
 SIZE = 64
 SOURCE_SIZE = 84
 BATCH = 128
@@ -125,7 +126,7 @@ def train(model: nn.Module, collections: list[Collection], arguments: argparse.N
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        running += float(loss)
+        running += float(loss.detach())
         if (step + 1) % 100 == 0 or step + 1 == arguments.steps:
             spent = seconds + time.perf_counter() - begun
             left = spent / (step + 1) * (arguments.steps - step - 1)

@@ -1,6 +1,6 @@
 """Fixtures for every test: caches that are thrown away, and data that may not be there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,15 +15,35 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def shared_data() -> Iterator[Path]:
+def shared_data() -> Path:
     """Directory of real image data that lies beside the project on some machines."""
     return _existing(_SHARED / "data")
 
 
 @pytest.fixture
-def shared_probe() -> Iterator[Path]:
+def shared_probe() -> Path:
     """Weights of an ImageNet probe (MobileNetV2) that lies beside the project on some machines."""
     return _existing(_SHARED / "probe" / "mobilenetv2_100.safetensors")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `pytest --update-golden` write golden files anew instead of comparing with them."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a committed file, or write it with ``--update-golden``."""
+
+    def compare(path: Path, text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"{path} is missing; run pytest --update-golden"
+        committed = path.read_text(encoding="utf-8")
+        assert text == committed, f"{path.name} is out of date; run pytest --update-golden"
+
+    return compare
 
 
 def _existing(path: Path) -> Path:

@@ -6,12 +6,14 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def duration(seconds: float) -> str:
-    """Write a duration: ``0.35 s``, ``42 s``, ``3 min 05 s``, ``2 h 10 min``, ``1 d 4 h``."""
+    """Write a duration: ``35 ms``, ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``, ``1 d 4 h``."""
     if not math.isfinite(seconds):
         return "unknown"
     sign, length = ("−", -seconds) if seconds < 0 else ("", seconds)
     whole = round(length)
-    if length < 9.95:
+    if 0 < length < 0.0995:
+        text = f"{1000 * length:.2g} ms"
+    elif length < 9.95:
         text = f"{length:.2g} s"
     elif whole < _MINUTE:
         text = f"{whole} s"

@@ -117,7 +117,8 @@ class CardFacts:
         name: Name in the registry; ``version`` its version, None before it has one.
         kind: ``"transfer"`` or ``"meta-transfer"``.
         weights: Whether supernet weights and α are part of it (λ̂).
-        stages: In order; ``steps`` counts the steps of the weights' optimiser in all of them.
+        stages: In order; ``steps`` counts the steps of the weights' optimiser in all of them,
+            0 where that is not known.
         image_size: Side in pixels that the images were resized to.
         channels: Initial channels of the supernet.
         seconds: Wall time of the search.
@@ -159,10 +160,19 @@ class CardFacts:
         return sum(stage.epochs for stage in self.stages)
 
     @property
+    def paper_stages(self) -> tuple[StageFacts, ...]:
+        """What the paper does here: three stages from cold, the last one in a warm start."""
+        return PAPER_STAGES[-1:] if self.parents else PAPER_STAGES
+
+    @property
+    def paper_epochs(self) -> int:
+        """Epochs of the paper's search."""
+        return sum(stage.epochs for stage in self.paper_stages)
+
+    @property
     def small(self) -> bool:
         """Whether the search had fewer epochs or smaller images than the paper's."""
-        paper_epochs = sum(stage.epochs for stage in PAPER_STAGES)
-        return self.epochs < paper_epochs or self.image_size < _PAPER_IMAGE_SIZE
+        return self.epochs < self.paper_epochs or self.image_size < _PAPER_IMAGE_SIZE
 
 
 def render_card(facts: CardFacts) -> str:
@@ -187,7 +197,7 @@ def render_card(facts: CardFacts) -> str:
         skips={kind: facts.genotype.count("skip_connect", kind) for kind in CELL_KINDS},
         task_names=_listed([code_span(task.name) for task in facts.tasks]),
         probes=_listed([code_span(probe) for probe in facts.probes]),
-        stages=_stage_rows(facts.stages),
+        stages=_stage_rows(facts),
         figures=[(item.label, _figure(item)) for item in facts.figures],
         cost=duration(facts.seconds),
         count=count,
@@ -230,11 +240,12 @@ def _listed(spans: list[str]) -> Markup:
     return Markup(text)  # noqa: S704 - code spans
 
 
-def _stage_rows(stages: tuple[StageFacts, ...]) -> list[tuple[int, str, str]]:
+def _stage_rows(facts: CardFacts) -> list[tuple[int, str, str]]:
     """Number of each stage, what it was here, and what it is in the paper."""
+    pairs = zip_longest(facts.stages, facts.paper_stages)
     return [
         (number, "" if here is None else _stage(here), "" if paper is None else _stage(paper))
-        for number, (here, paper) in enumerate(zip_longest(stages, PAPER_STAGES), start=1)
+        for number, (here, paper) in enumerate(pairs, start=1)
     ]
 
 

@@ -76,7 +76,9 @@ def _stages(stages: Any) -> tuple[StageFacts, ...]:
     names = ("cells", "operations", "epochs", "weights_only_epochs")
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         return ()
-    return tuple(StageFacts(**{name: _whole(stage.get(name)) for name in names}) for stage in stages)
+    return tuple(
+        StageFacts(**{name: _whole(stage.get(name)) for name in names}) for stage in stages
+    )
 
 
 def _whole(value: Any) -> int:

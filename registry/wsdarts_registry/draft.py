@@ -78,7 +78,7 @@ class ArtifactDraft:
     check: Mapping[str, NDArray[Any]] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, int | float] = field(default_factory=dict)
-    lineage: Lineage = field(default_factory=Lineage)
+    lineage: Lineage = field(default_factory=lambda: Lineage(mode="cold", parents=()))
     license: str = ""
     description: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)

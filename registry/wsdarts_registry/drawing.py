@@ -171,7 +171,9 @@ def _wires(wires: tuple[Wire, ...]) -> list[str]:
         # Two tones in turn, so that neighbouring sources can be told apart in a tangle.
         style = "wire-odd" if start in odd else "wire"
         drawn.append(element("path", "halo", d=d, fill="none", stroke_width=5))
-        drawn.append(element("path", style, d=d, fill="none", stroke_width=1.8))
+        # Round ends close the seam to the lane that the wire goes on from.
+        line = element("path", style, d=d, fill="none", stroke_width=1.8, stroke_linecap="round")
+        drawn.append(line)
     return drawn
 
 

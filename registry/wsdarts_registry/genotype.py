@@ -29,8 +29,8 @@ Cell = tuple[tuple[Connection, ...], ...]
 class Genotype:
     """A discrete normal and reduction cell.
 
-    Laws: ``Genotype.from_json(g.to_json()) == g`` and, for the nodes and candidates of
-    ``g.space``, ``Genotype.from_darts(g.to_darts(), g.space) == g``.
+    Laws: ``Genotype.from_json(g.to_json()) == g`` and, where every node has two connections
+    (the DARTS format tells nodes apart by that), ``from_darts(g.to_darts(), g.space) == g``.
 
     Attributes:
         space: The search space that the cells were derived in.
@@ -194,9 +194,8 @@ def _read_cell(kind: str, data: Any) -> Cell:
     return tuple(tuple(read(entry) for entry in node) for node in data)
 
 
-def _pairs_to_cell(kind: str, pairs: Any) -> Cell:
-    listed = [pairs] if not isinstance(pairs, list) else pairs
-    connections = _read_cell(kind, [[list(p) if isinstance(p, tuple) else p for p in listed]])[0]
+def _pairs_to_cell(kind: str, pairs: list[Any]) -> Cell:
+    connections = _read_cell(kind, [[list(p) if isinstance(p, tuple) else p for p in pairs]])[0]
     if len(connections) % 2:
         raise SpaceError(f"the {kind} cell lists {len(connections)} connections; expected pairs")
     return tuple(tuple(sorted(connections[i : i + 2])) for i in range(0, len(connections), 2))
@@ -216,14 +215,17 @@ def _parse_darts(text: str) -> dict[str, Any]:
         raise problem from error
     if not isinstance(tree, ast.Call) or getattr(tree.func, "id", None) != "Genotype":
         raise problem
-    nodes = dict(zip(wanted, tree.args, strict=False))
+    nodes: dict[str, ast.expr] = dict(zip(wanted, tree.args, strict=False))
     nodes.update({k.arg: k.value for k in tree.keywords if k.arg is not None})
-    if set(nodes) != set(wanted):
+    if set(nodes) != set(wanted) or len(tree.args) + len(tree.keywords) != len(wanted):
         raise problem
     try:
-        return {name: _literal(node) for name, node in nodes.items()}
+        values = {name: _literal(node) for name, node in nodes.items()}
     except (ValueError, TypeError, RecursionError) as error:
         raise problem from error
+    if not all(isinstance(value, list) for value in values.values()):
+        raise problem
+    return values
 
 
 def _literal(node: ast.expr) -> Any:

@@ -124,8 +124,8 @@ class Parent(Record):
 class Lineage(Record):
     """What the search started from, and how (``cold``, ``topology``, ``trained``, …)."""
 
-    mode: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] = "cold"
-    parents: Annotated[tuple[Parent, ...], Field(max_length=64)] = ()
+    mode: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    parents: Annotated[tuple[Parent, ...], Field(max_length=64)]
 
 
 class FileRecord(Record):

@@ -1,6 +1,7 @@
 """Operation masks as a picture: which candidates survive on which edge."""
 
 import hashlib
+from xml.sax.saxutils import escape
 
 from wsdarts_registry.drawing import node_name
 from wsdarts_registry.inert import clipped, display_width, plain_text
@@ -12,7 +13,7 @@ from wsdarts_registry.svg import MONO, Picture, element, number, text
 _MARGIN = 22.0
 _SQUARE = 15.0
 _PITCH = 18.0
-_EDGE_WIDTH = 86.0
+_EDGE_WIDTH = 64.0
 _NODE_GAP = 6.0
 _CHARACTER = 6.9
 _HEADING = 56.0
@@ -79,7 +80,14 @@ def _row(masks: OperationMasks, kind: str, index: int, top: float) -> str:
     source, target = masks.space.edges[index]
     edge = f"{node_name(source)} → {node_name(target)}"
     parts = [
-        element("text", "soft", text(edge), x=_EDGE_WIDTH - 8, y=top + 11.5, text_anchor="end")
+        element(
+            "text",
+            "soft",
+            _edge_markup(source, target),
+            x=_EDGE_WIDTH - 8,
+            y=top + 11.5,
+            text_anchor="end",
+        )
     ]
     for column, kept in enumerate(masks.rows(kind)[index]):
         family = family_of(masks.space.candidates[column])
@@ -93,13 +101,26 @@ def _row(masks: OperationMasks, kind: str, index: int, top: float) -> str:
             rx=3,
         )
         parts.append(square)
-    title = f"{edge}: {', '.join(masks.operations(kind, index))}"
+    title = f"{edge}: {_kept(masks, kind, index)}"
     return element("g", None, element("title", None, text(title, 400)), *parts)
+
+
+def _edge_markup(source: int, target: int) -> str:
+    """The edge's name, the index of an input set as a subscript."""
+    to = f" → {node_name(target)}"
+    if source >= 2:
+        return text(f"{node_name(source)}{to}")
+    index = element("tspan", None, text(f"k−{2 - source}"), dy=2.5, font_size=8.5)
+    return f"c{index}{element('tspan', None, escape(to), dy=-2.5)}"
+
+
+def _kept(masks: OperationMasks, kind: str, index: int) -> str:
+    return ", ".join(plain_text(name, 40) for name in masks.operations(kind, index))
 
 
 def _words(masks: OperationMasks, kind: str) -> str:
     sentences = []
     for index, (source, target) in enumerate(masks.space.edges):
-        kept = ", ".join(plain_text(name, 40) for name in masks.operations(kind, index))
+        kept = _kept(masks, kind, index)
         sentences.append(f"{node_name(source)} to {node_name(target)}: {kept}.")
     return " ".join(sentences)

@@ -75,7 +75,7 @@ class Ranking:
     Attributes:
         neighbours: Nearest first; of equal distances, by reference.
         threshold: Largest distance that counts as near; None where none was measured.
-        near: Whether the nearest is near; None without a threshold.
+        near: Whether the nearest single task is near; None without a threshold.
         why: The judgement in words.
     """
 
@@ -123,7 +123,10 @@ def rank(query: TaskEmbedding, entries: Iterable[Candidate]) -> tuple[Neighbour,
 
 
 def judge(neighbours: tuple[Neighbour, ...], threshold: NearThreshold | None) -> Ranking:
-    """Say whether the first neighbour is near, by a measured threshold.
+    """Say whether the nearest single task is near, by a measured threshold.
+
+    Thresholds are measured between single tasks. The mean embedding of a meta-transfer artifact
+    is near to everything, so it is judged only where there is no single task.
 
     Args:
         neighbours: At least one, nearest first, as ``rank`` returns them.
@@ -134,7 +137,7 @@ def judge(neighbours: tuple[Neighbour, ...], threshold: NearThreshold | None) ->
     """
     if not neighbours:
         raise EmbeddingError("there is no neighbour to judge; rank at least one artifact")
-    nearest = neighbours[0]
+    nearest = next((n for n in neighbours if n.kind == "transfer"), neighbours[0])
     found = f"{nearest.reference} is at distance {nearest.distance:.4f}"
     if threshold is None:
         why = (

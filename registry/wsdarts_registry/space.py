@@ -91,8 +91,10 @@ class SearchSpace:
             SpaceError: The data is not of that form.
         """
         match data:
-            case {"nodes": int(nodes), "candidates": [*names]} if len(data) == 2 and all(
-                isinstance(name, str) for name in names
+            case {"nodes": int(nodes), "candidates": [*names]} if (
+                len(data) == 2
+                and not isinstance(nodes, bool)
+                and all(isinstance(name, str) for name in names)
             ):
                 return cls(nodes=nodes, candidates=tuple(names))
         raise SpaceError(

@@ -48,7 +48,8 @@ def load(
 
     Raises:
         WsdartsError: Of class ``error``; the document is too long or too deep, is not UTF-8
-            or not JSON, names a key twice, or holds a number that is not finite.
+            or not JSON, names a key twice, or holds a number that is not finite or an
+            integer of more than 63 bits.
     """
     if len(content) > max_bytes:
         raise error(f"{what} has {len(content)} bytes; expected at most {max_bytes}")
@@ -57,6 +58,7 @@ def load(
             content.decode(),
             object_pairs_hook=_unique,
             parse_float=_finite,
+            parse_int=_bounded,
             parse_constant=_refuse_constant,
         )
         _check_tree(data)
@@ -80,6 +82,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is too large")
     return value
+
+
+def _bounded(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) >= 2**63:
+        raise ValueError("an integer has more than 63 bits")
+    return int(text)
 
 
 def _refuse_constant(name: str) -> None:

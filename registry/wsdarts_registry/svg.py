@@ -4,6 +4,7 @@ Colours stand twice: as attributes, for the light ground, so that a picture is r
 style sheets are stripped; and in a style sheet for ``prefers-color-scheme: dark``.
 """
 
+import math
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
@@ -91,10 +92,9 @@ class Picture:
 
     def framed(self, name: str) -> str:
         """Return the whole SVG document on a panel of its own; ``name`` is unique on a page."""
-        width, height = number(self.width), number(self.height)
-        panel = element(
-            "rect", "panel", x=0.5, y=0.5, width=self.width - 1, height=self.height - 1, rx=10
-        )
+        # Whole pixels: a fraction of one would blur or cut the border.
+        width, height = math.ceil(self.width), math.ceil(self.height)
+        panel = element("rect", "panel", x=0.5, y=0.5, width=width - 1, height=height - 1, rx=10)
         opening = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
             f'width="{width}" height="{height}" role="img" '

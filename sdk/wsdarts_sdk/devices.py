@@ -1,6 +1,7 @@
 """Which device work runs on."""
 
 import torch
+
 from wsdarts_registry.errors import SettingsError
 
 
@@ -15,7 +16,9 @@ def find_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise SettingsError(f"no device is called {name!r}; expected cpu, cuda or cuda:N") from error
+        raise SettingsError(
+            f"no device is called {name!r}; expected cpu, cuda or cuda:N"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(
             f"device {name} was asked for but torch finds no CUDA device here; leave --device out, "

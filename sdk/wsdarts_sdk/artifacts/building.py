@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+
 from wsdarts_registry.draft import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.manifest import Lineage, NetworkRecord, Parent, Provenance, TaskRecord
 from wsdarts_registry.space import CELL_KINDS
-
 from wsdarts_sdk.artifacts.check import make_check
 from wsdarts_sdk.runs.environment import code_version, hardware, library_versions
 from wsdarts_sdk.search.derivation import ranked_candidates
@@ -132,4 +132,3 @@ def _metrics(result: SearchResult) -> dict[str, int | float]:
     found = {name: last[name] for name in names if last.get(name) is not None}
     steps = sum(row["steps"] for row in result.rows)
     return {"steps": steps, **found, "skip_connects": result.genotype.count("skip_connect")}
-

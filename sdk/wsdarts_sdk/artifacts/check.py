@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
-
 from wsdarts_sdk.search.randomness import stream
 from wsdarts_sdk.search.state import Array, load_weights
 from wsdarts_sdk.supernet import Supernet

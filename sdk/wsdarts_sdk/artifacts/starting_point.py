@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
-
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint

@@ -6,8 +6,7 @@ from typing import Any, Literal, get_args
 
 from wsdarts_registry.errors import RegistryError, SettingsError
 from wsdarts_registry.manifest import Manifest
-from wsdarts_registry.nearest import Neighbour, Ranking
-
+from wsdarts_registry.nearest import Ranking
 from wsdarts_sdk.search.settings import SearchSettings
 
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
@@ -86,8 +85,7 @@ def decide(
     Args:
         mode: What the user asked for.
         settings: The search that is to be warm-started.
-        ranking: The registry's single-task artifacts by distance; None where none was needed
-            or there are none.
+        ranking: All of the registry's artifacts by distance; None where there are none.
         options: Every artifact of the registry that may be used, nearest first; artifacts of
             another search space are not among them.
         source: Exact reference of the artifact that the user chose, which is in ``options``.
@@ -103,35 +101,45 @@ def decide(
         return Decision(mode="cold", sources=(), why="a cold search was asked for")
     by_reference = {option.reference: option for option in options}
     chosen = by_reference[source] if source else None
-    nearest = [by_reference[n.reference] for n in _neighbours(ranking)]
+    nearest = [by_reference[name] for name in _single_tasks(ranking) if name in by_reference]
     meta = [option for option in options if option.manifest.kind == _META]
     match mode:
+        case "auto" if chosen:
+            return _best(chosen, settings, "the artifact was asked for")
+        case "auto":
+            return _auto(settings, ranking, nearest, meta)
         case "union":
             return _union(nearest[:k])
         case "meta":
             return _meta([chosen] if chosen else meta)
-        case "topology" | "trained":
-            first = chosen or _first(nearest, mode)
-            return _single(mode, first, settings, "mode and artifact were asked for")
-    if chosen:
-        return _best(chosen, settings, "the artifact was asked for")
+    return _single(mode, chosen or _first(nearest, mode), settings, "the mode was asked for")
+
+
+def _auto(
+    settings: SearchSettings,
+    ranking: Ranking | None,
+    nearest: list[Option],
+    meta: list[Option],
+) -> Decision:
     if ranking is None or not nearest:
-        why = "the registry has no artifact to rank"
+        why = "the registry has no single-task artifact of this search space to rank"
     elif ranking.near is not False:
         return _best(nearest[0], settings, ranking.why)
     else:
         why = ranking.why
-    if meta:
-        return Decision(
-            mode="meta",
-            sources=(meta[0].reference,),
-            why=f"{why}, so the search starts from the λ_meta {meta[0].reference}",
-        )
-    return Decision(mode="cold", sources=(), why=f"{why}, so the search is cold")
+    if not meta:
+        return Decision(mode="cold", sources=(), why=f"{why}, so the search is cold")
+    return Decision(
+        mode="meta",
+        sources=(meta[0].reference,),
+        why=f"{why}, so the search starts from the λ_meta {meta[0].reference}",
+    )
 
 
-def _neighbours(ranking: Ranking | None) -> tuple[Neighbour, ...]:
-    return ranking.neighbours if ranking else ()
+def _single_tasks(ranking: Ranking | None) -> list[str]:
+    """A mean over several tasks is near to everything, so λ_meta is not ranked with them."""
+    neighbours = ranking.neighbours if ranking else ()
+    return [neighbour.reference for neighbour in neighbours if neighbour.kind != _META]
 
 
 def _first(nearest: list[Option], mode: str) -> Option:

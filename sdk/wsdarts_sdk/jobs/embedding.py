@@ -7,7 +7,6 @@ from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
-
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.inputs import Data, load_task
 from wsdarts_sdk.progress import Progress, silent
@@ -37,9 +36,9 @@ def embed_data(
     Raises:
         WsdartsError: Data or probe cannot be read.
     """
-    find_device(device)
+    where = find_device(device)
     task = load_task(data, progress=progress, **options)
-    loaded = probe if isinstance(probe, Probe) else load_probe(probe)
+    loaded = probe if isinstance(probe, Probe) else load_probe(probe, device=str(where))
     return embed(task, loaded, settings or FisherSettings(), progress=progress)
 
 

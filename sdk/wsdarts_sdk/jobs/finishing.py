@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
 from wsdarts_registry.artifact import read_manifest
 from wsdarts_registry.drawing import genotype_svg
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.nearest import Ranking
-
 from wsdarts_sdk.artifacts.building import Origin, build_artifact
 from wsdarts_sdk.jobs.costs import Costs
 from wsdarts_sdk.jobs.decision import Decision
@@ -51,7 +51,7 @@ class Found:
     decision: Decision | None = None
     ranking: Ranking | None = None
     trials: tuple[Trial, ...] = ()
-    origin: Origin = Origin()
+    origin: Origin | None = None
     cold_settings: SearchSettings | None = None
 
 

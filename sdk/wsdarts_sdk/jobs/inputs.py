@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.errors import TaskError
-
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings

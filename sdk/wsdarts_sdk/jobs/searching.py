@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.masks import OperationMasks
-
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.costs import Costs
 from wsdarts_sdk.jobs.finishing import Found, finish_search
@@ -20,7 +20,7 @@ from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
-from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.task2vec import Probe, embed, load_probe
 from wsdarts_sdk.tasks import ImageTask
 
@@ -32,6 +32,7 @@ class SearchRun:
     Attributes:
         path: The run directory.
         tasks: What was searched on.
+        settings: With which settings.
         masks: The transfer architecture λ (λ_meta for several tasks).
         genotype: What λ̂'s α discretises to.
         result: Everything that the search found.
@@ -42,6 +43,7 @@ class SearchRun:
 
     path: Path
     tasks: tuple[ImageTask, ...]
+    settings: SearchSettings
     masks: OperationMasks
     genotype: Genotype
     result: SearchResult
@@ -82,7 +84,7 @@ def search(
     chosen = chosen if seed is None else seeded(chosen, seed)
     where = find_device(device)
     tasks = load_tasks(data, progress=progress, **options)
-    loaded = [probe if isinstance(probe, Probe) else load_probe(probe) for probe in probes]
+    loaded = [p if isinstance(p, Probe) else load_probe(p, device=str(where)) for p in probes]
     config = {
         "command": "search",
         "tasks": [task.digest for task in tasks],
@@ -97,6 +99,7 @@ def search(
     return SearchRun(
         path=run.path,
         tasks=tuple(tasks),
+        settings=chosen.search,
         masks=found.result.stage_masks[-1],
         genotype=found.result.genotype,
         result=found.result,

@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
-from wsdarts_registry.genotype import Genotype
 
+from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.directory import RunDirectory
 
@@ -72,17 +72,23 @@ def sweep(
         if rate in finished:
             continue
 
-        def shown(what: str, done: int, total: int, /, number: int = number) -> None:
-            where = f"dropout {rates[number]:g} ({number + 1}/{len(rates)}), {what}"
-            progress(where, number * 1000 + done * 1000 // total, len(rates) * 1000)
-
         study.enqueue_trial({_RATE: rate})
         asked = study.ask({_RATE: FloatDistribution(0.0, 1.0)})
-        trial = evaluate(rate, shown)
+        trial = evaluate(rate, _part_of(progress, rate, number, len(rates)))
         asked.set_user_attr(_GENOTYPE, trial.genotype.to_json())
         asked.set_user_attr(_SECONDS, trial.seconds)
         study.tell(asked, trial.accuracy)
     return _ranked(study, rates)
+
+
+def _part_of(progress: Progress, rate: float, number: int, trials: int) -> Progress:
+    """Progress of one trial as a part of the whole sweep's."""
+
+    def shown(what: str, done: int, total: int, /) -> None:
+        where = f"dropout {rate:g} ({number + 1}/{trials}), {what}"
+        progress(where, number * 1000 + done * 1000 // total, trials * 1000)
+
+    return shown
 
 
 def _ranked(study: optuna.Study, rates: tuple[float, ...]) -> tuple[Trial, ...]:

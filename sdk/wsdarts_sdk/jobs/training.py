@@ -6,7 +6,6 @@ from typing import Any
 
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.genotype import Genotype
-
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.costs import Costs
 from wsdarts_sdk.jobs.inputs import Data, load_task, run_path

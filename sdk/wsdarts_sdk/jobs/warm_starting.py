@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.nearest import Neighbour, Ranking
 from wsdarts_registry.store import Entry, Store
 from wsdarts_registry.zoo import open_registry
-
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.starting_point import starting_point
 from wsdarts_sdk.devices import find_device
@@ -20,6 +21,8 @@ from wsdarts_sdk.jobs.costs import Costs
 from wsdarts_sdk.jobs.decision import Decision, Mode, Option, decide
 from wsdarts_sdk.jobs.finishing import Found, finish_search
 from wsdarts_sdk.jobs.inputs import Data, load_task, run_path, train_parts
+from wsdarts_sdk.jobs.search_report import phase_costs, write_search_report
+from wsdarts_sdk.jobs.searching import SearchRun
 from wsdarts_sdk.jobs.sweep import Trial, sweep
 from wsdarts_sdk.jobs.training import TrainingRun, train
 from wsdarts_sdk.network.training import train_network
@@ -27,6 +30,7 @@ from wsdarts_sdk.presets import Preset, find_preset, seeded
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.environment import environment
+from wsdarts_sdk.runs.report_facts import ColdCost
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -52,6 +56,7 @@ class WarmStart:
         artifact: Directory of the artifact that ``push`` publishes.
         report: The report, one HTML file.
         seconds: Wall time by phase.
+        found: What the report is made of.
     """
 
     source: str
@@ -66,7 +71,7 @@ class WarmStart:
     artifact: Path
     report: Path
     seconds: dict[str, float]
-    _device: torch.device = field(repr=False)
+    found: Found = field(repr=False)
 
     def train(
         self,
@@ -94,9 +99,27 @@ class WarmStart:
             preset=chosen,
             seed=seed,
             resume=resume,
-            device=str(self._device),
+            device=str(self.found.device),
             progress=progress,
         )
+
+    def compare(self, cold: SearchRun, where: str) -> Path:
+        """Write the report again with what a cold search cost beside this one's.
+
+        Args:
+            cold: A cold search of the same preset on the same task.
+            where: Where its figures are from, as a sentence.
+
+        Raises:
+            SettingsError: It is a search of another task, preset or seed.
+        """
+        if cold.tasks[0].digest != self.task.digest or (cold.settings != self.found.cold_settings):
+            raise SettingsError(
+                f"the cold search in {cold.path} has another task or other settings than the warm "
+                f"start in {self.path}; compare searches of one task and one preset"
+            )
+        measured = ColdCost(phases=phase_costs(cold.seconds), origin=where)
+        return write_search_report(RunDirectory(self.path), self.found, measured)
 
 
 def warm_start(
@@ -169,7 +192,7 @@ class _Job:
         preset: Preset,
         device: torch.device,
         progress: Progress,
-        sweeping: bool,  # noqa: FBT001
+        sweeping: bool,
     ) -> None:
         self.run, self.task, self.preset = run, task, preset
         self.device, self.progress, self.sweeping = device, progress, sweeping
@@ -184,8 +207,8 @@ class _Job:
         probe: str | Path | Probe | None,
         k: int,
     ) -> WarmStart:
-        embedding, ranking = self._rank(store, probe, k)
-        decision = self._decide(store, embedding, ranking, source, mode, k)
+        embedding, ranking = self._rank(store, probe)
+        decision = self._decide(store, ranking, source, mode, k)
         warm = decision.mode != "cold"
         settings = self.preset.search.last_stage_only() if warm else self.preset.search
         sources = [(name, store.pull(name)) for name in decision.sources]
@@ -202,7 +225,7 @@ class _Job:
             costs=self.costs,
             device=self.device,
             decision=decision,
-            ranking=ranking,
+            ranking=ranking.first(k) if ranking else None,
             trials=trials,
             origin=_origin(decision, sources),
             cold_settings=self.preset.search,
@@ -221,25 +244,25 @@ class _Job:
             artifact=artifact,
             report=report,
             seconds=self.costs.seconds,
-            _device=self.device,
+            found=found,
         )
 
     def _rank(
-        self, store: Store, probe: str | Path | Probe | None, k: int
+        self, store: Store, probe: str | Path | Probe | None
     ) -> tuple[TaskEmbedding, Ranking | None]:
         wanted = probe or store.config.default_probe
-        loaded = wanted if isinstance(wanted, Probe) else load_probe(wanted)
+        loaded = wanted if isinstance(wanted, Probe) else load_probe(wanted, device=str(self.device))
         with self.costs.phase("embedding"):
             embedding = embed(self.task, loaded, progress=self.progress)
         embedding.save(self.run.path / "embedding.safetensors")
         with self.costs.phase("nearest"):
-            ranking = store.nearest(embedding, k) if store.entries() else None
+            known = len(store.entries())
+            ranking = store.nearest(embedding, known) if known else None
         return embedding, ranking
 
     def _decide(
         self,
         store: Store,
-        embedding: TaskEmbedding,
         ranking: Ranking | None,
         source: str | None,
         mode: Mode,
@@ -263,8 +286,8 @@ class _Job:
         decision = decide(
             mode,
             self.preset.search,
-            ranking=_single_task(store, embedding, k),
-            options=_nearest_first(store, embedding, entries),
+            ranking=ranking,
+            options=_options(entries, ranking),
             source=exact,
             k=k,
         )
@@ -333,21 +356,10 @@ class _Job:
         )
 
 
-def _single_task(store: Store, embedding: TaskEmbedding, k: int) -> Ranking | None:
-    """The ranking that decides: a mean over several tasks is near to everything."""
-    if not any(entry.manifest.kind == "transfer" for entry in store.entries()):
-        return None
-    return store.nearest(embedding, k, kind="transfer")
-
-
-def _nearest_first(
-    store: Store, embedding: TaskEmbedding, entries: dict[str, Entry]
-) -> list[Option]:
+def _options(entries: dict[str, Entry], ranking: Ranking | None) -> list[Option]:
     """All usable artifacts, ranked ones by distance, then those without a rank."""
-    order: dict[str, int] = {}
-    if store.entries():
-        everything = store.nearest(embedding, len(store.entries()))
-        order = {n.reference: place for place, n in enumerate(everything.neighbours)}
+    neighbours = ranking.neighbours if ranking else ()
+    order = {neighbour.reference: place for place, neighbour in enumerate(neighbours)}
     names = sorted(entries, key=lambda name: (order.get(name, len(order)), name))
     return [Option(reference=name, manifest=entries[name].manifest) for name in names]
 

@@ -34,6 +34,7 @@ class TrainingResult:
     """A trained network and how good it is.
 
     Attributes:
+        genotype: Its cells.
         model: In eval mode, with its preprocessing and class names.
         accuracy: Share of the held-out images that it labels right.
         loss: Mean cross-entropy on them.
@@ -44,6 +45,7 @@ class TrainingResult:
         rows: Metrics of each epoch.
     """
 
+    genotype: Genotype
     model: Classifier
     accuracy: float
     loss: float
@@ -96,8 +98,15 @@ class Training:
         selection: bool,
         device: torch.device | None,
     ) -> None:
-        self.task, self.settings = task, settings
+        self.genotype, self.task, self.settings = genotype, task, settings
         self.device = device or torch.device("cpu")
+        self._take_images(selection=selection)
+        self._build()
+        self.epoch = self.rows = 0
+        self.seconds = 0.0
+
+    def _take_images(self, *, selection: bool) -> None:
+        task, settings = self.task, self.settings
         self.held_out = Part.ALPHA if selection else Part.VALIDATION
         indices = task.indices(Part.WEIGHTS) if selection else task.train_indices
         if len(indices) < 2:
@@ -117,9 +126,12 @@ class Training:
             flip=settings.flip,
             cutout=settings.cutout,
         )
+
+    def _build(self) -> None:
+        settings = self.settings
         self.net = DerivedNetwork(
-            genotype,
-            classes=task.classes,
+            self.genotype,
+            classes=self.task.classes,
             cells=settings.cells,
             channels=settings.channels,
             auxiliary=settings.auxiliary_weight > 0,
@@ -131,8 +143,6 @@ class Training:
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
-        self.epoch = self.rows = 0
-        self.seconds = 0.0
 
     def run(self, journal: Journal, progress: Progress) -> TrainingResult:
         """Train to the end, from the journal's last checkpoint if it has one."""
@@ -150,6 +160,7 @@ class Training:
         accuracy, loss = self._evaluate(progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
+            genotype=self.genotype,
             model=self._classifier(),
             accuracy=accuracy,
             loss=loss,
@@ -163,7 +174,7 @@ class Training:
     def _images(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         pixels = self.task.pixels(self.settings.image_size)
         return (
-            torch.from_numpy(np.ascontiguousarray(pixels[indices])).to(self.device),
+            torch.from_numpy(pixels[indices]).to(self.device),
             torch.from_numpy(self.task.labels[indices]).to(self.device),
         )
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+
 from wsdarts_registry.amounts import share
 from wsdarts_registry.drawing import node_name
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.palette import FAMILIES, family_of, solid_index
 from wsdarts_registry.svg import element, number, text
-
 from wsdarts_sdk.runs.charts import Band
 from wsdarts_sdk.runs.report_facts import AlphaHistory
 
@@ -26,7 +26,7 @@ class Tile:
     """The picture of one edge.
 
     Attributes:
-        edge: Its name.
+        edge: Its name, with subscripts.
         row: Place of its target among the intermediate nodes, from 1.
         column: Place of its source, from 1.
         picture: The stacked areas, as SVG without text.
@@ -34,7 +34,7 @@ class Tile:
         tone: Colour class of that operation.
     """
 
-    edge: str
+    edge: Markup
     row: int
     column: int
     picture: Markup
@@ -55,7 +55,7 @@ def alpha_tiles(history: AlphaHistory, kind: str, bands: Sequence[Band]) -> list
         name = f"{node_name(source)} → {node_name(target)}"
         tiles.append(
             Tile(
-                edge=name,
+                edge=edge_markup(source, target),
                 row=target - 1,
                 column=source + 1,
                 picture=_stack(history, shares[:, edge], bands, f"{name}, {kind} cell"),
@@ -70,6 +70,18 @@ def alpha_tiles(history: AlphaHistory, kind: str, bands: Sequence[Band]) -> list
 def mean_strongest(history: AlphaHistory, kind: str) -> float:
     """Mean over the edges of the largest final share: how much α has decided, in (0, 1]."""
     return float(np.nan_to_num(history.cell(kind)[-1]).max(axis=1).mean())
+
+
+def mean_even(history: AlphaHistory, kind: str) -> float:
+    """Mean over the edges of the share that each operation left would have if all were equal."""
+    left = (np.nan_to_num(history.cell(kind)[-1]) > 0).sum(axis=1)
+    return float((1 / np.maximum(left, 1)).mean())
+
+
+def edge_markup(source: int, target: int) -> Markup:
+    """An edge's name as HTML, indices of the inputs set as subscripts."""
+    name = f"{node_name(source)} → {node_name(target)}"
+    return Markup(name.replace("_{k-", "<sub>k−").replace("}", "</sub>"))  # noqa: S704
 
 
 def tone_of(operation: str, candidates: tuple[str, ...]) -> str:
@@ -110,7 +122,9 @@ def _stack(
             continue
         area = "".join(_area(totals[:, column], band) for band in bands)
         name = element("title", None, text(candidates[column]))
-        parts.append(element("path", None, name, d=area, class_=tone_of(candidates[column], candidates)))
+        parts.append(
+            element("path", None, name, d=area, class_=tone_of(candidates[column], candidates))
+        )
     cuts = "".join(f"M{band.last} 0V100" for band in bands[:-1])
     if cuts:
         parts.append(element("path", None, d=cuts, class_="cut"))

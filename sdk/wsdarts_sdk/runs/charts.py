@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
+
 from wsdarts_registry.svg import element, number, text
 
 _WIDTH, _HEIGHT = 360.0, 210.0
@@ -54,8 +55,10 @@ class _Scale:
         return _LEFT + (epoch - 0.5) / self.epochs * (self.right - _LEFT)
 
     def y(self, value: float) -> float:
-        return _HEIGHT - _BOTTOM - (value - self.low) / (self.high - self.low) * (
-            _HEIGHT - _BOTTOM - _TOP
+        return (
+            _HEIGHT
+            - _BOTTOM
+            - (value - self.low) / (self.high - self.low) * (_HEIGHT - _BOTTOM - _TOP)
         )
 
 
@@ -66,6 +69,7 @@ def line_chart(
     *,
     write: Callable[[float], str],
     zero: bool = False,
+    whole: bool = False,
 ) -> Markup | None:
     """Draw one or a few series over the epochs of a run.
 
@@ -75,6 +79,7 @@ def line_chart(
         bands: Stages, which are shaded in turn and named at the top.
         write: Writes a value of the vertical axis.
         zero: Whether that axis starts at 0.
+        whole: Whether its values are whole numbers.
 
     Returns:
         The SVG, or None if no series has a finite value.
@@ -83,31 +88,38 @@ def line_chart(
     everything = [value for line in lines for value in _finite(line.values)]
     if not everything:
         return None
-    ticks = nice_ticks(min([0.0, *everything] if zero else everything), max(everything))
+    lowest = min([0.0, *everything] if zero else everything)
+    ticks = nice_ticks(lowest, max(everything), whole=whole)
     labels = [f"{line.name} {write(_finite(line.values)[-1])}".strip() for line in lines]
     room = max(len(label) for label in labels) * _CHARACTER + 10
     scale = _Scale(
         epochs=len(lines[0].values), low=ticks[0], high=ticks[-1], right=_WIDTH - _RIGHT - room
     )
-    parts = [element("title", None, text(title)), element("desc", None, text(_described(lines, write), 2000))]
+    parts = [
+        element("title", None, text(title)),
+        element("desc", None, text(_described(lines, write), 2000)),
+    ]
     parts += [_band(band, scale, odd=place % 2 == 1) for place, band in enumerate(bands)]
     parts += [_horizontal(tick, scale, write) for tick in ticks]
     parts += [_epoch_tick(epoch, scale) for epoch in _epoch_ticks(scale.epochs)]
     parts.append(_word("epoch", (_LEFT + scale.right) / 2, _HEIGHT - 4, "middle"))
-    parts += [_line(line, scale) for line in lines]
+    breaks = {band.first for band in bands}
+    parts += [_line(line, scale, breaks) for line in lines]
     parts += _end_labels(lines, labels, scale)
     box = f"0 0 {number(_WIDTH)} {number(_HEIGHT)}"
     return Markup(element("svg", None, *parts, viewBox=box, class_="chart", role="img"))  # noqa: S704
 
 
-def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
+def nice_ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[float]:
     """Round values, evenly spaced, from at most ``low`` to at least ``high``; two or more."""
-    if high - low <= 1e-12 * max(abs(high), abs(low)):
-        margin = abs(high) / 2 or 0.5
+    largest = max(abs(high), abs(low))
+    if high - low <= max(1e-12 * largest, 1e-200):
+        margin = largest / 2 if largest > 1e-200 else 0.5
         low, high = low - margin, high + margin
-    rough = (high - low) / (most - 1)
+    rough = max((high - low) / (most - 1), 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= 0.999 * rough)
+    factors = (1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)
+    step = next(power * factor for factor in factors if power * factor >= 0.999 * rough)
     first = math.floor(low / step + 1e-9)
     last = max(math.ceil(high / step - 1e-9), first + 1)
     return [tick * step for tick in range(first, last + 1)]
@@ -141,7 +153,7 @@ def _band(band: Band, scale: _Scale, *, odd: bool) -> str:
         class_="band odd" if odd else "band",
     )
     # A narrow band keeps the number of its stage alone, a very narrow one nothing.
-    for label in (band.label, band.label.split()[-1]):
+    for label in (band.label, *band.label.split()[-1:]):
         if len(label) * _CHARACTER <= right - left:
             return ground + _word(label, (left + right) / 2, _TOP - 7, "middle")
     return ground
@@ -149,12 +161,14 @@ def _band(band: Band, scale: _Scale, *, odd: bool) -> str:
 
 def _horizontal(tick: float, scale: _Scale, write: Callable[[float], str]) -> str:
     y = scale.y(tick)
-    line = element("path", None, d=f"M{number(_LEFT)} {number(y)}H{number(scale.right)}", class_="grid")
+    line = element(
+        "path", None, d=f"M{number(_LEFT)} {number(y)}H{number(scale.right)}", class_="grid"
+    )
     return line + _word(write(tick), _LEFT - 6, y + 3.6, "end")
 
 
 def _epoch_ticks(epochs: int) -> list[int]:
-    wanted = [round(tick) for tick in nice_ticks(0, epochs, 6)]
+    wanted = [round(tick) for tick in nice_ticks(0, epochs, 6, whole=True)]
     return sorted({1, *(tick for tick in wanted if 1 < tick <= epochs)} if epochs > 1 else {1})
 
 
@@ -162,15 +176,16 @@ def _epoch_tick(epoch: int, scale: _Scale) -> str:
     return _word(str(epoch), scale.x(epoch), _HEIGHT - _BOTTOM + 13, "middle")
 
 
-def _line(line: Series, scale: _Scale) -> str:
-    """The line, broken where a value is missing, with markers where there are few."""
+def _line(line: Series, scale: _Scale, breaks: set[int]) -> str:
+    """The line, broken where a value is missing or a stage begins, with markers if few."""
     path, dots, drawing = [], [], False
     for epoch, value in enumerate(line.values, start=1):
         if value is None or not math.isfinite(value):
             drawing = False
             continue
         x, y = scale.x(epoch), scale.y(value)
-        path.append(f"{'L' if drawing else 'M'}{number(x)} {number(y)}")
+        onward = drawing and epoch not in breaks
+        path.append(f"{'L' if onward else 'M'}{number(x)} {number(y)}")
         dots.append(element("circle", None, cx=x, cy=y, r=2.4, class_=f"dot {line.tone}"))
         drawing = True
     markers = dots if len(dots) <= _MOST_MARKERS else []

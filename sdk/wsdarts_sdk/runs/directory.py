@@ -84,7 +84,24 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
             written.
     """
     path = Path(path)
-    config = {"format": _FORMAT, **config}
+    lock = _lock(path)
+    try:
+        write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
+        run = RunDirectory(path)
+        _check_config(run, {"format": _FORMAT, **config}, resume=resume)
+        yield run
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:  # say, of a connection
+            raise
+        raise RunError(
+            f"cannot write in the run directory {path}: {error.strerror or error}; what is there "
+            "stays: make room or access, then repeat the command with --resume"
+        ) from error
+    finally:
+        lock.release()
+
+
+def _lock(path: Path) -> FileLock:
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / _LOCK, blocking=False)
@@ -100,20 +117,7 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         raise RunError(
             f"cannot write the run directory {path}: {error.strerror}; choose another --out"
         ) from error
-    try:
-        write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
-        run = RunDirectory(path)
-        _check_config(run, config, resume=resume)
-        yield run
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:  # say, of a connection
-            raise
-        raise RunError(
-            f"cannot write in the run directory {path}: {error.strerror or error}; what is there "
-            "stays: make room or access, then repeat the command with --resume"
-        ) from error
-    finally:
-        lock.release()
+    return lock
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.masks import OperationMasks

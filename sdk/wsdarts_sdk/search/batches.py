@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -140,26 +141,16 @@ class TrainPart:
             SettingsError: A half has a single image, too few for a batch norm.
         """
         pixels = task.pixels(image_size, progress=progress)
-        halves = {}
-        for part in (Part.WEIGHTS, Part.ALPHA):
-            indices = task.indices(part)
-            if len(indices) < _MIN_BATCH:
-                raise SettingsError(
-                    f"the {part} half of {task.name} has {len(indices)} images; a search needs "
-                    f"at least {_MIN_BATCH}: add images"
-                )
-            halves[part] = Images(
-                pixels=torch.from_numpy(np.ascontiguousarray(pixels[indices])).to(device),
-                labels=torch.from_numpy(task.labels[indices]).to(device),
-            )
-        mean, std = channel_statistics([half.pixels for half in halves.values()])
+        weights = _copy_half(task, Part.WEIGHTS, pixels, device)
+        alpha = _copy_half(task, Part.ALPHA, pixels, device)
+        mean, std = channel_statistics([weights.pixels, alpha.pixels])
         return cls(
             name=task.name,
             classes=task.classes,
-            weights=halves[Part.WEIGHTS],
-            alpha=halves[Part.ALPHA],
+            weights=weights,
+            alpha=alpha,
             augmentation=Augmentation(mean=mean, std=std, padding=padding, flip=flip),
-            batch_size=min(batch_size, *map(len, halves.values())),
+            batch_size=min(batch_size, len(weights), len(alpha)),
             head=head,
             seed=seed,
         )
@@ -190,6 +181,21 @@ class TrainPart:
             labels=half.labels[chosen],
             head=self.head,
         )
+
+
+def _copy_half(
+    task: ImageTask, part: Part, pixels: NDArray[np.uint8], device: torch.device | None
+) -> Images:
+    indices = task.indices(part)
+    if len(indices) < _MIN_BATCH:
+        raise SettingsError(
+            f"the {part} half of {task.name} has {len(indices)} images; a search needs at least "
+            f"{_MIN_BATCH}: add images"
+        )
+    return Images(
+        pixels=torch.from_numpy(pixels[indices]).to(device),
+        labels=torch.from_numpy(task.labels[indices]).to(device),
+    )
 
 
 def channel_statistics(parts: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ Source: Liu et al., "DARTS", 2019, arXiv:1806.09055: equation 5 (first order wit
 second order with ξ = the weights' learning rate), equations 7 and 8 (finite difference).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,17 +90,12 @@ def second_order(
     weights = dict(net.named_weights())
     alpha = net.alpha_parameters()
     with torch.enable_grad():
-        inner_gradient = torch.autograd.grad(
-            _loss(net, weights, inner.batch, inner.skip)[0],
-            list(weights.values()),
-            create_graph=exact,
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        inner_loss = _loss(net, weights, inner.batch, inner.skip)[0]
+        inner_gradient = _slopes(inner_loss, list(weights.values()), create_graph=exact)
         stepped = _inner_step(weights, inner_gradient, inner, exact=exact)
         loss, logits = _loss(net, stepped, batch, skip)
         if exact:
-            values = torch.autograd.grad(loss, alpha)
+            values = _slopes(loss, alpha)
         else:
             values = _finite_difference(net, weights, stepped, loss, inner)
     return Gradients(loss=loss.detach(), logits=logits.detach(), values=values)
@@ -130,9 +126,7 @@ def _finite_difference(
     inner: InnerStep,
 ) -> tuple[Tensor, ...]:
     alpha = net.alpha_parameters()
-    found = torch.autograd.grad(
-        loss, [*alpha, *stepped.values()], allow_unused=True, materialize_grads=True
-    )
+    found = _slopes(loss, [*alpha, *stepped.values()])
     direct, direction = found[: len(alpha)], found[len(alpha) :]
     norm = torch.stack([v.pow(2).sum() for v in direction]).sum().sqrt()
     epsilon = _EPSILON / norm.clamp_min(torch.finfo(norm.dtype).tiny)
@@ -142,11 +136,20 @@ def _finite_difference(
             name: weight.detach() + sign * epsilon * v
             for (name, weight), v in zip(weights.items(), direction, strict=True)
         }
-        return torch.autograd.grad(_loss(net, moved, inner.batch, inner.skip)[0], alpha)
+        return _slopes(_loss(net, moved, inner.batch, inner.skip)[0], alpha)
 
     return tuple(
         first - inner.learning_rate * (up - down) / (2 * epsilon)
         for first, up, down in zip(direct, slope(1), slope(-1), strict=True)
+    )
+
+
+def _slopes(
+    loss: Tensor, places: Sequence[Tensor], *, create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """Gradients, zero for what the loss does not reach (another task's head)."""
+    return torch.autograd.grad(
+        loss, places, create_graph=create_graph, allow_unused=True, materialize_grads=True
     )
 
 

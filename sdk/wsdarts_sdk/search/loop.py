@@ -21,7 +21,7 @@ from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import Journal, MemoryJournal
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.derivation import derive_genotype
-from wsdarts_sdk.search.schedule import cosine_learning_rate, skip_dropout_rate
+from wsdarts_sdk.search.schedule import cosine_learning_rate, skip_dropout_rate, stage_work, work
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
 from wsdarts_sdk.search.step import take_step
@@ -201,7 +201,7 @@ class Search:
     def _append_row(self, state: SearchState, rate: float) -> None:
         stage = self.settings.stages[state.stage]
         masks, alpha, sums = state.net.masks, state.alpha(), state.sums.tolist()
-        if not all(np.isfinite(values).all() for values in (sums, *alpha.values())):
+        if not all(np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())]))):
             raise SettingsError(
                 f"the loss or α is not finite after epoch {state.epoch + 1} of stage "
                 f"{state.stage + 1}; lower the learning rates or the gradient clip"
@@ -227,17 +227,11 @@ class Search:
         state.rows += 1
 
     def _report(self, state: SearchState, steps: int) -> None:
-        """Progress in units of work: cells · operations, twice with an α step."""
-
-        def cost(stage: int, epochs: float) -> float:
-            each = self.settings.stages[stage]
-            weights_only = min(epochs, each.weights_only_epochs)
-            return each.cells * each.operations * (2 * epochs - weights_only)
-
+        """Progress in units of work."""
         stages = self.settings.stages
-        total = sum(cost(i, stage.epochs) for i, stage in enumerate(stages))
-        done = sum(cost(i, stages[i].epochs) for i in range(state.stage))
-        done += cost(state.stage, state.epoch + state.step / steps)
+        total = work(self.settings)
+        done = sum(stage_work(stage, stage.epochs) for stage in stages[: state.stage])
+        done += stage_work(stages[state.stage], state.epoch + state.step / steps)
         what = (
             f"stage {state.stage + 1}/{len(stages)}, "
             f"epoch {state.epoch + 1}/{stages[state.stage].epochs}"

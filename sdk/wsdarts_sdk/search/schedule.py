@@ -2,7 +2,7 @@
 
 import math
 
-from wsdarts_sdk.search.settings import StageSettings, WeightOptimiser
+from wsdarts_sdk.search.settings import SearchSettings, StageSettings, WeightOptimiser
 
 _DECAY = 0.2
 
@@ -24,3 +24,14 @@ def skip_dropout_rate(stage: StageSettings, epoch: int) -> float:
     if epoch < stage.weights_only_epochs:
         return stage.skip_dropout * (stage.epochs - epoch - 1) / stage.epochs
     return stage.skip_dropout * math.exp(-_DECAY * (epoch - stage.weights_only_epochs))
+
+
+def stage_work(stage: StageSettings, epochs: float) -> float:
+    """Work of the first ``epochs`` epochs of a stage: cells · operations, twice with α steps."""
+    weights_only = min(epochs, stage.weights_only_epochs)
+    return stage.cells * stage.operations * (2 * epochs - weights_only)
+
+
+def work(settings: SearchSettings) -> float:
+    """Work of a whole search in the same unit; it tells shares of the cost, not seconds."""
+    return sum(stage_work(stage, stage.epochs) for stage in settings.stages)

@@ -8,6 +8,7 @@ from wsdarts_registry.space import DARTS, SearchSpace
 
 Order = Literal["first", "second", "second-exact"]
 ORDERS: tuple[Order, ...] = ("first", "second", "second-exact")
+_MIN_CELLS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +30,16 @@ class StageSettings:
     skip_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        whole = min(self.cells, self.operations, self.epochs)
+        if self.cells < _MIN_CELLS:
+            raise SettingsError(
+                f"a stage has {self.cells} cells; expected at least {_MIN_CELLS}: with fewer there "
+                "is no normal cell, and its α would stay at random"
+            )
+        whole = min(self.operations, self.epochs)
         if whole < 1 or not 0 <= self.weights_only_epochs <= self.epochs:
             raise SettingsError(
-                f"a stage needs at least 1 cell, operation and epoch, and weights_only_epochs of "
-                f"0 to epochs; found {self}"
+                "a stage needs at least 1 operation and epoch, and weights_only_epochs of 0 to "
+                f"epochs; found {self}"
             )
         if not 0 <= self.skip_dropout < 1:
             raise SettingsError(f"skip_dropout is {self.skip_dropout}; expected 0 <= rate < 1")

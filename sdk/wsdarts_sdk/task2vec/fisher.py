@@ -140,6 +140,7 @@ class _Tap:
 
     def forget(self) -> None:
         self.input: Tensor | None = None
+        self.version = 0
         self.positions: tuple[int, int] = (0, 0)
         self.patches_BGKT: Tensor | None = None
         self.gram_BGTT: Tensor | None = None
@@ -150,7 +151,8 @@ class _Tap:
                 f"convolution {self.name} is used twice in one pass; Task2Vec needs a network "
                 "whose convolutions each run once: choose another probe"
             )
-        self.input, self.positions = inputs[0].detach(), (output.shape[2], output.shape[3])
+        self.input, self.version = inputs[0].detach(), inputs[0]._version  # noqa: SLF001
+        self.positions = (output.shape[2], output.shape[3])
         # A hook on the tensor sees the gradient before any in-place operation that follows.
         output.register_hook(self.add)  # type: ignore[no-untyped-call]
 
@@ -158,6 +160,11 @@ class _Tap:
         """Lay out the patches, or their Gram matrix where that costs fewer multiplications."""
         if self.input is None:
             return
+        if self.input._version != self.version:  # noqa: SLF001
+            raise ProbeError(
+                f"the input of convolution {self.name} is overwritten later in the same pass; "
+                "Task2Vec needs it afterwards: choose another probe"
+            )
         patches_BGKT = patches(self.conv, self.input, self.positions)
         weights, positions = patches_BGKT.shape[2:]
         filters = self.conv.out_channels // self.conv.groups

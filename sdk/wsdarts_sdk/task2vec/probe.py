@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wsdarts_registry.errors import ProbeError
 
-_MINIMUM_SIZE = 8
+MINIMUM_SIZE = 8
 Option = str | int | float | bool | list[int]
 
 
@@ -39,10 +39,10 @@ class Preprocessing:
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        if self.size < _MINIMUM_SIZE:
+        if self.size < MINIMUM_SIZE:
             raise ProbeError(
                 f"an input size of {self.size} pixels is too small; expected at least "
-                f"{_MINIMUM_SIZE}, and for most networks 32 or more"
+                f"{MINIMUM_SIZE}, and for most networks 32 or more"
             )
         # Written so that NaN fails: every comparison with NaN is false.
         if not all(abs(m) < inf for m in self.mean) or not all(0 < s < inf for s in self.std):

@@ -29,7 +29,6 @@ so that outside 1×1 maps products of gradients at two positions do not count.
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,52 +36,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.task2vec.frozen import frozen
 from wsdarts_sdk.task2vec.patches import energy
 from wsdarts_sdk.task2vec.probe import convolutions
+from wsdarts_sdk.task2vec.settings import VariationalSettings
 
 _INITIAL_PRECISION = 20.0  # of the weights' mean square, as in the authors' code
 _TINY = 1e-12  # keeps the gradient of a root finite where a filter sees zeros
 _AVERAGED = 4  # the last quarter of the steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariationalSettings:
-    """Settings of the variational estimator; all of them are part of an embedding's identity.
-
-    Attributes:
-        images: At most so many images of the train part stand for the task.
-        head_l2: λ of the head (see ``fit_head``); not the λ of the prior.
-        size: Input size in pixels; None for the probe's own.
-        beta: Weight β of the prior.
-        prior: Standard deviation of the prior, in units of the root mean square of a layer's
-            weights.
-        steps: Steps of Adam on log Λ, with a cosine schedule.
-        rate: Its first learning rate.
-        batch: Images in a step, each with two opposite noises.
-        seed: Seed of the order of the images and of the noise.
-
-    Raises:
-        SettingsError: A number is not positive (the seed: negative).
-    """
-
-    images: int = 500
-    head_l2: float = 10.0
-    size: int | None = None
-    beta: float = 1e-5
-    prior: float = 1.0
-    steps: int = 400
-    rate: float = 0.1
-    batch: int = 32
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("images", "head_l2", "beta", "prior", "steps", "rate", "batch"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"{name} is {getattr(self, name)}; expected a positive number")
-        if self.seed < 0:
-            raise SettingsError(f"seed is {self.seed}; expected 0 or more")
 
 
 def variational_fisher(

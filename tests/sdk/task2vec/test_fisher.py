@@ -190,6 +190,23 @@ def test_a_convolution_used_twice_is_refused() -> None:
         filter_fisher(network, images().float())
 
 
+def test_an_input_that_is_overwritten_is_refused() -> None:
+    class Overwriting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 3, 1)
+            self.second = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            y: Tensor = self.second(x)
+            x += 1
+            return (x + y).mean((2, 3))
+
+    with pytest.raises(ProbeError, match="input of convolution second is overwritten"):
+        filter_fisher(Overwriting(), images().float())
+
+
 def test_an_unused_convolution_has_no_information() -> None:
     class Partly(nn.Module):
         def __init__(self) -> None:

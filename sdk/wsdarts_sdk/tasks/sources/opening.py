@@ -36,6 +36,8 @@ def open_source(
     if not isinstance(data, str | os.PathLike):
         raise TaskError(f"data of type {type(data).__name__} cannot be read; {_EXPECTED}")
     text = os.fspath(data)
+    if text.strip() in ("", "hf:", "torchvision:"):
+        raise TaskError(f"{text!r} names no dataset; {_EXPECTED}")
     if text.startswith("hf:"):
         from wsdarts_sdk.tasks.sources.hub import hub_source  # noqa: PLC0415
 

@@ -1,0 +1,111 @@
+"""Build the zoo that the package ships: TAS at preset ``tiny`` on real image sets.
+
+    python benchmarks/build_zoo.py --data ../shared/data --probe-file ../shared/probe/…
+
+Six single-task artifacts and one λ_meta over three of the tasks, each with embeddings by the
+shipped probe and by the ImageNet probe of ``--probe-file``. Each search is a run directory
+under ``--runs``, so a stopped build goes on where it was. The near thresholds come from the
+measured distances in ``benchmarks/results``.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from six_sets import SHARED, load_sets
+
+from wsdarts_hub import push, search
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.zoo import shipped_zoo
+from wsdarts_sdk.task2vec import Probe, embedding_space, load_probe
+
+RESULTS = Path(__file__).parent / "results"
+LICENCES = {
+    "flowers102": "Oxford Flowers-102: for non-commercial research",
+    "tiny_imagenet_100": "Tiny ImageNet (from ImageNet): for non-commercial research",
+    "dtd_10": "Describable Textures: for research",
+    "aircraft_edges": "edge maps of FGVC-Aircraft: for non-commercial research",
+    "bird_groups": "photographs of birds: licence not stated, for research and testing",
+    "cifar10_1000": "CIFAR-10: licence not stated, used for research",
+}
+META = ("flowers102", "bird_groups", "dtd_10")
+IMAGENET_PROBE = "mobilenetv2_100.safetensors?pad_type=same&size=224&mean=0.5&std=0.5"
+
+
+def main() -> None:
+    """Search, push, and write the registry's configuration."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=SHARED / "data")
+    parser.add_argument("--probe-file", default=str(SHARED / "probe" / IMAGENET_PROBE))
+    parser.add_argument("--runs", type=Path, default=Path("runs/zoo"))
+    parser.add_argument("--out", type=Path, default=shipped_zoo())
+    arguments = parser.parse_args()
+    tasks = load_sets(arguments.data)
+    probes = [load_probe(None), load_probe(arguments.probe_file)]
+    plans: dict[str, tuple[str, ...]] = {name.replace("_", "-"): (name,) for name in tasks}
+    plans["meta-flowers-birds-textures"] = META
+    staging = arguments.runs / "registry"
+    shutil.rmtree(staging, ignore_errors=True)
+    store = DirectoryStore(staging, create=True)
+    for name, members in plans.items():
+        run = search(
+            *(tasks[member] for member in members),
+            out=arguments.runs / name,
+            preset="tiny",
+            probes=probes,
+            resume=True,
+            progress=Printed(name),
+        )
+        data = "; ".join(dict.fromkeys(LICENCES[member] for member in members))
+        entry = push(run.path, name, registry=store, license="other", description=data)
+        print(f"{entry.reference}: {run.genotype.to_darts()}", flush=True)
+    write_config(staging, probes)
+    shutil.rmtree(arguments.out, ignore_errors=True)
+    shutil.copytree(staging, arguments.out, ignore=shutil.ignore_patterns(".*"))
+    size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
+    print(f"{arguments.out}: {len(plans)} artifacts, {size / 1e6:.1f} MB")
+
+
+def write_config(registry: Path, probes: list[Probe]) -> None:
+    """Put the measured thresholds into ``registry.json``."""
+    path = registry / "registry.json"
+    config = json.loads(path.read_bytes())
+    config["name"] = "shipped zoo"
+    config["near"] = [threshold(probe) for probe in probes]
+    path.write_text(json.dumps(config, sort_keys=True, separators=(",", ":")) + "\n")
+
+
+def threshold(probe: Probe) -> dict[str, Any]:
+    """The threshold that ``task_distances.py`` measured for a probe."""
+    space = embedding_space(probe).to_json()
+    found = [
+        json.loads(file.read_bytes())["whole"]
+        for file in sorted(RESULTS.glob("task_distances_*.json"))
+    ]
+    fitting = [each for each in found if each["space"] == space]
+    if not fitting:
+        raise SystemExit(f"no distances measured for {probe.name}; run task_distances.py first")
+    return {
+        "space": space,
+        "distance": fitting[0]["threshold"],
+        "measured": "largest distance of six image sets to their nearest other set",
+    }
+
+
+class Printed:
+    """Progress as lines: one for each change of what is done."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._what = name, ""
+
+    def __call__(self, what: str, done: int, total: int, /) -> None:
+        """Print when the work changes."""
+        if what != self._what:
+            self._what = what
+            print(f"{self._name}: {what} ({done}/{total})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The main job on scikit-learn's digits: every step of it, and a cold search to compare with."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.errors import TaskError
+from wsdarts_registry.nearest import Ranking
+from wsdarts_registry.store import Store
+from wsdarts_registry.zoo import shipped_zoo
+from wsdarts_sdk.jobs.embedding import nearest
+from wsdarts_sdk.jobs.searching import SearchRun, search
+from wsdarts_sdk.jobs.training import TrainingRun
+from wsdarts_sdk.jobs.warm_starting import WarmStart, warm_start
+from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.tasks import ImageTask
+
+PRESET = "tiny"
+_GREYS = 16
+
+
+class Demo:
+    """The steps of the demo, in the order of the methods.
+
+    Each step has its run in the demo's directory. A step that was stopped goes on there when
+    it is called again; of one that is finished result and cost are read again.
+
+    Args:
+        out: The demo's directory.
+        registry: Where to look for artifacts; the shipped zoo by default.
+    """
+
+    def __init__(self, out: str | Path, *, registry: Store | None = None) -> None:
+        self.out = Path(out)
+        self.registry = registry or DirectoryStore(shipped_zoo(), read_only=True)
+
+    def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
+        """The nearest artifacts; None if the registry has none."""
+        if not self.registry.entries():
+            return None
+        return nearest(task, registry=self.registry, progress=progress)
+
+    def warm_start(self, task: ImageTask, *, progress: Progress = silent) -> WarmStart:
+        """A search from what the rules of mode ``auto`` choose."""
+        return warm_start(
+            task,
+            out=self.out / "warm-start",
+            registry=self.registry,
+            preset=PRESET,
+            resume=True,
+            progress=progress,
+        )
+
+    def search_cold(self, task: ImageTask, *, progress: Progress = silent) -> SearchRun:
+        """A search of the same preset from cold, to compare the cost with."""
+        return search(task, out=self.out / "cold", preset=PRESET, resume=True, progress=progress)
+
+    def train(self, warm: WarmStart, *, progress: Progress = silent) -> TrainingRun:
+        """A brief training of what the warm start found, evaluated on the held-out third."""
+        return warm.train(preset=PRESET, out=self.out / "training", resume=True, progress=progress)
+
+
+def digits(*, progress: Progress = silent) -> ImageTask:
+    """scikit-learn's 1,797 handwritten digits, 8×8 pixels, as a task.
+
+    Raises:
+        TaskError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits  # noqa: PLC0415
+    except ImportError as error:
+        raise TaskError(
+            "the demo's images come with scikit-learn, which is not installed; install it with "
+            "`pip install 'wsdarts-hub[demo]'`"
+        ) from error
+    found: Any = load_digits()
+    images = np.round(found.images * 255 / _GREYS).astype(np.uint8)
+    names = [str(name) for name in found.target_names]
+    return ImageTask.load((images, found.target, names), name="digits", progress=progress)

@@ -1,0 +1,285 @@
+"""What is installed, configured and stored, whether it works, and what to do where it does not.
+
+Nothing that may be broken is imported before its turn: a torch that does not load is a finding.
+"""
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from wsdarts_registry.amounts import count, size
+from wsdarts_registry.cache import CACHE_VARIABLE, cache_directory
+from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.store import Store
+from wsdarts_registry.zoo import open_registry
+
+State = Literal["ok", "note", "broken"]
+_Result = TypeVar("_Result")
+
+_PACKAGE = "wsdarts-hub"
+_UPDATE = "`pip install -U wsdarts-hub`"
+_REINSTALL = "`pip install --force-reinstall --no-deps wsdarts-hub`"
+_OPTIONAL = {"scikit-learn": "`pip install 'wsdarts-hub[demo]'` for `wsdarts-hub demo`"}
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)")
+_LITTLE_SPACE = 10**9
+_CONTENT = {
+    "tasks": "decoded images",
+    "checked": "which images decode",
+    "embeddings": "task embeddings",
+    "features": "features of probes",
+    "torchvision": "downloaded datasets",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        group: What it belongs to: ``versions``, ``devices``, ``cache``, ``registry``, ``probe``.
+        subject: What was looked at.
+        state: ``broken`` where something cannot work, ``note`` where something may surprise.
+        found: What was found.
+        advice: What to do about it; empty where there is nothing to do.
+    """
+
+    group: str
+    subject: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def diagnose(registry: str | Path | None = None) -> Iterator[Finding]:
+    """Look at everything, one after the other.
+
+    Args:
+        registry: Directory of a registry; by default as for every command.
+    """
+    yield from _versions()
+    yield from _devices()
+    yield from _cache()
+    yield from _registry(registry)
+    yield from _probe(registry)
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding(group="versions", subject="python", state="ok", found=platform.python_version())
+    try:
+        yield _ok("versions", _PACKAGE, metadata.version(_PACKAGE))
+        requirements = metadata.requires(_PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        yield Finding(
+            group="versions",
+            subject=_PACKAGE,
+            state="broken",
+            found="not installed, only importable",
+            advice="`pip install -e .` in its checkout, or `pip install wsdarts-hub`",
+        )
+        return
+    for requirement in requirements:
+        match = _REQUIREMENT.match(requirement)
+        if match and ("extra ==" not in requirement or match[1] in _OPTIONAL):
+            yield _version(match[1], match[2])
+
+
+def _version(name: str, least: str) -> Finding:
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return Finding(
+            group="versions",
+            subject=name,
+            state="note" if name in _OPTIONAL else "broken",
+            found="not installed",
+            advice=_OPTIONAL.get(name, _UPDATE),
+        )
+    if _numbers(found) < _numbers(least):
+        return Finding(
+            group="versions",
+            subject=name,
+            state="broken",
+            found=f"{found}, needed is {least} or later",
+            advice=f"`pip install -U '{name}>={least}'`",
+        )
+    return _ok("versions", name, found)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
+
+
+def _devices() -> Iterator[Finding]:
+    try:
+        import torch  # noqa: PLC0415
+    except (ImportError, OSError) as error:
+        yield Finding(
+            group="devices",
+            subject="torch",
+            state="broken",
+            found=f"cannot be loaded: {' '.join(str(error).split())}",
+            advice="install a build of torch for this machine: https://pytorch.org/get-started",
+        )
+        return
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        about = torch.cuda.get_device_properties(number)
+        yield _ok("devices", f"cuda:{number}", f"{about.name}, {size(about.total_memory)}")
+    cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+    cpu = f"{cores} cores, torch uses {threads} threads"
+    if threads < cores and "OMP_NUM_THREADS" in os.environ:
+        yield Finding(
+            group="devices",
+            subject="cpu",
+            state="note",
+            found=cpu,
+            advice="unset OMP_NUM_THREADS to use all of them",
+        )
+    else:
+        yield _ok("devices", "cpu", cpu)
+    if not torch.cuda.is_available():
+        yield Finding(
+            group="devices",
+            subject="cuda",
+            state="note",
+            found="none, or not seen by this build of torch",
+            advice="presets tiny and small run on the CPU; preset paper needs a GPU",
+        )
+
+
+def _cache() -> Iterator[Finding]:
+    root = cache_directory()
+    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
+    where = f"{root} ({CACHE_VARIABLE})" if os.environ.get(CACHE_VARIABLE) else str(root)
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        yield Finding(
+            group="cache",
+            subject="directory",
+            state="broken",
+            found=f"{where} cannot be written",
+            advice=f"name a directory of your own in {CACHE_VARIABLE}",
+        )
+        return
+    free = shutil.disk_usage(existing).free
+    yield Finding(
+        group="cache",
+        subject="directory",
+        state="note" if free < _LITTLE_SPACE else "ok",
+        found=f"{where}, {size(free)} free",
+        advice="make room on that disk" if free < _LITTLE_SPACE else "",
+    )
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        content = _CONTENT.get(path.name, "other files")
+        yield Finding(
+            group="cache",
+            subject=path.name,
+            state="ok",
+            found=f"{size(_size(path))}, {content}",
+            advice=f"delete {path} to free it; what is needed is made again",
+        )
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def _registry(location: str | Path | None) -> Iterator[Finding]:
+    opened = _tried("registry", "location", lambda: open_registry(location))
+    if isinstance(opened, Finding):
+        yield opened
+        return
+    yield _ok("registry", "location", opened.location)
+    names = _tried("registry", "names", opened.names)
+    if isinstance(names, Finding):
+        yield names
+        return
+    if not names:
+        yield Finding(
+            group="registry",
+            subject="artifacts",
+            state="note",
+            found="none",
+            advice="publish one with `wsdarts-hub push RUN NAME --registry DIR`",
+        )
+    for name in names:
+        yield from _versions_of(opened, name)
+
+
+def _versions_of(store: Store, name: str) -> Iterator[Finding]:
+    versions = _tried("registry", name, lambda: store.versions(name))
+    if isinstance(versions, Finding):
+        yield versions
+        return
+    for info in versions:
+        reference = f"{name}@{info.version}"
+        artifact = _tried("registry", reference, partial(store.pull, reference))
+        if isinstance(artifact, Finding):
+            yield artifact
+            continue
+        files = artifact.manifest.files.values()
+        total = f"verified, {len(files)} files, {size(sum(file.size for file in files))}"
+        yanked = f"; yanked: {info.yanked.reason}" if info.yanked else ""
+        yield _ok("registry", reference, total + yanked)
+
+
+def _probe(location: str | Path | None) -> Iterator[Finding]:
+    try:
+        from wsdarts_sdk.task2vec import load_probe  # noqa: PLC0415
+    except (ImportError, OSError) as error:
+        yield Finding(
+            group="probe",
+            subject="shipped",
+            state="broken",
+            found=f"cannot be loaded: {' '.join(str(error).split())}",
+            advice="see torch above",
+        )
+        return
+    probe = _tried("probe", "shipped", load_probe, advice=_REINSTALL)
+    if isinstance(probe, Finding):
+        yield probe
+        return
+    yield _ok("probe", "shipped", f"{probe.name}, {probe.digest}")
+    store = _tried("probe", "registry", lambda: open_registry(location))
+    if isinstance(store, Finding):
+        return  # said already
+    entries = _tried("probe", "registry", store.entries)
+    if isinstance(entries, Finding):
+        return  # said already
+    known = sum(
+        any(record.space.probe_digest == probe.digest for record in entry.manifest.embeddings)
+        for entry in entries
+    )
+    fit = entries == () or known > 0
+    yield Finding(
+        group="probe",
+        subject="registry",
+        state="ok" if fit else "note",
+        found=f"{count(known)} of {count(len(entries))} artifacts have an embedding by this probe",
+        advice=""
+        if fit
+        else f"embed with the registry's own: --probe {store.config.default_probe}",
+    )
+
+
+def _ok(group: str, subject: str, found: str) -> Finding:
+    return Finding(group=group, subject=subject, state="ok", found=found)
+
+
+def _tried(
+    group: str, subject: str, work: Callable[[], _Result], *, advice: str = ""
+) -> _Result | Finding:
+    """The result of some work, or the finding that it does not work."""
+    try:
+        return work()
+    except WsdartsError as error:
+        return Finding(
+            group=group, subject=subject, state="broken", found=str(error), advice=advice
+        )

@@ -1,0 +1,15 @@
+"""Task2Vec: embeddings of tasks by the Fisher information of a probe network."""
+
+from wsdarts_sdk.task2vec.embedding import embed, embedding_space
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.settings import FisherSettings, VariationalSettings
+
+__all__ = [
+    "FisherSettings",
+    "Probe",
+    "VariationalSettings",
+    "embed",
+    "embedding_space",
+    "load_probe",
+]

@@ -1,0 +1,239 @@
+"""The model card: what it says of each kind of artifact, and that nothing in it acts."""
+
+import base64
+import html
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped, unused-ignore]
+from huggingface_hub import ModelCard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from wsdarts_registry.card import (
+    CardFacts,
+    FigureFacts,
+    ParentFacts,
+    StageFacts,
+    TaskFacts,
+    render_card,
+)
+from wsdarts_registry.drawing import genotype_svg
+from wsdarts_registry.genotype import Genotype
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+GENOTYPE = Genotype.from_darts(
+    "Genotype(normal=[('skip_connect', 0), ('dil_conv_3x3', 1), ('sep_conv_3x3', 1), "
+    "('max_pool_3x3', 2)], normal_concat=range(2, 4), reduce=[('avg_pool_3x3', 0), "
+    "('sep_conv_5x5', 1), ('sep_conv_3x3', 0), ('dil_conv_5x5', 2)], reduce_concat=range(2, 4))"
+)
+TASK = TaskFacts(
+    name="digits",
+    digest="sha256:" + "0123456789abcdef" * 4,
+    images=1797,
+    classes=10,
+    data_licence="CC BY 4.0",
+)
+TRAINED = CardFacts(
+    name="digits",
+    version=1,
+    kind="transfer",
+    genotype=GENOTYPE,
+    weights=True,
+    preset="tiny",
+    tasks=(TASK,),
+    stages=tuple(
+        StageFacts(cells=cells, operations=operations, epochs=4, weights_only_epochs=1)
+        for cells, operations in ((3, 8), (4, 5), (5, 3))
+    ),
+    steps=96,
+    batch_size=16,
+    image_size=24,
+    channels=4,
+    seconds=61.7,
+    hardware="2 CPU cores",
+    seed=0,
+    created="2026-01-02 10:00 UTC",
+    code_version="0.1.0",
+    libraries=(("torch", "2.9.0"),),
+    figures=(
+        FigureFacts(label="accuracy on the α half", value=0.6512, unit="ratio"),
+        FigureFacts(label="loss", value=1.25, spread=0.0625, seeds=3),
+    ),
+    probes=("shipped-1a2b3c4d", "mobilenetv2_100-9f8e7d6c"),
+    settings=(("skip dropout", "0.1, 0.4, 0.7"),),
+)
+META = replace(
+    TRAINED,
+    name="family",
+    version=None,
+    kind="meta-transfer",
+    tasks=(
+        TASK,
+        replace(TASK, name="flowers", images=8189, classes=102, data_licence=None),
+        replace(TASK, name="cifar10", dataset="uoft-cs/cifar10", images=60_000),
+    ),
+    mode="topology",
+    parents=(ParentFacts(reference="digits@1", digest="sha256:" + "ab" * 32),),
+    licence="CC-BY-4.0",
+)
+PAPER_SIZED = replace(
+    TRAINED,
+    weights=False,
+    stages=tuple(
+        StageFacts(cells=c, operations=o, epochs=25, weights_only_epochs=10)
+        for c, o in ((5, 8), (11, 5), (17, 3))
+    ),
+    image_size=84,
+    probes=(),
+    figures=(),
+)
+
+
+def _parts(card: str) -> tuple[dict[str, Any], str]:
+    """The YAML head and the Markdown below it."""
+    found = re.fullmatch(r"---\n(.*?\n)---\n(.*)", card, re.DOTALL)
+    assert found is not None
+    return yaml.safe_load(found[1]), found[2]
+
+
+def _rendered(card: str) -> str:
+    return str(MarkdownIt("commonmark", {"html": True}).enable("table").render(_parts(card)[1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"), [("trained", TRAINED), ("meta", META), ("paper_sized", PAPER_SIZED)]
+)
+def test_golden_cards(name: str, facts: CardFacts, golden: Callable[[Path, str], None]) -> None:
+    # The picture has golden files of its own.
+    card = re.sub(r"base64,[\w+/=]+", "base64,PICTURE", render_card(facts))
+    golden(GOLDEN / f"card_{name}.md", card)
+
+
+def test_head_is_what_the_hub_reads() -> None:
+    head: dict[str, Any] = ModelCard(render_card(META)).data.to_dict()  # type: ignore[no-untyped-call]
+    assert head == {
+        "license": "cc-by-4.0",
+        "library_name": "wsdarts-hub",
+        "pipeline_tag": "image-classification",
+        "tags": [
+            "wsdarts-hub",
+            "neural-architecture-search",
+            "darts",
+            "meta-transfer",
+            "supernet-weights",
+        ],
+        "datasets": ["uoft-cs/cifar10"],
+    }
+
+
+def test_unknown_licences_and_foreign_dataset_names_are_not_passed_off_as_the_hubs() -> None:
+    task = replace(TASK, dataset="../../etc/passwd")
+    head, body = _parts(render_card(replace(TRAINED, licence="Ask us: nicely", tasks=(task,))))
+    assert head["license"] == "other"
+    assert head["license_name"] == "Ask us: nicely"
+    assert "datasets" not in head
+    assert "passwd" not in body
+
+
+def test_picture_is_the_genotype() -> None:
+    found = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', _rendered(render_card(TRAINED)))
+    assert found is not None
+    assert base64.b64decode(found[1]).decode() == genotype_svg(GENOTYPE)
+
+
+def test_small_searches_are_called_small() -> None:
+    assert "This search was small" in render_card(TRAINED)
+    assert "12 epochs, 96 optimisation steps, 1,797 images of 24×24 pixels" in render_card(TRAINED)
+    assert "This search was small" not in render_card(PAPER_SIZED)
+    # Long enough, but on smaller images than the paper's.
+    assert "This search was small" in render_card(replace(PAPER_SIZED, image_size=64))
+    # A warm start is the last stage alone, in the paper as well.
+    warm = replace(PAPER_SIZED, stages=PAPER_SIZED.stages[-1:], mode="topology")
+    assert "This search was small" in render_card(warm)
+    assert "This search was small" not in render_card(replace(warm, parents=META.parents))
+    # Unknown numbers of steps are left out, not given as 0.
+    assert "0 optimisation steps" not in render_card(replace(TRAINED, steps=0))
+
+
+def test_figures_have_seeds_and_spread() -> None:
+    card = render_card(TRAINED)
+    assert "| accuracy on the α half | 65.1 % (one seed) |" in card
+    assert "| loss | 1.25 ± 0.0625 (3 seeds) |" in card
+
+
+def test_commands_are_quoted_for_the_shell_and_for_python() -> None:
+    card = render_card(replace(TRAINED, name="a b'; rm -rf ~ #\n```"))
+    assert "--from 'a b'\"'\"'; rm -rf ~ # ```@1' --preset small" in card
+    assert 'source="a b\'; rm -rf ~ # ```@1"' in card
+    fences = [t for t in MarkdownIt("commonmark").parse(_parts(card)[1]) if t.type == "fence"]
+    assert [fence.info for fence in fences] == ["text", "bash", "python"]
+
+
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    "![x](https://evil.example/x.png) [y](javascript:alert(1)) https://evil.example",
+    "x |\n\n---\nlicense: mit\n---\n# heading\n```\n",
+    "\x1b[31m\u202e{{ 7 * 7 }}{% raw %}",
+    "y" * 10_000,
+)
+
+
+def _hostile(text: str) -> CardFacts:
+    """Facts with one text in every field that takes text from outside."""
+    return replace(
+        META,
+        name=text,
+        preset=text,
+        hardware=text,
+        created=text,
+        code_version=text,
+        mode=text,
+        licence=text,
+        libraries=((text, text),),
+        tasks=(replace(TASK, name=text, digest=text, dataset=text, data_licence=text),),
+        parents=(ParentFacts(reference=text, digest=text),),
+        probes=(text,),
+        settings=((text, text),),
+        figures=(FigureFacts(label=text, value=1.0, unit=text),),
+    )
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_inert(text: str) -> None:
+    card = render_card(_hostile(text))
+    head, body = _parts(card)
+    assert head["license"] == "other"
+    assert "49" not in re.sub(r"base64,[\w+/=]+", "", body)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e]", card)
+    assert "y" * 1001 not in card
+    rendered = _rendered(card)
+    tags = set(re.findall(r"</?([a-z0-9]+)", rendered))
+    assert tags == set(re.findall(r"</?([a-z0-9]+)", _rendered(render_card(META)))) - {"a"}
+    assert "<img " in rendered
+    assert rendered.count("<img ") == 1
+    assert rendered.count("<h1>") == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=60) | st.text(alphabet="<>`|[]()!-#\n&\\a", max_size=30))
+def test_any_text_leaves_the_structure_as_it_is(text: str) -> None:
+    expected = MarkdownIt("commonmark").enable("table").parse(_parts(render_card(_hostile("a")))[1])
+    found = MarkdownIt("commonmark").enable("table").parse(_parts(render_card(_hostile(text)))[1])
+    # An empty heading or cell has no inline token's children; the blocks are the same.
+    assert [token.type for token in found] == [token.type for token in expected]
+
+
+def test_names_can_be_read_in_the_rendered_card() -> None:
+    name = "a_b*c <d> & [e] | $f$"
+    rendered = _rendered(render_card(_hostile(name)))
+    assert rendered.count(html.escape(name, quote=False)) >= 8
+
+
+def test_equal_facts_give_equal_cards() -> None:
+    assert render_card(TRAINED) == render_card(replace(TRAINED))

@@ -1,0 +1,45 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.zoo import open_registry, shipped_zoo
+
+
+def test_the_shipped_zoo_is_the_default_and_read_only() -> None:
+    store = open_registry(None)
+    assert Path(store.location) == shipped_zoo()
+    with pytest.raises(RegistryError, match="is read-only; name one of your own"):
+        store.yank("anything@1", "x") if store.names() else store.publish("x", "x")
+
+
+def test_directories(tmp_path: Path) -> None:
+    DirectoryStore(tmp_path / "zoo", create=True)
+    assert open_registry(tmp_path / "zoo").location == str(tmp_path / "zoo")
+    assert open_registry(str(tmp_path / "zoo")).names() == ()
+    assert open_registry(tmp_path / "new", create=True).names() == ()
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("hf://lab", r"Hub registries \(hf://…\) are not supported by this version"),
+        ("s3://bucket", "Such registries are not supported by this version; name a directory"),
+        ("", "the location of the registry is empty"),
+        ("/absent", "/absent is not a registry"),
+    ],
+)
+def test_locations_that_are_no_registry(location: str, message: str) -> None:
+    with pytest.raises(RegistryError, match=message):
+        open_registry(location)
+
+
+def test_browsing_needs_no_torch() -> None:
+    code = (
+        "import sys; from wsdarts_registry.zoo import open_registry; open_registry().entries();"
+        "assert not {'torch', 'datasets', 'timm', 'torchvision'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,140 @@
+"""Search settings: what is refused and why, presets, JSON."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.space import DARTS, SearchSpace
+from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset, seeded
+from wsdarts_sdk.search.settings import SearchSettings, StageSettings, darts, settings_json
+
+Make = Callable[..., SearchSettings]
+
+
+def stage(operations: int) -> StageSettings:
+    return StageSettings(cells=3, operations=operations, epochs=1, weights_only_epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ()}, "a search has no stages"),
+        ({"stages": (stage(3), stage(5))}, r"later stages keep fewer operations; found \[3, 5\]"),
+        ({"order": "third"}, "order is 'third'; expected one of first, second, second-exact"),
+        ({"channels": 1}, "found channels=1, batch_size=8, image_size=8"),
+        ({"batch_size": 1}, "found channels=2, batch_size=1, image_size=8"),
+        ({"image_size": 7}, "found channels=2, batch_size=8, image_size=7"),
+        ({"skip_connects": -1}, "found skip_connects=-1, crop_padding=None"),
+        ({"crop_padding": -1}, "found skip_connects=2, crop_padding=-1"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; expected at least 1, or None for all"),
+        ({"stages": (stage(1),)}, "keeps 1 operation on an edge, which may be `none`"),
+    ],
+)
+def test_refused(make_settings: Make, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        make_settings(**changes)
+
+
+def test_one_operation_is_fine_without_none(make_settings: Make) -> None:
+    space = SearchSpace(nodes=1, candidates=("skip_connect", "sep_conv_3x3"))
+    assert make_settings(space=space, stages=(stage(1),)).stages[-1].operations == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"operations": 0},
+        {"epochs": 0},
+        {"weights_only_epochs": 3},
+        {"weights_only_epochs": -1},
+        {"skip_dropout": 1.0},
+        {"skip_dropout": -0.1},
+    ],
+)
+def test_refused_stages(changes: dict[str, Any]) -> None:
+    fields = {"cells": 3, "operations": 2, "epochs": 2, "weights_only_epochs": 0}
+    with pytest.raises(SettingsError, match=r"expected 0 <= rate < 1|a stage needs at least"):
+        StageSettings(**(fields | changes))
+
+
+def test_fewer_cells_than_three_are_refused() -> None:
+    # ⌊L/3⌋ and ⌊2L/3⌋ are all the cells there are.
+    with pytest.raises(SettingsError, match="a stage has 2 cells; expected at least 3: with fewer"):
+        StageSettings(cells=2, operations=2, epochs=1, weights_only_epochs=0)
+
+
+def test_paper_preset_is_the_reference() -> None:
+    search = PAPER.search
+    assert search.space == DARTS
+    assert [(s.cells, s.operations) for s in search.stages] == [(5, 8), (11, 5), (17, 3)]
+    assert {(s.epochs, s.weights_only_epochs) for s in search.stages} == {(25, 10)}
+    assert (search.image_size, search.batch_size, search.channels) == (84, 96, 16)
+    assert (search.order, search.skip_connects, search.steps_per_epoch) == ("first", 2, None)
+    weights, alpha = search.weights, search.alpha
+    assert (weights.learning_rate, weights.learning_rate_min) == (0.025, 0.0)
+    assert (weights.momentum, weights.weight_decay, weights.gradient_clip) == (0.9, 3e-4, 5)
+    assert (alpha.learning_rate, alpha.beta1, alpha.beta2) == (6e-4, 0.5, 0.999)
+    assert (alpha.weight_decay, alpha.gradient_clip) == (1e-3, 5)
+    final = PAPER.training
+    assert (final.cells, final.channels, final.epochs, final.batch_size) == (20, 16, 300, 96)
+    assert (final.cutout, final.drop_path, final.auxiliary_weight) == (16, 0.3, 0.4)
+    assert (final.learning_rate, final.momentum, final.weight_decay) == (0.025, 0.9, 3e-4)
+    assert replace(PAPER.selection, epochs=300) == final
+    assert PAPER.selection.epochs == 75
+
+
+@pytest.mark.parametrize("name", ["small", "tiny"])
+def test_alpha_can_outgrow_its_random_start(name: str) -> None:
+    # Adam moves α by about one learning rate a step; α starts at 1e-3 · randn.
+    search = PRESETS[name].search
+    assert search.steps_per_epoch is not None
+    for each in search.stages:
+        steps = (each.epochs - each.weights_only_epochs) * search.steps_per_epoch
+        assert steps * search.alpha.learning_rate > 20 * 1e-3
+
+
+def test_presets_by_name() -> None:
+    assert find_preset("tiny") is TINY
+    assert find_preset(TINY) is TINY
+    with pytest.raises(SettingsError, match="no preset 'huge'; expected one of paper, small, tiny"):
+        find_preset("huge")
+
+
+def test_seed_reaches_every_part() -> None:
+    preset = seeded(TINY, 7)
+    assert (preset.search.seed, preset.training.seed, preset.selection.seed) == (7, 7, 7)
+    assert seeded(preset, 0) == TINY
+
+
+def test_last_stage_only_and_its_dropout() -> None:
+    search = PAPER.search.last_stage_only()
+    assert [(s.cells, s.operations, s.skip_dropout) for s in search.stages] == [(17, 3, 0.7)]
+    changed = PAPER.search.with_skip_dropout(0.2)
+    assert [s.skip_dropout for s in changed.stages] == [0.1, 0.4, 0.2]
+    assert changed.with_skip_dropout(0.7) == PAPER.search
+
+
+def test_plain_darts_is_one_stage_of_everything() -> None:
+    settings = darts(TINY.search, cells=8, epochs=50)
+    (only,) = settings.stages
+    assert (only.cells, only.operations, only.epochs, only.weights_only_epochs) == (8, 8, 50, 0)
+    assert only.skip_dropout == 0
+    assert settings.skip_connects == 8  # as many as a cell has connections: no refinement
+
+
+def test_settings_are_json() -> None:
+    data = settings_json(PAPER.search)
+    assert json.loads(json.dumps(data)) == data
+    assert data["space"] == DARTS.to_json()
+    assert data["stages"][1]["cells"] == 11
+    assert data["alpha"]["beta1"] == 0.5
+    assert set(data) == set(SearchSettings.__slots__)
+
+
+def test_padding_is_an_eighth_unless_given(make_settings: Make) -> None:
+    assert make_settings(image_size=32).padding == 4  # DARTS: 4 pixels for 32
+    assert make_settings(crop_padding=0).padding == 0

@@ -1,0 +1,242 @@
+"""From tasks to embeddings: what may change them and what must not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from wsdarts_registry.distance import symmetric_distance
+from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.task2vec import (
+    FisherSettings,
+    Probe,
+    VariationalSettings,
+    embed,
+    embedding_space,
+    load_probe,
+)
+from wsdarts_sdk.task2vec import embedding as embedding_module
+from wsdarts_sdk.task2vec.loading import SHIPPED
+from wsdarts_sdk.tasks import ImageTask, Part
+
+from .conftest import gratings
+
+NAMES = ("a", "b", "c", "d")
+
+
+def task(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], names: tuple[str, ...] = NAMES
+) -> ImageTask:
+    return ImageTask.load((images, labels, names), name="gratings")
+
+
+def distance(one: TaskEmbedding, other: TaskEmbedding) -> float:
+    return float(symmetric_distance(one.values, other.values[None])[0])
+
+
+@pytest.fixture
+def stripes() -> ImageTask:
+    return task(*gratings(4, 12))
+
+
+def test_an_embedding_says_what_it_is(stripes: ImageTask, tiny_probe: Probe) -> None:
+    found = embed(stripes, tiny_probe)
+    assert found.values.shape == (tiny_probe.filters,)
+    assert found.task_digest == stripes.digest
+    assert (found.task_name, found.images, found.classes) == ("gratings", 32, 4)
+    assert found.space == embedding_space(tiny_probe)
+    assert found.space.probe_digest == tiny_probe.digest
+    assert dict(found.space.settings) == {
+        "images": 500,
+        "head_l2": 10,
+        "size": 32,
+        "exact_classes": 10,
+        "sketches": 4,
+        "seed": 0,
+    }
+    assert (found.space.estimator, found.space.version) == ("fisher", 1)
+
+
+def test_distance_to_itself_is_zero_and_scale_does_not_matter(
+    stripes: ImageTask, tiny_probe: Probe
+) -> None:
+    one = embed(stripes, tiny_probe)
+    other = embed(task(*gratings(2, 12, seed=1)), tiny_probe)
+    assert distance(one, one) == 0
+    between = distance(one, other)
+    assert between > 0.01
+    scaled = [replace(e, values=7 * e.values) for e in (one, other)]
+    np.testing.assert_allclose(distance(*scaled), between, rtol=1e-12)
+
+
+def test_image_order_and_label_names_do_not_matter(
+    stripes: ImageTask, tiny_probe: Probe, tmp_path: Path
+) -> None:
+    images, labels = gratings(4, 12)
+    order = np.random.default_rng(0).permutation(len(labels))
+    numbers = np.array([2, 0, 3, 1])
+    other = task(images[order], numbers[labels[order]], ("w", "x", "y", "z"))
+    assert not np.array_equal(other.image_digests, stripes.image_digests)
+    one, two = embed(stripes, tiny_probe), embed(other, tiny_probe)
+    assert np.array_equal(one.values, two.values)
+    # Nor in the embedding itself, when the cache (by task digest) does not help.
+    fresh = embed(other, tiny_probe, cache_dir=tmp_path)
+    assert np.array_equal(one.values, fresh.values)
+
+
+def test_validation_images_do_not_matter(tiny_probe: Probe) -> None:
+    images, labels = gratings(4, 12)
+    before = task(images, labels)
+    train = set(before.image_digests[before.train_indices].tolist())
+    validation = before.images.rows[before.indices(Part.VALIDATION)]
+    changed = 0
+    for row in validation.tolist():
+        # Another image may fall into the train part; draw until it does not.
+        for seed in range(20):
+            candidate = images.copy()
+            candidate[row] = np.random.default_rng([row, seed]).integers(0, 256, (16, 16, 3))
+            after = task(candidate, labels)
+            if set(after.image_digests[after.train_indices].tolist()) == train:
+                images, changed = candidate, changed + 1
+                break
+    assert changed == len(validation) == 16
+    after = task(images, labels)
+    assert after.digest != before.digest
+    one, two = embed(before, tiny_probe), embed(after, tiny_probe)
+    assert np.array_equal(one.values, two.values)
+
+
+def test_train_images_do_matter(stripes: ImageTask, tiny_probe: Probe) -> None:
+    images, labels = gratings(4, 12)
+    row = int(stripes.images.rows[stripes.train_indices[0]])
+    images[row] = 255 - images[row]
+    one, two = embed(stripes, tiny_probe), embed(task(images, labels), tiny_probe)
+    assert distance(one, two) > 0
+
+
+def test_finished_embeddings_are_kept(
+    stripes: ImageTask, tiny_probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    one = embed(stripes, tiny_probe, progress=lambda what, done, total: seen.append(what))
+    assert {"probe's features", "Fisher information"} <= set(seen)
+    seen.clear()
+    again = embed(stripes, tiny_probe, progress=lambda what, done, total: seen.append(what))
+    assert np.array_equal(again.values, one.values)
+    assert seen == []
+    other = embed(
+        stripes,
+        tiny_probe,
+        FisherSettings(head_l2=1),
+        progress=lambda what, done, total: seen.append(what),
+    )
+    assert other.space != one.space
+    assert "Fisher information" in seen
+    assert "probe's features" not in seen  # they are kept, too
+
+
+def test_a_damaged_cache_is_made_anew(
+    stripes: ImageTask, tiny_probe: Probe, tmp_path: Path
+) -> None:
+    one = embed(stripes, tiny_probe, cache_dir=tmp_path)
+    files = sorted(tmp_path.rglob("*/*.safetensors"))
+    assert {file.relative_to(tmp_path).parts[0] for file in files} == {"embeddings", "features"}
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-1])
+    again = embed(stripes, tiny_probe, cache_dir=tmp_path)
+    assert np.array_equal(again.values, one.values)
+
+
+def test_fewer_images_than_classes(stripes: ImageTask, tiny_probe: Probe) -> None:
+    found = embed(stripes, tiny_probe, FisherSettings(images=3))
+    assert (found.images, found.classes) == (3, 3)
+    with pytest.raises(SettingsError, match="one class only"):
+        embed(stripes, tiny_probe, FisherSettings(images=1))
+
+
+def test_sketches_are_near_the_exact_expectation(stripes: ImageTask, tiny_probe: Probe) -> None:
+    exact = embed(stripes, tiny_probe)
+    few = embed(stripes, tiny_probe, FisherSettings(exact_classes=3, sketches=2))
+    many = embed(stripes, tiny_probe, FisherSettings(exact_classes=3, sketches=64))
+    other = embed(stripes, tiny_probe, FisherSettings(exact_classes=3, sketches=2, seed=1))
+    assert 0 < distance(exact, many) < distance(exact, few) < 0.05
+    assert distance(few, other) > 0
+
+
+def test_another_input_size_is_another_space(stripes: ImageTask, tiny_probe: Probe) -> None:
+    small = embed(stripes, tiny_probe, FisherSettings(size=24))
+    assert dict(small.space.settings)["size"] == 24
+    assert small.space != embedding_space(tiny_probe)
+    assert embedding_space(tiny_probe, FisherSettings(size=32)) == embedding_space(tiny_probe)
+
+
+def test_variational_embedding(stripes: ImageTask, tiny_probe: Probe) -> None:
+    settings = VariationalSettings(steps=20, batch=8)
+    found = embed(stripes, tiny_probe, settings)
+    assert found.space.estimator == "variational"
+    assert dict(found.space.settings)["beta"] == settings.beta
+    assert found.values.shape == (tiny_probe.filters,)
+    assert (found.values > 0).all()
+    fisher = embed(stripes, tiny_probe)
+    assert found.space != fisher.space
+
+
+def test_a_grating_is_nearer_to_gratings_than_to_blots(tiny_probe: Probe) -> None:
+    one = embed(task(*gratings(4, 12)), tiny_probe)
+    two = embed(task(*gratings(4, 12, seed=1)), tiny_probe)
+    rng = np.random.default_rng(0)
+    labels = np.arange(48) % 4
+    blots = (rng.integers(0, 2, (48, 4, 4, 3)) * 200).astype(np.uint8)
+    blots = (
+        blots.repeat(4, axis=1).repeat(4, axis=2)
+        + (labels * 10).astype(np.uint8)[:, None, None, None]
+    )
+    other = embed(task(blots, labels), tiny_probe)
+    assert distance(one, two) < distance(one, other)
+    assert distance(one, two) < distance(two, other)
+
+
+def test_settings_that_cannot_be() -> None:
+    with pytest.raises(SettingsError, match="images is 0; expected a positive number"):
+        FisherSettings(images=0)
+    with pytest.raises(SettingsError, match="head_l2 is nan; expected a positive number"):
+        FisherSettings(head_l2=float("nan"))
+    with pytest.raises(SettingsError, match="size is 5; expected at least 8 pixels"):
+        FisherSettings(size=5)
+    with pytest.raises(SettingsError, match="seed is -1; expected 0 or more"):
+        FisherSettings(seed=-1)
+
+
+def test_the_batch_fits_into_memory() -> None:
+    assert embedding_module._batch(64) == 64
+    assert embedding_module._batch(224) == 7
+    assert embedding_module._batch(4000) == 1
+
+
+class TestShippedProbe:
+    """The probe that comes with the package."""
+
+    def test_it_is_small_and_its_card_names_its_digest(self) -> None:
+        assert SHIPPED.stat().st_size < 4_000_000
+        assert load_probe().digest in (SHIPPED.parent / "PROBE.md").read_text()
+        assert load_probe("shipped").digest == load_probe(SHIPPED).digest
+
+    def test_it_embeds_a_small_task_and_tells_tasks_apart(self) -> None:
+        probe = load_probe()
+        one = embed(task(*gratings(4, 12)), probe)
+        two = embed(task(*gratings(4, 12, seed=1)), probe)
+        other = embed(task(*gratings(2, 20, seed=2)), probe)
+        assert one.values.shape == (probe.filters,)
+        assert distance(one, two) < distance(one, other)
+
+
+def test_mobilenet_on_real_textures(shared_probe: Path, shared_data: Path) -> None:
+    probe = load_probe(f"{shared_probe}?pad_type=same&size=224&mean=0.5&std=0.5")
+    textures = ImageTask.load(shared_data / "dtd_10")
+    found = embed(textures, probe, FisherSettings(images=20, size=64, exact_classes=2))
+    assert found.values.shape == (17_056,)
+    assert (found.images, found.classes) == (20, 10)
+    assert (found.values > 0).mean() > 0.9

@@ -1,0 +1,86 @@
+"""The command line: each command parses, makes one call, prints.
+
+Modules that take long to load are imported by the commands that need them, so that ``--help``
+is quick and what only reads a registry loads no torch.
+"""
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
+from wsdarts_hub.cli.demo import demo
+from wsdarts_hub.cli.doctor import doctor
+from wsdarts_hub.cli.documentation import help_text
+from wsdarts_hub.cli.embedding_commands import embed, nearest
+from wsdarts_hub.cli.publishing_commands import push, yank
+from wsdarts_hub.cli.search_commands import search, warm_start
+from wsdarts_hub.cli.training_commands import train
+from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.inert import plain_text
+
+__all__ = ["app", "main"]
+
+_PROGRAM = "wsdarts-hub"
+_LONGEST_MESSAGE = 4000
+
+app = typer.Typer(
+    help="An architecture zoo: publish transfer architectures, and warm-start DARTS from the "
+    "nearest one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "warm-start": warm_start,
+    "embed": embed,
+    "nearest": nearest,
+    "search": search,
+    "train": train,
+    "list": list_artifacts,
+    "show": show,
+    "pull": pull,
+    "verify": verify,
+    "push": push,
+    "yank": yank,
+    "doctor": doctor,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name, help=help_text(_command))(_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"{_PROGRAM} {version(_PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; print a WsdartsError as one line instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
+            stream.reconfigure(errors="replace")
+    try:
+        app(prog_name=_PROGRAM)
+    except WsdartsError as error:
+        typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", err=True)
+        raise SystemExit(1) from error

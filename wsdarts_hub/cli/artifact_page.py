@@ -1,0 +1,118 @@
+"""What ``show`` says about one artifact."""
+
+from typing import Any
+
+from wsdarts_hub.cli import display
+from wsdarts_registry.amounts import count, duration, figure, size
+from wsdarts_registry.artifact import Artifact
+from wsdarts_registry.drawing import cell_text
+from wsdarts_registry.entry import Entry
+from wsdarts_registry.manifest import Manifest
+from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.space import CELL_KINDS
+
+_RATIO = "accuracy"
+
+
+def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
+    """Everything as plain JSON data."""
+    yanked = entry.yanked
+    return {
+        "reference": str(entry.reference),
+        "digest": entry.digest,
+        "yanked": None if yanked is None else {"reason": yanked.reason, "when": yanked.when},
+        "directory": str(artifact.directory),
+        "manifest": entry.manifest.model_dump(mode="json"),
+        "genotype": artifact.genotype.to_json(),
+        "masks": [masks.to_json() for masks in artifact.stage_masks],
+    }
+
+
+def show(entry: Entry, artifact: Artifact) -> None:
+    """Print everything for people."""
+    manifest = entry.manifest
+    display.facts(_identity(entry, artifact))
+    display.heading("tasks")
+    display.table(
+        ("task", "images", "classes", "digest"),
+        [(t.name, count(t.images), count(t.classes), t.digest) for t in manifest.tasks],
+        right=("images", "classes"),
+    )
+    display.heading("genotype")
+    for kind in CELL_KINDS:
+        display.drawing(cell_text(artifact.genotype, kind))
+    display.heading("search")
+    display.facts(_search(manifest, artifact.stage_masks))
+    if manifest.metrics:
+        display.heading("figures")
+        display.facts([(key, _figure(key, value)) for key, value in manifest.metrics.items()])
+    if manifest.embeddings:
+        display.heading("embeddings")
+        spaces = dict.fromkeys(str(r.space.embedding_space) for r in manifest.embeddings)
+        for space in spaces:
+            display.line(space)
+    display.heading("provenance")
+    display.facts(_provenance(manifest))
+    display.heading("files")
+    display.table(
+        ("file", "size", "sha256"),
+        [(path, size(record.size), record.sha256) for path, record in manifest.files.items()],
+        right=("size",),
+    )
+
+
+def _identity(entry: Entry, artifact: Artifact) -> list[tuple[str, str]]:
+    manifest = entry.manifest
+    facts = [
+        ("reference", str(entry.reference)),
+        ("digest", entry.digest),
+        ("kind", manifest.kind),
+        ("weights", "yes (λ̂)" if artifact.has_weights else "no, masks alone (λ)"),
+        ("directory", str(artifact.directory)),
+    ]
+    if manifest.license:
+        facts.append(("license", manifest.license))
+    if manifest.description:
+        facts.append(("about", manifest.description))
+    if entry.yanked:
+        facts.append(("yanked", f"{entry.yanked.when}: {entry.yanked.reason}"))
+    return facts
+
+
+def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tuple[str, str]]:
+    network, space = manifest.network, manifest.search_space
+    size_of_images = f"images of {network.image_size} pixels"
+    facts = [
+        ("space", f"{space.nodes} nodes, operations {', '.join(space.candidates)}"),
+        (
+            "supernet",
+            f"{network.cells} cells, {network.channels} channels, {size_of_images}",
+        ),
+        ("stages", "; ".join(f"{number}: {_kept(m)}" for number, m in enumerate(stages, start=1))),
+    ]
+    return [
+        *facts,
+        *((key, str(value)) for key, value in manifest.config.items() if key != "space"),
+    ]
+
+
+def _kept(masks: OperationMasks) -> str:
+    return f"at most {masks.widest} operations an edge"
+
+
+def _figure(key: str, value: float) -> str:
+    return figure(value, "ratio" if key.endswith(_RATIO) else "")
+
+
+def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
+    made, lineage = manifest.provenance, manifest.lineage
+    parents = ", ".join(f"{p.reference} ({p.digest})" for p in lineage.parents)
+    return [
+        ("created", made.created),
+        ("seed", str(made.seed)),
+        ("wall time", duration(made.seconds)),
+        ("hardware", made.hardware),
+        ("code", made.code_version),
+        ("libraries", ", ".join(f"{n} {v}" for n, v in sorted(made.libraries.items()))),
+        ("started", f"{lineage.mode} from {parents}" if parents else lineage.mode),
+    ]

@@ -1,0 +1,37 @@
+"""Reading the datasets that commands are given."""
+
+from typing import TYPE_CHECKING
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.display import note
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.progress import Progress
+    from wsdarts_sdk.tasks import ImageTask
+
+
+def load_data(
+    data: str,
+    *,
+    image_column: str | None,
+    label_column: str | None,
+    split: str | None,
+    skip_corrupt: bool,
+    quiet: bool,
+    progress: "Progress",
+) -> "ImageTask":
+    """Read a dataset and list the images that were left out of it."""
+    task = hub.ImageTask.load(
+        data,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+        progress=progress,
+    )
+    if task.skipped and not quiet:
+        plural = "image" if len(task.skipped) == 1 else "images"
+        note(f"{task.name}: left out {len(task.skipped)} corrupt {plural}:")
+        for skipped in task.skipped:
+            note(f"  {skipped}")
+    return task

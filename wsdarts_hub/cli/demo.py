@@ -1,0 +1,133 @@
+"""The command ``demo``: the main job, told step by step."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+
+import typer
+
+from wsdarts_hub.cli import display, options
+from wsdarts_hub.cli.embedding_commands import show_ranking
+from wsdarts_hub.cli.progress_bar import working
+from wsdarts_hub.cli.search_commands import show_decision, show_genotype
+from wsdarts_hub.cli.training_commands import show_training
+from wsdarts_registry.amounts import count, duration, share
+from wsdarts_sdk.progress import Progress
+
+if TYPE_CHECKING:
+    from wsdarts_registry.nearest import Ranking
+    from wsdarts_sdk.jobs.searching import SearchRun
+    from wsdarts_sdk.jobs.training import TrainingRun
+    from wsdarts_sdk.jobs.warm_starting import WarmStart
+    from wsdarts_sdk.tasks import ImageTask
+
+_Result_co = TypeVar("_Result_co", covariant=True)
+_Shown = TypeVar("_Shown")
+_NEXT = (
+    "wsdarts-hub warm-start path/to/images --preset small --out runs/mine",
+    "wsdarts-hub train runs/mine path/to/images --preset small --out runs/mine/training",
+    "wsdarts-hub push runs/mine mine --registry my-zoo",
+)
+
+
+class _Step(Protocol[_Result_co]):
+    """A step of the demo, all of whose other arguments are bound."""
+
+    def __call__(self, *, progress: Progress) -> _Result_co: ...
+
+
+def demo(
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where its runs go. A demo that is there goes on."),
+    ] = Path("runs/demo"),
+    quiet: options.QuietOption = False,
+) -> None:
+    """Do the main job on a small dataset, in a few minutes.
+
+    Embeds the digits that come with scikit-learn, finds the nearest artifacts of the shipped
+    zoo, warm-starts a search, searches from cold to compare the cost, and trains what was found.
+
+    Example:
+        wsdarts-hub demo
+
+    Python:
+        from wsdarts_hub import warm_start
+        result = warm_start("path/to/images", preset="tiny")
+        print(result.train(preset="tiny").accuracy)
+    """
+    from wsdarts_sdk.jobs.demo import PRESET, Demo, digits  # noqa: PLC0415
+
+    if not quiet:
+        display.line(f"{'going on' if out.exists() else 'working'} in {out}, preset {PRESET}")
+    steps = Demo(out)
+
+    def take(step: _Step[_Shown], show: Callable[[_Shown], None]) -> _Shown:
+        with working(quiet=quiet, hint=f"the same command goes on in {out}") as work:
+            result = step(progress=work.progress)
+        if not quiet:
+            show(result)
+        return result
+
+    task = take(digits, _show_task)
+    take(partial(steps.nearest, task), _show_nearest)
+    warm = take(partial(steps.warm_start, task), _show_warm_start)
+    take(partial(steps.search_cold, task), partial(_show_costs, warm))
+    training = take(partial(steps.train, warm), _show_training)
+    if quiet:
+        show_training(training, quiet=True)
+        return
+    display.heading("next, with images of your own")
+    for command in _NEXT:
+        display.line(command)
+
+
+def _show_task(task: "ImageTask") -> None:
+    display.heading("1. the dataset")
+    display.line(f"{task.name}: {count(len(task))} images of {count(task.classes)} classes")
+
+
+def _show_nearest(ranking: "Ranking | None") -> None:
+    display.heading("2. the nearest artifacts of the zoo")
+    if ranking is None:
+        display.line("the zoo has no artifacts")
+    else:
+        show_ranking(ranking)
+
+
+def _show_warm_start(warm: "WarmStart") -> None:
+    display.heading("3. the warm start")
+    show_decision(warm)
+    display.sentence(_IN_PLAIN_WORDS[warm.mode])
+    show_genotype(warm.genotype, warm.path)
+    display.line(f"report: {warm.report}")
+
+
+def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
+    display.heading("4. what the search cost, beside a cold search of the same preset")
+    seconds = warm.seconds["search"], cold.seconds["search"]
+    display.facts([("warm start", duration(seconds[0])), ("cold search", duration(seconds[1]))])
+    display.sentence(
+        f"The warm start took {share(seconds[0] / seconds[1])} of the cold search's time. Both "
+        "were measured by this demo on this machine, each when it ran first."
+    )
+    if warm.mode == "cold":
+        display.sentence("Both are cold searches here, so they differ by chance alone.")
+
+
+def _show_training(training: "TrainingRun") -> None:
+    display.heading("5. what was found, after a brief training")
+    show_training(training, quiet=False)
+
+
+_IN_PLAIN_WORDS = {
+    "trained": "The search goes on from the masks, the weights and α of a near task.",
+    "topology": "The search chooses only among the operations that proved good on a near task.",
+    "union": "The search chooses among the operations that proved good on any of the near tasks.",
+    "meta": "No single task of the zoo is near enough to trust, so the search chooses among the "
+    "operations that proved good on several tasks together.",
+    "cold": "Nothing in the zoo is near and it has no joint search of several tasks, so the "
+    "search chooses among all operations.",
+}

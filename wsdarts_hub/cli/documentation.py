@@ -1,0 +1,115 @@
+"""Help texts, and the reference page that is generated from the very same commands."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_args, get_type_hints
+
+import typer
+
+_EXAMPLE = "Example:"
+_TWIN = "Python:"
+_INTRODUCTION = (
+    "Generated from the commands themselves; `wsdarts-hub COMMAND --help` says the same. Results "
+    "go to stdout, progress and warnings to stderr. An error is one line on stderr and exit code "
+    "1; wrong usage has exit code 2; Ctrl-C has 130, and says how to go on."
+)
+
+
+def help_text(command: Callable[..., None]) -> str:
+    """The docstring as Typer's help, which must not refill the indented paragraphs."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(f"\b\n{p}" if "\n    " in p else p for p in paragraphs)
+
+
+def example(command: Callable[..., None]) -> str:
+    """The command line that the help shows as an example."""
+    return _section(command, _EXAMPLE)
+
+
+def python_twin(command: Callable[..., None]) -> str:
+    """The Python code that the help shows beside the command."""
+    return _section(command, _TWIN)
+
+
+def reference_page(app: typer.Typer) -> str:
+    """The page ``docs/cli.md``: every command with its arguments, options and Python twin."""
+    commands = {info.name or "": info.callback for info in app.registered_commands}
+    parts = [
+        "# The command line",
+        _INTRODUCTION,
+        "\n".join(
+            f"- [`{name}`](#{name}): {_summary(command)}"
+            for name, command in commands.items()
+            if command is not None
+        ),
+    ]
+    parts += [_page(name, command) for name, command in commands.items() if command is not None]
+    return "\n\n".join(parts) + "\n"
+
+
+def _page(name: str, command: Callable[..., None]) -> str:
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    prose = [" ".join(p.split()) for p in paragraphs if "\n    " not in p]
+    arguments, options = _parameters(command)
+    usage = " ".join(["wsdarts-hub", name, *(a for a, _, _ in arguments), "[OPTIONS]"])
+    parts = [f"## {name}", *prose, f"```\n{usage}\n```"]
+    rows = [(f"`{shown}`", text, default) for shown, text, default in (*arguments, *options)]
+    table = ["| | | default |", "|---|---|---|"]
+    table += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    parts.append("\n".join(table))
+    parts.append(f"```\n{example(command)}\n```")
+    parts.append(f"```python\n{python_twin(command)}\n```")
+    return "\n\n".join(parts)
+
+
+def _parameters(
+    command: Callable[..., None],
+) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+    """Arguments and options, each as it is typed, explained, and its default."""
+    arguments, options = [], []
+    hints = get_type_hints(command, include_extras=True)
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind, info = get_args(hints[name])
+        text = info.help or ""
+        required = parameter.default is inspect.Parameter.empty
+        if info.param_decls:
+            names = [d for d in info.param_decls if d.startswith("-")]
+        else:
+            names = [f"--{name.replace('_', '-')}"]
+        if _is_argument(info):
+            dots = "..." if getattr(kind, "__origin__", None) is list else ""
+            arguments.append((f"{info.metavar}{dots}", text, "required"))
+            continue
+        choices = "|".join(get_args(kind)) if _is_choice(kind) else ""
+        value = f" {info.metavar or choices}".rstrip()
+        default = "required" if required else _default(parameter.default)
+        options.append((", ".join(sorted(names, key=len)) + value, text, default))
+    return arguments, options
+
+
+def _is_argument(info: Any) -> bool:
+    return type(info).__name__ == "ArgumentInfo"
+
+
+def _is_choice(kind: Any) -> bool:
+    return all(isinstance(option, str) for option in get_args(kind)) and bool(get_args(kind))
+
+
+def _default(value: Any) -> str:
+    return "" if value is None or value is False else f"`{value}`"
+
+
+def _summary(command: Callable[..., None]) -> str:
+    return inspect.cleandoc(command.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _section(command: Callable[..., None], title: str) -> str:
+    for paragraph in inspect.cleandoc(command.__doc__ or "").split("\n\n"):
+        first, _, rest = paragraph.partition("\n")
+        if first == title:
+            return inspect.cleandoc(rest)
+    raise LookupError(f"{command.__name__} has no section {title!r} in its docstring")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")

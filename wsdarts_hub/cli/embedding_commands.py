@@ -1,0 +1,196 @@
+"""Commands about task embeddings: ``embed`` and ``nearest``."""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli import display, options
+from wsdarts_hub.cli.data import load_data
+from wsdarts_hub.cli.progress_bar import working
+from wsdarts_registry.amounts import count
+from wsdarts_registry.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from wsdarts_registry.nearest import Neighbour, Ranking
+
+_SUFFIX = ".safetensors"
+
+
+def embed(
+    data: options.DataArgument,
+    *,
+    probe: options.ProbeOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it. DATA.embedding.safetensors here."),
+    ] = None,
+    image_column: options.ImageColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    split: options.SplitOption = None,
+    skip_corrupt: options.SkipCorruptOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write the Task2Vec embedding of a dataset to a file.
+
+    Only the train part of the dataset is looked at. `nearest` takes the file instead of the
+    dataset, and then needs neither the images nor torch.
+
+    Example:
+        wsdarts-hub embed path/to/images --out images.safetensors
+
+    Python:
+        from wsdarts_hub import embed
+        embed("path/to/images").save("images.safetensors")
+    """
+    with working(quiet=quiet) as work:
+        task = load_data(
+            data,
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+            quiet=quiet,
+            progress=work.progress,
+        )
+        embedding = hub.embed(task, probe=probe, device=device, progress=work.progress)
+    path = out or Path(f"{_file_stem(task.name)}.embedding{_SUFFIX}")
+    try:
+        embedding.save(path)
+    except OSError as error:
+        raise EmbeddingError(
+            f"cannot write {path}: {error.strerror}; name another file with --out"
+        ) from error
+    display.line(str(path))
+    if not quiet:
+        display.facts(
+            [
+                ("task", f"{task.name}, {count(len(task))} images, {count(task.classes)} classes"),
+                ("digest", task.digest),
+                ("probe", str(embedding.space)),
+                ("filters", count(len(embedding.values))),
+            ]
+        )
+
+
+def nearest(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA|EMBEDDING",
+            help="Folder of class folders, parquet file, hf:NAME, torchvision:NAME, or a "
+            f"{_SUFFIX} file that `embed` wrote.",
+            show_default=False,
+        ),
+    ],
+    *,
+    registry: options.RegistryOption = None,
+    probe: options.ProbeOption = None,
+    k: options.NeighboursOption = 5,
+    as_json: options.JsonOption = False,
+    image_column: options.ImageColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    split: options.SplitOption = None,
+    skip_corrupt: options.SkipCorruptOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """List the artifacts nearest to a dataset, nearest first.
+
+    Says, too, whether that is near at all, by the registry's measured threshold. The JSON is
+    a list of objects, nearest first, with `reference` and `distance` among their keys.
+
+    Example:
+        wsdarts-hub nearest path/to/images -k 3
+
+    Python:
+        from wsdarts_hub import nearest
+        for neighbour in nearest("path/to/images", k=3).neighbours:
+            print(neighbour.reference, neighbour.distance)
+    """
+    if data.endswith(_SUFFIX):
+        _refuse_data_options(
+            probe=probe,
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt or None,
+            device=device,
+        )
+        embedding = hub.TaskEmbedding.load(data)
+        ranking = hub.open_registry(registry).nearest(embedding, k)
+    else:
+        with working(quiet=quiet) as work:
+            task = load_data(
+                data,
+                image_column=image_column,
+                label_column=label_column,
+                split=split,
+                skip_corrupt=skip_corrupt,
+                quiet=quiet,
+                progress=work.progress,
+            )
+            ranking = hub.nearest(
+                task, registry=registry, probe=probe, k=k, device=device, progress=work.progress
+            )
+    if as_json:
+        display.drawing(json.dumps([_as_json(n) for n in ranking.neighbours], indent=2))
+    elif quiet:
+        for neighbour in ranking.neighbours:
+            display.line(f"{neighbour.reference} {neighbour.distance:.4f}")
+    else:
+        show_ranking(ranking)
+
+
+def show_ranking(ranking: "Ranking") -> None:
+    """Print the neighbours as a table, and whether they are near."""
+    show_neighbours(ranking.neighbours)
+    typer.echo()
+    display.sentence(ranking.why)
+
+
+def show_neighbours(neighbours: "tuple[Neighbour, ...]") -> None:
+    """Print neighbours as a table."""
+    display.table(
+        ("reference", "distance", "kind", "task", "images", "classes"),
+        [
+            (
+                n.reference,
+                f"{n.distance:.4f}",
+                n.kind,
+                n.task_name,
+                count(n.images),
+                count(n.classes),
+            )
+            for n in neighbours
+        ],
+        right=("distance", "images", "classes"),
+    )
+
+
+def _as_json(neighbour: "Neighbour") -> dict[str, str | float]:
+    return {
+        "reference": neighbour.reference,
+        "distance": neighbour.distance,
+        "kind": neighbour.kind,
+        "task": neighbour.task_name,
+        "images": neighbour.images,
+        "classes": neighbour.classes,
+    }
+
+
+def _refuse_data_options(**given: object) -> None:
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if names:
+        raise typer.BadParameter(
+            f"{', '.join(names)} cannot be used with an embedding, which is made already; leave "
+            "it out, or name the dataset instead"
+        )
+
+
+def _file_stem(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"

@@ -1,0 +1,100 @@
+"""Arguments and options that several commands share, each described once."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
+PresetName = Literal["paper", "small", "tiny"]
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Folder of class folders, parquet file, hf:NAME or torchvision:NAME.",
+        show_default=False,
+    ),
+]
+ReferenceArgument = Annotated[
+    str,
+    typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:HEX.", show_default=False),
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Directory of the registry. Without it the environment variable "
+        "WSDARTS_HUB_REGISTRY, else the zoo that comes with the package.",
+        show_default=False,
+    ),
+]
+ProbeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROBE",
+        help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
+        "The registry's own by default.",
+        show_default=False,
+    ),
+]
+NeighboursOption = Annotated[
+    int, typer.Option("-k", min=1, metavar="N", help="How many neighbours.")
+]
+ImageColumnOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Column of a table that holds the images."),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Column of a table that holds the labels."),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Splits of a Hub or torchvision dataset, such as train+test. All by default.",
+    ),
+]
+SkipCorruptOption = Annotated[
+    bool,
+    typer.Option("--skip-corrupt", help="Leave out images that do not decode, and list them."),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N. CUDA where there is one by default."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Seed of everything random. The preset's by default."),
+]
+PresetOption = Annotated[
+    PresetName,
+    typer.Option(help="Settings: paper (GPU), small (CPU, up to an hour), tiny (about a minute)."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the preset, such as search.channels=8 or "
+        "search.stages.2.epochs=5 (stages count from 1). May be repeated.",
+        show_default=False,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="RUN",
+        help="The run directory. The first free one in runs/ by default.",
+        show_default=False,
+    ),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out, or begin if there is none.")
+]

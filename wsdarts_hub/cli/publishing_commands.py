@@ -1,0 +1,99 @@
+"""Commands that write to a registry: ``push`` and ``yank``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli import display, options
+
+
+def push(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Run directory of a search or a warm start, or an artifact directory.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name to publish under.", show_default=False)
+    ],
+    *,
+    registry: options.RegistryOption = None,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Exact version. The next one by default.", show_default=False
+        ),
+    ] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="ID",
+            help="Licence of the artifact, such as cc-by-4.0.",
+            show_default=False,
+        ),
+    ] = None,
+    description: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
+    ] = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Publish a finished run as a new version of a name.
+
+    The directory of the registry is made if it is missing. Versions are write-once: what is
+    published already is not published again.
+
+    Example:
+        wsdarts-hub push runs/images images --registry my-zoo
+
+    Python:
+        from wsdarts_hub import push
+        print(push("runs/images", "images", registry="my-zoo").reference)
+    """
+    entry = hub.push(
+        run,
+        name,
+        registry=registry,
+        version=version,
+        license=license_,
+        description=description,
+    )
+    display.line(str(entry.reference))
+    if not quiet:
+        display.facts([("digest", entry.digest)])
+
+
+def yank(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF", help="Exact version: NAME@3 or NAME@sha256:HEX.", show_default=False
+        ),
+    ],
+    *,
+    reason: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Why; shown to who asks for it.", show_default=False),
+    ],
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Hide a version from listing and ranking.
+
+    It stays pullable by its exact version, with the reason shown.
+
+    Example:
+        wsdarts-hub yank images@1 --reason "wrong labels" --registry my-zoo
+
+    Python:
+        from wsdarts_hub import open_registry
+        open_registry("my-zoo").yank("images@1", "wrong labels")
+    """
+    hub.open_registry(registry).yank(reference, reason)
+    display.line(f"yanked {reference}" if quiet else f"yanked {reference}: {reason}")

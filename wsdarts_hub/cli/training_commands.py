@@ -1,0 +1,95 @@
+"""The command ``train``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli import display, options
+from wsdarts_hub.cli.data import load_data
+from wsdarts_hub.cli.progress_bar import working
+from wsdarts_hub.cli.search_commands import check_resumable, run_directory
+from wsdarts_registry.amounts import count, duration, share
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.jobs.training import TrainingRun
+
+
+def train(
+    genotype: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|GENOTYPE",
+            help="Run directory of a search, or a genotype as JSON or in the form of DARTS.",
+            show_default=False,
+        ),
+    ],
+    data: options.DataArgument,
+    *,
+    preset: options.PresetOption = "small",
+    seed: options.SeedOption = None,
+    out: options.OutOption = None,
+    resume: options.ResumeOption = False,
+    settings: options.SetOption = None,
+    image_column: options.ImageColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    split: options.SplitOption = None,
+    skip_corrupt: options.SkipCorruptOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Train what a search found, and evaluate it.
+
+    It is trained on the train part and evaluated once, at the end, on the held-out third.
+
+    Example:
+        wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
+
+    Python:
+        from wsdarts_hub import Genotype, train
+        cells = Genotype.load("runs/images/genotype.json")
+        model = train(cells, "path/to/images", preset="tiny", out="runs/images/training").model
+    """
+    from wsdarts_hub.cli.settings_option import preset_with  # noqa: PLC0415
+
+    check_resumable(out, resume=resume)
+    chosen = preset_with(preset, settings)
+    with working(quiet=quiet) as work:
+        task = load_data(
+            data,
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+            quiet=quiet,
+            progress=work.progress,
+        )
+        run = run_directory(out, "train", task.name)
+        work.continues_in(run)
+        found = hub.train(
+            genotype,
+            task,
+            out=run,
+            preset=chosen,
+            seed=seed,
+            resume=resume,
+            device=device,
+            progress=work.progress,
+        )
+    show_training(found, quiet=quiet)
+
+
+def show_training(found: "TrainingRun", *, quiet: bool) -> None:
+    """Print how good a trained network is, and where it is."""
+    if quiet:
+        display.line(f"{found.accuracy:.4f} {found.model_file}")
+        return
+    result = found.result
+    display.facts(
+        [
+            ("accuracy", f"{share(found.accuracy)} of {count(result.images)} held-out images"),
+            ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
+            ("report", str(found.report)),
+            ("cost", duration(result.seconds)),
+        ]
+    )
