@@ -31,7 +31,7 @@ LICENCES = {
     "cifar10_1000": "CIFAR-10: licence not stated, used for research",
 }
 META = ("flowers102", "bird_groups", "dtd_10")
-IMAGENET_PROBE = "mobilenetv2_100.safetensors?pad_type=same&size=224&mean=0.5&std=0.5"
+IMAGENET_PROBE = "mobilenetv2_100.safetensors?pad_type=same&size=128&mean=0.5&std=0.5"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -187,7 +188,8 @@ def _read_cell(kind: str, data: Any) -> Cell:
         match entry:
             case [str(operation), int(source)] if not isinstance(source, bool):
                 return Connection(source=source, operation=operation)
-        raise SpaceError(f"the {kind} cell holds {entry!r}; expected [operation, source]")
+        found = reprlib.repr(entry)  # shortened: the file may be anyone's
+        raise SpaceError(f"the {kind} cell holds {found}; expected [operation, source]")
 
     if not isinstance(data, list) or not all(isinstance(node, list) for node in data):
         raise SpaceError(f"the {kind} cell in JSON is a list of nodes, each a list of connections")

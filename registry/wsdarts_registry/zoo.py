@@ -1,10 +1,13 @@
 """Opening registries by location, and the zoo that comes with the package."""
 
+import os
 from pathlib import Path
 
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.store import Store
+
+REGISTRY_VARIABLE = "WSDARTS_HUB_REGISTRY"
 
 
 def shipped_zoo() -> Path:
@@ -12,18 +15,30 @@ def shipped_zoo() -> Path:
     return Path(__file__).parent / "zoo_data"
 
 
-def open_registry(location: str | Path | None = None, *, create: bool = False) -> Store:
+def open_registry(
+    location: str | Path | None = None, *, create: bool = False, writable: bool = False
+) -> Store:
     """Open a registry.
 
     Args:
-        location: A directory, or None for the zoo that comes with the package (read-only).
+        location: A directory. None means the one that the environment variable
+            ``WSDARTS_HUB_REGISTRY`` names; where that is not set or empty, the zoo that comes
+            with the package, which is read-only.
         create: Make the directory a registry if it is missing or empty.
+        writable: Refuse what could only be read, so ``create`` does, too.
 
     Raises:
-        RegistryError: There is no registry at that place, or it is of a kind that this
-            version does not support.
+        RegistryError: There is no registry at that place, it is of a kind that this version
+            does not support, or it is the shipped zoo and should be written.
     """
     if location is None:
+        location = os.environ.get(REGISTRY_VARIABLE) or None
+    if location is None:
+        if create or writable:
+            raise RegistryError(
+                "the zoo that comes with the package is read-only; name a directory with "
+                f"--registry DIR or in the environment variable {REGISTRY_VARIABLE}"
+            )
         return DirectoryStore(shipped_zoo(), read_only=True)
     text = str(location)
     if isinstance(location, str) and "://" in text:

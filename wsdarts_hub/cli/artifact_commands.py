@@ -117,7 +117,7 @@ def verify(
         str,
         typer.Argument(
             metavar="REF|DIR",
-            help="NAME, NAME@3 or NAME@sha256:HEX, or a directory with an artifact or a run.",
+            help="NAME, NAME@3 or NAME@sha256:HEX, or the directory of an artifact or a run.",
             show_default=False,
         ),
     ],
@@ -179,7 +179,7 @@ def _read(subject: str, registry: str | None) -> "Artifact":
     for directory in (path, path / "artifact"):
         if (directory / MANIFEST).is_file():
             return read_artifact(directory)
-    if "/" in subject or path.is_dir():
+    if "/" in subject:
         return read_artifact(path)
     return hub.pull(subject, registry=registry)
 

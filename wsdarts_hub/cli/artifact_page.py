@@ -88,12 +88,21 @@ def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tupl
             "supernet",
             f"{network.cells} cells, {network.channels} channels, {size_of_images}",
         ),
-        ("stages", "; ".join(f"{number}: {_kept(m)}" for number, m in enumerate(stages, start=1))),
+        ("masks", "; ".join(f"stage {i}: {_kept(m)}" for i, m in enumerate(stages, start=1))),
     ]
     return [
         *facts,
-        *((key, str(value)) for key, value in manifest.config.items() if key != "space"),
+        *((key, _setting(value)) for key, value in manifest.config.items() if key != "space"),
     ]
+
+
+def _setting(value: Any) -> str:
+    """Plain JSON data on one line, read by people."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_setting(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return "; ".join(_setting(part) for part in value)
+    return "none" if value is None else str(value)
 
 
 def _kept(masks: OperationMasks) -> str:

@@ -58,11 +58,12 @@ def demo(
         result = warm_start("path/to/images", preset="tiny")
         print(result.train(preset="tiny").accuracy)
     """
-    from wsdarts_sdk.jobs.demo import PRESET, Demo, digits  # noqa: PLC0415
+    from wsdarts_sdk.jobs.demo import Demo, digits  # noqa: PLC0415
 
-    if not quiet:
-        display.line(f"{'going on' if out.exists() else 'working'} in {out}, preset {PRESET}")
     steps = Demo(out)
+    if not quiet:
+        begun = "going on" if out.exists() else "working"
+        display.line(f"{begun} in {out}, preset {steps.preset.name}")
 
     def take(step: _Step[_Shown], show: Callable[[_Shown], None]) -> _Shown:
         with working(quiet=quiet, hint=f"the same command goes on in {out}") as work:
@@ -110,11 +111,11 @@ def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
     seconds = warm.seconds["search"], cold.seconds["search"]
     display.facts([("warm start", duration(seconds[0])), ("cold search", duration(seconds[1]))])
     display.sentence(
-        f"The warm start took {share(seconds[0] / seconds[1])} of the cold search's time. Both "
-        "were measured by this demo on this machine, each when it ran first."
+        "Both are cold searches here, so they differ by chance alone."
+        if warm.mode == "cold"
+        else f"The warm start took {share(seconds[0] / seconds[1])} of the cold search's time."
     )
-    if warm.mode == "cold":
-        display.sentence("Both are cold searches here, so they differ by chance alone.")
+    display.sentence("Both were measured by this demo, on this machine, when they ran first.")
 
 
 def _show_training(training: "TrainingRun") -> None:

@@ -3,6 +3,7 @@
 Text from artifacts and datasets goes through ``plain_text`` before it gets here or in here.
 """
 
+import os
 import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ _LONGEST = 4000
 
 def line(text: str = "") -> None:
     """Print one line as it is; a terminal breaks it where it ends."""
-    typer.echo(plain_text(text, _LONGEST))
+    typer.echo(_harmless(text))
 
 
 def drawing(text: str) -> None:
@@ -31,7 +32,7 @@ def drawing(text: str) -> None:
 def heading(text: str) -> None:
     """Print a line that stands out on a terminal, with an empty line before it."""
     typer.echo()
-    typer.secho(text, bold=_coloured())
+    typer.echo(typer.style(text, bold=True) if _coloured() else text)
 
 
 def sentence(text: str) -> None:
@@ -48,7 +49,7 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names and values in two columns."""
     width = max((display_width(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        typer.echo(f"{padded(name, width)}  {plain_text(value, _LONGEST)}".rstrip())
+        typer.echo(f"{padded(name, width)}  {_harmless(value)}".rstrip())
 
 
 def table(
@@ -78,7 +79,12 @@ def table(
 
 def note(text: str) -> None:
     """Print a line to stderr, where progress and warnings go."""
-    typer.echo(plain_text(text, _LONGEST), err=True)
+    typer.echo(_harmless(text), err=True)
+
+
+def _harmless(text: str) -> str:
+    """One line of visible characters with all of its spaces, as in names of files."""
+    return " ".join(plain_text(part, _LONGEST) for part in text.split(" "))
 
 
 def _coloured() -> bool:
@@ -88,5 +94,10 @@ def _coloured() -> bool:
 def _console() -> "Console":
     from rich.console import Console  # noqa: PLC0415
 
-    width = None if sys.stdout.isatty() else _WIDE
-    return Console(highlight=False, markup=False, emoji=False, width=width)
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if sys.stdout.isatty() else _WIDE,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )

@@ -72,10 +72,8 @@ def _parameters(
         kind, info = get_args(hints[name])
         text = info.help or ""
         required = parameter.default is inspect.Parameter.empty
-        if info.param_decls:
-            names = [d for d in info.param_decls if d.startswith("-")]
-        else:
-            names = [f"--{name.replace('_', '-')}"]
+        names = [d for d in _declared(info) if d.startswith("-")]
+        names = names or [f"--{name.replace('_', '-')}"]
         if _is_argument(info):
             dots = "..." if getattr(kind, "__origin__", None) is list else ""
             arguments.append((f"{info.metavar}{dots}", text, "required"))
@@ -85,6 +83,11 @@ def _parameters(
         default = "required" if required else _default(parameter.default)
         options.append((", ".join(sorted(names, key=len)) + value, text, default))
     return arguments, options
+
+
+def _declared(info: Any) -> list[str]:
+    """Names that were given to ``typer.Option``; within ``Annotated`` the first is ``default``."""
+    return [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
 
 
 def _is_argument(info: Any) -> bool:

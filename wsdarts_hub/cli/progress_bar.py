@@ -1,5 +1,6 @@
 """Progress on stderr: a bar on a terminal, a line now and then elsewhere, nothing if quiet."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def shown_progress(*, quiet: bool) -> Iterator[Progress]:
     """What long work is given to call: a bar, lines, or nothing."""
     if quiet:
         yield silent
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _rich_bar() as bar:
             yield Bar(bar)
     else:

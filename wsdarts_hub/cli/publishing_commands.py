@@ -95,5 +95,5 @@ def yank(
         from wsdarts_hub import open_registry
         open_registry("my-zoo").yank("images@1", "wrong labels")
     """
-    hub.open_registry(registry).yank(reference, reason)
+    hub.open_registry(registry, writable=True).yank(reference, reason)
     display.line(f"yanked {reference}" if quiet else f"yanked {reference}: {reason}")

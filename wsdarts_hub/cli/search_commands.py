@@ -139,7 +139,7 @@ def warm_start(
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Search for an architecture, starting from the nearest artifact.
+    """Search for an architecture from the nearest artifact.
 
     Embeds the dataset and ranks the registry by it. Mode auto starts from the nearest artifact
     if that is near; else from a meta-transfer architecture of the registry; else from cold.

@@ -14,10 +14,10 @@ from wsdarts_sdk.jobs.embedding import nearest
 from wsdarts_sdk.jobs.searching import SearchRun, search
 from wsdarts_sdk.jobs.training import TrainingRun
 from wsdarts_sdk.jobs.warm_starting import WarmStart, warm_start
+from wsdarts_sdk.presets import TINY, Preset
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.tasks import ImageTask
 
-PRESET = "tiny"
 _GREYS = 16
 
 
@@ -30,10 +30,13 @@ class Demo:
     Args:
         out: The demo's directory.
         registry: Where to look for artifacts; the shipped zoo by default.
+        preset: Settings of all steps.
     """
 
-    def __init__(self, out: str | Path, *, registry: Store | None = None) -> None:
-        self.out = Path(out)
+    def __init__(
+        self, out: str | Path, *, registry: Store | None = None, preset: Preset = TINY
+    ) -> None:
+        self.out, self.preset = Path(out), preset
         self.registry = registry or DirectoryStore(shipped_zoo(), read_only=True)
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
@@ -48,18 +51,22 @@ class Demo:
             task,
             out=self.out / "warm-start",
             registry=self.registry,
-            preset=PRESET,
+            preset=self.preset,
             resume=True,
             progress=progress,
         )
 
     def search_cold(self, task: ImageTask, *, progress: Progress = silent) -> SearchRun:
         """A search of the same preset from cold, to compare the cost with."""
-        return search(task, out=self.out / "cold", preset=PRESET, resume=True, progress=progress)
+        return search(
+            task, out=self.out / "cold", preset=self.preset, resume=True, progress=progress
+        )
 
     def train(self, warm: WarmStart, *, progress: Progress = silent) -> TrainingRun:
         """A brief training of what the warm start found, evaluated on the held-out third."""
-        return warm.train(preset=PRESET, out=self.out / "training", resume=True, progress=progress)
+        return warm.train(
+            preset=self.preset, out=self.out / "training", resume=True, progress=progress
+        )
 
 
 def digits(*, progress: Progress = silent) -> ImageTask:

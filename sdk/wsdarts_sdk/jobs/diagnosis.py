@@ -84,10 +84,13 @@ def _versions() -> Iterator[Finding]:
             advice="`pip install -e .` in its checkout, or `pip install wsdarts-hub`",
         )
         return
+    least = {}
     for requirement in requirements:
         match = _REQUIREMENT.match(requirement)
         if match and ("extra ==" not in requirement or match[1] in _OPTIONAL):
-            yield _version(match[1], match[2])
+            least[match[1]] = match[2]
+    for name, version in least.items():
+        yield _version(name, version)
 
 
 def _version(name: str, least: str) -> Finding:
@@ -257,15 +260,13 @@ def _probe(location: str | Path | None) -> Iterator[Finding]:
         any(record.space.probe_digest == probe.digest for record in entry.manifest.embeddings)
         for entry in entries
     )
-    fit = entries == () or known > 0
+    fit = not entries or known > 0
     yield Finding(
         group="probe",
         subject="registry",
         state="ok" if fit else "note",
         found=f"{count(known)} of {count(len(entries))} artifacts have an embedding by this probe",
-        advice=""
-        if fit
-        else f"embed with the registry's own: --probe {store.config.default_probe}",
+        advice="" if fit else "use a probe that `wsdarts-hub list` names: --probe PROBE",
     )
 
 

@@ -9,7 +9,6 @@ import torch
 from wsdarts_registry.artifact import read_manifest
 from wsdarts_registry.drawing import genotype_svg
 from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.nearest import Ranking
 from wsdarts_sdk.artifacts.building import Origin, build_artifact
 from wsdarts_sdk.jobs.costs import Costs
@@ -65,8 +64,7 @@ def finish_search(run: RunDirectory, found: Found) -> tuple[Path, Path]:
     result.genotype.save(run.path / "genotype.json")
     run.write_text("cells.svg", genotype_svg(result.genotype))
     artifact = run.path / "artifact"
-    if not _verifies(artifact):
-        # A kill cannot leave half an artifact, but an older version of this code can.
+    if not _is_current(artifact, found):
         shutil.rmtree(artifact, ignore_errors=True)
         build_artifact(
             artifact,
@@ -101,9 +99,10 @@ def finish_search(run: RunDirectory, found: Found) -> tuple[Path, Path]:
     return artifact, write_search_report(run, found)
 
 
-def _verifies(artifact: Path) -> bool:
-    try:
-        read_manifest(artifact)
-    except ArtifactError:
+def _is_current(artifact: Path, found: Found) -> bool:
+    """Whether the artifact is there already, with embeddings by the same probes."""
+    if not artifact.exists():
         return False
-    return True
+    manifest, _ = read_manifest(artifact)
+    there = {record.space.embedding_space for record in manifest.embeddings}
+    return there == {embedding.space for embedding in found.embeddings}

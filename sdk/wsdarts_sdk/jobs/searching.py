@@ -90,7 +90,6 @@ def search(
         "tasks": [task.digest for task in tasks],
         "preset": chosen.name,
         "search": settings_json(chosen.search),
-        "probes": [probe.digest for probe in loaded],
     }
     with open_run(run_path(out, "search", tasks[0].name), config, resume=resume) as run:
         run.write_json("environment.json", environment(where))

@@ -251,7 +251,9 @@ class _Job:
         self, store: Store, probe: str | Path | Probe | None
     ) -> tuple[TaskEmbedding, Ranking | None]:
         wanted = probe or store.config.default_probe
-        loaded = wanted if isinstance(wanted, Probe) else load_probe(wanted, device=str(self.device))
+        loaded = (
+            wanted if isinstance(wanted, Probe) else load_probe(wanted, device=str(self.device))
+        )
         with self.costs.phase("embedding"):
             embedding = embed(self.task, loaded, progress=self.progress)
         embedding.save(self.run.path / "embedding.safetensors")

@@ -89,6 +89,8 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
         run = RunDirectory(path)
         _check_config(run, {"format": _FORMAT, **config}, resume=resume)
+        for leftover in path.glob(".*.tmp"):  # of writes that a kill has cut off
+            leftover.unlink()
         yield run
     except OSError as error:
         if error.errno not in _DISK_ERRORS:  # say, of a connection

@@ -87,7 +87,9 @@ def embed(
     pixels = sample.pixels(task, size, progress)
     labels = torch.from_numpy(sample.labels)
     features = _features(task, probe, pixels, cache, progress)
-    network = ProbeWithHead(probe, fit_head(features, labels, settings.head_l2))
+    network = ProbeWithHead(
+        probe, fit_head(features, labels, settings.head_l2, std_floor=settings.std_floor)
+    )
     values = _estimate(network, pixels, labels, settings, progress)
     embedding = TaskEmbedding(
         space=space,

@@ -14,6 +14,7 @@ _SHORTEST = 1e-9
 _CONJUGATE_STEPS = 500
 _ROUNDING = 1e-14
 _CONSTANT = 1e-10
+STD_FLOOR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,19 +34,23 @@ class Head:
         return F.linear(features_BF, self.weight.to(features_BF), self.bias.to(features_BF))
 
 
-def fit_head(features_NF: Tensor, labels_N: Tensor, l2: float) -> Head:
+def fit_head(
+    features_NF: Tensor, labels_N: Tensor, l2: float, *, std_floor: float = STD_FLOOR
+) -> Head:
     r"""Fit the regularised softmax regression that turns a probe into a classifier.
 
     Minimises $\frac1C \sum_c \frac1{n_c} \sum_{i: y_i = c} -\log p(y_i | x_i)
     + \frac\lambda2 \lVert W \rVert^2$ over standardised features (zero mean and unit
     variance, each class weighing the same), until the gradient's norm is below 1e-10. The
-    bias is not penalised. A feature that never varies gets no weight. Deterministic: Newton's
-    method from zero, in float64.
+    bias is not penalised. A feature that never varies gets no weight, and none is divided by less
+    than ``std_floor`` times the root mean square of all standard deviations. Deterministic:
+    Newton's method from zero, in float64.
 
     Args:
         features_NF: Pooled features, shape ``(images, features)``.
         labels_N: Classes 0 … C-1, each present, shape ``(images,)``.
         l2: The λ above, positive.
+        std_floor: Least divisor of a feature's standardisation, relative to the others'.
 
     Raises:
         SettingsError: λ is not positive, there is one class only, or the fit does not
@@ -54,7 +59,9 @@ def fit_head(features_NF: Tensor, labels_N: Tensor, l2: float) -> Head:
     Note:
         The authors of Task2Vec fit for ten epochs of Adam, nearly without penalty. A confident
         head makes label sampling heavy-tailed and two halves of a task unlike each other, so
-        the head here is regularised and fitted to the end.
+        the head here is regularised and fitted to the end. Without the floor, a feature that
+        hardly varies is blown up until a few images decide the whole embedding: of two halves of
+        grey edge maps one then had a hundred times the other's Fisher information.
     """
     classes = int(labels_N.max()) + 1
     if not l2 > 0:
@@ -66,7 +73,8 @@ def fit_head(features_NF: Tensor, labels_N: Tensor, l2: float) -> Head:
     mean = weights_N @ x_NF
     std = (weights_N @ (x_NF - mean).square()).sqrt()
     varies = std > _CONSTANT * x_NF.abs().amax(0)
-    scale = torch.where(varies, 1 / std, torch.zeros_like(std))
+    least = std_floor * std.square().mean().sqrt()
+    scale = torch.where(varies, 1 / std.maximum(least), torch.zeros_like(std))
     objective = _Objective((x_NF - mean) * scale, labels_N, weights_N, l2)
     theta_CF = _minimise(objective, l2)
     weight_CF = theta_CF[:, :-1] * scale

@@ -15,6 +15,7 @@ class FisherSettings:
             classes. Distances shrink a little with more images, so they only compare at equal
             numbers.
         head_l2: λ of the head; see ``fit_head``.
+        std_floor: Least relative standard deviation in the head's standardisation.
         size: Input size in pixels; None for the probe's own.
         exact_classes: The expectation over labels is exact for at most so many classes.
         sketches: With more classes, how many random sketches take its place; see
@@ -27,13 +28,14 @@ class FisherSettings:
 
     images: int = 500
     head_l2: float = 10.0
+    std_floor: float = 0.1
     size: int | None = None
     exact_classes: int = 10
     sketches: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive(self, ("images", "head_l2", "sketches"))
+        _check_positive(self, ("images", "head_l2", "std_floor", "sketches"))
         _check_size(self.size)
         _check_natural(self, ("exact_classes", "seed"))
 
@@ -45,6 +47,7 @@ class VariationalSettings:
     Attributes:
         images: At most so many images of the train part stand for the task.
         head_l2: λ of the head (see ``fit_head``); not the λ of the prior.
+        std_floor: Least relative standard deviation in the head's standardisation.
         size: Input size in pixels; None for the probe's own.
         beta: Weight β of the prior.
         prior: Standard deviation of the prior, in units of the root mean square of a layer's
@@ -60,6 +63,7 @@ class VariationalSettings:
 
     images: int = 500
     head_l2: float = 10.0
+    std_floor: float = 0.1
     size: int | None = None
     beta: float = 1e-5
     prior: float = 1.0
@@ -69,7 +73,9 @@ class VariationalSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive(self, ("images", "head_l2", "beta", "prior", "steps", "rate", "batch"))
+        _check_positive(
+            self, ("images", "head_l2", "std_floor", "beta", "prior", "steps", "rate", "batch")
+        )
         _check_size(self.size)
         _check_natural(self, ("seed",))
 

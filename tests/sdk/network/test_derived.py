@@ -25,6 +25,10 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def connection(source: int, operation: str) -> Connection:
+    return Connection(source=source, operation=operation)
+
+
 def test_twenty_cells_of_darts() -> None:
     net = DerivedNetwork(Genotype.from_darts(DARTS_V2), classes=10, auxiliary=True)
     reductions = [i for i, c in enumerate(net.cells) if c.first.__class__ is FactorizedReduce]
@@ -72,15 +76,10 @@ def test_number_of_parameters_by_hand(genotype: Genotype) -> None:
 
 def test_derived_cell_in_numbers() -> None:
     # Nodes of two identities each: node 2 = s₀ + s₁, node 3 = s₁ + node 2.
+    skip = "skip_connect"
     skips = (
-        (
-            Connection(source=0, operation="skip_connect"),
-            Connection(source=1, operation="skip_connect"),
-        ),
-        (
-            Connection(source=1, operation="skip_connect"),
-            Connection(source=2, operation="skip_connect"),
-        ),
+        (connection(0, skip), connection(1, skip)),
+        (connection(1, skip), connection(2, skip)),
     )
     space = SearchSpace(nodes=2)
     cell = DerivedCell(
@@ -142,9 +141,6 @@ def test_drop_path_of_rate_zero_or_in_eval_is_nothing(genotype: Genotype) -> Non
 
 
 def test_drop_path_spares_identities_and_draws_for_each_path() -> None:
-    def connection(source: int, operation: str) -> Connection:
-        return Connection(source=source, operation=operation)
-
     space = SearchSpace(nodes=1)
     skip, pool = "skip_connect", "max_pool_3x3"
     ones = torch.ones(400, 1, 2, 2)
@@ -211,10 +207,7 @@ def test_impossible_numbers_are_refused(
 @pytest.mark.parametrize("nodes", [1, 2, 3])
 def test_other_numbers_of_nodes(nodes: int) -> None:
     cell = tuple(
-        (
-            Connection(source=node, operation="sep_conv_3x3"),
-            Connection(source=node + 1, operation="skip_connect"),
-        )
+        (connection(node, "sep_conv_3x3"), connection(node + 1, "skip_connect"))
         for node in range(nodes)
     )
     found = Genotype(space=SearchSpace(nodes=nodes), normal=cell, reduction=cell)

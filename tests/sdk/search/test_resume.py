@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from wsdarts_registry.errors import RunError
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.runs.journal import FileJournal, Journal, MemoryJournal
 from wsdarts_sdk.search.batches import TrainPart
@@ -158,6 +159,24 @@ def test_a_finished_search_is_read_back_without_work(
     assert seen == ["search"]
     assert_identical(again, whole)
     assert again.seconds == whole.seconds
+
+
+def test_a_truncated_checkpoint_is_told(
+    tmp_path: Path, digits_task: ImageTask, make_settings: Make, make_part: MakePart
+) -> None:
+    settings = make_settings()
+    parts = [make_part(digits_task, settings)]
+
+    def stop(what: str, done: int, total: int, /) -> None:
+        if done > 100:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        search(parts, settings, journal=FileJournal(tmp_path, "search", 0.0), progress=stop)
+    file = tmp_path / "search.checkpoint.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"search\.checkpoint\.safetensors cannot be read .*delete"):
+        search(parts, settings, journal=FileJournal(tmp_path, "search"))
 
 
 def test_seconds_add_up_over_lives(

@@ -55,9 +55,21 @@ def test_scale_of_a_feature_does_not_matter_and_a_constant_one_gets_no_weight() 
     x, labels = features(40, 3), torch.arange(40) % 2
     x[labels == 1, 0] += 1
     other = torch.cat([x * torch.tensor([100.0, 1, 1e-3]) + 5, torch.full((40, 1), 0.1)], dim=1)
-    one, two = fit_head(x, labels, 0.1), fit_head(other, labels, 0.1)
+    one, two = (fit_head(each, labels, 0.1, std_floor=1e-9) for each in (x, other))
     np.testing.assert_allclose(one.logits(x), two.logits(other), rtol=1e-6, atol=1e-9)
     assert (two.weight[:, 3] == 0).all()
+
+
+def test_a_feature_that_hardly_varies_is_not_blown_up() -> None:
+    # Standard deviations 1 and 1e-6: their root mean square is 1/sqrt(2), so with a floor of a
+    # tenth the second feature is divided by 0.0707, not by 1e-6, and its weight stays small.
+    x, labels = torch.tensor([[1.0, 0], [-1, 0], [1, 1e-6], [-1, 1e-6]]), torch.tensor([0, 0, 1, 1])
+    x[:, 1] = (x[:, 1] - 5e-7) * 2
+    bounded, blown = (fit_head(x, labels, 1.0, std_floor=floor) for floor in (0.1, 1e-9))
+    least = 0.1 * 0.5**0.5
+    # To first order W = -gradient / λ, and the gradient is z / 2 for the label's feature z.
+    assert float(bounded.weight[1, 1]) == pytest.approx(0.5 * 1e-6 / least / least, rel=1e-3)
+    assert float(blown.weight[1, 1]) > 1e5
 
 
 def test_same_bits_every_time() -> None:

@@ -1,0 +1,34 @@
+# `make demo` and `make test` set up what they need in .venv, once, with pip as you have
+# configured it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+demo: .venv/.demo-installed ## Set up, then run the main job on a small dataset (minutes).
+	$(BIN)/wsdarts-hub demo
+
+test: lint ## Set up, then run every check and every test.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: .venv/.dev-installed ## Set up, then check style, types and the direction of imports.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+clean: ## Remove the virtual environment, caches and the demo's runs.
+	rm -rf .venv runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.%-installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing wsdarts-hub[$*] into .venv, which takes some minutes the first time"
+	@$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@

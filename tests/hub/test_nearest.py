@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.hub.conftest import Run
+from tests.registry.factories import make_embedding, make_space
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.manifest import EmbeddingSpaceRecord
+from wsdarts_registry.store import NearRecord, RegistryConfig
+
+
+@pytest.fixture
+def query(tmp_path: Path) -> Path:
+    """The embedding of a task that the registry has, under another name."""
+    path = tmp_path / "query.safetensors"
+    values = make_embedding("flowers").values
+    return make_embedding("query", values=values).save(path)
+
+
+def test_nearest_first(zoo: Path, query: Path, run: Run) -> None:
+    shown = run("nearest", query, "--registry", zoo, "-k", "2")
+    assert shown.code == 0
+    header, first, second, empty, sentence = shown.lines
+    assert header.split() == ["reference", "distance", "kind", "task", "images", "classes"]
+    assert first.split() == ["flowers@1", "0.0000", "transfer", "flowers", "120", "10"]
+    assert second.startswith("flowers-textures@1")
+    assert empty == ""
+    assert "no threshold was measured" in sentence
+
+
+def test_the_sentence_names_the_threshold(zoo: Path, query: Path, run: Run) -> None:
+    space = EmbeddingSpaceRecord.model_validate(make_space().to_json())
+    near = NearRecord(space=space, distance=0.05, measured="halves of two sets")
+    DirectoryStore(zoo).configure(RegistryConfig(name="zoo", near=(near,)))
+    shown = run("nearest", query, "--registry", zoo)
+    assert "within the threshold of 0.0500 (halves of two sets): near" in shown.lines[-1]
+
+
+def test_json_is_a_list_of_objects(zoo: Path, query: Path, run: Run) -> None:
+    found = json.loads(run("nearest", query, "--registry", zoo, "--json").out)
+    assert [each["reference"] for each in found] == [
+        "flowers@1",
+        "flowers-textures@1",
+        "textures@1",
+    ]
+    assert found[0]["distance"] == pytest.approx(0, abs=1e-6)
+    distances = [each["distance"] for each in found]
+    assert distances == sorted(distances)
+
+
+def test_quiet_is_reference_and_distance(zoo: Path, query: Path, run: Run) -> None:
+    shown = run("nearest", query, "--registry", zoo, "-q", "-k", "1")
+    assert shown.out == "flowers@1 0.0000\n"
+
+
+def test_options_of_datasets_do_not_apply_to_an_embedding(zoo: Path, query: Path, run: Run) -> None:
+    shown = run("nearest", query, "--registry", zoo, "--probe", "shipped", "--skip-corrupt")
+    assert shown.code == 2
+    assert "--probe, --skip-corrupt cannot be used with an embedding" in shown.err
+
+
+def test_an_embedding_of_another_probe_names_both(zoo: Path, tmp_path: Path, run: Run) -> None:
+    other = make_embedding("query", space=make_space("other")).save(tmp_path / "o.safetensors")
+    shown = run("nearest", other, "--registry", zoo)
+    assert shown.code == 1
+    assert "probe other" in shown.err
+    assert "probe tiny" in shown.err
+    assert "(--probe)" in shown.err
+
+
+def test_a_truncated_embedding_is_an_error(zoo: Path, query: Path, run: Run) -> None:
+    query.write_bytes(query.read_bytes()[:-3])
+    shown = run("nearest", query, "--registry", zoo)
+    assert shown.code == 1
+    assert shown.err.startswith("error: ")
+    assert len(shown.err.splitlines()) == 1
+
+
+def test_k_below_one_is_wrong_usage(zoo: Path, query: Path, run: Run) -> None:
+    assert run("nearest", query, "--registry", zoo, "-k", "0").code == 2
+
+
+def test_a_missing_dataset_is_an_error_of_one_line(zoo: Path, run: Run) -> None:
+    shown = run("nearest", "no/such/folder", "--registry", zoo)
+    assert shown.code == 1
+    assert shown.err.splitlines()[-1].startswith("error: no/such/folder does not exist")

@@ -1,0 +1,75 @@
+import pytest
+
+from wsdarts_hub.cli.progress_bar import Lines, TimeLeft, in_words, percent
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_time_left_by_hand() -> None:
+    clock = Clock()
+    left = TimeLeft(clock)
+    assert left.seconds(0, 100) is None
+    clock.now += 20
+    # 25 of 100 in 20 s leaves 75 at 0.8 s each. Of the share done alone (20 s · 100) or of the
+    # total (20 s · 100 / 25 = 80 s), the wrong ones, neither is 60.
+    assert left.seconds(25, 100) == pytest.approx(60)
+
+
+def test_work_that_is_resumed_counts_from_where_it_began() -> None:
+    clock = Clock()
+    left = TimeLeft(clock)
+    left.seconds(80, 100)
+    clock.now += 10
+    # 10 in 10 s, and 10 are left; from zero it would seem nine times as fast.
+    assert left.seconds(90, 100) == pytest.approx(10)
+
+
+@pytest.mark.parametrize(("done", "total"), [(5, 100), (60, 200)])
+def test_another_piece_of_work_starts_the_estimate_anew(done: int, total: int) -> None:
+    clock = Clock()
+    left = TimeLeft(clock)
+    left.seconds(0, 100)
+    clock.now += 1000
+    assert left.seconds(50, 100) == pytest.approx(1000)
+    assert left.seconds(done, total) is None
+    clock.now += 10
+    assert left.seconds(done + 5, total) == pytest.approx((total - done - 5) * 2)
+
+
+def test_no_estimate_within_the_first_second() -> None:
+    clock = Clock()
+    left = TimeLeft(clock)
+    left.seconds(0, 100)
+    clock.now += 0.5
+    assert left.seconds(50, 100) is None
+
+
+def test_lines_at_each_stage_and_every_ten_seconds() -> None:
+    clock, shown = Clock(), list[str]()
+    lines = Lines(clock, shown.append)
+    for second in range(41):
+        clock.now = 100.0 + second
+        stage = 1 + second // 25
+        lines(f"stage {stage}/2, epoch {second}/41", second, 41)
+    assert shown == [
+        "stage 1/2, epoch 0/41: 0 %",
+        "stage 1/2, epoch 10/41: 24 %, about 31 s left",
+        "stage 1/2, epoch 20/41: 48 %, about 21 s left",
+        "stage 2/2, epoch 25/41: 60 %, about 16 s left",
+        "stage 2/2, epoch 35/41: 85 %, about 6 s left",
+    ]
+
+
+def test_work_of_no_size() -> None:
+    assert percent(0, 0) == "100 %"
+    assert percent(999, 1000) == "99 %"
+    assert in_words(None) == ""
+    assert in_words(3719.6) == ", about 1 h 02 min left"

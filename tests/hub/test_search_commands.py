@@ -1,0 +1,168 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.hub.conftest import Run
+from wsdarts_hub.cli.search_commands import check_resumable
+from wsdarts_sdk.network.classifier import Classifier
+
+STAGE = {"cells": 3, "operations": 3, "epochs": 1, "weights_only_epochs": 0}
+QUICK = (
+    *("--preset", "tiny"),
+    *("--set", f"search.stages={json.dumps([{**STAGE, 'operations': 8}, STAGE])}"),
+    *("--set", "search.channels=2", "--set", "search.image_size=8"),
+    *("--set", "search.steps_per_epoch=1", "--set", "search.batch_size=4"),
+)
+QUICK_TRAINING = (
+    *("--preset", "tiny", "--set", "training.epochs=1", "--set", "training.cells=3"),
+    *("--set", "training.channels=2", "--set", "training.image_size=8"),
+    *("--set", "training.batch_size=8", "--set", "training.steps_per_epoch=1"),
+)
+
+
+@pytest.fixture
+def other_images(tmp_path: Path) -> Path:
+    """Another folder of two classes: stripes across and along."""
+    random = np.random.default_rng(1)
+    for name, axis in (("across", 0), ("along", 1)):
+        folder = tmp_path / "stripes" / name
+        folder.mkdir(parents=True)
+        for number in range(12):
+            stripes = np.zeros((16, 16, 3), dtype=np.uint8)
+            np.moveaxis(stripes, axis, 0)[::4] = random.integers(128, 255)
+            stripes[:, :, 0] += np.uint8(number)
+            Image.fromarray(stripes).save(folder / f"{number:02}.png")
+    return tmp_path / "stripes"
+
+
+def test_the_whole_way(images: Path, other_images: Path, run: Run, tmp_path: Path) -> None:
+    cold, zoo, warm = tmp_path / "cold", tmp_path / "zoo", tmp_path / "warm"
+    searched = run("search", images, "--out", cold, *QUICK, "--seed", "1")
+    assert searched.code == 0, searched.err
+    assert f"drawing: {cold / 'cells.svg'}" in searched.lines
+    assert (cold / "cells.svg").is_file()
+    assert f"wsdarts-hub push {cold} NAME --registry DIR" in searched.lines
+    assert re.search(r"^stage 1/2, epoch 1/1: \d+ %", searched.err, re.MULTILINE)
+    assert run("verify", cold, "--weights").code == 0
+
+    assert run("push", cold, "noise", "--registry", zoo, "-q").out == "noise@1\n"
+    near = json.loads(run("nearest", other_images, "--registry", zoo, "--json").out)
+    assert [each["reference"] for each in near] == ["noise@1"]
+
+    there = ("--registry", zoo, "--out", warm, *QUICK)
+    started = run("warm-start", other_images, *there)
+    assert started.code == 0, started.err
+    assert "from  noise@1" in started.lines
+    assert "mode  trained" in started.lines
+    assert any(line.startswith("because noise@1 is at distance ") for line in started.lines)
+    assert any(line.startswith("embedding") for line in started.lines)
+    assert any(line.startswith("total") for line in started.lines)
+
+    again = run("warm-start", other_images, *there)
+    assert again.code == 1
+    assert "already holds a run; continue it with --resume" in again.err
+    resumed = run("warm-start", other_images, *there, "--resume", "-q")
+    assert (resumed.code, resumed.out, resumed.err) == (0, f"{warm}\n", "")
+
+    trained = run("train", warm, other_images, "--out", warm / "training", *QUICK_TRAINING)
+    assert trained.code == 0, trained.err
+    assert re.fullmatch(r"accuracy  \d+\.\d % of 8 held-out images", trained.lines[0])
+    model = Classifier.load(warm / "training" / "model.safetensors")
+    assert model.class_names == ("across", "along")
+
+
+def test_several_datasets_are_searched_jointly(
+    images: Path, other_images: Path, run: Run, tmp_path: Path
+) -> None:
+    searched = run("search", images, other_images, "--out", tmp_path / "meta", *QUICK, "-q")
+    assert searched.out == f"{tmp_path / 'meta'}\n"
+    run("push", tmp_path / "meta", "both", "--registry", tmp_path / "zoo")
+    assert "kind       meta-transfer" in run("show", "both", "--registry", tmp_path / "zoo").lines
+
+
+def test_embed_and_skip_corrupt(
+    images: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (images / "dark" / "broken.png").write_bytes(b"no image")
+    refused = run("embed", images)
+    assert refused.code == 1
+    assert "broken.png" in refused.err.splitlines()[-1]
+    assert "skip_corrupt" in refused.err or "--skip-corrupt" in refused.err
+    shown = run("embed", images, "--skip-corrupt")
+    assert shown.code == 0, shown.err
+    assert "images: left out 1 corrupt image:" in shown.err
+    assert re.search(r"^  .*broken\.png: ", shown.err, re.MULTILINE)
+    assert shown.lines[0] == "images.embedding.safetensors"
+    assert "task     images, 24 images, 2 classes" in shown.lines
+    quiet = run("embed", images, "--skip-corrupt", "-q", "--out", "e.safetensors")
+    assert (quiet.out, quiet.err) == ("e.safetensors\n", "")
+
+
+def test_embed_where_nothing_can_be_written(images: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    shown = run("embed", images, "--out", tmp_path / "file" / "e.safetensors", "-q")
+    assert shown.code == 1
+    assert shown.err.startswith(f"error: cannot write {tmp_path / 'file' / 'e.safetensors'}: ")
+
+
+@pytest.mark.parametrize("command", ["search", "warm-start"])
+def test_resume_needs_to_know_what(command: str, images: Path, run: Run) -> None:
+    shown = run(command, images, "--resume")
+    assert shown.code == 2
+    assert "--resume goes on with the run in --out; name it" in shown.err
+    check_resumable(None, resume=False)
+
+
+def test_a_wrong_setting_is_an_error_before_anything_is_read(run: Run) -> None:
+    shown = run("search", "no/such/folder", "--set", "search.chanels=8")
+    assert shown.code == 1
+    assert shown.err.startswith("error: there is no setting search.chanels; did you mean")
+
+
+def test_a_mode_that_does_not_exist(images: Path, run: Run) -> None:
+    shown = run("warm-start", images, "--mode", "hot")
+    assert shown.code == 2
+    assert "'auto', 'topology', 'trained', 'meta', 'union', 'cold'" in shown.err
+
+
+def test_a_genotype_that_does_not_exist(images: Path, run: Run, tmp_path: Path) -> None:
+    shown = run("train", tmp_path / "absent.json", images, "--out", tmp_path / "t", "-q")
+    assert shown.code == 1
+    assert "absent.json" in shown.err
+    assert len(shown.err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_says_how_to_go_on(images: Path, tmp_path: Path) -> None:
+    endless = ("--preset", "tiny", "--set", "search.stages.1.epochs=100000")
+    command = (sys.executable, "-m", "wsdarts_hub", "search", str(images), *endless)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("stage 1/3"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1] == (
+        "interrupted; the same command with --out runs/search-images-1 --resume goes on from here"
+    )
+    assert "Traceback" not in err
+    assert (tmp_path / "runs" / "search-images-1" / "config.json").is_file()

@@ -1,0 +1,108 @@
+"""What only shows on a terminal, or when one end of a pipe is gone."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PROGRAM = (sys.executable, "-m", "wsdarts_hub")
+
+
+def on_terminal(*arguments: str, width: int, **environment: str) -> str:
+    """Stdout and stderr of a command that runs on a terminal of that width."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**inherited, "TERM": "xterm-256color", **environment},
+    )
+    os.close(slave)
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    os.close(master)
+    process.wait()
+    return b"".join(chunks).decode()
+
+
+def test_a_table_fits_the_terminal(zoo: Path) -> None:
+    shown = on_terminal("list", "--registry", str(zoo), width=60, NO_COLOR="1")
+    lines = shown.splitlines()
+    assert all(len(line) <= 60 for line in lines)
+    assert len(lines) > 4  # some cells wrapped
+    assert "\x1b" not in shown
+
+
+def test_colour_on_a_terminal_only(zoo: Path) -> None:
+    arguments = ("show", "flowers", "--registry", str(zoo))
+    assert "\x1b[1m" in on_terminal(*arguments, width=100)
+    assert "\x1b" not in on_terminal(*arguments, width=100, NO_COLOR="1")
+    assert "\x1b" not in on_terminal(*arguments, width=100, TERM="dumb")
+    done = subprocess.run([*PROGRAM, *arguments], capture_output=True, check=True)
+    assert b"\x1b" not in done.stdout
+
+
+def test_spaces_in_the_name_of_a_directory_stay(zoo: Path) -> None:
+    moved = zoo.rename(zoo.with_name("my  zoo"))
+    arguments = ("pull", "flowers", "--registry", str(moved), "-q")
+    done = subprocess.run([*PROGRAM, *arguments], capture_output=True, check=True, text=True)
+    assert done.stdout == f"{moved / 'artifacts' / 'flowers' / 'v1'}\n"
+
+
+def test_a_closed_pipe_is_quiet(zoo: Path) -> None:
+    process = subprocess.Popen(
+        [*PROGRAM, "show", "flowers", "--registry", str(zoo)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait()
+
+
+def test_text_from_outside_does_not_act_on_the_terminal(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = random.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{number}.png")
+    (tmp_path / "set" / "a" / "\x1b[31mred.png").write_bytes(b"no image")
+    done = subprocess.run(
+        [*PROGRAM, "nearest", str(tmp_path / "set")], capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert b"\x1b" not in done.stderr + done.stdout
+    assert "�[31mred.png".encode() in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_any_encoding_of_stdout_will_do(zoo: Path, encoding: str) -> None:
+    done = subprocess.run(
+        [*PROGRAM, "show", "flowers", "--registry", str(zoo)],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert b"reduction cell" in done.stdout

@@ -1,0 +1,191 @@
+"""Run directories: one process, one configuration, no foreign files."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsdarts_registry.errors import RunError
+from wsdarts_sdk.presets import PAPER
+from wsdarts_sdk.runs.directory import open_run, read_config, read_json
+from wsdarts_sdk.search.settings import settings_json
+
+CONFIG = {"command": "search", "settings": {"seed": 0, "stages": [{"cells": 5}, {"cells": 11}]}}
+
+HOLD = """
+import sys, time
+from wsdarts_sdk.runs.directory import open_run
+with open_run(sys.argv[1], {"command": "search"}, resume=True):
+    print("open", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_run_is_made_and_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run"
+    with open_run(path, CONFIG, resume=False) as run:
+        run.write_json("found.json", {"α": 1})
+        run.write_text("cells.svg", "<svg/>")
+    assert read_config(path) == {"format": 1, **CONFIG}
+    with open_run(path, CONFIG, resume=True) as run:
+        assert run.read_json("found.json") == {"α": 1}
+        assert run.read_json("missing.json") is None
+    with open_run(tmp_path / "new", CONFIG, resume=True) as run:  # nothing there yet: begin
+        assert run.path == tmp_path / "new"
+
+
+def test_a_run_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", CONFIG, resume=False):
+        pass
+    with (
+        pytest.raises(RunError, match="already holds a run; continue it with --resume, or choose"),
+        open_run(tmp_path / "run", CONFIG, resume=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"command": "train"}, "command was 'search' and is now 'train'"),
+        ({"settings": CONFIG["settings"] | {"seed": 1}}, r"settings\.seed was 0 and is now 1"),
+        (
+            {"settings": {"seed": 0, "stages": [{"cells": 5}, {"cells": 17}]}},
+            r"settings\.stages\[1\]\.cells was 11 and is now 17",
+        ),
+        (
+            {"settings": {"seed": 0, "stages": [{"cells": 5}]}},
+            r"settings\.stages was \[\{'cells': 5\}, .*\] and is now \[\{'cells': 5\}\]",
+        ),
+        ({"data": "sha256:00"}, "data was None and is now 'sha256:00'"),
+    ],
+)
+def test_other_settings_are_refused_by_name(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with open_run(tmp_path / "run", CONFIG, resume=False):
+        pass
+    with (
+        pytest.raises(RunError, match=message) as caught,
+        open_run(tmp_path / "run", CONFIG | change, resume=True),
+    ):
+        pass
+    assert "repeat its own settings, or choose another --out" in str(caught.value)
+    with open_run(tmp_path / "run", CONFIG, resume=True):  # the refusal changed nothing
+        pass
+
+
+def test_settings_survive_json(tmp_path: Path) -> None:
+    config = {"search": settings_json(PAPER.search), "training": settings_json(PAPER.training)}
+    for resume in (False, True):
+        with open_run(tmp_path / "run", config, resume=resume):
+            pass
+
+
+def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
+    for name in ("thesis.tex", ".thesis.tmp"):
+        (tmp_path / name).write_text("…", encoding="utf-8")
+    with (
+        pytest.raises(RunError, match=r"not a run directory \(it holds thesis\.tex\)"),
+        open_run(tmp_path, CONFIG, resume=True),
+    ):
+        pass
+    assert not (tmp_path / "config.json").exists()
+    assert (tmp_path / ".thesis.tmp").exists()
+
+
+def test_leftovers_of_a_kill_while_the_run_was_made(tmp_path: Path) -> None:
+    (tmp_path / ".config.json.abc.tmp").write_text('{"for', encoding="utf-8")
+    with open_run(tmp_path, CONFIG, resume=True):
+        pass
+    assert read_config(tmp_path)["command"] == "search"
+    # Every kill can leave one, as large as a checkpoint: they must not pile up.
+    (tmp_path / ".search.checkpoint.safetensors.def.tmp").write_bytes(b"half")
+    with open_run(tmp_path, CONFIG, resume=True):
+        assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("", encoding="utf-8")
+    with (
+        pytest.raises(RunError, match=r"cannot write the run directory .*choose another --out"),
+        open_run(tmp_path / "run", CONFIG, resume=False),
+    ):
+        pass
+
+
+def test_the_same_process_twice(tmp_path: Path) -> None:
+    with (
+        open_run(tmp_path, CONFIG, resume=False),
+        pytest.raises(RunError, match=rf"another process \(pid {os.getpid()}\) is working in"),
+        open_run(tmp_path, CONFIG, resume=True),
+    ):
+        pass
+    with open_run(tmp_path, CONFIG, resume=True):  # free again
+        pass
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "run"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        expected = rf"another process \(pid {holder.pid}\) is working in .*; wait for it, or choose"
+        with (
+            pytest.raises(RunError, match=expected),
+            open_run(tmp_path / "run", {"command": "search"}, resume=True),
+        ):
+            pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    # The lock is the kernel's: a killed process leaves none behind.
+    with open_run(tmp_path / "run", {"command": "search"}, resume=True):
+        pass
+
+
+def test_a_full_disk_is_told_and_other_errors_are_not_disguised(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunError, match=r"No space left .*repeat the command with --resume"),
+        open_run(tmp_path, CONFIG, resume=False),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(ConnectionError), open_run(tmp_path, CONFIG, resume=True):
+        raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_place(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with (
+        pytest.raises(RunError, match="cannot write the run directory"),
+        open_run(tmp_path / "run", CONFIG, resume=False),
+    ):
+        pass
+
+
+def test_reading_a_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is not a run directory: it has no config\.json"):
+        read_config(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"format": 2}), encoding="utf-8")
+    with pytest.raises(RunError, match="unknown format; this version reads 1: update with"):
+        read_config(tmp_path)
+    config.write_text('{"format', encoding="utf-8")
+    with pytest.raises(RunError, match=r"cannot read .*config\.json"):
+        read_config(tmp_path)
+    with pytest.raises(RunError, match="cannot read"):
+        read_json(tmp_path / "missing.json")
+
+
+def test_journals_of_a_run(tmp_path: Path) -> None:
+    with open_run(tmp_path, CONFIG, resume=False) as run:
+        run.journal("search").append({"epoch": 0})
+    assert (tmp_path / "search.metrics.jsonl").read_text(encoding="utf-8") == '{"epoch": 0}\n'
