@@ -10,8 +10,9 @@ BIN := .venv/bin
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
+# One thread: these networks are tiny, so threads wait for each other more than they work.
 demo: .venv/.demo-installed ## Set up, then run the main job on a small dataset (minutes).
-	$(BIN)/wsdarts-hub demo
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/wsdarts-hub demo
 
 test: lint ## Set up, then run every check and every test.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -30,5 +31,5 @@ clean: ## Remove the virtual environment, caches and the demo's runs.
 .venv/.%-installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing wsdarts-hub[$*] into .venv, which takes some minutes the first time"
-	@$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@$(BIN)/python -m pip install --quiet --quiet --editable '.[$*]'
 	@touch $@

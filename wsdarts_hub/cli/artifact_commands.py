@@ -179,7 +179,7 @@ def _read(subject: str, registry: str | None) -> "Artifact":
     for directory in (path, path / "artifact"):
         if (directory / MANIFEST).is_file():
             return read_artifact(directory)
-    if "/" in subject:
+    if "/" in subject or subject.startswith("."):
         return read_artifact(path)
     return hub.pull(subject, registry=registry)
 

@@ -23,10 +23,20 @@ _SUFFIX = ".safetensors"
 def embed(
     data: options.DataArgument,
     *,
-    probe: options.ProbeOption = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROBE",
+            help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
+            "The shipped one by default.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write it. DATA.embedding.safetensors here."),
+        typer.Option(
+            metavar="FILE", help="Where to write it. NAME.embedding.safetensors, here, by default."
+        ),
     ] = None,
     image_column: options.ImageColumnOption = None,
     label_column: options.LabelColumnOption = None,

@@ -43,9 +43,11 @@ class Work:
 
 
 @contextmanager
-def working(*, quiet: bool, hint: str = "") -> Iterator[Work]:
+def working(*, quiet: bool, run: Path | None = None, hint: str = "") -> Iterator[Work]:
     """Show progress while a command works, and say how to go on when Ctrl-C stops it."""
     work = Work(progress=silent, hint=hint)
+    if run is not None:
+        work.continues_in(run)
     try:
         with shown_progress(quiet=quiet) as work.progress:
             yield work

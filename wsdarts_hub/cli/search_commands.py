@@ -66,7 +66,7 @@ def search(
 
     check_resumable(out, resume=resume)
     chosen = preset_with(preset, settings)
-    with working(quiet=quiet) as work:
+    with working(quiet=quiet, run=out) as work:
         tasks = [
             load_data(
                 each,
@@ -156,7 +156,7 @@ def warm_start(
 
     check_resumable(out, resume=resume)
     chosen = preset_with(preset, settings)
-    with working(quiet=quiet) as work:
+    with working(quiet=quiet, run=out) as work:
         task = load_data(
             data,
             image_column=image_column,

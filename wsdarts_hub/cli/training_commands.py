@@ -46,15 +46,15 @@ def train(
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
 
     Python:
-        from wsdarts_hub import Genotype, train
-        cells = Genotype.load("runs/images/genotype.json")
-        model = train(cells, "path/to/images", preset="tiny", out="runs/images/training").model
+        from wsdarts_hub import train
+        result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
+        print(result.accuracy)
     """
     from wsdarts_hub.cli.settings_option import preset_with  # noqa: PLC0415
 
     check_resumable(out, resume=resume)
     chosen = preset_with(preset, settings)
-    with working(quiet=quiet) as work:
+    with working(quiet=quiet, run=out) as work:
         task = load_data(
             data,
             image_column=image_column,

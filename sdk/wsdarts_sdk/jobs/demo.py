@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.errors import TaskError
+from wsdarts_registry.errors import RunError, TaskError
 from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import shipped_zoo
@@ -19,6 +19,7 @@ from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.tasks import ImageTask
 
 _GREYS = 16
+_RUNS = {"warm-start", "cold", "training"}
 
 
 class Demo:
@@ -31,12 +32,20 @@ class Demo:
         out: The demo's directory.
         registry: Where to look for artifacts; the shipped zoo by default.
         preset: Settings of all steps.
+
+    Raises:
+        RunError: The directory holds something else.
     """
 
     def __init__(
         self, out: str | Path, *, registry: Store | None = None, preset: Preset = TINY
     ) -> None:
         self.out, self.preset = Path(out), preset
+        there = {path.name for path in self.out.iterdir()} if self.out.is_dir() else set()
+        if there - _RUNS:
+            raise RunError(
+                f"{self.out} holds other files ({min(there - _RUNS)}); choose another --out"
+            )
         self.registry = registry or DirectoryStore(shipped_zoo(), read_only=True)
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:

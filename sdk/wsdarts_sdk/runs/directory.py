@@ -93,7 +93,7 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
             leftover.unlink()
         yield run
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:  # say, of a connection
+        if not _concerns(error, path):
             raise
         raise RunError(
             f"cannot write in the run directory {path}: {error.strerror or error}; what is there "
@@ -101,6 +101,11 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         ) from error
     finally:
         lock.release()
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether it is about the disk or a file of the run, and not, say, about a connection."""
+    return error.errno in _DISK_ERRORS or str(error.filename or "").startswith(str(path))
 
 
 def _lock(path: Path) -> FileLock:

@@ -157,6 +157,13 @@ def test_a_full_disk_is_told_and_other_errors_are_not_disguised(tmp_path: Path) 
         open_run(tmp_path, CONFIG, resume=False),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with (
+        pytest.raises(RunError, match="No such file or directory; what is there stays"),
+        open_run(tmp_path, CONFIG, resume=True),
+    ):
+        (tmp_path / "gone").read_bytes()
+    with pytest.raises(FileNotFoundError), open_run(tmp_path, CONFIG, resume=True):
+        Path("/nowhere").read_bytes()
     with pytest.raises(ConnectionError), open_run(tmp_path, CONFIG, resume=True):
         raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
 

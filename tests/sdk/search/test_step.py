@@ -1,6 +1,7 @@
 """One step: clipping, momentum, weight decay and Adam, against the formulas."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -171,3 +172,31 @@ def test_batch_norm_statistics_move_in_both_steps(
     part, state = make_part(digits_task, settings), begin(settings, epoch=1)
     take_step(state, part, settings, 0, _RATE)
     assert state.net.stem[1].num_batches_tracked.item() == 2
+
+
+def test_dropout_draws_anew_in_every_step_half_and_task(
+    digits_task: ImageTask,
+    make_settings: Make,
+    make_part: MakePart,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = make_settings()
+    seen: list[SkipDropout] = []
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(arguments[-1])
+        return first_order(*arguments)
+
+    monkeypatch.setattr("wsdarts_sdk.search.step.first_order", watched)
+    state = SearchState.fresh(
+        settings, 0, OperationMasks.full(settings.space), [3, 3], torch.device("cpu")
+    )
+    state.net.train()
+    for head in (0, 1):
+        part = make_part(digits_task, settings, head)
+        for state.epoch in (0, 1):
+            for step in (0, 1):
+                take_step(state, part, settings, step, _RATE)
+    # Epoch 0 trains weights only: 2 tasks · (2 steps + 2 steps · 2 halves).
+    assert len({skip.seed for skip in seen}) == len(seen) == 12
+    assert [skip.rate for skip in seen] == pytest.approx(([0.15] * 2 + [0.3] * 4) * 2)

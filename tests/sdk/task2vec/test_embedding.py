@@ -52,6 +52,7 @@ def test_an_embedding_says_what_it_is(stripes: ImageTask, tiny_probe: Probe) -> 
     assert dict(found.space.settings) == {
         "images": 500,
         "head_l2": 10,
+        "std_floor": 0.1,
         "size": 32,
         "exact_classes": 10,
         "sketches": 4,

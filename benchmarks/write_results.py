@@ -1,0 +1,164 @@
+"""Write ``docs/results.md`` from the committed JSON results, so that no figure is copied by hand.
+
+python benchmarks/write_results.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "results.md"
+PROBES = {
+    "wsdarts-resnet10t": "the shipped probe",
+    "mobilenetv2_100": "an ImageNet probe (MobileNetV2 1.0, at 128×128)",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        "# Results",
+        (
+            "Every figure on this page is written by `python benchmarks/write_results.py` from the "
+            "files in `benchmarks/results/`, which say on which machine they were measured. The "
+            "image sets are public collections, reduced; they are not part of this project."
+        ),
+        *(_distances(name, text) for name, text in PROBES.items()),
+        *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
+        _probe(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _distances(probe: str, text: str) -> str:
+    data = _read(f"task_distances_{probe}.json")
+    if data is None:
+        return ""
+    whole, ten = data["whole"], data["ten"]
+    settings = whole["space"]["settings"]
+    nearest = "; ".join(
+        f"{name} – {row['nearest']} ({row['distance']:.3f})"
+        for name, row in whole["nearest_other"].items()
+    )
+    failed = ten["failed"]
+    verdict = (
+        "Every half's nearest among the other eleven is its own other half."
+        if not failed
+        else "Not every half's nearest is its own other half: "
+        + "; ".join(f"{half} is nearer to {other}" for half, other in failed.items())
+        + "."
+    )
+    within = ", ".join(f"{name} {value:.3f}" for name, value in ten["within"].items())
+    half_images = ten["space"]["settings"]["images"]
+    return f"""## Distances between tasks by {text}
+
+Whole tasks, at most {settings["images"]} images of each train part, head with
+λ = {settings["head_l2"]:g}, input {settings["size"]} pixels:
+
+{_matrix(whole["names"], whole["matrix"])}
+
+Nearest other task: {nearest}.
+
+**The threshold for "near" is {whole["threshold"]:.4f}**: the largest of these six distances to
+the nearest other task. So a new task counts as near when it is no farther from its nearest
+artifact than the most lonely of these six is from its neighbour. Distances shrink with the
+number of images; the threshold holds for these settings and this probe only, and a registry
+keeps it together with them.
+
+Two disjoint halves of each set (ten classes, at most {half_images} images a half): {verdict}
+Distances between the two halves: {within}. Mean distance between sets over mean distance within:
+{ten["mean_between_over_mean_within"]:.2f}; least between over greatest within:
+{ten["least_between_over_greatest_within"]:.2f}.
+
+Command: `python benchmarks/task_distances.py --parts whole ten`, on {_machine(whole)}."""
+
+
+def _warm_starts(path: Path) -> str:
+    data = json.loads(path.read_bytes())
+    rows = [
+        (
+            "| task | started from | mode | seeds | accuracy, warm | accuracy, cold | gain "
+            "| search time saved |"
+        ),
+        "|---|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, row in data["summary"].items():
+        rows.append(
+            f"| {name} | {row['source']} | {row['mode']} | {row['seeds']} "
+            f"| {_percent(row['warm_accuracy'])} | {_percent(row['cold_accuracy'])} "
+            f"| {_percent(row['gain'])} | {_percent(row['search_time_saved'])} |"
+        )
+    gains = [row["gain"]["mean"] for row in data["summary"].values()]
+    better = sum(gain > 0 for gain in gains)
+    probe = data["probe"]["name"]
+    return f"""## Warm starts beside cold searches at preset `{data["preset"]}`, by {probe}
+
+Each set was left out: the artifacts that had been searched on it were not in the registry. Warm
+start (mode `auto`) and cold search ran one after the other in one process, and both genotypes
+got the same brief training, evaluated once on the validation third. Mean ± standard deviation
+over seeds, in per cent or percentage points:
+
+{chr(10).join(rows)}
+
+On {better} of {len(gains)} sets the warm start's network was better on average. These searches
+are tiny ({data["preset"]}: seconds to a minute, small images) and the trainings are brief, so
+differences of this size say little about the method; what they do say is what a warm start
+costs. It does not include the embedding, which is computed once for a task.
+
+Command: `{data["command"]}`, on {_machine(data)}."""
+
+
+def _probe() -> str:
+    data = _read("probe_training.json")
+    if data is None:
+        return ""
+    rows = ["| set | validation images | accuracy among its own classes |", "|---|--:|--:|"]
+    rows += [
+        f"| {name} | {row['images']:,} | {100 * row['among_own_classes']:.1f} % |"
+        for name, row in data["validation"].items()
+    ]
+    return f"""## The shipped probe
+
+A narrow ResNet, trained for {data["steps"]:,} steps on the train parts of the six sets
+({data["train_images"]:,} images, {data["classes"]} classes in one softmax) in
+{data["seconds"] / 60:.0f} minutes. It is a weak classifier; what counts is whether it tells
+tasks apart, which the distances above show.
+
+{chr(10).join(rows)}
+
+Command: `python benchmarks/train_probe.py`, on {_machine(data)}."""
+
+
+def _matrix(names: list[str], matrix: list[list[float]]) -> str:
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+    for name, row in zip(names, matrix, strict=True):
+        cells = ("–" if other == name else f"{d:.3f}" for other, d in zip(names, row, strict=True))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _percent(value: dict[str, float]) -> str:
+    return f"{100 * value['mean']:.1f} ± {100 * value['sd']:.1f}"
+
+
+def _machine(data: dict[str, Any]) -> str:
+    machine = data["machine"]
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"torch {machine['torch']}, {machine['date']}"
+    )
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = RESULTS / name
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
