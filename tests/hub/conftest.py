@@ -1,5 +1,6 @@
 """What tests of the command line share."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +50,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-@pytest.fixture
-def zoo(tmp_path: Path) -> Path:
-    """A registry with two transfer artifacts and one meta-transfer artifact."""
-    store = DirectoryStore(tmp_path / "zoo", create=True)
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `zoo` copies: the registry, and in `drafts` what was published in it."""
+    root = tmp_path_factory.mktemp("original")
+    store = DirectoryStore(root / "zoo", create=True)
     for tasks in (("flowers",), ("textures",), ("flowers", "textures")):
-        directory = tmp_path / "drafts" / "-".join(tasks)
+        directory = root / "drafts" / "-".join(tasks)
         make_artifact(directory, *tasks)
         store.publish(directory, "-".join(tasks))
+    return root
+
+
+@pytest.fixture
+def zoo(original: Path, tmp_path: Path) -> Path:
+    """A registry with two transfer artifacts and one meta-transfer artifact."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     return tmp_path / "zoo"
 
 

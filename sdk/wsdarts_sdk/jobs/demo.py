@@ -41,11 +41,10 @@ class Demo:
         self, out: str | Path, *, registry: Store | None = None, preset: Preset = TINY
     ) -> None:
         self.out, self.preset = Path(out), preset
-        there = {path.name for path in self.out.iterdir()} if self.out.is_dir() else set()
-        if there - _RUNS:
-            raise RunError(
-                f"{self.out} holds other files ({min(there - _RUNS)}); choose another --out"
-            )
+        there = self.out.iterdir() if self.out.is_dir() else ()
+        others = sorted(p.name for p in there if p.name not in _RUNS and not p.name.startswith("."))
+        if others:
+            raise RunError(f"{self.out} holds other files ({others[0]}); choose another --out")
         self.registry = registry or DirectoryStore(shipped_zoo(), read_only=True)
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
