@@ -64,7 +64,7 @@ def test_show_says_everything(zoo: Path, run: Run) -> None:
         "kind       transfer",
         "normal cell",
         "c_{k-1} ── sep_conv_3x3 ──┘",
-        "masks     stage 1: at most 3 operations an edge; stage 2: at most 2",
+        "masks     after stage 1: at most 3 operations an edge; after stage 2: at most 2",
         "weights_accuracy  50.0 %",
         "weights.safetensors",
         "license    cc-by-nc-4.0",

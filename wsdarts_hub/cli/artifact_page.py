@@ -88,7 +88,7 @@ def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tupl
             "supernet",
             f"{network.cells} cells, {network.channels} channels, {size_of_images}",
         ),
-        ("masks", "; ".join(f"stage {i}: {_kept(m)}" for i, m in enumerate(stages, start=1))),
+        ("masks", "; ".join(f"after stage {i}: {_kept(m)}" for i, m in enumerate(stages, start=1))),
     ]
     return [
         *facts,

@@ -58,7 +58,8 @@ def _page(name: str, command: Callable[..., None]) -> str:
     table += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     parts.append("\n".join(table))
     parts.append(f"```\n{example(command)}\n```")
-    parts.append(f"```python\n{python_twin(command)}\n```")
+    imports, _, rest = python_twin(command).partition("\n")
+    parts.append(f"```python\n{imports}\n\n{rest}\n```")
     return "\n\n".join(parts)
 
 

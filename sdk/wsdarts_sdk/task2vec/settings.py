@@ -65,11 +65,11 @@ class VariationalSettings:
     head_l2: float = 10.0
     std_floor: float = 0.1
     size: int | None = None
-    beta: float = 1e-5
+    beta: float = 1e-6
     prior: float = 1.0
-    steps: int = 400
+    steps: int = 150
     rate: float = 0.1
-    batch: int = 32
+    batch: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:

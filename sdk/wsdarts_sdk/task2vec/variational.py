@@ -25,6 +25,14 @@ learning); λ is fixed for each layer to ``prior`` times the root mean square of
 (theirs starts there and learns); every image comes with a noise and with its opposite, which
 takes most of the variance out. As in their code the noise of a map's positions is independent,
 so that outside 1×1 maps products of gradients at two positions do not count.
+
+On one convolution Λ comes out as the equation says (tests hold it to 10 %). On a whole network
+all filters are noisy at once, one filter's share of the loss is small beside the others' noise,
+and a few hundred steps do not reach the minimum: the result ranks tasks, but it is no
+approximation of ``filter_fisher``, and the two do not correlate. Measured with the shipped probe,
+halves of six image sets, 120 images, the default β: all twelve halves found their other half,
+with a mean distance between sets of 2.0 times that within (``filter_fisher``: 3.7), at roughly
+three times the cost. A larger β gives less noise between seeds and more of the prior.
 """
 
 from collections.abc import Callable
