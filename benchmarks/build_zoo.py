@@ -59,7 +59,7 @@ def main() -> None:
             progress=Printed(name),
         )
         data = "; ".join(dict.fromkeys(LICENCES[member] for member in members))
-        entry = push(run.path, name, registry=store, license="other", description=data)
+        entry = push(run.path, name, registry=store, license="research-only", description=data)
         print(f"{entry.reference}: {run.genotype.to_darts()}", flush=True)
     write_config(staging, probes)
     shutil.rmtree(arguments.out, ignore_errors=True)
