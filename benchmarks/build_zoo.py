@@ -90,7 +90,9 @@ def threshold(probe: Probe) -> dict[str, Any]:
     return {
         "space": space,
         "distance": fitting[0]["threshold"],
-        "measured": "largest distance of six image sets to their nearest other set",
+        "measured": (
+            "largest distance of six image sets to their nearest other set, up to 500 images each"
+        ),
     }
 
 

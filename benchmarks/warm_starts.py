@@ -96,7 +96,6 @@ def compare(
         "distances": {n.reference: round(n.distance, 4) for n in warm.neighbours},
         "warm_seconds": round(warm.seconds["search"], 2),
         "cold_seconds": round(cold.seconds["search"], 2),
-        "embedding_seconds": round(warm.seconds["embedding"], 2),
         "warm_accuracy": round(trained["warm"].accuracy, 4),
         "cold_accuracy": round(trained["cold"].accuracy, 4),
     }

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from wsdarts_sdk.jobs.warm_starting import WarmStart, warm_start
     from wsdarts_sdk.network.classifier import Classifier
     from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY, Preset
-    from wsdarts_sdk.task2vec import load_probe
+    from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings, load_probe
     from wsdarts_sdk.tasks import ImageTask
 
 _HOME = {
     "Artifact": "wsdarts_registry.artifact",
     "Classifier": "wsdarts_sdk.network.classifier",
     "DirectoryStore": "wsdarts_registry.directory_store",
+    "FisherSettings": "wsdarts_sdk.task2vec",
     "Genotype": "wsdarts_registry.genotype",
     "ImageTask": "wsdarts_sdk.tasks",
     "OperationMasks": "wsdarts_registry.masks",
@@ -50,6 +51,7 @@ _HOME = {
     "TINY": "wsdarts_sdk.presets",
     "TaskEmbedding": "wsdarts_registry.embedding",
     "TrainingRun": "wsdarts_sdk.jobs.training",
+    "VariationalSettings": "wsdarts_sdk.task2vec",
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
@@ -71,6 +73,7 @@ __all__ = [
     "Artifact",
     "Classifier",
     "DirectoryStore",
+    "FisherSettings",
     "Genotype",
     "ImageTask",
     "OperationMasks",
@@ -79,6 +82,7 @@ __all__ = [
     "SearchSpace",
     "TaskEmbedding",
     "TrainingRun",
+    "VariationalSettings",
     "WarmStart",
     "WsdartsError",
     "embed",

@@ -122,7 +122,9 @@ def rank(query: TaskEmbedding, entries: Iterable[Candidate]) -> tuple[Neighbour,
     return tuple(sorted(neighbours, key=lambda n: (n.distance, n.reference)))
 
 
-def judge(neighbours: tuple[Neighbour, ...], threshold: NearThreshold | None) -> Ranking:
+def judge(
+    neighbours: tuple[Neighbour, ...], threshold: NearThreshold | None, *, images: int
+) -> Ranking:
     """Say whether the nearest single task is near, by a measured threshold.
 
     Thresholds are measured between single tasks. The mean embedding of a meta-transfer artifact
@@ -131,6 +133,7 @@ def judge(neighbours: tuple[Neighbour, ...], threshold: NearThreshold | None) ->
     Args:
         neighbours: At least one, nearest first, as ``rank`` returns them.
         threshold: The threshold of their embedding space, if one was measured.
+        images: How many images the query's embedding was made from; distances grow with fewer.
 
     Raises:
         EmbeddingError: There is no neighbour.
@@ -148,6 +151,6 @@ def judge(neighbours: tuple[Neighbour, ...], threshold: NearThreshold | None) ->
     near = nearest.distance <= threshold.distance
     why = (
         f"{found}, {'within' if near else 'beyond'} the threshold of {threshold.distance:.4f} "
-        f"({threshold.measured}): {'near' if near else 'nothing is near'}"
+        f"({threshold.measured}; this task: {images}): {'near' if near else 'nothing is near'}"
     )
     return Ranking(neighbours=neighbours, threshold=threshold.distance, near=near, why=why)

@@ -182,8 +182,9 @@ class Store(ABC):
                 candidates.append(Candidate(reference=reference, kind=kind, embedding=found))
         if not candidates:
             raise EmbeddingError(self._no_common_space(embedding, tuple(latest.values())))
-        ranking = judge(rank(embedding, candidates), self.config.threshold(embedding.space))
-        return ranking.first(k)
+        threshold = self.config.threshold(embedding.space)
+        ranked = judge(rank(embedding, candidates), threshold, images=embedding.images)
+        return ranked.first(k)
 
     @property
     def _option(self) -> str:

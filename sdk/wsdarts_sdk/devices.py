@@ -1,5 +1,8 @@
 """Which device work runs on."""
 
+import resource
+import sys
+
 import torch
 
 from wsdarts_registry.errors import SettingsError
@@ -25,3 +28,11 @@ def find_device(name: str | None = None) -> torch.device:
             "or run `wsdarts-hub doctor`"
         )
     return device
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes that this process has held so far: on the GPU, or resident on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 from wsdarts_hub import (
@@ -22,7 +24,8 @@ from wsdarts_hub import (
     search,
     warm_start,
 )
-from wsdarts_registry.errors import RunError, SettingsError, WsdartsError
+from wsdarts_registry.artifact import read_manifest
+from wsdarts_registry.errors import EmbeddingError, RunError, SettingsError, WsdartsError
 from wsdarts_sdk.tasks import Part
 
 # The preset's own stages with a few steps: every part runs, nothing is learned.
@@ -175,6 +178,37 @@ def test_union_joins_the_masks_of_the_nearest(folder: Path, registry: Path, tmp_
     expected = store.pull("a").masks.union(store.pull("b").masks)
     assert result.result.stage_masks == (expected,)
     assert expected.widest > 3
+    # What was written about the run says so, too: λ is wider than the preset's last stage.
+    (stage,) = read_manifest(result.artifact)[0].config["stages"]  # type: ignore[misc]
+    assert stage["operations"] == expected.widest  # type: ignore[index, call-overload]
+    assert f"at most {expected.widest} operations an edge" in result.report.read_text()
+
+
+def test_another_probe_than_the_registry_has(folder: Path, registry: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "test_resnet.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=4).state_dict(), weights)
+    arguments: dict[str, Any] = {
+        "registry": registry,
+        "preset": QUICK,
+        "probe": f"{weights}?size=32&mean=0.5&std=0.5",
+    }
+    with pytest.raises(EmbeddingError, match="test_resnet"):
+        warm_start(folder, mode="topology", out=tmp_path / "a", **arguments)
+    cold = warm_start(folder, mode="cold", out=tmp_path / "b", **arguments)
+    assert (cold.source, cold.neighbours) == ("cold", ())
+    named = warm_start(folder, source="textures", out=tmp_path / "c", **arguments)
+    assert named.source == "textures@1"
+    auto = warm_start(folder, out=tmp_path / "d", **arguments)
+    assert auto.source == "patterns@1"
+    assert "an embedding by this probe" in auto.why
+
+
+def test_training_twice_takes_two_directories(folder: Path, registry: Path, tmp_path: Path) -> None:
+    result = warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
+    first, second = result.train(preset=QUICK), result.train(preset=QUICK)
+    assert first.path != second.path
+    assert first.accuracy == second.accuracy
+    assert result.train(preset=QUICK, resume=True).path == second.path
 
 
 def test_cold_is_the_whole_search(folder: Path, registry: Path, tmp_path: Path) -> None:

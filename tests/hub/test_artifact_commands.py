@@ -131,6 +131,21 @@ def test_verify_prefers_a_reference_to_a_directory_of_other_things(
     assert "artifact.json" in other.err
 
 
+def test_verify_of_nothing_says_where_it_looked(
+    zoo: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    missing = f"and the registry {zoo} has no artifact named nosuch; "
+    shown = run("verify", "nosuch", "--registry", zoo)
+    assert shown.code == 1
+    assert shown.err.startswith(f"error: there is no directory nosuch, {missing}")
+    (tmp_path / "nosuch").mkdir()
+    shown = run("verify", "nosuch", "--registry", zoo)
+    assert shown.err.startswith(
+        f"error: there is no artifact.json in the directory nosuch, {missing}"
+    )
+
+
 def test_verify_finds_a_flipped_bit(zoo: Path, run: Run) -> None:
     path = zoo / "artifacts" / "flowers" / "v1" / "weights.safetensors"
     content = bytearray(path.read_bytes())

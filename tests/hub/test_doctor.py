@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.hub.conftest import Run
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_sdk.jobs.diagnosis import diagnose
+from wsdarts_sdk.runs.environment import hardware
 
 
 def test_all_is_well(zoo: Path, run: Run) -> None:
@@ -35,13 +37,28 @@ def test_sizes_of_the_cache(
 ) -> None:
     (tmp_path / "cache" / "tasks" / "abc").mkdir(parents=True)
     (tmp_path / "cache" / "tasks" / "abc" / "84px.npy").write_bytes(b"x" * 2500)
+    with (tmp_path / "cache" / "embeddings").open("wb") as file:
+        file.truncate(6 * 10**9)  # takes no room on the disk
     monkeypatch.setenv("WSDARTS_HUB_CACHE", str(tmp_path / "cache"))
     shown = run("doctor", "--registry", zoo).lines
     assert "ok     tasks: 2.5 kB, decoded images" in shown
-    assert (
-        f"       → delete {tmp_path / 'cache' / 'tasks'} to free it; what is needed"
-        in "\n".join(shown)
-    )
+    advice = [line for line in shown if "to free it" in line]
+    big = tmp_path / "cache" / "embeddings"
+    assert advice == [f"       → delete {big} to free it; what is needed is made again"]
+
+
+def test_threads_are_counted_without_advice(
+    zoo: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    shown = run("doctor", "--registry", zoo)
+    assert "ok     cpu: 8 cores, torch uses 1 thread" in shown.lines
+    assert "OMP_NUM_THREADS" not in shown.out
+    assert hardware(torch.device("cpu")).endswith(", 1 thread")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    assert hardware(torch.device("cpu")).endswith(", 2 threads")
 
 
 def test_a_damaged_artifact_is_found(zoo: Path, run: Run) -> None:

@@ -22,7 +22,7 @@ def test_nearest_first(zoo: Path, query: Path, run: Run) -> None:
     shown = run("nearest", query, "--registry", zoo, "-k", "2")
     assert shown.code == 0
     header, first, second, empty, sentence = shown.lines
-    assert header.split() == ["reference", "distance", "kind", "task", "images", "classes"]
+    assert header.split() == ["reference", "distance", "kind", "task", "embedded", "classes"]
     assert first.split() == ["flowers@1", "0.0000", "transfer", "flowers", "120", "10"]
     assert second.startswith("flowers-textures@1")
     assert empty == ""
@@ -34,7 +34,8 @@ def test_the_sentence_names_the_threshold(zoo: Path, query: Path, run: Run) -> N
     near = NearRecord(space=space, distance=0.05, measured="halves of two sets")
     DirectoryStore(zoo).configure(RegistryConfig(name="zoo", near=(near,)))
     shown = run("nearest", query, "--registry", zoo)
-    assert "within the threshold of 0.0500 (halves of two sets): near" in shown.lines[-1]
+    assert "within the threshold of 0.0500 (halves of two sets" in shown.lines[-1]
+    assert shown.lines[-1].endswith("): near")
 
 
 def test_json_is_a_list_of_objects(zoo: Path, query: Path, run: Run) -> None:
@@ -58,6 +59,15 @@ def test_options_of_datasets_do_not_apply_to_an_embedding(zoo: Path, query: Path
     shown = run("nearest", query, "--registry", zoo, "--probe", "shipped", "--skip-corrupt")
     assert shown.code == 2
     assert "--probe, --skip-corrupt cannot be used with an embedding" in shown.err
+    estimated = run("nearest", query, "--registry", zoo, "--estimator", "fisher")
+    assert estimated.code == 2
+    assert "--estimator cannot be used with an embedding" in estimated.err
+
+
+def test_the_help_says_what_the_keys_of_the_json_mean(zoo: Path, query: Path, run: Run) -> None:
+    found = json.loads(run("nearest", query, "--registry", zoo, "--json").out)
+    shown = run("nearest", "--help").out
+    assert all(f"`{key}`" in shown for key in found[0])
 
 
 def test_an_embedding_of_another_probe_names_both(zoo: Path, tmp_path: Path, run: Run) -> None:

@@ -68,6 +68,24 @@ def test_lines_at_each_stage_and_every_ten_seconds() -> None:
     ]
 
 
+def test_the_end_of_a_stage_is_a_line_once() -> None:
+    clock, shown = Clock(), list[str]()
+    lines = Lines(clock, shown.append)
+    for done in (16, 44, 100, 100):
+        clock.now += 2
+        lines("reading images", done, 100)
+    clock.now += 60
+    lines("reading images", 100, 100)  # the same end again
+    lines("reading images", 50, 200)  # another dataset
+    lines("head", 1, 1)
+    assert shown == [
+        "reading images: 16 %",
+        "reading images: 100 %",
+        "reading images: 25 %",
+        "head: 100 %",
+    ]
+
+
 def test_work_of_no_size() -> None:
     assert percent(0, 0) == "100 %"
     assert percent(999, 1000) == "99 %"

@@ -1,17 +1,25 @@
+import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import wsdarts_hub
 from tests.hub.conftest import Run
+from wsdarts_hub import VariationalSettings
 from wsdarts_hub.cli.search_commands import check_resumable
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.errors import EmbeddingError
 from wsdarts_sdk.network.classifier import Classifier
 
 STAGE = {"cells": 3, "operations": 3, "epochs": 1, "weights_only_epochs": 0}
@@ -102,9 +110,62 @@ def test_embed_and_skip_corrupt(
     assert "images: left out 1 corrupt image:" in shown.err
     assert re.search(r"^  .*broken\.png: ", shown.err, re.MULTILINE)
     assert shown.lines[0] == "images.embedding.safetensors"
-    assert "task     images, 24 images, 2 classes" in shown.lines
+    assert "task       images, 24 images, 2 classes" in shown.lines
+    assert re.search(r"^probe      wsdarts-\S+ \(sha256:[0-9a-f]{64}\)$", shown.out, re.MULTILINE)
+    assert re.search(r"^estimator  fisher version 1 \(.*images 500", shown.out, re.MULTILINE)
     quiet = run("embed", images, "--skip-corrupt", "-q", "--out", "e.safetensors")
     assert (quiet.out, quiet.err) == ("e.safetensors\n", "")
+
+
+def test_the_hint_keeps_what_the_next_command_needs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, table = np.random.default_rng(0), tmp_path / "my table.parquet"
+    pictures = []
+    for low in (0, 128) * 12:
+        encoded = io.BytesIO()
+        pixels = random.integers(low, low + 128, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(encoded, "PNG")
+        pictures.append(encoded.getvalue())
+    columns = {"picture": pictures, "the kind": [0, 1] * 12, "other": [1, 0] * 12}
+    pq.write_table(pa.table(columns), table)
+    DirectoryStore(tmp_path / "zoo", create=True)
+    given = ("--image-column", "picture", "--label-column", "the kind", "--device", "cpu")
+    there = ("--registry", tmp_path / "zoo", "--mode", "cold", "--out", tmp_path / "a run")
+    shown = run("warm-start", table, *there, *QUICK, *given, "--skip-corrupt")
+    assert shown.code == 0, shown.err
+    hint = shlex.split(shown.lines[-1])
+    assert hint == [
+        *("wsdarts-hub", "train", str(tmp_path / "a run"), str(table), "--preset", "tiny"),
+        *("--image-column", "picture", "--label-column", "the kind", "--skip-corrupt"),
+        *("--device", "cpu", "--out", str(tmp_path / "a run" / "training")),
+    ]
+    trained = run(*hint[1:], *QUICK_TRAINING)
+    assert trained.code == 0, trained.err
+
+
+def test_the_estimator_is_a_choice(images: Path, run: Run, zoo: Path, tmp_path: Path) -> None:
+    quick = VariationalSettings(images=8, steps=2, size=32)
+    assert nearest_space(images, zoo, quick).startswith("probe ")
+    out = tmp_path / "e.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(vars(wsdarts_hub), "VariationalSettings", lambda: quick)
+        there = ("--out", out, "--estimator", "variational")
+        shown = run("embed", images, *there)
+        assert shown.code == 0, shown.err
+        assert re.search(r"^estimator  variational version 1 \(", shown.out, re.MULTILINE)
+        refused = run("nearest", images, "--registry", zoo, "--estimator", "variational", "-q")
+    assert refused.code == 1
+    assert "estimator variational" in refused.err
+    assert "estimator fisher" in refused.err
+    assert wsdarts_hub.TaskEmbedding.load(out).space.estimator == "variational"
+
+
+def nearest_space(images: Path, zoo: Path, settings: VariationalSettings) -> str:
+    """The space that the error names when the registry has none of it."""
+    with pytest.raises(EmbeddingError) as caught:
+        wsdarts_hub.nearest(images, registry=zoo, settings=settings)
+    return str(caught.value).partition(" was made by ")[2]
 
 
 def test_embed_where_nothing_can_be_written(images: Path, run: Run, tmp_path: Path) -> None:

@@ -106,3 +106,44 @@ def test_any_encoding_of_stdout_will_do(zoo: Path, encoding: str) -> None:
         env={**os.environ, "PYTHONIOENCODING": encoding},
     )
     assert b"reduction cell" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("hf:nosuch/set",), ("IMAGES", "--probe", "timm:resnet18")])
+def test_a_hub_that_cannot_be_reached_is_an_error_of_one_line(
+    options: tuple[str, ...], images: Path, tmp_path: Path
+) -> None:
+    words = [str(images) if word == "IMAGES" else word for word in options]
+    done = subprocess.run(
+        [*PROGRAM, "embed", *words, "-q"],
+        capture_output=True,
+        check=False,
+        text=True,
+        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")},
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_libraries_are_heard_by_whoever_asks() -> None:
+    code = (
+        "import sys, logging; sys.argv = ['wsdarts-hub', '--version']\n"
+        "from wsdarts_hub.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "import datasets, huggingface_hub\n"
+        "for name in ('datasets', 'huggingface_hub', 'timm', 'httpx'):\n"
+        "    print(logging.getLevelName(logging.getLogger(name).level))\n"
+    )
+    for verbosity, level in (({}, "ERROR"), ({"HF_HUB_VERBOSITY": "info"}, "INFO")):
+        inherited = {k: v for k, v in os.environ.items() if not k.endswith("_VERBOSITY")}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            check=True,
+            text=True,
+            env={**inherited, **verbosity},
+        )
+        assert done.stdout.splitlines()[1:] == ["ERROR", level, "ERROR", "ERROR"]

@@ -42,17 +42,18 @@ def test_judgement() -> None:
     query = make_embedding("query", values=np.array([1.0, 1, 1]))
     found = rank(query, [_candidate("x@1", [1.5, 1, 1])])
     distance = found[0].distance
-    near = judge(found, NearThreshold(space=query.space, distance=distance, measured="by hand"))
+    limit = NearThreshold(space=query.space, distance=distance, measured="by hand")
+    near = judge(found, limit, images=7)
     assert near.near is True
     assert near.threshold == distance
     assert "x@1 is at distance" in near.why
     assert "within the threshold" in near.why
-    assert "(by hand): near" in near.why
+    assert "(by hand; this task: 7): near" in near.why
     threshold = NearThreshold(space=query.space, distance=distance * 0.99, measured="by hand")
-    far = judge(found, threshold)
+    far = judge(found, threshold, images=7)
     assert far.near is False
     assert "nothing is near" in far.why
-    unknown = judge(found, None)
+    unknown = judge(found, None, images=7)
     assert (unknown.near, unknown.threshold) == (None, None)
     assert "no threshold was measured" in unknown.why
 
@@ -63,14 +64,14 @@ def test_single_tasks_are_judged_before_means() -> None:
     found = rank(query, [mean, _candidate("single@1", [2.0, 1, 1])])
     assert found[0].reference == "mean@1"
     threshold = NearThreshold(space=query.space, distance=found[0].distance, measured="by hand")
-    judged = judge(found, threshold)
+    judged = judge(found, threshold, images=7)
     assert judged.near is False
     assert "single@1 is at distance" in judged.why
-    assert judge(found[:1], threshold).near is True
+    assert judge(found[:1], threshold, images=7).near is True
 
 
 def test_bad_judgements() -> None:
     with pytest.raises(EmbeddingError, match="no neighbour to judge"):
-        judge((), None)
+        judge((), None, images=7)
     with pytest.raises(EmbeddingError, match=r"the threshold is 1\.5"):
         NearThreshold(space=make_space(), distance=1.5, measured="")

@@ -5,6 +5,8 @@ is quick and what only reads a registry loads no torch.
 """
 
 import io
+import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -26,6 +28,16 @@ __all__ = ["app", "main"]
 
 _PROGRAM = "wsdarts-hub"
 _LONGEST_MESSAGE = 4000
+_CHATTY = ("datasets", "httpx", "huggingface_hub", "timm")
+# Two of them set their own level when they are imported later, as these say; whoever wants to
+# hear them sets these otherwise.
+_QUIET = {
+    "DATASETS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",  # torchvision's downloads
+}
 
 app = typer.Typer(
     help="An architecture zoo: publish transfer architectures, and warm-start DARTS from the "
@@ -79,8 +91,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
             stream.reconfigure(errors="replace")
+    _silence_libraries()
     try:
         app(prog_name=_PROGRAM)
     except WsdartsError as error:
         typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", err=True)
         raise SystemExit(1) from error
+
+
+def _silence_libraries() -> None:
+    """Keep retries and bars of libraries off stderr, which has our own progress and errors."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)

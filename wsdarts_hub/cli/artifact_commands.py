@@ -9,6 +9,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
 from wsdarts_registry.amounts import count, size
+from wsdarts_registry.errors import ReferenceNotFoundError
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
@@ -181,7 +182,11 @@ def _read(subject: str, registry: str | None) -> "Artifact":
             return read_artifact(directory)
     if "/" in subject or subject.startswith("."):
         return read_artifact(path)
-    return hub.pull(subject, registry=registry)
+    try:
+        return hub.pull(subject, registry=registry)
+    except ReferenceNotFoundError as error:
+        what = f"no {MANIFEST} in the directory" if path.is_dir() else "no directory"
+        raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
 
 
 def _verified(artifact: "Artifact") -> list[tuple[str, str]]:

@@ -15,7 +15,9 @@ from wsdarts_registry.amounts import count
 from wsdarts_registry.errors import EmbeddingError
 
 if TYPE_CHECKING:
+    from wsdarts_registry.embedding import EmbeddingSpace
     from wsdarts_registry.nearest import Neighbour, Ranking
+    from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
 
 _SUFFIX = ".safetensors"
 
@@ -32,6 +34,7 @@ def embed(
             show_default=False,
         ),
     ] = None,
+    estimator: options.EstimatorOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -67,7 +70,13 @@ def embed(
             quiet=quiet,
             progress=work.progress,
         )
-        embedding = hub.embed(task, probe=probe, device=device, progress=work.progress)
+        embedding = hub.embed(
+            task,
+            probe=probe,
+            settings=_settings(estimator),
+            device=device,
+            progress=work.progress,
+        )
     path = out or Path(f"{_file_stem(task.name)}.embedding{_SUFFIX}")
     try:
         embedding.save(path)
@@ -77,11 +86,13 @@ def embed(
         ) from error
     display.line(str(path))
     if not quiet:
+        space = embedding.space
         display.facts(
             [
                 ("task", f"{task.name}, {count(len(task))} images, {count(task.classes)} classes"),
                 ("digest", task.digest),
-                ("probe", str(embedding.space)),
+                ("probe", f"{space.probe} ({space.probe_digest})"),
+                ("estimator", _estimator(space)),
                 ("filters", count(len(embedding.values))),
             ]
         )
@@ -100,6 +111,7 @@ def nearest(
     *,
     registry: options.RegistryOption = None,
     probe: options.ProbeOption = None,
+    estimator: options.EstimatorOption = None,
     k: options.NeighboursOption = 5,
     as_json: options.JsonOption = False,
     image_column: options.ImageColumnOption = None,
@@ -111,8 +123,12 @@ def nearest(
 ) -> None:
     """List the artifacts nearest to a dataset, nearest first.
 
-    Says, too, whether that is near at all, by the registry's measured threshold. The JSON is
-    a list of objects, nearest first, with `reference` and `distance` among their keys.
+    Says, too, whether that is near at all, by the registry's measured threshold.
+
+    The JSON is a list of objects, nearest first. Their keys: `reference`, the exact version;
+    `distance`, from 0 to 1; `kind`, transfer or meta-transfer; `task`, the name of its dataset
+    or datasets; `images` and `classes`, those that its embedding was made from. The table calls
+    these images `embedded`: they are fewer than the dataset's, which `list` counts.
 
     Example:
         wsdarts-hub nearest path/to/images -k 3
@@ -125,6 +141,7 @@ def nearest(
     if data.endswith(_SUFFIX):
         _refuse_data_options(
             probe=probe,
+            estimator=estimator,
             image_column=image_column,
             label_column=label_column,
             split=split,
@@ -145,7 +162,13 @@ def nearest(
                 progress=work.progress,
             )
             ranking = hub.nearest(
-                task, registry=registry, probe=probe, k=k, device=device, progress=work.progress
+                task,
+                registry=registry,
+                probe=probe,
+                settings=_settings(estimator),
+                k=k,
+                device=device,
+                progress=work.progress,
             )
     if as_json:
         display.drawing(json.dumps([_as_json(n) for n in ranking.neighbours], indent=2))
@@ -166,7 +189,7 @@ def show_ranking(ranking: "Ranking") -> None:
 def show_neighbours(neighbours: "tuple[Neighbour, ...]") -> None:
     """Print neighbours as a table."""
     display.table(
-        ("reference", "distance", "kind", "task", "images", "classes"),
+        ("reference", "distance", "kind", "task", "embedded", "classes"),
         [
             (
                 n.reference,
@@ -178,7 +201,7 @@ def show_neighbours(neighbours: "tuple[Neighbour, ...]") -> None:
             )
             for n in neighbours
         ],
-        right=("distance", "images", "classes"),
+        right=("distance", "embedded", "classes"),
     )
 
 
@@ -191,6 +214,17 @@ def _as_json(neighbour: "Neighbour") -> dict[str, str | float]:
         "images": neighbour.images,
         "classes": neighbour.classes,
     }
+
+
+def _settings(
+    estimator: options.Estimator | None,
+) -> "FisherSettings | VariationalSettings | None":
+    return hub.VariationalSettings() if estimator == "variational" else None
+
+
+def _estimator(space: "EmbeddingSpace") -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in space.settings)
+    return f"{space.estimator} version {space.version} ({settings})"
 
 
 def _refuse_data_options(**given: object) -> None:

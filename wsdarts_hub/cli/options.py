@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
+Estimator = Literal["fisher", "variational"]
 PresetName = Literal["paper", "small", "tiny"]
 
 DataArgument = Annotated[
@@ -39,6 +40,15 @@ ProbeOption = Annotated[
         metavar="PROBE",
         help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
         "The registry's own by default.",
+        show_default=False,
+    ),
+]
+EstimatorOption = Annotated[
+    Estimator | None,
+    typer.Option(
+        metavar="fisher|variational",
+        help="How the Fisher information is estimated: exactly or sketched, or by variational "
+        "inference. Only embeddings by the same estimator can be compared. fisher by default.",
         show_default=False,
     ),
 ]

@@ -92,21 +92,23 @@ class TimeLeft:
 
 
 class Lines:
-    """Progress as lines, for logs: at each change of stage and every ten seconds."""
+    """Progress as lines, for logs: where a stage begins and ends, and every ten seconds."""
 
     def __init__(self, clock: Clock = time.monotonic, show: Callable[[str], None] = note) -> None:
         self._clock, self._show = clock, show
         self._left = TimeLeft(clock)
         self._stage: str | None = None
-        self._shown = 0.0
+        self._shown, self._ended = 0.0, False
 
     def __call__(self, what: str, done: int, total: int, /) -> None:
         """Print a line if it is time for one."""
         left = self._left.seconds(done, total)
         stage, now = what.partition(",")[0], self._clock()
-        if stage != self._stage or now - self._shown >= _INTERVAL_SECONDS:
-            self._stage, self._shown = stage, now
-            self._show(f"{what}: {percent(done, total)}{in_words(left)}")
+        ended = done >= total
+        changed = stage != self._stage or ended != self._ended
+        if changed or (not ended and now - self._shown >= _INTERVAL_SECONDS):
+            self._stage, self._shown, self._ended = stage, now, ended
+            self._show(f"{what}: {percent(done, total)}{in_words(None if ended else left)}")
 
 
 class Bar:

@@ -186,8 +186,15 @@ def warm_start(
     show_warm_start(found, quiet=quiet)
     if not quiet:
         display.heading("next")
-        given = f"{_quoted(found.path)} {shlex.quote(data)} --preset {preset}"
-        display.line(f"wsdarts-hub train {given} --out {_quoted(found.path / 'training')}")
+        command = ["wsdarts-hub", "train", str(found.path), data, "--preset", preset]
+        command += _given(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+            device=device,
+        )
+        display.line(shlex.join([*command, "--out", str(found.path / "training")]))
 
 
 def show_search(found: "SearchRun", *, quiet: bool) -> None:
@@ -263,6 +270,15 @@ def run_directory(out: Path | None, command: str, name: str) -> Path:
     from wsdarts_sdk.jobs.inputs import run_path  # noqa: PLC0415
 
     return run_path(out, command, name)
+
+
+def _given(**values: str | bool | None) -> list[str]:
+    """The options that were given, as they are typed."""
+    words = []
+    for name, value in values.items():
+        if value:
+            words += [f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else [])]
+    return words
 
 
 def _quoted(path: Path) -> str:

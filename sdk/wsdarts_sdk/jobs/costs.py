@@ -1,7 +1,7 @@
 """What a run has cost so far: wall time by phase, kept across interruptions."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from wsdarts_sdk.runs.directory import RunDirectory
@@ -17,16 +17,24 @@ class Costs:
         self.seconds: dict[str, float] = run.read_json(_FILE) or {}
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(
+        self, name: str, *, known: Callable[[], float | None] | None = None
+    ) -> Iterator[None]:
         """Measure a phase that has not been measured before.
 
         A resumed run finds the results of earlier phases in caches; only their first time
         counts.
+
+        Args:
+            name: What the phase is called.
+            known: Asked afterwards what the result cost when it was computed, for results that
+                a cache keeps between runs; None from it means that this time counts.
         """
         started = time.perf_counter()
         yield
         if name not in self.seconds:
-            self.record(name, time.perf_counter() - started)
+            first = known() if known else None
+            self.record(name, time.perf_counter() - started if first is None else first)
 
     def record(self, name: str, seconds: float) -> None:
         """Set the seconds of a phase that measures itself."""

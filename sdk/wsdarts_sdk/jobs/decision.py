@@ -122,7 +122,10 @@ def _auto(
     meta: list[Option],
 ) -> Decision:
     if ranking is None or not nearest:
-        why = "the registry has no single-task artifact of this search space to rank"
+        why = (
+            "the registry has no single-task artifact of this search space with an embedding by "
+            "this probe"
+        )
     elif ranking.near is not False:
         return _best(nearest[0], settings, ranking.why)
     else:
@@ -152,12 +155,13 @@ def _first(nearest: list[Option], mode: str) -> Option:
 
 
 def _union(nearest: list[Option]) -> Decision:
+    """The union of many masks is nearly the whole space, so few are joined by default."""
     _first(nearest, "union")
     names = tuple(option.reference for option in nearest)
     return Decision(
         mode="union",
         sources=names,
-        why=f"the union of the {len(names)} nearest artifacts' masks was asked for",
+        why=f"the union of the masks of the {len(names)} nearest was asked for (k sets how many)",
     )
 
 

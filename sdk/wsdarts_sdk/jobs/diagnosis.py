@@ -29,6 +29,7 @@ _REINSTALL = "`pip install --force-reinstall --no-deps wsdarts-hub`"
 _OPTIONAL = {"scikit-learn": "`pip install 'wsdarts-hub[demo]'` for `wsdarts-hub demo`"}
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)")
 _LITTLE_SPACE = 10**9
+_MUCH_SPACE = 5 * 10**9
 _CONTENT = {
     "tasks": "decoded images",
     "checked": "which images decode",
@@ -135,17 +136,8 @@ def _devices() -> Iterator[Finding]:
         about = torch.cuda.get_device_properties(number)
         yield _ok("devices", f"cuda:{number}", f"{about.name}, {size(about.total_memory)}")
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
-    cpu = f"{cores} cores, torch uses {threads} threads"
-    if threads < cores and "OMP_NUM_THREADS" in os.environ:
-        yield Finding(
-            group="devices",
-            subject="cpu",
-            state="note",
-            found=cpu,
-            advice="unset OMP_NUM_THREADS to use all of them",
-        )
-    else:
-        yield _ok("devices", "cpu", cpu)
+    found = f"{_several(cores, 'core')}, torch uses {_several(threads, 'thread')}"
+    yield _ok("devices", "cpu", found)
     if not torch.cuda.is_available():
         yield Finding(
             group="devices",
@@ -178,13 +170,14 @@ def _cache() -> Iterator[Finding]:
         advice="make room on that disk" if free < _LITTLE_SPACE else "",
     )
     for path in sorted(root.iterdir()) if root.is_dir() else ():
-        content = _CONTENT.get(path.name, "other files")
+        content, held = _CONTENT.get(path.name, "other files"), _size(path)
+        advice = f"delete {path} to free it; what is needed is made again"
         yield Finding(
             group="cache",
             subject=path.name,
             state="ok",
-            found=f"{size(_size(path))}, {content}",
-            advice=f"delete {path} to free it; what is needed is made again",
+            found=f"{size(held)}, {content}",
+            advice=advice if held > _MUCH_SPACE else "",
         )
 
 
@@ -228,7 +221,9 @@ def _versions_of(store: Store, name: str) -> Iterator[Finding]:
             yield artifact
             continue
         files = artifact.manifest.files.values()
-        total = f"verified, {len(files)} files, {size(sum(file.size for file in files))}"
+        total = (
+            f"verified, {_several(len(files), 'file')}, {size(sum(file.size for file in files))}"
+        )
         yanked = f"; yanked: {info.yanked.reason}" if info.yanked else ""
         yield _ok("registry", reference, total + yanked)
 
@@ -268,6 +263,10 @@ def _probe(location: str | Path | None) -> Iterator[Finding]:
         found=f"{count(known)} of {count(len(entries))} artifacts have an embedding by this probe",
         advice="" if fit else "use a probe that `wsdarts-hub list` names: --probe PROBE",
     )
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _ok(group: str, subject: str, found: str) -> Finding:

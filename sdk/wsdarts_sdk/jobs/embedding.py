@@ -47,6 +47,7 @@ def nearest(
     *,
     registry: str | Path | Store | None = None,
     probe: str | Path | Probe | None = None,
+    settings: FisherSettings | VariationalSettings | None = None,
     k: int = 5,
     progress: Progress = silent,
     **options: Any,
@@ -57,16 +58,17 @@ def nearest(
         data: A dataset in any of its forms, or a task embedding.
         registry: Directory of a registry; the shipped zoo by default.
         probe: The probe that embeds the dataset; the registry's default by default.
+        settings: As for :func:`embed_data`; embeddings by other settings do not compare.
         k: How many to list.
         progress: Told what is done and how much is left.
         options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
 
     Raises:
         WsdartsError: Data, probe or registry cannot be read, or the registry holds no
-            embedding by this probe.
+            embedding by this probe and these settings.
     """
     store = registry if isinstance(registry, Store) else open_registry(registry)
     if not isinstance(data, TaskEmbedding):
         wanted = probe or store.config.default_probe
-        data = embed_data(data, probe=wanted, progress=progress, **options)
+        data = embed_data(data, probe=wanted, settings=settings, progress=progress, **options)
     return store.nearest(data, k)

@@ -169,6 +169,7 @@ def _epochs(result: SearchResult) -> tuple[EpochRow, ...]:
                 learning_rate=row["learning_rate"],
                 skip_dropout=row["skip_dropout"],
                 seconds=row["seconds"] - start,
+                peak_memory=row["peak_memory"],
                 skip_connects=row["skip_connects"],
             )
         )

@@ -21,7 +21,7 @@ from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.task2vec import Probe, embed, load_probe
+from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, load_probe
 from wsdarts_sdk.tasks import ImageTask
 
 
@@ -118,7 +118,7 @@ def _search(
 ) -> Found:
     costs = Costs(run)
     embeddings: list[TaskEmbedding] = []
-    with costs.phase("embedding"):
+    with costs.phase("embedding", known=lambda: _embedding_cost(tasks, probes)):
         for probe in probes:
             embeddings += [embed(task, probe, progress=progress) for task in tasks]
     with costs.phase("loading"):
@@ -136,3 +136,10 @@ def _search(
         costs=costs,
         device=device,
     )
+
+
+def _embedding_cost(tasks: list[ImageTask], probes: list[Probe]) -> float | None:
+    """What all embeddings cost when they were computed; None where one of them is unknown."""
+    seconds = [embedding_seconds(task, probe) for probe in probes for task in tasks]
+    known = [each for each in seconds if each is not None]
+    return sum(known) if len(known) == len(seconds) else None

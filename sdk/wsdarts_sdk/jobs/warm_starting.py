@@ -9,7 +9,7 @@ import torch
 
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.errors import EmbeddingError, SettingsError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.nearest import Neighbour, Ranking
 from wsdarts_registry.store import Entry, Store
@@ -35,7 +35,7 @@ from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.search.state import StartingPoint
-from wsdarts_sdk.task2vec import Probe, embed, load_probe
+from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, load_probe
 from wsdarts_sdk.tasks import ImageTask
 
 
@@ -87,7 +87,8 @@ class WarmStart:
         Args:
             preset: Whose training settings to use.
             seed: Seed of everything random; the preset's by default.
-            out: Run directory of the training; ``training-PRESET`` in this run by default.
+            out: Run directory of the training; by default the first free ``training-PRESET-N``
+                in this run, or the last one with ``resume``.
             resume: Go on with the training in ``out``, or begin if there is none.
             progress: Told what is done and how much is left.
         """
@@ -95,13 +96,19 @@ class WarmStart:
         return train(
             self.genotype,
             self.task,
-            out=out or self.path / f"training-{chosen.name}",
+            out=out or self._training_directory(chosen.name, resume=resume),
             preset=chosen,
             seed=seed,
             resume=resume,
             device=str(self.found.device),
             progress=progress,
         )
+
+    def _training_directory(self, preset: str, *, resume: bool) -> Path:
+        number = 1
+        while (self.path / f"training-{preset}-{number}").exists():
+            number += 1
+        return self.path / f"training-{preset}-{max(1, number - 1) if resume else number}"
 
     def compare(self, cold: SearchRun, where: str) -> Path:
         """Write the report again with what a cold search cost beside this one's.
@@ -167,6 +174,9 @@ def warm_start(
     chosen = chosen if seed is None else seeded(chosen, seed)
     store = registry if isinstance(registry, Store) else open_registry(registry)
     task = load_task(data, progress=progress, **options)
+    where = find_device(device)
+    wanted = probe or store.config.default_probe
+    loaded = wanted if isinstance(wanted, Probe) else load_probe(wanted, device=str(where))
     config = {
         "command": "warm-start",
         "tasks": [task.digest],
@@ -175,11 +185,12 @@ def warm_start(
         "mode": mode,
         "source": source,
         "k": k,
+        "probe": loaded.digest,
         "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
     }
     with open_run(run_path(out, "warm-start", task.name), config, resume=resume) as run:
-        job = _Job(run, task, chosen, find_device(device), progress, sweep_skip_dropout)
-        return job.run_from(store, source, mode, probe, k)
+        job = _Job(run, task, chosen, where, progress, sweep_skip_dropout)
+        return job.run_from(store, source, mode, loaded, k)
 
 
 class _Job:
@@ -204,15 +215,17 @@ class _Job:
         store: Store,
         source: str | None,
         mode: Mode,
-        probe: str | Path | Probe | None,
+        probe: Probe,
         k: int,
     ) -> WarmStart:
-        embedding, ranking = self._rank(store, probe)
+        needed = source is None and mode not in ("cold", "auto")
+        embedding, ranking = self._rank(store, probe, needed=needed)
         decision = self._decide(store, ranking, source, mode, k)
         warm = decision.mode != "cold"
         settings = self.preset.search.last_stage_only() if warm else self.preset.search
         sources = [(name, store.pull(name)) for name in decision.sources]
         start = starting_point(decision.mode, sources, settings)
+        settings = settings.widened_to(start.masks.widest) if warm else settings
         with self.costs.phase("loading"):
             parts = train_parts([self.task], settings, self.device, self.progress)
         settings, result, trials = self._search(parts[0], settings, start)
@@ -248,18 +261,21 @@ class _Job:
         )
 
     def _rank(
-        self, store: Store, probe: str | Path | Probe | None
+        self, store: Store, probe: Probe, *, needed: bool
     ) -> tuple[TaskEmbedding, Ranking | None]:
-        wanted = probe or store.config.default_probe
-        loaded = (
-            wanted if isinstance(wanted, Probe) else load_probe(wanted, device=str(self.device))
-        )
-        with self.costs.phase("embedding"):
-            embedding = embed(self.task, loaded, progress=self.progress)
+        """Embed and rank; a registry without embeddings by this probe only matters if needed."""
+        with self.costs.phase("embedding", known=lambda: embedding_seconds(self.task, probe)):
+            embedding = embed(self.task, probe, progress=self.progress)
         embedding.save(self.run.path / "embedding.safetensors")
         with self.costs.phase("nearest"):
+            ranking = None
             known = len(store.entries())
-            ranking = store.nearest(embedding, known) if known else None
+            if known:
+                try:
+                    ranking = store.nearest(embedding, known)
+                except EmbeddingError:
+                    if needed:
+                        raise
         return embedding, ranking
 
     def _decide(

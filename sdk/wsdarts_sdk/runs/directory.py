@@ -135,7 +135,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not (path / _CONFIG).is_file():
-        raise RunError(f"{path} is not a run directory: it has no {_CONFIG}")
+        raise RunError(
+            f"{path} is not a run directory (it has no {_CONFIG}); expected the --out of a "
+            "`wsdarts-hub search`, `warm-start` or `train`"
+        )
     config = read_json(path / _CONFIG)
     if not isinstance(config, dict) or config.get("format") != _FORMAT:
         raise RunError(

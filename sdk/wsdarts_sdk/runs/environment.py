@@ -31,7 +31,8 @@ def hardware(device: torch.device) -> str:
     """The processor or GPU in one line, with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def environment(device: torch.device) -> dict[str, Any]:

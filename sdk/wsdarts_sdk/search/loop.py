@@ -6,7 +6,7 @@ from cold, and warm starts: they differ in their settings, tasks and starting po
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
+from wsdarts_sdk.devices import peak_memory
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import Journal, MemoryJournal
 from wsdarts_sdk.search.batches import TrainPart
@@ -130,7 +131,7 @@ class Search:
         if self.start.masks.widest > allowed:
             raise SettingsError(
                 f"{self.start.source} keeps {self.start.masks.widest} operations on an edge but "
-                f"the first stage allows {allowed}; raise its `operations`"
+                f"the first stage allows {allowed}; raise it with SearchSettings.widened_to"
             )
         try:
             # Later stages leave each edge an operation besides `none`, if it has one now.
@@ -218,6 +219,7 @@ class Search:
             "alpha_loss": _mean(sums[3], sums[5]),
             "alpha_accuracy": _mean(sums[4], sums[5]),
             "seconds": state.seconds[-1],
+            "peak_memory": peak_memory(self.device),
             "skip_connects": genotype.count("skip_connect"),
             "probabilities": {
                 kind: state.net.probabilities(kind).detach().cpu().tolist() for kind in CELL_KINDS
@@ -248,10 +250,7 @@ def search(
     progress: Progress = silent,
     device: torch.device | None = None,
 ) -> SearchResult:
-    """Run a whole search; see :class:`Search`. A starting point widens the first stage to fit."""
-    if start is not None and start.masks.widest > settings.stages[0].operations:
-        first = replace(settings.stages[0], operations=start.masks.widest)
-        settings = replace(settings, stages=(first, *settings.stages[1:]))
+    """Run a whole search; see :class:`Search`."""
     found = Search(tasks, settings, start=start, journal=journal, progress=progress, device=device)
     return found.run()
 

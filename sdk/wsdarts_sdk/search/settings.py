@@ -141,6 +141,12 @@ class SearchSettings:
         """The settings of a warm start: the last stage alone, as from a transfer architecture."""
         return replace(self, stages=self.stages[-1:])
 
+    def widened_to(self, operations: int) -> Self:
+        """The same search with a first stage that allows at least so many operations an edge."""
+        first = self.stages[0]
+        wide = replace(first, operations=max(first.operations, operations))
+        return replace(self, stages=(wide, *self.stages[1:]))
+
     def with_skip_dropout(self, rate: float) -> Self:
         """The same search with another skip-connect dropout in its last stage."""
         last = replace(self.stages[-1], skip_dropout=rate)

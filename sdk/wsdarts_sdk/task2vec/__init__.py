@@ -1,6 +1,6 @@
 """Task2Vec: embeddings of tasks by the Fisher information of a probe network."""
 
-from wsdarts_sdk.task2vec.embedding import embed, embedding_space
+from wsdarts_sdk.task2vec.embedding import embed, embedding_seconds, embedding_space
 from wsdarts_sdk.task2vec.loading import load_probe
 from wsdarts_sdk.task2vec.probe import Probe
 from wsdarts_sdk.task2vec.settings import FisherSettings, VariationalSettings
@@ -10,6 +10,7 @@ __all__ = [
     "Probe",
     "VariationalSettings",
     "embed",
+    "embedding_seconds",
     "embedding_space",
     "load_probe",
 ]

@@ -1,6 +1,8 @@
 """From a task to its embedding: images, features, head, Fisher information."""
 
 import dataclasses
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,10 +78,11 @@ def embed(
     """
     cache = cache_directory() if cache_dir is None else Path(cache_dir)
     space = embedding_space(probe, settings)
-    path = cache / "embeddings" / _plain(task.digest) / f"{space.key}.safetensors"
+    path = _cache_file(cache, task, probe, settings)
     known = _cached_embedding(path, task, space)
     if known is not None:
         return dataclasses.replace(known, task_name=task.name)
+    started = time.perf_counter()
     size = input_size(probe, settings)
     if size != probe.preprocessing.size:
         probe.check(size)
@@ -99,8 +102,35 @@ def embed(
         images=len(labels),
         classes=sample.classes,
     )
+    seconds = time.perf_counter() - started
     embedding.save(path)
+    write_atomically(_cost_file(path), json.dumps(seconds).encode())
     return embedding
+
+
+def embedding_seconds(
+    task: ImageTask,
+    probe: Probe,
+    settings: Settings = DEFAULT_SETTINGS,
+    *,
+    cache_dir: str | Path | None = None,
+) -> float | None:
+    """What the cached embedding of a task cost when it was computed; None where that is lost."""
+    cache = cache_directory() if cache_dir is None else Path(cache_dir)
+    try:
+        found = json.loads(_cost_file(_cache_file(cache, task, probe, settings)).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, float) else None
+
+
+def _cache_file(cache: Path, task: ImageTask, probe: Probe, settings: Settings) -> Path:
+    key = embedding_space(probe, settings).key
+    return cache / "embeddings" / _plain(task.digest) / f"{key}.safetensors"
+
+
+def _cost_file(path: Path) -> Path:
+    return path.with_suffix(".seconds.json")
 
 
 class ProbeWithHead(nn.Module):

@@ -94,10 +94,12 @@ def _known(name: str) -> str:
     if name.lower() in by_lower:
         return by_lower[name.lower()]
     close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
-    meant = f"did you mean {', '.join(by_lower[match] for match in close)}? " if close else ""
+    expected = f"expected one of {', '.join(_DATASETS)}"
+    if close:
+        meant = ", ".join(by_lower[match] for match in close)
+        expected = f"did you mean {meant}? E{expected[1:]}"
     raise TaskError(
-        f"torchvision has no classification dataset {name!r} that is known here; {meant}"
-        f"Expected one of {', '.join(_DATASETS)}"
+        f"torchvision has no classification dataset {name!r} that is known here; {expected}"
     )
 
 

@@ -1,0 +1,51 @@
+"""Preset ``paper`` is the paper's: every number of its sections 4 and 5, written out."""
+
+import pytest
+
+from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.space import DARTS
+from wsdarts_sdk.presets import PAPER, PRESETS, find_preset, seeded
+
+
+def test_the_search_of_the_paper() -> None:
+    search = PAPER.search
+    assert [(stage.cells, stage.operations) for stage in search.stages] == [
+        (5, 8),
+        (11, 5),
+        (17, 3),
+    ]
+    assert {(stage.epochs, stage.weights_only_epochs) for stage in search.stages} == {(25, 10)}
+    assert (search.channels, search.image_size, search.batch_size) == (16, 84, 96)
+    assert search.steps_per_epoch is None
+    assert search.order == "first"
+    assert search.space == DARTS
+    assert search.space.shape == (14, 8)
+    weights = search.weights
+    assert (weights.learning_rate, weights.learning_rate_min, weights.momentum) == (0.025, 0.0, 0.9)
+    assert (weights.weight_decay, weights.gradient_clip) == (3e-4, 5.0)
+    alpha = search.alpha
+    assert (alpha.learning_rate, alpha.beta1, alpha.beta2) == (6e-4, 0.5, 0.999)
+    assert (alpha.weight_decay, alpha.gradient_clip) == (1e-3, 5.0)
+
+
+def test_a_warm_start_of_the_paper_is_its_last_stage() -> None:
+    (stage,) = PAPER.search.last_stage_only().stages
+    assert (stage.cells, stage.operations, stage.epochs) == (17, 3, 25)
+
+
+def test_the_trainings_of_the_paper() -> None:
+    for training, epochs in ((PAPER.training, 300), (PAPER.selection, 75)):
+        assert (training.cells, training.channels, training.epochs) == (20, 16, epochs)
+        assert (training.image_size, training.batch_size) == (84, 96)
+        assert training.steps_per_epoch is None
+        assert (training.learning_rate, training.momentum) == (0.025, 0.9)
+        assert training.weight_decay == 3e-4
+        assert (training.cutout, training.drop_path, training.auxiliary_weight) == (16, 0.3, 0.4)
+
+
+def test_finding_and_seeding() -> None:
+    assert set(PRESETS) == {"paper", "small", "tiny"}
+    found = seeded(find_preset("tiny"), 7)
+    assert (found.search.seed, found.training.seed, found.selection.seed) == (7, 7, 7)
+    with pytest.raises(SettingsError, match="no preset 'huge'; expected one of paper, small, tiny"):
+        find_preset("huge")
