@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wsdarts_sdk.jobs.warm_starting import WarmStart, warm_start
     from wsdarts_sdk.network.classifier import Classifier
     from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY, Preset
+    from wsdarts_sdk.search.settings import darts
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings, load_probe
     from wsdarts_sdk.tasks import ImageTask
 
@@ -54,6 +55,7 @@ _HOME = {
     "VariationalSettings": "wsdarts_sdk.task2vec",
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
+    "darts": "wsdarts_sdk.search.settings",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
     "load_probe": "wsdarts_sdk.task2vec",
     "nearest": "wsdarts_sdk.jobs.embedding",
@@ -85,6 +87,7 @@ __all__ = [
     "VariationalSettings",
     "WarmStart",
     "WsdartsError",
+    "darts",
     "embed",
     "load_probe",
     "nearest",

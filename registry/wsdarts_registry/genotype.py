@@ -136,7 +136,10 @@ class Genotype:
             data = json.loads(text) if text.lstrip().startswith("{") else None
         except (ValueError, RecursionError) as error:
             raise SpaceError(f"{path} is not a genotype: {error}") from error
-        return cls.from_darts(text) if data is None else cls.from_json(data)
+        try:
+            return cls.from_darts(text) if data is None else cls.from_json(data)
+        except SpaceError as error:
+            raise SpaceError(f"{path}: {error}") from error
 
     def to_darts(self) -> str:
         """Write the format of the public DARTS code: ``Genotype(normal=[...], ...)``."""

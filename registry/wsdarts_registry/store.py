@@ -227,7 +227,7 @@ class Store(ABC):
         return (
             f"the embedding of {query.task_name} was made by {query.space}, but the artifacts of "
             f"{self.location} have embeddings by {'; '.join(sorted(spaces)) or 'no probe at all'}: "
-            "embed the task with one of those (--probe)"
+            "embed the task with one of those (--probe, --estimator)"
         )
 
 

@@ -1,6 +1,15 @@
 """How long work says where it stands."""
 
+import sys
+import time
+from collections.abc import Callable
 from typing import Protocol
+
+from wsdarts_registry.amounts import duration
+
+_INTERVAL_SECONDS = 10.0
+_FIRST_ESTIMATE_SECONDS = 1.0
+Clock = Callable[[], float]
 
 
 class Progress(Protocol):
@@ -13,3 +22,68 @@ class Progress(Protocol):
 
 def silent(what: str, done: int, total: int, /) -> None:
     """Show nothing."""
+
+
+def shown(progress: Progress | None) -> Progress:
+    """What a job calls: what the caller gave, or lines on stderr (``silent`` shows nothing)."""
+    return Lines() if progress is None else progress
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+class TimeLeft:
+    """An estimate of the time left, from the speed since the current piece of work began.
+
+    A piece ends when ``done`` falls or ``total`` changes: work calls with one piece after
+    another.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._began, self._first, self._last, self._total = clock(), 0, 0, -1
+
+    def seconds(self, done: int, total: int) -> float | None:
+        """Seconds left; None while it is too early to say."""
+        now = self._clock()
+        if total != self._total or done < self._last:
+            self._began, self._first, self._total = now, done, total
+        self._last = done
+        elapsed, gained = now - self._began, done - self._first
+        if elapsed < _FIRST_ESTIMATE_SECONDS or gained <= 0:
+            return None
+        return elapsed / gained * (total - done)
+
+
+class Lines:
+    """Progress as lines, for logs: where a stage begins and ends, and every ten seconds."""
+
+    def __init__(
+        self, show: Callable[[str], None] = _to_stderr, clock: Clock = time.monotonic
+    ) -> None:
+        self._clock, self._show = clock, show
+        self._left = TimeLeft(clock)
+        self._stage: str | None = None
+        self._shown, self._ended = 0.0, False
+
+    def __call__(self, what: str, done: int, total: int, /) -> None:
+        """Print a line if it is time for one."""
+        left = self._left.seconds(done, total)
+        stage, now = what.partition(",")[0], self._clock()
+        ended = done >= total
+        changed = stage != self._stage or ended != self._ended
+        if changed or (not ended and now - self._shown >= _INTERVAL_SECONDS):
+            self._stage, self._shown, self._ended = stage, now, ended
+            self._show(f"{what}: {percent(done, total)}{in_words(None if ended else left)}")
+
+
+def percent(done: int, total: int) -> str:
+    """The share that is done, never 100 % before the end."""
+    return f"{100 * done // total if total > 0 else 100} %"
+
+
+def in_words(left: float | None) -> str:
+    """The time left, to be put behind a percentage."""
+    return "" if left is None else f", about {duration(round(left))} left"

@@ -2,8 +2,7 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from wsdarts_hub.cli.display import note
-from wsdarts_registry.amounts import duration
 from wsdarts_registry.inert import plain_text
-from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.progress import Lines, Progress, TimeLeft, in_words, silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-_INTERVAL_SECONDS = 10.0
-_FIRST_ESTIMATE_SECONDS = 1.0
 _INTERRUPTED = 130
-Clock = Callable[[], float]
 
 
 @dataclass
@@ -65,50 +60,7 @@ def shown_progress(*, quiet: bool) -> Iterator[Progress]:
         with _rich_bar() as bar:
             yield Bar(bar)
     else:
-        yield Lines()
-
-
-class TimeLeft:
-    """An estimate of the time left, from the speed since the current piece of work began.
-
-    A piece ends when ``done`` falls or ``total`` changes: work calls with one piece after
-    another.
-    """
-
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._began, self._first, self._last, self._total = clock(), 0, 0, -1
-
-    def seconds(self, done: int, total: int) -> float | None:
-        """Seconds left; None while it is too early to say."""
-        now = self._clock()
-        if total != self._total or done < self._last:
-            self._began, self._first, self._total = now, done, total
-        self._last = done
-        elapsed, gained = now - self._began, done - self._first
-        if elapsed < _FIRST_ESTIMATE_SECONDS or gained <= 0:
-            return None
-        return elapsed / gained * (total - done)
-
-
-class Lines:
-    """Progress as lines, for logs: where a stage begins and ends, and every ten seconds."""
-
-    def __init__(self, clock: Clock = time.monotonic, show: Callable[[str], None] = note) -> None:
-        self._clock, self._show = clock, show
-        self._left = TimeLeft(clock)
-        self._stage: str | None = None
-        self._shown, self._ended = 0.0, False
-
-    def __call__(self, what: str, done: int, total: int, /) -> None:
-        """Print a line if it is time for one."""
-        left = self._left.seconds(done, total)
-        stage, now = what.partition(",")[0], self._clock()
-        ended = done >= total
-        changed = stage != self._stage or ended != self._ended
-        if changed or (not ended and now - self._shown >= _INTERVAL_SECONDS):
-            self._stage, self._shown, self._ended = stage, now, ended
-            self._show(f"{what}: {percent(done, total)}{in_words(None if ended else left)}")
+        yield Lines(note)
 
 
 class Bar:
@@ -128,16 +80,6 @@ class Bar:
             total=total,
             left=in_words(left).removeprefix(", "),
         )
-
-
-def percent(done: int, total: int) -> str:
-    """The share that is done, never 100 % before the end."""
-    return f"{100 * done // total if total > 0 else 100} %"
-
-
-def in_words(left: float | None) -> str:
-    """The time left, to be put behind a percentage."""
-    return "" if left is None else f", about {duration(round(left))} left"
 
 
 def _rich_bar() -> "RichProgress":

@@ -9,7 +9,7 @@ from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.inputs import Data, load_task
-from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.task2vec import FisherSettings, Probe, VariationalSettings, embed, load_probe
 
 
@@ -19,7 +19,7 @@ def embed_data(
     probe: str | Path | Probe | None = None,
     settings: FisherSettings | VariationalSettings | None = None,
     device: str | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> TaskEmbedding:
     """The task embedding of a dataset, from its train part alone.
@@ -30,13 +30,14 @@ def embed_data(
         probe: The probe; the shipped one by default.
         settings: How to estimate the Fisher information; the exact or sketched one by default.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
-        progress: Told what is done and how much is left.
+        progress: Told what is done and how much is left; lines on stderr by default.
         options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
 
     Raises:
         WsdartsError: Data or probe cannot be read.
     """
     where = find_device(device)
+    progress = shown(progress)
     task = load_task(data, progress=progress, **options)
     loaded = probe if isinstance(probe, Probe) else load_probe(probe, device=str(where))
     return embed(task, loaded, settings or FisherSettings(), progress=progress)
@@ -49,7 +50,7 @@ def nearest(
     probe: str | Path | Probe | None = None,
     settings: FisherSettings | VariationalSettings | None = None,
     k: int = 5,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Ranking:
     """The artifacts whose task is nearest to a dataset's, and whether that is near at all.
@@ -60,7 +61,7 @@ def nearest(
         probe: The probe that embeds the dataset; the registry's default by default.
         settings: As for :func:`embed_data`; embeddings by other settings do not compare.
         k: How many to list.
-        progress: Told what is done and how much is left.
+        progress: Told what is done and how much is left; lines on stderr by default.
         options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
 
     Raises:

@@ -15,7 +15,7 @@ from wsdarts_sdk.jobs.costs import Costs
 from wsdarts_sdk.jobs.finishing import Found, finish_search
 from wsdarts_sdk.jobs.inputs import Data, load_tasks, run_path, train_parts
 from wsdarts_sdk.presets import Preset, find_preset, seeded
-from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.search import loop
@@ -60,7 +60,7 @@ def search(
     probes: Sequence[str | Path | Probe | None] = (None,),
     resume: bool = False,
     device: str | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> SearchRun:
     """Search from cold and write a run directory with its artifact and report.
@@ -74,7 +74,7 @@ def search(
         probes: Probes that embed the tasks for the artifact; None is the shipped one.
         resume: Go on with the run in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
-        progress: Told what is done and how much is left.
+        progress: Told what is done and how much is left; lines on stderr by default.
         options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
 
     Raises:
@@ -83,6 +83,7 @@ def search(
     chosen = find_preset(preset)
     chosen = chosen if seed is None else seeded(chosen, seed)
     where = find_device(device)
+    progress = shown(progress)
     tasks = load_tasks(data, progress=progress, **options)
     loaded = [p if isinstance(p, Probe) else load_probe(p, device=str(where)) for p in probes]
     config = {

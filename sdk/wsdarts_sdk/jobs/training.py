@@ -13,7 +13,7 @@ from wsdarts_sdk.jobs.training_report import write_training_report
 from wsdarts_sdk.network.classifier import Classifier
 from wsdarts_sdk.network.training import TrainingResult, train_network
 from wsdarts_sdk.presets import Preset, find_preset, seeded
-from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.runs.directory import open_run, read_config
 from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.search.settings import settings_json
@@ -51,7 +51,7 @@ def train(
     seed: int | None = None,
     resume: bool = False,
     device: str | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> TrainingRun:
     """Train a genotype's network on the train part and evaluate it on the validation third.
@@ -64,7 +64,7 @@ def train(
         seed: Seed of everything random; the preset's by default.
         resume: Go on with the training in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
-        progress: Told what is done and how much is left.
+        progress: Told what is done and how much is left; lines on stderr by default.
         options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
 
     Raises:
@@ -74,6 +74,7 @@ def train(
     chosen = find_preset(preset)
     chosen = chosen if seed is None else seeded(chosen, seed)
     where = find_device(device)
+    progress = shown(progress)
     task = load_task(data, progress=progress, **options)
     config = {
         "command": "train",

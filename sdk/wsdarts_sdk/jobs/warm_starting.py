@@ -27,7 +27,7 @@ from wsdarts_sdk.jobs.sweep import Trial, sweep
 from wsdarts_sdk.jobs.training import TrainingRun, train
 from wsdarts_sdk.network.training import train_network
 from wsdarts_sdk.presets import Preset, find_preset, seeded
-from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.runs.report_facts import ColdCost
@@ -80,7 +80,7 @@ class WarmStart:
         seed: int | None = None,
         out: str | Path | None = None,
         resume: bool = False,
-        progress: Progress = silent,
+        progress: Progress | None = None,
     ) -> TrainingRun:
         """Train the genotype's network from scratch and evaluate it on the validation third.
 
@@ -90,7 +90,7 @@ class WarmStart:
             out: Run directory of the training; by default the first free ``training-PRESET-N``
                 in this run, or the last one with ``resume``.
             resume: Go on with the training in ``out``, or begin if there is none.
-            progress: Told what is done and how much is left.
+            progress: Told what is done and how much is left; lines on stderr by default.
         """
         chosen = find_preset(preset)
         return train(
@@ -143,7 +143,7 @@ def warm_start(
     sweep_skip_dropout: bool = False,
     resume: bool = False,
     device: str | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     **options: Any,
 ) -> WarmStart:
     """Embed a dataset, find the nearest artifact and warm-start a search from it.
@@ -164,7 +164,7 @@ def warm_start(
             genotype that is best after a short training on the train part.
         resume: Go on with the run in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
-        progress: Told what is done and how much is left.
+        progress: Told what is done and how much is left; lines on stderr by default.
         options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
 
     Raises:
@@ -173,6 +173,7 @@ def warm_start(
     chosen = find_preset(preset)
     chosen = chosen if seed is None else seeded(chosen, seed)
     store = registry if isinstance(registry, Store) else open_registry(registry)
+    progress = shown(progress)
     task = load_task(data, progress=progress, **options)
     where = find_device(device)
     wanted = probe or store.config.default_probe

@@ -1,6 +1,6 @@
 import pytest
 
-from wsdarts_hub.cli.progress_bar import Lines, TimeLeft, in_words, percent
+from wsdarts_sdk.progress import Lines, TimeLeft, in_words, percent
 
 
 class Clock:
@@ -54,7 +54,7 @@ def test_no_estimate_within_the_first_second() -> None:
 
 def test_lines_at_each_stage_and_every_ten_seconds() -> None:
     clock, shown = Clock(), list[str]()
-    lines = Lines(clock, shown.append)
+    lines = Lines(shown.append, clock)
     for second in range(41):
         clock.now = 100.0 + second
         stage = 1 + second // 25
@@ -70,7 +70,7 @@ def test_lines_at_each_stage_and_every_ten_seconds() -> None:
 
 def test_the_end_of_a_stage_is_a_line_once() -> None:
     clock, shown = Clock(), list[str]()
-    lines = Lines(clock, shown.append)
+    lines = Lines(shown.append, clock)
     for done in (16, 44, 100, 100):
         clock.now += 2
         lines("reading images", done, 100)
