@@ -36,22 +36,12 @@ def _distances(probe: str, text: str) -> str:
     data = _read(f"task_distances_{probe}.json")
     if data is None:
         return ""
-    whole, ten = data["whole"], data["ten"]
+    whole = data["whole"]
     settings = whole["space"]["settings"]
     nearest = "; ".join(
         f"{name} – {row['nearest']} ({row['distance']:.3f})"
         for name, row in whole["nearest_other"].items()
     )
-    failed = ten["failed"]
-    verdict = (
-        "Every half's nearest among the other eleven is its own other half."
-        if not failed
-        else "Not every half's nearest is its own other half: "
-        + "; ".join(f"{half} is nearer to {other}" for half, other in failed.items())
-        + "."
-    )
-    within = ", ".join(f"{name} {value:.3f}" for name, value in ten["within"].items())
-    half_images = ten["space"]["settings"]["images"]
     return f"""## Distances between tasks by {text}
 
 Whole tasks, at most {settings["images"]} images of each train part, head with
@@ -67,12 +57,29 @@ artifact than the most lonely of these six is from its neighbour. Distances shri
 number of images; the threshold holds for these settings and this probe only, and a registry
 keeps it together with them.
 
-Two disjoint halves of each set (ten classes, at most {half_images} images a half): {verdict}
-Distances between the two halves: {within}. Mean distance between sets over mean distance within:
-{ten["mean_between_over_mean_within"]:.2f}; least between over greatest within:
-{ten["least_between_over_greatest_within"]:.2f}.
+{_halves(data.get("ten"))}
 
 Command: `python benchmarks/task_distances.py --parts whole ten`, on {_machine(whole)}."""
+
+
+def _halves(ten: dict[str, Any] | None) -> str:
+    if ten is None:
+        return "Two disjoint halves of each set have not been measured with this probe."
+    failed = ten["failed"]
+    verdict = (
+        "Every half's nearest among the other eleven is its own other half."
+        if not failed
+        else "Not every half's nearest is its own other half: "
+        + "; ".join(f"{half} is nearer to {other}" for half, other in failed.items())
+        + "."
+    )
+    within = ", ".join(f"{name} {value:.3f}" for name, value in ten["within"].items())
+    half_images = ten["space"]["settings"]["images"]
+    return f"""Two disjoint halves of each set (ten classes, at most {half_images} images a half):
+{verdict}
+Distances between the two halves: {within}. Mean distance between sets over mean distance within:
+{ten["mean_between_over_mean_within"]:.2f}; least between over greatest within:
+{ten["least_between_over_greatest_within"]:.2f}."""
 
 
 def _warm_starts(path: Path) -> str:
