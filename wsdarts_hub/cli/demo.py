@@ -109,11 +109,18 @@ def _show_warm_start(warm: "WarmStart") -> None:
 def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
     display.heading("4. what the search cost, beside a cold search of the same preset")
     seconds = warm.seconds["search"], cold.seconds["search"]
-    display.facts([("warm start", duration(seconds[0])), ("cold search", duration(seconds[1]))])
+    display.facts(
+        [
+            ("warm start", duration(seconds[0])),
+            ("embedding", f"{duration(warm.seconds['embedding'])}, once for a task"),
+            ("cold search", duration(seconds[1])),
+        ]
+    )
     display.sentence(
         "Both are cold searches here, so they differ by chance alone."
         if warm.mode == "cold"
-        else f"The warm start took {share(seconds[0] / seconds[1])} of the cold search's time."
+        else f"The warm start took {share(seconds[0] / seconds[1])} of the cold search's time, its "
+        f"embedding {share(warm.seconds['embedding'] / seconds[1])} more."
     )
     display.sentence("Both were measured by this demo, on this machine, when they ran first.")
 
@@ -125,10 +132,10 @@ def _show_training(training: "TrainingRun") -> None:
 
 _IN_PLAIN_WORDS = {
     "trained": "The search goes on from the masks, the weights and α of a near task.",
-    "topology": "The search chooses only among the operations that proved good on a near task.",
-    "union": "The search chooses among the operations that proved good on any of the near tasks.",
+    "topology": "The search chooses only among the operations that survived a search on a near task.",
+    "union": "The search chooses among the operations that survived a search on any near task.",
     "meta": "No single task of the zoo is near enough to trust, so the search chooses among the "
-    "operations that proved good on several tasks together.",
+    "operations that survived a search over several tasks together.",
     "cold": "Nothing in the zoo is near and it has no joint search of several tasks, so the "
     "search chooses among all operations.",
 }
