@@ -73,7 +73,7 @@ def test_the_demo(images: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert "from  a@1" in first.lines
     assert "mode  trained" in first.lines
     assert "The search goes on from the masks, the weights and α of a near task." in first.lines
-    assert re.search(r"^The warm start took \d+\.\d % of the cold search's time, its embedding", text, re.M)
+    assert re.search(r"^The warm start took \d+\.\d % of the cold search's time, its", text, re.M)
     assert f"drawing: {out / 'warm-start' / 'cells.svg'}" in first.lines
     assert (out / "warm-start" / "cells.svg").is_file()
     assert "Both were measured by this demo, on this machine" in text

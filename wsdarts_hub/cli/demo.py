@@ -132,7 +132,7 @@ def _show_training(training: "TrainingRun") -> None:
 
 _IN_PLAIN_WORDS = {
     "trained": "The search goes on from the masks, the weights and α of a near task.",
-    "topology": "The search chooses only among the operations that survived a search on a near task.",
+    "topology": "The search chooses only among operations that survived a search on a near task.",
     "union": "The search chooses among operations that survived a search on any near task.",
     "meta": "No single task of the zoo is near enough to trust, so the search chooses among "
     "operations that survived a search over several tasks together.",
