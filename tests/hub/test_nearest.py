@@ -76,7 +76,7 @@ def test_an_embedding_of_another_probe_names_both(zoo: Path, tmp_path: Path, run
     assert shown.code == 1
     assert "probe other" in shown.err
     assert "probe tiny" in shown.err
-    assert "(--probe)" in shown.err
+    assert "(--probe, --estimator)" in shown.err
 
 
 def test_a_truncated_embedding_is_an_error(zoo: Path, query: Path, run: Run) -> None:

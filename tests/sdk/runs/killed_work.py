@@ -78,7 +78,7 @@ def run_search(task: ImageTask, run: RunDirectory) -> tuple[dict[str, np.ndarray
     arrays = {f"alpha.{kind}": alpha for kind, alpha in found.alpha.items()}
     arrays |= {name: value.numpy() for name, value in found.weights.items()}
     masks = [masks.to_json() for masks in found.stage_masks]
-    rows = [{**row, "seconds": 0} for row in found.rows]
+    rows = [{**row, "seconds": 0, "peak_memory": 0} for row in found.rows]
     return arrays, [found.genotype.to_json(), masks, rows]
 
 

@@ -179,7 +179,7 @@ def test_a_read_only_place(tmp_path: Path) -> None:
 
 
 def test_reading_a_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"is not a run directory: it has no config\.json"):
+    with pytest.raises(RunError, match=r"not a run directory \(it has no config\.json\); expected"):
         read_config(tmp_path)
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"format": 2}), encoding="utf-8")

@@ -16,7 +16,9 @@ def test_environment() -> None:
     assert found["libraries"]["torch"] == version("torch")
     assert found["libraries"]["python"].startswith("3.")
     assert found["threads"] == torch.get_num_threads()
-    assert hardware(torch.device("cpu")).endswith(f", {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    words = "1 thread" if threads == 1 else f"{threads} threads"
+    assert hardware(torch.device("cpu")).endswith(f", {words}")
     assert json.loads(json.dumps(found)) == found
 
 

@@ -186,10 +186,14 @@ def test_wider_masks_widen_the_first_stage(
     # The union of two neighbours may keep more operations than the last stage allows.
     settings = make_settings().last_stage_only()
     wide = trained.masks.union(OperationMasks.full(settings.space))
+    start = StartingPoint(masks=wide, source="a@1 + b@1")
+    with pytest.raises(SettingsError, match="widened_to"):
+        search([make_part(digits_task, settings)], settings, start=start)
+    settings = settings.widened_to(wide.widest)
     result = search(
         [make_part(digits_task, settings)],
         settings,
-        start=StartingPoint(masks=wide, source="a@1 + b@1"),
+        start=start,
     )
     assert result.stage_masks == (wide,)
     assert result.source == "a@1 + b@1"
