@@ -66,7 +66,9 @@ def assert_identical(found: SearchResult, whole: SearchResult) -> None:
 
 
 def without_time(result: SearchResult) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in result.rows]
+    return [
+        {k: v for k, v in row.items() if k not in ("seconds", "peak_memory")} for row in result.rows
+    ]
 
 
 # One life after another ends after this many steps; the last variant only just gets through
