@@ -59,7 +59,7 @@ keeps it together with them.
 
 {_halves(data.get("ten"))}
 
-Command: `python benchmarks/task_distances.py --parts whole ten`, on {_machine(whole)}."""
+Command: `python benchmarks/task_distances.py --parts whole ten --threads 1` with this probe, on {_machine(whole)}."""
 
 
 def _halves(ten: dict[str, Any] | None) -> str:
@@ -100,6 +100,7 @@ def _warm_starts(path: Path) -> str:
     gains = [row["gain"]["mean"] for row in data["summary"].values()]
     better = sum(gain > 0 for gain in gains)
     probe = data["probe"]["name"]
+    note = f" ({data['note']})" if "note" in data else ""
     return f"""## Warm starts beside cold searches at preset `{data["preset"]}`, by {probe}
 
 Each set was left out: the artifacts that had been searched on it were not in the registry. Warm
@@ -114,7 +115,7 @@ are tiny ({data["preset"]}: seconds to a minute, small images) and the trainings
 differences of this size say little about the method; what they do say is what a warm start
 costs. It does not include the embedding, which is computed once for a task.
 
-Command: `{data["command"]}`, on {_machine(data)}."""
+Command: `{data["command"]}`{note}, on {_machine(data)}."""
 
 
 def _probe() -> str:
