@@ -59,7 +59,8 @@ keeps it together with them.
 
 {_halves(data.get("ten"))}
 
-Command: `python benchmarks/task_distances.py --parts whole ten --threads 1` with this probe, on {_machine(whole)}."""
+Command: `python benchmarks/task_distances.py --parts whole ten --threads 1`, by this probe,
+on {_machine(whole)}."""
 
 
 def _halves(ten: dict[str, Any] | None) -> str:
