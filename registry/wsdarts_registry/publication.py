@@ -48,7 +48,7 @@ def push(
     """
     Reference(name=name, version=version)
     directory = _artifact_directory(Path(run))
-    store = registry if isinstance(registry, Store) else open_registry(registry, create=True)
+    store = open_registry(registry, create=True)
     artifact = read_artifact(directory)
     manifest = artifact.manifest.model_copy(
         update={
@@ -81,8 +81,7 @@ def pull(
         ArtifactError: It is damaged.
         RegistryError: The registry cannot be read, or ``out`` is not empty.
     """
-    store = registry if isinstance(registry, Store) else open_registry(registry)
-    return store.pull(reference, None if out is None else Path(out))
+    return open_registry(registry).pull(reference, None if out is None else Path(out))
 
 
 def _artifact_directory(run: Path) -> Path:

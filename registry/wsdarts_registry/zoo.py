@@ -16,14 +16,14 @@ def shipped_zoo() -> Path:
 
 
 def open_registry(
-    location: str | Path | None = None, *, create: bool = False, writable: bool = False
+    location: str | Path | Store | None = None, *, create: bool = False, writable: bool = False
 ) -> Store:
     """Open a registry.
 
     Args:
-        location: A directory. None means the one that the environment variable
-            ``WSDARTS_HUB_REGISTRY`` names; where that is not set or empty, the zoo that comes
-            with the package, which is read-only.
+        location: A directory, or a registry that is open already, which is returned. None
+            means the one that the environment variable ``WSDARTS_HUB_REGISTRY`` names; where
+            that is not set or empty, the zoo that comes with the package, which is read-only.
         create: Make the directory a registry if it is missing or empty.
         writable: Refuse what could only be read, so ``create`` does, too.
 
@@ -31,6 +31,8 @@ def open_registry(
         RegistryError: There is no registry at that place, it is of a kind that this version
             does not support, or it is the shipped zoo and should be written.
     """
+    if isinstance(location, Store):
+        return location
     if location is None:
         location = os.environ.get(REGISTRY_VARIABLE) or None
     if location is None:

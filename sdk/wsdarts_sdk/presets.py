@@ -133,21 +133,18 @@ TINY = Preset(
 PRESETS = {preset.name: preset for preset in (PAPER, SMALL, TINY)}
 
 
-def find_preset(preset: str | Preset) -> Preset:
-    """The preset of that name.
+def find_preset(preset: str | Preset, *, seed: int | None = None) -> Preset:
+    """The preset of that name, with another seed in all of its parts where one is given.
 
     Raises:
         SettingsError: There is none.
     """
-    if isinstance(preset, Preset):
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise SettingsError(f"no preset {preset!r}; expected one of {', '.join(PRESETS)}")
+        preset = PRESETS[preset]
+    if seed is None:
         return preset
-    if preset not in PRESETS:
-        raise SettingsError(f"no preset {preset!r}; expected one of {', '.join(PRESETS)}")
-    return PRESETS[preset]
-
-
-def seeded(preset: Preset, seed: int) -> Preset:
-    """The preset with another seed in all of its parts."""
     return Preset(
         name=preset.name,
         search=replace(preset.search, seed=seed),

@@ -23,6 +23,11 @@ def test_directories(tmp_path: Path) -> None:
     assert open_registry(tmp_path / "new", create=True).names() == ()
 
 
+def test_an_open_registry_is_taken_as_it_is(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "zoo", create=True)
+    assert open_registry(store) is store
+
+
 @pytest.mark.parametrize(
     ("location", "message"),
     [

@@ -4,7 +4,7 @@ import pytest
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.space import DARTS
-from wsdarts_sdk.presets import PAPER, PRESETS, find_preset, seeded
+from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset
 
 
 def test_the_search_of_the_paper() -> None:
@@ -45,7 +45,10 @@ def test_the_trainings_of_the_paper() -> None:
 
 def test_finding_and_seeding() -> None:
     assert set(PRESETS) == {"paper", "small", "tiny"}
-    found = seeded(find_preset("tiny"), 7)
+    assert find_preset("tiny") is TINY
+    assert find_preset(TINY) is TINY
+    found = find_preset("tiny", seed=7)
     assert (found.search.seed, found.training.seed, found.selection.seed) == (7, 7, 7)
+    assert find_preset(found, seed=0) == TINY
     with pytest.raises(SettingsError, match="no preset 'huge'; expected one of paper, small, tiny"):
         find_preset("huge")

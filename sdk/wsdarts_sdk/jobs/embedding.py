@@ -8,9 +8,9 @@ from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.jobs.inputs import Data, load_task
+from wsdarts_sdk.jobs.inputs import Data, find_probe, load_task
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.task2vec import FisherSettings, Probe, VariationalSettings, embed, load_probe
+from wsdarts_sdk.task2vec import FisherSettings, Probe, VariationalSettings, embed
 
 
 def embed_data(
@@ -39,8 +39,7 @@ def embed_data(
     where = find_device(device)
     progress = shown(progress)
     task = load_task(data, progress=progress, **options)
-    loaded = probe if isinstance(probe, Probe) else load_probe(probe, device=str(where))
-    return embed(task, loaded, settings or FisherSettings(), progress=progress)
+    return embed(task, find_probe(probe, where), settings or FisherSettings(), progress=progress)
 
 
 def nearest(
@@ -68,7 +67,7 @@ def nearest(
         WsdartsError: Data, probe or registry cannot be read, or the registry holds no
             embedding by this probe and these settings.
     """
-    store = registry if isinstance(registry, Store) else open_registry(registry)
+    store = open_registry(registry)
     if not isinstance(data, TaskEmbedding):
         wanted = probe or store.config.default_probe
         data = embed_data(data, probe=wanted, settings=settings, progress=progress, **options)

@@ -1,4 +1,4 @@
-"""What users hand in: datasets, presets, probes and registries in any of their forms."""
+"""What users hand in: datasets and probes in any of their forms, and where a run goes."""
 
 import itertools
 import re
@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.task2vec import Probe, load_probe
 from wsdarts_sdk.tasks import ImageTask
 
 # A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
@@ -39,8 +42,13 @@ def load_tasks(data: Sequence[Data], *, progress: Progress, **options: Any) -> l
     return tasks
 
 
+def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:
+    """The probe itself, or the one of that name (None is the shipped one), on a device."""
+    return probe if isinstance(probe, Probe) else load_probe(probe, device=str(device))
+
+
 def train_parts(
-    tasks: Sequence[ImageTask], settings: SearchSettings, device: Any, progress: Progress
+    tasks: Sequence[ImageTask], settings: SearchSettings, device: torch.device, progress: Progress
 ) -> list[TrainPart]:
     """The train part of each task at the search's image size, heads in the given order."""
     return [

@@ -1,16 +1,13 @@
 """The report of a search or warm start, from what the run found."""
 
-import json
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.jobs.decision import Decision
-from wsdarts_sdk.runs.directory import RunDirectory
-from wsdarts_sdk.runs.environment import environment
+from wsdarts_sdk.jobs.found import Found
+from wsdarts_sdk.jobs.report_rows import epoch_seconds, now, pairs, phase_costs, task_row
 from wsdarts_sdk.runs.report import render_report
 from wsdarts_sdk.runs.report_facts import (
     AlphaHistory,
@@ -18,37 +15,29 @@ from wsdarts_sdk.runs.report_facts import (
     DecisionFacts,
     EpochRow,
     NeighbourRow,
-    Pairs,
-    PhaseCost,
     RunReport,
     StageRow,
     Table,
-    TaskRow,
 )
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.schedule import work
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.tasks import ImageTask, Part
-
-if TYPE_CHECKING:
-    from wsdarts_sdk.jobs.finishing import Found
 
 
-def write_search_report(run: RunDirectory, found: "Found", cold: ColdCost | None = None) -> Path:
+def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
     """Write ``report.html`` and return its path.
 
     Args:
-        run: The run.
-        found: What it found.
+        found: What the search found.
         cold: What a cold search cost, measured or recorded, to show beside this one's.
     """
-    result, settings = found.result, found.settings
+    job, result, settings = found.job, found.result, found.settings
     report = RunReport(
-        title=f"{_verb(found.decision)} on {' and '.join(task.name for task in found.tasks)}",
+        title=f"{_verb(found.decision)} on {' and '.join(task.name for task in job.tasks)}",
         summary=_summary(found, measured=cold is not None),
         created=now(),
         decision=_decision(found),
-        tasks=tuple(map(task_row, found.tasks)),
+        tasks=tuple(map(task_row, job.tasks)),
         stages=tuple(
             StageRow(cells=stage.cells, operations=stage.operations, epochs=stage.epochs)
             for stage in settings.stages
@@ -58,50 +47,13 @@ def write_search_report(run: RunDirectory, found: "Found", cold: ColdCost | None
         genotype=result.genotype,
         masks=result.stage_masks[-1],
         skip_limit=settings.skip_connects,
-        costs=phase_costs(found.costs.seconds),
+        costs=phase_costs(job.costs.seconds),
         cold=cold,
         tables=_trials(found),
-        settings=(("preset", found.preset), *pairs(settings_json(settings))),
-        environment=pairs(environment(found.device)),
+        settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
+        environment=pairs(job.run.read_json("environment.json")),
     )
-    return run.write_text("report.html", render_report(report))
-
-
-def now() -> str:
-    """Date and time, UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def task_row(task: ImageTask) -> TaskRow:
-    """A task with the number of images in each part."""
-    weights, alpha, validation = (len(task.indices(part)) for part in Part)
-    return TaskRow(
-        name=task.name,
-        digest=task.digest,
-        classes=task.classes,
-        weights_images=weights,
-        alpha_images=alpha,
-        validation_images=validation,
-    )
-
-
-def phase_costs(seconds: dict[str, float]) -> tuple[PhaseCost, ...]:
-    """Wall time by phase."""
-    return tuple(PhaseCost(phase=phase, seconds=value) for phase, value in seconds.items())
-
-
-def pairs(data: dict[str, Any]) -> Pairs:
-    """Settings as names and values; nested ones by dotted names."""
-    found: list[tuple[str, str]] = []
-    for name, value in data.items():
-        if isinstance(value, dict):
-            found += [(f"{name}.{inner}", text) for inner, text in pairs(value)]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            numbered = {f"{name}.{place}": each for place, each in enumerate(value)}
-            found += pairs(numbered)
-        else:
-            found.append((name, value if isinstance(value, str) else json.dumps(value)))
-    return tuple(found)
+    return job.run.write_text("report.html", render_report(report))
 
 
 def _verb(decision: Decision | None) -> str:
@@ -110,24 +62,24 @@ def _verb(decision: Decision | None) -> str:
     return "Cold search" if decision.mode == "cold" else "Warm start"
 
 
-def _summary(found: "Found", *, measured: bool) -> str:
+def _summary(found: Found, *, measured: bool) -> str:
     decision, settings = found.decision, found.settings
     if decision is None:
-        what = "λ_meta over several tasks" if len(found.tasks) > 1 else "λ and λ̂"
+        what = "λ_meta over several tasks" if len(found.job.tasks) > 1 else "λ and λ̂"
         return f"A search from cold, in {len(settings.stages)} stages, for {what}."
-    if decision.mode == "cold" or found.cold_settings is None:
+    if decision.mode == "cold":
         return f"A cold search: {decision.why}."
     text = f"Started from {decision} (mode {decision.mode}): {decision.why}."
     if measured or found.trials:
         return text
-    share = work(settings) / work(found.cold_settings)
+    share = work(settings) / work(found.job.preset.search)
     return (
         f"{text} It does {share:.0%} of the work of a cold search of this preset (cells × "
         "operations × passes, counted; no cold search was measured here)."
     )
 
 
-def _decision(found: "Found") -> DecisionFacts | None:
+def _decision(found: Found) -> DecisionFacts | None:
     decision, ranking = found.decision, found.ranking
     if decision is None:
         return None
@@ -152,28 +104,22 @@ def _decision(found: "Found") -> DecisionFacts | None:
 
 
 def _epochs(result: SearchResult) -> tuple[EpochRow, ...]:
-    rows = []
-    before: tuple[int, float] = (-1, 0.0)
-    for row in result.rows:
-        # Rows hold the seconds of their stage so far.
-        start = before[1] if before[0] == row["stage"] else 0.0
-        before = (row["stage"], row["seconds"])
-        rows.append(
-            EpochRow(
-                stage=row["stage"] + 1,
-                epoch=row["epoch"] + 1,
-                weights_loss=row["weights_loss"],
-                weights_accuracy=row["weights_accuracy"],
-                alpha_loss=row["alpha_loss"],
-                alpha_accuracy=row["alpha_accuracy"],
-                learning_rate=row["learning_rate"],
-                skip_dropout=row["skip_dropout"],
-                seconds=row["seconds"] - start,
-                peak_memory=row["peak_memory"],
-                skip_connects=row["skip_connects"],
-            )
+    return tuple(
+        EpochRow(
+            stage=row["stage"] + 1,
+            epoch=row["epoch"] + 1,
+            weights_loss=row["weights_loss"],
+            weights_accuracy=row["weights_accuracy"],
+            alpha_loss=row["alpha_loss"],
+            alpha_accuracy=row["alpha_accuracy"],
+            learning_rate=row["learning_rate"],
+            skip_dropout=row["skip_dropout"],
+            seconds=seconds,
+            peak_memory=row["peak_memory"],
+            skip_connects=row["skip_connects"],
         )
-    return tuple(rows)
+        for row, seconds in zip(result.rows, epoch_seconds(result.rows), strict=True)
+    )
 
 
 def _alpha(result: SearchResult, settings: SearchSettings) -> AlphaHistory:
@@ -184,7 +130,7 @@ def _alpha(result: SearchResult, settings: SearchSettings) -> AlphaHistory:
     return AlphaHistory(space=settings.space, normal=cells["normal"], reduction=cells["reduction"])
 
 
-def _trials(found: "Found") -> tuple[Table, ...]:
+def _trials(found: Found) -> tuple[Table, ...]:
     if not found.trials:
         return ()
     rows = tuple(

@@ -5,23 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.jobs.costs import Costs
-from wsdarts_sdk.jobs.finishing import Found, finish_search
-from wsdarts_sdk.jobs.inputs import Data, load_tasks, run_path, train_parts
-from wsdarts_sdk.presets import Preset, find_preset, seeded
+from wsdarts_sdk.jobs.finishing import finish_search
+from wsdarts_sdk.jobs.found import Found
+from wsdarts_sdk.jobs.inputs import Data, find_probe, load_tasks, train_parts
+from wsdarts_sdk.jobs.job import Job, open_job
+from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.runs.directory import RunDirectory, open_run
-from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, load_probe
+from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds
 from wsdarts_sdk.tasks import ImageTask
 
 
@@ -80,66 +77,56 @@ def search(
     Raises:
         WsdartsError: Data, settings or run directory do not fit; each says what to do.
     """
-    chosen = find_preset(preset)
-    chosen = chosen if seed is None else seeded(chosen, seed)
+    chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     progress = shown(progress)
     tasks = load_tasks(data, progress=progress, **options)
-    loaded = [p if isinstance(p, Probe) else load_probe(p, device=str(where)) for p in probes]
-    config = {
-        "command": "search",
-        "tasks": [task.digest for task in tasks],
-        "preset": chosen.name,
-        "search": settings_json(chosen.search),
-    }
-    with open_run(run_path(out, "search", tasks[0].name), config, resume=resume) as run:
-        run.write_json("environment.json", environment(where))
-        found = _search(run, tasks, chosen, loaded, where, progress)
-        artifact, report = finish_search(run, found)
+    networks = [find_probe(probe, where) for probe in probes]
+    with open_job(
+        "search",
+        tasks,
+        chosen,
+        out=out,
+        resume=resume,
+        device=where,
+        progress=progress,
+        search=settings_json(chosen.search),
+    ) as job:
+        found = _search(job, networks)
+        artifact, report = finish_search(found)
     return SearchRun(
-        path=run.path,
-        tasks=tuple(tasks),
+        path=job.run.path,
+        tasks=job.tasks,
         settings=chosen.search,
         masks=found.result.stage_masks[-1],
         genotype=found.result.genotype,
         result=found.result,
         artifact=artifact,
         report=report,
-        seconds=found.costs.seconds,
+        seconds=job.costs.seconds,
     )
 
 
-def _search(
-    run: RunDirectory,
-    tasks: list[ImageTask],
-    preset: Preset,
-    probes: list[Probe],
-    device: torch.device,
-    progress: Progress,
-) -> Found:
-    costs = Costs(run)
+def _search(job: Job, probes: Sequence[Probe]) -> Found:
+    settings = job.preset.search
     embeddings: list[TaskEmbedding] = []
-    with costs.phase("embedding", known=lambda: _embedding_cost(tasks, probes)):
+    with job.costs.phase("embedding", known=lambda: _embedding_cost(job.tasks, probes)):
         for probe in probes:
-            embeddings += [embed(task, probe, progress=progress) for task in tasks]
-    with costs.phase("loading"):
-        parts = train_parts(tasks, preset.search, device, progress)
+            embeddings += [embed(task, probe, progress=job.progress) for task in job.tasks]
+    with job.costs.phase("loading"):
+        parts = train_parts(job.tasks, settings, job.device, job.progress)
     result = loop.search(
-        parts, preset.search, journal=run.journal("search"), progress=progress, device=device
+        parts,
+        settings,
+        journal=job.run.journal("search"),
+        progress=job.progress,
+        device=job.device,
     )
-    costs.record("search", sum(result.seconds))
-    return Found(
-        tasks=tuple(tasks),
-        preset=preset.name,
-        settings=preset.search,
-        result=result,
-        embeddings=tuple(embeddings),
-        costs=costs,
-        device=device,
-    )
+    job.costs.record("search", sum(result.seconds))
+    return Found(job=job, settings=settings, result=result, embeddings=tuple(embeddings))
 
 
-def _embedding_cost(tasks: list[ImageTask], probes: list[Probe]) -> float | None:
+def _embedding_cost(tasks: Sequence[ImageTask], probes: Sequence[Probe]) -> float | None:
     """What all embeddings cost when they were computed; None where one of them is unknown."""
     seconds = [embedding_seconds(task, probe) for probe in probes for task in tasks]
     known = [each for each in seconds if each is not None]

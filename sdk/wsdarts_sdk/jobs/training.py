@@ -7,15 +7,14 @@ from typing import Any
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.jobs.costs import Costs
-from wsdarts_sdk.jobs.inputs import Data, load_task, run_path
+from wsdarts_sdk.jobs.inputs import Data, load_task
+from wsdarts_sdk.jobs.job import Job, open_job
 from wsdarts_sdk.jobs.training_report import write_training_report
 from wsdarts_sdk.network.classifier import Classifier
 from wsdarts_sdk.network.training import TrainingResult, train_network
-from wsdarts_sdk.presets import Preset, find_preset, seeded
+from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.runs.directory import open_run, read_config
-from wsdarts_sdk.runs.environment import environment
+from wsdarts_sdk.runs.directory import read_config
 from wsdarts_sdk.search.settings import settings_json
 
 _GENOTYPE = "genotype.json"
@@ -71,51 +70,46 @@ def train(
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
     cells = find_genotype(genotype)
-    chosen = find_preset(preset)
-    chosen = chosen if seed is None else seeded(chosen, seed)
+    chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     progress = shown(progress)
     task = load_task(data, progress=progress, **options)
-    config = {
-        "command": "train",
-        "tasks": [task.digest],
-        "preset": chosen.name,
-        "training": settings_json(chosen.training),
-        "genotype": cells.to_json(),
-    }
-    with open_run(run_path(out, "train", task.name), config, resume=resume) as run:
-        run.write_json("environment.json", environment(where))
-        costs = Costs(run)
-        result = train_network(
-            cells,
-            task,
-            chosen.training,
-            journal=run.journal("training"),
-            progress=progress,
-            device=where,
-        )
-        costs.record("training", result.seconds)
-        cells.save(run.path / _GENOTYPE)
-        model_file = result.model.save(run.path / "model.safetensors")
-        run.write_json(
-            "result.json",
-            {
-                "accuracy": result.accuracy,
-                "loss": result.loss,
-                "images": result.images,
-                "held_out": result.held_out,
-                "parameters": result.parameters,
-                "seconds": result.seconds,
-            },
-        )
-        report = write_training_report(run, task, chosen, result)
+    with open_job(
+        "train",
+        [task],
+        chosen,
+        out=out,
+        resume=resume,
+        device=where,
+        progress=progress,
+        training=settings_json(chosen.training),
+        genotype=cells.to_json(),
+    ) as job:
+        return _train(job, cells)
+
+
+def _train(job: Job, genotype: Genotype) -> TrainingRun:
+    run = job.run
+    result = train_network(
+        genotype,
+        job.tasks[0],
+        job.preset.training,
+        journal=run.journal("training"),
+        progress=job.progress,
+        device=job.device,
+    )
+    job.costs.record("training", result.seconds)
+    genotype.save(run.path / _GENOTYPE)
+    model_file = result.model.save(run.path / "model.safetensors")
+    figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
+    run.write_json("result.json", {name: getattr(result, name) for name in figures})
     return TrainingRun(
         model=result.model,
         accuracy=result.accuracy,
         result=result,
         path=run.path,
         model_file=model_file,
-        report=report,
+        report=write_training_report(job, result),
     )
 
 

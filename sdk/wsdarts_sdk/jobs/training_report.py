@@ -2,21 +2,17 @@
 
 from pathlib import Path
 
-from wsdarts_sdk.jobs.search_report import now, pairs, phase_costs, task_row
+from wsdarts_sdk.jobs.job import Job
+from wsdarts_sdk.jobs.report_rows import epoch_seconds, now, pairs, phase_costs, task_row
 from wsdarts_sdk.network.training import TrainingResult
-from wsdarts_sdk.presets import Preset
-from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.report import render_report
 from wsdarts_sdk.runs.report_facts import RunReport, TrainingEpoch, TrainingFacts
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.tasks import ImageTask
 
 
-def write_training_report(
-    run: RunDirectory, task: ImageTask, preset: Preset, result: TrainingResult
-) -> Path:
+def write_training_report(job: Job, result: TrainingResult) -> Path:
     """Write ``report.html`` of a training and return its path."""
-    settings = preset.training
+    (task,), settings = job.tasks, job.preset.training
     report = RunReport(
         title=f"Training on {task.name}",
         summary=(
@@ -27,7 +23,7 @@ def write_training_report(
         created=now(),
         tasks=(task_row(task),),
         genotype=result.genotype,
-        costs=phase_costs({"training": result.seconds}),
+        costs=phase_costs(job.costs.seconds),
         training=TrainingFacts(
             accuracy=result.accuracy,
             parameters=result.parameters,
@@ -35,24 +31,20 @@ def write_training_report(
             epochs=_epochs(result),
             note="One training with one seed; another seed gives another figure.",
         ),
-        settings=(("preset", preset.name), *pairs(settings_json(settings))),
-        environment=pairs(run.read_json("environment.json")),
+        settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
+        environment=pairs(job.run.read_json("environment.json")),
     )
-    return run.write_text("report.html", render_report(report))
+    return job.run.write_text("report.html", render_report(report))
 
 
 def _epochs(result: TrainingResult) -> tuple[TrainingEpoch, ...]:
-    rows = []
-    before = 0.0
-    for row in result.rows:
-        rows.append(
-            TrainingEpoch(
-                epoch=row["epoch"] + 1,
-                loss=row["loss"],
-                accuracy=row["accuracy"],
-                learning_rate=row["learning_rate"],
-                seconds=row["seconds"] - before,
-            )
+    return tuple(
+        TrainingEpoch(
+            epoch=row["epoch"] + 1,
+            loss=row["loss"],
+            accuracy=row["accuracy"],
+            learning_rate=row["learning_rate"],
+            seconds=seconds,
         )
-        before = row["seconds"]
-    return tuple(rows)
+        for row, seconds in zip(result.rows, epoch_seconds(result.rows), strict=True)
+    )

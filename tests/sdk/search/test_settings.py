@@ -9,7 +9,7 @@ import pytest
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.space import DARTS, SearchSpace
-from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset, seeded
+from wsdarts_sdk.presets import PAPER, PRESETS, TINY
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, darts, settings_json
 
 Make = Callable[..., SearchSettings]
@@ -95,19 +95,6 @@ def test_alpha_can_outgrow_its_random_start(name: str) -> None:
     for each in search.stages:
         steps = (each.epochs - each.weights_only_epochs) * search.steps_per_epoch
         assert steps * search.alpha.learning_rate > 20 * 1e-3
-
-
-def test_presets_by_name() -> None:
-    assert find_preset("tiny") is TINY
-    assert find_preset(TINY) is TINY
-    with pytest.raises(SettingsError, match="no preset 'huge'; expected one of paper, small, tiny"):
-        find_preset("huge")
-
-
-def test_seed_reaches_every_part() -> None:
-    preset = seeded(TINY, 7)
-    assert (preset.search.seed, preset.training.seed, preset.selection.seed) == (7, 7, 7)
-    assert seeded(preset, 0) == TINY
 
 
 def test_last_stage_only_and_its_dropout() -> None:

@@ -1,0 +1,58 @@
+"""Rows of reports that searches and trainings share."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from wsdarts_sdk.runs.report_facts import Pairs, PhaseCost, TaskRow
+from wsdarts_sdk.tasks import ImageTask, Part
+
+
+def now() -> str:
+    """Date and time, UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def task_row(task: ImageTask) -> TaskRow:
+    """A task with the number of images in each part."""
+    weights, alpha, validation = (len(task.indices(part)) for part in Part)
+    return TaskRow(
+        name=task.name,
+        digest=task.digest,
+        classes=task.classes,
+        weights_images=weights,
+        alpha_images=alpha,
+        validation_images=validation,
+    )
+
+
+def phase_costs(seconds: dict[str, float]) -> tuple[PhaseCost, ...]:
+    """Wall time by phase."""
+    return tuple(PhaseCost(phase=phase, seconds=value) for phase, value in seconds.items())
+
+
+def pairs(data: dict[str, Any]) -> Pairs:
+    """Settings as names and values; nested ones by dotted names."""
+    found: list[tuple[str, str]] = []
+    for name, value in data.items():
+        if isinstance(value, dict):
+            found += [(f"{name}.{inner}", text) for inner, text in pairs(value)]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            numbered = {f"{name}.{place}": each for place, each in enumerate(value)}
+            found += pairs(numbered)
+        else:
+            found.append((name, value if isinstance(value, str) else json.dumps(value)))
+    return tuple(found)
+
+
+def epoch_seconds(rows: Sequence[dict[str, Any]]) -> list[float]:
+    """Seconds of each epoch; a row holds the seconds of its stage (or training) so far."""
+    found: list[float] = []
+    stage, before = None, 0.0
+    for row in rows:
+        if row.get("stage") != stage:
+            stage, before = row.get("stage"), 0.0
+        found.append(row["seconds"] - before)
+        before = row["seconds"]
+    return found

@@ -1,0 +1,140 @@
+"""What one warm start starts from: the registry ranked, a decision kept, artifacts pulled."""
+
+from dataclasses import dataclass
+
+from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.nearest import Ranking
+from wsdarts_registry.store import Entry, Store
+from wsdarts_sdk.artifacts.building import Origin
+from wsdarts_sdk.artifacts.starting_point import starting_point
+from wsdarts_sdk.jobs.decision import Decision, Mode, Option, decide
+from wsdarts_sdk.jobs.job import Job
+from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.search.state import StartingPoint
+from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds
+
+_DECISION = "decision.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the user asked to start from.
+
+    Attributes:
+        source: Reference of the artifact; None lets the mode choose.
+        mode: What to take over.
+        k: How many of the nearest to report, and to join in mode ``union``.
+    """
+
+    source: str | None
+    mode: Mode
+    k: int
+
+    @property
+    def needs_ranking(self) -> bool:
+        """Whether there is nothing to start from without a ranking."""
+        return self.source is None and self.mode not in ("auto", "cold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a search starts, with the settings that it has there.
+
+    Attributes:
+        point: Masks, and perhaps weights and α.
+        settings: The last stage of the preset, wide enough for the masks; all of it from cold.
+        origin: For the lineage of the artifact.
+    """
+
+    point: StartingPoint
+    settings: SearchSettings
+    origin: Origin
+
+
+def rank_registry(
+    job: Job, store: Store, probe: Probe, *, needed: bool
+) -> tuple[TaskEmbedding, Ranking | None]:
+    """Embed the job's task and rank the registry by it.
+
+    Returns:
+        The embedding, and all neighbours; None where the registry has no embedding by this
+        probe.
+
+    Raises:
+        EmbeddingError: There is no ranking, and one is needed.
+    """
+    (task,) = job.tasks
+    with job.costs.phase("embedding", known=lambda: embedding_seconds(task, probe)):
+        embedding = embed(task, probe, progress=job.progress)
+    embedding.save(job.run.path / "embedding.safetensors")
+    with job.costs.phase("nearest"):
+        ranking = None
+        known = len(store.entries())
+        if known:
+            try:
+                ranking = store.nearest(embedding, known)
+            except EmbeddingError:
+                if needed:
+                    raise
+    return embedding, ranking
+
+
+def kept_decision(job: Job, store: Store, ranking: Ranking | None, choice: Choice) -> Decision:
+    """Decide once: a resumed run starts from what it started from.
+
+    Raises:
+        WsdartsError: As for :func:`decide`, or the chosen artifact does not exist.
+    """
+    kept = job.run.read_json(_DECISION)
+    if kept is not None:
+        return Decision.from_json(kept)
+    settings = job.preset.search
+    entries = {
+        str(entry.reference): entry
+        for entry in store.entries()
+        if entry.manifest.search_space == settings.space
+    }
+    source = None
+    if choice.source is not None:
+        entry = store.resolve(choice.source)
+        source = str(entry.reference)
+        entries[source] = entry
+    decision = decide(
+        choice.mode,
+        settings,
+        ranking=ranking,
+        options=_options(entries, ranking),
+        source=source,
+        k=choice.k,
+    )
+    job.run.write_json(_DECISION, decision.to_json())
+    return decision
+
+
+def prepare_start(job: Job, store: Store, decision: Decision) -> Start:
+    """Pull what was decided on.
+
+    Raises:
+        WsdartsError: An artifact is gone, damaged, or does not fit the settings.
+    """
+    sources = [(name, store.pull(name)) for name in decision.sources]
+    warm = decision.mode != "cold"
+    settings = job.preset.search.last_stage_only() if warm else job.preset.search
+    point = starting_point(decision.mode, sources, settings)
+    return Start(
+        point=point,
+        settings=settings.widened_to(point.masks.widest) if warm else settings,
+        origin=Origin(
+            mode=decision.mode,
+            parents=tuple((reference, artifact.digest) for reference, artifact in sources),
+        ),
+    )
+
+
+def _options(entries: dict[str, Entry], ranking: Ranking | None) -> list[Option]:
+    """All usable artifacts, ranked ones by distance, then those without a rank."""
+    neighbours = ranking.neighbours if ranking else ()
+    order = {neighbour.reference: place for place, neighbour in enumerate(neighbours)}
+    names = sorted(entries, key=lambda name: (order.get(name, len(order)), name))
+    return [Option(reference=name, manifest=entries[name].manifest) for name in names]
