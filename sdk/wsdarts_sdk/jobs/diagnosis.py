@@ -33,6 +33,7 @@ _MUCH_SPACE = 5 * 10**9
 _CONTENT = {
     "tasks": "decoded images",
     "checked": "which images decode",
+    "digests": "digests of files that were read",
     "embeddings": "task embeddings",
     "features": "features of probes",
     "torchvision": "downloaded datasets",

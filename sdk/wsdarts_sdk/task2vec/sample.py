@@ -7,13 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.task2vec.choice import balanced_choice, canonical_labels
 from wsdarts_sdk.tasks import ImageTask
-from wsdarts_sdk.tasks.decoding import Undecodable, decode
-from wsdarts_sdk.tasks.identity import class_digests, image_digest
-from wsdarts_sdk.tasks.pixels import Progress, in_threads
-from wsdarts_sdk.tasks.sources.base import Read
+from wsdarts_sdk.tasks.identity import class_digests
+from wsdarts_sdk.tasks.pixels import Progress
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,31 +54,5 @@ class Sample:
         Raises:
             TaskError: An image has changed since the task was loaded.
         """
-        rows = task.images.rows[self.indices]
-        digests = task.image_digests[self.indices]
-        position_of = {int(row): position for position, row in enumerate(rows)}
-
-        def work(row: int, read: Read) -> NDArray[np.uint8] | Undecodable:
-            content = read()
-            if isinstance(content, Undecodable):
-                return content
-            if image_digest(content) != digests[position_of[row]]:
-                return Undecodable("it has changed since the task was loaded (load it again)")
-            return decode(content, size)
-
-        pixels_NHWC = np.empty((len(rows), size, size, 3), dtype=np.uint8)
-        source = task.images.source
-        for row, result in in_threads(
-            work,
-            source.images(np.sort(rows)),
-            what="decoding images",
-            total=len(rows),
-            progress=progress,
-        ):
-            if isinstance(result, Undecodable):
-                raise TaskError(
-                    f"{source.describe(row)} cannot be decoded: {result.reason}; repair it, or "
-                    "leave such images out with --skip-corrupt (skip_corrupt=True)"
-                )
-            pixels_NHWC[position_of[row]] = result
+        pixels_NHWC = task.read(self.indices, size, progress=progress)
         return torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()

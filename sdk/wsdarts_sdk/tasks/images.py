@@ -1,6 +1,7 @@
 """The images of a task: reading, checking and decoding them from their source."""
 
 import contextlib
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.tasks.checks import read_record, record_path, write_record
 from wsdarts_sdk.tasks.decoding import DECODER_VERSION, Undecodable, decode
+from wsdarts_sdk.tasks.digest_index import index_path, known_digests, remember_digests
 from wsdarts_sdk.tasks.identity import image_digest, list_digest
 from wsdarts_sdk.tasks.pixels import Progress, in_threads, open_pixels, write_pixels
 from wsdarts_sdk.tasks.sources import ImageSource
@@ -60,6 +62,27 @@ class TaskImages:
             raise TaskError(f"the cache file {path} vanished as soon as it was made; try again")
         return found
 
+    def read(
+        self, indices: NDArray[np.int64], size: int, progress: Progress | None
+    ) -> NDArray[np.uint8]:
+        """Decode some images without the cache, shape ``(chosen, size, size, 3)``.
+
+        Raises:
+            TaskError: The source has changed.
+        """
+        places, positions = np.unique(indices, return_inverse=True)
+        pixels = np.empty((len(places), size, size, 3), dtype=np.uint8)
+        failed = {}
+        with _quiet_pillow():
+            for place, result in self._decoded_from_source(places, size, progress):
+                if isinstance(result, Undecodable):
+                    failed[int(places[place])] = result
+                else:
+                    pixels[place] = result
+        if failed:
+            raise corrupt_images(self.source, self._by_row(failed))
+        return pixels[positions]
+
     def find_corrupt(self, progress: Progress | None) -> dict[int, Undecodable]:
         """Return the images that do not decode, by row.
 
@@ -103,47 +126,77 @@ class TaskImages:
         self, size: int, progress: Progress | None
     ) -> Iterator[tuple[int, NDArray[np.uint8] | Undecodable]]:
         """Yield the position and the pixels of every image, in any order."""
-        order = np.argsort(self.rows)
-        if self.whole is not None:
-            pixels = self.whole.pixels(size, progress)
-            by_row = np.argsort(self.whole.rows)
-            places = by_row[np.searchsorted(self.whole.rows, self.rows, sorter=by_row)]
-            for position, place in enumerate(places.tolist()):
-                yield position, pixels[place]
+        if self.whole is None:
+            every = np.arange(len(self.rows), dtype=np.int64)
+            yield from self._decoded_from_source(every, size, progress)
             return
-        position_of = dict(zip(self.rows[order].tolist(), order.tolist(), strict=True))
+        pixels = self.whole.pixels(size, progress)
+        by_row = np.argsort(self.whole.rows)
+        places = by_row[np.searchsorted(self.whole.rows, self.rows, sorter=by_row)]
+        for position, place in enumerate(places.tolist()):
+            yield position, pixels[place]
+
+    def _decoded_from_source(
+        self, indices: NDArray[np.int64], size: int, progress: Progress | None
+    ) -> Iterator[tuple[int, NDArray[np.uint8] | Undecodable]]:
+        """Yield the position in ``indices`` and the pixels of each of these images."""
+        rows, digests = self.rows[indices], self.digests[indices]
+        order = np.argsort(rows)
+        position_of = dict(zip(rows[order].tolist(), order.tolist(), strict=True))
 
         def work(row: int, read: Read) -> NDArray[np.uint8] | Undecodable:
             content = read()
             if isinstance(content, Undecodable):
                 return content
-            if image_digest(content) != self.digests[position_of[row]]:
+            if image_digest(content) != digests[position_of[row]]:
                 return Undecodable("it has changed since the task was loaded (load it again)")
             return decode(content, size)
 
-        images = self.source.images(self.rows[order])
+        images = self.source.images(rows[order])
         for row, result in in_threads(
-            work, images, what="decoding images", total=len(self.rows), progress=progress
+            work, images, what="decoding images", total=len(rows), progress=progress
         ):
             yield position_of[row], result
 
 
 def read_digests(
-    source: ImageSource, progress: Progress | None
+    source: ImageSource, cache: Path, progress: Progress | None
 ) -> tuple[NDArray[np.bytes_], dict[int, Undecodable]]:
-    """Return the digest of each image, shape ``(images,)``, and what cannot be read, by row."""
+    """Return the digest of each image, shape ``(images,)``, and what cannot be read, by row.
+
+    Files that are what they were when they were read before are not read again.
+
+    Raises:
+        TaskError: The cache cannot be read or written.
+    """
+    if source.location is None:
+        return _read_unknown(source, np.zeros(len(source.labels), dtype="S64"), progress)
+    path = index_path(cache, source.location)
+    began = time.time_ns()
+    stamps = source.stamps()
+    known = known_digests(path, stamps)
+    digests, failed = _read_unknown(source, known, progress)
+    if (digests != known).any():
+        remember_digests(path, stamps, digests, began)
+    return digests, failed
+
+
+def _read_unknown(
+    source: ImageSource, known: NDArray[np.bytes_], progress: Progress | None
+) -> tuple[NDArray[np.bytes_], dict[int, Undecodable]]:
+    """Read the images whose digest is not known yet (b"")."""
 
     def work(_row: int, read: Read) -> bytes | Undecodable:
         content = read()
         return content if isinstance(content, Undecodable) else image_digest(content)
 
-    total = len(source.labels)
-    digests = np.zeros(total, dtype="S64")
+    digests = known.copy()
+    unknown = np.flatnonzero(known == b"").astype(np.int64)
     failed = {}
-    images = source.images(np.arange(total, dtype=np.int64))
+    images = source.images(unknown)
     with _quiet_pillow():
         for row, result in in_threads(
-            work, images, what="reading images", total=total, progress=progress
+            work, images, what="reading images", total=len(unknown), progress=progress
         ):
             if isinstance(result, Undecodable):
                 failed[row] = result

@@ -91,7 +91,7 @@ class ImageTask:
         )
         name = name or source.name
         _check_classes(source, name)
-        digests, failed = read_digests(source, progress)
+        digests, failed = read_digests(source, cache, progress)
 
         def arrange(left_out: Iterable[int]) -> _Arranged:
             rows = np.setdiff1d(np.arange(len(digests)), list(left_out)).astype(np.int64)
@@ -144,9 +144,30 @@ class ImageTask:
             TaskError: The size is out of range, the cache cannot be written, or the source
                 has changed since the task was loaded.
         """
-        if not 8 <= size <= 4000:
-            raise TaskError(f"images of {size} pixels a side asked for; expected 8 to 4000")
+        _check_size(size)
         return self.images.pixels(size, progress)
+
+    def read(
+        self, indices: ArrayLike, size: int, *, progress: Progress | None = None
+    ) -> NDArray[np.uint8]:
+        """Decode some images as RGB, squashed to squares, and keep nothing in the cache.
+
+        For few images at a large size, such as a probe's.
+
+        Args:
+            indices: Which images, integers of shape ``(chosen,)``.
+            size: Pixels a side, 8 to 4000.
+            progress: Called with (what, done, total) while images are decoded.
+
+        Returns:
+            Shape ``(chosen, size, size, 3)``, in the order of ``indices``.
+
+        Raises:
+            TaskError: The size is out of range, or the source has changed since the task was
+                loaded.
+        """
+        _check_size(size)
+        return self.images.read(np.asarray(indices), size, progress)
 
     def subset(self, indices: ArrayLike) -> "ImageTask":
         """Return some of the images as a task of its own, with its own digest and split.
@@ -189,6 +210,11 @@ class _Arranged:
     class_digests: NDArray[np.bytes_]
     labels: NDArray[np.int64]
     images: TaskImages
+
+
+def _check_size(size: int) -> None:
+    if not 8 <= size <= 4000:
+        raise TaskError(f"images of {size} pixels a side asked for; expected 8 to 4000")
 
 
 def _check_classes(source: ImageSource, name: str) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.tasks import ImageTask
-from wsdarts_sdk.tasks.decoding import Undecodable
+from wsdarts_sdk.tasks import pixels as pixels_module
+from wsdarts_sdk.tasks.decoding import Undecodable, decode
 from wsdarts_sdk.tasks.pixels import in_threads, open_pixels, write_pixels
 
 Make = Callable[..., Path]
@@ -149,6 +151,40 @@ def test_two_processes_at_once(make_folder: Make) -> None:
     assert len(outputs) == 1
     task = ImageTask.load(folder)
     assert outputs == {f"{task.digest} {int(task.pixels(64).sum())}\n"}
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_threads_decode_what_one_by_one_would(
+    make_folder: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = make_folder({"a": 60, "b": 45}, kind=kind)
+    found = []
+    for threads in (1, 7):
+        monkeypatch.setattr(pixels_module, "_cores", lambda count=threads: count)
+        cache = tmp_path / str(threads)
+        task = ImageTask.load(folder, cache_dir=cache)
+        (file,) = cache.glob("tasks/*/*84px*.npy")
+        found.append((task.digest, file.name, file.read_bytes()))
+    assert found[0] == found[1]
+    contents = (file.read_bytes() for file in folder.rglob(f"*.{kind}"))
+    by_digest = {hashlib.sha256(c).hexdigest().encode(): decode(c, 84) for c in contents}
+    expected = [by_digest[digest] for digest in task.image_digests.tolist()]
+    np.testing.assert_array_equal(task.pixels(84), np.array(expected))
+
+
+@pytest.mark.parametrize("what", ["reading images", "decoding images"])
+def test_an_interrupted_load_leaves_nothing_and_can_be_repeated(
+    make_folder: Make, what: str
+) -> None:
+    def interrupt(now: str, done: int, total: int) -> None:
+        if now == what and done > total // 2:
+            raise KeyboardInterrupt
+
+    folder = make_folder({"a": 60, "b": 45})
+    with pytest.raises(KeyboardInterrupt):
+        ImageTask.load(folder, progress=interrupt)
+    assert [file for file in cache_directory().rglob("*") if file.is_file()] == []
+    assert ImageTask.load(folder).pixels(84).shape == (105, 84, 84, 3)
 
 
 def test_threads_keep_the_order_and_few_in_flight() -> None:

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from wsdarts_registry.errors import TaskError
@@ -209,3 +213,25 @@ def test_images_beside_parquet_are_ambiguous(make_folder: Make, make_parquet: Ma
     make_parquet({"image": [b"x"], "label": [0]}, "both/rows.parquet")
     with pytest.raises(TaskError, match=r"has both parquet files and image files"):
         ImageTask.load(folder)
+
+
+def test_large_rows_are_read_few_at_a_time(tmp_path: Path, encode: Encode) -> None:
+    # 400 rows of half a megabyte each, behind one valid image; 256 rows at once would be
+    # 128 MB, and the whole file 200 MB.
+    padding = np.random.default_rng(0).bytes(2**19)
+    schema = pa.schema({"image": pa.binary(), "label": pa.int64()})
+    path = tmp_path / "large.parquet"
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+        for start in range(0, 400, 100):
+            rows = range(start, start + 100)
+            images = [encode(row) + padding for row in rows]
+            columns = {"image": images, "label": [row % 2 for row in rows]}
+            writer.write_table(pa.table(columns, schema=schema))
+    program = (
+        "import sys, pyarrow as pa\nfrom wsdarts_sdk.tasks import ImageTask\n"
+        "ImageTask.load(sys.argv[1])\nprint(pa.default_memory_pool().max_memory())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program, path]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 80_000_000

@@ -266,3 +266,26 @@ def test_importing_tasks_imports_nothing_heavy() -> None:
         env={"PYTHONPATH": ":".join(sys.path), "PATH": ""},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+
+
+def test_images_are_read_in_the_order_asked_for(make_folder: Make) -> None:
+    task = ImageTask.load(make_folder({"a": 5, "b": 4}))
+    calls: list[tuple[str, int, int]] = []
+    found = task.read([7, 0, 3, 7], 16, progress=lambda *call: calls.append(call))
+    assert not list(task.images.cache.glob("tasks/*/*-16px*"))  # nothing is kept
+    assert calls[-1] == ("decoding images", 3, 3)
+    assert (found == task.pixels(16)[[7, 0, 3, 7]]).all()
+    assert task.read(np.array([], dtype=np.int64), 16).shape == (0, 16, 16, 3)
+    part = task.subset([0, 2, 3, 5, 6, 8])
+    assert (part.read([5, 1], 16) == part.pixels(16)[[5, 1]]).all()
+    with pytest.raises(TaskError, match="images of 7 pixels a side"):
+        task.read([0], 7)
+
+
+def test_reading_notices_changed_images(make_folder: Make, encode: Encode) -> None:
+    folder = make_folder({"a": 4, "b": 4})
+    task = ImageTask.load(folder)
+    for name in ("0", "1"):
+        (folder / "a" / f"{name}.png").write_bytes(encode(99))
+    with pytest.raises(TaskError, match=r"it has changed .* \(and 1 more cannot, either\)"):
+        task.read(range(8), 16)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
+from wsdarts_sdk.tasks.stamps import STAMP
 
 Read = Callable[[], Content | Undecodable]
 """Fetches one image; may be called from another thread."""
@@ -23,7 +24,11 @@ class ImageSource(ABC):
         class_names: Names by label; some may have no image.
         labels: Label of each image, shape ``(images,)``.
         encoded: Whether images come as bytes, which may turn out not to decode.
+        location: What tells this source from others on this machine; None where its images
+            lie in no files that could be recognised.
     """
+
+    location: str | None = None
 
     def __init__(
         self, *, name: str, class_names: Sequence[str], labels: NDArray[np.int64], encoded: bool
@@ -40,6 +45,13 @@ class ImageSource(ABC):
         Args:
             rows: Which images, strictly increasing, shape ``(wanted,)``.
         """
+
+    def stamps(self) -> NDArray[np.void]:
+        """Return what the file system says about each image now, shape ``(images,)``.
+
+        Zeros (here: all) where that says nothing; see ``stamps.STAMP``.
+        """
+        return np.zeros(len(self.labels), dtype=STAMP)
 
     @abstractmethod
     def describe(self, row: int) -> str:

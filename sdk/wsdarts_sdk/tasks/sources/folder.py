@@ -13,6 +13,7 @@ from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read
+from wsdarts_sdk.tasks.stamps import file_stamps
 
 # fmt: off
 EXTENSIONS = frozenset({
@@ -40,6 +41,7 @@ class FolderSource(ImageSource):
         files = [image_files(folder) for folder in folders]
         _check_layout(root, folders, files)
         self._files = [file for group in files for file in group]
+        self.location = f"folder {root.resolve()}"
         super().__init__(
             name=root.resolve().name,
             class_names=[unicodedata.normalize("NFC", folder.name) for folder in folders],
@@ -51,6 +53,10 @@ class FolderSource(ImageSource):
         """Yield the files; they are read where the result is called."""
         for row in rows.tolist():
             yield row, functools.partial(_read, self._files[row])
+
+    def stamps(self) -> NDArray[np.void]:
+        """Return the stamp of each file."""
+        return file_stamps(self._files)
 
     def describe(self, row: int) -> str:
         """Return the file's path."""

@@ -16,8 +16,12 @@ from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
 from wsdarts_sdk.tasks.sources.columns import Column, choose_columns, table_columns
+from wsdarts_sdk.tasks.stamps import STAMP, file_stamps
 
 BATCH = 256
+"""Rows that are read at once, at most."""
+
+_BATCH_BYTES = 16 * 2**20  # at most so many bytes of one column at once: photographs are large
 
 
 class Table(ABC):
@@ -27,11 +31,13 @@ class Table(ABC):
         where: What the table is called, for errors.
         schema: Its columns and the metadata that `datasets` leaves there.
         follow_paths: Whether an image may be given as a path instead of its bytes.
+        path: The one file that all of it comes from; None where there is no such file.
     """
 
     where: str
     schema: pa.Schema
     follow_paths: bool
+    path: Path | None = None
 
     @abstractmethod
     def batches(self, column: str) -> Iterator[list[Any]]:
@@ -45,7 +51,8 @@ class ParquetTable(Table):
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
-        self._path = path
+        self.path = path
+        self._file = path
         try:
             self.schema = pq.read_schema(path)
         except (OSError, pa.ArrowException) as error:
@@ -54,11 +61,24 @@ class ParquetTable(Table):
     def batches(self, column: str) -> Iterator[list[Any]]:
         """Yield the values of one column in order, some rows at a time."""
         try:
-            with pq.ParquetFile(self._path, memory_map=True) as file:
-                for batch in file.iter_batches(batch_size=BATCH, columns=[column]):
+            with pq.ParquetFile(self._file, memory_map=True) as file:
+                rows = _rows_at_once(file.metadata, column)
+                for batch in file.iter_batches(batch_size=rows, columns=[column]):
                     yield batch.column(0).to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise damaged_table(self.where, error) from error
+
+
+def _rows_at_once(metadata: Any, column: str) -> int:
+    """How many rows of a column to read at once, going by their mean size in each row group."""
+    most = BATCH
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunks = [group.column(i) for i in range(group.num_columns)]
+        own = [c for c in chunks if f"{c.path_in_schema}.".startswith(f"{column}.")]
+        size = sum(chunk.total_uncompressed_size for chunk in own)
+        most = min(most, _BATCH_BYTES * group.num_rows // max(size, 1))
+    return max(most, 1)
 
 
 def damaged_table(where: str, error: Exception) -> TaskError:
@@ -95,6 +115,9 @@ class TableSource(ImageSource):
                 )
         self._tables = tables
         self._image = image.name
+        files = [str(table.path.resolve()) for table in tables if table.path is not None]
+        # Another column of the same file holds other images.
+        self.location = f"column {image.name} of {files}" if files else None
         class_names, by_table = _labels(tables, label)
         self._starts = np.cumsum([0, *(len(values) for values in by_table)])
         super().__init__(
@@ -116,6 +139,17 @@ class TableSource(ImageSource):
                     if wanted[row]:
                         yield row, functools.partial(_content, value, table.follow_paths)
                     row += 1
+
+    def stamps(self) -> NDArray[np.void]:
+        """Return the stamp of each row: its table's file, and its number in there."""
+        stamps = np.zeros(len(self.labels), dtype=STAMP)
+        for table, start, end in zip(
+            self._tables, self._starts[:-1], self._starts[1:], strict=True
+        ):
+            if table.path is not None:
+                stamps[start:end] = file_stamps([table.path])
+                stamps["row"][start:end] = np.arange(end - start)
+        return stamps
 
     def describe(self, row: int) -> str:
         """Return the row's number in its table."""
