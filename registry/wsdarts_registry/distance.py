@@ -8,6 +8,8 @@ This module must not import torch: a laptop that only browses the zoo has to be
 able to rank it.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,7 @@ _SMALLEST = 1e-150  # float32 files hold nothing beyond 1e-45 to 3e38 anyway
 
 
 def symmetric_distance(
-    query: NDArray[np.float64], keys: NDArray[np.float64]
+    query: NDArray[np.float64], keys: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
     r"""Return the symmetric Task2Vec distance from one task to many.
 
@@ -33,7 +35,8 @@ def symmetric_distance(
 
     Args:
         query: Fisher diagonal of one task, shape ``(filters,)``, finite, >= 0.
-        keys: Fisher diagonals of the zoo, shape ``(tasks, filters)``, same probe.
+        keys: Fisher diagonals of the zoo, shape ``(tasks, filters)``, same probe; computed
+            with as float64, whatever they are.
 
     Returns:
         Distances, shape ``(tasks,)``, unitless, in [0, 1]; 0 means ``query`` is
@@ -56,7 +59,7 @@ def symmetric_distance(
     distances = np.empty(len(keys))
     rows = max(1, _BUFFER_VALUES // max(1, keys.shape[1]))
     for start in range(0, len(keys), rows):
-        keys_TF = _checked("keys", keys[start : start + rows])
+        keys_TF = _checked("keys", keys[start : start + rows].astype(np.float64, copy=False))
         sums_TF = query_1F + keys_TF
         difference_TF = _unit_ratio(query_1F, sums_TF)
         difference_TF -= _unit_ratio(keys_TF, sums_TF)

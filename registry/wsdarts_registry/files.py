@@ -2,13 +2,28 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from wsdarts_registry.errors import ArtifactError
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
     """Write a file so that readers see the old content or the new, never a part.
+
+    Raises:
+        OSError: As in ``atomic_file``.
+    """
+    with atomic_file(path) as file:
+        file.write(content)
+    return path
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Write and read a file that replaces ``path`` when the block ends, and not if it raises.
 
     The content goes to a temporary name in the same directory, is flushed to the disk and
     renamed over ``path``; missing parent directories are made.
@@ -20,8 +35,8 @@ def write_atomically(path: Path, content: bytes) -> Path:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
@@ -30,7 +45,6 @@ def write_atomically(path: Path, content: bytes) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
-    return path
 
 
 def sync_directory(path: Path) -> None:

@@ -1,13 +1,15 @@
 """Which artifacts' tasks are nearest to a task, and whether that is near at all."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wsdarts_registry.distance import symmetric_distance
 from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, check_comparable
+from wsdarts_registry.embedding_matrix import EmbeddingMatrix
 from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.scan import TOLERANCE, scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,35 @@ class Ranking:
     def first(self, k: int) -> "Ranking":
         """The same judgement with at most ``k`` neighbours."""
         return replace(self, neighbours=self.neighbours[:k])
+
+
+def shortlist(
+    query: TaskEmbedding, matrix: EmbeddingMatrix, digests: Collection[str], k: int
+) -> dict[str, float]:
+    """Find the artifacts that can be among the nearest, without reading any.
+
+    Args:
+        query: Embedding of the task that looks for a neighbour.
+        matrix: Embeddings of the query's space.
+        digests: The artifacts that may be ranked; others of the matrix are passed over.
+        k: How many neighbours are wanted.
+
+    Returns:
+        Digests of the ``k`` nearest artifacts and of the nearest one of a single task, with
+        every other whose distance is the same within what the scan leaves open, and what the
+        scan found. Empty if none of the artifacts is in the matrix.
+    """
+    labels = matrix.labels[: len(matrix.rows)]
+    wanted = np.array([label.digest in digests for label in labels], dtype=np.bool_)
+    if not wanted.any():
+        return {}
+    distances = np.where(wanted, scan(query.values, matrix.rows), np.inf)
+    limit = np.partition(distances, k - 1)[k - 1] if k < len(distances) else 1.0
+    chosen = distances <= limit + 2 * TOLERANCE
+    single = np.array([label.single for label in labels], dtype=np.bool_) & wanted
+    if single.any():
+        chosen |= single & (distances <= distances[single].min() + 2 * TOLERANCE)
+    return {labels[i].digest: float(distances[i]) for i in np.flatnonzero(chosen & wanted)}
 
 
 def rank(query: TaskEmbedding, entries: Iterable[Candidate]) -> tuple[Neighbour, ...]:

@@ -3,11 +3,12 @@
 import difflib
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wsdarts_registry.artifact import Artifact
-from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
+from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, check_comparable
+from wsdarts_registry.embedding_matrix import matrix_path, read_matrix
 from wsdarts_registry.entry import Entry, VersionInfo, Yank
 from wsdarts_registry.errors import (
     ArtifactError,
@@ -15,9 +16,10 @@ from wsdarts_registry.errors import (
     ReferenceNotFoundError,
     RegistryError,
 )
-from wsdarts_registry.nearest import Candidate, Ranking, judge, rank
+from wsdarts_registry.nearest import Candidate, Ranking, judge, rank, shortlist
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
+from wsdarts_registry.scan import TOLERANCE
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
 
@@ -168,23 +170,58 @@ class Store(ABC):
         """
         if k < 1:
             raise RegistryError(f"{k} neighbours were asked for; expected at least 1")
-        latest = {entry.name: entry for entry in self.entries()}
+        latest = self._latest()
         if not latest:
             raise RegistryError(
                 f"the registry {self.location} has no artifacts; publish one with "
                 f"`wsdarts-hub push RUN NAME{self._option}`, or search cold"
             )
-        candidates = []
-        for entry in latest.values():
-            found = self.embedding(entry, embedding.space)
-            if found is not None:
-                reference, kind = str(entry.reference), entry.manifest.kind
-                candidates.append(Candidate(reference=reference, kind=kind, embedding=found))
-        if not candidates:
-            raise EmbeddingError(self._no_common_space(embedding, tuple(latest.values())))
+        matrix = read_matrix(
+            matrix_path(self.location, embedding.space),
+            latest,
+            len(embedding.values),
+            lambda digest: self._embedded(*latest[digest][0], embedding),
+        )
+        listed = shortlist(embedding, matrix, latest, k)
+        if not listed:
+            raise EmbeddingError(self._no_common_space(embedding, latest))
+        scanned, candidates = {}, []
+        for digest, distance in listed.items():
+            for name, version in latest[digest]:
+                reference = str(Reference(name=name, version=version))
+                kind, found = self._embedded(name, version, embedding)
+                if found is not None:
+                    scanned[reference] = distance
+                    candidates.append(Candidate(reference=reference, kind=kind, embedding=found))
+        neighbours = rank(embedding, candidates)
+        if any(abs(n.distance - scanned[n.reference]) > TOLERANCE for n in neighbours):
+            raise RegistryError(
+                f"the cached embeddings in {matrix.path} are not those of {self.location}; "
+                f"remove the file (`rm {shlex.quote(str(matrix.path))}`), it is made again"
+            )
         threshold = self.config.threshold(embedding.space)
-        ranked = judge(rank(embedding, candidates), threshold, images=embedding.images)
-        return ranked.first(k)
+        return judge(neighbours, threshold, images=embedding.images).first(k)
+
+    def _latest(self) -> dict[str, list[tuple[str, int]]]:
+        """For each digest the names whose latest version that is not yanked has it."""
+        found: dict[str, list[tuple[str, int]]] = {}
+        for name in self.names():
+            versions = [info for info in self.versions(name) if info.yanked is None]
+            if versions:
+                last = versions[-1]
+                digest = last.digest or self._entry_or_advice(name, last.version).digest
+                found.setdefault(digest, []).append((name, last.version))
+        return found
+
+    def _embedded(
+        self, name: str, version: int, query: TaskEmbedding
+    ) -> tuple[str, TaskEmbedding | None]:
+        """Kind of a version, and its embedding in the space of a query, if there is one."""
+        entry = self._entry_or_advice(name, version)
+        found = self.embedding(entry, query.space)
+        if found is not None:
+            check_comparable(query, [found])
+        return entry.manifest.kind, found
 
     @property
     def _option(self) -> str:
@@ -218,11 +255,13 @@ class Store(ABC):
             )
         return f"there is no {reference}; there is {_listed(reference.name, versions)}"
 
-    def _no_common_space(self, query: TaskEmbedding, entries: Sequence[Entry]) -> str:
+    def _no_common_space(
+        self, query: TaskEmbedding, latest: Mapping[str, Sequence[tuple[str, int]]]
+    ) -> str:
         spaces = {
             str(record.space.embedding_space)
-            for entry in entries
-            for record in entry.manifest.embeddings
+            for ((name, version), *_) in latest.values()
+            for record in self._entry_or_advice(name, version).manifest.embeddings
         }
         return (
             f"the embedding of {query.task_name} was made by {query.space}, but the artifacts of "

@@ -1,0 +1,146 @@
+"""Distances from one task to many, in one pass over float32 rows.
+
+With q the query, f a row, u = q / (q + f) and v = f / (q + f) = 1 - u, entry by entry, D the
+number of entries that are not zero in both, S1 = Σu and S2 = Σu²::
+
+    u·v = S1 - S2        v·v = D - 2 S1 + S2        d = 1 - u·v / sqrt(u·u v·v)
+
+so one buffer holds all that is needed of a chunk of rows. v·v would cancel where u is near 1;
+therefore u and v change places where u is the larger one on average. What is summed then has a
+mean of at most 0.6, so that the other's square sum is at least 0.16 D and keeps its digits.
+
+Quotients are float32, their sums float32 over blocks of 1,024 filters, and float64 over blocks.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsdarts_registry.distance import symmetric_distance
+from wsdarts_registry.errors import EmbeddingError
+
+# How far a scanned distance may be from the exact one. Measured are 1e-6 at most.
+TOLERANCE = 1e-5
+
+_BUFFER_VALUES = 2**17  # so that a chunk stays in a core's second-level cache
+_BLOCK = 1024  # filters that are summed in float32
+_LARGEST_MEAN = 0.6
+_LEAST_SQUARE = 1e-20  # of the mean square: smaller squares leave float32's range
+_LARGEST_QUERY = 1e30  # so that no sum with a float32 overflows
+_VALUES_FOR_THREADS = 2**23
+_MOST_THREADS = 4  # by then the memory is what is waited for
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Query:
+    """A query as the scan needs it.
+
+    Attributes:
+        exact: Its values as they were given.
+        values: The same as float32.
+        addends: The same with infinity for 0, so that f / (0 + f) adds nothing to a sum; what
+            it should add, 1 for each such f that is not 0, is counted.
+        absent: Which filters are 0.
+    """
+
+    exact: Floats
+    values: Rows
+    addends: Rows
+    absent: NDArray[np.intp]
+
+
+def scan(query: Floats, rows: Rows, *, threads: int | None = None) -> Floats:
+    """Return nearly the symmetric Task2Vec distance from one task to many.
+
+    Args:
+        query: Fisher diagonal of one task, shape ``(filters,)``, finite, >= 0.
+        rows: Fisher diagonals that were checked before, shape ``(tasks, filters)``, finite,
+            >= 0, none of them all 0; may be mapped from a file. Fastest if rows of a similar
+            scale lie side by side.
+        threads: How many threads share the rows; by default the cores, up to four.
+
+    Returns:
+        Distances, shape ``(tasks,)``, in [0, 1], within ``TOLERANCE`` of
+        ``symmetric_distance``. Where float32 could not hold that, they are exact.
+
+    Raises:
+        EmbeddingError: The widths differ, or the query or a row is all 0 or not valid.
+    """
+    if rows.ndim != 2 or query.shape != rows.shape[1:]:
+        raise EmbeddingError(
+            f"query has shape {query.shape} but rows have shape {rows.shape}; expected "
+            "(filters,) and (tasks, filters). Embed both with the same probe."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = query.astype(np.float32)
+        held = np.abs(values - query) <= 1e-6 * query
+    if not (held.all() and 0 < query.max() <= _LARGEST_QUERY):
+        return symmetric_distance(query, rows)
+    addends = np.where(values > 0, values, np.float32(np.inf))
+    prepared = _Query(
+        exact=query, values=values, addends=addends, absent=np.flatnonzero(values == 0)
+    )
+    rows = np.asarray(rows)  # of a memory map each slice would cost more
+    distances = np.empty(len(rows))
+    if threads is None:
+        threads = min(_MOST_THREADS, os.cpu_count() or 1) if rows.size > _VALUES_FOR_THREADS else 1
+    share = max(1, -(-len(rows) // threads))
+    parts = [slice(start, start + share) for start in range(0, len(rows), share)]
+    if len(parts) <= 1:
+        _scan_part(prepared, rows, distances)
+    else:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(lambda p: _scan_part(prepared, rows[p], distances[p]), parts))
+    return distances
+
+
+def _scan_part(query: _Query, rows: Rows, distances: Floats) -> None:
+    """Fill in the distances of some rows, chunk by chunk, in one buffer."""
+    width = rows.shape[1]
+    blocks = -(-width // _BLOCK)
+    chunk = max(1, _BUFFER_VALUES // (blocks * _BLOCK))
+    # What is beyond the filters stays 0 and adds nothing.
+    buffer = np.zeros((chunk, blocks, _BLOCK), dtype=np.float32)
+    swapped = False
+    for start in range(0, len(rows), chunk):
+        part = rows[start : start + chunk]
+        present = width - len(query.absent) + _count_present(query, part)
+        sums, squares = _moments(query, part, buffer, swapped=swapped)
+        large = sums > _LARGEST_MEAN * present
+        if large.any():
+            sums[large], squares[large] = _moments(query, part[large], buffer, swapped=not swapped)
+            swapped ^= bool(2 * large.sum() > len(large))
+        found = distances[start : start + chunk]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cosine = (sums - squares) / np.sqrt(squares * (present - 2 * sums + squares))
+        np.clip(1 - cosine, 0.0, 1.0, out=found)
+        lost = ~(squares > _LEAST_SQUARE * present)
+        if lost.any():
+            found[lost] = symmetric_distance(query.exact, part[lost])
+
+
+def _moments(query: _Query, rows: Rows, buffer: Rows, *, swapped: bool) -> tuple[Floats, Floats]:
+    """Sums of u and of u² of each row; of v and v² if swapped."""
+    blocks = buffer[: len(rows)]
+    ratios = blocks.reshape(len(rows), -1)[:, : rows.shape[1]]
+    np.add(query.addends, rows, out=ratios)
+    np.divide(rows if swapped else query.values, ratios, out=ratios)
+    sums = np.vecdot(blocks, np.ones(_BLOCK, dtype=np.float32)).sum(axis=1, dtype=np.float64)
+    squares = np.vecdot(blocks, blocks).sum(axis=1, dtype=np.float64)
+    if swapped:
+        only_rows = _count_present(query, rows)
+        sums += only_rows
+        squares += only_rows
+    return sums, squares
+
+
+def _count_present(query: _Query, rows: Rows) -> NDArray[np.intp]:
+    """How many of the filters that are 0 in the query are not 0 in each row."""
+    found: NDArray[np.intp] = np.count_nonzero(rows[:, query.absent], axis=1)
+    return found
