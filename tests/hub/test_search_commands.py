@@ -17,7 +17,6 @@ from PIL import Image
 import wsdarts_hub
 from tests.hub.conftest import Run
 from wsdarts_hub import VariationalSettings
-from wsdarts_hub.cli.search_commands import check_resumable
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_sdk.network.classifier import Classifier
@@ -180,7 +179,6 @@ def test_resume_needs_to_know_what(command: str, images: Path, run: Run) -> None
     shown = run(command, images, "--resume")
     assert shown.code == 2
     assert "--resume goes on with the run in --out; name it" in shown.err
-    check_resumable(None, resume=False)
 
 
 def test_a_wrong_setting_is_an_error_before_anything_is_read(run: Run) -> None:

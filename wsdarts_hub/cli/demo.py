@@ -10,7 +10,7 @@ import typer
 from wsdarts_hub.cli import display, options
 from wsdarts_hub.cli.embedding_commands import show_ranking
 from wsdarts_hub.cli.progress_bar import working
-from wsdarts_hub.cli.search_commands import show_decision, show_genotype
+from wsdarts_hub.cli.search_page import show_decision, show_genotype
 from wsdarts_hub.cli.training_commands import show_training
 from wsdarts_registry.amounts import count, duration, share
 from wsdarts_sdk.progress import Progress

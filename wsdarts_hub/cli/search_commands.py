@@ -2,21 +2,14 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
-from wsdarts_hub.cli.data import load_data
-from wsdarts_hub.cli.embedding_commands import show_neighbours
-from wsdarts_hub.cli.progress_bar import working
-from wsdarts_registry.amounts import duration, share
-
-if TYPE_CHECKING:
-    from wsdarts_registry.genotype import Genotype
-    from wsdarts_sdk.jobs.searching import SearchRun
-    from wsdarts_sdk.jobs.warm_starting import WarmStart
+from wsdarts_hub.cli.run_work import run_work
+from wsdarts_hub.cli.search_page import show_search, show_warm_start
 
 
 def search(
@@ -64,26 +57,21 @@ def search(
     """
     from wsdarts_hub.cli.settings_option import preset_with  # noqa: PLC0415
 
-    check_resumable(out, resume=resume)
     chosen = preset_with(preset, settings)
-    with working(quiet=quiet, run=out) as work:
-        tasks = [
-            load_data(
-                each,
-                image_column=image_column,
-                label_column=label_column,
-                split=split,
-                skip_corrupt=skip_corrupt,
-                quiet=quiet,
-                progress=work.progress,
-            )
-            for each in data
-        ]
-        run = run_directory(out, "search", tasks[0].name)
-        work.continues_in(run)
+    with run_work(
+        "search",
+        data,
+        out=out,
+        resume=resume,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+        quiet=quiet,
+    ) as work:
         found = hub.search(
-            *tasks,
-            out=run,
+            *work.tasks,
+            out=work.run,
             preset=chosen,
             seed=seed,
             probes=probe or (None,),
@@ -154,23 +142,21 @@ def warm_start(
     """
     from wsdarts_hub.cli.settings_option import preset_with  # noqa: PLC0415
 
-    check_resumable(out, resume=resume)
     chosen = preset_with(preset, settings)
-    with working(quiet=quiet, run=out) as work:
-        task = load_data(
-            data,
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-            quiet=quiet,
-            progress=work.progress,
-        )
-        run = run_directory(out, "warm-start", task.name)
-        work.continues_in(run)
+    with run_work(
+        "warm-start",
+        [data],
+        out=out,
+        resume=resume,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+        quiet=quiet,
+    ) as work:
         found = hub.warm_start(
-            task,
-            out=run,
+            *work.tasks,
+            out=work.run,
             registry=registry,
             source=source,
             mode=mode,
@@ -195,81 +181,6 @@ def warm_start(
             device=device,
         )
         display.line(shlex.join([*command, "--out", str(found.path / "training")]))
-
-
-def show_search(found: "SearchRun", *, quiet: bool) -> None:
-    """Print what a search found."""
-    if quiet:
-        display.line(str(found.path))
-        return
-    show_genotype(found.genotype, found.path)
-    show_files(found.path, found.report, found.artifact)
-    show_costs(found.seconds)
-
-
-def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
-    """Print what a warm start started from and what it found."""
-    if quiet:
-        display.line(str(found.path))
-        return
-    if found.neighbours:
-        display.heading("nearest artifacts")
-        show_neighbours(found.neighbours)
-    show_decision(found)
-    if found.trials:
-        display.heading("sweep over skip-connect dropout, best first")
-        display.table(
-            ("dropout", "accuracy", "seconds"),
-            [(f"{t.rate:g}", share(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
-            right=("dropout", "accuracy", "seconds"),
-        )
-    show_genotype(found.genotype, found.path)
-    show_files(found.path, found.report, found.artifact)
-    show_costs(found.seconds)
-
-
-def show_decision(found: "WarmStart") -> None:
-    """Print what a warm start started from, and the rule that decided."""
-    display.heading("start")
-    display.facts([("from", found.source), ("mode", found.mode)])
-    display.sentence(f"because {found.why}")
-
-
-def show_genotype(genotype: "Genotype", run: Path) -> None:
-    """Print both cells, and where their drawing is."""
-    from wsdarts_registry.drawing import cell_text  # noqa: PLC0415
-    from wsdarts_registry.space import CELL_KINDS  # noqa: PLC0415
-
-    display.heading("genotype")
-    for kind in CELL_KINDS:
-        display.drawing(cell_text(genotype, kind))
-    display.line(f"drawing: {run / 'cells.svg'}")
-
-
-def show_files(run: Path, report: Path, artifact: Path) -> None:
-    """Print where the run is and what is in it."""
-    display.heading("files")
-    display.facts([("run", str(run)), ("report", str(report)), ("artifact", str(artifact))])
-
-
-def show_costs(seconds: dict[str, float]) -> None:
-    """Print the wall time of each phase."""
-    display.heading("cost")
-    total = ("total", sum(seconds.values()))
-    display.facts([(phase, duration(spent)) for phase, spent in (*seconds.items(), total)])
-
-
-def check_resumable(out: Path | None, *, resume: bool) -> None:
-    """Refuse to resume nobody knows what."""
-    if resume and out is None:
-        raise typer.BadParameter("--resume goes on with the run in --out; name it")
-
-
-def run_directory(out: Path | None, command: str, name: str) -> Path:
-    """Where a run goes."""
-    from wsdarts_sdk.jobs.inputs import run_path  # noqa: PLC0415
-
-    return run_path(out, command, name)
 
 
 def _given(**values: str | bool | None) -> list[str]:

@@ -6,9 +6,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
-from wsdarts_hub.cli.data import load_data
-from wsdarts_hub.cli.progress_bar import working
-from wsdarts_hub.cli.search_commands import check_resumable, run_directory
+from wsdarts_hub.cli.run_work import run_work
 from wsdarts_registry.amounts import count, duration, share
 
 if TYPE_CHECKING:
@@ -52,24 +50,22 @@ def train(
     """
     from wsdarts_hub.cli.settings_option import preset_with  # noqa: PLC0415
 
-    check_resumable(out, resume=resume)
     chosen = preset_with(preset, settings)
-    with working(quiet=quiet, run=out) as work:
-        task = load_data(
-            data,
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-            quiet=quiet,
-            progress=work.progress,
-        )
-        run = run_directory(out, "train", task.name)
-        work.continues_in(run)
+    with run_work(
+        "train",
+        [data],
+        out=out,
+        resume=resume,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+        quiet=quiet,
+    ) as work:
         found = hub.train(
             genotype,
-            task,
-            out=run,
+            *work.tasks,
+            out=work.run,
             preset=chosen,
             seed=seed,
             resume=resume,

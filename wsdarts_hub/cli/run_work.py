@@ -1,0 +1,73 @@
+"""What every command with a run directory does before its one call."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from wsdarts_hub.cli.data import load_data
+from wsdarts_hub.cli.progress_bar import working
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.progress import Progress
+    from wsdarts_sdk.tasks import ImageTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWork:
+    """Datasets that were read, where the run goes, and what its job calls on the way."""
+
+    tasks: "tuple[ImageTask, ...]"
+    run: Path
+    progress: "Progress"
+
+
+@contextmanager
+def run_work(
+    command: str,
+    datasets: Sequence[str],
+    *,
+    out: Path | None,
+    resume: bool,
+    image_column: str | None,
+    label_column: str | None,
+    split: str | None,
+    skip_corrupt: bool,
+    quiet: bool,
+) -> Iterator[RunWork]:
+    """Read the datasets and say, when Ctrl-C stops the job, how its run goes on.
+
+    Args:
+        command: The command, which names the run directory where none was named.
+        datasets: As typed, at least one.
+        out: The run directory that was named.
+        resume: Whether to go on with the run there, which then has to be named.
+        image_column: Option of that name, as those that follow.
+        label_column: As for :func:`load_data`.
+        split: As for :func:`load_data`.
+        skip_corrupt: As for :func:`load_data`.
+        quiet: Whether to show neither progress nor what was left out.
+    """
+    if resume and out is None:
+        raise typer.BadParameter("--resume goes on with the run in --out; name it")
+    with working(quiet=quiet, run=out) as work:
+        from wsdarts_sdk.jobs.inputs import run_path  # noqa: PLC0415
+
+        tasks = tuple(
+            load_data(
+                each,
+                image_column=image_column,
+                label_column=label_column,
+                split=split,
+                skip_corrupt=skip_corrupt,
+                quiet=quiet,
+                progress=work.progress,
+            )
+            for each in datasets
+        )
+        run = run_path(out, command, tasks[0].name)
+        work.continues_in(run)
+        yield RunWork(tasks=tasks, run=run, progress=work.progress)

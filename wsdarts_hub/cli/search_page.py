@@ -1,0 +1,75 @@
+"""What ``search`` and ``warm-start`` print of what they found."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsdarts_hub.cli import display
+from wsdarts_hub.cli.embedding_commands import show_neighbours
+from wsdarts_registry.amounts import duration, share
+
+if TYPE_CHECKING:
+    from wsdarts_registry.genotype import Genotype
+    from wsdarts_sdk.jobs.searching import SearchRun
+    from wsdarts_sdk.jobs.warm_starting import WarmStart
+
+
+def show_search(found: "SearchRun", *, quiet: bool) -> None:
+    """Print what a search found."""
+    if quiet:
+        display.line(str(found.path))
+        return
+    show_genotype(found.genotype, found.path)
+    show_files(found.path, found.report, found.artifact)
+    show_costs(found.seconds)
+
+
+def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
+    """Print what a warm start started from and what it found."""
+    if quiet:
+        display.line(str(found.path))
+        return
+    if found.neighbours:
+        display.heading("nearest artifacts")
+        show_neighbours(found.neighbours)
+    show_decision(found)
+    if found.trials:
+        display.heading("sweep over skip-connect dropout, best first")
+        display.table(
+            ("dropout", "accuracy", "seconds"),
+            [(f"{t.rate:g}", share(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
+            right=("dropout", "accuracy", "seconds"),
+        )
+    show_genotype(found.genotype, found.path)
+    show_files(found.path, found.report, found.artifact)
+    show_costs(found.seconds)
+
+
+def show_decision(found: "WarmStart") -> None:
+    """Print what a warm start started from, and the rule that decided."""
+    display.heading("start")
+    display.facts([("from", found.source), ("mode", found.mode)])
+    display.sentence(f"because {found.why}")
+
+
+def show_genotype(genotype: "Genotype", run: Path) -> None:
+    """Print both cells, and where their drawing is."""
+    from wsdarts_registry.drawing import cell_text  # noqa: PLC0415
+    from wsdarts_registry.space import CELL_KINDS  # noqa: PLC0415
+
+    display.heading("genotype")
+    for kind in CELL_KINDS:
+        display.drawing(cell_text(genotype, kind))
+    display.line(f"drawing: {run / 'cells.svg'}")
+
+
+def show_files(run: Path, report: Path, artifact: Path) -> None:
+    """Print where the run is and what is in it."""
+    display.heading("files")
+    display.facts([("run", str(run)), ("report", str(report)), ("artifact", str(artifact))])
+
+
+def show_costs(seconds: dict[str, float]) -> None:
+    """Print the wall time of each phase."""
+    display.heading("cost")
+    total = ("total", sum(seconds.values()))
+    display.facts([(phase, duration(spent)) for phase, spent in (*seconds.items(), total)])
