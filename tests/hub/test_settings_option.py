@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import json
 from typing import Any
@@ -152,5 +151,9 @@ def test_any_preset_can_be_reached_from_any_other(
     value=st.text(max_size=20),
 )
 def test_any_text_is_a_value_or_a_settings_error(key: str, value: str) -> None:
-    with contextlib.suppress(SettingsError, SpaceError):
-        preset_with("tiny", [f"{key}={value}"])
+    try:
+        found = preset_with("tiny", [f"{key}={value}"])
+    except (SettingsError, SpaceError):
+        return
+    before, after = (leaves(settings_json(p.search), "search") for p in (TINY, found))
+    assert {name for name in before if after[name] != before[name]} <= {key}

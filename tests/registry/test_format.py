@@ -191,9 +191,9 @@ def test_manifests_need_not_be_canonical(tmp_path: Path) -> None:
     _by_the_page(tmp_path)
     text = json.dumps(json.loads((tmp_path / "artifact.json").read_bytes()), indent=3)
     (tmp_path / "artifact.json").write_text(text)
-    line = f"{_sha256(text.encode())}  artifact.json\n"
-    (tmp_path / "artifact.sha256").write_text(line)
-    read_artifact(tmp_path)
+    digest = _sha256(text.encode())
+    (tmp_path / "artifact.sha256").write_text(f"{digest}  artifact.json\n")
+    assert read_artifact(tmp_path).digest == f"sha256:{digest}"
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def test_settings_survive_json(tmp_path: Path) -> None:
     config = {"search": settings_json(PAPER.search), "training": settings_json(PAPER.training)}
     for resume in (False, True):
         with open_run(tmp_path / "run", config, resume=resume):
-            pass
+            there = read_config(tmp_path / "run")
+        assert there["search"]["stages"][0]["cells"] == 5
 
 
 def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
