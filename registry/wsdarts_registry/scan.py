@@ -25,7 +25,7 @@ from wsdarts_registry.errors import EmbeddingError
 # How far a scanned distance may be from the exact one. Measured are 1e-6 at most.
 TOLERANCE = 1e-5
 
-_BUFFER_VALUES = 2**17  # so that a chunk stays in a core's second-level cache
+_BUFFER_VALUES = 2**19  # so that a chunk stays in the cache, and calls are few
 _BLOCK = 1024  # filters that are summed in float32
 _LARGEST_MEAN = 0.6
 _LEAST_SQUARE = 1e-20  # of the mean square: smaller squares leave float32's range
@@ -104,25 +104,26 @@ def _scan_part(query: _Query, rows: Rows, distances: Floats) -> None:
     """Fill in the distances of some rows, chunk by chunk, in one buffer."""
     width = rows.shape[1]
     blocks = -(-width // _BLOCK)
-    chunk = max(1, _BUFFER_VALUES // (blocks * _BLOCK))
+    chunk = max(1, min(len(rows), _BUFFER_VALUES // (blocks * _BLOCK)))
     # What is beyond the filters stays 0 and adds nothing.
     buffer = np.zeros((chunk, blocks, _BLOCK), dtype=np.float32)
+    sums, squares, present = (np.empty(len(rows)) for _ in range(3))
     swapped = False
     for start in range(0, len(rows), chunk):
-        part = rows[start : start + chunk]
-        present = width - len(query.absent) + _count_present(query, part)
-        sums, squares = _moments(query, part, buffer, swapped=swapped)
-        large = sums > _LARGEST_MEAN * present
+        these = slice(start, start + chunk)
+        part = rows[these]
+        present[these] = width - len(query.absent) + _count_present(query, part)
+        sums[these], squares[these] = _moments(query, part, buffer, swapped=swapped)
+        large = sums[these] > _LARGEST_MEAN * present[these]
         if large.any():
-            sums[large], squares[large] = _moments(query, part[large], buffer, swapped=not swapped)
-            swapped ^= bool(2 * large.sum() > len(large))
-        found = distances[start : start + chunk]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cosine = (sums - squares) / np.sqrt(squares * (present - 2 * sums + squares))
-        np.clip(1 - cosine, 0.0, 1.0, out=found)
-        lost = ~(squares > _LEAST_SQUARE * present)
-        if lost.any():
-            found[lost] = symmetric_distance(query.exact, part[lost])
+            where = start + np.flatnonzero(large)
+            sums[where], squares[where] = _moments(query, rows[where], buffer, swapped=not swapped)
+            swapped ^= bool(2 * len(where) > len(part))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosines = (sums - squares) / np.sqrt(squares * (present - 2 * sums + squares))
+    np.clip(1 - cosines, 0.0, 1.0, out=distances)
+    lost = np.flatnonzero(~(squares > _LEAST_SQUARE * present))
+    distances[lost] = symmetric_distance(query.exact, rows[lost])
 
 
 def _moments(query: _Query, rows: Rows, buffer: Rows, *, swapped: bool) -> tuple[Floats, Floats]:
@@ -131,12 +132,11 @@ def _moments(query: _Query, rows: Rows, buffer: Rows, *, swapped: bool) -> tuple
     ratios = blocks.reshape(len(rows), -1)[:, : rows.shape[1]]
     np.add(query.addends, rows, out=ratios)
     np.divide(rows if swapped else query.values, ratios, out=ratios)
-    sums = np.vecdot(blocks, np.ones(_BLOCK, dtype=np.float32)).sum(axis=1, dtype=np.float64)
-    squares = np.vecdot(blocks, blocks).sum(axis=1, dtype=np.float64)
-    if swapped:
-        only_rows = _count_present(query, rows)
-        sums += only_rows
-        squares += only_rows
+    only_rows = _count_present(query, rows) if swapped else 0
+    sums, squares = (
+        np.vecdot(blocks, other).sum(axis=1, dtype=np.float64) + only_rows
+        for other in (np.ones(_BLOCK, dtype=np.float32), blocks)
+    )
     return sums, squares
 
 
