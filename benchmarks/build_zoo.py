@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from measure import Lines
 from six_sets import SHARED, load_sets
 
 from wsdarts_hub import push, search
@@ -56,7 +57,7 @@ def main() -> None:
             preset="tiny",
             probes=probes,
             resume=True,
-            progress=Printed(name),
+            progress=Lines(name),
         )
         data = "; ".join(dict.fromkeys(LICENCES[member] for member in members))
         entry = push(run.path, name, registry=store, license="research-only", description=data)
@@ -94,19 +95,6 @@ def threshold(probe: Probe) -> dict[str, Any]:
             "largest distance of six image sets to their nearest other set, up to 500 images each"
         ),
     }
-
-
-class Printed:
-    """Progress as lines: one for each change of what is done."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._what = name, ""
-
-    def __call__(self, what: str, done: int, total: int, /) -> None:
-        """Print when the work changes."""
-        if what != self._what:
-            self._what = what
-            print(f"{self._name}: {what} ({done}/{total})", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,6 @@
-"""What the benchmarks share: the six image collections, and what machine this is."""
+"""The six image collections that benchmarks run on."""
 
-import datetime as dt
-import os
-import platform
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from wsdarts_sdk.tasks import ImageTask
 
@@ -28,21 +22,3 @@ def load_sets(data: Path) -> dict[str, ImageTask]:
         tasks[name] = ImageTask.load(data / file, name=name)
         print(f"{name}: {tasks[name].classes} classes, {len(tasks[name])} images", flush=True)
     return tasks
-
-
-def machine() -> dict[str, Any]:
-    """What a reader has to know to judge a time."""
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        lines = information.read_text().splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names else model
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-    }

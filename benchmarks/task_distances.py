@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import machine
 from numpy.typing import NDArray
-from six_sets import SHARED, load_sets, machine
+from six_sets import SHARED, load_sets
 
 from wsdarts_registry.distance import distance_matrix
 from wsdarts_registry.files import write_atomically
@@ -127,7 +128,7 @@ def described(
 ) -> dict[str, Any]:
     return {
         "space": embedding_space(probe, settings).to_json(),
-        "machine": machine(),
+        "machine": machine(threads=torch.get_num_threads()),
         "embeddings": notes,
         "names": names,
         "matrix": matrix.round(6).tolist(),

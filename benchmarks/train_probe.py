@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from measure import machine
 from numpy.typing import NDArray
-from six_sets import SHARED, load_sets, machine
+from six_sets import SHARED, load_sets
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -232,7 +233,7 @@ def main() -> None:
         "train_images": sum(len(c.task.train_indices) for c in collections.values()),
         "seconds": round(seconds),
         "validation": validation,
-        "machine": machine(),
+        "machine": machine(threads=torch.get_num_threads()),
     }
     write_atomically(RESULTS, (json.dumps(report, indent=2) + "\n").encode())
 

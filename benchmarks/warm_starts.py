@@ -15,10 +15,12 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+import torch
 from build_zoo import IMAGENET_PROBE
-from six_sets import SETS, SHARED, machine
+from measure import Lines, machine
+from six_sets import SETS, SHARED
 
 from wsdarts_hub import ImageTask, search, train, warm_start
 from wsdarts_registry.directory_store import DirectoryStore
@@ -51,7 +53,7 @@ def main() -> None:
         "command": "python benchmarks/warm_starts.py " + " ".join(sys.argv[1:]),
         "preset": arguments.preset,
         "probe": {"name": probe.name, "digest": probe.digest},
-        "machine": machine(),
+        "machine": machine(threads=torch.get_num_threads()),
         "rows": rows,
         "summary": summary(rows),
     }
@@ -70,7 +72,7 @@ def compare(
     kept = task.name in arguments.keep_reports and seed == arguments.seeds[0]
     common: dict[str, Any] = {"preset": arguments.preset, "seed": seed, "resume": True}
     with (runs / "log.txt").open("a", encoding="utf-8") as log:
-        progress = Log(log)
+        progress = Lines(file=log)
         warm = warm_start(
             task, out=runs / "warm", registry=registry, probe=probe, progress=progress, **common
         )
@@ -143,20 +145,6 @@ def spread(values: list[float]) -> dict[str, float]:
     """Mean and sample standard deviation."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": round(statistics.fmean(values), 4), "sd": round(deviation, 4)}
-
-
-class Log:
-    """Progress as lines of a file: one for each change of what is done."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file, self._what = file, ""
-
-    def __call__(self, what: str, done: int, total: int, /) -> None:
-        """Write when the work changes."""
-        if what != self._what:
-            self._what = what
-            self._file.write(f"{what} ({done}/{total})\n")
-            self._file.flush()
 
 
 if __name__ == "__main__":
