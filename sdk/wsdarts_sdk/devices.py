@@ -1,7 +1,9 @@
 """Which device work runs on."""
 
+import os
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -36,3 +38,32 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had now: on the GPU, or on the CPU within the limits of a container."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    available = _fields(Path("/proc/meminfo")).get("MemAvailable:")
+    if available is None:  # not Linux: there is no such figure, so half of all the memory
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return min(1024 * available, _left_in_container(Path("/sys/fs/cgroup")))
+
+
+def _left_in_container(group: Path) -> int:
+    """What the control group (version 2) still allows, with the file cache that it can give up."""
+    try:
+        most = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no such group, or its limit is "max"
+        return sys.maxsize
+    return max(most - used + _fields(group / "memory.stat").get("inactive_file", 0), 0)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Lines such as ``MemAvailable: 123 kB`` by their first word; {} where there is no file."""
+    if not path.exists():
+        return {}
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}

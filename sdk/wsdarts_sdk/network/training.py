@@ -2,7 +2,9 @@
 
 import math
 import time
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,9 @@ from wsdarts_sdk.network.settings import TrainingSettings
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.journal import Journal, MemoryJournal
-from wsdarts_sdk.search.batches import Augmentation, channel_statistics
+from wsdarts_sdk.search.ahead import ahead
+from wsdarts_sdk.search.augmentation import Augmentation, channel_statistics
+from wsdarts_sdk.search.images import Images, Prepared, fits, in_chunks, place_images
 from wsdarts_sdk.search.randomness import seed_of, stream
 from wsdarts_sdk.search.schedule import cosine_learning_rate
 from wsdarts_sdk.search.settings import WeightOptimiser
@@ -113,15 +117,15 @@ class Training:
             raise SettingsError(
                 f"{task.name} has {len(indices)} images to train on; training needs at least 2"
             )
-        self.pixels, self.labels = self._images(indices)
-        self.batch_size = min(settings.batch_size, len(self.labels))
-        full = len(self.labels) // self.batch_size
+        self.images = self._place(indices)
+        self.batch_size = min(settings.batch_size, len(self.images))
+        full = len(self.images) // self.batch_size
         limit = settings.steps_per_epoch
         self.steps = full if limit is None else min(full, limit)
-        mean, std = channel_statistics([self.pixels])
+        mean, std = channel_statistics(in_chunks(task.pixels(settings.image_size), indices))
         self.augmentation = Augmentation(
-            mean=mean,
-            std=std,
+            mean=mean.to(self.device),
+            std=std.to(self.device),
             padding=settings.padding,
             flip=settings.flip,
             cutout=settings.cutout,
@@ -171,12 +175,15 @@ class Training:
             rows=tuple(journal.rows()),
         )
 
-    def _images(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        pixels = self.task.pixels(self.settings.image_size)
-        return (
-            torch.from_numpy(pixels[indices]).to(self.device),
-            torch.from_numpy(self.task.labels[indices]).to(self.device),
-        )
+    def _place(self, indices: NDArray[np.int64]) -> Images:
+        cache = self.task.pixels(self.settings.image_size)
+        held = fits(cache, len(indices), self.device)
+        return place_images(cache, self.task.labels, indices, device=self.device, held=held)
+
+    def _prepare(self, order: Tensor, step: int) -> tuple[Prepared, torch.Generator]:
+        chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        draws = stream(self.settings.seed, "training", self.epoch, step)
+        return self.images.prepare(chosen, self.augmentation, draws), draws
 
     def _run_epoch(self, progress: Progress) -> dict[str, Any]:
         settings, started = self.settings, time.perf_counter()
@@ -184,16 +191,18 @@ class Training:
         rate = cosine_learning_rate(schedule, self.epoch, settings.epochs)
         for group in self.sgd.param_groups:
             group["lr"] = rate
-        where = (settings.seed, "training", self.epoch)
-        order = torch.randperm(len(self.labels), generator=stream(*where, "order"))
+        order = torch.randperm(
+            len(self.images), generator=stream(settings.seed, "training", self.epoch, "order")
+        )
+        jobs = (partial(self._prepare, order, step) for step in range(self.steps))
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.net.train()
-        for step in range(self.steps):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size].to(self.device)
-            self._run_step(chosen, stream(*where, step), sums)
-            done = self.epoch * self.steps + step + 1
-            total = settings.epochs * self.steps
-            progress(f"training, epoch {self.epoch + 1}/{settings.epochs}", done, total)
+        with closing(ahead(jobs, threaded=self.images.streamed)) as prepared:
+            for step, (batch, draws) in enumerate(prepared):
+                self._run_step(batch, draws, sums)
+                done = self.epoch * self.steps + step + 1
+                total = settings.epochs * self.steps
+                progress(f"training, epoch {self.epoch + 1}/{settings.epochs}", done, total)
         self.seconds += time.perf_counter() - started
         loss, hits = (sums / (self.steps * self.batch_size)).tolist()
         if not math.isfinite(loss):
@@ -209,9 +218,8 @@ class Training:
             "seconds": self.seconds,
         }
 
-    def _run_step(self, chosen: Tensor, draws: torch.Generator, sums: Tensor) -> None:
-        images = self.augmentation.apply(self.pixels[chosen], draws)
-        labels = self.labels[chosen]
+    def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
+        images, labels = self.images.finish(batch, self.augmentation)
         rate = self.settings.drop_path * self.epoch / self.settings.epochs
         logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
         loss = F.cross_entropy(logits, labels)
@@ -227,16 +235,18 @@ class Training:
 
     @torch.no_grad()
     def _evaluate(self, progress: Progress) -> tuple[float, float]:
-        pixels, labels = self._images(self.task.indices(self.held_out))
+        images = self._place(self.task.indices(self.held_out))
         self.net.eval()
         loss = hits = 0.0
-        for start in range(0, len(labels), _EVALUATION_BATCH):
-            part = slice(start, start + _EVALUATION_BATCH)
-            logits = self.net(self.augmentation.normalise(pixels[part]))
-            loss += float(F.cross_entropy(logits, labels[part], reduction="sum"))
-            hits += float((logits.argmax(dim=1) == labels[part]).sum())
-            progress("evaluation", min(start + _EVALUATION_BATCH, len(labels)), len(labels))
-        return hits / len(labels), loss / len(labels)
+        total = len(images)
+        for start in range(0, total, _EVALUATION_BATCH):
+            stop = min(start + _EVALUATION_BATCH, total)
+            pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
+            logits = self.net(self.augmentation.normalise(pixels))
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            hits += float((logits.argmax(dim=1) == labels).sum())
+            progress("evaluation", stop, total)
+        return hits / total, loss / total
 
     def _classifier(self) -> Classifier:
         return Classifier(

@@ -1,100 +1,29 @@
-"""Batches of a task's train part: crop, flip and normalise, drawn for each image.
+"""Batches of a task's train part, each a function of its place in the search.
 
-The validation third has no way in here: only the two halves of the train part are copied out
-of the task's pixels.
+The validation third has no way in here: only the two halves of the train part are taken out of
+the task's pixels.
 """
 
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Generator, Tensor
-from torch.nn import functional as F
+from torch import Tensor
 
+from wsdarts_registry.amounts import size
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.search.ahead import ahead
+from wsdarts_sdk.search.augmentation import Augmentation, channel_statistics
+from wsdarts_sdk.search.images import Images, Prepared, fits, in_chunks, place_images
+from wsdarts_sdk.search.randomness import Name, stream
 from wsdarts_sdk.search.gradients import Batch
-from wsdarts_sdk.search.randomness import stream
 from wsdarts_sdk.tasks import ImageTask, Part
 
 _MIN_BATCH = 2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Images:
-    """Labelled uint8 images on a device.
-
-    Attributes:
-        pixels: Shape ``(N, H, W, 3)``, uint8.
-        labels: Shape ``(N,)``, int64.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Augmentation:
-    """What is done to each image of a batch.
-
-    Attributes:
-        mean: Channel means in [0, 1], shape ``(3,)``.
-        std: Channel standard deviations, shape ``(3,)``.
-        padding: Pixels of black padding before the random crop.
-        flip: Whether to mirror half of the images.
-        cutout: Side in pixels of the square that is erased; 0 erases nothing.
-    """
-
-    mean: Tensor
-    std: Tensor
-    padding: int
-    flip: bool
-    cutout: int = 0
-
-    def normalise(self, pixels_BHWC: Tensor) -> Tensor:
-        """uint8 pixels as normalised images, shape ``(B, 3, H, W)``."""
-        x = pixels_BHWC.to(self.mean.dtype).div(255).sub(self.mean).div(self.std)
-        return x.permute(0, 3, 1, 2).contiguous()
-
-    def apply(self, pixels_BHWC: Tensor, draws: Generator) -> Tensor:
-        """Augmented and normalised images, shape ``(B, 3, H, W)``."""
-        x = _crop(pixels_BHWC, self.padding, draws)
-        if self.flip:
-            mirrored = torch.rand(len(x), generator=draws).lt(0.5).to(x.device)
-            x = torch.where(mirrored[:, None, None, None], x.flip(2), x)
-        images = self.normalise(x)
-        return _cut_out(images, self.cutout, draws) if self.cutout else images
-
-
-def _crop(pixels: Tensor, padding: int, draws: Generator) -> Tensor:
-    count, height, width, _ = pixels.shape
-    if not padding:
-        return pixels
-    padded = F.pad(pixels, (0, 0, padding, padding, padding, padding))
-    offsets = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=draws).to(pixels.device)
-    rows = offsets[0] + torch.arange(height, device=pixels.device)
-    columns = offsets[1] + torch.arange(width, device=pixels.device)
-    which = torch.arange(count, device=pixels.device)
-    return padded[which[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def _cut_out(images: Tensor, side: int, draws: Generator) -> Tensor:
-    """Erase a square around a random centre, cut off at the borders (DeVries & Taylor, 2017)."""
-    count, _, height, width = images.shape
-    centres = torch.rand(2, count, 1, generator=draws).to(images.device)
-
-    def inside(centre: Tensor, extent: int) -> Tensor:
-        start = (centre * extent).floor() - side // 2
-        place = torch.arange(extent, device=images.device)
-        return (place >= start) & (place < start + side)
-
-    erased = inside(centres[0], height)[:, :, None] & inside(centres[1], width)[:, None, :]
-    return images.masked_fill(erased[:, None], 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,27 +62,59 @@ class TrainPart:
         head: int = 0,
         seed: int = 0,
         device: torch.device | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
         progress: Progress | None = None,
     ) -> Self:
-        """Copy the train part of a task to a device.
+        """Take the train part of a task to a device, or stream it from the cache.
+
+        Args:
+            task: The dataset.
+            image_size: Pixels a side.
+            batch_size: Images in a batch, if there are as many.
+            padding: Pixels of black padding before the random crop.
+            flip: Whether to mirror half of the images.
+            head: Which of the supernet's heads belongs to the task.
+            seed: Seed of order and augmentation.
+            device: Where batches are needed; the CPU by default.
+            memory_format: Of the batches' images.
+            progress: Told how many images are decoded.
 
         Raises:
             SettingsError: A half has a single image, too few for a batch norm.
         """
-        pixels = task.pixels(image_size, progress=progress)
-        weights = _copy_half(task, Part.WEIGHTS, pixels, device)
-        alpha = _copy_half(task, Part.ALPHA, pixels, device)
-        mean, std = channel_statistics([weights.pixels, alpha.pixels])
+        device = device or torch.device("cpu")
+        _check_halves(task)
+        cache = task.pixels(image_size, progress=progress)
+        held = fits(cache, len(task.train_indices), device)
+        weights, alpha = (
+            place_images(cache, task.labels, task.indices(part), device=device, held=held)
+            for part in (Part.WEIGHTS, Part.ALPHA)
+        )
+        mean, std = channel_statistics(in_chunks(cache, task.train_indices))
         return cls(
             name=task.name,
             classes=task.classes,
             weights=weights,
             alpha=alpha,
-            augmentation=Augmentation(mean=mean, std=std, padding=padding, flip=flip),
+            augmentation=Augmentation(
+                mean=mean.to(device),
+                std=std.to(device),
+                padding=padding,
+                flip=flip,
+                memory_format=memory_format,
+            ),
             batch_size=min(batch_size, len(weights), len(alpha)),
             head=head,
             seed=seed,
         )
+
+    @property
+    def storage(self) -> str:
+        """Where the images are, in words."""
+        octets = 3 * self.weights.size**2 * (len(self.weights) + len(self.alpha))
+        if self.weights.streamed:
+            return f"{size(octets)} of images streamed from the cache"
+        return f"{size(octets)} of images held on {self.weights.labels.device}"
 
     def steps(self, limit: int | None) -> int:
         """Full batches of the weights half in an epoch, at most ``limit``.
@@ -169,47 +130,74 @@ class TrainPart:
 
         A half that is shorter than the epoch starts over in a new order.
         """
-        half = self.weights if part is Part.WEIGHTS else self.alpha
+        return self.finish(part, self.prepare(part, stage, epoch, step))
+
+    def prepare(self, part: Part, stage: int, epoch: int, step: int) -> Prepared:
+        """What the CPU does for a batch; in any thread."""
+        half = self._half(part)
         full = len(half) // self.batch_size
         where = (self.seed, self.head, str(part), stage, epoch)
-        order = torch.randperm(len(half), generator=stream("order", *where, step // full))
+        order = _order(len(half), "order", *where, step // full)
         start = (step % full) * self.batch_size
-        chosen = order[start : start + self.batch_size].to(half.labels.device)
-        draws = stream("augmentation", *where, step)
-        return Batch(
-            images=self.augmentation.apply(half.pixels[chosen], draws),
-            labels=half.labels[chosen],
-            head=self.head,
-        )
+        chosen = order[start : start + self.batch_size]
+        return half.prepare(chosen, self.augmentation, stream("augmentation", *where, step))
+
+    def finish(self, part: Part, prepared: Prepared) -> Batch:
+        """What the device does for a batch; it need not have done it when this returns."""
+        images, labels = self._half(part).finish(prepared, self.augmentation)
+        return Batch(images=images, labels=labels, head=self.head)
+
+    def _half(self, part: Part) -> Images:
+        return self.weights if part is Part.WEIGHTS else self.alpha
 
 
-def _copy_half(
-    task: ImageTask, part: Part, pixels: NDArray[np.uint8], device: torch.device | None
-) -> Images:
-    indices = task.indices(part)
-    if len(indices) < _MIN_BATCH:
-        raise SettingsError(
-            f"the {part} half of {task.name} has {len(indices)} images; a search needs at least "
-            f"{_MIN_BATCH}: add images"
-        )
-    return Images(
-        pixels=torch.from_numpy(pixels[indices]).to(device),
-        labels=torch.from_numpy(task.labels[indices]).to(device),
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where in a search a batch belongs.
+
+    Attributes:
+        task: Whose batch.
+        part: Of which half.
+        stage: Index of the stage.
+        epoch: Within the stage.
+        step: Within the epoch.
+    """
+
+    task: TrainPart
+    part: Part
+    stage: int
+    epoch: int
+    step: int
+
+    def prepare(self) -> Prepared:
+        """What the CPU does for the batch."""
+        return self.task.prepare(self.part, self.stage, self.epoch, self.step)
 
 
-def channel_statistics(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel in [0, 1], float32, exact over all pixels."""
-    counts = torch.zeros(3, 256, dtype=torch.float64)
-    for pixels in parts:
-        for channel in range(3):
-            values = pixels[..., channel].reshape(-1).cpu().int()
-            counts[channel] += torch.bincount(values, minlength=256)
-    share = counts / counts.sum(dim=1, keepdim=True)
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    mean = share @ levels
-    variance = (share * (levels - mean[:, None]).square()).sum(dim=1)
-    device = parts[0].device
-    # A constant channel (say, all black) would divide by zero.
-    std = variance.sqrt().clamp_min(1 / 255)
-    return mean.float().to(device), std.float().to(device)
+def batches(places: Sequence[Place]) -> Generator[Batch, None, None]:
+    """Yield the batches of these places in order, the next ones read ahead if they are streamed.
+
+    The batches are those of :meth:`TrainPart.batch`. Where images are held, nothing has to be
+    waited for: on the CPU a thread would take from the search what it gives, and to a GPU the
+    work for a batch is handed over while it is still busy with the step before. Close the
+    generator when the rest is not needed.
+    """
+    streamed = any(place.task.weights.streamed for place in places)
+    with closing(ahead((place.prepare for place in places), threaded=streamed)) as prepared:
+        for place, each in zip(places, prepared, strict=True):
+            yield place.task.finish(place.part, each)
+
+
+@lru_cache(maxsize=8)  # the orders of a few halves: a step needs a slice of them
+def _order(length: int, *name: Name) -> Tensor:
+    return torch.randperm(length, generator=stream(*name))
+
+
+def _check_halves(task: ImageTask) -> None:
+    for part in (Part.WEIGHTS, Part.ALPHA):
+        found = len(task.indices(part))
+        if found < _MIN_BATCH:
+            raise SettingsError(
+                f"the {part} half of {task.name} has {found} images; a search needs at least "
+                f"{_MIN_BATCH}: add images"
+            )

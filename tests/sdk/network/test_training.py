@@ -14,6 +14,7 @@ from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.settings import TrainingSettings
 from wsdarts_sdk.network.training import Training, TrainingResult, train_network
 from wsdarts_sdk.runs.journal import FileJournal, Journal, MemoryJournal
+from wsdarts_sdk.search import images as images_module
 from wsdarts_sdk.tasks import ImageTask, Part
 
 SMALL = TrainingSettings(
@@ -42,10 +43,10 @@ def test_it_learns_and_evaluates_what_it_held_out(
 
 def test_parts(genotype: Genotype, digits_task: ImageTask) -> None:
     final = Training(genotype, digits_task, SMALL, selection=False, device=None)
-    assert len(final.labels) == len(digits_task.train_indices)
+    assert len(final.images) == len(digits_task.train_indices)
     assert final.held_out is Part.VALIDATION
     selection = Training(genotype, digits_task, SMALL, selection=True, device=None)
-    assert len(selection.labels) == len(digits_task.indices(Part.WEIGHTS))
+    assert len(selection.images) == len(digits_task.indices(Part.WEIGHTS))
     assert selection.held_out is Part.ALPHA
     weights = digits_task.pixels(8)[digits_task.indices(Part.WEIGHTS)]
     mean = torch.from_numpy(weights).double().div(255).mean(dim=(0, 1, 2)).float()
@@ -227,3 +228,15 @@ def test_progress(genotype: Genotype, digits_task: ImageTask) -> None:
         ("training, epoch 2/2", 4, 4),
         ("evaluation", validation, validation),
     ]
+
+
+def test_streamed_images_train_the_same_network(
+    genotype: Genotype, digits_task: ImageTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = train_network(genotype, digits_task, SMALL)
+    monkeypatch.setattr(images_module, "free_memory", lambda device: 0)
+    assert Training(genotype, digits_task, SMALL, selection=False, device=None).images.streamed
+    streamed = train_network(genotype, digits_task, SMALL)
+    assert (streamed.accuracy, streamed.loss) == (held.accuracy, held.loss)
+    ours, theirs = held.model.state_dict(), streamed.model.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

@@ -1,4 +1,4 @@
-"""Batches: which images, how they are augmented and normalised, and where chance comes from."""
+"""Batches: which images, where they lie, and where chance comes from."""
 
 from dataclasses import replace
 
@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.search.batches import Augmentation, TrainPart, channel_statistics
+from wsdarts_sdk.search import images as images_module
+from wsdarts_sdk.search.augmentation import channel_statistics
+from wsdarts_sdk.search.batches import Place, TrainPart, batches
 from wsdarts_sdk.search.randomness import seed_of, stream
 from wsdarts_sdk.tasks import ImageTask, Part
 
@@ -17,88 +19,11 @@ def part_of(task: ImageTask, **changes: object) -> TrainPart:
     return TrainPart.of(task, **(fields | changes))  # type: ignore[arg-type]
 
 
-def plain(**changes: object) -> Augmentation:
-    fields = {"mean": torch.zeros(3), "std": torch.ones(3), "padding": 0, "flip": False}
-    return Augmentation(**(fields | changes))  # type: ignore[arg-type]
-
-
-def numbered(count: int, side: int) -> torch.Tensor:
-    """Images whose every pixel has a value of its own from 1 up, the same in all channels."""
-    values = torch.arange(1, side * side + 1, dtype=torch.uint8).reshape(side, side, 1)
-    return values.expand(count, side, side, 3)
-
-
-def test_channel_statistics_by_hand() -> None:
-    pixels = torch.zeros(1, 1, 4, 3, dtype=torch.uint8)
-    pixels[0, 0, :, 0] = torch.tensor([0, 0, 255, 255])
-    pixels[0, 0, :, 1] = 51
-    other = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
-    mean, std = channel_statistics([pixels, other])
-    assert mean.tolist() == pytest.approx([0.75, 0.6, 0.5])
-    assert std.tolist() == pytest.approx([np.sqrt(0.75 * 0.25), 0.4, 0.5])
-    _, constant = channel_statistics([torch.zeros(1, 2, 2, 3, dtype=torch.uint8)])
-    assert constant.tolist() == pytest.approx([1 / 255] * 3)  # not 0: it divides
-
-
-def test_normalisation() -> None:
-    augmentation = plain(mean=torch.tensor([0.2, 0.4, 0.0]), std=torch.tensor([0.5, 1.0, 2.0]))
-    found = augmentation.normalise(torch.full((1, 2, 2, 3), 255, dtype=torch.uint8))
-    assert found.shape == (1, 3, 2, 2)
-    assert found[0, :, 0, 0].tolist() == pytest.approx([1.6, 0.6, 0.5])
-
-
-def test_crop_shifts_each_image_by_itself_and_pads_with_black() -> None:
-    images, padding = numbered(200, 4), 2
-    found = (plain(padding=padding).apply(images, stream("t"))[:, 0] * 255).round().int()
-    canvas = torch.zeros(8, 8, dtype=torch.int32)
-    canvas[2:6, 2:6] = images[0, :, :, 0].int()
-    windows = {
-        tuple(canvas[r : r + 4, c : c + 4].flatten().tolist()) for r in range(5) for c in range(5)
-    }
-    seen = {tuple(image.flatten().tolist()) for image in found}
-    assert seen == windows  # all 25 offsets, up to the padding on each side
-
-
-def test_flip_mirrors_about_half_of_the_images_left_to_right() -> None:
-    images = numbered(400, 3)
-    found = (plain(flip=True).apply(images, stream("t"))[:, 0] * 255).round().int()
-    upright = images[0, :, :, 0].int()
-    mirrored = [torch.equal(image, upright.flip(1)) for image in found]
-    assert sum(torch.equal(image, upright) for image in found) + sum(mirrored) == 400
-    assert 150 < sum(mirrored) < 250
-
-
-def test_cutout_erases_a_square_and_is_cut_off_at_the_borders() -> None:
-    # Side 4 around a centre (y, x): rows y − 2 … y + 1, cut to the image.
-    images = torch.full((300, 8, 8, 3), 255, dtype=torch.uint8)
-    found = plain(cutout=4).apply(images, stream("t"))
-    sizes = set()
-    for image in found:
-        erased = image == 0
-        assert torch.equal(erased[0], erased[1])
-        assert torch.equal(erased[0], erased[2])
-        rows, columns = torch.nonzero(erased[0].any(1))[:, 0], torch.nonzero(erased[0].any(0))[:, 0]
-        assert erased[0].sum() == len(rows) * len(columns)  # a rectangle
-        for extent in (rows, columns):
-            assert extent[-1] - extent[0] + 1 == len(extent)
-            cut_off = extent[0] == 0 or extent[-1] == 7
-            assert len(extent) == 4 or (cut_off and len(extent) in (2, 3))
-        sizes.add((len(rows), len(columns)))
-    assert (4, 4) in sizes
-    assert (2, 2) in sizes  # a centre in the first row and column: half is outside
-
-
-def test_cutout_erases_to_the_mean() -> None:
-    augmentation = plain(mean=torch.full((3,), 0.5), cutout=16)
-    found = augmentation.apply(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), stream("t"))
-    assert (found == 0).any()  # 0 after normalisation, −0.5 where nothing was erased
-    assert set(found.unique().tolist()) <= {0.0, -0.5}
-
-
 def test_images_of_one_batch_are_augmented_differently(digits_task: ImageTask) -> None:
     augmentation = part_of(digits_task).augmentation
     images = torch.from_numpy(np.repeat(digits_task.pixels(8)[:1], 32, axis=0))
-    found = augmentation.apply(images, stream("t"))
+    draws = augmentation.draw(torch.zeros(32, dtype=torch.int64), 8, stream("t"))
+    found = augmentation.apply(images, draws)
     assert len({image.numpy().tobytes() for image in found}) > 5
 
 
@@ -107,10 +32,11 @@ def test_halves_are_the_tasks_own(digits_task: ImageTask) -> None:
     pixels = digits_task.pixels(8)
     for half, of in ((part.weights, Part.WEIGHTS), (part.alpha, Part.ALPHA)):
         indices = digits_task.indices(of)
-        assert np.array_equal(half.pixels.numpy(), pixels[indices])
+        every = torch.arange(len(half))
+        assert np.array_equal(half.pixels(every).numpy(), pixels[indices])
         assert np.array_equal(half.labels.numpy(), digits_task.labels[indices])
     seen = np.concatenate([digits_task.indices(Part.WEIGHTS), digits_task.indices(Part.ALPHA)])
-    mean, _ = channel_statistics([torch.from_numpy(pixels[seen])])
+    mean, _ = channel_statistics([pixels[seen]])
     assert torch.equal(part.augmentation.mean, mean)  # of the train part, nothing else
 
 
@@ -144,6 +70,83 @@ def test_a_batch_is_a_function_of_its_place(digits_task: ImageTask) -> None:
         part_of(digits_task, head=1).batch(Part.WEIGHTS, 1, 2, 3),
     ]
     assert not any(torch.equal(here.images, batch.images) for batch in elsewhere)
+
+
+def test_streamed_batches_are_those_that_are_held(
+    digits_task: ImageTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = part_of(digits_task)
+    monkeypatch.setattr(images_module, "free_memory", lambda device: 0)
+    streamed = part_of(digits_task)
+    assert (held.weights.streamed, streamed.weights.streamed) == (False, True)
+    assert (held.alpha.streamed, streamed.alpha.streamed) == (False, True)
+    octets = 3 * 8 * 8 * (len(held.weights) + len(held.alpha))
+    assert held.storage == f"{octets / 1000:.1f} kB of images held on cpu"
+    assert streamed.storage == f"{octets / 1000:.1f} kB of images streamed from the cache"
+    assert torch.equal(held.augmentation.mean, streamed.augmentation.mean)
+    assert torch.equal(held.augmentation.std, streamed.augmentation.std)
+    for part in (Part.WEIGHTS, Part.ALPHA):
+        for step in range(6):
+            here, there = (each.batch(part, 1, 2, step) for each in (held, streamed))
+            assert torch.equal(here.images, there.images)
+            assert torch.equal(here.labels, there.labels)
+        order = torch.tensor([4, 0, 4, 7])
+        ours, theirs = getattr(held, part).pixels(order), getattr(streamed, part).pixels(order)
+        assert torch.equal(ours, theirs)
+
+
+def test_what_takes_half_of_the_free_memory_is_held(
+    digits_task: ImageTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need = 3 * 8 * 8 * len(digits_task.train_indices)
+    for free, streamed in ((2 * need, False), (2 * need - 1, True)):
+        monkeypatch.setattr(images_module, "free_memory", lambda device, free=free: free)
+        assert part_of(digits_task).weights.streamed is streamed
+
+
+@pytest.mark.parametrize("free", [0, 2**40])
+def test_batches_of_several_tasks_come_in_order(
+    digits_task: ImageTask,
+    fewer_digits_task: ImageTask,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+) -> None:
+    monkeypatch.setattr(images_module, "free_memory", lambda device: free)
+    tasks = [part_of(digits_task), part_of(fewer_digits_task, batch_size=4, head=1)]
+    places = [
+        Place(task=task, part=part, stage=0, epoch=1, step=step)
+        for task in tasks
+        for step in range(2)
+        for part in (Part.ALPHA, Part.WEIGHTS)
+    ]
+    found = list(batches(places))
+    assert [batch.head for batch in found] == [0, 0, 0, 0, 1, 1, 1, 1]
+    for batch, place in zip(found, places, strict=True):
+        expected = place.task.batch(place.part, 0, 1, place.step)
+        assert torch.equal(batch.images, expected.images)
+        assert torch.equal(batch.labels, expected.labels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("free", [0, 2**40])
+def test_batches_on_a_gpu_are_those_of_the_cpu(
+    digits_task: ImageTask, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    monkeypatch.setattr(images_module, "free_memory", lambda device: free)
+    here, there = (part_of(digits_task, device=torch.device(name)) for name in ("cpu", "cuda"))
+    places = [Place(task=there, part=Part.ALPHA, stage=0, epoch=0, step=s) for s in range(4)]
+    for step, batch in enumerate(batches(places)):
+        expected = here.batch(Part.ALPHA, 0, 0, step)
+        assert batch.images.device.type == batch.labels.device.type == "cuda"
+        assert torch.equal(batch.labels.cpu(), expected.labels)
+        torch.testing.assert_close(batch.images.cpu(), expected.images)
+
+
+def test_the_memory_format_is_what_was_asked_for(digits_task: ImageTask) -> None:
+    part = part_of(digits_task, memory_format=torch.channels_last)
+    batch, expected = (each.batch(Part.ALPHA, 0, 0, 1) for each in (part, part_of(digits_task)))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(batch.images, expected.images)
 
 
 def test_batch_size_is_at_most_the_smaller_half(fewer_digits_task: ImageTask) -> None:

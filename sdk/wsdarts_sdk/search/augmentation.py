@@ -1,0 +1,141 @@
+"""What is done to the images of a batch: crop, flip, cutout and normalisation.
+
+Chance is drawn for each image on the CPU, as one small table of integers. What follows from it
+is computed on the device, on the whole batch at once and on uint8 for as long as possible; so
+the same seed gives the same batches on every device.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draws:
+    """Which images make a batch, and what chance does to each of them.
+
+    Attributes:
+        table: int64, shape ``(6, B)``, a single tensor so that one copy takes it to a device:
+            the image; row and column of the crop within the padded image; 1 if it is mirrored;
+            first row and column of the square that is erased, which may lie outside.
+    """
+
+    table: Tensor
+
+    def to(self, device: torch.device) -> "Draws":
+        """The same draws on a device; from pinned memory, nobody waits for the copy."""
+        return Draws(table=self.table.to(device, non_blocking=True))
+
+    @property
+    def images(self) -> Tensor:
+        """Index of each image, shape ``(B,)``."""
+        return self.table[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """What is done to each image of a batch.
+
+    Attributes:
+        mean: Channel means in [0, 1], shape ``(3,)``.
+        std: Channel standard deviations, shape ``(3,)``.
+        padding: Pixels of black padding before the random crop.
+        flip: Whether to mirror half of the images.
+        cutout: Side in pixels of the square that is erased; 0 erases nothing.
+        memory_format: Of the images that come out.
+    """
+
+    mean: Tensor
+    std: Tensor
+    padding: int
+    flip: bool
+    cutout: int = 0
+    memory_format: torch.memory_format = torch.contiguous_format
+
+    def draw(self, images: Tensor, size: int, generator: Generator) -> Draws:
+        """Draw what happens to each image of a batch.
+
+        Args:
+            images: Index of each image, int64 on the CPU, shape ``(B,)``.
+            size: Pixels a side.
+            generator: A stream of the CPU; it moves on by what is drawn.
+        """
+        count = len(images)
+        table = torch.zeros(6, count, dtype=torch.int64)
+        table[0] = images
+        if self.padding:
+            table[1:3] = torch.randint(0, 2 * self.padding + 1, (2, count), generator=generator)
+        if self.flip:
+            table[3] = torch.rand(count, generator=generator) < 0.5
+        if self.cutout:
+            # A square around a random centre, cut off at the borders (DeVries & Taylor, 2017).
+            centres = torch.rand(2, count, generator=generator)
+            table[4:6] = (centres * size).floor() - self.cutout // 2
+        return Draws(table=table)
+
+    def apply(self, pixels_BHWC: Tensor, draws: Draws) -> Tensor:
+        """Augmented and normalised images, shape ``(B, 3, H, W)``.
+
+        Args:
+            pixels_BHWC: The images that ``draws`` names, uint8.
+            draws: On the same device.
+        """
+        _, top, left, mirrored, erased_top, erased_left = draws.table
+        x = _crop(pixels_BHWC, self.padding, top, left)
+        if self.flip:
+            x = torch.where(mirrored.bool()[:, None, None, None], x.flip(2), x)
+        images = self.normalise(x)
+        return _erase(images, self.cutout, erased_top, erased_left) if self.cutout else images
+
+    def normalise(self, pixels_BHWC: Tensor) -> Tensor:
+        """uint8 pixels as normalised images, shape ``(B, 3, H, W)``."""
+        count, height, width, channels = pixels_BHWC.shape
+        # One long row of pixels is what a CPU's vector units want; three channels are not.
+        x = pixels_BHWC.reshape(count, height, width * channels).to(self.mean.dtype)
+        x.div_(255).sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
+        images = x.view(count, height, width, channels).permute(0, 3, 1, 2)
+        return images.contiguous(memory_format=self.memory_format)
+
+
+def channel_statistics(chunks: Iterable[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel in [0, 1], float32, exact over all pixels.
+
+    Args:
+        chunks: Images, shape ``(n, H, W, 3)`` each.
+    """
+    counts = np.zeros((3, 256), dtype=np.int64)
+    for pixels in chunks:
+        for channel in range(3):
+            counts[channel] += np.bincount(pixels[..., channel].reshape(-1), minlength=256)
+    share = torch.from_numpy(counts).double()
+    share /= share.sum(dim=1, keepdim=True)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean = share @ levels
+    variance = (share * (levels - mean[:, None]).square()).sum(dim=1)
+    # A constant channel (say, all black) would divide by zero.
+    return mean.float(), variance.sqrt().clamp_min(1 / 255).float()
+
+
+def _crop(pixels: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
+    count, height, width, _ = pixels.shape
+    if not padding:
+        return pixels
+    padded = F.pad(pixels, (0, 0, padding, padding, padding, padding))
+    windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # a view, (B, top, left, 3, H, W)
+    which = torch.arange(count, device=pixels.device)
+    return windows.permute(0, 1, 2, 4, 5, 3)[which, top, left]
+
+
+def _erase(images: Tensor, side: int, top: Tensor, left: Tensor) -> Tensor:
+    def inside(start: Tensor, extent: int) -> Tensor:
+        place = torch.arange(extent, device=images.device)
+        return (place >= start[:, None]) & (place < start[:, None] + side)
+
+    _, _, height, width = images.shape
+    erased = inside(top, height)[:, :, None] & inside(left, width)[:, None, :]
+    return images.masked_fill_(erased[:, None], 0.0)
