@@ -1,6 +1,7 @@
-"""Amounts as people read them: durations, counts, shares and bytes."""
+"""Amounts and settings as people read them."""
 
 import math
+from typing import Any
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -61,3 +62,15 @@ def figure(value: float, unit: str = "") -> str:
     if unit == "count" or float(value).is_integer():
         return f"{value:,.0f}"
     return f"{value:.4g} {unit}".rstrip()
+
+
+def setting(value: Any) -> str:
+    """Write a setting, plain JSON data, on one line; single values as ``--set`` takes them."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {setting(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        nested = any(isinstance(part, dict | list | tuple) for part in value)
+        return ("; " if nested else ", ").join(setting(part) for part in value)
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -55,7 +55,6 @@ class TaskFacts:
         images: Number of images, all parts together.
         classes: Number of classes.
         dataset: Its id on the Hugging Face Hub, if it is from there.
-        data_licence: What is known of the licence of its images.
     """
 
     name: str
@@ -63,7 +62,6 @@ class TaskFacts:
     images: int
     classes: int
     dataset: str | None = None
-    data_licence: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +114,7 @@ class CardFacts:
     Attributes:
         name: Name in the registry; ``version`` its version, None before it has one.
         kind: ``"transfer"`` or ``"meta-transfer"``.
+        description: A few words by who published it; may be empty.
         weights: Whether supernet weights and α are part of it (λ̂).
         stages: In order; ``steps`` counts the steps of the weights' optimiser in all of them,
             0 where that is not known.
@@ -153,6 +152,7 @@ class CardFacts:
     probes: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
     licence: str = "apache-2.0"
+    description: str = ""
 
     @property
     def epochs(self) -> int:

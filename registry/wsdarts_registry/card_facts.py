@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from wsdarts_registry.amounts import setting
 from wsdarts_registry.card import (
     CardFacts,
     FigureFacts,
@@ -29,6 +30,7 @@ def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFact
         name=name,
         version=None,
         kind=manifest.kind,
+        description=manifest.description,
         genotype=genotype,
         tasks=tuple(
             TaskFacts(
@@ -36,7 +38,6 @@ def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFact
                 digest=task.digest,
                 images=task.images,
                 classes=task.classes,
-                data_licence=manifest.description or None,
             )
             for task in manifest.tasks
         ),
@@ -66,7 +67,7 @@ def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFact
         probes=tuple(
             dict.fromkeys(str(r.space.embedding_space.probe) for r in manifest.embeddings)
         ),
-        settings=tuple((key, str(config[key])) for key in _SHOWN_SETTINGS if key in config),
+        settings=tuple((key, setting(config[key])) for key in _SHOWN_SETTINGS if key in config),
         licence=manifest.license or "not stated",
     )
 

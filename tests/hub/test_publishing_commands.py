@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import wsdarts_hub as hub
 from tests.hub.conftest import Run
 
 
@@ -24,6 +25,9 @@ def test_push_sets_licence_description_and_version(zoo: Path, run: Run, tmp_path
     about = run("show", "mine", "--registry", zoo).out
     assert "license    mit" in about
     assert "about      Only a test" in about
+    card = hub.pull("mine@4", registry=zoo).card or ""
+    assert "\nOnly a test\n" in card.split("## The cells")[0]
+    assert "Only a test" not in card.split("## Licence")[1]
 
 
 @pytest.mark.parametrize(

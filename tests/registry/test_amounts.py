@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from wsdarts_registry.amounts import count, duration, figure, share, size
+from wsdarts_registry.amounts import count, duration, figure, setting, share, size
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,12 @@ def test_other_amounts() -> None:
     assert figure(1200, "count") == "1,200"
     assert figure(2.5, "h") == "2.5 h"
     assert figure(math.inf) == size(math.inf) == share(math.nan) == "unknown"
+
+
+def test_settings_as_set_takes_them() -> None:
+    assert [setting(v) for v in (None, True, False, 3, 0.025, "first")] == [
+        *("none", "true", "false"),
+        *("3", "0.025", "first"),
+    ]
+    assert setting(["none", "skip_connect"]) == "none, skip_connect"
+    assert setting([{"cells": 3, "flip": True}, {"cells": 5}]) == "cells 3, flip true; cells 5"

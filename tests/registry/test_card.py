@@ -25,6 +25,7 @@ from wsdarts_registry.card import (
 )
 from wsdarts_registry.drawing import genotype_svg
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert import plain_text
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GENOTYPE = Genotype.from_darts(
@@ -37,7 +38,6 @@ TASK = TaskFacts(
     digest="sha256:" + "0123456789abcdef" * 4,
     images=1797,
     classes=10,
-    data_licence="CC BY 4.0",
 )
 TRAINED = CardFacts(
     name="digits",
@@ -67,6 +67,7 @@ TRAINED = CardFacts(
     ),
     probes=("shipped-1a2b3c4d", "mobilenetv2_100-9f8e7d6c"),
     settings=(("skip dropout", "0.1, 0.4, 0.7"),),
+    description="Handwritten digits, for tests: CC BY 4.0",
 )
 META = replace(
     TRAINED,
@@ -75,7 +76,7 @@ META = replace(
     kind="meta-transfer",
     tasks=(
         TASK,
-        replace(TASK, name="flowers", images=8189, classes=102, data_licence=None),
+        replace(TASK, name="flowers", images=8189, classes=102),
         replace(TASK, name="cifar10", dataset="uoft-cs/cifar10", images=60_000),
     ),
     mode="topology",
@@ -195,8 +196,9 @@ def _hostile(text: str) -> CardFacts:
         code_version=text,
         mode=text,
         licence=text,
+        description=plain_text(text) or "a",  # without one there is no paragraph
         libraries=((text, text),),
-        tasks=(replace(TASK, name=text, digest=text, dataset=text, data_licence=text),),
+        tasks=(replace(TASK, name=text, digest=text, dataset=text),),
         parents=(ParentFacts(reference=text, digest=text),),
         probes=(text,),
         settings=((text, text),),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from wsdarts_hub.cli import display
-from wsdarts_registry.amounts import count, duration, figure, size
+from wsdarts_registry.amounts import count, duration, figure, setting, size
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.drawing import cell_text
 from wsdarts_registry.entry import Entry
@@ -92,17 +92,8 @@ def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tupl
     ]
     return [
         *facts,
-        *((key, _setting(value)) for key, value in manifest.config.items() if key != "space"),
+        *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
     ]
-
-
-def _setting(value: Any) -> str:
-    """Plain JSON data on one line, read by people."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_setting(part)}" for key, part in value.items())
-    if isinstance(value, list):
-        return "; ".join(_setting(part) for part in value)
-    return "none" if value is None else str(value)
 
 
 def _kept(masks: OperationMasks) -> str:
