@@ -1,10 +1,10 @@
 """Rows of reports that searches and trainings share."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from wsdarts_registry.amounts import setting
 from wsdarts_sdk.runs.report_facts import Pairs, PhaseCost, TaskRow
 from wsdarts_sdk.tasks import ImageTask, Part
 
@@ -33,16 +33,16 @@ def phase_costs(seconds: dict[str, float]) -> tuple[PhaseCost, ...]:
 
 
 def pairs(data: dict[str, Any]) -> Pairs:
-    """Settings as names and values; nested ones by dotted names."""
+    """Settings as names and values, named and written as ``--set`` takes them."""
     found: list[tuple[str, str]] = []
     for name, value in data.items():
         if isinstance(value, dict):
             found += [(f"{name}.{inner}", text) for inner, text in pairs(value)]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            numbered = {f"{name}.{place}": each for place, each in enumerate(value)}
+            numbered = {f"{name}.{place}": each for place, each in enumerate(value, start=1)}
             found += pairs(numbered)
         else:
-            found.append((name, value if isinstance(value, str) else json.dumps(value)))
+            found.append((name, setting(value)))
     return tuple(found)
 
 

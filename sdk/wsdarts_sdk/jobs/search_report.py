@@ -68,8 +68,8 @@ def _summary(found: Found, *, measured: bool) -> str:
         what = "λ_meta over several tasks" if len(found.job.tasks) > 1 else "λ and λ̂"
         return f"A search from cold, in {len(settings.stages)} stages, for {what}."
     if decision.mode == "cold":
-        return f"A cold search: {decision.why}."
-    text = f"Started from {decision} (mode {decision.mode}): {decision.why}."
+        return "A cold search, of all operations."
+    text = f"Started from {decision}, mode {decision.mode}."
     if measured or found.trials:
         return text
     share = work(settings) / work(found.job.preset.search)

@@ -115,7 +115,7 @@ def nice_ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -
     largest = max(abs(high), abs(low))
     if high - low <= max(1e-12 * largest, 1e-200):
         margin = largest / 2 if largest > 1e-200 else 0.5
-        low, high = low - margin, high + margin
+        low, high = low - margin if low else 0.0, high + margin  # none of our values is below 0
     rough = max((high - low) / (most - 1), 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(rough))
     factors = (1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)

@@ -41,7 +41,7 @@ def _short(value: float) -> str:
         (0.58, 2.6, [0, 1, 2, 3]),
         (0, 0.025, [0, 0.01, 0.02, 0.03]),
         (7, 7, [2, 4, 6, 8, 10, 12]),
-        (0, 0, [-0.5, -0.25, 0, 0.25, 0.5]),
+        (0, 0, [0, 0.2, 0.4, 0.6]),
     ],
 )
 def test_ticks_are_round_and_span_the_values(low: float, high: float, ticks: list[float]) -> None:
@@ -50,6 +50,7 @@ def test_ticks_are_round_and_span_the_values(low: float, high: float, ticks: lis
 
 def test_ticks_of_counts_are_whole() -> None:
     assert nice_ticks(0, 1, whole=True) == [0, 1]
+    assert nice_ticks(0, 0, whole=True) == [0, 1]
     assert nice_ticks(0, 9, whole=True) == [0, 5, 10]
     # Without that the step would be a quarter, or 2.5.
     assert nice_ticks(0, 1)[1] == 0.25
