@@ -32,6 +32,11 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def several(value: int, what: str) -> str:
+    """Write a number of things: ``1 image``, ``1,797 images``; ``what`` takes an s."""
+    return f"{count(value)} {what}" if value == 1 else f"{count(value)} {what}s"
+
+
 def share(value: float) -> str:
     """Write a ratio as a percentage with one decimal; 1 is 100 %."""
     return f"{100 * value:.1f} %" if math.isfinite(value) else "unknown"

@@ -3,15 +3,13 @@
 Everything drawn is a function of the genotype alone, so equal genotypes give equal bytes.
 """
 
-import hashlib
-
 from wsdarts_registry.cell_layout import FONT_SIZE, Box, CellLayout, Label, Node, Wire, lay_out
 from wsdarts_registry.cell_order import OUTPUT
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import clipped, display_width, padded, plain_text
 from wsdarts_registry.palette import FAMILIES, Family, family_of
 from wsdarts_registry.space import CELL_KINDS
-from wsdarts_registry.svg import MONO, Picture, element, number, text
+from wsdarts_registry.svg import MONO, Picture, element, fingerprint, number, text
 
 _MARGIN = 22.0
 _TITLE_HEIGHT = 46.0
@@ -29,6 +27,11 @@ def node_name(index: int) -> str:
     return ("c_{k-2}", "c_{k-1}")[index] if index < 2 else str(index - 2)
 
 
+def edge_name(source: int, target: int) -> str:
+    """How an edge is called, such as ``c_{k-1} → 0``."""
+    return f"{node_name(source)} → {node_name(target)}"
+
+
 def cell_svg(genotype: Genotype, kind: str) -> str:
     """Draw the ``"normal"`` or the ``"reduction"`` cell as an SVG document.
 
@@ -40,7 +43,7 @@ def cell_svg(genotype: Genotype, kind: str) -> str:
         A self-contained SVG: readable on light and on dark ground (it brings its own panel),
         with a title and a description for those who cannot see it.
     """
-    return _cell_picture(genotype, kind).framed(f"wsd-{kind}-{_fingerprint(genotype)}")
+    return _cell_picture(genotype, kind).framed(f"wsd-{kind}-{fingerprint(genotype.to_json())}")
 
 
 def genotype_svg(genotype: Genotype) -> str:
@@ -69,7 +72,7 @@ def genotype_svg(genotype: Genotype) -> str:
         title="Genotype: normal cell and reduction cell",
         description=" ".join(picture.description for picture in pictures),
     )
-    return whole.framed(f"wsd-genotype-{_fingerprint(genotype)}")
+    return whole.framed(f"wsd-genotype-{fingerprint(genotype.to_json())}")
 
 
 def cell_text(genotype: Genotype, kind: str) -> str:
@@ -104,10 +107,6 @@ def _joint(row: int, rows: int) -> str:
     if row == rows - 1:
         return "┴" if out else "┘"
     return "┼" if out else "┤"
-
-
-def _fingerprint(genotype: Genotype) -> str:
-    return hashlib.sha256(repr(genotype.to_json()).encode(errors="replace")).hexdigest()[:8]
 
 
 def _cell_picture(genotype: Genotype, kind: str) -> Picture:
@@ -196,7 +195,7 @@ def _label(label: Label, layout: CellLayout) -> str:
     family, box = family_of(label.operation), label.box
     node = next(node.box for node in layout.nodes if node.index == label.target)
     stem = _bend((box.right, box.middle), (node.left, node.middle))
-    edge = f"{node_name(label.source)} → {node_name(label.target)}: {label.operation}"
+    edge = f"{edge_name(label.source, label.target)}: {label.operation}"
     return element(
         "g",
         None,

@@ -1,14 +1,13 @@
 """Operation masks as a picture: which candidates survive on which edge."""
 
-import hashlib
 from xml.sax.saxutils import escape
 
-from wsdarts_registry.drawing import node_name
+from wsdarts_registry.drawing import edge_name, node_name
 from wsdarts_registry.inert import clipped, display_width, plain_text
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.palette import family_of
 from wsdarts_registry.space import CELL_KINDS
-from wsdarts_registry.svg import MONO, Picture, element, number, text
+from wsdarts_registry.svg import MONO, Picture, element, fingerprint, number, text
 
 _MARGIN = 22.0
 _SQUARE = 15.0
@@ -47,8 +46,7 @@ def masks_svg(masks: OperationMasks) -> str:
         title="Operations that survive on each edge",
         description=" ".join(described),
     )
-    digest = hashlib.sha256(repr(masks.to_json()).encode(errors="replace")).hexdigest()[:8]
-    return picture.framed(f"wsd-masks-{digest}")
+    return picture.framed(f"wsd-masks-{fingerprint(masks.to_json())}")
 
 
 def _grid(masks: OperationMasks, kind: str, names: list[str], top: float) -> str:
@@ -78,7 +76,6 @@ def _grid(masks: OperationMasks, kind: str, names: list[str], top: float) -> str
 
 def _row(masks: OperationMasks, kind: str, index: int, top: float) -> str:
     source, target = masks.space.edges[index]
-    edge = f"{node_name(source)} → {node_name(target)}"
     parts = [
         element(
             "text",
@@ -101,7 +98,7 @@ def _row(masks: OperationMasks, kind: str, index: int, top: float) -> str:
             rx=3,
         )
         parts.append(square)
-    title = f"{edge}: {_kept(masks, kind, index)}"
+    title = f"{edge_name(source, target)}: {_kept(masks, kind, index)}"
     return element("g", None, element("title", None, text(title, 400)), *parts)
 
 

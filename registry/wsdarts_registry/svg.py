@@ -4,6 +4,7 @@ Colours stand twice: as attributes, for the light ground, so that a picture is r
 style sheets are stripped; and in a style sheet for ``prefers-color-scheme: dark``.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
@@ -73,6 +74,11 @@ def element(tag: str, style: str | None = None, *children: str, **attributes: st
     )
     inside = "".join(children)
     return f"<{tag}{written}>{inside}</{tag}>" if inside else f"<{tag}{written}/>"
+
+
+def fingerprint(data: object) -> str:
+    """Eight hex digits of plain data: for names of elements that are unique on a page."""
+    return hashlib.sha256(repr(data).encode(errors="replace")).hexdigest()[:8]
 
 
 def text(content: str, limit: int = 200) -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.display import note
+from wsdarts_registry.amounts import several
 
 if TYPE_CHECKING:
     from wsdarts_sdk.progress import Progress
@@ -30,8 +31,7 @@ def load_data(
         progress=progress,
     )
     if task.skipped and not quiet:
-        plural = "image" if len(task.skipped) == 1 else "images"
-        note(f"{task.name}: left out {len(task.skipped)} corrupt {plural}:")
+        note(f"{task.name}: left out {several(len(task.skipped), 'corrupt image')}:")
         for skipped in task.skipped:
             note(f"  {skipped}")
     return task

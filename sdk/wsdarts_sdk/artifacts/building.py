@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from wsdarts_registry.contents import alpha_name
 from wsdarts_registry.draft import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.manifest import Lineage, NetworkRecord, Parent, Provenance, TaskRecord
@@ -79,7 +80,7 @@ def _draft(
     masks, last = result.stage_masks[-1], settings.stages[-1]
     kind: Literal["transfer", "meta-transfer"] = "transfer" if len(tasks) == 1 else "meta-transfer"
     weights = {name: value.cpu().numpy() for name, value in result.weights.items()}
-    alpha = {f"alpha.{k}": result.alpha[k].astype(np.float32) for k in CELL_KINDS}
+    alpha = {alpha_name(k): result.alpha[k].astype(np.float32) for k in CELL_KINDS}
     return ArtifactDraft(
         kind=kind,
         tasks=[

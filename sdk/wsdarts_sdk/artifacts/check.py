@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsdarts_registry.artifact import Artifact
+from wsdarts_registry.contents import alpha_name
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
@@ -81,13 +82,13 @@ def artifact_weights(tensors: dict[str, NDArray[np.float32]]) -> dict[str, torch
     return {
         name: torch.from_numpy(np.array(value, dtype=np.float32))
         for name, value in tensors.items()
-        if not name.startswith("alpha.")
+        if name not in map(alpha_name, CELL_KINDS)
     }
 
 
 def artifact_alpha(tensors: dict[str, NDArray[np.float32]]) -> dict[str, Array]:
     """α of both cell kinds of ``weights.safetensors``."""
-    return {kind: tensors[f"alpha.{kind}"].astype(np.float64) for kind in CELL_KINDS}
+    return {kind: tensors[alpha_name(kind)].astype(np.float64) for kind in CELL_KINDS}
 
 
 def _features(

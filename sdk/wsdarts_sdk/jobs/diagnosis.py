@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from wsdarts_registry.amounts import count, size
+from wsdarts_registry.amounts import count, several, size
 from wsdarts_registry.cache import CACHE_VARIABLE, cache_directory
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.store import Store
@@ -137,7 +137,7 @@ def _devices() -> Iterator[Finding]:
         about = torch.cuda.get_device_properties(number)
         yield _ok("devices", f"cuda:{number}", f"{about.name}, {size(about.total_memory)}")
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
-    found = f"{_several(cores, 'core')}, torch uses {_several(threads, 'thread')}"
+    found = f"{several(cores, 'core')}, torch uses {several(threads, 'thread')}"
     yield _ok("devices", "cpu", found)
     if not torch.cuda.is_available():
         yield Finding(
@@ -222,9 +222,7 @@ def _versions_of(store: Store, name: str) -> Iterator[Finding]:
             yield artifact
             continue
         files = artifact.manifest.files.values()
-        total = (
-            f"verified, {_several(len(files), 'file')}, {size(sum(file.size for file in files))}"
-        )
+        total = f"verified, {several(len(files), 'file')}, {size(sum(file.size for file in files))}"
         yanked = f"; yanked: {info.yanked.reason}" if info.yanked else ""
         yield _ok("registry", reference, total + yanked)
 
@@ -264,10 +262,6 @@ def _probe(location: str | Path | None) -> Iterator[Finding]:
         found=f"{count(known)} of {count(len(entries))} artifacts have an embedding by this probe",
         advice="" if fit else "use a probe that `wsdarts-hub list` names: --probe PROBE",
     )
-
-
-def _several(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _ok(group: str, subject: str, found: str) -> Finding:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from wsdarts_registry.amounts import share
-from wsdarts_registry.drawing import node_name
+from wsdarts_registry.drawing import edge_name
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.palette import FAMILIES, family_of, solid_index
 from wsdarts_registry.svg import element, number, text
@@ -52,7 +52,7 @@ def alpha_tiles(history: AlphaHistory, kind: str, bands: Sequence[Band]) -> list
     for edge, (source, target) in enumerate(history.space.edges):
         last = shares[-1, edge]
         strongest = history.space.candidates[int(last.argmax())]
-        name = f"{node_name(source)} → {node_name(target)}"
+        name = edge_name(source, target)
         tiles.append(
             Tile(
                 edge=edge_markup(source, target),
@@ -80,7 +80,7 @@ def mean_even(history: AlphaHistory, kind: str) -> float:
 
 def edge_markup(source: int, target: int) -> Markup:
     """An edge's name as HTML, indices of the inputs set as subscripts."""
-    name = f"{node_name(source)} → {node_name(target)}"
+    name = edge_name(source, target)
     return Markup(name.replace("_{k-", "<sub>k−").replace("}", "</sub>"))  # noqa: S704
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from wsdarts_registry.amounts import several
+
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "datasets")
 
 
@@ -31,8 +33,7 @@ def hardware(device: torch.device) -> str:
     """The processor or GPU in one line, with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"{_processor()}, {several(torch.get_num_threads(), 'thread')}"
 
 
 def environment(device: torch.device) -> dict[str, Any]:
