@@ -77,7 +77,7 @@ class TrainPart:
             seed: Seed of order and augmentation.
             device: Where batches are needed; the CPU by default.
             memory_format: Of the batches' images.
-            progress: Told how many images are decoded.
+            progress: Told how many images are decoded, and if they do not fit into memory.
 
         Raises:
             SettingsError: A half has a single image, too few for a batch norm.
@@ -91,7 +91,7 @@ class TrainPart:
             for part in (Part.WEIGHTS, Part.ALPHA)
         )
         mean, std = channel_statistics(in_chunks(cache, task.train_indices))
-        return cls(
+        part = cls(
             name=task.name,
             classes=task.classes,
             weights=weights,
@@ -107,6 +107,9 @@ class TrainPart:
             head=head,
             seed=seed,
         )
+        if progress is not None and not held:
+            progress(f"{task.name}, {part.storage}", 1, 1)
+        return part
 
     @property
     def storage(self) -> str:

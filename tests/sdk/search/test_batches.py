@@ -77,7 +77,9 @@ def test_streamed_batches_are_those_that_are_held(
 ) -> None:
     held = part_of(digits_task)
     monkeypatch.setattr(images_module, "free_memory", lambda device: 0)
-    streamed = part_of(digits_task)
+    calls: list[tuple[str, int, int]] = []
+    streamed = part_of(digits_task, progress=lambda *call: calls.append(call))
+    assert calls == [(f"digits, {streamed.storage}", 1, 1)]  # users are told
     assert (held.weights.streamed, streamed.weights.streamed) == (False, True)
     assert (held.alpha.streamed, streamed.alpha.streamed) == (False, True)
     octets = 3 * 8 * 8 * (len(held.weights) + len(held.alpha))
