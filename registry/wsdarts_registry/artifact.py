@@ -5,7 +5,6 @@ that no other file is there, and that genotype, masks, weights and embeddings be
 manifest's search space and tasks. What has been read is therefore safe to use.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from wsdarts_registry.manifest import (
     EmbeddingRecord,
     Manifest,
 )
+from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.staging import write_flushed
@@ -158,36 +158,6 @@ class Artifact:
         copy_checked(self.directory, path, self.manifest.files[path], target)
 
 
-def read_manifest(
-    directory: str | Path, expected_digest: str | None = None
-) -> tuple[Manifest, str]:
-    """Read and verify ``artifact.json`` alone.
-
-    Returns:
-        The manifest and its digest.
-
-    Raises:
-        ArtifactError: It is missing, does not match ``artifact.sha256`` or
-            ``expected_digest``, or is of an unknown format version or malformed.
-    """
-    root = Path(directory)
-    content = read_limited(root, MANIFEST, MAX_RECORD_BYTES)
-    found = hashlib.sha256(content).hexdigest()
-    expected = read_limited(root, CHECKSUM, 200)
-    if expected != checksum_line(found):
-        raise ArtifactError(
-            f"{root / MANIFEST} has sha256 {found}, which is not what {CHECKSUM} says; the "
-            "artifact is damaged or was changed: fetch it again"
-        )
-    digest = f"sha256:{found}"
-    if expected_digest is not None and digest != expected_digest:
-        raise ArtifactError(
-            f"the artifact in {root} has digest {digest}; expected {expected_digest}: it is "
-            "another artifact than was asked for"
-        )
-    return Manifest.from_bytes(content, what=str(root / MANIFEST)), digest
-
-
 def read_artifact(directory: str | Path, expected_digest: str | None = None) -> Artifact:
     """Read an artifact and verify all of it.
 
@@ -243,11 +213,6 @@ def read_embedding(root: Path, manifest: Manifest, record: EmbeddingRecord) -> T
     if embedding.task_digest != mean_task_digest(record.tasks):
         raise ArtifactError(f"{root / record.file} is of another task than the manifest says")
     return embedding
-
-
-def checksum_line(hexadecimal: str) -> bytes:
-    """Content of ``artifact.sha256``, as ``sha256sum`` writes and checks it."""
-    return f"{hexadecimal}  {MANIFEST}\n".encode()
 
 
 def _check_present(root: Path, present: set[str], manifest: Manifest) -> None:

@@ -7,6 +7,8 @@ Layout::
     artifacts/NAME/v3.yanked.json   why and when it was hidden
     .staging/HOST-PID-RANDOM/       a push that is under way
 
+What reads more than manifests is imported where it is needed: listing needs no numpy.
+
 A version appears by one rename of a directory that was copied, verified and flushed before.
 A rename onto a directory that has content fails, so of two pushes of one version one wins.
 """
@@ -19,27 +21,30 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from wsdarts_registry.artifact import Artifact, read_artifact, read_embedding, read_manifest
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.disk_problems import read_problem, write_problem
-from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
+from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import ArtifactError, RegistryError, VersionConflictError
 from wsdarts_registry.files import write_atomically
-from wsdarts_registry.manifest import CHECKSUM
+from wsdarts_registry.manifest_file import claimed_digest, read_manifest
 from wsdarts_registry.records import MAX_RECORD_BYTES, explain
 from wsdarts_registry.reference import Reference, check_name, is_name
 from wsdarts_registry.staging import discarded_on_error, is_vacant, move_into_place, staged
 from wsdarts_registry.staging_area import StagingArea
 from wsdarts_registry.store import Entry, RegistryConfig, Store, VersionInfo, Yank
 
+if TYPE_CHECKING:
+    from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.embedding import TaskEmbedding
+
 _CONFIG = "registry.json"
 _ARTIFACTS = "artifacts"
 _STAGING = ".staging"
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
-_CHECKSUM_LINE = re.compile(rb"([0-9a-f]{64})  artifact\.json\n")
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -111,7 +116,9 @@ class DirectoryStore(Store):
         """
         check_name(name)
         return tuple(
-            VersionInfo(version=n, digest=self._digest(name, n), yanked=self._yank(name, n))
+            VersionInfo(
+                version=n, digest=claimed_digest(self.path(name, n)), yanked=self._yank(name, n)
+            )
             for n in self._numbers(name)
         )
 
@@ -130,15 +137,19 @@ class DirectoryStore(Store):
         check_name(name)
         return self._root / _ARTIFACTS / name / f"v{version}"
 
-    def embedding(self, entry: Entry, space: EmbeddingSpace) -> TaskEmbedding | None:
+    def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
         """The embedding that ranks an entry in a space; None if it has none there."""
+        from wsdarts_registry.artifact import read_embedding  # noqa: PLC0415
+
         record = entry.manifest.ranking_record(space)
         if record is None:
             return None
         return read_embedding(self.path(entry.name, entry.version), entry.manifest, record)
 
-    def pull(self, reference: str | Reference, out: str | Path | None = None) -> Artifact:
+    def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Verify an artifact where it lies or, with ``out``, in a copy."""
+        from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
+
         entry = self.resolve(reference)
         artifact = read_artifact(self.path(entry.name, entry.version), entry.digest)
         if out is None:
@@ -157,6 +168,8 @@ class DirectoryStore(Store):
 
     def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
         """Copy an artifact in, verify the copy, and let it appear by one rename."""
+        from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
+
         Reference(name=name, version=version)  # refuses bad names and numbers
         with self._writing():
             artifact = read_artifact(directory)
@@ -256,15 +269,6 @@ class DirectoryStore(Store):
                 if (match := _VERSION.fullmatch(path.name)) and path.is_dir()
             ]
         return sorted(found)
-
-    def _digest(self, name: str, version: int) -> str | None:
-        """The claimed digest; None if it cannot be read, which reading the entry explains."""
-        try:
-            line = read_limited(self.path(name, version), CHECKSUM, 200)
-        except ArtifactError:
-            return None
-        match = _CHECKSUM_LINE.fullmatch(line)
-        return f"sha256:{match[1].decode()}" if match else None
 
     def _yank_path(self, name: str, version: int) -> Path:
         path = self.path(name, version)

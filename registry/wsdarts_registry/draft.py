@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from wsdarts_registry import contents, strict_json
-from wsdarts_registry.artifact import Artifact, checksum_line, read_artifact
+from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.contents import Ranked
 from wsdarts_registry.embedding import TaskEmbedding
@@ -34,6 +34,7 @@ from wsdarts_registry.manifest import (
     SpaceRecord,
     TaskRecord,
 )
+from wsdarts_registry.manifest_file import checksum_line
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.records import FORMAT, explain
 from wsdarts_registry.staging import is_vacant, staged, write_flushed

@@ -1,4 +1,4 @@
-"""The identity of a task embedding: which probe made it, and how."""
+"""The identity of a task embedding: which probe made it, and how; and what is near in it."""
 
 import hashlib
 import math
@@ -112,6 +112,28 @@ class EmbeddingSpace:
             "an embedding space in JSON has exactly the keys probe, probe_digest, estimator, "
             f"version and settings; found {sorted(data) if isinstance(data, dict) else data!r}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearThreshold:
+    """Up to which distance a task counts as near, in one embedding space.
+
+    Attributes:
+        space: The embedding space that it was measured in.
+        distance: Largest distance that is near, in (0, 1).
+        measured: On which measurement it rests, in words.
+
+    Raises:
+        EmbeddingError: The distance is outside of (0, 1).
+    """
+
+    space: EmbeddingSpace
+    distance: float
+    measured: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.distance < 1:
+            raise EmbeddingError(f"the threshold is {self.distance}; expected between 0 and 1")
 
 
 def check_digest(what: str, digest: str) -> None:

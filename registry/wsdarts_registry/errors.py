@@ -21,6 +21,10 @@ class EmbeddingError(WsdartsError):
     """Task embeddings are malformed, or not comparable with each other."""
 
 
+class NoCommonSpaceError(EmbeddingError):
+    """No artifact of a registry has an embedding in the space of the query."""
+
+
 class ProbeError(WsdartsError):
     """A probe network cannot be loaded or does not fit."""
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wsdarts_registry.distance import symmetric_distance
-from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, check_comparable
+from wsdarts_registry.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding_matrix import EmbeddingMatrix
+from wsdarts_registry.embedding_space import NearThreshold
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.scan import TOLERANCE, scan
 
@@ -46,28 +47,6 @@ class Neighbour:
     task_name: str
     images: int
     classes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class NearThreshold:
-    """Up to which distance a task counts as near, in one embedding space.
-
-    Attributes:
-        space: The embedding space that it was measured in.
-        distance: Largest distance that is near, in (0, 1).
-        measured: On which measurement it rests, in words.
-
-    Raises:
-        EmbeddingError: The distance is outside of (0, 1).
-    """
-
-    space: EmbeddingSpace
-    distance: float
-    measured: str
-
-    def __post_init__(self) -> None:
-        if not 0 < self.distance < 1:
-            raise EmbeddingError(f"the threshold is {self.distance}; expected between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wsdarts_registry.embedding_space import EmbeddingSpace
+from wsdarts_registry.embedding_space import EmbeddingSpace, NearThreshold
 from wsdarts_registry.manifest import EmbeddingSpaceRecord
-from wsdarts_registry.nearest import NearThreshold
 from wsdarts_registry.records import Document, Line, Record
 
 

@@ -3,23 +3,20 @@
 import difflib
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wsdarts_registry.artifact import Artifact
-from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, check_comparable
-from wsdarts_registry.embedding_matrix import matrix_path, read_matrix
+from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Entry, VersionInfo, Yank
-from wsdarts_registry.errors import (
-    ArtifactError,
-    EmbeddingError,
-    ReferenceNotFoundError,
-    RegistryError,
-)
-from wsdarts_registry.nearest import Candidate, Ranking, judge, rank, shortlist
+from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
-from wsdarts_registry.scan import TOLERANCE
+
+if TYPE_CHECKING:
+    from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.embedding import TaskEmbedding
+    from wsdarts_registry.nearest import Ranking
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
 
@@ -58,7 +55,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def embedding(self, entry: Entry, space: EmbeddingSpace) -> TaskEmbedding | None:
+    def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
         """The embedding that ranks an entry in a space; None if it has none there.
 
         Raises:
@@ -66,7 +63,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def pull(self, reference: str | Reference, out: str | Path | None = None) -> Artifact:
+    def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Fetch and verify an artifact.
 
         Args:
@@ -113,7 +110,7 @@ class Store(ABC):
             ArtifactError: A manifest is damaged; the message names the version.
         """
         return tuple(
-            self._entry_or_advice(name, info.version)
+            self.entry_or_advice(name, info.version)
             for name in self.names()
             for info in self.versions(name)
             if include_yanked or info.yanked is None
@@ -155,7 +152,7 @@ class Store(ABC):
             raise ReferenceNotFoundError(self._unknown_version(reference, versions))
         return fitting[-1]
 
-    def nearest(self, embedding: TaskEmbedding, k: int = 5) -> Ranking:
+    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
         """Rank the latest version of each name by the distance of its task.
 
         Args:
@@ -164,77 +161,33 @@ class Store(ABC):
 
         Raises:
             RegistryError: The registry has no artifacts, or ``k`` is below 1.
-            EmbeddingError: No artifact has an embedding in the query's space; names the
+            NoCommonSpaceError: No artifact has an embedding in the query's space; names the
                 spaces that there are.
+            EmbeddingError: An embedding in that space has another width.
             ArtifactError: An artifact is damaged.
         """
-        if k < 1:
-            raise RegistryError(f"{k} neighbours were asked for; expected at least 1")
-        latest = self._latest()
-        if not latest:
-            raise RegistryError(
-                f"the registry {self.location} has no artifacts; publish one with "
-                f"`wsdarts-hub push RUN NAME{self._option}`, or search cold"
-            )
-        matrix = read_matrix(
-            matrix_path(self.location, embedding.space),
-            latest,
-            len(embedding.values),
-            lambda digest: self._embedded(*latest[digest][0], embedding),
-        )
-        listed = shortlist(embedding, matrix, latest, k)
-        if not listed:
-            raise EmbeddingError(self._no_common_space(embedding, latest))
-        scanned, candidates = {}, []
-        for digest, distance in listed.items():
-            for name, version in latest[digest]:
-                reference = str(Reference(name=name, version=version))
-                kind, found = self._embedded(name, version, embedding)
-                if found is not None:
-                    scanned[reference] = distance
-                    candidates.append(Candidate(reference=reference, kind=kind, embedding=found))
-        neighbours = rank(embedding, candidates)
-        if any(abs(n.distance - scanned[n.reference]) > TOLERANCE for n in neighbours):
-            raise RegistryError(
-                f"the cached embeddings in {matrix.path} are not those of {self.location}; "
-                f"remove the file (`rm {shlex.quote(str(matrix.path))}`), it is made again"
-            )
-        threshold = self.config.threshold(embedding.space)
-        return judge(neighbours, threshold, images=embedding.images).first(k)
+        # Imported here: listing a registry needs no numpy.
+        from wsdarts_registry.ranking import rank_registry  # noqa: PLC0415
 
-    def _latest(self) -> dict[str, list[tuple[str, int]]]:
-        """For each digest the names whose latest version that is not yanked has it."""
-        found: dict[str, list[tuple[str, int]]] = {}
-        for name in self.names():
-            versions = [info for info in self.versions(name) if info.yanked is None]
-            if versions:
-                last = versions[-1]
-                digest = last.digest or self._entry_or_advice(name, last.version).digest
-                found.setdefault(digest, []).append((name, last.version))
-        return found
-
-    def _embedded(
-        self, name: str, version: int, query: TaskEmbedding
-    ) -> tuple[str, TaskEmbedding | None]:
-        """Kind of a version, and its embedding in the space of a query, if there is one."""
-        entry = self._entry_or_advice(name, version)
-        found = self.embedding(entry, query.space)
-        if found is not None:
-            check_comparable(query, [found])
-        return entry.manifest.kind, found
+        return rank_registry(self, embedding, k)
 
     @property
-    def _option(self) -> str:
+    def option(self) -> str:
         """How the command line names this registry: `` --registry LOCATION``."""
         return f" --registry {shlex.quote(self.location)}"
 
-    def _entry_or_advice(self, name: str, version: int) -> Entry:
+    def entry_or_advice(self, name: str, version: int) -> Entry:
+        """One version with its manifest.
+
+        Raises:
+            ArtifactError: The manifest is damaged; says what to do about it.
+        """
         try:
             return self.entry(name, version)
         except ArtifactError as error:
             raise ArtifactError(
                 f"{name}@{version}: {error}; restore it, or hide it with `wsdarts-hub yank "
-                f"{name}@{version} --reason damaged{self._option}`"
+                f"{name}@{version} --reason damaged{self.option}`"
             ) from error
 
     def _unknown_name(self, name: str) -> str:
@@ -242,7 +195,7 @@ class Store(ABC):
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         return (
             f"the registry {self.location} has no artifact named {name}; {hint}"
-            f"`wsdarts-hub list{self._option}` lists all"
+            f"`wsdarts-hub list{self.option}` lists all"
         )
 
     def _unknown_version(self, reference: Reference, versions: Sequence[VersionInfo]) -> str:
@@ -254,20 +207,6 @@ class Store(ABC):
                 f"{reason}); name an exact version to use it all the same"
             )
         return f"there is no {reference}; there is {_listed(reference.name, versions)}"
-
-    def _no_common_space(
-        self, query: TaskEmbedding, latest: Mapping[str, Sequence[tuple[str, int]]]
-    ) -> str:
-        spaces = {
-            str(record.space.embedding_space)
-            for ((name, version), *_) in latest.values()
-            for record in self._entry_or_advice(name, version).manifest.embeddings
-        }
-        return (
-            f"the embedding of {query.task_name} was made by {query.space}, but the artifacts of "
-            f"{self.location} have embeddings by {'; '.join(sorted(spaces)) or 'no probe at all'}: "
-            "embed the task with one of those (--probe, --estimator)"
-        )
 
 
 def _listed(name: str, versions: Sequence[VersionInfo]) -> str:

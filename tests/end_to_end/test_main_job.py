@@ -24,8 +24,8 @@ from wsdarts_hub import (
     search,
     warm_start,
 )
-from wsdarts_registry.artifact import read_manifest
 from wsdarts_registry.errors import EmbeddingError, RunError, SettingsError, WsdartsError
+from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.tasks import Part
 
 # The preset's own stages with a few steps: every part runs, nothing is learned.

@@ -1,8 +1,6 @@
 import ast
 import inspect
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,43 +125,3 @@ def test_version(run: Run) -> None:
 def test_no_command_shows_the_help(run: Run) -> None:
     shown = run()
     assert "Commands:" in shown.out + shown.err
-
-
-def loaded_by(*arguments: str) -> set[str]:
-    """Which heavy modules a command line imports, in a process of its own."""
-    code = (
-        "import sys\n"
-        "from wsdarts_hub.cli import main\n"
-        "try:\n    main()\n"
-        "except SystemExit:\n    pass\n"
-        "heavy = {'torch', 'torchvision', 'timm', 'datasets', 'pydantic', 'rich', 'numpy'}\n"
-        "print('\\nloaded', *sorted(heavy & set(sys.modules)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
-    return set(done.stdout.splitlines()[-1].split()[1:])
-
-
-def test_help_loads_nothing_heavy() -> None:
-    assert loaded_by("--help") == set()
-    # Some versions of Typer themselves load pydantic to parse options.
-    assert loaded_by("warm-start", "--help") <= {"pydantic"}
-
-
-TORCH = {"torch", "torchvision", "timm", "datasets"}
-
-
-def test_what_reads_and_writes_a_registry_loads_no_torch(zoo: Path, tmp_path: Path) -> None:
-    there = ("--registry", str(zoo))
-    draft = str(tmp_path / "drafts" / "flowers")
-    for arguments in (
-        ("list", *there),
-        ("show", "flowers", *there),
-        ("pull", "flowers", "--out", str(tmp_path / "pulled"), *there),
-        ("verify", "flowers", *there),
-        ("push", draft, "other", *there),
-        ("yank", "flowers@1", "--reason", "a test", *there),
-        ("nearest", str(tmp_path / "x.safetensors"), *there),
-    ):
-        assert not loaded_by(*arguments) & TORCH, arguments

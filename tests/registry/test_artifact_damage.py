@@ -10,8 +10,9 @@ from tests.registry.factories import (
     digest_of,
     reseal,
 )
-from wsdarts_registry.artifact import read_artifact, read_manifest
+from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.manifest_file import read_manifest
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])

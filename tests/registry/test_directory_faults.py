@@ -39,6 +39,7 @@ for number in range(int(rounds)):
 
 _PUSH_FOREVER = """
 import sys
+import wsdarts_registry.artifact  # what publishing imports, so that pushes begin at once
 from wsdarts_registry.directory_store import DirectoryStore
 
 root, source = sys.argv[1:]

@@ -5,8 +5,9 @@ import pytest
 
 from tests.registry.factories import make_embedding, make_space
 from wsdarts_registry.distance import symmetric_distance
+from wsdarts_registry.embedding_space import NearThreshold
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_registry.nearest import Candidate, NearThreshold, judge, rank
+from wsdarts_registry.nearest import Candidate, judge, rank
 
 
 def _candidate(reference: str, values: list[float]) -> Candidate:

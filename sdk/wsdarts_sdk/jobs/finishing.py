@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from wsdarts_registry.artifact import read_manifest
 from wsdarts_registry.drawing import genotype_svg
+from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.artifacts.building import build_artifact
 from wsdarts_sdk.jobs.found import Found
 from wsdarts_sdk.jobs.search_report import write_search_report
