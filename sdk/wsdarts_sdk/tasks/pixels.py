@@ -115,6 +115,9 @@ def in_threads(
     """Do the same work on many images, a thread for each core, and yield in order.
 
     Only a few chunks are under way at any time, so the images need not fit into memory.
+    Threads, because Pillow decodes and resizes without Python's lock: on two cores, photographs of
+    500 × 500 came out 2.0 times as fast as one by one (1.7 times with two processes), and
+    images of 84 × 84, where Python's own share is large, 1.1 times with either.
     """
     workers = _cores()
     pending: deque[Future[list[tuple[int, _Result]]]] = deque()
