@@ -1,6 +1,6 @@
 """Operation masks as a picture: which candidates survive on which edge."""
 
-from xml.sax.saxutils import escape
+from html import escape
 
 from wsdarts_registry.drawing import edge_name, node_name
 from wsdarts_registry.inert import clipped, display_width, plain_text
@@ -108,7 +108,7 @@ def _edge_markup(source: int, target: int) -> str:
     if source >= 2:
         return text(f"{node_name(source)}{to}")
     index = element("tspan", None, text(f"k−{2 - source}"), dy=2.5, font_size=8.5)
-    return f"c{index}{element('tspan', None, escape(to), dy=-2.5)}"
+    return f"c{index}{element('tspan', None, escape(to, quote=False), dy=-2.5)}"
 
 
 def _kept(masks: OperationMasks, kind: str, index: int) -> str:

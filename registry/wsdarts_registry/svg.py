@@ -7,7 +7,7 @@ style sheets are stripped; and in a style sheet for ``prefers-color-scheme: dark
 import hashlib
 import math
 from dataclasses import dataclass
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.palette import FAMILIES
@@ -69,7 +69,7 @@ def element(tag: str, style: str | None = None, *children: str, **attributes: st
         values.update(STYLES[style][0])
     values.update({key.rstrip("_").replace("_", "-"): v for key, v in attributes.items()})
     written = "".join(
-        f" {key}={quoteattr(value if isinstance(value, str) else number(value))}"
+        f' {key}="{_quotable(value if isinstance(value, str) else number(value))}"'
         for key, value in values.items()
     )
     inside = "".join(children)
@@ -83,7 +83,11 @@ def fingerprint(data: object) -> str:
 
 def text(content: str, limit: int = 200) -> str:
     """Character data: made visible, cut to ``limit`` and escaped."""
-    return escape(plain_text(content, limit))
+    return escape(plain_text(content, limit), quote=False)
+
+
+def _quotable(value: str) -> str:
+    return escape(value, quote=False).replace('"', "&quot;")
 
 
 @dataclass(frozen=True, kw_only=True)
