@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.errors import SpaceError
 
 DARTS_CANDIDATES = (
@@ -49,6 +50,9 @@ class SearchSpace:
             raise SpaceError("the search space has no candidate operations; name at least one")
         if len(set(self.candidates)) != len(self.candidates):
             raise SpaceError(f"candidate operations are named twice: {', '.join(self.candidates)}")
+
+    def __str__(self) -> str:
+        return f"{several(self.nodes, 'node')}, operations {', '.join(self.candidates)}"
 
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:

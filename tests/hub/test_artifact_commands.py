@@ -128,7 +128,8 @@ def test_verify_prefers_a_reference_to_a_directory_of_other_things(
     assert run("verify", "flowers", "--registry", zoo).code == 0
     other = run("verify", "./flowers", "--registry", zoo)
     assert other.code == 1
-    assert "artifact.json" in other.err
+    assert "holds no artifact.json; expected the directory of an artifact" in other.err
+    assert "is no directory; expected" in run("verify", "./nosuch", "--registry", zoo).err
 
 
 def test_verify_of_nothing_says_where_it_looked(

@@ -193,6 +193,18 @@ def test_a_mode_that_does_not_exist(images: Path, run: Run) -> None:
     assert "'auto', 'topology', 'trained', 'meta', 'union', 'cold'" in shown.err
 
 
+def test_a_refused_command_can_be_put_right_in_the_same_place(
+    images: Path, zoo: Path, run: Run, tmp_path: Path
+) -> None:
+    there = ("--registry", zoo, "--out", tmp_path / "warm", *QUICK)
+    refused = run("warm-start", images, "--from", "flowers", *there)
+    assert refused.code == 1
+    assert "flowers@1 has the search space 2 nodes, operations none, " in refused.err
+    assert "search in the artifact's space, or start from another artifact" in refused.err
+    put_right = run("warm-start", images, "--mode", "cold", *there, "-q")
+    assert (put_right.code, put_right.err) == (0, "")
+
+
 def test_a_genotype_that_does_not_exist(images: Path, run: Run, tmp_path: Path) -> None:
     shown = run("train", tmp_path / "absent.json", images, "--out", tmp_path / "t", "-q")
     assert shown.code == 1

@@ -9,7 +9,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
 from wsdarts_registry.amounts import count, size
-from wsdarts_registry.errors import ReferenceNotFoundError
+from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
@@ -181,7 +181,11 @@ def _read(subject: str, registry: str | None) -> "Artifact":
         if (directory / MANIFEST).is_file():
             return read_artifact(directory)
     if "/" in subject or subject.startswith("."):
-        return read_artifact(path)
+        what = f"holds no {MANIFEST}" if path.is_dir() else "is no directory"
+        raise ArtifactError(
+            f"{subject} {what}; expected the directory of an artifact or of a finished search, or "
+            "a reference such as NAME@3"
+        )
     try:
         return hub.pull(subject, registry=registry)
     except ReferenceNotFoundError as error:

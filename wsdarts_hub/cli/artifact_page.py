@@ -83,7 +83,7 @@ def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tupl
     network, space = manifest.network, manifest.search_space
     size_of_images = f"images of {network.image_size} pixels"
     facts = [
-        ("space", f"{space.nodes} nodes, operations {', '.join(space.candidates)}"),
+        ("space", str(space)),
         (
             "supernet",
             f"{network.cells} cells, {network.channels} channels, {size_of_images}",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.space import SearchSpace
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
@@ -29,11 +30,7 @@ def starting_point(
     if mode == "cold":
         return StartingPoint(masks=OperationMasks.full(settings.space))
     for reference, artifact in sources:
-        if artifact.masks.space != settings.space:
-            raise SettingsError(
-                f"{reference} has the search space {artifact.masks.space}, this search has "
-                f"{settings.space}; search in the artifact's space"
-            )
+        check_space(reference, artifact.masks.space, settings)
     (reference, first), *others = sources
     if mode == "trained":
         weights = first.weights()
@@ -50,3 +47,16 @@ def starting_point(
     for _, other in others:
         masks = masks.union(other.masks)
     return StartingPoint(masks=masks, source=" + ".join(name for name, _ in sources))
+
+
+def check_space(reference: str, space: SearchSpace, settings: SearchSettings) -> None:
+    """Refuse an artifact of another search space than the settings have.
+
+    Raises:
+        SettingsError: Names both spaces.
+    """
+    if space != settings.space:
+        raise SettingsError(
+            f"{reference} has the search space {space}; this search has {settings.space}: search "
+            "in the artifact's space, or start from another artifact"
+        )

@@ -12,6 +12,41 @@ from wsdarts_sdk.search.settings import SearchSettings
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
 MODES: tuple[str, ...] = get_args(Mode)
 _META = "meta-transfer"
+_WITHOUT_SOURCE = ("union", "cold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the user asked to start from.
+
+    Attributes:
+        source: Reference of the artifact; None lets the mode choose.
+        mode: What to take over.
+        k: How many of the nearest to report, and to join in mode ``union``.
+
+    Raises:
+        SettingsError: There is no such mode, it takes no source, or ``k`` is below 1.
+    """
+
+    source: str | None
+    mode: Mode
+    k: int
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise SettingsError(f"mode is {self.mode!r}; expected one of {', '.join(MODES)}")
+        if self.source is not None and self.mode in _WITHOUT_SOURCE:
+            raise SettingsError(
+                f"mode {self.mode!r} does not start from {self.source}: leave --from out, or take "
+                "--mode auto, topology or trained"
+            )
+        if self.k < 1:
+            raise SettingsError(f"{self.k} neighbours were asked for; expected at least 1")
+
+    @property
+    def needs_ranking(self) -> bool:
+        """Whether there is nothing to start from without a ranking."""
+        return self.source is None and self.mode not in ("auto", "cold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +130,6 @@ def decide(
         SettingsError: The chosen artifact's weights do not fit the settings.
         RegistryError: The registry has no artifact of the kind that the mode needs.
     """
-    if mode not in MODES:
-        raise SettingsError(f"mode is {mode!r}; expected one of {', '.join(MODES)}")
     if mode == "cold":
         return Decision(mode="cold", sources=(), why="a cold search was asked for")
     by_reference = {option.reference: option for option in options}

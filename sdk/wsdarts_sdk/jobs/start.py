@@ -7,34 +7,14 @@ from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Entry, Store
 from wsdarts_sdk.artifacts.building import Origin
-from wsdarts_sdk.artifacts.starting_point import starting_point
-from wsdarts_sdk.jobs.decision import Decision, Mode, Option, decide
+from wsdarts_sdk.artifacts.starting_point import check_space, starting_point
+from wsdarts_sdk.jobs.decision import Choice, Decision, Option, decide
 from wsdarts_sdk.jobs.job import Job
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds
 
 _DECISION = "decision.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What the user asked to start from.
-
-    Attributes:
-        source: Reference of the artifact; None lets the mode choose.
-        mode: What to take over.
-        k: How many of the nearest to report, and to join in mode ``union``.
-    """
-
-    source: str | None
-    mode: Mode
-    k: int
-
-    @property
-    def needs_ranking(self) -> bool:
-        """Whether there is nothing to start from without a ranking."""
-        return self.source is None and self.mode not in ("auto", "cold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +64,8 @@ def kept_decision(job: Job, store: Store, ranking: Ranking | None, choice: Choic
     """Decide once: a resumed run starts from what it started from.
 
     Raises:
-        WsdartsError: As for :func:`decide`, or the chosen artifact does not exist.
+        WsdartsError: As for :func:`decide`, or the chosen artifact does not exist or is of
+            another search space.
     """
     kept = job.run.read_json(_DECISION)
     if kept is not None:
@@ -99,6 +80,7 @@ def kept_decision(job: Job, store: Store, ranking: Ranking | None, choice: Choic
     if choice.source is not None:
         entry = store.resolve(choice.source)
         source = str(entry.reference)
+        check_space(source, entry.manifest.search_space, settings)
         entries[source] = entry
     decision = decide(
         choice.mode,

@@ -10,7 +10,7 @@ from wsdarts_registry.nearest import Neighbour
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.jobs.decision import Mode
+from wsdarts_sdk.jobs.decision import Choice, Mode
 from wsdarts_sdk.jobs.finishing import finish_search
 from wsdarts_sdk.jobs.found import Found
 from wsdarts_sdk.jobs.inputs import Data, find_probe, load_task, train_parts
@@ -18,7 +18,7 @@ from wsdarts_sdk.jobs.job import Job, open_job
 from wsdarts_sdk.jobs.report_rows import phase_costs
 from wsdarts_sdk.jobs.search_report import write_search_report
 from wsdarts_sdk.jobs.searching import SearchRun
-from wsdarts_sdk.jobs.start import Choice, kept_decision, prepare_start, rank_registry
+from wsdarts_sdk.jobs.start import kept_decision, prepare_start, rank_registry
 from wsdarts_sdk.jobs.sweep import Trial
 from wsdarts_sdk.jobs.swept_search import search_once, search_swept
 from wsdarts_sdk.jobs.training import TrainingRun, train
@@ -163,13 +163,13 @@ def warm_start(
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
+    choice = Choice(source=source, mode=mode, k=k)
     chosen = find_preset(preset, seed=seed)
     store = open_registry(registry)
     progress = shown(progress)
     task = load_task(data, progress=progress, **options)
     where = find_device(device)
     network = find_probe(probe or store.config.default_probe, where)
-    choice = Choice(source=source, mode=mode, k=k)
     with open_job(
         "warm-start",
         [task],

@@ -18,9 +18,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from wsdarts_registry.errors import RunError
+from wsdarts_registry.errors import RunError, WsdartsError
 from wsdarts_registry.files import write_atomically
-from wsdarts_sdk.runs.journal import FileJournal
+from wsdarts_sdk.runs.journal import CHECKPOINT_SUFFIX, FileJournal
 
 _FORMAT = 1
 _CONFIG = "config.json"
@@ -71,7 +71,8 @@ class RunDirectory:
 def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Iterator[RunDirectory]:
     """Open a run directory for writing, and keep others out until it is closed.
 
-    The lock is the kernel's, so a killed process leaves none behind.
+    The lock is the kernel's, so a killed process leaves none behind. A run that is refused
+    before its first checkpoint leaves nothing behind, so the command can be put right.
 
     Args:
         path: The directory; made if it does not exist.
@@ -85,13 +86,18 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
     """
     path = Path(path)
     lock = _lock(path)
+    begins = False
     try:
         write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
         run = RunDirectory(path)
-        _check_config(run, {"format": _FORMAT, **config}, resume=resume)
+        begins = _check_config(run, {"format": _FORMAT, **config}, resume=resume)
         for leftover in path.glob(".*.tmp"):  # of writes that a kill has cut off
             leftover.unlink()
         yield run
+    except WsdartsError:
+        if begins and not any(path.glob(f"*{CHECKPOINT_SUFFIX}")):
+            _empty(path)
+        raise
     except OSError as error:
         if not _concerns(error, path):
             raise
@@ -101,6 +107,13 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         ) from error
     finally:
         lock.release()
+
+
+def _empty(path: Path) -> None:
+    """Remove the files of a run; whoever opened it has found the directory without any."""
+    for file in path.iterdir():
+        if file.is_file() and not file.name.startswith("."):
+            file.unlink()
 
 
 def _concerns(error: OSError, path: Path) -> bool:
@@ -160,7 +173,8 @@ def read_json(path: Path) -> Any:
         raise RunError(f"cannot read {path}: {error}") from error
 
 
-def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> None:
+def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:
+    """Write the configuration of a new run, or compare it; whether the run begins here."""
     if not (run.path / _CONFIG).exists():
         foreign = [p.name for p in run.path.iterdir() if p.name not in (_LOCK, _OWNER)]
         # A kill can leave a temporary file of the configuration itself behind.
@@ -171,7 +185,7 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
                 "choose another --out"
             )
         run.write_json(_CONFIG, config)
-        return
+        return True
     there = read_config(run.path)
     if not resume:
         raise RunError(
@@ -183,6 +197,7 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
             f"{run.path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
             "own settings, or choose another --out"
         )
+    return False
 
 
 def _differences(there: Any, here: Any, where: str = "") -> list[str]:

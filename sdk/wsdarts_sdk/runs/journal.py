@@ -11,6 +11,7 @@ from wsdarts_registry.files import write_atomically
 from wsdarts_sdk.runs.checkpoint import Checkpoint
 
 Row = dict[str, Any]
+CHECKPOINT_SUFFIX = ".checkpoint.safetensors"
 _INTERVAL_SECONDS = 20.0
 
 
@@ -85,7 +86,7 @@ class FileJournal:
     """
 
     def __init__(self, directory: Path, name: str, interval: float = _INTERVAL_SECONDS) -> None:
-        self._checkpoint = directory / f"{name}.checkpoint.safetensors"
+        self._checkpoint = directory / f"{name}{CHECKPOINT_SUFFIX}"
         self._metrics = directory / f"{name}.metrics.jsonl"
         self._interval = interval
         self._last = time.monotonic()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_registry.errors import RunError
+from wsdarts_registry.errors import RunError, SettingsError
 from wsdarts_sdk.presets import PAPER
-from wsdarts_sdk.runs.directory import open_run, read_config, read_json
+from wsdarts_sdk.runs.checkpoint import Checkpoint
+from wsdarts_sdk.runs.directory import RunDirectory, open_run, read_config, read_json
 from wsdarts_sdk.search.settings import settings_json
 
 CONFIG = {"command": "search", "settings": {"seed": 0, "stages": [{"cells": 5}, {"cells": 11}]}}
@@ -37,6 +38,28 @@ def test_a_run_is_made_and_resumed(tmp_path: Path) -> None:
         assert run.read_json("missing.json") is None
     with open_run(tmp_path / "new", CONFIG, resume=True) as run:  # nothing there yet: begin
         assert run.path == tmp_path / "new"
+
+
+def test_a_run_that_is_refused_before_it_has_anything_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(SettingsError), open_run(path, CONFIG, resume=False) as run:
+        _refused(run)
+    assert [p.name for p in path.iterdir() if not p.name.startswith(".")] == []
+    with open_run(path, {"command": "another"}, resume=False) as run:
+        run.journal("search").checkpoint(Checkpoint(tensors={}, facts={}))
+    # What was there before, and what has a checkpoint, stays.
+    for begun in (path, tmp_path / "new"):
+        config = {"command": "another"}
+        with pytest.raises(SettingsError), open_run(begun, config, resume=True) as run:
+            _refused(run, checkpoint=True)
+        assert (begun / "config.json").exists()
+
+
+def _refused(run: RunDirectory, *, checkpoint: bool = False) -> None:
+    run.write_json("environment.json", {})
+    if checkpoint:
+        run.journal("search").checkpoint(Checkpoint(tensors={}, facts={}))
+    raise SettingsError("the weights do not fit")
 
 
 def test_a_run_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
