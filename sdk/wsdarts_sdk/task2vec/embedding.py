@@ -28,7 +28,7 @@ from wsdarts_sdk.tasks.pixels import Progress
 Settings = FisherSettings | VariationalSettings
 DEFAULT_SETTINGS = FisherSettings()
 _VERSIONS = {FisherSettings: ("fisher", 1), VariationalSettings: ("variational", 1)}
-_BATCH_PIXELS = 400_000
+_BATCH_PIXELS = 2**18
 
 
 def embedding_space(probe: Probe, settings: Settings = DEFAULT_SETTINGS) -> EmbeddingSpace:

@@ -9,13 +9,12 @@ with a square of *per-image* gradients, and batch norm in eval mode so that imag
 (Achille et al., "Task2Vec", 2019, arXiv:1902.03545, section 3; the authors' code squares the
 mean gradient of a batch instead, so that its scale depends on the batch size).
 
-No weight gradient is ever formed by autograd: a pass brings the gradient δ at each
-convolution's output, and with the patches U that the convolution saw, the gradient of filter
-o for one image is $\sum_t \delta_{ot} U_t$.
+No weight gradient is ever formed by autograd: a backward pass brings the gradient at each
+convolution's output, and what the convolution saw does the rest; see ``squares``.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import numpy as np
@@ -23,9 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.task2vec.frozen import frozen
-from wsdarts_sdk.task2vec.patches import patches
+from wsdarts_sdk.task2vec.listening import Listener, Listening
 from wsdarts_sdk.task2vec.probe import convolutions
 
 
@@ -40,62 +38,118 @@ def filter_fisher(
     r"""Return the Fisher information of every convolution filter of a network.
 
     Args:
+        network: See ``image_fisher``, as for the others.
+        images: Shape ``(images, channels, height, width)``.
+        signs: For sketches of the label expectation; exact without.
+        batch: Images at a time.
+        progress: Called with images done and in all.
+
+    Returns:
+        Mean of ``image_fisher`` over the images, shape ``(filters,)``.
+
+    Raises:
+        ProbeError: The network does not fit.
+    """
+    rows = []
+    for row in image_fisher(network, images, signs=signs, batch=batch):
+        rows.append(row)
+        if progress is not None:
+            progress(sum(map(len, rows)), len(images))
+    mean: NDArray[np.float64] = np.concatenate(rows).mean(0, dtype=np.float64)
+    return mean
+
+
+def image_fisher(
+    network: nn.Module, images: Tensor, *, signs: Tensor | None = None, batch: int = 16
+) -> Iterator[NDArray[np.floating]]:
+    r"""Yield what each image adds to the Fisher information of every filter.
+
+    Args:
         network: Maps images to logits ``(images, classes)``; in eval mode, and no image may
             influence another's logits. Its parameters are left as they are.
         images: Any number type, shape ``(images, channels, height, width)``; a batch at a time
             is brought to the precision and device of the network.
         signs: None for the exact expectation over labels (as many backward passes as there are
-            classes), or ±1 of shape ``(images, sketches, classes)`` for as many passes as
-            sketches: see ``label_factors``.
+            classes, less one), or ±1 of shape ``(images, sketches, classes)`` for as many passes
+            as sketches: see ``label_factors``.
         batch: Images at a time; changes memory and speed, not the result.
-        progress: Called with images done and in all.
 
-    Returns:
-        Shape ``(filters,)``, in the order of ``network.modules()``; a convolution that the
-        network does not use has zeros.
+    Yields:
+        A batch at a time, shape ``(images, filters)``, filters in the order of
+        ``network.modules()``; a convolution that the network does not use has zeros.
 
     Raises:
-        ProbeError: A convolution is used twice in one pass; its squared gradient is then no
-            sum over the two.
+        ProbeError: A convolution is used twice in one pass (its squared gradient is then no
+            sum over the two), or cannot be listened to.
     """
     parameter = next(network.parameters())
-    taps = [_Tap(name, conv) for name, conv in convolutions(network).items()]
+    listeners = [Listener(name, conv) for name, conv in convolutions(network).items()]
+    listening = Listening(listeners)
     with frozen(network), ExitStack() as hooks:
-        for tap in taps:
-            hooks.callback(tap.conv.register_forward_hook(tap.see).remove)
+        for listener in listeners:
+            hooks.callback(listener.module.register_forward_pre_hook(listening.starts).remove)
+            hooks.callback(listener.module.register_forward_hook(listening.ends).remove)
         for start in range(0, len(images), batch):
-            stop = min(start + batch, len(images))
-            x = images[start:stop].to(parameter).requires_grad_()
-            chosen = None if signs is None else signs[start:stop].to(parameter)
-            _one_batch(network, x, chosen, taps)
-            if progress is not None:
-                progress(stop, len(images))
-    return np.concatenate([tap.total.cpu().numpy() for tap in taps]) / len(images)
+            x = images[start : start + batch].to(parameter)
+            chosen = None if signs is None else signs[start : start + batch].to(parameter)
+            _backward_passes(network, x, chosen, listeners, listening)
+            squares = [listener.mean_squares(len(x)) for listener in listeners]
+            for listener in listeners:
+                listener.forget()
+            yield torch.cat(squares, dim=1).cpu().numpy()
+
+
+def _backward_passes(
+    network: nn.Module,
+    x: Tensor,
+    signs_BKC: Tensor | None,
+    listeners: list[Listener],
+    listening: Listening,
+) -> None:
+    with listening, torch.enable_grad():
+        logits_BC = network(x)
+    probabilities_BC = logits_BC.detach().double().softmax(1)
+    factors = label_factors(probabilities_BC, signs_BKC)
+    for listener in listeners:
+        listener.prepare(passes=len(factors))
+    for number, factor_BC in enumerate(factors, start=1):
+        torch.autograd.grad(
+            logits_BC,
+            listening.anchor,
+            factor_BC.to(logits_BC),
+            retain_graph=number < len(factors),
+            allow_unused=True,
+        )
 
 
 def label_factors(probabilities_BC: Tensor, signs_BKC: Tensor | None) -> list[Tensor]:
     r"""Factors $v$ of the output Fisher, with $E[\sum v v^T] = diag(p) - p p^T$.
 
-    A gradient of $\log p(y|x)$ at the logits is $e_y - p$, so the output Fisher is $L L^T$
-    with columns $L_c = \sqrt{p_c} (e_c - p)$. Exactly, the factors are these columns. Sketched,
-    they are $L z / \sqrt K$ for K vectors z of random signs: unbiased because $E[z z^T] = I$,
-    with a relative variance of at most 2/K for each image, however confident the network is
-    (sampling labels has no such bound).
+    A gradient of $\log p(y|x)$ at the logits is $e_y - p$, so the output Fisher is
+    $S (I - s s^T) S$ with $s = \sqrt p$ and $S = diag(s)$. Exactly, the factors are the columns of
+    S H but for the last, where H is the reflection that takes the last axis to $-s$: all columns
+    of H give $S S$, and the last one alone $p p^T$. Sketched, they are $S (I - s s^T) z / \sqrt K$
+    for K vectors z of random signs: unbiased because $E[z z^T] = I$, with a relative variance of
+    at most 2/K for each image, however confident the network is (sampling labels has no such
+    bound).
 
     Args:
         probabilities_BC: Softmax outputs, shape ``(images, classes)``.
-        signs_BKC: ±1, shape ``(images, sketches, classes)``, or None for all columns.
+        signs_BKC: ±1, shape ``(images, sketches, classes)``, or None for
+            exact factors.
 
     Returns:
         Vectors at the logits, each of shape ``(images, classes)``.
     """
     roots_BC = probabilities_BC.sqrt()
     if signs_BKC is None:
-        unit = torch.eye(probabilities_BC.shape[1]).to(probabilities_BC)
-        return [
-            roots_BC[:, [c]] * (unit[c] - probabilities_BC)
-            for c in range(probabilities_BC.shape[1])
-        ]
+        # Columns of H but the last: unit vectors less s_c / (1 + s_last) (s + e_last).
+        towards_BC = roots_BC.clone()
+        towards_BC[:, -1] += 1
+        shares_BC = roots_BC[:, :-1] / towards_BC[:, -1:]
+        reflected_BCC = torch.diag_embed(torch.ones_like(roots_BC))[:, :, :-1]
+        reflected_BCC = reflected_BCC - towards_BC[:, :, None] * shares_BC[:, None]
+        return list((roots_BC[:, :, None] * reflected_BCC).permute(2, 0, 1))
     sketches = signs_BKC.shape[1]
     z_KBC = (signs_BKC * roots_BC[:, None]).transpose(0, 1) / sketches**0.5
     return list(z_KBC - probabilities_BC * z_KBC.sum(2, keepdim=True))
@@ -114,77 +168,3 @@ def rademacher_signs(images: int, sketches: int, classes: int, seed: int) -> Ten
         bits = np.unpackbits(np.frombuffer(stream, dtype=np.uint8), count=size)
         rows.append(bits.reshape(sketches, classes))
     return torch.from_numpy(np.stack(rows).astype(np.int8)) * 2 - 1
-
-
-def _one_batch(network: nn.Module, x: Tensor, signs_BKC: Tensor | None, taps: list["_Tap"]) -> None:
-    for tap in taps:
-        tap.forget()
-    logits_BC = network(x)
-    factors = label_factors(logits_BC.detach().softmax(1), signs_BKC)
-    for tap in taps:
-        tap.prepare(passes=len(factors))
-    for number, factor_BC in enumerate(factors, start=1):
-        torch.autograd.grad(logits_BC, x, factor_BC, retain_graph=number < len(factors))
-    for tap in taps:
-        tap.forget()
-
-
-class _Tap:
-    """Listens at one convolution: squares and adds up the gradients of its filters."""
-
-    def __init__(self, name: str, conv: nn.Conv2d) -> None:
-        self.name = name
-        self.conv = conv
-        self.total = torch.zeros(conv.out_channels, dtype=torch.float64, device=conv.weight.device)
-        self.forget()
-
-    def forget(self) -> None:
-        self.input: Tensor | None = None
-        self.version = 0
-        self.positions: tuple[int, int] = (0, 0)
-        self.patches_BGKT: Tensor | None = None
-        self.gram_BGTT: Tensor | None = None
-
-    def see(self, _conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self.input is not None:
-            raise ProbeError(
-                f"convolution {self.name} is used twice in one pass; Task2Vec needs a network "
-                "whose convolutions each run once: choose another probe"
-            )
-        self.input, self.version = inputs[0].detach(), inputs[0]._version  # noqa: SLF001
-        self.positions = (output.shape[2], output.shape[3])
-        # A hook on the tensor sees the gradient before any in-place operation that follows.
-        output.register_hook(self.add)  # type: ignore[no-untyped-call]
-
-    def prepare(self, passes: int) -> None:
-        """Lay out the patches, or their Gram matrix where that costs fewer multiplications."""
-        if self.input is None:
-            return
-        if self.input._version != self.version:  # noqa: SLF001
-            raise ProbeError(
-                f"the input of convolution {self.name} is overwritten later in the same pass; "
-                "Task2Vec needs it afterwards: choose another probe"
-            )
-        patches_BGKT = patches(self.conv, self.input, self.positions)
-        weights, positions = patches_BGKT.shape[2:]
-        filters = self.conv.out_channels // self.conv.groups
-        direct = passes * filters * weights * positions
-        by_gram = positions * positions * (weights + passes * filters)
-        if by_gram < direct:
-            self.gram_BGTT = patches_BGKT.transpose(2, 3) @ patches_BGKT
-        else:
-            self.patches_BGKT = patches_BGKT
-
-    def add(self, delta: Tensor) -> None:
-        """Add the mean squared gradient of each filter, for the images of this batch."""
-        filters = self.conv.out_channels // self.conv.groups
-        delta_BGOT = delta.reshape(len(delta), self.conv.groups, filters, -1)
-        weights = self.conv.weight[0].numel()
-        if self.gram_BGTT is not None:
-            squares_BGO = (delta_BGOT @ self.gram_BGTT * delta_BGOT).sum(3).clamp_min(0)
-        elif self.patches_BGKT is not None:
-            gradients_BGOK = delta_BGOT @ self.patches_BGKT.transpose(2, 3)
-            squares_BGO = gradients_BGOK.square().sum(3)
-        else:
-            return
-        self.total += squares_BGO.flatten(1).double().sum(0) / weights

@@ -1,5 +1,7 @@
 """What a convolution sees: its padded input, and the patches under its filters."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,27 +41,38 @@ def padded(conv: nn.Conv2d, x_BCHW: Tensor, positions: tuple[int, int]) -> Tenso
     return F.pad(extended, [min(margin, 0) for margin in margins])
 
 
-def patches(conv: nn.Conv2d, x_BCHW: Tensor, positions: tuple[int, int]) -> Tensor:
-    """The inputs under every filter at every position.
+def windows(
+    x_BCHW: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    positions: Sequence[int],
+) -> Tensor:
+    """What lies under a kernel at each position, as a view.
+
+    Args:
+        x_BCHW: Input with its padding.
+        kernel: Height and width of the kernel.
+        stride: Step of the kernel, down and right.
+        dilation: Step within the kernel, down and right.
+        positions: Height and width of the output.
 
     Returns:
-        Shape ``(images, groups, weights, positions)``: the columns that a filter of that group,
-        flattened, is multiplied with.
+        Shape ``(images, channels, kernel height, kernel width, height, width)``.
     """
-    if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and x_BCHW.shape[2:] == positions:
-        columns_BKT = x_BCHW.flatten(2)
-    else:
-        columns_BKT = F.unfold(
-            padded(conv, x_BCHW, positions), conv.kernel_size, conv.dilation, stride=conv.stride
-        )
-    images, rows, columns = columns_BKT.shape
-    return columns_BKT.reshape(images, conv.groups, rows // conv.groups, columns)
+    image, channel, down, right = x_BCHW.stride()
+    steps = (down * dilation[0], right * dilation[1], down * stride[0], right * stride[1])
+    return x_BCHW.as_strided(
+        (*x_BCHW.shape[:2], *kernel, *positions),
+        (image, channel, *steps),
+        x_BCHW.storage_offset(),
+    )
 
 
 def energy(conv: nn.Conv2d, x_BCHW: Tensor, positions: tuple[int, int]) -> Tensor:
     """Sum of squared inputs under the filters, shape ``(images, groups, height, width)``.
 
-    The squared length of each column of ``patches``, without laying the patches out.
+    The squared length of what each filter is multiplied with, without laying that out.
     """
     squares_BCHW = padded(conv, x_BCHW.square(), positions)
     images, channels, height, width = squares_BCHW.shape

@@ -8,11 +8,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.std_conv import StdConv2d
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from wsdarts_registry.errors import ProbeError
-from wsdarts_sdk.task2vec.fisher import filter_fisher, label_factors, rademacher_signs
+from wsdarts_sdk.task2vec.fisher import (
+    filter_fisher,
+    image_fisher,
+    label_factors,
+    rademacher_signs,
+)
 from wsdarts_sdk.task2vec.probe import convolutions
 
 CLASSES = 3
@@ -24,6 +30,11 @@ CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
     "oblong": lambda: nn.Conv2d(4, 6, (1, 5), stride=(2, 1), padding=(0, 2), dilation=(1, 1)),
     "grouped": lambda: nn.Conv2d(4, 6, 3, padding=1, groups=2),
     "depthwise": lambda: nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False),
+    "depthwise, strided": lambda: nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4),
+    "depthwise, dilated": lambda: nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4),
+    "depthwise, oblong": lambda: nn.Conv2d(4, 4, (1, 5), padding=(0, 2), groups=4),
+    "depthwise, two filters a channel": lambda: nn.Conv2d(4, 8, 3, padding=1, groups=4),
+    "grouped, many filters, so by Gram": lambda: nn.Conv2d(4, 40, 5, stride=4, groups=2),
     "dilated": lambda: nn.Conv2d(4, 6, 3, padding=2, dilation=2),
     "1x1": lambda: nn.Conv2d(4, 6, 1),
     "1x1 strided": lambda: nn.Conv2d(4, 6, 1, stride=2),
@@ -31,6 +42,7 @@ CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
     "same padding of torch": lambda: nn.Conv2d(4, 6, (3, 5), padding="same"),
     "SAME padding of TensorFlow": lambda: Conv2dSame(4, 6, 3, stride=2),
     "SAME, depthwise, 5x5": lambda: Conv2dSame(4, 4, 5, stride=2, groups=4, bias=False),
+    "no padding, by name": lambda: nn.Conv2d(4, 6, 3, padding="valid"),
     "reflected": lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
 }
 
@@ -133,6 +145,14 @@ def test_label_factors_of_two_classes_by_hand() -> None:
     np.testing.assert_allclose(v[0], s - np.array([0.75, 0.25]) * total, rtol=1e-12)
 
 
+@pytest.mark.parametrize("p", [(0.2, 0.5, 0.3), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.4, 0.0, 0.6)])
+def test_exact_label_factors_are_one_less_than_the_classes(p: tuple[float, ...]) -> None:
+    factors = label_factors(torch.tensor([p]).double(), None)
+    assert len(factors) == 2
+    found = sum(np.outer(v[0], v[0]) for v in factors)
+    np.testing.assert_allclose(found, np.diag(p) - np.outer(p, p), atol=1e-15)
+
+
 def test_signs_are_fair_fixed_and_grow_at_the_end() -> None:
     signs = rademacher_signs(50, 4, 100, seed=0)
     assert signs.shape == (50, 4, 100)
@@ -162,6 +182,42 @@ def test_batch_size_and_image_order_do_not_matter() -> None:
     )
 
 
+def test_each_image_on_its_own() -> None:
+    network = network_around(CONVOLUTIONS["depthwise"])
+    x = images(5)
+    rows = list(image_fisher(network, x, batch=2))
+    assert [len(row) for row in rows] == [2, 2, 1]
+    alone = [filter_fisher(network, image[None]) for image in x]
+    np.testing.assert_allclose(np.concatenate(rows), alone, rtol=1e-10)
+    np.testing.assert_allclose(filter_fisher(network, x), np.mean(alone, axis=0), rtol=1e-10)
+
+
+def test_stopping_early_leaves_the_network_as_it_was() -> None:
+    network = network_around(CONVOLUTIONS["dense"])
+    rows = image_fisher(network, images(4), batch=2)
+    next(rows)
+    rows.close()  # type: ignore[attr-defined]
+    assert all(p.requires_grad for p in network.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_batch_norm_without_weights_and_with_statistics_of_the_batch() -> None:
+    # The second norm is in train mode, as one may be that a probe computes on purpose; images
+    # are alike, so that its statistics are those of each image.
+    norms = nn.BatchNorm2d(4, affine=False), nn.BatchNorm2d(4, track_running_stats=False)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), norms[0], nn.Conv2d(4, 4, 1), norms[1], nn.Flatten(), nn.LazyLinear(3)
+    )
+    x = images(1, 6)
+    network.float()(x.float())
+    network.double().eval()
+    norms[0].running_mean = torch.randn(4).double()
+    norms[0].running_var = torch.rand(4).double() + 0.5
+    np.testing.assert_allclose(
+        filter_fisher(network, x), by_definition(network, x), rtol=1e-9, atol=1e-14
+    )
+
+
 def test_label_permutation_does_not_matter() -> None:
     network = network_around(CONVOLUTIONS["dense"])
     before = filter_fisher(network, images())
@@ -183,10 +239,38 @@ def test_network_is_left_as_it_was() -> None:
     assert all(torch.equal(state[n], t) for n, t in network.state_dict().items())
 
 
+def test_standardised_weights_count_as_they_are_used() -> None:
+    network = network_around(lambda: StdConv2d(4, 6, 3, padding=1, bias=True))
+    plain = network_around(CONVOLUTIONS["dense"])
+    plain.load_state_dict(network.state_dict())
+    used, conv = plain[3], network[3]
+    assert isinstance(used, nn.Conv2d)
+    assert isinstance(conv, StdConv2d)
+    mean, std = conv.weight.flatten(1).mean(1), conv.weight.flatten(1).std(1, correction=0)
+    shape = (6, 1, 1, 1)
+    standardised = (conv.weight - mean.view(shape)) / (std.square() + conv.eps).sqrt().view(shape)
+    used.weight = nn.Parameter(standardised)
+    np.testing.assert_allclose(
+        filter_fisher(network, images()), filter_fisher(plain, images()), rtol=1e-9
+    )
+
+
 def test_a_convolution_used_twice_is_refused() -> None:
     conv = nn.Conv2d(3, 3, 1)
     network = nn.Sequential(conv, conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(ProbeError, match="convolution 0 is used twice"):
+        filter_fisher(network, images().float())
+
+
+def test_a_convolution_that_cannot_be_heard_is_refused() -> None:
+    class Own(nn.Conv2d):
+        def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+            columns = nn.functional.unfold(input, self.kernel_size)
+            mapped = self.weight.flatten(1) @ columns
+            return mapped.unflatten(2, (input.shape[2], input.shape[3]))  # type: ignore[no-any-return, no-untyped-call]
+
+    network = nn.Sequential(Own(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ProbeError, match=r"convolution 0 \(Own\) does not run by .*conv2d"):
         filter_fisher(network, images().float())
 
 
