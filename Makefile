@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -23,6 +23,9 @@ lint: .venv/.dev-installed ## Set up, then check style, types and the direction 
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md measures (minutes).
+	$(BIN)/python benchmarks/supernet_step.py --quick
 
 clean: ## Remove the virtual environment, caches and the demo's runs.
 	rm -rf .venv runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,9 +9,16 @@ _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep every test out of the user's cache directory."""
-    monkeypatch.setenv("WSDARTS_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    pytestconfig: pytest.Config,
+) -> None:
+    """Keep every test out of the user's cache directory; compile the kernels once for all."""
+    cache = tmp_path_factory.mktemp("cache")
+    assert pytestconfig.cache is not None
+    (cache / "kernels").symlink_to(pytestconfig.cache.mkdir("kernels"))
+    monkeypatch.setenv("WSDARTS_HUB_CACHE", str(cache))
 
 
 @pytest.fixture

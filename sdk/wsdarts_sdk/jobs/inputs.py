@@ -61,6 +61,7 @@ def train_parts(
             head=head,
             seed=settings.seed,
             device=device,
+            memory_format=torch.channels_last,
             progress=progress,
         )
         for head, task in enumerate(tasks)

@@ -116,6 +116,7 @@ def _epochs(result: SearchResult) -> tuple[EpochRow, ...]:
             skip_dropout=row["skip_dropout"],
             seconds=seconds,
             peak_memory=row["peak_memory"],
+            needed_memory=row["needed_memory"],
             skip_connects=row["skip_connects"],
         )
         for row, seconds in zip(result.rows, epoch_seconds(result.rows), strict=True)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.genotype import Genotype
-from wsdarts_sdk.supernet.network import STEM_MULTIPLIER, reduction_positions
-from wsdarts_sdk.supernet.operations import FactorizedReduce, ReluConvNorm, build_operation
+from wsdarts_sdk.network.operations import FactorizedReduce, ReluConvNorm, build_operation
+from wsdarts_sdk.supernet import STEM_MULTIPLIER, reduction_positions
 
 _AUXILIARY_WIDTHS = (128, 768)
 

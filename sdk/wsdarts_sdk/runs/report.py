@@ -182,8 +182,17 @@ def _charts(rows: tuple[EpochRow, ...], bands: list[Band]) -> list[tuple[str, Ma
             line_chart("Seconds", alone("seconds"), bands, write=_short, zero=True),
         ),
         (
-            "Peak memory",
-            line_chart("Peak memory", alone("peak_memory"), bands, write=size, zero=True),
+            "Memory",
+            line_chart(
+                "Memory",
+                [
+                    Series(name="process at most", values=column("peak_memory"), tone="a"),
+                    Series(name="a step, estimated", values=column("needed_memory"), tone="b"),
+                ],
+                bands,
+                write=size,
+                zero=True,
+            ),
         ),
     ]
     return [(title, chart) for title, chart in drawn if chart is not None]

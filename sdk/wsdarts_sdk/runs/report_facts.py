@@ -75,7 +75,8 @@ class EpochRow:
         stage: Counted from 1; ``epoch`` within its stage, from 1, too.
         alpha_loss: None in epochs that leave α alone, like ``alpha_accuracy``.
         seconds: Wall time of this epoch.
-        peak_memory: Bytes; None where it is not measured.
+        peak_memory: Most bytes that the process held; None where it is not measured.
+        needed_memory: Bytes of a step, as estimated before it ran.
         skip_connects: In the normal cell that α would give now, before refinement.
     """
 
@@ -89,6 +90,7 @@ class EpochRow:
     skip_dropout: float
     seconds: float
     peak_memory: float | None = None
+    needed_memory: float | None = None
     skip_connects: int | None = None
 
 

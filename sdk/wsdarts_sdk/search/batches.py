@@ -20,7 +20,7 @@ from wsdarts_sdk.search.ahead import ahead
 from wsdarts_sdk.search.augmentation import Augmentation, channel_statistics
 from wsdarts_sdk.search.images import Images, Prepared, fits, in_chunks, place_images
 from wsdarts_sdk.search.randomness import Name, stream
-from wsdarts_sdk.search.gradients import Batch
+from wsdarts_sdk.supernet import Batch
 from wsdarts_sdk.tasks import ImageTask, Part
 
 _MIN_BATCH = 2

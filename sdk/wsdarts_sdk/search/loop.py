@@ -6,6 +6,7 @@ from cold, and warm starts: they differ in their settings, tasks and starting po
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,14 @@ from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.devices import peak_memory
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import Journal, MemoryJournal
-from wsdarts_sdk.search.batches import TrainPart
+from wsdarts_sdk.search.accumulation import needed_memory, parts_that_fit
+from wsdarts_sdk.search.batches import TrainPart, batches
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.schedule import cosine_learning_rate, skip_dropout_rate, stage_work, work
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
-from wsdarts_sdk.search.step import take_step
+from wsdarts_sdk.search.step import places_of, take_step
+from wsdarts_sdk.supernet.kernels.compiler import compiled_library, must_compile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +96,14 @@ class Search:
 
     def run(self) -> SearchResult:
         """Search to the end, from the journal's last checkpoint if it has one."""
+        if self.device.type == "cpu" and must_compile():
+            self.progress("compiling the engine for this processor, once", 0, 1)
+            compiled_library()
         state = self._restore_or_begin()
         stages = len(self.settings.stages)
         while state.stage < stages:
             self._run_epoch(state)
-            if state.epoch == self.settings.stages[state.stage].epochs:
+            if self._stage_is_over(state):
                 state = self._finish_stage(state)
             self.journal.checkpoint(state.to_checkpoint())
         self.progress("search", 1, 1)
@@ -155,6 +161,13 @@ class Search:
         state.start_from(self.start)
         return state
 
+    def _stage_is_over(self, state: SearchState) -> bool:
+        """After its last epoch, or in the last stage when the genotype has been stable."""
+        stable = self.settings.stable_epochs
+        if state.stage == len(self.settings.stages) - 1 and stable is not None:
+            return state.unchanged >= stable or state.epoch == self.settings.stages[-1].epochs
+        return state.epoch == self.settings.stages[state.stage].epochs
+
     def _finish_stage(self, state: SearchState) -> SearchState:
         """Drop the weakest operations; the next stage starts with fresh weights and α."""
         following = state.stage + 1
@@ -180,20 +193,27 @@ class Search:
         if len(state.seconds) == state.stage:
             state.seconds.append(0.0)
         state.net.train()
+        state.parts = max(
+            parts_that_fit(state.net, image_size=self.settings.image_size, batch=task.batch_size)
+            for task in self.tasks
+        )
         plan = [
             (task, step)
             for task in self.tasks
             for step in range(task.steps(self.settings.steps_per_epoch))
         ]
         started = time.perf_counter()
-        for task, step in plan[state.step :]:
-            take_step(state, task, self.settings, step, rate)
-            state.step += 1
-            self._report(state, len(plan))
-            if self.journal.due() and state.step < len(plan):
-                state.seconds[-1] += time.perf_counter() - started
-                self.journal.checkpoint(state.to_checkpoint())
-                started = time.perf_counter()
+        left = plan[state.step :]
+        places = [p for task, step in left for p in places_of(state, task, self.settings, step)]
+        with closing(batches(places)) as ready:
+            for task, step in left:
+                take_step(state, task, self.settings, step, rate, ready)
+                state.step += 1
+                self._report(state, len(plan))
+                if self.journal.due() and state.step < len(plan):
+                    state.seconds[-1] += time.perf_counter() - started
+                    self.journal.checkpoint(state.to_checkpoint())
+                    started = time.perf_counter()
         state.seconds[-1] += time.perf_counter() - started
         self._append_row(state, rate)
         state.sums = torch.zeros_like(state.sums)
@@ -208,6 +228,10 @@ class Search:
                 f"{state.stage + 1}; lower the learning rates or the gradient clip"
             )
         genotype = derive_genotype(masks, alpha, skip_connects=None)
+        derived = str(derive_genotype(masks, alpha, skip_connects=self.settings.skip_connects))
+        moved = state.epoch >= stage.weights_only_epochs
+        state.unchanged = state.unchanged + 1 if moved and derived == state.derived else 0
+        state.derived = derived
         row = {
             "stage": state.stage,
             "epoch": state.epoch,
@@ -220,6 +244,16 @@ class Search:
             "alpha_accuracy": _mean(sums[4], sums[5]),
             "seconds": state.seconds[-1],
             "peak_memory": peak_memory(self.device),
+            "needed_memory": max(
+                needed_memory(
+                    state.net,
+                    image_size=self.settings.image_size,
+                    batch=-(-task.batch_size // state.parts),
+                )
+                for task in self.tasks
+            ),
+            "batch_parts": state.parts,
+            "unchanged_epochs": state.unchanged,
             "skip_connects": genotype.count("skip_connect"),
             "probabilities": {
                 kind: state.net.probabilities(kind).detach().cpu().tolist() for kind in CELL_KINDS
@@ -238,6 +272,8 @@ class Search:
             f"stage {state.stage + 1}/{len(stages)}, "
             f"epoch {state.epoch + 1}/{stages[state.stage].epochs}"
         )
+        if state.parts > 1:
+            what += f", batches in {state.parts} parts to fit into memory"
         self.progress(what, round(1000 * done / total), 1000)
 
 

@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.space import DARTS, SearchSpace
 
-Order = Literal["first", "second", "second-exact"]
-ORDERS: tuple[Order, ...] = ("first", "second", "second-exact")
+Order = Literal["first", "second"]
+ORDERS: tuple[Order, ...] = ("first", "second")
 _MIN_CELLS = 3
 
 
@@ -78,11 +78,12 @@ class SearchSettings:
         image_size: Images are squashed to this many pixels a side.
         batch_size: Images in a batch of either half.
         steps_per_epoch: At most so many batches of each task in an epoch; None means all.
-        order: ``first``; ``second`` (finite difference); ``second-exact`` (through the inner
-            step, needs about twice the memory).
+        order: ``first``, or ``second`` (by finite difference).
         weights: Optimiser of the supernet's weights.
         alpha: Optimiser of α.
         skip_connects: At most so many skip-connects in the derived normal cell.
+        stable_epochs: The last stage ends early when the derived genotype has stayed the same
+            for so many epochs with α steps; None: never.
         flip: Whether images are mirrored at random.
         crop_padding: Pixels of padding of the random crop; None means an eighth of the size.
         seed: Seed of everything random.
@@ -98,6 +99,7 @@ class SearchSettings:
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
     skip_connects: int = 2
+    stable_epochs: int | None = None
     flip: bool = True
     crop_padding: int | None = None
     seed: int = 0
@@ -130,6 +132,11 @@ class SearchSettings:
         if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
             raise SettingsError(
                 f"steps_per_epoch is {self.steps_per_epoch}; expected at least 1, or None for all"
+            )
+
+        if self.stable_epochs is not None and self.stable_epochs < 1:
+            raise SettingsError(
+                f"stable_epochs is {self.stable_epochs}; expected at least 1, or None for never"
             )
 
     @property

@@ -1,6 +1,6 @@
 """The state of a search between two steps, and its checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,10 @@ class SearchState:
         sums: Loss, hits and images of the running epoch: weights half, then alpha half.
         seconds: Wall time of each stage so far.
         rows: Rows of metrics written so far.
+        parts: In how many parts a batch is computed, so that it fits into memory; not kept in
+            the checkpoint, since it depends on the machine.
+        derived: The genotype that α gave after the last epoch, as text; empty before.
+        unchanged: For how many epochs with α steps it has stayed the same.
     """
 
     stage: int
@@ -65,6 +69,9 @@ class SearchState:
     sums: Tensor = field(default_factory=lambda: torch.zeros(_SUMS, dtype=torch.float64))
     seconds: list[float] = field(default_factory=list)
     rows: int = 0
+    parts: int = 1
+    derived: str = ""
+    unchanged: int = 0
 
     @classmethod
     def fresh(
@@ -124,14 +131,17 @@ class SearchState:
         for name, parameter in self.net.named_parameters():
             for optimiser in (self.sgd, self.adam):
                 for key, value in optimiser.state.get(parameter, {}).items():
-                    if isinstance(value, Tensor):
-                        tensors[f"optimiser.{key}.{name}"] = value
+                    names = as_named if key == "step" else self.net.named_views
+                    named = names(name, value)
+                    tensors |= {f"optimiser.{key}.{own}": view for own, view in named.items()}
         facts: dict[str, Any] = {
             "position": [self.stage, self.epoch, self.step],
             "masks": [masks.to_json() for masks in self.masks],
             "current": self.net.masks.to_json(),
             "seconds": self.seconds,
             "rows": self.rows,
+            "derived": self.derived,
+            "unchanged": self.unchanged,
         }
         return Checkpoint(tensors={**tensors, "sums": self.sums}, facts=facts)
 
@@ -152,14 +162,23 @@ class SearchState:
         state.stage, state.epoch, state.step = stage, epoch, step
         state.masks = tuple(OperationMasks.from_json(masks) for masks in facts["masks"])
         state.seconds, state.rows = list(facts["seconds"]), facts["rows"]
+        state.derived, state.unchanged = facts["derived"], facts["unchanged"]
         tensors = dict(checkpoint.tensors)
-        state.sums = tensors.pop("sums")
+        state.sums = tensors.pop("sums").to(device)
         prefix = "net."
         own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
         state.net.load_state_dict(own)
-        restore_optimiser(state.sgd, state.net, tensors, device)
-        restore_optimiser(state.adam, state.net, tensors, device)
+        restore_optimiser(state.sgd, state.net, tensors, device, state.net.named_views)
+        restore_optimiser(state.adam, state.net, tensors, device, state.net.named_views)
         return state
+
+
+Names = Callable[[str, Tensor], dict[str, Tensor]]
+
+
+def as_named(name: str, value: Tensor) -> dict[str, Tensor]:
+    """A parameter that is on disk under its own name."""
+    return {name: value}
 
 
 def restore_optimiser(
@@ -167,18 +186,32 @@ def restore_optimiser(
     net: nn.Module,
     tensors: dict[str, Tensor],
     device: torch.device,
+    names: Names = as_named,
 ) -> None:
-    """Put ``optimiser.KEY.PARAMETER`` tensors back where the optimiser keeps them."""
+    """Put ``optimiser.KEY.WEIGHT`` tensors back where the optimiser keeps them.
+
+    Args:
+        optimiser: Whose state is restored.
+        net: Whose parameters it moves.
+        tensors: Of the checkpoint.
+        device: Where the parameters lie.
+        names: Views of a parameter's tensor under the names on disk.
+    """
     managed = {id(p) for group in optimiser.param_groups for p in group["params"]}
     for name, parameter in net.named_parameters():
         if id(parameter) not in managed:
             continue
         for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
-            value = tensors.get(f"optimiser.{key}.{name}")
-            if value is not None:
-                # Adam keeps its step count on the CPU.
-                where = torch.device("cpu") if key == "step" else device
-                optimiser.state[parameter][key] = value.to(where)
+            # Adam keeps its step count on the CPU.
+            place = torch.zeros(()) if key == "step" else torch.zeros_like(parameter, device=device)
+            views = as_named(name, place) if key == "step" else names(name, place)
+            found = {own: tensors.get(f"optimiser.{key}.{own}") for own in views}
+            values = {own: value for own, value in found.items() if value is not None}
+            if len(values) < len(views):
+                continue
+            for own, view in views.items():
+                view.copy_(values[own])
+            optimiser.state[parameter][key] = place
 
 
 def transferable(net: Supernet) -> dict[str, Tensor]:
@@ -205,7 +238,7 @@ def load_weights(net: Supernet, weights: dict[str, Tensor], source: str) -> None
         if here is None or there is None or here.shape != there.shape:
             raise SettingsError(
                 f"the weights of {source} do not fit this search: {name} is "
-                f"{_shape(there)} there and {_shape(here)} here ({len(net.cells)} cells, "
+                f"{_shape(there)} there and {_shape(here)} here ({len(net.plans)} cells, "
                 f"{net.channels} channels); use the settings that {source} was searched with, "
                 "or start from its masks alone (mode 'topology')"
             )

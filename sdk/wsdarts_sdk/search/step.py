@@ -1,22 +1,42 @@
 """One step of a search: α on a batch of its own half, then the weights on one of theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from wsdarts_sdk.search.batches import TrainPart
-from wsdarts_sdk.search.gradients import Batch, Gradients, InnerStep, first_order, second_order
+from wsdarts_sdk.search.accumulation import accumulated
+from wsdarts_sdk.search.batches import Place, TrainPart, batches
 from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.schedule import skip_dropout_rate
+from wsdarts_sdk.search.second_order import InnerStep, second_order
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.supernet import SkipDropout
+from wsdarts_sdk.supernet import Batch, Gradients, SkipDropout
 from wsdarts_sdk.tasks import Part
 
 
+def places_of(
+    state: SearchState, task: TrainPart, settings: SearchSettings, step: int
+) -> list[Place]:
+    """The batches that one step needs, in the order in which it takes them."""
+    stage = settings.stages[state.stage]
+    parts = [Part.WEIGHTS]
+    if state.epoch >= stage.weights_only_epochs:
+        parts.append(Part.ALPHA)
+    return [
+        Place(task=task, part=part, stage=state.stage, epoch=state.epoch, step=step)
+        for part in parts
+    ]
+
+
 def take_step(
-    state: SearchState, task: TrainPart, settings: SearchSettings, step: int, learning_rate: float
+    state: SearchState,
+    task: TrainPart,
+    settings: SearchSettings,
+    step: int,
+    learning_rate: float,
+    ready: Iterator[Batch] | None = None,
 ) -> None:
     """Move α (not in weights-only epochs), then the weights, and add to ``state.sums``.
 
@@ -26,9 +46,11 @@ def take_step(
         settings: Of the search.
         step: Step within the epoch, counted for each task.
         learning_rate: Of the weights in this epoch.
+        ready: Where the batches of ``places_of`` come from; by default they are made here.
     """
     stage = settings.stages[state.stage]
-    batch = task.batch(Part.WEIGHTS, state.stage, state.epoch, step)
+    ready = ready or batches(places_of(state, task, settings, step))
+    batch = next(ready)
     skip = _skip_dropout(state, task, settings, step, Part.WEIGHTS)
     if state.epoch >= stage.weights_only_epochs:
         inner = InnerStep(
@@ -39,14 +61,15 @@ def take_step(
             weight_decay=settings.weights.weight_decay,
             skip=skip,
         )
-        alpha_batch = task.batch(Part.ALPHA, state.stage, state.epoch, step)
+        alpha_batch = next(ready)
         alpha_skip = _skip_dropout(state, task, settings, step, Part.ALPHA)
         found = _alpha_gradients(state, settings, alpha_batch, alpha_skip, inner)
-        _apply(state.adam, state.net.alpha_parameters(), found, settings.alpha.gradient_clip)
+        alpha = state.net.alpha_parameters()
+        _apply(state.adam, alpha, found.alpha, settings.alpha.gradient_clip)
         _count(state.sums[3:], found, alpha_batch.labels)
+    found = accumulated(state.net, batch, "weights", skip=skip, parts=state.parts)
     weights = state.net.weight_parameters()
-    found = first_order(state.net, batch, weights, skip)
-    _apply(state.sgd, weights, found, settings.weights.gradient_clip)
+    _apply(state.sgd, weights, found.weights, settings.weights.gradient_clip)
     _count(state.sums[:3], found, batch.labels)
 
 
@@ -68,26 +91,25 @@ def _alpha_gradients(
     inner: InnerStep,
 ) -> Gradients:
     if settings.order == "first":
-        return first_order(state.net, batch, state.net.alpha_parameters(), skip)
-    return second_order(state.net, batch, inner, skip, exact=settings.order == "second-exact")
+        return accumulated(state.net, batch, "alpha", skip=skip, parts=state.parts)
+    return second_order(state.net, batch, inner, skip, parts=state.parts)
 
 
-def _momentum_buffers(state: SearchState) -> dict[str, Tensor]:
-    return {
-        name: state.sgd.state[weight]["momentum_buffer"]
-        for name, weight in state.net.named_weights()
-        if "momentum_buffer" in state.sgd.state.get(weight, {})
-    }
+def _momentum_buffers(state: SearchState) -> list[Tensor | None]:
+    return [
+        state.sgd.state.get(weight, {}).get("momentum_buffer")
+        for weight in state.net.weight_parameters()
+    ]
 
 
 def _apply(
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
-    found: Gradients,
+    gradients: Sequence[Tensor | None],
     clip: float,
 ) -> None:
     """Step with clipped gradients; a parameter without one stays exactly where it is."""
-    for parameter, gradient in zip(parameters, found.values, strict=True):
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     nn.utils.clip_grad_norm_(parameters, clip)
     optimiser.step()
@@ -96,5 +118,7 @@ def _apply(
 
 
 def _count(sums: Tensor, found: Gradients, labels: Tensor) -> None:
-    hits = int((found.logits.argmax(dim=1) == labels).sum())
-    sums += torch.tensor([float(found.loss) * len(labels), hits, len(labels)], dtype=torch.float64)
+    """Add to the sums where they lie: nothing waits for the device."""
+    sums[0] += found.loss * len(labels)
+    sums[1] += (found.logits.argmax(dim=1) == labels).sum()
+    sums[2] += len(labels)

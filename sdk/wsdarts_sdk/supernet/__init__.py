@@ -1,15 +1,25 @@
-"""The supernet of a search: candidate operations, mixed operations, cells, network."""
+"""The supernet of a search: its plan, its cells and what they run on."""
 
-from wsdarts_sdk.supernet.mixed import NO_DROPOUT, MixedOperation, SkipDropout
-from wsdarts_sdk.supernet.network import Supernet, SupernetCell, reduction_positions
-from wsdarts_sdk.supernet.operations import build_operation
+from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
+from wsdarts_sdk.supernet.network import (
+    STEM_MULTIPLIER,
+    Batch,
+    Gradients,
+    Supernet,
+    Wanted,
+    reduction_positions,
+)
+from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
 
 __all__ = [
     "NO_DROPOUT",
-    "MixedOperation",
+    "STEM_MULTIPLIER",
+    "Batch",
+    "Gradients",
+    "Kernels",
     "SkipDropout",
     "Supernet",
-    "SupernetCell",
-    "build_operation",
+    "Wanted",
+    "choose_kernels",
     "reduction_positions",
 ]

@@ -1,18 +1,63 @@
-"""The supernet: cells of mixed operations, with α inside the module."""
+"""The supernet: a stem, cells of weighted operations, a head for each task, and α.
 
-from collections.abc import Iterator, Sequence
+The gradients are written out, not recorded: each cell is one forward and one backward function
+over a few large calls. A step for α finds α's gradients only, a step for the weights only theirs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.supernet.mixed import NO_DROPOUT, MixedOperation, SkipDropout
-from wsdarts_sdk.supernet.operations import FactorizedReduce, ReluConvNorm
+from wsdarts_sdk.supernet.cell import Cell, Pass, Statistics, Tape, Vectors
+from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
+from wsdarts_sdk.supernet.layout import Layout
+from wsdarts_sdk.supernet.plan import CellPlan, plan_cell
+from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
 
 _ALPHA_SCALE = 1e-3
 STEM_MULTIPLIER = 3
+
+Wanted = Literal["alpha", "weights", "both"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """One batch of one task.
+
+    Attributes:
+        images: Normalised images, shape ``(B, 3, H, W)``.
+        labels: Class indices, shape ``(B,)``.
+        head: Which task's classifier it belongs to.
+    """
+
+    images: Tensor
+    labels: Tensor
+    head: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gradients:
+    """A loss, its logits and the gradients that were asked for.
+
+    Attributes:
+        loss: Mean cross-entropy.
+        logits: Shape ``(B, classes)``.
+        alpha: In the order of ``alpha_parameters``; empty where not asked for.
+        weights: In the order of ``weight_parameters``, None for another task's head. They are
+            the network's own memory and hold until its next gradients.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    alpha: tuple[Tensor, ...] = ()
+    weights: tuple[Tensor | None, ...] = ()
 
 
 def reduction_positions(cells: int) -> frozenset[int]:
@@ -20,70 +65,17 @@ def reduction_positions(cells: int) -> frozenset[int]:
     return frozenset({cells // 3, 2 * cells // 3})
 
 
-class SupernetCell(nn.Module):
-    """One cell: every node is the sum of the mixed operations on its incoming edges."""
-
-    def __init__(
-        self,
-        masks: OperationMasks,
-        *,
-        inputs: tuple[int, int],
-        channels: int,
-        reduction: bool,
-        after_reduction: bool,
-    ) -> None:
-        super().__init__()
-        kind = "reduction" if reduction else "normal"
-        self.space = masks.space
-        self.first: nn.Module
-        if after_reduction:
-            self.first = FactorizedReduce(inputs[0], channels, affine=False)
-        else:
-            self.first = ReluConvNorm(inputs[0], channels, affine=False)
-        self.second = ReluConvNorm(inputs[1], channels, affine=False)
-        self.edges = nn.ModuleList(
-            MixedOperation(
-                masks.space.candidates,
-                masks.operations(kind, index),
-                channels,
-                stride=2 if reduction and source < 2 else 1,
-            )
-            for index, (source, _) in enumerate(masks.space.edges)
-        )
-
-    def forward(
-        self,
-        previous: tuple[Tensor, Tensor],
-        weights: Tensor,
-        rate: float,
-        draws: Generator | None,
-    ) -> Tensor:
-        """Concatenate the intermediate nodes.
-
-        Args:
-            previous: Outputs of the cell before the last and of the last cell.
-            weights: softmax(α) of this cell's kind, shape ``(edges, candidates)``.
-            rate: Rate of the skip-connect dropout.
-            draws: Its random numbers, or None.
-
-        Returns:
-            Shape ``(B, nodes · channels, H, W)``.
-        """
-        nodes = [self.first(previous[0]), self.second(previous[1])]
-        for target in range(2, 2 + self.space.nodes):
-            incoming = [
-                self.edges[edge](nodes[self.space.edges[edge][0]], weights[edge], rate, draws)
-                for edge in self.space.incoming(target)
-            ]
-            nodes.append(sum(incoming[1:], start=incoming[0]))
-        return torch.cat(nodes[2:], dim=1)
-
-
 class Supernet(nn.Module):
-    """The network that a search trains, with one classifier head for each task.
+    """The network that a search trains.
 
     α is a parameter of full width, ``(edges, candidates)``; the softmax runs over the
-    candidates that the masks keep, so one layout serves every stage.
+    candidates that the masks keep, so one layout serves every stage. The weights of all cells
+    are one vector; ``state_dict`` names each operation's tensors as a network of modules would.
+
+    Attributes:
+        compute_dtype: What stem and cells are computed in, such as ``torch.bfloat16``; None for
+            the dtype of the weights. Parameters and their gradients, α and its softmax, batch
+            statistics and heads keep their own.
 
     Args:
         masks: Which operations exist on which edge.
@@ -112,43 +104,99 @@ class Supernet(nn.Module):
                 f"{channels} channels and {len(classes)} tasks"
             )
         self.masks, self.channels = masks, channels
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            width = self._build(cells, channels)
-            self.heads = nn.ModuleList(nn.Linear(width, count) for count in classes)
-            self.alpha = nn.ParameterDict(
-                {
-                    kind: nn.Parameter(_ALPHA_SCALE * torch.randn(masks.space.shape))
-                    for kind in CELL_KINDS
-                }
-            )
+        self.layout, self.statistics = Layout(), Layout()
+        self.plans = self._plan(cells)
+        self.cell_weights = nn.Parameter(torch.empty(self.layout.size))
+        self.register_buffer("running_mean", torch.zeros(self.statistics.size), persistent=False)
+        self.register_buffer("running_variance", torch.ones(self.statistics.size), persistent=False)
         for kind in CELL_KINDS:
             mask = torch.from_numpy(masks.array(kind))
             self.register_buffer(f"mask_{kind}", mask, persistent=False)
+        self._initialise(classes, seed)
+        self.compute_dtype: torch.dtype | None = None
+        self._cells: list[Cell] = []
+        self._kernels: Kernels | None = None
+        self._bound: tuple[int, torch.device, torch.dtype] | None = None
+        self.register_state_dict_post_hook(_write_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_read_names)  # type: ignore[no-untyped-call]
 
-    def _build(self, cells: int, channels: int) -> int:
+    def _plan(self, cells: int) -> tuple[CellPlan, ...]:
+        channels = self.channels
         stem = STEM_MULTIPLIER * channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem)
-        )
-        self.cells = nn.ModuleList()
-        inputs, after_reduction = (stem, stem), False
-        self.kinds: list[str] = []
+        inputs, after_reduction, plans = (stem, stem), False, []
         for position in range(cells):
             reduction = position in reduction_positions(cells)
             channels *= 2 if reduction else 1
-            cell = SupernetCell(
+            plan = plan_cell(
                 self.masks,
+                index=position,
                 inputs=inputs,
                 channels=channels,
                 reduction=reduction,
                 after_reduction=after_reduction,
+                weights=self.layout,
+                statistics=self.statistics,
             )
-            self.cells.append(cell)
-            self.kinds.append("reduction" if reduction else "normal")
-            inputs = (inputs[1], self.masks.space.nodes * channels)
+            plans.append(plan)
+            inputs = (inputs[1], plan.nodes * channels)
             after_reduction = reduction
-        return inputs[1]
+        self.width = inputs[1]
+        return tuple(plans)
+
+    def _initialise(self, classes: Sequence[int], seed: int) -> None:
+        """Draw weights as torch's own layers do, in the order in which modules would be made."""
+        stem = STEM_MULTIPLIER * self.channels
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem)
+            )
+            views = self.layout.views(self.cell_weights.detach())
+            for name in sorted(views, key=_module_order):
+                nn.init.kaiming_uniform_(views[name], a=5**0.5)
+            self.heads = nn.ModuleList(nn.Linear(self.width, count) for count in classes)
+            self.alpha = nn.ParameterDict(
+                {
+                    kind: nn.Parameter(_ALPHA_SCALE * torch.randn(self.masks.space.shape))
+                    for kind in CELL_KINDS
+                }
+            )
+
+    @property
+    def kernels(self) -> Kernels:
+        """What the cells run on; chosen for the weights' device and dtype."""
+        self._bind()
+        assert self._kernels is not None  # _bind sets it  # noqa: S101
+        return self._kernels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy starts from: its cells are bound, and kernels chosen, when it is used."""
+        return self.__dict__ | {"_cells": [], "_kernels": None}
+
+    def use(self, kernels: Kernels) -> None:
+        """Run on these kernels instead of the ones that would be chosen."""
+        self._kernels, self._cells = kernels, []
+
+    def _bind(self) -> Vectors:
+        """Vectors as they are now: moving a module to a device replaces them."""
+        weights = self.cell_weights.detach()
+        dtype = self.compute_dtype or weights.dtype
+        now = (weights.data_ptr(), weights.device, dtype)
+        if self._cells and now == self._bound:
+            return self._cells[0].vectors
+        if self._cells and self._bound is not None and now[1:] != self._bound[1:]:
+            self._kernels = None
+        if self._kernels is None:
+            self._kernels = choose_kernels(weights.device, dtype).kernels
+        self._bound = now
+        vectors = Vectors(
+            weights=weights.to(dtype),
+            gradient=torch.zeros_like(weights),
+            running_mean=self.get_buffer("running_mean"),
+            running_variance=self.get_buffer("running_variance"),
+        )
+        self._cells = [Cell(plan, vectors, self._kernels) for plan in self.plans]
+        return vectors
 
     def probabilities(self, kind: str) -> Tensor:
         """softmax(α) over the surviving candidates, shape ``(edges, candidates)``."""
@@ -156,29 +204,233 @@ class Supernet(nn.Module):
         alpha: Tensor = self.alpha[kind]
         return alpha.masked_fill(~mask, float("-inf")).softmax(dim=-1)
 
+    @torch.no_grad()
     def features(self, x_BCHW: Tensor, *, skip: SkipDropout = NO_DROPOUT) -> Tensor:
-        """Pooled features before the classifier, shape ``(B, width)``."""
-        weights = {kind: self.probabilities(kind) for kind in CELL_KINDS}
-        draws = skip.draws() if self.training else None
-        previous = (self.stem(x_BCHW),) * 2
-        for kind, cell in zip(self.kinds, self.cells, strict=True):
-            previous = (previous[1], cell(previous, weights[kind], skip.rate, draws))
-        last: Tensor = previous[1]
-        return last.mean(dim=(2, 3))
+        """Pooled features before the classifier, shape ``(B, width)``; nothing to derive."""
+        self._bind()
+        how = self._pass("weights", skip, keep=False)
+        outputs = [_images(self._stemmed(x_BCHW))]
+        for cell in self._cells:
+            previous = (outputs[max(len(outputs) - 2, 0)], outputs[-1])
+            outputs.append(cell.forward(previous, how).output)
+        pooled = self._pooled(outputs[-1])
+        self.kernels.release(*outputs[1:])
+        return pooled
 
+    @torch.no_grad()
     def forward(self, x_BCHW: Tensor, *, head: int = 0, skip: SkipDropout = NO_DROPOUT) -> Tensor:
-        """Logits for one task, shape ``(B, classes)``."""
+        """Logits for one task, shape ``(B, classes)``; nothing to derive."""
         logits: Tensor = self.heads[head](self.features(x_BCHW, skip=skip))
         return logits
 
-    def named_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Every parameter but α, with its name."""
-        return ((n, p) for n, p in self.named_parameters() if not n.startswith("alpha."))
+    def gradients(
+        self, batch: Batch, wanted: Wanted, *, skip: SkipDropout = NO_DROPOUT
+    ) -> Gradients:
+        """Gradients of the batch's mean cross-entropy, for α, for the weights or for both.
+
+        Raises:
+            RuntimeError: The network is in eval mode; a search has no use for its gradients there.
+        """
+        if not self.training:
+            raise RuntimeError("gradients are those of training mode; call train() first")
+        vectors = self._bind()
+        how = self._pass(wanted, skip, keep=True)
+        with torch.set_grad_enabled(how.weight_gradients):
+            stem = self._stemmed(batch.images)
+        with torch.no_grad():
+            tapes: list[Tape] = []
+            outputs = [_images(stem.detach())]
+            for cell in self._cells:
+                previous = (outputs[max(len(outputs) - 2, 0)], outputs[-1])
+                tapes.append(cell.forward(previous, how))
+                outputs.append(tapes[-1].output)
+        head = self.heads[batch.head]
+        with torch.enable_grad():
+            pooled = self._pooled(outputs[-1]).requires_grad_()
+            logits = head(pooled)
+            loss = F.cross_entropy(logits, batch.labels)
+        places = [pooled, *(head.parameters() if how.weight_gradients else ())]
+        top = torch.autograd.grad(loss, places)
+        sums, to_stem = self._backward(tapes, outputs, top[0], how)
+        return Gradients(
+            loss=loss.detach(),
+            logits=logits.detach(),
+            alpha=self._alpha_gradients(sums) if wanted != "weights" else (),
+            weights=self._weight_gradients(vectors, stem, to_stem, batch.head, top[1:])
+            if how.weight_gradients
+            else (),
+        )
+
+    def _stemmed(self, x_BCHW: Tensor) -> Tensor:
+        """The stem's output; autocast computes its norm's statistics in float32."""
+        mixed = self.compute_dtype not in (None, self.cell_weights.dtype)
+        device = x_BCHW.device.type
+        with torch.autocast(device, self.compute_dtype, enabled=mixed, cache_enabled=False):
+            found: Tensor = self.stem(_last(x_BCHW))
+        return found
+
+    def _pooled(self, output_BHWC: Tensor) -> Tensor:
+        return output_BHWC.mean(dim=(1, 2), dtype=self.cell_weights.dtype)
+
+    def _pass(self, wanted: Wanted, skip: SkipDropout, *, keep: bool) -> Pass:
+        kernels, computed = self.kernels, self._cells[0].vectors.weights
+        if computed.dtype != self.cell_weights.dtype:
+            computed.copy_(self.cell_weights.detach())
+        return Pass(
+            alpha={kind: kernels.scalars(self.probabilities(kind)) for kind in CELL_KINDS},
+            training=self.training,
+            keep=keep,
+            weight_gradients=wanted != "alpha",
+            skip=skip,
+            statistics=Statistics.like(self.get_buffer("running_mean")),
+        )
+
+    @torch.no_grad()
+    def _backward(
+        self, tapes: list[Tape], outputs: list[Tensor], top: Tensor, how: Pass
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Walk the cells from the last; gradients of the softmaxed α, and of the stem's output."""
+        kernels, last = self.kernels, outputs[-1]
+        sums = {
+            kind: torch.zeros(self.masks.array(kind).size, dtype=torch.float64, device=last.device)
+            for kind in CELL_KINDS
+        }
+        reached: list[Tensor | None] = [None] * len(outputs)
+        reached[-1] = kernels.empty(*last.shape, like=last).copy_(
+            (top / (last.shape[1] * last.shape[2]))[:, None, None, :]
+        )
+        if how.weight_gradients:
+            reached[0] = torch.zeros_like(outputs[0])
+        for position in reversed(range(len(tapes))):
+            before = (max(position - 1, 0), position)
+            for index in before:
+                if reached[index] is None and index > 0:
+                    reached[index] = kernels.empty(*outputs[index].shape, like=last).zero_()
+            gradient = reached[position + 1]
+            assert gradient is not None  # the next cell has filled it  # noqa: S101
+            self._cells[position].backward(
+                tapes.pop(),  # its memory is free when this cell is done
+                gradient,
+                (reached[before[0]], reached[before[1]]),
+                sums[self.plans[position].kind],
+                how,
+            )
+            kernels.release(gradient, outputs[position + 1])
+        return sums, reached[0]
+
+    def _alpha_gradients(self, sums: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Through the softmax, in α's own precision."""
+        found = []
+        for kind in CELL_KINDS:
+            with torch.enable_grad():
+                weights = self.probabilities(kind)
+            reached = sums[kind].view(weights.shape).to(weights.dtype)
+            found += torch.autograd.grad(weights, self.alpha[kind], reached)
+        return tuple(found)
+
+    def _weight_gradients(
+        self,
+        vectors: Vectors,
+        stem: Tensor,
+        to_stem: Tensor | None,
+        head: int,
+        of_head: tuple[Tensor, ...],
+    ) -> tuple[Tensor | None, ...]:
+        assert to_stem is not None and vectors.gradient is not None  # noqa: S101, PT018
+        of_stem = torch.autograd.grad(
+            stem, list(self.stem.parameters()), to_stem.permute(0, 3, 1, 2)
+        )
+        of_heads: list[Tensor | None] = []
+        for index, own in enumerate(self.heads):
+            of_heads += of_head if index == head else [None for _ in own.parameters()]
+        return (vectors.gradient, *of_stem, *of_heads)
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """Every parameter but α."""
-        return [parameter for _, parameter in self.named_weights()]
+        """Every parameter but α: the cells' vector, the stem's and the heads'."""
+        return [self.cell_weights, *self.stem.parameters(), *self.heads.parameters()]
 
     def alpha_parameters(self) -> list[nn.Parameter]:
         """α of the normal and of the reduction cell."""
         return [self.alpha[kind] for kind in CELL_KINDS]
+
+    def named_views(self, name: str, value: Tensor) -> dict[str, Tensor]:
+        """A tensor that belongs to a parameter (itself, its momentum), under the names on disk."""
+        return self.layout.views(value) if name == "cell_weights" else {name: value}
+
+
+def _module_order(name: str) -> tuple[int, int, int, int, str]:
+    """Sorts weights as nested modules would be made: first, second, then edge by edge."""
+    parts = name.split(".")
+    cell = int(parts[1])
+    if parts[2] != "edges":
+        return (cell, 0, 0, 0, name)
+    return (cell, 1, int(parts[3]), _CANDIDATES.index(parts[5]), name)
+
+
+_CANDIDATES = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+
+def _last(x_BCHW: Tensor) -> Tensor:
+    return x_BCHW.contiguous(memory_format=torch.channels_last)
+
+
+def _images(x_BCHW: Tensor) -> Tensor:
+    """``(B, C, H, W)`` as the cells take it, ``(B, H, W, C)``."""
+    return x_BCHW.permute(0, 2, 3, 1).contiguous()
+
+
+def _write_names(net: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Replace the vectors in a state dict by named views."""
+    assert isinstance(net, Supernet)  # registered by it  # noqa: S101
+    vector = state.pop(f"{prefix}cell_weights")
+    state |= {prefix + name: view for name, view in net.layout.views(vector).items()}
+    for suffix, buffer in (
+        ("running_mean", net.get_buffer("running_mean")),
+        ("running_var", net.get_buffer("running_variance")),
+    ):
+        for name, view in net.statistics.views(buffer.detach()).items():
+            state[f"{prefix}{name}.{suffix}"] = view
+
+
+def _read_names(
+    net: nn.Module,
+    state: dict[str, Any],
+    prefix: str,
+    _metadata: Any,
+    _strict: bool,
+    missing: list[str],
+    _unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Copy the named tensors of a state dict into the vectors."""
+    assert isinstance(net, Supernet)  # registered by it  # noqa: S101
+    places = net.layout.views(net.cell_weights.detach())
+    for suffix, buffer in (
+        ("running_mean", net.get_buffer("running_mean")),
+        ("running_var", net.get_buffer("running_variance")),
+    ):
+        views = net.statistics.views(buffer.detach())
+        places |= {f"{name}.{suffix}": view for name, view in views.items()}
+    for name, place in places.items():
+        value = state.pop(prefix + name, None)
+        if value is None:
+            missing.append(prefix + name)
+        elif value.shape != place.shape:
+            errors.append(
+                f"size mismatch for {prefix}{name}: copying a param with shape {value.shape} "
+                f"from checkpoint, the shape in current model is {place.shape}."
+            )
+        else:
+            place.copy_(value)
+    for name in net.statistics.runs:  # modules count their batches; nothing depends on it
+        state.pop(f"{prefix}{name}.num_batches_tracked", None)
+    state[f"{prefix}cell_weights"] = net.cell_weights.detach()

@@ -8,8 +8,8 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.genotype import Connection, Genotype
 from wsdarts_registry.space import DARTS, SearchSpace
 from wsdarts_sdk.network.derived import AuxiliaryHead, DerivedCell, DerivedNetwork, drop_path
+from wsdarts_sdk.network.operations import FactorizedReduce
 from wsdarts_sdk.search.randomness import stream
-from wsdarts_sdk.supernet.operations import FactorizedReduce
 
 # DARTS_V2, as its authors print it.
 DARTS_V2 = (

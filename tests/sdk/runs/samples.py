@@ -49,6 +49,7 @@ def make_epoch(stage: int, epoch: int) -> EpochRow:
         skip_dropout=0.4 / epoch,
         seconds=3.5,
         peak_memory=2.5e9,
+        needed_memory=0.6e9,
         skip_connects=1,
     )
 

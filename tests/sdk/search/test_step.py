@@ -10,7 +10,6 @@ from torch import Tensor
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.search.batches import TrainPart
-from wsdarts_sdk.search.gradients import first_order
 from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
@@ -20,7 +19,7 @@ from wsdarts_sdk.search.settings import (
 )
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import take_step
-from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet import Gradients, SkipDropout, Supernet
 from wsdarts_sdk.tasks import ImageTask, Part
 
 Make = Callable[..., SearchSettings]
@@ -75,8 +74,8 @@ def test_short_gradients_are_not_stretched(
     skip = SkipDropout(
         rate=0.15, seed=seed_of(settings.seed, "skip", "weights", part.head, 0, 0, 0)
     )
-    weights = reference.net.weight_parameters()
-    slopes = first_order(reference.net, part.batch(Part.WEIGHTS, 0, 0, 0), weights, skip).values
+    batch = part.batch(Part.WEIGHTS, 0, 0, 0)
+    slopes = reference.net.gradients(batch, "weights", skip=skip).weights
     take_step(state, part, settings, 0, _RATE)
     for old, new, slope in zip(before, weights_of(state), slopes, strict=True):
         assert slope is not None
@@ -96,7 +95,7 @@ def test_momentum_and_weight_decay(
     buffers = [torch.zeros_like(weight) for weight in weights]
     for step in range(2):
         batch = part.batch(Part.WEIGHTS, 0, 0, step)
-        slopes = first_order(reference.net, batch, weights, NO_DROPOUT).values
+        slopes = reference.net.gradients(batch, "weights").weights
         for weight, buffer, slope in zip(weights, buffers, slopes, strict=True):
             assert slope is not None
             buffer.mul_(0.9).add_(slope + 0.1 * weight.data)
@@ -118,10 +117,9 @@ def test_alpha_step_comes_first_and_is_adam(
     reference = begin(settings, epoch=1)
     alpha = reference.net.alpha_parameters()
     batch = part.batch(Part.ALPHA, 0, 1, 0)  # with the weights as they were before the step
-    slopes = first_order(reference.net, batch, alpha, NO_DROPOUT).values
+    slopes = reference.net.gradients(batch, "alpha").alpha
     take_step(state, part, settings, 0, _RATE)
     for kind, old, slope in zip(CELL_KINDS, alpha, slopes, strict=True):
-        assert slope is not None
         gradient = slope + 1e-3 * old.data
         expected = old.data - 0.01 * gradient / (gradient.abs() + 1e-8)
         assert torch.allclose(state.net.alpha[kind].data, expected, atol=1e-6)
@@ -153,12 +151,7 @@ def test_sums_of_both_halves(
     assert only_weights.sums[2:].tolist() == [8, 0, 0, 0]
     assert (both.sums[2].item(), both.sums[5].item()) == (8, 8)
     reference = begin(settings, epoch=0)
-    found = first_order(
-        reference.net,
-        part.batch(Part.WEIGHTS, 0, 0, 0),
-        reference.net.weight_parameters(),
-        NO_DROPOUT,
-    )
+    found = reference.net.gradients(part.batch(Part.WEIGHTS, 0, 0, 0), "weights")
     assert only_weights.sums[0].item() == pytest.approx(8 * found.loss.item())
     hits = (found.logits.argmax(1) == part.batch(Part.WEIGHTS, 0, 0, 0).labels).sum().item()
     assert only_weights.sums[1].item() == hits
@@ -183,11 +176,13 @@ def test_dropout_draws_anew_in_every_step_half_and_task(
     settings = make_settings()
     seen: list[SkipDropout] = []
 
-    def watched(*arguments: Any) -> Any:
-        seen.append(arguments[-1])
-        return first_order(*arguments)
+    computed = Supernet.gradients
 
-    monkeypatch.setattr("wsdarts_sdk.search.step.first_order", watched)
+    def watched(net: Supernet, *arguments: Any, skip: SkipDropout) -> Gradients:
+        seen.append(skip)
+        return computed(net, *arguments, skip=skip)
+
+    monkeypatch.setattr(Supernet, "gradients", watched)
     state = SearchState.fresh(
         settings, 0, OperationMasks.full(settings.space), [3, 3], torch.device("cpu")
     )

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from wsdarts_registry.errors import SettingsError
+from reference.network import PlainSupernet
+from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS, DARTS, SearchSpace
-from wsdarts_sdk.supernet import Supernet, reduction_positions
-from wsdarts_sdk.supernet.operations import FactorizedReduce
+from wsdarts_sdk.supernet import Batch, Supernet, reduction_positions
 
 TWO_EDGES = SearchSpace(nodes=1)
 
@@ -29,9 +29,12 @@ def test_reduction_positions(cells: int, positions: set[int]) -> None:
 def test_cells_of_the_papers_first_stage() -> None:
     masks = OperationMasks.full(SearchSpace(candidates=("skip_connect",)))
     net = Supernet(masks, cells=5, channels=2, classes=[3], seed=0)
-    assert net.kinds == ["normal", "reduction", "normal", "reduction", "normal"]
-    halved = [isinstance(cell.first, FactorizedReduce) for cell in net.cells]
+    kinds = [plan.kind for plan in net.plans]
+    assert kinds == ["normal", "reduction", "normal", "reduction", "normal"]
+    assert [plan.channels for plan in net.plans] == [2, 4, 4, 8, 8]
+    halved = [plan.inputs[0].stride == 2 for plan in net.plans]
     assert halved == [False, False, True, False, True]  # the cell after each reduction
+    assert {plan.inputs[1].stride for plan in net.plans} == {1}
     assert net.features(torch.randn(2, 3, 16, 16)).shape == (2, 4 * 8)
     assert net(torch.randn(2, 3, 16, 16)).shape == (2, 3)
 
@@ -46,8 +49,11 @@ def test_alpha_is_small_and_inside_the_module() -> None:
         assert alpha.mean().item() == pytest.approx(0, abs=4e-4)
     assert not torch.equal(state["alpha.normal"], state["alpha.reduction"])
     assert "mask_normal" not in state  # masks are kept beside the weights, not among them
-    assert [name for name, _ in net.named_weights() if "alpha" in name] == []
-    assert len(net.weight_parameters()) + 2 == len(list(net.parameters()))
+    alpha, weights = (
+        {id(p) for p in ps} for ps in (net.alpha_parameters(), net.weight_parameters())
+    )
+    assert alpha.isdisjoint(weights)
+    assert alpha | weights == {id(p) for p in net.parameters()}
 
 
 def test_softmax_runs_over_survivors_only() -> None:
@@ -70,12 +76,13 @@ def test_dropped_candidates_get_no_gradient_and_no_parameters() -> None:
     mask[0, [0, 4]] = True
     mask[1, [3, 7]] = True
     net = supernet(OperationMasks.from_arrays(TWO_EDGES, mask, mask))
-    names = [set(edge.operations) for cell in net.cells for edge in cell.edges]
-    assert names == [{"none", "sep_conv_3x3"}, {"skip_connect", "dil_conv_5x5"}] * 3
-    net(torch.randn(4, 3, 8, 8)).square().sum().backward()
-    for kind in CELL_KINDS:
-        gradient = net.alpha[kind].grad
-        assert torch.isfinite(gradient).all()
+    computed = [{(group.source, group.operation) for group in plan.groups} for plan in net.plans]
+    assert computed == [{(0, "sep_conv_3x3"), (1, "skip_connect"), (1, "dil_conv_5x5")}] * 3
+    operations = {name.split(".")[5] for name in net.state_dict() if ".edges." in name}
+    assert operations == {"sep_conv_3x3", "skip_connect", "dil_conv_5x5"}
+    batch = Batch(images=torch.randn(4, 3, 8, 8), labels=torch.arange(4))
+    for kind, gradient in zip(CELL_KINDS, net.gradients(batch, "alpha").alpha, strict=True):
+        assert torch.isfinite(gradient).all(), kind
         assert torch.equal(gradient != 0, torch.from_numpy(mask))
 
 
@@ -114,6 +121,15 @@ def test_each_task_has_a_head_on_shared_features() -> None:
     assert torch.equal(net(x, head=1), net.heads[1](net.features(x)))
 
 
+def test_the_same_weights_as_the_plain_network_for_a_seed() -> None:
+    # Drawn in the order in which modules are made, so a seed means the same to both.
+    for masks in (OperationMasks.full(DARTS), OperationMasks.full(TWO_EDGES)):
+        net = Supernet(masks, cells=4, channels=3, classes=[4, 2], seed=7).state_dict()
+        plain = PlainSupernet(masks, cells=4, channels=3, classes=[4, 2], seed=7).state_dict()
+        assert all(torch.equal(value, plain[name]) for name, value in net.items())
+        assert {name for name in plain.keys() - net.keys() if "num_batches" not in name} == set()
+
+
 @pytest.mark.parametrize(("cells", "channels", "classes"), [(0, 4, [2]), (1, 1, [2]), (1, 4, [])])
 def test_impossible_numbers_are_refused(cells: int, channels: int, classes: list[int]) -> None:
     expected = rf"found {cells} cells, {channels} channels and {len(classes)} tasks"
@@ -132,3 +148,9 @@ def test_other_search_spaces(nodes: int, candidates: tuple[str, ...]) -> None:
     net = Supernet(OperationMasks.full(space), cells=3, channels=3, classes=[2], seed=0)
     assert net.probabilities("normal").shape == (nodes * (nodes + 3) // 2, len(candidates))
     assert net(torch.randn(2, 3, 9, 9)).shape == (2, 2)  # odd channels and odd sizes, too
+
+
+def test_an_unknown_operation_is_refused() -> None:
+    masks = OperationMasks.full(SearchSpace(nodes=1, candidates=("none", "conv_7x7")))
+    with pytest.raises(SpaceError, match=r"no operation 'conv_7x7'; expected one of avg_pool_3x3"):
+        supernet(masks)

@@ -1,16 +1,14 @@
 """Every candidate operation against its definition, worked out in NumPy."""
 
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from reference import by_hand
 from wsdarts_registry.errors import SpaceError
 from wsdarts_registry.space import DARTS_CANDIDATES
-from wsdarts_sdk.supernet import build_operation
-from wsdarts_sdk.supernet.operations import FactorizedReduce
+from wsdarts_sdk.network.operations import FactorizedReduce, build_operation
 
 SIZES = [(8, 8), (7, 7), (5, 8), (6, 3), (2, 2)]
 
@@ -29,7 +27,7 @@ def test_shape(name: str, stride: int, size: tuple[int, int], affine: bool) -> N
 @pytest.mark.parametrize("name", DARTS_CANDIDATES)
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(6, 6), (7, 5)])
-def test_definition(name: str, stride: int, size: tuple[int, int], by_hand: ModuleType) -> None:
+def test_definition(name: str, stride: int, size: tuple[int, int]) -> None:
     module = build_operation(name, 4, stride, affine=False).double()
     weights = by_hand.random_state(module, seed=1)
     x = np.random.default_rng(2).normal(size=(3, 4, *size))

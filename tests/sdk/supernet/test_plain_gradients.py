@@ -1,4 +1,4 @@
-"""First-order gradients in float64, against central finite differences."""
+"""First-order gradients of the plain engine in float64, against central finite differences."""
 
 from collections.abc import Callable
 
@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.gradients import first_order
+from reference.network import PlainSupernet
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS, SearchSpace
-from wsdarts_sdk.search.gradients import Batch, first_order
-from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout, Supernet
+from wsdarts_sdk.supernet import NO_DROPOUT, Batch, SkipDropout
 
 _STEP = 1e-6
 
 
 @pytest.fixture
-def net() -> Supernet:
+def net() -> PlainSupernet:
     """A normal and two reduction cells with two edges and all eight operations."""
     masks = OperationMasks.full(SearchSpace(nodes=1))
-    net = Supernet(masks, cells=3, channels=2, classes=[3, 2], seed=1).double()
+    net = PlainSupernet(masks, cells=3, channels=2, classes=[3, 2], seed=1).double()
     with torch.no_grad():
         for alpha in net.alpha_parameters():
             alpha.mul_(1000)  # far from uniform
@@ -45,7 +46,7 @@ def numeric(loss: Callable[[], float], tensor: Tensor, index: tuple[int, ...]) -
 
 
 @pytest.mark.parametrize("skip", [NO_DROPOUT, SkipDropout(rate=0.5, seed=5)])
-def test_gradient_of_alpha(net: Supernet, skip: SkipDropout) -> None:
+def test_gradient_of_alpha(net: PlainSupernet, skip: SkipDropout) -> None:
     batch = make_batch(1)
 
     def loss() -> float:
@@ -59,7 +60,7 @@ def test_gradient_of_alpha(net: Supernet, skip: SkipDropout) -> None:
         assert gradient.abs().max() > 1e-3  # there is something to compare
 
 
-def test_gradient_of_weights(net: Supernet) -> None:
+def test_gradient_of_weights(net: PlainSupernet) -> None:
     batch, draws = make_batch(2), np.random.default_rng(3)
     named = list(net.named_weights())
     found = first_order(net, batch, [weight for _, weight in named], NO_DROPOUT)
@@ -76,7 +77,7 @@ def test_gradient_of_weights(net: Supernet) -> None:
         assert gradient[index].item() == pytest.approx(expected, rel=1e-5, abs=1e-8), name
 
 
-def test_loss_is_the_mean_over_the_batch(net: Supernet) -> None:
+def test_loss_is_the_mean_over_the_batch(net: PlainSupernet) -> None:
     batch = make_batch(4, head=1)
     found = first_order(net, batch, net.alpha_parameters(), NO_DROPOUT)
     scores = found.logits.numpy()
@@ -86,12 +87,12 @@ def test_loss_is_the_mean_over_the_batch(net: Supernet) -> None:
     assert found.loss.item() == pytest.approx(-np.log(chosen).mean(), abs=1e-12)
 
 
-def test_alpha_step_computes_no_weight_gradients(net: Supernet) -> None:
+def test_alpha_step_computes_no_weight_gradients(net: PlainSupernet) -> None:
     first_order(net, make_batch(5), net.alpha_parameters(), NO_DROPOUT)
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_float32_agrees_with_float64(net: Supernet) -> None:
+def test_float32_agrees_with_float64(net: PlainSupernet) -> None:
     batch = make_batch(6)
     exact = first_order(net, batch, net.alpha_parameters(), NO_DROPOUT)
     single = Batch(images=batch.images.float(), labels=batch.labels)

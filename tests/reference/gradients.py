@@ -1,4 +1,4 @@
-"""Gradients of α and of the weights for one step of a search.
+"""Gradients of α and of the weights as autograd finds them, the second order exactly, too.
 
 Source: Liu et al., "DARTS", 2019, arXiv:1806.09055: equation 5 (first order with ξ = 0,
 second order with ξ = the weights' learning rate), equations 7 and 8 (finite difference).
@@ -12,29 +12,15 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout, Supernet
+from reference.network import PlainSupernet
+from wsdarts_sdk.supernet import NO_DROPOUT, Batch, SkipDropout
 
 Named = dict[str, Tensor]
 _EPSILON = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """One batch of one task.
-
-    Attributes:
-        images: Normalised images, shape ``(B, 3, H, W)``.
-        labels: Class indices, shape ``(B,)``.
-        head: Which task's classifier it belongs to.
-    """
-
-    images: Tensor
-    labels: Tensor
-    head: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InnerStep:
+class PlainInnerStep:
     """The weight step that a second-order α step looks through: w′ = w − ξ(∇w L + μ·m + λ·w).
 
     Attributes:
@@ -55,7 +41,7 @@ class InnerStep:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gradients:
+class PlainGradients:
     """A loss, its logits and its gradients in the order of the parameters asked for.
 
     A parameter that the batch does not reach (another task's head) has the gradient None.
@@ -67,18 +53,23 @@ class Gradients:
 
 
 def first_order(
-    net: Supernet, batch: Batch, parameters: list[torch.nn.Parameter], skip: SkipDropout
-) -> Gradients:
+    net: PlainSupernet, batch: Batch, parameters: list[torch.nn.Parameter], skip: SkipDropout
+) -> PlainGradients:
     """Gradient of the batch's mean cross-entropy, computed for the given parameters only."""
     logits = net(batch.images, head=batch.head, skip=skip)
     loss = F.cross_entropy(logits, batch.labels)
     values = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return Gradients(loss=loss.detach(), logits=logits.detach(), values=values)
+    return PlainGradients(loss=loss.detach(), logits=logits.detach(), values=values)
 
 
 def second_order(
-    net: Supernet, batch: Batch, inner: InnerStep, skip: SkipDropout, *, exact: bool = False
-) -> Gradients:
+    net: PlainSupernet,
+    batch: Batch,
+    inner: PlainInnerStep,
+    skip: SkipDropout,
+    *,
+    exact: bool = False,
+) -> PlainGradients:
     """Gradient of L_α(w′(α), α) for α, where w′ is the weights after the inner step.
 
     By default the product with the mixed second derivative is a central difference,
@@ -98,13 +89,13 @@ def second_order(
             values = _slopes(loss, alpha)
         else:
             values = _finite_difference(net, weights, stepped, loss, inner)
-    return Gradients(loss=loss.detach(), logits=logits.detach(), values=values)
+    return PlainGradients(loss=loss.detach(), logits=logits.detach(), values=values)
 
 
 def _inner_step(
     weights: dict[str, torch.nn.Parameter],
     gradient: tuple[Tensor, ...],
-    inner: InnerStep,
+    inner: PlainInnerStep,
     *,
     exact: bool,
 ) -> Named:
@@ -119,11 +110,11 @@ def _inner_step(
 
 
 def _finite_difference(
-    net: Supernet,
+    net: PlainSupernet,
     weights: dict[str, torch.nn.Parameter],
     stepped: Named,
     loss: Tensor,
-    inner: InnerStep,
+    inner: PlainInnerStep,
 ) -> tuple[Tensor, ...]:
     alpha = net.alpha_parameters()
     found = _slopes(loss, [*alpha, *stepped.values()])
@@ -154,7 +145,10 @@ def _slopes(
 
 
 def _loss(
-    net: Supernet, weights: Named | dict[str, torch.nn.Parameter], batch: Batch, skip: SkipDropout
+    net: PlainSupernet,
+    weights: Named | dict[str, torch.nn.Parameter],
+    batch: Batch,
+    skip: SkipDropout,
 ) -> tuple[Tensor, Tensor]:
     """Loss and logits with other weights; buffers are copies, so nothing is left behind."""
     buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}

@@ -1,0 +1,139 @@
+"""Write ``docs/speed.md`` from the committed JSON results, so that no figure is copied by hand.
+
+python benchmarks/write_speed.py
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "speed.md"
+OPEN = "**open**: not measured yet"
+NAMES = {84: "84×84, batch 8", 32: "32×32, batch 16"}
+LEAN = "public, channels last, lean"
+
+INTRODUCTION = """# Speed
+
+Every figure on this page is written by `python benchmarks/write_speed.py` from the files in
+`benchmarks/results/`, which hold the command, the machine, and the least and greatest time beside
+each median. A figure is a ratio to a baseline that ran in turn with it in one process. The public
+P-DARTS step is that project's own `model_search.Network`, stepped as its training script does;
+"lean" is the same network with channels last and without the gradients that a step throws away,
+which is what a careful user would get from it. Bars are what was asked for before any of this was
+written.
+
+What makes the difference is told in [how a step is computed](decisions/how-a-step-is-computed.md).
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = [
+        "| measure | baseline | bar | found |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in (*_steps(), *_gpu(), *_others())),
+    ]
+    return "\n".join([INTRODUCTION, *rows, "", _machines()])
+
+
+def _steps() -> Iterator[tuple[str, str, str, str]]:
+    data = _read("supernet_step")
+    if data is None:
+        return
+    base = data["baseline"]
+    for size, name in NAMES.items():
+        rows = [row for row in data["rows"] if row["size"] == size]
+        where = f"{name}, float32, 2 threads, stages 1 / 2 / 3"
+        full = [row["full"]["times_faster"] for row in rows]
+        yield (
+            f"full search step, {where}",
+            base,
+            "≥ 4 / 4 / 3.5× faster",
+            _times(f["public"] for f in full),
+        )
+        if size == 84:
+            bar = "≥ 2.2 / 2.2 / 1.5×"
+            yield "the same", f"{base}, channels last, lean", bar, _times(f[LEAN] for f in full)
+        weights = [row["weights_only"]["times_faster"]["public"] for row in rows]
+        yield f"weights-only step, {name}", base, "≥ 3×", _times(weights)
+        if size == 84:
+            calls = " / ".join(f"1/{1 / row['share_of_calls']:.1f}" for row in rows)
+            yield f"calls of a full step, {name}", base, "≤ 1/5", calls
+        memory = " / ".join(f"{row['share_of_memory']:.2f}" for row in rows)
+        yield f"peak memory, float32, {name}", base, "≤ 0.6", memory
+
+
+def _gpu() -> Iterator[tuple[str, str, str, str]]:
+    """Rows that only a GPU can fill; see ``benchmarks/gpu/QUEUE.md``."""
+    where = "full search step on one H200 or H100, batch 96, 84×84, bf16"
+    rows = [
+        ("peak memory, bf16", "public P-DARTS", "≤ 0.5"),
+        (where, "public step in float32, same GPU", "≥ 6×, within 3× of the bandwidth floor"),
+        ("the same", "public step in bf16, channels last, lean", "≥ 3×"),
+        ("Task2Vec at equal error, 1,000 images, on the GPU", "public Monte-Carlo code", "≥ 20×"),
+        ("TAS of flowers102 at preset `paper`, one H200 (H100)", "4.0 h, two K80", "≤ 4 min (5)"),
+        ("its warm start", "1.4 h, two K80", "≤ 90 s (115)"),
+    ]
+    for measure, base, bar in rows:
+        yield measure, base, bar, f"{OPEN}, needs a GPU"
+
+
+def _others() -> Iterator[tuple[str, str, str, str]]:
+    embedding, nearest = _read("task2vec"), _read("nearest")
+    start, data = _read("start_up"), _read("data_path")
+    yield (
+        "Task2Vec at equal error, 1,000 images, 2 cores",
+        "public Monte-Carlo code",
+        "≥ 7×",
+        OPEN if embedding is None else f"{embedding['times_faster']:.1f}×",
+    )
+    if nearest is not None:
+        faster = nearest["times_faster"]["nearest over three buffers"]
+        above = nearest["memory_above_the_matrix"]["anonymous_mb_above"]
+        yield (
+            "nearest among 10,000 × 8,512",
+            "chunked numpy with three buffers",
+            "≥ 2.5×, ≤ 200 MB above the matrix",
+            f"{faster:.1f}×, {above:.0f} MB",
+        )
+    if start is not None:
+        yield (
+            "`wsdarts-hub --help`",
+            "importing typer and rich's console, panel and table",
+            "≤ 1.5×",
+            f"{start['times_slower']['--help']:.2f}×",
+        )
+    if data is not None:
+        second = data["loading_seconds"]["second"]["median"]
+        name, images = data["data"]["name"], data["data"]["images"]
+        yield f"loading {images:,} images of {name}, second time", "–", "≤ 1 s", f"{second:.3f} s"
+
+
+def _times(ratios: Any) -> str:
+    return " / ".join(f"{ratio:.1f}" for ratio in ratios) + "×"
+
+
+def _machines() -> str:
+    names = ("supernet_step", "task2vec", "nearest", "start_up", "data_path")
+    lines = []
+    for data in map(_read, names):
+        if data is not None:
+            about = data["machine"]
+            lines.append(
+                f"- `{data['command']}`: {about['cpu']}, {about['cores']} cores, "
+                f"{about['threads']} threads, torch {about['torch']}, {about['date']}"
+            )
+    return "## Commands and machines\n\n" + "\n".join(lines) + "\n"
+
+
+def _read(name: str) -> Any:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_bytes()) if path.exists() else None
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")

@@ -1,0 +1,201 @@
+"""What an engine's kernels compute, whatever they run on.
+
+Shape legend: M branches of one operation that leave the same source, B images, H rows, W
+columns, C channels. Images are kept channels-last, ``(B, H, W, C)``; merged results have a
+branch axis in front. Sources may be slices of a wider tensor.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOMENTUM = 0.1
+EPSILON = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Norm:
+    """A batch norm without affine parameters over one merged result.
+
+    Attributes:
+        mean: Filled by the forward pass, shape ``(M, C)``.
+        rstd: 1/√(variance + ε), filled by the forward pass, shape ``(M, C)``.
+        running_mean: Updated in training, read in evaluation, shape ``(M, C)``.
+        running_variance: The same, unbiased as torch keeps it.
+        coefficients: Room for the backward pass, shape ``(M, 3, C)``; see ``Upstream``.
+        training: Whether batch statistics are used.
+    """
+
+    mean: Tensor
+    rstd: Tensor
+    coefficients: Tensor
+    running_mean: Tensor
+    running_variance: Tensor
+    training: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Term:
+    """One summand of a node: ``alpha · norm(values)``.
+
+    Attributes:
+        values: A branch's result, shape ``(B, H, W, C)``.
+        mean: Of its batch norm, shape ``(C,)``; None for an identity.
+        rstd: Of its batch norm.
+        alpha: Its weight: one of ``Kernels.scalars``, or 1.0.
+        seed: Of the dropout on an identity; a 64-bit word where it lies on the device.
+        rate: Rate of that dropout; float64 where it lies on the device.
+    """
+
+    values: Tensor
+    mean: Tensor | None = None
+    rstd: Tensor | None = None
+    alpha: Any = 1.0
+    seed: int | Tensor = 0
+    rate: float | Tensor = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upstream:
+    """The gradient that reaches each branch's result y: ``a · g + b · y + c`` by channel.
+
+    Attributes:
+        gradients: g of the node that each branch is added to, shape ``(B, H, W, C)``.
+        coefficients: a, b and c of each branch, shape ``(M, 3, C)``.
+        memory: What the gradients lie in, where it is to be released after use.
+    """
+
+    gradients: Sequence[Tensor]
+    coefficients: Tensor
+    memory: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Convolution:
+    """ReLU, depthwise and pointwise convolution of M branches.
+
+    Attributes:
+        source: Shape ``(B, H, W, C)``, or ``(M, B, H, W, C)`` where each branch has its own.
+        norm: Of an own source: batch norm before the ReLU.
+        depthwise: Shape ``(M, C, K, K)``.
+        pointwise: Shape ``(M, C, C)``, outputs first.
+        stride: 1 or 2.
+        dilation: 1 or 2.
+    """
+
+    source: Tensor
+    norm: Norm | None
+    depthwise: Tensor
+    pointwise: Tensor
+    stride: int
+    dilation: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lattice:
+    """ReLU and a 1×1 convolution: on all pixels, or halved on the even and the odd ones.
+
+    Attributes:
+        source: Shape ``(B, H, W, I)``.
+        parts: Weights ``(M, O, I)`` and the first row and column that each of them sees; their
+            outputs are concatenated.
+        stride: 1 or 2.
+    """
+
+    source: Tensor
+    parts: tuple[tuple[Tensor, int], ...]
+    stride: int
+
+
+class Kernels(ABC):
+    """The operations of a supernet, forward and backward."""
+
+    name: str
+
+    @abstractmethod
+    def scalars(self, weights: Tensor) -> Sequence[Any]:
+        """Softmaxed α of a cell kind, flat, in the form that ``Term.alpha`` takes."""
+
+    @abstractmethod
+    def convolution_forward(
+        self, convolution: Convolution, norm: Norm, *, keep: bool
+    ) -> tuple[Tensor | None, Tensor]:
+        """The depthwise results (where they are to be kept) and the results, before ``norm``."""
+
+    @abstractmethod
+    def convolution_backward(
+        self,
+        convolution: Convolution,
+        middle: Tensor | None,
+        result: Tensor,
+        upstream: Upstream,
+        *,
+        source_gradient: Tensor | None,
+        weight_gradients: tuple[Tensor, Tensor] | None,
+    ) -> Upstream | None:
+        """Add to a shared source's gradient; return what reaches an own source.
+
+        Weight gradients are written, where asked for: depthwise, then pointwise.
+        """
+
+    @abstractmethod
+    def lattice_forward(self, lattice: Lattice, norm: Norm) -> Tensor:
+        """The results before ``norm``, shape ``(M, B, H, W, O)``."""
+
+    @abstractmethod
+    def lattice_backward(
+        self,
+        lattice: Lattice,
+        result: Tensor,
+        upstream: Upstream,
+        *,
+        source_gradient: Tensor | None,
+        weight_gradients: Sequence[Tensor] | None,
+    ) -> None:
+        """Add to the source's gradient and write the weight gradients, where asked for."""
+
+    @abstractmethod
+    def pooling_forward(self, source: Tensor, kind: str, stride: int, norm: Norm) -> Tensor:
+        """3×3 pooling before ``norm``, shape ``(B, H, W, C)``; M edges share it."""
+
+    @abstractmethod
+    def pooling_backward(
+        self,
+        source: Tensor,
+        kind: str,
+        stride: int,
+        result: Tensor,
+        upstream: Upstream,
+        source_gradient: Tensor,
+    ) -> None:
+        """Add to the source's gradient what all edges together send back."""
+
+    @abstractmethod
+    def mix_forward(self, terms: Sequence[Term], result: Tensor) -> None:
+        """Write the sum of the terms."""
+
+    @abstractmethod
+    def mix_backward(
+        self, terms: Sequence[Term], gradient: Tensor, coefficients: Sequence[Tensor | None]
+    ) -> Tensor:
+        """Write each term's a, b and c, shape ``(3, C)``; return α's gradients, ``(terms,)``."""
+
+    @abstractmethod
+    def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
+        """Add to the source's gradient what an identity sends back."""
+
+    def empty(self, *shape: int, like: Tensor) -> Tensor:
+        """Memory for a result."""
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+    def release(self, *tensors: Tensor | None) -> None:  # noqa: B027 (most need not)
+        """Say that results are no longer needed."""
+
+
+def strided(extent: int, stride: int) -> int:
+    """Rows or columns that remain after a stride: ⌈extent / stride⌉."""
+    return -(-extent // stride)

@@ -1,0 +1,107 @@
+"""Operation dropout on skip-connects, with draws that every engine and device share.
+
+Source: Chen et al., "Progressive DARTS", 2019, arXiv:1904.12760, section 3.3. Whether an
+element is dropped is a function of its number and a seed (splitmix64, Steele et al., "Fast
+splittable pseudorandom number generators", 2014), so a backward pass draws again instead of
+keeping masks, and evaluating the supernet twice evaluates one function twice.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+_WORD = (1 << 64) - 1
+_STEP = 0x9E3779B97F4A7C15
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkipDropout:
+    """Dropout of one forward pass.
+
+    Attributes:
+        rate: Probability that an entry of an identity's output is zeroed, in [0, 1).
+        seed: Seed of the pass; every edge of every cell draws from its own.
+    """
+
+    rate: float = 0.0
+    seed: int = 0
+
+    def edge_seed(self, cell: int, edge: int) -> int:
+        """64-bit seed of one edge of one cell."""
+        return _mix((_mix((self.seed + _STEP) & _WORD) + cell * 4096 + edge) & _WORD)
+
+
+NO_DROPOUT = SkipDropout()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceSkipDropout:
+    """The same dropout with its numbers in a device's memory, where a graph's replay reads them.
+
+    Attributes:
+        rate: Float64, shape ``()``.
+        seeds: 64-bit words of each edge of each cell, shape ``(cells, edges)``.
+    """
+
+    rate: Tensor
+    seeds: Tensor
+
+    @classmethod
+    def room(cls, cells: int, edges: int, device: torch.device) -> Self:
+        """Room for the numbers of a network."""
+        return cls(
+            rate=torch.zeros((), dtype=torch.float64, device=device),
+            seeds=torch.zeros(cells, edges, dtype=torch.int64, device=device),
+        )
+
+    def fill(self, skip: SkipDropout) -> None:
+        """Take over the numbers of one pass."""
+        cells, edges = self.seeds.shape
+        words = [
+            [_signed(skip.edge_seed(cell, edge)) for edge in range(edges)] for cell in range(cells)
+        ]
+        self.seeds.copy_(torch.tensor(words))
+        self.rate.fill_(skip.rate)
+
+    def edge_seed(self, cell: int, edge: int) -> Tensor:
+        """64-bit seed of one edge of one cell, where it lies."""
+        return self.seeds[cell, edge]
+
+
+def _mix(z: int) -> int:
+    z = ((z ^ (z >> 30)) * _FIRST) & _WORD
+    z = ((z ^ (z >> 27)) * _SECOND) & _WORD
+    return z ^ (z >> 31)
+
+
+def kept(
+    seed: int | Tensor, rate: float | Tensor, shape: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Which elements stay, as a bool tensor; elements are numbered in the order of the shape."""
+    count = torch.Size(shape).numel()
+    first = seed if isinstance(seed, Tensor) else _signed(seed)
+    z = torch.arange(count, device=device) * _signed(_STEP) + first
+    z = (z ^ _shifted(z, 30)) * _signed(_FIRST)
+    z = (z ^ _shifted(z, 27)) * _signed(_SECOND)
+    z = z ^ _shifted(z, 31)
+    draws = _shifted(z, 11).double() * 2.0**-53
+    return draws.ge(rate).view(shape)
+
+
+def word(seed: int | Tensor, device: torch.device) -> Tensor:
+    """A seed as a 64-bit word in the device's memory, shape ``()``."""
+    return seed if isinstance(seed, Tensor) else torch.tensor(_signed(seed)).to(device)
+
+
+def _signed(word: int) -> int:
+    """An unsigned 64-bit word as the int64 with the same bits: torch multiplies modulo 2⁶⁴."""
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _shifted(z: Tensor, bits: int) -> Tensor:
+    """Logical shift to the right of an int64 tensor."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
