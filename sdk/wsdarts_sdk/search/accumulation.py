@@ -39,12 +39,11 @@ def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | No
     """
     room = _SHARE * (free_memory(net.cell_weights.device) if free is None else free)
     for parts in range(1, max(batch // _LEAST, 1) + 1):
-        largest = -(-batch // parts)
-        needed = needed_memory(net, image_size=image_size, batch=largest)
-        if needed <= room:
+        if needed_memory(net, image_size=image_size, batch=-(-batch // parts)) <= room:
             return parts
+    least = needed_memory(net, image_size=image_size, batch=_LEAST)
     raise SettingsError(
-        f"a search step of {_LEAST} images of {image_size} pixels needs {size(needed)} and "
+        f"a search step of {_LEAST} images of {image_size} pixels needs {size(least)} and "
         f"{size(int(room))} can be had; use smaller images or fewer channels or cells "
         "(--set search.image_size=…, --set search.channels=…)"
     )
