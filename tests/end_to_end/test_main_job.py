@@ -203,6 +203,17 @@ def test_another_probe_than_the_registry_has(folder: Path, registry: Path, tmp_p
     assert "an embedding by this probe" in auto.why
 
 
+def test_a_registry_that_cannot_be_ranked_is_not_taken_for_one_without_neighbours(
+    folder: Path, registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object) -> None:
+        raise EmbeddingError("the embeddings have other widths")
+
+    monkeypatch.setattr("wsdarts_registry.store.Store.nearest", damaged)
+    with pytest.raises(EmbeddingError, match="other widths"):
+        warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
+
+
 def test_training_twice_takes_two_directories(folder: Path, registry: Path, tmp_path: Path) -> None:
     result = warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
     first, second = result.train(preset=QUICK), result.train(preset=QUICK)

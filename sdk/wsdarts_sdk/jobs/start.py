@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.errors import NoCommonSpaceError
 from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Entry, Store
 from wsdarts_sdk.artifacts.building import Origin
@@ -42,7 +42,7 @@ def rank_registry(
         probe.
 
     Raises:
-        EmbeddingError: There is no ranking, and one is needed.
+        NoCommonSpaceError: There is no ranking, and one is needed.
     """
     (task,) = job.tasks
     with job.costs.phase("embedding", known=lambda: embedding_seconds(task, probe)):
@@ -54,7 +54,7 @@ def rank_registry(
         if known:
             try:
                 ranking = store.nearest(embedding, known)
-            except EmbeddingError:
+            except NoCommonSpaceError:
                 if needed:
                     raise
     return embedding, ranking
