@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsdarts_registry.amounts import share
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.jobs.decision import Decision
 from wsdarts_sdk.jobs.found import Found
@@ -72,9 +73,9 @@ def _summary(found: Found, *, measured: bool) -> str:
     text = f"Started from {decision}, mode {decision.mode}."
     if measured or found.trials:
         return text
-    share = work(settings) / work(found.job.preset.search)
+    part = share(work(settings) / work(found.job.preset.search))
     return (
-        f"{text} It does {share:.0%} of the work of a cold search of this preset (cells × "
+        f"{text} It does {part} of the work of a cold search of this preset (cells × "
         "operations × passes, counted; no cold search was measured here)."
     )
 
