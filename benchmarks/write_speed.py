@@ -104,7 +104,7 @@ def _others() -> Iterator[tuple[str, str, str, str]]:
             "`wsdarts-hub --help`",
             "importing typer and rich's console, panel and table",
             "≤ 1.5×",
-            f"{start['times_slower']['--help']:.2f}×",
+            f"{start['times_the_baseline']['help']:.2f}×",
         )
     if data is not None:
         second = data["loading_seconds"]["second"]["median"]
@@ -124,7 +124,8 @@ def _machines() -> str:
             about = data["machine"]
             lines.append(
                 f"- `{data['command']}`: {about['cpu']}, {about['cores']} cores, "
-                f"{about['threads']} threads, torch {about['torch']}, {about['date']}"
+                f"{about['threads']} threads, torch {about['torch']}, {about['date']}."
+                f" {data.get('note', '')}".rstrip()
             )
     return "## Commands and machines\n\n" + "\n".join(lines) + "\n"
 

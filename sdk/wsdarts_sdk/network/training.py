@@ -251,8 +251,9 @@ class Training:
         return hits / total, loss / total
 
     def _classifier(self) -> Classifier:
+        # As a network that is loaded from a file would be, to the last bit of its results.
         return Classifier(
-            self.net,
+            self.net.to(memory_format=torch.contiguous_format),
             mean=self.augmentation.mean,
             std=self.augmentation.std,
             image_size=self.settings.image_size,

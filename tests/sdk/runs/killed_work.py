@@ -37,7 +37,7 @@ SEARCH = SearchSettings(
     space=SearchSpace(nodes=2, candidates=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")),
     stages=tuple(
         StageSettings(
-            cells=cells, operations=operations, epochs=4, weights_only_epochs=1, skip_dropout=0.4
+            cells=cells, operations=operations, epochs=12, weights_only_epochs=3, skip_dropout=0.4
         )
         for cells, operations in ((3, 4), (3, 3), (4, 2))
     ),
