@@ -19,12 +19,19 @@ from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.files import write_atomically
 from wsdarts_registry.text_rules import is_plain_line
 
-__all__ = ["EmbeddingSpace", "TaskEmbedding", "check_comparable", "mean_task_digest"]
+__all__ = [
+    "EmbeddingSpace",
+    "TaskEmbedding",
+    "check_comparable",
+    "mean_task_digest",
+    "relative_error",
+]
 
 _FORMAT = 1
 _TENSOR = "fisher"
+_ERROR_TENSOR = "standard_error"
 _MAX_FILTERS = 1_000_000
-_MAX_FILE = 4 * _MAX_FILTERS + 65_536
+_MAX_FILE = 8 * _MAX_FILTERS + 65_536
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +46,9 @@ class TaskEmbedding:
         task_name: Name of the task, for people.
         images: How many images were embedded.
         classes: How many classes they have.
+        standard_error: Standard error of each value, in its units and apart from a factor common
+            to all, which no distance sees; shape ``(filters,)``, finite, >= 0, read-only. None
+            where it is not known.
 
     Raises:
         EmbeddingError: A field does not hold what is said here.
@@ -50,6 +60,7 @@ class TaskEmbedding:
     task_name: str
     images: int
     classes: int
+    standard_error: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         check_digest("task", self.task_digest)
@@ -62,6 +73,25 @@ class TaskEmbedding:
             if type(count) is not int or not 1 <= count <= MAX_INTEGER:
                 raise EmbeddingError(f"the embedding has {count!r} {field}; expected 1 or more")
         object.__setattr__(self, "values", _check_values(self.values, self.task_name))
+        if self.standard_error is not None:
+            checked = _check_errors(self.standard_error, self.values, self.task_name)
+            object.__setattr__(self, "standard_error", checked)
+
+    @property
+    def relative_error(self) -> float | None:
+        """The standard error relative to the values: see the function of that name."""
+        if self.standard_error is None:
+            return None
+        return relative_error(self.values, self.standard_error)
+
+    @property
+    def distance_error(self) -> float | None:
+        r"""About how much the standard error adds to any distance: half its square, relative.
+
+        Near tasks have $d(a, b) \approx \frac12 Var_f \log(a_f / b_f)$, and independent errors of
+        the logarithms add to this variance.
+        """
+        return None if self.relative_error is None else self.relative_error**2 / 2
 
     @classmethod
     def mean(cls, embeddings: Sequence["TaskEmbedding"]) -> "TaskEmbedding":
@@ -87,10 +117,13 @@ class TaskEmbedding:
             task_name=name if len(name) <= MAX_NAME else name[: MAX_NAME - 2] + " …",
             images=sum(embedding.images for embedding in embeddings),
             classes=sum(embedding.classes for embedding in embeddings),
+            standard_error=_error_of_mean([embedding.standard_error for embedding in embeddings]),
         )
 
     def to_bytes(self) -> bytes:
-        """Write safetensors: float32 tensor ``fisher``, everything else as JSON metadata.
+        """Write safetensors: the values as float32 ``fisher``, all but numbers as JSON metadata.
+
+        The standard error, where it is known, is a second tensor ``standard_error``.
 
         Raises:
             EmbeddingError: The values do not fit into float32.
@@ -109,7 +142,10 @@ class TaskEmbedding:
             "classes": self.classes,
         }
         metadata = {"format": _FORMAT, "space": self.space.to_json(), "task": task}
-        return tensors.write_tensors({_TENSOR: stored}, metadata)
+        arrays = {_TENSOR: stored}
+        if self.standard_error is not None:
+            arrays[_ERROR_TENSOR] = self.standard_error.astype(np.float32)
+        return tensors.write_tensors(arrays, metadata)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, what: str = "the embedding") -> Self:
@@ -124,11 +160,18 @@ class TaskEmbedding:
         arrays, metadata = tensors.read_tensors(content, what=what, error=EmbeddingError)
         fields = _read_metadata(metadata, what)
         found = {name: (array.dtype.name, array.ndim) for name, array in arrays.items()}
-        if found != {_TENSOR: ("float32", 1)}:
+        expected = dict.fromkeys((_TENSOR, _ERROR_TENSOR), ("float32", 1))
+        if found not in (expected, {_TENSOR: expected[_TENSOR]}):
             raise EmbeddingError(
-                f"{what} holds {found}; expected one float32 tensor {_TENSOR!r} of one dimension"
+                f"{what} holds {found}; expected one float32 tensor {_TENSOR!r} of one dimension, "
+                f"and perhaps another {_ERROR_TENSOR!r}"
             )
-        return cls(values=arrays[_TENSOR].astype(np.float64), **fields)
+        errors = arrays.get(_ERROR_TENSOR)
+        return cls(
+            values=arrays[_TENSOR].astype(np.float64),
+            standard_error=None if errors is None else errors.astype(np.float64),
+            **fields,
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write the embedding as a safetensors file and return its path."""
@@ -150,6 +193,12 @@ class TaskEmbedding:
                 "by `wsdarts-hub embed DATA --out FILE`"
             ) from error
         return cls.from_bytes(content, what=str(path))
+
+
+def relative_error(values: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
+    r"""Root mean square of $e_f / F_f$ over the filters whose value is above 0."""
+    positive = values > 0
+    return float(np.sqrt(np.mean((errors[positive] / values[positive]) ** 2)))
 
 
 def mean_task_digest(digests: Sequence[str]) -> str:
@@ -187,12 +236,7 @@ def _check_values(values: NDArray[np.float64], name: str) -> NDArray[np.float64]
             f"the embedding of {name} has shape {checked.shape}; expected (filters,), "
             f"1 to {_MAX_FILTERS} filters"
         )
-    bad = ~np.isfinite(checked) | (checked < 0)
-    if bad.any():
-        raise EmbeddingError(
-            f"the embedding of {name} is {checked[bad][0]} at filter {bad.argmax()}; expected "
-            "finite numbers >= 0: embed the task again"
-        )
+    _check_nonnegative(checked, f"the embedding of {name}")
     if not checked.any():
         raise EmbeddingError(
             f"the embedding of {name} is zero at every filter; the probe saw nothing in the "
@@ -200,6 +244,38 @@ def _check_values(values: NDArray[np.float64], name: str) -> NDArray[np.float64]
         )
     checked.setflags(write=False)
     return checked
+
+
+def _check_errors(
+    errors: NDArray[np.float64], values: NDArray[np.float64], name: str
+) -> NDArray[np.float64]:
+    checked = np.array(errors, dtype=np.float64)
+    if checked.shape != values.shape:
+        raise EmbeddingError(
+            f"the standard error of {name} has shape {checked.shape}; expected that of the "
+            f"values, {values.shape}"
+        )
+    _check_nonnegative(checked, f"the standard error of {name}")
+    checked.setflags(write=False)
+    return checked
+
+
+def _check_nonnegative(numbers: NDArray[np.float64], what: str) -> None:
+    bad = ~np.isfinite(numbers) | (numbers < 0)
+    if bad.any():
+        raise EmbeddingError(
+            f"{what} is {numbers[bad][0]} at filter {bad.argmax()}; expected finite numbers >= 0: "
+            "embed the task again"
+        )
+
+
+def _error_of_mean(errors: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    """Of the mean of independent values; unknown if one of them is."""
+    known = [error for error in errors if error is not None]
+    if len(known) < len(errors):
+        return None
+    mean: NDArray[np.float64] = np.sqrt(np.square(known).sum(axis=0)) / len(known)
+    return mean
 
 
 def _read_metadata(data: Any, what: str) -> dict[str, Any]:

@@ -62,6 +62,9 @@ def test_options_of_datasets_do_not_apply_to_an_embedding(zoo: Path, query: Path
     estimated = run("nearest", query, "--registry", zoo, "--estimator", "fisher")
     assert estimated.code == 2
     assert "--estimator cannot be used with an embedding" in estimated.err
+    limited = run("nearest", query, "--registry", zoo, "--budget", "3s", "--target-error", "0.1")
+    assert limited.code == 2
+    assert "--budget, --target-error cannot be used with an embedding" in limited.err
 
 
 def test_the_help_says_what_the_keys_of_the_json_mean(zoo: Path, query: Path, run: Run) -> None:

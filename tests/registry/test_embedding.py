@@ -11,9 +11,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from tests.registry.factories import digest_of, make_embedding, make_space
+from wsdarts_registry.distance import symmetric_distance
 from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, mean_task_digest
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_registry.tensors import write_tensors
+from wsdarts_registry.tensors import read_tensors, write_tensors
 
 _NAMES = st.text(
     st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=30
@@ -101,6 +102,81 @@ def test_round_trip(space: EmbeddingSpace, values: NDArray[np.float32]) -> None:
     assert found.values.dtype == np.float64
     for field in ("space", "task_digest", "task_name", "images", "classes"):
         assert getattr(found, field) == getattr(embedding, field)
+
+
+def with_error(*errors: float) -> TaskEmbedding:
+    values = np.arange(1.0, len(errors) + 1)
+    return replace(make_embedding(values=values), standard_error=np.array(errors))
+
+
+def test_the_standard_error_is_kept_and_may_be_missing() -> None:
+    without = make_embedding()
+    known = replace(without, standard_error=without.values / 8)
+    found = TaskEmbedding.from_bytes(known.to_bytes())
+    assert found.standard_error is not None
+    np.testing.assert_array_equal(found.standard_error, (without.values / 8).astype(np.float32))
+    assert found.to_bytes() == known.to_bytes()
+    assert TaskEmbedding.from_bytes(without.to_bytes()).standard_error is None
+    assert without.relative_error is None
+    assert without.distance_error is None
+    arrays, _ = read_tensors(without.to_bytes(), what="it", error=EmbeddingError)
+    assert set(arrays) == {"fisher"}  # so files without one are those of before
+
+
+def test_relative_error_by_hand() -> None:
+    # Values 1, 2: relative errors 3/10 and 4/10, so √((0.09 + 0.16) / 2), and half its square.
+    embedding = with_error(0.3, 0.8)
+    assert embedding.relative_error == pytest.approx(0.125**0.5)
+    assert embedding.distance_error == pytest.approx(0.0625)
+    # A filter that nothing was seen at has no relative error.
+    silent = replace(embedding, values=np.array([1.0, 0.0]), standard_error=np.array([0.3, 0.0]))
+    assert silent.relative_error == pytest.approx(0.3)
+
+
+def test_the_error_adds_half_its_square_to_a_distance() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.lognormal(0, 1, (2, 4000))
+    errors = 0.1 * true
+    noisy = true + errors * rng.normal(size=true.shape)
+    embedding = replace(make_embedding(values=true[0]), standard_error=errors[0])
+    near = true[0] * rng.lognormal(0, 0.2, 4000)
+    before = symmetric_distance(near, true[:1])[0]
+    after = symmetric_distance(near, noisy[:1])[0]
+    assert embedding.distance_error == pytest.approx(0.005)
+    assert after - before == pytest.approx(0.005, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        ([0.1], r"the standard error of query has shape \(1,\); expected that of the values"),
+        ([0.1, -1.0], "the standard error of query is -1.0 at filter 1"),
+        ([np.nan, 1.0], "the standard error of query is nan at filter 0"),
+    ],
+)
+def test_bad_standard_errors(errors: list[float], message: str) -> None:
+    with pytest.raises(EmbeddingError, match=message):
+        replace(make_embedding("query", values=np.ones(2)), standard_error=np.array(errors))
+
+
+def test_another_tensor_is_refused() -> None:
+    space = make_embedding().space.to_json()
+    task = {"name": "x", "digest": digest_of("x"), "images": 1, "classes": 1}
+    arrays = {"fisher": np.ones(2, np.float32), "more": np.ones(2, np.float32)}
+    content = write_tensors(arrays, {"format": 1, "space": space, "task": task})
+    with pytest.raises(EmbeddingError, match="expected one float32 tensor 'fisher'"):
+        TaskEmbedding.from_bytes(content)
+
+
+def test_the_error_of_a_mean() -> None:
+    # Independent errors: √(3² + 4²) / 2; one unknown, all unknown.
+    first = with_error(3.0, 0.0)
+    second = replace(with_error(4.0, 1.0), task_digest=digest_of("second"))
+    mean = TaskEmbedding.mean([first, second])
+    assert mean.standard_error is not None
+    np.testing.assert_allclose(mean.standard_error, [2.5, 0.5])
+    unknown = replace(second, standard_error=None)
+    assert TaskEmbedding.mean([first, unknown]).standard_error is None
 
 
 def test_files(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from wsdarts_registry.amounts import count
 from wsdarts_registry.errors import EmbeddingError
 
 if TYPE_CHECKING:
-    from wsdarts_registry.embedding import EmbeddingSpace
+    from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
     from wsdarts_registry.nearest import Neighbour, Ranking
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
 
@@ -35,6 +35,8 @@ def embed(
         ),
     ] = None,
     estimator: options.EstimatorOption = None,
+    budget: options.BudgetOption = None,
+    target_error: options.TargetErrorOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -53,12 +55,16 @@ def embed(
     Only the train part of the dataset is looked at. `nearest` takes the file instead of the
     dataset, and then needs neither the images nor torch.
 
+    The standard error is by how much a filter's value would change with other images, on average
+    and relative to it. It does not know of the classifier on top of the probe, which is fitted to
+    the very images.
+
     Example:
-        wsdarts-hub embed path/to/images --out images.safetensors
+        wsdarts-hub embed path/to/images --out images.safetensors --budget 30s
 
     Python:
         from wsdarts_hub import embed
-        embed("path/to/images").save("images.safetensors")
+        embed("path/to/images", budget="30s").save("images.safetensors")
     """
     with working(quiet=quiet) as work:
         task = load_data(
@@ -74,6 +80,8 @@ def embed(
             task,
             probe=probe,
             settings=_settings(estimator),
+            budget=budget,
+            target_error=target_error,
             device=device,
             progress=work.progress,
         )
@@ -94,6 +102,8 @@ def embed(
                 ("probe", f"{space.probe} ({space.probe_digest})"),
                 ("estimator", _estimator(space)),
                 ("filters", count(len(embedding.values))),
+                ("embedded", _embedded(embedding)),
+                ("standard error", _standard_error(embedding)),
             ]
         )
 
@@ -112,6 +122,8 @@ def nearest(
     registry: options.RegistryOption = None,
     probe: options.ProbeOption = None,
     estimator: options.EstimatorOption = None,
+    budget: options.BudgetOption = None,
+    target_error: options.TargetErrorOption = None,
     k: options.NeighboursOption = 5,
     as_json: options.JsonOption = False,
     image_column: options.ImageColumnOption = None,
@@ -142,6 +154,8 @@ def nearest(
         _refuse_data_options(
             probe=probe,
             estimator=estimator,
+            budget=budget,
+            target_error=target_error,
             image_column=image_column,
             label_column=label_column,
             split=split,
@@ -166,6 +180,8 @@ def nearest(
                 registry=registry,
                 probe=probe,
                 settings=_settings(estimator),
+                budget=budget,
+                target_error=target_error,
                 k=k,
                 device=device,
                 progress=work.progress,
@@ -225,6 +241,17 @@ def _settings(
 def _estimator(space: "EmbeddingSpace") -> str:
     settings = ", ".join(f"{name} {value}" for name, value in space.settings)
     return f"{space.estimator} version {space.version} ({settings})"
+
+
+def _embedded(embedding: "TaskEmbedding") -> str:
+    return f"{count(embedding.images)} images, {count(embedding.classes)} classes"
+
+
+def _standard_error(embedding: "TaskEmbedding") -> str:
+    relative, distance = embedding.relative_error, embedding.distance_error
+    if relative is None or distance is None:
+        return "unknown"
+    return f"{100 * relative:.2g} % of a value; adds about {distance:.2g} to a distance"
 
 
 def _refuse_data_options(**given: object) -> None:

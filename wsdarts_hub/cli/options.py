@@ -52,6 +52,23 @@ EstimatorOption = Annotated[
         show_default=False,
     ),
 ]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Add no more images after this time: 30s, 2m or a number of seconds. "
+        "The embedding says how many it has.",
+        show_default=False,
+    ),
+]
+TargetErrorOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Add no more images once the relative standard error is at most this, such as 0.05.",
+        show_default=False,
+    ),
+]
 NeighboursOption = Annotated[
     int, typer.Option("-k", min=1, metavar="N", help="How many neighbours.")
 ]

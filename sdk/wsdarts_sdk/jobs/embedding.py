@@ -18,6 +18,8 @@ def embed_data(
     *,
     probe: str | Path | Probe | None = None,
     settings: FisherSettings | VariationalSettings | None = None,
+    budget: float | str | None = None,
+    target_error: float | None = None,
     device: str | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -29,17 +31,26 @@ def embed_data(
             ``(images, labels)`` or an ``ImageTask``.
         probe: The probe; the shipped one by default.
         settings: How to estimate the Fisher information; the exact or sketched one by default.
+        budget: Time after which no more images are added: seconds, or ``"30s"``, ``"2m"``.
+        target_error: Relative standard error, such as 0.05, at which no more are added.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
         options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
 
     Raises:
-        WsdartsError: Data or probe cannot be read.
+        WsdartsError: Data or probe cannot be read, or a limit is out of range.
     """
     where = find_device(device)
     progress = shown(progress)
     task = load_task(data, progress=progress, **options)
-    return embed(task, find_probe(probe, where), settings or FisherSettings(), progress=progress)
+    return embed(
+        task,
+        find_probe(probe, where),
+        settings or FisherSettings(),
+        budget=budget,
+        target_error=target_error,
+        progress=progress,
+    )
 
 
 def nearest(
@@ -48,6 +59,8 @@ def nearest(
     registry: str | Path | Store | None = None,
     probe: str | Path | Probe | None = None,
     settings: FisherSettings | VariationalSettings | None = None,
+    budget: float | str | None = None,
+    target_error: float | None = None,
     k: int = 5,
     progress: Progress | None = None,
     **options: Any,
@@ -59,6 +72,8 @@ def nearest(
         registry: Directory of a registry; the shipped zoo by default.
         probe: The probe that embeds the dataset; the registry's default by default.
         settings: As for :func:`embed_data`; embeddings by other settings do not compare.
+        budget: As for :func:`embed_data`.
+        target_error: As for :func:`embed_data`.
         k: How many to list.
         progress: Told what is done and how much is left; lines on stderr by default.
         options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
@@ -70,5 +85,13 @@ def nearest(
     store = open_registry(registry)
     if not isinstance(data, TaskEmbedding):
         wanted = probe or store.config.default_probe
-        data = embed_data(data, probe=wanted, settings=settings, progress=progress, **options)
+        data = embed_data(
+            data,
+            probe=wanted,
+            settings=settings,
+            budget=budget,
+            target_error=target_error,
+            progress=progress,
+            **options,
+        )
     return store.nearest(data, k)

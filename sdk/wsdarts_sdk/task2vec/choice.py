@@ -13,18 +13,30 @@ def balanced_choice(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     share a class, but not on how the classes are numbered.
 
     Args:
-        labels: One class a image, shape ``(images,)``, in canonical order.
+        labels: One class an image, shape ``(images,)``, in canonical order.
         limit: How many to choose, at least 1. It may be below the number of classes.
 
     Returns:
         Positions in ``labels``, ascending, shape ``(min(limit, images),)``.
     """
+    return np.sort(balanced_order(labels)[:limit])
+
+
+def balanced_order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order positions so that every first part is as evenly over the classes as can be.
+
+    Args:
+        labels: One class an image, shape ``(images,)``.
+
+    Returns:
+        Positions in ``labels``: the first of every class, then the second of every class, and so
+        on; in a round the one that stands first comes first. Shape ``(images,)``.
+    """
     rounds = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         rounds[members] = np.arange(len(members))
-    ordered = np.lexsort((np.arange(len(labels)), rounds))
-    return np.sort(ordered[:limit])
+    return np.lexsort((np.arange(len(labels)), rounds))
 
 
 def canonical_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:

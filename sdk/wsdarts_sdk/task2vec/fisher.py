@@ -14,7 +14,7 @@ convolution's output, and what the convolution saw does the rest; see ``squares`
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 
 import numpy as np
@@ -61,7 +61,7 @@ def filter_fisher(
 
 def image_fisher(
     network: nn.Module, images: Tensor, *, signs: Tensor | None = None, batch: int = 16
-) -> Iterator[NDArray[np.floating]]:
+) -> Generator[NDArray[np.floating]]:
     r"""Yield what each image adds to the Fisher information of every filter.
 
     Args:

@@ -40,10 +40,9 @@ class Sample:
         chosen = order[balanced_choice(labels[order], images)]
         return cls(indices=train[chosen], labels=canonical_labels(labels[chosen]))
 
-    @property
-    def classes(self) -> int:
-        """The number of classes among the chosen images."""
-        return int(self.labels.max()) + 1
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self.indices)
 
     def pixels(self, task: ImageTask, size: int, progress: Progress | None) -> Tensor:
         """Decode the chosen images only: at the size of a probe a whole task is large.

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdarts_sdk.task2vec.choice import balanced_choice, canonical_labels
+from wsdarts_sdk.task2vec.choice import balanced_choice, balanced_order, canonical_labels
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=40)
 
@@ -16,6 +16,11 @@ def test_choice_by_hand() -> None:
     assert balanced_choice(labels, 4).tolist() == [0, 1, 3, 4]
     assert balanced_choice(labels, 6).tolist() == [0, 1, 2, 3, 4, 5]
     assert balanced_choice(labels, 99).tolist() == list(range(7))
+
+
+def test_order_by_hand() -> None:
+    labels = np.array([2, 2, 2, 0, 1, 0, 2])
+    assert balanced_order(labels).tolist() == [0, 3, 4, 1, 5, 2, 6]
 
 
 def test_fewer_images_than_classes() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from wsdarts_registry.distance import symmetric_distance
@@ -17,10 +18,15 @@ from wsdarts_sdk.task2vec import (
     VariationalSettings,
     embed,
     embedding_space,
+    estimation,
     load_probe,
 )
-from wsdarts_sdk.task2vec import embedding as embedding_module
+from wsdarts_sdk.task2vec.choice import balanced_order
+from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size
+from wsdarts_sdk.task2vec.fisher import filter_fisher, rademacher_signs
+from wsdarts_sdk.task2vec.head import fit_head
 from wsdarts_sdk.task2vec.loading import SHIPPED
+from wsdarts_sdk.task2vec.sample import Sample
 from wsdarts_sdk.tasks import ImageTask, Part
 
 from .conftest import gratings
@@ -60,6 +66,8 @@ def test_an_embedding_says_what_it_is(stripes: ImageTask, tiny_probe: Probe) -> 
         "seed": 0,
     }
     assert (found.space.estimator, found.space.version) == ("fisher", 1)
+    assert found.relative_error is not None
+    assert 0 < found.relative_error < 0.5
 
 
 def test_distance_to_itself_is_zero_and_scale_does_not_matter(
@@ -128,6 +136,7 @@ def test_finished_embeddings_are_kept(
     seen.clear()
     again = embed(stripes, tiny_probe, progress=lambda what, done, total: seen.append(what))
     assert np.array_equal(again.values, one.values)
+    assert again.relative_error == one.relative_error
     assert seen == []
     other = embed(
         stripes,
@@ -182,6 +191,7 @@ def test_variational_embedding(stripes: ImageTask, tiny_probe: Probe) -> None:
     assert dict(found.space.settings)["beta"] == settings.beta
     assert found.values.shape == (tiny_probe.filters,)
     assert (found.values > 0).all()
+    assert found.standard_error is None
     fisher = embed(stripes, tiny_probe)
     assert found.space != fisher.space
 
@@ -201,6 +211,108 @@ def test_a_grating_is_nearer_to_gratings_than_to_blots(tiny_probe: Probe) -> Non
     assert distance(one, two) < distance(two, other)
 
 
+class Clock:
+    """A clock that goes on by a second whenever it is looked at."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images by fours, and a clock that goes on by itself."""
+    monkeypatch.setattr(estimation, "batch_size", lambda size, device: 4)
+    monkeypatch.setattr(estimation.time, "perf_counter", Clock())
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_budget_leaves_a_balanced_part(
+    stripes: ImageTask, tiny_probe: Probe, tmp_path: Path
+) -> None:
+    part = embed(stripes, tiny_probe, budget="30s", cache_dir=tmp_path)
+    assert 4 <= part.images < 32
+    assert part.images % 4 == 0
+    assert part.classes == 4
+    assert part.standard_error is not None
+    assert part.space == embedding_space(tiny_probe)
+    # It is not kept as if it were all of it.
+    whole = embed(stripes, tiny_probe, cache_dir=tmp_path)
+    assert whole.images == 32
+    assert whole.relative_error is not None
+    assert part.relative_error is not None
+    assert whole.relative_error < part.relative_error
+    assert 0 < distance(part, whole) < 0.3
+    # But what is finished is returned, whatever the budget.
+    again = embed(stripes, tiny_probe, budget="1ms", cache_dir=tmp_path)
+    assert again.images == 32
+    assert np.array_equal(again.values, whole.values)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_with_hardly_a_budget_each_class_has_an_image(
+    stripes: ImageTask, tiny_probe: Probe, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, int, int]] = []
+    part = embed(
+        stripes, tiny_probe, budget="1ms", cache_dir=tmp_path, progress=lambda *a: seen.append(a)
+    )
+    assert (part.images, part.classes) == (4, 4)
+    assert [s for s in seen if "features" in s[0]] == [("probe's features", 4, 32)]
+    assert not list(tmp_path.rglob("*/*.safetensors"))  # neither features nor embedding
+    enough = embed(stripes, tiny_probe, budget="1h", cache_dir=tmp_path)
+    assert enough.images == 32
+    assert len(list(tmp_path.rglob("*/*.safetensors"))) == 2
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_part_is_the_mean_over_its_images_with_the_head_of_all(
+    stripes: ImageTask, tiny_probe: Probe, tmp_path: Path
+) -> None:
+    sketched = FisherSettings(exact_classes=2)
+    embed(stripes, tiny_probe, FisherSettings(head_l2=1), cache_dir=tmp_path)  # keeps features
+    part = embed(stripes, tiny_probe, sketched, budget="8s", cache_dir=tmp_path)
+    assert part.images < 32
+    sample = Sample.of(stripes, 500)
+    pixels, labels = sample.pixels(stripes, 32, None), torch.from_numpy(sample.labels)
+    head = fit_head(tiny_probe.features(pixels.float()), labels, 10.0)
+    first = torch.from_numpy(balanced_order(sample.labels)[: part.images])
+    expected = filter_fisher(
+        ProbeWithHead(tiny_probe, head), pixels[first], signs=rademacher_signs(32, 4, 4, 0)[first]
+    )
+    np.testing.assert_allclose(part.values, expected, rtol=1e-4)
+
+
+def test_a_target_error_stops_at_it(
+    tiny_probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimation, "batch_size", lambda size, device: 4)
+    stripes = task(*gratings(4, 36))
+    whole = embed(stripes, tiny_probe, cache_dir=tmp_path / "whole")
+    assert whole.images == 96
+    assert whole.relative_error is not None
+    part = embed(stripes, tiny_probe, target_error=1.4 * whole.relative_error, cache_dir=tmp_path)
+    assert part.relative_error is not None
+    assert part.relative_error <= 1.4 * whole.relative_error
+    assert 32 <= part.images < 96  # an error of 1/√2 takes twice the images
+    # With few images the error itself is uncertain; and what cannot be had takes all.
+    loose = embed(stripes, tiny_probe, target_error=0.99, cache_dir=tmp_path)
+    assert loose.images == 32
+    strict = embed(stripes, tiny_probe, target_error=1e-6, cache_dir=tmp_path)
+    assert strict.images == 96
+
+
+def test_limits_do_not_go_with_the_variational_estimator(
+    stripes: ImageTask, tiny_probe: Probe
+) -> None:
+    with pytest.raises(SettingsError, match="leave them out for the variational one"):
+        embed(stripes, tiny_probe, VariationalSettings(), budget="3s")
+    with pytest.raises(SettingsError, match="budget is '3 days'; expected a time"):
+        embed(stripes, tiny_probe, budget="3 days")
+
+
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(SettingsError, match="images is 0; expected a positive number"):
         FisherSettings(images=0)
@@ -213,10 +325,11 @@ def test_settings_that_cannot_be() -> None:
 
 
 def test_the_batch_fits_into_memory() -> None:
-    assert embedding_module._batch(64) == 64
-    assert embedding_module._batch(128) == 16
-    assert embedding_module._batch(224) == 5
-    assert embedding_module._batch(4000) == 1
+    assert batch_size(64) == 64
+    assert batch_size(128) == 16
+    assert batch_size(224) == 5
+    assert batch_size(4000) == 1
+    assert batch_size(224, "cuda") == 20
 
 
 # Filters 0, 100, 500, 1000, 1400, the sum and the norm.

@@ -196,7 +196,7 @@ def test_stopping_early_leaves_the_network_as_it_was() -> None:
     network = network_around(CONVOLUTIONS["dense"])
     rows = image_fisher(network, images(4), batch=2)
     next(rows)
-    rows.close()  # type: ignore[attr-defined]
+    rows.close()
     assert all(p.requires_grad for p in network.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
