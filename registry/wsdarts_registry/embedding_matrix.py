@@ -28,26 +28,14 @@ from wsdarts_registry.files import atomic_file
 
 _FORMAT = 1
 _SINGLE = "transfer"
-_KINDS = (_SINGLE, "meta-transfer", "none")  # an artifact without an embedding is known, too
-_NONE = _KINDS.index("none")
+_KINDS = (_SINGLE, "meta-transfer")
 _VALUES = np.dtype("<f4")
 _LABEL = np.dtype([("digest", "S71"), ("kind", "u1")])
 
+# Digest, kind, and values if the artifact has an embedding in the space.
+_Row = tuple[str, int, NDArray[np.float32] | None]
 # Reads the kind of the artifact with a digest, and its embedding if it has one in the space.
 Read = Callable[[str], tuple[str, TaskEmbedding | None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """Whose embedding a row is: digest of the artifact, and index of its kind."""
-
-    digest: str
-    kind: int
-
-    @property
-    def single(self) -> bool:
-        """Whether it is of a single task."""
-        return _KINDS[self.kind] == _SINGLE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,13 +44,20 @@ class EmbeddingMatrix:
 
     Attributes:
         path: The file for it.
-        rows: Fisher diagonals, shape ``(artifacts, filters)``, those of similar scale side by side.
-        labels: Whose they are; behind them the artifacts that have none in this space.
+        rows: Fisher diagonals, shape ``(rows, filters)``, those of similar scale side by side.
+        digests: The artifact of each row, and then those that have no embedding in this space.
+        kinds: Their kinds, as indices of ``_KINDS``.
     """
 
     path: Path
     rows: NDArray[np.float32]
-    labels: tuple[Label, ...]
+    digests: tuple[str, ...]
+    kinds: NDArray[np.uint8]
+
+    @property
+    def single(self) -> NDArray[np.bool_]:
+        """Whether each row is of a single task, shape ``(rows,)``."""
+        return np.equal(self.kinds[: len(self.rows)], _KINDS.index(_SINGLE))
 
 
 def matrix_path(location: str, space: EmbeddingSpace) -> Path:
@@ -83,39 +78,38 @@ def read_matrix(path: Path, digests: Collection[str], width: int, read: Read) ->
     """
     kept = _open(path)
     if kept is None or kept.rows.shape[1] != width:
-        kept = EmbeddingMatrix(path=path, rows=np.empty((0, width), _VALUES), labels=())
-    known = {label.digest: number for number, label in enumerate(kept.labels)}
+        kept = EmbeddingMatrix(
+            path=path,
+            rows=np.empty((0, width), _VALUES),
+            digests=(),
+            kinds=np.empty(0, np.uint8),
+        )
+    known = {digest: number for number, digest in enumerate(kept.digests)}
     if known and known.keys() >= set(digests):
         return kept
-    found: list[tuple[Label, NDArray[np.float32] | None]] = []
+    found: list[_Row] = []
     for digest in digests:
         if digest in known:
             number = known[digest]
-            label = kept.labels[number]
-            found.append((label, None if label.kind == _NONE else kept.rows[number]))
+            values = kept.rows[number] if number < len(kept.rows) else None
+            found.append((digest, int(kept.kinds[number]), values))
         else:
-            found.append(_row(digest, *read(digest)))
-    rows = sorted(
-        ((label, values) for label, values in found if values is not None),
-        key=lambda row: float(np.median(row[1])),
-    )
-    labels = (*(label for label, _ in rows), *(label for label, v in found if v is None))
-    return _write(path, [values for _, values in rows], labels, width)
+            kind, embedding = read(digest)
+            values = None if embedding is None else embedding.values.astype(_VALUES)
+            found.append((digest, _KINDS.index(kind), values))
+    return _write(path, sorted(found, key=_place), width)
 
 
-def _row(
-    digest: str, kind: str, embedding: TaskEmbedding | None
-) -> tuple[Label, NDArray[np.float32] | None]:
-    if embedding is None:
-        return Label(digest=digest, kind=_NONE), None
-    return Label(digest=digest, kind=_KINDS.index(kind)), embedding.values.astype(_VALUES)
+def _place(row: _Row) -> tuple[bool, float]:
+    """Rows without values last, others by their scale."""
+    values = row[2]
+    return values is None, 0.0 if values is None else float(np.median(values))
 
 
-def _write(
-    path: Path, rows: list[NDArray[np.float32]], labels: tuple[Label, ...], width: int
-) -> EmbeddingMatrix:
+def _write(path: Path, found: list[_Row], width: int) -> EmbeddingMatrix:
     """Write a matrix row by row and map it; where the cache cannot be written, keep it here."""
-    stored = np.array([(label.digest.encode(), label.kind) for label in labels], _LABEL)
+    rows = [values for _, _, values in found if values is not None]
+    labels = np.array([(digest.encode(), kind) for digest, kind, _ in found], _LABEL)
     try:
         with atomic_file(path) as file:
             npy.write_array_header_1_0(
@@ -123,15 +117,14 @@ def _write(
             )
             for values in rows:
                 file.write(values.tobytes())
-            npy.write_array(file, stored, allow_pickle=False)
+            npy.write_array(file, labels, allow_pickle=False)
             file.flush()
             file.seek(0)
             return _map(path, file)
     except OSError:
         # A cache that is full or read-only makes the next ranking slower, not wrong.
-        return EmbeddingMatrix(
-            path=path, rows=np.array(rows, _VALUES).reshape(len(rows), width), labels=labels
-        )
+        matrix = np.array(rows, _VALUES).reshape(len(rows), width)
+        return _labelled(path, matrix, labels)
 
 
 def _open(path: Path) -> EmbeddingMatrix | None:
@@ -155,10 +148,13 @@ def _map(path: Path, file: BinaryIO) -> EmbeddingMatrix:
         raise ValueError(f"{path} holds no matrix")
     begin = file.tell()
     file.seek(begin + shape[0] * shape[1] * _VALUES.itemsize)
-    stored = npy.read_array(file, allow_pickle=False)
-    whole = stored.dtype == _LABEL and len(stored) >= shape[0] and not file.read(1)
-    if not whole or (stored["kind"] >= len(_KINDS)).any():
+    labels = npy.read_array(file, allow_pickle=False)
+    if labels.dtype != _LABEL or len(labels) < shape[0] or file.read(1):
         raise ValueError(f"{path} is damaged")
-    labels = tuple(Label(digest=digest.decode(), kind=kind) for digest, kind in stored.tolist())
     rows = np.memmap(file, _VALUES, "r", begin, shape) if shape[0] else np.empty(shape, _VALUES)
-    return EmbeddingMatrix(path=path, rows=rows, labels=labels)
+    return _labelled(path, rows, labels)
+
+
+def _labelled(path: Path, rows: NDArray[np.float32], labels: NDArray[np.void]) -> EmbeddingMatrix:
+    digests = tuple(digest.decode() for digest in labels["digest"].tolist())
+    return EmbeddingMatrix(path=path, rows=rows, digests=digests, kinds=labels["kind"])

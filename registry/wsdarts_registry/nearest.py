@@ -86,17 +86,17 @@ def shortlist(
         every other whose distance is the same within what the scan leaves open, and what the
         scan found. Empty if none of the artifacts is in the matrix.
     """
-    labels = matrix.labels[: len(matrix.rows)]
-    wanted = np.array([label.digest in digests for label in labels], dtype=np.bool_)
+    own = matrix.digests[: len(matrix.rows)]
+    wanted = np.array([digest in digests for digest in own], dtype=np.bool_)
     if not wanted.any():
         return {}
     distances = np.where(wanted, scan(query.values, matrix.rows), np.inf)
     limit = np.partition(distances, k - 1)[k - 1] if k < len(distances) else 1.0
     chosen = distances <= limit + 2 * TOLERANCE
-    single = np.array([label.single for label in labels], dtype=np.bool_) & wanted
+    single = matrix.single & wanted
     if single.any():
         chosen |= single & (distances <= distances[single].min() + 2 * TOLERANCE)
-    return {labels[i].digest: float(distances[i]) for i in np.flatnonzero(chosen & wanted)}
+    return {own[i]: float(distances[i]) for i in np.flatnonzero(chosen & wanted)}
 
 
 def rank(query: TaskEmbedding, entries: Iterable[Candidate]) -> tuple[Neighbour, ...]:

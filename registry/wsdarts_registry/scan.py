@@ -27,6 +27,7 @@ TOLERANCE = 1e-5
 
 _BUFFER_VALUES = 2**19  # so that a chunk stays in the cache, and calls are few
 _BLOCK = 1024  # filters that are summed in float32
+_ONES = np.ones(_BLOCK, dtype=np.float32)
 _LARGEST_MEAN = 0.6
 _LEAST_SQUARE = 1e-20  # of the mean square: smaller squares leave float32's range
 _LARGEST_QUERY = 1e30  # so that no sum with a float32 overflows
@@ -102,23 +103,31 @@ def scan(query: Floats, rows: Rows, *, threads: int | None = None) -> Floats:
 
 def _scan_part(query: _Query, rows: Rows, distances: Floats) -> None:
     """Fill in the distances of some rows, chunk by chunk, in one buffer."""
-    width = rows.shape[1]
-    blocks = -(-width // _BLOCK)
+    blocks = -(-rows.shape[1] // _BLOCK)
     chunk = max(1, min(len(rows), _BUFFER_VALUES // (blocks * _BLOCK)))
     # What is beyond the filters stays 0 and adds nothing.
     buffer = np.zeros((chunk, blocks, _BLOCK), dtype=np.float32)
-    sums, squares, present = (np.empty(len(rows)) for _ in range(3))
-    swapped = False
+    of_u, of_squares = (np.empty((len(rows), blocks), dtype=np.float32) for _ in range(2))
+    swaps = np.empty(len(rows), dtype=np.bool_)
+    only_rows = np.zeros(len(rows))
+    in_query = rows.shape[1] - len(query.absent)
+    swap = False
     for start in range(0, len(rows), chunk):
         these = slice(start, start + chunk)
-        part = rows[these]
-        present[these] = width - len(query.absent) + _count_present(query, part)
-        sums[these], squares[these] = _moments(query, part, buffer, swapped=swapped)
-        large = sums[these] > _LARGEST_MEAN * present[these]
+        part, extra, swaps[these] = rows[these], only_rows[these], swap
+        if len(query.absent):
+            extra[:] = np.count_nonzero(part[:, query.absent], axis=1)
+        of_u[these], of_squares[these] = _block_sums(query, part, buffer, swap=swap)
+        large = of_u[these].sum(axis=1) + swap * extra > _LARGEST_MEAN * (in_query + extra)
         if large.any():
             where = start + np.flatnonzero(large)
-            sums[where], squares[where] = _moments(query, rows[where], buffer, swapped=not swapped)
-            swapped ^= bool(2 * len(where) > len(part))
+            of_u[where], of_squares[where] = _block_sums(query, rows[where], buffer, swap=not swap)
+            swaps[where] = not swap
+            swap ^= bool(2 * len(where) > len(part))
+    sums, squares = (
+        of.sum(axis=1, dtype=np.float64) + swaps * only_rows for of in (of_u, of_squares)
+    )
+    present = in_query + only_rows
     with np.errstate(divide="ignore", invalid="ignore"):
         cosines = (sums - squares) / np.sqrt(squares * (present - 2 * sums + squares))
     np.clip(1 - cosines, 0.0, 1.0, out=distances)
@@ -126,21 +135,10 @@ def _scan_part(query: _Query, rows: Rows, distances: Floats) -> None:
     distances[lost] = symmetric_distance(query.exact, rows[lost])
 
 
-def _moments(query: _Query, rows: Rows, buffer: Rows, *, swapped: bool) -> tuple[Floats, Floats]:
-    """Sums of u and of u² of each row; of v and v² if swapped."""
+def _block_sums(query: _Query, rows: Rows, buffer: Rows, *, swap: bool) -> tuple[Rows, Rows]:
+    """Sums of u and of u² over each block of filters, or of v and v², shape (rows, blocks)."""
     blocks = buffer[: len(rows)]
     ratios = blocks.reshape(len(rows), -1)[:, : rows.shape[1]]
     np.add(query.addends, rows, out=ratios)
-    np.divide(rows if swapped else query.values, ratios, out=ratios)
-    only_rows = _count_present(query, rows) if swapped else 0
-    sums, squares = (
-        np.vecdot(blocks, other).sum(axis=1, dtype=np.float64) + only_rows
-        for other in (np.ones(_BLOCK, dtype=np.float32), blocks)
-    )
-    return sums, squares
-
-
-def _count_present(query: _Query, rows: Rows) -> NDArray[np.intp]:
-    """How many of the filters that are 0 in the query are not 0 in each row."""
-    found: NDArray[np.intp] = np.count_nonzero(rows[:, query.absent], axis=1)
-    return found
+    np.divide(rows if swap else query.values, ratios, out=ratios)
+    return np.vecdot(blocks, _ONES), np.vecdot(blocks, blocks)

@@ -15,7 +15,6 @@ from wsdarts_registry.distance import symmetric_distance
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.embedding_matrix import (
     EmbeddingMatrix,
-    Label,
     Read,
     matrix_path,
     read_matrix,
@@ -118,7 +117,6 @@ def test_a_registry_whose_cache_cannot_be_written_ranks_all_the_same(
         lambda content: content + b"x",
         lambda _: b"",
         lambda content: content.replace(b"<f4", b"<i4"),
-        lambda content: content[:-1] + b"\x07",
     ],
 )
 def test_a_damaged_file_is_made_again(
@@ -204,12 +202,12 @@ def test_the_file_keeps_what_it_was_given(tmp_path: Path) -> None:
     for reader in readers:
         matrix = read_matrix(tmp_path / "x.npy", rows, 3, reader)
         assert isinstance(matrix.rows.base, np.memmap) or isinstance(matrix.rows, np.memmap)
-        assert matrix.labels[-1].digest == digest_of("f")
-        assert len(matrix.rows) == len(matrix.labels) - 1 == 5
-        for row, label in zip(matrix.rows, matrix.labels, strict=False):
-            name, values = rows[label.digest]
+        assert matrix.digests[-1] == digest_of("f")
+        assert len(matrix.rows) == len(matrix.digests) - 1 == 5
+        for row, digest, single in zip(matrix.rows, matrix.digests, matrix.single, strict=False):
+            name, values = rows[digest]
             np.testing.assert_array_equal(row, values.astype(np.float32))
-            assert label.single == (name != "b")
+            assert single == (name != "b")
 
 
 _POSITIVE = st.sampled_from([0.25, 0.5, 1.0, 1.0 + 2**-12, 1.5, 8.0])
@@ -224,8 +222,9 @@ _POSITIVE = st.sampled_from([0.25, 0.5, 1.0, 1.0 + 2**-12, 1.5, 8.0])
 def test_the_shortlist_holds_all_that_can_be_listed(
     values: NDArray[np.float32], single: list[bool], allowed: set[int], k: int
 ) -> None:
-    labels = tuple(Label(digest=str(i), kind=0 if one else 1) for i, one in enumerate(single))
-    matrix = EmbeddingMatrix(path=Path("x"), rows=values, labels=labels)
+    digests = tuple(str(i) for i in range(len(values)))
+    kinds = np.array([0 if one else 1 for one in single], dtype=np.uint8)
+    matrix = EmbeddingMatrix(path=Path("x"), rows=values, digests=digests, kinds=kinds)
     task = make_embedding("query", values=np.array([1.0, 2, 3, 4]))
     listed = shortlist(task, matrix, {str(i) for i in allowed}, k)
     exact = symmetric_distance(task.values, values)
