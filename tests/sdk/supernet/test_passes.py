@@ -5,11 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reference.comparison import assert_agree, by_name, expected, random_batch, twins
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import DARTS, SearchSpace
 from wsdarts_sdk.supernet import Batch, Kernels, SkipDropout, Supernet
+from wsdarts_sdk.supernet.kernels.base import Norm
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 
 MakeKernels = Callable[[torch.dtype], Kernels]
@@ -127,6 +129,25 @@ def test_a_nan_in_the_input_is_seen(
         found = net.gradients(batch, "both")
         assert found.loss.isnan(), operation
         assert any(gradient.isnan().any() for gradient in found.alpha), operation
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_nan_wins_a_pool(stride: int, make_kernels: MakeKernels) -> None:
+    # A batch norm before the pool spreads a NaN over its whole channel, so no network shows this.
+    source = torch.randn(2, 7, 6, 4, dtype=torch.float64)
+    source[0, 2, 3, 1] = source[1, 0, 0, 0] = source[1, 6, 5, 3] = float("nan")
+    norm = Norm(
+        mean=torch.empty(1, 4, dtype=torch.float64),
+        rstd=torch.empty(1, 4, dtype=torch.float64),
+        coefficients=torch.empty(1, 3, 4, dtype=torch.float64),
+        running_mean=torch.zeros(1, 4, dtype=torch.float64),
+        running_variance=torch.ones(1, 4, dtype=torch.float64),
+        training=True,
+    )
+    found = make_kernels(torch.float64).pooling_forward(source, "max", stride, norm)
+    wanted = F.max_pool2d(source.permute(0, 3, 1, 2), 3, stride, 1).permute(0, 2, 3, 1)
+    assert torch.allclose(found, wanted, rtol=0, atol=0, equal_nan=True)
+    assert norm.mean.isnan().tolist() == [[True, True, False, True]]
 
 
 def single(batch: Batch, dtype: torch.dtype) -> Batch:
