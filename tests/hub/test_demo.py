@@ -76,7 +76,9 @@ def test_the_demo(images: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert re.search(r"^The warm start took \d+\.\d % of the cold search's time, its", text, re.M)
     assert f"drawing: {out / 'warm-start' / 'cells.svg'}" in first.lines
     assert (out / "warm-start" / "cells.svg").is_file()
-    assert "Both were measured by this demo, on this machine" in text
+    measured = "Both were measured by this demo, on this machine"
+    assert measured in text
+    assert measured in (out / "warm-start" / "report.html").read_text(encoding="utf-8")
     assert re.search(r"^accuracy +\d+\.\d % of 599 held-out images", text, re.MULTILINE)
     assert [line.split()[:2] for line in first.lines[-3:]] == [
         ["wsdarts-hub", "warm-start"],

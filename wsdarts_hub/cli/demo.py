@@ -75,7 +75,7 @@ def demo(
     task = take(digits, _show_task)
     take(partial(steps.nearest, task), _show_nearest)
     warm = take(partial(steps.warm_start, task), _show_warm_start)
-    take(partial(steps.search_cold, task), partial(_show_costs, warm))
+    take(partial(steps.search_cold, warm), partial(_show_costs, warm))
     training = take(partial(steps.train, warm), _show_training)
     if quiet:
         show_training(training, quiet=True)
@@ -107,6 +107,8 @@ def _show_warm_start(warm: "WarmStart") -> None:
 
 
 def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
+    from wsdarts_sdk.jobs.demo import COMPARED  # noqa: PLC0415
+
     display.heading("4. what the search cost, beside a cold search of the same preset")
     seconds = warm.seconds["search"], cold.seconds["search"]
     display.facts(
@@ -122,7 +124,7 @@ def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
         else f"The warm start took {share(seconds[0] / seconds[1])} of the cold search's time, its "
         f"embedding {share(warm.seconds['embedding'] / seconds[1])} more."
     )
-    display.sentence("Both were measured by this demo, on this machine, when they ran first.")
+    display.sentence(COMPARED)
 
 
 def _show_training(training: "TrainingRun") -> None:

@@ -31,6 +31,7 @@ from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, settings_json
+from wsdarts_sdk.supernet.kernels.choice import choose_kernels
 from wsdarts_sdk.tasks import ImageTask
 
 SEARCH = SearchSettings(
@@ -103,6 +104,8 @@ def live(what: str, data: Path, path: Path, out: Path, begun: int) -> None:
         "search": (run_search, settings_json(SEARCH)),
         "training": (run_training, settings_json(TRAINING)),
     }[what]
+    # Compiled once for all lives, so its time is no part of the whole that they are shares of.
+    choose_kernels(torch.device("cpu"), torch.float32)
     with open_run(path, {"command": what, "settings": settings}, resume=True) as run:
         os.write(begun, b"x")
         started = time.perf_counter()
