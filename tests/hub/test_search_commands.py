@@ -109,9 +109,9 @@ def test_embed_and_skip_corrupt(
     assert "images: left out 1 corrupt image:" in shown.err
     assert re.search(r"^  .*broken\.png: ", shown.err, re.MULTILINE)
     assert shown.lines[0] == "images.embedding.safetensors"
-    assert "task       images, 24 images, 2 classes" in shown.lines
-    assert re.search(r"^probe      wsdarts-\S+ \(sha256:[0-9a-f]{64}\)$", shown.out, re.MULTILINE)
-    assert re.search(r"^estimator  fisher version 1 \(.*images 500", shown.out, re.MULTILINE)
+    assert "task            images, 24 images, 2 classes" in shown.lines
+    assert re.search(r"^probe +wsdarts-\S+ \(sha256:[0-9a-f]{64}\)$", shown.out, re.MULTILINE)
+    assert re.search(r"^estimator +fisher version 1 \(.*images 500", shown.out, re.MULTILINE)
     quiet = run("embed", images, "--skip-corrupt", "-q", "--out", "e.safetensors")
     assert (quiet.out, quiet.err) == ("e.safetensors\n", "")
 
@@ -152,7 +152,7 @@ def test_the_estimator_is_a_choice(images: Path, run: Run, zoo: Path, tmp_path: 
         there = ("--out", out, "--estimator", "variational")
         shown = run("embed", images, *there)
         assert shown.code == 0, shown.err
-        assert re.search(r"^estimator  variational version 1 \(", shown.out, re.MULTILINE)
+        assert re.search(r"^estimator +variational version 1 \(", shown.out, re.MULTILINE)
         refused = run("nearest", images, "--registry", zoo, "--estimator", "variational", "-q")
     assert refused.code == 1
     assert "estimator variational" in refused.err
