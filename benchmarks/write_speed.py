@@ -98,8 +98,10 @@ def _others() -> Iterator[tuple[str, str, str, str]]:
             "nearest among 10,000 × 8,512",
             "chunked numpy with three buffers",
             "≥ 2.5×, ≤ 200 MB above the matrix",
-            f"{faster:.1f}× (numpy uses one thread; with one thread each {alone:.1f}×), "
-            f"{above:.0f} MB",
+            (
+                f"{faster:.1f}× (numpy uses one thread; with one thread each {alone:.1f}×), "
+                f"{above:.0f} MB"
+            ),
         )
     if start is not None:
         yield (
