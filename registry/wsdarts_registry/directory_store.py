@@ -4,7 +4,9 @@ Layout::
 
     registry.json                   name, default probe, thresholds
     artifacts/NAME/v3/              one version: the files of an artifact
-    artifacts/NAME/v3.yanked.json   why and when it was hidden
+    artifacts/NAME/v3.yanked.json   why and when it was hidden, and perhaps restored
+    artifacts/NAME/v3.signature.json  a signature over its files
+    artifacts/NAME/aliases/stable.json  which version NAME@stable means
     .staging/HOST-PID-RANDOM/       a push that is under way
 
 What reads more than manifests is imported where it is needed: listing needs no numpy.
@@ -19,19 +21,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.directory_records import DirectoryRecords
 from wsdarts_registry.disk_problems import read_problem, write_problem
 from wsdarts_registry.embedding_space import EmbeddingSpace
-from wsdarts_registry.errors import ArtifactError, RegistryError, VersionConflictError
+from wsdarts_registry.entry import Alias
+from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.files import write_atomically
+from wsdarts_registry.life import published_version
 from wsdarts_registry.manifest_file import claimed_digest, read_manifest
-from wsdarts_registry.records import MAX_RECORD_BYTES, explain
+from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.reference import Reference, check_name, is_name
 from wsdarts_registry.staging import discarded_on_error, is_vacant, move_into_place, staged
 from wsdarts_registry.staging_area import StagingArea
@@ -114,13 +116,12 @@ class DirectoryStore(Store):
         Raises:
             RegistryError: A record of a yank is malformed, or the directory cannot be read.
         """
-        check_name(name)
-        return tuple(
-            VersionInfo(
-                version=n, digest=claimed_digest(self.path(name, n)), yanked=self._yank(name, n)
+        with self._reading():
+            status = self._records(name).status
+            return tuple(
+                VersionInfo(version=n, digest=claimed_digest(self.path(name, n)), status=status(n))
+                for n in self._numbers(name)
             )
-            for n in self._numbers(name)
-        )
 
     def entry(self, name: str, version: int) -> Entry:
         """One version with its manifest.
@@ -129,8 +130,9 @@ class DirectoryStore(Store):
             ArtifactError: The manifest is missing, damaged or malformed.
         """
         manifest, digest = read_manifest(self.path(name, version))
-        yanked = self._yank(name, version)
-        return Entry(name=name, version=version, digest=digest, manifest=manifest, yanked=yanked)
+        with self._reading():
+            status = self._records(name).status(version)
+        return Entry(name=name, version=version, digest=digest, manifest=manifest, status=status)
 
     def path(self, name: str, version: int) -> Path:
         """Directory of one version."""
@@ -173,7 +175,7 @@ class DirectoryStore(Store):
         Reference(name=name, version=version)  # refuses bad names and numbers
         with self._writing():
             artifact = read_artifact(directory)
-            published = self._published(name, version, artifact.digest)
+            published = published_version(self, name, version, artifact.digest)
             if published is None:
                 self._staging.sweep()
                 with discarded_on_error(self._staging.new()) as copy:
@@ -181,24 +183,38 @@ class DirectoryStore(Store):
                     published = self._claim(copy, name, version, artifact.digest)
             return self.entry(name, published)
 
-    def yank(self, reference: str | Reference, reason: str) -> None:
+    def aliases(self, name: str) -> dict[str, int]:
+        """The aliases of a name and the version that each means.
+
+        Raises:
+            RegistryError: A record of an alias is malformed, or the directory cannot be read.
+        """
+        check_name(name)
+        with self._reading():
+            return self._records(name).aliases()
+
+    def signature(self, name: str, version: int) -> bytes | None:
+        """The signature beside a version; None if it was not signed."""
+        with self._reading():
+            return self._records(name).signature(version)
+
+    def write_yank(self, name: str, version: int, yank: Yank) -> None:
         """Write the reason beside the version; the version itself is not touched."""
-        wanted = Reference.parse(reference) if isinstance(reference, str) else reference
-        if wanted == Reference(name=wanted.name):
-            raise RegistryError(
-                f"{wanted} is not exact; name the version to hide, such as {wanted}@1"
-            )
-        info = self.find(wanted)
-        if info.yanked is not None:
-            raise RegistryError(
-                f"{wanted} was yanked already, on {info.yanked.when}: {info.yanked.reason}"
-            )
-        try:
-            yank = Yank(reason=reason, when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-        except ValidationError as problem:
-            raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
         with self._writing():
-            write_atomically(self._yank_path(wanted.name, info.version), yank.to_bytes())
+            self._records(name).write_yank(version, yank)
+
+    def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
+        """Write or remove the file of an alias."""
+        with self._writing():
+            self._records(name).write_alias(alias, record)
+
+    def write_signature(self, name: str, version: int, signature: bytes) -> None:
+        """Write the signature beside the version."""
+        with self._writing():
+            self._records(name).write_signature(version, signature)
+
+    def _records(self, name: str) -> DirectoryRecords:
+        return DirectoryRecords(self._root / _ARTIFACTS / name)
 
     def _claim(self, copy: Path, name: str, version: int | None, digest: str) -> int:
         """Rename a finished copy to its version; of several pushes of one version one wins."""
@@ -209,41 +225,12 @@ class DirectoryStore(Store):
             except OSError as error:
                 if error.errno not in _TAKEN:
                     raise
-                published = self._published(name, version, digest)
+                published = published_version(self, name, version, digest)
                 if published is not None:
                     shutil.rmtree(copy)
                     return published
             else:
                 return number
-
-    def _published(self, name: str, version: int | None, digest: str) -> int | None:
-        """The version that has this content already, if any.
-
-        Raises:
-            VersionConflictError: The version has other content, or another version this one.
-            RegistryError: The content was yanked.
-        """
-        for info in self.versions(name):
-            reference = f"{name}@{info.version}"
-            if info.version == version and info.digest != digest:
-                raise VersionConflictError(
-                    f"{reference} exists with digest {info.digest}, and what is pushed has "
-                    f"{digest}; versions are write-once: leave the version out to take the next"
-                )
-            if info.digest != digest:
-                continue
-            if info.yanked is not None:
-                raise RegistryError(
-                    f"this content is {reference}, which was yanked ({info.yanked.reason}); "
-                    "publish a corrected artifact"
-                )
-            if version not in (None, info.version):
-                raise VersionConflictError(
-                    f"this content ({digest}) is {reference} already; expected new content for "
-                    f"version {version}: use {reference}"
-                )
-            return info.version
-        return None
 
     def _create(self) -> None:
         with self._writing():
@@ -269,21 +256,6 @@ class DirectoryStore(Store):
                 if (match := _VERSION.fullmatch(path.name)) and path.is_dir()
             ]
         return sorted(found)
-
-    def _yank_path(self, name: str, version: int) -> Path:
-        path = self.path(name, version)
-        return path.with_name(f"{path.name}.yanked.json")
-
-    def _yank(self, name: str, version: int) -> Yank | None:
-        path = self._yank_path(name, version)
-        with self._reading():
-            if not path.exists():
-                return None
-        try:
-            content = read_limited(path.parent, path.name, MAX_RECORD_BYTES)
-        except ArtifactError as error:
-            raise RegistryError(f"cannot read why {name}@{version} was yanked: {error}") from error
-        return Yank.from_bytes(content, what=str(path), error=RegistryError)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

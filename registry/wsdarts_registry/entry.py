@@ -4,16 +4,52 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wsdarts_registry.manifest import Manifest
-from wsdarts_registry.records import Document, Line, Moment
+from wsdarts_registry.records import Count, Document, Line, Moment, Record
 from wsdarts_registry.reference import Reference
 
 
+class Lift(Record):
+    """Why and when (UTC) a yank was taken back."""
+
+    reason: Line
+    when: Moment
+
+
 class Yank(Document):
-    """Why and when (UTC) a version was hidden."""
+    """Why and when (UTC) a version was hidden; and why not any more, if it was taken back."""
 
     format: Literal[1] = 1
     reason: Line
     when: Moment
+    lifted: Lift | None = None
+
+
+class Alias(Document):
+    """Which version another word for it means, since when (UTC)."""
+
+    format: Literal[1] = 1
+    version: Count
+    when: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What a registry says about a version, beside its content.
+
+    Attributes:
+        yank: Why it was hidden, and perhaps why not any more; None if it never was.
+        aliases: Other words for it, sorted.
+        signed: Whether there is a signature; only ``verify`` says whether it is a good one.
+    """
+
+    yank: Yank | None = None
+    aliases: tuple[str, ...] = ()
+    signed: bool = False
+
+    @property
+    def yanked(self) -> Yank | None:
+        """Why the version is hidden; None if it is not."""
+        return self.yank if self.yank and self.yank.lifted is None else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +59,17 @@ class VersionInfo:
     Attributes:
         version: Its number, from 1.
         digest: Its claimed digest; None where it is unreadable (reading the entry says why).
-        yanked: Why it is hidden; None if it is not.
+        status: What the registry says about it.
     """
 
     version: int
     digest: str | None
-    yanked: Yank | None
+    status: Status = Status()
+
+    @property
+    def yanked(self) -> Yank | None:
+        """Why the version is hidden; None if it is not."""
+        return self.status.yanked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +81,19 @@ class Entry:
         version: Version, from 1.
         digest: ``"sha256:…"`` of the manifest.
         manifest: The manifest.
-        yanked: Why it is hidden; None if it is not.
+        status: What the registry says about it.
     """
 
     name: str
     version: int
     digest: str
     manifest: Manifest
-    yanked: Yank | None
+    status: Status = Status()
+
+    @property
+    def yanked(self) -> Yank | None:
+        """Why the version is hidden; None if it is not."""
+        return self.status.yanked
 
     @property
     def reference(self) -> Reference:

@@ -1,4 +1,4 @@
-"""How artifacts are named: ``NAME``, ``NAME@3`` or ``NAME@sha256:…``."""
+"""How artifacts are named: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``."""
 
 import re
 from dataclasses import dataclass
@@ -9,11 +9,14 @@ from wsdarts_registry.errors import RegistryError
 _NAME = re.compile(r"(?!.*(?:--|\.\.))[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _PREFIX = re.compile(r"[0-9a-f]{12,64}")
+_ALIAS = re.compile(r"(?!v[0-9])[a-z][a-z0-9-]{0,31}")
+# What `NAME` alone means already.
+_NO_ALIAS = ("latest",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A name, and perhaps an exact version or digest.
+    """A name, and perhaps an exact version, a digest or an alias.
 
     Law: ``Reference.parse(str(reference)) == reference``.
 
@@ -21,21 +24,26 @@ class Reference:
         name: Name of the artifact.
         version: Exact version, or None.
         digest: ``"sha256:"`` and the first 12 to 64 hex digits of a digest, or None.
+        alias: What its publisher calls a version, such as ``"stable"``, or None.
 
     Raises:
-        RegistryError: A part is malformed, or both a version and a digest are given.
+        RegistryError: A part is malformed, or more than one of version, digest and alias is
+            given.
     """
 
     name: str
     version: int | None = None
     digest: str | None = None
+    alias: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if self.version is not None and self.digest is not None:
+        if [self.version, self.digest, self.alias].count(None) < 2:
             raise RegistryError(
-                f"a reference to {self.name} has a version and a digest; give one of them"
+                f"a reference to {self.name} has several of version, digest and alias; give one"
             )
+        if self.alias is not None:
+            check_alias(self.alias)
         if self.version is not None and not _VERSION.fullmatch(str(self.version)):
             raise RegistryError(f"version {self.version} of {self.name}; expected 1 to 999999999")
         if self.digest is not None and not _is_digest(self.digest):
@@ -45,12 +53,17 @@ class Reference:
             )
 
     def __str__(self) -> str:
-        exact = self.digest if self.version is None else self.version
+        exact = self.version or self.digest or self.alias
         return self.name if exact is None else f"{self.name}@{exact}"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it can only ever mean one content: by its version or digest."""
+        return self.version is not None or self.digest is not None
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """Read ``NAME``, ``NAME@VERSION`` or ``NAME@sha256:HEX`` (12 digits or more).
+        """Read ``NAME``, ``NAME@VERSION``, ``NAME@ALIAS`` or ``NAME@sha256:HEX`` (12 digits up).
 
         Raises:
             RegistryError: The text is none of these.
@@ -62,9 +75,11 @@ class Reference:
             return cls(name=name, digest=exact)
         if _VERSION.fullmatch(exact):
             return cls(name=name, version=int(exact))
+        if is_alias(exact):
+            return cls(name=name, alias=exact)
         raise RegistryError(
-            f"reference {text[:120]!r} is malformed; expected NAME, NAME@3 or NAME@sha256:HEX with "
-            "12 to 64 hex digits"
+            f"reference {text[:120]!r} is malformed; expected NAME, NAME@3, an alias such as "
+            "NAME@stable, or NAME@sha256:HEX with 12 to 64 hex digits"
         )
 
 
@@ -79,6 +94,24 @@ def check_name(name: str) -> None:
             f"artifact name {name[:80]!r} is not allowed; expected 1 to 64 lower-case letters, "
             "digits, '-', '_' and '.', a letter or digit first and last, no '--' or '..'"
         )
+
+
+def check_alias(alias: str) -> None:
+    """Refuse what cannot be another word for a version.
+
+    Raises:
+        RegistryError: The alias breaks a rule.
+    """
+    if not is_alias(alias):
+        raise RegistryError(
+            f"alias {alias[:80]!r} is not allowed; expected 1 to 32 lower-case letters, digits and "
+            "'-', a letter first, not like a version (v3) and not 'latest', which NAME alone means"
+        )
+
+
+def is_alias(text: str) -> bool:
+    """Whether ``text`` can be another word for a version."""
+    return _ALIAS.fullmatch(text) is not None and text not in _NO_ALIAS
 
 
 def is_name(text: str) -> bool:

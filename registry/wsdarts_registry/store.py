@@ -3,12 +3,13 @@
 import difflib
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsdarts_registry import life
 from wsdarts_registry.embedding_space import EmbeddingSpace
-from wsdarts_registry.entry import Entry, VersionInfo, Yank
+from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
@@ -25,7 +26,8 @@ class Store(ABC):
     """A registry of artifacts.
 
     Versions are write-once; everything that is read is verified. A subclass says where names,
-    versions and files come from; resolving, listing and ranking are the same for all.
+    versions, files and records lie; resolving, listing, ranking and the rules of a version's
+    life are the same for all.
     """
 
     @property
@@ -67,7 +69,7 @@ class Store(ABC):
         """Fetch and verify an artifact.
 
         Args:
-            reference: ``NAME``, ``NAME@3`` or ``NAME@sha256:…``.
+            reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``.
             out: A new or empty directory to put it into; None for a place of the store's own.
 
         Raises:
@@ -94,6 +96,25 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """The aliases of a name and the version that each means; none for an unknown name."""
+
+    @abstractmethod
+    def signature(self, name: str, version: int) -> bytes | None:
+        """The signature of a version, not verified; None if it was not signed."""
+
+    @abstractmethod
+    def write_yank(self, name: str, version: int, yank: Yank) -> None:
+        """Replace the record of a version's yank. For ``yank`` and ``unyank``."""
+
+    @abstractmethod
+    def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
+        """Replace the record of an alias, or remove it. For ``set_alias`` and ``remove_alias``."""
+
+    @abstractmethod
+    def write_signature(self, name: str, version: int, signature: bytes) -> None:
+        """Replace the signature of a version, which is verified already."""
+
     def yank(self, reference: str | Reference, reason: str) -> None:
         """Hide a version from listing, ranking and plain ``NAME``; it stays pullable exactly.
 
@@ -102,6 +123,38 @@ class Store(ABC):
             RegistryError: The reference is not exact, the reason is empty, the version is
                 yanked already, or the registry cannot be written.
         """
+        wanted = _parsed(reference)
+        self.write_yank(wanted.name, *life.new_yank(self, wanted, reason))
+
+    def unyank(self, reference: str | Reference, reason: str) -> None:
+        """Take a yank back; both reasons stay on record.
+
+        Raises:
+            ReferenceNotFoundError: There is no such version.
+            RegistryError: The reference is not exact, the reason is empty, the version is not
+                yanked, or the registry cannot be written.
+        """
+        wanted = _parsed(reference)
+        self.write_yank(wanted.name, *life.lifted_yank(self, wanted, reason))
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Let ``NAME@ALIAS`` mean a version, whatever it meant before.
+
+        Raises:
+            ReferenceNotFoundError: There is no such version.
+            RegistryError: The alias is malformed, the version is yanked, or the registry cannot
+                be written.
+        """
+        self.write_alias(name, alias, life.new_alias(self, name, alias, version))
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Let ``NAME@ALIAS`` mean nothing any more.
+
+        Raises:
+            RegistryError: There is no such alias, or the registry cannot be written.
+        """
+        life.check_has_alias(self, name, alias)
+        self.write_alias(name, alias, None)
 
     def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
         """All versions with their manifests, by name and version.
@@ -125,7 +178,7 @@ class Store(ABC):
             RegistryError: The reference is malformed, or fits several versions.
             ArtifactError: The manifest is damaged.
         """
-        wanted = Reference.parse(reference) if isinstance(reference, str) else reference
+        wanted = _parsed(reference)
         return self.entry(wanted.name, self.find(wanted).version)
 
     def find(self, reference: Reference) -> VersionInfo:
@@ -145,6 +198,15 @@ class Store(ABC):
             if len({v.digest for v in fitting}) > 1:
                 raise RegistryError(
                     f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
+                )
+        elif reference.alias is not None:
+            life.check_has_alias(self, reference.name, reference.alias)
+            meant = self.aliases(reference.name)[reference.alias]
+            fitting = [v for v in versions if v.version == meant]
+            if fitting and fitting[0].yanked is not None:
+                raise ReferenceNotFoundError(
+                    f"{reference} means {reference.name}@{meant}, which was yanked "
+                    f"({fitting[0].yanked.reason}); name an exact version to use it all the same"
                 )
         else:
             fitting = [v for v in versions if v.yanked is None]
@@ -207,6 +269,10 @@ class Store(ABC):
                 f"{reason}); name an exact version to use it all the same"
             )
         return f"there is no {reference}; there is {_listed(reference.name, versions)}"
+
+
+def _parsed(reference: str | Reference) -> Reference:
+    return Reference.parse(reference) if isinstance(reference, str) else reference
 
 
 def _listed(name: str, versions: Sequence[VersionInfo]) -> str:

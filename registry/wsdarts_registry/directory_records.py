@@ -1,0 +1,95 @@
+"""What a registry in a directory keeps beside the versions of one name.
+
+Each record is a small file of its own, so that two processes never write the same one for
+different reasons.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.entry import Alias, Status, Yank
+from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.files import write_atomically
+from wsdarts_registry.records import MAX_RECORD_BYTES
+from wsdarts_registry.reference import is_alias
+
+_ALIASES = "aliases"
+_SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class DirectoryRecords:
+    """The records of one name.
+
+    Every method raises RegistryError for a malformed record, and OSError as files do.
+
+    Attributes:
+        folder: Where the versions of the name are.
+    """
+
+    folder: Path
+
+    def aliases(self) -> dict[str, int]:
+        """The aliases of the name and the version that each means."""
+        folder = self.folder / _ALIASES
+        found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        names = [file.removesuffix(_SUFFIX) for file in found if file.endswith(_SUFFIX)]
+        return {alias: self._alias(alias).version for alias in names if is_alias(alias)}
+
+    def status(self, version: int) -> Status:
+        """Everything that is said of one version."""
+        return Status(
+            yank=self._yank(version),
+            aliases=tuple(alias for alias, meant in self.aliases().items() if meant == version),
+            signed=self._signature(version).exists(),
+        )
+
+    def signature(self, version: int) -> bytes | None:
+        """The signature of a version; None if it was not signed."""
+        path = self._signature(version)
+        return _read(path, "the signature") if path.exists() else None
+
+    def write_yank(self, version: int, yank: Yank) -> None:
+        """Replace the record of a yank."""
+        write_atomically(self._yanked(version), yank.to_bytes())
+
+    def write_alias(self, alias: str, record: Alias | None) -> None:
+        """Replace the record of an alias, or remove it."""
+        path = self._alias_path(alias)
+        if record is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_atomically(path, record.to_bytes())
+
+    def write_signature(self, version: int, signature: bytes) -> None:
+        """Replace a signature."""
+        write_atomically(self._signature(version), signature)
+
+    def _yank(self, version: int) -> Yank | None:
+        path = self._yanked(version)
+        if not path.exists():
+            return None
+        content = _read(path, f"why {self.folder.name}@{version} was yanked")
+        return Yank.from_bytes(content, what=str(path), error=RegistryError)
+
+    def _alias(self, alias: str) -> Alias:
+        path = self._alias_path(alias)
+        content = _read(path, f"what {self.folder.name}@{alias} means")
+        return Alias.from_bytes(content, what=str(path), error=RegistryError)
+
+    def _yanked(self, version: int) -> Path:
+        return self.folder / f"v{version}.yanked{_SUFFIX}"
+
+    def _signature(self, version: int) -> Path:
+        return self.folder / f"v{version}.signature{_SUFFIX}"
+
+    def _alias_path(self, alias: str) -> Path:
+        return self.folder / _ALIASES / f"{alias}{_SUFFIX}"
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return read_limited(path.parent, path.name, MAX_RECORD_BYTES)
+    except ArtifactError as error:
+        raise RegistryError(f"cannot read {what}: {error}") from error
