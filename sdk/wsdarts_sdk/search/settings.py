@@ -21,6 +21,8 @@ class StageSettings:
         epochs: Epochs over the weights half.
         weights_only_epochs: How many of them, from the first, leave α alone.
         skip_dropout: Initial rate of the dropout on skip-connects, in [0, 1).
+        trained_epochs: Epochs where the stage starts from trained weights and α, all of them with
+            α steps; None: as many of both kinds as from fresh ones.
     """
 
     cells: int
@@ -28,6 +30,7 @@ class StageSettings:
     epochs: int
     weights_only_epochs: int
     skip_dropout: float = 0.0
+    trained_epochs: int | None = None
 
     def __post_init__(self) -> None:
         if self.cells < _MIN_CELLS:
@@ -43,6 +46,11 @@ class StageSettings:
             )
         if not 0 <= self.skip_dropout < 1:
             raise SettingsError(f"skip_dropout is {self.skip_dropout}; expected 0 <= rate < 1")
+        if self.trained_epochs is not None and self.trained_epochs < 1:
+            raise SettingsError(
+                f"trained_epochs is {self.trained_epochs}; expected at least 1, or None for as "
+                "many as from fresh weights"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +155,15 @@ class SearchSettings:
     def last_stage_only(self) -> Self:
         """The settings of a warm start: the last stage alone, as from a transfer architecture."""
         return replace(self, stages=self.stages[-1:])
+
+    def from_trained(self) -> Self:
+        """The settings of a warm start with trained weights and α: the last stage, shortened."""
+        last = self.stages[-1]
+        if last.trained_epochs is not None:
+            last = replace(
+                last, epochs=last.trained_epochs, weights_only_epochs=0, trained_epochs=None
+            )
+        return replace(self, stages=(last,))
 
     def widened_to(self, operations: int) -> Self:
         """The same search with a first stage that allows at least so many operations an edge."""

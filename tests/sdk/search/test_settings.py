@@ -105,6 +105,18 @@ def test_last_stage_only_and_its_dropout() -> None:
     assert changed.with_skip_dropout(0.7) == PAPER.search
 
 
+def test_a_start_from_trained_weights_can_be_shorter() -> None:
+    assert PAPER.search.from_trained() == PAPER.search.last_stage_only()
+    last = replace(PAPER.search.stages[-1], trained_epochs=4)
+    search = replace(PAPER.search, stages=(*PAPER.search.stages[:-1], last))
+    (found,) = search.from_trained().stages
+    assert (found.cells, found.epochs, found.weights_only_epochs) == (17, 4, 0)
+    (whole,) = search.last_stage_only().stages  # as from a bare transfer architecture
+    assert (whole.epochs, whole.weights_only_epochs) == (25, 10)
+    with pytest.raises(SettingsError, match="trained_epochs is 0; expected at least 1"):
+        replace(last, trained_epochs=0)
+
+
 def test_plain_darts_is_one_stage_of_everything() -> None:
     settings = darts(TINY.search, cells=8, epochs=50)
     (only,) = settings.stages
