@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from wsdarts_registry.directory_store import DirectoryStore
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.errors import WsdartsError
+    from wsdarts_registry.gallery.server import serve_gallery
+    from wsdarts_registry.gallery.site import build_gallery
     from wsdarts_registry.genotype import Genotype
     from wsdarts_registry.masks import OperationMasks
     from wsdarts_registry.publication import pull, push
@@ -55,6 +57,7 @@ _HOME = {
     "VariationalSettings": "wsdarts_sdk.task2vec",
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
+    "build_gallery": "wsdarts_registry.gallery.site",
     "darts": "wsdarts_sdk.search.settings",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
     "load_probe": "wsdarts_sdk.task2vec",
@@ -63,6 +66,7 @@ _HOME = {
     "pull": "wsdarts_registry.publication",
     "push": "wsdarts_registry.publication",
     "search": "wsdarts_sdk.jobs.searching",
+    "serve_gallery": "wsdarts_registry.gallery.server",
     "train": "wsdarts_sdk.jobs.training",
     "warm_start": "wsdarts_sdk.jobs.warm_starting",
 }
@@ -87,6 +91,7 @@ __all__ = [
     "VariationalSettings",
     "WarmStart",
     "WsdartsError",
+    "build_gallery",
     "darts",
     "embed",
     "load_probe",
@@ -95,6 +100,7 @@ __all__ = [
     "pull",
     "push",
     "search",
+    "serve_gallery",
     "train",
     "warm_start",
 ]

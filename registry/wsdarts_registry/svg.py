@@ -6,6 +6,7 @@ style sheets are stripped; and in a style sheet for ``prefers-color-scheme: dark
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
@@ -122,11 +123,15 @@ class Picture:
         return "\n".join(parts)
 
 
-def _stylesheet(markup: str) -> str:
-    """The colours for a dark ground, of those styles only that the markup uses."""
+def dark_styles(keys: Iterable[str] = STYLES) -> str:
+    """The style sheet that gives some styles, all by default, their colours on a dark ground."""
     rules = "".join(
-        f".wsd-{key}{{{';'.join(f'{name}:{value}' for name, value in dark.items())}}}"
-        for key, (_, dark) in STYLES.items()
-        if f'class="wsd-{key}"' in markup
+        f".wsd-{key}{{{';'.join(f'{name}:{value}' for name, value in STYLES[key][1].items())}}}"
+        for key in keys
     )
     return f"@media(prefers-color-scheme:dark){{{rules}}}"
+
+
+def _stylesheet(markup: str) -> str:
+    """The colours for a dark ground, of those styles only that the markup uses."""
+    return dark_styles(key for key in STYLES if f'class="wsd-{key}"' in markup)

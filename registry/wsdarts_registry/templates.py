@@ -17,8 +17,12 @@ _LONGEST_VALUE = 1000
 
 def html_page(template: str, /, **values: object) -> str:
     """Fill an HTML template of ``wsdarts_cards``; every value but ``Markup`` is escaped."""
-    environment = _environment(autoescape=True, finalize=_finalize_html)
-    return environment.get_template(template).render(values)
+    return html_environment().get_template(template).render(values)
+
+
+def html_environment(folder: str = "templates") -> Environment:
+    """The HTML templates in a folder of ``wsdarts_cards``, for whoever fills many of them."""
+    return _environment(folder, autoescape=True, finalize=_finalize_html)
 
 
 def markdown_page(template: str, /, **values: object) -> str:
@@ -26,7 +30,7 @@ def markdown_page(template: str, /, **values: object) -> str:
 
     The filters ``code`` and ``fenced`` write code spans and fenced blocks.
     """
-    environment = _environment(autoescape=False, finalize=_finalize_markdown)
+    environment = _environment("templates", autoescape=False, finalize=_finalize_markdown)
     environment.filters["code"] = lambda value: Markup(code_span(str(value)))  # noqa: S704
     environment.filters["fenced"] = lambda value, language="": Markup(  # noqa: S704
         fenced_code(str(value), language)
@@ -34,9 +38,9 @@ def markdown_page(template: str, /, **values: object) -> str:
     return environment.get_template(template).render(values)
 
 
-def _environment(**options: Any) -> Environment:
+def _environment(folder: str, **options: Any) -> Environment:
     return Environment(  # noqa: S701 - the caller says how values are made inert
-        loader=PackageLoader("wsdarts_cards", "templates"),
+        loader=PackageLoader("wsdarts_cards", folder),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -16,8 +16,10 @@ import typer
 from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
 from wsdarts_hub.cli.demo import demo
 from wsdarts_hub.cli.doctor import doctor
-from wsdarts_hub.cli.documentation import help_text
+from wsdarts_hub.cli.documentation import add_commands
 from wsdarts_hub.cli.embedding_commands import embed, nearest
+from wsdarts_hub.cli.gallery_commands import build as build_gallery
+from wsdarts_hub.cli.gallery_commands import serve as serve_gallery
 from wsdarts_hub.cli.publishing_commands import push, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.training_commands import train
@@ -60,10 +62,12 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "push": push,
     "yank": yank,
+    "gallery build": build_gallery,
+    "gallery serve": serve_gallery,
     "doctor": doctor,
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name, help=help_text(_command))(_command)
+_GROUPS = {"gallery": "A registry as pages for a browser."}
+add_commands(app, _COMMANDS, _GROUPS)
 
 
 def _show_version(wanted: bool) -> None:

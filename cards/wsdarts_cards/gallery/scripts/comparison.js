@@ -1,0 +1,131 @@
+// Two to four artifacts side by side; which ones, the address says after its "#".
+"use strict";
+
+wsdarts.comparison = (() => {
+  const { Refusal, element } = wsdarts;
+  const byId = (id) => document.getElementById(id);
+  const MOST = 4;
+  const REFERENCE = /^([a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)@([1-9][0-9]{0,8})$/;
+  let latest = 0;
+
+  function asked() {
+    let text = location.hash.slice(1);
+    try {
+      text = decodeURIComponent(text);
+    } catch {
+      // Left as it is: no reference has a percent sign, so it is refused below.
+    }
+    return [...new Set(text.split(",").filter(Boolean))];
+  }
+
+  function load(reference) {
+    const found = REFERENCE.exec(reference);
+    if (!found || found[1].includes(".."))
+      throw new Refusal(`${reference.slice(0, 80)} is no reference; expected one such as name@1`);
+    return wsdarts.load(`artifacts/${found[1]}/v${found[2]}/compared.js`, reference).catch(() => {
+      throw new Refusal(`this gallery has no artifact ${reference}`);
+    });
+  }
+
+  function goTo(references) {
+    location.hash = references.join(",");
+  }
+
+  function heading(item, references) {
+    const remove = element("button", { type: "button", class: "link" }, "Remove");
+    remove.setAttribute("aria-label", `Remove ${item.reference}`);
+    remove.addEventListener("click", () => {
+      goTo(references.filter((reference) => reference !== item.reference));
+      byId("add").focus();
+    });
+    return element("th", { scope: "col" }, element("a", { href: item.page }, item.reference), " ", remove);
+  }
+
+  function picture(item, name) {
+    const found = item.pictures.find((p) => p.name === name);
+    const image = element("img", {
+      src: found.file,
+      width: found.width,
+      height: found.height,
+      alt: found.words,
+    });
+    const label = `${name} of ${item.reference}, in full size`;
+    return element("td", {}, element("a", { href: found.file, "aria-label": label }, image));
+  }
+
+  function factRow(items, name) {
+    const texts = items.map((item) => (item.facts.find((fact) => fact[0] === name) ?? ["", "–"])[1]);
+    const differs = new Set(texts).size > 1;
+    return element(
+      "tr",
+      differs ? { class: "differs" } : {},
+      element("th", { scope: "row" }, name),
+      ...texts.map((text) => element("td", { class: "long" }, text)),
+    );
+  }
+
+  function table(items, references) {
+    const names = [...new Set(items.flatMap((item) => item.facts.map((fact) => fact[0])))];
+    const pictures = items[0].pictures.map((p) => p.name);
+    return element(
+      "table",
+      { class: `of-${items.length}` },
+      element("caption", {}, "Rows that differ are marked."),
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          element("td", {}),
+          ...items.map((item) => heading(item, references)),
+        ),
+      ),
+      element(
+        "tbody",
+        {},
+        ...pictures.map((name) =>
+          element(
+            "tr",
+            {},
+            element("th", { scope: "row" }, name),
+            ...items.map((item) => picture(item, name)),
+          ),
+        ),
+        ...names.map((name) => factRow(items, name)),
+      ),
+    );
+  }
+
+  async function update() {
+    latest += 1;
+    const number = latest;
+    const all = asked();
+    const references = all.slice(0, MOST);
+    const found = await Promise.allSettled(references.map(async (reference) => load(reference)));
+    if (number !== latest) return;
+    const problems = found.filter((f) => f.status === "rejected").map((f) => f.reason.message);
+    if (all.length > MOST) problems.push(`${all.length} were asked for; the first ${MOST} are shown`);
+    byId("problem").textContent = problems.join("; ");
+    byId("problem").hidden = problems.length === 0;
+    const items = found.filter((f) => f.status === "fulfilled").map((f) => f.value);
+    byId("side").hidden = items.length === 0;
+    byId("side").replaceChildren(...(items.length ? [table(items, items.map((i) => i.reference))] : []));
+    byId("state").textContent =
+      items.length < 2 ? "Choose at least two." : `${items.length} side by side.`;
+    byId("adding").querySelector("button").disabled = items.length >= MOST;
+  }
+
+  function start() {
+    byId("adding").hidden = false;
+    byId("adding").addEventListener("submit", (event) => {
+      event.preventDefault();
+      goTo([...new Set([...asked(), byId("add").value])]);
+    });
+    window.addEventListener("hashchange", update);
+    update();
+  }
+
+  return { start };
+})();
+wsdarts.comparison.start();

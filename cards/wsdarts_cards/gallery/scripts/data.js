@@ -1,0 +1,44 @@
+// Data that pages load from files beside them. A page from a disk may not fetch a file, but may
+// load it as a script: each such file calls wsdarts.receive(key, data).
+"use strict";
+
+const wsdarts = (() => {
+  const arrived = new Map();
+
+  // Text that may be shown to whoever asked for something that cannot be done.
+  class Refusal extends Error {}
+
+  function receive(key, data) {
+    arrived.set(key, data);
+  }
+
+  // The data of a file, by the key that it calls receive with.
+  function load(file, key) {
+    if (arrived.has(key)) return Promise.resolve(arrived.get(key));
+    return new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.onload = () =>
+        arrived.has(key)
+          ? resolve(arrived.get(key))
+          : reject(new Refusal(`${file} is not a data file of this gallery; build it again`));
+      script.onerror = () => reject(new Refusal(`this gallery has no ${file}`));
+      script.src = file;
+      document.head.append(script);
+    });
+  }
+
+  // Bytes of base64 text.
+  function bytes(text) {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  }
+
+  // An element with attributes and children; children are nodes or text, never markup.
+  function element(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+  }
+
+  return { Refusal, receive, load, bytes, element };
+})();

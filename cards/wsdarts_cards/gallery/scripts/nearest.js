@@ -1,0 +1,107 @@
+// The page that ranks a file: choosing it, and showing what is near.
+"use strict";
+
+wsdarts.nearest = (() => {
+  const { Refusal, element, embedding, ranking } = wsdarts;
+  const byId = (id) => document.getElementById(id);
+  const SVG = "http://www.w3.org/2000/svg";
+  let shown = null;
+  let latest = 0;
+
+  function rect(name, x, width) {
+    const made = document.createElementNS(SVG, "rect");
+    for (const [key, value] of Object.entries({ class: name, x, width, height: 8 }))
+      made.setAttribute(key, value);
+    return made;
+  }
+
+  function bar(distance, threshold) {
+    const svg = document.createElementNS(SVG, "svg");
+    for (const [key, value] of Object.entries({ viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }))
+      svg.setAttribute(key, value);
+    svg.append(rect("ground", 0, 100), rect("reach", 0, 100 * distance));
+    if (threshold !== null) svg.append(rect("limit", 100 * threshold, 0.8));
+    return element("td", { class: "span" }, svg);
+  }
+
+  function row(neighbour, threshold) {
+    return element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, element("a", { href: neighbour.page }, neighbour.reference)),
+      element("td", { class: "n", "data-distance": neighbour.distance }, neighbour.distance.toFixed(4)),
+      bar(neighbour.distance, threshold),
+      element("td", {}, neighbour.kind),
+      element("td", { class: "long" }, neighbour.task),
+      element("td", { class: "n" }, neighbour.images.toLocaleString("en")),
+      element("td", { class: "n" }, neighbour.classes.toLocaleString("en")),
+    );
+  }
+
+  function list() {
+    const k = Math.max(1, Math.trunc(Number(byId("k").value)) || 5);
+    const first = shown.neighbours.slice(0, k);
+    byId("neighbours").replaceChildren(...first.map((n) => row(n, shown.space.threshold)));
+    byId("side").href = `compare.html#${first.slice(0, 4).map((n) => n.reference).join(",")}`;
+    byId("side").hidden = first.length < 2;
+  }
+
+  function show(found) {
+    shown = found;
+    const verdict = byId("verdict");
+    verdict.textContent =
+      found.near === null ? "Nothing says what is near here" : found.near ? "Near" : "Nothing is near";
+    verdict.dataset.near = String(found.near);
+    byId("why").textContent = found.why;
+    byId("bars").textContent = found.space.threshold === null ? "as a bar" : "the line marks the threshold";
+    byId("of").textContent =
+      `${found.query.name}: ${found.query.images.toLocaleString("en")} images of ` +
+      `${found.query.classes.toLocaleString("en")} classes, embedded by ${embedding.words(found.query.space)}.`;
+    list();
+    byId("answer").hidden = false;
+    byId("result").focus();
+  }
+
+  function refuse(text) {
+    shown = null;
+    byId("answer").hidden = true;
+    byId("problem").textContent = text;
+    byId("problem").hidden = false;
+  }
+
+  async function take(file) {
+    if (!file) return;
+    latest += 1;
+    const number = latest; // a file that was chosen later wins
+    byId("problem").hidden = true;
+    try {
+      if (file.size > embedding.MAX_FILE)
+        throw new Refusal(`${file.name} has ${file.size} bytes; expected at most ${embedding.MAX_FILE}`);
+      const found = await ranking.rank(new Uint8Array(await file.arrayBuffer()), file.name);
+      if (number === latest) show(found);
+    } catch (problem) {
+      if (number !== latest) return;
+      refuse(problem instanceof Refusal ? problem.message : `${file.name} cannot be read: ${problem.message}`);
+    }
+  }
+
+  function start() {
+    const drop = byId("drop");
+    byId("query").hidden = false;
+    byId("query").addEventListener("submit", (event) => event.preventDefault());
+    byId("file").addEventListener("change", (event) => take(event.target.files[0]));
+    byId("k").addEventListener("input", () => shown && list());
+    // A file that misses the field must not replace the page.
+    for (const kind of ["dragover", "drop"])
+      document.addEventListener(kind, (event) => event.preventDefault());
+    drop.addEventListener("dragover", () => drop.classList.add("over"));
+    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+    document.addEventListener("drop", (event) => {
+      drop.classList.remove("over");
+      take(event.dataTransfer?.files[0]);
+    });
+  }
+
+  return { start };
+})();
+wsdarts.nearest.start();

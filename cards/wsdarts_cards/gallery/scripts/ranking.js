@@ -1,0 +1,61 @@
+// Which artifacts are nearest to a task, and whether that is near: as `wsdarts-hub nearest` says.
+"use strict";
+
+wsdarts.ranking = (() => {
+  const { Refusal, embedding, distance } = wsdarts;
+
+  function spaceOf(query, spaces) {
+    const wanted = embedding.identity(query.space);
+    const found = spaces.find((s) => embedding.identity(embedding.known(s.space)) === wanted);
+    if (!found)
+      throw new Refusal(
+        `the embedding of ${query.name} was made by ${embedding.words(query.space)}, but the ` +
+          `artifacts here have embeddings by ${spaces.map((s) => s.text).join("; ") || "no probe at all"}: ` +
+          "embed the task with one of those (--probe, --estimator)",
+      );
+    if (found.filters !== query.values.length)
+      throw new Refusal(
+        `the embedding of ${query.name} has ${query.values.length} filters, those here have ` +
+          `${found.filters}; embed both with the same probe`,
+      );
+    return found;
+  }
+
+  function judge(neighbours, space, images) {
+    const nearest = neighbours.find((n) => n.kind === "transfer") ?? neighbours[0];
+    const found = `${nearest.reference} is at distance ${nearest.distance.toFixed(4)}`;
+    if (space.threshold === null)
+      return {
+        near: null,
+        why:
+          `${found}; no threshold was measured for this probe and estimator, so nothing says ` +
+          "whether that is near",
+      };
+    const near = nearest.distance <= space.threshold;
+    return {
+      near,
+      why:
+        `${found}, ${near ? "within" : "beyond"} the threshold of ${space.threshold.toFixed(4)} ` +
+        `(${space.measured}; this task: ${images}): ${near ? "near" : "nothing is near"}`,
+    };
+  }
+
+  // The embedding in a file's bytes, ranked against the gallery's.
+  async function rank(bytes, what) {
+    const query = embedding.read(bytes, what);
+    const { spaces } = await wsdarts.load("data/spaces.js", "spaces");
+    const space = spaceOf(query, spaces);
+    const key = `embeddings-${space.key}`;
+    const data = await wsdarts.load(`data/${key}.js`, key);
+    const raw = wsdarts.bytes(data.values);
+    const view = new DataView(raw.buffer);
+    const rows = Float32Array.from({ length: raw.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+    const found = distance.distances(query.values, rows);
+    const neighbours = data.members.map((member, i) => ({ ...member, distance: found[i] }));
+    const before = (a, b) => (a.reference < b.reference ? -1 : 1);
+    neighbours.sort((a, b) => a.distance - b.distance || before(a, b));
+    return { query, space, neighbours, ...judge(neighbours, space, query.images) };
+  }
+
+  return { rank };
+})();

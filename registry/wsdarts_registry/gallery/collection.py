@@ -1,0 +1,114 @@
+"""Everything that a gallery shows of a registry, read and verified once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from wsdarts_registry.embedding_space import EmbeddingSpace
+from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.gallery.exhibit import Exhibit
+from wsdarts_registry.gallery.ranked_space import RankedSpace
+from wsdarts_registry.store import Store
+from wsdarts_registry.zoo import shipped_zoo
+
+# Is told what is done, how much of it, and of how much.
+Progress = Callable[[str, int, int], object]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Collection:
+    """The exhibits of a registry.
+
+    Attributes:
+        name: What the registry is called.
+        option: What commands need to find it, such as `` --registry hf://lab``; empty where that is
+            for the reader to say, or not needed.
+        shipped: Whether it is the zoo that commands look into by default.
+        exhibits: Every version, yanked ones too, by name and version.
+        spaces: Embedding spaces with what ranks in them, the fullest first.
+    """
+
+    name: str
+    option: str
+    shipped: bool
+    exhibits: tuple[Exhibit, ...]
+    spaces: tuple[RankedSpace, ...]
+
+    @property
+    def listed(self) -> tuple[Exhibit, ...]:
+        """Those that are not yanked."""
+        return tuple(e for e in self.exhibits if e.entry.yanked is None)
+
+    @cached_property
+    def by_digest(self) -> dict[str, tuple[Exhibit, ...]]:
+        """The versions that have a content."""
+        found: dict[str, tuple[Exhibit, ...]] = {}
+        for exhibit in self.exhibits:
+            digest = exhibit.entry.digest
+            found[digest] = (*found.get(digest, ()), exhibit)
+        return found
+
+    @cached_property
+    def children(self) -> dict[str, tuple[Exhibit, ...]]:
+        """The versions that were started from a content, by its digest."""
+        found: dict[str, tuple[Exhibit, ...]] = {}
+        for exhibit in self.exhibits:
+            for parent in exhibit.entry.manifest.lineage.parents:
+                found[parent.digest] = (*found.get(parent.digest, ()), exhibit)
+        return found
+
+
+def read_collection(store: Store, progress: Progress) -> Collection:
+    """Read every version of a registry; a yanked one that is damaged is left out.
+
+    Raises:
+        ArtifactError: A version that is not yanked is damaged; says which, and what to do.
+        EmbeddingError: Embeddings of one space have different widths.
+    """
+    infos = [(name, info) for name in store.names() for info in store.versions(name)]
+    latest = {name: info.version for name, info in infos if info.yanked is None}
+    exhibits = []
+    for done, (name, info) in enumerate(infos):
+        progress("reading artifacts", done, len(infos))
+        try:
+            entry = store.entry_or_advice(name, info.version)
+            artifact = store.pull(entry.reference)
+        except ArtifactError:
+            if info.yanked is None:
+                raise
+            continue
+        is_latest = latest.get(name) == info.version
+        exhibits.append(Exhibit(entry=entry, artifact=artifact, latest=is_latest))
+    shown = tuple(exhibits)
+    return Collection(
+        name=store.config.name,
+        # A directory of this machine means nothing to a reader, and is no reader's business.
+        option=store.option if "://" in store.location else "",
+        shipped=store.location == str(shipped_zoo()),
+        exhibits=shown,
+        spaces=_spaces(store, shown, progress),
+    )
+
+
+def _spaces(
+    store: Store, exhibits: tuple[Exhibit, ...], progress: Progress
+) -> tuple[RankedSpace, ...]:
+    ranked: dict[EmbeddingSpace, list[Exhibit]] = {}
+    for exhibit in exhibits:
+        manifest = exhibit.entry.manifest
+        own = dict.fromkeys(record.space.embedding_space for record in manifest.embeddings)
+        for space in own:
+            if exhibit.latest and manifest.ranking_record(space) is not None:
+                ranked.setdefault(space, []).append(exhibit)
+    found = []
+    for done, (space, members) in enumerate(ranked.items()):
+        progress("measuring distances", done, len(ranked))
+        found.append(RankedSpace.of(space, tuple(members), store.config.threshold(space)))
+    known = [record.space.embedding_space for record in store.config.near]
+    place = {space: number for number, space in enumerate(known)}
+    return tuple(
+        sorted(
+            found,
+            key=lambda s: (-len(s.members), place.get(s.space, len(known)), str(s.space)),
+        )
+    )

@@ -1,0 +1,165 @@
+"""The pages of the gallery, from the templates of ``wsdarts_cards``."""
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from wsdarts_registry.amounts import count, duration, size
+from wsdarts_registry.drawing import cell_text
+from wsdarts_registry.gallery import facts
+from wsdarts_registry.gallery.collection import Collection
+from wsdarts_registry.gallery.exhibit import KIND_TITLES, Exhibit
+from wsdarts_registry.gallery.heat_map import SHADES, heat_rows
+from wsdarts_registry.gallery.pictures import Drawing
+from wsdarts_registry.gallery.policy import loader, policies
+from wsdarts_registry.gallery.task_map import task_map
+from wsdarts_registry.inert import plain_text
+from wsdarts_registry.palette import family_of
+from wsdarts_registry.space import CELL_KINDS
+from wsdarts_registry.templates import html_environment
+
+_NEIGHBOURS = 8
+_LONGEST = 10_000
+_START = ("data", "choice", "list")
+_NEAREST = ("data", "strict_json", "safetensors", "embedding", "distance", "ranking", "nearest")
+_COMPARE = ("data", "comparison")
+_DISTANCES = ("data", "heat_map")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kin:
+    """An artifact in a lineage: a link where the gallery has it, else its name alone."""
+
+    reference: str
+    digest: str
+    page: str | None
+
+
+class Pages:
+    """Writes the pages of a collection."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._templates = html_environment("gallery")
+        self._templates.globals.update(
+            count=count,
+            duration=duration,
+            size=size,
+            family=lambda operation: family_of(operation).key,
+            registry=collection.name,
+            kind_titles=KIND_TITLES,
+        )
+
+    def start(self, cells: dict[str, Drawing]) -> bytes:
+        """The start page; ``cells`` holds the normal cell of each listed exhibit."""
+        listed = self._collection.listed
+        used = {operation for exhibit in listed for operation in exhibit.operations}
+        candidates = [
+            name for exhibit in listed for name in exhibit.artifact.genotype.space.candidates
+        ]
+        space = self._collection.spaces[0] if self._collection.spaces else None
+        return self._page(
+            "start.html.j2",
+            title=self._collection.name,
+            scripts=_START,
+            exhibits=listed,
+            cells=cells,
+            operations=[name for name in dict.fromkeys(candidates) if name in used],
+            tasks={t.digest for e in listed for t in e.entry.manifest.tasks},
+            map_space=space,
+            map=space and task_map(space),
+            sorts={exhibit.sort for exhibit in listed},
+        )
+
+    def artifact(self, exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing) -> bytes:
+        """The page of one version."""
+        versions = [e for e in self._collection.exhibits if e.entry.name == exhibit.entry.name]
+        reference = exhibit.reference
+        return self._page(
+            "artifact.html.j2",
+            title=reference,
+            root="../../",
+            exhibit=exhibit,
+            manifest=exhibit.entry.manifest,
+            about=[
+                escape(plain_text(paragraph, _LONGEST))
+                for paragraph in exhibit.entry.manifest.description.split("\n\n")
+                if paragraph.strip()
+            ],
+            glance=facts.at_a_glance(exhibit),
+            identity=facts.identity(exhibit),
+            search=facts.search(exhibit),
+            figures=facts.figures(exhibit),
+            provenance=facts.provenance(exhibit),
+            cells=[
+                (kind, drawing, escape(cell_text(exhibit.artifact.genotype, kind)))
+                for kind, drawing in zip(CELL_KINDS, cells, strict=True)
+            ],
+            masks=masks,
+            neighbours=[
+                (space, near)
+                for space in self._collection.spaces
+                if (near := space.neighbours(exhibit, _NEIGHBOURS))
+            ],
+            parents=self._parents(exhibit),
+            children=self._collection.children.get(exhibit.entry.digest, ()),
+            versions=versions if len(versions) > 1 else [],
+            option=self._collection.option,
+            shipped=self._collection.shipped,
+            shell_reference=shlex.quote(reference),
+            python_reference=json.dumps(reference),
+            hub_location=self._collection.option.removeprefix(" --registry "),
+        )
+
+    def nearest(self) -> bytes:
+        """The page that ranks an embedding."""
+        return self._page(
+            "nearest.html.j2",
+            title="Find a start",
+            scripts=_NEAREST,
+            spaces=self._collection.spaces,
+        )
+
+    def compare(self) -> bytes:
+        """The page that shows several versions side by side."""
+        return self._page(
+            "compare.html.j2",
+            title="Compare",
+            scripts=_COMPARE,
+            exhibits=self._collection.exhibits,
+        )
+
+    def distances(self) -> bytes:
+        """The page of all distances: for each space a map and a heat map."""
+        spaces = [(s, task_map(s), heat_rows(s)) for s in self._collection.spaces]
+        painted = any(rows is None for _, _, rows in spaces)
+        return self._page(
+            "distances.html.j2",
+            title="Distances",
+            scripts=_DISTANCES if painted else (),
+            spaces=spaces,
+            shades=SHADES,
+        )
+
+    def _parents(self, exhibit: Exhibit) -> list[Kin]:
+        found = []
+        for parent in exhibit.entry.manifest.lineage.parents:
+            known = self._collection.by_digest.get(parent.digest, ())
+            page = known[-1].page if known else None
+            reference = known[-1].reference if known else parent.reference
+            found.append(Kin(reference=reference, digest=parent.digest, page=page))
+        return found
+
+    def _page(
+        self, template: str, *, scripts: tuple[str, ...] = (), root: str = "", **values: object
+    ) -> bytes:
+        text = self._templates.get_template(template).render(
+            policies=[Markup(policy) for policy in policies(scripts)],  # noqa: S704 - our own
+            loader=Markup(loader(scripts)) if scripts else "",  # noqa: S704 - our own
+            root=root,
+            here=template,
+            **values,
+        )
+        return text.encode()

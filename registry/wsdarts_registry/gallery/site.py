@@ -1,0 +1,160 @@
+"""Writing the gallery of a registry into a directory, whole or not at all."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.files import inside
+from wsdarts_registry.gallery.assets import assets
+from wsdarts_registry.gallery.collection import Collection, Progress, read_collection
+from wsdarts_registry.gallery.exhibit import Exhibit
+from wsdarts_registry.gallery.pages import Pages
+from wsdarts_registry.gallery.pictures import Drawing, cell_drawings, masks_drawing
+from wsdarts_registry.gallery.script_data import (
+    comparison_data,
+    data_script,
+    distances_data,
+    embeddings_data,
+    spaces_data,
+)
+from wsdarts_registry.manifest import CHECKSUM, MANIFEST
+from wsdarts_registry.records import MAX_RECORD_BYTES
+from wsdarts_registry.staging import discarded_on_error, is_vacant, move_into_place
+from wsdarts_registry.store import Store
+from wsdarts_registry.zoo import open_registry
+
+MARKER = "gallery.json"
+_FORMAT = 1
+_TOP = {MARKER, "artifacts", "assets", "data"}
+_PAGES = ("index.html", "nearest.html", "compare.html", "distances.html")
+
+
+def build_gallery(
+    registry: str | Path | Store | None = None,
+    *,
+    out: str | Path,
+    progress: Progress = lambda *_: None,
+) -> Path:
+    """Write a registry as a static site.
+
+    Args:
+        registry: A registry or its location; by default the one that commands look into.
+        out: A new or empty directory, or an older gallery, which is replaced.
+        progress: Is told what is being done.
+
+    Returns:
+        The start page.
+
+    Raises:
+        RegistryError: ``out`` holds something else than a gallery, or cannot be written.
+        ArtifactError: An artifact is damaged.
+    """
+    target = Path(out)
+    _check_target(target)
+    collection = read_collection(open_registry(registry), progress)
+    try:
+        new = target.absolute().parent / f".{target.name}.{uuid.uuid4().hex}"
+        with discarded_on_error(new):
+            for path, content in _files(collection, progress):
+                _write(inside(new, path), content)
+            _replace(new, target)
+    except OSError as error:
+        raise RegistryError(
+            f"cannot write the gallery {target}: {error.strerror}; name another directory"
+        ) from error
+    return target / "index.html"
+
+
+def is_gallery(directory: Path) -> bool:
+    """Whether a directory holds a gallery."""
+    return (directory / MARKER).is_file() and (directory / "index.html").is_file()
+
+
+def _check_target(target: Path) -> None:
+    try:
+        if is_vacant(target):
+            return
+        known = target.is_dir() and not target.is_symlink() and is_gallery(target)
+        foreign = {path.name for path in target.iterdir()} - _TOP - {*_PAGES} if known else set()
+    except OSError as error:
+        raise RegistryError(f"cannot read {target}: {error.strerror}") from error
+    if not known:
+        raise RegistryError(
+            f"{target} is not empty and is no gallery; name a new directory, or an older gallery "
+            "to replace"
+        )
+    if foreign:
+        raise RegistryError(
+            f"{target} also holds {min(foreign)!r}, which no gallery has and which would be lost; "
+            "move it away, or name another directory"
+        )
+
+
+def _files(collection: Collection, progress: Progress) -> Iterator[tuple[str, bytes]]:
+    """Every file by its path."""
+    pages = Pages(collection)
+    normal: dict[str, Drawing] = {}
+    for done, exhibit in enumerate(collection.exhibits):
+        progress("writing pages", done, len(collection.exhibits))
+        cells, masks = cell_drawings(exhibit), masks_drawing(exhibit)
+        normal[exhibit.reference] = cells[0]
+        yield exhibit.page, pages.artifact(exhibit, cells, masks)
+        for drawing in (*cells, masks):
+            yield f"{exhibit.folder}/{drawing.name}", drawing.svg.encode()
+        data = comparison_data(exhibit, cells, masks)
+        yield f"{exhibit.folder}/compared.js", data_script(exhibit.reference, data)
+        yield from _raw(exhibit)
+    yield "index.html", pages.start(normal)
+    yield "nearest.html", pages.nearest()
+    yield "compare.html", pages.compare()
+    yield "distances.html", pages.distances()
+    yield from _space_files(collection)
+    yield from assets()
+    marker = {"format": _FORMAT, "registry": collection.name, "versions": len(normal)}
+    yield MARKER, json.dumps(marker).encode() + b"\n"
+
+
+def _space_files(collection: Collection) -> Iterator[tuple[str, bytes]]:
+    spaces = spaces_data(collection.name, collection.spaces)
+    yield "data/spaces.js", data_script("spaces", spaces)
+    for space in collection.spaces:
+        for what, data in (
+            ("embeddings", embeddings_data(space)),
+            ("distances", distances_data(space)),
+        ):
+            yield f"data/{what}-{space.key}.js", data_script(f"{what}-{space.key}", data)
+
+
+def _raw(exhibit: Exhibit) -> Iterator[tuple[str, bytes]]:
+    """Files of the artifact itself, as they are."""
+    for path in exhibit.raw_files:
+        if path in (MANIFEST, CHECKSUM):
+            content = read_limited(exhibit.artifact.directory, path, MAX_RECORD_BYTES)
+        else:
+            content = exhibit.artifact.read(path)
+        yield f"{exhibit.folder}/{path}", content
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+
+
+def _replace(new: Path, target: Path) -> None:
+    """Put a gallery into the place of an older one, or of nothing."""
+    if is_vacant(target):
+        move_into_place(new, target)
+        return
+    old = target.absolute().parent / f".{target.name}.{uuid.uuid4().hex}"
+    target.rename(old)
+    try:
+        move_into_place(new, target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
