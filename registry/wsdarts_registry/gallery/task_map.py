@@ -8,8 +8,9 @@ from wsdarts_registry.gallery.ranked_space import RankedSpace
 from wsdarts_registry.inert import clipped, display_width
 from wsdarts_registry.svg import element, number, text
 
-_WIDTH, _TALLEST, _SHORTEST = 760.0, 520.0, 220.0
+_WIDTH, _TALLEST, _SHORTEST = 760.0, 470.0, 220.0
 _MARGIN = 46.0
+_SCALE_HEIGHT = 34.0  # the bar at the bottom
 _RIGHT_MARGIN = 165.0  # names stand at the right of their dots
 _MOST_NAMES = 40
 _CHARACTER, _LINE = 7.5, 15.0
@@ -32,8 +33,9 @@ def task_map(space: RankedSpace) -> Markup:
     low, high = points.min(axis=0), points.max(axis=0)
     unit = (_WIDTH - _MARGIN - _RIGHT_MARGIN) / max(float(high[0] - low[0]), spread)
     unit = min(unit, (_TALLEST - 2 * _MARGIN) / max(float(high[1] - low[1]), spread / 4))
-    height = max(_SHORTEST, unit * float(high[1] - low[1]) + 2 * _MARGIN)
-    lift = (height - unit * float(high[1] - low[1])) / 2
+    tall = unit * float(high[1] - low[1])
+    height = max(_SHORTEST, tall + 2 * _MARGIN + _SCALE_HEIGHT)
+    lift = (height - _SCALE_HEIGHT - tall) / 2
     shift = (_WIDTH - _RIGHT_MARGIN - unit * float(high[0] - low[0])) / 2
     dots = [
         _Dot(x=shift + unit * float(x - low[0]), y=lift + unit * float(high[1] - y), place=place)
@@ -84,6 +86,8 @@ def _names(dots: list[_Dot], space: RankedSpace) -> dict[int, str]:
             (dot.x - 11 - width, dot.y + 4),
             (dot.x - width / 2, dot.y - 12),
             (dot.x - width / 2, dot.y + 21),
+            (dot.x - 7, dot.y - 12),
+            (dot.x - 7, dot.y + 21),
         ):
             box = (x, y - _LINE + 3, x + width, y + 3)
             if box[0] >= 0 and box[2] <= _WIDTH and not any(_overlap(box, b) for b in taken):

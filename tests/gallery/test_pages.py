@@ -1,0 +1,269 @@
+"""The gallery clicked through in Chromium, from a disk and from a server."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from tests.gallery.conftest import Browser, serve
+from tests.registry.factories import make_artifact
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.gallery.site import build_gallery
+
+PAGES = (
+    "index.html",
+    "nearest.html",
+    "compare.html#flowers102@1,cifar10-1000@1,dtd-10@1",
+    "distances.html",
+    "artifacts/meta-flowers-birds-textures/v1.html",
+)
+CARDS = "[...document.querySelectorAll('#cards > li')]"
+VISIBLE = f"{CARDS}.filter(c => !c.hidden).map(c => c.dataset.r)"
+BOXES = "[...document.querySelectorAll('[name=compare]')]"
+MARKS = "[...document.querySelectorAll('.map a:not(.out)')].map(a => a.dataset.r)"
+
+
+def set_value(browser: Browser, selector: str, value: str) -> None:
+    browser.run(
+        "const field = document.querySelector(given[0]); field.value = given[1];"
+        "field.dispatchEvent(new Event('input', {bubbles: true}))",
+        selector,
+        value,
+    )
+
+
+def visible(browser: Browser) -> list[str]:
+    return list(browser.driver.execute_script(f"return {VISIBLE}"))
+
+
+def test_every_page_is_reached_by_its_links(browser: Browser, root: str) -> None:
+    browser.open(f"{root}/index.html")
+    for name in ("Find a start", "Compare", "Distances", "Artifacts"):
+        browser.driver.find_element("link text", name).click()
+        browser.until("document.readyState === 'complete'")
+        assert browser.find("nav a[aria-current]").text == name
+    links = [link.get_attribute("href") for link in browser.all("#cards h3 a")]
+    assert len(links) == 7
+    for link in links:
+        browser.open(link)
+        assert browser.find("h1").text.startswith(link.split("/")[-2])
+        assert browser.run("return [...document.images].every(i => i.naturalWidth)")
+        assert len(browser.all(".drawing svg")) == 3
+
+
+def test_filters(browser: Browser, root: str) -> None:
+    browser.open(f"{root}/index.html")
+    browser.until("!document.getElementById('filters').hidden")
+    everything = visible(browser)
+    assert len(everything) == 7
+    meta = "meta-flowers-birds-textures@1"
+    for selector, value, expected in (
+        ("#words", "FLOWERS meta", [meta]),
+        ("#kind", "meta", [meta]),
+        ("#images-to", "1000", ["bird-groups@1"]),
+        ("#classes-from", "141", [meta, "tiny-imagenet-100@1"]),
+        ("#minutes-from", "3", [meta]),
+        ("#date-to", "2020-01-01", []),
+    ):
+        set_value(browser, selector, value)
+        assert visible(browser) == expected, selector
+        count = browser.find("#count").text
+        assert count == f"{len(expected)} of 7 artifacts"
+        assert browser.find("#none").is_displayed() is (not expected)
+        browser.click("#filters button[type=reset]")
+        browser.until(f"{VISIBLE}.length === 7")
+    assert browser.find("#count").text == "7 artifacts"
+    assert visible(browser) == everything
+
+
+def test_operations_all_have_to_be_used(browser: Browser, root: str) -> None:
+    browser.open(f"{root}/index.html")
+    browser.until("!document.getElementById('filters').hidden")
+    browser.click("#filters summary")
+    boxes = {label.text: number for number, label in enumerate(browser.all(".checks label"), 1)}
+    browser.click(f".checks label:nth-of-type({boxes['avg_pool_3x3']}) input")
+    pooled = visible(browser)
+    assert "cifar10-1000@1" in pooled
+    browser.click(f".checks label:nth-of-type({boxes['max_pool_3x3']}) input")
+    assert set(visible(browser)) < set(pooled)
+    shown = browser.run(f"return {MARKS}")
+    assert sorted(shown) == sorted(visible(browser))
+
+
+def test_order(browser: Browser, root: str) -> None:
+    browser.open(f"{root}/index.html")
+    browser.until("!document.getElementById('filters').hidden")
+    by_name = visible(browser)
+    assert by_name == sorted(by_name)
+    set_value(browser, "#order", "images")
+    assert visible(browser)[:2] == ["bird-groups@1", "dtd-10@1"]
+    set_value(browser, "#order", "-images")
+    assert visible(browser)[0] == "tiny-imagenet-100@1"
+    set_value(browser, "#order", "-seconds")
+    assert visible(browser)[0] == "meta-flowers-birds-textures@1"
+    set_value(browser, "#order", "name")
+    assert visible(browser) == by_name
+
+
+def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str) -> None:
+    browser.open(f"{root}/index.html")
+    browser.until("!document.querySelector('.choice').hidden")
+    browser.run(f"for (const box of {BOXES}.slice(0, 4)) box.click()")
+    assert browser.run(f"return {BOXES}.slice(4).every(b => b.disabled)")
+    browser.run(f"{BOXES}[0].click()")
+    browser.click("#compare")
+    browser.until("document.querySelectorAll('#side thead th').length === 3")
+    assert browser.driver.current_url.endswith("#bird-groups@1,cifar10-1000@1,dtd-10@1")
+    assert browser.find("#state").text == "3 side by side."
+    browser.until("document.querySelectorAll('#side img').length === 9")
+    assert browser.run(
+        "await Promise.all([...document.images].map(i => i.decode()));"
+        "return [...document.images].every(i => i.naturalWidth > 100 && i.alt.length > 50)"
+    )
+    browser.click("#side thead button")
+    browser.until("document.querySelectorAll('#side thead th').length === 2")
+    assert browser.driver.current_url.endswith("#cifar10-1000@1,dtd-10@1")
+    browser.click("#adding button")
+    browser.until("document.querySelectorAll('#side thead th').length === 3")
+
+
+def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
+    browser.open(f"{root}/compare.html#dtd-10@1,absent..@1,flowers102@1")
+    browser.until("document.querySelectorAll('#side thead th').length === 2")
+    assert browser.find("#problem").text.startswith("absent..@1 is no reference")
+    rows = {r.find_element("css selector", "th").text: r for r in browser.all("#side tbody tr")}
+    assert rows["classes"].text.split()[-2:] == ["10", "102"]
+    assert rows["preset"].text.split()[-2:] == ["tiny", "tiny"]
+    marked = [name for name, row in rows.items() if row.get_attribute("class") == "differs"]
+    assert "classes" in marked
+    assert "preset" not in marked
+
+
+def test_what_is_not_there_is_said(browser: Browser, disk: str) -> None:
+    browser.open(f"{disk}/compare.html#nothing@1")
+    browser.until("!document.getElementById('problem').hidden")
+    assert browser.find("#problem").text == "this gallery has no artifact nothing@1"
+    # The one complaint of the gallery that is the browser's own: it says which file is missing.
+    assert [c for c in browser.complaints() if "nothing/v1/compared.js" not in c] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Browser, disk: str, page: str, scheme: str) -> None:
+    pytest.importorskip("axe_core_python", reason="the script axe-core is not installed")
+    browser.prefer(prefers_color_scheme=scheme)
+    browser.open(f"{disk}/{page}")
+    if page.startswith("compare"):
+        browser.until("document.querySelectorAll('#side thead th').length === 3")
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    browser.driver.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text())
+    found = browser.run(
+        "return (await axe.run()).violations.map(v => [v.id, v.nodes.map(n => n.html)])"
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_narrow_screens_show_everything_without_scrolling_sideways(
+    browser: Browser, disk: str, page: str
+) -> None:
+    browser.resize(360, 780)
+    browser.open(f"{disk}/{page}")
+    browser.until("document.readyState === 'complete'")
+    assert browser.run("return document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_javascript_pages_read(browser: Browser, disk: str, page: str) -> None:
+    browser.scripts(allowed=False)
+    browser.open(f"{disk}/{page}")
+    assert browser.find("h1").is_displayed()
+    hidden = browser.all("#filters, .choice, #query, #adding, #tray")
+    assert not any(element.is_displayed() for element in hidden)
+    if page == "index.html":
+        assert all(card.is_displayed() for card in browser.all("#cards h3"))
+    if page == "distances.html":
+        assert browser.find(".heat td").text == "0.00"
+
+
+def test_the_keyboard_alone(browser: Browser, disk: str) -> None:
+    from selenium.webdriver.common.keys import Keys  # noqa: PLC0415
+
+    browser.open(f"{disk}/index.html")
+    browser.until("!document.getElementById('filters').hidden")
+    body = browser.find("body")
+    body.send_keys(Keys.TAB)
+    assert browser.driver.switch_to.active_element.text == "To the content"
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    browser.until("document.activeElement.id === 'content'")
+    seen = []
+    for _ in range(60):
+        browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+        element = browser.driver.switch_to.active_element
+        seen.append(element.get_attribute("id") or element.get_attribute("name") or element.text)
+        if seen[-1] == "compare":
+            break
+    assert {"words", "kind", "order"} < set(seen)
+    browser.driver.switch_to.active_element.send_keys(Keys.SPACE)
+    assert browser.find("#tray").is_displayed()
+    assert "aircraft-edges@1" in browser.find("#chosen").text
+
+
+def test_print_and_reduced_motion(browser: Browser, disk: str) -> None:
+    browser.prefer(prefers_reduced_motion="reduce")
+    browser.open(f"{disk}/index.html")
+    behaviour = "return getComputedStyle(document.documentElement).scrollBehavior"
+    assert browser.run(behaviour) == "auto"
+    browser.prefer(prefers_reduced_motion="no-preference")
+    assert browser.run(behaviour) == "smooth"
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not browser.find("#filters").is_displayed()
+    assert browser.find("#cards h3").is_displayed()
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_hostile_text_is_inert(browser: Browser, tmp_path: Path) -> None:
+    hostile = '</script><script>hacked=1</script><img src=x onerror="hacked=1">'
+    store = DirectoryStore(tmp_path / "zoo", create=True)
+    for name in ("one", "two"):
+        make_artifact(tmp_path / name, f"{hostile}{name}", description=hostile, license=hostile)
+        store.publish(tmp_path / name, name)
+    site = build_gallery(store, out=tmp_path / "site").parent
+    for root in (site.as_uri(), serve(site)):
+        for page in ("index.html", "compare.html#one@1,two@1", "distances.html"):
+            browser.open(f"{root}/{page}")
+            if page.startswith("compare"):
+                browser.until("document.querySelectorAll('#side thead th').length === 2")
+            assert "<img src=x onerror=" in browser.find("main").text or page == "distances.html"
+            assert browser.run("return typeof hacked") == "undefined"
+            assert browser.all("img[src=x]") == []
+        browser.open(f"{root}/artifacts/one/v1.html")
+        assert hostile in browser.find("main").text
+        assert browser.run("return typeof hacked") == "undefined"
+
+
+def test_a_script_that_got_into_a_page_does_not_run(
+    browser: Browser, site: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other.js").write_text("hacked = 1")
+    smuggled = "<script>hacked=1</script><script src='other.js'></script>"
+    for name in ("index.html", "artifacts/dtd-10/v1.html"):
+        page = tmp_path / "page.html"
+        page.write_text((site / name).read_text().replace("<main", f"{smuggled}<main"))
+        browser.open(page.as_uri())
+        assert browser.run("return typeof hacked") == "undefined"
+    refused = browser.complaints()
+    assert any("Executing inline script violates" in text for text in refused)
+    assert any("other.js" in text and "Content Security Policy" in text for text in refused)
+
+
+def test_a_page_may_send_nothing(browser: Browser, root: str) -> None:
+    browser.open(f"{root}/nearest.html")
+    told = browser.run(
+        "return await Promise.allSettled([fetch(location.href), fetch('https://example.com/')])"
+        ".then((all) => all.map((one) => one.status))"
+    )
+    assert told == ["rejected", "rejected"]
+    assert all(
+        "Content Security Policy" in text or "Fetch API" in text for text in browser.complaints()
+    )
