@@ -107,7 +107,7 @@ def test_order(browser: Browser, root: str) -> None:
 
 def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str) -> None:
     browser.open(f"{root}/index.html")
-    browser.until("!document.querySelector('.choice').hidden")
+    browser.until("document.querySelector('.choice')")
     browser.run(f"for (const box of {BOXES}.slice(0, 4)) box.click()")
     assert browser.run(f"return {BOXES}.slice(4).every(b => b.disabled)")
     browser.run(f"{BOXES}[0].click()")

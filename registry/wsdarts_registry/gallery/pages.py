@@ -22,7 +22,7 @@ from wsdarts_registry.templates import html_environment
 
 _NEIGHBOURS = 8
 _LONGEST = 10_000
-_START = ("data", "choice", "list")
+_START = ("data", "list", "choice")  # the boxes are no text to search in
 _NEAREST = ("data", "strict_json", "safetensors", "embedding", "distance", "ranking", "nearest")
 _COMPARE = ("data", "comparison")
 _DISTANCES = ("data", "heat_map")

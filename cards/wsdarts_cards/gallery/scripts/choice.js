@@ -3,10 +3,19 @@
 
 wsdarts.choice = (() => {
   const MOST = 4;
-  const boxes = [...document.querySelectorAll("input[name=compare]")];
+  const boxes = [...document.querySelectorAll("#cards > li")].map(box);
   const tray = document.getElementById("tray");
   const text = document.getElementById("chosen");
   const link = document.getElementById("compare");
+
+  // Made here, not in the page: without this script they would do nothing.
+  function box(card) {
+    const reference = card.dataset.r;
+    const made = wsdarts.element("input", { type: "checkbox", name: "compare", value: reference });
+    made.setAttribute("aria-label", `Compare ${reference}`);
+    card.append(wsdarts.element("label", { class: "choice" }, made, "Compare"));
+    return made;
+  }
 
   function update() {
     const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
@@ -20,14 +29,13 @@ wsdarts.choice = (() => {
   }
 
   function start() {
-    for (const label of document.querySelectorAll(".choice")) label.hidden = false;
     document.getElementById("cards")?.addEventListener("change", update);
     document.getElementById("unchoose").addEventListener("click", () => {
       for (const box of boxes) box.checked = false;
       update();
       document.getElementById("list").focus();
     });
-    update(); // a browser may have kept the boxes of an earlier visit
+    update();
   }
 
   return { start };

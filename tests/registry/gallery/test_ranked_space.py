@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from tests.registry.factories import Push, make_artifact, make_embedding, make_space
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.gallery.collection import read_collection
+from wsdarts_registry.gallery.heat_map import heat_rows
+from wsdarts_registry.gallery.task_map import task_map
+
+
+def silent(*_: object) -> None:
+    pass
+
+
+def test_neighbours_are_those_of_the_registry(store: DirectoryStore, push: Push) -> None:
+    for name in ("flowers", "birds", "textures", "planes"):
+        push(name)
+    (space,) = read_collection(store, silent).spaces
+    for member in space.members:
+        found = space.neighbours(member, 2)
+        assert found is not None
+        ranked, own = store.nearest(make_embedding(member.entry.name), 4), member.reference
+        expected = [n for n in ranked.neighbours if n.reference != own]
+        assert [m.reference for m, _ in found] == [n.reference for n in expected[:2]]
+        for (_, distance), neighbour in zip(found, expected, strict=False):
+            assert distance == pytest.approx(neighbour.distance, abs=1e-6)
+
+
+def test_an_older_version_is_no_neighbour_and_has_some(store: DirectoryStore, push: Push) -> None:
+    push("flowers", "old", embedding=make_embedding("flowers"))
+    push("flowers", "new", embedding=make_embedding("flowers"))
+    push("birds")
+    collection = read_collection(store, silent)
+    (space,) = collection.spaces
+    assert [m.reference for m in space.members] == ["birds@1", "flowers@2"]
+    old = next(e for e in collection.exhibits if e.reference == "flowers@1")
+    found = space.neighbours(old, 5)
+    assert found is not None
+    assert [member.reference for member, _ in found] == ["birds@1"]
+    expected = store.nearest(make_embedding("flowers"), 2).neighbours[1]
+    assert found[0][1] == pytest.approx(expected.distance, abs=1e-6)
+
+
+def test_the_fullest_space_comes_first(store: DirectoryStore, push: Push) -> None:
+    other = make_space("other")
+    push("flowers", embedding=make_embedding("flowers", space=other))
+    push("birds")
+    push("planes")
+    first, second = read_collection(store, silent).spaces
+    assert first.space.probe == "tiny"
+    assert second.space == other
+    assert second.neighbours(first.members[0], 3) is None
+
+
+def test_widths_must_agree(store: DirectoryStore, push: Push) -> None:
+    push("flowers")
+    values = make_embedding("birds").values[:-1]
+    push("birds", embedding=make_embedding("birds", values=values))
+    with pytest.raises(EmbeddingError, match="has 6 filters, that of flowers has 7"):
+        read_collection(store, silent)
+
+
+def test_the_heat_map_is_symmetric_and_darkest_where_tasks_are_equal(
+    store: DirectoryStore, push: Push
+) -> None:
+    for name in ("flowers", "birds", "textures"):
+        push(name)
+    (space,) = read_collection(store, silent).spaces
+    rows = heat_rows(space)
+    assert rows is not None
+    assert [row.number for row in rows] == [1, 2, 3]
+    for i, row in enumerate(rows):
+        assert row.cells[i] == ("0.00", 0, False)
+        for j, other in enumerate(rows):
+            assert row.cells[j] == other.cells[i]
+    assert max(shade for row in rows for _, shade, _ in row.cells) == 9
+
+
+def test_equal_tasks_and_a_single_one_have_a_map(store: DirectoryStore, tmp_path: Path) -> None:
+    make_artifact(tmp_path / "flowers", "flowers")
+    store.publish(tmp_path / "flowers", "one")
+    (one,) = read_collection(store, silent).spaces
+    assert task_map(one).count("<circle") == 1
+    store.publish(tmp_path / "flowers", "two")
+    (two,) = read_collection(store, silent).spaces
+    drawn = task_map(two)
+    assert drawn.count("<circle") == 2
+    assert "nan" not in drawn
+    assert "inf" not in drawn
+    assert two.map.stress == 0
