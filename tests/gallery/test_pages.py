@@ -3,12 +3,16 @@
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.gallery.conftest import Browser, serve
 from tests.registry.factories import make_artifact
 from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.distance import symmetric_distance
 from wsdarts_registry.gallery.site import build_gallery
+from wsdarts_registry.space import CELL_KINDS
+from wsdarts_registry.zoo import open_registry, shipped_zoo
 
 PAGES = (
     "index.html",
@@ -137,6 +141,16 @@ def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
     marked = [name for name, row in rows.items() if row.get_attribute("class") == "differs"]
     assert "classes" in marked
     assert "preset" not in marked
+    store = open_registry(shipped_zoo())
+    one, two = (store.pull(name) for name in ("dtd-10@1", "flowers102@1"))
+    for space in {embedding.space for embedding in one.embeddings}:
+        a, b = one.embedding(space).values, two.embedding(space).values
+        row = rows[f"distance from dtd-10@1, by {space.probe}"].text
+        assert float(row.split()[-1]) == pytest.approx(symmetric_distance(a, b[None])[0], abs=1e-4)
+    masks = [[m.array(kind) for kind in CELL_KINDS] for m in (one.masks, two.masks)]
+    both, either = (int(how(*masks).sum()) for how in (np.logical_and, np.logical_or))
+    row = rows["operations left that it shares with dtd-10@1"].text
+    assert row.endswith(f"{100 * both / either:.0f} % ({both} of {either})")
 
 
 def test_what_is_not_there_is_said(browser: Browser, disk: str) -> None:

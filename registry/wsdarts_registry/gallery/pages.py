@@ -24,8 +24,8 @@ _NEIGHBOURS = 8
 _LONGEST = 10_000
 _START = ("data", "list", "choice")  # the boxes are no text to search in
 _NEAREST = ("data", "strict_json", "safetensors", "embedding", "distance", "ranking", "nearest")
-_COMPARE = ("data", "comparison")
-_DISTANCES = ("data", "heat_map")
+_COMPARE = ("data", "distances", "comparison")
+_DISTANCES = ("data", "distances", "heat_map")
 
 
 @dataclass(frozen=True, kw_only=True)

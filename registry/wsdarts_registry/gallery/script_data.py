@@ -15,6 +15,7 @@ from wsdarts_registry.gallery.exhibit import Exhibit
 from wsdarts_registry.gallery.pictures import Drawing
 from wsdarts_registry.gallery.ranked_space import RankedSpace
 from wsdarts_registry.inert import plain_text
+from wsdarts_registry.space import CELL_KINDS
 
 # What would end a script or a line of one within HTML or JavaScript; JSON knows them as escapes.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -74,13 +75,13 @@ def distances_data(space: RankedSpace) -> Any:
     upper = ordered[np.triu_indices(len(order), 1)]
     return {
         "references": [space.members[i].reference for i in space.order],
-        "pages": [space.members[i].page for i in space.order],
         "distances": base64.b64encode(np.rint(65_535 * upper).astype("<u2").tobytes()).decode(),
     }
 
 
 def comparison_data(exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing) -> Any:
     """What the comparison shows of one version; all text is inert already."""
+    artifact = exhibit.artifact
     return {
         "reference": exhibit.reference,
         "page": exhibit.page,
@@ -98,6 +99,13 @@ def comparison_data(exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing
                 strict=True,
             )
         ],
+        "space": str(artifact.masks.space),
+        "masks": "".join(
+            "1" if kept else "0"
+            for kind in CELL_KINDS
+            for row in artifact.masks.rows(kind)
+            for kept in row
+        ),
         "facts": [
             [plain_text(name), plain_text(value, 1000)] for name, value in facts.compared(exhibit)
         ],

@@ -28,20 +28,21 @@ class _Dot:
 
 def task_map(space: RankedSpace) -> Markup:
     """Draw the map as an SVG element; its colours are in the gallery's style sheet."""
+    many = len(space.members) > _MOST_NAMES
+    right = _MARGIN if many else _RIGHT_MARGIN
     spread = max(float(abs(space.map.points).max()), 1e-9)
     points = space.map.points
     low, high = points.min(axis=0), points.max(axis=0)
-    unit = (_WIDTH - _MARGIN - _RIGHT_MARGIN) / max(float(high[0] - low[0]), spread)
+    unit = (_WIDTH - _MARGIN - right) / max(float(high[0] - low[0]), spread)
     unit = min(unit, (_TALLEST - 2 * _MARGIN) / max(float(high[1] - low[1]), spread / 4))
     tall = unit * float(high[1] - low[1])
     height = max(_SHORTEST, tall + 2 * _MARGIN + _SCALE_HEIGHT)
     lift = (height - _SCALE_HEIGHT - tall) / 2
-    shift = (_WIDTH - _RIGHT_MARGIN - unit * float(high[0] - low[0])) / 2
+    shift = (_WIDTH + _MARGIN - right - unit * float(high[0] - low[0])) / 2
     dots = [
         _Dot(x=shift + unit * float(x - low[0]), y=lift + unit * float(high[1] - y), place=place)
         for place, (x, y) in enumerate(points)
     ]
-    many = len(dots) > _MOST_NAMES
     names = {} if many else _names(dots, space)
     marks = "".join(_mark(dot, space, names.get(dot.place), many=many) for dot in dots)
     return Markup(  # noqa: S704 - every text in it is escaped

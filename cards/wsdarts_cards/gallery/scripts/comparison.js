@@ -53,18 +53,51 @@ wsdarts.comparison = (() => {
     return element("td", {}, element("a", { href: found.file, "aria-label": label }, image));
   }
 
+  // Of all operations that the masks of either have, how many both have.
+  function shared(a, b) {
+    if (a.space !== b.space) return "another search space";
+    let [both, either] = [0, 0];
+    for (let i = 0; i < a.masks.length; i += 1) {
+      both += a.masks[i] === "1" && b.masks[i] === "1";
+      either += a.masks[i] === "1" || b.masks[i] === "1";
+    }
+    return `${((100 * both) / either).toFixed(0)} % (${both} of ${either})`;
+  }
+
+  // How alike the first one and the others are: rows of a name and a text for each.
+  async function alike(items) {
+    const first = items[0];
+    const rest = (name, read) => [name, "–", ...items.slice(1).map(read)];
+    const rows = [
+      rest(`operations left that it shares with ${first.reference}`, (item) => shared(first, item)),
+    ];
+    const { spaces } = await wsdarts.load("data/spaces.js", "spaces");
+    for (const { key, space } of spaces) {
+      const { references, between } = await wsdarts.distances.load(key);
+      const from = references.indexOf(first.reference);
+      const text = (item) => {
+        const to = references.indexOf(item.reference);
+        return from < 0 || to < 0 ? "not ranked" : between(from, to).toFixed(4);
+      };
+      rows.push(rest(`distance from ${first.reference}, by ${space.probe}`, text));
+    }
+    return rows;
+  }
+
+  function plainRow([name, ...texts]) {
+    const cells = texts.map((text) => element("td", { class: "long" }, text));
+    return element("tr", {}, element("th", { scope: "row" }, name), ...cells);
+  }
+
   function factRow(items, name) {
     const texts = items.map((item) => (item.facts.find((fact) => fact[0] === name) ?? ["", "–"])[1]);
     const differs = new Set(texts).size > 1;
-    return element(
-      "tr",
-      differs ? { class: "differs" } : {},
-      element("th", { scope: "row" }, name),
-      ...texts.map((text) => element("td", { class: "long" }, text)),
-    );
+    const row = plainRow([name, ...texts]);
+    if (differs) row.className = "differs";
+    return row;
   }
 
-  function table(items, references) {
+  function table(items, references, compared) {
     const names = [...new Set(items.flatMap((item) => item.facts.map((fact) => fact[0])))];
     const pictures = items[0].pictures.map((p) => p.name);
     return element(
@@ -92,6 +125,7 @@ wsdarts.comparison = (() => {
             ...items.map((item) => picture(item, name)),
           ),
         ),
+        ...compared.map(plainRow),
         ...names.map((name) => factRow(items, name)),
       ),
     );
@@ -103,14 +137,16 @@ wsdarts.comparison = (() => {
     const all = asked();
     const references = all.slice(0, MOST);
     const found = await Promise.allSettled(references.map(async (reference) => load(reference)));
+    const items = found.filter((f) => f.status === "fulfilled").map((f) => f.value);
+    const compared = items.length > 1 ? await alike(items) : [];
     if (number !== latest) return;
     const problems = found.filter((f) => f.status === "rejected").map((f) => f.reason.message);
     if (all.length > MOST) problems.push(`${all.length} were asked for; the first ${MOST} are shown`);
     byId("problem").textContent = problems.join("; ");
     byId("problem").hidden = problems.length === 0;
-    const items = found.filter((f) => f.status === "fulfilled").map((f) => f.value);
     byId("side").hidden = items.length === 0;
-    byId("side").replaceChildren(...(items.length ? [table(items, items.map((i) => i.reference))] : []));
+    const shown = items.map((item) => item.reference);
+    byId("side").replaceChildren(...(items.length ? [table(items, shown, compared)] : []));
     byId("state").textContent =
       items.length < 2 ? "Choose at least two." : `${items.length} side by side.`;
     byId("adding").querySelector("button").disabled = items.length >= MOST;
