@@ -105,7 +105,8 @@ def _parameters(
         names = names or [f"--{name.replace('_', '-')}"]
         if _is_argument(info):
             dots = "..." if getattr(kind, "__origin__", None) is list else ""
-            arguments.append((f"{info.metavar}{dots}", text, "required"))
+            typed = f"{info.metavar}{dots}"
+            arguments.append((typed, text, "required") if required else (f"[{typed}]", text, ""))
             continue
         choices = "|".join(get_args(kind)) if _is_choice(kind) else ""
         value = f" {info.metavar or choices}".rstrip()

@@ -45,7 +45,7 @@ def serve(
     directory: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
+            metavar="DIR",
             help="A gallery that `gallery build` wrote. Without it, one of the registry is built.",
             show_default=False,
         ),
