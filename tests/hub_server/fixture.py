@@ -1,0 +1,98 @@
+"""Fixtures: a hub in this process, and hubs in processes of their own.
+
+A conftest takes them with ``from tests.hub_server.fixture import hub_process, hub_server``.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from .control import RemoteHub
+from .hub import Settings
+from .server import HubServer
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+StartHub = Callable[..., HubServer]
+
+
+@pytest.fixture
+def start_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartHub]:
+    """Start hubs in this process: ``start_hub(page_size=2)``, each in a directory of its own.
+
+    A ``directory`` may be given to go on with what another hub left there. At the end every hub
+    is closed, and one whose handlers failed fails the test.
+    """
+    _isolate(tmp_path, monkeypatch)
+    started: list[HubServer] = []
+
+    def start(*, directory: Path | None = None, **settings: int) -> HubServer:
+        where = directory or tmp_path / f"hub{len(started)}"
+        started.append(HubServer(where, Settings(**settings)))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+    assert [failure for server in started for failure in server.failures] == []
+
+
+@pytest.fixture
+def hub_server(start_hub: StartHub) -> HubServer:
+    """A hub in this process."""
+    return start_hub()
+
+
+@pytest.fixture
+def hub_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., RemoteHub]]:
+    """Start hubs in processes of their own: ``hub_process("--page-size", "2")``."""
+    _isolate(tmp_path, monkeypatch)
+    with ExitStack() as running:
+
+        def start(*options: str, directory: Path | None = None) -> RemoteHub:
+            where = directory or tmp_path / "hub_process"
+            command = [sys.executable, "-m", "tests.hub_server", str(where)]
+            process = running.enter_context(
+                subprocess.Popen(
+                    [*command, *options, "--while-stdin-is-open"],
+                    cwd=_ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            assert process.stdout is not None
+            return RemoteHub(process.stdout.readline().strip())
+
+        yield start
+
+
+def _isolate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the client off Xet, off the user's token and caches, and off any proxy.
+
+    The client reads its environment when it is imported, so its constants are set as well.
+    """
+    home = tmp_path / "huggingface"
+    settings = {
+        "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_TOKEN_PATH": str(home / "token"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
