@@ -40,7 +40,7 @@ from wsdarts_registry.staging import write_flushed
 
 _MAX_TEXT_BYTES = 4 * 2**20
 _MAX_MASK_BYTES = 4 * 2**20
-_MAX_EMBEDDING_BYTES = 8 * 2**20
+MAX_EMBEDDING_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,18 +200,27 @@ def read_embedding(root: Path, manifest: Manifest, record: EmbeddingRecord) -> T
     Raises:
         ArtifactError: It is damaged, malformed, or of another space or task than recorded.
     """
-    content = _small(root, manifest, record.file, _MAX_EMBEDDING_BYTES)
+    content = _small(root, manifest, record.file, MAX_EMBEDDING_BYTES)
+    return parse_embedding(content, record, where=str(root))
+
+
+def parse_embedding(content: bytes, record: EmbeddingRecord, *, where: str) -> TaskEmbedding:
+    """Read an embedding of an artifact, whose size and sha256 were checked.
+
+    Raises:
+        ArtifactError: It is malformed, or of another space or task than recorded.
+    """
     try:
         embedding = TaskEmbedding.from_bytes(content, what=record.file)
     except EmbeddingError as error:
-        raise ArtifactError(f"the artifact in {root} is malformed: {error}") from error
+        raise ArtifactError(f"the artifact in {where} is malformed: {error}") from error
     if embedding.space != record.space.embedding_space:
         raise ArtifactError(
-            f"{root / record.file} is by {embedding.space}; the manifest says "
+            f"{record.file} in {where} is by {embedding.space}; the manifest says "
             f"{record.space.embedding_space}"
         )
     if embedding.task_digest != mean_task_digest(record.tasks):
-        raise ArtifactError(f"{root / record.file} is of another task than the manifest says")
+        raise ArtifactError(f"{record.file} in {where} is of another task than the manifest says")
     return embedding
 
 

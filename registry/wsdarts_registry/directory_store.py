@@ -20,7 +20,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ from wsdarts_registry.life import published_version
 from wsdarts_registry.manifest_file import claimed_digest, read_manifest
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.reference import Reference, check_name, is_name
-from wsdarts_registry.staging import discarded_on_error, is_vacant, move_into_place, staged
+from wsdarts_registry.staging import discarded_on_error, move_into_place
 from wsdarts_registry.staging_area import StagingArea
 from wsdarts_registry.store import Entry, RegistryConfig, Store, VersionInfo, Yank
 
@@ -151,22 +150,11 @@ class DirectoryStore(Store):
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Verify an artifact where it lies or, with ``out``, in a copy."""
         from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
+        from wsdarts_registry.placement import copied_out  # noqa: PLC0415
 
         entry = self.resolve(reference)
         artifact = read_artifact(self.path(entry.name, entry.version), entry.digest)
-        if out is None:
-            return artifact
-        target = Path(out)
-        try:
-            if not is_vacant(target):
-                raise RegistryError(f"{out} is not empty; name a new or empty directory")
-            with staged(target) as directory:
-                artifact.copy_to(directory)
-        except OSError as error:
-            raise RegistryError(
-                f"cannot write {out}: {error.strerror}; name another directory"
-            ) from error
-        return replace(artifact, directory=target)
+        return artifact if out is None else copied_out(artifact, Path(out))
 
     def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
         """Copy an artifact in, verify the copy, and let it appear by one rename."""

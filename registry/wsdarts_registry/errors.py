@@ -51,3 +51,7 @@ class SettingsError(WsdartsError):
 
 class RunError(WsdartsError):
     """A run directory is in use, incomplete, or belongs to other settings."""
+
+
+class RegistryWarning(UserWarning):
+    """A registry works, but not as well as it could; says what to type."""

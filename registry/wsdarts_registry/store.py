@@ -1,68 +1,31 @@
 """What every registry can do, whether it is a directory or a namespace on the Hub."""
 
 import difflib
-import shlex
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdarts_registry import life
-from wsdarts_registry.embedding_space import EmbeddingSpace
+from wsdarts_registry.catalogue import Catalogue
 from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
+from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
-    from wsdarts_registry.embedding import TaskEmbedding
-    from wsdarts_registry.nearest import Ranking
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
 
 
-class Store(ABC):
+class Store(Catalogue):
     """A registry of artifacts.
 
     Versions are write-once; everything that is read is verified. A subclass says where names,
     versions, files and records lie; resolving, listing, ranking and the rules of a version's
     life are the same for all.
     """
-
-    @property
-    @abstractmethod
-    def location(self) -> str:
-        """What ``open_registry`` was given to open this registry."""
-
-    @property
-    @abstractmethod
-    def config(self) -> RegistryConfig:
-        """Name, default probe and thresholds."""
-
-    @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """Names with at least one version, yanked or not, sorted."""
-
-    @abstractmethod
-    def versions(self, name: str) -> tuple[VersionInfo, ...]:
-        """The versions of a name, ascending; none for an unknown name."""
-
-    @abstractmethod
-    def entry(self, name: str, version: int) -> Entry:
-        """One version with its manifest.
-
-        Raises:
-            ArtifactError: The manifest is missing, damaged or malformed.
-        """
-
-    @abstractmethod
-    def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
-        """The embedding that ranks an entry in a space; None if it has none there.
-
-        Raises:
-            ArtifactError: It is damaged or malformed.
-        """
 
     @abstractmethod
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
@@ -156,19 +119,6 @@ class Store(ABC):
         life.check_has_alias(self, name, alias)
         self.write_alias(name, alias, None)
 
-    def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
-        """All versions with their manifests, by name and version.
-
-        Raises:
-            ArtifactError: A manifest is damaged; the message names the version.
-        """
-        return tuple(
-            self.entry_or_advice(name, info.version)
-            for name in self.names()
-            for info in self.versions(name)
-            if include_yanked or info.yanked is None
-        )
-
     def resolve(self, reference: str | Reference) -> Entry:
         """Find the version that a reference means: for a plain name the latest not yanked.
 
@@ -213,44 +163,6 @@ class Store(ABC):
         if not fitting:
             raise ReferenceNotFoundError(self._unknown_version(reference, versions))
         return fitting[-1]
-
-    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
-        """Rank the latest version of each name by the distance of its task.
-
-        Args:
-            embedding: Embedding of the task that looks for a neighbour.
-            k: How many neighbours to return.
-
-        Raises:
-            RegistryError: The registry has no artifacts, or ``k`` is below 1.
-            NoCommonSpaceError: No artifact has an embedding in the query's space; names the
-                spaces that there are.
-            EmbeddingError: An embedding in that space has another width.
-            ArtifactError: An artifact is damaged.
-        """
-        # Imported here: listing a registry needs no numpy.
-        from wsdarts_registry.ranking import rank_registry  # noqa: PLC0415
-
-        return rank_registry(self, embedding, k)
-
-    @property
-    def option(self) -> str:
-        """How the command line names this registry: `` --registry LOCATION``."""
-        return f" --registry {shlex.quote(self.location)}"
-
-    def entry_or_advice(self, name: str, version: int) -> Entry:
-        """One version with its manifest.
-
-        Raises:
-            ArtifactError: The manifest is damaged; says what to do about it.
-        """
-        try:
-            return self.entry(name, version)
-        except ArtifactError as error:
-            raise ArtifactError(
-                f"{name}@{version}: {error}; restore it, or hide it with `wsdarts-hub yank "
-                f"{name}@{version} --reason damaged{self.option}`"
-            ) from error
 
     def _unknown_name(self, name: str) -> str:
         close = difflib.get_close_matches(name, self.names(), n=3)

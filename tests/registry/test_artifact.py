@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.registry.factories import (
+    CARD,
     SPACE,
     digest_of,
     make_artifact,
@@ -38,7 +39,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert artifact.masks == draft.stage_masks[-1]
     assert artifact.ranked["normal"][0] == (("skip_connect", 0.5), ("sep_conv_3x3", 0.5))
     assert artifact.manifest.config == {"preset": "tiny", "stages": [[3, 3], [3, 2]]}
-    assert artifact.card == "# A test\n"
+    assert artifact.card == CARD.decode()
     weights, check = artifact.weights(), artifact.check()
     assert weights is not None
     assert check is not None

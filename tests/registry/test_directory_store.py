@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry.factories import Push, digest_of, make_artifact
+from tests.registry.factories import CARD, Push, digest_of, make_artifact
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import (
@@ -203,7 +203,7 @@ def test_what_is_read_is_verified(store: DirectoryStore, push: Push) -> None:
     push("flowers")
     push("birds")
     path = store.pull("flowers").directory
-    (path / "README.md").write_bytes(b"# A tesT\n")
+    (path / "README.md").write_bytes(CARD.swapcase())
     with pytest.raises(ArtifactError, match=r"README\.md has another sha256"):
         store.pull("flowers")
     manifest = path / "artifact.json"
