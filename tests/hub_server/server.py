@@ -247,10 +247,10 @@ class _Connection(BaseHTTPRequestHandler):
             size = max(amount // _PIECES_A_SECOND, 1) if kind == "slow_body" else PIECE
             chunks = response.chunks(size)
             for chunk in chunks if fault is None else fault.spoil(chunks):
+                if kind == "slow_body":
+                    self.server.owner.closing.wait(len(chunk) / amount)
                 if exchange is not None:
                     exchange.sent += len(chunk)
                 self.wfile.write(chunk)
-                if kind == "slow_body":
-                    self.server.owner.closing.wait(len(chunk) / amount)
         if kind == "close_response":
             raise DisconnectionError
