@@ -3,11 +3,13 @@
 A conftest takes them with ``from tests.hub_server.fixture import hub_process, hub_server``.
 """
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
@@ -16,6 +18,8 @@ from .control import RemoteHub
 from .hub import Settings
 from .server import HubServer
 
+_NOBODY = "http://127.0.0.1:9"
+_look_up = socket.getaddrinfo
 _ROOT = Path(__file__).resolve().parents[2]
 
 StartHub = Callable[..., HubServer]
@@ -75,15 +79,17 @@ def hub_process(
 
 
 def _isolate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the client off Xet, off the user's token and caches, and off any proxy.
+    """Keep the client off Xet, off the user's token and caches, and off the network.
 
-    The client reads its environment when it is imported, so its constants are set as well.
+    The client reads its environment when it is imported, so its constants are set as well. A call
+    that was given no endpoint goes to a port where nobody listens.
     """
     home = tmp_path / "huggingface"
     settings = {
         "HF_HOME": str(home),
         "HF_HUB_CACHE": str(home / "hub"),
         "HF_TOKEN_PATH": str(home / "token"),
+        "HF_ENDPOINT": _NOBODY,
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -91,8 +97,17 @@ def _isolate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"):
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, _NOBODY)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", _NOBODY)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(socket, "getaddrinfo", _look_up_here)
+
+
+def _look_up_here(host: object, *arguments: Any, **options: Any) -> Any:
+    assert host in ("127.0.0.1", "localhost"), f"a test would reach {host} over the network"
+    return _look_up(host, *arguments, **options)

@@ -75,10 +75,10 @@ def test_a_limited_client_waits_as_long_as_it_is_told(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    hub_server.add_fault(Fault(kind="refuse", path="^/api/models", status=429, retry_after=7))
-    assert [model.id for model in api.list_models()] == [_NAME]
+    hub_server.add_fault(Fault(kind="refuse", path="/preupload/", status=429, retry_after=7))
+    _commit(api)
     assert waits == [8.0]  # the client adds a second
-    statuses = [item.status for item in hub_server.exchanges("GET", "^/api/models$")]
+    statuses = [item.status for item in hub_server.exchanges("POST", "/preupload/")]
     assert statuses == [429, 200]
 
 
