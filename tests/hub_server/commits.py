@@ -39,6 +39,7 @@ class Commits:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._read: dict[str, Commit] = {}
         directory.mkdir(parents=True, exist_ok=True)
 
     def has(self, oid: str) -> bool:
@@ -47,9 +48,11 @@ class Commits:
 
     def read(self, oid: str) -> Commit:
         """Read a commit that exists."""
+        if (known := self._read.get(oid)) is not None:
+            return known
         value = json.loads((self._directory / f"{oid}.json").read_bytes())
         files = {path: FileEntry(**entry) for path, entry in value.pop("files").items()}
-        return Commit(oid=oid, files=files, **value)
+        return self._read.setdefault(oid, Commit(oid=oid, files=files, **value))
 
     def add(
         self,

@@ -3,11 +3,11 @@
 A conftest takes them with ``from tests.hub_server.fixture import hub_process, hub_server``.
 """
 
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ _look_up = socket.getaddrinfo
 _ROOT = Path(__file__).resolve().parents[2]
 
 StartHub = Callable[..., HubServer]
+StartProcess = Callable[..., "HubProcess"]
 
 
 @pytest.fixture
@@ -53,29 +54,49 @@ def hub_server(start_hub: StartHub) -> HubServer:
 
 
 @pytest.fixture
-def hub_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., RemoteHub]]:
-    """Start hubs in processes of their own: ``hub_process("--page-size", "2")``."""
+def hub_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartProcess]:
+    """Start hubs in processes of their own: ``hub_process("--page-size", "2")``.
+
+    All of them go on in one directory, one after the other, unless another one is given. At the
+    end every hub is closed; one whose handlers failed, and that was not killed, fails the test.
+    """
     _isolate(tmp_path, monkeypatch)
-    with ExitStack() as running:
+    started: list[HubProcess] = []
 
-        def start(*options: str, directory: Path | None = None) -> RemoteHub:
-            where = directory or tmp_path / "hub_process"
-            command = [sys.executable, "-m", "tests.hub_server", str(where)]
-            process = running.enter_context(
-                subprocess.Popen(
-                    [*command, *options, "--while-stdin-is-open"],
-                    cwd=_ROOT,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            assert process.stdout is not None
-            return RemoteHub(process.stdout.readline().strip())
+    def start(*options: str, directory: Path | None = None) -> HubProcess:
+        started.append(HubProcess(directory or tmp_path / "hub_process", *options))
+        return started[-1]
 
-        yield start
+    yield start
+    for hub in started:
+        hub.close()
+
+
+class HubProcess(RemoteHub):
+    """A hub in a process of its own, until it is closed or killed."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "tests.hub_server", str(directory), *options]
+        self._process = subprocess.Popen(
+            [*command, "--while-stdin-is-open"],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        super().__init__(self._process.stdout.readline().strip())
+
+    def kill(self) -> None:
+        """Kill the process (SIGKILL), whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Let the process end, and fail if a handler did."""
+        with self._process:
+            pass
+        assert self._process.returncode in (0, -signal.SIGKILL), "see the hub's standard error"
 
 
 def _isolate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ class HubServer:
 class _Socket(ThreadingHTTPServer):
     """One listening socket and its connections."""
 
-    daemon_threads = True
+    daemon_threads = False  # so that closing waits for them
     request_queue_size = 128
 
     def __init__(self, owner: HubServer, role: Literal["hub", "storage"], port: int) -> None:

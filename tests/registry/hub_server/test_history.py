@@ -64,6 +64,29 @@ def test_what_is_there_is_not_uploaded_again(hub_server: HubServer, api: HfApi) 
     assert len(api.list_repo_commits(_NAME)) == 3
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "is_large"),
+    [
+        ("a.safetensors", b"text", True),
+        ("a.json", b"text", False),
+        ("a.json", b"text" * 250, True),  # 1000 bytes
+        ("a.json", b"text" * 249, False),
+        ("a.json", b"bin\0ary", True),
+        ("empty.safetensors", b"", False),
+    ],
+)
+def test_what_is_a_large_file(
+    start_hub: StartHub, path: str, content: bytes, is_large: bool
+) -> None:
+    api = client(start_hub(lfs_size=1000))
+    api.create_repo(_NAME)
+    api.create_commit(_NAME, [_add(path, content)], commit_message="one")
+    [found] = api.get_paths_info(_NAME, path)
+    assert isinstance(found, RepoFile)
+    assert (found.lfs is not None) is is_large
+    assert Path(api.hf_hub_download(_NAME, path)).read_bytes() == content
+
+
 def test_large_objects_go_up_in_parts(start_hub: StartHub) -> None:
     server = start_hub(part_size=1000)
     api = client(server)

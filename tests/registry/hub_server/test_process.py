@@ -4,15 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from tests.hub_server import ALICE, BOB, Fault, HubServer, RemoteHub
-from tests.hub_server.fixture import StartHub
+from tests.hub_server import ALICE, BOB, Fault, HubServer
+from tests.hub_server.fixture import StartHub, StartProcess
 from tests.registry.hub_server.conftest import client
 
 _NAME = "acme/cells"
@@ -53,9 +53,7 @@ def test_a_hub_goes_on_where_another_was_stopped(start_hub: StartHub, tmp_path: 
     assert _commit(api, "b", b"2") == api.repo_info(_NAME).sha != made
 
 
-def test_a_process_takes_orders_and_tells_what_was_asked(
-    hub_process: Callable[..., RemoteHub],
-) -> None:
+def test_a_process_takes_orders_and_tells_what_was_asked(hub_process: StartProcess) -> None:
     hub = hub_process("--page-size", "1")
     api = client(hub)
     api.create_repo(_NAME)
@@ -74,9 +72,7 @@ def test_a_process_takes_orders_and_tells_what_was_asked(
     assert hub.state() == state + 1
 
 
-def test_a_hub_survives_the_kill_of_its_client(
-    hub_process: Callable[..., RemoteHub],
-) -> None:
+def test_a_hub_survives_the_kill_of_its_client(hub_process: StartProcess) -> None:
     hub = hub_process()
     api = client(hub)
     api.create_repo(_NAME)
@@ -94,7 +90,35 @@ def test_a_hub_survives_the_kill_of_its_client(
     assert api.get_paths_info(_NAME, "a.safetensors")[0].size == 20_000_000  # type: ignore[union-attr]
 
 
-def test_two_processes_do_not_mix_commits(hub_process: Callable[..., RemoteHub]) -> None:
+def test_a_killed_hub_keeps_what_it_has_answered(hub_process: StartProcess) -> None:
+    hub = hub_process()
+    api = client(hub)
+    api.create_repo(_NAME)
+    answered = []
+
+    def publish() -> None:
+        for number in range(1000):
+            answered.append((f"v{number}", _commit(api, "a.safetensors", b"w" * (number + 1))))
+            api.create_tag(_NAME, tag=f"v{number}", revision=answered[-1][1])
+
+    with ThreadPoolExecutor(1) as pool:
+        publishing = pool.submit(publish)
+        while len(answered) < 5:
+            assert not publishing.done()
+        hub.kill()
+        assert publishing.exception() is not None
+    port = hub.url.rpartition(":")[2]
+    api = client(hub_process("--port", port))
+    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(_NAME).tags}
+    assert answered[:-1] == [(tag, tags[tag]) for tag, _ in answered[:-1]]
+    history = [commit.commit_id for commit in api.list_repo_commits(_NAME)]
+    assert {oid for _, oid in answered} <= set(history)
+    for number, (_, oid) in enumerate(answered):
+        [weights] = api.get_paths_info(_NAME, "a.safetensors", revision=oid)
+        assert weights.size == number + 1  # type: ignore[union-attr]
+
+
+def test_two_processes_do_not_mix_commits(hub_process: StartProcess) -> None:
     hub = hub_process()
     client(hub).create_repo(_NAME)
     script = """
