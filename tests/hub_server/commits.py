@@ -126,6 +126,8 @@ def changed(
 
 def _apply(key: str, value: dict[str, Any], files: dict[str, FileEntry], objects: Objects) -> None:
     path = _inside(value["path"])
+    if key in {"file", "lfsFile"}:
+        _make_room(files, path)
     if key == "file":
         content = value["content"]
         is_coded = value.get("encoding", "utf-8") == "base64"
@@ -141,6 +143,13 @@ def _apply(key: str, value: dict[str, Any], files: dict[str, FileEntry], objects
             del files[name]
     else:
         raise ValueError(f"unknown key {key}")
+
+
+def _make_room(files: dict[str, FileEntry], path: str) -> None:
+    """Let go of a file where a folder is to be, and of a folder where a file is to be."""
+    for name in [*files]:
+        if path.startswith(f"{name}/") or name.startswith(f"{path}/"):
+            del files[name]
 
 
 def _below(files: Mapping[str, FileEntry], path: str) -> dict[str, FileEntry]:

@@ -36,9 +36,9 @@ def start_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start
     _isolate(tmp_path, monkeypatch)
     started: list[HubServer] = []
 
-    def start(*, directory: Path | None = None, **settings: int) -> HubServer:
+    def start(*, directory: Path | None = None, **settings: Any) -> HubServer:
         where = directory or tmp_path / f"hub{len(started)}"
-        started.append(HubServer(where, Settings(**settings)))  # type: ignore[arg-type]
+        started.append(HubServer(where, Settings(**settings)))
         return started[-1]
 
     yield start

@@ -158,6 +158,14 @@ def test_files_and_folders_are_deleted_and_copied(api: HfApi) -> None:
         api.delete_file("a/1", _NAME)
 
 
+def test_a_folder_takes_the_place_of_a_file_and_back(api: HfApi) -> None:
+    api.create_commit(_NAME, [_add("a", b"1"), _add("ab", b"2")], commit_message="file")
+    api.create_commit(_NAME, [_add("a/b/c", b"3"), _add("a/d", b"4")], commit_message="folder")
+    assert api.list_repo_files(_NAME) == [".gitattributes", "a/b/c", "a/d", "ab"]
+    api.create_commit(_NAME, [_add("a/b", b"5")], commit_message="file again")
+    assert api.list_repo_files(_NAME) == [".gitattributes", "a/b", "a/d", "ab"]
+
+
 def test_a_commit_is_made_whole_or_not(api: HfApi) -> None:
     before = api.repo_info(_NAME).sha
     operations = [_add("new", b"1"), CommitOperationDelete(path_in_repo="absent")]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def test_a_hub_survives_the_kill_of_its_client(hub_process: StartProcess) -> Non
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         while not hub.exchanges("PUT"):
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     hub.clear_faults()
     assert api.list_repo_files(_NAME) == [".gitattributes"]
@@ -105,6 +107,7 @@ def test_a_killed_hub_keeps_what_it_has_answered(hub_process: StartProcess) -> N
         publishing = pool.submit(publish)
         while len(answered) < 5:
             assert not publishing.done()
+            time.sleep(0.001)
         hub.kill()
         assert publishing.exception() is not None
     port = hub.url.rpartition(":")[2]
