@@ -38,6 +38,8 @@ def main() -> None:
         pass
     finally:
         server.close()
+    if server.failures:
+        raise SystemExit("\n".join(server.failures))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Calls about commits: making them, and reading trees and histories."""
 
+import base64
 import json
 from typing import Any
 
@@ -21,7 +22,9 @@ def preupload(hub: Hub, request: Request, parts: Parts) -> Response:
     answers = []
     for file in asked["files"]:
         path, size = str(file["path"]), int(file["size"])
-        is_lfs = size >= hub.settings.lfs_size or path.endswith(LFS_SUFFIXES)
+        # Git's own test of what is binary: a zero byte near the start.
+        is_binary = b"\0" in base64.b64decode(file.get("sample", ""))
+        is_lfs = is_binary or size >= hub.settings.lfs_size or path.endswith(LFS_SUFFIXES)
         facts = {"path": path, "uploadMode": "lfs" if is_lfs else "regular", "shouldIgnore": False}
         answers.append({**facts, "oid": files[path].etag} if path in files else facts)
     return answer({"files": answers})
@@ -79,20 +82,8 @@ def history(hub: Hub, request: Request, parts: Parts) -> Response:
     """List the commits before a revision, newest first."""
     repository = hub.readable(request, parts).repository
     newest = repository.commit(parts["revision"], as_of=request.as_of)
-    entries = [
-        (
-            item.number,
-            {
-                "id": item.oid,
-                "title": item.title,
-                "message": item.message,
-                "authors": [{"user": item.author}],
-                "date": item.date,
-            },
-        )
-        for item in repository.commits.history(newest.oid)
-    ]
-    return paged(hub, request, entries, falling=True)
+    entries = [(item.number, item) for item in repository.commits.history(newest.oid)]
+    return paged(hub, request, entries, _told, falling=True)
 
 
 def tree(hub: Hub, request: Request, parts: Parts) -> Response:
@@ -107,8 +98,12 @@ def tree(hub: Hub, request: Request, parts: Parts) -> Response:
     if not request.flag("recursive"):
         paths = [path for path in paths if "/" not in path.removeprefix(inside)]
     expand = request.flag("expand")
-    entries = [(path, _entry(repository, found, path, expand=expand)) for path in paths]
-    return paged(hub, request, entries)
+    return paged(
+        hub,
+        request,
+        [(path, path) for path in paths],
+        lambda path: _entry(repository, found, path, expand=expand),
+    )
 
 
 def paths_info(hub: Hub, request: Request, parts: Parts) -> Response:
@@ -140,6 +135,16 @@ def _parse(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if len(headers) != 1 or not headers[0].get("summary"):
         raise HubError(400, "A commit needs one header with a summary")
     return headers[0], [line for line in lines if line["key"] != "header"]
+
+
+def _told(item: Commit) -> dict[str, Any]:
+    return {
+        "id": item.oid,
+        "title": item.title,
+        "message": item.message,
+        "authors": [{"user": item.author}],
+        "date": item.date,
+    }
 
 
 def _everything(found: Commit) -> list[str]:

@@ -1,7 +1,8 @@
 """Calls about whole repositories: creation, deletion, settings, description, listing."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from .card import validation
@@ -11,6 +12,7 @@ from .messages import HubError, Request, Response, answer
 from .repositories import Kind
 
 Parts = dict[str, str]
+T = TypeVar("T")
 _SORTS = ("createdAt", "lastModified", "trendingScore", "likes", "downloads")
 
 
@@ -115,15 +117,21 @@ def listing(hub: Hub, request: Request, parts: Parts) -> Response:
     found = []
     for repository in hub.repositories.all(kind):
         view = hub.visible(request, repository)
-        if view is not None and (facts := _listed(view, request)) is not None:
-            key = described(view, head(view), expand=[sort])[sort]
-            found.append(([key, repository.name], facts))
+        if view is not None:
+            facts = described(view, head(view), expand=[sort, "tags"])
+            if _is_wanted(view, request, facts["tags"]):
+                found.append(([facts[sort], repository.name], view))
     found.sort(key=lambda entry: entry[0], reverse=falling)
-    return paged(hub, request, found, falling=falling)
+    return paged(hub, request, found, lambda view: _listed(view, request), falling=falling)
 
 
 def paged(
-    hub: Hub, request: Request, entries: list[tuple[Any, dict[str, Any]]], *, falling: bool = False
+    hub: Hub,
+    request: Request,
+    entries: list[tuple[Any, T]],
+    describe: Callable[[T], dict[str, Any]],
+    *,
+    falling: bool = False,
 ) -> Response:
     """Answer with a page, and with the address of the next one in ``Link``."""
     try:
@@ -131,7 +139,8 @@ def paged(
         size = min(int(request.value("limit") or hub.settings.page_size), hub.settings.page_size)
     except ValueError as error:
         raise HubError(400, f"Invalid paging: {error}") from error
-    values, following = page(entries, cursor, max(size, 1), falling=falling)
+    found, following = page(entries, cursor, max(size, 1), falling=falling)
+    values = [describe(value) for value in found]
     if following is None:
         return answer(values)
     query = {**request.query, "cursor": [json.dumps(following)]}
@@ -139,22 +148,23 @@ def paged(
     return answer(values, headers={"Link": f'<{address}>; rel="next"'})
 
 
-def _listed(view: View, request: Request) -> dict[str, Any] | None:
-    """Describe a repository for a listing, or None where the listing's filters leave it out."""
-    repository = view.repository
-    commit = head(view)
-    author = request.value("author")
-    if author is not None and author.lower() != repository.namespace.lower():
-        return None
-    searched = [word.lower() for word in request.values("search")]
-    if not all(word in repository.name.lower() for word in searched):
-        return None
-    tags = set(described(view, commit, expand=["tags"])["tags"])
-    if not {tag for value in request.values("filter") for tag in value.split(",")} <= tags:
-        return None
+def _is_wanted(view: View, request: Request, tags: list[str]) -> bool:
+    """Whether a listing's filters let a repository through."""
+    name = view.repository.name.lower()
+    author = (request.value("author") or view.repository.namespace).lower()
+    wanted = {tag for value in request.values("filter") for tag in value.split(",")}
+    return (
+        author == view.repository.namespace.lower()
+        and all(word.lower() in name for word in request.values("search"))
+        and wanted <= set(tags)
+    )
+
+
+def _listed(view: View, request: Request) -> dict[str, Any]:
+    """Describe a repository for a listing."""
     return described(
         view,
-        commit,
+        head(view),
         expand=request.values("expand"),
         full=request.flag("full"),
         card=request.flag("cardData"),

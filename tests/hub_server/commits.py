@@ -39,6 +39,7 @@ class Commits:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._read: dict[str, Commit] = {}
         directory.mkdir(parents=True, exist_ok=True)
 
     def has(self, oid: str) -> bool:
@@ -47,9 +48,11 @@ class Commits:
 
     def read(self, oid: str) -> Commit:
         """Read a commit that exists."""
+        if (known := self._read.get(oid)) is not None:
+            return known
         value = json.loads((self._directory / f"{oid}.json").read_bytes())
         files = {path: FileEntry(**entry) for path, entry in value.pop("files").items()}
-        return Commit(oid=oid, files=files, **value)
+        return self._read.setdefault(oid, Commit(oid=oid, files=files, **value))
 
     def add(
         self,
@@ -123,6 +126,8 @@ def changed(
 
 def _apply(key: str, value: dict[str, Any], files: dict[str, FileEntry], objects: Objects) -> None:
     path = _inside(value["path"])
+    if key in {"file", "lfsFile"}:
+        _make_room(files, path)
     if key == "file":
         content = value["content"]
         is_coded = value.get("encoding", "utf-8") == "base64"
@@ -138,6 +143,13 @@ def _apply(key: str, value: dict[str, Any], files: dict[str, FileEntry], objects
             del files[name]
     else:
         raise ValueError(f"unknown key {key}")
+
+
+def _make_room(files: dict[str, FileEntry], path: str) -> None:
+    """Let go of a file where a folder is to be, and of a folder where a file is to be."""
+    for name in [*files]:
+        if path.startswith(f"{name}/") or name.startswith(f"{path}/"):
+            del files[name]
 
 
 def _below(files: Mapping[str, FileEntry], path: str) -> dict[str, FileEntry]:

@@ -18,18 +18,23 @@ class Controlled(Protocol):
 
     def add_fault(self, fault: Fault) -> None:
         """Order a fault."""
+        ...
 
     def clear_faults(self) -> None:
         """Let nothing go wrong any more."""
+        ...
 
     def exchanges(self, method: str | None = None, path: str = "") -> list[Exchange]:
         """Return the exchanges of a method (None: any) whose path matches an expression."""
+        ...
 
     def clear_exchanges(self) -> None:
         """Forget every exchange."""
+        ...
 
     def state(self) -> int:
         """Return the number of the latest change, for `Fault.state`."""
+        ...
 
 
 class RemoteHub:

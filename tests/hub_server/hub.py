@@ -6,12 +6,14 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .accounts import EVERYONE, Account
 from .messages import HubError, Request
 from .objects import write
 from .repositories import Kind, Repositories, Repository, State
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +150,8 @@ def stored_kind(parts: dict[str, Any]) -> Kind:
 
 
 def page(
-    entries: Iterable[tuple[Any, dict[str, Any]]], cursor: Any, size: int, *, falling: bool = False
-) -> tuple[list[dict[str, Any]], Any]:
+    entries: Iterable[tuple[Any, T]], cursor: Any, size: int, *, falling: bool = False
+) -> tuple[list[T], Any]:
     """Cut a page from keyed, ordered entries.
 
     Args:

@@ -71,7 +71,7 @@ class Repository:
     """One model or dataset. Hold ``lock`` from reading a state to changing it."""
 
     def __init__(self, directory: Path, *, kind: Kind, name: str, counter: Counter) -> None:
-        self.kind = kind
+        self.kind: Kind = kind
         self.name = name
         self.lock = threading.RLock()
         self.objects = Objects(directory)

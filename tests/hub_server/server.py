@@ -6,6 +6,7 @@ Another port alone would not do: version 1.31 of the client takes that for the s
 """
 
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -86,13 +87,13 @@ class HubServer:
 class _Socket(ThreadingHTTPServer):
     """One listening socket and its connections."""
 
-    daemon_threads = True
+    daemon_threads = False  # so that closing waits for them
     request_queue_size = 128
 
     def __init__(self, owner: HubServer, role: Literal["hub", "storage"], port: int) -> None:
         super().__init__(("127.0.0.1", port), _Connection)
         self.owner = owner
-        self.role = role
+        self.role: Literal["hub", "storage"] = role
         host = "127.0.0.1" if role == "hub" else "localhost"
         self.url = f"http://{host}:{self.server_address[1]}"
         self._open: set[socket.socket] = set()
@@ -110,9 +111,10 @@ class _Socket(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Remember what went wrong in a handler, unless the client merely left."""
-        message = traceback.format_exc()
-        if not self.owner.closing.is_set() and "ConnectionError" not in message:
-            self.owner.failures.append(message)
+        error = sys.exception()
+        is_cut_off = isinstance(error, OSError | ValueError) and self.owner.closing.is_set()
+        if not is_cut_off and not isinstance(error, ConnectionError | TimeoutError):
+            self.owner.failures.append(traceback.format_exc())
 
     def hang_up(self) -> None:
         """Wake the threads that wait for a client's next request."""
@@ -129,7 +131,11 @@ class _Connection(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Socket
+
+    @property
+    def _socket(self) -> _Socket:
+        assert isinstance(self.server, _Socket)
+        return self.server
 
     def do_GET(self) -> None:
         try:
@@ -143,7 +149,7 @@ class _Connection(BaseHTTPRequestHandler):
         """Say nothing: `Record` has it all."""
 
     def _handle(self) -> None:
-        owner = self.server.owner
+        owner = self._socket.owner
         path, _, query = self.path.partition("?")
         if path.startswith(CONTROL):
             body = b"".join(self._chunks(None, None))
@@ -153,7 +159,7 @@ class _Connection(BaseHTTPRequestHandler):
         exchange = owner.record.add(
             Exchange(
                 method=self.command,
-                server=self.server.role,
+                server=self._socket.role,
                 path=path,
                 query=query,
                 with_token="Authorization" in self.headers,
@@ -179,7 +185,7 @@ class _Connection(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "refuse":
             wait = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
             raise HubError(fault.status, "A fault that a test has ordered", headers=wait)
-        owner = self.server.owner
+        owner = self._socket.owner
         request = Request(
             method=self.command,
             path=path,
@@ -191,14 +197,14 @@ class _Connection(BaseHTTPRequestHandler):
             storage_url=owner.storage_url,
             as_of=fault.state if fault is not None and fault.kind == "stale" else None,
         )
-        routes = HUB_ROUTES if self.server.role == "hub" else STORAGE_ROUTES
+        routes = HUB_ROUTES if self._socket.role == "hub" else STORAGE_ROUTES
         return dispatch(owner.hub, request, routes)
 
     def _account(self) -> Account | None:
         sent = self.headers.get("Authorization")
-        if sent is None or self.server.role == "storage":
+        if sent is None or self._socket.role == "storage":
             return None
-        account = account_of(sent.removeprefix("Bearer "), self.server.owner.hub.settings.accounts)
+        account = account_of(sent.removeprefix("Bearer "), self._socket.owner.hub.settings.accounts)
         if account is None:
             raise HubError(401, "Invalid credentials in Authorization header")
         return account
@@ -247,10 +253,10 @@ class _Connection(BaseHTTPRequestHandler):
             size = max(amount // _PIECES_A_SECOND, 1) if kind == "slow_body" else PIECE
             chunks = response.chunks(size)
             for chunk in chunks if fault is None else fault.spoil(chunks):
+                if kind == "slow_body":
+                    self._socket.owner.closing.wait(len(chunk) / amount)
                 if exchange is not None:
                     exchange.sent += len(chunk)
                 self.wfile.write(chunk)
-                if kind == "slow_body":
-                    self.server.owner.closing.wait(len(chunk) / amount)
         if kind == "close_response":
             raise DisconnectionError

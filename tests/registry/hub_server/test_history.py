@@ -64,6 +64,29 @@ def test_what_is_there_is_not_uploaded_again(hub_server: HubServer, api: HfApi) 
     assert len(api.list_repo_commits(_NAME)) == 3
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "is_large"),
+    [
+        ("a.safetensors", b"text", True),
+        ("a.json", b"text", False),
+        ("a.json", b"text" * 250, True),  # 1000 bytes
+        ("a.json", b"text" * 249, False),
+        ("a.json", b"bin\0ary", True),
+        ("empty.safetensors", b"", False),
+    ],
+)
+def test_what_is_a_large_file(
+    start_hub: StartHub, path: str, content: bytes, is_large: bool
+) -> None:
+    api = client(start_hub(lfs_size=1000))
+    api.create_repo(_NAME)
+    api.create_commit(_NAME, [_add(path, content)], commit_message="one")
+    [found] = api.get_paths_info(_NAME, path)
+    assert isinstance(found, RepoFile)
+    assert (found.lfs is not None) is is_large
+    assert Path(api.hf_hub_download(_NAME, path)).read_bytes() == content
+
+
 def test_large_objects_go_up_in_parts(start_hub: StartHub) -> None:
     server = start_hub(part_size=1000)
     api = client(server)
@@ -133,6 +156,14 @@ def test_files_and_folders_are_deleted_and_copied(api: HfApi) -> None:
     assert Path(api.hf_hub_download(_NAME, "d.bin")).read_bytes() == b"c.bin"
     with pytest.raises(EntryNotFoundError, match="doesn't exist"):
         api.delete_file("a/1", _NAME)
+
+
+def test_a_folder_takes_the_place_of_a_file_and_back(api: HfApi) -> None:
+    api.create_commit(_NAME, [_add("a", b"1"), _add("ab", b"2")], commit_message="file")
+    api.create_commit(_NAME, [_add("a/b/c", b"3"), _add("a/d", b"4")], commit_message="folder")
+    assert api.list_repo_files(_NAME) == [".gitattributes", "a/b/c", "a/d", "ab"]
+    api.create_commit(_NAME, [_add("a/b", b"5")], commit_message="file again")
+    assert api.list_repo_files(_NAME) == [".gitattributes", "a/b", "a/d", "ab"]
 
 
 def test_a_commit_is_made_whole_or_not(api: HfApi) -> None:
