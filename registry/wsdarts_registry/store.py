@@ -28,6 +28,14 @@ class Store(Catalogue):
     """
 
     @abstractmethod
+    def configure(self, config: RegistryConfig) -> None:
+        """Replace the settings.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
+
+    @abstractmethod
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Fetch and verify an artifact.
 
