@@ -103,7 +103,7 @@ def _transport(error: BaseException) -> Problem | None:
     """The problem of a connection that broke, an answer that is none, or the own disk."""
     if isinstance(error, (_TRANSPORT, ConnectionError, TimeoutError)):
         return Problem(kind="network", said=type(error).__name__)
-    if isinstance(error, json.JSONDecodeError | KeyError | TypeError):
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | KeyError | TypeError):
         return Problem(kind="network", said="the answer was cut off or garbled")
     if isinstance(error, OSError) and error.errno is not None:
         return Problem(kind="disk", said=error.strerror or type(error).__name__)
