@@ -173,33 +173,17 @@ class ArtifactRepository:
                     f"another sha256; its manifest says {record.size} bytes: nothing was fetched"
                 )
 
-    def check_ours(self, head: Head) -> None:
-        """Refuse to write to a repository that is somebody's model.
-
-        Raises:
-            RegistryError: It has files, but no record.
-        """
-        others = [path for path in head.files if path not in _ITS_OWN]
-        if others and RECORD not in head.files:
-            raise RegistryError(
-                f"{self.place.id} is a model on the Hub that wsdarts-hub did not make (it holds "
-                f"{', '.join(others[:3])}); choose another name"
-            )
-
     def made(self) -> Head:
-        """The head of main; the repository is created where it is missing.
+        """The head of main of a repository that is created where it is missing.
 
         Raises:
-            RegistryError: It cannot be, or is somebody's model.
+            RegistryError: It cannot be.
         """
-        head = self._client.head(self.place)
-        if head is None:
-            self._client.create(self.place)
-            patience = Patience()
-            while (head := self._client.head(self.place)) is None:
-                missing = RegistryError(f"{self.place.id} was created, but cannot be seen")
-                patience.after(UnsettledError(missing))
-        self.check_ours(head)
+        self._client.create(self.place)
+        patience = Patience()
+        while (head := self._client.head(self.place)) is None:
+            missing = RegistryError(f"{self.place.id} was created, but cannot be seen")
+            patience.after(UnsettledError(missing))
         return head
 
     def add(
@@ -209,11 +193,11 @@ class ArtifactRepository:
 
         Raises:
             UnsettledError: Main has moved, or the answer was lost.
-            RegistryError: It was refused, or the tag means other content.
+            RegistryError: It was refused, the repository is somebody's model, or the tag means
+                other content.
         """
-        head = state.head
-        if head is None:
-            raise RegistryError(f"there is no repository {self.place.id}")
+        head = state.head or self.made()
+        self._check_ours(head)
         record = state.record.with_version(version, digest)
         kept = {*_ITS_OWN, RECORD, *(operation.path_in_repo for operation in files)}
         operations: list[Operation] = [
@@ -269,6 +253,19 @@ class ArtifactRepository:
                 patience.after(error)
             else:
                 return
+
+    def _check_ours(self, head: Head) -> None:
+        """Refuse to write to a repository that is somebody's model.
+
+        Raises:
+            RegistryError: It has files, but no record.
+        """
+        others = [path for path in head.files if path not in _ITS_OWN]
+        if others and RECORD not in head.files:
+            raise RegistryError(
+                f"{self.place.id} is a model on the Hub that wsdarts-hub did not make (it holds "
+                f"{', '.join(others[:3])}); choose another name"
+            )
 
     def _tag(self, version: int, digest: str, commit: str) -> None:
         meant = self._client.tag(self.place, f"v{version}", commit)

@@ -9,7 +9,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -235,12 +234,18 @@ class HubStore(Store):
                 state = self._state(name)
             number = next_version(state, version, artifact.digest, name)
             try:
-                state = replace(state, head=state.head or repository.made())
                 repository.add(state, number, artifact.digest, operations(artifact))
             except UnsettledError as error:
                 patience.after(error)
             else:
                 return number
+
+    def _unknown_name(self, name: str) -> str:
+        with warnings.catch_warnings():
+            # What the index lacks is of no interest to somebody who mistyped a name.
+            warnings.simplefilter("ignore", RegistryWarning)
+            text = super()._unknown_name(name)
+        return f"{text}; if it is private, log in with `hf auth login`"
 
     def _state(self, name: str) -> State:
         check_name(name)
