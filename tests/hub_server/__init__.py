@@ -10,10 +10,19 @@ fixture ``hub_process``), there with the same controls (`RemoteHub`).
 What it is not: it speaks neither Xet (set ``HF_HUB_DISABLE_XET=1``) nor git; it has no spaces,
 pull requests, renaming, downloads or likes; a revision is a branch, a tag or a whole commit hash;
 ``.gitattributes`` and ``.gitignore`` are not obeyed: which files are LFS files is decided by
-suffix and size. A stale read cannot see a repository that was deleted since.
+suffix, size and a zero byte. A stale read cannot see a repository that was deleted since.
+
+    def test_an_interrupted_download(hub_server: HubServer) -> None:
+        api = HfApi(endpoint=hub_server.url, token=ALICE.token)
+        api.create_repo("alice/cells")
+        hub_server.add_fault(Fault(kind="close_response", path="/objects/", amount=1000))
+        ...
+        assert [found.sent for found in hub_server.exchanges("GET", "/objects/")] == [...]
 
 Clients: pass ``endpoint=hub.url`` and ``token=ALICE.token``, or set ``HF_ENDPOINT`` before
-`huggingface_hub` is imported.
+`huggingface_hub` is imported: in a subprocess, ``env={**os.environ, "HF_ENDPOINT": hub.url}``.
+Some calls of the client go to the official host whatever its endpoint (`ModelCard.validate` and
+`HfApi.grant_access` in 1.31); the fixtures let no name but this machine's be looked up.
 """
 
 from .accounts import ALICE, ALICE_READS, BOB, CAROL, EVERYONE, Account

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -141,6 +142,15 @@ for number in range(5):
     assert [process.wait(60) for process in running] == [0, 0]
     expected = sorted([".gitattributes", *(f"{name}{n}" for name in "ab" for n in range(5))])
     assert client(hub).list_repo_files(_NAME) == expected
+
+
+def test_a_test_cannot_leave_this_machine(hub_server: HubServer) -> None:
+    with pytest.raises(AssertionError, match=r"reach huggingface\.co over the network"):
+        socket.create_connection(("huggingface.co", 443), timeout=1)
+    # A client that was given no endpoint asks neither the official host nor this hub.
+    with pytest.raises(Exception, match="refused"):
+        HfApi(token=False).model_info(_NAME)
+    assert hub_server.exchanges() == []
 
 
 def test_an_unspoken_call_says_so(hub_server: HubServer, api: HfApi) -> None:
