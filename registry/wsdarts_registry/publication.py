@@ -11,7 +11,7 @@ from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.manifest import CARD, MANIFEST
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.store import Entry, Store
-from wsdarts_registry.zoo import open_registry
+from wsdarts_registry.zoo import open_for, open_registry
 
 _ARTIFACT = "artifact"
 
@@ -32,8 +32,8 @@ def push(
     Args:
         run: A run directory of a search or warm start, or an artifact directory.
         name: Name to publish under.
-        registry: Directory of a registry, made if it is missing; by default what the
-            environment variable WSDARTS_HUB_REGISTRY names.
+        registry: Directory of a registry, made if it is missing, or ``hf://OWNER``; by default
+            what the environment variable WSDARTS_HUB_REGISTRY names.
         version: Exact version; the next one by default.
         license: Licence of the artifact, such as ``"cc-by-nc-4.0"``; kept as it is by default.
         description: A few words for the card; kept as they are by default.
@@ -72,16 +72,18 @@ def pull(
     """Fetch and verify an artifact.
 
     Args:
-        reference: ``NAME``, ``NAME@3`` or ``NAME@sha256:…``.
-        registry: Directory of a registry; the shipped zoo by default.
-        out: A new or empty directory to put it into; None reads it in place.
+        reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``; or one of these with
+            its registry on the Hugging Face Hub, ``hf://OWNER/NAME@3``.
+        registry: Directory of a registry or ``hf://OWNER``; the shipped zoo by default.
+        out: A new or empty directory to put it into; None reads it in place, or in the cache.
 
     Raises:
         ReferenceNotFoundError: There is no such artifact.
         ArtifactError: It is damaged.
         RegistryError: The registry cannot be read, or ``out`` is not empty.
     """
-    return open_registry(registry).pull(reference, None if out is None else Path(out))
+    store, within = open_for(reference, registry)
+    return store.pull(within, None if out is None else Path(out))
 
 
 def _artifact_directory(run: Path) -> Path:

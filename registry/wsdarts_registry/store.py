@@ -86,6 +86,19 @@ class Store(Catalogue):
     def write_signature(self, name: str, version: int, signature: bytes) -> None:
         """Replace the signature of a version, which is verified already."""
 
+    def rebuild_index(self) -> tuple[str, ...]:
+        """Make what speeds up listing and ranking anew, where the registry keeps such a thing.
+
+        Returns:
+            The names in it.
+
+        Raises:
+            RegistryError: It cannot be written, or there is no such thing.
+        """
+        raise RegistryError(
+            f"{self.location} keeps no index; expected a registry on the Hub, such as hf://lab"
+        )
+
     def yank(self, reference: str | Reference, reason: str) -> None:
         """Hide a version from listing, ranking and plain ``NAME``; it stays pullable exactly.
 

@@ -65,12 +65,15 @@ def open_registry(
     return DirectoryStore(Path(location).expanduser(), create=create)
 
 
-def open_for(reference: str, registry: str | Path | Store | None = None) -> tuple[Store, str]:
+def open_for(
+    reference: str, registry: str | Path | Store | None = None, *, writable: bool = False
+) -> tuple[Store, str]:
     """Open the registry that a reference is in.
 
     Args:
         reference: ``NAME``, ``NAME@3`` and so on, or with its registry ``hf://lab/NAME@3``.
         registry: Where a reference without a registry is looked up; see ``open_registry``.
+        writable: As in ``open_registry``.
 
     Returns:
         The registry, and the reference within it.
@@ -79,4 +82,5 @@ def open_for(reference: str, registry: str | Path | Store | None = None) -> tupl
         RegistryError: The registry cannot be opened.
     """
     location, within = split_reference(reference)
-    return open_registry(registry if location is None else location), within
+    opened = open_registry(registry if location is None else location, writable=writable)
+    return opened, within

@@ -8,8 +8,9 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,10 +19,11 @@ from wsdarts_hub.cli.demo import demo
 from wsdarts_hub.cli.doctor import doctor
 from wsdarts_hub.cli.documentation import help_text
 from wsdarts_hub.cli.embedding_commands import embed, nearest
+from wsdarts_hub.cli.index_commands import rebuild_index
 from wsdarts_hub.cli.publishing_commands import push, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.training_commands import train
-from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.errors import RegistryWarning, WsdartsError
 from wsdarts_registry.inert import plain_text
 
 __all__ = ["app", "main"]
@@ -65,6 +67,10 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=help_text(_command))(_command)
 
+_index = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+_index.command("rebuild", help=help_text(rebuild_index))(rebuild_index)
+app.add_typer(_index, name="index", help="The index of a registry on the Hugging Face Hub.")
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -76,14 +82,23 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    _version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Address of the Hugging Face Hub, for registries hf://OWNER. HF_ENDPOINT, else "
+            "the official one, by default.",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    if endpoint is not None:
+        os.environ["HF_ENDPOINT"] = endpoint
 
 
 def main() -> None:
@@ -92,11 +107,26 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
             stream.reconfigure(errors="replace")
     _silence_libraries()
+    _say_warnings()
     try:
         app(prog_name=_PROGRAM)
     except WsdartsError as error:
         typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", err=True)
         raise SystemExit(1) from error
+
+
+def _say_warnings() -> None:
+    """Print what a registry warns of as one line; leave other warnings as they are."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, RegistryWarning):
+            typer.echo(f"warning: {plain_text(str(message), _LONGEST_MESSAGE)}", err=True)
+        else:
+            others(message, category, *where, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", RegistryWarning)
 
 
 def _silence_libraries() -> None:

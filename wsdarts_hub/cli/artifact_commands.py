@@ -10,6 +10,7 @@ import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
 from wsdarts_registry.amounts import count, size
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError
+from wsdarts_registry.hub.location import is_hub
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
@@ -72,9 +73,10 @@ def show(
         print(artifact.manifest, artifact.genotype)
     """
     from wsdarts_hub.cli import artifact_page  # noqa: PLC0415
+    from wsdarts_registry.zoo import open_for  # noqa: PLC0415
 
-    store = hub.open_registry(registry)
-    entry = store.resolve(reference)
+    store, within = open_for(reference, registry)
+    entry = store.resolve(within)
     artifact = store.pull(entry.reference)
     if as_json:
         display.drawing(json.dumps(artifact_page.as_json(entry, artifact), indent=2))
@@ -107,6 +109,7 @@ def pull(
         from wsdarts_hub import pull
         print(pull("digits@1", out="digits").genotype)
     """
+    display.show_transfers(quiet=quiet)
     artifact = hub.pull(reference, registry=registry, out=out)
     display.line(str(artifact.directory))
     if not quiet:
@@ -180,7 +183,7 @@ def _read(subject: str, registry: str | None) -> "Artifact":
     for directory in (path, path / "artifact"):
         if (directory / MANIFEST).is_file():
             return read_artifact(directory)
-    if "/" in subject or subject.startswith("."):
+    if not is_hub(subject) and ("/" in subject or subject.startswith(".")):
         what = f"holds no {MANIFEST}" if path.is_dir() else "is no directory"
         raise ArtifactError(
             f"{subject} {what}; expected the directory of an artifact or of a finished search, or "

@@ -19,6 +19,15 @@ _WIDE = 10_000
 _LONGEST = 4000
 
 
+def show_transfers(*, quiet: bool) -> None:
+    """Let the Hub's client draw bars of what it sends and fetches, where somebody can see them.
+
+    It reads this when it is imported, which happens after.
+    """
+    if not quiet and sys.stderr.isatty():
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"
+
+
 def line(text: str = "") -> None:
     """Print one line as it is; a terminal breaks it where it ends."""
     typer.echo(_harmless(text))

@@ -19,7 +19,11 @@ DataArgument = Annotated[
 ]
 ReferenceArgument = Annotated[
     str,
-    typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:HEX.", show_default=False),
+    typer.Argument(
+        metavar="REF",
+        help="NAME, NAME@3, NAME@stable or NAME@sha256:HEX; or hf://OWNER/NAME@3.",
+        show_default=False,
+    ),
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
@@ -28,9 +32,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RegistryOption = Annotated[
     str | None,
     typer.Option(
-        metavar="DIR",
-        help="Directory of the registry. Without it the environment variable "
-        "WSDARTS_HUB_REGISTRY, else the zoo that comes with the package.",
+        metavar="DIR|hf://OWNER",
+        help="Directory of the registry, or a user or an organisation on the Hugging Face Hub. "
+        "Without it the environment variable WSDARTS_HUB_REGISTRY, else the zoo that comes with "
+        "the package.",
         show_default=False,
     ),
 ]

@@ -46,7 +46,8 @@ def push(
 ) -> None:
     """Publish a finished run as a new version of a name.
 
-    The directory of the registry is made if it is missing. Versions are write-once: what is
+    The directory of the registry is made if it is missing; on the Hugging Face Hub each name is a
+    model repository of its own. Versions are write-once: what is
     published already is not published again.
 
     Example:
@@ -56,6 +57,7 @@ def push(
         from wsdarts_hub import push
         print(push("runs/images", "images", registry="my-zoo").reference)
     """
+    display.show_transfers(quiet=quiet)
     entry = hub.push(
         run,
         name,
@@ -95,5 +97,8 @@ def yank(
         from wsdarts_hub import open_registry
         open_registry("my-zoo").yank("images@1", "wrong labels")
     """
-    hub.open_registry(registry, writable=True).yank(reference, reason)
+    from wsdarts_registry.zoo import open_for  # noqa: PLC0415
+
+    store, within = open_for(reference, registry, writable=True)
+    store.yank(within, reason)
     display.line(f"yanked {reference}" if quiet else f"yanked {reference}: {reason}")

@@ -6,6 +6,7 @@ cache, and is the answer where HF_HUB_OFFLINE is set; files are in the client's 
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ class HubClient:
     """
 
     def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
-        self.url = (endpoint or constants.ENDPOINT).rstrip("/")
+        self.url = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         self._api = HfApi(
             endpoint=self.url, token=token, library_name="wsdarts-hub", library_version=_version()
         )
