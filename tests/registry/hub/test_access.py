@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, constants
 
 from tests.hub_server import ALICE, ALICE_READS, BOB, Fault, HubServer
 from tests.registry.factories import CARD, make_artifact
@@ -70,14 +70,19 @@ def test_private_artifacts(hub_server: HubServer, published: HubStore, seen_by: 
             seen_by(token).pull("flowers@1")
 
 
-def test_gated_artifacts(hub_server: HubServer, published: HubStore, seen_by: As) -> None:
+def test_gated_artifacts(
+    hub_server: HubServer, published: HubStore, seen_by: As, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api = HfApi(endpoint=hub_server.url, token=ALICE.token)
     api.update_repo_settings("acme/flowers", gated="manual")
     address = f"{hub_server.url}/acme/flowers"
     for token in (BOB.token, None):
         with pytest.raises(RegistryError, match=f"is gated; ask for access at {address}, then log"):
             seen_by(token).pull("flowers")
-    api.grant_access("acme/flowers", BOB.name)
+    # The client's own grant_access asks the official host, whatever the endpoint (1.31).
+    with monkeypatch.context() as context:
+        context.setattr(constants, "ENDPOINT", hub_server.url)
+        api.grant_access("acme/flowers", BOB.name)
     assert seen_by(BOB.token).pull("flowers").manifest.description == "first"
 
 
