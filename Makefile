@@ -4,6 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# The oldest client of the Hub that pyproject.toml allows, and the tests that run with it again.
+OLDEST_HUB := $(shell sed -n 's/.*"huggingface-hub>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+HUB_TESTS := tests/registry/store_contract tests/registry/hub tests/registry/hub_server \
+	tests/hub/test_hub_registry.py
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean
 
@@ -14,8 +19,9 @@ help: ## Show this list.
 demo: .venv/.demo-installed ## Set up, then run the main job on a small dataset (minutes).
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/wsdarts-hub demo
 
-test: lint ## Set up, then run every check and every test.
+test: lint .venv/.oldest-hub-installed ## Set up, then run every check and every test.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv/oldest-hub $(BIN)/python -m pytest -n 2 -m "not slow" $(HUB_TESTS)
 
 lint: .venv/.dev-installed ## Set up, then check style, types and the direction of imports.
 	$(BIN)/ruff check
@@ -30,6 +36,10 @@ bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md m
 clean: ## Remove the virtual environment, caches and the demo's runs.
 	rm -rf .venv runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.oldest-hub-installed: pyproject.toml .venv/.dev-installed
+	@$(BIN)/python -m pip install --quiet --upgrade --target .venv/oldest-hub "huggingface-hub==$(OLDEST_HUB)"
+	@touch $@
 
 .venv/.%-installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -126,6 +126,7 @@ class CardFacts:
         mode: What the search started from: ``"cold"``, ``"topology"``, ``"trained"``, ….
         probes: Embedding spaces, as text, of the embeddings in it.
         settings: Further settings, name and value.
+        base_models: Ids on the Hub of the parents that are there.
     """
 
     name: str
@@ -151,6 +152,7 @@ class CardFacts:
     parents: tuple[ParentFacts, ...] = ()
     probes: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
+    base_models: tuple[str, ...] = ()
     licence: str = "apache-2.0"
     description: str = ""
 
@@ -221,6 +223,8 @@ def _metadata(facts: CardFacts) -> str:
     datasets = [task.dataset for task in facts.tasks if _is_hub_dataset(task.dataset)]
     if datasets:
         data["datasets"] = list(dict.fromkeys(datasets))
+    if facts.base_models:
+        data["base_model"] = list(dict.fromkeys(facts.base_models))
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000))
 
 

@@ -22,7 +22,9 @@ _LABELS = {
 _SHOWN_SETTINGS = ("order", "steps_per_epoch", "skip_connects")
 
 
-def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFacts:
+def card_facts(
+    manifest: Manifest, genotype: Genotype, *, name: str, base_models: tuple[str, ...] = ()
+) -> CardFacts:
     """Gather the facts of a card; a setting that the artifact does not state is left out."""
     config: dict[str, Any] = dict(manifest.config)
     provenance = manifest.provenance
@@ -68,6 +70,7 @@ def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFact
             dict.fromkeys(str(r.space.embedding_space.probe) for r in manifest.embeddings)
         ),
         settings=tuple((key, setting(config[key])) for key in _SHOWN_SETTINGS if key in config),
+        base_models=base_models,
         licence=manifest.license or "not stated",
     )
 

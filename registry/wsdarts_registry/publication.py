@@ -8,8 +8,8 @@ from wsdarts_registry.card import render_card
 from wsdarts_registry.card_facts import card_facts
 from wsdarts_registry.draft import rewrite_artifact
 from wsdarts_registry.errors import ArtifactError
-from wsdarts_registry.manifest import CARD, MANIFEST
-from wsdarts_registry.reference import Reference
+from wsdarts_registry.manifest import CARD, MANIFEST, Manifest
+from wsdarts_registry.reference import Reference, is_name
 from wsdarts_registry.store import Entry, Store
 from wsdarts_registry.zoo import open_for, open_registry
 
@@ -56,7 +56,8 @@ def push(
             "description": artifact.manifest.description if description is None else description,
         }
     )
-    card = render_card(card_facts(manifest, artifact.genotype, name=name))
+    parents = _base_models(store, manifest)
+    card = render_card(card_facts(manifest, artifact.genotype, name=name, base_models=parents))
     with tempfile.TemporaryDirectory() as temporary:
         named = Path(temporary) / _ARTIFACT
         rewrite_artifact(artifact, named, manifest=manifest, replaced={CARD: card.encode()})
@@ -84,6 +85,17 @@ def pull(
     """
     store, within = open_for(reference, registry)
     return store.pull(within, None if out is None else Path(out))
+
+
+def _base_models(store: Store, manifest: Manifest) -> tuple[str, ...]:
+    """Ids on the Hub of the artifacts that a search started from, where they are in a registry."""
+    found = []
+    for parent in manifest.lineage.parents:
+        name = parent.reference.partition("@")[0]
+        repository = store.hub_id(name) if is_name(name) else None
+        if repository and any(info.digest == parent.digest for info in store.versions(name)):
+            found.append(repository)
+    return tuple(found)
 
 
 def _artifact_directory(run: Path) -> Path:

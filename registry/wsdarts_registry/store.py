@@ -86,6 +86,10 @@ class Store(Catalogue):
     def write_signature(self, name: str, version: int, signature: bytes) -> None:
         """Replace the signature of a version, which is verified already."""
 
+    def hub_id(self, name: str) -> str | None:  # noqa: ARG002
+        """Id of the repository of a name on the Hub; None for a registry that is not there."""
+        return None
+
     def rebuild_index(self) -> tuple[str, ...]:
         """Make what speeds up listing and ranking anew, where the registry keeps such a thing.
 

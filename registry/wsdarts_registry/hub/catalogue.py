@@ -17,7 +17,8 @@ from wsdarts_registry.entry import Entry, VersionInfo
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.index import Content, Index, IndexedName, IndexedVersion, ranking_records
-from wsdarts_registry.hub.repository import ArtifactRepository, State
+from wsdarts_registry.hub.repository import ArtifactRepository
+from wsdarts_registry.hub.state import State
 from wsdarts_registry.manifest import EmbeddingRecord, Manifest
 from wsdarts_registry.reference import is_name
 from wsdarts_registry.registry_config import RegistryConfig
@@ -86,31 +87,37 @@ class Merged:
         )
 
 
-def merge(namespace: Namespace, index: Index, always: Iterable[str] = ()) -> Merged:
+def merge(
+    namespace: Namespace,
+    index: Index,
+    always: Iterable[str] = (),
+    known: Mapping[str, IndexedName] | None = None,
+) -> Merged:
     """Bring an index up to date.
 
     Args:
         namespace: What it is the index of.
         index: What was read; it has to be older than this call.
         always: Names that are read whatever the list says, which may lag behind.
+        known: What was just written, by name; taken where the list agrees.
 
     Raises:
         RegistryError: The Hub cannot be asked.
     """
     listed = namespace.client.heads(namespace.name)
     heads = {name: head for name, head in listed.items() if is_name(name)}
-    current = {
-        name: index.names[name]
-        for name, (commit, _) in heads.items()
-        if name in index.names and index.names[name].commit == commit
-    }
-    asked = sorted({*heads, *index.names, *always} - (current.keys() - set(always)))
+    current: dict[str, IndexedName] = {}
+    for name, (commit, _) in heads.items():
+        for source in (known or {}, {} if name in always else index.names):
+            if name in source and source[name].commit == commit:
+                current.setdefault(name, source[name])
+    asked = sorted({*heads, *index.names, *always} - current.keys())
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         states = dict(
             zip(asked, pool.map(lambda name: namespace.artifact(name).state(), asked), strict=True)
         )
     read = {name: found for name, state in states.items() if (found := indexed(name, state))}
-    names = {**{name: entry for name, entry in current.items() if name not in states}, **read}
+    names = {**current, **read}
     private = {name for name, (_, private) in heads.items() if private}
     private |= {name for name, state in states.items() if state.head and state.head.private}
     behind = [name for name in asked if index.names.get(name) != names.get(name)]

@@ -5,15 +5,12 @@ call to read learns of a repository's head, its tags and a namespace's list is r
 cache, and is the answer where HF_HUB_OFFLINE is set; files are in the client's own cache.
 """
 
-import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -25,6 +22,7 @@ from huggingface_hub import (
 from huggingface_hub.hf_api import RepoFile
 
 from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.hub.answers import Head, RemoteFile, Repository, is_intact
 from wsdarts_registry.hub.errors import (
     CLIENT_ERRORS,
     Problem,
@@ -38,46 +36,9 @@ from wsdarts_registry.hub.patience import Patience, UnsettledError
 MAIN = "main"
 TAG = "wsdarts-hub"
 _OFFICIAL = "https://huggingface.co"
-_HASH = re.compile(r"[0-9a-f]{40}")
 _PASSING = ("busy", "network")
 _T = TypeVar("_T")
 Operation = CommitOperationAdd | CommitOperationDelete
-
-
-@dataclass(frozen=True, kw_only=True)
-class Repository:
-    """A repository on the Hub, a model or a dataset, by its id ``"lab/flowers"``."""
-
-    id: str
-    kind: Literal["model", "dataset"] = "model"
-
-    @property
-    def path(self) -> str:
-        """Its address on the Hub, without the server."""
-        return self.id if self.kind == "model" else f"datasets/{self.id}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head:
-    """The newest commit of a repository's main branch.
-
-    Attributes:
-        commit: Its hash.
-        files: Paths of all files.
-        private: Whether only some may see it.
-    """
-
-    commit: str
-    files: tuple[str, ...]
-    private: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemoteFile:
-    """What the Hub says of a file before it is fetched; sha256 for LFS files only."""
-
-    size: int
-    sha256: str | None
 
 
 class HubClient:
@@ -97,24 +58,26 @@ class HubClient:
 
     def head(self, repository: Repository) -> Head | None:
         """The newest commit of main; None where there is no such repository, or it is hidden."""
-
-        def ask() -> Any:
-            return self._api.repo_info(repository.id, repo_type=repository.kind)
-
-        def found() -> dict[str, Any] | None:
-            try:
-                info = self._ask("read", repository, ask)
-            except _AbsentError:
-                return None
-            files = sorted(sibling.rfilename for sibling in info.siblings or ())
-            return {"commit": info.sha, "files": files, "private": bool(info.private)}
-
-        data = self._memory.recall(f"head of {repository.path}", found, _offline(repository.id))
-        if data is None or not data["commit"]:
-            return None
-        return Head(
-            commit=data["commit"], files=tuple(data["files"]), private=bool(data["private"])
+        data = self._memory.recall(
+            f"head of {repository.path}",
+            lambda: self._head(repository),
+            _offline(repository.id),
         )
+        return None if data is None else _parsed_head(data)
+
+    def _head(self, repository: Repository) -> dict[str, Any] | None:
+        try:
+            info = self._ask(
+                "read",
+                repository,
+                lambda: self._api.repo_info(repository.id, repo_type=repository.kind),
+            )
+        except _AbsentError:
+            return None
+        if not info.sha:
+            return None
+        files = sorted(sibling.rfilename for sibling in info.siblings or ())
+        return {"commit": info.sha, "files": files, "private": bool(info.private)}
 
     def tags(self, repository: Repository) -> dict[str, str]:
         """The commit of each tag."""
@@ -225,13 +188,18 @@ class HubClient:
         )
         return Path(found)
 
-    def create(self, repository: Repository) -> None:
-        """Create a repository, unless it exists."""
+    def create(self, repository: Repository) -> Head:
+        """Create a repository, unless it exists, and return the head of its main branch."""
         self._ask(
             "create",
             repository,
             lambda: self._api.create_repo(repository.id, repo_type=repository.kind, exist_ok=True),
         )
+        patience = Patience()
+        while (data := self._head(repository)) is None:
+            reason = RegistryError(f"{repository.path} was created, but cannot be seen")
+            patience.after(UnsettledError(reason))
+        return _parsed_head(data)
 
     def commit(
         self, repository: Repository, parent: str, title: str, operations: Sequence[Operation]
@@ -319,18 +287,10 @@ class _AbsentError(RegistryError):
     """A repository is not there, or hidden."""
 
 
-def is_intact(cached: Path, content: bytes) -> bool:
-    """Whether a file of the client's cache still is what it was called when it was fetched.
-
-    The client calls it by the Hub's ETag: the sha256 of an LFS file, the git hash of another one.
-    It checks neither. Where it cannot make links, the name says nothing.
-    """
-    name = cached.resolve().name
-    if len(name) == 64:
-        return hashlib.sha256(content).hexdigest() == name
-    header = f"blob {len(content)}\0".encode()
-    found = hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
-    return found == name or _HASH.fullmatch(name) is None
+def _parsed_head(data: dict[str, Any]) -> Head:
+    return Head(
+        commit=str(data["commit"]), files=tuple(data["files"]), private=bool(data["private"])
+    )
 
 
 def _offline(repository: str) -> RegistryError:

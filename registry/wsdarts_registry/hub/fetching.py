@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from wsdarts_registry.artifact import Artifact, read_artifact
@@ -79,17 +80,27 @@ def _place(found: dict[str, Path], fetch: _Fetch, entry: Entry) -> Artifact:
     with discarded_on_error(temporary):
         for path, source in found.items():
             _link(source, inside(temporary, path))
-            record = entry.manifest.files.get(path)
-            try:
-                if record is not None:
-                    check_file(temporary, path, record)
-            except ArtifactError:
-                # What lies in the client's cache is damaged: the one case to fetch it again.
-                inside(temporary, path).unlink()
-                _link(fetch(path, True), inside(temporary, path))
-        read_artifact(temporary, entry.digest)
+        try:
+            artifact = read_artifact(temporary, entry.digest)
+        except ArtifactError:
+            # What lies in the client's cache is damaged: the one case to fetch it again.
+            _mend(temporary, fetch, entry)
+            artifact = read_artifact(temporary, entry.digest)
         _move(temporary, target, entry.digest)
-    return read_artifact(target, entry.digest)
+    return replace(artifact, directory=target)
+
+
+def _mend(directory: Path, fetch: _Fetch, entry: Entry) -> None:
+    """Fetch the files again that are not what the manifest says."""
+    for path, record in entry.manifest.files.items():
+        try:
+            check_file(directory, path, record)
+        except ArtifactError:
+            inside(directory, path).unlink()
+            _link(fetch(path, True), inside(directory, path))
+    for path in (MANIFEST, CHECKSUM):
+        inside(directory, path).unlink()
+        _link(fetch(path, True), inside(directory, path))
 
 
 def _move(temporary: Path, target: Path, digest: str) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from huggingface_hub import CommitOperationAdd
 
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
-from wsdarts_registry.hub.client import Head, HubClient, Operation, Repository
+from wsdarts_registry.hub.answers import Head, Repository
+from wsdarts_registry.hub.client import HubClient, Operation
 from wsdarts_registry.hub.index import FILE, MAX_BYTES, Index
 from wsdarts_registry.hub.patience import Patience, UnsettledError
 from wsdarts_registry.records import MAX_RECORD_BYTES
@@ -102,15 +103,7 @@ class IndexRepository:
         Raises:
             RegistryError: It cannot be.
         """
-        head = self.head()
-        if head is not None:
-            return head
-        self._client.create(self.place)
-        patience = Patience()
-        while (head := self.head()) is None:
-            missing = RegistryError(f"{self.place.path} was created, but cannot be seen")
-            patience.after(UnsettledError(missing))
-        return head
+        return self.head() or self._client.create(self.place)
 
     def write(self, index: Index, head: Head) -> None:
         """Replace the index that was read at a commit.

@@ -1,6 +1,7 @@
 """What the Hub said last, for when it may not be asked."""
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,6 @@ from huggingface_hub import constants
 from wsdarts_registry import strict_json
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import RegistryError, WsdartsError
-from wsdarts_registry.files import write_atomically
 
 _MAX_BYTES = 64 * 2**20
 _T = TypeVar("_T")
@@ -35,10 +35,12 @@ class Memory:
             known: _T = _read(path, unknown)
             return known
         answer = ask()
+        if answer is None:  # what is not there may be there by the time that it is recalled
+            return answer
         content = strict_json.dump(answer)
         try:
             if not path.is_file() or path.read_bytes() != content:
-                write_atomically(path, content)
+                _write(path, content)
         except OSError:
             pass  # A cache that cannot be written makes offline use impossible, not this answer.
         return answer
@@ -46,6 +48,17 @@ class Memory:
     def _path(self, question: str) -> Path:
         name = hashlib.sha256(f"{self._url} {question}".encode()).hexdigest()
         return cache_directory() / "hub" / f"{name}.json"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file in one step; after a power cut it may be lost, and is asked for again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path, unknown: RegistryError) -> Any:

@@ -10,7 +10,7 @@ from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.errors import ArtifactError, VersionConflictError
 from wsdarts_registry.hub.client import TAG
 from wsdarts_registry.hub.record import RECORD, SIGNATURES
-from wsdarts_registry.hub.repository import State
+from wsdarts_registry.hub.state import State
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.records import MAX_RECORD_BYTES
 

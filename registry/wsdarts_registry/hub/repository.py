@@ -9,16 +9,17 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 from wsdarts_registry.checked_files import file_record
-from wsdarts_registry.entry import Entry, Status, VersionInfo
+from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
-from wsdarts_registry.hub.client import Head, HubClient, Operation, Repository
+from wsdarts_registry.hub.answers import Head, Repository
+from wsdarts_registry.hub.client import HubClient, Operation
 from wsdarts_registry.hub.patience import Patience, UnsettledError
-from wsdarts_registry.hub.record import RECORD, SIGNATURES, HubRecord, signature_path
+from wsdarts_registry.hub.record import RECORD, SIGNATURES, HubRecord
+from wsdarts_registry.hub.state import State
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST, FileRecord, Manifest
 from wsdarts_registry.manifest_file import checksum_line
 from wsdarts_registry.records import MAX_RECORD_BYTES
@@ -27,40 +28,6 @@ _MAX_SMALL_BYTES = 8 * 2**20
 _TAG = re.compile(r"v([1-9][0-9]{0,8})")
 # What the Hub puts into every repository by itself.
 _ITS_OWN = (".gitattributes",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """What a repository holds at one moment.
-
-    Attributes:
-        head: Newest commit of main; None where there is no repository.
-        record: Versions, yanks and aliases; empty where main has none.
-        tags: Commit of each tagged version.
-    """
-
-    head: Head | None
-    record: HubRecord = field(default_factory=HubRecord)
-    tags: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def versions(self) -> tuple[VersionInfo, ...]:
-        """The versions that count, ascending."""
-        return tuple(
-            VersionInfo(version=version, digest=digest, status=self.status(version))
-            for version, digest in self.record.digests.items()
-            if version in self.tags
-        )
-
-    @property
-    def untagged(self) -> dict[int, str]:
-        """Versions whose push has ended before its last step, with their digests."""
-        return {n: d for n, d in self.record.digests.items() if n not in self.tags}
-
-    def status(self, version: int) -> Status:
-        """Everything that is said of one version."""
-        signed = self.head is not None and signature_path(version) in self.head.files
-        return self.record.status(version, signed=signed)
 
 
 class ArtifactRepository:
@@ -173,30 +140,20 @@ class ArtifactRepository:
                     f"another sha256; its manifest says {record.size} bytes: nothing was fetched"
                 )
 
-    def made(self) -> Head:
-        """The head of main of a repository that is created where it is missing.
-
-        Raises:
-            RegistryError: It cannot be.
-        """
-        self._client.create(self.place)
-        patience = Patience()
-        while (head := self._client.head(self.place)) is None:
-            missing = RegistryError(f"{self.place.id} was created, but cannot be seen")
-            patience.after(UnsettledError(missing))
-        return head
-
     def add(
         self, state: State, version: int, digest: str, files: Sequence[CommitOperationAdd]
-    ) -> None:
+    ) -> State:
         """Commit a version to main, from where the state was read, and tag it.
+
+        Returns:
+            What is there then, if nobody else wrote since.
 
         Raises:
             UnsettledError: Main has moved, or the answer was lost.
             RegistryError: It was refused, the repository is somebody's model, or the tag means
                 other content.
         """
-        head = state.head or self.made()
+        head = state.head or self._client.create(self.place)
         self._check_ours(head)
         record = state.record.with_version(version, digest)
         kept = {*_ITS_OWN, RECORD, *(operation.path_in_repo for operation in files)}
@@ -212,7 +169,10 @@ class ArtifactRepository:
         commit = self._client.commit(
             self.place, head.commit, _title(self.name, version), operations
         )
-        self._tag(version, digest, commit)
+        tagged = self._tag(version, digest, commit)
+        signatures = (path for path in head.files if path.startswith(f"{SIGNATURES}/"))
+        now = Head(commit=commit, files=(*kept, *signatures), private=head.private)
+        return State(head=now, record=record, tags={**state.tags, version: tagged})
 
     def finish(self, state: State) -> bool:
         """Tag the versions whose push ended before it could; whether there were any.
@@ -267,17 +227,18 @@ class ArtifactRepository:
                 f"{', '.join(others[:3])}); choose another name"
             )
 
-    def _tag(self, version: int, digest: str, commit: str) -> None:
+    def _tag(self, version: int, digest: str, commit: str) -> str:
+        """Tag a version, unless it is tagged; the commit that the tag means."""
         meant = self._client.tag(self.place, f"v{version}", commit)
-        if meant == commit:
-            return
         try:
-            self.manifest_bytes(meant, digest)
+            if meant != commit:
+                self.manifest_bytes(meant, digest)
         except ArtifactError as error:
             raise RegistryError(
                 f"the tag v{version} of {self.place.id} means other content ({error}); delete it "
                 "on the Hub, or push as another version"
             ) from error
+        return meant
 
     def _commit_of(self, state: State, version: int, digest: str) -> str | None:
         """A commit that holds a version whole."""

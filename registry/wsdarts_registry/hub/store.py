@@ -17,7 +17,7 @@ from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
 from wsdarts_registry.errors import RegistryError, RegistryWarning
-from wsdarts_registry.hub.catalogue import HubCatalogue, Namespace
+from wsdarts_registry.hub.catalogue import HubCatalogue, Namespace, indexed
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.fetching import fetch_artifact, read_pulled
 from wsdarts_registry.hub.index import Content, ranking_records
@@ -26,7 +26,7 @@ from wsdarts_registry.hub.location import SCHEME, namespace_of
 from wsdarts_registry.hub.patience import Patience, UnsettledError
 from wsdarts_registry.hub.publishing import check_publishable, next_version, operations
 from wsdarts_registry.hub.record import signature_path
-from wsdarts_registry.hub.repository import State
+from wsdarts_registry.hub.state import State
 from wsdarts_registry.hub.upkeep import current, update
 from wsdarts_registry.life import published_version
 from wsdarts_registry.manifest import MANIFEST
@@ -131,15 +131,14 @@ class HubStore(Store):
         Reference(name=name, version=version)  # refuses bad names and numbers
         artifact = read_artifact(directory)
         check_publishable(artifact)
-        published = self._published(artifact, name, version)
-        self._update_index(name, {artifact.digest: _content(artifact)})
-        status = self._state(name).status(published)
+        published, state = self._published(artifact, name, version)
+        self._update_index(name, state, {artifact.digest: _content(artifact)})
         return Entry(
             name=name,
             version=published,
             digest=artifact.digest,
             manifest=artifact.manifest,
-            status=status,
+            status=state.status(published),
         )
 
     def aliases(self, name: str) -> Mapping[str, int]:
@@ -180,6 +179,10 @@ class HubStore(Store):
         repository.edit(f"Sign {name}@{version}", lambda record: record, files)
         self._update_index(name)
 
+    def hub_id(self, name: str) -> str:
+        """Id of the repository of a name."""
+        return self._namespace.artifact(name).place.id
+
     def catalogue(self) -> HubCatalogue:
         """What the namespace holds now, for several questions about one moment.
 
@@ -208,10 +211,17 @@ class HubStore(Store):
             repository.finish(repository.state())
         return update(self._namespace, self._index, anew=True)
 
-    def _update_index(self, name: str, known: Mapping[str, Content] | None = None) -> None:
+    def _update_index(
+        self,
+        name: str,
+        state: State | None = None,
+        known: Mapping[str, Content] | None = None,
+    ) -> None:
         """Bring the index up to date after a change, which stands whether or not that succeeds."""
+        entry = None if state is None else indexed(name, state)
+        written = {} if entry is None else {name: entry}
         try:
-            update(self._namespace, self._index, always=(name,), known=known or {})
+            update(self._namespace, self._index, always=(name,), written=written, known=known or {})
         except RegistryError as error:
             warnings.warn(
                 f"{name} was changed, but not the index of {self.location}: {error}; "
@@ -220,8 +230,12 @@ class HubStore(Store):
                 stacklevel=3,
             )
 
-    def _published(self, artifact: Artifact, name: str, version: int | None) -> int:
-        """Place an artifact as a version, unless it is one; whoever is first has the number."""
+    def _published(self, artifact: Artifact, name: str, version: int | None) -> tuple[int, State]:
+        """Place an artifact as a version, unless it is one; whoever is first has the number.
+
+        Returns:
+            The version, and what the repository holds then.
+        """
         repository = self._namespace.artifact(name)
         patience = Patience()
         while True:
@@ -229,16 +243,16 @@ class HubStore(Store):
                 if repository.finish(self._state(name)):
                     self._forget(name)
                 published = published_version(self, name, version, artifact.digest)
-                if published is not None:
-                    return published
                 state = self._state(name)
+                if published is not None:
+                    return published, state
             number = next_version(state, version, artifact.digest, name)
             try:
-                repository.add(state, number, artifact.digest, operations(artifact))
+                state = repository.add(state, number, artifact.digest, operations(artifact))
             except UnsettledError as error:
                 patience.after(error)
             else:
-                return number
+                return number, state
 
     def _unknown_name(self, name: str) -> str:
         with warnings.catch_warnings():

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from wsdarts_registry.errors import RegistryWarning
 from wsdarts_registry.hub.catalogue import Merged, Namespace, merge
-from wsdarts_registry.hub.index import EMPTY, Content
+from wsdarts_registry.hub.index import EMPTY, Content, IndexedName
 from wsdarts_registry.hub.index_repository import FoundIndex, IndexRepository
 from wsdarts_registry.hub.patience import Patience, UnsettledError
 
@@ -34,6 +34,7 @@ def update(
     repository: IndexRepository,
     *,
     always: Iterable[str] = (),
+    written: Mapping[str, IndexedName] | None = None,
     known: Mapping[str, Content] | None = None,
     anew: bool = False,
 ) -> tuple[str, ...]:
@@ -46,6 +47,7 @@ def update(
         namespace: What it is the index of.
         repository: Where it lies.
         always: Names that are read whatever the list of the namespace says.
+        written: What was just written, by name; taken where the list agrees.
         known: Contents that need not be fetched, by digest.
         anew: Take nothing from the index that is there.
 
@@ -63,7 +65,7 @@ def update(
             found = repository.find()
             head = found.head or repository.made()
             before = EMPTY if anew else found.index
-            merged = merge(namespace, before or EMPTY, names)
+            merged = merge(namespace, before or EMPTY, names, written)
             index = merged.index(namespace, known or {}, private=head.private)
             if found.index != index:
                 repository.write(index, head)
