@@ -17,6 +17,7 @@ from huggingface_hub import (
     CommitOperationDelete,
     HfApi,
     constants,
+    get_session,
     try_to_load_from_cache,
 )
 from huggingface_hub.hf_api import RepoFile
@@ -33,7 +34,8 @@ from wsdarts_registry.hub.errors import (
 from wsdarts_registry.hub.memory import Memory
 from wsdarts_registry.hub.patience import Patience, UnsettledError
 
-MAIN = "main"
+# Seconds after which a Hub that says nothing is given up; the client itself would wait for ever.
+SILENCE = 120.0
 TAG = "wsdarts-hub"
 _OFFICIAL = "https://huggingface.co"
 _PASSING = ("busy", "network")
@@ -251,6 +253,9 @@ class HubClient:
                 patience.after(error)
 
     def _once(self, doing: str, repository: Repository, work: Callable[[], _T]) -> _T:
+        session = get_session()
+        if session.timeout.read is None:  # for calls that set no limit of their own
+            session.timeout = SILENCE
         try:
             return work()
         except CLIENT_ERRORS as error:
