@@ -43,6 +43,7 @@ class IndexRepository:
     def __init__(self, client: HubClient, namespace: str) -> None:
         self._client = client
         self._namespace = namespace
+        self._last: tuple[str, Index] | None = None  # commit and what was read there
         self.place = Repository(id=f"{namespace}/{NAME}", kind="dataset")
 
     def config(self, head: Head | None) -> RegistryConfig:
@@ -88,14 +89,19 @@ class IndexRepository:
         head = self.head()
         if head is None or FILE not in head.files:
             return FoundIndex(head=head, index=None)
+        last = self._last
+        if last is not None and last[0] == head.commit:
+            return FoundIndex(head=head, index=last[1])
         try:
             content = self._client.read(self.place, head.commit, FILE, MAX_BYTES)
         except ArtifactError as error:
             return FoundIndex(head=head, index=None, problem=str(error))
         try:
-            return FoundIndex(head=head, index=Index.from_bytes(content))
+            index = Index.from_bytes(content)
         except WsdartsError as error:
             return FoundIndex(head=head, index=None, problem=str(error))
+        self._last = (head.commit, index)
+        return FoundIndex(head=head, index=index)
 
     def made(self) -> Head:
         """The head of main; the repository is created where it is missing.

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from wsdarts_registry.entry import Alias, Status, Yank
+from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.records import Digest, Document, Record
 from wsdarts_registry.reference import is_alias
 
@@ -54,6 +55,16 @@ class HubRecord(Document):
         return Status(
             yank=self.yanked.get(str(version)), aliases=tuple(sorted(names)), signed=signed
         )
+
+    def to_commit(self) -> bytes:
+        """Its bytes, as they may be committed.
+
+        Raises:
+            RegistryError: It has become longer than anybody would read.
+        """
+        content = self.to_bytes()
+        type(self).from_bytes(content, what=f"the new {RECORD}", error=RegistryError)
+        return content
 
     def with_version(self, version: int, digest: str) -> "HubRecord":
         """A copy with one more version."""

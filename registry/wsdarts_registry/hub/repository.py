@@ -159,7 +159,7 @@ class ArtifactRepository:
         kept = {*_ITS_OWN, RECORD, *(operation.path_in_repo for operation in files)}
         operations: list[Operation] = [
             *files,
-            CommitOperationAdd(RECORD, record.to_bytes()),
+            CommitOperationAdd(RECORD, record.to_commit()),
             *(
                 CommitOperationDelete(path)
                 for path in head.files
@@ -204,7 +204,7 @@ class ArtifactRepository:
             if state.head is None:
                 raise ReferenceNotFoundError(f"there is no repository {self.place.id}")
             operations: list[Operation] = [
-                CommitOperationAdd(RECORD, change(state.record).to_bytes()),
+                CommitOperationAdd(RECORD, change(state.record).to_commit()),
                 *(CommitOperationAdd(path, content) for path, content in (files or {}).items()),
             ]
             try:
