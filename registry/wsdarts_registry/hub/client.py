@@ -69,7 +69,8 @@ class HubClient:
 
     def _head(self, repository: Repository) -> dict[str, Any] | None:
         try:
-            info = self._ask(
+            # Of some kinds of repository there is more to know than of others.
+            info: Any = self._ask(
                 "read",
                 repository,
                 lambda: self._api.repo_info(repository.id, repo_type=repository.kind),

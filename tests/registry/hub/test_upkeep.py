@@ -1,5 +1,6 @@
 """The index: what a ranking costs with it, and that nothing is wrong without it."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,12 @@ from tests.registry.factories import CARD, make_artifact, make_embedding
 from tests.registry.hub.conftest import LOCATION, Make
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryWarning
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.index import FILE, Content, Index, IndexedName, IndexedVersion
 from wsdarts_registry.hub.index_repository import IndexRepository
-from wsdarts_registry.hub.record import RECORD, HubRecord
 from wsdarts_registry.hub.store import HubStore
 
 INDEX = "acme/wsdarts-registry"
@@ -202,36 +203,29 @@ def test_a_thousand_artifacts_are_ranked_from_one_file(
 
 
 def _fill(hub: HubServer, tmp_path: Path, count: int) -> None:
-    """Put artifacts on the hub by the plain client, and an index of them."""
+    """Put repositories on the hub by the plain client, and an index of as many artifacts.
+
+    The repositories hold what the Hub lists them by, and no artifact: a ranking must not look.
+    """
     api = _api(hub)
+    make_artifact(tmp_path / "base", "flowers", weights=False)
+    base = read_artifact(tmp_path / "base").manifest
+    path = base.embeddings[0].file
     names, contents = {}, {}
     for number in range(count):
         name = f"task{number}"
-        directory = tmp_path / "made" / name
-        embedding = make_embedding(name, values=np.array([1.0, 1.0 + number / 100]))
-        make_artifact(directory, name, embeddings=[embedding], weights=False)
-        artifact = read_artifact(directory)
-        record = HubRecord().with_version(1, artifact.digest)
-        (directory / RECORD).write_bytes(record.to_bytes())
+        values = np.array([1.0, 1.0 + number / 100])
+        embedding = make_embedding("flowers", values=values).to_bytes()
+        files = {**base.files, path: file_record(embedding)}
+        manifest = base.model_copy(update={"files": files})
+        digest = f"sha256:{hashlib.sha256(manifest.to_bytes()).hexdigest()}"
         api.create_repo(f"acme/{name}")
-        commit = api.create_commit(
-            f"acme/{name}",
-            [
-                CommitOperationAdd(str(path.relative_to(directory)), str(path))
-                for path in directory.rglob("*")
-                if path.is_file()
-            ],
-            commit_message="Publish",
-        ).oid
-        api.create_tag(f"acme/{name}", tag="v1", revision=commit)
-        version = IndexedVersion(version=1, digest=artifact.digest, commit=commit)
+        card = [CommitOperationAdd("README.md", CARD)]
+        commit = api.create_commit(f"acme/{name}", card, commit_message="Publish").oid
+        version = IndexedVersion(version=1, digest=digest, commit=commit)
         names[name] = IndexedName(name=name, commit=commit, versions=(version,))
-        file = artifact.manifest.embeddings[0].file
-        contents[artifact.digest] = Content(
-            manifest=(directory / "artifact.json").read_bytes(),
-            parsed=artifact.manifest,
-            embeddings={file: artifact.read(file)},
+        contents[digest] = Content(
+            manifest=manifest.to_bytes(), parsed=manifest, embeddings={path: embedding}
         )
-        shutil.rmtree(directory)
     repository = IndexRepository(HubClient(hub.url), "acme")
     repository.write(Index(names=names, contents=contents), repository.made())
