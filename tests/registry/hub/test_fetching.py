@@ -6,12 +6,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
 
 from tests.hub_server import ALICE, Fault, HubServer
-from tests.registry.factories import CARD, make_artifact
+from tests.registry.factories import CARD, make_artifact, make_weights
 from tests.registry.hub.conftest import LOCATION, Make
+from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.hub import client
@@ -149,3 +151,19 @@ def test_large_files_are_sent_from_where_they_are(store: HubStore, tmp_path: Pat
     make_artifact(tmp_path / "large", files={"README.md": CARD, "notes.md": notes})
     store.publish(tmp_path / "large", "flowers")
     assert store.pull("flowers").read("notes.md") == notes
+
+
+def test_a_large_file_that_changes_while_it_is_pushed_does_not_become_a_version(
+    store: HubStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    directory = tmp_path / "large"
+    weights = {**make_weights(), "noise": np.zeros(2**19, dtype=np.float32)}
+    make_artifact(directory, weights=weights)
+    artifact = read_artifact(directory)
+    path = directory / "weights.safetensors"
+    for content in (path.read_bytes()[:-1] + b"?", b"short"):
+        path.write_bytes(content)
+        monkeypatch.setattr("wsdarts_registry.hub.store.read_artifact", lambda _: artifact)
+        with pytest.raises((ArtifactError, RegistryError)):
+            store.publish(directory, "flowers")
+        assert store.versions("flowers") == ()
