@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wsdarts_sdk.jobs.training import TrainingRun, train
     from wsdarts_sdk.jobs.warm_starting import WarmStart, warm_start
     from wsdarts_sdk.network.classifier import Classifier
+    from wsdarts_sdk.network.loading import load_network
     from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY, Preset
     from wsdarts_sdk.search.settings import darts
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings, load_probe
@@ -57,6 +58,7 @@ _HOME = {
     "WsdartsError": "wsdarts_registry.errors",
     "darts": "wsdarts_sdk.search.settings",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
+    "load_network": "wsdarts_sdk.network.loading",
     "load_probe": "wsdarts_sdk.task2vec",
     "nearest": "wsdarts_sdk.jobs.embedding",
     "open_registry": "wsdarts_registry.zoo",
@@ -89,6 +91,7 @@ __all__ = [
     "WsdartsError",
     "darts",
     "embed",
+    "load_network",
     "load_probe",
     "nearest",
     "open_registry",

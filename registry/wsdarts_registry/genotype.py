@@ -208,8 +208,11 @@ def _pairs_to_cell(kind: str, pairs: list[Any]) -> Cell:
 
 def _parse_darts(text: str) -> dict[str, Any]:
     wanted = ("normal", "normal_concat", "reduce", "reduce_concat")
+    several = text.count("Genotype(")
     problem = SpaceError(
-        "the text is not a DARTS genotype; expected Genotype(normal=[('sep_conv_3x3', 0), …], "
+        f"the text holds {several} genotypes; expected one: leave the others out"
+        if several > 1
+        else "the text is not a DARTS genotype; expected Genotype(normal=[('sep_conv_3x3', 0), …], "
         "normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6))"
     )
     if len(text) > _MAX_TEXT:

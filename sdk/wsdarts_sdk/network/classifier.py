@@ -119,6 +119,7 @@ def _build(about: dict[str, Any], numbers: int) -> Classifier:
         classes=about["classes"],
         cells=about["cells"],
         channels=about["channels"],
+        stem=about.get("stem", "cifar"),
     )
     return Classifier(
         network,
