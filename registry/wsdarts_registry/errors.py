@@ -51,3 +51,7 @@ class SettingsError(WsdartsError):
 
 class RunError(WsdartsError):
     """A run directory is in use, incomplete, or belongs to other settings."""
+
+
+class ExportError(WsdartsError):
+    """A trained model cannot be written in another form, or would compute something else."""

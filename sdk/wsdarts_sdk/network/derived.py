@@ -169,7 +169,7 @@ class DerivedNetwork(nn.Module):
         self.cells = nn.ModuleList()
         self.auxiliary_position = 2 * cells // 3
         self.auxiliary: AuxiliaryHead | None = None
-        inputs = (_stem_channels(kind, channels),) * 2
+        inputs = (stem_channels(kind, channels),) * 2
         # The second half of ImageNet's stem halves the maps, as a reduction cell does.
         after_reduction = self.second_stem is not None
         for position in range(cells):
@@ -220,14 +220,15 @@ class DerivedNetwork(nn.Module):
         return logits, None if self.auxiliary is None else self.auxiliary(below)
 
 
-def _stem_channels(kind: Stem, channels: int) -> int:
+def stem_channels(kind: Stem, channels: int) -> int:
+    """Channels of what a stem puts out, for that many channels of the first cell."""
     return STEM_MULTIPLIER * channels if kind == "cifar" else channels
 
 
 def _stems(kind: Stem, channels: int) -> tuple[nn.Sequential, nn.Sequential | None]:
     """What makes the first cell's inputs of images, and its second input of the first one."""
     if kind == "cifar":
-        width = _stem_channels(kind, channels)
+        width = stem_channels(kind, channels)
         conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
         return nn.Sequential(conv, nn.BatchNorm2d(width)), None
 
