@@ -10,8 +10,8 @@ from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.inputs import Data, load_task
 from wsdarts_sdk.jobs.job import Job, open_job
 from wsdarts_sdk.jobs.training_report import write_training_report
-from wsdarts_sdk.network.classifier import Classifier
-from wsdarts_sdk.network.loading import GENOTYPE_FILE, MODEL_FILE, find_genotype
+from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
+from wsdarts_sdk.network.loading import GENOTYPE_FILE, find_genotype
 from wsdarts_sdk.network.training import TrainingResult, train_network
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown

@@ -11,12 +11,11 @@ from wsdarts_registry.manifest import MANIFEST, Manifest
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_registry.publication import pull
 from wsdarts_registry.store import Store
-from wsdarts_sdk.network.classifier import Classifier
+from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
 from wsdarts_sdk.network.derived import DerivedNetwork, Stem
 from wsdarts_sdk.runs.directory import read_config
 
 GENOTYPE_FILE = "genotype.json"
-MODEL_FILE = "model.safetensors"
 _ARTIFACT = "artifact"
 
 
