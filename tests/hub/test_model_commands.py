@@ -70,3 +70,26 @@ def test_what_is_no_model(images: Path, run: Run) -> None:
         assert "is not a trained model of this library" in shown.err
         assert "expected the run directory of `wsdarts-hub train`" in shown.err
         assert len(shown.err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_export(model: Path, images: Path, run: Run, tmp_path: Path) -> None:
+    both = ("--onnx", tmp_path / "m.onnx", "--timm", tmp_path / "folder")
+    shown = run("export", model, *both, "--images", images / "dark", "--images", images / "light")
+    assert shown.code == 0
+    assert shown.lines[0] == str(tmp_path / "m.onnx")
+    assert shown.lines[1].startswith("computes what the model computes, on 32 images (relative")
+    assert shown.lines[2] == str(tmp_path / "folder")
+    assert shown.lines[3].endswith(f"create_model('local-dir:{tmp_path}/folder', pretrained=True)")
+    assert (tmp_path / "m.onnx").stat().st_size > 1000
+
+
+def test_export_for_timm(model: Path, run: Run, tmp_path: Path) -> None:
+    quiet = run("export", model, "--timm", tmp_path / "folder", "-q")
+    assert (quiet.code, quiet.out, quiet.err) == (0, f"{tmp_path / 'folder'}\n", "")
+    again = run("export", model, "--timm", tmp_path / "folder", "-q")
+    assert again.code == 1
+    assert "is there already; name a new or an empty directory" in again.err
+    nothing = run("export", model)
+    assert nothing.code == 2
+    assert "name what to write: --onnx FILE or --timm DIR" in nothing.err

@@ -18,7 +18,7 @@ from wsdarts_hub.cli.demo import demo
 from wsdarts_hub.cli.doctor import doctor
 from wsdarts_hub.cli.documentation import help_text
 from wsdarts_hub.cli.embedding_commands import embed, nearest
-from wsdarts_hub.cli.model_commands import predict
+from wsdarts_hub.cli.model_commands import export, predict
 from wsdarts_hub.cli.publishing_commands import push, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.training_commands import train
@@ -56,6 +56,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "search": search,
     "train": train,
     "predict": predict,
+    "export": export,
     "list": list_artifacts,
     "show": show,
     "pull": pull,

@@ -1,6 +1,7 @@
-"""Commands that use a trained model: ``predict``."""
+"""Commands that use a trained model: ``predict`` and ``export``."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,7 +9,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
 from wsdarts_hub.cli.progress_bar import working
-from wsdarts_registry.amounts import share
+from wsdarts_registry.amounts import several, share
 
 if TYPE_CHECKING:
     from wsdarts_sdk.network.prediction import Prediction
@@ -89,3 +90,61 @@ def _as_json(found: "Prediction") -> dict[str, Any]:
         return {"image": found.image, "problem": found.problem}
     classes = [{"name": name, "probability": value} for name, value in found.classes]
     return {"image": found.image, "classes": classes}
+
+
+def export(
+    model: ModelArgument,
+    *,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an ONNX file (pip install 'wsdarts-hub[onnx]')."),
+    ] = None,
+    timm: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a folder that timm loads; new or empty."),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="File or folder of real images on which model and ONNX file are compared, beside "
+            "random ones. May be repeated.",
+        ),
+    ] = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write a trained model as ONNX, or as a folder for timm.
+
+    The ONNX file takes any number of images in [0, 1] and normalises them itself; it is compared
+    with the model, and not written where the two differ. timm loads the folder in a process that
+    has imported wsdarts_hub.timm.
+
+    Example:
+        wsdarts-hub export runs/images/training --onnx model.onnx --images path/to/images
+
+    Python:
+        from wsdarts_hub import Classifier
+        model = Classifier.load("runs/images/training")
+        print(model.save_onnx("model.onnx", images="path/to/images").difference)
+        model.save_timm("timm-model")
+    """
+    if onnx is None and timm is None:
+        raise typer.BadParameter("name what to write: --onnx FILE or --timm DIR")
+    network = hub.Classifier.load(model)
+    if onnx is not None:
+        if not quiet:
+            display.note("exporting to ONNX, which takes about a minute for 20 cells")
+        found = network.save_onnx(onnx, images=images or ())
+        display.line(str(found.path))
+        if not quiet:
+            display.line(
+                f"computes what the model computes, on {several(found.images, 'image')} "
+                f"(relative difference {found.difference:.1e})"
+            )
+    if timm is not None:
+        display.line(str(network.save_timm(timm)))
+        if not quiet:
+            display.line(
+                "in Python: import timm, wsdarts_hub.timm; "
+                f"timm.create_model({f'local-dir:{timm}'!r}, pretrained=True)"
+            )

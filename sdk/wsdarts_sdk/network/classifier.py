@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +15,9 @@ from wsdarts_registry.files import write_atomically
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.derived import DerivedNetwork
 from wsdarts_sdk.network.prediction import AnyImage, Prediction, predict
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.network.onnx_file import OnnxFile
 
 MODEL_FILE = "model.safetensors"
 _FORMAT = 1
@@ -74,6 +77,20 @@ class Classifier(nn.Module):
             TaskError: A folder has no images or cannot be listed, or pixels have another form.
         """
         return list(predict(self, images, top_k=top_k, batch_size=batch_size))
+
+    def save_timm(self, directory: str | Path) -> Path:
+        """Write a folder that timm loads; see :func:`timm_folder.save_timm`."""
+        from wsdarts_sdk.network.timm_folder import save_timm  # noqa: PLC0415 - it imports this
+
+        return save_timm(self, directory)
+
+    def save_onnx(
+        self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
+    ) -> "OnnxFile":
+        """Write an ONNX file that was checked; see :func:`onnx_file.save_onnx`."""
+        from wsdarts_sdk.network.onnx_file import save_onnx  # noqa: PLC0415 - it imports this
+
+        return save_onnx(self, path, images=images)
 
     def save(self, path: str | Path) -> Path:
         """Write weights, architecture, preprocessing and class names as one safetensors file."""

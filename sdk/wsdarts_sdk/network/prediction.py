@@ -76,17 +76,7 @@ def predict(
         raise SettingsError(
             f"top_k is {top_k} and batch_size {batch_size}; expected at least 1 of each"
         )
-    if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
-        images = [images]
-    named = _named(images)
-    names, items = [name for name, _ in named], enumerate(read for _, read in named)
-    decoded = in_threads(
-        partial(_decoded, size=model.image_size),
-        items,
-        what="reading images",
-        total=len(names),
-        progress=progress,
-    )
+    names, decoded = decoded_images(images, model.image_size, progress)
     training = model.training
     model.eval()
     try:
@@ -94,6 +84,31 @@ def predict(
             yield from _predicted(model, names, batch, top_k)
     finally:
         model.train(training)
+
+
+def decoded_images(
+    images: AnyImage | Iterable[AnyImage], size: int, progress: Progress = silent
+) -> tuple[list[str], Iterator[tuple[int, Pixels | Undecodable]]]:
+    """Names of all images; and each of them decoded and squashed, with its place, in order.
+
+    Raises:
+        TaskError: A folder has no images or cannot be listed, or pixels have another form.
+    """
+    if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
+        images = [images]
+    named = _named(images)
+    return [name for name, _ in named], in_threads(
+        partial(_decoded, size=size),
+        enumerate(read for _, read in named),
+        what="reading images",
+        total=len(named),
+        progress=progress,
+    )
+
+
+def as_input(pixels_BHWC: Pixels) -> Tensor:
+    """uint8 pixels as the images in [0, 1] that a classifier takes, shape ``(B, 3, H, W)``."""
+    return torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).float() / 255
 
 
 def _named(images: Iterable[AnyImage]) -> list[tuple[str, Read]]:
@@ -169,8 +184,7 @@ def _predicted(
 
 
 def _probabilities(model: "Classifier", pixels_BHWC: Pixels) -> Tensor:
-    images = torch.from_numpy(pixels_BHWC).to(model.mean.device)
-    logits: Tensor = model(images.permute(0, 3, 1, 2).to(model.mean.dtype) / 255)
+    logits: Tensor = model(as_input(pixels_BHWC).to(model.mean.device))
     if not bool(logits.isfinite().all()):
         raise ArtifactError(
             "the model computes numbers that are not finite; train it again, with a lower "
