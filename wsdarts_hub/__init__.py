@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wsdarts_sdk.jobs.training import TrainingRun, train
     from wsdarts_sdk.jobs.warm_starting import WarmStart, warm_start
     from wsdarts_sdk.network.classifier import Classifier
+    from wsdarts_sdk.network.counting import count
     from wsdarts_sdk.network.loading import load_network
     from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY, Preset
     from wsdarts_sdk.search.settings import darts
@@ -56,6 +57,7 @@ _HOME = {
     "VariationalSettings": "wsdarts_sdk.task2vec",
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
+    "count": "wsdarts_sdk.network.counting",
     "darts": "wsdarts_sdk.search.settings",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
     "load_network": "wsdarts_sdk.network.loading",
@@ -89,6 +91,7 @@ __all__ = [
     "VariationalSettings",
     "WarmStart",
     "WsdartsError",
+    "count",
     "darts",
     "embed",
     "load_network",

@@ -2,7 +2,7 @@
 
 # Chen et al., "Progressive Differentiable Architecture Search", 2019, arXiv:1904.12760: the
 # genotype of its public code. 3.4 M parameters on CIFAR-10 (20 cells, 36 channels, table 1),
-# 4.9 M and 557 M multiply-adds on ImageNet (14 cells, 48 channels, table 2).
+# 4.9 M on ImageNet (14 cells, 48 channels, table 2).
 PDARTS = """PDARTS = Genotype(normal=[('skip_connect', 0), ('dil_conv_3x3', 1), ('skip_connect', 0),
 ('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('sep_conv_3x3', 3), ('sep_conv_3x3',0),
 ('dil_conv_5x5', 4)], normal_concat=range(2, 6), reduce=[('avg_pool_3x3', 0), ('sep_conv_5x5', 1),
@@ -12,7 +12,7 @@ PDARTS = """PDARTS = Genotype(normal=[('skip_connect', 0), ('dil_conv_3x3', 1), 
 
 """
 
-# Liu et al., "DARTS", 2019, arXiv:1806.09055: 3.3 M on CIFAR-10; 4.7 M and 574 M on ImageNet.
+# Liu et al., "DARTS", 2019, arXiv:1806.09055: 3.3 M on CIFAR-10, 4.7 M on ImageNet.
 DARTS_V2 = (
     "DARTS_V2 = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
     "('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), "
