@@ -169,7 +169,7 @@ class DerivedNetwork(nn.Module):
         self.cells = nn.ModuleList()
         self.auxiliary_position = 2 * cells // 3
         self.auxiliary: AuxiliaryHead | None = None
-        inputs = (stem_channels(kind, channels),) * 2
+        inputs = (stem_channels(kind, channels), stem_channels(kind, channels))
         # The second half of ImageNet's stem halves the maps, as a reduction cell does.
         after_reduction = self.second_stem is not None
         for position in range(cells):

@@ -150,7 +150,7 @@ class TimmNetwork(DerivedNetwork):
         take, last = feature_take_indices(len(self.feature_info), indices)
         names = {self.feature_info[index]["module"]: index for index in take}
         previous = self.run_stem(x)
-        found = dict(zip(("stem", "second_stem"), previous, strict=True))
+        found: dict[str, Tensor] = {"stem": previous[0], "second_stem": previous[1]}
         for position, cell in enumerate(self.cells):
             if stop_early and self.feature_info[last]["module"] in found:
                 break
