@@ -4,7 +4,6 @@ It is that of the authors' own code (github awslabs/aws-cv-task2vec), imported f
 it, which is not part of this project; or the plain one of ``tests/reference``.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from copy import deepcopy
@@ -85,8 +84,7 @@ def baseline(
 
 
 def _public(directory: Path) -> Any:
-    """Its module of the name ``task2vec``, with no progress bar."""
-    os.environ["TQDM_DISABLE"] = "1"
+    """Its module of the name ``task2vec``."""
     sys.path.insert(0, str(directory))  # for this import alone: it has a module named datasets
     try:
         return import_module("task2vec")

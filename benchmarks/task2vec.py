@@ -11,19 +11,20 @@ norm in eval mode, with one regularised head, over 1,000 images of a real set, a
 (so that drawing every class alike, as the public code does, has the same expectation). The truth is
 the exact expectation over labels on these very images, so the error is that of the label draws and,
 for the public code, of drawing images; that of having these images and no others is common to both.
-The public code's expectation is F/64, so what is compared must not see scale: the error is the
-symmetric distance to the truth, which is what an embedding is used for, and its mean over seeds.
-(The relative error is told, too: the standard deviation over filters of estimate over truth, where
-the mean of that is 1.) Ours is that of the default settings: ``FisherSettings().sketches`` sketches
+The public code's expectation is F/64, so its values are taken 64 times. The error is the symmetric
+distance to the truth, which is what an embedding is used for, and its mean over seeds. (The
+relative error is told, too: the standard deviation over filters of estimate over truth, relative
+to the mean of that.) Ours is that of the default settings: ``FisherSettings().sketches`` sketches
 for every image, also where ten classes or fewer would be done exactly by default.
 
 The error of independent draws falls as 1/draws in this distance. Disjoint groups of short runs of
 the public code are averaged, which is what one long run computes, so one measurement gives the
 error at many numbers of draws; the slope in logarithms is in the results, to be held against -1.
-The draws that reach our error are interpolated between measured numbers, or taken by this law from
-the greatest that was measured, and the results say which, and how far. Time grows in proportion to
-draws: the draws of one run and of twice as many are timed in turn with ours. Features and head take
-the same time for both and are in both (``times_faster``); ``times_faster_alone`` is without them.
+The draws that reach our error follow by this law from a measured number of draws (the nearest to
+them with two estimates or more), and the results say from which, and how many times beyond it. Time
+grows in proportion to draws: one run and one of twice as many draws are timed in turn with ours.
+Features and head take the same time for both and are in both ratios of ``times_faster``, "alone"
+is without them.
 
 The truth takes the longest, and is kept under ``--runs``. Writes ``results/task2vec.json``, for
 another device ``results/task2vec_DEVICE.json``; with ``--quick`` few images, to stdout only.
@@ -43,7 +44,7 @@ from typing import Any
 import numpy as np
 import torch
 from error_law import distance_at, draws_for, errors, grouped, slope
-from measure import interleaved, save, spread
+from measure import Lines, interleaved, save, spread
 from monte_carlo import BATCH, CHANGES, DRAWS, Classifier, Estimate, baseline
 from numpy.typing import NDArray
 from six_sets import SHARED
@@ -59,8 +60,13 @@ from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.sample import Sample
 from wsdarts_sdk.tasks import ImageTask
 
-# Pages that the allocator gives back cost either side more than some of its arithmetic.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
+# Pages that the allocator gives back cost either side more than some of its arithmetic. The public
+# code shows progress bars.
+ENVIRONMENT = {
+    "TQDM_DISABLE": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+}
 FLOWERS = SHARED / "data" / "flowers102.parquet"
 SETTINGS = FisherSettings()
 PREPARATION, OURS = "preparation", "wsdarts-hub"
@@ -93,13 +99,14 @@ QUICK = Size(images=100, classes=10, draws=128, rounds=2)
 
 def main() -> None:
     """Measure what is asked for."""
-    if not all(os.environ.get(name) == value for name, value in ALLOCATOR.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})  # noqa: S606
+    if not all(os.environ.get(name) == value for name, value in ENVIRONMENT.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})  # noqa: S606
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--reference", type=Path, help="directory of the public code")
     parser.add_argument("--data", type=Path, default=FLOWERS, help="a dataset; else flowers102")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--rounds", type=int, default=Size().rounds)
     parser.add_argument("--runs", type=Path, default=Path("runs/task2vec"))
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
@@ -114,7 +121,8 @@ def main() -> None:
         raise SystemExit(
             f"there is no {arguments.data}; name a dataset with --data, or use --quick"
         )
-    results = measured(ImageTask.load(arguments.data), Size(), arguments)
+    size = Size(rounds=arguments.rounds)
+    results = measured(ImageTask.load(arguments.data), size, arguments)
     name = "task2vec" if arguments.device == "cpu" else f"task2vec_{arguments.device}"
     print(json.dumps(results, indent=1))
     print(save(name, results, threads=arguments.threads))
@@ -165,7 +173,13 @@ class Bench:
                 return arrays["truth"]
         except FileNotFoundError:
             pass
-        found = filter_fisher(self.network, self.pixels, batch=self.batch)
+        told = Lines(file=sys.stderr)
+        found = filter_fisher(
+            self.network,
+            self.pixels,
+            batch=self.batch,
+            progress=lambda done, images: told(f"truth, {100 * done // images} %", done, images),
+        )
         write_atomically(place, write_tensors({"truth": found}, about))
         return found
 
@@ -215,7 +229,7 @@ def measured(task: ImageTask, size: Size, arguments: argparse.Namespace) -> dict
     return {
         "baseline": BASELINES[arguments.reference is not None],
         "changes": CHANGES if arguments.reference else [],
-        "allocator": ALLOCATOR,
+        "environment": ENVIRONMENT,
         "device": arguments.device,
         "data": {"name": task.name, "images": len(bench.labels), "classes": bench.classes},
         "probe": bench.probe.name,
