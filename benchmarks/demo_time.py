@@ -1,6 +1,6 @@
 """The demo's time before and after a change, phase by phase.
 
-    python benchmarks/demo_time.py --before DIRECTORY
+    python benchmarks/demo_time.py --before DIRECTORY --commit COMMIT
 
 DIRECTORY holds an older commit of this project (``git worktree add DIRECTORY COMMIT``, or a ``git
 archive`` of it). The demo of either tree runs in turn as a process of its own, with the paths of
@@ -12,7 +12,6 @@ each, as ``make demo`` sets it. Writes ``results/demo_time.json``.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -83,7 +82,6 @@ def demo(tree: Path) -> dict[str, float]:
             name: float(json.loads((out / run / "costs.json").read_bytes())[phase])
             for run, phase, name in PHASES
         }
-        shutil.rmtree(out)
     return {**phases, WHOLE: whole}
 
 
