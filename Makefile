@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+BENCHMARKS := start_up nearest data_path task2vec supernet_step
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean
@@ -25,7 +26,9 @@ lint: .venv/.dev-installed ## Set up, then check style, types and the direction 
 	$(BIN)/lint-imports
 
 bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md measures (minutes).
-	$(BIN)/python benchmarks/supernet_step.py --quick
+	for name in $(BENCHMARKS); do \
+	  echo "== $$name" && $(BIN)/python benchmarks/$$name.py --quick || exit 1; \
+	done
 
 clean: ## Remove the virtual environment, caches and the demo's runs.
 	rm -rf .venv runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -83,13 +83,17 @@ def _gpu() -> Iterator[tuple[str, str, str, str]]:
 
 def _others() -> Iterator[tuple[str, str, str, str]]:
     embedding, nearest = _read("task2vec"), _read("nearest")
-    start, data = _read("start_up"), _read("data_path")
+    start, data, demo = _read("start_up"), _read("data_path"), _read("demo_time")
     yield (
         "Task2Vec at equal error, 1,000 images, 2 cores",
         "public Monte-Carlo code",
         "≥ 7×",
-        OPEN if embedding is None else f"{embedding['times_faster']:.1f}×",
+        OPEN if embedding is None else _equal_error(embedding),
     )
+    if demo is not None:
+        faster = demo["times_faster"]
+        phases = ", ".join(f"{name} {times:.1f}×" for name, times in faster.items())
+        yield "`wsdarts-hub demo`, one thread", f"commit {demo['commit_before']}", "–", phases
     if nearest is not None:
         faster = nearest["times_faster"]["nearest over three buffers"]
         alone = nearest["times_faster"]["scan over three buffers, 1 thread each"]
@@ -116,19 +120,35 @@ def _others() -> Iterator[tuple[str, str, str, str]]:
         yield f"loading {images:,} images of {name}, second time", "–", "≤ 1 s", f"{second:.3f} s"
 
 
+def _equal_error(data: Any) -> str:
+    """How much faster at equal error, how that is known, and how it is at the usual draws."""
+    equal, usual = data["equal_error"], data["at_the_default_draws"]
+    alone = usual["times_faster"]["public"]["with_preparation"]
+    return (
+        f"{data['times_faster']:.1f}× ({_threads(data['machine'])}; by the law 1/draws, "
+        f"{equal['times_as_many']:.0f} times beyond {equal['by_the_law_from']:,} measured draws; "
+        f"at its default {usual['draws']:,} draws {alone:.1f}× with "
+        f"{usual['times_our_distance']:.1f} times our error)"
+    )
+
+
+def _threads(machine: Any) -> str:
+    return "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+
+
 def _times(ratios: Any) -> str:
     return " / ".join(f"{ratio:.1f}" for ratio in ratios) + "×"
 
 
 def _machines() -> str:
-    names = ("supernet_step", "task2vec", "nearest", "start_up", "data_path")
+    names = ("supernet_step", "task2vec", "nearest", "start_up", "data_path", "demo_time")
     lines = []
     for data in map(_read, names):
         if data is not None:
             about = data["machine"]
             lines.append(
                 f"- `{data['command']}`: {about['cpu']}, {about['cores']} cores, "
-                f"{about['threads']} threads, torch {about['torch']}, {about['date']}."
+                f"{_threads(about)}, torch {about['torch']}, {about['date']}."
                 f" {data.get('note', '')}".rstrip()
             )
     return "## Commands and machines\n\n" + "\n".join(lines) + "\n"
