@@ -13,12 +13,13 @@ from typing import Annotated
 
 import typer
 
+from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
 from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
 from wsdarts_hub.cli.demo import demo
 from wsdarts_hub.cli.doctor import doctor
-from wsdarts_hub.cli.documentation import help_text
+from wsdarts_hub.cli.documentation import add_commands
 from wsdarts_hub.cli.embedding_commands import embed, nearest
-from wsdarts_hub.cli.publishing_commands import push, yank
+from wsdarts_hub.cli.publishing_commands import push, unyank, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.training_commands import train
 from wsdarts_registry.errors import WsdartsError
@@ -60,10 +61,14 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "push": push,
     "yank": yank,
+    "unyank": unyank,
+    "alias set": set_alias,
+    "alias remove": remove_alias,
+    "alias list": list_aliases,
     "doctor": doctor,
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name, help=help_text(_command))(_command)
+_GROUPS = {"alias": "Other words for versions, such as NAME@stable."}
+add_commands(app, _COMMANDS, _GROUPS)
 
 
 def _show_version(wanted: bool) -> None:

@@ -47,6 +47,10 @@ def list_artifacts(
     else:
         headers = ["reference", "kind", "tasks", "images", "classes", "probe", "created", "size"]
         rows = [_row(entry) for entry in entries]
+        if any(entry.status.aliases for entry in entries):
+            headers.append("aliases")
+            for row, entry in zip(rows, entries, strict=True):
+                row.append(", ".join(entry.status.aliases))
         if yanked:
             headers.append("yanked")
             for row, entry in zip(rows, entries, strict=True):
@@ -118,7 +122,8 @@ def verify(
         str,
         typer.Argument(
             metavar="REF|DIR",
-            help="NAME, NAME@3 or NAME@sha256:HEX, or the directory of an artifact or a run.",
+            help="NAME, NAME@3, NAME@stable or NAME@sha256:HEX, or the directory of an artifact "
+            "or a run.",
             show_default=False,
         ),
     ],
