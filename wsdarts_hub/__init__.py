@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.errors import WsdartsError
     from wsdarts_registry.genotype import Genotype
+    from wsdarts_registry.lineage import lineage
     from wsdarts_registry.masks import OperationMasks
     from wsdarts_registry.publication import pull, push
     from wsdarts_registry.space import SearchSpace
@@ -57,6 +58,7 @@ _HOME = {
     "WsdartsError": "wsdarts_registry.errors",
     "darts": "wsdarts_sdk.search.settings",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
+    "lineage": "wsdarts_registry.lineage",
     "load_probe": "wsdarts_sdk.task2vec",
     "nearest": "wsdarts_sdk.jobs.embedding",
     "open_registry": "wsdarts_registry.zoo",
@@ -89,6 +91,7 @@ __all__ = [
     "WsdartsError",
     "darts",
     "embed",
+    "lineage",
     "load_probe",
     "nearest",
     "open_registry",

@@ -44,6 +44,10 @@ def test_aliases_read_and_write_records_alone(zoo: Path) -> None:
     assert loaded_by("alias", "remove", "flowers", "stable", *there) == {"pydantic"}
 
 
+def test_a_family_tree_reads_manifests_alone(zoo: Path) -> None:
+    assert loaded_by("lineage", "flowers", "--registry", str(zoo)) == {"pydantic"}
+
+
 def test_showing_an_artifact_reads_its_tensors_and_no_more(zoo: Path) -> None:
     shown = loaded_by("show", "flowers", "--registry", str(zoo))
     assert shown <= {"numpy", "safetensors", "pydantic", "rich"}

@@ -19,6 +19,7 @@ from wsdarts_hub.cli.demo import demo
 from wsdarts_hub.cli.doctor import doctor
 from wsdarts_hub.cli.documentation import add_commands
 from wsdarts_hub.cli.embedding_commands import embed, nearest
+from wsdarts_hub.cli.lineage_command import lineage
 from wsdarts_hub.cli.publishing_commands import push, unyank, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.training_commands import train
@@ -57,6 +58,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "list": list_artifacts,
     "show": show,
+    "lineage": lineage,
     "pull": pull,
     "verify": verify,
     "push": push,
