@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.difference import difference
     from wsdarts_registry.directory_store import DirectoryStore
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.errors import WsdartsError
@@ -57,6 +58,7 @@ _HOME = {
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
     "darts": "wsdarts_sdk.search.settings",
+    "difference": "wsdarts_registry.difference",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
     "lineage": "wsdarts_registry.lineage",
     "load_probe": "wsdarts_sdk.task2vec",
@@ -90,6 +92,7 @@ __all__ = [
     "WarmStart",
     "WsdartsError",
     "darts",
+    "difference",
     "embed",
     "lineage",
     "load_probe",

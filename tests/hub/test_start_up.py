@@ -53,6 +53,11 @@ def test_showing_an_artifact_reads_its_tensors_and_no_more(zoo: Path) -> None:
     assert shown <= {"numpy", "safetensors", "pydantic", "rich"}
 
 
+def test_comparing_artifacts_reads_their_tensors_and_no_more(zoo: Path) -> None:
+    shown = loaded_by("diff", "flowers", "textures", "--registry", str(zoo))
+    assert shown <= {"numpy", "safetensors", "pydantic", "rich"}
+
+
 def test_what_reads_and_writes_a_registry_loads_no_torch(zoo: Path, tmp_path: Path) -> None:
     there = ("--registry", str(zoo))
     draft = str(tmp_path / "drafts" / "flowers")

@@ -16,6 +16,7 @@ import typer
 from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
 from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
 from wsdarts_hub.cli.demo import demo
+from wsdarts_hub.cli.difference_command import diff
 from wsdarts_hub.cli.doctor import doctor
 from wsdarts_hub.cli.documentation import add_commands
 from wsdarts_hub.cli.embedding_commands import embed, nearest
@@ -59,6 +60,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_artifacts,
     "show": show,
     "lineage": lineage,
+    "diff": diff,
     "pull": pull,
     "verify": verify,
     "push": push,

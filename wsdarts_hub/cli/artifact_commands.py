@@ -8,8 +8,8 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
+from wsdarts_hub.cli.subject import SubjectArgument, read_subject
 from wsdarts_registry.amounts import count, size
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
@@ -118,15 +118,7 @@ def pull(
 
 
 def verify(
-    subject: Annotated[
-        str,
-        typer.Argument(
-            metavar="REF|DIR",
-            help="NAME, NAME@3, NAME@stable or NAME@sha256:HEX, or the directory of an artifact "
-            "or a run.",
-            show_default=False,
-        ),
-    ],
+    subject: SubjectArgument,
     *,
     registry: options.RegistryOption = None,
     weights: Annotated[
@@ -147,7 +139,7 @@ def verify(
         from wsdarts_hub import pull
         print(pull("digits@1").digest)
     """
-    artifact = _read(subject, registry)
+    artifact = read_subject(subject, registry)
     found = _verified(artifact)
     if weights:
         found.append(("weights", _check_weights(artifact)))
@@ -174,28 +166,6 @@ def _row(entry: "Entry") -> list[str]:
 def _listed(names: list[str]) -> str:
     text = ", ".join(names)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-
-
-def _read(subject: str, registry: str | None) -> "Artifact":
-    """The artifact in a directory or a run directory, else the one of that reference."""
-    from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
-    from wsdarts_registry.manifest import MANIFEST  # noqa: PLC0415
-
-    path = Path(subject).expanduser()
-    for directory in (path, path / "artifact"):
-        if (directory / MANIFEST).is_file():
-            return read_artifact(directory)
-    if "/" in subject or subject.startswith("."):
-        what = f"holds no {MANIFEST}" if path.is_dir() else "is no directory"
-        raise ArtifactError(
-            f"{subject} {what}; expected the directory of an artifact or of a finished search, or "
-            "a reference such as NAME@3"
-        )
-    try:
-        return hub.pull(subject, registry=registry)
-    except ReferenceNotFoundError as error:
-        what = f"no {MANIFEST} in the directory" if path.is_dir() else "no directory"
-        raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
 
 
 def _verified(artifact: "Artifact") -> list[tuple[str, str]]:
