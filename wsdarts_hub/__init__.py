@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.copying import copy
     from wsdarts_registry.difference import difference
     from wsdarts_registry.directory_store import DirectoryStore
     from wsdarts_registry.embedding import TaskEmbedding
@@ -57,6 +58,7 @@ _HOME = {
     "VariationalSettings": "wsdarts_sdk.task2vec",
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
+    "copy": "wsdarts_registry.copying",
     "darts": "wsdarts_sdk.search.settings",
     "difference": "wsdarts_registry.difference",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
@@ -91,6 +93,7 @@ __all__ = [
     "VariationalSettings",
     "WarmStart",
     "WsdartsError",
+    "copy",
     "darts",
     "difference",
     "embed",

@@ -15,6 +15,7 @@ import typer
 
 from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
 from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
+from wsdarts_hub.cli.copy_command import copy
 from wsdarts_hub.cli.demo import demo
 from wsdarts_hub.cli.difference_command import diff
 from wsdarts_hub.cli.doctor import doctor
@@ -64,6 +65,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "pull": pull,
     "verify": verify,
     "push": push,
+    "copy": copy,
     "yank": yank,
     "unyank": unyank,
     "alias set": set_alias,
