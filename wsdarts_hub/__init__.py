@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.cleaning import clean_cache
     from wsdarts_registry.copying import copy
     from wsdarts_registry.difference import difference
     from wsdarts_registry.directory_store import DirectoryStore
@@ -58,6 +59,7 @@ _HOME = {
     "VariationalSettings": "wsdarts_sdk.task2vec",
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
+    "clean_cache": "wsdarts_registry.cleaning",
     "copy": "wsdarts_registry.copying",
     "darts": "wsdarts_sdk.search.settings",
     "difference": "wsdarts_registry.difference",
@@ -93,6 +95,7 @@ __all__ = [
     "VariationalSettings",
     "WarmStart",
     "WsdartsError",
+    "clean_cache",
     "copy",
     "darts",
     "difference",

@@ -183,6 +183,16 @@ class DirectoryStore(Store):
                     published = self._claim(copy, name, version, artifact.digest)
             return self.entry(name, published)
 
+    def abandoned(self) -> tuple[Path, ...]:
+        """Directories of pushes of dead processes, or a day old."""
+        with self._reading():
+            return self._staging.abandoned()
+
+    def sweep(self) -> None:
+        """Remove the directories of abandoned pushes."""
+        with self._writing():
+            self._staging.sweep()
+
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a name and the version that each means.
 

@@ -115,6 +115,17 @@ class Store(ABC):
     def write_signature(self, name: str, version: int, signature: bytes) -> None:
         """Replace the signature of a version, which is verified already."""
 
+    def abandoned(self) -> tuple[Path, ...]:
+        """What pushes left behind that were killed; none where nothing can be left."""
+        return ()
+
+    def sweep(self) -> None:  # noqa: B027 (nothing to do where nothing can be left)
+        """Remove what ``abandoned`` lists.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
+
     def yank(self, reference: str | Reference, reason: str) -> None:
         """Hide a version from listing, ranking and plain ``NAME``; it stays pullable exactly.
 

@@ -21,7 +21,7 @@ COMMANDS = registered(app)
 ROOT = Path(__file__).resolve().parents[2]
 PART_8 = (
     *("embed", "nearest", "search", "warm-start", "train", "push", "pull", "list", "show"),
-    *("verify", "yank", "unyank", "lineage", "diff", "copy", "doctor", "demo"),
+    *("verify", "yank", "unyank", "lineage", "diff", "copy", "gc", "doctor", "demo"),
     *("alias set", "alias remove", "alias list"),
 )
 

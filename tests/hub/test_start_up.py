@@ -68,6 +68,7 @@ def test_what_reads_and_writes_a_registry_loads_no_torch(zoo: Path, tmp_path: Pa
         ("verify", "flowers", *there),
         ("push", draft, "other", *there),
         ("copy", "flowers", "--to", str(tmp_path / "other"), *there),
+        ("gc", *there),
         ("yank", "flowers@1", "--reason", "a test", *there),
         ("unyank", "flowers@1", "--reason", "a test", *there),
         ("nearest", str(tmp_path / "x.safetensors"), *there),

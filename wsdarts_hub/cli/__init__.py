@@ -15,6 +15,7 @@ import typer
 
 from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
 from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
+from wsdarts_hub.cli.cleaning_command import gc
 from wsdarts_hub.cli.copy_command import copy
 from wsdarts_hub.cli.demo import demo
 from wsdarts_hub.cli.difference_command import diff
@@ -71,6 +72,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "alias set": set_alias,
     "alias remove": remove_alias,
     "alias list": list_aliases,
+    "gc": gc,
     "doctor": doctor,
 }
 _GROUPS = {"alias": "Other words for versions, such as NAME@stable."}
