@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.directory_store import DirectoryStore
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.errors import WsdartsError
+    from wsdarts_registry.finding import find
     from wsdarts_registry.genotype import Genotype
     from wsdarts_registry.lineage import lineage
     from wsdarts_registry.masks import OperationMasks
@@ -64,6 +65,7 @@ _HOME = {
     "darts": "wsdarts_sdk.search.settings",
     "difference": "wsdarts_registry.difference",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
+    "find": "wsdarts_registry.finding",
     "lineage": "wsdarts_registry.lineage",
     "load_probe": "wsdarts_sdk.task2vec",
     "nearest": "wsdarts_sdk.jobs.embedding",
@@ -100,6 +102,7 @@ __all__ = [
     "darts",
     "difference",
     "embed",
+    "find",
     "lineage",
     "load_probe",
     "nearest",

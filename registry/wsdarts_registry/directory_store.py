@@ -42,6 +42,7 @@ from wsdarts_registry.store import Entry, RegistryConfig, Store, VersionInfo, Ya
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
     from wsdarts_registry.embedding import TaskEmbedding
+    from wsdarts_registry.genotype import Genotype
 
 _CONFIG = "registry.json"
 _ARTIFACTS = "artifacts"
@@ -147,6 +148,12 @@ class DirectoryStore(Store):
         if record is None:
             return None
         return read_embedding(self.path(entry.name, entry.version), entry.manifest, record)
+
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry; reads no weights."""
+        from wsdarts_registry.artifact import read_cells  # noqa: PLC0415
+
+        return read_cells(self.path(entry.name, entry.version), entry.manifest)[0]
 
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Verify an artifact where it lies or, with ``out``, in a copy."""

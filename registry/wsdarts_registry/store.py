@@ -17,6 +17,7 @@ from wsdarts_registry.registry_config import NearRecord, RegistryConfig
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
     from wsdarts_registry.embedding import TaskEmbedding
+    from wsdarts_registry.genotype import Genotype
     from wsdarts_registry.nearest import Ranking
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
@@ -63,6 +64,14 @@ class Store(ABC):
         Raises:
             ArtifactError: It is damaged or malformed.
         """
+
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry.
+
+        Raises:
+            ArtifactError: It is damaged or malformed.
+        """
+        return self.pull(Reference(name=entry.name, digest=entry.digest)).genotype
 
     @abstractmethod
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":

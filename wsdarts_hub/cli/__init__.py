@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
-from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
+from wsdarts_hub.cli.artifact_commands import pull, show, verify
 from wsdarts_hub.cli.cleaning_command import gc
 from wsdarts_hub.cli.copy_command import copy
 from wsdarts_hub.cli.demo import demo
@@ -23,6 +23,7 @@ from wsdarts_hub.cli.doctor import doctor
 from wsdarts_hub.cli.documentation import add_commands
 from wsdarts_hub.cli.embedding_commands import embed, nearest
 from wsdarts_hub.cli.lineage_command import lineage
+from wsdarts_hub.cli.list_command import list_artifacts
 from wsdarts_hub.cli.publishing_commands import push, unyank, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.training_commands import train
