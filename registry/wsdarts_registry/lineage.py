@@ -4,7 +4,7 @@ An artifact names its parents by digest, so whatever they are called in a regist
 found. A digest covers the digests of the parents, so nobody can be their own ancestor.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -67,7 +67,7 @@ class Family:
     Attributes:
         entry: The artifact.
         parents: What it was started from, in the order of its manifest.
-        children: What was started from it, by name and version.
+        children: What was started from it, by name and version, what is yanked last.
     """
 
     entry: Entry
@@ -127,18 +127,25 @@ def lineage(
 
 def _by_digest(store: Store) -> dict[str, tuple[Entry, ...]]:
     """The versions with each content, those that are not yanked first."""
+    try:
+        entries = store.entries(include_yanked=True)
+    except ArtifactError:
+        entries = tuple(_readable(store))
     found: dict[str, tuple[Entry, ...]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.yanked is not None):
+        found[entry.digest] = (*found.get(entry.digest, ()), entry)
+    return found
+
+
+def _readable(store: Store) -> Iterator[Entry]:
+    """Every version but those that were yanked and are damaged."""
     for name in store.names():
         for info in store.versions(name):
             try:
-                entry = store.entry_or_advice(name, info.version)
+                yield store.entry_or_advice(name, info.version)
             except ArtifactError:
                 if info.yanked is None:
                     raise
-                continue  # it was hidden because it is damaged
-            same = (*found.get(entry.digest, ()), entry)
-            found[entry.digest] = tuple(sorted(same, key=lambda e: e.yanked is not None))
-    return found
 
 
 def _generation(

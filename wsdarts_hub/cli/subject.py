@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import wsdarts_hub as hub
+from wsdarts_hub.cli.completion import complete_reference
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ SubjectArgument = Annotated[
         metavar="REF|DIR",
         help="NAME, NAME@3, NAME@stable or NAME@sha256:HEX, or the directory of an artifact or a "
         "run.",
+        autocompletion=complete_reference,
         show_default=False,
     ),
 ]
