@@ -13,8 +13,7 @@ from tests.registry.factories import (
     make_embedding,
     make_space,
 )
-from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.finding import find
 from wsdarts_registry.genotype import Connection, Genotype
 from wsdarts_registry.manifest import TaskRecord
@@ -142,17 +141,3 @@ def test_signed_and_yanked(filled: Store) -> None:
 def test_refused(filled: Store, wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(RegistryError, match=message):
         find(registry=filled, **wanted)
-
-
-def test_the_genotype_is_read_without_the_weights(filled: Store, tmp_path: Path) -> None:
-    assert isinstance(filled, DirectoryStore)
-    directory = tmp_path / "zoo" / "artifacts" / "many" / "v1"
-    (directory / "weights.safetensors").unlink()
-    entry = filled.entry("many", 1)
-    assert filled.genotype(entry) == make_draft().genotype
-    with pytest.raises(ArtifactError, match="weights"):
-        Store.genotype(filled, entry)  # what other stores do
-    assert Store.genotype(filled, filled.entry("some", 1)) == make_draft().genotype
-    (directory / "genotype.json").write_bytes(b"{}")
-    with pytest.raises(ArtifactError, match=r"genotype\.json"):
-        find(registry=filled, operation="sep_conv_3x3")

@@ -151,18 +151,6 @@ def test_the_depth_is_limited(store: Store, found: Found) -> None:
             lineage("g4", registry=store, depth=depth)
 
 
-def test_what_was_yanked_for_its_damage_is_passed_over(
-    store: Store, found: Found, tmp_path: Path
-) -> None:
-    found("child", found("parent"))
-    (tmp_path / "zoo" / "artifacts" / "parent" / "v1" / "artifact.json").write_bytes(b"{")
-    with pytest.raises(Exception, match="parent@1"):
-        lineage("child", registry=store)
-    store.yank("parent@1", "damaged")
-    (parent,) = lineage("child", registry=store).parents
-    assert parent.entries == ()
-
-
 def test_an_unknown_name_is_refused(store: Store, found: Found) -> None:
     found("flowers")
     with pytest.raises(ReferenceNotFoundError, match="did you mean flowers"):
