@@ -99,3 +99,29 @@ def test_it_is_coloured_and_fitted_on_a_terminal_only(zoo: Path, run: Run) -> No
     assert [line for line in shown if len(line) > 80] == []
     assert "\x1b[1m" in on_terminal(*arguments, width=80)
     assert "\x1b" not in run(*arguments).out
+
+
+def test_a_narrow_terminal_leaves_columns_out_and_references_whole(zoo: Path) -> None:
+    # Without the probe 18 for flowers-textures@1, 13 for meta-transfer, 8 for "flowers,", 6 and 7
+    # for images and classes, 10 for a day, 6 for a size, and 2 between each: 80 in all.
+    arguments = ("list", "--registry", str(zoo))
+    shown = on_terminal(*arguments, width=80, NO_COLOR="1").splitlines()
+    assert shown[0].split() == [
+        "reference",
+        "kind",
+        "tasks",
+        "images",
+        "classes",
+        "created",
+        "size",
+    ]
+    references = [word for line in shown for word in line.split() if "@" in word]
+    assert references == ["flowers@1", "flowers-textures@1", "textures@1"]
+    assert any("meta-transfer  flowers,  " in line for line in shown)
+    assert shown[-1] == "(no room for probe)"
+    narrow = on_terminal(*arguments, "--sort", "created", width=70, NO_COLOR="1").splitlines()
+    assert narrow[0].split() == ["reference", "tasks", "images", "classes", "created"]
+    assert narrow[-1] == "(no room for probe, size, kind)"
+    wide = on_terminal(*arguments, width=200, NO_COLOR="1").splitlines()
+    assert "probe" in wide[0]
+    assert len(wide) == 4

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.finding import EntryFacts, Range
 
 _SHOWN = 60
+_OPTIONAL = ("probe", "created", "size", "kind")  # on a narrow terminal
 _RANGE = re.compile(r"([0-9]{1,15})?(\.\.)?([0-9]{1,15})?")
 
 KindOption = Annotated[
@@ -138,14 +139,14 @@ def list_artifacts(
         for entry in entries:
             display.line(str(entry.reference))
     elif found:
-        _show(found, with_accuracy=sort == "accuracy")
+        _show(found, sort)
     elif store.names():
         display.line(f"nothing fits; `wsdarts-hub list{store.option}` lists all")
     else:
         display.line(f"{store.location} has no artifacts yet; publish one with `wsdarts-hub push`")
 
 
-def _show(found: "Sequence[EntryFacts]", *, with_accuracy: bool) -> None:
+def _show(found: "Sequence[EntryFacts]", sort: str) -> None:
     headers = ["reference", "kind", "tasks", "images", "classes", "probe", "created", "size"]
     rows = [_row(facts) for facts in found]
     more = {
@@ -154,14 +155,20 @@ def _show(found: "Sequence[EntryFacts]", *, with_accuracy: bool) -> None:
         "signed": ["yes" if f.entry.status.signed else "" for f in found],
         "yanked": [f.entry.yanked.reason if f.entry.yanked else "" for f in found],
     }
-    if not with_accuracy:
+    if sort != "accuracy":
         del more["accuracy"]
     for header, cells in more.items():
         if any(cells):
             headers.append(header)
             for row, cell in zip(rows, cells, strict=True):
                 row.append(cell)
-    display.table(headers, rows, right=("images", "classes", "size", "accuracy"))
+    display.table(
+        headers,
+        rows,
+        right=("images", "classes", "size", "accuracy"),
+        whole=("reference", "kind", "created"),
+        optional=[header for header in _OPTIONAL if header != sort],
+    )
 
 
 def _row(facts: "EntryFacts") -> list[str]:
