@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.cleaning import clean_cache
+    from wsdarts_registry.copying import copy
+    from wsdarts_registry.difference import difference
     from wsdarts_registry.directory_store import DirectoryStore
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.errors import WsdartsError
+    from wsdarts_registry.finding import find
     from wsdarts_registry.genotype import Genotype
+    from wsdarts_registry.lineage import lineage
     from wsdarts_registry.masks import OperationMasks
     from wsdarts_registry.publication import pull, push
     from wsdarts_registry.space import SearchSpace
@@ -55,8 +60,13 @@ _HOME = {
     "VariationalSettings": "wsdarts_sdk.task2vec",
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
+    "clean_cache": "wsdarts_registry.cleaning",
+    "copy": "wsdarts_registry.copying",
     "darts": "wsdarts_sdk.search.settings",
+    "difference": "wsdarts_registry.difference",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
+    "find": "wsdarts_registry.finding",
+    "lineage": "wsdarts_registry.lineage",
     "load_probe": "wsdarts_sdk.task2vec",
     "nearest": "wsdarts_sdk.jobs.embedding",
     "open_registry": "wsdarts_registry.zoo",
@@ -87,8 +97,13 @@ __all__ = [
     "VariationalSettings",
     "WarmStart",
     "WsdartsError",
+    "clean_cache",
+    "copy",
     "darts",
+    "difference",
     "embed",
+    "find",
+    "lineage",
     "load_probe",
     "nearest",
     "open_registry",

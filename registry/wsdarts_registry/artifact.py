@@ -172,12 +172,7 @@ def read_artifact(directory: str | Path, expected_digest: str | None = None) -> 
     present = list_files(root)
     manifest, digest = read_manifest(root, expected_digest)
     _check_present(root, present, manifest)
-    stage_masks = contents.read_masks(
-        _small(root, manifest, MASKS, _MAX_MASK_BYTES), manifest.search_space
-    )
-    genotype, ranked = contents.read_genotype(
-        _small(root, manifest, GENOTYPE, _MAX_TEXT_BYTES), stage_masks[-1]
-    )
+    genotype, ranked, stage_masks = read_cells(root, manifest)
     embeddings = tuple(read_embedding(root, manifest, record) for record in manifest.embeddings)
     done = {MASKS, GENOTYPE, *(record.file for record in manifest.embeddings)}
     for path in manifest.files:
@@ -192,6 +187,23 @@ def read_artifact(directory: str | Path, expected_digest: str | None = None) -> 
         stage_masks=stage_masks,
         embeddings=embeddings,
     )
+
+
+def read_cells(
+    root: Path, manifest: Manifest
+) -> tuple[Genotype, Ranked, tuple[OperationMasks, ...]]:
+    """Read and verify the genotype, the ranked candidates and the masks of an artifact.
+
+    Raises:
+        ArtifactError: They are damaged, malformed, or do not belong to the manifest's space.
+    """
+    stage_masks = contents.read_masks(
+        _small(root, manifest, MASKS, _MAX_MASK_BYTES), manifest.search_space
+    )
+    genotype, ranked = contents.read_genotype(
+        _small(root, manifest, GENOTYPE, _MAX_TEXT_BYTES), stage_masks[-1]
+    )
+    return genotype, ranked, stage_masks
 
 
 def read_embedding(root: Path, manifest: Manifest, record: EmbeddingRecord) -> TaskEmbedding:

@@ -72,7 +72,7 @@ def pull(
     """Fetch and verify an artifact.
 
     Args:
-        reference: ``NAME``, ``NAME@3`` or ``NAME@sha256:…``.
+        reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``.
         registry: Directory of a registry; the shipped zoo by default.
         out: A new or empty directory to put it into; None reads it in place.
 

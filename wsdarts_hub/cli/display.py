@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _WIDE = 10_000
 _LONGEST = 4000
+_GAP = 2
 
 
 def line(text: str = "") -> None:
@@ -53,7 +54,12 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    whole: Collection[str] = (),
+    optional: Sequence[str] = (),
 ) -> None:
     """Print a table; on a terminal cells wrap so that it fits, elsewhere nothing is cut.
 
@@ -61,25 +67,51 @@ def table(
         headers: One for each column.
         rows: Cells, made harmless here.
         right: Headers of the columns that are aligned to the right.
+        whole: Headers of the columns whose cells are not broken while there is another way.
+        optional: Headers of the columns that a narrow terminal leaves out, the first one first,
+            until no word of the others has to be broken; it is said which.
     """
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header in headers:
-        shown.add_column(header, justify="right" if header in right else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text(plain_text(cell)) for cell in row))
+    shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     console = _console()
+    columns = [[header, *cells] for header, *cells in zip(headers, *rows, strict=True)]
+    room = {column[0]: _room(column, unbroken={*whole, *right}) for column in columns}
+    left_out = []
+    for header in optional:
+        if sum(room.values()) + _GAP * (len(room) - 1) > console.width and header in room:
+            del room[header]
+            left_out.append(header)
+    fits = sum(room.values()) + _GAP * (len(room) - 1) <= console.width
+    for header, width in room.items():
+        shown.add_column(
+            header,
+            justify="right" if header in right else "left",
+            overflow="fold",
+            width=width if fits and header in (*whole, *right) else None,
+        )
+    for cells in zip(*(column[1:] for column in columns if column[0] in room), strict=True):
+        shown.add_row(*(Text(plain_text(cell)) for cell in cells))
     with console.capture() as captured:
         console.print(shown)
     for text in captured.get().splitlines():
         typer.echo(text.rstrip())
+    if left_out:
+        note(f"(no room for {', '.join(left_out)})")
 
 
 def note(text: str) -> None:
     """Print a line to stderr, where progress and warnings go."""
     typer.echo(_harmless(text), err=True)
+
+
+def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
+    """Columns of a terminal that a header with its cells needs so that no word is broken."""
+    texts = [plain_text(cell) for cell in cells]
+    if cells[0] not in unbroken:
+        texts = [word for text in texts for word in text.split()]
+    return max(map(display_width, texts), default=0)
 
 
 def _harmless(text: str) -> str:

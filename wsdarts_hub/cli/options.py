@@ -5,6 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from wsdarts_hub.cli.completion import (
+    complete_exact_reference,
+    complete_name,
+    complete_reference,
+)
+
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
 Estimator = Literal["fisher", "variational"]
 PresetName = Literal["paper", "small", "tiny"]
@@ -19,7 +25,33 @@ DataArgument = Annotated[
 ]
 ReferenceArgument = Annotated[
     str,
-    typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:HEX.", show_default=False),
+    typer.Argument(
+        metavar="REF",
+        help="NAME, NAME@3, an alias such as NAME@stable, or NAME@sha256:HEX.",
+        autocompletion=complete_reference,
+        show_default=False,
+    ),
+]
+ExactReferenceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="Exact version: NAME@3 or NAME@sha256:HEX.",
+        autocompletion=complete_exact_reference,
+        show_default=False,
+    ),
+]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of the artifact.",
+        autocompletion=complete_name,
+        show_default=False,
+    ),
+]
+ReasonOption = Annotated[
+    str, typer.Option(metavar="TEXT", help="Why; shown to who asks for it.", show_default=False)
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
