@@ -22,7 +22,7 @@ _SHARE = 0.8  # of the free memory: allocators and other processes need some
 def needed_memory(net: Supernet, *, image_size: int, batch: int) -> int:
     """Bytes that a step takes at most for a batch, by estimate."""
     elements = elements_per_image(net.plans, STEM_MULTIPLIER * net.channels, image_size)
-    return elements * batch * net.cell_weights.element_size()
+    return elements * batch * (net.compute_dtype or net.cell_weights.dtype).itemsize
 
 
 def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | None = None) -> int:

@@ -24,6 +24,7 @@ from wsdarts_sdk.runs.journal import Journal, MemoryJournal
 from wsdarts_sdk.search.accumulation import needed_memory, parts_that_fit
 from wsdarts_sdk.search.batches import TrainPart, batches
 from wsdarts_sdk.search.derivation import derive_genotype
+from wsdarts_sdk.search.precision import compute_dtype, name_of
 from wsdarts_sdk.search.schedule import cosine_learning_rate, skip_dropout_rate, stage_work, work
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
@@ -96,10 +97,10 @@ class Search:
 
     def run(self) -> SearchResult:
         """Search to the end, from the journal's last checkpoint if it has one."""
-        if self.device.type == "cpu" and must_compile():
+        state = self._restore_or_begin()
+        if self.device.type == "cpu" and state.dtype == torch.float32 and must_compile():
             self.progress("compiling the engine for this processor, once", 0, 1)
             compiled_library()
-        state = self._restore_or_begin()
         stages = len(self.settings.stages)
         while state.stage < stages:
             self._run_epoch(state)
@@ -155,6 +156,8 @@ class Search:
                 checkpoint, self.settings, self.classes, self.device
             )
             self.journal.truncate(state.rows)
+            if state.dtype != compute_dtype(self.settings, self.device):
+                self.progress(f"going on in {name_of(state.dtype)}, as the run began", 0, 1)
             return state
         self.journal.truncate(0)
         state = SearchState.fresh(self.settings, 0, self.start.masks, self.classes, self.device)
@@ -179,7 +182,9 @@ class Search:
         alpha = state.alpha()
         keep = self.settings.stages[following].operations
         kept = masks.keep_strongest(alpha["normal"], alpha["reduction"], keep)
-        fresh = SearchState.fresh(self.settings, following, kept, self.classes, self.device)
+        fresh = SearchState.fresh(
+            self.settings, following, kept, self.classes, self.device, state.dtype
+        )
         fresh.masks = (*state.masks, kept)
         fresh.seconds, fresh.rows = state.seconds, state.rows
         return fresh
@@ -253,6 +258,7 @@ class Search:
                 for task in self.tasks
             ),
             "batch_parts": state.parts,
+            "compute_dtype": name_of(state.dtype),
             "unchanged_epochs": state.unchanged,
             "skip_connects": genotype.count("skip_connect"),
             "probabilities": {

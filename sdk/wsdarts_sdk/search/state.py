@@ -13,6 +13,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.runs.checkpoint import Checkpoint
+from wsdarts_sdk.search.precision import compute_dtype, dtype_of, name_of
 from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.supernet import Supernet
@@ -81,8 +82,18 @@ class SearchState:
         masks: OperationMasks,
         classes: Sequence[int],
         device: torch.device,
+        dtype: torch.dtype | None = None,
     ) -> "SearchState":
-        """The beginning of a stage: fresh weights, fresh α, fresh optimisers."""
+        """The beginning of a stage: fresh weights, fresh α, fresh optimisers.
+
+        Args:
+            settings: Of the search.
+            stage: Index of the stage.
+            masks: Which operations exist.
+            classes: Number of classes of each task.
+            device: Where it runs.
+            dtype: What cells are computed in; by default what a search begins with here.
+        """
         net = Supernet(
             masks,
             cells=settings.stages[stage].cells,
@@ -90,6 +101,9 @@ class SearchState:
             classes=classes,
             seed=seed_of(settings.seed, "supernet", stage),
         ).to(device)
+        dtype = dtype or compute_dtype(settings, device)
+        # None follows the weights, so that a whole network can be made float64.
+        net.compute_dtype = None if dtype == torch.float32 else dtype
         weights, alpha = settings.weights, settings.alpha
         return cls(
             stage=stage,
@@ -109,6 +123,11 @@ class SearchState:
                 weight_decay=alpha.weight_decay,
             ),
         )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the cells are computed in."""
+        return self.net.compute_dtype or self.net.cell_weights.dtype
 
     def start_from(self, start: StartingPoint) -> None:
         """Take over the weights and α of a starting point; heads stay fresh.
@@ -138,6 +157,7 @@ class SearchState:
             "position": [self.stage, self.epoch, self.step],
             "masks": [masks.to_json() for masks in self.masks],
             "current": self.net.masks.to_json(),
+            "compute_dtype": name_of(self.dtype),
             "seconds": self.seconds,
             "rows": self.rows,
             "derived": self.derived,
@@ -153,12 +173,16 @@ class SearchState:
         classes: Sequence[int],
         device: torch.device,
     ) -> "SearchState":
-        """The state that ``to_checkpoint`` described."""
+        """The state that ``to_checkpoint`` described.
+
+        It goes on in the dtype that it began with, wherever that was.
+        """
         facts = checkpoint.facts
         stage, epoch, step = facts["position"]
         net_stage = min(stage, len(settings.stages) - 1)
         current = OperationMasks.from_json(facts["current"])
-        state = cls.fresh(settings, net_stage, current, classes, device)
+        dtype = dtype_of(facts["compute_dtype"])
+        state = cls.fresh(settings, net_stage, current, classes, device, dtype)
         state.stage, state.epoch, state.step = stage, epoch, step
         state.masks = tuple(OperationMasks.from_json(masks) for masks in facts["masks"])
         state.seconds, state.rows = list(facts["seconds"]), facts["rows"]
