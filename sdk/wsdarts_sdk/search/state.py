@@ -13,6 +13,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.runs.checkpoint import Checkpoint
+from wsdarts_sdk.search.optimisers import adam_for, sgd_for, step_count
 from wsdarts_sdk.search.precision import compute_dtype, dtype_of, name_of
 from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.settings import SearchSettings
@@ -51,7 +52,8 @@ class SearchState:
         sgd: Optimiser of its weights.
         adam: Optimiser of α.
         masks: Masks after each finished stage.
-        sums: Loss, hits and images of the running epoch: weights half, then alpha half.
+        sums: Loss, hits and images of the running epoch: weights half, then alpha half; float64
+            on the device, changed in place.
         seconds: Wall time of each stage so far.
         rows: Rows of metrics written so far.
         parts: In how many parts a batch is computed, so that it fits into memory; not kept in
@@ -66,8 +68,8 @@ class SearchState:
     net: Supernet
     sgd: torch.optim.SGD
     adam: torch.optim.Adam
+    sums: Tensor
     masks: tuple[OperationMasks, ...] = ()
-    sums: Tensor = field(default_factory=lambda: torch.zeros(_SUMS, dtype=torch.float64))
     seconds: list[float] = field(default_factory=list)
     rows: int = 0
     parts: int = 1
@@ -104,24 +106,14 @@ class SearchState:
         dtype = dtype or compute_dtype(settings, device)
         # None follows the weights, so that a whole network can be made float64.
         net.compute_dtype = None if dtype == torch.float32 else dtype
-        weights, alpha = settings.weights, settings.alpha
         return cls(
             stage=stage,
             epoch=0,
             step=0,
             net=net,
-            sgd=torch.optim.SGD(
-                net.weight_parameters(),
-                lr=weights.learning_rate,
-                momentum=weights.momentum,
-                weight_decay=weights.weight_decay,
-            ),
-            adam=torch.optim.Adam(
-                net.alpha_parameters(),
-                lr=alpha.learning_rate,
-                betas=(alpha.beta1, alpha.beta2),
-                weight_decay=alpha.weight_decay,
-            ),
+            sgd=sgd_for(net.weight_parameters(), settings.weights),
+            adam=adam_for(net.alpha_parameters(), settings.alpha),
+            sums=torch.zeros(_SUMS, dtype=torch.float64, device=device),
         )
 
     @property
@@ -188,12 +180,12 @@ class SearchState:
         state.seconds, state.rows = list(facts["seconds"]), facts["rows"]
         state.derived, state.unchanged = facts["derived"], facts["unchanged"]
         tensors = dict(checkpoint.tensors)
-        state.sums = tensors.pop("sums").to(device)
+        state.sums.copy_(tensors.pop("sums"))
         prefix = "net."
         own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
         state.net.load_state_dict(own)
-        restore_optimiser(state.sgd, state.net, tensors, device, state.net.named_views)
-        restore_optimiser(state.adam, state.net, tensors, device, state.net.named_views)
+        restore_optimiser(state.sgd, state.net, tensors, state.net.named_views)
+        restore_optimiser(state.adam, state.net, tensors, state.net.named_views)
         return state
 
 
@@ -209,7 +201,6 @@ def restore_optimiser(
     optimiser: torch.optim.Optimizer,
     net: nn.Module,
     tensors: dict[str, Tensor],
-    device: torch.device,
     names: Names = as_named,
 ) -> None:
     """Put ``optimiser.KEY.WEIGHT`` tensors back where the optimiser keeps them.
@@ -218,7 +209,6 @@ def restore_optimiser(
         optimiser: Whose state is restored.
         net: Whose parameters it moves.
         tensors: Of the checkpoint.
-        device: Where the parameters lie.
         names: Views of a parameter's tensor under the names on disk.
     """
     managed = {id(p) for group in optimiser.param_groups for p in group["params"]}
@@ -226,9 +216,9 @@ def restore_optimiser(
         if id(parameter) not in managed:
             continue
         for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
-            # Adam keeps its step count on the CPU.
-            place = torch.zeros(()) if key == "step" else torch.zeros_like(parameter, device=device)
-            views = as_named(name, place) if key == "step" else names(name, place)
+            counts = key == "step"
+            place = step_count(optimiser, parameter) if counts else torch.zeros_like(parameter)
+            views = as_named(name, place) if counts else names(name, place)
             found = {own: tensors.get(f"optimiser.{key}.{own}") for own in views}
             values = {own: value for own, value in found.items() if value is not None}
             if len(values) < len(views):
