@@ -73,7 +73,7 @@ def test_steps_are_measured_each_once(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = module("measure")
-    monkeypatch.setattr(job, "BENCHMARKS", tmp_path)  # without a task2vec.py
+    monkeypatch.setattr(job, "TASK2VEC", tmp_path / "task2vec.py")  # not there
     real, measured = job.measured, list[int]()
 
     def once(make: Any, setting: Any, device: torch.device, *, rounds: int) -> Any:

@@ -164,15 +164,20 @@ class CudaRecorder:
     def __call__(self, work: Replay) -> Replay:
         """Warm up, record, and return what replays."""
         with torch.cuda.device(self._device):
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream())
+            usual, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(usual)
             with torch.cuda.stream(aside):
                 work()
-            torch.cuda.current_stream().wait_stream(aside)
+            usual.wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            # Other threads may read images ahead meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                work()
+            try:
+                # Other threads may read images ahead meanwhile.
+                with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                    work()
+            except RuntimeError:
+                torch.cuda.set_stream(usual)  # a capture that fails leaves its own in place
+                torch.cuda.synchronize()
+                raise
         return graph.replay
 
 
