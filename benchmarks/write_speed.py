@@ -14,6 +14,10 @@ PAGE = ROOT / "docs" / "speed.md"
 OPEN = "**open**: not measured yet"
 NAMES = {84: "84×84, batch 8", 32: "32×32, batch 16"}
 LEAN = "public, channels last, lean"
+NEEDS_GPU = f"{OPEN}, needs a GPU"
+# Engines of benchmarks/gpu/measure.py.
+PUBLIC, LEAN_MIXED = "public, float32", "public, bfloat16, channels last, lean"
+MIXED = "wsdarts-hub, bfloat16"
 
 INTRODUCTION = """# Speed
 
@@ -68,17 +72,50 @@ def _steps() -> Iterator[tuple[str, str, str, str]]:
 
 def _gpu() -> Iterator[tuple[str, str, str, str]]:
     """Rows that only a GPU can fill; see ``benchmarks/gpu/QUEUE.md``."""
+    steps, runs = _read("gpu/steps"), _read("gpu/paper_runs")
+    base = "public P-DARTS" if steps is None else steps["baseline"]
+    rows = {} if steps is None else {n: r for n, r in steps["done"].items() if "engines" in r}
     where = "full search step on one H200 or H100, batch 96, 84×84, bf16"
-    rows = [
-        ("peak memory, bf16", "public P-DARTS", "≤ 0.5"),
-        (where, "public step in float32, same GPU", "≥ 6×, within 3× of the bandwidth floor"),
-        ("the same", "public step in bf16, channels last, lean", "≥ 3×"),
-        ("Task2Vec at equal error, 1,000 images, on the GPU", "public Monte-Carlo code", "≥ 20×"),
-        ("TAS of flowers102 at preset `paper`, one H200 (H100)", "4.0 h, two K80", "≤ 4 min (5)"),
-        ("its warm start", "1.4 h, two K80", "≤ 90 s (115)"),
-    ]
-    for measure, base, bar in rows:
-        yield measure, base, bar, f"{OPEN}, needs a GPU"
+    bar = "≥ 6×, within 3× of the bandwidth floor"
+    yield "peak memory, bf16", base, "≤ 0.5", _stages(rows, "share_of_memory", MIXED, "")
+    found = _stages(rows, "times_faster", PUBLIC, "×")
+    floors = _stages(rows, "times_the_floor", None, "× the floor")
+    known = any("times_the_floor" in row for row in rows.values())
+    yield where, f"{base} in float32, same GPU", bar, f"{found}; {floors}" if known else found
+    lean = _stages(rows, "times_faster", LEAN_MIXED, "×")
+    yield "the same", f"{base} in bf16, channels last, lean", "≥ 3×", lean
+    embedding = {} if steps is None else steps["done"].get("task2vec", {})
+    faster = embedding.get("times_faster")
+    yield (
+        "Task2Vec at equal error, 1,000 images, on the GPU",
+        embedding.get("baseline", "public Monte-Carlo code"),
+        "≥ 20×",
+        NEEDS_GPU if faster is None else f"{faster:.1f}×",
+    )
+    for name, measure, base, bar in (
+        (
+            "flowers102",
+            "TAS of flowers102 at preset `paper`, one H200 (H100)",
+            "4.0 h, two K80",
+            "≤ 4 min (5)",
+        ),
+        ("flowers102-warm", "its warm start", "1.4 h, two K80", "≤ 90 s (115)"),
+    ):
+        row = None if runs is None or runs["preset"] != "paper" else runs["done"].get(name)
+        found = NEEDS_GPU
+        if row is not None:
+            found = f"{row['search_seconds']:.0f} s on {runs['machine']['device']}"
+        yield measure, base, bar, found
+
+
+def _stages(rows: dict[str, Any], key: str, name: str | None, unit: str) -> str:
+    """A figure of stages 1, 2 and 3; open where there is none."""
+    found = []
+    for stage in ("1", "2", "3"):
+        value = rows.get(stage, {}).get(key)
+        value = value.get(name) if isinstance(value, dict) else value
+        found.append("–" if value is None else f"{value:.2g}" if value < 1 else f"{value:.1f}")
+    return NEEDS_GPU if set(found) == {"–"} else " / ".join(found) + unit
 
 
 def _others() -> Iterator[tuple[str, str, str, str]]:
@@ -142,16 +179,21 @@ def _times(ratios: Any) -> str:
 
 def _machines() -> str:
     names = ("supernet_step", "task2vec", "nearest", "start_up", "data_path", "demo_time")
+    names += ("gpu/steps", "gpu/paper_runs")
     lines = []
     for data in map(_read, names):
         if data is not None:
             about = data["machine"]
             lines.append(
-                f"- `{data['command']}`: {about['cpu']}, {about['cores']} cores, "
+                f"- `{data['command']}`: {_device(about)}{about['cpu']}, {about['cores']} cores, "
                 f"{_threads(about)}, torch {about['torch']}, {about['date']}."
                 f" {data.get('note', '')}".rstrip()
             )
     return "## Commands and machines\n\n" + "\n".join(lines) + "\n"
+
+
+def _device(about: dict[str, Any]) -> str:
+    return f"{about['device']}, " if "device" in about else ""
 
 
 def _read(name: str) -> Any:

@@ -19,7 +19,7 @@ from wsdarts_sdk.supernet.cell import Cell, Pass, Statistics, Tape, Vectors
 from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
 from wsdarts_sdk.supernet.layout import Layout
 from wsdarts_sdk.supernet.plan import CellPlan, plan_cell
-from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, DeviceSkipDropout, SkipDropout
 
 _ALPHA_SCALE = 1e-3
 STEM_MULTIPLIER = 3
@@ -224,7 +224,7 @@ class Supernet(nn.Module):
         return logits
 
     def gradients(
-        self, batch: Batch, wanted: Wanted, *, skip: SkipDropout = NO_DROPOUT
+        self, batch: Batch, wanted: Wanted, *, skip: SkipDropout | DeviceSkipDropout = NO_DROPOUT
     ) -> Gradients:
         """Gradients of the batch's mean cross-entropy, for α, for the weights or for both.
 
@@ -272,7 +272,7 @@ class Supernet(nn.Module):
     def _pooled(self, output_BHWC: Tensor) -> Tensor:
         return output_BHWC.mean(dim=(1, 2), dtype=self.cell_weights.dtype)
 
-    def _pass(self, wanted: Wanted, skip: SkipDropout, *, keep: bool) -> Pass:
+    def _pass(self, wanted: Wanted, skip: SkipDropout | DeviceSkipDropout, *, keep: bool) -> Pass:
         kernels, computed = self.kernels, self._cells[0].vectors.weights
         if computed.dtype != self.cell_weights.dtype:
             computed.copy_(self.cell_weights.detach())
