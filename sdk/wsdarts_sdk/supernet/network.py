@@ -4,6 +4,7 @@ The gradients are written out, not recorded: each cell is one forward and one ba
 over a few large calls. A step for α finds α's gradients only, a step for the weights only theirs.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
 from wsdarts_sdk.supernet.layout import Layout
 from wsdarts_sdk.supernet.names import read_names, write_names
 from wsdarts_sdk.supernet.planning import STEM_MULTIPLIER, plan_cells
-from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, DeviceSkipDropout, SkipDropout
 from wsdarts_sdk.supernet.tape import Pass, Statistics, Tape, Vectors
 
 _ALPHA_SCALE = 1e-3
@@ -81,6 +82,7 @@ class Supernet(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         self._cells: list[Cell] = []
         self._kernels: Kernels | None = None
+        self._asked: Kernels | None = None
         self._bound: tuple[int, torch.device, torch.dtype] | None = None
         self.register_state_dict_post_hook(write_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(read_names)  # type: ignore[no-untyped-call]
@@ -110,12 +112,25 @@ class Supernet(nn.Module):
         return self._kernels
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy starts from: its cells are bound, and kernels chosen, when it is used."""
-        return self.__dict__ | {"_cells": [], "_kernels": None}
+        """What is pickled: cells are bound, and kernels chosen, where the network is used."""
+        return self.__dict__ | {"_cells": [], "_kernels": None, "_asked": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Supernet":
+        """A network of its own on the same kernels, where ``use`` asked for them."""
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        if self._asked is not None:
+            twin.use(self._asked)
+        return twin
 
     def use(self, kernels: Kernels) -> None:
-        """Run on these kernels instead of the ones that would be chosen."""
-        self._kernels, self._cells = kernels, []
+        """Run on these kernels instead of the ones that would be chosen.
+
+        They stay, wherever the network moves and in its deep copies; a pickled network forgets
+        them. Where they are not for its device or dtype, whatever is computed next raises a
+        TypeError.
+        """
+        self._asked, self._cells = kernels, []
 
     def _bind(self) -> Vectors:
         """Vectors as they are now: moving a module to a device replaces them."""
@@ -124,10 +139,13 @@ class Supernet(nn.Module):
         now = (weights.data_ptr(), weights.device, dtype)
         if self._cells and now == self._bound:
             return self._cells[0].vectors
-        if self._cells and self._bound is not None and now[1:] != self._bound[1:]:
-            self._kernels = None
-        if self._kernels is None:
-            self._kernels = choose_kernels(weights.device, dtype).kernels
+        kernels = self._asked or self._kernels
+        if self._asked is not None:
+            self._asked.check(weights.device, dtype)
+        elif kernels is None or self._bound is None or now[1:] != self._bound[1:]:
+            kernels = choose_kernels(weights.device, dtype).kernels
+        assert kernels is not None  # asked for, kept or chosen  # noqa: S101
+        self._kernels = kernels
         self._bound = now
         vectors = Vectors(
             weights=weights.to(dtype),
@@ -135,7 +153,7 @@ class Supernet(nn.Module):
             running_mean=self.get_buffer("running_mean"),
             running_variance=self.get_buffer("running_variance"),
         )
-        self._cells = [Cell(plan, vectors, self._kernels) for plan in self.plans]
+        self._cells = [Cell(plan, vectors, kernels) for plan in self.plans]
         return vectors
 
     def probabilities(self, kind: str) -> Tensor:
@@ -164,9 +182,15 @@ class Supernet(nn.Module):
         return logits
 
     def gradients(
-        self, batch: Batch, wanted: Wanted, *, skip: SkipDropout = NO_DROPOUT
+        self,
+        batch: Batch,
+        wanted: Wanted,
+        *,
+        skip: SkipDropout | DeviceSkipDropout = NO_DROPOUT,
     ) -> Gradients:
         """Gradients of the batch's mean cross-entropy, for α, for the weights or for both.
+
+        Nothing here waits for a GPU; with a dropout on the device a graph can capture it.
 
         Raises:
             RuntimeError: The network is in eval mode; a search has no use for its gradients there.
@@ -212,7 +236,7 @@ class Supernet(nn.Module):
     def _pooled(self, output_BHWC: Tensor) -> Tensor:
         return output_BHWC.mean(dim=(1, 2), dtype=self.cell_weights.dtype)
 
-    def _pass(self, wanted: Wanted, skip: SkipDropout, *, keep: bool) -> Pass:
+    def _pass(self, wanted: Wanted, skip: SkipDropout | DeviceSkipDropout, *, keep: bool) -> Pass:
         kernels, computed = self.kernels, self._cells[0].vectors.weights
         if computed.dtype != self.cell_weights.dtype:
             computed.copy_(self.cell_weights.detach())

@@ -53,12 +53,13 @@ class CompiledKernels(Kernels):
         self._library = library
         self._free: dict[int, list[Tensor]] = defaultdict(list)
 
-    def scalars(self, weights: Tensor) -> Sequence[Any]:
-        if weights.dtype != self._dtype or weights.device.type != "cpu":
+    def check(self, device: torch.device, dtype: torch.dtype) -> None:
+        if dtype != self._dtype or device.type != "cpu":
             raise TypeError(
-                f"these kernels are for {self._dtype} on the CPU; found {weights.dtype} on "
-                f"{weights.device}"
+                f"these kernels are for {self._dtype} on the CPU; found {dtype} on {device}"
             )
+
+    def scalars(self, weights: Tensor) -> Sequence[Any]:
         self._library.set_threads(structs.SIZE(torch.get_num_threads()))
         values: list[float] = weights.detach().flatten().tolist()
         return values
