@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from wsdarts_registry.errors import WsdartsError
     from wsdarts_registry.genotype import Genotype
     from wsdarts_registry.masks import OperationMasks
-    from wsdarts_registry.publication import pull, push
+    from wsdarts_registry.publication import push
     from wsdarts_registry.space import SearchSpace
     from wsdarts_registry.zoo import open_registry
+    from wsdarts_sdk.artifacts.pulling import pull
     from wsdarts_sdk.jobs.embedding import embed_data as embed
     from wsdarts_sdk.jobs.embedding import nearest
     from wsdarts_sdk.jobs.searching import SearchRun, search
@@ -60,7 +61,7 @@ _HOME = {
     "load_probe": "wsdarts_sdk.task2vec",
     "nearest": "wsdarts_sdk.jobs.embedding",
     "open_registry": "wsdarts_registry.zoo",
-    "pull": "wsdarts_registry.publication",
+    "pull": "wsdarts_sdk.artifacts.pulling",
     "push": "wsdarts_registry.publication",
     "search": "wsdarts_sdk.jobs.searching",
     "train": "wsdarts_sdk.jobs.training",

@@ -252,4 +252,4 @@ def _check_other(root: Path, manifest: Manifest, path: str) -> None:
     if path == WEIGHTS:
         contents.check_weights_header(header, manifest.search_space)
     elif path == CHECK:
-        contents.check_check_header(header)
+        contents.check_check_header(header, manifest.network)

@@ -1,6 +1,7 @@
 """Publishing a run's artifact under a name, and pulling artifacts."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from wsdarts_registry.artifact import Artifact, read_artifact
@@ -68,20 +69,34 @@ def pull(
     *,
     registry: str | Path | Store | None = None,
     out: str | Path | None = None,
+    accept: Callable[[Artifact], object] | None = None,
 ) -> Artifact:
     """Fetch and verify an artifact.
 
     Args:
-        reference: ``NAME``, ``NAME@3`` or ``NAME@sha256:…``.
+        reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``.
         registry: Directory of a registry; the shipped zoo by default.
         out: A new or empty directory to put it into; None reads it in place.
+        accept: Looks at the verified artifact before it is put anywhere, and raises a
+            WsdartsError if it is not to be used.
 
     Raises:
         ReferenceNotFoundError: There is no such artifact.
         ArtifactError: It is damaged.
         RegistryError: The registry cannot be read, or ``out`` is not empty.
     """
-    return open_registry(registry).pull(reference, None if out is None else Path(out))
+    store = open_registry(registry)
+    target = None if out is None else Path(out)
+    if accept is None:
+        return store.pull(reference, target)
+    entry = store.resolve(reference)
+    artifact = store.pull(entry.reference)
+    accept(artifact)
+    if target is None:
+        return artifact
+    # By digest: what is put there is what was accepted, whatever happened in between.
+    exact = Reference(name=entry.name, digest=artifact.digest)
+    return store.pull(exact, target)
 
 
 def _artifact_directory(run: Path) -> Path:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tests.registry.factories import (
     SPACE,
     make_artifact,
+    make_check,
     make_embedding,
     make_space,
     make_weights,
@@ -106,13 +107,13 @@ def test_weights_and_checks_that_are_not_finite(tmp_path: Path) -> None:
     broken = {**make_weights(), "stem.0.weight": np.full((2, 2), np.nan, np.float32)}
     make_artifact(tmp_path / "b")
     (tmp_path / "b" / "weights.safetensors").write_bytes(write_tensors(broken))
-    check = {"input": np.array([np.inf], np.float32), "output": np.ones(1, np.float32)}
+    check = {**make_check(), "output": np.full((2, 5), np.inf, np.float32)}
     (tmp_path / "b" / "check.safetensors").write_bytes(write_tensors(check))
     reseal(tmp_path / "b")
     artifact = read_artifact(tmp_path / "b")
     with pytest.raises(ArtifactError, match=r"'stem\.0\.weight' holds NaN or infinity"):
         artifact.weights()
-    with pytest.raises(ArtifactError, match="'input' holds NaN or infinity"):
+    with pytest.raises(ArtifactError, match="'output' holds NaN or infinity"):
         artifact.check()
 
 

@@ -96,18 +96,25 @@ def pull(
             show_default=False,
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Load the weights, too, and prove that they compute what they must (with torch).",
+        ),
+    ] = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Fetch an artifact and verify every file of it.
 
     Example:
-        wsdarts-hub pull digits@1 --out digits
+        wsdarts-hub pull digits@1 --out digits --check
 
     Python:
         from wsdarts_hub import pull
-        print(pull("digits@1", out="digits").genotype)
+        print(pull("digits@1", out="digits", check=True).genotype)
     """
-    artifact = hub.pull(reference, registry=registry, out=out)
+    artifact = hub.pull(reference, registry=registry, out=out, check=check)
     display.line(str(artifact.directory))
     if not quiet:
         display.facts(_verified(artifact))
