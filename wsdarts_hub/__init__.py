@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from wsdarts_registry.genotype import Genotype
     from wsdarts_registry.masks import OperationMasks
     from wsdarts_registry.publication import push
+    from wsdarts_registry.publication import sign_version as sign
+    from wsdarts_registry.signing import make_keys
     from wsdarts_registry.space import SearchSpace
     from wsdarts_registry.zoo import open_registry
     from wsdarts_sdk.artifacts.pulling import pull
@@ -59,11 +61,13 @@ _HOME = {
     "darts": "wsdarts_sdk.search.settings",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
     "load_probe": "wsdarts_sdk.task2vec",
+    "make_keys": "wsdarts_registry.signing",
     "nearest": "wsdarts_sdk.jobs.embedding",
     "open_registry": "wsdarts_registry.zoo",
     "pull": "wsdarts_sdk.artifacts.pulling",
     "push": "wsdarts_registry.publication",
     "search": "wsdarts_sdk.jobs.searching",
+    "sign": "wsdarts_registry.publication:sign_version",
     "train": "wsdarts_sdk.jobs.training",
     "warm_start": "wsdarts_sdk.jobs.warm_starting",
 }
@@ -91,11 +95,13 @@ __all__ = [
     "darts",
     "embed",
     "load_probe",
+    "make_keys",
     "nearest",
     "open_registry",
     "pull",
     "push",
     "search",
+    "sign",
     "train",
     "warm_start",
 ]

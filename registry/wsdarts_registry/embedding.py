@@ -166,12 +166,10 @@ class TaskEmbedding:
                 f"{what} holds {found}; expected one float32 tensor {_TENSOR!r} of one dimension, "
                 f"and perhaps another {_ERROR_TENSOR!r}"
             )
-        errors = arrays.get(_ERROR_TENSOR)
-        return cls(
-            values=arrays[_TENSOR].astype(np.float64),
-            standard_error=None if errors is None else errors.astype(np.float64),
-            **fields,
-        )
+        # Of a signalling NaN numpy warns here; it is refused like any other.
+        with np.errstate(invalid="ignore"):
+            numbers = {name: array.astype(np.float64) for name, array in arrays.items()}
+        return cls(values=numbers[_TENSOR], standard_error=numbers.get(_ERROR_TENSOR), **fields)
 
     def save(self, path: str | Path) -> Path:
         """Write the embedding as a safetensors file and return its path."""

@@ -44,6 +44,10 @@ class ArtifactError(WsdartsError):
     """An artifact is malformed, tampered with, or of an unknown format version."""
 
 
+class SignatureError(WsdartsError):
+    """A signature is missing, damaged, by another key or of another artifact; or a key is none."""
+
+
 class RegistryError(WsdartsError):
     """A registry cannot be read or written."""
 

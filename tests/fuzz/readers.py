@@ -3,6 +3,7 @@
 To fuzz another reader, add a line to ``make_readers``.
 """
 
+import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from tests.registry.factories import (
     make_space,
     make_weights,
 )
-from wsdarts_registry import contents, embedding_matrix, strict_json, tensors
+from wsdarts_registry import contents, embedding_matrix, signing, strict_json, tensors
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.embedding import TaskEmbedding
@@ -75,6 +76,11 @@ def make_readers(folder: Path) -> dict[str, Reader]:
             mutate=mutate_bytes,
         ),
         "matrix": _matrix_reader(folder),
+        "signature": Reader(
+            read=lambda content: signing._claims(content, "flowers@1"),
+            seeds=[_signature()],
+            mutate=mutate_json,
+        ),
     }
 
 
@@ -124,6 +130,15 @@ def _tensor_readers() -> dict[str, Reader]:
     }
 
 
+def _signature() -> bytes:
+    """What is read of a signature before it is verified."""
+    resource = {"name": "artifact.json", "algorithm": "sha256", "digest": "0" * 64}
+    statement = json.dumps({"predicate": {"resources": [resource]}}).encode()
+    envelope = {"payload": base64.b64encode(statement).decode(), "signatures": [{"sig": "AA=="}]}
+    material = {"publicKey": {"hint": "1" * 64}}
+    return json.dumps({"verificationMaterial": material, "dsseEnvelope": envelope}).encode()
+
+
 def _matrix_reader(folder: Path) -> Reader:
     path = folder / "matrix.npy"
     rows = [make_embedding(name) for name in "abc"]
@@ -136,7 +151,7 @@ def _matrix_reader(folder: Path) -> Reader:
         found = embedding_matrix._open(path)
         if found is not None:
             assert len(found.digests) >= len(found.rows)
-            np.asarray(found.rows).sum()
+            found.rows.tobytes()
 
     return Reader(read=open_, seeds=[seed], mutate=mutate_bytes)
 

@@ -15,7 +15,7 @@ COMMANDS = {info.name or "": info.callback for info in app.registered_commands}
 ROOT = Path(__file__).resolve().parents[2]
 PART_8 = (
     *("embed", "nearest", "search", "warm-start", "train", "push", "pull", "list", "show"),
-    *("verify", "yank", "doctor", "demo"),
+    *("verify", "yank", "doctor", "demo", "keygen", "sign"),
 )
 
 

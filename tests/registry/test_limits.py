@@ -337,6 +337,13 @@ def test_errors_quote_hostile_text_and_stay_one_harmless_line() -> None:
         assert len(text) <= 4000
 
 
+def test_a_signalling_nan_is_refused_like_any_other() -> None:
+    content = make_embedding("a").to_bytes()
+    spoilt = content[:-4] + b"\1\0\x80\x7f"
+    with pytest.raises(EmbeddingError, match="is nan at filter 6"):
+        TaskEmbedding.from_bytes(spoilt)
+
+
 def test_booleans_are_no_versions() -> None:
     content = make_embedding("a").to_bytes()
     changed = content.replace(b'\\"format\\":1,', b'\\"format\\":true,')

@@ -20,6 +20,7 @@ from wsdarts_hub.cli.documentation import help_text
 from wsdarts_hub.cli.embedding_commands import embed, nearest
 from wsdarts_hub.cli.publishing_commands import push, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
+from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.inert import plain_text
@@ -60,6 +61,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "push": push,
     "yank": yank,
+    "sign": sign,
+    "keygen": keygen,
     "doctor": doctor,
 }
 for _name, _command in _COMMANDS.items():

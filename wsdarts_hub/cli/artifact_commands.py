@@ -9,7 +9,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
 from wsdarts_registry.amounts import count, size
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError
+from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
@@ -47,6 +47,10 @@ def list_artifacts(
     else:
         headers = ["reference", "kind", "tasks", "images", "classes", "probe", "created", "size"]
         rows = [_row(entry) for entry in entries]
+        if any(entry.status.signed for entry in entries):
+            headers.append("signed")
+            for row, entry in zip(rows, entries, strict=True):
+                row.append("signed" if entry.status.signed else "")
         if yanked:
             headers.append("yanked")
             for row, entry in zip(rows, entries, strict=True):
@@ -103,6 +107,8 @@ def pull(
             help="Load the weights, too, and prove that they compute what they must (with torch).",
         ),
     ] = False,
+    require_signature: options.RequireSignatureOption = False,
+    public_key: options.PublicKeyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Fetch an artifact and verify every file of it.
@@ -114,10 +120,11 @@ def pull(
         from wsdarts_hub import pull
         print(pull("digits@1", out="digits", check=True).genotype)
     """
-    artifact = hub.pull(reference, registry=registry, out=out, check=check)
+    key = options.wanted_key(require_signature, public_key)
+    artifact = hub.pull(reference, registry=registry, out=out, check=check, public_key=key)
     display.line(str(artifact.directory))
     if not quiet:
-        display.facts(_verified(artifact))
+        display.facts([*_verified(artifact), *_signer(key)])
 
 
 def verify(
@@ -138,6 +145,8 @@ def verify(
             help="Load the weights, too, and prove that they compute what they must (with torch).",
         ),
     ] = False,
+    require_signature: options.RequireSignatureOption = False,
+    public_key: options.PublicKeyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Verify every size, checksum and shape of an artifact.
@@ -149,8 +158,9 @@ def verify(
         from wsdarts_hub import pull
         print(pull("digits@1").digest)
     """
-    artifact = _read(subject, registry)
-    found = _verified(artifact)
+    key = options.wanted_key(require_signature, public_key)
+    artifact = _read(subject, registry, key)
+    found = [*_verified(artifact), *_signer(key)]
     if weights:
         found.append(("weights", _check_weights(artifact)))
     display.line(f"verified: {subject}")
@@ -178,7 +188,7 @@ def _listed(names: list[str]) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
-def _read(subject: str, registry: str | None) -> "Artifact":
+def _read(subject: str, registry: str | None, key: Path | None) -> "Artifact":
     """The artifact in a directory or a run directory, else the one of that reference."""
     from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
     from wsdarts_registry.manifest import MANIFEST  # noqa: PLC0415
@@ -186,6 +196,11 @@ def _read(subject: str, registry: str | None) -> "Artifact":
     path = Path(subject).expanduser()
     for directory in (path, path / "artifact"):
         if (directory / MANIFEST).is_file():
+            if key is not None:
+                raise SignatureError(
+                    f"a signature lies in a registry, not in the directory {subject}; name the "
+                    "artifact there, such as NAME@3 --registry DIR"
+                )
             return read_artifact(directory)
     if "/" in subject or subject.startswith("."):
         what = f"holds no {MANIFEST}" if path.is_dir() else "is no directory"
@@ -194,10 +209,14 @@ def _read(subject: str, registry: str | None) -> "Artifact":
             "a reference such as NAME@3"
         )
     try:
-        return hub.pull(subject, registry=registry)
+        return hub.pull(subject, registry=registry, public_key=key)
     except ReferenceNotFoundError as error:
         what = f"no {MANIFEST} in the directory" if path.is_dir() else "no directory"
         raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
+
+
+def _signer(key: Path | None) -> list[tuple[str, str]]:
+    return [] if key is None else [("signature", f"verified, by the key of {key}")]
 
 
 def _verified(artifact: "Artifact") -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
         "reference": str(entry.reference),
         "digest": entry.digest,
         "yanked": None if yanked is None else {"reason": yanked.reason, "when": yanked.when},
+        "signed": entry.status.signed,
         "directory": str(artifact.directory),
         "manifest": entry.manifest.model_dump(mode="json"),
         "genotype": artifact.genotype.to_json(),
@@ -74,6 +75,8 @@ def _identity(entry: Entry, artifact: Artifact) -> list[tuple[str, str]]:
         facts.append(("license", manifest.license))
     if manifest.description:
         facts.append(("about", manifest.description))
+    if entry.status.signed:
+        facts.append(("signature", "signed; `wsdarts-hub verify --public-key FILE` says by whom"))
     if entry.yanked:
         facts.append(("yanked", f"{entry.yanked.when}: {entry.yanked.reason}"))
     return facts
