@@ -152,8 +152,17 @@ def test_neighbours(hostile_zoo: Path, run: Run, tmp_path: Path) -> None:
 def test_errors(hostile_zoo: Path, run: Run, made: Path, images: Path) -> None:
     place = ("--registry", hostile_zoo)
     for words in (
-        ("warm-start", images, "--from", "evil", "--preset", "tiny", "--out", made.parent / "r"),
-        ("warm-start", images, "--from", "evil@1", "--mode", "trained", "--preset", "tiny"),
+        (
+            "warm-start",
+            images,
+            "-q",
+            "--from",
+            "evil",
+            "--preset",
+            "tiny",
+            "--out",
+            made.parent / "r",
+        ),
         ("pull", f"evil@{TEXT}"),
         ("show", TEXT),
         ("yank", "evil@1", "--reason", "again"),
@@ -198,9 +207,8 @@ def test_the_card_that_push_writes(made: Path, run: Run, tmp_path: Path) -> None
     }
     assert {name for name, _ in parser.attributes} <= {"alt", "src", "class", "style"}
     assert {v.split(":")[0] for n, v in parser.attributes if n == "style"} <= {"text-align"}
-    assert all(
-        v.startswith("data:image/svg+xml;base64,") for n, v in parser.attributes if n == "src"
-    )
+    sources = [value for name, value in parser.attributes if name == "src"]
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     assert parser.text.count("<script>") >= 3  # to be read
 
 
