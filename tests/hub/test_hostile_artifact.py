@@ -105,6 +105,7 @@ def assert_inert(shown: Outcome) -> None:
     assert LONG not in shown.out + shown.err
 
 
+@pytest.mark.slow
 def test_what_reads_a_registry(hostile_zoo: Path, run: Run, tmp_path: Path) -> None:
     place = ("--registry", hostile_zoo)
     for words in (
@@ -149,6 +150,7 @@ def test_neighbours(hostile_zoo: Path, run: Run, tmp_path: Path) -> None:
     assert_inert(refused)
 
 
+@pytest.mark.slow
 def test_errors(hostile_zoo: Path, run: Run, made: Path, images: Path) -> None:
     place = ("--registry", hostile_zoo)
     for words in (
