@@ -28,9 +28,11 @@ from tests.registry.factories import (
 from wsdarts_registry import contents, embedding_matrix, signing, strict_json, tensors
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.checked_files import file_record
+from wsdarts_registry.drawing import genotype_svg
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.entry import Alias, Lift, Yank
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert_svg import check_svg
 from wsdarts_registry.manifest import EmbeddingSpaceRecord, Manifest, NetworkRecord
 from wsdarts_registry.manifest_file import checksum_line
 from wsdarts_registry.masks import OperationMasks
@@ -76,6 +78,11 @@ def make_readers(folder: Path) -> dict[str, Reader]:
             mutate=mutate_bytes,
         ),
         "matrix": _matrix_reader(folder),
+        "svg": Reader(
+            read=lambda content: check_svg(content, what="x.svg"),
+            seeds=[genotype_svg(make_genotype()).encode()],
+            mutate=mutate_bytes,
+        ),
         "signature": Reader(
             read=lambda content: signing._claims(content, "flowers@1"),
             seeds=[_signature()],

@@ -73,7 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lineage=Lineage(mode="topology", parents=(Parent(reference=LINE, digest=digest_of("p")),)),
         license=LINE[:200],
         description=(LINE + "\n") * 30 + LONG[:1000],
-        files={"README.md": TEXT.encode(), "x.svg": b"<svg onload='alert(1)'/>"},
+        files={"README.md": TEXT.encode()},
     )
     write_artifact(directory, changed)
     return directory
