@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from wsdarts_registry.genotype import Genotype
     from wsdarts_registry.lineage import lineage
     from wsdarts_registry.masks import OperationMasks
-    from wsdarts_registry.publication import pull, push
+    from wsdarts_registry.publication import push
+    from wsdarts_registry.publication import sign_version as sign
+    from wsdarts_registry.signing import make_keys
     from wsdarts_registry.space import SearchSpace
     from wsdarts_registry.zoo import open_registry
+    from wsdarts_sdk.artifacts.pulling import pull
     from wsdarts_sdk.jobs.embedding import embed_data as embed
     from wsdarts_sdk.jobs.embedding import nearest
     from wsdarts_sdk.jobs.searching import SearchRun, search
@@ -68,11 +71,13 @@ _HOME = {
     "find": "wsdarts_registry.finding",
     "lineage": "wsdarts_registry.lineage",
     "load_probe": "wsdarts_sdk.task2vec",
+    "make_keys": "wsdarts_registry.signing",
     "nearest": "wsdarts_sdk.jobs.embedding",
     "open_registry": "wsdarts_registry.zoo",
-    "pull": "wsdarts_registry.publication",
+    "pull": "wsdarts_sdk.artifacts.pulling",
     "push": "wsdarts_registry.publication",
     "search": "wsdarts_sdk.jobs.searching",
+    "sign": "wsdarts_registry.publication:sign_version",
     "train": "wsdarts_sdk.jobs.training",
     "warm_start": "wsdarts_sdk.jobs.warm_starting",
 }
@@ -105,11 +110,13 @@ __all__ = [
     "find",
     "lineage",
     "load_probe",
+    "make_keys",
     "nearest",
     "open_registry",
     "pull",
     "push",
     "search",
+    "sign",
     "train",
     "warm_start",
 ]

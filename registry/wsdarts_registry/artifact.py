@@ -22,6 +22,7 @@ from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, mean_task_
 from wsdarts_registry.errors import ArtifactError, EmbeddingError
 from wsdarts_registry.files import inside
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert_svg import check_svg
 from wsdarts_registry.manifest import (
     CARD,
     CHECK,
@@ -256,6 +257,8 @@ def _check_other(root: Path, manifest: Manifest, path: str) -> None:
             content.decode()
         except UnicodeDecodeError as error:
             raise ArtifactError(f"{root / path} is not UTF-8 text") from error
+        if path.endswith(".svg"):
+            check_svg(content, what=path)
         return
     check_file(root, path, record)
     start = read_start(root, path, 8)
@@ -264,4 +267,4 @@ def _check_other(root: Path, manifest: Manifest, path: str) -> None:
     if path == WEIGHTS:
         contents.check_weights_header(header, manifest.search_space)
     elif path == CHECK:
-        contents.check_check_header(header)
+        contents.check_check_header(header, manifest.network)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PART_8 = (
     *("embed", "nearest", "search", "warm-start", "train", "push", "pull", "list", "show"),
     *("verify", "yank", "unyank", "lineage", "diff", "copy", "gc", "doctor", "demo"),
-    *("alias set", "alias remove", "alias list"),
+    *("alias set", "alias remove", "alias list", "keygen", "sign"),
 )
 
 

@@ -26,6 +26,7 @@ from wsdarts_hub.cli.lineage_command import lineage
 from wsdarts_hub.cli.list_command import list_artifacts
 from wsdarts_hub.cli.publishing_commands import push, unyank, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
+from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.inert import plain_text
@@ -74,6 +75,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "alias remove": remove_alias,
     "alias list": list_aliases,
     "gc": gc,
+    "sign": sign,
+    "keygen": keygen,
     "doctor": doctor,
 }
 _GROUPS = {"alias": "Other words for versions, such as NAME@stable."}

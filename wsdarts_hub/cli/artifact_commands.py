@@ -58,21 +58,31 @@ def pull(
             show_default=False,
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Load the weights, too, and prove that they compute what they must (with torch).",
+        ),
+    ] = False,
+    require_signature: options.RequireSignatureOption = False,
+    public_key: options.PublicKeyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Fetch an artifact and verify every file of it.
 
     Example:
-        wsdarts-hub pull digits@1 --out digits
+        wsdarts-hub pull digits@1 --out digits --check
 
     Python:
         from wsdarts_hub import pull
-        print(pull("digits@1", out="digits").genotype)
+        print(pull("digits@1", out="digits", check=True).genotype)
     """
-    artifact = hub.pull(reference, registry=registry, out=out)
+    key = options.wanted_key(require_signature, public_key)
+    artifact = hub.pull(reference, registry=registry, out=out, check=check, public_key=key)
     display.line(str(artifact.directory))
     if not quiet:
-        display.facts(_verified(artifact))
+        display.facts([*_verified(artifact), *_signer(key)])
 
 
 def verify(
@@ -86,6 +96,8 @@ def verify(
             help="Load the weights, too, and prove that they compute what they must (with torch).",
         ),
     ] = False,
+    require_signature: options.RequireSignatureOption = False,
+    public_key: options.PublicKeyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Verify every size, checksum and shape of an artifact.
@@ -97,13 +109,18 @@ def verify(
         from wsdarts_hub import pull
         print(pull("digits@1").digest)
     """
-    artifact = read_subject(subject, registry)
-    found = _verified(artifact)
+    key = options.wanted_key(require_signature, public_key)
+    artifact = read_subject(subject, registry, key)
+    found = [*_verified(artifact), *_signer(key)]
     if weights:
         found.append(("weights", _check_weights(artifact)))
     display.line(f"verified: {subject}")
     if not quiet:
         display.facts(found)
+
+
+def _signer(key: Path | None) -> list[tuple[str, str]]:
+    return [] if key is None else [("signature", f"verified, by the key of {key}")]
 
 
 def _verified(artifact: "Artifact") -> list[tuple[str, str]]:

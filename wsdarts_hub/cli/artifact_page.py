@@ -82,7 +82,7 @@ def _status(status: Status) -> list[tuple[str, str]]:
     if status.aliases:
         facts.append(("aliases", ", ".join(status.aliases)))
     if status.signed:
-        facts.append(("signed", "yes"))
+        facts.append(("signature", "signed; `wsdarts-hub verify --public-key FILE` says by whom"))
     if status.yank:
         facts.append(("yanked", f"{status.yank.when}: {status.yank.reason}"))
         if status.yank.lifted:

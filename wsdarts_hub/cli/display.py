@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from wsdarts_registry.inert import display_width, padded, plain_text
+from wsdarts_registry.inert import display_width, padded, plain_text, spaced_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ _GAP = 2
 
 def line(text: str = "") -> None:
     """Print one line as it is; a terminal breaks it where it ends."""
-    typer.echo(_harmless(text))
+    typer.echo(spaced_text(text, _LONGEST))
 
 
 def drawing(text: str) -> None:
@@ -48,9 +48,10 @@ def sentence(text: str) -> None:
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names and values in two columns."""
-    width = max((display_width(name) for name, _ in pairs), default=0)
-    for name, value in pairs:
-        typer.echo(f"{padded(name, width)}  {_harmless(value)}".rstrip())
+    shown = [(plain_text(name), spaced_text(value, _LONGEST)) for name, value in pairs]
+    width = max((display_width(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        typer.echo(f"{padded(name, width)}  {value}".rstrip())
 
 
 def table(
@@ -103,7 +104,7 @@ def table(
 
 def note(text: str) -> None:
     """Print a line to stderr, where progress and warnings go."""
-    typer.echo(_harmless(text), err=True)
+    typer.echo(spaced_text(text, _LONGEST), err=True)
 
 
 def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
@@ -112,11 +113,6 @@ def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
     if cells[0] not in unbroken:
         texts = [word for text in texts for word in text.split()]
     return max(map(display_width, texts), default=0)
-
-
-def _harmless(text: str) -> str:
-    """One line of visible characters with all of its spaces, as in names of files."""
-    return " ".join(plain_text(part, _LONGEST) for part in text.split(" "))
 
 
 def _coloured() -> bool:

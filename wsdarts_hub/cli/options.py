@@ -10,6 +10,7 @@ from wsdarts_hub.cli.completion import (
     complete_name,
     complete_reference,
 )
+from wsdarts_registry.errors import SettingsError
 
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
 Estimator = Literal["fisher", "variational"]
@@ -157,3 +158,30 @@ OutOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out, or begin if there is none.")
 ]
+RequireSignatureOption = Annotated[
+    bool,
+    typer.Option(
+        "--require-signature", help="Refuse it unless it is signed with the key of --public-key."
+    ),
+]
+PublicKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Public key of who must have signed it, as `wsdarts-hub keygen` writes it.",
+        show_default=False,
+    ),
+]
+
+
+def wanted_key(require_signature: bool, public_key: Path | None) -> Path | None:
+    """The key that must have signed; naming one asks for a signature, too.
+
+    Raises:
+        SettingsError: A signature is asked for and no key is named.
+    """
+    if require_signature and public_key is None:
+        raise SettingsError(
+            "--require-signature needs --public-key FILE: anyone can sign, so say whose signature"
+        )
+    return public_key

@@ -42,6 +42,12 @@ def push(
         str | None,
         typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Sign it with the private key in this file.", show_default=False
+        ),
+    ] = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Publish a finished run as a new version of a name.
@@ -63,6 +69,7 @@ def push(
         version=version,
         license=license_,
         description=description,
+        sign=sign,
     )
     display.line(str(entry.reference))
     if not quiet:

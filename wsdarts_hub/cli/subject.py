@@ -7,7 +7,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.completion import complete_reference
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError
+from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
@@ -24,10 +24,16 @@ SubjectArgument = Annotated[
 ]
 
 
-def read_subject(subject: str, registry: str | None) -> "Artifact":
+def read_subject(subject: str, registry: str | None, key: Path | None = None) -> "Artifact":
     """The artifact in a directory or a run directory, else the one of that reference.
 
+    Args:
+        subject: What the user named.
+        registry: Where a reference is looked up.
+        key: File of the public key that it must be signed with.
+
     Raises:
+        SignatureError: It is not signed with that key.
         ArtifactError: It is damaged, or a directory holds none.
         ReferenceNotFoundError: There is neither a directory nor an artifact of that name.
     """
@@ -37,6 +43,11 @@ def read_subject(subject: str, registry: str | None) -> "Artifact":
     path = Path(subject).expanduser()
     for directory in (path, path / "artifact"):
         if (directory / MANIFEST).is_file():
+            if key is not None:
+                raise SignatureError(
+                    f"a signature lies in a registry, not in the directory {subject}; name the "
+                    "artifact there, such as NAME@3 --registry DIR"
+                )
             return read_artifact(directory)
     if "/" in subject or subject.startswith("."):
         what = f"holds no {MANIFEST}" if path.is_dir() else "is no directory"
@@ -45,6 +56,8 @@ def read_subject(subject: str, registry: str | None) -> "Artifact":
             "a reference such as NAME@3"
         )
     try:
+        if key is not None:
+            return hub.pull(subject, registry=registry, public_key=key)
         return hub.open_registry(registry).pull(subject)
     except ReferenceNotFoundError as error:
         what = f"no {MANIFEST} in the directory" if path.is_dir() else "no directory"

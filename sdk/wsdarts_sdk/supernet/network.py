@@ -46,9 +46,10 @@ class Supernet(nn.Module):
         channels: Channels of the first cell; doubled by each reduction cell.
         classes: Number of classes of each task, one head each.
         seed: Seed of the initial weights and of α (1e-3 · randn, as in DARTS).
+        at_most: How many weights it may have, where a stranger names its size; else any number.
 
     Raises:
-        SettingsError: A number that no network can have.
+        SettingsError: A number that no network can have, or more weights than ``at_most``.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Supernet(nn.Module):
         channels: int,
         classes: Sequence[int],
         seed: int,
+        at_most: int | None = None,
     ) -> None:
         super().__init__()
         if cells < 1 or channels < 2 or not classes:
@@ -72,6 +74,11 @@ class Supernet(nn.Module):
             masks, cells, channels, weights=self.layout, statistics=self.statistics
         )
         self.width = self.plans[-1].nodes * self.plans[-1].channels
+        if at_most is not None and self.layout.size > at_most:
+            raise SettingsError(
+                f"the supernet of {cells} cells and {channels} channels has {self.layout.size} "
+                f"weights; expected at most {at_most}"
+            )
         self.cell_weights = nn.Parameter(torch.empty(self.layout.size))
         self.register_buffer("running_mean", torch.zeros(self.statistics.size), persistent=False)
         self.register_buffer("running_variance", torch.ones(self.statistics.size), persistent=False)
