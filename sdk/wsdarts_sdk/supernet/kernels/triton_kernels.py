@@ -6,6 +6,9 @@ device, and nothing waits for it, so a step can be captured in a CUDA graph.
 Needs triton: import it late.
 """
 
+# Triton's own types speak of the function, not of its launch on a grid.
+# pyright: reportCallIssue=false, reportArgumentType=false
+
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
