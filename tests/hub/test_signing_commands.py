@@ -22,11 +22,11 @@ def test_sign_list_show_verify_and_pull(key: Path, zoo: Path, run: Run, tmp_path
     place = ("--registry", zoo)
     assert "signed" not in run("list", *place).out
     assert run("sign", "flowers", "--key", key, *place).lines[0] == "signed flowers@1"
-    listed = run("list", *place).lines
-    assert [line.endswith(" signed") for line in listed] == [True, True, False, False]
+    listed = json.loads(run("list", "--json", *place).out)
+    assert [row["status"]["signed"] for row in listed] == [True, False, False]
     shown = run("show", "flowers", *place).out
     assert "signature  signed; `wsdarts-hub verify --public-key" in shown
-    assert json.loads(run("show", "flowers", "--json", *place).out)["signed"] is True
+    assert json.loads(run("show", "flowers", "--json", *place).out)["status"]["signed"]
     asked = ("--require-signature", "--public-key", f"{key}.pub")
     verified = f"signature  verified, by the key of {key}.pub"
     assert verified in run("verify", "flowers", *asked, *place).out
