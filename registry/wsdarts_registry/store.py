@@ -17,6 +17,7 @@ from wsdarts_registry.registry_config import NearRecord, RegistryConfig
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
     from wsdarts_registry.embedding import TaskEmbedding
+    from wsdarts_registry.genotype import Genotype
     from wsdarts_registry.nearest import Ranking
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
@@ -63,6 +64,14 @@ class Store(ABC):
         Raises:
             ArtifactError: It is damaged or malformed.
         """
+
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry.
+
+        Raises:
+            ArtifactError: It is damaged or malformed.
+        """
+        return self.pull(Reference(name=entry.name, digest=entry.digest)).genotype
 
     @abstractmethod
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
@@ -114,6 +123,17 @@ class Store(ABC):
     @abstractmethod
     def write_signature(self, name: str, version: int, signature: bytes) -> None:
         """Replace the signature of a version, which is verified already."""
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """What pushes left behind that were killed; none where nothing can be left."""
+        return ()
+
+    def sweep(self) -> None:  # noqa: B027 (nothing to do where nothing can be left)
+        """Remove what ``abandoned`` lists.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
 
     def yank(self, reference: str | Reference, reason: str) -> None:
         """Hide a version from listing, ranking and plain ``NAME``; it stays pullable exactly.
