@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+BENCHMARKS := start_up nearest data_path task2vec supernet_step
 
 # The oldest client of the Hub that pyproject.toml allows, and the tests that run with it again.
 OLDEST_HUB := $(shell sed -n 's/.*"huggingface-hub>=\([0-9.]*\)".*/\1/p' pyproject.toml)
@@ -10,7 +11,7 @@ HUB_TESTS := tests/registry/store_contract tests/registry/hub tests/registry/hub
 	tests/hub/test_hub_registry.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench fuzz clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -31,7 +32,12 @@ lint: .venv/.dev-installed ## Set up, then check style, types and the direction 
 	$(BIN)/lint-imports
 
 bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md measures (minutes).
-	$(BIN)/python benchmarks/supernet_step.py --quick
+	for name in $(BENCHMARKS); do \
+	  echo "== $$name" && $(BIN)/python benchmarks/$$name.py --quick || exit 1; \
+	done
+
+fuzz: .venv/.dev-installed ## Set up, then read 100,000 random and spoilt files (INPUTS=N SEED=N).
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),1)
 
 clean: ## Remove the virtual environment, caches and the demo's runs.
 	rm -rf .venv runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

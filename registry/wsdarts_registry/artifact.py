@@ -22,6 +22,7 @@ from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, mean_task_
 from wsdarts_registry.errors import ArtifactError, EmbeddingError
 from wsdarts_registry.files import inside
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert_svg import check_svg
 from wsdarts_registry.manifest import (
     CARD,
     CHECK,
@@ -172,12 +173,7 @@ def read_artifact(directory: str | Path, expected_digest: str | None = None) -> 
     present = list_files(root)
     manifest, digest = read_manifest(root, expected_digest)
     _check_present(root, present, manifest)
-    stage_masks = contents.read_masks(
-        _small(root, manifest, MASKS, _MAX_MASK_BYTES), manifest.search_space
-    )
-    genotype, ranked = contents.read_genotype(
-        _small(root, manifest, GENOTYPE, _MAX_TEXT_BYTES), stage_masks[-1]
-    )
+    genotype, ranked, stage_masks = read_cells(root, manifest)
     embeddings = tuple(read_embedding(root, manifest, record) for record in manifest.embeddings)
     done = {MASKS, GENOTYPE, *(record.file for record in manifest.embeddings)}
     for path in manifest.files:
@@ -192,6 +188,23 @@ def read_artifact(directory: str | Path, expected_digest: str | None = None) -> 
         stage_masks=stage_masks,
         embeddings=embeddings,
     )
+
+
+def read_cells(
+    root: Path, manifest: Manifest
+) -> tuple[Genotype, Ranked, tuple[OperationMasks, ...]]:
+    """Read and verify the genotype, the ranked candidates and the masks of an artifact.
+
+    Raises:
+        ArtifactError: They are damaged, malformed, or do not belong to the manifest's space.
+    """
+    stage_masks = contents.read_masks(
+        _small(root, manifest, MASKS, _MAX_MASK_BYTES), manifest.search_space
+    )
+    genotype, ranked = contents.read_genotype(
+        _small(root, manifest, GENOTYPE, _MAX_TEXT_BYTES), stage_masks[-1]
+    )
+    return genotype, ranked, stage_masks
 
 
 def read_embedding(root: Path, manifest: Manifest, record: EmbeddingRecord) -> TaskEmbedding:
@@ -253,6 +266,8 @@ def _check_other(root: Path, manifest: Manifest, path: str) -> None:
             content.decode()
         except UnicodeDecodeError as error:
             raise ArtifactError(f"{root / path} is not UTF-8 text") from error
+        if path.endswith(".svg"):
+            check_svg(content, what=path)
         return
     check_file(root, path, record)
     start = read_start(root, path, 8)
@@ -261,4 +276,4 @@ def _check_other(root: Path, manifest: Manifest, path: str) -> None:
     if path == WEIGHTS:
         contents.check_weights_header(header, manifest.search_space)
     elif path == CHECK:
-        contents.check_check_header(header)
+        contents.check_check_header(header, manifest.network)

@@ -89,7 +89,7 @@ class FigureFacts:
         value: The value, or the mean over ``seeds``.
         unit: ``"ratio"``, ``"s"``, ``"B"``, ``"count"``, or a word that follows the number.
         spread: Standard deviation over the seeds, in the same unit; None for one seed.
-        seeds: How many runs with different seeds.
+        seeds: How many runs with different seeds; 0 where no seed has a part in it.
     """
 
     label: str
@@ -264,4 +264,6 @@ def _figure(item: FigureFacts) -> str:
     text = figure(item.value, item.unit)
     if item.spread is not None:
         text += f" ± {figure(item.spread, item.unit)}"
+    if item.seeds == 0:
+        return text
     return f"{text} ({item.seeds} seeds)" if item.seeds > 1 else f"{text} (one seed)"

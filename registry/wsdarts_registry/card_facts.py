@@ -19,6 +19,13 @@ _LABELS = {
     "weights_loss": ("loss on the weights half, last epoch", ""),
     "alpha_loss": ("loss on the α half, last epoch", ""),
 }
+# Of the network that the paper trains in the end; these depend on the genotype alone.
+_FINAL = "the final network (20 cells of 16 channels, without its last layer)"
+_SIZES = {
+    "final_parameters": f"parameters of {_FINAL}",
+    "final_multiply_adds_32": "its multiply-adds for an image of 32×32",
+    "final_multiply_adds_224": "its multiply-adds for an image of 224×224",
+}
 _SHOWN_SETTINGS = ("order", "steps_per_epoch", "skip_connects")
 
 
@@ -59,6 +66,11 @@ def card_facts(
         figures=tuple(
             FigureFacts(label=label, value=manifest.metrics[key], unit=unit)
             for key, (label, unit) in _LABELS.items()
+            if key in manifest.metrics
+        )
+        + tuple(
+            FigureFacts(label=label, value=manifest.metrics[key], unit="count", seeds=0)
+            for key, label in _SIZES.items()
             if key in manifest.metrics
         ),
         mode=manifest.lineage.mode,

@@ -41,6 +41,7 @@ from wsdarts_registry.store import Entry, RegistryConfig, Store, VersionInfo, Ya
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
     from wsdarts_registry.embedding import TaskEmbedding
+    from wsdarts_registry.genotype import Genotype
 
 _CONFIG = "registry.json"
 _ARTIFACTS = "artifacts"
@@ -147,6 +148,12 @@ class DirectoryStore(Store):
             return None
         return read_embedding(self.path(entry.name, entry.version), entry.manifest, record)
 
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry; reads no weights."""
+        from wsdarts_registry.artifact import read_cells  # noqa: PLC0415
+
+        return read_cells(self.path(entry.name, entry.version), entry.manifest)[0]
+
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Verify an artifact where it lies or, with ``out``, in a copy."""
         from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
@@ -170,6 +177,16 @@ class DirectoryStore(Store):
                     artifact.copy_to(copy)
                     published = self._claim(copy, name, version, artifact.digest)
             return self.entry(name, published)
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """Directories of pushes of dead processes, or a day old."""
+        with self._reading():
+            return self._staging.abandoned()
+
+    def sweep(self) -> None:
+        """Remove the directories of abandoned pushes."""
+        with self._writing():
+            self._staging.sweep()
 
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a name and the version that each means.

@@ -15,6 +15,7 @@ from wsdarts_registry.registry_config import NearRecord, RegistryConfig
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.genotype import Genotype
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
 
@@ -34,6 +35,14 @@ class Store(Catalogue):
         Raises:
             RegistryError: The registry cannot be written.
         """
+
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry.
+
+        Raises:
+            ArtifactError: It is damaged or malformed.
+        """
+        return self.pull(Reference(name=entry.name, digest=entry.digest)).genotype
 
     @abstractmethod
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
@@ -102,6 +111,17 @@ class Store(Catalogue):
         raise RegistryError(
             f"{self.location} keeps no index; expected a registry on the Hub, such as hf://lab"
         )
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """What pushes left behind that were killed; none where nothing can be left."""
+        return ()
+
+    def sweep(self) -> None:
+        """Remove what ``abandoned`` lists.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
 
     def yank(self, reference: str | Reference, reason: str) -> None:
         """Hide a version from listing, ranking and plain ``NAME``; it stays pullable exactly.

@@ -26,10 +26,11 @@ from wsdarts_hub import (
 )
 from wsdarts_registry.errors import EmbeddingError, RunError, SettingsError, WsdartsError
 from wsdarts_registry.manifest_file import read_manifest
+from wsdarts_sdk.network.counting import final_sizes
 from wsdarts_sdk.tasks import Part
 
 # The preset's own stages with a few steps: every part runs, nothing is learned.
-_STAGES = tuple(replace(stage, epochs=2) for stage in TINY.search.stages)
+_STAGES = tuple(replace(stage, epochs=2, trained_epochs=1) for stage in TINY.search.stages)
 QUICK = Preset(
     name="quick",
     search=replace(TINY.search, stages=_STAGES, steps_per_epoch=2, image_size=16, batch_size=8),
@@ -153,17 +154,28 @@ def test_a_warm_start_can_be_published_with_its_lineage(
 
 
 @pytest.mark.parametrize(
-    ("mode", "source", "widest"),
-    [("topology", "textures@1", 3), ("trained", "textures@1", 3), ("meta", "patterns@1", 3)],
+    ("mode", "source", "epochs_with_alpha"),
+    [
+        ("topology", "textures@1", [False, True]),
+        ("trained", "textures@1", [True]),
+        ("meta", "patterns@1", [False, True]),
+    ],
 )
 def test_every_mode_starts_from_its_artifact(
-    mode: Any, source: str, widest: int, folder: Path, registry: Path, tmp_path: Path
+    mode: Any,
+    source: str,
+    epochs_with_alpha: list[bool],
+    folder: Path,
+    registry: Path,
+    tmp_path: Path,
 ) -> None:
     result = warm_start(folder, registry=registry, mode=mode, preset=QUICK, out=tmp_path / "run")
     assert (result.mode, result.source) == (mode, source)
     masks = open_registry(registry).pull(source).masks
     assert result.result.stage_masks == (masks,)
-    assert masks.widest == widest
+    assert masks.widest == 3
+    rows = result.result.rows
+    assert [row["alpha_loss"] is not None for row in rows] == epochs_with_alpha
 
 
 def test_union_joins_the_masks_of_the_nearest(folder: Path, registry: Path, tmp_path: Path) -> None:
@@ -182,6 +194,13 @@ def test_union_joins_the_masks_of_the_nearest(folder: Path, registry: Path, tmp_
     (stage,) = read_manifest(result.artifact)[0].config["stages"]  # type: ignore[misc]
     assert stage["operations"] == expected.widest  # type: ignore[index, call-overload]
     assert f"at most {expected.widest} operations an edge" in result.report.read_text()
+
+
+def test_an_artifact_says_how_large_the_final_network_is(registry: Path) -> None:
+    artifact = open_registry(registry).pull("textures")
+    sizes = final_sizes(artifact.genotype)
+    assert sizes.items() <= artifact.manifest.metrics.items()
+    assert f"| {sizes['final_multiply_adds_224']:,} |" in (artifact.card or "")
 
 
 def test_another_probe_than_the_registry_has(folder: Path, registry: Path, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_stages_as_a_json_list() -> None:
     stage = {"cells": 3, "operations": 2, "epochs": 1, "weights_only_epochs": 0}
     preset = preset_with("tiny", [f"search.stages={json.dumps([stage])}"])
     (only,) = preset.search.stages
-    assert dataclasses.asdict(only) == {**stage, "skip_dropout": 0.0}
+    assert dataclasses.asdict(only) == {**stage, "skip_dropout": 0.0, "trained_epochs": None}
 
 
 def test_settings_that_are_only_right_together_are_checked_together() -> None:

@@ -14,14 +14,22 @@ from typing import Annotated, Any
 
 import typer
 
-from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
+from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
+from wsdarts_hub.cli.artifact_commands import pull, show, verify
+from wsdarts_hub.cli.cleaning_command import gc
+from wsdarts_hub.cli.copy_command import copy
 from wsdarts_hub.cli.demo import demo
+from wsdarts_hub.cli.difference_command import diff
 from wsdarts_hub.cli.doctor import doctor
-from wsdarts_hub.cli.documentation import help_text
+from wsdarts_hub.cli.documentation import add_commands
 from wsdarts_hub.cli.embedding_commands import embed, nearest
 from wsdarts_hub.cli.index_commands import rebuild_index
-from wsdarts_hub.cli.publishing_commands import push, yank
+from wsdarts_hub.cli.lineage_command import lineage
+from wsdarts_hub.cli.list_command import list_artifacts
+from wsdarts_hub.cli.model_commands import export, predict
+from wsdarts_hub.cli.publishing_commands import push, unyank, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
+from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
 from wsdarts_registry.errors import RegistryWarning, WsdartsError
 from wsdarts_registry.inert import plain_text
@@ -56,20 +64,32 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "nearest": nearest,
     "search": search,
     "train": train,
+    "predict": predict,
+    "export": export,
     "list": list_artifacts,
     "show": show,
+    "lineage": lineage,
+    "diff": diff,
     "pull": pull,
     "verify": verify,
     "push": push,
+    "copy": copy,
     "yank": yank,
+    "unyank": unyank,
+    "alias set": set_alias,
+    "alias remove": remove_alias,
+    "alias list": list_aliases,
+    "index rebuild": rebuild_index,
+    "gc": gc,
+    "sign": sign,
+    "keygen": keygen,
     "doctor": doctor,
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name, help=help_text(_command))(_command)
-
-_index = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-_index.command("rebuild", help=help_text(rebuild_index))(rebuild_index)
-app.add_typer(_index, name="index", help="The index of a registry on the Hugging Face Hub.")
+_GROUPS = {
+    "alias": "Other words for versions, such as NAME@stable.",
+    "index": "The index of a registry on the Hugging Face Hub.",
+}
+add_commands(app, _COMMANDS, _GROUPS)
 
 
 def _show_version(wanted: bool) -> None:

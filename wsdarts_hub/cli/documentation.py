@@ -1,7 +1,7 @@
 """Help texts, and the reference page that is generated from the very same commands."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_type_hints
 
 import typer
@@ -13,6 +13,35 @@ _INTRODUCTION = (
     "go to stdout, progress and warnings to stderr. An error is one line on stderr and exit code "
     "1; wrong usage has exit code 2; Ctrl-C has 130, and says how to go on."
 )
+
+
+def add_commands(
+    app: typer.Typer, commands: Mapping[str, Callable[..., None]], groups: Mapping[str, str]
+) -> None:
+    """Register commands with their docstrings as help; ``"alias set"`` goes into group ``alias``.
+
+    Args:
+        app: What they are added to.
+        commands: Each by what is typed after the program's name.
+        groups: The help of each group.
+    """
+    made: dict[str, typer.Typer] = {}
+    for words, command in commands.items():
+        group, _, name = words.rpartition(" ")
+        if group and group not in made:
+            made[group] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+            app.add_typer(made[group], name=group, help=groups[group])
+        target = made[group] if group else app
+        target.command(name, help=help_text(command))(command)
+
+
+def registered(app: typer.Typer) -> dict[str, Callable[..., None]]:
+    """Every command by what is typed after the program's name, those in groups last."""
+    found = {info.name or "": info.callback for info in app.registered_commands}
+    for group in app.registered_groups:
+        below = group.typer_instance.registered_commands if group.typer_instance else ()
+        found |= {f"{group.name} {info.name}": info.callback for info in below}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 def help_text(command: Callable[..., None]) -> str:
@@ -33,17 +62,16 @@ def python_twin(command: Callable[..., None]) -> str:
 
 def reference_page(app: typer.Typer) -> str:
     """The page ``docs/cli.md``: every command with its arguments, options and Python twin."""
-    commands = {info.name or "": info.callback for info in app.registered_commands}
+    commands = registered(app)
     parts = [
         "# The command line",
         _INTRODUCTION,
         "\n".join(
-            f"- [`{name}`](#{name}): {_summary(command)}"
+            f"- [`{name}`](#{name.replace(' ', '-')}): {_summary(command)}"
             for name, command in commands.items()
-            if command is not None
         ),
     ]
-    parts += [_page(name, command) for name, command in commands.items() if command is not None]
+    parts += [_page(name, command) for name, command in commands.items()]
     return "\n\n".join(parts) + "\n"
 
 

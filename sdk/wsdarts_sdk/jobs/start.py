@@ -101,17 +101,23 @@ def prepare_start(job: Job, store: Store, decision: Decision) -> Start:
         WsdartsError: An artifact is gone, damaged, or does not fit the settings.
     """
     sources = [(name, store.pull(name)) for name in decision.sources]
-    warm = decision.mode != "cold"
-    settings = job.preset.search.last_stage_only() if warm else job.preset.search
+    settings = _settings(job.preset.search, decision.mode)
     point = starting_point(decision.mode, sources, settings)
     return Start(
         point=point,
-        settings=settings.widened_to(point.masks.widest) if warm else settings,
+        settings=settings if decision.mode == "cold" else settings.widened_to(point.masks.widest),
         origin=Origin(
             mode=decision.mode,
             parents=tuple((reference, artifact.digest) for reference, artifact in sources),
         ),
     )
+
+
+def _settings(search: SearchSettings, mode: str) -> SearchSettings:
+    """All stages from cold, else the last, which is shorter from trained weights and α."""
+    if mode == "cold":
+        return search
+    return search.from_trained() if mode == "trained" else search.last_stage_only()
 
 
 def _options(entries: dict[str, Entry], ranking: Ranking | None) -> list[Option]:

@@ -8,6 +8,8 @@ from wsdarts_registry.space import DARTS, SearchSpace
 
 Order = Literal["first", "second"]
 ORDERS: tuple[Order, ...] = ("first", "second")
+ComputeDtype = Literal["auto", "float32", "bfloat16"]
+COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("auto", "float32", "bfloat16")
 _MIN_CELLS = 3
 
 
@@ -21,6 +23,8 @@ class StageSettings:
         epochs: Epochs over the weights half.
         weights_only_epochs: How many of them, from the first, leave α alone.
         skip_dropout: Initial rate of the dropout on skip-connects, in [0, 1).
+        trained_epochs: Epochs where the stage starts from trained weights and α, all of them with
+            α steps; None: as many of both kinds as from fresh ones.
     """
 
     cells: int
@@ -28,6 +32,7 @@ class StageSettings:
     epochs: int
     weights_only_epochs: int
     skip_dropout: float = 0.0
+    trained_epochs: int | None = None
 
     def __post_init__(self) -> None:
         if self.cells < _MIN_CELLS:
@@ -43,6 +48,11 @@ class StageSettings:
             )
         if not 0 <= self.skip_dropout < 1:
             raise SettingsError(f"skip_dropout is {self.skip_dropout}; expected 0 <= rate < 1")
+        if self.trained_epochs is not None and self.trained_epochs < 1:
+            raise SettingsError(
+                f"trained_epochs is {self.trained_epochs}; expected at least 1, or None for as "
+                "many as from fresh weights"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +89,8 @@ class SearchSettings:
         batch_size: Images in a batch of either half.
         steps_per_epoch: At most so many batches of each task in an epoch; None means all.
         order: ``first``, or ``second`` (by finite difference).
+        compute_dtype: What cells are computed in: ``float32``, ``bfloat16``, or ``auto`` for
+            bfloat16 on CUDA and float32 elsewhere. All else is float32 always.
         weights: Optimiser of the supernet's weights.
         alpha: Optimiser of α.
         skip_connects: At most so many skip-connects in the derived normal cell.
@@ -96,6 +108,7 @@ class SearchSettings:
     batch_size: int = 96
     steps_per_epoch: int | None = None
     order: Order = "first"
+    compute_dtype: ComputeDtype = "auto"
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
     skip_connects: int = 2
@@ -112,6 +125,11 @@ class SearchSettings:
             raise SettingsError(f"later stages keep fewer operations; found {kept}")
         if self.order not in ORDERS:
             raise SettingsError(f"order is {self.order!r}; expected one of {', '.join(ORDERS)}")
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise SettingsError(
+                f"compute_dtype is {self.compute_dtype!r}; expected one of "
+                f"{', '.join(COMPUTE_DTYPES)}"
+            )
         if min(self.channels, self.batch_size) < 2 or self.image_size < 8:
             raise SettingsError(
                 "expected at least 2 channels, batches of 2 and images of 8 pixels; found "
@@ -147,6 +165,15 @@ class SearchSettings:
     def last_stage_only(self) -> Self:
         """The settings of a warm start: the last stage alone, as from a transfer architecture."""
         return replace(self, stages=self.stages[-1:])
+
+    def from_trained(self) -> Self:
+        """The settings of a warm start with trained weights and α: the last stage, shortened."""
+        last = self.stages[-1]
+        if last.trained_epochs is not None:
+            last = replace(
+                last, epochs=last.trained_epochs, weights_only_epochs=0, trained_epochs=None
+            )
+        return replace(self, stages=(last,))
 
     def widened_to(self, operations: int) -> Self:
         """The same search with a first stage that allows at least so many operations an edge."""

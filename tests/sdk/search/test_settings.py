@@ -25,6 +25,7 @@ def stage(operations: int) -> StageSettings:
         ({"stages": ()}, "a search has no stages"),
         ({"stages": (stage(3), stage(5))}, r"later stages keep fewer operations; found \[3, 5\]"),
         ({"order": "third"}, "order is 'third'; expected one of first, second$"),
+        ({"compute_dtype": "float16"}, "compute_dtype is 'float16'; expected one of auto, float32"),
         ({"channels": 1}, "found channels=1, batch_size=8, image_size=8"),
         ({"batch_size": 1}, "found channels=2, batch_size=1, image_size=8"),
         ({"image_size": 7}, "found channels=2, batch_size=8, image_size=7"),
@@ -103,6 +104,18 @@ def test_last_stage_only_and_its_dropout() -> None:
     changed = PAPER.search.with_skip_dropout(0.2)
     assert [s.skip_dropout for s in changed.stages] == [0.1, 0.4, 0.2]
     assert changed.with_skip_dropout(0.7) == PAPER.search
+
+
+def test_a_start_from_trained_weights_can_be_shorter() -> None:
+    assert PAPER.search.from_trained() == PAPER.search.last_stage_only()
+    last = replace(PAPER.search.stages[-1], trained_epochs=4)
+    search = replace(PAPER.search, stages=(*PAPER.search.stages[:-1], last))
+    (found,) = search.from_trained().stages
+    assert (found.cells, found.epochs, found.weights_only_epochs) == (17, 4, 0)
+    (whole,) = search.last_stage_only().stages  # as from a bare transfer architecture
+    assert (whole.epochs, whole.weights_only_epochs) == (25, 10)
+    with pytest.raises(SettingsError, match="trained_epochs is 0; expected at least 1"):
+        replace(last, trained_epochs=0)
 
 
 def test_plain_darts_is_one_stage_of_everything() -> None:
