@@ -137,9 +137,8 @@ def _schedules() -> str:
             f"| {_gain(row['over_cold'])} | {_gain(row['over_the_whole_stage'])} |"
         )
     stops = [
-        f"after {epochs} the same, {stop['stopped']} of {stop['searches']} searches would have "
-        f"stopped early ({stop['epochs_saved']} epochs saved in all), {stop['same_result']} of "
-        "them with what they found in the end"
+        f"{epochs} would have ended {stop['stopped']} of {stop['searches']} searches early, with "
+        f"{stop['epochs_saved']} epochs saved in all and the same result in {stop['same_result']}"
         for epochs, stop in data["stable_genotype"].items()
     ]
     return f"""## How short a start from trained weights may be, at preset `{data["preset"]}`
@@ -152,8 +151,8 @@ training; accuracies in per cent, differences in points with their standard erro
 
 {chr(10).join(rows)}
 
-An end as soon as the derived genotype stays the same (`stable_epochs`), by epochs with α steps of
-the cold searches' last stage: {"; ".join(stops)}.
+An early end by `stable_epochs`, when the derived genotype stays the same, in the last stage of the
+cold searches: {"; ".join(stops)}.
 
 Command: `python benchmarks/warm_schedules.py --seeds 0 1`, on {_machine(data)}."""
 
