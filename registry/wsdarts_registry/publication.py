@@ -96,7 +96,7 @@ def sign_version(
     """
     signing = _signing()
     signing.check_key(key)
-    store, within = open_for(reference, registry, writable=True)
+    store, within = open_for(str(reference), registry, writable=True)
     entry = store.resolve(within)
     artifact = store.pull(entry.reference)
     store.write_signature(entry.name, entry.version, signing.make_signature(artifact, key))
