@@ -32,6 +32,8 @@ from wsdarts_registry.drawing import genotype_svg
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.entry import Alias, Lift, Yank
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.hub.index import Content, Index, IndexedName, IndexedVersion
+from wsdarts_registry.hub.record import HubRecord
 from wsdarts_registry.inert_svg import check_svg
 from wsdarts_registry.manifest import EmbeddingSpaceRecord, Manifest, NetworkRecord
 from wsdarts_registry.manifest_file import checksum_line
@@ -78,6 +80,10 @@ def make_readers(folder: Path) -> dict[str, Reader]:
             mutate=mutate_bytes,
         ),
         "matrix": _matrix_reader(folder),
+        "hub-index": Reader(
+            read=Index.from_bytes, seeds=[_index(folder / "indexed")], mutate=mutate_tensors
+        ),
+        "hub-record": _document(HubRecord, _record().to_bytes()),
         "svg": Reader(
             read=lambda content: check_svg(content, what="x.svg"),
             seeds=[genotype_svg(make_genotype()).encode()],
@@ -135,6 +141,26 @@ def _tensor_readers() -> dict[str, Reader]:
         name: Reader(read=read, seeds=[seed], mutate=mutate_tensors)
         for name, (read, seed) in readers.items()
     }
+
+
+def _index(directory: Path) -> bytes:
+    make_artifact(directory, "birds")
+    artifact = read_artifact(directory)
+    (record,) = artifact.manifest.embeddings
+    content = Content(
+        manifest=(directory / "artifact.json").read_bytes(),
+        parsed=artifact.manifest,
+        embeddings={record.file: (directory / record.file).read_bytes()},
+    )
+    version = IndexedVersion(version=1, digest=artifact.digest, commit="1" * 40)
+    name = IndexedName(name="birds", commit="2" * 40, versions=(version,))
+    return Index(names={"birds": name}, contents={artifact.digest: content}).to_bytes()
+
+
+def _record() -> HubRecord:
+    yank, alias = Yank(reason="wrong", when=_WHEN), Alias(version=2, when=_WHEN)
+    record = HubRecord().with_version(1, digest_of("a")).with_version(2, digest_of("b"))
+    return record.with_yank(1, yank).with_alias("stable", alias)
 
 
 def _signature() -> bytes:
