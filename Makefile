@@ -3,9 +3,15 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+BENCHMARKS := start_up nearest data_path task2vec supernet_step
+
+# The oldest client of the Hub that pyproject.toml allows, and the tests that run with it again.
+OLDEST_HUB := $(shell sed -n 's/.*"huggingface-hub>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+HUB_TESTS := tests/registry/store_contract tests/registry/hub tests/registry/hub_server \
+	tests/hub/test_hub_registry.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench fuzz clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -14,8 +20,9 @@ help: ## Show this list.
 demo: .venv/.demo-installed ## Set up, then run the main job on a small dataset (minutes).
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/wsdarts-hub demo
 
-test: lint ## Set up, then run every check and every test.
+test: lint .venv/.oldest-hub-installed ## Set up, then run every check and every test.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv/oldest-hub $(BIN)/python -m pytest -n 2 -m "not slow" $(HUB_TESTS)
 
 lint: .venv/.dev-installed ## Set up, then check style, types and the direction of imports.
 	$(BIN)/ruff check
@@ -25,11 +32,20 @@ lint: .venv/.dev-installed ## Set up, then check style, types and the direction 
 	$(BIN)/lint-imports
 
 bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md measures (minutes).
-	$(BIN)/python benchmarks/supernet_step.py --quick
+	for name in $(BENCHMARKS); do \
+	  echo "== $$name" && $(BIN)/python benchmarks/$$name.py --quick || exit 1; \
+	done
+
+fuzz: .venv/.dev-installed ## Set up, then read 100,000 random and spoilt files (INPUTS=N SEED=N).
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),1)
 
 clean: ## Remove the virtual environment, caches and the demo's runs.
 	rm -rf .venv runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.oldest-hub-installed: pyproject.toml .venv/.dev-installed
+	@$(BIN)/python -m pip install --quiet --upgrade --target .venv/oldest-hub "huggingface-hub==$(OLDEST_HUB)"
+	@touch $@
 
 .venv/.%-installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -4,12 +4,14 @@
 
 The baseline of the batches is what public search code does: torchvision's transforms image by
 image, in a DataLoader with two worker processes. It starts from decoded images in memory, as
-ours does, and its workers are there when the clock starts. Writes ``results/data_path.json``.
+ours does, and its workers are there when the clock starts. Writes ``results/data_path.json``; with
+``--quick`` fewer rounds of scikit-learn's digits, to stdout only.
 """
 
 import argparse
 import io
 import itertools
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -39,29 +41,34 @@ from wsdarts_sdk.tasks.sources import open_source
 
 FLOWERS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "flowers102.parquet"
 SIZE = 84
-ROUNDS = 5
+ROUNDS, QUICK_ROUNDS = 5, 2
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a dataset; by default flowers102, or digits")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    rounds = QUICK_ROUNDS if options.quick else ROUNDS
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
-        data = options.data or (FLOWERS if FLOWERS.exists() else write_digits(scratch / "digits"))
+        known = options.data or (FLOWERS if FLOWERS.exists() and not options.quick else None)
+        data = known or write_digits(scratch / "digits")
         caches = (scratch / f"cache-{number}" for number in itertools.count())
-        loading = time_loading(data, caches)
+        loading = time_loading(data, caches, rounds)
         task = ImageTask.load(data, cache_dir=next(caches))
         results = {
             "data": {"name": task.name, "images": len(task), "classes": task.classes},
             "loading_seconds": loading,
-            "decoding_images_per_second": time_decoding(data, scratch),
-            "batch_seconds": {str(size): time_batches(task, size) for size in (96, 8)},
-            "data_of_a_search_step": time_steps(task),
+            "decoding_images_per_second": time_decoding(data, scratch, rounds),
+            "batch_seconds": {str(size): time_batches(task, size, rounds) for size in (96, 8)},
+            "data_of_a_search_step": time_steps(task, quick=options.quick),
         }
-    print(save("data_path", results, threads=options.threads))
+    print(json.dumps(results, indent=1))
+    if not options.quick:
+        print(save("data_path", results, threads=options.threads))
 
 
 def write_digits(folder: Path) -> Path:
@@ -77,7 +84,7 @@ def write_digits(folder: Path) -> Path:
     return folder
 
 
-def time_loading(data: Path, caches: Iterator[Path]) -> dict[str, Any]:
+def time_loading(data: Path, caches: Iterator[Path], rounds: int) -> dict[str, Any]:
     """Load and map the pixels: with an empty cache, and again."""
     used: list[Path] = []
 
@@ -88,20 +95,20 @@ def time_loading(data: Path, caches: Iterator[Path]) -> dict[str, Any]:
     works = {"first": lambda: load(next(caches)), "second": lambda: load(used[-1])}
     for work in works.values():  # the first round would begin with a second load
         work()
-    return {name: spread(found) for name, found in interleaved(works, repeats=ROUNDS).items()}
+    return {name: spread(found) for name, found in interleaved(works, repeats=rounds).items()}
 
 
-def time_decoding(data: Path, scratch: Path) -> dict[str, Any]:
+def time_decoding(data: Path, scratch: Path, rounds: int) -> dict[str, Any]:
     """Decode to 84 pixels, one by one and in threads: images as they are, and photographs."""
     source = open_source(data, image_column=None, label_column=None, split=None, cache=scratch)
     rows = np.arange(min(2000, len(source.labels)), dtype=np.int64)
     contents = [content for _, read in source.images(rows) if isinstance(content := read(), bytes)]
     photographs = [enlarged(content, 500) for content in contents[:300]]
     sets = {"as they are": contents, "enlarged to 500 × 500, JPEG": photographs}
-    return {name: decoding_rates(found) for name, found in sets.items()}
+    return {name: decoding_rates(found, rounds) for name, found in sets.items()}
 
 
-def decoding_rates(contents: list[bytes]) -> dict[str, int]:
+def decoding_rates(contents: list[bytes], rounds: int) -> dict[str, int]:
     def in_turn() -> None:
         for content in contents:
             decode(content, SIZE)
@@ -112,7 +119,7 @@ def decoding_rates(contents: list[bytes]) -> dict[str, int]:
         for _ in in_threads(work, items, what="", total=len(contents), progress=None):
             pass
 
-    found = interleaved({"one by one": in_turn, "in threads": parallel}, repeats=ROUNDS)
+    found = interleaved({"one by one": in_turn, "in threads": parallel}, repeats=rounds)
     return {name: round(len(contents) / spread(each)["median"]) for name, each in found.items()}
 
 
@@ -144,7 +151,7 @@ class Decoded(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def time_batches(task: ImageTask, batch_size: int) -> dict[str, Any]:
+def time_batches(task: ImageTask, batch_size: int, rounds: int) -> dict[str, Any]:
     """Seconds a batch: held, streamed on a thread, and by the baseline."""
     held = train_part(task, batch_size)
     with patch.object(images_module, "free_memory", return_value=0):
@@ -176,7 +183,7 @@ def time_batches(task: ImageTask, batch_size: int) -> dict[str, Any]:
             pass
 
     works = {"held": ours(held), "streamed": ours(streamed), "torchvision": theirs}
-    found = interleaved(works, repeats=ROUNDS)
+    found = interleaved(works, repeats=rounds)
     return {name: spread([each / count for each in times]) for name, times in found.items()}
 
 
@@ -191,12 +198,14 @@ def train_part(task: ImageTask, batch_size: int) -> TrainPart:
     )
 
 
-def time_steps(task: ImageTask) -> dict[str, Any]:
+def time_steps(task: ImageTask, *, quick: bool) -> dict[str, Any]:
     """What the two batches of a step with α take of it, in the first stage of two presets.
 
     ``paper`` at batch 8: 96 needs more memory than a small machine has, and a step grows with the
-    batch at least as its data does.
+    batch at least as its data does. Quickly, ``tiny`` alone.
     """
+    if quick:
+        return {"tiny": time_step(task, replace(TINY.search, steps_per_epoch=20), 1)}
     works = {
         "tiny": (replace(TINY.search, steps_per_epoch=20), 5),
         "paper, batch 8": (replace(PAPER.search, steps_per_epoch=2, batch_size=8), 2),

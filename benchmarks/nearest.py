@@ -36,7 +36,7 @@ from wsdarts_registry.embedding_matrix import EmbeddingMatrix, read_matrix
 from wsdarts_registry.nearest import shortlist
 from wsdarts_registry.scan import scan
 
-ROWS, FILTERS, SEED = 10_000, 8_512, 0
+ROWS, QUICK_ROWS, FILTERS, SEED = 10_000, 1_000, 8_512, 0
 NEIGHBOURS = 5
 MOST_THREADS = min(4, os.cpu_count() or 1)  # as the scan chooses
 DIGESTS = [f"sha256:{number:064x}" for number in range(ROWS)]
@@ -48,24 +48,28 @@ SPACE = EmbeddingSpace(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    rows = QUICK_ROWS if arguments.quick else ROWS
+    rounds = 3 if arguments.quick else arguments.rounds
     if arguments.memory_of:
-        print(json.dumps(anonymous_memory(opened(arguments.memory_of))))
+        print(json.dumps(anonymous_memory(opened(arguments.memory_of, rows))))
         return
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "matrix.npy"
-        read_matrix(path, DIGESTS, FILTERS, simulated())
-        matrix = opened(path)
+        read_matrix(path, DIGESTS[:rows], FILTERS, simulated())
+        matrix = opened(path, rows)
         results = {
-            "rows": ROWS,
+            "rows": rows,
             "filters": FILTERS,
             "seed": SEED,
-            **times(matrix, arguments.rounds),
+            **times(matrix, rounds),
             "agreement": agreement(matrix),
-            "memory_above_the_matrix": memory(path),
+            "memory_above_the_matrix": memory(path, quick=arguments.quick),
         }
-    save("nearest", results, threads=MOST_THREADS)
+    if not arguments.quick:
+        save("nearest", results, threads=MOST_THREADS)
     print(json.dumps(results, indent=1))
 
 
@@ -92,21 +96,21 @@ def embedding(values: NDArray[Any]) -> TaskEmbedding:
     )
 
 
-def opened(path: Path) -> EmbeddingMatrix:
-    """The matrix in a file that has every row."""
+def opened(path: Path, rows: int) -> EmbeddingMatrix:
+    """The matrix in a file that has every one of so many rows."""
 
     def missing(digest: str) -> tuple[str, None]:
         raise LookupError(f"{path} lacks {digest}")
 
-    return read_matrix(path, DIGESTS, FILTERS, missing)
+    return read_matrix(path, DIGESTS[:rows], FILTERS, missing)
 
 
 def queries(matrix: EmbeddingMatrix) -> Iterator[NDArray[np.float64]]:
     """Tasks of every scale, near to one row each, for ever."""
-    random = np.random.default_rng(SEED + 1)
-    for number in itertools.cycle(range(0, ROWS, ROWS // 20)):
+    random, rows = np.random.default_rng(SEED + 1), len(matrix.rows)
+    for number in itertools.cycle(range(0, rows, rows // 20)):
         noise = random.normal(scale=0.2, size=FILTERS)
-        yield matrix.rows[number * 7 % ROWS].astype(np.float64) * np.exp(noise)
+        yield matrix.rows[number * 7 % rows].astype(np.float64) * np.exp(noise)
 
 
 def times(matrix: EmbeddingMatrix, rounds: int) -> dict[str, Any]:
@@ -200,7 +204,7 @@ def agreement(matrix: EmbeddingMatrix) -> dict[str, Any]:
         query = next(asked)
         exact = symmetric_distance(query, matrix.rows)
         farthest = max(farthest, float(np.abs(scan(query, matrix.rows) - exact).max()))
-        nearest = {matrix.labels[i].digest for i in np.argsort(exact)[:NEIGHBOURS]}
+        nearest = {matrix.digests[i] for i in np.argsort(exact)[:NEIGHBOURS]}
         same += (
             nearest
             <= shortlist(embedding(query), matrix, dict.fromkeys(DIGESTS), NEIGHBOURS).keys()
@@ -212,10 +216,10 @@ def agreement(matrix: EmbeddingMatrix) -> dict[str, Any]:
     }
 
 
-def memory(path: Path) -> dict[str, Any]:
+def memory(path: Path, *, quick: bool) -> dict[str, Any]:
     """Anonymous memory of a process that ranks, in MB."""
     done = subprocess.run(
-        [sys.executable, __file__, "--memory-of", str(path)],
+        [sys.executable, __file__, "--memory-of", str(path), *(["--quick"] if quick else [])],
         capture_output=True,
         check=True,
         text=True,

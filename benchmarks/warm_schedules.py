@@ -137,20 +137,7 @@ def collect(runs: Path) -> None:
         if path.stem in CHOSEN
         for row in json.loads(path.read_bytes())
     ]
-    summary = {}
-    for title in ("cold", *SCHEDULES):
-        own = [row for row in rows if row["schedule"] == title]
-        base = {
-            (row["set"], row["seed"]): row["accuracy"] for row in rows if row["schedule"] == "cold"
-        }
-        gains = [row["accuracy"] - base[row["set"], row["seed"]] for row in own]
-        summary[title] = {
-            "runs": len(own),
-            "mean_steps": round(statistics.fmean(row["steps"] for row in own), 1),
-            "mean_accuracy": round(statistics.fmean(row["accuracy"] for row in own), 4),
-            "mean_gain_over_cold": round(statistics.fmean(gains), 4),
-            "sd_of_gain": round(statistics.stdev(gains), 4) if len(gains) > 1 else 0.0,
-        }
+    summary = {title: summarised(title, rows) for title in ("cold", *SCHEDULES)}
     found = {
         "preset": "small",
         "summary": summary,
@@ -159,6 +146,32 @@ def collect(runs: Path) -> None:
     }
     print(save("warm_schedules", found, threads=1))
     print(json.dumps({**found, "rows": len(rows)}, indent=1))
+
+
+def summarised(title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Cost and accuracy of one schedule, and what it gains over others on the same set and seed."""
+    own = [row for row in rows if row["schedule"] == title]
+    return {
+        "runs": len(own),
+        "mean_steps": round(statistics.fmean(row["steps"] for row in own), 1),
+        "mean_accuracy": round(statistics.fmean(row["accuracy"] for row in own), 4),
+        "by_set": {
+            name: round(statistics.fmean(r["accuracy"] for r in own if r["set"] == name), 4)
+            for name in CHOSEN
+        },
+        "over_cold": gain(own, "cold", rows),
+        "over_the_whole_stage": gain(own, next(iter(SCHEDULES)), rows),
+    }
+
+
+def gain(own: list[dict[str, Any]], title: str, rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean difference in accuracy from another schedule, run by run, and its standard error."""
+    base = {(row["set"], row["seed"]): row["accuracy"] for row in rows if row["schedule"] == title}
+    gains = [row["accuracy"] - base[row["set"], row["seed"]] for row in own]
+    return {
+        "mean": round(statistics.fmean(gains), 4),
+        "standard_error": round(statistics.stdev(gains) / len(gains) ** 0.5, 4),
+    }
 
 
 def stopped_early(runs: Path, epochs: int) -> dict[str, int]:

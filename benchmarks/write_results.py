@@ -27,6 +27,7 @@ def page() -> str:
         ),
         *(_distances(name, text) for name, text in PROBES.items()),
         *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
+        _schedules(),
         _probe(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -117,6 +118,47 @@ differences of this size say little about the method; what they do say is what a
 costs. It does not include the embedding, which is computed once for a task.
 
 Command: `{data["command"]}`{note}, on {_machine(data)}."""
+
+
+def _schedules() -> str:
+    data = _read("warm_schedules.json")
+    if data is None:
+        return ""
+    sets = list(data["summary"]["cold"]["by_set"])
+    rows = [
+        f"| epochs, weights only | steps | {' | '.join(sets)} | all | over cold | over 8, 3 |",
+        f"|---|--:|{'--:|' * len(sets)}--:|--:|--:|",
+    ]
+    for title, row in data["summary"].items():
+        accuracies = [*row["by_set"].values(), row["mean_accuracy"]]
+        rows.append(
+            f"| {title} | {row['mean_steps']:.0f} "
+            f"| {' | '.join(f'{100 * value:.1f}' for value in accuracies)} "
+            f"| {_gain(row['over_cold'])} | {_gain(row['over_the_whole_stage'])} |"
+        )
+    stops = [
+        f"{epochs} would have ended {stop['stopped']} of {stop['searches']} searches early, with "
+        f"{stop['epochs_saved']} epochs saved in all and the same result in {stop['same_result']}"
+        for epochs, stop in data["stable_genotype"].items()
+    ]
+    return f"""## How short a start from trained weights may be, at preset `{data["preset"]}`
+
+A cold search of each of four sets, then warm starts of each from the λ̂ of the nearest of the other
+three, with the last stage's own schedule of 8 epochs (the first 3 with weights only) and with
+shorter ones. Steps are those of the weights and of α. Every genotype got the same brief
+training; accuracies in per cent, differences in points with their standard error, over
+{data["summary"]["cold"]["runs"]} runs (two seeds):
+
+{chr(10).join(rows)}
+
+An early end by `stable_epochs`, when the derived genotype stays the same, in the last stage of the
+cold searches: {"; ".join(stops)}.
+
+Command: `python benchmarks/warm_schedules.py --seeds 0 1`, on {_machine(data)}."""
+
+
+def _gain(value: dict[str, float]) -> str:
+    return f"{100 * value['mean']:+.1f} ± {100 * value['standard_error']:.1f}"
 
 
 def _probe() -> str:

@@ -14,6 +14,10 @@ PAGE = ROOT / "docs" / "speed.md"
 OPEN = "**open**: not measured yet"
 NAMES = {84: "84×84, batch 8", 32: "32×32, batch 16"}
 LEAN = "public, channels last, lean"
+NEEDS_GPU = f"{OPEN}, needs a GPU"
+# Engines of benchmarks/gpu/measure.py.
+PUBLIC, LEAN_MIXED = "public, float32", "public, bfloat16, channels last, lean"
+MIXED = "wsdarts-hub, bfloat16"
 
 INTRODUCTION = """# Speed
 
@@ -68,28 +72,65 @@ def _steps() -> Iterator[tuple[str, str, str, str]]:
 
 def _gpu() -> Iterator[tuple[str, str, str, str]]:
     """Rows that only a GPU can fill; see ``benchmarks/gpu/QUEUE.md``."""
+    steps, runs = _read("gpu/steps"), _read("gpu/paper_runs")
+    base = "public P-DARTS" if steps is None else steps["baseline"]
+    rows = {} if steps is None else {n: r for n, r in steps["done"].items() if "engines" in r}
     where = "full search step on one H200 or H100, batch 96, 84×84, bf16"
-    rows = [
-        ("peak memory, bf16", "public P-DARTS", "≤ 0.5"),
-        (where, "public step in float32, same GPU", "≥ 6×, within 3× of the bandwidth floor"),
-        ("the same", "public step in bf16, channels last, lean", "≥ 3×"),
-        ("Task2Vec at equal error, 1,000 images, on the GPU", "public Monte-Carlo code", "≥ 20×"),
-        ("TAS of flowers102 at preset `paper`, one H200 (H100)", "4.0 h, two K80", "≤ 4 min (5)"),
-        ("its warm start", "1.4 h, two K80", "≤ 90 s (115)"),
-    ]
-    for measure, base, bar in rows:
-        yield measure, base, bar, f"{OPEN}, needs a GPU"
+    bar = "≥ 6×, within 3× of the bandwidth floor"
+    yield "peak memory, bf16", base, "≤ 0.5", _stages(rows, "share_of_memory", MIXED, "")
+    found = _stages(rows, "times_faster", PUBLIC, "×")
+    floors = _stages(rows, "times_the_floor", None, "× the floor")
+    known = any("times_the_floor" in row for row in rows.values())
+    yield where, f"{base} in float32, same GPU", bar, f"{found}; {floors}" if known else found
+    lean = _stages(rows, "times_faster", LEAN_MIXED, "×")
+    yield "the same", f"{base} in bf16, channels last, lean", "≥ 3×", lean
+    embedding = {} if steps is None else steps["done"].get("task2vec", {})
+    faster = embedding.get("times_faster")
+    yield (
+        "Task2Vec at equal error, 1,000 images, on the GPU",
+        embedding.get("baseline", "public Monte-Carlo code"),
+        "≥ 20×",
+        NEEDS_GPU if faster is None else f"{faster:.1f}×",
+    )
+    for name, measure, base, bar in (
+        (
+            "flowers102",
+            "TAS of flowers102 at preset `paper`, one H200 (H100)",
+            "4.0 h, two K80",
+            "≤ 4 min (5)",
+        ),
+        ("flowers102-warm", "its warm start", "1.4 h, two K80", "≤ 90 s (115)"),
+    ):
+        row = None if runs is None or runs["preset"] != "paper" else runs["done"].get(name)
+        found = NEEDS_GPU
+        if row is not None:
+            found = f"{row['search_seconds']:.0f} s on {runs['machine']['device']}"
+        yield measure, base, bar, found
+
+
+def _stages(rows: dict[str, Any], key: str, name: str | None, unit: str) -> str:
+    """A figure of stages 1, 2 and 3; open where there is none."""
+    found = []
+    for stage in ("1", "2", "3"):
+        value = rows.get(stage, {}).get(key)
+        value = value.get(name) if isinstance(value, dict) else value
+        found.append("–" if value is None else f"{value:.2g}" if value < 1 else f"{value:.1f}")
+    return NEEDS_GPU if set(found) == {"–"} else " / ".join(found) + unit
 
 
 def _others() -> Iterator[tuple[str, str, str, str]]:
     embedding, nearest = _read("task2vec"), _read("nearest")
-    start, data = _read("start_up"), _read("data_path")
+    start, data, demo = _read("start_up"), _read("data_path"), _read("demo_time")
     yield (
         "Task2Vec at equal error, 1,000 images, 2 cores",
         "public Monte-Carlo code",
         "≥ 7×",
-        OPEN if embedding is None else f"{embedding['times_faster']:.1f}×",
+        OPEN if embedding is None else _equal_error(embedding),
     )
+    if demo is not None:
+        faster = demo["times_faster"]
+        phases = ", ".join(f"{name} {times:.1f}×" for name, times in faster.items())
+        yield "`wsdarts-hub demo`, one thread", f"commit {demo['commit_before']}", "–", phases
     if nearest is not None:
         faster = nearest["times_faster"]["nearest over three buffers"]
         alone = nearest["times_faster"]["scan over three buffers, 1 thread each"]
@@ -116,22 +157,43 @@ def _others() -> Iterator[tuple[str, str, str, str]]:
         yield f"loading {images:,} images of {name}, second time", "–", "≤ 1 s", f"{second:.3f} s"
 
 
+def _equal_error(data: Any) -> str:
+    """How much faster at equal error, how that is known, and how it is at the usual draws."""
+    equal, usual = data["equal_error"], data["at_the_default_draws"]
+    alone = usual["times_faster"]["public"]["with_preparation"]
+    return (
+        f"{data['times_faster']:.1f}× ({_threads(data['machine'])}; by the law 1/draws, "
+        f"{equal['times_as_many']:.0f} times beyond {equal['by_the_law_from']:,} measured draws; "
+        f"at its default {usual['draws']:,} draws {alone:.1f}× with "
+        f"{usual['times_our_distance']:.1f} times our error)"
+    )
+
+
+def _threads(machine: Any) -> str:
+    return "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+
+
 def _times(ratios: Any) -> str:
     return " / ".join(f"{ratio:.1f}" for ratio in ratios) + "×"
 
 
 def _machines() -> str:
-    names = ("supernet_step", "task2vec", "nearest", "start_up", "data_path")
+    names = ("supernet_step", "task2vec", "nearest", "start_up", "data_path", "demo_time")
+    names += ("gpu/steps", "gpu/paper_runs")
     lines = []
     for data in map(_read, names):
         if data is not None:
             about = data["machine"]
             lines.append(
-                f"- `{data['command']}`: {about['cpu']}, {about['cores']} cores, "
-                f"{about['threads']} threads, torch {about['torch']}, {about['date']}."
+                f"- `{data['command']}`: {_device(about)}{about['cpu']}, {about['cores']} cores, "
+                f"{_threads(about)}, torch {about['torch']}, {about['date']}."
                 f" {data.get('note', '')}".rstrip()
             )
     return "## Commands and machines\n\n" + "\n".join(lines) + "\n"
+
+
+def _device(about: dict[str, Any]) -> str:
+    return f"{about['device']}, " if "device" in about else ""
 
 
 def _read(name: str) -> Any:

@@ -16,22 +16,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.cleaning import clean_cache
+    from wsdarts_registry.copying import copy
+    from wsdarts_registry.difference import difference
     from wsdarts_registry.directory_store import DirectoryStore
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.errors import WsdartsError
+    from wsdarts_registry.finding import find
     from wsdarts_registry.gallery.server import serve_gallery
     from wsdarts_registry.gallery.site import build_gallery
     from wsdarts_registry.genotype import Genotype
+    from wsdarts_registry.lineage import lineage
     from wsdarts_registry.masks import OperationMasks
-    from wsdarts_registry.publication import pull, push
+    from wsdarts_registry.publication import push
+    from wsdarts_registry.publication import sign_version as sign
+    from wsdarts_registry.signing import make_keys
     from wsdarts_registry.space import SearchSpace
     from wsdarts_registry.zoo import open_registry
+    from wsdarts_sdk.artifacts.pulling import pull
     from wsdarts_sdk.jobs.embedding import embed_data as embed
     from wsdarts_sdk.jobs.embedding import nearest
     from wsdarts_sdk.jobs.searching import SearchRun, search
     from wsdarts_sdk.jobs.training import TrainingRun, train
     from wsdarts_sdk.jobs.warm_starting import WarmStart, warm_start
     from wsdarts_sdk.network.classifier import Classifier
+    from wsdarts_sdk.network.counting import count
+    from wsdarts_sdk.network.loading import load_network
     from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY, Preset
     from wsdarts_sdk.search.settings import darts
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings, load_probe
@@ -58,15 +68,24 @@ _HOME = {
     "WarmStart": "wsdarts_sdk.jobs.warm_starting",
     "WsdartsError": "wsdarts_registry.errors",
     "build_gallery": "wsdarts_registry.gallery.site",
+    "count": "wsdarts_sdk.network.counting",
+    "clean_cache": "wsdarts_registry.cleaning",
+    "copy": "wsdarts_registry.copying",
     "darts": "wsdarts_sdk.search.settings",
+    "difference": "wsdarts_registry.difference",
     "embed": "wsdarts_sdk.jobs.embedding:embed_data",
+    "load_network": "wsdarts_sdk.network.loading",
+    "find": "wsdarts_registry.finding",
+    "lineage": "wsdarts_registry.lineage",
     "load_probe": "wsdarts_sdk.task2vec",
+    "make_keys": "wsdarts_registry.signing",
     "nearest": "wsdarts_sdk.jobs.embedding",
     "open_registry": "wsdarts_registry.zoo",
-    "pull": "wsdarts_registry.publication",
+    "pull": "wsdarts_sdk.artifacts.pulling",
     "push": "wsdarts_registry.publication",
     "search": "wsdarts_sdk.jobs.searching",
     "serve_gallery": "wsdarts_registry.gallery.server",
+    "sign": "wsdarts_registry.publication:sign_version",
     "train": "wsdarts_sdk.jobs.training",
     "warm_start": "wsdarts_sdk.jobs.warm_starting",
 }
@@ -92,15 +111,24 @@ __all__ = [
     "WarmStart",
     "WsdartsError",
     "build_gallery",
+    "clean_cache",
+    "copy",
+    "count",
     "darts",
+    "difference",
     "embed",
+    "find",
+    "lineage",
+    "load_network",
     "load_probe",
+    "make_keys",
     "nearest",
     "open_registry",
     "pull",
     "push",
     "search",
     "serve_gallery",
+    "sign",
     "train",
     "warm_start",
 ]

@@ -22,6 +22,7 @@ from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, mean_task_
 from wsdarts_registry.errors import ArtifactError, EmbeddingError
 from wsdarts_registry.files import inside
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert_svg import check_svg
 from wsdarts_registry.manifest import (
     CARD,
     CHECK,
@@ -40,7 +41,7 @@ from wsdarts_registry.staging import write_flushed
 
 _MAX_TEXT_BYTES = 4 * 2**20
 _MAX_MASK_BYTES = 4 * 2**20
-_MAX_EMBEDDING_BYTES = 8 * 2**20
+MAX_EMBEDDING_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,12 +173,7 @@ def read_artifact(directory: str | Path, expected_digest: str | None = None) -> 
     present = list_files(root)
     manifest, digest = read_manifest(root, expected_digest)
     _check_present(root, present, manifest)
-    stage_masks = contents.read_masks(
-        _small(root, manifest, MASKS, _MAX_MASK_BYTES), manifest.search_space
-    )
-    genotype, ranked = contents.read_genotype(
-        _small(root, manifest, GENOTYPE, _MAX_TEXT_BYTES), stage_masks[-1]
-    )
+    genotype, ranked, stage_masks = read_cells(root, manifest)
     embeddings = tuple(read_embedding(root, manifest, record) for record in manifest.embeddings)
     done = {MASKS, GENOTYPE, *(record.file for record in manifest.embeddings)}
     for path in manifest.files:
@@ -194,24 +190,50 @@ def read_artifact(directory: str | Path, expected_digest: str | None = None) -> 
     )
 
 
+def read_cells(
+    root: Path, manifest: Manifest
+) -> tuple[Genotype, Ranked, tuple[OperationMasks, ...]]:
+    """Read and verify the genotype, the ranked candidates and the masks of an artifact.
+
+    Raises:
+        ArtifactError: They are damaged, malformed, or do not belong to the manifest's space.
+    """
+    stage_masks = contents.read_masks(
+        _small(root, manifest, MASKS, _MAX_MASK_BYTES), manifest.search_space
+    )
+    genotype, ranked = contents.read_genotype(
+        _small(root, manifest, GENOTYPE, _MAX_TEXT_BYTES), stage_masks[-1]
+    )
+    return genotype, ranked, stage_masks
+
+
 def read_embedding(root: Path, manifest: Manifest, record: EmbeddingRecord) -> TaskEmbedding:
     """Read and verify one embedding of an artifact.
 
     Raises:
         ArtifactError: It is damaged, malformed, or of another space or task than recorded.
     """
-    content = _small(root, manifest, record.file, _MAX_EMBEDDING_BYTES)
+    content = _small(root, manifest, record.file, MAX_EMBEDDING_BYTES)
+    return parse_embedding(content, record, where=str(root))
+
+
+def parse_embedding(content: bytes, record: EmbeddingRecord, *, where: str) -> TaskEmbedding:
+    """Read an embedding of an artifact, whose size and sha256 were checked.
+
+    Raises:
+        ArtifactError: It is malformed, or of another space or task than recorded.
+    """
     try:
         embedding = TaskEmbedding.from_bytes(content, what=record.file)
     except EmbeddingError as error:
-        raise ArtifactError(f"the artifact in {root} is malformed: {error}") from error
+        raise ArtifactError(f"the artifact in {where} is malformed: {error}") from error
     if embedding.space != record.space.embedding_space:
         raise ArtifactError(
-            f"{root / record.file} is by {embedding.space}; the manifest says "
+            f"{record.file} in {where} is by {embedding.space}; the manifest says "
             f"{record.space.embedding_space}"
         )
     if embedding.task_digest != mean_task_digest(record.tasks):
-        raise ArtifactError(f"{root / record.file} is of another task than the manifest says")
+        raise ArtifactError(f"{record.file} in {where} is of another task than the manifest says")
     return embedding
 
 
@@ -244,6 +266,8 @@ def _check_other(root: Path, manifest: Manifest, path: str) -> None:
             content.decode()
         except UnicodeDecodeError as error:
             raise ArtifactError(f"{root / path} is not UTF-8 text") from error
+        if path.endswith(".svg"):
+            check_svg(content, what=path)
         return
     check_file(root, path, record)
     start = read_start(root, path, 8)
@@ -252,4 +276,4 @@ def _check_other(root: Path, manifest: Manifest, path: str) -> None:
     if path == WEIGHTS:
         contents.check_weights_header(header, manifest.search_space)
     elif path == CHECK:
-        contents.check_check_header(header)
+        contents.check_check_header(header, manifest.network)

@@ -89,7 +89,7 @@ class FigureFacts:
         value: The value, or the mean over ``seeds``.
         unit: ``"ratio"``, ``"s"``, ``"B"``, ``"count"``, or a word that follows the number.
         spread: Standard deviation over the seeds, in the same unit; None for one seed.
-        seeds: How many runs with different seeds.
+        seeds: How many runs with different seeds; 0 where no seed has a part in it.
     """
 
     label: str
@@ -126,6 +126,7 @@ class CardFacts:
         mode: What the search started from: ``"cold"``, ``"topology"``, ``"trained"``, ….
         probes: Embedding spaces, as text, of the embeddings in it.
         settings: Further settings, name and value.
+        base_models: Ids on the Hub of the parents that are there.
     """
 
     name: str
@@ -151,6 +152,7 @@ class CardFacts:
     parents: tuple[ParentFacts, ...] = ()
     probes: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
+    base_models: tuple[str, ...] = ()
     licence: str = "apache-2.0"
     description: str = ""
 
@@ -221,6 +223,8 @@ def _metadata(facts: CardFacts) -> str:
     datasets = [task.dataset for task in facts.tasks if _is_hub_dataset(task.dataset)]
     if datasets:
         data["datasets"] = list(dict.fromkeys(datasets))
+    if facts.base_models:
+        data["base_model"] = list(dict.fromkeys(facts.base_models))
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000))
 
 
@@ -260,4 +264,6 @@ def _figure(item: FigureFacts) -> str:
     text = figure(item.value, item.unit)
     if item.spread is not None:
         text += f" ± {figure(item.spread, item.unit)}"
+    if item.seeds == 0:
+        return text
     return f"{text} ({item.seeds} seeds)" if item.seeds > 1 else f"{text} (one seed)"

@@ -19,10 +19,19 @@ _LABELS = {
     "weights_loss": ("loss on the weights half, last epoch", ""),
     "alpha_loss": ("loss on the α half, last epoch", ""),
 }
+# Of the network that the paper trains in the end; these depend on the genotype alone.
+_FINAL = "the final network (20 cells of 16 channels, without its last layer)"
+_SIZES = {
+    "final_parameters": f"parameters of {_FINAL}",
+    "final_multiply_adds_32": "its multiply-adds for an image of 32×32",
+    "final_multiply_adds_224": "its multiply-adds for an image of 224×224",
+}
 _SHOWN_SETTINGS = ("order", "steps_per_epoch", "skip_connects")
 
 
-def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFacts:
+def card_facts(
+    manifest: Manifest, genotype: Genotype, *, name: str, base_models: tuple[str, ...] = ()
+) -> CardFacts:
     """Gather the facts of a card; a setting that the artifact does not state is left out."""
     config: dict[str, Any] = dict(manifest.config)
     provenance = manifest.provenance
@@ -58,6 +67,11 @@ def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFact
             FigureFacts(label=label, value=manifest.metrics[key], unit=unit)
             for key, (label, unit) in _LABELS.items()
             if key in manifest.metrics
+        )
+        + tuple(
+            FigureFacts(label=label, value=manifest.metrics[key], unit="count", seeds=0)
+            for key, label in _SIZES.items()
+            if key in manifest.metrics
         ),
         mode=manifest.lineage.mode,
         parents=tuple(
@@ -68,6 +82,7 @@ def card_facts(manifest: Manifest, genotype: Genotype, *, name: str) -> CardFact
             dict.fromkeys(str(r.space.embedding_space.probe) for r in manifest.embeddings)
         ),
         settings=tuple((key, setting(config[key])) for key in _SHOWN_SETTINGS if key in config),
+        base_models=base_models,
         licence=manifest.license or "not stated",
     )
 

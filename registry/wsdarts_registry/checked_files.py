@@ -5,17 +5,15 @@ Nothing here follows a link, waits at a pipe, or reads more than was announced.
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from wsdarts_registry.errors import ArtifactError
-from wsdarts_registry.files import inside
+from wsdarts_registry.files import inside, open_regular
 from wsdarts_registry.manifest import MAX_FILES, FileRecord
 
 _BLOCK = 2**20
-_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 
 
 def read_limited(root: Path, path: str, limit: int) -> bytes:
@@ -109,8 +107,10 @@ def list_files(root: Path) -> set[str]:
     """
     found: set[str] = set()
     waiting = [""]
+    directories = 0
     while waiting:
         below = waiting.pop()
+        directories += 1
         try:
             with os.scandir(root / below) as entries:
                 for entry in entries:
@@ -123,7 +123,7 @@ def list_files(root: Path) -> set[str]:
                         raise ArtifactError(
                             f"{root / path} is a link or a special file; expected regular files"
                         )
-                    if len(found) + len(waiting) > 4 * MAX_FILES:
+                    if len(found) + len(waiting) + directories > 4 * MAX_FILES:
                         raise ArtifactError(
                             f"{root} holds too many files for an artifact; expected at most "
                             f"{MAX_FILES}"
@@ -138,13 +138,9 @@ def list_files(root: Path) -> set[str]:
 
 def _open(root: Path, path: str) -> BinaryIO:
     try:
-        descriptor = os.open(inside(root, path), _FLAGS)
+        return open_regular(inside(root, path), follow_links=False)
     except OSError as error:
         raise _unreadable(root, path, error) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ArtifactError(f"{root / path} is no regular file; fetch the artifact again")
-    return os.fdopen(descriptor, "rb")
 
 
 def _read(root: Path, path: str, file: BinaryIO, limit: int) -> bytes:

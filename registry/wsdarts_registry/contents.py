@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import ArtifactError, SpaceError
 from wsdarts_registry.genotype import Genotype
-from wsdarts_registry.manifest import CHECK, GENOTYPE, MASKS, WEIGHTS
+from wsdarts_registry.manifest import CHECK, GENOTYPE, MASKS, WEIGHTS, NetworkRecord
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS, SearchSpace
 from wsdarts_registry.tensors import Header, read_tensors, write_tensors
@@ -19,6 +19,7 @@ Ranked = Mapping[str, Sequence[Sequence[tuple[str, float]]]]
 Tensors = dict[str, NDArray[Any]]
 
 MAX_STAGES = 32
+_MAX_CHECK_VALUES = 2**26
 _FLOATS = ("F64", "F32", "F16")
 _FLOAT_NAMES = ("float64", "float32", "float16")
 
@@ -127,11 +128,11 @@ def read_weights(content: bytes) -> Tensors:
     return arrays
 
 
-def check_check_header(header: Header) -> None:
-    """Check that ``check.safetensors`` has an input and an output.
+def check_check_header(header: Header, network: NetworkRecord) -> None:
+    """Check that ``check.safetensors`` has an input and an output, of a size that can be run.
 
     Raises:
-        ArtifactError: Other tensors are there.
+        ArtifactError: Other tensors are there, of another shape, or far too many pixels.
     """
     found = {name: record.dtype for name, record in header.tensors.items()}
     if set(found) != {"input", "output"} or not set(found.values()) <= set(_FLOATS):
@@ -139,6 +140,16 @@ def check_check_header(header: Header) -> None:
             f"{CHECK} holds the tensors {sorted(found)[:5]}; expected floating-point 'input' and "
             "'output'"
         )
+    given, made = header.tensors["input"].shape, header.tensors["output"].shape
+    match given, made:
+        case (batch, 3, height, width), (outputs, _) if batch == outputs and height == width:
+            if 0 < batch * height * width * network.channels <= _MAX_CHECK_VALUES:
+                return
+    raise ArtifactError(
+        f"{CHECK} has an input of shape {given} and an output of shape {made}; expected "
+        "(batch, 3, size, size) and (batch, width), and batch x size x size x channels at most "
+        f"{_MAX_CHECK_VALUES}"
+    )
 
 
 def read_check(content: bytes) -> Tensors:

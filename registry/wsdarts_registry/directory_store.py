@@ -20,7 +20,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +34,14 @@ from wsdarts_registry.life import published_version
 from wsdarts_registry.manifest_file import claimed_digest, read_manifest
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.reference import Reference, check_name, is_name
-from wsdarts_registry.staging import discarded_on_error, is_vacant, move_into_place, staged
+from wsdarts_registry.staging import discarded_on_error, move_into_place
 from wsdarts_registry.staging_area import StagingArea
 from wsdarts_registry.store import Entry, RegistryConfig, Store, VersionInfo, Yank
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
     from wsdarts_registry.embedding import TaskEmbedding
+    from wsdarts_registry.genotype import Genotype
 
 _CONFIG = "registry.json"
 _ARTIFACTS = "artifacts"
@@ -148,25 +148,20 @@ class DirectoryStore(Store):
             return None
         return read_embedding(self.path(entry.name, entry.version), entry.manifest, record)
 
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry; reads no weights."""
+        from wsdarts_registry.artifact import read_cells  # noqa: PLC0415
+
+        return read_cells(self.path(entry.name, entry.version), entry.manifest)[0]
+
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Verify an artifact where it lies or, with ``out``, in a copy."""
         from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
+        from wsdarts_registry.placement import copied_out  # noqa: PLC0415
 
         entry = self.resolve(reference)
         artifact = read_artifact(self.path(entry.name, entry.version), entry.digest)
-        if out is None:
-            return artifact
-        target = Path(out)
-        try:
-            if not is_vacant(target):
-                raise RegistryError(f"{out} is not empty; name a new or empty directory")
-            with staged(target) as directory:
-                artifact.copy_to(directory)
-        except OSError as error:
-            raise RegistryError(
-                f"cannot write {out}: {error.strerror}; name another directory"
-            ) from error
-        return replace(artifact, directory=target)
+        return artifact if out is None else copied_out(artifact, Path(out))
 
     def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
         """Copy an artifact in, verify the copy, and let it appear by one rename."""
@@ -182,6 +177,16 @@ class DirectoryStore(Store):
                     artifact.copy_to(copy)
                     published = self._claim(copy, name, version, artifact.digest)
             return self.entry(name, published)
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """Directories of pushes of dead processes, or a day old."""
+        with self._reading():
+            return self._staging.abandoned()
+
+    def sweep(self) -> None:
+        """Remove the directories of abandoned pushes."""
+        with self._writing():
+            self._staging.sweep()
 
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a name and the version that each means.

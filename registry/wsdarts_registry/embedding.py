@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wsdarts_registry import tensors
 from wsdarts_registry.embedding_space import MAX_INTEGER, MAX_NAME, EmbeddingSpace, check_digest
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import open_regular, write_atomically
 from wsdarts_registry.text_rules import is_plain_line
 
 __all__ = [
@@ -166,12 +166,10 @@ class TaskEmbedding:
                 f"{what} holds {found}; expected one float32 tensor {_TENSOR!r} of one dimension, "
                 f"and perhaps another {_ERROR_TENSOR!r}"
             )
-        errors = arrays.get(_ERROR_TENSOR)
-        return cls(
-            values=arrays[_TENSOR].astype(np.float64),
-            standard_error=None if errors is None else errors.astype(np.float64),
-            **fields,
-        )
+        # Of a signalling NaN numpy warns here; it is refused like any other.
+        with np.errstate(invalid="ignore"):
+            numbers = {name: array.astype(np.float64) for name, array in arrays.items()}
+        return cls(values=numbers[_TENSOR], standard_error=numbers.get(_ERROR_TENSOR), **fields)
 
     def save(self, path: str | Path) -> Path:
         """Write the embedding as a safetensors file and return its path."""
@@ -185,7 +183,7 @@ class TaskEmbedding:
             EmbeddingError: The file is missing or is no embedding.
         """
         try:
-            with Path(path).open("rb") as file:
+            with open_regular(Path(path)) as file:
                 content = file.read(_MAX_FILE + 1)
         except OSError as error:
             raise EmbeddingError(
@@ -280,7 +278,7 @@ def _error_of_mean(errors: Sequence[NDArray[np.float64] | None]) -> NDArray[np.f
 
 def _read_metadata(data: Any, what: str) -> dict[str, Any]:
     match data:
-        case {"format": int(version)} if version != _FORMAT:
+        case {"format": int(version)} if version != _FORMAT or version is True:
             raise EmbeddingError(
                 f"{what} has embedding format {version}; this version reads {_FORMAT}: update "
                 "with `pip install -U wsdarts-hub`"

@@ -10,11 +10,13 @@ The file only says which artifacts to look at; what is reported is computed from
 """
 
 import hashlib
+import io
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -24,9 +26,12 @@ from wsdarts_registry import strict_json
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.embedding_space import EmbeddingSpace
-from wsdarts_registry.files import atomic_file
+from wsdarts_registry.files import atomic_file, open_regular
 
 _FORMAT = 1
+# In a header of the .npy format, version 1.0: eight bytes of magic and version, two of length.
+_HEADER_START = 10
+_SHAPE = re.compile(rb"'shape': \(([0-9, ]{1,40})\)")
 _SINGLE = "transfer"
 _KINDS = (_SINGLE, "meta-transfer")
 _VALUES = np.dtype("<f4")
@@ -130,7 +135,7 @@ def _write(path: Path, found: list[_Row], width: int) -> EmbeddingMatrix:
 def _open(path: Path) -> EmbeddingMatrix | None:
     """The matrix in a file; None if there is none, or none that can be used."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _map(path, file)
     except (OSError, ValueError):
         return None
@@ -142,17 +147,42 @@ def _map(path: Path, file: BinaryIO) -> EmbeddingMatrix:
     Raises:
         ValueError: It is not what ``_write`` writes, or is truncated.
     """
-    npy.read_magic(file)
-    shape, _, dtype = npy.read_array_header_1_0(file)
-    if dtype != _VALUES or len(shape) != 2:
-        raise ValueError(f"{path} holds no matrix")
+    size = os.fstat(file.fileno()).st_size
+    height, width = _read_shape(file, _VALUES, 2)
     begin = file.tell()
-    file.seek(begin + shape[0] * shape[1] * _VALUES.itemsize)
-    labels = npy.read_array(file, allow_pickle=False)
-    if labels.dtype != _LABEL or len(labels) < shape[0] or file.read(1):
+    end = begin + height * width * _VALUES.itemsize
+    if end > size:
+        raise ValueError(f"{path} is truncated")
+    file.seek(end)
+    (count,) = _read_shape(file, _LABEL, 1)
+    if count < height or count * _LABEL.itemsize != size - file.tell():
         raise ValueError(f"{path} is damaged")
-    rows = np.memmap(file, _VALUES, "r", begin, shape) if shape[0] else np.empty(shape, _VALUES)
+    labels = np.frombuffer(file.read(count * _LABEL.itemsize), _LABEL)
+    shape = (height, width)
+    rows = np.memmap(file, _VALUES, "r", begin, shape) if height else np.empty(shape, _VALUES)
     return _labelled(path, rows, labels)
+
+
+def _read_shape(file: BinaryIO, dtype: np.dtype[Any], dimensions: int) -> tuple[int, ...]:
+    """The shape in an array's header, which must be as numpy writes it for that type.
+
+    numpy's own reader evaluates the header as a Python literal and claims memory for it.
+
+    Raises:
+        ValueError: It is not.
+    """
+    start = file.read(_HEADER_START)
+    header = file.read(int.from_bytes(start[-2:], "little"))
+    sizes = _SHAPE.search(header)
+    shape = tuple(map(int, re.findall(rb"[0-9]+", sizes[1]))) if sizes else ()
+    expected = io.BytesIO()
+    description = npy.dtype_to_descr(dtype)
+    npy.write_array_header_1_0(
+        expected, {"descr": description, "fortran_order": False, "shape": shape}
+    )
+    if len(shape) != dimensions or start + header != expected.getvalue():
+        raise ValueError("no array that was written here")
+    return shape
 
 
 def _labelled(path: Path, rows: NDArray[np.float32], labels: NDArray[np.void]) -> EmbeddingMatrix:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ class EmbeddingSpace:
         names = [name for name, _ in self.settings]
         if len(set(names)) != len(names) or len(names) > _MAX_SETTINGS:
             raise EmbeddingError(
-                f"the settings of an embedding are {', '.join(names)}; expected each name once "
+                f"the settings of an embedding are {reprlib.repr(names)}; expected each name once "
                 f"and at most {_MAX_SETTINGS}"
             )
         checked = sorted((name, _check_setting(name, value)) for name, value in self.settings)
@@ -110,7 +111,7 @@ class EmbeddingSpace:
                 )
         raise EmbeddingError(
             "an embedding space in JSON has exactly the keys probe, probe_digest, estimator, "
-            f"version and settings; found {sorted(data) if isinstance(data, dict) else data!r}"
+            f"version and settings; found {reprlib.repr(data)}"
         )
 
 

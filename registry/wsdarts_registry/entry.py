@@ -1,7 +1,7 @@
 """What a registry says of one published version."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.records import Count, Document, Line, Moment, Record
@@ -50,6 +50,16 @@ class Status:
     def yanked(self) -> Yank | None:
         """Why the version is hidden; None if it is not."""
         return self.yank if self.yank and self.yank.lifted is None else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data: ``yanked`` (whether), ``yank``, ``aliases``, ``signed``."""
+        record = None if self.yank is None else self.yank.model_dump(exclude={"format"})
+        return {
+            "yanked": self.yanked is not None,
+            "yank": record,
+            "aliases": list(self.aliases),
+            "signed": self.signed,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

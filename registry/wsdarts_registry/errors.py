@@ -4,9 +4,20 @@ Each message says what was found, what was expected and what to do next, on one
 line; the command line prints it after ``error:`` and exits with 1.
 """
 
+from wsdarts_registry.inert import spaced_text
+
+_LONGEST = 4000
+
 
 class WsdartsError(Exception):
-    """Base of all errors that wsdarts-hub raises on purpose."""
+    """Base of all errors that wsdarts-hub raises on purpose.
+
+    Messages quote what was found, which anyone may have written; as text they are one line that
+    can be read and cannot act, wherever it ends up: on a terminal, in a log, on a page.
+    """
+
+    def __str__(self) -> str:
+        return spaced_text(super().__str__(), _LONGEST)
 
 
 class SpaceError(WsdartsError):
@@ -33,6 +44,10 @@ class ArtifactError(WsdartsError):
     """An artifact is malformed, tampered with, or of an unknown format version."""
 
 
+class SignatureError(WsdartsError):
+    """A signature is missing, damaged, by another key or of another artifact; or a key is none."""
+
+
 class RegistryError(WsdartsError):
     """A registry cannot be read or written."""
 
@@ -51,3 +66,11 @@ class SettingsError(WsdartsError):
 
 class RunError(WsdartsError):
     """A run directory is in use, incomplete, or belongs to other settings."""
+
+
+class ExportError(WsdartsError):
+    """A trained model cannot be written in another form, or would compute something else."""
+
+
+class RegistryWarning(UserWarning):
+    """A registry works, but not as well as it could; says what to type."""

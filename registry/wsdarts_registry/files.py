@@ -1,6 +1,8 @@
 """Files that are never half written, and paths that never leave their directory."""
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +10,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wsdarts_registry.errors import ArtifactError
+
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY"))
+
+
+def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
+    """Open a file to read; never wait at a pipe or read from a device.
+
+    Raises:
+        OSError: There is no such file, it is no regular one, or it may not be read.
+    """
+    descriptor = os.open(path, _FLAGS | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0)))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def write_atomically(path: Path, content: bytes) -> Path:

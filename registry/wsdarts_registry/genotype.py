@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from wsdarts_registry import strict_json
 from wsdarts_registry.errors import SpaceError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import open_regular, write_atomically
 from wsdarts_registry.space import CELL_KINDS, SearchSpace
 
 _FORMAT = 1
@@ -61,7 +62,7 @@ class Genotype:
         sources = [connection.source for connection in connections]
         if not sources or sources != sorted(set(sources)):
             raise SpaceError(
-                f"node {target} of the {kind} cell has sources {sources}; "
+                f"node {target} of the {kind} cell has sources {reprlib.repr(sources)}; "
                 "expected at least one, ascending and each once"
             )
         for connection in connections:
@@ -101,12 +102,12 @@ class Genotype:
         if not isinstance(data, dict) or not {"format", "space", *CELL_KINDS} <= set(data):
             raise SpaceError(
                 "a genotype in JSON has the keys format, space, normal and reduction; "
-                f"found {sorted(data) if isinstance(data, dict) else type(data).__name__}"
+                f"found {_keys(data)}"
             )
-        if data["format"] != _FORMAT:
+        if type(data["format"]) is not int or data["format"] != _FORMAT:
             raise SpaceError(
-                f"the genotype has format {data['format']!r}; this version reads {_FORMAT}: "
-                "update with `pip install -U wsdarts-hub`"
+                f"the genotype has format {reprlib.repr(data['format'])}; this version "
+                f"reads {_FORMAT}: update with `pip install -U wsdarts-hub`"
             )
         space = SearchSpace.from_json(data["space"])
         cells = {kind: _read_cell(kind, data[kind]) for kind in CELL_KINDS}
@@ -125,7 +126,8 @@ class Genotype:
             SpaceError: The file is missing or holds neither.
         """
         try:
-            raw = Path(path).read_bytes()
+            with open_regular(Path(path)) as file:
+                raw = file.read(strict_json.MAX_BYTES + 1)
         except OSError as error:
             raise SpaceError(
                 f"cannot read the genotype {path}: {error.strerror}; expected a JSON file as "
@@ -133,11 +135,12 @@ class Genotype:
             ) from error
         try:
             text = raw.decode()
-            data = json.loads(text) if text.lstrip().startswith("{") else None
-        except (ValueError, RecursionError) as error:
-            raise SpaceError(f"{path} is not a genotype: {error}") from error
+        except UnicodeDecodeError as error:
+            raise SpaceError(f"{path} is not a genotype: it is not UTF-8 text") from error
         try:
-            return cls.from_darts(text) if data is None else cls.from_json(data)
+            if not text.lstrip().startswith("{"):
+                return cls.from_darts(text)
+            return cls.from_json(strict_json.load(raw, what=str(path), error=SpaceError))
         except SpaceError as error:
             raise SpaceError(f"{path}: {error}") from error
 
@@ -176,14 +179,18 @@ class Genotype:
         for name in ("normal_concat", "reduce_concat"):
             if fields[name] != everything:
                 raise SpaceError(
-                    f"{name} is {fields[name]}; only cells that concatenate all intermediate "
-                    f"nodes, {everything}, are supported"
+                    f"{name} is {reprlib.repr(fields[name])}; only cells that concatenate all "
+                    f"intermediate nodes, {everything}, are supported"
                 )
         return cls(
             space=space,
             normal=_pairs_to_cell("normal", normal),
             reduction=_pairs_to_cell("reduction", reduction),
         )
+
+
+def _keys(data: Any) -> str:
+    return reprlib.repr(sorted(data)) if isinstance(data, dict) else type(data).__name__
 
 
 def _read_cell(kind: str, data: Any) -> Cell:
@@ -208,8 +215,11 @@ def _pairs_to_cell(kind: str, pairs: list[Any]) -> Cell:
 
 def _parse_darts(text: str) -> dict[str, Any]:
     wanted = ("normal", "normal_concat", "reduce", "reduce_concat")
+    several = text.count("Genotype(")
     problem = SpaceError(
-        "the text is not a DARTS genotype; expected Genotype(normal=[('sep_conv_3x3', 0), …], "
+        f"the text holds {several} genotypes; expected one: leave the others out"
+        if several > 1
+        else "the text is not a DARTS genotype; expected Genotype(normal=[('sep_conv_3x3', 0), …], "
         "normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6))"
     )
     if len(text) > _MAX_TEXT:
@@ -235,6 +245,10 @@ def _parse_darts(text: str) -> dict[str, Any]:
 
 def _literal(node: ast.expr) -> Any:
     """A literal, or ``range(a, b)`` as a list: the only call that DARTS genotypes contain."""
+    # Python refuses to print integers of some thousand digits, even in an error message.
+    numbers = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+    if any(isinstance(number, int) and abs(number) >= 2**63 for number in numbers):
+        raise ValueError("unexpected number")
     if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "range":
         bounds = [ast.literal_eval(argument) for argument in node.args]
         if len(bounds) != 2 or not all(isinstance(b, int) and 0 <= b < 100 for b in bounds):

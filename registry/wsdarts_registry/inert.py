@@ -34,6 +34,18 @@ def plain_text(text: str, limit: int = 200) -> str:
     return shown[: limit - 1].rstrip() + _ELLIPSIS
 
 
+def spaced_text(text: str, limit: int = 200) -> str:
+    """Return ``plain_text`` with all of its spaces, as in names of files.
+
+    Law: ``spaced_text(spaced_text(x)) == spaced_text(x)``.
+    """
+    parts = text[: 16 * limit].split(" ")
+    shown = " ".join(_visible(" ".join(part.split())) for part in parts)
+    if len(shown) <= limit and len(text) <= 16 * limit:
+        return shown
+    return shown[: limit - 1] + _ELLIPSIS
+
+
 def markdown_text(text: str, limit: int = 200) -> str:
     """Return ``plain_text`` with every character escaped that Markdown or HTML could act on.
 

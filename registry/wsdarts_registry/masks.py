@@ -77,8 +77,9 @@ class OperationMasks:
         """Masks from two bool arrays of shape ``(edges, candidates)``."""
 
         def rows(array: NDArray[np.bool_]) -> Rows:
-            if array.ndim != 2:
-                raise SpaceError(f"a mask has {array.ndim} dimensions; expected 2")
+            # Before a row is looked at: a shape such as (2^40, 0) has no bytes and many rows.
+            if array.shape != space.shape:
+                raise SpaceError(f"a mask has shape {array.shape}; expected {space.shape}")
             return tuple(tuple(bool(kept) for kept in row) for row in array)
 
         return cls(space=space, normal=rows(normal), reduction=rows(reduction))

@@ -1,17 +1,19 @@
 """Publishing a run's artifact under a name, and pulling artifacts."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.card import render_card
 from wsdarts_registry.card_facts import card_facts
 from wsdarts_registry.draft import rewrite_artifact
 from wsdarts_registry.errors import ArtifactError
-from wsdarts_registry.manifest import CARD, MANIFEST
-from wsdarts_registry.reference import Reference
+from wsdarts_registry.manifest import CARD, MANIFEST, Manifest
+from wsdarts_registry.reference import Reference, is_name
 from wsdarts_registry.store import Entry, Store
-from wsdarts_registry.zoo import open_registry
+from wsdarts_registry.zoo import open_for, open_registry
 
 _ARTIFACT = "artifact"
 
@@ -24,6 +26,7 @@ def push(
     version: int | None = None,
     license: str | None = None,  # noqa: A002
     description: str | None = None,
+    sign: str | Path | None = None,
 ) -> Entry:
     """Publish a finished run, or an artifact directory, as a new version of a name.
 
@@ -32,11 +35,12 @@ def push(
     Args:
         run: A run directory of a search or warm start, or an artifact directory.
         name: Name to publish under.
-        registry: Directory of a registry, made if it is missing; by default what the
-            environment variable WSDARTS_HUB_REGISTRY names.
+        registry: Directory of a registry, made if it is missing, or ``hf://OWNER``; by default
+            what the environment variable WSDARTS_HUB_REGISTRY names.
         version: Exact version; the next one by default.
         license: Licence of the artifact, such as ``"cc-by-nc-4.0"``; kept as it is by default.
         description: A few words for the card; kept as they are by default.
+        sign: File of a private key to sign it with; not signed by default.
 
     Returns:
         The new version, or the one that has this content already.
@@ -45,8 +49,11 @@ def push(
         ArtifactError: The run is not finished, or its artifact is damaged.
         VersionConflictError: The version exists with other content.
         RegistryError: The registry cannot be written.
+        SignatureError: The key cannot sign; nothing was published.
     """
     Reference(name=name, version=version)
+    if sign is not None:
+        _signing().check_key(sign)
     directory = _artifact_directory(Path(run))
     store = open_registry(registry, create=True)
     artifact = read_artifact(directory)
@@ -56,11 +63,44 @@ def push(
             "description": artifact.manifest.description if description is None else description,
         }
     )
-    card = render_card(card_facts(manifest, artifact.genotype, name=name))
+    parents = _base_models(store, manifest)
+    card = render_card(card_facts(manifest, artifact.genotype, name=name, base_models=parents))
     with tempfile.TemporaryDirectory() as temporary:
         named = Path(temporary) / _ARTIFACT
         rewrite_artifact(artifact, named, manifest=manifest, replaced={CARD: card.encode()})
-        return store.publish(named, name, version)
+        entry = store.publish(named, name, version)
+    return entry if sign is None else sign_version(entry.reference, key=sign, registry=store)
+
+
+def sign_version(
+    reference: str | Reference,
+    *,
+    key: str | Path,
+    registry: str | Path | Store | None = None,
+) -> Entry:
+    """Sign a published version; a signature that it has already is replaced.
+
+    Args:
+        reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``.
+        key: File of a private key, as ``wsdarts-hub keygen`` makes it; it stays where it is.
+        registry: Directory of a registry.
+
+    Returns:
+        The version, signed.
+
+    Raises:
+        ReferenceNotFoundError: There is no such version.
+        ArtifactError: It is damaged.
+        SignatureError: The key cannot sign, or the package model-signing is missing.
+        RegistryError: The registry cannot be written.
+    """
+    signing = _signing()
+    signing.check_key(key)
+    store, within = open_for(str(reference), registry, writable=True)
+    entry = store.resolve(within)
+    artifact = store.pull(entry.reference)
+    store.write_signature(entry.name, entry.version, signing.make_signature(artifact, key))
+    return store.entry(entry.name, entry.version)
 
 
 def pull(
@@ -68,20 +108,61 @@ def pull(
     *,
     registry: str | Path | Store | None = None,
     out: str | Path | None = None,
+    public_key: str | Path | None = None,
+    accept: Callable[[Artifact], object] | None = None,
 ) -> Artifact:
     """Fetch and verify an artifact.
 
     Args:
-        reference: ``NAME``, ``NAME@3`` or ``NAME@sha256:…``.
-        registry: Directory of a registry; the shipped zoo by default.
-        out: A new or empty directory to put it into; None reads it in place.
+        reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``; or one of these with
+            its registry on the Hugging Face Hub, ``hf://OWNER/NAME@3``.
+        registry: Directory of a registry or ``hf://OWNER``; the shipped zoo by default.
+        out: A new or empty directory to put it into; None reads it in place, or in the cache.
+        public_key: File of the public key that it must be signed with; no signature is asked
+            for by default.
+        accept: Looks at the verified artifact before it is put anywhere, and raises a
+            WsdartsError if it is not to be used.
 
     Raises:
         ReferenceNotFoundError: There is no such artifact.
         ArtifactError: It is damaged.
+        SignatureError: It is not signed, or not with that key.
         RegistryError: The registry cannot be read, or ``out`` is not empty.
     """
-    return open_registry(registry).pull(reference, None if out is None else Path(out))
+    store, within = open_for(reference, registry)
+    target = None if out is None else Path(out)
+    if accept is None and public_key is None:
+        return store.pull(within, target)
+    entry = store.resolve(within)
+    artifact = store.pull(entry.reference)
+    if public_key is not None:
+        signature = store.signature(entry.name, entry.version)
+        _signing().check_signature(artifact, signature, public_key, what=str(entry.reference))
+    if accept is not None:
+        accept(artifact)
+    if target is None:
+        return artifact
+    # By digest: what is put there is what was accepted, whatever happened in between.
+    exact = Reference(name=entry.name, digest=artifact.digest)
+    return store.pull(exact, target)
+
+
+def _signing() -> ModuleType:
+    # Imported here: only who signs or asks for a signature needs it.
+    from wsdarts_registry import signing  # noqa: PLC0415
+
+    return signing
+
+
+def _base_models(store: Store, manifest: Manifest) -> tuple[str, ...]:
+    """Ids on the Hub of the artifacts that a search started from, where they are in a registry."""
+    found = []
+    for parent in manifest.lineage.parents:
+        name = parent.reference.partition("@")[0]
+        repository = store.hub_id(name) if is_name(name) else None
+        if repository and any(info.digest == parent.digest for info in store.versions(name)):
+            found.append(repository)
+    return tuple(found)
 
 
 def _artifact_directory(run: Path) -> Path:

@@ -3,13 +3,13 @@
 import shlex
 from dataclasses import dataclass
 
+from wsdarts_registry.catalogue import Catalogue
 from wsdarts_registry.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding_matrix import matrix_path, read_matrix
 from wsdarts_registry.errors import NoCommonSpaceError, RegistryError
 from wsdarts_registry.nearest import Candidate, Neighbour, Ranking, judge, rank, shortlist
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.scan import TOLERANCE
-from wsdarts_registry.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class _Query:
             that is yanked is none.
     """
 
-    store: Store
+    store: Catalogue
     embedding: TaskEmbedding
     latest: dict[str, list[tuple[str, int]]]
 
@@ -36,7 +36,7 @@ class _Query:
         return entry.manifest.kind, found
 
 
-def rank_registry(store: Store, embedding: TaskEmbedding, k: int) -> Ranking:
+def rank_registry(store: Catalogue, embedding: TaskEmbedding, k: int) -> Ranking:
     """Rank the latest version of each name by the distance of its task.
 
     The artifacts that are read are those that can be among the nearest, and those that were
@@ -94,7 +94,7 @@ def _nearest(query: _Query, k: int) -> tuple[Neighbour, ...]:
     return neighbours
 
 
-def _latest(store: Store) -> dict[str, list[tuple[str, int]]]:
+def _latest(store: Catalogue) -> dict[str, list[tuple[str, int]]]:
     found: dict[str, list[tuple[str, int]]] = {}
     for name in store.names():
         versions = [info for info in store.versions(name) if info.yanked is None]

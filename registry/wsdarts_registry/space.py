@@ -1,5 +1,6 @@
 """The search space: which graph a cell has and which operations may stand on its edges."""
 
+import reprlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ DARTS_CANDIDATES = (
 CELL_KINDS = ("normal", "reduction")
 _INPUT_NODES = 2
 _MAX_NODES = 64
+_MAX_CANDIDATES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class SearchSpace:
         candidates: Names of the candidate operations, in the order of α's columns.
 
     Raises:
-        SpaceError: No nodes, no candidates, or a candidate named twice.
+        SpaceError: No nodes or candidates, more than 64, or a candidate named twice.
     """
 
     nodes: int = 4
@@ -48,6 +50,11 @@ class SearchSpace:
             raise SpaceError(f"a cell has {self.nodes} nodes; expected 1 to {_MAX_NODES}")
         if not self.candidates:
             raise SpaceError("the search space has no candidate operations; name at least one")
+        if len(self.candidates) > _MAX_CANDIDATES:
+            raise SpaceError(
+                f"the search space has {len(self.candidates)} candidate operations; expected at "
+                f"most {_MAX_CANDIDATES}"
+            )
         if len(set(self.candidates)) != len(self.candidates):
             raise SpaceError(f"candidate operations are named twice: {', '.join(self.candidates)}")
 
@@ -103,7 +110,7 @@ class SearchSpace:
                 return cls(nodes=nodes, candidates=tuple(names))
         raise SpaceError(
             "a search space in JSON has exactly the keys 'nodes' (a number) and "
-            f"'candidates' (names); found {sorted(data) if isinstance(data, dict) else data!r}"
+            f"'candidates' (names); found {reprlib.repr(data)}"
         )
 
 

@@ -29,12 +29,19 @@ class StagingArea:
         Raises:
             OSError: The directory cannot be read.
         """
-        if not self._root.is_dir():
-            return
-        for path in self._root.iterdir():
-            if _is_abandoned(path):
-                # Another push may be sweeping the same one; what stays is swept next time.
-                shutil.rmtree(path, ignore_errors=True)
+        for path in self.abandoned():
+            # Another push may be sweeping the same one; what stays is swept next time.
+            shutil.rmtree(path, ignore_errors=True)
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """What ``sweep`` would remove.
+
+        Raises:
+            OSError: The directory cannot be read.
+        """
+        if self._root.is_symlink() or not self._root.is_dir():
+            return ()
+        return tuple(path for path in sorted(self._root.iterdir()) if _is_abandoned(path))
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -42,7 +49,7 @@ def _is_abandoned(path: Path) -> bool:
     if owner and owner[1] == _machine() and not _is_running(int(owner[2])):
         return True
     try:
-        return time.time() - path.stat().st_mtime > _STALE_SECONDS
+        return time.time() - path.lstat().st_mtime > _STALE_SECONDS
     except FileNotFoundError:
         return False
 

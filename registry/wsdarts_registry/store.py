@@ -1,28 +1,26 @@
 """What every registry can do, whether it is a directory or a namespace on the Hub."""
 
 import difflib
-import shlex
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdarts_registry import life
-from wsdarts_registry.embedding_space import EmbeddingSpace
+from wsdarts_registry.catalogue import Catalogue
 from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
+from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
-    from wsdarts_registry.embedding import TaskEmbedding
-    from wsdarts_registry.nearest import Ranking
+    from wsdarts_registry.genotype import Genotype
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
 
 
-class Store(ABC):
+class Store(Catalogue):
     """A registry of artifacts.
 
     Versions are write-once; everything that is read is verified. A subclass says where names,
@@ -30,39 +28,21 @@ class Store(ABC):
     life are the same for all.
     """
 
-    @property
     @abstractmethod
-    def location(self) -> str:
-        """What ``open_registry`` was given to open this registry."""
-
-    @property
-    @abstractmethod
-    def config(self) -> RegistryConfig:
-        """Name, default probe and thresholds."""
-
-    @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """Names with at least one version, yanked or not, sorted."""
-
-    @abstractmethod
-    def versions(self, name: str) -> tuple[VersionInfo, ...]:
-        """The versions of a name, ascending; none for an unknown name."""
-
-    @abstractmethod
-    def entry(self, name: str, version: int) -> Entry:
-        """One version with its manifest.
+    def configure(self, config: RegistryConfig) -> None:
+        """Replace the settings.
 
         Raises:
-            ArtifactError: The manifest is missing, damaged or malformed.
+            RegistryError: The registry cannot be written.
         """
 
-    @abstractmethod
-    def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
-        """The embedding that ranks an entry in a space; None if it has none there.
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry.
 
         Raises:
             ArtifactError: It is damaged or malformed.
         """
+        return self.pull(Reference(name=entry.name, digest=entry.digest)).genotype
 
     @abstractmethod
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
@@ -115,6 +95,34 @@ class Store(ABC):
     def write_signature(self, name: str, version: int, signature: bytes) -> None:
         """Replace the signature of a version, which is verified already."""
 
+    def hub_id(self, name: str) -> str | None:  # noqa: ARG002
+        """Id of the repository of a name on the Hub; None for a registry that is not there."""
+        return None
+
+    def rebuild_index(self) -> tuple[str, ...]:
+        """Make what speeds up listing and ranking anew, where the registry keeps such a thing.
+
+        Returns:
+            The names in it.
+
+        Raises:
+            RegistryError: It cannot be written, or there is no such thing.
+        """
+        raise RegistryError(
+            f"{self.location} keeps no index; expected a registry on the Hub, such as hf://lab"
+        )
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """What pushes left behind that were killed; none where nothing can be left."""
+        return ()
+
+    def sweep(self) -> None:
+        """Remove what ``abandoned`` lists.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
+
     def yank(self, reference: str | Reference, reason: str) -> None:
         """Hide a version from listing, ranking and plain ``NAME``; it stays pullable exactly.
 
@@ -155,19 +163,6 @@ class Store(ABC):
         """
         life.check_has_alias(self, name, alias)
         self.write_alias(name, alias, None)
-
-    def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
-        """All versions with their manifests, by name and version.
-
-        Raises:
-            ArtifactError: A manifest is damaged; the message names the version.
-        """
-        return tuple(
-            self.entry_or_advice(name, info.version)
-            for name in self.names()
-            for info in self.versions(name)
-            if include_yanked or info.yanked is None
-        )
 
     def resolve(self, reference: str | Reference) -> Entry:
         """Find the version that a reference means: for a plain name the latest not yanked.
@@ -213,44 +208,6 @@ class Store(ABC):
         if not fitting:
             raise ReferenceNotFoundError(self._unknown_version(reference, versions))
         return fitting[-1]
-
-    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
-        """Rank the latest version of each name by the distance of its task.
-
-        Args:
-            embedding: Embedding of the task that looks for a neighbour.
-            k: How many neighbours to return.
-
-        Raises:
-            RegistryError: The registry has no artifacts, or ``k`` is below 1.
-            NoCommonSpaceError: No artifact has an embedding in the query's space; names the
-                spaces that there are.
-            EmbeddingError: An embedding in that space has another width.
-            ArtifactError: An artifact is damaged.
-        """
-        # Imported here: listing a registry needs no numpy.
-        from wsdarts_registry.ranking import rank_registry  # noqa: PLC0415
-
-        return rank_registry(self, embedding, k)
-
-    @property
-    def option(self) -> str:
-        """How the command line names this registry: `` --registry LOCATION``."""
-        return f" --registry {shlex.quote(self.location)}"
-
-    def entry_or_advice(self, name: str, version: int) -> Entry:
-        """One version with its manifest.
-
-        Raises:
-            ArtifactError: The manifest is damaged; says what to do about it.
-        """
-        try:
-            return self.entry(name, version)
-        except ArtifactError as error:
-            raise ArtifactError(
-                f"{name}@{version}: {error}; restore it, or hide it with `wsdarts-hub yank "
-                f"{name}@{version} --reason damaged{self.option}`"
-            ) from error
 
     def _unknown_name(self, name: str) -> str:
         close = difflib.get_close_matches(name, self.names(), n=3)

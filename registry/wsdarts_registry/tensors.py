@@ -24,6 +24,7 @@ MAX_HEADER_BYTES = 4 * 2**20
 MAX_TENSORS = 32_768
 _MAX_DIMENSIONS = 8
 _MAX_NAME = 256
+_MAX_ELEMENTS = 2**48
 _METADATA_KEY = "wsdarts"
 _LENGTH_BYTES = 8
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
@@ -199,6 +200,12 @@ def _read_record(name: str, entry: Any, what: str, error: type[WsdartsError]) ->
         raise error(
             f"{what}: tensor {name!r} of type {dtype} and shape {shape} cannot lie in "
             f"{end - begin} bytes; the file is damaged: fetch it again"
+        )
+    # A tensor without elements takes no bytes, whatever its other sizes claim.
+    if math.prod(max(size, 1) for size in shape) >= _MAX_ELEMENTS:
+        raise error(
+            f"{what}: tensor {name!r} claims the shape {shape}; expected sizes whose product, "
+            "without zeros, is below 2^48"
         )
     return TensorRecord(dtype=dtype, shape=tuple(shape), begin=begin, end=end)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.hub.location import is_hub, split_reference
 from wsdarts_registry.store import Store
 
 REGISTRY_VARIABLE = "WSDARTS_HUB_REGISTRY"
@@ -16,20 +17,26 @@ def shipped_zoo() -> Path:
 
 
 def open_registry(
-    location: str | Path | Store | None = None, *, create: bool = False, writable: bool = False
+    location: str | Path | Store | None = None,
+    *,
+    create: bool = False,
+    writable: bool = False,
+    endpoint: str | None = None,
 ) -> Store:
     """Open a registry.
 
     Args:
-        location: A directory, or a registry that is open already, which is returned. None
+        location: A directory, a namespace on the Hugging Face Hub (``hf://lab``), or a registry
+            that is open already, which is returned. None
             means the one that the environment variable ``WSDARTS_HUB_REGISTRY`` names; where
             that is not set or empty, the zoo that comes with the package, which is read-only.
         create: Make the directory a registry if it is missing or empty.
         writable: Refuse what could only be read, so ``create`` does, too.
+        endpoint: Address of the Hub; by default HF_ENDPOINT, else the official one.
 
     Raises:
-        RegistryError: There is no registry at that place, it is of a kind that this version
-            does not support, or it is the shipped zoo and should be written.
+        RegistryError: There is no registry at that place, there are none of that kind, or it is
+            the shipped zoo and should be written.
     """
     if isinstance(location, Store):
         return location
@@ -43,11 +50,37 @@ def open_registry(
             )
         return DirectoryStore(shipped_zoo(), read_only=True)
     text = str(location)
+    if is_hub(text) and isinstance(location, str):
+        # Imported here: a directory needs no client of the Hub.
+        from wsdarts_registry.hub.store import HubStore  # noqa: PLC0415
+
+        return HubStore(text, endpoint=endpoint)
     if isinstance(location, str) and "://" in text:
-        kind = "Hub registries (hf://…)" if text.startswith("hf://") else "Such registries"
         raise RegistryError(
-            f"cannot open {text}: {kind} are not supported by this version; name a directory"
+            f"cannot open {text}: there are no such registries; name a directory, or a namespace "
+            "on the Hugging Face Hub (hf://lab)"
         )
     if not text:
         raise RegistryError("the location of the registry is empty; name a directory")
     return DirectoryStore(Path(location).expanduser(), create=create)
+
+
+def open_for(
+    reference: str, registry: str | Path | Store | None = None, *, writable: bool = False
+) -> tuple[Store, str]:
+    """Open the registry that a reference is in.
+
+    Args:
+        reference: ``NAME``, ``NAME@3`` and so on, or with its registry ``hf://lab/NAME@3``.
+        registry: Where a reference without a registry is looked up; see ``open_registry``.
+        writable: As in ``open_registry``.
+
+    Returns:
+        The registry, and the reference within it.
+
+    Raises:
+        RegistryError: The registry cannot be opened.
+    """
+    location, within = split_reference(reference)
+    opened = open_registry(registry if location is None else location, writable=writable)
+    return opened, within

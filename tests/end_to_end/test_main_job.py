@@ -26,6 +26,7 @@ from wsdarts_hub import (
 )
 from wsdarts_registry.errors import EmbeddingError, RunError, SettingsError, WsdartsError
 from wsdarts_registry.manifest_file import read_manifest
+from wsdarts_sdk.network.counting import final_sizes
 from wsdarts_sdk.tasks import Part
 
 # The preset's own stages with a few steps: every part runs, nothing is learned.
@@ -193,6 +194,13 @@ def test_union_joins_the_masks_of_the_nearest(folder: Path, registry: Path, tmp_
     (stage,) = read_manifest(result.artifact)[0].config["stages"]  # type: ignore[misc]
     assert stage["operations"] == expected.widest  # type: ignore[index, call-overload]
     assert f"at most {expected.widest} operations an edge" in result.report.read_text()
+
+
+def test_an_artifact_says_how_large_the_final_network_is(registry: Path) -> None:
+    artifact = open_registry(registry).pull("textures")
+    sizes = final_sizes(artifact.genotype)
+    assert sizes.items() <= artifact.manifest.metrics.items()
+    assert f"| {sizes['final_multiply_adds_224']:,} |" in (artifact.card or "")
 
 
 def test_another_probe_than_the_registry_has(folder: Path, registry: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from tests.hub.conftest import Run
 from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_sdk.jobs import diagnosis
 from wsdarts_sdk.jobs.diagnosis import diagnose
 from wsdarts_sdk.runs.environment import hardware
 
@@ -142,3 +143,47 @@ def test_a_library_that_is_too_old_or_missing(
     assert f"BROKEN timm: 0.9.16, needed is {least.removeprefix('timm>=')} or later" in shown.lines
     assert "BROKEN optuna: not installed" in shown.lines
     assert "note   scikit-learn: not installed" in shown.lines
+
+
+@pytest.mark.parametrize(
+    ("asked", "missing", "expected"),
+    [
+        (
+            "portable",
+            True,
+            "portable kernels (WSDARTS_HUB_KERNELS says so), cells in float32",
+        ),
+        ("", True, "kernels that the first search compiles, once, cells in float32"),
+    ],
+)
+def test_what_a_search_would_run_on_and_nothing_is_compiled(
+    asked: str,
+    missing: bool,
+    expected: str,
+    zoo: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WSDARTS_HUB_KERNELS", asked)
+    monkeypatch.setattr("wsdarts_sdk.supernet.kernels.compiler.must_compile", lambda: missing)
+    monkeypatch.setattr("wsdarts_sdk.supernet.kernels.choice.compiled_library", pytest.fail)
+    assert f"ok     cpu engine: {expected}" in run("doctor", "--registry", zoo).lines
+
+
+def test_kernels_that_are_not_known(zoo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSDARTS_HUB_KERNELS", "quick")
+    monkeypatch.setattr("wsdarts_sdk.supernet.kernels.compiler.must_compile", lambda: False)
+    shown = run("doctor", "--registry", zoo, "-q")
+    assert shown.code == 1
+    assert shown.lines[0].startswith("BROKEN cpu engine: WSDARTS_HUB_KERNELS is 'quick'; expected")
+
+
+def test_a_gpu_has_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda *, including_emulation: True)
+    monkeypatch.setenv("WSDARTS_HUB_KERNELS", "portable")
+    found = [(each.subject, each.found) for each in diagnosis._engine("cuda:0")]
+    assert found[0] == (
+        "cuda:0 engine",
+        "portable kernels (WSDARTS_HUB_KERNELS says so), cells in bfloat16",
+    )
+    assert found[1][0] == "cuda:0 CUDA graphs"

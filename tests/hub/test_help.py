@@ -19,9 +19,11 @@ from wsdarts_hub.cli.documentation import (
 
 COMMANDS = registered(app)
 ROOT = Path(__file__).resolve().parents[2]
-PART_8 = (
+COMMAND_NAMES = (
     *("embed", "nearest", "search", "warm-start", "train", "push", "pull", "list", "show"),
-    *("verify", "yank", "doctor", "demo", "gallery build", "gallery serve"),
+    *("verify", "yank", "unyank", "lineage", "diff", "copy", "gc", "doctor", "demo"),
+    *("alias set", "alias remove", "alias list", "keygen", "sign", "predict", "export"),
+    *("index rebuild", "gallery build", "gallery serve"),
 )
 
 
@@ -30,15 +32,15 @@ def command(name: str) -> Callable[..., None]:
 
 
 def test_every_command_is_there() -> None:
-    assert sorted(COMMANDS) == sorted(PART_8)
+    assert sorted(COMMANDS) == sorted(COMMAND_NAMES)
 
 
-@pytest.mark.parametrize("name", PART_8)
+@pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_every_command_is_quiet_on_demand(name: str) -> None:
     assert "quiet" in inspect.signature(command(name)).parameters
 
 
-@pytest.mark.parametrize("name", PART_8)
+@pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_the_help_shows_example_and_python_twin(name: str, run: Run) -> None:
     shown = run(*name.split(), "--help")
     assert shown.code == 0
@@ -48,7 +50,7 @@ def test_the_help_shows_example_and_python_twin(name: str, run: Run) -> None:
             assert line.strip() in indented
 
 
-@pytest.mark.parametrize("name", PART_8)
+@pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_the_python_twin_names_public_names_only(name: str) -> None:
     tree = ast.parse(python_twin(command(name)))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom | ast.Import)]
@@ -67,7 +69,7 @@ def test_the_python_twin_names_public_names_only(name: str) -> None:
     assert used - bound - imported <= {"print", "str"}
 
 
-@pytest.mark.parametrize("name", PART_8)
+@pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_the_arguments_of_the_python_twin_exist(name: str) -> None:
     for node in ast.walk(ast.parse(python_twin(command(name)))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.keywords:
@@ -76,7 +78,7 @@ def test_the_arguments_of_the_python_twin_exist(name: str) -> None:
             assert {keyword.arg for keyword in node.keywords} <= set(known)
 
 
-@pytest.mark.parametrize("name", PART_8)
+@pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_the_example_is_a_command_line_with_options_that_exist(name: str, run: Run) -> None:
     program, *words = shlex.split(example(command(name)))
     assert [program, *words][: 1 + len(name.split())] == ["wsdarts-hub", *name.split()]
@@ -86,7 +88,7 @@ def test_the_example_is_a_command_line_with_options_that_exist(name: str, run: R
             assert word in shown
 
 
-@pytest.mark.parametrize("name", PART_8)
+@pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_the_summary_is_not_cut_off(name: str, run: Run) -> None:
     summary = (command(name).__doc__ or "").splitlines()[0]
     assert summary in run(*name.split()[:-1], "--help").out

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,13 @@ def test_push_sets_licence_description_and_version(zoo: Path, run: Run, tmp_path
 
 @pytest.mark.parametrize(
     "arguments",
-    [("push", "{draft}", "mine"), ("yank", "flowers@1", "--reason", "a test")],
+    [
+        ("push", "{draft}", "mine"),
+        ("yank", "flowers@1", "--reason", "a test"),
+        ("unyank", "flowers@1", "--reason", "a test"),
+        ("alias", "set", "flowers102", "stable", "1"),
+        ("alias", "remove", "flowers102", "stable"),
+    ],
 )
 def test_the_shipped_zoo_is_not_written(
     arguments: tuple[str, ...], zoo: Path, run: Run, tmp_path: Path
@@ -58,6 +65,22 @@ def test_yank_hides_a_version(zoo: Path, run: Run) -> None:
     assert (shown.code, shown.out) == (0, "yanked flowers@1: wrong labels\n")
     assert "flowers@1" not in run("list", "-q", "--registry", zoo).lines
     assert "wrong labels" in run("list", "--yanked", "--registry", zoo).out
+
+
+def test_unyank_restores_a_version_and_keeps_both_reasons(zoo: Path, run: Run) -> None:
+    there = ("--registry", zoo)
+    assert "is not yanked" in run("unyank", "flowers@1", "--reason", "a test", *there).err
+    run("yank", "flowers@1", "--reason", "wrong labels", *there)
+    shown = run("unyank", "flowers@1", "--reason", "they were right", *there)
+    assert (shown.code, shown.out) == (0, "restored flowers@1: they were right\n")
+    assert "flowers@1" in run("list", "-q", *there).lines
+    about = run("show", "flowers", *there).out
+    assert ": wrong labels\nrestored   2" in about
+    assert ": they were right\n" in about
+    data = json.loads(run("show", "flowers", "--json", *there).out)
+    assert data["yanked"] is None
+    assert data["status"]["yanked"] is False
+    assert data["status"]["yank"]["lifted"]["reason"] == "they were right"
 
 
 def test_yank_needs_a_reason(zoo: Path, run: Run) -> None:

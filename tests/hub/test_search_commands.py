@@ -19,6 +19,7 @@ from tests.hub.conftest import Run
 from wsdarts_hub import VariationalSettings
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.zoo import shipped_zoo
 from wsdarts_sdk.network.classifier import Classifier
 
 STAGE = {"cells": 3, "operations": 3, "epochs": 1, "weights_only_epochs": 0}
@@ -203,6 +204,18 @@ def test_a_refused_command_can_be_put_right_in_the_same_place(
     assert "search in the artifact's space, or start from another artifact" in refused.err
     put_right = run("warm-start", images, "--mode", "cold", *there, "-q")
     assert (put_right.code, put_right.err) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_reference_is_trained(images: Path, run: Run, tmp_path: Path) -> None:
+    steps = ("training.epochs=1", "training.steps_per_epoch=1", "training.image_size=8")
+    settings = [word for step in steps for word in ("--set", step)]
+    shown = run(
+        *("train", "dtd-10@1", images, "--registry", shipped_zoo(), "--preset", "tiny"),
+        *(*settings, "--out", tmp_path / "t", "-q"),
+    )
+    assert (shown.code, shown.err) == (0, "")
+    assert Classifier.load(tmp_path / "t" / "model.safetensors").class_names == ("dark", "light")
 
 
 def test_a_genotype_that_does_not_exist(images: Path, run: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.registry.factories import Push, make_artifact, make_embedding
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.store import Entry
+from wsdarts_registry.store import Entry, Store
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def store(tmp_path: Path) -> DirectoryStore:
 
 
 @pytest.fixture
-def push(store: DirectoryStore, tmp_path: Path) -> Push:
+def push(store: Store, tmp_path: Path) -> Push:
     """Publish a small artifact whose content depends on its description."""
 
     def publish(

@@ -21,6 +21,8 @@ from wsdarts_registry.store import Entry
 Push = Callable[..., Entry]
 SPACE = SearchSpace(nodes=2, candidates=("none", "skip_connect", "sep_conv_3x3"))
 FILTERS = 7
+# By its metadata the Hub finds what it belongs to.
+CARD = b"---\nlibrary_name: wsdarts-hub\n---\n# A test\n"
 
 
 def digest_of(text: str) -> str:
@@ -119,7 +121,7 @@ def make_draft(
         metrics={"weights_accuracy": 0.5},
         license="cc-by-nc-4.0",
         description="A test.",
-        files={"README.md": b"# A test\n"},
+        files={"README.md": CARD},
     )
     if weights:
         chosen = make_weights() if weights is True else weights

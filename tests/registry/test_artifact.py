@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.registry.factories import (
+    CARD,
     SPACE,
     digest_of,
     make_artifact,
@@ -27,6 +28,8 @@ from wsdarts_registry.genotype import Connection, Genotype
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import SearchSpace
 
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     draft = make_draft()
@@ -38,7 +41,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert artifact.masks == draft.stage_masks[-1]
     assert artifact.ranked["normal"][0] == (("skip_connect", 0.5), ("sep_conv_3x3", 0.5))
     assert artifact.manifest.config == {"preset": "tiny", "stages": [[3, 3], [3, 2]]}
-    assert artifact.card == "# A test\n"
+    assert artifact.card == CARD.decode()
     weights, check = artifact.weights(), artifact.check()
     assert weights is not None
     assert check is not None
@@ -156,12 +159,12 @@ def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
 def test_a_rewritten_artifact(copy: Path, tmp_path: Path) -> None:
     artifact = read_artifact(copy)
     manifest = artifact.manifest.model_copy(update={"license": "mit"})
-    files = {"README.md": b"# Other\n", "cell.svg": b"<svg/>"}
+    files = {"README.md": b"# Other\n", "cell.svg": SVG}
     digest = rewrite_artifact(artifact, tmp_path / "new", manifest=manifest, replaced=files)
     found = read_artifact(tmp_path / "new", digest)
     assert found.manifest.license == "mit"
     assert found.card == "# Other\n"
-    assert found.read("cell.svg") == b"<svg/>"
+    assert found.read("cell.svg") == SVG
     assert set(found.manifest.files) == {*artifact.manifest.files, "cell.svg"}
     assert found.genotype == artifact.genotype
     broken = artifact.manifest.model_copy(update={"license": "\x1b"})

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tests.registry.factories import (
     SPACE,
     make_artifact,
+    make_check,
     make_embedding,
     make_space,
     make_weights,
@@ -35,8 +36,8 @@ def _masks(**tensors: NDArray[Any]) -> bytes:
         (_masks(**{"stage_1/normal": np.ones(SPACE.shape)}), "not BOOL or U8"),
         (_masks(**{"stage_1/normal": np.full(SPACE.shape, 2, np.uint8)}), "other than 0 and 1"),
         (_masks(**{"stage_1/normal": np.zeros(SPACE.shape, np.uint8)}), "has no operation left"),
-        (_masks(**{"stage_1/normal": np.ones((4, 3), np.uint8)}), "has 4 rows"),
-        (_masks(**{"stage_1/normal": np.ones(3, np.uint8)}), "has 1 dimensions"),
+        (_masks(**{"stage_1/normal": np.ones((4, 3), np.uint8)}), r"has shape \(4, 3\)"),
+        (_masks(**{"stage_1/normal": np.ones(3, np.uint8)}), r"has shape \(3,\)"),
     ],
 )
 def test_bad_masks(copy: Path, content: bytes, message: str) -> None:
@@ -106,13 +107,13 @@ def test_weights_and_checks_that_are_not_finite(tmp_path: Path) -> None:
     broken = {**make_weights(), "stem.0.weight": np.full((2, 2), np.nan, np.float32)}
     make_artifact(tmp_path / "b")
     (tmp_path / "b" / "weights.safetensors").write_bytes(write_tensors(broken))
-    check = {"input": np.array([np.inf], np.float32), "output": np.ones(1, np.float32)}
+    check = {**make_check(), "output": np.full((2, 5), np.inf, np.float32)}
     (tmp_path / "b" / "check.safetensors").write_bytes(write_tensors(check))
     reseal(tmp_path / "b")
     artifact = read_artifact(tmp_path / "b")
     with pytest.raises(ArtifactError, match=r"'stem\.0\.weight' holds NaN or infinity"):
         artifact.weights()
-    with pytest.raises(ArtifactError, match="'input' holds NaN or infinity"):
+    with pytest.raises(ArtifactError, match="'output' holds NaN or infinity"):
         artifact.check()
 
 

@@ -4,24 +4,34 @@
 to verify, and to have the very digest that our own writer gives the same content.
 """
 
+import base64
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from safetensors.numpy import save
 
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.draft import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
+from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.manifest import NetworkRecord, Provenance, TaskRecord
 from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.signing import check_signature
 from wsdarts_registry.space import SearchSpace
 
+_RECORDS = {
+    "v1.yanked.json": {"format", "reason", "when", "lifted"},
+    "aliases/stable.json": {"format", "version", "when"},
+}
 _PAGE = Path(__file__).parents[2] / "docs" / "format.md"
 _SPACE = {"nodes": 1, "candidates": ["none", "skip_connect", "sep_conv_3x3"]}
 _GENOTYPE = {
@@ -187,6 +197,116 @@ def test_both_writers_agree_to_the_byte(tmp_path: Path) -> None:
         assert path.read_bytes() == other.read_bytes()
 
 
+def _registry_by_the_page(root: Path) -> str:
+    """A registry with two versions: the first yanked and restored, the second an alias's."""
+    near = {"space": _PROBE, "distance": 0.25, "measured": "two tasks"}
+    folder = root / "artifacts" / "by-hand"
+    digest = _by_the_page(folder / "v1")
+    shutil.copytree(folder / "v1", folder / "v2")
+    manifest = json.loads((folder / "v2" / "artifact.json").read_bytes())
+    content = _canonical({**manifest, "description": "Another."})
+    (folder / "v2" / "artifact.json").write_bytes(content)
+    (folder / "v2" / "artifact.sha256").write_text(f"{_sha256(content)}  artifact.json\n")
+    when = "2026-01-02T03:04:05Z"
+    lifted = {"reason": "it was right", "when": when}
+    (folder / "aliases").mkdir()
+    for path, data in (
+        (root / "registry.json", {"format": 1, "name": "by-hand", "near": [near]}),
+        (
+            folder / "v1.yanked.json",
+            {"format": 1, "reason": "wrong", "when": when, "lifted": lifted},
+        ),
+        (folder / "v2.yanked.json", {"format": 1, "reason": "worse", "when": when}),
+        (folder / "aliases" / "stable.json", {"format": 1, "version": 1, "when": when}),
+    ):
+        path.write_bytes(_canonical(data))
+    return digest
+
+
+def test_a_registry_by_the_page_is_read(tmp_path: Path) -> None:
+    digest = _registry_by_the_page(tmp_path)
+    store = DirectoryStore(tmp_path)
+    assert (store.config.name, store.config.default_probe) == ("by-hand", "shipped")
+    threshold = store.config.threshold(EmbeddingSpace.from_json(_PROBE))
+    assert threshold is not None
+    assert (threshold.distance, threshold.measured) == (0.25, "two tasks")
+    for reference in ("by-hand", "by-hand@1", "by-hand@stable", f"by-hand@{digest[:19]}"):
+        assert store.pull(reference).digest == digest
+    first, second = store.versions("by-hand")
+    assert first.yanked is None
+    assert first.status.yank is not None
+    assert first.status.yank.lifted is not None
+    assert first.status.aliases == ("stable",)
+    assert second.yanked is not None
+    assert second.yanked.reason == "worse"
+
+
+def test_what_we_write_beside_a_version_is_on_the_page(tmp_path: Path) -> None:
+    _by_the_page(tmp_path / "artifact")
+    store = DirectoryStore(tmp_path / "zoo", create=True)
+    store.publish(tmp_path / "artifact", "by-hand")
+    store.set_alias("by-hand", "stable", 1)
+    store.yank("by-hand@1", "wrong")
+    store.unyank("by-hand@1", "right")
+    folder = tmp_path / "zoo" / "artifacts" / "by-hand"
+    keys = {path: set(json.loads((folder / path).read_bytes())) for path in _RECORDS}
+    assert keys == _RECORDS
+    yank = json.loads((folder / "v1.yanked.json").read_bytes())
+    assert set(yank["lifted"]) == {"reason", "when"}
+
+
+def _signature_by_the_page(directory: Path, key: ec.EllipticCurvePrivateKey) -> bytes:
+    paths = [p.relative_to(directory) for p in directory.rglob("*") if p.is_file()]
+    digests = {str(p): _sha256((directory / p).read_bytes()) for p in sorted(paths)}
+    root = _sha256(b"".join(map(bytes.fromhex, digests.values())))
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "anything", "digest": {"sha256": root}}],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
+            "resources": [
+                {"name": p, "algorithm": "sha256", "digest": d} for p, d in digests.items()
+            ],
+        },
+    }
+    payload = json.dumps(statement).encode()
+    signed = b"DSSEv1 28 application/vnd.in-toto+json %d %b" % (len(payload), payload)
+    signature = key.sign(signed, ec.ECDSA(hashes.SHA256()))
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    bundle = {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": _sha256(public)}},
+        "dsseEnvelope": {
+            "payloadType": "application/vnd.in-toto+json",
+            "payload": base64.b64encode(payload).decode(),
+            "signatures": [{"sig": base64.b64encode(signature).decode(), "keyid": ""}],
+        },
+    }
+    return json.dumps(bundle).encode()
+
+
+def test_a_signature_by_the_page_verifies(tmp_path: Path) -> None:
+    # Of the standard library nothing signs: this one takes the package for the curve alone.
+    _by_the_page(tmp_path / "artifact")
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "key.pub").write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    artifact = read_artifact(tmp_path / "artifact")
+    good = _signature_by_the_page(tmp_path / "artifact", key)
+    check_signature(artifact, good, tmp_path / "key.pub", what="by-hand@1")
+    other = ec.generate_private_key(ec.SECP256R1())
+    bad = json.loads(_signature_by_the_page(tmp_path / "artifact", other))
+    bad["verificationMaterial"] = json.loads(good)["verificationMaterial"]
+    with pytest.raises(SignatureError, match="is damaged or was forged"):
+        check_signature(artifact, json.dumps(bad).encode(), tmp_path / "key.pub", what="by-hand@1")
+
+
 def test_manifests_need_not_be_canonical(tmp_path: Path) -> None:
     _by_the_page(tmp_path)
     text = json.dumps(json.loads((tmp_path / "artifact.json").read_bytes()), indent=3)
@@ -197,7 +317,8 @@ def test_manifests_need_not_be_canonical(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", ["4 MiB", "1 MiB", "32,768", "4 GiB", "8 MiB", "1,000,000", "32 levels"]
+    "limit",
+    ["4 MiB", "1 MiB", "32,768", "4 GiB", "8 MiB", "1,000,000", "32 levels", "2^48", "2^26"],
 )
 def test_the_page_names_the_limits(limit: str) -> None:
     assert limit in _PAGE.read_text(encoding="utf-8")

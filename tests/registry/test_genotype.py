@@ -236,9 +236,9 @@ def test_files(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "not a DARTS genotype"),
-        (b"{", r"cell\.json is not a genotype"),
+        (b"{", r"cell\.json is not valid JSON"),
         (b"\xff\xfe", r"cell\.json is not a genotype"),
-        (b'{"a":' * 100_000, r"cell\.json is not a genotype"),
+        (b'{"a":' * 100_000, r"cell\.json is not valid JSON"),
         (b"[]", "not a DARTS genotype"),
         (b"{}", "a genotype in JSON has the keys"),
     ],

@@ -31,8 +31,9 @@ def test_an_open_registry_is_taken_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("location", "message"),
     [
-        ("hf://lab", r"Hub registries \(hf://…\) are not supported by this version"),
-        ("s3://bucket", "Such registries are not supported by this version; name a directory"),
+        ("hf://", "'hf://' is malformed; expected hf:// and the name of a user"),
+        ("hf://lab/flowers", "'hf://lab/flowers' is malformed"),
+        ("s3://bucket", "there are no such registries; name a directory, or a namespace"),
         ("", "the location of the registry is empty"),
         ("/absent", "/absent is not a registry"),
     ],

@@ -52,3 +52,9 @@ def test_finding_and_seeding() -> None:
     assert find_preset(found, seed=0) == TINY
     with pytest.raises(SettingsError, match="no preset 'huge'; expected one of paper, small, tiny"):
         find_preset("huge")
+
+
+def test_only_small_has_a_shorter_start_from_trained_weights() -> None:
+    found = {name: preset.search.from_trained().stages for name, preset in PRESETS.items()}
+    epochs = {name: (s.epochs, s.weights_only_epochs) for name, (s,) in found.items()}
+    assert epochs == {"paper": (25, 10), "small": (2, 0), "tiny": (4, 1)}

@@ -8,22 +8,32 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from wsdarts_hub.cli.artifact_commands import list_artifacts, pull, show, verify
+from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
+from wsdarts_hub.cli.artifact_commands import pull, show, verify
+from wsdarts_hub.cli.cleaning_command import gc
+from wsdarts_hub.cli.copy_command import copy
 from wsdarts_hub.cli.demo import demo
+from wsdarts_hub.cli.difference_command import diff
 from wsdarts_hub.cli.doctor import doctor
 from wsdarts_hub.cli.documentation import add_commands
 from wsdarts_hub.cli.embedding_commands import embed, nearest
 from wsdarts_hub.cli.gallery_commands import build as build_gallery
 from wsdarts_hub.cli.gallery_commands import serve as serve_gallery
-from wsdarts_hub.cli.publishing_commands import push, yank
+from wsdarts_hub.cli.index_commands import rebuild_index
+from wsdarts_hub.cli.lineage_command import lineage
+from wsdarts_hub.cli.list_command import list_artifacts
+from wsdarts_hub.cli.model_commands import export, predict
+from wsdarts_hub.cli.publishing_commands import push, unyank, yank
 from wsdarts_hub.cli.search_commands import search, warm_start
+from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
-from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.errors import RegistryWarning, WsdartsError
 from wsdarts_registry.inert import plain_text
 
 __all__ = ["app", "main"]
@@ -56,17 +66,34 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "nearest": nearest,
     "search": search,
     "train": train,
+    "predict": predict,
+    "export": export,
     "list": list_artifacts,
     "show": show,
+    "lineage": lineage,
+    "diff": diff,
     "pull": pull,
     "verify": verify,
     "push": push,
+    "copy": copy,
     "yank": yank,
+    "unyank": unyank,
+    "alias set": set_alias,
+    "alias remove": remove_alias,
+    "alias list": list_aliases,
+    "index rebuild": rebuild_index,
+    "gc": gc,
+    "sign": sign,
+    "keygen": keygen,
     "gallery build": build_gallery,
     "gallery serve": serve_gallery,
     "doctor": doctor,
 }
-_GROUPS = {"gallery": "A registry as pages for a browser."}
+_GROUPS = {
+    "alias": "Other words for versions, such as NAME@stable.",
+    "index": "The index of a registry on the Hugging Face Hub.",
+    "gallery": "A registry as pages for a browser.",
+}
 add_commands(app, _COMMANDS, _GROUPS)
 
 
@@ -80,14 +107,23 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    _version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Address of the Hugging Face Hub, for registries hf://OWNER. HF_ENDPOINT, else "
+            "the official one, by default.",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    if endpoint is not None:
+        os.environ["HF_ENDPOINT"] = endpoint
 
 
 def main() -> None:
@@ -96,11 +132,26 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
             stream.reconfigure(errors="replace")
     _silence_libraries()
+    _say_warnings()
     try:
         app(prog_name=_PROGRAM)
     except WsdartsError as error:
         typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", err=True)
         raise SystemExit(1) from error
+
+
+def _say_warnings() -> None:
+    """Print what a registry warns of as one line; leave other warnings as they are."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, RegistryWarning):
+            typer.echo(f"warning: {plain_text(str(message), _LONGEST_MESSAGE)}", err=True)
+        else:
+            others(message, category, *where, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", RegistryWarning)
 
 
 def _silence_libraries() -> None:

@@ -1,4 +1,4 @@
-"""Commands that read a registry: ``list``, ``show``, ``pull`` and ``verify``."""
+"""Commands that read one artifact: ``show``, ``pull`` and ``verify``."""
 
 import json
 from pathlib import Path
@@ -8,50 +8,12 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
-from wsdarts_registry.amounts import count, size
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError
+from wsdarts_hub.cli.subject import SubjectArgument, read_subject
+from wsdarts_registry.amounts import size
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
-    from wsdarts_registry.entry import Entry
     from wsdarts_registry.manifest import Manifest
-
-_SHOWN = 60
-
-
-def list_artifacts(
-    *,
-    registry: options.RegistryOption = None,
-    yanked: Annotated[
-        bool, typer.Option("--yanked", help="List yanked versions, too, with the reason.")
-    ] = False,
-    quiet: options.QuietOption = False,
-) -> None:
-    """List the artifacts of a registry.
-
-    Example:
-        wsdarts-hub list
-
-    Python:
-        from wsdarts_hub import open_registry
-        for entry in open_registry().entries():
-            print(entry.reference, entry.manifest.kind)
-    """
-    store = hub.open_registry(registry)
-    entries = store.entries(include_yanked=yanked)
-    if quiet:
-        for entry in entries:
-            display.line(str(entry.reference))
-    elif not entries:
-        display.line(f"{store.location} has no artifacts yet; publish one with `wsdarts-hub push`")
-    else:
-        headers = ["reference", "kind", "tasks", "images", "classes", "probe", "created", "size"]
-        rows = [_row(entry) for entry in entries]
-        if yanked:
-            headers.append("yanked")
-            for row, entry in zip(rows, entries, strict=True):
-                row.append(entry.yanked.reason if entry.yanked else "")
-        display.table(headers, rows, right=("images", "classes", "size"))
 
 
 def show(
@@ -72,9 +34,10 @@ def show(
         print(artifact.manifest, artifact.genotype)
     """
     from wsdarts_hub.cli import artifact_page  # noqa: PLC0415
+    from wsdarts_registry.zoo import open_for  # noqa: PLC0415
 
-    store = hub.open_registry(registry)
-    entry = store.resolve(reference)
+    store, within = open_for(reference, registry)
+    entry = store.resolve(within)
     artifact = store.pull(entry.reference)
     if as_json:
         display.drawing(json.dumps(artifact_page.as_json(entry, artifact), indent=2))
@@ -96,32 +59,36 @@ def pull(
             show_default=False,
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Load the weights, too, and prove that they compute what they must (with torch).",
+        ),
+    ] = False,
+    require_signature: options.RequireSignatureOption = False,
+    public_key: options.PublicKeyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Fetch an artifact and verify every file of it.
 
     Example:
-        wsdarts-hub pull digits@1 --out digits
+        wsdarts-hub pull digits@1 --out digits --check
 
     Python:
         from wsdarts_hub import pull
-        print(pull("digits@1", out="digits").genotype)
+        print(pull("digits@1", out="digits", check=True).genotype)
     """
-    artifact = hub.pull(reference, registry=registry, out=out)
+    key = options.wanted_key(require_signature, public_key)
+    display.show_transfers(quiet=quiet)
+    artifact = hub.pull(reference, registry=registry, out=out, check=check, public_key=key)
     display.line(str(artifact.directory))
     if not quiet:
-        display.facts(_verified(artifact))
+        display.facts([*_verified(artifact), *_signer(key)])
 
 
 def verify(
-    subject: Annotated[
-        str,
-        typer.Argument(
-            metavar="REF|DIR",
-            help="NAME, NAME@3 or NAME@sha256:HEX, or the directory of an artifact or a run.",
-            show_default=False,
-        ),
-    ],
+    subject: SubjectArgument,
     *,
     registry: options.RegistryOption = None,
     weights: Annotated[
@@ -131,6 +98,8 @@ def verify(
             help="Load the weights, too, and prove that they compute what they must (with torch).",
         ),
     ] = False,
+    require_signature: options.RequireSignatureOption = False,
+    public_key: options.PublicKeyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Verify every size, checksum and shape of an artifact.
@@ -142,8 +111,9 @@ def verify(
         from wsdarts_hub import pull
         print(pull("digits@1").digest)
     """
-    artifact = _read(subject, registry)
-    found = _verified(artifact)
+    key = options.wanted_key(require_signature, public_key)
+    artifact = read_subject(subject, registry, key)
+    found = [*_verified(artifact), *_signer(key)]
     if weights:
         found.append(("weights", _check_weights(artifact)))
     display.line(f"verified: {subject}")
@@ -151,46 +121,8 @@ def verify(
         display.facts(found)
 
 
-def _row(entry: "Entry") -> list[str]:
-    manifest = entry.manifest
-    probes = dict.fromkeys(record.space.probe for record in manifest.embeddings)
-    return [
-        str(entry.reference),
-        manifest.kind,
-        _listed([task.name for task in manifest.tasks]),
-        count(sum(task.images for task in manifest.tasks)),
-        count(sum(task.classes for task in manifest.tasks)),
-        _listed(list(probes)),
-        manifest.provenance.created[:10],
-        size(_total(manifest)),
-    ]
-
-
-def _listed(names: list[str]) -> str:
-    text = ", ".join(names)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-
-
-def _read(subject: str, registry: str | None) -> "Artifact":
-    """The artifact in a directory or a run directory, else the one of that reference."""
-    from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
-    from wsdarts_registry.manifest import MANIFEST  # noqa: PLC0415
-
-    path = Path(subject).expanduser()
-    for directory in (path, path / "artifact"):
-        if (directory / MANIFEST).is_file():
-            return read_artifact(directory)
-    if "/" in subject or subject.startswith("."):
-        what = f"holds no {MANIFEST}" if path.is_dir() else "is no directory"
-        raise ArtifactError(
-            f"{subject} {what}; expected the directory of an artifact or of a finished search, or "
-            "a reference such as NAME@3"
-        )
-    try:
-        return hub.pull(subject, registry=registry)
-    except ReferenceNotFoundError as error:
-        what = f"no {MANIFEST} in the directory" if path.is_dir() else "no directory"
-        raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
+def _signer(key: Path | None) -> list[tuple[str, str]]:
+    return [] if key is None else [("signature", f"verified, by the key of {key}")]
 
 
 def _verified(artifact: "Artifact") -> list[tuple[str, str]]:

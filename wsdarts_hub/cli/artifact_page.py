@@ -3,15 +3,14 @@
 from typing import Any
 
 from wsdarts_hub.cli import display
-from wsdarts_registry.amounts import count, duration, figure, setting, size
+from wsdarts_hub.cli.figures import figure_text
+from wsdarts_registry.amounts import count, duration, setting, size
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.drawing import cell_text
-from wsdarts_registry.entry import Entry
+from wsdarts_registry.entry import Entry, Status
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
-
-_RATIO = "accuracy"
 
 
 def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
@@ -21,6 +20,7 @@ def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
         "reference": str(entry.reference),
         "digest": entry.digest,
         "yanked": None if yanked is None else {"reason": yanked.reason, "when": yanked.when},
+        "status": entry.status.to_json(),
         "directory": str(artifact.directory),
         "manifest": entry.manifest.model_dump(mode="json"),
         "genotype": artifact.genotype.to_json(),
@@ -45,7 +45,7 @@ def show(entry: Entry, artifact: Artifact) -> None:
     display.facts(_search(manifest, artifact.stage_masks))
     if manifest.metrics:
         display.heading("figures")
-        display.facts([(key, _figure(key, value)) for key, value in manifest.metrics.items()])
+        display.facts([(key, figure_text(key, value)) for key, value in manifest.metrics.items()])
     if manifest.embeddings:
         display.heading("embeddings")
         spaces = dict.fromkeys(str(r.space.embedding_space) for r in manifest.embeddings)
@@ -74,8 +74,19 @@ def _identity(entry: Entry, artifact: Artifact) -> list[tuple[str, str]]:
         facts.append(("license", manifest.license))
     if manifest.description:
         facts.append(("about", manifest.description))
-    if entry.yanked:
-        facts.append(("yanked", f"{entry.yanked.when}: {entry.yanked.reason}"))
+    return [*facts, *_status(entry.status)]
+
+
+def _status(status: Status) -> list[tuple[str, str]]:
+    facts = []
+    if status.aliases:
+        facts.append(("aliases", ", ".join(status.aliases)))
+    if status.signed:
+        facts.append(("signature", "signed; `wsdarts-hub verify --public-key FILE` says by whom"))
+    if status.yank:
+        facts.append(("yanked", f"{status.yank.when}: {status.yank.reason}"))
+        if status.yank.lifted:
+            facts.append(("restored", f"{status.yank.lifted.when}: {status.yank.lifted.reason}"))
     return facts
 
 
@@ -98,10 +109,6 @@ def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tupl
 
 def _kept(masks: OperationMasks) -> str:
     return f"at most {masks.widest} operations an edge"
-
-
-def _figure(key: str, value: float) -> str:
-    return figure(value, "ratio" if key.endswith(_RATIO) else "")
 
 
 def _provenance(manifest: Manifest) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ def doctor(
 ) -> None:
     """Print what is installed and stored, and what to do about it.
 
-    That is: versions, devices, cache sizes, the registry and the shipped probe. Every artifact
-    of the registry is verified. The exit code is 1 if something is broken; with --quiet only
-    that is printed.
+    That is: versions, devices and what a search would run on there, cache sizes, the registry and
+    the shipped probe. Every artifact of the registry is verified. The exit code is 1 if something
+    is broken; with --quiet only that is printed.
 
     Example:
         wsdarts-hub doctor

@@ -5,6 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from wsdarts_hub.cli.completion import (
+    complete_exact_reference,
+    complete_name,
+    complete_reference,
+)
+from wsdarts_registry.errors import SettingsError
+
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
 Estimator = Literal["fisher", "variational"]
 PresetName = Literal["paper", "small", "tiny"]
@@ -19,7 +26,34 @@ DataArgument = Annotated[
 ]
 ReferenceArgument = Annotated[
     str,
-    typer.Argument(metavar="REF", help="NAME, NAME@3 or NAME@sha256:HEX.", show_default=False),
+    typer.Argument(
+        metavar="REF",
+        help="NAME, NAME@3, an alias such as NAME@stable, or NAME@sha256:HEX; or with its "
+        "registry, hf://OWNER/NAME@3.",
+        autocompletion=complete_reference,
+        show_default=False,
+    ),
+]
+ExactReferenceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="Exact version: NAME@3 or NAME@sha256:HEX.",
+        autocompletion=complete_exact_reference,
+        show_default=False,
+    ),
+]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of the artifact.",
+        autocompletion=complete_name,
+        show_default=False,
+    ),
+]
+ReasonOption = Annotated[
+    str, typer.Option(metavar="TEXT", help="Why; shown to who asks for it.", show_default=False)
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
@@ -28,9 +62,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RegistryOption = Annotated[
     str | None,
     typer.Option(
-        metavar="DIR",
-        help="Directory of the registry. Without it the environment variable "
-        "WSDARTS_HUB_REGISTRY, else the zoo that comes with the package.",
+        metavar="DIR|hf://OWNER",
+        help="Directory of the registry, or a user or an organisation on the Hugging Face Hub. "
+        "Without it the environment variable WSDARTS_HUB_REGISTRY, else the zoo that comes with "
+        "the package.",
         show_default=False,
     ),
 ]
@@ -125,3 +160,30 @@ OutOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out, or begin if there is none.")
 ]
+RequireSignatureOption = Annotated[
+    bool,
+    typer.Option(
+        "--require-signature", help="Refuse it unless it is signed with the key of --public-key."
+    ),
+]
+PublicKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Public key of who must have signed it, as `wsdarts-hub keygen` writes it.",
+        show_default=False,
+    ),
+]
+
+
+def wanted_key(require_signature: bool, public_key: Path | None) -> Path | None:
+    """The key that must have signed; naming one asks for a signature, too.
+
+    Raises:
+        SettingsError: A signature is asked for and no key is named.
+    """
+    if require_signature and public_key is None:
+        raise SettingsError(
+            "--require-signature needs --public-key FILE: anyone can sign, so say whose signature"
+        )
+    return public_key

@@ -1,4 +1,4 @@
-"""Commands that write to a registry: ``push`` and ``yank``."""
+"""Commands that write versions, hide them and restore them: ``push``, ``yank``, ``unyank``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,11 +42,18 @@ def push(
         str | None,
         typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Sign it with the private key in this file.", show_default=False
+        ),
+    ] = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Publish a finished run as a new version of a name.
 
-    The directory of the registry is made if it is missing. Versions are write-once: what is
+    The directory of the registry is made if it is missing; on the Hugging Face Hub each name is a
+    model repository of its own. Versions are write-once: what is
     published already is not published again.
 
     Example:
@@ -56,6 +63,7 @@ def push(
         from wsdarts_hub import push
         print(push("runs/images", "images", registry="my-zoo").reference)
     """
+    display.show_transfers(quiet=quiet)
     entry = hub.push(
         run,
         name,
@@ -63,6 +71,7 @@ def push(
         version=version,
         license=license_,
         description=description,
+        sign=sign,
     )
     display.line(str(entry.reference))
     if not quiet:
@@ -70,17 +79,9 @@ def push(
 
 
 def yank(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            metavar="REF", help="Exact version: NAME@3 or NAME@sha256:HEX.", show_default=False
-        ),
-    ],
+    reference: options.ExactReferenceArgument,
     *,
-    reason: Annotated[
-        str,
-        typer.Option(metavar="TEXT", help="Why; shown to who asks for it.", show_default=False),
-    ],
+    reason: options.ReasonOption,
     registry: options.RegistryOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -95,5 +96,30 @@ def yank(
         from wsdarts_hub import open_registry
         open_registry("my-zoo").yank("images@1", "wrong labels")
     """
-    hub.open_registry(registry, writable=True).yank(reference, reason)
+    from wsdarts_registry.zoo import open_for  # noqa: PLC0415
+
+    store, within = open_for(reference, registry, writable=True)
+    store.yank(within, reason)
     display.line(f"yanked {reference}" if quiet else f"yanked {reference}: {reason}")
+
+
+def unyank(
+    reference: options.ExactReferenceArgument,
+    *,
+    reason: options.ReasonOption,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Take a yank back: list and rank a version again.
+
+    Both reasons stay on record; `show` gives them.
+
+    Example:
+        wsdarts-hub unyank images@1 --reason "the labels were right" --registry my-zoo
+
+    Python:
+        from wsdarts_hub import open_registry
+        open_registry("my-zoo").unyank("images@1", "the labels were right")
+    """
+    hub.open_registry(registry, writable=True).unyank(reference, reason)
+    display.line(f"restored {reference}" if quiet else f"restored {reference}: {reason}")

@@ -94,7 +94,8 @@ def warm_start(
         typer.Option(
             "--from",
             metavar="REF",
-            help="Artifact to start from: NAME, NAME@3 or NAME@sha256:HEX. The nearest by default.",
+            help="Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
+            "NAME@sha256:HEX. The nearest by default.",
             show_default=False,
         ),
     ] = None,

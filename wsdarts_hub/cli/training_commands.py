@@ -17,13 +17,15 @@ def train(
     genotype: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|GENOTYPE",
-            help="Run directory of a search, or a genotype as JSON or in the form of DARTS.",
+            metavar="RUN|REF|GENOTYPE",
+            help="Run directory of a search, a reference such as NAME@3, or a file with a genotype "
+            "as JSON or as the DARTS code prints it.",
             show_default=False,
         ),
     ],
     data: options.DataArgument,
     *,
+    registry: options.RegistryOption = None,
     preset: options.PresetOption = "small",
     seed: options.SeedOption = None,
     out: options.OutOption = None,
@@ -65,6 +67,7 @@ def train(
         found = hub.train(
             genotype,
             *work.tasks,
+            registry=registry,
             out=work.run,
             preset=chosen,
             seed=seed,

@@ -15,6 +15,7 @@ from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.manifest import Lineage, NetworkRecord, Parent, Provenance, TaskRecord
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.artifacts.check import make_check
+from wsdarts_sdk.network.counting import final_sizes
 from wsdarts_sdk.runs.environment import code_version, hardware, library_versions
 from wsdarts_sdk.search.derivation import ranked_candidates
 from wsdarts_sdk.search.loop import SearchResult
@@ -127,9 +128,10 @@ def _draft(
 
 
 def _metrics(result: SearchResult) -> dict[str, int | float]:
-    """Steps of the weights, figures of the last epoch, skip-connects of the genotype."""
+    """Steps of the weights, figures of the last epoch; skip-connects and size of what was found."""
     last: dict[str, Any] = result.rows[-1] if result.rows else {}
     names = ("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy")
     found = {name: last[name] for name in names if last.get(name) is not None}
     steps = sum(row["steps"] for row in result.rows)
-    return {"steps": steps, **found, "skip_connects": result.genotype.count("skip_connect")}
+    skips = result.genotype.count("skip_connect")
+    return {"steps": steps, **found, "skip_connects": skips, **final_sizes(result.genotype)}

@@ -136,9 +136,11 @@ def _devices() -> Iterator[Finding]:
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         about = torch.cuda.get_device_properties(number)
         yield _ok("devices", f"cuda:{number}", f"{about.name}, {size(about.total_memory)}")
+        yield from _engine(f"cuda:{number}")
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     found = f"{several(cores, 'core')}, torch uses {several(threads, 'thread')}"
     yield _ok("devices", "cpu", found)
+    yield from _engine("cpu")
     if not torch.cuda.is_available():
         yield Finding(
             group="devices",
@@ -147,6 +149,30 @@ def _devices() -> Iterator[Finding]:
             found="none, or not seen by this build of torch",
             advice="presets tiny and small run on the CPU; preset paper needs a GPU",
         )
+
+
+def _engine(name: str) -> Iterator[Finding]:
+    """What a search would run on there; nothing is compiled to find out."""
+    import torch  # noqa: PLC0415
+
+    from wsdarts_sdk.search.precision import name_of, usual_dtype  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernels.choice import VARIABLE, choose_kernels  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernels.compiler import must_compile  # noqa: PLC0415
+
+    device, subject = torch.device(name), f"{name} engine"
+    dtype = usual_dtype(device)
+    if device.type == "cpu" and os.environ.get(VARIABLE) != "portable" and must_compile():
+        found = "kernels that the first search compiles, once"
+    else:
+        choice = _tried("devices", subject, lambda: choose_kernels(device, dtype))
+        if isinstance(choice, Finding):
+            yield choice
+            return
+        found = f"{choice.kernels.name} kernels ({choice.why})"
+    yield _ok("devices", subject, f"{found}, cells in {name_of(dtype)}")
+    if device.type == "cuda":
+        graphs = "used where a few timed steps are faster with them; a run's report says so"
+        yield _ok("devices", f"{name} CUDA graphs", graphs)
 
 
 def _cache() -> Iterator[Finding]:

@@ -50,7 +50,7 @@ def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
         skip_limit=settings.skip_connects,
         costs=phase_costs(job.costs.seconds),
         cold=cold,
-        tables=_trials(found),
+        tables=(*_trials(found), *_steps_run(result)),
         settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
         environment=pairs(job.run.read_json("environment.json")),
     )
@@ -153,5 +153,24 @@ def _trials(found: Found) -> tuple[Table, ...]:
                 "Best first. Each genotype was trained briefly on the weights half and ranked on "
                 "the α half; the validation third took no part."
             ),
+        ),
+    )
+
+
+def _steps_run(result: SearchResult) -> tuple[Table, ...]:
+    """How the steps of each stage ran, where there was a choice."""
+    rows = tuple(
+        (str(stage + 1), half, row["compute_dtype"], how)
+        for stage, row in {row["stage"]: row for row in result.rows}.items()
+        for half, how in row["steps_run"].items()
+    )
+    if not rows:
+        return ()
+    return (
+        Table(
+            title="How steps ran",
+            header=("stage", "half of a step", "computed in", "how, and what was measured"),
+            rows=rows,
+            note="A few steps of each kind were timed when a stage began, and the faster chosen.",
         ),
     )

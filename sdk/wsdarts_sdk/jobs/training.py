@@ -4,20 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsdarts_registry.errors import RunError
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.store import Store
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.inputs import Data, load_task
 from wsdarts_sdk.jobs.job import Job, open_job
 from wsdarts_sdk.jobs.training_report import write_training_report
-from wsdarts_sdk.network.classifier import Classifier
+from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
+from wsdarts_sdk.network.loading import GENOTYPE_FILE, find_genotype
 from wsdarts_sdk.network.training import TrainingResult, train_network
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.runs.directory import read_config
 from wsdarts_sdk.search.settings import settings_json
-
-_GENOTYPE = "genotype.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +43,7 @@ def train(
     genotype: Genotype | str | Path,
     data: Data,
     *,
+    registry: str | Path | Store | None = None,
     out: str | Path | None = None,
     preset: str | Preset = "small",
     seed: int | None = None,
@@ -56,8 +55,9 @@ def train(
     """Train a genotype's network on the train part and evaluate it on the validation third.
 
     Args:
-        genotype: A genotype, its JSON or DARTS text file, or a run directory that has one.
+        genotype: A genotype, or what names one, in any form that :func:`load_network` takes.
         data: The dataset, in any of the forms of :meth:`ImageTask.load`, or an ``ImageTask``.
+        registry: Where a reference is looked up; the shipped zoo by default.
         out: The run directory; the first free ``runs/train-NAME-N`` by default.
         preset: Whose training settings to use.
         seed: Seed of everything random; the preset's by default.
@@ -69,7 +69,7 @@ def train(
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    cells = find_genotype(genotype)
+    cells = find_genotype(genotype, registry=registry)
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     progress = shown(progress)
@@ -99,8 +99,8 @@ def _train(job: Job, genotype: Genotype) -> TrainingRun:
         device=job.device,
     )
     job.costs.record("training", result.seconds)
-    genotype.save(run.path / _GENOTYPE)
-    model_file = result.model.save(run.path / "model.safetensors")
+    genotype.save(run.path / GENOTYPE_FILE)
+    model_file = result.model.save(run.path / MODEL_FILE)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
     run.write_json("result.json", {name: getattr(result, name) for name in figures})
     return TrainingRun(
@@ -111,21 +111,3 @@ def _train(job: Job, genotype: Genotype) -> TrainingRun:
         model_file=model_file,
         report=write_training_report(job, result),
     )
-
-
-def find_genotype(source: Genotype | str | Path) -> Genotype:
-    """The genotype itself, that of a file, or that of a run directory.
-
-    Raises:
-        RunError: The directory has no genotype yet.
-        SpaceError: The file holds none.
-    """
-    if isinstance(source, Genotype):
-        return source
-    path = Path(source)
-    if not path.is_dir():
-        return Genotype.load(path)
-    read_config(path)
-    if not (path / _GENOTYPE).exists():
-        raise RunError(f"the run {path} has no genotype yet; finish it with --resume first")
-    return Genotype.load(path / _GENOTYPE)

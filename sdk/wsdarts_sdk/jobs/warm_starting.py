@@ -8,7 +8,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.nearest import Neighbour
 from wsdarts_registry.store import Store
-from wsdarts_registry.zoo import open_registry
+from wsdarts_registry.zoo import open_for, open_registry
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.decision import Choice, Mode
 from wsdarts_sdk.jobs.finishing import finish_search
@@ -146,7 +146,8 @@ def warm_start(
             ``(images, labels)`` or an ``ImageTask``.
         out: The run directory; the first free ``runs/warm-start-NAME-N`` by default.
         registry: Directory of a registry; the shipped zoo by default.
-        source: Reference of the artifact to start from; by default the nearest decides.
+        source: Reference of the artifact to start from, perhaps with its registry on the Hub
+            (``hf://OWNER/NAME@3``); by default the nearest decides.
         mode: What to take over; ``auto`` decides by the rules of :func:`decide`.
         preset: ``"paper"``, ``"small"``, ``"tiny"`` or a :class:`Preset` of your own; a warm
             start is its last stage, a cold search all of it.
@@ -163,9 +164,11 @@ def warm_start(
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
+    store = open_registry(registry)
+    if source is not None:
+        store, source = open_for(source, registry)
     choice = Choice(source=source, mode=mode, k=k)
     chosen = find_preset(preset, seed=seed)
-    store = open_registry(registry)
     progress = shown(progress)
     task = load_task(data, progress=progress, **options)
     where = find_device(device)

@@ -1,8 +1,9 @@
 """A trained network with its preprocessing and class names, as one module and one file."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +14,12 @@ from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError
 from wsdarts_registry.files import write_atomically
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.derived import DerivedNetwork
+from wsdarts_sdk.network.prediction import AnyImage, Prediction, predict
 
+if TYPE_CHECKING:
+    from wsdarts_sdk.network.onnx_file import OnnxFile
+
+MODEL_FILE = "model.safetensors"
 _FORMAT = 1
 
 
@@ -53,6 +59,39 @@ class Classifier(nn.Module):
         logits: Tensor = self.network((x_BCHW - self.mean) / self.std)
         return logits
 
+    def predict(
+        self, images: AnyImage | Iterable[AnyImage], *, top_k: int = 5, batch_size: int = 64
+    ) -> list[Prediction]:
+        """What the model says of images; :func:`prediction.predict` yields the same in turn.
+
+        Args:
+            images: One or several: paths of files or folders, encoded images, Pillow images, or
+                RGB pixels ``(height, width, 3)``.
+            top_k: How many classes to name.
+            batch_size: Images that go through the network together.
+
+        Returns:
+            One for each image, in order; an image that does not decode has a ``problem``.
+
+        Raises:
+            TaskError: A folder has no images or cannot be listed, or pixels have another form.
+        """
+        return list(predict(self, images, top_k=top_k, batch_size=batch_size))
+
+    def save_timm(self, directory: str | Path) -> Path:
+        """Write a folder that timm loads; see :func:`timm_folder.save_timm`."""
+        from wsdarts_sdk.network.timm_folder import save_timm  # noqa: PLC0415 - it imports this
+
+        return save_timm(self, directory)
+
+    def save_onnx(
+        self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
+    ) -> "OnnxFile":
+        """Write an ONNX file that was checked; see :func:`onnx_file.save_onnx`."""
+        from wsdarts_sdk.network.onnx_file import save_onnx  # noqa: PLC0415 - it imports this
+
+        return save_onnx(self, path, images=images)
+
     def save(self, path: str | Path) -> Path:
         """Write weights, architecture, preprocessing and class names as one safetensors file."""
         about = {
@@ -71,11 +110,13 @@ class Classifier(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> "Classifier":
-        """Read a file of ``save``; the model comes in eval mode.
+        """Read a file of ``save``, or the one in a training's run directory, in eval mode.
 
         Raises:
             ArtifactError: The file is missing, cut off, or not such a file.
         """
+        path = Path(path).expanduser()
+        path = path / MODEL_FILE if path.is_dir() else path
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["classifier"])
@@ -86,8 +127,8 @@ class Classifier(nn.Module):
         except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ArtifactError(
-                f"{path} is not a trained model of this library ({reason}); expected a "
-                "model.safetensors that `wsdarts-hub train` wrote"
+                f"{path} is not a trained model of this library ({reason}); expected the run "
+                f"directory of `wsdarts-hub train`, or the {MODEL_FILE} in it"
             ) from error
         except (SpaceError, SettingsError) as error:
             raise ArtifactError(
@@ -119,6 +160,7 @@ def _build(about: dict[str, Any], numbers: int) -> Classifier:
         classes=about["classes"],
         cells=about["cells"],
         channels=about["channels"],
+        stem=about.get("stem", "cifar"),
     )
     return Classifier(
         network,

@@ -1,10 +1,11 @@
 """The derived network: a genotype's cells stacked, as DARTS evaluates what it finds.
 
 Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.2 and its public code
-(NetworkCIFAR); drop path from Larsson et al., "FractalNet", 2017, arXiv:1605.07648.
+(NetworkCIFAR, NetworkImageNet); drop path from Larsson et al., "FractalNet", 2017,
+arXiv:1605.07648.
 """
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,6 +17,8 @@ from wsdarts_sdk.network.operations import FactorizedReduce, ReluConvNorm, build
 from wsdarts_sdk.supernet import STEM_MULTIPLIER, reduction_positions
 
 _AUXILIARY_WIDTHS = (128, 768)
+
+Stem = Literal["cifar", "imagenet"]
 
 
 def drop_path(x_BCHW: Tensor, rate: float, draws: Generator | None) -> Tensor:
@@ -117,11 +120,13 @@ class DerivedNetwork(nn.Module):
         classes: Number of classes.
         cells: Number of cells; 20 in the papers.
         channels: Channels of the first cell; doubled by each reduction cell.
+        stem: ``"cifar"`` hands the cells the full resolution; ``"imagenet"`` an eighth of it,
+            for large images.
         auxiliary: Whether to build the auxiliary tower, used in training only.
         seed: Seed of the initial weights.
 
     Raises:
-        SettingsError: Fewer than one cell, two channels or one class.
+        SettingsError: Fewer than one cell, two channels or one class, or another stem.
     """
 
     def __init__(
@@ -131,10 +136,15 @@ class DerivedNetwork(nn.Module):
         classes: int,
         cells: int = 20,
         channels: int = 16,
+        stem: Stem = "cifar",
         auxiliary: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if stem not in get_args(Stem):
+            raise SettingsError(
+                f"there is no stem {stem!r}; expected {' or '.join(get_args(Stem))}"
+            )
         if cells < 1 or channels < 2 or classes < 1:
             raise SettingsError(
                 f"a network needs at least 1 cell, 2 channels and 1 class; found {cells} cells, "
@@ -145,6 +155,7 @@ class DerivedNetwork(nn.Module):
             "classes": classes,
             "cells": cells,
             "channels": channels,
+            "stem": stem,
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -153,14 +164,14 @@ class DerivedNetwork(nn.Module):
     def _build(
         self, genotype: Genotype, classes: int, cells: int, channels: int, *, auxiliary: bool
     ) -> None:
-        stem = STEM_MULTIPLIER * channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem)
-        )
+        kind: Stem = self.config["stem"]
+        self.stem, self.second_stem = _stems(kind, channels)
         self.cells = nn.ModuleList()
         self.auxiliary_position = 2 * cells // 3
         self.auxiliary: AuxiliaryHead | None = None
-        inputs, after_reduction = (stem, stem), False
+        inputs = (stem_channels(kind, channels), stem_channels(kind, channels))
+        # The second half of ImageNet's stem halves the maps, as a reduction cell does.
+        after_reduction = self.second_stem is not None
         for position in range(cells):
             reduction = position in reduction_positions(cells)
             channels *= 2 if reduction else 1
@@ -178,11 +189,16 @@ class DerivedNetwork(nn.Module):
                 self.auxiliary = AuxiliaryHead(inputs[1], classes)
         self.classifier = nn.Linear(inputs[1], classes)
 
+    def run_stem(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The two inputs of the first cell."""
+        first = self.stem(x_BCHW)
+        return first, first if self.second_stem is None else self.second_stem(first)
+
     def run_cells(
         self, x_BCHW: Tensor, rate: float = 0.0, draws: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """The output of the last cell and of the cell below the auxiliary tower."""
-        previous = (self.stem(x_BCHW),) * 2
+        previous = self.run_stem(x_BCHW)
         below = previous[1]
         for position, cell in enumerate(self.cells):
             previous = (previous[1], cell(previous, rate, draws))
@@ -202,3 +218,23 @@ class DerivedNetwork(nn.Module):
         last, below = self.run_cells(x_BCHW, rate, draws)
         logits = self.classifier(last.mean(dim=(2, 3)))
         return logits, None if self.auxiliary is None else self.auxiliary(below)
+
+
+def stem_channels(kind: Stem, channels: int) -> int:
+    """Channels of what a stem puts out, for that many channels of the first cell."""
+    return STEM_MULTIPLIER * channels if kind == "cifar" else channels
+
+
+def _stems(kind: Stem, channels: int) -> tuple[nn.Sequential, nn.Sequential | None]:
+    """What makes the first cell's inputs of images, and its second input of the first one."""
+    if kind == "cifar":
+        width = stem_channels(kind, channels)
+        conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(width)), None
+
+    def halve(inputs: int, outputs: int) -> list[nn.Module]:
+        conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        return [conv, nn.BatchNorm2d(outputs)]
+
+    first = [*halve(3, channels // 2), nn.ReLU(), *halve(channels // 2, channels)]
+    return nn.Sequential(*first), nn.Sequential(nn.ReLU(), *halve(channels, channels))

@@ -274,7 +274,7 @@ class Training:
         tensors = checkpoint.tensors
         own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
         self.net.load_state_dict(own)
-        restore_optimiser(self.sgd, self.net, tensors, self.device)
+        restore_optimiser(self.sgd, self.net, tensors)
         self.epoch, self.rows = checkpoint.facts["epoch"], checkpoint.facts["rows"]
         self.seconds = checkpoint.facts["seconds"]
 

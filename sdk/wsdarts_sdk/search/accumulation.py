@@ -4,6 +4,7 @@ The parts' gradients are averaged by their number of images, so the result is th
 batch up to batch norm, whose statistics are each part's own, and the draws of the dropout.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -14,6 +15,10 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.devices import free_memory
 from wsdarts_sdk.supernet import STEM_MULTIPLIER, Batch, Gradients, SkipDropout, Supernet, Wanted
 from wsdarts_sdk.supernet.memory import elements_per_image
+from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
+
+# Of one pass; or with its numbers on the device, then those of each part of the batch.
+Dropout = SkipDropout | Sequence[DeviceSkipDropout]
 
 _LEAST = 2  # images in a part: a batch norm needs two
 _SHARE = 0.8  # of the free memory: allocators and other processes need some
@@ -22,7 +27,7 @@ _SHARE = 0.8  # of the free memory: allocators and other processes need some
 def needed_memory(net: Supernet, *, image_size: int, batch: int) -> int:
     """Bytes that a step takes at most for a batch, by estimate."""
     elements = elements_per_image(net.plans, STEM_MULTIPLIER * net.channels, image_size)
-    return elements * batch * net.cell_weights.element_size()
+    return elements * batch * (net.compute_dtype or net.cell_weights.dtype).itemsize
 
 
 def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | None = None) -> int:
@@ -50,16 +55,16 @@ def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | No
 
 
 def accumulated(
-    net: Supernet, batch: Batch, wanted: Wanted, *, skip: SkipDropout, parts: int
+    net: Supernet, batch: Batch, wanted: Wanted, *, skip: Dropout, parts: int
 ) -> Gradients:
     """Gradients of the batch's mean cross-entropy, computed in parts."""
     if parts == 1:
-        return net.gradients(batch, wanted, skip=skip)
+        return net.gradients(batch, wanted, skip=_of_part(skip, 0))
     found: list[Gradients] = []
     images, labels = batch.images.tensor_split(parts), batch.labels.tensor_split(parts)
     for number, (some, their) in enumerate(zip(images, labels, strict=True)):
         part = replace(batch, images=some, labels=their)
-        own = net.gradients(part, wanted, skip=replace(skip, seed=skip.seed + number))
+        own = net.gradients(part, wanted, skip=_of_part(skip, number))
         share = len(their) / len(batch.labels)
         found.append(
             Gradients(
@@ -72,6 +77,15 @@ def accumulated(
         if number:
             found = [_sum(found[0], found[1])]
     return found[0]
+
+
+def for_part(skip: SkipDropout, number: int) -> SkipDropout:
+    """Every part of a batch has draws of its own."""
+    return replace(skip, seed=skip.seed + number)
+
+
+def _of_part(skip: Dropout, number: int) -> SkipDropout | DeviceSkipDropout:
+    return for_part(skip, number) if isinstance(skip, SkipDropout) else skip[number]
 
 
 def _sum(first: Gradients, second: Gradients) -> Gradients:

@@ -18,16 +18,20 @@ from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.devices import peak_memory
+from wsdarts_sdk.devices import wait_for
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import Journal, MemoryJournal
-from wsdarts_sdk.search.accumulation import needed_memory, parts_that_fit
+from wsdarts_sdk.search.accumulation import parts_that_fit
 from wsdarts_sdk.search.batches import TrainPart, batches
 from wsdarts_sdk.search.derivation import derive_genotype
-from wsdarts_sdk.search.schedule import cosine_learning_rate, skip_dropout_rate, stage_work, work
+from wsdarts_sdk.search.graphs import Graphs, graphs_for
+from wsdarts_sdk.search.optimisers import set_learning_rate
+from wsdarts_sdk.search.precision import compute_dtype, name_of
+from wsdarts_sdk.search.rows import epoch_row
+from wsdarts_sdk.search.schedule import cosine_learning_rate, stage_work, work
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
-from wsdarts_sdk.search.step import places_of, take_step
+from wsdarts_sdk.search.step import directly, places_of, take_step
 from wsdarts_sdk.supernet.kernels.compiler import compiled_library, must_compile
 
 
@@ -91,20 +95,23 @@ class Search:
         self.journal = journal or MemoryJournal()
         self.progress = progress
         self.device = device or torch.device("cpu")
+        self._said: set[str] = set()
         self._check_heads()
         self._check_start()
 
     def run(self) -> SearchResult:
         """Search to the end, from the journal's last checkpoint if it has one."""
-        if self.device.type == "cpu" and must_compile():
+        state = self._restore_or_begin()
+        if self.device.type == "cpu" and state.dtype == torch.float32 and must_compile():
             self.progress("compiling the engine for this processor, once", 0, 1)
             compiled_library()
-        state = self._restore_or_begin()
         stages = len(self.settings.stages)
+        graphs = graphs_for(state, self._say_once)
         while state.stage < stages:
-            self._run_epoch(state)
+            self._run_epoch(state, graphs)
             if self._stage_is_over(state):
                 state = self._finish_stage(state)
+                graphs = graphs_for(state, self._say_once)
             self.journal.checkpoint(state.to_checkpoint())
         self.progress("search", 1, 1)
         return SearchResult(
@@ -155,6 +162,8 @@ class Search:
                 checkpoint, self.settings, self.classes, self.device
             )
             self.journal.truncate(state.rows)
+            if state.dtype != compute_dtype(self.settings, self.device):
+                self.progress(f"going on in {name_of(state.dtype)}, as the run began", 0, 1)
             return state
         self.journal.truncate(0)
         state = SearchState.fresh(self.settings, 0, self.start.masks, self.classes, self.device)
@@ -179,17 +188,18 @@ class Search:
         alpha = state.alpha()
         keep = self.settings.stages[following].operations
         kept = masks.keep_strongest(alpha["normal"], alpha["reduction"], keep)
-        fresh = SearchState.fresh(self.settings, following, kept, self.classes, self.device)
+        fresh = SearchState.fresh(
+            self.settings, following, kept, self.classes, self.device, state.dtype
+        )
         fresh.masks = (*state.masks, kept)
         fresh.seconds, fresh.rows = state.seconds, state.rows
         return fresh
 
-    def _run_epoch(self, state: SearchState) -> None:
+    def _run_epoch(self, state: SearchState, graphs: Graphs | None) -> None:
         """Go on with the epoch at ``state.step``, to its end."""
         stage = self.settings.stages[state.stage]
         rate = cosine_learning_rate(self.settings.weights, state.epoch, stage.epochs)
-        for group in state.sgd.param_groups:
-            group["lr"] = rate
+        set_learning_rate(state.sgd, rate)
         if len(state.seconds) == state.stage:
             state.seconds.append(0.0)
         state.net.train()
@@ -207,60 +217,25 @@ class Search:
         places = [p for task, step in left for p in places_of(state, task, self.settings, step)]
         with closing(batches(places)) as ready:
             for task, step in left:
-                take_step(state, task, self.settings, step, rate, ready)
+                take_step(state, task, self.settings, step, rate, ready, graphs or directly)
                 state.step += 1
                 self._report(state, len(plan))
                 if self.journal.due() and state.step < len(plan):
                     state.seconds[-1] += time.perf_counter() - started
                     self.journal.checkpoint(state.to_checkpoint())
                     started = time.perf_counter()
+        wait_for(self.device)
         state.seconds[-1] += time.perf_counter() - started
-        self._append_row(state, rate)
-        state.sums = torch.zeros_like(state.sums)
+        row = epoch_row(state, self.settings, self.tasks, learning_rate=rate, device=self.device)
+        self.journal.append(row | {"steps_run": dict(graphs.choices) if graphs else {}})
+        state.rows += 1
+        state.sums.zero_()
         state.epoch, state.step = state.epoch + 1, 0
 
-    def _append_row(self, state: SearchState, rate: float) -> None:
-        stage = self.settings.stages[state.stage]
-        masks, alpha, sums = state.net.masks, state.alpha(), state.sums.tolist()
-        if not all(np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())]))):
-            raise SettingsError(
-                f"the loss or α is not finite after epoch {state.epoch + 1} of stage "
-                f"{state.stage + 1}; lower the learning rates or the gradient clip"
-            )
-        genotype = derive_genotype(masks, alpha, skip_connects=None)
-        derived = str(derive_genotype(masks, alpha, skip_connects=self.settings.skip_connects))
-        moved = state.epoch >= stage.weights_only_epochs
-        state.unchanged = state.unchanged + 1 if moved and derived == state.derived else 0
-        state.derived = derived
-        row = {
-            "stage": state.stage,
-            "epoch": state.epoch,
-            "steps": sum(task.steps(self.settings.steps_per_epoch) for task in self.tasks),
-            "learning_rate": rate,
-            "skip_dropout": skip_dropout_rate(stage, state.epoch),
-            "weights_loss": _mean(sums[0], sums[2]),
-            "weights_accuracy": _mean(sums[1], sums[2]),
-            "alpha_loss": _mean(sums[3], sums[5]),
-            "alpha_accuracy": _mean(sums[4], sums[5]),
-            "seconds": state.seconds[-1],
-            "peak_memory": peak_memory(self.device),
-            "needed_memory": max(
-                needed_memory(
-                    state.net,
-                    image_size=self.settings.image_size,
-                    batch=-(-task.batch_size // state.parts),
-                )
-                for task in self.tasks
-            ),
-            "batch_parts": state.parts,
-            "unchanged_epochs": state.unchanged,
-            "skip_connects": genotype.count("skip_connect"),
-            "probabilities": {
-                kind: state.net.probabilities(kind).detach().cpu().tolist() for kind in CELL_KINDS
-            },
-        }
-        self.journal.append(row)
-        state.rows += 1
+    def _say_once(self, what: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            self.progress(what, 0, 1)
 
     def _report(self, state: SearchState, steps: int) -> None:
         """Progress in units of work."""
@@ -289,7 +264,3 @@ def search(
     """Run a whole search; see :class:`Search`."""
     found = Search(tasks, settings, start=start, journal=journal, progress=progress, device=device)
     return found.run()
-
-
-def _mean(total: float, count: float) -> float | None:
-    return total / count if count else None

@@ -8,6 +8,8 @@ from wsdarts_registry.space import DARTS, SearchSpace
 
 Order = Literal["first", "second"]
 ORDERS: tuple[Order, ...] = ("first", "second")
+ComputeDtype = Literal["auto", "float32", "bfloat16"]
+COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("auto", "float32", "bfloat16")
 _MIN_CELLS = 3
 
 
@@ -87,6 +89,8 @@ class SearchSettings:
         batch_size: Images in a batch of either half.
         steps_per_epoch: At most so many batches of each task in an epoch; None means all.
         order: ``first``, or ``second`` (by finite difference).
+        compute_dtype: What cells are computed in: ``float32``, ``bfloat16``, or ``auto`` for
+            bfloat16 on CUDA and float32 elsewhere. All else is float32 always.
         weights: Optimiser of the supernet's weights.
         alpha: Optimiser of α.
         skip_connects: At most so many skip-connects in the derived normal cell.
@@ -104,6 +108,7 @@ class SearchSettings:
     batch_size: int = 96
     steps_per_epoch: int | None = None
     order: Order = "first"
+    compute_dtype: ComputeDtype = "auto"
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
     skip_connects: int = 2
@@ -120,6 +125,11 @@ class SearchSettings:
             raise SettingsError(f"later stages keep fewer operations; found {kept}")
         if self.order not in ORDERS:
             raise SettingsError(f"order is {self.order!r}; expected one of {', '.join(ORDERS)}")
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise SettingsError(
+                f"compute_dtype is {self.compute_dtype!r}; expected one of "
+                f"{', '.join(COMPUTE_DTYPES)}"
+            )
         if min(self.channels, self.batch_size) < 2 or self.image_size < 8:
             raise SettingsError(
                 "expected at least 2 channels, batches of 2 and images of 8 pixels; found "

@@ -13,6 +13,8 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.runs.checkpoint import Checkpoint
+from wsdarts_sdk.search.optimisers import adam_for, sgd_for, step_count
+from wsdarts_sdk.search.precision import compute_dtype, dtype_of, name_of
 from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.supernet import Supernet
@@ -50,7 +52,8 @@ class SearchState:
         sgd: Optimiser of its weights.
         adam: Optimiser of α.
         masks: Masks after each finished stage.
-        sums: Loss, hits and images of the running epoch: weights half, then alpha half.
+        sums: Loss, hits and images of the running epoch: weights half, then alpha half; float64
+            on the device, changed in place.
         seconds: Wall time of each stage so far.
         rows: Rows of metrics written so far.
         parts: In how many parts a batch is computed, so that it fits into memory; not kept in
@@ -65,8 +68,8 @@ class SearchState:
     net: Supernet
     sgd: torch.optim.SGD
     adam: torch.optim.Adam
+    sums: Tensor
     masks: tuple[OperationMasks, ...] = ()
-    sums: Tensor = field(default_factory=lambda: torch.zeros(_SUMS, dtype=torch.float64))
     seconds: list[float] = field(default_factory=list)
     rows: int = 0
     parts: int = 1
@@ -81,8 +84,18 @@ class SearchState:
         masks: OperationMasks,
         classes: Sequence[int],
         device: torch.device,
+        dtype: torch.dtype | None = None,
     ) -> "SearchState":
-        """The beginning of a stage: fresh weights, fresh α, fresh optimisers."""
+        """The beginning of a stage: fresh weights, fresh α, fresh optimisers.
+
+        Args:
+            settings: Of the search.
+            stage: Index of the stage.
+            masks: Which operations exist.
+            classes: Number of classes of each task.
+            device: Where it runs.
+            dtype: What cells are computed in; by default what a search begins with here.
+        """
         net = Supernet(
             masks,
             cells=settings.stages[stage].cells,
@@ -90,25 +103,23 @@ class SearchState:
             classes=classes,
             seed=seed_of(settings.seed, "supernet", stage),
         ).to(device)
-        weights, alpha = settings.weights, settings.alpha
+        dtype = dtype or compute_dtype(settings, device)
+        # None follows the weights, so that a whole network can be made float64.
+        net.compute_dtype = None if dtype == torch.float32 else dtype
         return cls(
             stage=stage,
             epoch=0,
             step=0,
             net=net,
-            sgd=torch.optim.SGD(
-                net.weight_parameters(),
-                lr=weights.learning_rate,
-                momentum=weights.momentum,
-                weight_decay=weights.weight_decay,
-            ),
-            adam=torch.optim.Adam(
-                net.alpha_parameters(),
-                lr=alpha.learning_rate,
-                betas=(alpha.beta1, alpha.beta2),
-                weight_decay=alpha.weight_decay,
-            ),
+            sgd=sgd_for(net.weight_parameters(), settings.weights),
+            adam=adam_for(net.alpha_parameters(), settings.alpha),
+            sums=torch.zeros(_SUMS, dtype=torch.float64, device=device),
         )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the cells are computed in."""
+        return self.net.compute_dtype or self.net.cell_weights.dtype
 
     def start_from(self, start: StartingPoint) -> None:
         """Take over the weights and α of a starting point; heads stay fresh.
@@ -138,6 +149,7 @@ class SearchState:
             "position": [self.stage, self.epoch, self.step],
             "masks": [masks.to_json() for masks in self.masks],
             "current": self.net.masks.to_json(),
+            "compute_dtype": name_of(self.dtype),
             "seconds": self.seconds,
             "rows": self.rows,
             "derived": self.derived,
@@ -153,23 +165,27 @@ class SearchState:
         classes: Sequence[int],
         device: torch.device,
     ) -> "SearchState":
-        """The state that ``to_checkpoint`` described."""
+        """The state that ``to_checkpoint`` described.
+
+        It goes on in the dtype that it began with, wherever that was.
+        """
         facts = checkpoint.facts
         stage, epoch, step = facts["position"]
         net_stage = min(stage, len(settings.stages) - 1)
         current = OperationMasks.from_json(facts["current"])
-        state = cls.fresh(settings, net_stage, current, classes, device)
+        dtype = dtype_of(facts["compute_dtype"])
+        state = cls.fresh(settings, net_stage, current, classes, device, dtype)
         state.stage, state.epoch, state.step = stage, epoch, step
         state.masks = tuple(OperationMasks.from_json(masks) for masks in facts["masks"])
         state.seconds, state.rows = list(facts["seconds"]), facts["rows"]
         state.derived, state.unchanged = facts["derived"], facts["unchanged"]
         tensors = dict(checkpoint.tensors)
-        state.sums = tensors.pop("sums").to(device)
+        state.sums.copy_(tensors.pop("sums"))
         prefix = "net."
         own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
         state.net.load_state_dict(own)
-        restore_optimiser(state.sgd, state.net, tensors, device, state.net.named_views)
-        restore_optimiser(state.adam, state.net, tensors, device, state.net.named_views)
+        restore_optimiser(state.sgd, state.net, tensors, state.net.named_views)
+        restore_optimiser(state.adam, state.net, tensors, state.net.named_views)
         return state
 
 
@@ -185,7 +201,6 @@ def restore_optimiser(
     optimiser: torch.optim.Optimizer,
     net: nn.Module,
     tensors: dict[str, Tensor],
-    device: torch.device,
     names: Names = as_named,
 ) -> None:
     """Put ``optimiser.KEY.WEIGHT`` tensors back where the optimiser keeps them.
@@ -194,7 +209,6 @@ def restore_optimiser(
         optimiser: Whose state is restored.
         net: Whose parameters it moves.
         tensors: Of the checkpoint.
-        device: Where the parameters lie.
         names: Views of a parameter's tensor under the names on disk.
     """
     managed = {id(p) for group in optimiser.param_groups for p in group["params"]}
@@ -202,9 +216,9 @@ def restore_optimiser(
         if id(parameter) not in managed:
             continue
         for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
-            # Adam keeps its step count on the CPU.
-            place = torch.zeros(()) if key == "step" else torch.zeros_like(parameter, device=device)
-            views = as_named(name, place) if key == "step" else names(name, place)
+            counts = key == "step"
+            place = step_count(optimiser, parameter) if counts else torch.zeros_like(parameter)
+            views = as_named(name, place) if counts else names(name, place)
             found = {own: tensors.get(f"optimiser.{key}.{own}") for own in views}
             values = {own: value for own, value in found.items() if value is not None}
             if len(values) < len(views):

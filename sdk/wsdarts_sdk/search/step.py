@@ -1,12 +1,14 @@
 """One step of a search: α on a batch of its own half, then the weights on one of theirs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from wsdarts_sdk.search.accumulation import accumulated
 from wsdarts_sdk.search.batches import Place, TrainPart, batches
+from wsdarts_sdk.search.half import Half
 from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.schedule import skip_dropout_rate
 from wsdarts_sdk.search.second_order import InnerStep, second_order
@@ -14,6 +16,14 @@ from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.supernet import Batch, Gradients, SkipDropout
 from wsdarts_sdk.tasks import Part
+
+Work = Callable[[Half], None]
+Runner = Callable[[Part, Half, Work], None]
+
+
+def directly(_part: Part, half: Half, work: Work) -> None:
+    """Do the work of one half of a step, one call at a time."""
+    work(half)
 
 
 def places_of(
@@ -37,6 +47,7 @@ def take_step(
     step: int,
     learning_rate: float,
     ready: Iterator[Batch] | None = None,
+    run: Runner = directly,
 ) -> None:
     """Move α (not in weights-only epochs), then the weights, and add to ``state.sums``.
 
@@ -47,30 +58,57 @@ def take_step(
         step: Step within the epoch, counted for each task.
         learning_rate: Of the weights in this epoch.
         ready: Where the batches of ``places_of`` come from; by default they are made here.
+        run: Does the work of a half: directly, or by replaying it. The second order of α is
+            always done directly.
     """
     stage = settings.stages[state.stage]
     ready = ready or batches(places_of(state, task, settings, step))
-    batch = next(ready)
-    skip = _skip_dropout(state, task, settings, step, Part.WEIGHTS)
+    dropout = partial(_skip_dropout, state, task, settings, step)
+    weights = Half(batch=next(ready), skip=dropout(Part.WEIGHTS))
     if state.epoch >= stage.weights_only_epochs:
-        inner = InnerStep(
-            batch=batch,
-            learning_rate=learning_rate,
-            momentum=settings.weights.momentum,
-            buffers=_momentum_buffers(state),
-            weight_decay=settings.weights.weight_decay,
-            skip=skip,
-        )
-        alpha_batch = next(ready)
-        alpha_skip = _skip_dropout(state, task, settings, step, Part.ALPHA)
-        found = _alpha_gradients(state, settings, alpha_batch, alpha_skip, inner)
-        alpha = state.net.alpha_parameters()
-        _apply(state.adam, alpha, found.alpha, settings.alpha.gradient_clip)
-        _count(state.sums[3:], found, alpha_batch.labels)
-    found = accumulated(state.net, batch, "weights", skip=skip, parts=state.parts)
+        alpha = Half(batch=next(ready), skip=dropout(Part.ALPHA))
+        if settings.order == "first":
+            run(Part.ALPHA, alpha, partial(move_alpha, state, settings))
+        else:
+            _move_alpha_second_order(state, settings, alpha, weights, learning_rate)
+    run(Part.WEIGHTS, weights, partial(move_weights, state, settings))
+
+
+def move_alpha(state: SearchState, settings: SearchSettings, half: Half) -> None:
+    """Move α by its first-order gradient, and count; nothing waits for the device."""
+    found = accumulated(state.net, half.batch, "alpha", skip=half.skip, parts=state.parts)
+    _take_alpha(state, settings, half, found)
+
+
+def move_weights(state: SearchState, settings: SearchSettings, half: Half) -> None:
+    """Move the weights, and count; nothing waits for the device."""
+    found = accumulated(state.net, half.batch, "weights", skip=half.skip, parts=state.parts)
     weights = state.net.weight_parameters()
     _apply(state.sgd, weights, found.weights, settings.weights.gradient_clip)
-    _count(state.sums[:3], found, batch.labels)
+    _count(state.sums[:3], found, half.batch.labels)
+
+
+def _move_alpha_second_order(
+    state: SearchState, settings: SearchSettings, half: Half, weights: Half, learning_rate: float
+) -> None:
+    assert isinstance(half.skip, SkipDropout)  # as take_step makes them  # noqa: S101
+    assert isinstance(weights.skip, SkipDropout)  # noqa: S101
+    inner = InnerStep(
+        batch=weights.batch,
+        learning_rate=learning_rate,
+        momentum=settings.weights.momentum,
+        buffers=_momentum_buffers(state),
+        weight_decay=settings.weights.weight_decay,
+        skip=weights.skip,
+    )
+    found = second_order(state.net, half.batch, inner, half.skip, parts=state.parts)
+    _take_alpha(state, settings, half, found)
+
+
+def _take_alpha(state: SearchState, settings: SearchSettings, half: Half, found: Gradients) -> None:
+    alpha = state.net.alpha_parameters()
+    _apply(state.adam, alpha, found.alpha, settings.alpha.gradient_clip)
+    _count(state.sums[3:], found, half.batch.labels)
 
 
 def _skip_dropout(
@@ -81,18 +119,6 @@ def _skip_dropout(
         rate=skip_dropout_rate(settings.stages[state.stage], state.epoch),
         seed=seed_of(settings.seed, "skip", str(part), *where),
     )
-
-
-def _alpha_gradients(
-    state: SearchState,
-    settings: SearchSettings,
-    batch: Batch,
-    skip: SkipDropout,
-    inner: InnerStep,
-) -> Gradients:
-    if settings.order == "first":
-        return accumulated(state.net, batch, "alpha", skip=skip, parts=state.parts)
-    return second_order(state.net, batch, inner, skip, parts=state.parts)
 
 
 def _momentum_buffers(state: SearchState) -> list[Tensor | None]:

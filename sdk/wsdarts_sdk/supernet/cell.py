@@ -9,10 +9,6 @@ Backward, in the opposite order: one pass over a node's gradient and its branche
 gradients and all that the norms need; then each group sends its gradient to its source.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
-
 import torch
 from torch import Tensor
 
@@ -27,109 +23,7 @@ from wsdarts_sdk.supernet.kernels.base import (
 )
 from wsdarts_sdk.supernet.layout import Run
 from wsdarts_sdk.supernet.plan import CellPlan, Group, Half, Input
-from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout, SkipDropout
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Vectors:
-    """The flat vectors that a network's runs are views of.
-
-    Attributes:
-        weights: All weights of all cells.
-        gradient: Where weight gradients are written, or None.
-        running_mean: Of all batch norms.
-        running_variance: The same.
-    """
-
-    weights: Tensor
-    gradient: Tensor | None
-    running_mean: Tensor
-    running_variance: Tensor
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Statistics:
-    """What the batch norms of one pass find: one vector each for all of them.
-
-    Attributes:
-        mean: Of the batch.
-        rstd: 1/√(variance + ε).
-        coefficients: Three times as long; see ``Upstream``.
-    """
-
-    mean: Tensor
-    rstd: Tensor
-    coefficients: Tensor
-
-    @classmethod
-    def like(cls, running: Tensor) -> Self:
-        """Room for as many batch norms as there are running statistics."""
-        return cls(
-            mean=torch.empty_like(running),
-            rstd=torch.empty_like(running),
-            coefficients=running.new_empty(3 * len(running)),
-        )
-
-
-@dataclass(kw_only=True, slots=True)
-class _Computed:
-    """What the forward pass of a group leaves for the backward pass."""
-
-    group: Group
-    convolutions: list[Convolution] = field(default_factory=list)
-    middles: list[Tensor | None] = field(default_factory=list)
-    results: list[Tensor] = field(default_factory=list)
-    norms: list[Norm] = field(default_factory=list)
-    lattice: Lattice | None = None
-    terms: list[Term] = field(default_factory=list)
-
-    def term(self, branch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Values, mean and rstd of one branch's last result."""
-        norm, values = self.norms[-1], self.results[-1]
-        shared = values.dim() == 4
-        return values if shared else values[branch], norm.mean[branch], norm.rstd[branch]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
-    """One term of a node: which branch it is and where its α stands."""
-
-    term: Term
-    computed: _Computed
-    branch: int
-    column: int
-
-
-@dataclass(kw_only=True, slots=True)
-class Tape:
-    """What a cell's forward pass leaves for its backward pass."""
-
-    output: Tensor
-    inputs: list[tuple[Lattice, Tensor, Norm]] = field(default_factory=list)
-    sources: list[Tensor] = field(default_factory=list)
-    computed: list[list[_Computed]] = field(default_factory=list)
-    nodes: list[list[_Entry]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pass:
-    """What stays the same for all cells in one forward pass.
-
-    Attributes:
-        alpha: Softmaxed α of each kind, as ``Kernels.scalars`` gives it.
-        training: Whether batch norms use batch statistics and identities drop.
-        keep: Whether a backward pass follows.
-        weight_gradients: Whether it is to find weight gradients.
-        skip: Dropout on identities.
-        statistics: Room for what the batch norms find.
-    """
-
-    alpha: dict[str, Sequence[Any]]
-    training: bool
-    keep: bool
-    weight_gradients: bool
-    skip: SkipDropout | DeviceSkipDropout
-    statistics: Statistics
+from wsdarts_sdk.supernet.tape import Computed, Entry, Pass, Tape, Vectors
 
 
 class Cell:
@@ -211,11 +105,11 @@ class Cell:
                     term = Term(values=values, mean=mean, rstd=rstd, alpha=alpha[column])
                 computed.terms.append(term)
                 tape.nodes[target].append(
-                    _Entry(term=term, computed=computed, branch=branch, column=column)
+                    Entry(term=term, computed=computed, branch=branch, column=column)
                 )
 
-    def _compute(self, group: Group, source: Tensor, how: Pass) -> _Computed:
-        kernels, computed = self.kernels, _Computed(group=group)
+    def _compute(self, group: Group, source: Tensor, how: Pass) -> Computed:
+        kernels, computed = self.kernels, Computed(group=group)
         if group.halves:
             for half in group.halves:
                 self._convolve(half, source, computed, how)
@@ -233,7 +127,7 @@ class Cell:
                 computed.results.append(kernels.pooling_forward(source, kind, group.stride, norm))
         return computed
 
-    def _convolve(self, half: Half, source: Tensor, computed: _Computed, how: Pass) -> None:
+    def _convolve(self, half: Half, source: Tensor, computed: Computed, how: Pass) -> None:
         """One half of a separable convolution, or a dilated one."""
         second = bool(computed.results)
         convolution = Convolution(
@@ -307,7 +201,7 @@ class Cell:
 
     def _send(
         self,
-        computed: _Computed,
+        computed: Computed,
         source: Tensor,
         nodes: list[Tensor],
         into: Tensor,
@@ -338,7 +232,7 @@ class Cell:
             )
 
     def _send_through_halves(
-        self, computed: _Computed, upstream: Upstream, into: Tensor, how: Pass
+        self, computed: Computed, upstream: Upstream, into: Tensor, how: Pass
     ) -> None:
         kernels = self.kernels
         for place in reversed(range(len(computed.convolutions))):

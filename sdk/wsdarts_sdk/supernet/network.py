@@ -4,9 +4,9 @@ The gradients are written out, not recorded: each cell is one forward and one ba
 over a few large calls. A step for α finds α's gradients only, a step for the weights only theirs.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,54 +15,17 @@ from torch.nn import functional as F
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.supernet.cell import Cell, Pass, Statistics, Tape, Vectors
+from wsdarts_sdk.supernet.cell import Cell
+from wsdarts_sdk.supernet.gradients import Batch, Gradients, Wanted
+from wsdarts_sdk.supernet.initial import draw_weights
 from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
 from wsdarts_sdk.supernet.layout import Layout
-from wsdarts_sdk.supernet.plan import CellPlan, plan_cell
-from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.names import read_names, write_names
+from wsdarts_sdk.supernet.planning import STEM_MULTIPLIER, plan_cells
+from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, DeviceSkipDropout, SkipDropout
+from wsdarts_sdk.supernet.tape import Pass, Statistics, Tape, Vectors
 
 _ALPHA_SCALE = 1e-3
-STEM_MULTIPLIER = 3
-
-Wanted = Literal["alpha", "weights", "both"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """One batch of one task.
-
-    Attributes:
-        images: Normalised images, shape ``(B, 3, H, W)``.
-        labels: Class indices, shape ``(B,)``.
-        head: Which task's classifier it belongs to.
-    """
-
-    images: Tensor
-    labels: Tensor
-    head: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gradients:
-    """A loss, its logits and the gradients that were asked for.
-
-    Attributes:
-        loss: Mean cross-entropy.
-        logits: Shape ``(B, classes)``.
-        alpha: In the order of ``alpha_parameters``; empty where not asked for.
-        weights: In the order of ``weight_parameters``, None for another task's head. They are
-            the network's own memory and hold until its next gradients.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    alpha: tuple[Tensor, ...] = ()
-    weights: tuple[Tensor | None, ...] = ()
-
-
-def reduction_positions(cells: int) -> frozenset[int]:
-    """Where the reduction cells stand: ⌊L/3⌋ and ⌊2L/3⌋."""
-    return frozenset({cells // 3, 2 * cells // 3})
 
 
 class Supernet(nn.Module):
@@ -83,9 +46,10 @@ class Supernet(nn.Module):
         channels: Channels of the first cell; doubled by each reduction cell.
         classes: Number of classes of each task, one head each.
         seed: Seed of the initial weights and of α (1e-3 · randn, as in DARTS).
+        at_most: How many weights it may have, where a stranger names its size; else any number.
 
     Raises:
-        SettingsError: A number that no network can have.
+        SettingsError: A number that no network can have, or more weights than ``at_most``.
     """
 
     def __init__(
@@ -96,6 +60,7 @@ class Supernet(nn.Module):
         channels: int,
         classes: Sequence[int],
         seed: int,
+        at_most: int | None = None,
     ) -> None:
         super().__init__()
         if cells < 1 or channels < 2 or not classes:
@@ -105,7 +70,15 @@ class Supernet(nn.Module):
             )
         self.masks, self.channels = masks, channels
         self.layout, self.statistics = Layout(), Layout()
-        self.plans = self._plan(cells)
+        self.plans = plan_cells(
+            masks, cells, channels, weights=self.layout, statistics=self.statistics
+        )
+        self.width = self.plans[-1].nodes * self.plans[-1].channels
+        if at_most is not None and self.layout.size > at_most:
+            raise SettingsError(
+                f"the supernet of {cells} cells and {channels} channels has {self.layout.size} "
+                f"weights; expected at most {at_most}"
+            )
         self.cell_weights = nn.Parameter(torch.empty(self.layout.size))
         self.register_buffer("running_mean", torch.zeros(self.statistics.size), persistent=False)
         self.register_buffer("running_variance", torch.ones(self.statistics.size), persistent=False)
@@ -116,32 +89,10 @@ class Supernet(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         self._cells: list[Cell] = []
         self._kernels: Kernels | None = None
+        self._asked: Kernels | None = None
         self._bound: tuple[int, torch.device, torch.dtype] | None = None
-        self.register_state_dict_post_hook(_write_names)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_read_names)  # type: ignore[no-untyped-call]
-
-    def _plan(self, cells: int) -> tuple[CellPlan, ...]:
-        channels = self.channels
-        stem = STEM_MULTIPLIER * channels
-        inputs, after_reduction, plans = (stem, stem), False, []
-        for position in range(cells):
-            reduction = position in reduction_positions(cells)
-            channels *= 2 if reduction else 1
-            plan = plan_cell(
-                self.masks,
-                index=position,
-                inputs=inputs,
-                channels=channels,
-                reduction=reduction,
-                after_reduction=after_reduction,
-                weights=self.layout,
-                statistics=self.statistics,
-            )
-            plans.append(plan)
-            inputs = (inputs[1], plan.nodes * channels)
-            after_reduction = reduction
-        self.width = inputs[1]
-        return tuple(plans)
+        self.register_state_dict_post_hook(write_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(read_names)  # type: ignore[no-untyped-call]
 
     def _initialise(self, classes: Sequence[int], seed: int) -> None:
         """Draw weights as torch's own layers do, in the order in which modules would be made."""
@@ -151,9 +102,7 @@ class Supernet(nn.Module):
             self.stem = nn.Sequential(
                 nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem)
             )
-            views = self.layout.views(self.cell_weights.detach())
-            for name in sorted(views, key=_module_order):
-                nn.init.kaiming_uniform_(views[name], a=5**0.5)
+            draw_weights(self.layout.views(self.cell_weights.detach()))
             self.heads = nn.ModuleList(nn.Linear(self.width, count) for count in classes)
             self.alpha = nn.ParameterDict(
                 {
@@ -170,12 +119,25 @@ class Supernet(nn.Module):
         return self._kernels
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy starts from: its cells are bound, and kernels chosen, when it is used."""
-        return self.__dict__ | {"_cells": [], "_kernels": None}
+        """What is pickled: cells are bound, and kernels chosen, where the network is used."""
+        return self.__dict__ | {"_cells": [], "_kernels": None, "_asked": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Supernet":
+        """A network of its own on the same kernels, where ``use`` asked for them."""
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        if self._asked is not None:
+            twin.use(self._asked)
+        return twin
 
     def use(self, kernels: Kernels) -> None:
-        """Run on these kernels instead of the ones that would be chosen."""
-        self._kernels, self._cells = kernels, []
+        """Run on these kernels instead of the ones that would be chosen.
+
+        They stay, wherever the network moves and in its deep copies; a pickled network forgets
+        them. Where they are not for its device or dtype, whatever is computed next raises a
+        TypeError.
+        """
+        self._asked, self._cells = kernels, []
 
     def _bind(self) -> Vectors:
         """Vectors as they are now: moving a module to a device replaces them."""
@@ -184,10 +146,13 @@ class Supernet(nn.Module):
         now = (weights.data_ptr(), weights.device, dtype)
         if self._cells and now == self._bound:
             return self._cells[0].vectors
-        if self._cells and self._bound is not None and now[1:] != self._bound[1:]:
-            self._kernels = None
-        if self._kernels is None:
-            self._kernels = choose_kernels(weights.device, dtype).kernels
+        kernels = self._asked or self._kernels
+        if self._asked is not None:
+            self._asked.check(weights.device, dtype)
+        elif kernels is None or self._bound is None or now[1:] != self._bound[1:]:
+            kernels = choose_kernels(weights.device, dtype).kernels
+        assert kernels is not None  # asked for, kept or chosen  # noqa: S101
+        self._kernels = kernels
         self._bound = now
         vectors = Vectors(
             weights=weights.to(dtype),
@@ -195,7 +160,7 @@ class Supernet(nn.Module):
             running_mean=self.get_buffer("running_mean"),
             running_variance=self.get_buffer("running_variance"),
         )
-        self._cells = [Cell(plan, vectors, self._kernels) for plan in self.plans]
+        self._cells = [Cell(plan, vectors, kernels) for plan in self.plans]
         return vectors
 
     def probabilities(self, kind: str) -> Tensor:
@@ -224,9 +189,15 @@ class Supernet(nn.Module):
         return logits
 
     def gradients(
-        self, batch: Batch, wanted: Wanted, *, skip: SkipDropout = NO_DROPOUT
+        self,
+        batch: Batch,
+        wanted: Wanted,
+        *,
+        skip: SkipDropout | DeviceSkipDropout = NO_DROPOUT,
     ) -> Gradients:
         """Gradients of the batch's mean cross-entropy, for α, for the weights or for both.
+
+        Nothing here waits for a GPU; with a dropout on the device a graph can capture it.
 
         Raises:
             RuntimeError: The network is in eval mode; a search has no use for its gradients there.
@@ -272,7 +243,7 @@ class Supernet(nn.Module):
     def _pooled(self, output_BHWC: Tensor) -> Tensor:
         return output_BHWC.mean(dim=(1, 2), dtype=self.cell_weights.dtype)
 
-    def _pass(self, wanted: Wanted, skip: SkipDropout, *, keep: bool) -> Pass:
+    def _pass(self, wanted: Wanted, skip: SkipDropout | DeviceSkipDropout, *, keep: bool) -> Pass:
         kernels, computed = self.kernels, self._cells[0].vectors.weights
         if computed.dtype != self.cell_weights.dtype:
             computed.copy_(self.cell_weights.detach())
@@ -358,27 +329,6 @@ class Supernet(nn.Module):
         return self.layout.views(value) if name == "cell_weights" else {name: value}
 
 
-def _module_order(name: str) -> tuple[int, int, int, int, str]:
-    """Sorts weights as nested modules would be made: first, second, then edge by edge."""
-    parts = name.split(".")
-    cell = int(parts[1])
-    if parts[2] != "edges":
-        return (cell, 0, 0, 0, name)
-    return (cell, 1, int(parts[3]), _CANDIDATES.index(parts[5]), name)
-
-
-_CANDIDATES = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-
-
 def _last(x_BCHW: Tensor) -> Tensor:
     return x_BCHW.contiguous(memory_format=torch.channels_last)
 
@@ -386,51 +336,3 @@ def _last(x_BCHW: Tensor) -> Tensor:
 def _images(x_BCHW: Tensor) -> Tensor:
     """``(B, C, H, W)`` as the cells take it, ``(B, H, W, C)``."""
     return x_BCHW.permute(0, 2, 3, 1).contiguous()
-
-
-def _write_names(net: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    """Replace the vectors in a state dict by named views."""
-    assert isinstance(net, Supernet)  # registered by it  # noqa: S101
-    vector = state.pop(f"{prefix}cell_weights")
-    state |= {prefix + name: view for name, view in net.layout.views(vector).items()}
-    for suffix, buffer in (
-        ("running_mean", net.get_buffer("running_mean")),
-        ("running_var", net.get_buffer("running_variance")),
-    ):
-        for name, view in net.statistics.views(buffer.detach()).items():
-            state[f"{prefix}{name}.{suffix}"] = view
-
-
-def _read_names(
-    net: nn.Module,
-    state: dict[str, Any],
-    prefix: str,
-    _metadata: Any,
-    _strict: bool,
-    missing: list[str],
-    _unexpected: list[str],
-    errors: list[str],
-) -> None:
-    """Copy the named tensors of a state dict into the vectors."""
-    assert isinstance(net, Supernet)  # registered by it  # noqa: S101
-    places = net.layout.views(net.cell_weights.detach())
-    for suffix, buffer in (
-        ("running_mean", net.get_buffer("running_mean")),
-        ("running_var", net.get_buffer("running_variance")),
-    ):
-        views = net.statistics.views(buffer.detach())
-        places |= {f"{name}.{suffix}": view for name, view in views.items()}
-    for name, place in places.items():
-        value = state.pop(prefix + name, None)
-        if value is None:
-            missing.append(prefix + name)
-        elif value.shape != place.shape:
-            errors.append(
-                f"size mismatch for {prefix}{name}: copying a param with shape {value.shape} "
-                f"from checkpoint, the shape in current model is {place.shape}."
-            )
-        else:
-            place.copy_(value)
-    for name in net.statistics.runs:  # modules count their batches; nothing depends on it
-        state.pop(f"{prefix}{name}.num_batches_tracked", None)
-    state[f"{prefix}cell_weights"] = net.cell_weights.detach()

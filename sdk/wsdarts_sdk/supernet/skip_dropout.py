@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 _WORD = (1 << 64) - 1
-_STEP = 0x9E3779B97F4A7C15
-_FIRST = 0xBF58476D1CE4E5B9
-_SECOND = 0x94D049BB133111EB
+STEP = 0x9E3779B97F4A7C15
+FIRST = 0xBF58476D1CE4E5B9
+SECOND = 0x94D049BB133111EB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class SkipDropout:
 
     def edge_seed(self, cell: int, edge: int) -> int:
         """64-bit seed of one edge of one cell."""
-        return _mix((_mix((self.seed + _STEP) & _WORD) + cell * 4096 + edge) & _WORD)
+        return _mix((_mix((self.seed + STEP) & _WORD) + cell * 4096 + edge) & _WORD)
 
 
 NO_DROPOUT = SkipDropout()
@@ -62,7 +62,7 @@ class DeviceSkipDropout:
         """Take over the numbers of one pass."""
         cells, edges = self.seeds.shape
         words = [
-            [_signed(skip.edge_seed(cell, edge)) for edge in range(edges)] for cell in range(cells)
+            [signed(skip.edge_seed(cell, edge)) for edge in range(edges)] for cell in range(cells)
         ]
         self.seeds.copy_(torch.tensor(words))
         self.rate.fill_(skip.rate)
@@ -73,8 +73,8 @@ class DeviceSkipDropout:
 
 
 def _mix(z: int) -> int:
-    z = ((z ^ (z >> 30)) * _FIRST) & _WORD
-    z = ((z ^ (z >> 27)) * _SECOND) & _WORD
+    z = ((z ^ (z >> 30)) * FIRST) & _WORD
+    z = ((z ^ (z >> 27)) * SECOND) & _WORD
     return z ^ (z >> 31)
 
 
@@ -83,10 +83,10 @@ def kept(
 ) -> Tensor:
     """Which elements stay, as a bool tensor; elements are numbered in the order of the shape."""
     count = torch.Size(shape).numel()
-    first = seed if isinstance(seed, Tensor) else _signed(seed)
-    z = torch.arange(count, device=device) * _signed(_STEP) + first
-    z = (z ^ _shifted(z, 30)) * _signed(_FIRST)
-    z = (z ^ _shifted(z, 27)) * _signed(_SECOND)
+    first = seed if isinstance(seed, Tensor) else signed(seed)
+    z = torch.arange(count, device=device) * signed(STEP) + first
+    z = (z ^ _shifted(z, 30)) * signed(FIRST)
+    z = (z ^ _shifted(z, 27)) * signed(SECOND)
     z = z ^ _shifted(z, 31)
     draws = _shifted(z, 11).double() * 2.0**-53
     return draws.ge(rate).view(shape)
@@ -94,10 +94,10 @@ def kept(
 
 def word(seed: int | Tensor, device: torch.device) -> Tensor:
     """A seed as a 64-bit word in the device's memory, shape ``()``."""
-    return seed if isinstance(seed, Tensor) else torch.tensor(_signed(seed)).to(device)
+    return seed if isinstance(seed, Tensor) else torch.tensor(signed(seed)).to(device)
 
 
-def _signed(word: int) -> int:
+def signed(word: int) -> int:
     """An unsigned 64-bit word as the int64 with the same bits: torch multiplies modulo 2⁶⁴."""
     return word - (1 << 64) if word >> 63 else word
 

@@ -43,6 +43,25 @@ def test_round_trip(model: Classifier, tmp_path: Path) -> None:
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_round_trip_with_the_stem_for_large_images(model: Classifier, tmp_path: Path) -> None:
+    network = DerivedNetwork(
+        Genotype.from_json(model.network.config["genotype"]),
+        classes=3,
+        cells=2,
+        channels=4,
+        stem="imagenet",
+    )
+    model.network = network
+    found = Classifier.load(model.save(tmp_path / "model.safetensors"))
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(found(x), model.eval()(x))
+
+
+def test_a_file_from_before_there_was_another_stem(model: Classifier, tmp_path: Path) -> None:
+    found = Classifier.load(rewritten(model, tmp_path / "model.safetensors", stem=None))
+    assert torch.equal(found(x := torch.rand(2, 3, 8, 8)), model(x))
+
+
 def test_preprocessing_is_part_of_the_model(model: Classifier) -> None:
     x = torch.rand(2, 3, 8, 8)
     mean = torch.tensor([0.1, 0.2, 0.3]).reshape(1, 3, 1, 1)
@@ -88,6 +107,8 @@ def rewritten(model: Classifier, path: Path, **changes: Any) -> Path:
         ({"class_names": ["a"]}, "it names 1 of 3 classes"),
         ({"class_names": [1, 2, 3]}, "it names 3 of 3 classes"),
         ({"classes": 2, "class_names": ["a", "b"]}, "size mismatch"),
+        ({"stem": "other"}, "there is no stem 'other'; expected cifar or imagenet"),
+        ({"stem": ["cifar"]}, "there is no stem"),
         ({"cells": 0}, "a network needs at least 1 cell"),
     ],
 )

@@ -74,6 +74,22 @@ def test_number_of_parameters_by_hand(genotype: Genotype) -> None:
     assert count(net) == stem + normal + first + second + head
 
 
+def test_the_stem_for_large_images_by_hand(genotype: Genotype) -> None:
+    net = DerivedNetwork(genotype, classes=5, cells=1, channels=4, stem="imagenet")
+    # 3 → 2 → 4 channels at half and a quarter of the size, then 4 → 4 at an eighth.
+    first, second = 3 * 2 * 9 + 2 * 2 + 2 * 4 * 9 + 2 * 4, 4 * 4 * 9 + 2 * 4
+    assert count(net.stem) == first
+    assert net.second_stem is not None
+    assert count(net.second_stem) == second
+    assert isinstance(net.cells[0].first, FactorizedReduce)  # the first input is twice as large
+    assert [tuple(s.shape[1:]) for s in net.run_stem(torch.randn(2, 3, 42, 42))] == [
+        (4, 11, 11),
+        (4, 6, 6),
+    ]
+    # A lone cell is a reduction cell.
+    assert net.run_cells(torch.randn(2, 3, 42, 42))[0].shape == (2, 16, 3, 3)
+
+
 def test_derived_cell_in_numbers() -> None:
     # Nodes of two identities each: node 2 = s₀ + s₁, node 3 = s₁ + node 2.
     skip = "skip_connect"

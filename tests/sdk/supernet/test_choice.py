@@ -46,7 +46,21 @@ def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     found = choose_kernels(CPU, torch.float32)
     assert (found.kernels.name, found.why) == ("portable", "WSDARTS_HUB_KERNELS says so")
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "fast")
-    with pytest.raises(SettingsError, match="is 'fast'; expected compiled or portable, or leave"):
+    with pytest.raises(SettingsError, match="is 'fast'; expected compiled, portable or triton"):
+        choose_kernels(CPU, torch.float32)
+
+
+def test_triton_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    triton_kernels = pytest.importorskip("wsdarts_sdk.supernet.kernels.triton_kernels")
+    monkeypatch.setenv("WSDARTS_HUB_KERNELS", "triton")
+    monkeypatch.setattr(triton_kernels, "interpreted", lambda: True)
+    found = choose_kernels(CPU, torch.bfloat16)
+    assert (found.kernels.name, found.why) == ("triton", "WSDARTS_HUB_KERNELS says so")
+    monkeypatch.setattr(triton_kernels, "interpreted", lambda: False)
+    with pytest.raises(SettingsError, match="they are for CUDA, not cpu; leave it unset"):
+        choose_kernels(CPU, torch.float32)
+    monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match="triton is not installed; pip install triton"):
         choose_kernels(CPU, torch.float32)
 
 

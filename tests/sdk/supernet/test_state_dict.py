@@ -13,6 +13,7 @@ from reference.network import PlainSupernet
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import DARTS, SearchSpace
 from wsdarts_sdk.supernet import Kernels, Supernet
+from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 MakeKernels = Callable[[torch.dtype], Kernels]
 FIVE_EDGES = SearchSpace(nodes=2)
@@ -175,3 +176,28 @@ def test_kernels_of_another_dtype_are_refused(make_compiled: MakeKernels) -> Non
     net.use(make_compiled(torch.float32))
     with pytest.raises(TypeError, match=r"are for torch\.float32 on the CPU; found torch\.float64"):
         gradients(net)
+
+
+def test_kernels_of_another_dtype_than_computed_in_are_refused(make_compiled: MakeKernels) -> None:
+    # α is float32 all the same; what the cells read is not.
+    net = supernet()
+    net.use(make_compiled(torch.float32))
+    net.compute_dtype = torch.bfloat16
+    with pytest.raises(TypeError, match=r"are for torch\.float32 .* found torch\.bfloat16"):
+        net(torch.randn(2, 3, 8, 8))
+
+
+def test_kernels_asked_for_stay(make_compiled: MakeKernels) -> None:
+    asked = PortableKernels()
+    net = supernet()
+    net.use(asked)
+    net(torch.randn(2, 3, 8, 8))
+    assert copy.deepcopy(net).kernels is asked
+    assert net.double().kernels is asked
+    assert pickled(net).kernels is not asked
+    net.use(make_compiled(torch.float64))
+    gradients(net)
+    net.float()
+    for _ in range(2):  # the first refusal leaves nothing behind that the second would run on
+        with pytest.raises(TypeError, match=r"are for torch\.float64 on the CPU"):
+            net(torch.randn(2, 3, 8, 8))

@@ -188,6 +188,13 @@ class Kernels(ABC):
     def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
         """Add to the source's gradient what an identity sends back."""
 
+    def check(self, device: torch.device, dtype: torch.dtype) -> None:  # noqa: B027 (most take any)
+        """Refuse to compute there, or in that dtype.
+
+        Raises:
+            TypeError: The kernels are for others.
+        """
+
     def empty(self, *shape: int, like: Tensor) -> Tensor:
         """Memory for a result."""
         return torch.empty(shape, dtype=like.dtype, device=like.device)

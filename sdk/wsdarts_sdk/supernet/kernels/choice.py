@@ -1,7 +1,10 @@
 """Which kernels a supernet runs on."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 
@@ -21,7 +24,7 @@ class Choice:
 
     Attributes:
         kernels: Ready to be used by one supernet.
-        why: In words, for ``doctor``.
+        why: In words, for ``doctor``; with figures where they were measured.
     """
 
     kernels: Kernels
@@ -29,21 +32,27 @@ class Choice:
 
 
 def choose_kernels(device: torch.device, dtype: torch.dtype) -> Choice:
-    """Compiled kernels on the CPU where they can be had, portable ones elsewhere.
+    """Compiled kernels on the CPU, the faster of Triton and portable ones on CUDA.
 
-    The environment variable ``WSDARTS_HUB_KERNELS`` (``compiled`` or ``portable``) decides
-    where it is set.
+    What is faster is measured on a cell when a process first asks for a device and dtype; kernels
+    that fail there or compute something else are not taken. Elsewhere, and where others cannot be
+    had, the portable ones run. The environment variable ``WSDARTS_HUB_KERNELS`` (``compiled``,
+    ``portable`` or ``triton``) decides where it is set, without a measurement.
 
     Raises:
         SettingsError: The variable names other kernels, or ones that cannot be had here.
     """
     asked = os.environ.get(VARIABLE) or None
-    if asked not in (None, "compiled", "portable"):
+    if asked not in (None, "compiled", "portable", "triton"):
         raise SettingsError(
-            f"{VARIABLE} is {asked!r}; expected compiled or portable, or leave it unset"
+            f"{VARIABLE} is {asked!r}; expected compiled, portable or triton, or leave it unset"
         )
     if asked == "portable":
         return Choice(kernels=PortableKernels(), why=f"{VARIABLE} says so")
+    if asked == "triton":
+        return _asked_for_triton(device)
+    if asked is None and device.type == "cuda":
+        return _fastest_on_cuda(device, dtype)
     if device.type != "cpu" or dtype not in _COMPILED_DTYPES:
         why = f"the compiled ones are for float32 and float64 on the CPU, not {dtype} on {device}"
     else:
@@ -54,3 +63,49 @@ def choose_kernels(device: torch.device, dtype: torch.dtype) -> Choice:
     if asked == "compiled":
         raise SettingsError(f"{VARIABLE} asks for compiled kernels, but {why}")
     return Choice(kernels=PortableKernels(), why=why)
+
+
+def _triton() -> Kernels:
+    from wsdarts_sdk.supernet.kernels.triton_kernels import TritonKernels  # noqa: PLC0415
+
+    return TritonKernels()
+
+
+_ON_CUDA: dict[str, Callable[[], Kernels]] = {"portable": PortableKernels, "triton": _triton}
+
+
+def _asked_for_triton(device: torch.device) -> Choice:
+    if find_spec("triton") is None:
+        raise SettingsError(
+            f"{VARIABLE} asks for triton kernels, but triton is not installed; pip install triton, "
+            "or leave it unset"
+        )
+    from wsdarts_sdk.supernet.kernels.triton_kernels import interpreted  # noqa: PLC0415
+
+    if device.type != "cuda" and not interpreted():
+        raise SettingsError(
+            f"{VARIABLE} asks for triton kernels, but they are for CUDA, not {device}; leave it "
+            "unset"
+        )
+    return Choice(kernels=_triton(), why=f"{VARIABLE} says so")
+
+
+def _fastest_on_cuda(device: torch.device, dtype: torch.dtype) -> Choice:
+    if find_spec("triton") is None:
+        return Choice(kernels=PortableKernels(), why="triton is not installed; pip install triton")
+    name, why = _measured(device, dtype)
+    return Choice(kernels=_ON_CUDA[name](), why=why)
+
+
+@cache
+def _measured(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    """The name of the fastest kernels and the figures, measured once in a process."""
+    from wsdarts_sdk.supernet.kernels.trial import (  # noqa: PLC0415 (it needs cells: a circle)
+        CellRehearsal,
+        cuda_milliseconds,
+        judge,
+    )
+
+    with torch.cuda.device(device):
+        verdict = judge(_ON_CUDA, CellRehearsal(device, dtype), cuda_milliseconds)
+    return verdict.name, verdict.why

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wsdarts_sdk.supernet.kernels import structs
 from wsdarts_sdk.supernet.kernels.base import (
-    EPSILON,
-    MOMENTUM,
     Convolution,
     Kernels,
     Lattice,
@@ -20,8 +19,6 @@ from wsdarts_sdk.supernet.kernels.base import (
     strided,
 )
 
-_POINTER = ctypes.c_void_p
-_SIZE = ctypes.c_int64
 _FUNCTIONS = (
     "depthwise_forward",
     "depthwise_backward",
@@ -37,98 +34,6 @@ _FUNCTIONS = (
 )
 
 
-class _Shape(ctypes.Structure):
-    _fields_ = [
-        (name, _SIZE)
-        for name in (
-            "branches",
-            "images",
-            "height",
-            "width",
-            "channels",
-            "pitch",
-            "rows",
-            "columns",
-            "kernel",
-            "stride",
-            "dilation",
-        )
-    ]
-
-
-class _Depthwise(ctypes.Structure):
-    _fields_ = [
-        ("shape", _Shape),
-        ("source", _POINTER),
-        ("own", _SIZE),
-        ("mean", _POINTER),
-        ("rstd", _POINTER),
-        ("depthwise", _POINTER),
-        ("pointwise", _POINTER),
-    ]
-
-
-class _Pointwise(ctypes.Structure):
-    _fields_ = [
-        ("shape", _Shape),
-        ("offset", _SIZE),
-        ("outputs", _SIZE),
-        ("total", _SIZE),
-        ("start", _SIZE),
-        ("source", _POINTER),
-        ("weights", _POINTER),
-    ]
-
-
-class _Statistics(ctypes.Structure):
-    _fields_ = [
-        ("mean", _POINTER),
-        ("rstd", _POINTER),
-        ("running_mean", _POINTER),
-        ("running_variance", _POINTER),
-        ("momentum", ctypes.c_double),
-        ("epsilon", ctypes.c_double),
-        ("training", _SIZE),
-        ("shared", _SIZE),
-    ]
-
-
-class _Upstream(ctypes.Structure):
-    _fields_ = [("gradients", _POINTER), ("pitch", _SIZE), ("coefficients", _POINTER)]
-
-
-class _SourceGradient(ctypes.Structure):
-    _fields_ = [("gradient", _POINTER), ("pitch", _SIZE), ("sums", _POINTER)]
-
-
-class _WeightGradient(ctypes.Structure):
-    _fields_ = [("depthwise", _POINTER), ("pointwise", _POINTER)]
-
-
-class _FloatTerm(ctypes.Structure):
-    _fields_ = [
-        ("values", _POINTER),
-        ("pitch", _SIZE),
-        ("mean", _POINTER),
-        ("rstd", _POINTER),
-        ("alpha", ctypes.c_float),
-        ("seed", ctypes.c_uint64),
-        ("rate", ctypes.c_double),
-    ]
-
-
-class _DoubleTerm(ctypes.Structure):
-    _fields_ = [
-        ("values", _POINTER),
-        ("pitch", _SIZE),
-        ("mean", _POINTER),
-        ("rstd", _POINTER),
-        ("alpha", ctypes.c_double),
-        ("seed", ctypes.c_uint64),
-        ("rate", ctypes.c_double),
-    ]
-
-
 class CompiledKernels(Kernels):
     """Kernels for the CPU, compiled for one dtype.
 
@@ -141,20 +46,21 @@ class CompiledKernels(Kernels):
     def __init__(self, library: ctypes.CDLL, dtype: torch.dtype) -> None:
         suffix = {torch.float32: "float", torch.float64: "double"}[dtype]
         self._dtype = dtype
-        self._term: Any = _FloatTerm if dtype == torch.float32 else _DoubleTerm
+        self._term: Any = structs.FloatTerm if dtype == torch.float32 else structs.DoubleTerm
         self.calls = {name: getattr(library, f"{name}_{suffix}") for name in _FUNCTIONS}
         for function in self.calls.values():
             function.restype = None
         self._library = library
         self._free: dict[int, list[Tensor]] = defaultdict(list)
 
-    def scalars(self, weights: Tensor) -> Sequence[Any]:
-        if weights.dtype != self._dtype or weights.device.type != "cpu":
+    def check(self, device: torch.device, dtype: torch.dtype) -> None:
+        if dtype != self._dtype or device.type != "cpu":
             raise TypeError(
-                f"these kernels are for {self._dtype} on the CPU; found {weights.dtype} on "
-                f"{weights.device}"
+                f"these kernels are for {self._dtype} on the CPU; found {dtype} on {device}"
             )
-        self._library.set_threads(_SIZE(torch.get_num_threads()))
+
+    def scalars(self, weights: Tensor) -> Sequence[Any]:
+        self._library.set_threads(structs.SIZE(torch.get_num_threads()))
         values: list[float] = weights.detach().flatten().tolist()
         return values
 
@@ -176,14 +82,14 @@ class CompiledKernels(Kernels):
     def convolution_forward(
         self, convolution: Convolution, norm: Norm, *, keep: bool
     ) -> tuple[Tensor | None, Tensor]:
-        described, shape = _depthwise(convolution)
+        described, shape = structs.depthwise(convolution)
         result = self.empty(*shape, like=convolution.source)
         middle = self.empty(*shape, like=convolution.source) if keep else None
         self.calls["depthwise_forward"](
             ctypes.byref(described),
-            _place(middle),
-            _place(result),
-            ctypes.byref(_statistics(norm)),
+            structs.place(middle),
+            structs.place(result),
+            ctypes.byref(structs.statistics(norm)),
         )
         return middle, result
 
@@ -197,23 +103,25 @@ class CompiledKernels(Kernels):
         source_gradient: Tensor | None,
         weight_gradients: tuple[Tensor, Tensor] | None,
     ) -> Upstream | None:
-        described, _ = _depthwise(convolution)
+        described, _ = structs.depthwise(convolution)
         source, norm = convolution.source, convolution.norm
         sums = None
         if source_gradient is None:
             source_gradient = self.empty(*source.shape, like=source)
             sums = torch.zeros(*source.shape[:2], 2, source.shape[-1], dtype=torch.float64)
-        to = _SourceGradient(
-            gradient=source_gradient.data_ptr(), pitch=_pitch(source_gradient), sums=_address(sums)
+        to = structs.SourceGradient(
+            gradient=source_gradient.data_ptr(),
+            pitch=structs.pitch(source_gradient),
+            sums=structs.address(sums),
         )
-        weights = _WeightGradient()
+        weights = structs.WeightGradient()
         if weight_gradients is not None:
-            weights = _WeightGradient(*(g.data_ptr() for g in weight_gradients))
+            weights = structs.WeightGradient(*(g.data_ptr() for g in weight_gradients))
         self.calls["depthwise_backward"](
             ctypes.byref(described),
-            _place(middle),
-            _place(result),
-            ctypes.byref(_upstream(upstream)),
+            structs.place(middle),
+            structs.place(result),
+            ctypes.byref(structs.upstream(upstream)),
             ctypes.byref(to),
             ctypes.byref(weights),
         )
@@ -221,14 +129,14 @@ class CompiledKernels(Kernels):
             return None
         branches, images, height, width, channels = source.shape
         self.calls["inner_coefficients"](
-            _SIZE(branches),
-            _SIZE(images),
-            _SIZE(channels),
+            structs.SIZE(branches),
+            structs.SIZE(images),
+            structs.SIZE(channels),
             ctypes.c_double(images * height * width),
-            _place(sums),
-            _place(norm.mean),
-            _place(norm.rstd),
-            _place(norm.coefficients),
+            structs.place(sums),
+            structs.place(norm.mean),
+            structs.place(norm.rstd),
+            structs.place(norm.coefficients),
         )
         return Upstream(
             gradients=source_gradient.unbind(0),
@@ -243,14 +151,16 @@ class CompiledKernels(Kernels):
         total = sum(weights.shape[1] for weights, _ in lattice.parts)
         result = self.empty(branches, images, rows, columns, total, like=lattice.source)
         sums = torch.zeros(branches, images, 2, total, dtype=torch.float64)
-        for part in _pointwise(lattice, total):
-            self.calls["pointwise_forward"](ctypes.byref(part), _place(result), _place(sums))
+        for part in structs.pointwise(lattice, total):
+            self.calls["pointwise_forward"](
+                ctypes.byref(part), structs.place(result), structs.place(sums)
+            )
         self.calls["finish"](
-            ctypes.byref(_statistics(norm)),
-            _place(sums),
-            _SIZE(branches),
-            _SIZE(images),
-            _SIZE(total),
+            ctypes.byref(structs.statistics(norm)),
+            structs.place(sums),
+            structs.SIZE(branches),
+            structs.SIZE(images),
+            structs.SIZE(total),
             ctypes.c_double(images * rows * columns),
         )
         return result
@@ -264,27 +174,27 @@ class CompiledKernels(Kernels):
         source_gradient: Tensor | None,
         weight_gradients: Sequence[Tensor] | None,
     ) -> None:
-        pitch = 0 if source_gradient is None else _pitch(source_gradient)
-        for index, part in enumerate(_pointwise(lattice, result.shape[-1])):
+        pitch = 0 if source_gradient is None else structs.pitch(source_gradient)
+        for index, part in enumerate(structs.pointwise(lattice, result.shape[-1])):
             wanted = None if weight_gradients is None else weight_gradients[index]
             self.calls["pointwise_backward"](
                 ctypes.byref(part),
-                _place(result),
-                ctypes.byref(_upstream(upstream)),
-                _place(source_gradient),
-                _SIZE(pitch),
-                _place(wanted),
+                structs.place(result),
+                ctypes.byref(structs.upstream(upstream)),
+                structs.place(source_gradient),
+                structs.SIZE(pitch),
+                structs.place(wanted),
             )
 
     def pooling_forward(self, source: Tensor, kind: str, stride: int, norm: Norm) -> Tensor:
-        shape = _pool_shape(source, stride, len(norm.mean))
+        shape = structs.pool_shape(source, stride, len(norm.mean))
         result = self.empty(shape.images, shape.rows, shape.columns, shape.channels, like=source)
         self.calls["pool_forward"](
             ctypes.byref(shape),
-            _SIZE(kind == "max"),
-            _place(source),
-            _place(result),
-            ctypes.byref(_statistics(norm, shared=True)),
+            structs.SIZE(kind == "max"),
+            structs.place(source),
+            structs.place(result),
+            ctypes.byref(structs.statistics(norm, shared=True)),
         )
         return result
 
@@ -298,51 +208,51 @@ class CompiledKernels(Kernels):
         source_gradient: Tensor,
     ) -> None:
         self.calls["pool_backward"](
-            ctypes.byref(_pool_shape(source, stride, len(upstream.gradients))),
-            _SIZE(kind == "max"),
-            _place(source),
-            _place(result),
-            ctypes.byref(_upstream(upstream)),
-            _place(source_gradient),
-            _SIZE(_pitch(source_gradient)),
+            ctypes.byref(structs.pool_shape(source, stride, len(upstream.gradients))),
+            structs.SIZE(kind == "max"),
+            structs.place(source),
+            structs.place(result),
+            ctypes.byref(structs.upstream(upstream)),
+            structs.place(source_gradient),
+            structs.SIZE(structs.pitch(source_gradient)),
         )
 
     def mix_forward(self, terms: Sequence[Term], result: Tensor) -> None:
         self.calls["mix_forward"](
-            *_extents(result),
+            *structs.extents(result),
             self._terms(terms),
-            _SIZE(len(terms)),
-            _place(result),
-            _SIZE(_pitch(result)),
+            structs.SIZE(len(terms)),
+            structs.place(result),
+            structs.SIZE(structs.pitch(result)),
         )
 
     def mix_backward(
         self, terms: Sequence[Term], gradient: Tensor, coefficients: Sequence[Tensor | None]
     ) -> Tensor:
         found = torch.empty(len(terms), dtype=torch.float64)
-        places = (_POINTER * len(terms))(*(_address(c) for c in coefficients))
+        places = (structs.POINTER * len(terms))(*(structs.address(c) for c in coefficients))
         self.calls["mix_backward"](
-            *_extents(gradient),
+            *structs.extents(gradient),
             self._terms(terms),
-            _SIZE(len(terms)),
-            _place(gradient),
-            _SIZE(_pitch(gradient)),
+            structs.SIZE(len(terms)),
+            structs.place(gradient),
+            structs.SIZE(structs.pitch(gradient)),
             places,
-            _place(found),
+            structs.place(found),
         )
         return found
 
     def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
         images, rows, columns, channels = gradient.shape
         self.calls["identity_backward"](
-            _SIZE(images * rows),
-            _SIZE(columns),
-            _SIZE(channels),
+            structs.SIZE(images * rows),
+            structs.SIZE(columns),
+            structs.SIZE(channels),
             self._terms([term]),
-            _place(gradient),
-            _SIZE(_pitch(gradient)),
-            _place(source_gradient),
-            _SIZE(_pitch(source_gradient)),
+            structs.place(gradient),
+            structs.SIZE(structs.pitch(gradient)),
+            structs.place(source_gradient),
+            structs.SIZE(structs.pitch(source_gradient)),
         )
 
     def _terms(self, terms: Sequence[Term]) -> ctypes.Array[Any]:
@@ -350,9 +260,9 @@ class CompiledKernels(Kernels):
             *(
                 self._term(
                     values=t.values.data_ptr(),
-                    pitch=_pitch(t.values),
-                    mean=_address(t.mean),
-                    rstd=_address(t.rstd),
+                    pitch=structs.pitch(t.values),
+                    mean=structs.address(t.mean),
+                    rstd=structs.address(t.rstd),
                     alpha=t.alpha,
                     seed=t.seed,
                     rate=t.rate,
@@ -361,123 +271,3 @@ class CompiledKernels(Kernels):
             )
         )
         return described
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _place(tensor: Tensor | None) -> ctypes.c_void_p:
-    return _POINTER(_address(tensor))
-
-
-def _pitch(tensor: Tensor) -> int:
-    """Elements from one pixel to the next."""
-    return tensor.stride(-2)
-
-
-def _extents(tensor: Tensor) -> tuple[ctypes.c_int64, ...]:
-    return tuple(_SIZE(extent) for extent in tensor.shape)
-
-
-def _depthwise(convolution: Convolution) -> tuple[_Depthwise, tuple[int, ...]]:
-    """The description that ``cpu.cpp`` takes, and the shape of the result."""
-    source, norm = convolution.source, convolution.norm
-    branches, kernel = len(convolution.depthwise), convolution.depthwise.shape[-1]
-    images, height, width, channels = source.shape[-4:]
-    rows, columns = strided(height, convolution.stride), strided(width, convolution.stride)
-    described = _Depthwise(
-        shape=_Shape(
-            branches,
-            images,
-            height,
-            width,
-            channels,
-            _pitch(source),
-            rows,
-            columns,
-            kernel,
-            convolution.stride,
-            convolution.dilation,
-        ),
-        source=source.data_ptr(),
-        own=source.dim() == 5,
-        mean=None if norm is None else norm.mean.data_ptr(),
-        rstd=None if norm is None else norm.rstd.data_ptr(),
-        depthwise=convolution.depthwise.data_ptr(),
-        pointwise=convolution.pointwise.data_ptr(),
-    )
-    return described, (branches, images, rows, columns, channels)
-
-
-def _pointwise(lattice: Lattice, total: int) -> list[_Pointwise]:
-    images, height, width, channels = lattice.source.shape
-    rows, columns = strided(height, lattice.stride), strided(width, lattice.stride)
-    described, start = [], 0
-    for weights, offset in lattice.parts:
-        shape = _Shape(
-            len(weights),
-            images,
-            height,
-            width,
-            channels,
-            _pitch(lattice.source),
-            rows,
-            columns,
-            1,
-            lattice.stride,
-            1,
-        )
-        outputs = weights.shape[1]
-        described.append(
-            _Pointwise(
-                shape,
-                offset,
-                outputs,
-                total,
-                start,
-                lattice.source.data_ptr(),
-                weights.data_ptr(),
-            )
-        )
-        start += outputs
-    return described
-
-
-def _pool_shape(source: Tensor, stride: int, branches: int) -> _Shape:
-    images, height, width, channels = source.shape
-    return _Shape(
-        branches,
-        images,
-        height,
-        width,
-        channels,
-        _pitch(source),
-        strided(height, stride),
-        strided(width, stride),
-        3,
-        stride,
-        1,
-    )
-
-
-def _statistics(norm: Norm, *, shared: bool = False) -> _Statistics:
-    return _Statistics(
-        norm.mean.data_ptr(),
-        norm.rstd.data_ptr(),
-        norm.running_mean.data_ptr(),
-        norm.running_variance.data_ptr(),
-        MOMENTUM,
-        EPSILON,
-        norm.training,
-        shared,
-    )
-
-
-def _upstream(upstream: Upstream) -> _Upstream:
-    gradients = upstream.gradients
-    described = _Upstream(pitch=_pitch(gradients[0]), coefficients=upstream.coefficients.data_ptr())
-    places = (_POINTER * len(gradients))(*(g.data_ptr() for g in gradients))
-    described.gradients = ctypes.cast(places, _POINTER)
-    described.kept = places  # alive as long as the description
-    return described

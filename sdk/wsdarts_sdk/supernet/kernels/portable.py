@@ -118,7 +118,7 @@ class PortableKernels(Kernels):
             norm.mean.copy_(norm.running_mean)
             norm.rstd.copy_((norm.running_variance + EPSILON).rsqrt())
             return
-        variance, mean = torch.var_mean(result.to(_wide(result)), dim=_PIXELS, correction=0)
+        variance, mean = torch.var_mean(result.to(wide(result)), dim=_PIXELS, correction=0)
         norm.mean.copy_(mean)
         norm.rstd.copy_((variance + EPSILON).rsqrt())
         count = result[0].numel() // result.shape[-1]
@@ -131,6 +131,11 @@ class PortableKernels(Kernels):
         a, b, c = upstream.coefficients[:, :, None, None, None].unbind(1)
         found = torch.addcmul(c, result.to(c.dtype), b)
         return found.addcmul_(torch.stack(list(upstream.gradients)).to(c.dtype), a).to(result.dtype)
+
+    def _through_norms(self, upstream: Upstream, result: Tensor) -> Tensor:
+        """The gradient of a result that all branches share, shape ``(B, H, W, C)``."""
+        shared = result.expand(len(upstream.gradients), -1, -1, -1, -1)
+        return self._through_norm(upstream, shared).sum(0)
 
     def _own_coefficients(self, gradients: Tensor, source: Tensor, norm: Norm) -> None:
         """Coefficients of a norm whose results reach the gradients' places unweighted."""
@@ -182,15 +187,14 @@ class PortableKernels(Kernels):
         upstream: Upstream,
         source_gradient: Tensor,
     ) -> None:
-        shared = result.expand(len(upstream.gradients), -1, -1, -1, -1)
-        reached = self._through_norm(upstream, shared).sum(0)
+        reached = self._through_norms(upstream, result)
         with torch.enable_grad():
             leaf = source.detach().requires_grad_()
             pooled = _pool(leaf, kind, stride)
         source_gradient += torch.autograd.grad(pooled, leaf, reached)[0]
 
     def mix_forward(self, terms: Sequence[Term], result: Tensor) -> None:
-        total = torch.zeros_like(result, dtype=_wide(result))
+        total = torch.zeros_like(result, dtype=wide(result))
         for term in terms:
             values = _dropped(term, term.values).to(total.dtype)
             if term.mean is None or term.rstd is None:
@@ -207,7 +211,7 @@ class PortableKernels(Kernels):
         for term, place in zip(terms, coefficients, strict=True):
             if place is None or term.mean is None or term.rstd is None:
                 values = _dropped(term, term.values)
-                found.append((gradient.to(_wide(gradient)) * values).sum())
+                found.append((gradient.to(wide(gradient)) * values).sum())
                 continue
             own, normed = _coefficients(
                 gradient, term.values, term.mean, term.rstd, term.alpha * torch.ones_like(term.rstd)
@@ -273,7 +277,7 @@ def _pool(source: Tensor, kind: str, stride: int) -> Tensor:
     return _images(F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)).contiguous()
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
+def wide(tensor: Tensor) -> torch.dtype:
     """The dtype that sums are kept in."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
@@ -282,8 +286,8 @@ def _coefficients(
     gradient: Tensor, values: Tensor, mean: Tensor, rstd: Tensor, alpha: Tensor
 ) -> tuple[Tensor, Tensor]:
     """a, b and c of ``Upstream``, shape ``(…, 3, C)``, and Σ g·ŷ of each channel."""
-    wide = _wide(gradient)
-    g, y = gradient.to(wide), values.to(wide)
+    dtype = wide(gradient)
+    g, y = gradient.to(dtype), values.to(dtype)
     pixels = y.shape[-4] * y.shape[-3] * y.shape[-2]
     total = g.sum(_PIXELS)
     normed = rstd * ((g * y).sum(_PIXELS) - mean * total)

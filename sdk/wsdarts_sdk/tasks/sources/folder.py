@@ -52,7 +52,7 @@ class FolderSource(ImageSource):
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the files; they are read where the result is called."""
         for row in rows.tolist():
-            yield row, functools.partial(_read, self._files[row])
+            yield row, functools.partial(read_file, self._files[row])
 
     def stamps(self) -> NDArray[np.void]:
         """Return the stamp of each file."""
@@ -71,6 +71,14 @@ def image_files(folder: Path) -> list[Path]:
 def parquet_files(folder: Path) -> list[Path]:
     """List the parquet files at any depth, sorted."""
     return _files(folder, frozenset([".parquet"]))
+
+
+def read_file(file: Path) -> Content | Undecodable:
+    """The bytes of a file, or why it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        return Undecodable(f"it cannot be read ({error.strerror})")
 
 
 def _files(folder: Path, extensions: frozenset[str]) -> list[Path]:
@@ -130,13 +138,6 @@ def _refuse(error: OSError) -> None:
         f"{error.filename} cannot be listed ({error.strerror}); expected a readable folder. "
         "Check its permissions"
     ) from error
-
-
-def _read(file: Path) -> Content | Undecodable:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        return Undecodable(f"it cannot be read ({error.strerror})")
 
 
 def _hidden(name: str) -> bool:

@@ -1,0 +1,252 @@
+"""What can be deleted from the cache: what nobody used for long, and what kills left behind.
+
+Everything in the cache can be made again, so deleting costs time and nothing else. Only files
+that this library writes are considered: what lies at other places in the cache is left alone,
+downloaded datasets among them, and no link is followed.
+"""
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.held_files import held_below
+from wsdarts_registry.removal import remove_below
+from wsdarts_registry.store import Store
+from wsdarts_registry.zoo import open_registry
+
+_DAY = 86_400
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": _DAY}
+_AGE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
+_HEX = "[0-9a-f]{64}"
+# Files, and directories that are deleted whole; paths relative to the cache.
+_KINDS = (
+    ("decoded images", re.compile(rf"tasks/{_HEX}/[^/]+\.npy")),
+    ("which images decode", re.compile(r"checked/[^/]+\.json")),
+    ("digests of files that were read", re.compile(r"digests/[^/]+\.index")),
+    ("task embeddings", re.compile(rf"embeddings/{_HEX}/[^/]+\.(safetensors|json)")),
+    ("features of probes", re.compile(rf"features/{_HEX}/[^/]+\.safetensors")),
+    ("embeddings of registries", re.compile(r"nearest/[0-9a-f]+\.npy")),
+    ("compiled kernels", re.compile(r"kernels/[0-9a-f]+\.so")),
+    ("pulled artifacts", re.compile(rf"artifacts/{_HEX}")),
+    ("answers of the Hub", re.compile(r"hub/[^/]+\.json")),
+)
+_PULLED = "artifacts"
+_FOLDERS = (
+    *("tasks", "checked", "digests", "embeddings", "features", "nearest", "kernels", "hub"),
+    _PULLED,
+)
+# As atomic_file and write_pixels, staged, and the compilation of kernels name them.
+_LEFTOVER = re.compile(r"\..+\.tmp|\..+\.[0-9a-f]{32}(\.damaged)?|tmp[a-z0-9_]{8}")
+_LEFT = "interrupted writes"
+_PUSHES = "interrupted pushes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unused:
+    """A file, or a directory that is deleted whole.
+
+    Attributes:
+        path: Where it is.
+        what: What it holds, in words.
+        why: ``"old"``, it was not used for the time that was given, or ``"interrupted"``, what
+            a process left that was killed.
+        size: Bytes that deleting it frees; a file that has another name elsewhere frees none.
+        used: When it was last read or written, in seconds since the epoch.
+        held: Whether a living process has it open, so that it is kept.
+    """
+
+    path: Path
+    what: str
+    why: Literal["old", "interrupted"]
+    size: int
+    used: float
+    held: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "path": str(self.path),
+            "what": self.what,
+            "why": self.why,
+            "bytes": self.size,
+            "last_used": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.used)),
+            "in_use": self.held,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaning:
+    """What can be deleted, or was.
+
+    Attributes:
+        directory: The cache.
+        deleted: Whether it was deleted.
+        found: What is not in use, by place.
+        held: What would go, too, but for a living process that has it open.
+    """
+
+    directory: Path
+    deleted: bool
+    found: tuple[Unused, ...]
+    held: tuple[Unused, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that deleting frees or freed."""
+        return sum(unused.size for unused in self.found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "directory": str(self.directory),
+            "deleted": self.deleted,
+            "bytes": self.size,
+            "found": [unused.to_json() for unused in (*self.found, *self.held)],
+        }
+
+
+def clean_cache(
+    *,
+    older_than: str | float = "30d",
+    delete: bool = False,
+    registry: str | Path | Store | None = None,
+) -> Cleaning:
+    """Find what can be deleted from the cache, and delete it if asked to.
+
+    That is what was neither read nor written for the time that is given, and what processes left
+    that were killed a day ago or earlier. Nothing that a living process has open is deleted;
+    where the system does not say what is open, nothing that was used within a day. A file
+    system that does not record when files are read (``noatime``) knows of writes alone.
+
+    Args:
+        older_than: Seconds, or an age such as ``"30d"``, ``"12h"``, ``"90m"``.
+        delete: Delete what is found.
+        registry: A registry that can be written, where pushes that were killed are found, too.
+
+    Raises:
+        RegistryError: The age is malformed, the cache cannot be read, or a file not deleted.
+    """
+    seconds = age(older_than)
+    store = None if registry is None else open_registry(registry, writable=True)
+    directory = cache_directory()
+    root = Path(os.path.realpath(directory))
+    try:
+        everything = (*_in_cache(root, seconds), *(_pushes(store) if store else ()))
+        found = tuple(unused for unused in everything if not unused.held)
+        if delete:
+            found = tuple(unused for unused in found if _removed(root, unused))
+            if store is not None:
+                store.sweep()
+    except OSError as error:
+        raise RegistryError(
+            f"cannot clean {error.filename or directory}: {error.strerror}; what was deleted "
+            "before stays deleted, and the rest can be tried again"
+        ) from error
+    held = tuple(unused for unused in everything if unused.held)
+    return Cleaning(directory=directory, deleted=delete, found=found, held=held)
+
+
+def _removed(root: Path, unused: Unused) -> bool:
+    """Remove it from the cache, unless it was used since it was found."""
+    if unused.what == _PUSHES:
+        return True  # by the registry, all at once
+    try:
+        if _measured(unused.path) != (unused.size, unused.used):
+            return False
+    except FileNotFoundError:
+        return False
+    remove_below(root, unused.path)
+    return True
+
+
+def age(text: str | float) -> float:
+    """Read an age: seconds, or ``"30d"``, ``"12h"``, ``"90m"``, ``"10s"``.
+
+    Raises:
+        RegistryError: It is none.
+    """
+    match = _AGE.fullmatch(str(text))
+    if match is None:
+        raise RegistryError(
+            f"age {str(text)[:40]!r}; expected a number and a unit, such as 30d, 12h or 90m"
+        )
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _in_cache(root: Path, seconds: float) -> Iterator[Unused]:
+    held = held_below(root)
+    if held is None:
+        seconds, held = max(seconds, _DAY), frozenset()
+    now = time.time()
+    for path, kind in _candidates(root):
+        size, used = _measured(path)
+        if now - used > (_DAY if kind is None else seconds):
+            yield Unused(
+                path=path,
+                what=kind or _LEFT,
+                why="old" if kind else "interrupted",
+                size=size,
+                used=used,
+                held=any(p == str(path) or p.startswith(f"{path}{os.sep}") for p in held),
+            )
+
+
+def _candidates(root: Path) -> Iterator[tuple[Path, str | None]]:
+    """Everything that may be deleted, with its kind; None for a leftover."""
+    folders = [root / name for name in _FOLDERS if _is_directory(root / name)]
+    while folders:
+        folder = folders.pop(0)
+        for path in sorted(folder.iterdir()):
+            place = path.relative_to(root).as_posix()
+            kind = next((kind for kind, pattern in _KINDS if pattern.fullmatch(place)), None)
+            if kind is not None and not path.is_symlink():
+                if path.is_file() or place.startswith(_PULLED):
+                    yield path, kind
+            elif _LEFTOVER.fullmatch(path.name) and not path.is_symlink():
+                yield path, None
+            elif _is_directory(path) and folder.parent == root:
+                folders.append(path)
+
+
+def _measured(path: Path) -> tuple[int, float]:
+    """Bytes that deleting frees, and when it was last used; links count as themselves.
+
+    When a directory or a link was read does not count: looking for what to delete reads them,
+    too.
+    """
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return _freed(status), _used(status)
+    size, used = 0, _used(status)
+    for folder, _, names in os.walk(path):
+        for name in names:
+            below = (Path(folder) / name).lstat()
+            size += _freed(below)
+            used = max(used, _used(below))
+    return size, used
+
+
+def _used(status: os.stat_result) -> float:
+    regular = stat.S_ISREG(status.st_mode)
+    return max(status.st_atime, status.st_mtime) if regular else status.st_mtime
+
+
+def _freed(status: os.stat_result) -> int:
+    return status.st_size if status.st_nlink == 1 else 0
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _pushes(store: Store) -> Iterator[Unused]:
+    for path in store.abandoned():
+        size, used = _measured(path)
+        yield Unused(path=path, what=_PUSHES, why="interrupted", size=size, used=used)

@@ -1,0 +1,198 @@
+"""Finding artifacts of a registry by what their manifests say."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from wsdarts_registry.entry import Entry
+from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.manifest import WEIGHTS
+from wsdarts_registry.store import Store
+from wsdarts_registry.zoo import open_registry
+
+Kind = Literal["transfer", "meta-transfer"]
+Order = Literal["name", "created", "images", "classes", "size", "accuracy"]
+# Smallest and largest, both included; None for no limit.
+Range = tuple[int | None, int | None]
+
+ACCURACY = "alpha_accuracy"
+_MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryFacts:
+    """What is listed of an artifact, read off its manifest.
+
+    Attributes:
+        entry: The artifact.
+    """
+
+    entry: Entry
+
+    @property
+    def images(self) -> int:
+        """Images of all its tasks."""
+        return sum(task.images for task in self.entry.manifest.tasks)
+
+    @property
+    def classes(self) -> int:
+        """Classes of all its tasks."""
+        return sum(task.classes for task in self.entry.manifest.tasks)
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """Names of the probes that it has embeddings by."""
+        return tuple(dict.fromkeys(r.space.probe for r in self.entry.manifest.embeddings))
+
+    @property
+    def created(self) -> str:
+        """When its search ended, UTC, ``"2026-01-02T03:04:05Z"``."""
+        return self.entry.manifest.provenance.created
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files, the manifest apart."""
+        return sum(record.size for record in self.entry.manifest.files.values())
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on the α half at the end of the search, in [0, 1]; None if not stated."""
+        return self.entry.manifest.metrics.get(ACCURACY)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data; the keys stay the same from version to version."""
+        entry, manifest = self.entry, self.entry.manifest
+        return {
+            "reference": str(entry.reference),
+            "name": entry.name,
+            "version": entry.version,
+            "digest": entry.digest,
+            "kind": manifest.kind,
+            "tasks": [task.model_dump() for task in manifest.tasks],
+            "images": self.images,
+            "classes": self.classes,
+            "probes": list(self.probes),
+            "created": self.created,
+            "bytes": self.size,
+            "weights": WEIGHTS in manifest.files,
+            "license": manifest.license,
+            "description": manifest.description,
+            "metrics": dict(manifest.metrics),
+            "lineage": manifest.lineage.model_dump(mode="json"),
+            "status": entry.status.to_json(),
+        }
+
+
+def find(
+    *,
+    registry: str | Path | Store | None = None,
+    kind: Kind | None = None,
+    task: str | None = None,
+    probe: str | None = None,
+    images: Range = (None, None),
+    classes: Range = (None, None),
+    operation: str | None = None,
+    since: str | None = None,
+    signed: bool = False,
+    yanked: bool = False,
+    sort: Order = "name",
+    reverse: bool = False,
+    limit: int | None = None,
+) -> tuple[Entry, ...]:
+    """Find the artifacts of a registry that are all of what is asked for.
+
+    Args:
+        registry: Directory of a registry; the shipped zoo by default.
+        kind: ``"transfer"`` or ``"meta-transfer"``.
+        task: A part of the name of one of its tasks, in any case.
+        probe: A part of the name of a probe that it has an embedding by, in any case.
+        images: Smallest and largest number of images of all its tasks; None for no limit.
+        classes: The same for classes.
+        operation: An operation that its genotype uses; reads more than manifests.
+        since: A day ``"2026-01-31"`` or a moment ``"2026-01-31T12:00:00Z"`` (UTC); created then
+            or later.
+        signed: Only what is signed; says nothing about whose signature it is.
+        yanked: Yanked versions, too.
+        sort: By ``"name"`` and version; when it was ``"created"``; number of ``"images"`` or
+            ``"classes"``; ``"size"`` of its files; ``"accuracy"`` on the α half of its search.
+            The smallest first, and last what does not state it.
+        reverse: The largest first; last what does not state it, all the same.
+        limit: At most so many.
+
+    Raises:
+        RegistryError: The registry cannot be read, or an argument makes no sense.
+        ArtifactError: An artifact is damaged; the message names it.
+    """
+    _check(since, sort, limit)
+    store = open_registry(registry)
+    fitting = [
+        facts
+        for facts in (EntryFacts(entry=e) for e in store.entries(include_yanked=yanked))
+        if (kind is None or facts.entry.manifest.kind == kind)
+        and _named(task, (t.name for t in facts.entry.manifest.tasks))
+        and _named(probe, facts.probes)
+        and _within(facts.images, images)
+        and _within(facts.classes, classes)
+        and (since is None or facts.created >= since)
+        and (facts.entry.status.signed or not signed)
+    ]
+    ordered = (facts.entry for facts in _sorted(fitting, sort, reverse=reverse))
+    # Last, and one by one, since this reads more than manifests.
+    found = (entry for entry in ordered if operation is None or _uses(store, entry, operation))
+    return tuple(islice(found, limit))
+
+
+_KEYS: dict[str, Callable[[EntryFacts], Any]] = {
+    "created": lambda facts: facts.created,
+    "images": lambda facts: facts.images,
+    "classes": lambda facts: facts.classes,
+    "size": lambda facts: facts.size,
+    "accuracy": lambda facts: facts.accuracy,
+}
+
+
+def _sorted(found: list[EntryFacts], order: Order, *, reverse: bool) -> list[EntryFacts]:
+    """In that order; what is equal stays by name and version, as the entries come."""
+    if order == "name":
+        return found[::-1] if reverse else found
+    key = _KEYS[order]
+    stated = sorted((f for f in found if key(f) is not None), key=key, reverse=reverse)
+    return [*stated, *(f for f in found if key(f) is None)]
+
+
+def _check(since: str | None, sort: str, limit: int | None) -> None:
+    if since is not None and not any(_is_moment(since, form) for form in _MOMENTS):
+        raise RegistryError(
+            f"date {since[:40]!r}; expected a day such as 2026-01-31, or 2026-01-31T12:00:00Z"
+        )
+    if sort not in get_args(Order):
+        raise RegistryError(f"order {sort[:40]!r}; expected one of {', '.join(get_args(Order))}")
+    if limit is not None and limit < 1:
+        raise RegistryError(f"limit {limit}; expected 1 or more")
+
+
+def _is_moment(text: str, form: str) -> bool:
+    try:
+        # Read and written again: "2026-1-2" is read, too, but does not compare as text.
+        return datetime.strptime(text, form).strftime(form) == text
+    except ValueError:
+        return False
+
+
+def _named(wanted: str | None, names: Iterable[str]) -> bool:
+    return wanted is None or any(wanted.casefold() in name.casefold() for name in names)
+
+
+def _within(value: int, limits: Range) -> bool:
+    smallest, largest = limits
+    return (smallest is None or smallest <= value) and (largest is None or value <= largest)
+
+
+def _uses(store: Store, entry: Entry, operation: str) -> bool:
+    if operation not in entry.manifest.space.candidates:
+        return False
+    genotype = store.genotype(entry)
+    return any(genotype.count(operation, kind) for kind in ("normal", "reduction"))

@@ -1,0 +1,127 @@
+"""Artifacts from the Hub on this machine: ``artifacts/HEX`` in the cache, each whole or not there.
+
+Files come through the client's own cache and are linked from there (or copied, where that is on
+another disk). A directory appears by one rename after everything in it was verified.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from wsdarts_registry.artifact import Artifact, read_artifact
+from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.checked_files import check_file
+from wsdarts_registry.entry import Entry
+from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.files import inside
+from wsdarts_registry.hub.client import HubClient
+from wsdarts_registry.hub.repository import ArtifactRepository
+from wsdarts_registry.manifest import CHECKSUM, MANIFEST
+from wsdarts_registry.staging import discarded_on_error
+
+_AT_ONCE = 8
+# Fetches a file of the artifact, anew if asked to, and returns where it is.
+_Fetch = Callable[[str, bool], Path]
+
+
+def pulled(digest: str) -> Path:
+    """Where an artifact with that digest is, once it was pulled."""
+    return cache_directory() / "artifacts" / digest.removeprefix("sha256:")
+
+
+def read_pulled(digest: str) -> Artifact | None:
+    """An artifact that was pulled before, verified; None if it was not, or is damaged."""
+    with suppress(ArtifactError):
+        return read_artifact(pulled(digest), digest)
+    return None
+
+
+def fetch_artifact(
+    client: HubClient, repository: ArtifactRepository, commit: str, entry: Entry
+) -> Artifact:
+    """Fetch an artifact, verify it, and keep it; two processes may do so at once.
+
+    Args:
+        client: The Hub.
+        repository: Where it is.
+        commit: That its tag means.
+        entry: Its verified manifest.
+
+    Raises:
+        ArtifactError: A file is missing, or is not what the manifest says.
+        RegistryError: The Hub cannot be asked, or the cache cannot be written.
+    """
+
+    def fetch(path: str, again: bool) -> Path:
+        return client.fetch(repository.place, commit, path, again=again)
+
+    paths = [MANIFEST, CHECKSUM, *entry.manifest.files]
+    if not all(client.is_cached(repository.place, commit, path) for path in paths):
+        repository.check_files(commit, entry.manifest, entry.digest)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = dict(zip(paths, pool.map(lambda path: fetch(path, False), paths), strict=True))
+    try:
+        return _place(found, fetch, entry)
+    except OSError as error:
+        raise RegistryError(
+            f"cannot keep {entry.reference} in {cache_directory()}: {error.strerror}; free some "
+            "space, or name another cache in WSDARTS_HUB_CACHE"
+        ) from error
+
+
+def _place(found: dict[str, Path], fetch: _Fetch, entry: Entry) -> Artifact:
+    target = pulled(entry.digest)
+    temporary = target.parent / f".{target.name[:12]}.{uuid.uuid4().hex}"
+    with discarded_on_error(temporary):
+        for path, source in found.items():
+            _link(source, inside(temporary, path))
+        try:
+            artifact = read_artifact(temporary, entry.digest)
+        except ArtifactError:
+            # What lies in the client's cache is damaged: the one case to fetch it again.
+            _mend(temporary, fetch, entry)
+            artifact = read_artifact(temporary, entry.digest)
+        _move(temporary, target, entry.digest)
+    return replace(artifact, directory=target)
+
+
+def _mend(directory: Path, fetch: _Fetch, entry: Entry) -> None:
+    """Fetch the files again that are not what the manifest says."""
+    for path, record in entry.manifest.files.items():
+        try:
+            check_file(directory, path, record)
+        except ArtifactError:
+            inside(directory, path).unlink()
+            _link(fetch(path, True), inside(directory, path))
+    for path in (MANIFEST, CHECKSUM):
+        inside(directory, path).unlink()
+        _link(fetch(path, True), inside(directory, path))
+
+
+def _move(temporary: Path, target: Path, digest: str) -> None:
+    """Rename a verified directory to its place, unless another process was faster."""
+    try:
+        temporary.rename(target)
+    except OSError:
+        if read_pulled(digest) is None:
+            # What is there is damaged. It is moved away first, so that nobody finds a half.
+            away = temporary.with_name(f"{temporary.name}.damaged")
+            target.rename(away)
+            temporary.rename(target)
+            shutil.rmtree(away, ignore_errors=True)
+        else:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    real = source.resolve()
+    try:
+        os.link(real, target)
+    except OSError:
+        shutil.copyfile(real, target)

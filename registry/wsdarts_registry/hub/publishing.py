@@ -1,0 +1,97 @@
+"""What of an artifact is sent to the Hub, and whether it can be."""
+
+import re
+
+import yaml  # type: ignore[import-untyped, unused-ignore]
+from huggingface_hub import CommitOperationAdd
+
+from wsdarts_registry.artifact import Artifact
+from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.errors import ArtifactError, VersionConflictError
+from wsdarts_registry.hub.client import TAG
+from wsdarts_registry.hub.record import RECORD, SIGNATURES
+from wsdarts_registry.hub.state import State
+from wsdarts_registry.manifest import CHECKSUM, MANIFEST
+from wsdarts_registry.records import MAX_RECORD_BYTES
+
+_HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+# Larger files are sent from where they are; they are LFS files, named by their sha256.
+_SMALL = 2**20
+
+
+def check_publishable(artifact: Artifact) -> None:
+    """Refuse what could not be found on the Hub, or would overwrite the record.
+
+    Raises:
+        ArtifactError: Its card does not say that it is ours, or a path is taken.
+    """
+    taken = [path for path in artifact.manifest.files if path.split("/")[0] in (RECORD, SIGNATURES)]
+    if taken:
+        raise ArtifactError(
+            f"the artifact has a file {taken[0]}, which on the Hub is the registry's own; rename it"
+        )
+    if TAG not in _tags(artifact.card or ""):
+        raise ArtifactError(
+            f"the card of the artifact does not say `library_name: {TAG}`, by which it is found on "
+            "the Hub; publish it with `wsdarts-hub push`, which writes the card"
+        )
+
+
+def operations(artifact: Artifact) -> list[CommitOperationAdd]:
+    """The files of an artifact, verified as they are read.
+
+    Raises:
+        ArtifactError: One changed since the artifact was read.
+    """
+    found = [
+        CommitOperationAdd(path, read_limited(artifact.directory, path, MAX_RECORD_BYTES))
+        for path in (MANIFEST, CHECKSUM)
+    ]
+    for path, record in artifact.manifest.files.items():
+        if record.size <= _SMALL:
+            found.append(CommitOperationAdd(path, artifact.read(path)))
+            continue
+        addition = CommitOperationAdd(path, str(artifact.directory / path))
+        if addition.upload_info.size != record.size:
+            raise ArtifactError(f"{artifact.directory / path} changed while it was pushed")
+        # It was hashed when the artifact was read, just before; the Hub stores it by this name,
+        # and refuses bytes that have another one.
+        addition.upload_info.sha256 = bytes.fromhex(record.sha256)
+        found.append(addition)
+    return found
+
+
+def next_version(state: State, version: int | None, digest: str, name: str) -> int:
+    """The number that a push takes, given what it found.
+
+    Numbers of pushes that ended before their last step are taken, too: only the same content may
+    go on with them.
+
+    Raises:
+        VersionConflictError: The version that is asked for was begun with other content.
+    """
+    begun = {found: number for number, found in state.untagged.items()}
+    if version is None:
+        return begun.get(digest) or max(state.record.digests, default=0) + 1
+    other = state.untagged.get(version, digest)
+    if other != digest:
+        raise VersionConflictError(
+            f"{name}@{version} was begun with digest {other} by a push that did not end, and what "
+            f"is pushed has {digest}; versions are write-once: leave the version out to take the "
+            "next"
+        )
+    return version
+
+
+def _tags(card: str) -> set[str]:
+    """The tags under which the Hub lists a repository with that card."""
+    head = _HEAD.match(card)
+    try:
+        data = yaml.safe_load(head[1]) if head else None
+    except yaml.YAMLError:
+        return set()
+    if not isinstance(data, dict):
+        return set()
+    tags = data.get("tags")
+    listed = tags if isinstance(tags, list) else [tags]
+    return {str(tag) for tag in (data.get("library_name"), *listed) if isinstance(tag, str)}

@@ -1,0 +1,294 @@
+"""A registry in a namespace on the Hugging Face Hub, ``hf://lab``.
+
+Each artifact is a model repository, found by its tag; see ``repository``. What is asked of one
+name is asked of its repository; lists and rankings come from the namespace's index, brought up to
+date; see ``catalogue``. Where HF_HUB_OFFLINE is set, both come from the caches.
+"""
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsdarts_registry.artifact import Artifact, parse_embedding, read_artifact
+from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.embedding_space import EmbeddingSpace
+from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
+from wsdarts_registry.errors import RegistryError, RegistryWarning
+from wsdarts_registry.hub.catalogue import HubCatalogue, Namespace, indexed
+from wsdarts_registry.hub.client import HubClient
+from wsdarts_registry.hub.fetching import fetch_artifact, read_pulled
+from wsdarts_registry.hub.index import Content, ranking_records
+from wsdarts_registry.hub.index_repository import IndexRepository
+from wsdarts_registry.hub.location import SCHEME, namespace_of
+from wsdarts_registry.hub.patience import Patience, UnsettledError
+from wsdarts_registry.hub.publishing import check_publishable, next_version, operations
+from wsdarts_registry.hub.record import signature_path
+from wsdarts_registry.hub.state import State
+from wsdarts_registry.hub.upkeep import current, update
+from wsdarts_registry.life import published_version
+from wsdarts_registry.manifest import MANIFEST
+from wsdarts_registry.placement import copied_out
+from wsdarts_registry.records import MAX_RECORD_BYTES
+from wsdarts_registry.reference import Reference, check_name, is_name
+from wsdarts_registry.registry_config import RegistryConfig
+from wsdarts_registry.store import Store
+
+if TYPE_CHECKING:
+    from wsdarts_registry.embedding import TaskEmbedding
+    from wsdarts_registry.nearest import Ranking
+
+
+class HubStore(Store):
+    """A registry in a namespace on the Hub. Nothing is asked before it is used.
+
+    Args:
+        location: ``hf://lab``.
+        endpoint: Address of the Hub; None for HF_ENDPOINT, else the official one.
+        token: A token; None for the one that the client finds.
+
+    Raises:
+        RegistryError: The location is malformed.
+    """
+
+    def __init__(
+        self, location: str, *, endpoint: str | None = None, token: str | None = None
+    ) -> None:
+        namespace = namespace_of(location)
+        self._client = HubClient(endpoint, token)
+        self._namespace = Namespace(client=self._client, name=namespace)
+        self._index = IndexRepository(self._client, namespace)
+        self._moment = threading.local()
+
+    @property
+    def location(self) -> str:
+        """``hf://`` and the namespace."""
+        return f"{SCHEME}{self._namespace.name}"
+
+    @property
+    def config(self) -> RegistryConfig:
+        """Name, default probe and thresholds; where there are none, those of a new registry."""
+        return self._index.config(self._index.head())
+
+    def configure(self, config: RegistryConfig) -> None:
+        """Replace the settings.
+
+        Raises:
+            RegistryError: They cannot be written.
+        """
+        self._index.configure(config)
+
+    def names(self) -> tuple[str, ...]:
+        """Names with at least one version, yanked or not, sorted."""
+        return self.catalogue().names()
+
+    def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
+        """All versions with their manifests, by name and version."""
+        return self.catalogue().entries(include_yanked)
+
+    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
+        """Rank the latest version of each name by the distance of its task."""
+        return self.catalogue().nearest(embedding, k)
+
+    def versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """The versions of a name, ascending; none for an unknown name."""
+        return self._state(name).versions
+
+    def entry(self, name: str, version: int) -> Entry:
+        """One version with its manifest."""
+        return self._namespace.artifact(name).entry(self._state(name), version)
+
+    def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
+        """The embedding that ranks an entry in a space; None if it has none there."""
+        record = entry.manifest.ranking_record(space)
+        if record is None:
+            return None
+        commit = self._state(entry.name).tags[entry.version]
+        repository = self._namespace.artifact(entry.name)
+        content = repository.file_bytes(commit, entry.manifest, record.file)
+        return parse_embedding(content, record, where=str(entry.reference))
+
+    def resolve(self, reference: str | Reference) -> Entry:
+        """Find the version that a reference means: for a plain name the latest not yanked."""
+        with self._one_moment():
+            return super().resolve(reference)
+
+    def pull(self, reference: str | Reference, out: str | Path | None = None) -> Artifact:
+        """Fetch an artifact into the cache, unless it is there, and verify it."""
+        with self._one_moment():
+            entry = self.resolve(reference)
+            commit = self._state(entry.name).tags[entry.version]
+        artifact = read_pulled(entry.digest)
+        if artifact is None:
+            repository = self._namespace.artifact(entry.name)
+            artifact = fetch_artifact(self._client, repository, commit, entry)
+        return artifact if out is None else copied_out(artifact, Path(out))
+
+    def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
+        """Commit an artifact, tag it, and bring the index up to date."""
+        Reference(name=name, version=version)  # refuses bad names and numbers
+        artifact = read_artifact(directory)
+        check_publishable(artifact)
+        published, state = self._published(artifact, name, version)
+        self._update_index(name, state, {artifact.digest: _content(artifact)})
+        return Entry(
+            name=name,
+            version=published,
+            digest=artifact.digest,
+            manifest=artifact.manifest,
+            status=state.status(published),
+        )
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """The aliases of a name and the version that each means."""
+        check_name(name)
+        return {
+            alias: record.version
+            for alias, record in sorted(self._state(name).record.aliases.items())
+        }
+
+    def signature(self, name: str, version: int) -> bytes | None:
+        """The signature of a version; None if it was not signed."""
+        state = self._state(name)
+        path = signature_path(version)
+        if state.head is None or path not in state.head.files:
+            return None
+        place = self._namespace.artifact(name).place
+        return self._client.read(place, state.head.commit, path, MAX_RECORD_BYTES)
+
+    def write_yank(self, name: str, version: int, yank: Yank) -> None:
+        """Write the reason into the record; the version itself is not touched."""
+        title = f"Restore {name}@{version}" if yank.lifted else f"Yank {name}@{version}"
+        repository = self._namespace.artifact(name)
+        repository.edit(title, lambda record: record.with_yank(version, yank))
+        self._update_index(name)
+
+    def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
+        """Write the alias into the record."""
+        title = f"Let {name}@{alias} mean version {record.version}" if record else f"Drop {alias}"
+        repository = self._namespace.artifact(name)
+        repository.edit(title, lambda found: found.with_alias(alias, record))
+        self._update_index(name)
+
+    def write_signature(self, name: str, version: int, signature: bytes) -> None:
+        """Write the signature beside the record on main."""
+        files = {signature_path(version): signature}
+        repository = self._namespace.artifact(name)
+        repository.edit(f"Sign {name}@{version}", lambda record: record, files)
+        self._update_index(name)
+
+    def hub_id(self, name: str) -> str:
+        """Id of the repository of a name."""
+        return self._namespace.artifact(name).place.id
+
+    def catalogue(self) -> HubCatalogue:
+        """What the namespace holds now, for several questions about one moment.
+
+        Raises:
+            RegistryError: The Hub cannot be asked.
+        """
+        found = self._index.find()
+        return HubCatalogue(
+            namespace=self._namespace,
+            location=self.location,
+            config=self._index.config(found.head),
+            merged=current(self._namespace, found, self.location),
+        )
+
+    def rebuild_index(self) -> tuple[str, ...]:
+        """Make the index anew from the artifacts; finish pushes that ended before their last step.
+
+        Returns:
+            The names in it.
+
+        Raises:
+            RegistryError: The Hub cannot be asked, or the index cannot be written.
+        """
+        for name in filter(is_name, self._client.heads(self._namespace.name)):
+            repository = self._namespace.artifact(name)
+            repository.finish(repository.state())
+        return update(self._namespace, self._index, anew=True)
+
+    def _update_index(
+        self,
+        name: str,
+        state: State | None = None,
+        known: Mapping[str, Content] | None = None,
+    ) -> None:
+        """Bring the index up to date after a change, which stands whether or not that succeeds."""
+        entry = None if state is None else indexed(name, state)
+        written = {} if entry is None else {name: entry}
+        try:
+            update(self._namespace, self._index, always=(name,), written=written, known=known or {})
+        except RegistryError as error:
+            warnings.warn(
+                f"{name} was changed, but not the index of {self.location}: {error}; "
+                f"`wsdarts-hub index rebuild{self.option}` makes it anew",
+                RegistryWarning,
+                stacklevel=3,
+            )
+
+    def _published(self, artifact: Artifact, name: str, version: int | None) -> tuple[int, State]:
+        """Place an artifact as a version, unless it is one; whoever is first has the number.
+
+        Returns:
+            The version, and what the repository holds then.
+        """
+        repository = self._namespace.artifact(name)
+        patience = Patience()
+        while True:
+            with self._one_moment():
+                if repository.finish(self._state(name)):
+                    self._forget(name)
+                published = published_version(self, name, version, artifact.digest)
+                state = self._state(name)
+                if published is not None:
+                    return published, state
+            number = next_version(state, version, artifact.digest, name)
+            try:
+                state = repository.add(state, number, artifact.digest, operations(artifact))
+            except UnsettledError as error:
+                patience.after(error)
+            else:
+                return number, state
+
+    def _unknown_name(self, name: str) -> str:
+        with warnings.catch_warnings():
+            # What the index lacks is of no interest to somebody who mistyped a name.
+            warnings.simplefilter("ignore", RegistryWarning)
+            text = super()._unknown_name(name)
+        return f"{text}; if it is private, log in with `hf auth login`"
+
+    def _state(self, name: str) -> State:
+        check_name(name)
+        states: dict[str, State] | None = getattr(self._moment, "states", None)
+        if states is None:
+            return self._namespace.artifact(name).state()
+        if name not in states:
+            states[name] = self._namespace.artifact(name).state()
+        return states[name]
+
+    def _forget(self, name: str) -> None:
+        self._moment.states.pop(name)
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """Let everything within see a repository as it was when it was first read."""
+        outer = getattr(self._moment, "states", None)
+        self._moment.states = {} if outer is None else outer
+        try:
+            yield
+        finally:
+            self._moment.states = outer
+
+
+def _content(artifact: Artifact) -> Content:
+    """What an index holds of an artifact, read off its directory."""
+    manifest = artifact.manifest
+    return Content(
+        manifest=read_limited(artifact.directory, MANIFEST, MAX_RECORD_BYTES),
+        parsed=manifest,
+        embeddings={r.file: artifact.read(r.file) for r in ranking_records(manifest)},
+    )

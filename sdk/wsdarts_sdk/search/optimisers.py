@@ -1,0 +1,67 @@
+"""The optimisers of a search, such that a recorded step can be replayed.
+
+A replay reads numbers where they lay when it was recorded: so the learning rate that changes is
+a tensor beside the weights, Adam counts its steps there, and whatever an optimiser would make in
+its first step can be made before it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wsdarts_sdk.search.settings import AlphaOptimiser, WeightOptimiser
+
+
+def sgd_for(weights: Sequence[nn.Parameter], settings: WeightOptimiser) -> torch.optim.SGD:
+    """SGD with its learning rate in a tensor, which ``set_learning_rate`` fills."""
+    device = weights[0].device
+    graphed = device.type == "cuda"
+    # The fused kernel of CUDA alone reads the rate where it lies, in float32; others ask for it.
+    dtype = torch.float32 if graphed else torch.float64
+    sgd = torch.optim.SGD(
+        list(weights),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        fused=graphed or None,
+    )
+    rate = torch.tensor(settings.learning_rate, dtype=dtype, device=device)
+    for group in sgd.param_groups:
+        group["lr"] = rate
+    return sgd
+
+
+def adam_for(alpha: Sequence[nn.Parameter], settings: AlphaOptimiser) -> torch.optim.Adam:
+    """Adam, whose step count lies on the device where that is a GPU."""
+    return torch.optim.Adam(
+        list(alpha),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        weight_decay=settings.weight_decay,
+        capturable=alpha[0].device.type == "cuda",
+    )
+
+
+def set_learning_rate(sgd: torch.optim.SGD, rate: float) -> None:
+    """Change the learning rate in place, without waiting for the device."""
+    for group in sgd.param_groups:
+        group["lr"].fill_(rate)
+
+
+def step_count(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> Tensor:
+    """Room for Adam's count of steps, where the optimiser keeps it."""
+    device = parameter.device if optimiser.defaults.get("capturable") else torch.device("cpu")
+    return torch.zeros((), device=device)
+
+
+def settle(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
+    """Make now what the first step would make; the step itself stays the same."""
+    for parameter in parameters:
+        kept = optimiser.state[parameter]
+        if isinstance(optimiser, torch.optim.Adam) and not kept:
+            kept["step"] = step_count(optimiser, parameter)
+            kept["exp_avg"] = torch.zeros_like(parameter)
+            kept["exp_avg_sq"] = torch.zeros_like(parameter)
+        elif isinstance(optimiser, torch.optim.SGD) and optimiser.defaults["momentum"]:
+            kept.setdefault("momentum_buffer", torch.zeros_like(parameter))

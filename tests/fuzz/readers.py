@@ -1,0 +1,241 @@
+"""Everything that reads what strangers wrote, and valid inputs of each to start from.
+
+To fuzz another reader, add a line to ``make_readers``.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tests.fuzz.mutation import Mutate, mutate_bytes, mutate_json, mutate_tensors
+from tests.registry.factories import (
+    FILTERS,
+    SPACE,
+    digest_of,
+    make_artifact,
+    make_check,
+    make_embedding,
+    make_genotype,
+    make_masks,
+    make_ranked,
+    make_space,
+    make_weights,
+)
+from wsdarts_registry import contents, embedding_matrix, signing, strict_json, tensors
+from wsdarts_registry.artifact import read_artifact
+from wsdarts_registry.checked_files import file_record
+from wsdarts_registry.drawing import genotype_svg
+from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.entry import Alias, Lift, Yank
+from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.hub.index import Content, Index, IndexedName, IndexedVersion
+from wsdarts_registry.hub.record import HubRecord
+from wsdarts_registry.inert_svg import check_svg
+from wsdarts_registry.manifest import EmbeddingSpaceRecord, Manifest, NetworkRecord
+from wsdarts_registry.manifest_file import checksum_line
+from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.records import Document
+from wsdarts_registry.reference import Reference
+from wsdarts_registry.registry_config import NearRecord, RegistryConfig
+from wsdarts_registry.tensors import write_tensors
+
+_WHEN = "2026-01-02T03:04:05Z"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """One reader.
+
+    Attributes:
+        read: Reads bytes; raises nothing but a WsdartsError.
+        seeds: Valid inputs.
+        mutate: Changes an input along its structure.
+    """
+
+    read: Callable[[bytes], object]
+    seeds: Sequence[bytes]
+    mutate: Mutate
+
+
+def make_readers(folder: Path) -> dict[str, Reader]:
+    """All readers by name; those that read files do so in ``folder``."""
+    return {
+        **_json_readers(folder),
+        **_tensor_readers(),
+        "darts": Reader(
+            read=_read_darts, seeds=[str(make_genotype()).encode()], mutate=mutate_bytes
+        ),
+        "reference": Reader(
+            read=_read_reference,
+            seeds=[
+                b"flowers",
+                b"a.b-c_d@3",
+                b"x@stable",
+                digest_of("x").encode().join([b"x@", b""]),
+            ],
+            mutate=mutate_bytes,
+        ),
+        "matrix": _matrix_reader(folder),
+        "hub-index": Reader(
+            read=Index.from_bytes, seeds=[_index(folder / "indexed")], mutate=mutate_tensors
+        ),
+        "hub-record": _document(HubRecord, _record().to_bytes()),
+        "svg": Reader(
+            read=lambda content: check_svg(content, what="x.svg"),
+            seeds=[genotype_svg(make_genotype()).encode()],
+            mutate=mutate_bytes,
+        ),
+        "signature": Reader(
+            read=lambda content: signing._claims(content, "flowers@1"),
+            seeds=[_signature()],
+            mutate=mutate_json,
+        ),
+    }
+
+
+def _json_readers(folder: Path) -> dict[str, Reader]:
+    space = EmbeddingSpaceRecord.model_validate(make_space(head_l2=10).to_json())
+    near = NearRecord(space=space, distance=0.1, measured="three tasks")
+    config = RegistryConfig(name="zoo", near=(near,))
+    lifted = Yank(reason="wrong", when=_WHEN, lifted=Lift(reason="right", when=_WHEN))
+    artifacts = []
+    for name, tasks in (("one", ("flowers",)), ("two", ("flowers", "birds"))):
+        make_artifact(folder / name, *tasks)
+        artifacts.append((folder / name / "artifact.json").read_bytes())
+    genotype = contents.write_genotype(make_genotype(), make_ranked(make_masks()))
+    masks = make_masks()
+    return {
+        "manifest": _document(Manifest, *artifacts),
+        "registry": _document(RegistryConfig, config.to_bytes()),
+        "yank": _document(Yank, lifted.to_bytes(), Yank(reason="wrong", when=_WHEN).to_bytes()),
+        "alias": _document(Alias, Alias(version=3, when=_WHEN).to_bytes()),
+        "genotype": Reader(
+            read=lambda content: contents.read_genotype(content, masks),
+            seeds=[genotype],
+            mutate=mutate_json,
+        ),
+        "masks-json": Reader(
+            read=_read_masks_json, seeds=[json.dumps(masks.to_json()).encode()], mutate=mutate_json
+        ),
+        "artifact": Reader(
+            read=lambda content: _read_sealed(folder / "one", content),
+            seeds=artifacts[:1],
+            mutate=mutate_json,
+        ),
+    }
+
+
+def _tensor_readers() -> dict[str, Reader]:
+    masks = contents.write_masks([OperationMasks.full(SPACE), make_masks()])
+    readers: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+        "masks": (lambda content: contents.read_masks(content, SPACE), masks),
+        "weights": (_read_weights, write_tensors(make_weights())),
+        "check": (_read_check, write_tensors(make_check())),
+        "embedding": (_read_embedding, make_embedding(space=make_space(head_l2=10)).to_bytes()),
+    }
+    return {
+        name: Reader(read=read, seeds=[seed], mutate=mutate_tensors)
+        for name, (read, seed) in readers.items()
+    }
+
+
+def _index(directory: Path) -> bytes:
+    make_artifact(directory, "birds")
+    artifact = read_artifact(directory)
+    (record,) = artifact.manifest.embeddings
+    content = Content(
+        manifest=(directory / "artifact.json").read_bytes(),
+        parsed=artifact.manifest,
+        embeddings={record.file: (directory / record.file).read_bytes()},
+    )
+    version = IndexedVersion(version=1, digest=artifact.digest, commit="1" * 40)
+    name = IndexedName(name="birds", commit="2" * 40, versions=(version,))
+    return Index(names={"birds": name}, contents={artifact.digest: content}).to_bytes()
+
+
+def _record() -> HubRecord:
+    yank, alias = Yank(reason="wrong", when=_WHEN), Alias(version=2, when=_WHEN)
+    record = HubRecord().with_version(1, digest_of("a")).with_version(2, digest_of("b"))
+    return record.with_yank(1, yank).with_alias("stable", alias)
+
+
+def _signature() -> bytes:
+    """What is read of a signature before it is verified."""
+    resource = {"name": "artifact.json", "algorithm": "sha256", "digest": "0" * 64}
+    statement = json.dumps({"predicate": {"resources": [resource]}}).encode()
+    envelope = {"payload": base64.b64encode(statement).decode(), "signatures": [{"sig": "AA=="}]}
+    material = {"publicKey": {"hint": "1" * 64}}
+    return json.dumps({"verificationMaterial": material, "dsseEnvelope": envelope}).encode()
+
+
+def _matrix_reader(folder: Path) -> Reader:
+    path = folder / "matrix.npy"
+    rows = [make_embedding(name) for name in "abc"]
+    read = dict(zip(map(digest_of, "abc"), rows, strict=True))
+    embedding_matrix.read_matrix(path, list(read), FILTERS, lambda d: ("transfer", read[d]))
+    seed = path.read_bytes()
+
+    def open_(content: bytes) -> None:
+        path.write_bytes(content)
+        found = embedding_matrix._open(path)
+        if found is not None:
+            assert len(found.digests) >= len(found.rows)
+            found.rows.tobytes()
+
+    return Reader(read=open_, seeds=[seed], mutate=mutate_bytes)
+
+
+def _document(kind: type[Document], *seeds: bytes) -> Reader:
+    def read(content: bytes) -> None:
+        document = kind.from_bytes(content, what="file")
+        again = document.to_bytes()
+        assert kind.from_bytes(again, what="again") == document
+        assert kind.from_bytes(again, what="again").to_bytes() == again
+
+    return Reader(read=read, seeds=seeds, mutate=mutate_json)
+
+
+def _read_sealed(directory: Path, content: bytes) -> None:
+    """Read an artifact whose manifest was forged, checksum and all."""
+    (directory / "artifact.json").write_bytes(content)
+    hexadecimal = file_record(content).sha256
+    (directory / "artifact.sha256").write_bytes(checksum_line(hexadecimal))
+    read_artifact(directory, f"sha256:{hexadecimal}")
+
+
+def _read_weights(content: bytes) -> None:
+    header = tensors.read_header(content, len(content), what="file")
+    contents.check_weights_header(header, SPACE)
+    contents.read_weights(content)
+
+
+def _read_check(content: bytes) -> None:
+    header = tensors.read_header(content, len(content), what="file")
+    contents.check_check_header(header, NetworkRecord(cells=3, channels=4, image_size=32))
+    contents.read_check(content)
+
+
+def _read_embedding(content: bytes) -> None:
+    embedding = TaskEmbedding.from_bytes(content)
+    again = TaskEmbedding.from_bytes(embedding.to_bytes())
+    assert again.space == embedding.space
+    np.testing.assert_array_equal(again.values, embedding.values)
+
+
+def _read_masks_json(content: bytes) -> None:
+    masks = OperationMasks.from_json(strict_json.load(content, what="file"))
+    assert OperationMasks.from_json(masks.to_json()) == masks
+
+
+def _read_darts(content: bytes) -> None:
+    genotype = Genotype.from_darts(content.decode("utf-8", "replace"))
+    assert Genotype.from_darts(str(genotype)) == genotype
+
+
+def _read_reference(content: bytes) -> None:
+    reference = Reference.parse(content.decode("utf-8", "surrogateescape"))
+    assert Reference.parse(str(reference)) == reference

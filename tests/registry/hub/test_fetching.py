@@ -1,0 +1,169 @@
+"""What is fetched and sent, how often, and what is believed of it."""
+
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
+
+from tests.hub_server import ALICE, Fault, HubServer
+from tests.registry.factories import CARD, make_artifact, make_weights
+from tests.registry.hub.conftest import LOCATION, Make
+from wsdarts_registry.artifact import read_artifact
+from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.hub import client
+from wsdarts_registry.hub.fetching import pulled
+from wsdarts_registry.hub.store import HubStore
+
+OBJECTS = "models/acme/flowers/objects"
+
+
+def _forget() -> None:
+    for cache in (cache_directory(), Path(constants.HF_HUB_CACHE)):
+        shutil.rmtree(cache, ignore_errors=True)
+
+
+def test_a_pull_is_kept_and_verified_again(
+    hub_server: HubServer, store: HubStore, make: Make
+) -> None:
+    digest = store.publish(make("first"), "flowers").digest
+    artifact = store.pull("flowers")
+    assert artifact.directory == pulled(digest) == cache_directory() / "artifacts" / digest[7:]
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    hub_server.clear_exchanges()
+    store.pull(f"flowers@{digest}")
+    assert not hub_server.exchanges(path=OBJECTS)
+    # A directory that was damaged is replaced.
+    weights = artifact.directory / "weights.safetensors"
+    weights.unlink()
+    weights.write_bytes(b"other bytes")
+    assert store.pull("flowers").weights() is not None
+    assert [path.name for path in (cache_directory() / "artifacts").iterdir()] == [digest[7:]]
+
+
+def test_a_file_that_is_damaged_in_the_clients_cache_is_fetched_again(
+    store: HubStore, make: Make
+) -> None:
+    digest = store.publish(make("first"), "flowers").digest
+    store.pull("flowers")
+    for path in Path(constants.HF_HUB_CACHE).rglob("snapshots/*/*"):
+        if path.is_file():
+            blob = path.resolve()
+            content = blob.read_bytes()
+            blob.unlink()  # linked elsewhere, so not written in place
+            blob.write_bytes(content[:-1] + b"?")
+    shutil.rmtree(cache_directory())
+    assert store.pull("flowers").digest == digest
+
+
+def test_files_of_another_size_are_not_fetched(
+    hub_server: HubServer, store: HubStore, make: Make
+) -> None:
+    store.publish(make("first"), "flowers")
+    api = HfApi(endpoint=hub_server.url, token=ALICE.token)
+    for content in (b"x" * 100_000, (make("first") / "weights.safetensors").read_bytes()[::-1]):
+        changed = [CommitOperationAdd("weights.safetensors", content)]
+        commit = api.create_commit("acme/flowers", changed, commit_message="spoil").oid
+        api.delete_tag("acme/flowers", tag="v1")
+        api.create_tag("acme/flowers", tag="v1", revision=commit)
+        _forget()
+        hub_server.clear_exchanges()
+        with pytest.raises(ArtifactError, match=r"weights\.safetensors of acme/flow.*: nothing"):
+            store.pull("flowers")
+        assert not hub_server.exchanges("GET", "objects")
+
+
+def test_a_tag_that_was_moved_is_found_out(
+    hub_server: HubServer, store: HubStore, make: Make
+) -> None:
+    store.publish(make("first"), "flowers")
+    second = store.publish(make("second"), "flowers")
+    api = HfApi(endpoint=hub_server.url, token=ALICE.token)
+    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs("acme/flowers").tags}
+    api.delete_tag("acme/flowers", tag="v1")
+    api.create_tag("acme/flowers", tag="v1", revision=tags["v2"])
+    with pytest.raises(ArtifactError, match=rf"has digest {second.digest}, and its registry\.json"):
+        store.pull("flowers@1")
+    assert store.pull("flowers@2").digest == second.digest
+
+
+def test_an_interrupted_pull_goes_on(
+    hub_server: HubServer, store: HubStore, make: Make, impatient: None
+) -> None:
+    store.publish(make("first"), "flowers")
+    _forget()
+    record = next(entry.manifest.files["weights.safetensors"].sha256 for entry in store.entries())
+    hub_server.add_fault(Fault(kind="refuse", path=record, times=None, status=500))
+    with pytest.raises(RegistryError, match="answers 500 where it should fetch from acme/flowers"):
+        store.pull("flowers")
+    hub_server.clear_faults()
+    hub_server.clear_exchanges()
+    store.pull("flowers")
+    assert [e.path.split("/")[-1] for e in hub_server.exchanges("GET", OBJECTS)] == [record]
+
+
+def test_an_interrupted_push_goes_on(hub_server: HubServer, store: HubStore, make: Make) -> None:
+    hub_server.add_fault(Fault(kind="refuse", path="flowers/commit", status=403))
+    with pytest.raises(RegistryError, match="you may not write to acme/flowers"):
+        store.publish(make("first"), "flowers")
+    assert hub_server.exchanges("PUT", OBJECTS)
+    hub_server.clear_exchanges()
+    assert store.publish(make("first"), "flowers").version == 1
+    assert not hub_server.exchanges("PUT", OBJECTS)
+
+
+def test_several_pull_the_same_at_once(hub_server: HubServer, store: HubStore, make: Make) -> None:
+    digest = store.publish(make("first"), "flowers").digest
+    _forget()
+    code = (
+        "from wsdarts_registry.hub.store import HubStore; import sys;"
+        f"print(HubStore({LOCATION!r}, endpoint=sys.argv[1]).pull('flowers').digest)"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, hub_server.url]
+    others = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: store.pull("flowers").digest, range(4)))
+    found += [other.communicate(timeout=60)[0].strip() for other in others]
+    assert found == [digest] * 6
+    assert [path.name for path in (cache_directory() / "artifacts").iterdir()] == [digest[7:]]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_hub_that_says_nothing_is_given_up(
+    hub_server: HubServer, store: HubStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish(make("first"), "flowers")
+    close_session()
+    monkeypatch.setattr(client, "SILENCE", 0.2)
+    hub_server.add_fault(Fault(kind="hang", path="flowers/refs", seconds=1.0, times=None))
+    with pytest.raises(RegistryError, match=r"the connection failed \(ReadTimeout\)"):
+        store.resolve("flowers")
+    close_session()
+
+
+def test_large_files_are_sent_from_where_they_are(store: HubStore, tmp_path: Path) -> None:
+    notes = b"# Notes\n" + b"n" * 2**20
+    make_artifact(tmp_path / "large", files={"README.md": CARD, "notes.md": notes})
+    store.publish(tmp_path / "large", "flowers")
+    assert store.pull("flowers").read("notes.md") == notes
+
+
+def test_a_large_file_that_changes_while_it_is_pushed_does_not_become_a_version(
+    store: HubStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    directory = tmp_path / "large"
+    weights = {**make_weights(), "noise": np.zeros(2**19, dtype=np.float32)}
+    make_artifact(directory, weights=weights)
+    artifact = read_artifact(directory)
+    path = directory / "weights.safetensors"
+    for content in (path.read_bytes()[:-1] + b"?", b"short"):
+        path.write_bytes(content)
+        monkeypatch.setattr("wsdarts_registry.hub.store.read_artifact", lambda _: artifact)
+        with pytest.raises((ArtifactError, RegistryError)):
+            store.publish(directory, "flowers")
+        assert store.versions("flowers") == ()

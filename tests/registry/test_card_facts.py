@@ -1,0 +1,39 @@
+"""What a card says of a manifest's metrics."""
+
+from pathlib import Path
+
+from tests.registry.factories import make_artifact
+from wsdarts_registry.artifact import read_artifact
+from wsdarts_registry.card import render_card
+from wsdarts_registry.card_facts import card_facts
+
+
+def test_the_size_of_the_final_network_is_on_the_card(tmp_path: Path) -> None:
+    metrics = {
+        "final_parameters": 672_778,
+        "final_multiply_adds_32": 105_431_040,
+        "final_multiply_adds_224": 5_166_120_960,
+        "weights_accuracy": 0.5,
+        "of_our_own": 3,
+    }
+    make_artifact(tmp_path / "a", metrics=metrics)
+    artifact = read_artifact(tmp_path / "a")
+    card = render_card(card_facts(artifact.manifest, artifact.genotype, name="a"))
+    # A size has no seed, unlike an accuracy; metrics that have no label stay off the card.
+    assert (
+        "| accuracy on the weights half, last epoch | 50.0 % (one seed) |\n"
+        "| parameters of the final network (20 cells of 16 channels, without its last layer) "
+        "| 672,778 |\n"
+        "| its multiply-adds for an image of 32×32 | 105,431,040 |\n"
+        "| its multiply-adds for an image of 224×224 | 5,166,120,960 |\n"
+    ) in card
+    assert "of_our_own" not in card
+
+
+def test_artifacts_from_before_sizes_were_counted(tmp_path: Path) -> None:
+    make_artifact(tmp_path / "a")
+    artifact = read_artifact(tmp_path / "a")
+    facts = card_facts(artifact.manifest, artifact.genotype, name="a")
+    assert [(item.label, item.seeds) for item in facts.figures] == [
+        ("accuracy on the weights half, last epoch", 1)
+    ]
