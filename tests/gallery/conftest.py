@@ -81,13 +81,16 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """What was asked for since this was last asked."""
-        found = []
+        """What was asked for since this was last asked, less what a policy kept in the page."""
+        asked: dict[str, list[str]] = {}
         for entry in self.driver.get_log("performance"):
             event = json.loads(entry["message"])["message"]
+            told = event["params"]
             if event["method"] == "Network.requestWillBeSent":
-                found.append(event["params"]["request"]["url"])
-        return found
+                asked.setdefault(told["requestId"], []).append(told["request"]["url"])
+            elif event["method"] == "Network.loadingFailed" and told.get("blockedReason") == "csp":
+                asked.pop(told["requestId"], None)
+        return [url for urls in asked.values() for url in urls]
 
     def prefer(self, **features: str) -> None:
         """Let the page believe in media features, such as ``prefers_color_scheme="dark"``."""

@@ -278,6 +278,14 @@ def test_a_page_may_send_nothing(browser: Browser, root: str) -> None:
         ".then((all) => all.map((one) => one.status))"
     )
     assert told == ["rejected", "rejected"]
-    assert all(
-        "Content Security Policy" in text or "Fetch API" in text for text in browser.complaints()
+    # A script that the page itself asks for is trusted by its first policy, and not by its second.
+    outcome = browser.run(
+        "const script = document.createElement('script');"
+        "const ended = new Promise((done) => {"
+        "script.onerror = () => done('refused'); script.onload = () => done('loaded') });"
+        "script.src = 'https://example.com/x.js'; document.head.append(script); return await ended"
     )
+    assert outcome == "refused"
+    said = browser.complaints()
+    assert len(said) >= 3
+    assert all("Content Security Policy" in text or "Fetch API" in text for text in said)
