@@ -64,8 +64,7 @@ def test_gc_knows_every_file_that_is_written_to_the_cache(
     zoo: Path, images: Path, run: Run, tmp_path: Path
 ) -> None:
     data = tmp_path / "images.safetensors"
-    for path in images.rglob("*"):
-        os.utime(path, (10**9, 10**9))  # digests of files that are just written are not kept
+    time.sleep(2.1)  # digests of files that changed a moment ago are not kept
     assert run("embed", images, "--out", data).code == 0
     assert run("nearest", images).code == 0
     (cache_directory() / "kernels").unlink()  # a link here, so that kernels are compiled once

@@ -52,6 +52,8 @@ def test_serve_builds_says_the_address_and_ends_with_ctrl_c(zoo: Path, tmp_path:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(tmp_path)},
+        # A job in the background of a shell inherits that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     assert process.stdout is not None
     address = process.stdout.readline().strip()
