@@ -37,6 +37,9 @@ _CONTENT = {
     "embeddings": "task embeddings",
     "features": "features of probes",
     "torchvision": "downloaded datasets",
+    "kernels": "the engine, compiled for this processor",
+    "nearest": "embeddings of registries, to be ranked",
+    "artifacts": "artifacts that were pulled from the Hub",
 }
 
 
