@@ -4,12 +4,13 @@ from typing import Any
 
 from wsdarts_hub.cli import display
 from wsdarts_hub.cli.figures import figure_text
-from wsdarts_registry.amounts import count, duration, setting, size
+from wsdarts_registry.amounts import count, setting, size
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.drawing import cell_text
 from wsdarts_registry.entry import Entry, Status
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.provenance import provenance_facts
 from wsdarts_registry.space import CELL_KINDS
 
 
@@ -112,14 +113,9 @@ def _kept(masks: OperationMasks) -> str:
 
 
 def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
-    made, lineage = manifest.provenance, manifest.lineage
+    lineage = manifest.lineage
     parents = ", ".join(f"{p.reference} ({p.digest})" for p in lineage.parents)
     return [
-        ("created", made.created),
-        ("seed", str(made.seed)),
-        ("wall time", duration(made.seconds)),
-        ("hardware", made.hardware),
-        ("code", made.code_version),
-        ("libraries", ", ".join(f"{n} {v}" for n, v in sorted(made.libraries.items()))),
+        *provenance_facts(manifest.provenance),
         ("started", f"{lineage.mode} from {parents}" if parents else lineage.mode),
     ]

@@ -3,6 +3,7 @@
 from wsdarts_registry.amounts import count, duration, figure, setting, size
 from wsdarts_registry.gallery.exhibit import Exhibit
 from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.provenance import provenance_facts
 from wsdarts_registry.space import CELL_KINDS
 
 Facts = list[tuple[str, str]]
@@ -59,15 +60,7 @@ def figures(exhibit: Exhibit) -> Facts:
 
 def provenance(exhibit: Exhibit) -> Facts:
     """When, where and by what it was made."""
-    made = exhibit.entry.manifest.provenance
-    return [
-        ("created", made.created),
-        ("seed", str(made.seed)),
-        ("wall time", duration(made.seconds)),
-        ("hardware", made.hardware),
-        ("code", made.code_version),
-        ("libraries", ", ".join(f"{n} {v}" for n, v in sorted(made.libraries.items()))),
-    ]
+    return provenance_facts(exhibit.entry.manifest.provenance)
 
 
 def compared(exhibit: Exhibit) -> Facts:
