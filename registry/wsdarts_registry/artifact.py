@@ -5,6 +5,7 @@ that no other file is there, and that genotype, masks, weights and embeddings be
 manifest's search space and tasks. What has been read is therefore safe to use.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,8 @@ from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.staging import write_flushed
 
+# What only a search from the weights needs, and by far the most of an artifact's bytes.
+HEAVY = frozenset({WEIGHTS, CHECK})
 _MAX_TEXT_BYTES = 4 * 2**20
 _MAX_MASK_BYTES = 4 * 2**20
 MAX_EMBEDDING_BYTES = 8 * 2**20
@@ -159,12 +162,15 @@ class Artifact:
         copy_checked(self.directory, path, self.manifest.files[path], target)
 
 
-def read_artifact(directory: str | Path, expected_digest: str | None = None) -> Artifact:
+def read_artifact(
+    directory: str | Path, expected_digest: str | None = None, *, without: Set[str] = frozenset()
+) -> Artifact:
     """Read an artifact and verify all of it.
 
     Args:
         directory: Directory with ``artifact.json``.
         expected_digest: ``"sha256:…"`` that it must have.
+        without: Files of the manifest that must not be there.
 
     Raises:
         ArtifactError: Anything about it that ``docs/format.md`` does not allow.
@@ -172,10 +178,10 @@ def read_artifact(directory: str | Path, expected_digest: str | None = None) -> 
     root = Path(directory)
     present = list_files(root)
     manifest, digest = read_manifest(root, expected_digest)
-    _check_present(root, present, manifest)
+    _check_present(root, present, manifest.files.keys() - without)
     genotype, ranked, stage_masks = read_cells(root, manifest)
     embeddings = tuple(read_embedding(root, manifest, record) for record in manifest.embeddings)
-    done = {MASKS, GENOTYPE, *(record.file for record in manifest.embeddings)}
+    done = {MASKS, GENOTYPE, *(record.file for record in manifest.embeddings), *without}
     for path in manifest.files:
         if path not in done:
             _check_other(root, manifest, path)
@@ -237,8 +243,8 @@ def parse_embedding(content: bytes, record: EmbeddingRecord, *, where: str) -> T
     return embedding
 
 
-def _check_present(root: Path, present: set[str], manifest: Manifest) -> None:
-    expected = {MANIFEST, CHECKSUM, *manifest.files}
+def _check_present(root: Path, present: set[str], files: Set[str]) -> None:
+    expected = {MANIFEST, CHECKSUM, *files}
     for what, paths in (("lacks", expected - present), ("also holds", present - expected)):
         if paths:
             listed = ", ".join(repr(path) for path in sorted(paths)[:5])

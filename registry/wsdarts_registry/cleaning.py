@@ -35,12 +35,13 @@ _KINDS = (
     ("embeddings of registries", re.compile(r"nearest/[0-9a-f]+\.npy")),
     ("compiled kernels", re.compile(r"kernels/[0-9a-f]+\.so")),
     ("pulled artifacts", re.compile(rf"artifacts/{_HEX}")),
+    ("artifacts that were looked at", re.compile(rf"outlines/{_HEX}")),
     ("answers of the Hub", re.compile(r"hub/[^/]+\.json")),
 )
-_PULLED = "artifacts"
+_PULLED = ("artifacts", "outlines")
 _FOLDERS = (
     *("tasks", "checked", "digests", "embeddings", "features", "nearest", "kernels", "hub"),
-    _PULLED,
+    *_PULLED,
 )
 # As atomic_file and write_pixels, staged, and the compilation of kernels name them.
 _LEFTOVER = re.compile(r"\..+\.tmp|\..+\.[0-9a-f]{32}(\.damaged)?|tmp[a-z0-9_]{8}")

@@ -42,7 +42,19 @@ class Store(Catalogue):
         Raises:
             ArtifactError: It is damaged or malformed.
         """
-        return self.pull(Reference(name=entry.name, digest=entry.digest)).genotype
+        return self.look(Reference(name=entry.name, digest=entry.digest)).genotype
+
+    def look(self, reference: str | Reference) -> "Artifact":
+        """As ``pull``, for who needs no weights: they are not fetched from elsewhere.
+
+        What there is has been verified. Where the weights are missing, ``weights`` and ``check``
+        raise an ArtifactError.
+
+        Raises:
+            ReferenceNotFoundError: There is no such artifact.
+            ArtifactError: It is damaged or malformed.
+        """
+        return self.pull(reference)
 
     @abstractmethod
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":

@@ -101,8 +101,9 @@ def test_files_of_others_are_left_alone(cache: Path) -> None:
     assert all((cache / place).exists() for place in others)
 
 
-def test_pulled_artifacts_go_whole(cache: Path) -> None:
-    pulled, used = cache / "artifacts" / HEX, cache / "artifacts" / HEX[::-1]
+@pytest.mark.parametrize("folder", ["artifacts", "outlines"])
+def test_pulled_artifacts_go_whole(cache: Path, folder: str) -> None:
+    pulled, used = cache / folder / HEX, cache / folder / HEX[::-1]
     for directory in (pulled, used):
         for name in ("artifact.json", "embeddings/a.safetensors"):
             make(directory / name, 40)
@@ -111,13 +112,13 @@ def test_pulled_artifacts_go_whole(cache: Path) -> None:
         set_age(directory / "embeddings", 40)
         set_age(directory, 40)
     looked = clean_cache()
-    assert found(clean_cache(), cache) == found(looked, cache) == [f"artifacts/{HEX}"]
+    assert found(clean_cache(), cache) == found(looked, cache) == [f"{folder}/{HEX}"]
     assert looked.size == 20
     clean_cache(delete=True)
     assert not pulled.exists()
     assert (used / "embeddings" / "a.safetensors").exists()
     # Nothing is left under another name.
-    assert [path.name for path in (cache / "artifacts").iterdir()] == [HEX[::-1]]
+    assert [path.name for path in (cache / folder).iterdir()] == [HEX[::-1]]
 
 
 def test_a_file_with_another_name_elsewhere_frees_nothing(cache: Path, tmp_path: Path) -> None:

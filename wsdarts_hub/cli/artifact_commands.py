@@ -38,7 +38,7 @@ def show(
 
     store, within = open_for(reference, registry)
     entry = store.resolve(within)
-    artifact = store.pull(entry.reference)
+    artifact = store.look(entry.reference)
     if as_json:
         display.drawing(json.dumps(artifact_page.as_json(entry, artifact), indent=2))
     elif quiet:

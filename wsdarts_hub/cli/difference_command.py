@@ -41,7 +41,8 @@ def diff(
         for edge in difference(first, second).masks:
             print(edge.kind, edge.edge, edge.lost, edge.gained)
     """
-    found = hub.difference(read_subject(before, registry), read_subject(after, registry))
+    first, second = (read_subject(name, registry, weights=False) for name in (before, after))
+    found = hub.difference(first, second)
     if as_json:
         display.drawing(json.dumps(found.to_json(), indent=2))
         return

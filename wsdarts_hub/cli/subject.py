@@ -25,13 +25,16 @@ SubjectArgument = Annotated[
 ]
 
 
-def read_subject(subject: str, registry: str | None, key: Path | None = None) -> "Artifact":
+def read_subject(
+    subject: str, registry: str | None, key: Path | None = None, *, weights: bool = True
+) -> "Artifact":
     """The artifact in a directory or a run directory, else the one of that reference.
 
     Args:
         subject: What the user named.
         registry: Where a reference is looked up.
         key: File of the public key that it must be signed with.
+        weights: Whether they are needed; they are not fetched otherwise.
 
     Raises:
         SignatureError: It is not signed with that key.
@@ -61,7 +64,7 @@ def read_subject(subject: str, registry: str | None, key: Path | None = None) ->
         if key is not None:
             return hub.pull(subject, registry=registry, public_key=key)
         store, within = open_for(subject, registry)
-        return store.pull(within)
+        return store.pull(within) if weights else store.look(within)
     except ReferenceNotFoundError as error:
         what = f"no {MANIFEST} in the directory" if path.is_dir() else "no directory"
         raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error

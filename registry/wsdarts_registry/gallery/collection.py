@@ -72,7 +72,7 @@ def read_collection(store: Store, progress: Progress) -> Collection:
         progress("reading artifacts", done, len(infos))
         try:
             entry = store.entry_or_advice(name, info.version)
-            artifact = store.pull(entry.reference)
+            artifact = store.look(entry.reference)
         except ArtifactError:
             if info.yanked is None:
                 raise

@@ -19,7 +19,7 @@ from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
 from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.hub.catalogue import HubCatalogue, Namespace, indexed
 from wsdarts_registry.hub.client import HubClient
-from wsdarts_registry.hub.fetching import fetch_artifact, read_pulled
+from wsdarts_registry.hub.fetching import Extent, fetch_artifact, read_pulled
 from wsdarts_registry.hub.index import Content, ranking_records
 from wsdarts_registry.hub.index_repository import IndexRepository
 from wsdarts_registry.hub.location import SCHEME, namespace_of
@@ -117,14 +117,12 @@ class HubStore(Store):
 
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> Artifact:
         """Fetch an artifact into the cache, unless it is there, and verify it."""
-        with self._one_moment():
-            entry = self.resolve(reference)
-            commit = self._state(entry.name).tags[entry.version]
-        artifact = read_pulled(entry.digest)
-        if artifact is None:
-            repository = self._namespace.artifact(entry.name)
-            artifact = fetch_artifact(self._client, repository, commit, entry)
+        artifact = self._fetched(reference, Extent.WHOLE)
         return artifact if out is None else copied_out(artifact, Path(out))
+
+    def look(self, reference: str | Reference) -> Artifact:
+        """Fetch an artifact without its weights, unless it is there, and verify it."""
+        return self._fetched(reference, Extent.WITHOUT_WEIGHTS)
 
     def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
         """Commit an artifact, tag it, and bring the index up to date."""
@@ -210,6 +208,15 @@ class HubStore(Store):
             repository = self._namespace.artifact(name)
             repository.finish(repository.state())
         return update(self._namespace, self._index, anew=True)
+
+    def _fetched(self, reference: str | Reference, extent: Extent) -> Artifact:
+        with self._one_moment():
+            entry = self.resolve(reference)
+            commit = self._state(entry.name).tags[entry.version]
+        # One that was pulled whole serves who only looks, too.
+        kept = read_pulled(entry.digest) or read_pulled(entry.digest, extent)
+        repository = self._namespace.artifact(entry.name)
+        return kept or fetch_artifact(self._client, repository, commit, entry, extent)
 
     def _update_index(
         self,

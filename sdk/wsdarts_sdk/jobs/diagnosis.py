@@ -40,6 +40,7 @@ _CONTENT = {
     "kernels": "the engine, compiled for this processor",
     "nearest": "embeddings of registries, to be ranked",
     "artifacts": "artifacts that were pulled from the Hub",
+    "outlines": "artifacts of the Hub that were looked at, without weights",
 }
 
 
@@ -246,7 +247,7 @@ def _versions_of(store: Store, name: str) -> Iterator[Finding]:
         return
     for info in versions:
         reference = f"{name}@{info.version}"
-        artifact = _tried("registry", reference, partial(store.pull, reference))
+        artifact = _tried("registry", reference, partial(store.look, reference))
         if isinstance(artifact, Finding):
             yield artifact
             continue

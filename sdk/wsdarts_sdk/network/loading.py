@@ -9,8 +9,8 @@ from wsdarts_registry.errors import RegistryError, RunError, SettingsError, Spac
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.manifest import MANIFEST, Manifest
 from wsdarts_registry.manifest_file import read_manifest
-from wsdarts_registry.publication import pull
 from wsdarts_registry.store import Store
+from wsdarts_registry.zoo import open_for
 from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
 from wsdarts_sdk.network.derived import DerivedNetwork, Stem
 from wsdarts_sdk.runs.directory import read_config
@@ -113,7 +113,8 @@ def _find(
     if isinstance(source, Path) or path.exists():
         return Genotype.load(path), None
     try:
-        return _of_artifact(pull(source, registry=registry))
+        store, reference = open_for(source, registry)
+        return _of_artifact(store.look(reference))
     except RegistryError as error:
         raise type(error)(f"there is no file or directory {source}, and {error}") from error
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
 
-from tests.hub_server import ALICE, Fault, HubServer
+from tests.hub_server import ALICE, Exchange, Fault, HubServer
 from tests.registry.factories import CARD, make_artifact, make_weights
 from tests.registry.hub.conftest import LOCATION, Make
-from wsdarts_registry.artifact import read_artifact
+from wsdarts_registry.artifact import HEAVY, Artifact, read_artifact
 from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.difference import difference
 from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.hub import client
 from wsdarts_registry.hub.fetching import pulled
 from wsdarts_registry.hub.store import HubStore
@@ -26,6 +28,12 @@ OBJECTS = "models/acme/flowers/objects"
 def _forget() -> None:
     for cache in (cache_directory(), Path(constants.HF_HUB_CACHE)):
         shutil.rmtree(cache, ignore_errors=True)
+
+
+def _fetches_of_weights(hub: HubServer, artifact: Artifact) -> list[Exchange]:
+    files = artifact.manifest.files
+    marks = {*HEAVY, *(files[name].sha256 for name in HEAVY)}
+    return [e for e in hub.exchanges("GET") if any(mark in e.path for mark in marks)]
 
 
 def test_a_pull_is_kept_and_verified_again(
@@ -44,6 +52,46 @@ def test_a_pull_is_kept_and_verified_again(
     weights.write_bytes(b"other bytes")
     assert store.pull("flowers").weights() is not None
     assert [path.name for path in (cache_directory() / "artifacts").iterdir()] == [digest[7:]]
+
+
+def test_looking_fetches_no_weights(hub_server: HubServer, store: HubStore, make: Make) -> None:
+    digest = store.publish(make("first"), "flowers").digest
+    hub_server.clear_exchanges()
+    seen = store.look("flowers")
+    whole = read_artifact(make("first"))
+    assert (seen.digest, seen.genotype, seen.masks) == (digest, whole.genotype, whole.masks)
+    assert seen.has_weights
+    assert seen.card == CARD.decode()
+    assert sorted(path.name for path in seen.directory.iterdir()) == [
+        *("README.md", "artifact.json", "artifact.sha256", "embeddings", "genotype.json"),
+        "op_masks.safetensors",
+    ]
+    assert not _fetches_of_weights(hub_server, whole)
+    with pytest.raises(ArtifactError, match=r"cannot read .*weights"):
+        seen.weights()
+    # Again from the cache; what was added or damaged there is noticed.
+    hub_server.clear_exchanges()
+    assert store.look("flowers").directory == seen.directory
+    assert not hub_server.exchanges(path=OBJECTS)
+    (seen.directory / "weights.safetensors").write_bytes(b"put there by somebody")
+    assert not (store.look("flowers").directory / "weights.safetensors").exists()
+    # A pull is whole all the same, and then serves who only looks.
+    assert store.pull("flowers").weights() is not None
+    assert store.look("flowers").directory == pulled(digest)
+
+
+def test_what_is_shown_of_a_registry_needs_no_weights(
+    hub_server: HubServer, store: HubStore, make: Make, tmp_path: Path
+) -> None:
+    entry = store.publish(make("first"), "flowers")
+    store.publish(make("second"), "flowers")
+    hub_server.clear_exchanges()
+    assert store.genotype(entry) == read_artifact(make("first")).genotype
+    build_gallery(store, out=tmp_path / "site")
+    assert "artifact.json" not in difference(*map(store.look, ("flowers@1", "flowers@2"))).files
+    assert not _fetches_of_weights(hub_server, read_artifact(make("first")))
+    store.pull("flowers")
+    assert _fetches_of_weights(hub_server, read_artifact(make("second")))
 
 
 def test_a_file_that_is_damaged_in_the_clients_cache_is_fetched_again(
