@@ -8,7 +8,6 @@ strip such addresses.
 
 import base64
 import json
-import re
 import shlex
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -17,13 +16,13 @@ import yaml  # type: ignore[import-untyped, unused-ignore]
 from markupsafe import Markup
 
 from wsdarts_registry.amounts import count, duration, figure
+from wsdarts_registry.dataset_id import is_dataset_id
 from wsdarts_registry.drawing import cell_text, genotype_svg
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import code_span, plain_text
 from wsdarts_registry.space import CELL_KINDS, DARTS
 from wsdarts_registry.templates import markdown_page
 
-_HUB_DATASET = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 # Licence identifiers of the Hub that are likely here; every other one is written as "other".
 _HUB_LICENCES = frozenset(
     {
@@ -220,7 +219,7 @@ def _metadata(facts: CardFacts) -> str:
     if facts.weights:
         tags.append("supernet-weights")
     data["tags"] = [plain_text(tag, 80) for tag in tags]
-    datasets = [task.dataset for task in facts.tasks if _is_hub_dataset(task.dataset)]
+    datasets = [task.dataset for task in facts.tasks if _is_from_hub(task)]
     if datasets:
         data["datasets"] = list(dict.fromkeys(datasets))
     if facts.base_models:
@@ -228,13 +227,12 @@ def _metadata(facts: CardFacts) -> str:
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000))
 
 
-def _is_hub_dataset(dataset: str | None) -> bool:
-    return dataset is not None and _HUB_DATASET.fullmatch(dataset) is not None
+def _is_from_hub(task: TaskFacts) -> bool:
+    return task.dataset is not None and is_dataset_id(task.dataset)
 
 
 def _link(task: TaskFacts) -> str | None:
-    known = _is_hub_dataset(task.dataset)
-    return f"https://huggingface.co/datasets/{task.dataset}" if known else None
+    return f"https://huggingface.co/datasets/{task.dataset}" if _is_from_hub(task) else None
 
 
 def _listed(spans: list[str]) -> Markup:

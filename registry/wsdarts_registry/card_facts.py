@@ -47,6 +47,7 @@ def card_facts(
                 digest=task.digest,
                 images=task.images,
                 classes=task.classes,
+                dataset=task.dataset,
             )
             for task in manifest.tasks
         ),
