@@ -31,7 +31,24 @@ def card_data(readme: str) -> dict[str, Any]:
     for key in ("tags", "language", "datasets"):
         if not all(isinstance(tag, str) for tag in _listed(data.get(key))):
             raise CardError(f'YAML Metadata Error: "{key}" must be a string or a list of strings')
+    _check_results(data.get("model-index"))
     return data
+
+
+def _check_results(index: object) -> None:
+    """Hold a model index to what the Hub's specification of model cards requires."""
+    for model in _listed(index):
+        try:
+            results = [model["name"], *model["results"]][1:]
+            required = [
+                (result["task"]["type"], result["dataset"]["type"], result["dataset"]["name"])
+                for result in results
+            ]
+            required += [(m["type"], m["value"]) for result in results for m in result["metrics"]]
+        except (KeyError, TypeError) as error:
+            raise CardError(f'YAML Metadata Error: "model-index" lacks {error}') from error
+        if not all(value not in (None, "") for values in required for value in values):
+            raise CardError('YAML Metadata Error: "model-index" has an empty value')
 
 
 def validation(content: str) -> tuple[int, dict[str, Any]]:

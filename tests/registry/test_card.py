@@ -10,18 +10,25 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped, unused-ignore]
-from huggingface_hub import ModelCard
+from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.repocard_data import (
+    eval_results_to_model_index,
+    model_index_to_eval_results,
+)
+from huggingface_hub.utils import validate_repo_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from wsdarts_registry.card import (
+from wsdarts_registry.card import render_card
+from wsdarts_registry.card_statements import (
     CardFacts,
     FigureFacts,
     ParentFacts,
+    ScoreFacts,
     StageFacts,
     TaskFacts,
-    render_card,
 )
 from wsdarts_registry.drawing import genotype_svg
 from wsdarts_registry.genotype import Genotype
@@ -65,6 +72,7 @@ TRAINED = CardFacts(
         FigureFacts(label="accuracy on the α half", value=0.6512, unit="ratio"),
         FigureFacts(label="loss", value=1.25, spread=0.0625, seeds=3),
     ),
+    scores=(ScoreFacts(label="supernet accuracy; no trained classifier", accuracy=0.6512),),
     probes=("shipped-1a2b3c4d", "mobilenetv2_100-9f8e7d6c"),
     settings=(("skip dropout", "0.1, 0.4, 0.7"),),
     description="Handwritten digits, for tests: CC BY 4.0",
@@ -81,6 +89,7 @@ META = replace(
     ),
     mode="topology",
     parents=(ParentFacts(reference="digits@1", digest="sha256:" + "ab" * 32),),
+    scores=(),
     licence="CC-BY-4.0",
 )
 PAPER_SIZED = replace(
@@ -93,6 +102,8 @@ PAPER_SIZED = replace(
     image_size=84,
     probes=(),
     figures=(),
+    scores=(),
+    licence="",
 )
 
 
@@ -137,9 +148,53 @@ def test_unknown_licences_and_foreign_dataset_names_are_not_passed_off_as_the_hu
     task = replace(TASK, dataset="../../etc/passwd")
     head, body = _parts(render_card(replace(TRAINED, licence="Ask us: nicely", tasks=(task,))))
     assert head["license"] == "other"
-    assert head["license_name"] == "Ask us: nicely"
+    assert head["license_name"] == "ask-us-nicely"  # an identifier, as the Hub wants it
+    assert "The artifact: Ask us: nicely." in body
     assert "datasets" not in head
     assert "passwd" not in body
+
+
+def test_a_licence_that_is_not_stated_is_unknown_to_the_hub() -> None:
+    head, body = _parts(render_card(replace(TRAINED, licence="")))
+    assert head["license"] == "unknown"
+    assert "The artifact: not stated." in body
+    assert _parts(render_card(replace(TRAINED, licence="見")))[0]["license_name"] == "see-the-card"
+
+
+def test_a_score_is_a_result_that_the_client_of_the_hub_reads() -> None:
+    data = ModelCard(render_card(TRAINED)).data
+    assert data.model_name == "digits"
+    assert data.eval_results == [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=TASK.digest,  # no id on the Hub, and none that somebody could take
+            dataset_name="digits",
+            metric_type="accuracy",
+            metric_value=0.6512,
+            metric_name="supernet accuracy; no trained classifier",
+        )
+    ]
+    with pytest.raises(HFValidationError):
+        validate_repo_id(data.eval_results[0].dataset_type)
+    on_hub = replace(TRAINED, tasks=(replace(TASK, dataset="acme/digits"),))
+    (result,) = ModelCard(render_card(on_hub)).data.eval_results
+    assert (result.dataset_type, result.dataset_name) == ("acme/digits", "digits")
+    # Reported, not verified: only the Hub itself may say so.
+    assert result.verified is None
+    assert result.verify_token is None
+
+
+@pytest.mark.parametrize("facts", [TRAINED, META, PAPER_SIZED, replace(META, weights=False)])
+def test_the_head_survives_the_client_of_the_hub(facts: CardFacts) -> None:
+    card = ModelCard(render_card(facts))
+    head = _parts(render_card(facts))[0]
+    assert card.data.to_dict() == head
+    assert yaml.safe_load(card.data.to_yaml()) == head
+    for identifier in (*(card.data.datasets or ()), *(card.data.base_model or ())):
+        validate_repo_id(identifier)
+    if "model-index" in head:
+        name, results = model_index_to_eval_results(head["model-index"])
+        assert eval_results_to_model_index(name, results) == head["model-index"]
 
 
 def test_picture_is_the_genotype() -> None:
@@ -203,6 +258,7 @@ def _hostile(text: str) -> CardFacts:
         probes=(text,),
         settings=((text, text),),
         figures=(FigureFacts(label=text, value=1.0, unit=text),),
+        scores=(ScoreFacts(label=text, accuracy=0.5),),
     )
 
 
