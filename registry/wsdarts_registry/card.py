@@ -1,12 +1,9 @@
 """The model card of an artifact, its ``README.md``: what it is, and how small it was.
 
-The card is Markdown with a YAML head that the Hub reads. The artifact holds no file for the
-picture of the cells, so the SVG stands in the card as an image with a ``data:`` address, and
-the same cells follow as text: for those who cannot see the picture, and for viewers that
-strip such addresses.
+The card is Markdown with a YAML head that the Hub reads. The picture of the cells is a file
+beside it, ``cells.svg``, and the same cells follow as text for those who cannot see it.
 """
 
-import base64
 import json
 import shlex
 from itertools import zip_longest
@@ -16,7 +13,7 @@ from markupsafe import Markup
 from wsdarts_registry.amounts import count, duration, figure
 from wsdarts_registry.card_head import card_head, is_from_hub
 from wsdarts_registry.card_statements import CardFacts, FigureFacts, StageFacts, TaskFacts
-from wsdarts_registry.drawing import cell_text, genotype_svg
+from wsdarts_registry.drawing import cell_text
 from wsdarts_registry.inert import code_span, plain_text
 from wsdarts_registry.space import CELL_KINDS, DARTS
 from wsdarts_registry.templates import markdown_page
@@ -28,7 +25,6 @@ def render_card(facts: CardFacts) -> str:
     Text from outside, such as the names of tasks, comes out as literal text.
     """
     reference = facts.name if facts.version is None else f"{facts.name}@{facts.version}"
-    picture = base64.b64encode(genotype_svg(facts.genotype).encode()).decode()
     return markdown_page(
         "card.md.j2",
         head=Markup(card_head(facts)),  # noqa: S704 - safe YAML of plain text
@@ -36,7 +32,6 @@ def render_card(facts: CardFacts) -> str:
         reference=reference,
         shell_reference=shlex.quote(plain_text(reference)),
         python_reference=json.dumps(plain_text(reference), ensure_ascii=False),
-        picture=Markup(picture),  # noqa: S704 - base64
         cells="\n\n".join(cell_text(facts.genotype, kind) for kind in CELL_KINDS),
         candidates=", ".join(facts.genotype.space.candidates),
         is_darts=facts.genotype.space == DARTS,
@@ -46,6 +41,7 @@ def render_card(facts: CardFacts) -> str:
         probes=_listed([code_span(probe) for probe in facts.probes]),
         stages=_stage_rows(facts),
         figures=[(item.label, _figure(item)) for item in facts.figures],
+        near=facts.neighbourhood,
         cost=duration(facts.seconds),
         count=count,
         links={task: _link(task) for task in facts.tasks},

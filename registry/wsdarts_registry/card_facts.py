@@ -6,6 +6,7 @@ from wsdarts_registry.amounts import setting
 from wsdarts_registry.card_statements import (
     CardFacts,
     FigureFacts,
+    NeighbourhoodFacts,
     ParentFacts,
     ScoreFacts,
     StageFacts,
@@ -35,7 +36,12 @@ _SHOWN_SETTINGS = ("order", "steps_per_epoch", "skip_connects")
 
 
 def card_facts(
-    manifest: Manifest, genotype: Genotype, *, name: str, base_models: tuple[str, ...] = ()
+    manifest: Manifest,
+    genotype: Genotype,
+    *,
+    name: str,
+    base_models: tuple[str, ...] = (),
+    neighbourhood: NeighbourhoodFacts | None = None,
 ) -> CardFacts:
     """Gather the facts of a card; a setting that the artifact does not state is left out."""
     config: dict[str, Any] = dict(manifest.config)
@@ -90,6 +96,7 @@ def card_facts(
         settings=tuple((key, setting(config[key])) for key in _SHOWN_SETTINGS if key in config),
         base_models=base_models,
         scores=_scores(manifest),
+        neighbourhood=neighbourhood,
         licence=manifest.license,
     )
 

@@ -4,10 +4,8 @@ import re
 from typing import Any
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
-from huggingface_hub import EvalResult
-from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from wsdarts_registry.card_statements import CardFacts, ScoreFacts, TaskFacts
+from wsdarts_registry.card_statements import CardFacts, TaskFacts
 from wsdarts_registry.dataset_id import is_dataset_id
 from wsdarts_registry.inert import plain_text
 
@@ -45,8 +43,7 @@ def card_head(facts: CardFacts) -> str:
     if facts.base_models:
         data["base_model"] = list(dict.fromkeys(facts.base_models))
     if facts.scores:
-        results = [_result(score, facts.tasks[0]) for score in facts.scores]
-        data["model-index"] = eval_results_to_model_index(plain_text(facts.name), results)
+        data["model-index"] = _model_index(facts, facts.tasks[0])
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000))
 
 
@@ -64,16 +61,24 @@ def _licence(licence: str) -> dict[str, str]:
     return {"license": "other", "license_name": name or "see-the-card"}
 
 
-def _result(score: ScoreFacts, task: TaskFacts) -> EvalResult:
-    """A score as the Hub lists it: reported by the owner, never as verified."""
+def _model_index(facts: CardFacts, task: TaskFacts) -> list[dict[str, Any]]:
+    """The scores as the Hub lists them: reported by the owner, never as verified."""
+    # Imported here: who pulls from a directory needs no client of the Hub.
+    from huggingface_hub import EvalResult  # noqa: PLC0415
+    from huggingface_hub.repocard_data import eval_results_to_model_index  # noqa: PLC0415
+
     # The Hub asks for the dataset's id. Where there is none, the task's digest says which images
     # these were, and its colon keeps it from being the id of somebody else's dataset.
     known = task.dataset if is_from_hub(task) else None
-    return EvalResult(
-        task_type=_TASK_TYPE,
-        dataset_type=known or plain_text(task.digest, 80),
-        dataset_name=plain_text(task.name),
-        metric_type="accuracy",
-        metric_value=score.accuracy,
-        metric_name=plain_text(score.label),
-    )
+    results = [
+        EvalResult(
+            task_type=_TASK_TYPE,
+            dataset_type=known or plain_text(task.digest, 80),
+            dataset_name=plain_text(task.name),
+            metric_type="accuracy",
+            metric_value=score.accuracy,
+            metric_name=plain_text(score.label),
+        )
+        for score in facts.scores
+    ]
+    return eval_results_to_model_index(plain_text(facts.name), results)

@@ -1,6 +1,7 @@
 """What a model card says of an artifact, as plain values."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from wsdarts_registry.genotype import Genotype
 
@@ -83,6 +84,43 @@ class ParentFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NeighbourFacts:
+    """An artifact whose task is near.
+
+    Attributes:
+        reference: Exact reference, ``"NAME@3"``.
+        distance: Symmetric Task2Vec distance, in [0, 1].
+        task: Name of its task, or of its tasks.
+        near: Whether that counts as near; None where it is not judged.
+    """
+
+    reference: str
+    distance: float
+    task: str
+    near: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourhoodFacts:
+    """What was nearest in the registry on the day of publication.
+
+    Attributes:
+        day: The day, UTC, as ``YYYY-MM-DD``.
+        state: ``"ranked"``; ``"first"`` where nothing else was there, ``"strange"`` where nothing
+            had an embedding in its spaces, ``"unknown"`` where the registry could not be ranked.
+        rows: Nearest first; none unless it is ranked.
+        probe: Probe of the embeddings that were compared.
+        threshold: Largest distance that counts as near; None where none was measured.
+    """
+
+    day: str
+    state: Literal["ranked", "first", "strange", "unknown"]
+    rows: tuple[NeighbourFacts, ...] = ()
+    probe: str = ""
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CardFacts:
     """Everything that a model card says, as plain values.
 
@@ -103,6 +141,7 @@ class CardFacts:
         settings: Further settings, name and value.
         base_models: Ids on the Hub of the parents that are there.
         scores: Accuracies on the one task of a transfer artifact.
+        neighbourhood: What was nearest when it was published; None where nothing can be said.
         licence: Licence of the artifact; empty where it is not stated.
     """
 
@@ -131,6 +170,7 @@ class CardFacts:
     settings: tuple[tuple[str, str], ...] = ()
     base_models: tuple[str, ...] = ()
     scores: tuple[ScoreFacts, ...] = ()
+    neighbourhood: NeighbourhoodFacts | None = None
     licence: str = "apache-2.0"
     description: str = ""
 

@@ -40,6 +40,7 @@ MASKS = "op_masks.safetensors"
 WEIGHTS = "weights.safetensors"
 CHECK = "check.safetensors"
 CARD = "README.md"
+PICTURE = "cells.svg"
 EMBEDDINGS = "embeddings"
 MAX_FILES = 64
 MAX_TOTAL_BYTES = 4 * 2**30
@@ -247,6 +248,15 @@ class Manifest(Document):
             if len(record.tasks) == len(self.tasks) and record.space.embedding_space == space:
                 return record
         return None
+
+
+def same_but_for_card(first: Manifest, second: Manifest) -> bool:
+    """Whether two manifests differ at most in the model card and its picture, which push writes."""
+    files = [
+        {path: record for path, record in manifest.files.items() if path not in (CARD, PICTURE)}
+        for manifest in (first, second)
+    ]
+    return files[0] == files[1] and first == second.model_copy(update={"files": first.files})
 
 
 def artifact_schema() -> dict[str, Any]:

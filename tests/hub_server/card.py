@@ -38,16 +38,17 @@ def card_data(readme: str) -> dict[str, Any]:
 def _check_results(index: object) -> None:
     """Hold a model index to what the Hub's specification of model cards requires."""
     for model in _listed(index):
+        required: list[Any] = []
         try:
-            results = [model["name"], *model["results"]][1:]
-            required = [
-                (result["task"]["type"], result["dataset"]["type"], result["dataset"]["name"])
-                for result in results
-            ]
-            required += [(m["type"], m["value"]) for result in results for m in result["metrics"]]
+            required.append(model["name"])
+            for result in model["results"]:
+                dataset = result["dataset"]
+                required += [result["task"]["type"], dataset["type"], dataset["name"]]
+                for metric in result["metrics"]:
+                    required += [metric["type"], metric["value"]]
         except (KeyError, TypeError) as error:
             raise CardError(f'YAML Metadata Error: "model-index" lacks {error}') from error
-        if not all(value not in (None, "") for values in required for value in values):
+        if any(value in (None, "") for value in required):
             raise CardError('YAML Metadata Error: "model-index" has an empty value')
 
 

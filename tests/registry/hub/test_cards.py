@@ -1,12 +1,15 @@
 """What the Hub makes of the cards: how artifacts are found there."""
 
+import shutil
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 
-from tests.hub_server import ALICE, HubServer
+from tests.hub_server import ALICE, Fault, HubServer
 from tests.registry.factories import digest_of, make_artifact, make_draft
+from tests.registry.hub.conftest import LOCATION
+from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.hub.store import HubStore
 from wsdarts_registry.manifest import Lineage, Parent
 from wsdarts_registry.publication import push
@@ -64,3 +67,56 @@ def test_a_result_that_the_hub_would_refuse_is_refused_here(hub_server: HubServe
         api.upload_file(
             path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id="acme/flowers"
         )
+
+
+def test_the_card_and_its_picture_are_in_the_repository_at_the_tag(
+    hub_server: HubServer, store: HubStore, tmp_path: Path
+) -> None:
+    make_artifact(tmp_path / "a", "flowers", files={})
+    push(tmp_path / "a", "flowers", registry=store)
+    push(tmp_path / "a", "flowers", registry=store, description="Once more.")
+    api = HfApi(endpoint=hub_server.url)
+    for revision in ("v1", "v2", "main"):
+        files = api.list_repo_files("acme/flowers", revision=revision)
+        assert {"README.md", "cells.svg"} <= set(files)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_push_that_was_interrupted_is_found_after_another_one(
+    hub_server: HubServer, store: HubStore, tmp_path: Path
+) -> None:
+    for name in ("flowers", "birds", "more-flowers"):
+        make_artifact(tmp_path / name, name, files={})
+    hub_server.add_fault(Fault(kind="refuse", status=500, path="/tag/", times=None))
+    with pytest.raises(RegistryError):
+        push(tmp_path / "flowers", "flowers", registry=store)
+    hub_server.clear_faults()
+    # Now the registry holds another artifact, which the card of a repeat would name.
+    push(tmp_path / "birds", "birds", registry=store)
+    entry = push(tmp_path / "flowers", "flowers", registry=store)
+    assert entry.version == 1
+    assert [info.version for info in store.versions("flowers")] == [1]
+    assert "It was the first" in str(store.pull("flowers").card)
+    # Nor does it matter if another version of the name came first.
+    hub_server.add_fault(Fault(kind="refuse", status=500, path="/tag/", times=None))
+    with pytest.raises(RegistryError):
+        push(tmp_path / "flowers", "flowers", registry=store, description="Second.")
+    hub_server.clear_faults()
+    assert push(tmp_path / "more-flowers", "flowers", registry=store).version == 3
+    again = push(tmp_path / "flowers", "flowers", registry=store, description="Second.")
+    assert again.version == 2
+
+
+def test_neighbours_cost_no_more_than_the_index(
+    hub_server: HubServer, store: HubStore, tmp_path: Path
+) -> None:
+    for number in range(4):
+        make_artifact(tmp_path / f"{number}", f"task {number}", files={})
+        push(tmp_path / f"{number}", f"task-{number}", registry=store)
+    make_artifact(tmp_path / "new", "new", files={})
+    shutil.rmtree(constants.HF_HUB_CACHE)  # as on another machine
+    hub_server.clear_exchanges()
+    push(tmp_path / "new", "new", registry=HubStore(LOCATION, endpoint=hub_server.url))
+    assert len(hub_server.exchanges("GET", "datasets/acme/wsdarts-registry/objects")) == 1
+    assert not hub_server.exchanges(path="acme/task-")
+    assert "| `task-0@1` |" in str(store.pull("new").card)
