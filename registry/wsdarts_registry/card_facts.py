@@ -3,10 +3,12 @@
 from typing import Any
 
 from wsdarts_registry.amounts import setting
-from wsdarts_registry.card import (
+from wsdarts_registry.card_statements import (
     CardFacts,
     FigureFacts,
+    NeighbourhoodFacts,
     ParentFacts,
+    ScoreFacts,
     StageFacts,
     TaskFacts,
 )
@@ -26,11 +28,20 @@ _SIZES = {
     "final_multiply_adds_32": "its multiply-adds for an image of 32×32",
     "final_multiply_adds_224": "its multiply-adds for an image of 224×224",
 }
+# The Hub shows a score without the card around it, so its name says what it is.
+_SUPERNET_SCORE = (
+    "supernet accuracy on the α half of the train part, last epoch, one seed; no trained classifier"
+)
 _SHOWN_SETTINGS = ("order", "steps_per_epoch", "skip_connects")
 
 
 def card_facts(
-    manifest: Manifest, genotype: Genotype, *, name: str, base_models: tuple[str, ...] = ()
+    manifest: Manifest,
+    genotype: Genotype,
+    *,
+    name: str,
+    base_models: tuple[str, ...] = (),
+    neighbourhood: NeighbourhoodFacts | None = None,
 ) -> CardFacts:
     """Gather the facts of a card; a setting that the artifact does not state is left out."""
     config: dict[str, Any] = dict(manifest.config)
@@ -47,6 +58,7 @@ def card_facts(
                 digest=task.digest,
                 images=task.images,
                 classes=task.classes,
+                dataset=task.dataset,
             )
             for task in manifest.tasks
         ),
@@ -83,8 +95,18 @@ def card_facts(
         ),
         settings=tuple((key, setting(config[key])) for key in _SHOWN_SETTINGS if key in config),
         base_models=base_models,
-        licence=manifest.license or "not stated",
+        scores=_scores(manifest),
+        neighbourhood=neighbourhood,
+        licence=manifest.license,
     )
+
+
+def _scores(manifest: Manifest) -> tuple[ScoreFacts, ...]:
+    """What the Hub lists; an accuracy over several tasks is that of no dataset."""
+    accuracy = manifest.metrics.get("alpha_accuracy")
+    if manifest.kind != "transfer" or accuracy is None or not 0 <= accuracy <= 1:
+        return ()
+    return (ScoreFacts(label=_SUPERNET_SCORE, accuracy=float(accuracy)),)
 
 
 def _stages(stages: Any) -> tuple[StageFacts, ...]:

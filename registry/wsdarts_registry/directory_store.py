@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.checked_files import read_checked, read_limited
 from wsdarts_registry.directory_records import DirectoryRecords
 from wsdarts_registry.disk_problems import read_problem, write_problem
 from wsdarts_registry.embedding_space import EmbeddingSpace
@@ -153,6 +153,10 @@ class DirectoryStore(Store):
         from wsdarts_registry.artifact import read_cells  # noqa: PLC0415
 
         return read_cells(self.path(entry.name, entry.version), entry.manifest)[0]
+
+    def read(self, entry: Entry, path: str) -> bytes:
+        """One small file of a published version, verified."""
+        return read_checked(self.path(entry.name, entry.version), path, entry.manifest.files[path])
 
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Verify an artifact where it lies or, with ``out``, in a copy."""

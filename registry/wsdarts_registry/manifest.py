@@ -7,8 +7,16 @@ The models here are the format. ``docs/format.md`` explains it and
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from wsdarts_registry.dataset_id import DATASET_ID_PATTERN, is_dataset_id
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.records import (
@@ -32,6 +40,7 @@ MASKS = "op_masks.safetensors"
 WEIGHTS = "weights.safetensors"
 CHECK = "check.safetensors"
 CARD = "README.md"
+PICTURE = "cells.svg"
 EMBEDDINGS = "embeddings"
 MAX_FILES = 64
 MAX_TOTAL_BYTES = 4 * 2**30
@@ -54,14 +63,38 @@ class SpaceRecord(Record):
         return SearchSpace(nodes=self.nodes, candidates=self.candidates)
 
 
+def _dataset_id(text: str) -> str:
+    if not is_dataset_id(text):
+        raise ValueError("expected the id of a dataset on the Hub, without '--', '..' or '.git'")
+    return text
+
+
+DatasetId = Annotated[
+    str, Field(max_length=200, pattern=DATASET_ID_PATTERN), AfterValidator(_dataset_id)
+]
+
+
 class TaskRecord(Record):
-    """A task that was searched on; ``image_size`` is the side that images were resized to."""
+    """A task that was searched on; ``image_size`` is the side that images were resized to.
+
+    ``dataset`` is the id on the Hub of the dataset that its images are from, if it was read from
+    there. It is a label: what the task is, the digest alone says.
+    """
 
     name: Line
     digest: Digest
     images: Count
     classes: Count
     image_size: Count | None = None
+    dataset: DatasetId | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_missing_dataset(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Manifests from before there was such a label keep their bytes, and so their digests.
+        data: dict[str, Any] = write(self)
+        if self.dataset is None:
+            data.pop("dataset", None)
+        return data
 
 
 class EmbeddingSpaceRecord(Record):
@@ -215,6 +248,15 @@ class Manifest(Document):
             if len(record.tasks) == len(self.tasks) and record.space.embedding_space == space:
                 return record
         return None
+
+
+def same_but_for_card(first: Manifest, second: Manifest) -> bool:
+    """Whether two manifests differ at most in the model card and its picture, which push writes."""
+    files = [
+        {path: record for path, record in manifest.files.items() if path not in (CARD, PICTURE)}
+        for manifest in (first, second)
+    ]
+    return files[0] == files[1] and first == second.model_copy(update={"files": first.files})
 
 
 def artifact_schema() -> dict[str, Any]:

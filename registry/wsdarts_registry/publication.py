@@ -6,12 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 from wsdarts_registry.artifact import Artifact, read_artifact
-from wsdarts_registry.card import render_card
-from wsdarts_registry.card_facts import card_facts
+from wsdarts_registry.card_writing import written_files
 from wsdarts_registry.draft import rewrite_artifact
 from wsdarts_registry.errors import ArtifactError
-from wsdarts_registry.manifest import CARD, MANIFEST, Manifest
-from wsdarts_registry.reference import Reference, is_name
+from wsdarts_registry.manifest import MANIFEST
+from wsdarts_registry.reference import Reference
 from wsdarts_registry.store import Entry, Store
 from wsdarts_registry.zoo import open_for, open_registry
 
@@ -30,7 +29,8 @@ def push(
 ) -> Entry:
     """Publish a finished run, or an artifact directory, as a new version of a name.
 
-    The model card is written anew with that name; everything else stays as the run wrote it.
+    The model card is written with that name, and a picture of the cells for it; everything else
+    stays as the run wrote it. The card names what is nearest in the registry now.
 
     Args:
         run: A run directory of a search or warm start, or an artifact directory.
@@ -43,7 +43,7 @@ def push(
         sign: File of a private key to sign it with; not signed by default.
 
     Returns:
-        The new version, or the one that has this content already.
+        The new version, or the one that has this content already, card and picture apart.
 
     Raises:
         ArtifactError: The run is not finished, or its artifact is damaged.
@@ -63,11 +63,10 @@ def push(
             "description": artifact.manifest.description if description is None else description,
         }
     )
-    parents = _base_models(store, manifest)
-    card = render_card(card_facts(manifest, artifact.genotype, name=name, base_models=parents))
+    files = written_files(artifact, manifest, store, name, version)
     with tempfile.TemporaryDirectory() as temporary:
         named = Path(temporary) / _ARTIFACT
-        rewrite_artifact(artifact, named, manifest=manifest, replaced={CARD: card.encode()})
+        rewrite_artifact(artifact, named, manifest=manifest, replaced=files)
         entry = store.publish(named, name, version)
     return entry if sign is None else sign_version(entry.reference, key=sign, registry=store)
 
@@ -152,17 +151,6 @@ def _signing() -> ModuleType:
     from wsdarts_registry import signing  # noqa: PLC0415
 
     return signing
-
-
-def _base_models(store: Store, manifest: Manifest) -> tuple[str, ...]:
-    """Ids on the Hub of the artifacts that a search started from, where they are in a registry."""
-    found = []
-    for parent in manifest.lineage.parents:
-        name = parent.reference.partition("@")[0]
-        repository = store.hub_id(name) if is_name(name) else None
-        if repository and any(info.digest == parent.digest for info in store.versions(name)):
-            found.append(repository)
-    return tuple(found)
 
 
 def _artifact_directory(run: Path) -> Path:

@@ -57,6 +57,14 @@ class Store(Catalogue):
         return self.pull(reference)
 
     @abstractmethod
+    def read(self, entry: Entry, path: str) -> bytes:
+        """One small file of a published version, verified.
+
+        Raises:
+            ArtifactError: It is damaged, or larger than 8 MiB.
+        """
+
+    @abstractmethod
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
         """Fetch and verify an artifact.
 
@@ -110,6 +118,21 @@ class Store(Catalogue):
     def hub_id(self, name: str) -> str | None:  # noqa: ARG002
         """Id of the repository of a name on the Hub; None for a registry that is not there."""
         return None
+
+    def catalogue(self) -> Catalogue:
+        """What it holds now, for several questions about one moment where that can be had.
+
+        Raises:
+            RegistryError: It cannot be read.
+        """
+        return self
+
+    def settle(self, name: str) -> None:
+        """Finish a push of a name that ended before its last step, where that can happen.
+
+        Raises:
+            RegistryError: It cannot be finished.
+        """
 
     def rebuild_index(self) -> tuple[str, ...]:
         """Make what speeds up listing and ranking anew, where the registry keeps such a thing.

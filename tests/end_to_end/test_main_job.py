@@ -71,6 +71,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSDARTS_HUB_CACHE", str(cache))
         textures, stripes = (_pattern(seed) for seed in (0, 1))
+        textures.images.source.dataset = "acme/textures"  # as if it had been read from the Hub
         single = search(textures, out=root / "single", preset=QUICK)
         meta = search(textures, stripes, out=root / "meta", preset=QUICK)
     push(single.path, "textures", registry=root / "zoo")
@@ -108,6 +109,14 @@ def test_the_five_lines_of_the_readme(folder: Path, registry: Path, tmp_path: Pa
     assert torch.equal(Classifier.load(trained.model_file)(images), model(images))
     assert 0 <= trained.accuracy <= 1
     assert trained.result.images == len(result.task.indices(Part.VALIDATION))
+
+
+def test_the_dataset_of_a_task_stands_in_the_artifact_and_on_its_card(registry: Path) -> None:
+    zoo = open_registry(registry)
+    single, meta = (zoo.pull(name) for name in ("textures", "patterns"))
+    assert [task.dataset for task in single.manifest.tasks] == ["acme/textures"]
+    assert [task.dataset for task in meta.manifest.tasks] == ["acme/textures", None]
+    assert "](https://huggingface.co/datasets/acme/textures)" in str(single.card)
 
 
 def test_a_warm_start_leaves_a_whole_run(folder: Path, registry: Path, tmp_path: Path) -> None:

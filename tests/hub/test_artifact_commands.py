@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from tests.hub.conftest import Run
-from tests.registry.factories import SPACE, make_artifact, make_check, make_masks, make_weights
+from tests.registry.factories import (
+    SPACE,
+    make_artifact,
+    make_check,
+    make_draft,
+    make_masks,
+    make_weights,
+)
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_sdk.artifacts.check import make_check as real_check
 from wsdarts_sdk.search.state import transferable
@@ -72,6 +79,17 @@ def test_show_says_everything(zoo: Path, run: Run) -> None:
         "seed       7",
     ):
         assert text in shown.out, text
+
+
+def test_show_names_the_dataset_as_it_is_typed(zoo: Path, run: Run, tmp_path: Path) -> None:
+    assert "hf:" not in run("show", "flowers", "--registry", zoo).out
+    task = make_draft("flowers").tasks[0].model_copy(update={"dataset": "acme/flowers"})
+    make_artifact(tmp_path / "from-hub", "flowers", tasks=[task])
+    DirectoryStore(zoo).publish(tmp_path / "from-hub", "from-hub")
+    shown = run("show", "from-hub", "--registry", zoo)
+    assert any(
+        line.startswith("flowers ") and line.endswith("  hf:acme/flowers") for line in shown.lines
+    )
 
 
 def test_show_as_json(zoo: Path, run: Run) -> None:

@@ -31,7 +31,25 @@ def card_data(readme: str) -> dict[str, Any]:
     for key in ("tags", "language", "datasets"):
         if not all(isinstance(tag, str) for tag in _listed(data.get(key))):
             raise CardError(f'YAML Metadata Error: "{key}" must be a string or a list of strings')
+    _check_results(data.get("model-index"))
     return data
+
+
+def _check_results(index: object) -> None:
+    """Hold a model index to what the Hub's specification of model cards requires."""
+    for model in _listed(index):
+        required: list[Any] = []
+        try:
+            required.append(model["name"])
+            for result in model["results"]:
+                dataset = result["dataset"]
+                required += [result["task"]["type"], dataset["type"], dataset["name"]]
+                for metric in result["metrics"]:
+                    required += [metric["type"], metric["value"]]
+        except (KeyError, TypeError) as error:
+            raise CardError(f'YAML Metadata Error: "model-index" lacks {error}') from error
+        if any(value in (None, "") for value in required):
+            raise CardError('YAML Metadata Error: "model-index" has an empty value')
 
 
 def validation(content: str) -> tuple[int, dict[str, Any]]:

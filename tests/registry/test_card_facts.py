@@ -1,11 +1,16 @@
 """What a card says of a manifest's metrics."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from tests.registry.factories import make_artifact
+from huggingface_hub import ModelCard
+
+from tests.registry.factories import make_artifact, make_draft
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.card import render_card
 from wsdarts_registry.card_facts import card_facts
+from wsdarts_registry.card_statements import ScoreFacts
+from wsdarts_registry.draft import write_artifact
 
 
 def test_the_size_of_the_final_network_is_on_the_card(tmp_path: Path) -> None:
@@ -37,3 +42,30 @@ def test_artifacts_from_before_sizes_were_counted(tmp_path: Path) -> None:
     assert [(item.label, item.seeds) for item in facts.figures] == [
         ("accuracy on the weights half, last epoch", 1)
     ]
+
+
+def test_the_dataset_of_a_task_is_linked(tmp_path: Path) -> None:
+    draft = make_draft("flowers", "birds", files={})
+    tasks = [draft.tasks[0].model_copy(update={"dataset": "acme/flowers"}), draft.tasks[1]]
+    write_artifact(tmp_path / "a", replace(draft, tasks=tasks))
+    artifact = read_artifact(tmp_path / "a")
+    card = render_card(card_facts(artifact.manifest, artifact.genotype, name="a"))
+    assert "\n| [flowers](https://huggingface.co/datasets/acme/flowers) | 120 |" in card
+    assert "\n| birds | 120 |" in card
+    assert ModelCard(card).data.datasets == ["acme/flowers"]
+
+
+def test_the_accuracy_of_a_supernet_is_never_that_of_a_classifier(tmp_path: Path) -> None:
+    def scores(name: str, *tasks: str, accuracy: float) -> tuple[ScoreFacts, ...]:
+        metrics = {"weights_accuracy": 0.9, "alpha_accuracy": accuracy}
+        make_artifact(tmp_path / name, *tasks, metrics=metrics)
+        artifact = read_artifact(tmp_path / name)
+        return card_facts(artifact.manifest, artifact.genotype, name=name).scores
+
+    (score,) = scores("a", "flowers", accuracy=0.25)
+    assert score.accuracy == 0.25  # on images that no weight has seen, not the 0.9
+    assert score.label.startswith("supernet accuracy on the α half of the train part, last epoch")
+    assert score.label.endswith("one seed; no trained classifier")
+    # Over several tasks it is the accuracy on no dataset; and what is no share is no accuracy.
+    assert scores("b", "flowers", "birds", accuracy=0.25) == ()
+    assert scores("c", "flowers", accuracy=25.0) == ()

@@ -32,6 +32,17 @@ def test_round_trip(content: bytes) -> None:
     assert Manifest.from_bytes(manifest.to_bytes(), what=MANIFEST) == manifest
 
 
+def test_a_dataset_is_a_label_that_may_be_missing(content: bytes) -> None:
+    # Not even as null: artifacts from before there was such a label keep their digests.
+    assert b"dataset" not in content
+    named = _changed(content, _set("tasks", 0, "dataset", value="acme/flowers"))
+    manifest = Manifest.from_bytes(named, what=MANIFEST)
+    assert [task.dataset for task in manifest.tasks] == ["acme/flowers", None]
+    assert json.loads(manifest.to_bytes()) == json.loads(named)
+    null = _changed(content, _set("tasks", 0, "dataset", value=None))
+    assert Manifest.from_bytes(null, what=MANIFEST).to_bytes() == content
+
+
 def test_it_is_canonical(content: bytes) -> None:
     text = json.dumps(
         json.loads(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False
@@ -118,6 +129,9 @@ def _set(*keys: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("tasks", 0, "name", value="a\x1b[2J"), "without control characters"),
         (_set("tasks", 0, "name", value="a\u202eb"), "without control characters"),
         (_set("tasks", 0, "images", value=0), "tasks.0.images"),
+        (_set("tasks", 0, "dataset", value="/home/me/pictures"), "tasks.0.dataset: .*pattern"),
+        (_set("tasks", 0, "dataset", value="a/b@main"), "tasks.0.dataset: .*pattern"),
+        (_set("tasks", 0, "dataset", value="a/b.git"), "tasks.0.dataset: .*without '--'"),
         (_set("embeddings", 1, "tasks", value=["sha256:" + "0" * 64]), "does not name"),
         (_set("embeddings", 0, "file", value="README.md"), "not among the files in embeddings/"),
         (_set("embeddings", 0, "space", "settings", value={"a": True}), "embeddings.0.space"),

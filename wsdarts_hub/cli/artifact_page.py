@@ -34,11 +34,7 @@ def show(entry: Entry, artifact: Artifact) -> None:
     manifest = entry.manifest
     display.facts(_identity(entry, artifact))
     display.heading("tasks")
-    display.table(
-        ("task", "images", "classes", "digest"),
-        [(t.name, count(t.images), count(t.classes), t.digest) for t in manifest.tasks],
-        right=("images", "classes"),
-    )
+    display.table(*_tasks(manifest), right=("images", "classes"))
     display.heading("genotype")
     for kind in CELL_KINDS:
         display.drawing(cell_text(artifact.genotype, kind))
@@ -76,6 +72,16 @@ def _identity(entry: Entry, artifact: Artifact) -> list[tuple[str, str]]:
     if manifest.description:
         facts.append(("about", manifest.description))
     return [*facts, *_status(entry.status)]
+
+
+def _tasks(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows; the dataset stands as it is typed, where one is known."""
+    columns = ("task", "images", "classes", "digest")
+    rows = [(t.name, count(t.images), count(t.classes), t.digest) for t in manifest.tasks]
+    datasets = ["" if t.dataset is None else f"hf:{t.dataset}" for t in manifest.tasks]
+    if not any(datasets):
+        return columns, list(rows)
+    return (*columns, "dataset"), [(*r, d) for r, d in zip(rows, datasets, strict=True)]
 
 
 def _status(status: Status) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.entry import Entry
-from wsdarts_registry.manifest import CARD, CHECKSUM, GENOTYPE, MANIFEST, MASKS
+from wsdarts_registry.manifest import CARD, CHECKSUM, GENOTYPE, MANIFEST, MASKS, PICTURE
 from wsdarts_registry.space import CELL_KINDS
 
 KIND_TITLES = {
@@ -79,4 +79,4 @@ class Exhibit:
         files = self.entry.manifest.files
         own = [MANIFEST, CHECKSUM, GENOTYPE, MASKS]
         own += [record.file for record in self.entry.manifest.embeddings]
-        return tuple([*own, CARD] if CARD in files else own)
+        return (*own, *(path for path in (CARD, PICTURE) if path in files))

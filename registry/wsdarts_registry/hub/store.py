@@ -105,10 +105,13 @@ class HubStore(Store):
         record = entry.manifest.ranking_record(space)
         if record is None:
             return None
-        commit = self._state(entry.name).tags[entry.version]
-        repository = self._namespace.artifact(entry.name)
-        content = repository.file_bytes(commit, entry.manifest, record.file)
+        content = self.read(entry, record.file)
         return parse_embedding(content, record, where=str(entry.reference))
+
+    def read(self, entry: Entry, path: str) -> bytes:
+        """One small file of a published version, verified."""
+        commit = self._state(entry.name).tags[entry.version]
+        return self._namespace.artifact(entry.name).file_bytes(commit, entry.manifest, path)
 
     def resolve(self, reference: str | Reference) -> Entry:
         """Find the version that a reference means: for a plain name the latest not yanked."""
@@ -194,6 +197,11 @@ class HubStore(Store):
             config=self._index.config(found.head),
             merged=current(self._namespace, found, self.location),
         )
+
+    def settle(self, name: str) -> None:
+        """Tag the versions whose push ended before it could."""
+        repository = self._namespace.artifact(name)
+        repository.finish(repository.state())
 
     def rebuild_index(self) -> tuple[str, ...]:
         """Make the index anew from the artifacts; finish pushes that ended before their last step.

@@ -91,6 +91,7 @@ def _draft(
                 images=len(task),
                 classes=task.classes,
                 image_size=settings.image_size,
+                dataset=task.dataset,
             )
             for task in tasks
         ],

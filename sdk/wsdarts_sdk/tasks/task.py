@@ -121,6 +121,15 @@ class ImageTask:
         """The number of classes."""
         return len(self.class_names)
 
+    @property
+    def dataset(self) -> str | None:
+        """Id on the Hugging Face Hub of the dataset that the images are from, all or some of it.
+
+        A label beside ``name``, and no part of what the task is; None where the images were read
+        from elsewhere.
+        """
+        return self.images.source.dataset
+
     def indices(self, part: Part) -> NDArray[np.int64]:
         """Return the indices of a part's images, increasing."""
         return np.flatnonzero(self.parts == PART_CODES[part]).astype(np.int64)

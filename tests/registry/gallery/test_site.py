@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.registry.factories import Push, digest_of, make_artifact
+from tests.registry.factories import Push, digest_of, make_artifact, make_draft
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.gallery.site import build_gallery
@@ -208,6 +208,17 @@ def test_lineage_leads_up_and_down(store: DirectoryStore, push: Push, tmp_path: 
     assert (
         '<a href="../../artifacts/birds/v1.html">birds@1</a>, mode <code>topology</code>' in above
     )
+
+
+def test_a_dataset_of_the_hub_is_named_and_not_linked(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    task = make_draft("flowers").tasks[0].model_copy(update={"dataset": "acme/flowers"})
+    make_artifact(tmp_path / "a", "flowers", tasks=[task])
+    store.publish(tmp_path / "a", "flowers")
+    root = build_gallery(store, out=tmp_path / "site").parent
+    page = (root / "artifacts/flowers/v1.html").read_text()
+    assert 'flowers, from <span class="mono">hf:acme/flowers</span>' in page
 
 
 def test_hostile_text_is_text(store: DirectoryStore, tmp_path: Path) -> None:

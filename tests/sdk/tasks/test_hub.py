@@ -6,9 +6,14 @@ from pathlib import Path
 
 import datasets
 import pytest
+from huggingface_hub import HfApi, constants
 
+from tests.hub_server import ALICE, HubServer
+from tests.hub_server.fixture import hub_server, start_hub
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.tasks import ImageTask
+
+__all__ = ["hub_server", "start_hub"]
 
 Make = Callable[..., Path]
 Encode = Callable[..., bytes]
@@ -45,6 +50,37 @@ def test_all_splits_are_put_together(pottery: Path) -> None:
     assert len(task) == 12
     assert task.digest == ImageTask.load(pottery).digest  # the same files, read as parquet
     assert (task.pixels(12) == ImageTask.load(pottery).pixels(12)).all()
+
+
+def test_a_dataset_of_the_hub_is_known_by_its_id_and_is_the_same_task(
+    pottery: Path, hub_server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = HfApi(endpoint=hub_server.url, token=ALICE.token)
+    api.create_repo("acme/pottery", repo_type="dataset")
+    api.upload_folder(repo_id="acme/pottery", folder_path=pottery, repo_type="dataset")
+    monkeypatch.setenv("HF_TOKEN", ALICE.token)
+    for place in (datasets.config, constants):
+        for name in ("HF_ENDPOINT", "ENDPOINT"):
+            monkeypatch.setattr(place, name, hub_server.url, raising=False)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("http://127.0.0.1:9", hub_server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    task = ImageTask.load("hf:acme/pottery")
+    assert task.dataset == "acme/pottery"
+    assert task.subset(range(10)).dataset == "acme/pottery"
+    # A label: the same images from elsewhere are the same task.
+    folder = ImageTask.load(pottery)
+    assert folder.dataset is None
+    assert folder.digest == task.digest
+
+
+def test_what_lies_on_this_machine_is_no_dataset_of_the_hub(
+    pottery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ImageTask.load(f"hf:{pottery}").dataset is None
+    monkeypatch.chdir(pottery.parent)  # where its name could be an id
+    assert ImageTask.load("hf:pottery").dataset is None
+    monkeypatch.chdir(pottery)
+    assert ImageTask.load("hf:parquet").dataset is None  # the builder, for the files here
 
 
 def test_splits_can_be_chosen(pottery: Path) -> None:

@@ -26,9 +26,11 @@ class ImageSource(ABC):
         encoded: Whether images come as bytes, which may turn out not to decode.
         location: What tells this source from others on this machine; None where its images
             lie in no files that could be recognised.
+        dataset: Id on the Hugging Face Hub of the dataset; None where it is not from there.
     """
 
     location: str | None = None
+    dataset: str | None = None
 
     def __init__(
         self, *, name: str, class_names: Sequence[str], labels: NDArray[np.int64], encoded: bool

@@ -1,10 +1,12 @@
 """Datasets that the library `datasets` finds: on the Hugging Face Hub, or in a folder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from wsdarts_registry.dataset_id import is_dataset_id
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.tasks.sources.columns import table_columns
 from wsdarts_sdk.tasks.sources.table import BATCH, Table, TableSource, damaged_table
@@ -54,12 +56,24 @@ def hub_source(
     tables = [HubTable(splits[key], f"split {key!r} of {name}") for key in wanted]
     if split is None:
         tables = _with_columns_of_first(tables)
-    return TableSource(
+    source = TableSource(
         tables,
         name=reference.rstrip("/").rpartition("/")[2],
         image_column=image_column,
         label_column=label_column,
     )
+    source.dataset = _id_on_hub(name, splits.values())
+    return source
+
+
+def _id_on_hub(name: str, splits: Iterable[Any]) -> str | None:
+    """The id that was loaded from the Hub; None for a local folder and for files by a builder."""
+    # `datasets` takes what exists here before it asks the Hub, and its builders, such as
+    # "imagefolder", for neither.
+    builders = {split.info.builder_name for split in splits}
+    if Path(name).exists() or name in builders or not is_dataset_id(name):
+        return None
+    return name
 
 
 def chosen_splits(

@@ -1,0 +1,195 @@
+"""What a model card says of an artifact, as plain values."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wsdarts_registry.genotype import Genotype
+
+_PAPER_IMAGE_SIZE = 84
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    """A task that was searched on.
+
+    Attributes:
+        name: What it is called.
+        digest: Its digest, ``sha256:…``.
+        images: Number of images, all parts together.
+        classes: Number of classes.
+        dataset: Its id on the Hugging Face Hub, if it is from there.
+    """
+
+    name: str
+    digest: str
+    images: int
+    classes: int
+    dataset: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFacts:
+    """A stage of the search: its supernet, and how long it was trained."""
+
+    cells: int
+    operations: int
+    epochs: int
+    weights_only_epochs: int = 0
+
+
+PAPER_STAGES = tuple(
+    StageFacts(cells=cells, operations=operations, epochs=25, weights_only_epochs=10)
+    for cells, operations in ((5, 8), (11, 5), (17, 3))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureFacts:
+    """A measured figure.
+
+    Attributes:
+        label: What was measured, on what.
+        value: The value, or the mean over ``seeds``.
+        unit: ``"ratio"``, ``"s"``, ``"B"``, ``"count"``, or a word that follows the number.
+        spread: Standard deviation over the seeds, in the same unit; None for one seed.
+        seeds: How many runs with different seeds; 0 where no seed has a part in it.
+    """
+
+    label: str
+    value: float
+    unit: str = ""
+    spread: float | None = None
+    seeds: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFacts:
+    """An accuracy that the Hub's own list of results shows.
+
+    Attributes:
+        label: What it is the accuracy of, on which images; stands beside it wherever it is shown.
+        accuracy: Share that was labelled right, in [0, 1].
+    """
+
+    label: str
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParentFacts:
+    """An artifact that the search started from."""
+
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourFacts:
+    """An artifact whose task is near.
+
+    Attributes:
+        reference: Exact reference, ``"NAME@3"``.
+        distance: Symmetric Task2Vec distance, in [0, 1].
+        task: Name of its task, or of its tasks.
+        near: Whether that counts as near; None where it is not judged.
+    """
+
+    reference: str
+    distance: float
+    task: str
+    near: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourhoodFacts:
+    """What was nearest in the registry on the day of publication.
+
+    Attributes:
+        day: The day, UTC, as ``YYYY-MM-DD``.
+        state: ``"ranked"``; ``"first"`` where nothing else was there, ``"strange"`` where nothing
+            had an embedding in its spaces, ``"unknown"`` where the registry could not be ranked.
+        rows: Nearest first; none unless it is ranked.
+        probe: Probe of the embeddings that were compared.
+        threshold: Largest distance that counts as near; None where none was measured.
+    """
+
+    day: str
+    state: Literal["ranked", "first", "strange", "unknown"]
+    rows: tuple[NeighbourFacts, ...] = ()
+    probe: str = ""
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """Everything that a model card says, as plain values.
+
+    Attributes:
+        name: Name in the registry; ``version`` its version, None before it has one.
+        kind: ``"transfer"`` or ``"meta-transfer"``.
+        description: A few words by who published it; may be empty.
+        weights: Whether supernet weights and α are part of it (λ̂).
+        stages: In order; ``steps`` counts the steps of the weights' optimiser in all of them,
+            0 where that is not known.
+        image_size: Side in pixels that the images were resized to.
+        channels: Initial channels of the supernet.
+        seconds: Wall time of the search.
+        created: Date and time, UTC, as text.
+        libraries: Names and versions.
+        mode: What the search started from: ``"cold"``, ``"topology"``, ``"trained"``, ….
+        probes: Embedding spaces, as text, of the embeddings in it.
+        settings: Further settings, name and value.
+        base_models: Ids on the Hub of the parents that are there.
+        scores: Accuracies on the one task of a transfer artifact.
+        neighbourhood: What was nearest when it was published; None where nothing can be said.
+        licence: Licence of the artifact; empty where it is not stated.
+    """
+
+    name: str
+    version: int | None
+    kind: str
+    genotype: Genotype
+    tasks: tuple[TaskFacts, ...]
+    weights: bool
+    preset: str
+    stages: tuple[StageFacts, ...]
+    steps: int
+    batch_size: int
+    image_size: int
+    channels: int
+    seconds: float
+    hardware: str
+    seed: int
+    created: str
+    code_version: str
+    libraries: tuple[tuple[str, str], ...] = ()
+    figures: tuple[FigureFacts, ...] = ()
+    mode: str = "cold"
+    parents: tuple[ParentFacts, ...] = ()
+    probes: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    base_models: tuple[str, ...] = ()
+    scores: tuple[ScoreFacts, ...] = ()
+    neighbourhood: NeighbourhoodFacts | None = None
+    licence: str = "apache-2.0"
+    description: str = ""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def paper_stages(self) -> tuple[StageFacts, ...]:
+        """What the paper does here: three stages from cold, the last one in a warm start."""
+        return PAPER_STAGES[-1:] if self.parents else PAPER_STAGES
+
+    @property
+    def paper_epochs(self) -> int:
+        """Epochs of the paper's search."""
+        return sum(stage.epochs for stage in self.paper_stages)
+
+    @property
+    def small(self) -> bool:
+        """Whether the search had fewer epochs or smaller images than the paper's."""
+        return self.epochs < self.paper_epochs or self.image_size < _PAPER_IMAGE_SIZE
