@@ -19,6 +19,7 @@ from wsdarts_registry.checked_files import (
     read_start,
 )
 from wsdarts_registry.contents import Ranked, Tensors
+from wsdarts_registry.description import described
 from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, mean_task_digest
 from wsdarts_registry.errors import ArtifactError, EmbeddingError
 from wsdarts_registry.files import inside
@@ -69,6 +70,15 @@ class Artifact:
     ranked: Ranked
     stage_masks: tuple[OperationMasks, ...]
     embeddings: tuple[TaskEmbedding, ...]
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.digest[:19]}…: {described(self.manifest)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_registry.notebook.objects import artifact_view  # noqa: PLC0415 - only to be shown
+
+        return artifact_view(self)
 
     @property
     def masks(self) -> OperationMasks:

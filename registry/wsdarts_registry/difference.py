@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.distance import symmetric_distance
 from wsdarts_registry.embedding_space import EmbeddingSpace
@@ -127,6 +128,26 @@ class Difference:
     metrics: tuple[FigureDifference, ...]
     facts: tuple[SettingChange, ...]
     files: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        parts = {
+            "edge": self.masks,
+            "node": self.genotype,
+            "task": (*self.lost_tasks, *self.gained_tasks),
+            "setting": self.config,
+            "figure": self.metrics,
+            "other fact": self.facts,
+            "file": self.files,
+        }
+        differ = ", ".join(several(len(found), what) for what, found in parts.items() if found)
+        both = f"{self.before[:19]}… and {self.after[:19]}…"
+        return f"<Difference between {both}: {differ or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_registry.notebook.relations import difference_view  # noqa: PLC0415 - only to be shown
+
+        return difference_view(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""

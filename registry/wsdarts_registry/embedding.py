@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry import tensors
+from wsdarts_registry.amounts import several
 from wsdarts_registry.embedding_space import MAX_INTEGER, MAX_NAME, EmbeddingSpace, check_digest
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.files import open_regular, write_atomically
+from wsdarts_registry.inert import plain_text
 from wsdarts_registry.text_rules import is_plain_line
 
 __all__ = [
@@ -76,6 +78,12 @@ class TaskEmbedding:
         if self.standard_error is not None:
             checked = _check_errors(self.standard_error, self.values, self.task_name)
             object.__setattr__(self, "standard_error", checked)
+
+    def __repr__(self) -> str:
+        return (
+            f"<TaskEmbedding of {plain_text(self.task_name, 80)}: "
+            f"{several(len(self.values), 'filter')} of {plain_text(str(self.space), 200)}>"
+        )
 
     @property
     def relative_error(self) -> float | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from wsdarts_registry.description import described
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.records import Count, Document, Line, Moment, Record
 from wsdarts_registry.reference import Reference
@@ -99,6 +100,10 @@ class Entry:
     digest: str
     manifest: Manifest
     status: Status = Status()
+
+    def __repr__(self) -> str:
+        yanked = "yanked, " if self.yanked else ""
+        return f"<Entry {self.reference}: {yanked}{described(self.manifest)}>"
 
     @property
     def yanked(self) -> Yank | None:

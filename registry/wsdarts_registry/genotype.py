@@ -3,6 +3,7 @@
 import ast
 import json
 import reprlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +11,7 @@ from typing import Any, Self
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import SpaceError
 from wsdarts_registry.files import open_regular, write_atomically
+from wsdarts_registry.inert import plain_text
 from wsdarts_registry.space import CELL_KINDS, SearchSpace
 
 _FORMAT = 1
@@ -76,6 +78,15 @@ class Genotype:
     def __str__(self) -> str:
         return self.to_darts()
 
+    def __repr__(self) -> str:
+        return f"<Genotype: {self.in_words[:-1]}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_registry.notebook.objects import genotype_view  # noqa: PLC0415 - only to be shown
+
+        return genotype_view(self)
+
     def cell(self, kind: str) -> Cell:
         """The ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction
@@ -83,6 +94,16 @@ class Genotype:
     def count(self, operation: str, kind: str = "normal") -> int:
         """How often an operation was chosen in one cell."""
         return sum(c.operation == operation for node in self.cell(kind) for c in node)
+
+    @property
+    def in_words(self) -> str:
+        """How often each operation was chosen in the two cells, as a sentence."""
+        said = []
+        for kind in CELL_KINDS:
+            chosen = Counter(c.operation for node in self.cell(kind) for c in node)
+            tally = (f"{number} {plain_text(name, 40)}" for name, number in chosen.most_common())
+            said.append(f"{kind} cell {', '.join(tally)}")
+        return f"In the {'; in the '.join(said)}."
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data with a format version."""

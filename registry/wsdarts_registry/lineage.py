@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.inert import plain_text
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_for
 
@@ -73,6 +74,19 @@ class Family:
     entry: Entry
     parents: tuple[Relative, ...]
     children: tuple[Relative, ...]
+
+    def __repr__(self) -> str:
+        parents, children = (
+            ", ".join(plain_text(relative.reference, 80) for relative in relatives) or "none"
+            for relatives in (self.parents, self.children)
+        )
+        return f"<Family of {self.entry.reference}: parents {parents}; children {children}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_registry.notebook.relations import family_view  # noqa: PLC0415 - only to be shown
+
+        return family_view(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""

@@ -45,6 +45,25 @@ class OperationMasks:
                 if not any(row):
                     raise SpaceError(f"edge {edge} of the {kind} cell has no operation left")
 
+    def __repr__(self) -> str:
+        return f"<OperationMasks: {self.in_words[:-1]}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_registry.notebook.objects import masks_view  # noqa: PLC0415 - only to be shown
+
+        return masks_view(self)
+
+    @property
+    def in_words(self) -> str:
+        """How many operations are left in the two cells, as a sentence."""
+        edges, candidates = self.space.shape
+        kept = [f"{sum(map(sum, self.rows(kind)))} in the {kind} cell" for kind in CELL_KINDS]
+        return (
+            f"Of {edges * candidates} operations, {candidates} on each of {edges} edges, "
+            f"{' and '.join(kept)} are left; at most {self.widest} on an edge."
+        )
+
     def rows(self, kind: str) -> Rows:
         """Rows of the ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction

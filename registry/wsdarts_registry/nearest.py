@@ -10,6 +10,7 @@ from wsdarts_registry.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding_matrix import EmbeddingMatrix
 from wsdarts_registry.embedding_space import NearThreshold
 from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.inert import plain_text
 from wsdarts_registry.scan import TOLERANCE, scan
 
 
@@ -64,6 +65,16 @@ class Ranking:
     threshold: float | None
     near: bool | None
     why: str
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{n.reference} {n.distance:.4f}" for n in self.neighbours)
+        return f"<Ranking: {listed}; {plain_text(self.why, 400)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_registry.notebook.objects import ranking_view  # noqa: PLC0415 - only to be shown
+
+        return ranking_view(self)
 
     def first(self, k: int) -> "Ranking":
         """The same judgement with at most ``k`` neighbours."""

@@ -5,7 +5,6 @@ import unicodedata
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,74 +12,16 @@ from markdown_it import MarkdownIt
 
 from tests.hub.conftest import Outcome, Run
 from tests.hub.test_terminal import on_terminal
-from tests.registry.factories import (
-    digest_of,
-    make_draft,
-    make_embedding,
-    make_genotype,
-    make_masks,
-    make_ranked,
-    make_space,
-    reseal,
-)
+from tests.registry.factories import make_embedding, reseal
+from tests.registry.hostile import LINE, LONG, TEXT, hostile_space, make_hostile
 from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.draft import write_artifact
 from wsdarts_registry.entry import Yank
-from wsdarts_registry.manifest import Lineage, Parent, TaskRecord
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
-
-# What a line may hold: no control character, and yet much that acts somewhere.
-LINE = (
-    "<script>alert(1)</script><img src=x onerror=alert(2)> "
-    "![x](https://evil.example/x.png)[y](javascript:alert(3)) https://evil.example "
-    "a|b `c` **d** {{ 7*7 }} ```\u200b\u200f\u061c\U000e0041&#x202e; # - ---"
-)
-SHORT = "<svg/onload=alert(1)>|`|```|[x](http://evil.example)|\u200f"
-# What JSON text may hold: everything.
-TEXT = f"\x1b[2J\x1b]8;;http://evil.example\x07\x9b31m\u202e\u2066\r\n---\nlicense: mit\n{LINE}"
-LONG = "y" * 10_000
-SPACE = SearchSpace(nodes=2, candidates=("none", SHORT, f"{SHORT}2"))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifact."""
-    directory = tmp_path_factory.mktemp("hostile") / "artifact"
-    masks = make_masks(SPACE)
-    draft = make_draft(weights=False)
-    provenance = draft.provenance.model_copy(
-        update={"code_version": LINE, "hardware": LINE, "libraries": {LINE: LINE}}
-    )
-    task = TaskRecord(name=LINE, digest=digest_of("x"), images=9, classes=3)
-    embedding = replace(make_embedding("x", space=space()), task_name=LINE)
-    changed = replace(
-        draft,
-        tasks=[task],
-        genotype=make_genotype(SPACE),
-        ranked=make_ranked(masks),
-        stage_masks=[OperationMasks.full(SPACE), masks],
-        embeddings=[embedding],
-        provenance=provenance,
-        config={
-            TEXT: TEXT,
-            "preset": TEXT,
-            "order": TEXT,
-            "stages": [TEXT],
-            "x": {TEXT: [TEXT]},
-            LONG: LONG,
-        },
-        lineage=Lineage(mode="topology", parents=(Parent(reference=LINE, digest=digest_of("p")),)),
-        license=LINE[:200],
-        description=(LINE + "\n") * 30 + LONG[:1000],
-        files={"README.md": TEXT.encode()},
-    )
-    write_artifact(directory, changed)
-    return directory
-
-
-def space() -> Any:
-    return replace(make_space(LINE[:150]), estimator=LINE[:150], settings=(("s", LINE[:150]),))
+    return make_hostile(tmp_path_factory.mktemp("hostile") / "artifact")
 
 
 @pytest.fixture
@@ -137,7 +78,7 @@ def test_json_is_ascii_and_says_everything(hostile_zoo: Path, run: Run) -> None:
 
 
 def test_neighbours(hostile_zoo: Path, run: Run, tmp_path: Path) -> None:
-    query = replace(make_embedding("query", space=space()), task_name=LINE)
+    query = replace(make_embedding("query", space=hostile_space()), task_name=LINE)
     query.save(tmp_path / "query.safetensors")
     for words in ((), ("--quiet",), ("--json",)):
         shown = run("nearest", tmp_path / "query.safetensors", *words, "--registry", hostile_zoo)

@@ -1,5 +1,6 @@
 """Drawings of an exhibit: as files, within a page, and in words."""
 
+import base64
 import html
 import re
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ class Drawing:
     def inline(self) -> Markup:
         """To stand within a page, whose style sheet has the colours for a dark ground."""
         return Markup(_STYLE.sub("", self.svg))  # noqa: S704 - drawn and escaped by our own code
+
+    @property
+    def address(self) -> Markup:
+        """To stand in a page as an image of its own: style and names stay within it."""
+        content = base64.b64encode(self.svg.encode()).decode()
+        return Markup(f"data:image/svg+xml;base64,{content}")  # noqa: S704 - base64
 
     @cached_property
     def description(self) -> str:

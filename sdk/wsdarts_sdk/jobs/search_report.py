@@ -43,7 +43,7 @@ def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
             StageRow(cells=stage.cells, operations=stage.operations, epochs=stage.epochs)
             for stage in settings.stages
         ),
-        epochs=_epochs(result),
+        epochs=search_epochs(result),
         alpha=_alpha(result, settings),
         genotype=result.genotype,
         masks=result.stage_masks[-1],
@@ -104,7 +104,8 @@ def _decision(found: Found) -> DecisionFacts | None:
     )
 
 
-def _epochs(result: SearchResult) -> tuple[EpochRow, ...]:
+def search_epochs(result: SearchResult) -> tuple[EpochRow, ...]:
+    """What is known of each epoch of a search."""
     return tuple(
         EpochRow(
             stage=row["stage"] + 1,

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsdarts_registry.amounts import duration
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.finishing import finish_search
@@ -47,6 +49,17 @@ class SearchRun:
     artifact: Path
     report: Path
     seconds: dict[str, float]
+
+    def __repr__(self) -> str:
+        names = ", ".join(plain_text(task.name, 80) for task in self.tasks)
+        took = duration(sum(self.seconds.values()))
+        return f"<SearchRun on {names}, {took}, in {spaced_text(str(self.path))}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_sdk.jobs.notebook import search_view  # noqa: PLC0415 - only to be shown
+
+        return search_view(self)
 
 
 def search(

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsdarts_registry.amounts import several, share
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert import spaced_text
 from wsdarts_registry.store import Store
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.inputs import Data, load_task
@@ -37,6 +39,16 @@ class TrainingRun:
     path: Path
     model_file: Path
     report: Path
+
+    def __repr__(self) -> str:
+        accuracy = f"{share(self.accuracy)} of {several(self.result.images, 'held-out image')}"
+        return f"<TrainingRun: {accuracy}, in {spaced_text(str(self.path))}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_sdk.jobs.notebook import training_view  # noqa: PLC0415 - only to be shown
+
+        return training_view(self)
 
 
 def train(

@@ -28,7 +28,7 @@ def write_training_report(job: Job, result: TrainingResult) -> Path:
             accuracy=result.accuracy,
             parameters=result.parameters,
             seconds=result.seconds,
-            epochs=_epochs(result),
+            epochs=training_epochs(result),
             note="One training with one seed; another seed gives another figure.",
         ),
         settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
@@ -37,7 +37,8 @@ def write_training_report(job: Job, result: TrainingResult) -> Path:
     return job.run.write_text("report.html", render_report(report))
 
 
-def _epochs(result: TrainingResult) -> tuple[TrainingEpoch, ...]:
+def training_epochs(result: TrainingResult) -> tuple[TrainingEpoch, ...]:
+    """What is known of each epoch of a training."""
     return tuple(
         TrainingEpoch(
             epoch=row["epoch"] + 1,

@@ -1,11 +1,13 @@
 """The main job: embed a dataset, find the nearest artifact, warm-start a search from it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsdarts_registry.amounts import duration
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.nearest import Neighbour
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_for, open_registry
@@ -63,7 +65,20 @@ class WarmStart:
     artifact: Path
     report: Path
     seconds: dict[str, float]
-    found: Found = field(repr=False)
+    found: Found
+
+    def __repr__(self) -> str:
+        took = duration(sum(self.seconds.values()))
+        return (
+            f"<WarmStart on {plain_text(self.task.name, 80)} from {plain_text(self.source, 200)} "
+            f"(mode {self.mode}), {took}, in {spaced_text(str(self.path))}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_sdk.jobs.notebook import warm_start_view  # noqa: PLC0415 - only to be shown
+
+        return warm_start_view(self)
 
     def train(
         self,

@@ -2,21 +2,36 @@
 
 ``config.json`` names the registered architecture, its arguments (the genotype among them) and
 the preprocessing; ``model.safetensors`` holds the weights under timm's names. Hub repositories
-of timm models consist of the same two files.
+of timm models consist of the same two files and a card, so the folder can be uploaded as it is.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped, unused-ignore]
+from markupsafe import Markup
 from safetensors.torch import save
 
+from wsdarts_registry.amounts import count
+from wsdarts_registry.drawing import cell_text
 from wsdarts_registry.errors import ExportError
+from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert import code_span
+from wsdarts_registry.space import CELL_KINDS
 from wsdarts_registry.staging import is_vacant, staged, write_flushed
+from wsdarts_registry.templates import markdown_page
 from wsdarts_sdk.network.classifier import Classifier
 
 # As in ``timm_model``, which loads timm: importing it takes seconds.
 _ARCHITECTURE = "wsdarts_network"
+# By these the Hub finds it, and offers timm to load it.
+_METADATA = {
+    "library_name": "timm",
+    "pipeline_tag": "image-classification",
+    "tags": ["timm", "image-classification", "wsdarts-hub", "neural-architecture-search", "darts"],
+}
+_MOST_NAMES = 50
 
 
 def save_timm(model: Classifier, directory: str | Path) -> Path:
@@ -49,6 +64,7 @@ def save_timm(model: Classifier, directory: str | Path) -> Path:
             write_flushed(folder / "model.safetensors", save(tensors, {"format": "pt"}))
             text = json.dumps(_config(model), indent=2, ensure_ascii=False) + "\n"
             write_flushed(folder / "config.json", text.encode())
+            write_flushed(folder / "README.md", _card(model).encode())
     except OSError as error:
         raise ExportError(
             f"cannot write {target} ({error.strerror or error}); name a directory that can be "
@@ -78,3 +94,21 @@ def _config(model: Classifier) -> dict[str, Any]:
             "classifier": "classifier",
         },
     }
+
+
+def _card(model: Classifier) -> str:
+    """The ``README.md``: what the files say, and how they are loaded."""
+    config, names = model.network.config, model.class_names
+    genotype = Genotype.from_json(config["genotype"])
+    listed = ", ".join(code_span(name, 100) for name in names[:_MOST_NAMES])
+    more = f" and {count(len(names) - _MOST_NAMES)} more" if len(names) > _MOST_NAMES else ""
+    return markdown_page(
+        "timm_card.md.j2",
+        head=Markup(yaml.safe_dump(_METADATA, sort_keys=False)),  # noqa: S704 - constants
+        classes=count(len(names)),
+        cells=config["cells"],
+        channels=config["channels"],
+        size=model.image_size,
+        drawn="\n\n".join(cell_text(genotype, kind) for kind in CELL_KINDS),
+        names=Markup(listed + more),  # noqa: S704 - code spans
+    )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wsdarts_registry.amounts import several, share
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.classifier import Classifier
@@ -58,6 +59,12 @@ class TrainingResult:
     parameters: int
     seconds: float
     rows: tuple[dict[str, Any], ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<TrainingResult: {share(self.accuracy)} of {several(self.images, 'image')}, "
+            f"{several(self.parameters, 'parameter')}, {several(len(self.rows), 'epoch')}>"
+        )
 
 
 def train_network(

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.inert import plain_text
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.devices import wait_for
@@ -56,6 +58,12 @@ class SearchResult:
     seconds: tuple[float, ...]
     rows: tuple[dict[str, Any], ...]
     source: str
+
+    def __repr__(self) -> str:
+        return (
+            f"<SearchResult from {plain_text(self.source)}: "
+            f"{several(len(self.stage_masks), 'stage')}, {several(len(self.rows), 'epoch')}>"
+        )
 
 
 class Search:

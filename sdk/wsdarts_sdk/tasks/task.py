@@ -45,9 +45,9 @@ class ImageTask:
     name: str
     digest: str
     class_names: tuple[str, ...]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] = field(repr=False)
     image_digests: NDArray[np.bytes_] = field(repr=False)
-    parts: NDArray[np.int8]
+    parts: NDArray[np.int8] = field(repr=False)
     skipped: tuple[str, ...] = ()
     images: TaskImages = field(repr=False)
 

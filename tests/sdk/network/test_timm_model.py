@@ -196,7 +196,8 @@ def model(genotype: Genotype) -> Classifier:
 
 def test_the_exported_folder(model: Classifier, tmp_path: Path) -> None:
     folder = save_timm(model, tmp_path / "exported")
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    names = ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     found = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     assert isinstance(found, TimmNetwork)
     assert found.pretrained_cfg["label_names"] == ["Äpfel", "b", "c"]

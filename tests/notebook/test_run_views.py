@@ -1,0 +1,201 @@
+"""What searches, warm starts and trainings show of themselves in a notebook."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from tests.notebook.reading import read_view
+from tests.sdk.runs.test_report_hostile import HOSTILE
+from wsdarts_registry.genotype import Connection, Genotype
+from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.nearest import Neighbour, Ranking
+from wsdarts_registry.space import SearchSpace
+from wsdarts_sdk.jobs.searching import SearchRun
+from wsdarts_sdk.jobs.sweep import Trial
+from wsdarts_sdk.jobs.training import TrainingRun
+from wsdarts_sdk.jobs.warm_starting import WarmStart
+from wsdarts_sdk.network.training import TrainingResult
+from wsdarts_sdk.presets import TINY
+from wsdarts_sdk.search.loop import SearchResult
+
+SPACE = SearchSpace(nodes=1)
+CELLS = Genotype(
+    space=SPACE,
+    normal=(
+        (
+            Connection(source=0, operation="sep_conv_3x3"),
+            Connection(source=1, operation="skip_connect"),
+        ),
+    ),
+    reduction=(
+        (
+            Connection(source=0, operation="max_pool_3x3"),
+            Connection(source=1, operation="dil_conv_5x5"),
+        ),
+    ),
+)
+
+
+def epoch(stage: int, number: int, loss: float | None = 1.0) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "epoch": number,
+        "weights_loss": loss,
+        "weights_accuracy": 0.5,
+        "alpha_loss": None,
+        "alpha_accuracy": None,
+        "learning_rate": 0.02,
+        "skip_dropout": 0.1,
+        "seconds": 2.0 * (number + 1),
+        "peak_memory": None,
+        "needed_memory": None,
+        "skip_connects": 1,
+    }
+
+
+def searched(rows: tuple[dict[str, Any], ...], source: str = "flowers@2") -> SearchResult:
+    return SearchResult(
+        stage_masks=(OperationMasks.full(SPACE),),
+        weights={"large": torch.zeros(10_000)},
+        alpha={},
+        genotype=CELLS,
+        seconds=(8.0,),
+        rows=rows,
+        source=source,
+    )
+
+
+def warm(
+    path: Path, *, text: str = "flowers@2", mode: str = "trained", **changes: Any
+) -> WarmStart:
+    other = Neighbour(
+        reference="birds@1", distance=0.4, kind="transfer", task_name=text, images=9, classes=2
+    )
+    ranking = Ranking(
+        neighbours=(replace(other, reference=text, distance=0.1), other),
+        threshold=0.2,
+        near=True,
+        why=text,
+    )
+    task: Any = SimpleNamespace(name=text)
+    rows = tuple(epoch(stage, number) for stage in (0, 1) for number in (0, 1))
+    made = WarmStart(
+        source=text,
+        mode=mode,
+        why=text,
+        genotype=CELLS,
+        neighbours=ranking.neighbours,
+        task=task,
+        result=searched(rows, text),
+        trials=(),
+        path=path,
+        artifact=path / "artifact",
+        report=path / "report.html",
+        seconds={"embedding": 6.0, "search": 8.0},
+        found=SimpleNamespace(ranking=ranking),  # type: ignore[arg-type]
+    )
+    return replace(made, **changes)
+
+
+def test_a_warm_start_says_where_from_and_why(tmp_path: Path) -> None:
+    (tmp_path / "report.html").touch()
+    found = warm(tmp_path, why="it is near; its weights fit")
+    page = read_view(found)
+    assert "from flowers@2, mode trained: it is near; its weights fit." in page.words
+    assert "skip-connects, normal and reduction cell1 and 0" in "".join(page.text)
+    assert "wall time14 s" in "".join(page.text)  # 6 + 8
+    # The search's bar is the longest; the embedding's has 6 / 8 of its length.
+    widths = [str(a["style"]) for tag, a in page.tags if tag == "span" and a.get("style")]
+    assert widths[-2:] == ["width:75.0%", "width:100.0%"]
+    for title in ("Loss", "Accuracy", "Skip-connects before refinement"):
+        assert title in page.words
+    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 3
+    chosen = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "chosen"]
+    assert len(chosen) == 1
+    assert f"report{tmp_path}/report.html" in "".join(page.text)
+    assert f"{tmp_path}/artifact (not there any more)" in page.words
+    where = f"in {tmp_path}>"
+    assert repr(found) == f"<WarmStart on flowers@2 from flowers@2 (mode trained), 14 s, {where}"
+    assert repr(found.result) == "<SearchResult from flowers@2: 1 stage, 4 epochs>"
+
+
+def test_a_run_that_is_gone_and_had_little(tmp_path: Path) -> None:
+    nothing: Any = SimpleNamespace(ranking=None)
+    gone = tmp_path / "gone"
+    found = warm(gone, mode="cold", why="a cold search was asked for", found=nothing, seconds={})
+    page = read_view(replace(found, result=searched(())))
+    assert "a cold search, for a cold search was asked for." in page.words
+    assert page.words.count("(not there any more)") == 3
+    broken = searched((epoch(0, 0, float("nan")), epoch(0, 1, None)))
+    assert "Loss" not in read_view(replace(found, result=broken)).words
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    unreadable = replace(found, path=locked / ("x" * 300) / "y", report=Path("\0"))
+    assert "(not there any more)" in read_view(unreadable).words
+
+
+def test_a_sweep_lists_its_trials(tmp_path: Path) -> None:
+    trials = (Trial(rate=0.3, genotype=CELLS, accuracy=0.625, seconds=61.0),)
+    page = read_view(warm(tmp_path, trials=trials))
+    assert "0.362.5 %11 min 01 s" in "".join(page.text)
+
+
+def test_a_search(tmp_path: Path) -> None:
+    tasks: Any = (SimpleNamespace(name="a"), SimpleNamespace(name="b"))
+    found = SearchRun(
+        path=tmp_path,
+        tasks=tasks,
+        settings=TINY.search,
+        masks=OperationMasks.full(SPACE),
+        genotype=CELLS,
+        result=searched((epoch(0, 0),)),
+        artifact=tmp_path,
+        report=tmp_path,
+        seconds={"search": 3.0},
+    )
+    page = read_view(found)
+    assert "on a, b, in 3 stages, for λ_meta, over several tasks." in page.words
+    assert "Of 16 operations, 8 on each of 2 edges" in page.words
+    assert repr(found) == f"<SearchRun on a, b, 3 s, in {tmp_path}>"
+
+
+def test_a_training(tmp_path: Path) -> None:
+    model: Any = SimpleNamespace(class_names=("a", "b"))
+    row = {"epoch": 0, "loss": 1.0, "accuracy": 0.25, "learning_rate": 0.1, "seconds": 2.0}
+    result = TrainingResult(
+        genotype=CELLS,
+        model=model,
+        accuracy=0.75,
+        loss=0.5,
+        images=40,
+        held_out="validation",
+        parameters=1234,
+        seconds=2.5,
+        rows=(row, {**row, "epoch": 1}),
+    )
+    found = TrainingRun(
+        model=model,
+        accuracy=0.75,
+        result=result,
+        path=tmp_path,
+        model_file=tmp_path / "model.safetensors",
+        report=tmp_path,
+    )
+    page = read_view(found)
+    assert "for 2 epochs: it labels 75.0 % of 40 images right that nothing had seen" in page.words
+    assert "Accuracy on the train part" in page.words
+    assert repr(found) == f"<TrainingRun: 75.0 % of 40 held-out images, in {tmp_path}>"
+    said = "<TrainingResult: 75.0 % of 40 images, 1,234 parameters, 2 epochs>"
+    assert repr(found.result) == said
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_inert(text: str, tmp_path: Path) -> None:
+    path = tmp_path / text.replace("/", "").replace("\0", "").replace("\ud800", "")[:200]
+    plain = read_view(warm(tmp_path, text="plain"))
+    found = read_view(warm(path, text=text, seconds={text: 1.0, "search": 2.0}))
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in plain.tags]
