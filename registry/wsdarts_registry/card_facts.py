@@ -40,6 +40,7 @@ def card_facts(
     genotype: Genotype,
     *,
     name: str,
+    home: str | None = None,
     base_models: tuple[str, ...] = (),
     neighbourhood: NeighbourhoodFacts | None = None,
 ) -> CardFacts:
@@ -49,6 +50,7 @@ def card_facts(
     return CardFacts(
         name=name,
         version=None,
+        home=home,
         kind=manifest.kind,
         description=manifest.description,
         genotype=genotype,
