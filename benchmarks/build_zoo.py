@@ -16,6 +16,7 @@ from typing import Any
 
 from measure import Lines
 from six_sets import SHARED, load_sets
+from zoo_cards import renew_cards
 
 from wsdarts_hub import push, search
 from wsdarts_registry.directory_store import DirectoryStore
@@ -63,6 +64,7 @@ def main() -> None:
         entry = push(run.path, name, registry=store, license="research-only", description=data)
         print(f"{entry.reference}: {run.genotype.to_darts()}", flush=True)
     write_config(staging, probes)
+    renew_cards(staging)  # now that the thresholds are there, and all the others
     shutil.rmtree(arguments.out, ignore_errors=True)
     shutil.copytree(staging, arguments.out, ignore=shutil.ignore_patterns(".*"))
     size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())

@@ -22,6 +22,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from zoo_cards import renew_cards
+
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.contents import alpha_name
 from wsdarts_registry.directory_store import DirectoryStore
@@ -52,6 +54,7 @@ def main() -> None:
     for name in sorted(set(found.names()) & set(zoo.names())):
         kept = place(found.pull(name), zoo.pull(name), name, arguments.zoo, arguments.limit)
         print(f"{name}: {kept}; the zoo has {size(arguments.zoo) / 1e6:.1f} MB")
+    renew_cards(arguments.zoo)  # each was pushed to an empty registry first
 
 
 def place(new: Artifact, old: Artifact, name: str, zoo: Path, limit: int) -> str:

@@ -18,20 +18,22 @@ from wsdarts_registry.inert import code_span, plain_text
 from wsdarts_registry.space import CELL_KINDS, DARTS
 from wsdarts_registry.templates import markdown_page
 
+PRESET_NAMES = ("tiny", "small", "paper")
+"""Presets that a command can name. Weights fit a network of the preset that they were made by."""
+
 
 def render_card(facts: CardFacts) -> str:
     """Write the model card as Markdown with a YAML head; equal facts give equal text.
 
     Text from outside, such as the names of tasks, comes out as literal text.
     """
-    reference = facts.name if facts.version is None else f"{facts.name}@{facts.version}"
     return markdown_page(
         "card.md.j2",
         head=Markup(card_head(facts)),  # noqa: S704 - safe YAML of plain text
         facts=facts,
-        reference=reference,
-        shell_reference=shlex.quote(plain_text(reference)),
-        python_reference=json.dumps(plain_text(reference), ensure_ascii=False),
+        shell_reference=shlex.quote(plain_text(facts.reference)),
+        python_reference=json.dumps(plain_text(facts.reference), ensure_ascii=False),
+        preset=facts.preset if facts.preset in PRESET_NAMES else "small",
         cells="\n\n".join(cell_text(facts.genotype, kind) for kind in CELL_KINDS),
         candidates=", ".join(facts.genotype.space.candidates),
         is_darts=facts.genotype.space == DARTS,

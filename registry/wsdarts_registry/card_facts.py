@@ -14,6 +14,11 @@ from wsdarts_registry.card_statements import (
 )
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.manifest import WEIGHTS, Manifest
+from wsdarts_registry.training_record import (
+    CLASSIFIER_ACCURACY,
+    CLASSIFIER_EPOCHS,
+    CLASSIFIER_IMAGES,
+)
 
 _LABELS = {
     "weights_accuracy": ("accuracy on the weights half, last epoch", "ratio"),
@@ -40,6 +45,7 @@ def card_facts(
     genotype: Genotype,
     *,
     name: str,
+    home: str | None = None,
     base_models: tuple[str, ...] = (),
     neighbourhood: NeighbourhoodFacts | None = None,
 ) -> CardFacts:
@@ -49,6 +55,7 @@ def card_facts(
     return CardFacts(
         name=name,
         version=None,
+        home=home,
         kind=manifest.kind,
         description=manifest.description,
         genotype=genotype,
@@ -75,16 +82,7 @@ def card_facts(
         created=provenance.created,
         code_version=provenance.code_version,
         libraries=tuple(sorted(provenance.libraries.items())),
-        figures=tuple(
-            FigureFacts(label=label, value=manifest.metrics[key], unit=unit)
-            for key, (label, unit) in _LABELS.items()
-            if key in manifest.metrics
-        )
-        + tuple(
-            FigureFacts(label=label, value=manifest.metrics[key], unit="count", seeds=0)
-            for key, label in _SIZES.items()
-            if key in manifest.metrics
-        ),
+        figures=_figures(manifest),
         mode=manifest.lineage.mode,
         parents=tuple(
             ParentFacts(reference=parent.reference, digest=parent.digest)
@@ -101,12 +99,45 @@ def card_facts(
     )
 
 
+def _figures(manifest: Manifest) -> tuple[FigureFacts, ...]:
+    classifier = f"{_classifier(manifest)}; it is not part of the artifact"
+    labels = {**_LABELS, CLASSIFIER_ACCURACY: (classifier, "ratio")}
+    measured = (
+        FigureFacts(label=label, value=manifest.metrics[key], unit=unit)
+        for key, (label, unit) in labels.items()
+        if key in manifest.metrics
+    )
+    sizes = (
+        FigureFacts(label=label, value=manifest.metrics[key], unit="count", seeds=0)
+        for key, label in _SIZES.items()
+        if key in manifest.metrics
+    )
+    return (*measured, *sizes)
+
+
 def _scores(manifest: Manifest) -> tuple[ScoreFacts, ...]:
     """What the Hub lists; an accuracy over several tasks is that of no dataset."""
-    accuracy = manifest.metrics.get("alpha_accuracy")
-    if manifest.kind != "transfer" or accuracy is None or not 0 <= accuracy <= 1:
-        return ()
-    return (ScoreFacts(label=_SUPERNET_SCORE, accuracy=float(accuracy)),)
+    named = (
+        (CLASSIFIER_ACCURACY, f"{_classifier(manifest)}, one seed; not in this repository"),
+        ("alpha_accuracy", _SUPERNET_SCORE),
+    )
+    return tuple(
+        ScoreFacts(label=label, accuracy=float(manifest.metrics[key]))
+        for key, label in named
+        if manifest.kind == "transfer" and 0 <= manifest.metrics.get(key, -1) <= 1
+    )
+
+
+def _classifier(manifest: Manifest) -> str:
+    """Which network ``CLASSIFIER_ACCURACY`` is of, and on which images."""
+    images = manifest.metrics.get(CLASSIFIER_IMAGES)
+    epochs = manifest.metrics.get(CLASSIFIER_EPOCHS)
+    length = "" if epochs is None else f" for {epochs:,} epochs"
+    these = "" if images is None else f" ({images:,} images)"
+    return (
+        f"accuracy on the validation third{these} of a classifier with these cells, trained from "
+        f"scratch{length}"
+    )
 
 
 def _stages(stages: Any) -> tuple[StageFacts, ...]:

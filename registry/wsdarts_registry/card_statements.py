@@ -126,6 +126,8 @@ class CardFacts:
 
     Attributes:
         name: Name in the registry; ``version`` its version, None before it has one.
+        home: Its registry on the Hub, ``hf://OWNER``; None for one in a directory, whose place
+            means nothing to others.
         kind: ``"transfer"`` or ``"meta-transfer"``.
         description: A few words by who published it; may be empty.
         weights: Whether supernet weights and α are part of it (λ̂).
@@ -171,8 +173,15 @@ class CardFacts:
     base_models: tuple[str, ...] = ()
     scores: tuple[ScoreFacts, ...] = ()
     neighbourhood: NeighbourhoodFacts | None = None
+    home: str | None = None
     licence: str = "apache-2.0"
     description: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What names it in a command: with its registry, where that is on the Hub."""
+        name = self.name if self.version is None else f"{self.name}@{self.version}"
+        return name if self.home is None else f"{self.home}/{name}"
 
     @property
     def epochs(self) -> int:

@@ -41,11 +41,27 @@ def written_files(
     twin = _twin(store, seen, manifest, name, version)
     if twin is not None:
         return {p: store.read(twin, p) for p in (CARD, PICTURE) if p in twin.manifest.files}
+    return new_files(artifact, manifest, store, seen, name)
+
+
+def new_files(
+    artifact: Artifact, manifest: Manifest, store: Store, seen: Catalogue | None, name: str
+) -> dict[str, bytes]:
+    """Card and picture as they are written today; see ``written_files``.
+
+    Args:
+        artifact: What is about to be published.
+        manifest: Its manifest, as it is to be.
+        store: Where.
+        seen: What that holds now; None if it cannot be had.
+        name: Name to publish under.
+    """
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     facts = card_facts(
         manifest,
         artifact.genotype,
         name=name,
+        home=None if store.hub_id(name) is None else store.location,
         base_models=_base_models(store, manifest),
         neighbourhood=None if seen is None else neighbourhood(seen, name, artifact, day=day),
     )

@@ -250,13 +250,15 @@ class Manifest(Document):
         return None
 
 
+def own_files(manifest: Manifest) -> dict[str, FileRecord]:
+    """The files that a search wrote: all but the card and its picture, which ``push`` writes."""
+    return {path: r for path, r in manifest.files.items() if path not in (CARD, PICTURE)}
+
+
 def same_but_for_card(first: Manifest, second: Manifest) -> bool:
-    """Whether two manifests differ at most in the model card and its picture, which push writes."""
-    files = [
-        {path: record for path, record in manifest.files.items() if path not in (CARD, PICTURE)}
-        for manifest in (first, second)
-    ]
-    return files[0] == files[1] and first == second.model_copy(update={"files": first.files})
+    """Whether two manifests differ at most in the files that ``push`` writes."""
+    alike = second.model_copy(update={"files": first.files})
+    return own_files(first) == own_files(second) and first == alike
 
 
 def artifact_schema() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from wsdarts_registry.card_statements import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.catalogue import Catalogue
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.errors import NoCommonSpaceError, WsdartsError
-from wsdarts_registry.manifest import Manifest, same_but_for_card
+from wsdarts_registry.manifest import Manifest, own_files
 from wsdarts_registry.nearest import Neighbour, Ranking
 from wsdarts_registry.reference import Reference
 
@@ -79,7 +79,7 @@ def _is_another(seen: Catalogue, neighbour: Neighbour, name: str, manifest: Mani
     if reference.name == name or reference.version is None:
         return False
     other = seen.entry(reference.name, reference.version).manifest
-    return not same_but_for_card(other, manifest)
+    return own_files(other) != own_files(manifest)  # else a copy, whatever it is called
 
 
 def _facts(neighbour: Neighbour, ranking: Ranking, *, judged: bool) -> NeighbourFacts:

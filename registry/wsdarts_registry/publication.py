@@ -12,6 +12,7 @@ from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.manifest import MANIFEST
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.store import Entry, Store
+from wsdarts_registry.training_record import with_training
 from wsdarts_registry.zoo import open_for, open_registry
 
 _ARTIFACT = "artifact"
@@ -30,7 +31,8 @@ def push(
     """Publish a finished run, or an artifact directory, as a new version of a name.
 
     The model card is written with that name, and a picture of the cells for it; everything else
-    stays as the run wrote it. The card names what is nearest in the registry now.
+    stays as the run wrote it. The card names what is nearest in the registry now. Where a
+    training of the found cells is finished within the run, its accuracy goes along.
 
     Args:
         run: A run directory of a search or warm start, or an artifact directory.
@@ -57,10 +59,11 @@ def push(
     directory = _artifact_directory(Path(run))
     store = open_registry(registry, create=True)
     artifact = read_artifact(directory)
-    manifest = artifact.manifest.model_copy(
+    manifest = with_training(artifact.manifest, artifact.genotype, Path(run))
+    manifest = manifest.model_copy(
         update={
-            "license": artifact.manifest.license if license is None else license,
-            "description": artifact.manifest.description if description is None else description,
+            "license": manifest.license if license is None else license,
+            "description": manifest.description if description is None else description,
         }
     )
     files = written_files(artifact, manifest, store, name, version)

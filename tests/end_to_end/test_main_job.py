@@ -27,6 +27,7 @@ from wsdarts_hub import (
 from wsdarts_registry.errors import EmbeddingError, RunError, SettingsError, WsdartsError
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.network.counting import final_sizes
+from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.tasks import Part
 
 # The preset's own stages with a few steps: every part runs, nothing is learned.
@@ -102,6 +103,10 @@ def test_the_five_lines_of_the_readme(folder: Path, registry: Path, tmp_path: Pa
     assert Genotype.load(saved) == result.genotype
 
     trained = result.train(preset=QUICK)
+    pushed = push(result.path, "digits", registry=tmp_path / "zoo").manifest
+    assert pushed.metrics["classifier_accuracy"] == trained.accuracy
+    assert pushed.metrics["classifier_epochs"] == QUICK.training.epochs
+    assert pushed.config["classifier"] == settings_json(QUICK.training)
     model = trained.model
     assert isinstance(model, torch.nn.Module)
     images = torch.rand(4, 3, 16, 16)

@@ -120,6 +120,8 @@ PAPER_SIZED = replace(
 WARM = replace(
     TRAINED,
     name="petals",
+    version=None,
+    home="hf://acme",
     tasks=(replace(TASK, name="petals", dataset="acme/petals"),),
     stages=TRAINED.stages[-1:],
     mode="trained",
@@ -276,10 +278,19 @@ def test_figures_have_seeds_and_spread() -> None:
 
 def test_commands_are_quoted_for_the_shell_and_for_python() -> None:
     card = render_card(replace(TRAINED, name="a b'; rm -rf ~ #\n```"))
-    assert "--from 'a b'\"'\"'; rm -rf ~ # ```@1' --preset small" in card
+    assert "--from 'a b'\"'\"'; rm -rf ~ # ```@1' --preset tiny" in card
     assert 'source="a b\'; rm -rf ~ # ```@1"' in card
     fences = [t for t in MarkdownIt("commonmark").parse(_parts(card)[1]) if t.type == "fence"]
     assert [fence.info for fence in fences] == ["text", "bash", "python"]
+
+
+def test_commands_name_the_registry_on_the_hub_and_a_preset_that_there_is() -> None:
+    card = render_card(WARM)
+    assert "wsdarts-hub pull hf://acme/petals --out artifact\n" in card
+    assert 'source="hf://acme/petals", preset="tiny")' in card
+    assert "`wsdarts-hub nearest path/to/images --registry hf://acme`" in card
+    # What a run called its own settings is no preset that others have.
+    assert "--preset small --out run" in render_card(replace(TRAINED, preset="of-my-own"))
 
 
 HOSTILE = (
@@ -296,6 +307,7 @@ def _hostile(text: str) -> CardFacts:
     return replace(
         META,
         name=text,
+        home=text,
         preset=text,
         hardware=text,
         created=text,

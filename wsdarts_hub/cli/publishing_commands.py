@@ -54,7 +54,8 @@ def push(
 
     The directory of the registry is made if it is missing; on the Hugging Face Hub each name is a
     model repository of its own. Versions are write-once: what is
-    published already is not published again.
+    published already is not published again. Where a training of the found cells is finished
+    within RUN, its accuracy goes along.
 
     Example:
         wsdarts-hub push runs/images images --registry my-zoo

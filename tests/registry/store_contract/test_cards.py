@@ -64,22 +64,6 @@ def test_the_card_names_what_was_near_when_it_was_published(
     assert "birds" not in again  # which came later
 
 
-def test_the_card_names_five_and_never_the_artifact_itself(
-    store: Store, push_run: PushRun, tmp_path: Path
-) -> None:
-    for number in range(7):
-        push_run(f"task-{number}", 1, 2 + number)
-    push(tmp_path / "runs" / "task-3", "a-copy", registry=store)
-    entry = push_run("task-3", description="Another version.")
-    assert entry.version == 2
-    section = _section(store, "task-3@2")
-    assert section.count("| `") == 5
-    assert "task-3" not in section
-    assert "a-copy" not in _section(store, "a-copy@1")
-    assert "task-3" not in _section(store, "a-copy@1")
-    assert str(tmp_path) not in str(store.pull("task-3@2").card)
-
-
 def test_pushing_a_run_again_finds_it_whatever_came_in_between(
     store: Store, push_run: PushRun, tmp_path: Path
 ) -> None:

@@ -1,0 +1,114 @@
+"""A finished training within a run: its accuracy goes along with the artifact."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from tests.registry.factories import digest_of, make_artifact, make_genotype
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.errors import RegistryWarning
+from wsdarts_registry.publication import push
+from wsdarts_registry.store import Entry
+
+CLASSIFIER = {"classifier_accuracy", "classifier_images", "classifier_epochs"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run directory with an artifact of flowers."""
+    metrics = {"alpha_accuracy": 0.25}
+    make_artifact(tmp_path / "run" / "artifact", "flowers", files={}, metrics=metrics)
+    return tmp_path / "run"
+
+
+def _train(place: Path, *, result: dict[str, Any] | None = None, **changes: Any) -> None:
+    """What `wsdarts-hub train` leaves, as far as it is read."""
+    config = {
+        "format": 1,
+        "command": "train",
+        "tasks": [digest_of("flowers")],
+        "preset": "tiny",
+        "training": {"cells": 5, "epochs": 8, "seed": 3, "crop_padding": None},
+        "genotype": make_genotype().to_json(),
+        **changes,
+    }
+    found = {"accuracy": 0.625, "loss": 1.5, "images": 40, "held_out": "validation"}
+    place.mkdir(parents=True)
+    (place / "config.json").write_text(json.dumps(config))
+    (place / "result.json").write_text(json.dumps({**found, **(result or {})}))
+
+
+def test_its_accuracy_is_on_the_card_and_in_the_list_of_the_hub(
+    run: Path, store: DirectoryStore
+) -> None:
+    before = push(run, "flowers", registry=store)
+    assert not CLASSIFIER & before.manifest.metrics.keys()
+    _train(run / "training")
+    entry = push(run, "flowers", registry=store)
+    assert entry.version == 2  # it says more than the first
+    assert {key: entry.manifest.metrics[key] for key in CLASSIFIER} == {
+        "classifier_accuracy": 0.625,
+        "classifier_images": 40,
+        "classifier_epochs": 8,
+    }
+    assert entry.manifest.config["classifier"] == {
+        "cells": 5, "epochs": 8, "seed": 3, "crop_padding": None,
+    }  # fmt: skip
+    card = str(store.pull("flowers").card)
+    what = (
+        "accuracy on the validation third (40 images) of a classifier with these cells, trained "
+        "from scratch for 8 epochs"
+    )
+    assert f"| {what}; it is not part of the artifact | 62.5 % (one seed) |" in card
+    classifier, supernet = ModelCard(card).data.eval_results or []
+    assert classifier.metric_value == 0.625
+    assert classifier.metric_name == f"{what}, one seed; not in this repository"
+    assert supernet.metric_value == 0.25
+    assert push(run, "flowers", registry=store) == entry
+
+
+def _left_out(run: Path, store: DirectoryStore, reason: str) -> Entry:
+    with pytest.warns(RegistryWarning, match=f"a training was left out: .*{reason}"):
+        entry = push(run, "flowers", registry=store)
+    assert not CLASSIFIER & entry.manifest.metrics.keys()
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"tasks": [digest_of("birds")]}, "other cells or another task"),
+        (
+            {"genotype": {**make_genotype().to_json(), "normal": [[["none", 0]], [["none", 0]]]}},
+            "other cells or another task",
+        ),
+        ({"genotype": {}}, "cannot be read"),
+        ({"command": "warm-start"}, "cannot be read: command"),
+        ({"result": {"accuracy": 62.5}}, "cannot be read: accuracy"),
+        ({"result": {"held_out": "alpha"}}, "cannot be read: held_out"),
+    ],
+)
+def test_what_is_no_training_of_these_cells_is_left_out(
+    changes: dict[str, Any], reason: str, run: Path, store: DirectoryStore
+) -> None:
+    _train(run / "training", **changes)
+    _left_out(run, store, reason)
+
+
+def test_of_several_none_is_chosen_by_its_accuracy(run: Path, store: DirectoryStore) -> None:
+    _train(run / "training-tiny-1")
+    _train(run / "training-tiny-2", result={"accuracy": 0.75})
+    _left_out(run, store, "several .*training-tiny-1, training-tiny-2.*; rename one")
+    (run / "training-tiny-2" / "result.json").unlink()  # so it is not finished
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        entry = push(run, "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.625
+    # What is called so is the one, however many there are.
+    _train(run / "training", result={"accuracy": 0.5})
+    named = push(run, "flowers", registry=store)
+    assert named.manifest.metrics["classifier_accuracy"] == 0.5
