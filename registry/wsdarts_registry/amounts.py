@@ -4,12 +4,15 @@ import math
 from typing import Any
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_HUGE = 1e15  # nothing that was measured; its digits, which may be 300, help nobody
 
 
 def duration(seconds: float) -> str:
     """Write a duration: ``35 ms``, ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``, ``1 d 4 h``."""
     if not math.isfinite(seconds):
         return "unknown"
+    if abs(seconds) >= _HUGE:
+        return f"{seconds:.3g} s"
     sign, length = ("−", -seconds) if seconds < 0 else ("", seconds)
     whole = round(length)
     if 0 < length < 0.0995:
@@ -39,7 +42,9 @@ def several(value: int, what: str) -> str:
 
 def share(value: float) -> str:
     """Write a ratio as a percentage with one decimal; 1 is 100 %."""
-    return f"{100 * value:.1f} %" if math.isfinite(value) else "unknown"
+    if not math.isfinite(value):
+        return "unknown"
+    return f"{100 * value:.1f} %" if abs(value) < _HUGE else f"{value:.3g}"
 
 
 def size(octets: float) -> str:
@@ -64,9 +69,9 @@ def figure(value: float, unit: str = "") -> str:
         return size(value)
     if not math.isfinite(value):
         return "unknown"
-    if unit == "count" or float(value).is_integer():
+    if abs(value) < _HUGE and (unit == "count" or float(value).is_integer()):
         return f"{value:,.0f}"
-    return f"{value:.4g} {unit}".rstrip()
+    return f"{value:.4g} {'' if unit == 'count' else unit}".rstrip()
 
 
 def setting(value: Any) -> str:

@@ -45,6 +45,11 @@ def test_other_amounts() -> None:
     assert figure(3.14159) == "3.142"
     assert figure(1200, "count") == "1,200"
     assert figure(2.5, "h") == "2.5 h"
+    assert [figure(1e300, unit) for unit in ("", "count", "ratio", "s")] == [
+        *("1e+300", "1e+300", "1e+300", "1e+300 s"),
+    ]
+    assert figure(-1e15) == "-1e+15"
+    assert figure(999_999_999_999_999, "count") == "999,999,999,999,999"
     assert figure(math.inf) == size(math.inf) == share(math.nan) == "unknown"
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tests.sdk.network.published import DARTS_V2, PDARTS
 from wsdarts_hub import Classifier, count, load_network
@@ -36,13 +37,34 @@ def test_multiply_adds_by_hand(genotype: Genotype) -> None:
 
 def test_networks_of_the_papers() -> None:
     # The public networks compute the same maps, and so have the same convolutions. Their papers
-    # print 557 M (P-DARTS) and 574 M (DARTS), and do not say what else is in it.
+    # print 557 M (P-DARTS, see below) and 574 M (DARTS).
     large = [
         count(load_network(t, classes=1000, channels=48, cells=14, stem="imagenet"), 224)
         for t in (PDARTS, DARTS_V2)
     ]
     assert [size.parameters for size in large] == [4_944_352, 4_718_752]
     assert [round(size.multiply_adds / 1e6) for size in large] == [543, 530]
+
+
+def test_what_the_paper_of_p_darts_counts_beside_convolutions() -> None:
+    # 557 M is what ptflops says: biases too, two for each number of a norm, one for each number
+    # that a ReLU puts out or a pooling takes in. Run on the public code it says 557,383,912.
+    net = load_network(PDARTS, classes=1000, channels=48, cells=14, stem="imagenet")
+    products = count(net, 224).multiply_adds
+    others: list[int] = []
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda m, x, y: others.append(2 * y.numel()))
+        elif isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda m, x, y: others.append(y.numel()))
+        elif isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
+            module.register_forward_hook(lambda m, x, y: others.append(x[0].numel()))
+    with torch.no_grad():
+        net.eval()(torch.zeros(1, 3, 224, 224))
+    # Where cells halve what comes before them, our ReLU is a function: 48 channels of 56×56, 192 of
+    # 28×28, 384 of 14×14. The last pooling, of 768 channels of 7×7, is one, too.
+    functions = 48 * 56**2 + 192 * 28**2 + 384 * 14**2 + 768 * 7**2
+    assert products + 1000 + sum(others) + functions == 557_383_912
 
 
 def test_the_network_is_left_as_it_is(genotype: Genotype) -> None:
