@@ -1,7 +1,10 @@
 """What a page of the documentation needs to be run and to be looked at."""
 
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +13,12 @@ import pytest
 from filelock import FileLock
 
 from tests.documentation.beginning import make_beginning
+from tests.documentation.pages import ROOT
 from tests.documentation.workplace import Programs, Shell
+from tests.gallery.conftest import _chromium, browser
 from tests.hub_server.server import HubServer
+
+__all__ = ["_chromium", "browser"]
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 
@@ -84,3 +91,23 @@ def shell(programs: Programs, tmp_path: Path, hub: HubServer) -> Shell:
     for name in ("page", "scratch"):
         (tmp_path / name).mkdir()
     return Shell(tmp_path / "page", tmp_path / "scratch", programs)
+
+
+@pytest.fixture(scope="session")
+def site(once: Once) -> Path:
+    """The site, built as `make docs` builds it."""
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    return once("documentation-site", _build)
+
+
+def _build(directory: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict"]
+    built = subprocess.run(
+        [*command, "--site-dir", str(directory)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (built.returncode, built.stdout, built.stderr) == (0, "", "")

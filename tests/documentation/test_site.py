@@ -1,19 +1,11 @@
 """The site asks no other machine for anything, and leads where it says."""
 
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-
-from tests.documentation.conftest import Once
-from tests.documentation.pages import ROOT
-
-pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 
 _LOADS = {"src", "srcset", "data", "poster"}
 _LOADING_LINKS = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch"}
@@ -48,25 +40,6 @@ class _Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._style:
             self.loads += _STYLE_LOADS.findall(data)
-
-
-@pytest.fixture(scope="session")
-def site(once: Once) -> Path:
-    """The site, built as `make docs` builds it."""
-    return once("documentation-site", _build)
-
-
-def _build(directory: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict"]
-    built = subprocess.run(
-        [*command, "--site-dir", str(directory)],
-        cwd=ROOT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    assert (built.returncode, built.stdout, built.stderr) == (0, "", "")
 
 
 @pytest.fixture(scope="session")
