@@ -11,7 +11,7 @@ HUB_TESTS := tests/registry/store_contract tests/registry/hub tests/registry/hub
 	tests/hub/test_hub_registry.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz clean
+.PHONY: help demo test lint bench fuzz docs clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -39,8 +39,13 @@ bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md m
 fuzz: .venv/.dev-installed ## Set up, then read 100,000 random and spoilt files (INPUTS=N SEED=N).
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),1)
 
-clean: ## Remove the virtual environment, caches and the demo's runs.
-	rm -rf .venv runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+# The variable silences a notice about the theme's successor.
+docs: .venv/.docs-installed ## Set up, then write the documentation as a site into site/.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+clean: ## Remove the virtual environment, caches, the site and the demo's runs.
+	rm -rf .venv site runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.oldest-hub-installed: pyproject.toml .venv/.dev-installed

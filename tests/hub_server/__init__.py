@@ -25,7 +25,7 @@ Some calls of the client go to the official host whatever its endpoint (`ModelCa
 `HfApi.grant_access` in 1.31); the fixtures let no name but this machine's be looked up.
 """
 
-from .accounts import ALICE, ALICE_READS, BOB, CAROL, EVERYONE, Account
+from .accounts import ALICE, ALICE_READS, BOB, CAROL, DORA, EVERYONE, Account
 from .control import Controlled, RemoteHub
 from .faults import Fault
 from .hub import Settings
@@ -37,6 +37,7 @@ __all__ = [
     "ALICE_READS",
     "BOB",
     "CAROL",
+    "DORA",
     "EVERYONE",
     "Account",
     "Controlled",

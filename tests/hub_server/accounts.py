@@ -51,7 +51,8 @@ ALICE = Account(name="alice", organisations=("acme",))
 ALICE_READS = Account(name="alice", role="read", organisations=("acme",))
 BOB = Account(name="bob")
 CAROL = Account(name="carol", organisations=("acme",))
-EVERYONE = (ALICE, ALICE_READS, BOB, CAROL)
+DORA = Account(name="dora", organisations=("lab",))
+EVERYONE = (ALICE, ALICE_READS, BOB, CAROL, DORA)
 
 
 def account_of(token: str, accounts: Iterable[Account]) -> Account | None:

@@ -14,6 +14,11 @@ _INTRODUCTION = (
     "1; wrong usage has exit code 2; Ctrl-C has 130, and says how to go on."
 )
 
+_NOT_RUN = (
+    "<!-- no block of this page is run: its examples name no files in common; each command has "
+    "tests of its own, and the guides run them in order -->"
+)
+
 
 def add_commands(
     app: typer.Typer, commands: Mapping[str, Callable[..., None]], groups: Mapping[str, str]
@@ -65,6 +70,7 @@ def reference_page(app: typer.Typer) -> str:
     commands = registered(app)
     parts = [
         "# The command line",
+        _NOT_RUN,
         _INTRODUCTION,
         "\n".join(
             f"- [`{name}`](#{name.replace(' ', '-')}): {_summary(command)}"
@@ -80,12 +86,12 @@ def _page(name: str, command: Callable[..., None]) -> str:
     prose = [" ".join(p.split()) for p in paragraphs if "\n    " not in p]
     arguments, options = _parameters(command)
     usage = " ".join(["wsdarts-hub", name, *(a for a, _, _ in arguments), "[OPTIONS]"])
-    parts = [f"## {name}", *prose, f"```\n{usage}\n```"]
+    parts = [f"## {name}", *prose, f"```text\n{usage}\n```"]
     rows = [(f"`{shown}`", text, default) for shown, text, default in (*arguments, *options)]
     table = ["| | | default |", "|---|---|---|"]
     table += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     parts.append("\n".join(table))
-    parts.append(f"```\n{example(command)}\n```")
+    parts.append(f"```bash\n{example(command)}\n```")
     imports, _, rest = python_twin(command).partition("\n")
     parts.append(f"```python\n{imports}\n\n{rest}\n```")
     return "\n\n".join(parts)

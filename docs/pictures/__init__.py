@@ -1,0 +1,1 @@
+"""The pictures of the concepts, redrawn by ``python -m docs.pictures``."""

@@ -1,0 +1,42 @@
+"""``wsdarts-hub`` and ``python`` on the path of a block: see `preloaded.py`."""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+SOCKET = os.environ.get("DOCUMENTATION_SOCKET", "")
+PROGRAM = os.path.basename(sys.argv[1])  # noqa: PTH119 - pathlib is slow to load
+REAL = {"python": [sys.executable], "wsdarts-hub": [sys.executable, "-m", "wsdarts_hub"]}[PROGRAM]
+
+
+def main() -> None:
+    """Let the preloaded process do it, or become the real program."""
+    arguments = sys.argv[2:]
+    if PROGRAM == "python" and (not arguments or arguments[0].startswith("-")):
+        become_real(arguments)
+    asked = {
+        "program": PROGRAM,
+        "arguments": arguments if PROGRAM == "python" else [PROGRAM, *arguments],
+        "directory": os.getcwd(),  # noqa: PTH109
+        "environment": dict(os.environ),
+    }
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(SOCKET)
+        socket.send_fds(connection, [json.dumps(asked).encode()], [0, 1, 2])
+        answers = connection.makefile()
+        first = answers.readline().strip()
+        if first == "differs":
+            become_real(arguments)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _: os.kill(int(first), received))
+        raise SystemExit(int(answers.readline() or 1))
+
+
+def become_real(arguments: list[str]) -> None:
+    """Replace this process by the real program."""
+    os.execv(REAL[0], [*REAL, *arguments])  # noqa: S606
+
+
+main()

@@ -1,0 +1,95 @@
+"""Commands of the documentation, each in a process that is forked from one with torch loaded.
+
+Loading torch takes longer than most blocks need for everything else, and there are many. A program
+``wsdarts-hub`` or ``python`` on the path of a block (`client.py`) hands its arguments, directory,
+environment and streams to this process, which forks: the fork does what the real program does,
+in the same modules. Where the environment differs in what libraries read when they are loaded, the
+client becomes the real program instead.
+
+    python -m tests.documentation.preloaded SOCKET
+"""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+
+_LOADED = ("wsdarts_hub.cli", "wsdarts_sdk.jobs.warm_starting", "wsdarts_sdk.jobs.training")
+_LOADED += ("wsdarts_sdk.artifacts.pulling", "wsdarts_sdk.network.loading", "torch", "timm")
+_LOADED += ("torchvision", "wsdarts_registry.hub.store", "wsdarts_registry.publication", "sklearn")
+_PREFIXES = ("HF_", "HUGGING", "OMP_", "CUDA_", "WSDARTS_HUB_KERNELS", "PYTHON", "TRITON", "TORCH")
+
+
+def main(path: str) -> None:
+    """Answer until the standard input is closed, which tells that the tests have ended."""
+    own = _read_at_import(dict(os.environ))  # before libraries add to it
+    for module in _LOADED:
+        import_module(module)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while True:
+            connection, _ = listening.accept()
+            with connection:
+                text, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+                asked = json.loads(text)
+                if _read_at_import(asked["environment"]) != own:
+                    connection.sendall(b"differs\n")
+                elif os.fork() == 0:
+                    listening.close()
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    os._exit(_serve(connection, asked, streams))
+                for stream in streams:
+                    os.close(stream)
+
+
+def _read_at_import(environment: dict[str, str]) -> dict[str, str]:
+    return {k: v for k, v in environment.items() if k.startswith(_PREFIXES)}
+
+
+def _serve(connection: socket.socket, asked: dict[str, object], streams: list[int]) -> int:
+    """Do in this fork what was asked, and tell the exit code."""
+    connection.sendall(f"{os.getpid()}\n".encode())
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    os.chdir(str(asked["directory"]))
+    os.environ.clear()
+    os.environ.update(asked["environment"])  # type: ignore[call-overload]
+    sys.argv = list(asked["arguments"])  # type: ignore[call-overload]
+    code = _run(str(asked["program"]))
+    for output in (sys.stdout, sys.stderr):
+        output.flush()
+    connection.sendall(f"{code}\n".encode())
+    return code
+
+
+def _run(program: str) -> int:
+    try:
+        if program == "python":
+            sys.path.insert(0, str(Path(sys.argv[0]).parent))
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        else:
+            sys.modules["wsdarts_hub.cli"].main()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except BaseException:  # noqa: BLE001 - as Python itself does at the end of a script
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

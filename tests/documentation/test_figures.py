@@ -1,0 +1,80 @@
+"""Figures that pages written by hand quote are those of the committed results."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.zoo import shipped_zoo
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _page(name: str) -> str:
+    return " ".join((_ROOT / "docs" / name).read_text(encoding="utf-8").split())
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    found = json.loads((_ROOT / "benchmarks" / "results" / name).read_text())
+    rows: list[dict[str, Any]] = found["rows"]
+    return rows
+
+
+def _range(values: list[float], form: str) -> str:
+    low, high = (
+        format(round(value, 6), form).replace("-", "−") for value in (min(values), max(values))
+    )
+    return f"{low} to {high}"
+
+
+@pytest.mark.parametrize("probe", ["imagenet", "shipped"])
+def test_what_warm_starts_saved_and_cost(probe: str) -> None:
+    saved, gained = defaultdict(list), defaultdict(list)
+    for row in _rows(f"warm_starts_tiny_{probe}.json"):
+        saved[row["set"]].append(100 * (1 - row["warm_seconds"] / row["cold_seconds"]))
+        gained[row["set"]].append(100 * (row["warm_accuracy"] - row["cold_accuracy"]))
+    means = [mean(values) for values in gained.values()]
+    better = sum(value > 0 for value in means)
+    line = (
+        f"| {_range([mean(v) for v in saved.values()], '.1f')} % | {_range(means, '+.1f')} points; "
+        f"better on {better} of {len(means)} |"
+    )
+    assert line in _page("when-not.md")
+
+
+def test_how_far_apart_two_seeds_were() -> None:
+    by_set = defaultdict(list)
+    for row in _rows("warm_starts_tiny_imagenet.json"):
+        by_set[row["set"]].append(100 * row["cold_accuracy"])
+    most = f"{max(max(values) - min(values) for values in by_set.values()):.0f} points apart"
+    for page in ("when-not.md", "guides/several-gpus.md"):
+        assert most in _page(page)
+
+
+def test_what_shorter_starts_cost() -> None:
+    results = (_ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for schedule in ("| 8, 3 of them weights only |", "| 2, 0 |"):
+        (row,) = (line for line in results.splitlines() if line.startswith(schedule))
+        over_cold = row.split("|")[-3].strip().replace("-", "−")
+        assert f"| {over_cold} points |" in _page("when-not.md")
+
+
+def test_how_long_a_search_at_small_takes() -> None:
+    seconds = defaultdict(list)
+    for row in _rows("warm_schedules.json"):
+        seconds[row["schedule"]].append(row["seconds"])
+    cold, warm = sorted(seconds["cold"]), seconds["2, 0"]
+    assert cold[len(cold) // 2 - 1] < 300 < cold[-1]
+    said = f"cold searches took {cold[0] / 60:.0f} to {cold[-1] / 60:.0f} minutes, half of them"
+    page = _page("guides/your-own-dataset.md")
+    assert f"{said} under five" in page
+    assert f"{min(warm):.0f} to {max(warm):.0f} seconds" in page
+
+
+def test_thresholds() -> None:
+    for near in DirectoryStore(shipped_zoo(), read_only=True).config.near:
+        assert f"| {near.distance:.4f} |" in _page("concepts/task2vec.md")

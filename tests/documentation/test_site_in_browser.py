@@ -1,0 +1,52 @@
+"""The site in Chromium: nothing asked of other machines, no complaints, readable by everyone."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from tests.gallery.conftest import Browser
+
+# The theme gives every button that copies a block a navigation of its own, which has no name.
+_OF_THE_THEME = {("landmark-unique", "md-code__nav")}
+_PAGES = ("index.html", "cli.html", "gallery.html", "trust.html", "decisions/index.html")
+
+
+@pytest.mark.parametrize("page", _PAGES)
+def test_a_page_opens_from_the_disk(browser: Browser, site: Path, page: str) -> None:
+    browser.open((site / page).as_uri())
+    browser.until("document.readyState === 'complete'")
+    assert browser.find("h1").is_displayed()
+    assert browser.run("return [...document.images].every(i => i.naturalWidth)")
+
+
+def test_the_search_finds_from_the_disk(browser: Browser, site: Path) -> None:
+    browser.open((site / "index.html").as_uri())
+    browser.until("document.readyState === 'complete'")
+    browser.find(".md-search__input").click()
+    browser.driver.switch_to.active_element.send_keys("yank")
+    links = "[...document.querySelectorAll('.md-search-result__link')].map(a => a.href)"
+    assert browser.until(f"{links}.some(href => href.includes('cli.html'))")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", _PAGES)
+def test_axe_finds_nothing(browser: Browser, site: Path, page: str, scheme: str) -> None:
+    pytest.importorskip("axe_core_python", reason="the script axe-core is not installed")
+    browser.prefer(prefers_color_scheme=scheme)
+    browser.open((site / page).as_uri())
+    browser.until("document.readyState === 'complete'")
+    browser.driver.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text())
+    found = browser.run(
+        "return (await axe.run()).violations.flatMap(v => v.nodes.map(n => [v.id, n.html]))"
+    )
+    theme = [v for v in found if any(v[0] == rule and kind in v[1] for rule, kind in _OF_THE_THEME)]
+    assert [violation for violation in found if violation not in theme] == []
+
+
+@pytest.mark.parametrize("page", _PAGES)
+def test_narrow_screens_scroll_no_page_sideways(browser: Browser, site: Path, page: str) -> None:
+    browser.resize(360, 780)
+    browser.open((site / page).as_uri())
+    browser.until("document.readyState === 'complete'")
+    assert browser.run("return document.documentElement.scrollWidth") <= 360
