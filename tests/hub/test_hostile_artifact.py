@@ -16,6 +16,8 @@ from tests.registry.factories import make_embedding, reseal
 from tests.registry.hostile import LINE, LONG, TEXT, hostile_space, make_hostile
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.entry import Yank
+from wsdarts_registry.inert_svg import check_svg
+from wsdarts_registry.manifest import PICTURE
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,10 @@ def test_the_card_that_push_writes(made: Path, run: Run, tmp_path: Path) -> None
     assert {name for name, _ in parser.attributes} <= {"alt", "src", "class", "style"}
     assert {v.split(":")[0] for n, v in parser.attributes if n == "style"} <= {"text-align"}
     sources = [value for name, value in parser.attributes if name == "src"]
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert sources == [PICTURE]
+    # A picture is a page of its own to a browser: pull verifies that this one only draws.
+    drawing = (zoo / "artifacts" / "evil" / "v1" / PICTURE).read_bytes()
+    check_svg(drawing, what=PICTURE)
     assert parser.text.count("<script>") >= 3  # to be read
 
 
