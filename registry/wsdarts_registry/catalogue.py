@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Entry, VersionInfo
 from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.inert import spaced_text
 from wsdarts_registry.registry_config import RegistryConfig
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 class Catalogue(ABC):
     """Names, their versions, and what each of them is."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {spaced_text(self.location, 400)}>"
 
     @property
     @abstractmethod

@@ -10,6 +10,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.registry.factories import make_genotype
+
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "warm-start.ipynb"
 _LARGEST = 400_000
 
@@ -54,6 +56,8 @@ def check_outputs(notebook: Any, directory: Path) -> None:
     assert {o.name for o in outputs if o.output_type == "stream"} == {"stdout"}
     shown = [o.data for o in outputs if o.output_type == "execute_result"]
     views = [data["text/html"] for data in shown if "text/html" in data]
+    style = make_genotype()._repr_html_().partition("<style>")[2].partition("</style>")[0]
+    assert all(style in view for view in views), "pytest --update-golden makes them anew"
     for what in ("Artifact", "Ranking", "Warm start", "Operation masks", "Training", "Lineage"):
         assert any(f'aria-label="{what}">' in view for view in views), what
     assert all("\n" not in data["text/plain"] for data in shown)

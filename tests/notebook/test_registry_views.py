@@ -130,6 +130,7 @@ def test_a_family_and_a_difference(zoo: DirectoryStore) -> None:
     assert "The same in both: operations after the last stage, genotype, settings" in page.words
     assert "birdsgained" in "".join(page.text)
     assert repr(found).endswith(": 2 tasks, 4 other facts, 1 file>")
+    assert repr(zoo) == f"<DirectoryStore {zoo.location}>"
     assert repr(zoo.resolve("b")).startswith("<Entry b@1: a trained transfer architecture")
 
 

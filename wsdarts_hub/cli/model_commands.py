@@ -117,7 +117,8 @@ def export(
 
     The ONNX file takes any number of images in [0, 1] and normalises them itself; it is compared
     with the model, and not written where the two differ. timm loads the folder in a process that
-    has imported wsdarts_hub.timm.
+    has imported wsdarts_hub.timm; with its card it is a model repository as it stands, and
+    `hf upload OWNER/NAME DIR` publishes it on the Hub.
 
     Example:
         wsdarts-hub export runs/images/training --onnx model.onnx --images path/to/images

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.inert import plain_text
 from wsdarts_sdk.tasks.identity import canonical_order, class_digests, task_digest
 from wsdarts_sdk.tasks.images import TaskImages, corrupt_images, read_digests
 from wsdarts_sdk.tasks.pixels import Progress
@@ -45,9 +47,9 @@ class ImageTask:
     name: str
     digest: str
     class_names: tuple[str, ...]
-    labels: NDArray[np.int64] = field(repr=False)
+    labels: NDArray[np.int64]
     image_digests: NDArray[np.bytes_] = field(repr=False)
-    parts: NDArray[np.int8] = field(repr=False)
+    parts: NDArray[np.int8]
     skipped: tuple[str, ...] = ()
     images: TaskImages = field(repr=False)
 
@@ -111,6 +113,13 @@ class ImageTask:
             raise corrupt_images(source, failed)
         skipped = tuple(f"{source.describe(row)}: {f.reason}" for row, f in failed.items())
         return _split(arrange(failed) if failed else arranged, name, skipped)
+
+    def __repr__(self) -> str:
+        skipped = f", {len(self.skipped)} more left out" if self.skipped else ""
+        return (
+            f"<ImageTask {plain_text(self.name, 80)}: {several(len(self), 'image')} of "
+            f"{self.classes} classes{skipped}, {self.digest[:19]}…>"
+        )
 
     def __len__(self) -> int:
         """Return the number of images."""
