@@ -50,6 +50,7 @@ PAPER = Preset(
     training=TrainingSettings(cells=20, channels=16, image_size=84, epochs=300, batch_size=96),
     selection=TrainingSettings(cells=20, channels=16, image_size=84, epochs=75, batch_size=96),
 )
+"""The paper's own search and training: hours on a GPU."""
 
 # Minutes to an hour on a CPU. α starts at 1e-3 · randn and Adam moves it by about one learning
 # rate a step: in so few α steps the paper's 6e-4 would hardly outgrow the random start.
@@ -96,6 +97,7 @@ SMALL = Preset(
         drop_path=0.0,
     ),
 )
+"""Minutes to an hour on a CPU."""
 
 # About a minute on a CPU: enough to see every part work, too little to find a good cell. Fewer
 # α steps still, so α's learning rate is higher still.
@@ -137,8 +139,10 @@ TINY = Preset(
         auxiliary_weight=0.0,
     ),
 )
+"""About a minute on a CPU: every part works, and nothing good is found."""
 
 PRESETS = {preset.name: preset for preset in (PAPER, SMALL, TINY)}
+"""The presets by name."""
 
 
 def find_preset(preset: str | Preset, *, seed: int | None = None) -> Preset:

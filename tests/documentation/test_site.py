@@ -7,6 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import wsdarts_hub
+from tests.documentation.pages import ROOT
+
 _LOADS = {"src", "srcset", "data", "poster"}
 _LOADING_LINKS = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch"}
 _STYLE_LOADS = re.compile(r"""(?:url\(\s*|@import\s+)["']?([^"')\s;]+)""")
@@ -78,6 +81,18 @@ def test_links_lead_to_files_and_places_of_the_site(pages: dict[Path, _Page], si
             if not target.is_file() or unquote(parts.fragment) not in places:
                 wrong.append((path.name, link))
     assert wrong == []
+
+
+def test_every_public_name_has_its_place_in_the_reference(site: Path) -> None:
+    reference = site / "reference"
+    headings = [
+        name
+        for path in reference.glob("*.html")
+        for name in re.findall(r'<h2 id="wsdarts_hub\.(\w+)"', path.read_text(encoding="utf-8"))
+    ]
+    assert sorted(headings) == sorted(wsdarts_hub.__all__)
+    table = (ROOT / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
+    assert {n for n in wsdarts_hub.__all__ if f"`{n}`" not in table} == {"WsdartsError"}
 
 
 def test_the_reader_of_pages_finds_what_loads(tmp_path: Path) -> None:

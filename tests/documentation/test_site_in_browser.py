@@ -7,9 +7,13 @@ import pytest
 
 from tests.gallery.conftest import Browser
 
-# The theme gives every button that copies a block a navigation of its own, which has no name.
-_OF_THE_THEME = {("landmark-unique", "md-code__nav")}
-_PAGES = ("index.html", "cli.html", "gallery.html", "trust.html", "decisions/index.html")
+# The theme gives every button that copies a block a navigation of its own, without a name, and
+# names the menu of a section as it does what holds it.
+_OF_THE_THEME = {("landmark-unique", "md-code__nav"), ("landmark-unique", 'data-md-level="1"')}
+_PAGES = (
+    *("index.html", "start.html", "cli.html", "gallery.html", "trust.html"),
+    *("decisions/index.html", "reference/index.html", "reference/registries.html"),
+)
 
 
 @pytest.mark.parametrize("page", _PAGES)

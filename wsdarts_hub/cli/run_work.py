@@ -46,9 +46,9 @@ def run_work(
         out: The run directory that was named.
         resume: Whether to go on with the run there, which then has to be named.
         image_column: Option of that name, as those that follow.
-        label_column: As for :func:`load_data`.
-        split: As for :func:`load_data`.
-        skip_corrupt: As for :func:`load_data`.
+        label_column: As for ``load_data``.
+        split: As for ``load_data``.
+        skip_corrupt: As for ``load_data``.
         quiet: Whether to show neither progress nor what was left out.
     """
     if resume and out is None:

@@ -35,7 +35,7 @@ def embed_data(
         target_error: Relative standard error, such as 0.05, at which no more are added.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
+        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
 
     Raises:
         WsdartsError: Data or probe cannot be read, or a limit is out of range.
@@ -71,12 +71,12 @@ def nearest(
         data: A dataset in any of its forms, or a task embedding.
         registry: Directory of a registry; the shipped zoo by default.
         probe: The probe that embeds the dataset; the registry's default by default.
-        settings: As for :func:`embed_data`; embeddings by other settings do not compare.
-        budget: As for :func:`embed_data`.
-        target_error: As for :func:`embed_data`.
+        settings: As for ``embed``; embeddings by other settings do not compare.
+        budget: As for ``embed``.
+        target_error: As for ``embed``.
         k: How many to list.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
+        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
 
     Raises:
         WsdartsError: Data, probe or registry cannot be read, or the registry holds no

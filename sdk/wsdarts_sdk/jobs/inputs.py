@@ -20,7 +20,7 @@ Data = Any
 
 
 def load_task(data: Data, *, progress: Progress, **options: Any) -> ImageTask:
-    """The task that ``data`` names or is; options go to :meth:`ImageTask.load`."""
+    """The task that ``data`` names or is; options go to ``ImageTask.load``."""
     if isinstance(data, ImageTask):
         return data
     return ImageTask.load(data, progress=progress, **options)

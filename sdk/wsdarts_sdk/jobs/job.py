@@ -19,7 +19,7 @@ from wsdarts_sdk.tasks import ImageTask
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job in its open run directory; made by :func:`open_job`.
+    """A job in its open run directory; made by ``open_job``.
 
     Attributes:
         run: The run directory.
@@ -63,7 +63,7 @@ def open_job(
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
-        RunError: As for :func:`open_run`.
+        RunError: As for ``open_run``.
     """
     config = {
         "command": command,

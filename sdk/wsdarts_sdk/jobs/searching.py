@@ -79,13 +79,13 @@ def search(
         data: One dataset (λ), or several (λ_meta): folder of class folders, parquet file,
             ``"hf:NAME"``, ``"torchvision:NAME"``, ``(images, labels)`` or an ``ImageTask``.
         out: The run directory; the first free ``runs/search-NAME-N`` by default.
-        preset: ``"paper"``, ``"small"``, ``"tiny"`` or a :class:`Preset` of your own.
+        preset: ``"paper"``, ``"small"``, ``"tiny"`` or a ``Preset`` of your own.
         seed: Seed of everything random; the preset's by default.
         probes: Probes that embed the tasks for the artifact; None is the shipped one.
         resume: Go on with the run in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
+        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
 
     Raises:
         WsdartsError: Data, settings or run directory do not fit; each says what to do.

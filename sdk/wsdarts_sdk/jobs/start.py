@@ -64,7 +64,7 @@ def kept_decision(job: Job, store: Store, ranking: Ranking | None, choice: Choic
     """Decide once: a resumed run starts from what it started from.
 
     Raises:
-        WsdartsError: As for :func:`decide`, or the chosen artifact does not exist or is of
+        WsdartsError: As for ``decide``, or the chosen artifact does not exist or is of
             another search space.
     """
     kept = job.run.read_json(_DECISION)

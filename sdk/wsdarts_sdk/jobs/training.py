@@ -29,7 +29,7 @@ class TrainingRun:
         accuracy: Share of the validation third that it labels right.
         result: Everything that the training measured.
         path: The run directory.
-        model_file: The model as safetensors; :meth:`Classifier.load` reads it.
+        model_file: The model as safetensors; ``Classifier.load`` reads it.
         report: The report, one HTML file.
     """
 
@@ -67,8 +67,8 @@ def train(
     """Train a genotype's network on the train part and evaluate it on the validation third.
 
     Args:
-        genotype: A genotype, or what names one, in any form that :func:`load_network` takes.
-        data: The dataset, in any of the forms of :meth:`ImageTask.load`, or an ``ImageTask``.
+        genotype: A genotype, or what names one, in any form that ``load_network`` takes.
+        data: The dataset, in any of the forms of ``ImageTask.load``, or an ``ImageTask``.
         registry: Where a reference is looked up; the shipped zoo by default.
         out: The run directory; the first free ``runs/train-NAME-N`` by default.
         preset: Whose training settings to use.
@@ -76,7 +76,7 @@ def train(
         resume: Go on with the training in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
+        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
 
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.

@@ -163,8 +163,8 @@ def warm_start(
         registry: Directory of a registry; the shipped zoo by default.
         source: Reference of the artifact to start from, perhaps with its registry on the Hub
             (``hf://OWNER/NAME@3``); by default the nearest decides.
-        mode: What to take over; ``auto`` decides by the rules of :func:`decide`.
-        preset: ``"paper"``, ``"small"``, ``"tiny"`` or a :class:`Preset` of your own; a warm
+        mode: What to take over; ``auto`` decides by the rules of ``decide``.
+        preset: ``"paper"``, ``"small"``, ``"tiny"`` or a ``Preset`` of your own; a warm
             start is its last stage, a cold search all of it.
         seed: Seed of everything random; the preset's by default.
         probe: The probe that embeds the task; the registry's default by default.
@@ -174,7 +174,7 @@ def warm_start(
         resume: Go on with the run in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For :meth:`ImageTask.load`: ``image_column``, ``skip_corrupt``, …
+        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
 
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.

@@ -62,7 +62,7 @@ class Classifier(nn.Module):
     def predict(
         self, images: AnyImage | Iterable[AnyImage], *, top_k: int = 5, batch_size: int = 64
     ) -> list[Prediction]:
-        """What the model says of images; :func:`prediction.predict` yields the same in turn.
+        """What the model says of images; ``prediction.predict`` yields the same in turn.
 
         Args:
             images: One or several: paths of files or folders, encoded images, Pillow images, or
@@ -79,7 +79,7 @@ class Classifier(nn.Module):
         return list(predict(self, images, top_k=top_k, batch_size=batch_size))
 
     def save_timm(self, directory: str | Path) -> Path:
-        """Write a folder that timm loads; see :func:`timm_folder.save_timm`."""
+        """Write a folder that timm loads; see ``timm_folder.save_timm``."""
         from wsdarts_sdk.network.timm_folder import save_timm  # noqa: PLC0415 - it imports this
 
         return save_timm(self, directory)
@@ -87,7 +87,7 @@ class Classifier(nn.Module):
     def save_onnx(
         self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
     ) -> "OnnxFile":
-        """Write an ONNX file that was checked; see :func:`onnx_file.save_onnx`."""
+        """Write an ONNX file that was checked; see ``onnx_file.save_onnx``."""
         from wsdarts_sdk.network.onnx_file import save_onnx  # noqa: PLC0415 - it imports this
 
         return save_onnx(self, path, images=images)

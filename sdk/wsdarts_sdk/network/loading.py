@@ -34,7 +34,7 @@ def load_network(
 
     **A genotype has no weights**: its network comes untrained, with random weights, in train
     mode, and wants normalised images. The weights of an artifact are a supernet's, which do not
-    fit it. Only a trained model (the file or the run directory of :func:`train`) comes with
+    fit it. Only a trained model (the file or the run directory of ``train``) comes with
     weights, in eval mode, and wants images in [0, 1].
 
     Args:
@@ -46,12 +46,12 @@ def load_network(
             on, where the source knows it.
         cells: Number of cells; 20 by default.
         channels: Channels of the first cell; 16 by default (the papers' results have 36).
-        stem: ``"cifar"``, the default, or ``"imagenet"``; see :class:`DerivedNetwork`.
+        stem: ``"cifar"``, the default, or ``"imagenet"``; see ``DerivedNetwork``.
         auxiliary: Whether to build the auxiliary tower, which only helps in training.
         seed: Seed of the random weights.
 
     Returns:
-        A :class:`DerivedNetwork`, or the :class:`Classifier` of a trained model; both map images
+        A ``DerivedNetwork``, or the ``Classifier`` of a trained model; both map images
         of shape ``(B, 3, H, W)`` to logits of shape ``(B, classes)``.
 
     Raises:
@@ -79,7 +79,7 @@ def load_network(
 def find_genotype(
     source: Genotype | str | Path, *, registry: str | Path | Store | None = None
 ) -> Genotype:
-    """The genotype that ``source`` is or names, as for :func:`load_network`.
+    """The genotype that ``source`` is or names, as for ``load_network``.
 
     Raises:
         RunError: The directory has no genotype yet.

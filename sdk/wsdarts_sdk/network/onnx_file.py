@@ -56,7 +56,7 @@ def save_onnx(
     Args:
         model: The trained model.
         path: The file; one that is there is replaced if all went well.
-        images: Real images to compare on, in the forms of :meth:`Classifier.predict`.
+        images: Real images to compare on, in the forms of ``Classifier.predict``.
 
     Raises:
         ExportError: The packages are missing, torch cannot export the model, an image does not

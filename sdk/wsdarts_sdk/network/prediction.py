@@ -58,7 +58,7 @@ def predict(
     """Predict batch by batch, in the order given; files of a folder come sorted.
 
     Images are decoded, turned upright and squashed as those were that the model was trained on.
-    One that does not decode gets a :class:`Prediction` with its problem.
+    One that does not decode gets a ``Prediction`` with its problem.
 
     Args:
         model: The trained model; it is in eval mode while this runs.

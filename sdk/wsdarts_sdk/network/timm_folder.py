@@ -38,7 +38,7 @@ def save_timm(model: Classifier, directory: str | Path) -> Path:
     """Write a trained model as a folder for ``timm.create_model("local-dir:…")``.
 
     The preprocessing becomes timm's transform: images are squashed, divided by 255 and
-    normalised, and the network gets the result (the :class:`Classifier` itself takes images in
+    normalised, and the network gets the result (the ``Classifier`` itself takes images in
     [0, 1] and normalises them).
 
     Args:

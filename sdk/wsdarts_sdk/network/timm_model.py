@@ -1,7 +1,7 @@
 """The derived network as a timm model, under the names that timm registers here.
 
 timm builds only architectures that are registered in the running process, so whoever wants one
-of these imports ``wsdarts_hub.timm`` first. The network is :class:`DerivedNetwork` with timm's
+of these imports ``wsdarts_hub.timm`` first. The network is ``DerivedNetwork`` with timm's
 methods; names and shapes of its weights are the same.
 """
 
@@ -30,7 +30,7 @@ class TimmNetwork(DerivedNetwork):
     """A derived network that does what timm expects of its models.
 
     Args:
-        genotype: The two cells: a :class:`Genotype`, its JSON data, or text of the DARTS code.
+        genotype: The two cells: a ``Genotype``, its JSON data, or text of the DARTS code.
         num_classes: Number of classes; 0 builds no last layer.
         in_chans: Channels of the images.
         global_pool: ``"avg"``, ``"max"``, another of timm's kinds, or ``""`` for none.
@@ -38,7 +38,7 @@ class TimmNetwork(DerivedNetwork):
         drop_path_rate: Rate of drop path, in training.
         cells: Number of cells.
         channels: Channels of the first cell.
-        stem: As for :class:`DerivedNetwork`.
+        stem: As for ``DerivedNetwork``.
 
     Random weights follow ``torch.manual_seed``.
     """

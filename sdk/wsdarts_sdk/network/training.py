@@ -98,7 +98,7 @@ def train_network(
 
 
 class Training:
-    """One training; see :func:`train_network`."""
+    """One training; see ``train_network``."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ _DISK_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """An open run directory; made by :func:`open_run`."""
+    """An open run directory; made by ``open_run``."""
 
     path: Path
 

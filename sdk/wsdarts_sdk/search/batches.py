@@ -180,7 +180,7 @@ class Place:
 def batches(places: Sequence[Place]) -> Generator[Batch, None, None]:
     """Yield the batches of these places in order, the next ones read ahead if they are streamed.
 
-    The batches are those of :meth:`TrainPart.batch`. Where images are held, nothing has to be
+    The batches are those of ``TrainPart.batch``. Where images are held, nothing has to be
     waited for: on the CPU a thread would take from the search what it gives, and to a GPU the
     work for a batch is handed over while it is still busy with the step before. Close the
     generator when the rest is not needed.

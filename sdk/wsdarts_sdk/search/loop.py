@@ -269,6 +269,6 @@ def search(
     progress: Progress = silent,
     device: torch.device | None = None,
 ) -> SearchResult:
-    """Run a whole search; see :class:`Search`."""
+    """Run a whole search; see ``Search``."""
     found = Search(tasks, settings, start=start, journal=journal, progress=progress, device=device)
     return found.run()
