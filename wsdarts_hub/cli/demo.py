@@ -102,7 +102,7 @@ def _show_warm_start(warm: "WarmStart") -> None:
     display.heading("3. the warm start")
     show_decision(warm)
     display.sentence(_IN_PLAIN_WORDS[warm.mode])
-    show_genotype(warm.genotype, warm.path)
+    show_genotype(warm.genotype, warm.path, rows=warm.result.rows)
     display.line(f"report: {warm.report}")
 
 

@@ -7,6 +7,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
 from wsdarts_hub.cli.run_work import run_work
+from wsdarts_hub.cli.search_page import show_collapses
 from wsdarts_registry.amounts import count, duration, share
 
 if TYPE_CHECKING:
@@ -92,3 +93,4 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
             ("cost", duration(result.seconds)),
         ]
     )
+    show_collapses(result.genotype)
