@@ -30,6 +30,7 @@ from wsdarts_hub.cli.lineage_command import lineage
 from wsdarts_hub.cli.list_command import list_artifacts
 from wsdarts_hub.cli.model_commands import export, predict
 from wsdarts_hub.cli.publishing_commands import push, unyank, yank
+from wsdarts_hub.cli.report_command import report
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
@@ -66,6 +67,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "nearest": nearest,
     "search": search,
     "train": train,
+    "report": report,
     "predict": predict,
     "export": export,
     "list": list_artifacts,

@@ -22,7 +22,13 @@ from wsdarts_sdk.runs.alpha_chart import (
     tone_styles,
 )
 from wsdarts_sdk.runs.charts import Band
-from wsdarts_sdk.runs.cost_picture import cost_bars, cost_rows, saving, total_seconds
+from wsdarts_sdk.runs.cost_picture import (
+    cost_bars,
+    cost_rows,
+    named_costs,
+    saving,
+    total_seconds,
+)
 from wsdarts_sdk.runs.epoch_charts import search_charts, stage_bands, training_charts
 from wsdarts_sdk.runs.epoch_rows import skip_counts
 from wsdarts_sdk.runs.report_facts import RunReport
@@ -46,8 +52,8 @@ def render_report(report: RunReport) -> str:
         charts=search_charts(report.epochs, bands),
         training_charts=training_charts(report),
         alpha=_alpha(report, bands),
-        bars=cost_bars(report),
-        cost_rows=cost_rows(report),
+        bars=cost_bars(named_costs(report)),
+        cost_rows=cost_rows(named_costs(report)),
         saving=saving(report),
         count=count,
         duration=duration,

@@ -28,15 +28,15 @@ from wsdarts_sdk.runs.report_facts import (
 SPACE = SearchSpace(nodes=2, candidates=("none", "skip_connect", "sep_conv_3x3", "max_pool_3x3"))
 
 
-def make_genotype(*operations: str) -> Genotype:
+def make_genotype(*operations: str, space: SearchSpace = SPACE) -> Genotype:
     cell = tuple(
         (
             Connection(source=0, operation=operations[2 * node]),
             Connection(source=1, operation=operations[2 * node + 1]),
         )
-        for node in range(SPACE.nodes)
+        for node in range(space.nodes)
     )
-    return Genotype(space=SPACE, normal=cell, reduction=cell)
+    return Genotype(space=space, normal=cell, reduction=cell)
 
 
 def make_epoch(stage: int, epoch: int) -> EpochRow:
