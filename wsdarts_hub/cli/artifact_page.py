@@ -34,12 +34,13 @@ def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
 def show(entry: Entry, artifact: Artifact) -> None:
     """Print everything for people."""
     manifest = entry.manifest
-    display.facts(_identity(entry, artifact))
+    display.facts(_identity(entry, artifact), whole=("directory",))
     display.heading("tasks")
     display.table(
         ("task", "images", "classes", "digest"),
         [(t.name, count(t.images), count(t.classes), t.digest) for t in manifest.tasks],
         right=("images", "classes"),
+        optional=("digest",),
     )
     display.heading("genotype")
     for kind in CELL_KINDS:
@@ -55,7 +56,7 @@ def show(entry: Entry, artifact: Artifact) -> None:
         display.heading("embeddings")
         spaces = dict.fromkeys(str(r.space.embedding_space) for r in manifest.embeddings)
         for space in spaces:
-            display.line(space)
+            display.sentence(space)
     display.heading("provenance")
     display.facts(_provenance(manifest))
     display.heading("files")
@@ -63,6 +64,7 @@ def show(entry: Entry, artifact: Artifact) -> None:
         ("file", "size", "sha256"),
         [(path, size(record.size), record.sha256) for path, record in manifest.files.items()],
         right=("size",),
+        optional=("sha256",),
     )
 
 

@@ -88,6 +88,7 @@ def _show(found: "Report") -> None:
         ],
         right=("seed",),
         whole=("run", "what"),
+        optional=("preset", "seed", "mode"),
     )
     for sentence in found.warnings():
         display.sentence(f"warning: {sentence}")

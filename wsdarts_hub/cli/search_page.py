@@ -85,7 +85,8 @@ def show_collapses(genotype: "Genotype", history: "Sequence[SkipCounts]" = ()) -
 def show_files(run: Path, report: Path, artifact: Path) -> None:
     """Print where the run is and what is in it."""
     display.heading("files")
-    display.facts([("run", str(run)), ("report", str(report)), ("artifact", str(artifact))])
+    files = {"run": run, "report": report, "artifact": artifact}
+    display.facts([(name, str(path)) for name, path in files.items()], whole=files)
 
 
 def show_costs(seconds: dict[str, float]) -> None:

@@ -91,6 +91,7 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
             ("cost", duration(result.seconds)),
-        ]
+        ],
+        whole=("model", "report"),
     )
     show_collapses(result.genotype)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wsdarts_registry.errors import RunError
+from wsdarts_registry.errors import RunError, WsdartsError
 from wsdarts_sdk.runs.directory import read_config
 from wsdarts_sdk.runs.report_facts import RunReport
 from wsdarts_sdk.runs.report_file import REPORT_FILE, read_report
@@ -42,3 +42,11 @@ def trainings_within(path: str | Path, report: RunReport) -> tuple[tuple[str, Ru
         if finished and within.genotype == report.genotype:
             found.append((file.parent.name, within))
     return tuple(found)
+
+
+def seconds_spent(path: str | Path) -> float:
+    """What a run has cost so far; 0 where there is none, or none that can be read."""
+    try:
+        return sum(cost.seconds for cost in read_run(path).costs)
+    except WsdartsError:
+        return 0.0

@@ -12,7 +12,7 @@ from tests.sdk.runs.samples import SPACE, make_asked, make_genotype, make_report
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.runs.directory import RunDirectory
-from wsdarts_sdk.runs.reading import read_run, trainings_within
+from wsdarts_sdk.runs.reading import read_run, seconds_spent, trainings_within
 from wsdarts_sdk.runs.report import render_report
 from wsdarts_sdk.runs.report_facts import AlphaHistory, RunReport
 from wsdarts_sdk.runs.report_file import keep_report
@@ -81,6 +81,8 @@ def test_a_search_that_was_killed_is_shown_as_far_as_it_came(tmp_path: Path) -> 
         (2, 1, 4.0),
     ]
     assert [(c.phase, c.seconds) for c in found.costs] == [("search", 9.0), ("embedding", 7.5)]
+    assert seconds_spent(run) == 16.5
+    assert seconds_spent(tmp_path) == 0  # no run
     assert found.decision is not None
     assert found.decision.sources == ("a@1",)
     assert found.alpha is not None
