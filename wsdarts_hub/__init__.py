@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from wsdarts_sdk.network.counting import count
     from wsdarts_sdk.network.loading import load_network
     from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY, Preset
+    from wsdarts_sdk.runs.reporting import report
     from wsdarts_sdk.search.settings import darts
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings, load_probe
     from wsdarts_sdk.tasks import ImageTask
@@ -83,6 +84,7 @@ _HOME = {
     "open_registry": "wsdarts_registry.zoo",
     "pull": "wsdarts_sdk.artifacts.pulling",
     "push": "wsdarts_registry.publication",
+    "report": "wsdarts_sdk.runs.reporting",
     "search": "wsdarts_sdk.jobs.searching",
     "serve_gallery": "wsdarts_registry.gallery.server",
     "sign": "wsdarts_registry.publication:sign_version",
@@ -126,6 +128,7 @@ __all__ = [
     "open_registry",
     "pull",
     "push",
+    "report",
     "search",
     "serve_gallery",
     "sign",

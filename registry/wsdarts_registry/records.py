@@ -5,7 +5,7 @@ The limits here are part of the format, see ``docs/format.md``.
 
 import re
 from datetime import datetime
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -79,7 +79,12 @@ class Document(Record):
 
     Laws: ``type(d).from_bytes(d.to_bytes()) == d``; equal documents have equal bytes, and so
     equal digests.
+
+    Attributes:
+        MAX_BYTES: Longest file that is read.
     """
+
+    MAX_BYTES: ClassVar[int] = MAX_RECORD_BYTES
 
     def to_bytes(self) -> bytes:
         """Write canonical JSON."""
@@ -100,7 +105,7 @@ class Document(Record):
             WsdartsError: Of class ``error``; an unknown format version (the fix is named),
                 or anything that the format does not allow.
         """
-        data = strict_json.load(content, what=what, error=error, max_bytes=MAX_RECORD_BYTES)
+        data = strict_json.load(content, what=what, error=error, max_bytes=cls.MAX_BYTES)
         version = data.get("format") if isinstance(data, dict) else None
         if type(version) is not int:
             raise error(f'{what} has no format version; expected an object with "format": {FORMAT}')

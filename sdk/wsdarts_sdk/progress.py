@@ -57,14 +57,35 @@ class TimeLeft:
         return elapsed / gained * (total - done)
 
 
+class TimeSpent:
+    """What a whole command has cost so far, with what its run had cost before it was resumed."""
+
+    def __init__(self, before: float = 0.0, clock: Clock = time.monotonic) -> None:
+        self._clock, self._began, self.before = clock, clock(), before
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return self.before + self._clock() - self._began
+
+
 class Lines:
-    """Progress as lines, for logs: where a stage begins and ends, and every ten seconds."""
+    """Progress as lines, for logs: where a stage begins and ends, and every ten seconds.
+
+    Args:
+        show: Prints a line.
+        clock: Tells seconds.
+        spent: What the command has cost so far; counts from now by default.
+    """
 
     def __init__(
-        self, show: Callable[[str], None] = _to_stderr, clock: Clock = time.monotonic
+        self,
+        show: Callable[[str], None] = _to_stderr,
+        clock: Clock = time.monotonic,
+        spent: TimeSpent | None = None,
     ) -> None:
         self._clock, self._show = clock, show
-        self._left = TimeLeft(clock)
+        self._left, self._spent = TimeLeft(clock), spent or TimeSpent(clock=clock)
         self._stage: str | None = None
         self._shown, self._ended = 0.0, False
 
@@ -76,7 +97,9 @@ class Lines:
         changed = stage != self._stage or ended != self._ended
         if changed or (not ended and now - self._shown >= _INTERVAL_SECONDS):
             self._stage, self._shown, self._ended = stage, now, ended
-            self._show(f"{what}: {percent(done, total)}{in_words(None if ended else left)}")
+            spent = so_far(self._spent.seconds)
+            parts = (percent(done, total), in_words(None if ended else left), spent)
+            self._show(f"{what}: {', '.join(filter(None, parts))}")
 
 
 def percent(done: int, total: int) -> str:
@@ -85,5 +108,10 @@ def percent(done: int, total: int) -> str:
 
 
 def in_words(left: float | None) -> str:
-    """The time left, to be put behind a percentage."""
-    return "" if left is None else f", about {duration(round(left))} left"
+    """The time left; empty where it is not known."""
+    return "" if left is None else f"about {duration(round(left))} left"
+
+
+def so_far(spent: float) -> str:
+    """The time spent; empty within the first second."""
+    return "" if spent < _FIRST_ESTIMATE_SECONDS else f"{duration(round(spent))} so far"

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from tests.registry.factories import (
     make_check,
     make_draft,
     make_masks,
+    make_ranked,
     make_weights,
 )
 from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.genotype import Connection, Genotype
+from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.zoo import shipped_zoo
 from wsdarts_sdk.artifacts.check import make_check as real_check
 from wsdarts_sdk.search.state import transferable
 from wsdarts_sdk.supernet import Supernet
@@ -61,6 +66,32 @@ def test_an_empty_registry_says_what_to_do(run: Run, tmp_path: Path) -> None:
     shown = run("list", "--registry", tmp_path / "empty")
     assert shown.code == 0
     assert "no artifacts yet; publish one with `wsdarts-hub push`" in shown.out
+
+
+def test_show_says_whether_a_cell_has_collapsed(run: Run, tmp_path: Path) -> None:
+    assert "warning" not in run("show", "dtd-10@1", "--registry", shipped_zoo()).out
+    store = DirectoryStore(tmp_path / "zoo", create=True)
+    # Of the four operations of a cell three are skip-connects.
+    node = tuple(Connection(source=s, operation="skip_connect") for s in (0, 1))
+    other = (replace(node[0], operation="sep_conv_3x3"), node[1])
+    genotype = Genotype(space=SPACE, normal=(node, other), reduction=(node, other))
+    full = OperationMasks.full(SPACE)
+    make_artifact(
+        tmp_path / "draft",
+        genotype=genotype,
+        stage_masks=[full, full],
+        ranked=make_ranked(full),
+        weights=False,
+    )
+    store.publish(tmp_path / "draft", "lazy")
+    shown = run("show", "lazy", "--registry", tmp_path / "zoo")
+    warnings = [line for line in shown.lines if line.startswith("warning: ")]
+    assert [line[:58] for line in warnings] == [
+        "warning: The normal cell has collapsed to skip-connects: 3",
+        "warning: The reduction cell has collapsed to skip-connects",
+    ]
+    data = json.loads(run("show", "lazy", "--registry", tmp_path / "zoo", "--json").out)
+    assert [each["cell"] for each in data["collapses"]] == ["normal", "reduction"]
 
 
 def test_show_says_everything(zoo: Path, run: Run) -> None:

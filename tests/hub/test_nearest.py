@@ -38,16 +38,24 @@ def test_the_sentence_names_the_threshold(zoo: Path, query: Path, run: Run) -> N
     assert shown.lines[-1].endswith("): near")
 
 
-def test_json_is_a_list_of_objects(zoo: Path, query: Path, run: Run) -> None:
+def test_json_says_what_the_table_and_the_sentence_say(zoo: Path, query: Path, run: Run) -> None:
     found = json.loads(run("nearest", query, "--registry", zoo, "--json").out)
-    assert [each["reference"] for each in found] == [
+    neighbours = found["neighbours"]
+    assert [each["reference"] for each in neighbours] == [
         "flowers@1",
         "flowers-textures@1",
         "textures@1",
     ]
-    assert found[0]["distance"] == pytest.approx(0, abs=1e-6)
-    distances = [each["distance"] for each in found]
+    assert neighbours[0]["distance"] == pytest.approx(0, abs=1e-6)
+    distances = [each["distance"] for each in neighbours]
     assert distances == sorted(distances)
+    assert (found["near"], found["threshold"]) == (None, None)
+    assert "no threshold was measured" in found["why"]
+    space = EmbeddingSpaceRecord.model_validate(make_space().to_json())
+    near = NearRecord(space=space, distance=0.05, measured="halves of two sets")
+    DirectoryStore(zoo).configure(RegistryConfig(name="zoo", near=(near,)))
+    judged = json.loads(run("nearest", query, "--registry", zoo, "--json", "-k", "1").out)
+    assert (judged["near"], judged["threshold"], len(judged["neighbours"])) == (True, 0.05, 1)
 
 
 def test_quiet_is_reference_and_distance(zoo: Path, query: Path, run: Run) -> None:
@@ -70,7 +78,7 @@ def test_options_of_datasets_do_not_apply_to_an_embedding(zoo: Path, query: Path
 def test_the_help_says_what_the_keys_of_the_json_mean(zoo: Path, query: Path, run: Run) -> None:
     found = json.loads(run("nearest", query, "--registry", zoo, "--json").out)
     shown = run("nearest", "--help").out
-    assert all(f"`{key}`" in shown for key in found[0])
+    assert all(f"`{key}`" in shown for key in (*found, *found["neighbours"][0]))
 
 
 def test_an_embedding_of_another_probe_names_both(zoo: Path, tmp_path: Path, run: Run) -> None:

@@ -63,7 +63,7 @@ def test_the_whole_way(images: Path, other_images: Path, run: Run, tmp_path: Pat
 
     assert run("push", cold, "noise", "--registry", zoo, "-q").out == "noise@1\n"
     near = json.loads(run("nearest", other_images, "--registry", zoo, "--json").out)
-    assert [each["reference"] for each in near] == ["noise@1"]
+    assert [each["reference"] for each in near["neighbours"]] == ["noise@1"]
 
     there = ("--registry", zoo, "--out", warm, *QUICK)
     started = run("warm-start", other_images, *there)

@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.registry.factories import make_artifact, make_embedding
+from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.manifest import Lineage, Parent
+
 PROGRAM = (sys.executable, "-m", "wsdarts_hub")
 
 
@@ -49,6 +53,57 @@ def test_a_table_fits_the_terminal(zoo: Path) -> None:
     assert all(len(line) <= 60 for line in lines)
     assert len(lines) > 4  # some cells wrapped
     assert "\x1b" not in shown
+
+
+def test_what_show_says_fits_and_paths_stay_whole(zoo: Path) -> None:
+    shown = on_terminal("show", "flowers", "--registry", str(zoo), width=60, NO_COLOR="1")
+    lines = shown.splitlines()
+    wide = [line for line in lines if len(line) > 60]
+    # What is copied is not broken: the digest, the directory.
+    assert all(line.startswith(("digest ", "directory ")) for line in wide), wide
+    assert "masks     after stage 1: at most 3 operations an edge; after" in lines
+    assert "          stage 2: at most 2 operations an edge" in lines
+    assert "(no room for sha256)" in lines
+
+
+def test_references_are_not_broken_while_other_cells_can_be(zoo: Path, tmp_path: Path) -> None:
+    name = "a-name-that-is-rather-long-and-allowed"
+    DirectoryStore(zoo).publish(tmp_path / "drafts" / "flowers-textures", name)
+    for words in (("list",), ("nearest", query(tmp_path))):
+        shown = on_terminal(*words, "--registry", str(zoo), width=60, NO_COLOR="1")
+        assert all(len(line) <= 60 for line in shown.splitlines())
+        assert any(line.startswith(f"{name}@1 ") for line in shown.splitlines()), shown
+
+
+def query(path: Path) -> str:
+    return str(make_embedding("query").save(path / "query.safetensors"))
+
+
+def test_branches_of_a_tree_go_on_below_themselves(zoo: Path, tmp_path: Path) -> None:
+    store = DirectoryStore(zoo)
+    digest = store.resolve("flowers").digest
+    for number in (1, 2):
+        lineage = Lineage(mode="topology", parents=(Parent(reference="flowers@1", digest=digest),))
+        directory = tmp_path / f"child-{number}"
+        make_artifact(directory, description=str(number), lineage=lineage)
+        store.publish(directory, "child-with-a-rather-long-name")
+    reason = "the labels of two classes were swapped in this version"
+    store.yank("child-with-a-rather-long-name@1", reason)
+    arguments = ("lineage", "flowers", "--registry", str(zoo))
+    lines = on_terminal(*arguments, width=60, NO_COLOR="1").splitlines()
+    assert all(len(line) <= 60 for line in lines)
+    first, second = (store.resolve(CHILD.format(n)).digest[:19] for n in (1, 2))
+    assert lines[3:] == [
+        f"├─ child-with-a-rather-long-name@2  {second}",
+        "│     topology",
+        f"└─ child-with-a-rather-long-name@1  {first}",
+        "      topology  yanked: the labels of two classes were",
+        "      swapped in this version",
+    ]
+    assert on_terminal(*arguments, width=60).startswith("\x1b[1mflowers@1")
+
+
+CHILD = "child-with-a-rather-long-name@{}"
 
 
 def test_colour_on_a_terminal_only(zoo: Path) -> None:
@@ -106,6 +161,10 @@ def test_any_encoding_of_stdout_will_do(zoo: Path, encoding: str) -> None:
         env={**os.environ, "PYTHONIOENCODING": encoding},
     )
     assert b"reduction cell" in done.stdout
+    # Cells can still be read; of a table and of drawings every line keeps its width.
+    assert b"  c_{k-2} -- sep_conv_3x3 --+-> 0" in done.stdout.splitlines()
+    assert b"  c_{k-1} -- sep_conv_3x3 --+" in done.stdout.splitlines()
+    assert b"weights    yes (lambda^)" in done.stdout.splitlines()
 
 
 @pytest.mark.slow

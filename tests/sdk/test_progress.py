@@ -1,6 +1,6 @@
 import pytest
 
-from wsdarts_sdk.progress import Lines, TimeLeft, in_words, percent
+from wsdarts_sdk.progress import Lines, TimeLeft, TimeSpent, in_words, percent, so_far
 
 
 class Clock:
@@ -61,10 +61,10 @@ def test_lines_at_each_stage_and_every_ten_seconds() -> None:
         lines(f"stage {stage}/2, epoch {second}/41", second, 41)
     assert shown == [
         "stage 1/2, epoch 0/41: 0 %",
-        "stage 1/2, epoch 10/41: 24 %, about 31 s left",
-        "stage 1/2, epoch 20/41: 48 %, about 21 s left",
-        "stage 2/2, epoch 25/41: 60 %, about 16 s left",
-        "stage 2/2, epoch 35/41: 85 %, about 6 s left",
+        "stage 1/2, epoch 10/41: 24 %, about 31 s left, 10 s so far",
+        "stage 1/2, epoch 20/41: 48 %, about 21 s left, 20 s so far",
+        "stage 2/2, epoch 25/41: 60 %, about 16 s left, 25 s so far",
+        "stage 2/2, epoch 35/41: 85 %, about 6 s left, 35 s so far",
     ]
 
 
@@ -79,10 +79,10 @@ def test_the_end_of_a_stage_is_a_line_once() -> None:
     lines("reading images", 50, 200)  # another dataset
     lines("head", 1, 1)
     assert shown == [
-        "reading images: 16 %",
-        "reading images: 100 %",
-        "reading images: 25 %",
-        "head: 100 %",
+        "reading images: 16 %, 2 s so far",
+        "reading images: 100 %, 6 s so far",
+        "reading images: 25 %, 1 min 08 s so far",
+        "head: 100 %, 1 min 08 s so far",
     ]
 
 
@@ -90,4 +90,15 @@ def test_work_of_no_size() -> None:
     assert percent(0, 0) == "100 %"
     assert percent(999, 1000) == "99 %"
     assert in_words(None) == ""
-    assert in_words(3719.6) == ", about 1 h 02 min left"
+    assert in_words(3719.6) == "about 1 h 02 min left"
+
+
+def test_time_spent_counts_what_was_spent_before() -> None:
+    clock = Clock()
+    spent = TimeSpent(50.0, clock)
+    clock.now += 12
+    assert spent.seconds == 62
+    shown = list[str]()
+    Lines(shown.append, clock, spent)("search", 1, 2)
+    assert shown == ["search: 50 %, 1 min 02 s so far"]
+    assert so_far(0.9) == ""

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from wsdarts_hub.cli import plain_characters
 from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
 from wsdarts_hub.cli.artifact_commands import pull, show, verify
 from wsdarts_hub.cli.cleaning_command import gc
@@ -30,6 +31,7 @@ from wsdarts_hub.cli.lineage_command import lineage
 from wsdarts_hub.cli.list_command import list_artifacts
 from wsdarts_hub.cli.model_commands import export, predict
 from wsdarts_hub.cli.publishing_commands import push, unyank, yank
+from wsdarts_hub.cli.report_command import report
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
@@ -66,6 +68,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "nearest": nearest,
     "search": search,
     "train": train,
+    "report": report,
     "predict": predict,
     "export": export,
     "list": list_artifacts,
@@ -128,15 +131,16 @@ def _options(
 
 def main() -> None:
     """Run the command line; print a WsdartsError as one line instead of a traceback."""
-    for stream in (sys.stdout, sys.stderr):
+    plain = plain_characters.register()
+    for stream, errors in ((sys.stdout, plain), (sys.stderr, "replace")):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=errors)
     _silence_libraries()
     _say_warnings()
     try:
         app(prog_name=_PROGRAM)
     except WsdartsError as error:
-        typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", err=True)
+        typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", file=sys.stderr)
         raise SystemExit(1) from error
 
 
@@ -146,7 +150,7 @@ def _say_warnings() -> None:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, RegistryWarning):
-            typer.echo(f"warning: {plain_text(str(message), _LONGEST_MESSAGE)}", err=True)
+            typer.echo(f"warning: {plain_text(str(message), _LONGEST_MESSAGE)}", file=sys.stderr)
         else:
             others(message, category, *where, **more)
 

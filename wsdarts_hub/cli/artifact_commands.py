@@ -84,7 +84,7 @@ def pull(
     artifact = hub.pull(reference, registry=registry, out=out, check=check, public_key=key)
     display.line(str(artifact.directory))
     if not quiet:
-        display.facts([*_verified(artifact), *_signer(key)])
+        display.facts([*_verified(artifact), *_signer(key)], whole=("signature",))
 
 
 def verify(
@@ -118,7 +118,7 @@ def verify(
         found.append(("weights", _check_weights(artifact)))
     display.line(f"verified: {subject}")
     if not quiet:
-        display.facts(found)
+        display.facts(found, whole=("signature",))
 
 
 def _signer(key: Path | None) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from wsdarts_hub.cli import display
 from wsdarts_hub.cli.figures import figure_text
 from wsdarts_registry.amounts import count, setting, size
 from wsdarts_registry.artifact import Artifact
+from wsdarts_registry.collapse import find_collapses
 from wsdarts_registry.drawing import cell_text
 from wsdarts_registry.entry import Entry, Status
 from wsdarts_registry.manifest import Manifest
@@ -25,6 +26,7 @@ def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
         "directory": str(artifact.directory),
         "manifest": entry.manifest.model_dump(mode="json"),
         "genotype": artifact.genotype.to_json(),
+        "collapses": [each.to_json() for each in find_collapses(artifact.genotype)],
         "masks": [masks.to_json() for masks in artifact.stage_masks],
     }
 
@@ -32,12 +34,14 @@ def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
 def show(entry: Entry, artifact: Artifact) -> None:
     """Print everything for people."""
     manifest = entry.manifest
-    display.facts(_identity(entry, artifact))
+    display.facts(_identity(entry, artifact), whole=("directory",))
     display.heading("tasks")
-    display.table(*_tasks(manifest), right=("images", "classes"))
+    display.table(*_tasks(manifest), right=("images", "classes"), optional=("digest",))
     display.heading("genotype")
     for kind in CELL_KINDS:
         display.drawing(cell_text(artifact.genotype, kind))
+    for collapse in find_collapses(artifact.genotype):
+        display.sentence(f"warning: {collapse}")
     display.heading("search")
     display.facts(_search(manifest, artifact.stage_masks))
     if manifest.metrics:
@@ -47,7 +51,7 @@ def show(entry: Entry, artifact: Artifact) -> None:
         display.heading("embeddings")
         spaces = dict.fromkeys(str(r.space.embedding_space) for r in manifest.embeddings)
         for space in spaces:
-            display.line(space)
+            display.sentence(space)
     display.heading("provenance")
     display.facts(_provenance(manifest))
     display.heading("files")
@@ -55,6 +59,7 @@ def show(entry: Entry, artifact: Artifact) -> None:
         ("file", "size", "sha256"),
         [(path, size(record.size), record.sha256) for path, record in manifest.files.items()],
         right=("size",),
+        optional=("sha256",),
     )
 
 

@@ -13,7 +13,7 @@ from wsdarts_hub.cli.progress_bar import working
 from wsdarts_hub.cli.search_page import show_decision, show_genotype
 from wsdarts_hub.cli.training_commands import show_training
 from wsdarts_registry.amounts import count, duration, share
-from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.progress import Progress, TimeSpent
 
 if TYPE_CHECKING:
     from wsdarts_registry.nearest import Ranking
@@ -58,15 +58,17 @@ def demo(
         result = warm_start("path/to/images", preset="tiny")
         print(result.train(preset="tiny").accuracy)
     """
-    from wsdarts_sdk.jobs.demo import Demo, digits  # noqa: PLC0415
+    from wsdarts_sdk.jobs.demo import RUNS, Demo, digits  # noqa: PLC0415
+    from wsdarts_sdk.runs.reading import seconds_spent  # noqa: PLC0415
 
     steps = Demo(out)
+    spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))
     if not quiet:
         begun = "going on" if out.exists() else "working"
         display.line(f"{begun} in {out}, preset {steps.preset.name}")
 
     def take(step: _Step[_Shown], show: Callable[[_Shown], None]) -> _Shown:
-        with working(quiet=quiet, hint=f"the same command goes on in {out}") as work:
+        with working(quiet=quiet, hint=f"the same command goes on in {out}", spent=spent) as work:
             result = step(progress=work.progress)
         if not quiet:
             show(result)
@@ -102,7 +104,7 @@ def _show_warm_start(warm: "WarmStart") -> None:
     display.heading("3. the warm start")
     show_decision(warm)
     display.sentence(_IN_PLAIN_WORDS[warm.mode])
-    show_genotype(warm.genotype, warm.path)
+    show_genotype(warm.genotype, warm.path, rows=warm.result.rows)
     display.line(f"report: {warm.report}")
 
 

@@ -64,7 +64,8 @@ def diff(
         [
             ("before", f"{before}  {found.before[:_DIGITS]}"),
             ("after", f"{after}  {found.after[:_DIGITS]}"),
-        ]
+        ],
+        whole=("before", "after"),
     )
     _show(found)
     same = [name for name, differs in sections.items() if not differs]

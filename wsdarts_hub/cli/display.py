@@ -5,12 +5,12 @@ Text from artifacts and datasets goes through ``plain_text`` before it gets here
 
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from wsdarts_registry.inert import display_width, padded, plain_text, spaced_text
+from wsdarts_registry.inert import clipped, display_width, padded, plain_text, spaced_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _WIDE = 10_000
 _LONGEST = 4000
 _GAP = 2
+_LONGEST_NAME = 32
+_LEAST = 8  # columns that a cell needs to be read in pieces
 
 
 def show_transfers(*, quiet: bool) -> None:
@@ -31,18 +33,24 @@ def show_transfers(*, quiet: bool) -> None:
 
 def line(text: str = "") -> None:
     """Print one line as it is; a terminal breaks it where it ends."""
-    typer.echo(spaced_text(text, _LONGEST))
+    _say(spaced_text(text, _LONGEST))
 
 
 def drawing(text: str) -> None:
     """Print lines whose white space matters and that are known to be harmless."""
-    typer.echo(text)
+    _say(text)
 
 
 def heading(text: str) -> None:
     """Print a line that stands out on a terminal, with an empty line before it."""
-    typer.echo()
-    typer.echo(typer.style(text, bold=True) if _coloured() else text)
+    _say()
+    title(text)
+
+
+def title(text: str) -> None:
+    """Print a line that stands out on a terminal."""
+    shown = spaced_text(text, _LONGEST)
+    _say(typer.style(shown, bold=True) if _coloured() else shown)
 
 
 def sentence(text: str) -> None:
@@ -52,15 +60,35 @@ def sentence(text: str) -> None:
     console = _console()
     with console.capture() as captured:
         console.print(Text(plain_text(text, _LONGEST)))
-    typer.echo(captured.get(), nl=False)
+    _say(captured.get(), nl=False)
 
 
-def facts(pairs: Sequence[tuple[str, str]]) -> None:
-    """Print names and values in two columns."""
-    shown = [(plain_text(name), spaced_text(value, _LONGEST)) for name, value in pairs]
-    width = max((display_width(name) for name, _ in shown), default=0)
+def facts(pairs: Sequence[tuple[str, str]], *, whole: Collection[str] = ()) -> None:
+    """Print names and values in two columns.
+
+    On a terminal a long value goes on below itself, broken between words; elsewhere, and where it
+    is in ``whole`` (paths, which are copied), it stays on one line.
+    """
+    shown = [(clipped(name, _LONGEST_NAME), spaced_text(value, _LONGEST)) for name, value in pairs]
+    width = max((display_width(name) for name, _ in shown), default=0) + _GAP
     for name, value in shown:
-        typer.echo(f"{padded(name, width)}  {value}".rstrip())
+        kept = name in whole or not sys.stdout.isatty()
+        lines = [value] if kept else _broken(value, _console().width - width)
+        _say(f"{padded(name, width)}{lines[0]}".rstrip())
+        for text in lines[1:]:
+            _say(f"{' ' * width}{text}")
+
+
+def branch(text: str, *, first: str, further: str) -> None:
+    """Print a line of a tree behind ``first``; on a terminal it goes on behind ``further``."""
+    shown = spaced_text(text, _LONGEST)
+    lines = [shown]
+    if sys.stdout.isatty():
+        ahead = max(display_width(first), display_width(further))
+        lines = _broken(shown, _console().width - ahead)
+    _say(f"{first}{lines[0]}")
+    for part in lines[1:]:
+        _say(f"{further}{part}")
 
 
 def table(
@@ -70,6 +98,7 @@ def table(
     right: Collection[str] = (),
     whole: Collection[str] = (),
     optional: Sequence[str] = (),
+    spare: Sequence[str] = (),
 ) -> None:
     """Print a table; on a terminal cells wrap so that it fits, elsewhere nothing is cut.
 
@@ -80,6 +109,7 @@ def table(
         whole: Headers of the columns whose cells are not broken while there is another way.
         optional: Headers of the columns that a narrow terminal leaves out, the first one first,
             until no word of the others has to be broken; it is said which.
+        spare: The same, but only so that the cells of ``whole`` are not broken.
     """
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -87,33 +117,42 @@ def table(
     shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     console = _console()
     columns = [[header, *cells] for header, *cells in zip(headers, *rows, strict=True)]
-    room = {column[0]: _room(column, unbroken={*whole, *right}) for column in columns}
-    left_out = []
-    for header in optional:
-        if sum(room.values()) + _GAP * (len(room) - 1) > console.width and header in room:
-            del room[header]
-            left_out.append(header)
-    fits = sum(room.values()) + _GAP * (len(room) - 1) <= console.width
+    fixed = {*whole, *right}
+    room = {column[0]: _room(column, unbroken=fixed) for column in columns}
+    left_out = [h for h in optional if _needed(room) > console.width and room.pop(h, 0)]
+    left_out += [h for h in spare if _needed(room, fixed) > console.width and room.pop(h, 0)]
+    holds = _needed(room, fixed) <= console.width
     for header, width in room.items():
         shown.add_column(
             header,
             justify="right" if header in right else "left",
             overflow="fold",
-            width=width if fits and header in (*whole, *right) else None,
+            width=width if holds and header in fixed else None,
         )
     for cells in zip(*(column[1:] for column in columns if column[0] in room), strict=True):
         shown.add_row(*(Text(plain_text(cell)) for cell in cells))
     with console.capture() as captured:
         console.print(shown)
     for text in captured.get().splitlines():
-        typer.echo(text.rstrip())
+        _say(text.rstrip())
     if left_out:
         note(f"(no room for {', '.join(left_out)})")
 
 
+def _needed(room: Mapping[str, int], fixed: Collection[str] | None = None) -> int:
+    """Columns of a terminal that a table needs, if words of columns not ``fixed`` may be broken."""
+    least = (n if fixed is None or h in fixed else min(n, _LEAST) for h, n in room.items())
+    return sum(least) + _GAP * (len(room) - 1)
+
+
 def note(text: str) -> None:
     """Print a line to stderr, where progress and warnings go."""
-    typer.echo(spaced_text(text, _LONGEST), err=True)
+    typer.echo(spaced_text(text, _LONGEST), file=sys.stderr)
+
+
+def _say(text: str = "", *, nl: bool = True) -> None:
+    """Write to stdout as it is; left to itself Typer writes UTF-8 where ASCII was asked for."""
+    typer.echo(text, file=sys.stdout, nl=nl)
 
 
 def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
@@ -124,8 +163,21 @@ def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
     return max(map(display_width, texts), default=0)
 
 
+def _broken(text: str, room: int) -> list[str]:
+    """Break a text between words; a word that is longer than the room stays whole."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and display_width(longer) > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return [line.rstrip() for line in lines]
+
+
 def _coloured() -> bool:
-    return _console().color_system is not None
+    # Asked in this order, since rich takes long to import.
+    return sys.stdout.isatty() and _console().color_system is not None
 
 
 def _console() -> "Console":

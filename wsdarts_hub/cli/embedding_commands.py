@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -137,7 +137,9 @@ def nearest(
 
     Says, too, whether that is near at all, by the registry's measured threshold.
 
-    The JSON is a list of objects, nearest first. Their keys: `reference`, the exact version;
+    The JSON is an object: `near`, whether the nearest is near, and `threshold`, the largest
+    distance that counts as near (both null where none was measured); `why`, the same as a
+    sentence; and `neighbours`, nearest first. The keys of each: `reference`, the exact version;
     `distance`, from 0 to 1; `kind`, transfer or meta-transfer; `task`, the name of its dataset
     or datasets; `images` and `classes`, those that its embedding was made from. The table calls
     these images `embedded`: they are fewer than the dataset's, which `list` counts.
@@ -187,7 +189,7 @@ def nearest(
                 progress=work.progress,
             )
     if as_json:
-        display.drawing(json.dumps([_as_json(n) for n in ranking.neighbours], indent=2))
+        display.drawing(json.dumps(_as_json(ranking), indent=2))
     elif quiet:
         for neighbour in ranking.neighbours:
             display.line(f"{neighbour.reference} {neighbour.distance:.4f}")
@@ -218,17 +220,27 @@ def show_neighbours(neighbours: "tuple[Neighbour, ...]") -> None:
             for n in neighbours
         ],
         right=("distance", "embedded", "classes"),
+        whole=("reference", "kind"),
+        optional=("embedded", "classes", "kind"),
     )
 
 
-def _as_json(neighbour: "Neighbour") -> dict[str, str | float]:
+def _as_json(ranking: "Ranking") -> dict[str, Any]:
     return {
-        "reference": neighbour.reference,
-        "distance": neighbour.distance,
-        "kind": neighbour.kind,
-        "task": neighbour.task_name,
-        "images": neighbour.images,
-        "classes": neighbour.classes,
+        "near": ranking.near,
+        "threshold": ranking.threshold,
+        "why": ranking.why,
+        "neighbours": [
+            {
+                "reference": neighbour.reference,
+                "distance": neighbour.distance,
+                "kind": neighbour.kind,
+                "task": neighbour.task_name,
+                "images": neighbour.images,
+                "classes": neighbour.classes,
+            }
+            for neighbour in ranking.neighbours
+        ],
     }
 
 

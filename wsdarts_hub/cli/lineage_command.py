@@ -53,7 +53,7 @@ def lineage(
 
 def _show(family: "Family") -> None:
     mode, reference = family.entry.manifest.lineage.mode, str(family.entry.reference)
-    display.line(f"{reference}  {family.entry.digest[:_DIGITS]}")
+    display.title(f"{reference}  {family.entry.digest[:_DIGITS]}")
     if family.parents:
         display.line(f"started ({mode}) from")
         _show_tree(family.parents, "")
@@ -69,8 +69,11 @@ def _show(family: "Family") -> None:
 def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
     for relative in relatives:
         last = relative is relatives[-1]
-        display.line(f"{indent}{'└─ ' if last else '├─ '}{_described(relative)}")
-        _show_tree(relative.relatives, indent + ("   " if last else "│  "))
+        below = indent + ("   " if last else "│  ")
+        first = indent + ("└─ " if last else "├─ ")
+        further = below + ("│  " if relative.relatives else "   ")
+        display.branch(_described(relative), first=first, further=further)
+        _show_tree(relative.relatives, below)
 
 
 def _described(relative: "Relative") -> str:

@@ -168,6 +168,7 @@ def _show(found: "Sequence[EntryFacts]", sort: str) -> None:
         right=("images", "classes", "size", "accuracy"),
         whole=("reference", "kind", "created"),
         optional=[header for header in _OPTIONAL if header != sort],
+        spare=[header for header in ("classes", "images") if header != sort],
     )
 
 

@@ -6,16 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from wsdarts_hub.cli.display import note
-from wsdarts_registry.inert import plain_text
-from wsdarts_sdk.progress import Lines, Progress, TimeLeft, in_words, silent
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
+from wsdarts_sdk.progress import Lines, Progress, TimeSpent, silent
 
 _INTERRUPTED = 130
 
@@ -38,13 +33,22 @@ class Work:
 
 
 @contextmanager
-def working(*, quiet: bool, run: Path | None = None, hint: str = "") -> Iterator[Work]:
-    """Show progress while a command works, and say how to go on when Ctrl-C stops it."""
+def working(
+    *, quiet: bool, run: Path | None = None, hint: str = "", spent: TimeSpent | None = None
+) -> Iterator[Work]:
+    """Show progress while a command works, and say how to go on when Ctrl-C stops it.
+
+    Args:
+        quiet: Whether to show nothing.
+        run: The run directory, where it is known already.
+        hint: How to go on; ``run`` says it, too.
+        spent: What the command has cost so far; counts from now by default.
+    """
     work = Work(progress=silent, hint=hint)
     if run is not None:
         work.continues_in(run)
     try:
-        with shown_progress(quiet=quiet) as work.progress:
+        with shown_progress(quiet=quiet, spent=spent or TimeSpent()) as work.progress:
             yield work
     except KeyboardInterrupt:
         note("; ".join(filter(None, ("interrupted", work.hint))))
@@ -52,48 +56,14 @@ def working(*, quiet: bool, run: Path | None = None, hint: str = "") -> Iterator
 
 
 @contextmanager
-def shown_progress(*, quiet: bool) -> Iterator[Progress]:
+def shown_progress(*, quiet: bool, spent: TimeSpent) -> Iterator[Progress]:
     """What long work is given to call: a bar, lines, or nothing."""
     if quiet:
         yield silent
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _rich_bar() as bar:
-            yield Bar(bar)
+        from wsdarts_hub.cli.rich_bar import Line  # noqa: PLC0415
+
+        with Line(spent) as line:
+            yield line
     else:
-        yield Lines(note)
-
-
-class Bar:
-    """Progress as one bar that is gone when the work is done."""
-
-    def __init__(self, bar: "RichProgress") -> None:
-        self._bar, self._left = bar, TimeLeft()
-        self._task = bar.add_task("", total=None, left="")
-
-    def __call__(self, what: str, done: int, total: int, /) -> None:
-        """Move the bar."""
-        left = self._left.seconds(done, total)
-        self._bar.update(
-            self._task,
-            description=plain_text(what, 60),
-            completed=done,
-            total=total,
-            left=in_words(left).removeprefix(", "),
-        )
-
-
-def _rich_bar() -> "RichProgress":
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415
-    from rich.progress import Progress as RichProgress  # noqa: PLC0415
-
-    return RichProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[left]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-        expand=True,
-        redirect_stdout=False,  # results go to stdout even if stderr is the terminal
-    )
+        yield Lines(note, spent=spent)

@@ -10,6 +10,7 @@ import typer
 
 from wsdarts_hub.cli.data import load_data
 from wsdarts_hub.cli.progress_bar import working
+from wsdarts_sdk.progress import TimeSpent
 
 if TYPE_CHECKING:
     from wsdarts_sdk.progress import Progress
@@ -53,7 +54,7 @@ def run_work(
     """
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with the run in --out; name it")
-    with working(quiet=quiet, run=out) as work:
+    with working(quiet=quiet, run=out, spent=_spent(out) if resume else None) as work:
         from wsdarts_sdk.jobs.inputs import run_path  # noqa: PLC0415
 
         tasks = tuple(
@@ -71,3 +72,10 @@ def run_work(
         run = run_path(out, command, tasks[0].name)
         work.continues_in(run)
         yield RunWork(tasks=tasks, run=run, progress=work.progress)
+
+
+def _spent(run: Path | None) -> TimeSpent:
+    """The time that counts from now on, and what the run had cost before."""
+    from wsdarts_sdk.runs.reading import seconds_spent  # noqa: PLC0415
+
+    return TimeSpent(0.0 if run is None else seconds_spent(run))

@@ -8,9 +8,13 @@ from wsdarts_hub.cli.embedding_commands import show_neighbours
 from wsdarts_registry.amounts import duration, share
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wsdarts_registry.collapse import SkipCounts
     from wsdarts_registry.genotype import Genotype
     from wsdarts_sdk.jobs.searching import SearchRun
     from wsdarts_sdk.jobs.warm_starting import WarmStart
+    from wsdarts_sdk.runs.journal import Row
 
 
 def show_search(found: "SearchRun", *, quiet: bool) -> None:
@@ -18,7 +22,7 @@ def show_search(found: "SearchRun", *, quiet: bool) -> None:
     if quiet:
         display.line(str(found.path))
         return
-    show_genotype(found.genotype, found.path)
+    show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds)
 
@@ -39,7 +43,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
             [(f"{t.rate:g}", share(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
             right=("dropout", "accuracy", "seconds"),
         )
-    show_genotype(found.genotype, found.path)
+    show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds)
 
@@ -51,21 +55,38 @@ def show_decision(found: "WarmStart") -> None:
     display.sentence(f"because {found.why}")
 
 
-def show_genotype(genotype: "Genotype", run: Path) -> None:
-    """Print both cells, and where their drawing is."""
+def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()) -> None:
+    """Print both cells, where their drawing is, and whether they have collapsed.
+
+    Args:
+        genotype: The cells.
+        run: The run that found them.
+        rows: Its metrics, one row an epoch; they tell when a cell has collapsed.
+    """
     from wsdarts_registry.drawing import cell_text  # noqa: PLC0415
     from wsdarts_registry.space import CELL_KINDS  # noqa: PLC0415
+    from wsdarts_sdk.runs.epoch_rows import search_epochs, skip_counts  # noqa: PLC0415
 
     display.heading("genotype")
     for kind in CELL_KINDS:
         display.drawing(cell_text(genotype, kind))
     display.line(f"drawing: {run / 'cells.svg'}")
+    show_collapses(genotype, skip_counts(search_epochs(rows)))
+
+
+def show_collapses(genotype: "Genotype", history: "Sequence[SkipCounts]" = ()) -> None:
+    """Print for each cell that has collapsed to skip-connects what happened and what helps."""
+    from wsdarts_registry.collapse import find_collapses  # noqa: PLC0415
+
+    for collapse in find_collapses(genotype, history):
+        display.sentence(f"warning: {collapse}")
 
 
 def show_files(run: Path, report: Path, artifact: Path) -> None:
     """Print where the run is and what is in it."""
     display.heading("files")
-    display.facts([("run", str(run)), ("report", str(report)), ("artifact", str(artifact))])
+    files = {"run": run, "report": report, "artifact": artifact}
+    display.facts([(name, str(path)) for name, path in files.items()], whole=files)
 
 
 def show_costs(seconds: dict[str, float]) -> None:

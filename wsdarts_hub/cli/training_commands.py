@@ -7,6 +7,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
 from wsdarts_hub.cli.run_work import run_work
+from wsdarts_hub.cli.search_page import show_collapses
 from wsdarts_registry.amounts import count, duration, share
 
 if TYPE_CHECKING:
@@ -90,5 +91,7 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
             ("cost", duration(result.seconds)),
-        ]
+        ],
+        whole=("model", "report"),
     )
+    show_collapses(result.genotype)

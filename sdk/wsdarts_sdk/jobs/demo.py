@@ -19,7 +19,7 @@ from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.tasks import ImageTask
 
 _GREYS = 16
-_RUNS = {"warm-start", "cold", "training"}
+RUNS = ("warm-start", "cold", "training")
 COMPARED = "Both were measured by this demo, on this machine, when they ran first."
 
 
@@ -43,7 +43,7 @@ class Demo:
     ) -> None:
         self.out, self.preset = Path(out), preset
         there = self.out.iterdir() if self.out.is_dir() else ()
-        others = sorted(p.name for p in there if p.name not in _RUNS and not p.name.startswith("."))
+        others = sorted(p.name for p in there if p.name not in RUNS and not p.name.startswith("."))
         if others:
             raise RunError(f"{self.out} holds other files ({others[0]}); choose another --out")
         self.registry = registry or DirectoryStore(shipped_zoo(), read_only=True)

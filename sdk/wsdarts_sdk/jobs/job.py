@@ -10,10 +10,12 @@ import torch
 
 from wsdarts_sdk.jobs.costs import Costs
 from wsdarts_sdk.jobs.inputs import run_path
+from wsdarts_sdk.jobs.report_start import begin_report
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.environment import environment
+from wsdarts_sdk.runs.report_facts import Command
 from wsdarts_sdk.tasks import ImageTask
 
 
@@ -40,7 +42,7 @@ class Job:
 
 @contextmanager
 def open_job(
-    command: str,
+    command: Command,
     tasks: Sequence[ImageTask],
     preset: Preset,
     *,
@@ -72,7 +74,9 @@ def open_job(
         **config,
     }
     with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
-        run.write_json("environment.json", environment(device))
+        where = environment(device)
+        run.write_json("environment.json", where)
+        begin_report(run, command, tasks, preset, config, where)
         yield Job(
             run=run,
             tasks=tuple(tasks),

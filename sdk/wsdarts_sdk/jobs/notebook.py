@@ -15,9 +15,8 @@ from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.notebook.objects import cell_panels, neighbours_panel
 from wsdarts_registry.notebook.view import Bars, Pairs, Panel, Table, view
 from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.jobs.search_report import search_epochs
-from wsdarts_sdk.jobs.training_report import training_epochs
 from wsdarts_sdk.runs.epoch_charts import search_charts, stage_bands, training_charts
+from wsdarts_sdk.runs.epoch_rows import search_epochs, training_epochs
 from wsdarts_sdk.runs.report_facts import RunReport, TrainingFacts
 from wsdarts_sdk.search.loop import SearchResult
 
@@ -77,7 +76,7 @@ def training_view(found: "TrainingRun") -> str:
         accuracy=result.accuracy,
         parameters=result.parameters,
         seconds=result.seconds,
-        epochs=training_epochs(result),
+        epochs=training_epochs(result.rows),
     )
     report = RunReport(title="", summary="", created="", training=facts)
     return view(
@@ -109,7 +108,7 @@ def _figures(genotype: Genotype, result: SearchResult, seconds: dict[str, float]
 
 
 def _search_panels(result: SearchResult, seconds: dict[str, float]) -> list[Panel]:
-    rows = search_epochs(result)
+    rows = search_epochs(result.rows)
     charts = search_charts(rows, stage_bands(rows))
     shown = [(title, chart) for title, chart in charts if title in _SHOWN_CURVES]
     return [*_curves(shown), *_cost(seconds)]

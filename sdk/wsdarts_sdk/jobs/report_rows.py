@@ -1,11 +1,13 @@
 """Rows of reports that searches and trainings share."""
 
-from collections.abc import Sequence
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
+from wsdarts_registry import strict_json
 from wsdarts_registry.amounts import setting
-from wsdarts_sdk.runs.report_facts import Pairs, PhaseCost, TaskRow
+from wsdarts_sdk.presets import Preset
+from wsdarts_sdk.runs.report_facts import Asked, Command, Pairs, PhaseCost, TaskRow
 from wsdarts_sdk.tasks import ImageTask, Part
 
 
@@ -46,13 +48,15 @@ def pairs(data: dict[str, Any]) -> Pairs:
     return tuple(found)
 
 
-def epoch_seconds(rows: Sequence[dict[str, Any]]) -> list[float]:
-    """Seconds of each epoch; a row holds the seconds of its stage (or training) so far."""
-    found: list[float] = []
-    stage, before = None, 0.0
-    for row in rows:
-        if row.get("stage") != stage:
-            stage, before = row.get("stage"), 0.0
-        found.append(row["seconds"] - before)
-        before = row["seconds"]
-    return found
+def asked(
+    command: Command, preset: Preset, settings: dict[str, Any], environment: dict[str, Any]
+) -> Asked:
+    """What runs are compared by; ``settings`` are the preset's for this command."""
+    unseeded = {name: value for name, value in settings.items() if name != "seed"}
+    return Asked(
+        command=command,
+        preset=preset.name,
+        settings=f"sha256:{hashlib.sha256(strict_json.dump(unseeded)).hexdigest()}",
+        seed=settings["seed"],
+        hardware=environment["hardware"],
+    )

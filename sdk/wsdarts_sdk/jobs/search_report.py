@@ -2,65 +2,75 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from wsdarts_registry.amounts import share
-from wsdarts_registry.space import CELL_KINDS
+from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.jobs.decision import Decision
 from wsdarts_sdk.jobs.found import Found
-from wsdarts_sdk.jobs.report_rows import epoch_seconds, now, pairs, phase_costs, task_row
-from wsdarts_sdk.runs.report import render_report
+from wsdarts_sdk.jobs.report_rows import asked, now, pairs, phase_costs, task_row
+from wsdarts_sdk.jobs.report_start import TITLES, title
+from wsdarts_sdk.runs.epoch_rows import alpha_history, search_epochs
 from wsdarts_sdk.runs.report_facts import (
-    AlphaHistory,
     ColdCost,
+    Command,
     DecisionFacts,
-    EpochRow,
     NeighbourRow,
     RunReport,
     StageRow,
     Table,
 )
+from wsdarts_sdk.runs.report_file import save_report
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.schedule import work
-from wsdarts_sdk.search.settings import SearchSettings, settings_json
+from wsdarts_sdk.search.settings import settings_json
 
 
 def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
-    """Write ``report.html`` and return its path.
+    """Write ``report.html``, and ``report.json``, of which it is made; return the page's path.
 
     Args:
         found: What the search found.
         cold: What a cold search cost, measured or recorded, to show beside this one's.
     """
     job, result, settings = found.job, found.result, found.settings
+    command: Command = "search" if found.decision is None else "warm-start"
+    environment = job.run.read_json("environment.json")
+    preset = settings_json(job.preset.search)
     report = RunReport(
-        title=f"{_verb(found.decision)} on {' and '.join(task.name for task in job.tasks)}",
+        title=title(_verb(found.decision), job.tasks),
         summary=_summary(found, measured=cold is not None),
         created=now(),
+        asked=asked(command, job.preset, preset, environment),
         decision=_decision(found),
         tasks=tuple(map(task_row, job.tasks)),
         stages=tuple(
             StageRow(cells=stage.cells, operations=stage.operations, epochs=stage.epochs)
             for stage in settings.stages
         ),
-        epochs=search_epochs(result),
-        alpha=_alpha(result, settings),
+        epochs=search_epochs(result.rows),
+        alpha=alpha_history(result.rows, settings.space),
         genotype=result.genotype,
         masks=result.stage_masks[-1],
         skip_limit=settings.skip_connects,
+        final_parameters=_final_parameters(job.run.path / "artifact"),
         costs=phase_costs(job.costs.seconds),
         cold=cold,
         tables=(*_trials(found), *_steps_run(result)),
         settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
-        environment=pairs(job.run.read_json("environment.json")),
+        environment=pairs(environment),
     )
-    return job.run.write_text("report.html", render_report(report))
+    return save_report(job.run, report)
+
+
+def _final_parameters(artifact: Path) -> int | None:
+    """What the artifact says of the size of the network that is trained in the end."""
+    size = read_manifest(artifact)[0].metrics.get("final_parameters")
+    return None if size is None else int(size)
 
 
 def _verb(decision: Decision | None) -> str:
     if decision is None:
-        return "Transfer Architecture Search"
-    return "Cold search" if decision.mode == "cold" else "Warm start"
+        return TITLES["search"]
+    return "Cold search" if decision.mode == "cold" else TITLES["warm-start"]
 
 
 def _summary(found: Found, *, measured: bool) -> str:
@@ -102,35 +112,6 @@ def _decision(found: Found) -> DecisionFacts | None:
         near=ranking.near if ranking else None,
         probe=str(found.embeddings[0].space) if found.embeddings else None,
     )
-
-
-def search_epochs(result: SearchResult) -> tuple[EpochRow, ...]:
-    """What is known of each epoch of a search."""
-    return tuple(
-        EpochRow(
-            stage=row["stage"] + 1,
-            epoch=row["epoch"] + 1,
-            weights_loss=row["weights_loss"],
-            weights_accuracy=row["weights_accuracy"],
-            alpha_loss=row["alpha_loss"],
-            alpha_accuracy=row["alpha_accuracy"],
-            learning_rate=row["learning_rate"],
-            skip_dropout=row["skip_dropout"],
-            seconds=seconds,
-            peak_memory=row["peak_memory"],
-            needed_memory=row["needed_memory"],
-            skip_connects=row["skip_connects"],
-        )
-        for row, seconds in zip(result.rows, epoch_seconds(result.rows), strict=True)
-    )
-
-
-def _alpha(result: SearchResult, settings: SearchSettings) -> AlphaHistory:
-    cells = {
-        kind: np.array([row["probabilities"][kind] for row in result.rows], dtype=np.float64)
-        for kind in CELL_KINDS
-    }
-    return AlphaHistory(space=settings.space, normal=cells["normal"], reduction=cells["reduction"])
 
 
 def _trials(found: Found) -> tuple[Table, ...]:

@@ -6,6 +6,7 @@ A chart is drawn at the width of a telephone and scales up; nothing in it gets s
 
 import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -26,12 +27,14 @@ class Series:
     Attributes:
         name: Its label; empty for the only line of a chart.
         values: As many as the chart has epochs.
-        tone: ``"a"``, ``"b"`` or ``"c"``: its colour and its dashes.
+        tone: Class of the style sheet that gives its colour and its dashes, such as ``"a"``.
+        breaks: Epochs before which the line is broken, besides those at which a band begins.
     """
 
     name: str
     values: Sequence[float | None]
     tone: str = "a"
+    breaks: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ def line_chart(
     parts += [_epoch_tick(epoch, scale) for epoch in _epoch_ticks(scale.epochs)]
     parts.append(_word("epoch", (_LEFT + scale.right) / 2, _HEIGHT - 4, "middle"))
     breaks = {band.first for band in bands}
-    parts += [_line(line, scale, breaks) for line in lines]
+    parts += [_line(line, scale, breaks | line.breaks) for line in lines]
     parts += _end_labels(lines, labels, scale)
     box = f"0 0 {number(_WIDTH)} {number(_HEIGHT)}"
     return Markup(element("svg", None, *parts, viewBox=box, class_="chart", role="img"))  # noqa: S704
@@ -176,7 +179,7 @@ def _epoch_tick(epoch: int, scale: _Scale) -> str:
     return _word(str(epoch), scale.x(epoch), _HEIGHT - _BOTTOM + 13, "middle")
 
 
-def _line(line: Series, scale: _Scale, breaks: set[int]) -> str:
+def _line(line: Series, scale: _Scale, breaks: AbstractSet[int]) -> str:
     """The line, broken where a value is missing or a stage begins, with markers if few."""
     path, dots, drawing = [], [], False
     for epoch, value in enumerate(line.values, start=1):

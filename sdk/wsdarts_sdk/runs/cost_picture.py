@@ -1,5 +1,6 @@
 """What a run cost, phase by phase, beside a cold search: the bars, the table and the sentence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsdarts_registry.amounts import duration, share
@@ -22,19 +23,21 @@ def total_seconds(costs: tuple[PhaseCost, ...]) -> float:
     return sum(cost.seconds for cost in costs)
 
 
-def _phases(report: RunReport) -> list[str]:
-    """Names of all phases, this run's first."""
-    cold = report.cold.phases if report.cold else ()
-    return list(dict.fromkeys(cost.phase for cost in (*report.costs, *cold)))
+Named = tuple[str, tuple[PhaseCost, ...]]
 
 
-def cost_bars(report: RunReport) -> list[CostBar]:
-    """Of this run, and of the cold search that it is compared with."""
+def named_costs(report: RunReport) -> list[Named]:
+    """This run, and the cold search that it is compared with."""
     runs = [("This run", report.costs)]
     if report.cold:
         runs.append(("A cold search", report.cold.phases))
-    longest = max(total_seconds(costs) for _, costs in runs)
-    phases = _phases(report)
+    return runs
+
+
+def cost_bars(runs: Sequence[Named]) -> list[CostBar]:
+    """One bar for each run, on one scale; none where nothing took any time."""
+    longest = max((total_seconds(costs) for _, costs in runs), default=0.0)
+    phases = _phases(runs)
     return [
         CostBar(
             name=name,
@@ -53,18 +56,22 @@ def cost_bars(report: RunReport) -> list[CostBar]:
     ]
 
 
-def cost_rows(report: RunReport) -> list[tuple[str, int, str, str]]:
-    """Phase, tone, and its cost in this run and in the cold search."""
+def cost_rows(runs: Sequence[Named]) -> list[tuple[str, int, list[str]]]:
+    """Phase, tone, and what it cost in each run."""
 
     def written(costs: tuple[PhaseCost, ...], phase: str) -> str:
         found = [cost.seconds for cost in costs if cost.phase == phase]
         return duration(sum(found)) if found else "–"
 
-    cold = report.cold.phases if report.cold else ()
     return [
-        (phase, place % _PHASE_TONES, written(report.costs, phase), written(cold, phase))
-        for place, phase in enumerate(_phases(report))
+        (phase, place % _PHASE_TONES, [written(costs, phase) for _, costs in runs])
+        for place, phase in enumerate(_phases(runs))
     ]
+
+
+def _phases(runs: Sequence[Named]) -> list[str]:
+    """Names of all phases, the first run's first."""
+    return list(dict.fromkeys(cost.phase for _, costs in runs for cost in costs))
 
 
 def saving(report: RunReport) -> str | None:

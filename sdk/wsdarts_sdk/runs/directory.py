@@ -4,6 +4,7 @@
 config.json        what was asked for        metrics and checkpoints   NAME.metrics.jsonl, …
 environment.json   where it ran              genotype.json, cells.svg  what was found
 report.html        one self-contained page   artifact/                 what `push` publishes
+report.json        what that page says
 ```
 """
 
@@ -18,8 +19,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from wsdarts_registry import strict_json
 from wsdarts_registry.errors import RunError, WsdartsError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import open_regular, write_atomically
 from wsdarts_sdk.runs.journal import CHECKPOINT_SUFFIX, FileJournal
 
 _FORMAT = 1
@@ -165,12 +167,14 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        RunError: It is missing or not JSON.
+        RunError: It is missing, too long or not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
+        with open_regular(path) as file:
+            content = file.read(strict_json.MAX_BYTES + 1)
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    return strict_json.load(content, what=str(path), error=RunError)
 
 
 def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:

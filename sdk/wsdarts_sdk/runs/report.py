@@ -7,6 +7,7 @@ for narrow screens and for paper. All text in it that comes from outside is esca
 from markupsafe import Markup, escape
 
 from wsdarts_registry.amounts import count, duration, share, size
+from wsdarts_registry.collapse import Collapse, find_collapses
 from wsdarts_registry.drawing import cell_svg, cell_text
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.mask_drawing import masks_svg
@@ -21,8 +22,15 @@ from wsdarts_sdk.runs.alpha_chart import (
     tone_styles,
 )
 from wsdarts_sdk.runs.charts import Band
-from wsdarts_sdk.runs.cost_picture import cost_bars, cost_rows, saving, total_seconds
+from wsdarts_sdk.runs.cost_picture import (
+    cost_bars,
+    cost_rows,
+    named_costs,
+    saving,
+    total_seconds,
+)
 from wsdarts_sdk.runs.epoch_charts import search_charts, stage_bands, training_charts
+from wsdarts_sdk.runs.epoch_rows import skip_counts
 from wsdarts_sdk.runs.report_facts import RunReport
 
 
@@ -44,8 +52,8 @@ def render_report(report: RunReport) -> str:
         charts=search_charts(report.epochs, bands),
         training_charts=training_charts(report),
         alpha=_alpha(report, bands),
-        bars=cost_bars(report),
-        cost_rows=cost_rows(report),
+        bars=cost_bars(named_costs(report)),
+        cost_rows=cost_rows(named_costs(report)),
         saving=saving(report),
         count=count,
         duration=duration,
@@ -60,7 +68,7 @@ def _headline(report: RunReport) -> list[tuple[str, str]]:
     found = []
     if report.training and report.training.accuracy is not None:
         found.append(("accuracy on the validation third", share(report.training.accuracy)))
-    if report.training:
+    if report.training and report.training.parameters is not None:
         found.append(("parameters", count(report.training.parameters)))
     if report.genotype:
         skips = [str(report.genotype.count("skip_connect", kind)) for kind in CELL_KINDS]
@@ -75,18 +83,18 @@ def _headline(report: RunReport) -> list[tuple[str, str]]:
 
 
 def _warnings(report: RunReport) -> list[str]:
-    found = list(report.warnings)
-    if report.genotype:
-        for kind in CELL_KINDS:
-            skips = report.genotype.count("skip_connect", kind)
-            chosen = sum(len(node) for node in report.genotype.cell(kind))
-            if skips > chosen / 2:
-                found.append(
-                    f"The {kind} cell has collapsed to skip-connects: {skips} of its {chosen} "
-                    "operations only pass their input on. A higher skip-connect dropout, or "
-                    "fewer skip-connects allowed in the refinement, works against that."
-                )
-    return found
+    return [
+        *([f"This run has not finished. {report.unfinished}"] if report.unfinished else []),
+        *report.warnings,
+        *map(str, collapses(report)),
+    ]
+
+
+def collapses(report: RunReport) -> tuple[Collapse, ...]:
+    """The cells that have collapsed to skip-connects, with the moment where epochs are known."""
+    if report.genotype is None:
+        return ()
+    return find_collapses(report.genotype, skip_counts(report.epochs))
 
 
 def _neighbours(report: RunReport) -> dict[str, object] | None:

@@ -1,25 +1,37 @@
-"""What the report of a run says, as plain values; ``report`` makes the page of them."""
+"""What the report of a run says, as plain values; ``report`` makes the page of them.
+
+``report_file`` keeps them on disk, whence the limits of texts and numbers here.
+"""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS, SearchSpace
 
-Pairs = tuple[tuple[str, str], ...]
+LONGEST_TEXT = 1000
+MOST_ROWS = 10_000
+Command = Literal["search", "warm-start", "train"]
+Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0)]
+Rows = Field(max_length=MOST_ROWS)
+Pairs = Annotated[tuple[tuple[Words, Words], ...], Rows]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourRow:
     """An artifact of the registry and how far its task is from this one."""
 
-    reference: str
+    reference: Words
     distance: float
-    task: str
+    task: Words
     chosen: bool = False
 
 
@@ -37,34 +49,34 @@ class DecisionFacts:
         probe: Embedding space that the distances were measured in.
     """
 
-    mode: str
-    sources: tuple[str, ...]
-    why: str
-    neighbours: tuple[NeighbourRow, ...] = ()
+    mode: Words
+    sources: Annotated[tuple[Words, ...], Rows]
+    why: Words
+    neighbours: Annotated[tuple[NeighbourRow, ...], Rows] = ()
     threshold: float | None = None
     near: bool | None = None
-    probe: str | None = None
+    probe: Words | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRow:
     """A task, with the number of images in each part."""
 
-    name: str
-    digest: str
-    classes: int
-    weights_images: int
-    alpha_images: int
-    validation_images: int
+    name: Words
+    digest: Words
+    classes: Whole
+    weights_images: Whole
+    alpha_images: Whole
+    validation_images: Whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRow:
     """A stage: cells, operations an edge has at most, and epochs that were run."""
 
-    cells: int
-    operations: int
-    epochs: int
+    cells: Whole
+    operations: Whole
+    epochs: Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,20 +90,22 @@ class EpochRow:
         peak_memory: Most bytes that the process held; None where it is not measured.
         needed_memory: Bytes of a step, as estimated before it ran.
         skip_connects: In the normal cell that α would give now, before refinement.
+        skip_connects_reduction: The same in the reduction cell; None where it was not counted.
     """
 
-    stage: int
-    epoch: int
+    stage: Whole
+    epoch: Whole
     weights_loss: float | None
     weights_accuracy: float | None
     alpha_loss: float | None
     alpha_accuracy: float | None
     learning_rate: float
     skip_dropout: float
-    seconds: float
+    seconds: Seconds
     peak_memory: float | None = None
     needed_memory: float | None = None
-    skip_connects: int | None = None
+    skip_connects: Whole | None = None
+    skip_connects_reduction: Whole | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,27 +143,27 @@ class AlphaHistory:
 class PhaseCost:
     """Wall time of one phase, in seconds."""
 
-    phase: str
-    seconds: float
+    phase: Words
+    seconds: Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColdCost:
     """What a cold search of the same preset cost, and where that figure is from."""
 
-    phases: tuple[PhaseCost, ...]
-    origin: str
+    phases: Annotated[tuple[PhaseCost, ...], Rows]
+    origin: Words
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEpoch:
     """Means over one epoch of the training of a derived network, on the train part."""
 
-    epoch: int
+    epoch: Whole
     loss: float
     accuracy: float
     learning_rate: float
-    seconds: float
+    seconds: Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,27 +172,46 @@ class TrainingFacts:
 
     Attributes:
         accuracy: On the validation third, in [0, 1]; None if it was not evaluated.
-        parameters: Trainable parameters, without auxiliary towers.
+        parameters: Trainable parameters, without auxiliary towers; None before it is finished.
         seconds: Wall time of training and evaluation.
         epochs: One row each.
         note: What to know when reading the accuracy, as a sentence.
     """
 
     accuracy: float | None
-    parameters: int
-    seconds: float
-    epochs: tuple[TrainingEpoch, ...] = ()
-    note: str = ""
+    parameters: Whole | None
+    seconds: Seconds
+    epochs: Annotated[tuple[TrainingEpoch, ...], Rows] = ()
+    note: Words = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A further table, such as the trials of a sweep; numbers come as text."""
 
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
+    title: Words
+    header: Annotated[tuple[Words, ...], Rows]
+    rows: Annotated[tuple[tuple[Words, ...], ...], Rows]
+    note: Words = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was asked for, as runs are compared by it.
+
+    Attributes:
+        command: What the job is called on the command line.
+        preset: Name of the preset.
+        settings: Digest of the preset's settings for this job, without the seed.
+        seed: Seed of everything random.
+        hardware: Where it ran.
+    """
+
+    command: Command
+    preset: Words
+    settings: Words
+    seed: Whole
+    hardware: Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,9 +222,12 @@ class RunReport:
         title: Heading, such as ``Warm start on digits``.
         summary: One sentence: what was done, and why.
         created: Date and time, UTC, as text.
+        asked: What it is compared by; None for a report of nothing that was run.
+        unfinished: How far a run came that was stopped, as a sentence; empty for a finished one.
         epochs: In the order of the run; ``alpha`` has one entry for each of them.
         masks: Operations that survived the last stage.
         skip_limit: Most skip-connects that the refinement leaves in the normal cell.
+        final_parameters: Of the network that the paper trains in the end, without its last layer.
         costs: Wall time of this run by phase.
         warnings: Sentences; a collapse to skip-connects is found here without being told.
         settings: Names and values, as text; ``environment`` the same.
@@ -200,22 +236,25 @@ class RunReport:
         RunError: ``alpha`` has another number of entries than there are epochs.
     """
 
-    title: str
-    summary: str
-    created: str
+    title: Words
+    summary: Words
+    created: Words
+    asked: Asked | None = None
+    unfinished: Words = ""
     decision: DecisionFacts | None = None
-    tasks: tuple[TaskRow, ...] = ()
-    stages: tuple[StageRow, ...] = ()
-    epochs: tuple[EpochRow, ...] = ()
+    tasks: Annotated[tuple[TaskRow, ...], Rows] = ()
+    stages: Annotated[tuple[StageRow, ...], Rows] = ()
+    epochs: Annotated[tuple[EpochRow, ...], Rows] = ()
     alpha: AlphaHistory | None = None
     genotype: Genotype | None = None
     masks: OperationMasks | None = None
-    skip_limit: int | None = None
-    costs: tuple[PhaseCost, ...] = ()
+    skip_limit: Whole | None = None
+    final_parameters: Whole | None = None
+    costs: Annotated[tuple[PhaseCost, ...], Rows] = ()
     cold: ColdCost | None = None
     warnings: tuple[str, ...] = ()
     training: TrainingFacts | None = None
-    tables: tuple[Table, ...] = ()
+    tables: Annotated[tuple[Table, ...], Rows] = ()
     settings: Pairs = ()
     environment: Pairs = ()
 

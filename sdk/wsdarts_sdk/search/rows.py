@@ -60,6 +60,7 @@ def epoch_row(
         "compute_dtype": name_of(state.dtype),
         "unchanged_epochs": state.unchanged,
         "skip_connects": genotype.count("skip_connect"),
+        "skip_connects_reduction": genotype.count("skip_connect", "reduction"),
         "probabilities": {
             kind: state.net.probabilities(kind).detach().cpu().tolist() for kind in CELL_KINDS
         },

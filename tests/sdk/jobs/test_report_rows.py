@@ -1,8 +1,9 @@
 """Rows that the reports of searches and trainings share."""
 
 from wsdarts_hub.cli.settings_option import preset_with
-from wsdarts_sdk.jobs.report_rows import epoch_seconds, pairs
+from wsdarts_sdk.jobs.report_rows import pairs
 from wsdarts_sdk.presets import TINY
+from wsdarts_sdk.runs.epoch_rows import epoch_seconds
 from wsdarts_sdk.search.settings import settings_json
 
 

@@ -1,6 +1,8 @@
 """A small report, and a reader of the page made of it."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import SearchSpace
 from wsdarts_sdk.runs.report_facts import (
     AlphaHistory,
+    Asked,
     ColdCost,
     DecisionFacts,
     EpochRow,
@@ -25,15 +28,15 @@ from wsdarts_sdk.runs.report_facts import (
 SPACE = SearchSpace(nodes=2, candidates=("none", "skip_connect", "sep_conv_3x3", "max_pool_3x3"))
 
 
-def make_genotype(*operations: str) -> Genotype:
+def make_genotype(*operations: str, space: SearchSpace = SPACE) -> Genotype:
     cell = tuple(
         (
             Connection(source=0, operation=operations[2 * node]),
             Connection(source=1, operation=operations[2 * node + 1]),
         )
-        for node in range(SPACE.nodes)
+        for node in range(space.nodes)
     )
-    return Genotype(space=SPACE, normal=cell, reduction=cell)
+    return Genotype(space=space, normal=cell, reduction=cell)
 
 
 def make_epoch(stage: int, epoch: int) -> EpochRow:
@@ -52,6 +55,17 @@ def make_epoch(stage: int, epoch: int) -> EpochRow:
         needed_memory=0.6e9,
         skip_connects=1,
     )
+
+
+def make_asked(**changes: Any) -> Asked:
+    asked = Asked(
+        command="warm-start",
+        preset="tiny",
+        settings="sha256:" + "cd" * 32,
+        seed=0,
+        hardware="AMD EPYC, 2 threads",
+    )
+    return replace(asked, **changes)
 
 
 def make_report() -> RunReport:

@@ -115,18 +115,30 @@ def test_cold_search_without_a_registry() -> None:
     assert "threshold" not in words
 
 
-def test_collapse_to_skip_connects_is_said() -> None:
+def test_collapse_to_skip_connects_is_said_with_its_moment() -> None:
     skips = ["skip_connect"] * 3
-    collapsed = replace(make_report(), genotype=make_genotype(*skips, "sep_conv_3x3"))
-    assert (
-        "The normal cell has collapsed to skip-connects: 3 of its 4 operations only pass"
-        in Page(render_report(collapsed)).words
+    report = replace(make_report(), genotype=make_genotype(*skips, "sep_conv_3x3"))
+    # Epochs (1, 2) and (2, 2) moved α; of four operations three are more than half.
+    counts = (4, 2, 4, 3)
+    rows = tuple(
+        replace(row, skip_connects=n) for row, n in zip(report.epochs, counts, strict=True)
     )
+    words = Page(render_report(replace(report, epochs=rows))).words
+    assert (
+        "The normal cell has collapsed to skip-connects: 3 of its 4 operations, since epoch 2 of "
+        "stage 2. Raise the dropout on skip-connects" in words
+    )
+    assert "The reduction cell has collapsed to skip-connects: 3 of its 4 operations." in words
     # Half of them is not more than half.
     half = replace(
         make_report(), genotype=make_genotype(*skips[:2], "sep_conv_3x3", "sep_conv_3x3")
     )
     assert "collapsed" not in Page(render_report(half)).words
+
+
+def test_an_unfinished_run_says_so_first() -> None:
+    words = Page(render_report(replace(make_report(), unfinished="It was stopped."))).words
+    assert "Read this first This run has not finished. It was stopped." in words
 
 
 def test_what_is_missing_is_left_out() -> None:

@@ -32,7 +32,7 @@ HOSTILE = (
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_inert(text: str) -> None:
-    report, plain = _hostile(text), _hostile("plain")
+    report, plain = make_hostile(text), make_hostile("plain")
     page, expected = render_report(report), Page(render_report(plain))
     found = Page(page)
     assert [tag for tag, _ in found.tags] == [tag for tag, _ in expected.tags]
@@ -42,7 +42,7 @@ def test_hostile_text_is_inert(text: str) -> None:
     page.encode()
 
 
-def _hostile(text: str) -> RunReport:
+def make_hostile(text: str) -> RunReport:
     """A report with one text in every field that takes text from outside."""
     report = make_report()
     assert report.decision is not None

@@ -124,6 +124,23 @@ def test_rows(default_run: Run) -> None:
     assert result.source == "cold"
 
 
+def test_skip_connects_are_counted_in_both_cells_before_refinement(
+    default_run: Run, make_settings: Make
+) -> None:
+    result, _ = default_run
+    for row in result.rows:
+        # log softmax is α but for a constant on each edge, which no choice depends on.
+        masks = result.stage_masks[max(0, row["stage"] - 1)]
+        shares = {kind: np.array(row["probabilities"][kind]) for kind in CELL_KINDS}
+        if row["stage"] == 0:
+            masks = OperationMasks.full(make_settings().space)
+        with np.errstate(divide="ignore"):
+            alpha = {kind: np.log(shares[kind]) for kind in CELL_KINDS}
+        cells = derive_genotype(masks, alpha, skip_connects=None)
+        assert row["skip_connects"] == cells.count("skip_connect", "normal")
+        assert row["skip_connects_reduction"] == cells.count("skip_connect", "reduction")
+
+
 def test_genotype_is_derived_from_the_last_alpha(default_run: Run, make_settings: Make) -> None:
     result, _ = default_run
     assert result.genotype == derive_genotype(

@@ -1,0 +1,116 @@
+"""One of several runs that are compared: its letter, its name, and what it says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import ascii_uppercase
+
+from wsdarts_registry.errors import RunError
+from wsdarts_registry.inert import plain_text
+from wsdarts_sdk.runs.reading import read_run, trainings_within
+from wsdarts_sdk.runs.report_facts import RunReport
+
+MOST_RUNS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """A run among others.
+
+    Attributes:
+        letter: ``A``, ``B``, … in the order in which they were named.
+        name: Of its directory, with that of the one above where two are called the same.
+        report: What its own report says.
+        trainings: Finished trainings of what a search found, that lie in its directory.
+    """
+
+    letter: str
+    name: str
+    report: RunReport
+    trainings: tuple[tuple[str, RunReport], ...] = field(default=(), repr=False)
+
+    @property
+    def started(self) -> str | None:
+        """``"cold"`` or ``"warm"`` for a search of one task; None for everything else."""
+        report = self.report
+        if report.asked is None or report.asked.command == "train" or len(report.tasks) != 1:
+            return None
+        decision = report.decision
+        if report.asked.command == "search" or (decision and decision.mode == "cold"):
+            return "cold"
+        return "warm" if decision else None
+
+    @property
+    def what(self) -> str:
+        """What it did, in a word or two."""
+        if self.report.asked is not None and self.report.asked.command == "train":
+            return "training"
+        return (
+            f"{self.started} {'start' if self.started == 'warm' else 'search'}"
+            if (self.started)
+            else "search"
+        )
+
+    @property
+    def state(self) -> str:
+        """Whether it has finished."""
+        return "not finished" if self.report.unfinished else "finished"
+
+    @property
+    def mode(self) -> str:
+        """What it took over; empty where there was nothing to choose."""
+        return self.report.decision.mode if self.report.decision else ""
+
+    @property
+    def source(self) -> str:
+        """What it started from; empty for nothing."""
+        return " + ".join(self.report.decision.sources) if self.report.decision else ""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Digests of its tasks."""
+        return tuple(task.digest for task in self.report.tasks)
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of everything random."""
+        return self.report.asked.seed if self.report.asked else None
+
+    @property
+    def apart_from_seed(self) -> tuple[object, ...] | None:
+        """All that decides a result but for the seed; None where that is not known, or no end."""
+        report = self.report
+        if report.asked is None or report.unfinished:
+            return None
+        asked = report.asked
+        trained = report.genotype.to_darts() if asked.command == "train" and report.genotype else ""
+        named = (asked.command, asked.preset, asked.settings, asked.hardware)
+        return (*named, self.tasks, self.mode, self.source, trained)
+
+
+def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
+    """Read runs, and the trainings within them.
+
+    Raises:
+        RunError: None is named, too many are, or one cannot be read.
+    """
+    if not 1 <= len(paths) <= MOST_RUNS:
+        raise RunError(
+            f"{len(paths)} runs were named; expected 1 to {MOST_RUNS}, as many as a page can tell "
+            "apart: compare a part of them"
+        )
+    names = _names([Path(path).absolute() for path in paths])
+    found = []
+    for letter, name, path in zip(ascii_uppercase, names, paths, strict=False):
+        report = read_run(path)
+        within = () if report.training else trainings_within(path, report)
+        found.append(ComparedRun(letter=letter, name=name, report=report, trainings=within))
+    return tuple(found)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    short = [path.name for path in paths]
+    return [
+        plain_text(f"{path.parent.name}/{name}" if short.count(name) > 1 else name, 80)
+        for path, name in zip(paths, short, strict=True)
+    ]

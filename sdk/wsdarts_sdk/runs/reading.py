@@ -1,0 +1,52 @@
+"""Reading runs back from disk: what was asked for, what was found, how far they came."""
+
+from pathlib import Path
+
+from wsdarts_registry.errors import RunError, WsdartsError
+from wsdarts_sdk.runs.directory import read_config
+from wsdarts_sdk.runs.report_facts import RunReport
+from wsdarts_sdk.runs.report_file import REPORT_FILE, read_report
+from wsdarts_sdk.runs.unfinished import filled_in
+
+
+def read_run(path: str | Path) -> RunReport:
+    """What the report of a run says; of an unfinished one as far as it came.
+
+    Raises:
+        RunError: There is no run, it is from before reports were kept, or a file is damaged.
+    """
+    path = Path(path)
+    read_config(path)
+    if not (path / REPORT_FILE).exists():
+        raise RunError(
+            f"{path} has no {REPORT_FILE}: it was made by an earlier version, or was stopped when "
+            f"it had hardly begun; the command that made it, with --out {path} --resume, writes it "
+            "and computes nothing twice"
+        )
+    report = read_report(path / REPORT_FILE)
+    return filled_in(report, path) if report.unfinished else report
+
+
+def trainings_within(path: str | Path, report: RunReport) -> tuple[tuple[str, RunReport], ...]:
+    """The finished trainings in directories of a search's run that trained what it found.
+
+    Returns:
+        Name of the directory and report of each, by name.
+    """
+    if report.genotype is None:
+        return ()
+    found = []
+    for file in sorted(Path(path).glob(f"*/{REPORT_FILE}")):
+        within = read_report(file)
+        finished = within.training is not None and not within.unfinished
+        if finished and within.genotype == report.genotype:
+            found.append((file.parent.name, within))
+    return tuple(found)
+
+
+def seconds_spent(path: str | Path) -> float:
+    """What a run has cost so far; 0 where there is none, or none that can be read."""
+    try:
+        return sum(cost.seconds for cost in read_run(path).costs)
+    except WsdartsError:
+        return 0.0

@@ -1,0 +1,200 @@
+"""A run that has not finished, as far as its journals tell."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from wsdarts_registry import strict_json
+from wsdarts_registry.errors import RunError
+from wsdarts_registry.files import open_regular
+from wsdarts_registry.inert import plain_text
+from wsdarts_registry.records import Record, explain
+from wsdarts_sdk.runs.directory import read_json
+from wsdarts_sdk.runs.epoch_rows import alpha_history, search_epochs, training_epochs
+from wsdarts_sdk.runs.report_facts import (
+    MOST_ROWS,
+    AlphaHistory,
+    DecisionFacts,
+    PhaseCost,
+    RunReport,
+    Seconds,
+    TrainingFacts,
+    Whole,
+    Words,
+)
+
+_SUFFIX = ".metrics.jsonl"
+_MAX_BYTES = 64 * 2**20
+_Shares = tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...]
+_NO_EPOCH = "It has no whole epoch yet."
+_GOES_ON = "It was stopped or is still at work; the same command with --resume goes on with it."
+
+
+class _Row(Record):
+    model_config = ConfigDict(extra="ignore")
+
+    epoch: Whole
+    learning_rate: float
+    seconds: Seconds
+
+
+class _SearchRow(_Row):
+    stage: Whole
+    weights_loss: float | None
+    weights_accuracy: float | None
+    alpha_loss: float | None
+    alpha_accuracy: float | None
+    skip_dropout: float
+    peak_memory: float | None = None
+    needed_memory: float | None = None
+    skip_connects: Whole | None = None
+    skip_connects_reduction: Whole | None = None
+    probabilities: dict[str, _Shares]
+
+
+class _TrainingRow(_Row):
+    loss: float
+    accuracy: float
+
+
+class _Decision(Record):
+    mode: Words
+    sources: tuple[Words, ...]
+    why: Words
+
+
+_Costs = TypeAdapter(dict[Words, Seconds])
+
+
+def filled_in(begun: RunReport, path: Path) -> RunReport:
+    """The report of a run that has begun, with what it has done so far.
+
+    Args:
+        begun: What was written when it began.
+        path: The run directory.
+
+    Raises:
+        RunError: A file of the run is damaged.
+    """
+    if begun.asked is not None and begun.asked.command == "train":
+        return _training(begun, path)
+    return _search(begun, path)
+
+
+def _training(begun: RunReport, path: Path) -> RunReport:
+    rows = _rows(path / f"training{_SUFFIX}", _TrainingRow)
+    epochs = training_epochs(rows)
+    seconds = sum(row.seconds for row in epochs)
+    where = f"Its last whole epoch is {epochs[-1].epoch}." if epochs else _NO_EPOCH
+    facts = TrainingFacts(accuracy=None, parameters=None, seconds=seconds, epochs=epochs)
+    return replace(
+        begun,
+        unfinished=f"{where} {_GOES_ON}",
+        training=facts if epochs else None,
+        costs=_costs(path, "training", seconds),
+    )
+
+
+def _search(begun: RunReport, path: Path) -> RunReport:
+    journals = _search_journals(path)
+    rows = _rows(journals[-1], _SearchRow) if journals else []
+    epochs = search_epochs(rows)
+    where = (
+        f"Its last whole epoch is epoch {epochs[-1].epoch} of stage {epochs[-1].stage}."
+        if epochs
+        else _NO_EPOCH
+    )
+    if len(journals) > 1 or (journals and journals[-1].name != f"search{_SUFFIX}"):
+        rate = journals[-1].name.removeprefix("search-").removesuffix(_SUFFIX)
+        where = (
+            f"Its sweep has begun {len(journals)} of its searches; shown is the one with a "
+            f"skip-connect dropout of {plain_text(rate, 20)}. {where}"
+        )
+    decision = _decision(path)
+    return replace(
+        begun,
+        unfinished=f"{where} {_GOES_ON}",
+        decision=decision,
+        epochs=epochs,
+        alpha=_alpha(rows, begun, path),
+        costs=_costs(path, "search", sum(row.seconds for row in epochs)),
+    )
+
+
+def _alpha(rows: Sequence[dict[str, Any]], begun: RunReport, path: Path) -> AlphaHistory | None:
+    """α over time, in the space that the run was begun in."""
+    if begun.alpha is None:
+        return None
+    try:
+        return alpha_history(rows, begun.alpha.space)
+    except (KeyError, ValueError) as error:
+        raise RunError(
+            f"the metrics in {path} hold α of another shape than the run's search space; they are "
+            "damaged: delete them to go on without"
+        ) from error
+
+
+def _search_journals(path: Path) -> list[Path]:
+    """The journal of a search, or those of a sweep's searches, the one written last at the end."""
+    try:
+        single = path / f"search{_SUFFIX}"
+        found = [single] if single.exists() else [*path.glob(f"search-*{_SUFFIX}")]
+        return sorted(found, key=lambda file: (file.stat().st_mtime_ns, file.name))
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _rows(path: Path, kind: type[_Row]) -> list[dict[str, Any]]:
+    """Whole rows of a journal; a last line that a kill has cut off does not count."""
+    if not path.exists():
+        return []
+    try:
+        with open_regular(path) as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    lines = content.split(b"\n")[:-1]
+    if len(content) > _MAX_BYTES or len(lines) > MOST_ROWS:
+        raise RunError(f"{path} is too long; expected at most {MOST_ROWS} rows")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        what = f"row {number} of {path}"
+        strict_json.load(line, what=what, error=RunError)
+        try:
+            rows.append(kind.model_validate_json(line).model_dump())
+        except ValidationError as problem:
+            raise RunError(f"{what} is not valid: {explain(problem)}") from problem
+    return rows
+
+
+def _decision(path: Path) -> DecisionFacts | None:
+    file = path / "decision.json"
+    if not file.exists():
+        return None
+    try:
+        found = _Decision.model_validate(_as_tuples(read_json(file)))
+    except ValidationError as problem:
+        raise RunError(f"{file} is not valid: {explain(problem)}") from problem
+    return DecisionFacts(mode=found.mode, sources=found.sources, why=found.why)
+
+
+def _as_tuples(data: Any) -> Any:
+    """JSON data whose list of sources strict models take."""
+    if isinstance(data, dict) and isinstance(data.get("sources"), list):
+        return data | {"sources": tuple(data["sources"])}
+    return data
+
+
+def _costs(path: Path, phase: str, seconds: float) -> tuple[PhaseCost, ...]:
+    """The phases that have ended, and what this one took so far."""
+    file = path / "costs.json"
+    try:
+        known = _Costs.validate_python(read_json(file), strict=True) if file.exists() else {}
+    except ValidationError as problem:
+        raise RunError(f"{file} is not valid: {explain(problem)}") from problem
+    if seconds > 0:
+        known = {phase: seconds} | known
+    return tuple(PhaseCost(phase=name, seconds=spent) for name, spent in known.items())
