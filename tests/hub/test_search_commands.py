@@ -80,11 +80,18 @@ def test_the_whole_way(images: Path, other_images: Path, run: Run, tmp_path: Pat
     resumed = run("warm-start", other_images, *there, "--resume", "-q")
     assert (resumed.code, resumed.out, resumed.err) == (0, f"{warm}\n", "")
 
+    compared = json.loads(run("report", cold, warm, "--json").out)
+    assert [each["what"] for each in compared["runs"]] == ["cold search", "warm start"]
+    assert compared["runs"][1]["sources"] == ["noise@1"]
+    assert compared["costs"] == []  # other images
+
     trained = run("train", warm, other_images, "--out", warm / "training", *QUICK_TRAINING)
     assert trained.code == 0, trained.err
     assert re.fullmatch(r"accuracy  \d+\.\d % of 8 held-out images", trained.lines[0])
     model = Classifier.load(warm / "training" / "model.safetensors")
     assert model.class_names == ("across", "along")
+    (again,) = json.loads(run("report", warm, "--json").out)["runs"]
+    assert f"{100 * again['figures']['accuracy']:.1f} %" in trained.lines[0]
 
 
 def test_several_datasets_are_searched_jointly(
@@ -226,7 +233,7 @@ def test_a_genotype_that_does_not_exist(images: Path, run: Run, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_says_how_to_go_on(images: Path, tmp_path: Path) -> None:
+def test_an_interrupted_search_says_how_to_go_on(images: Path, run: Run, tmp_path: Path) -> None:
     endless = ("--preset", "tiny", "--set", "search.stages.1.epochs=100000")
     command = (sys.executable, "-m", "wsdarts_hub", "search", str(images), *endless)
     process = subprocess.Popen(
@@ -252,3 +259,8 @@ def test_an_interrupted_search_says_how_to_go_on(images: Path, tmp_path: Path) -
     )
     assert "Traceback" not in err
     assert (tmp_path / "runs" / "search-images-1" / "config.json").is_file()
+    (shown,) = json.loads(run("report", tmp_path / "runs" / "search-images-1", "--json").out)[
+        "runs"
+    ]
+    assert (shown["title"], shown["finished"]) == ("Transfer Architecture Search on images", False)
+    assert shown["unfinished"].endswith("the same command with --resume goes on with it.")

@@ -196,5 +196,5 @@ def _costs(path: Path, phase: str, seconds: float) -> tuple[PhaseCost, ...]:
     except ValidationError as problem:
         raise RunError(f"{file} is not valid: {explain(problem)}") from problem
     if seconds > 0:
-        known = {phase: seconds} | known
+        known.setdefault(phase, seconds)
     return tuple(PhaseCost(phase=name, seconds=spent) for name, spent in known.items())

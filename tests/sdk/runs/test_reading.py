@@ -80,7 +80,7 @@ def test_a_search_that_was_killed_is_shown_as_far_as_it_came(tmp_path: Path) -> 
         (1, 2, 3.0),
         (2, 1, 4.0),
     ]
-    assert [(c.phase, c.seconds) for c in found.costs] == [("search", 9.0), ("embedding", 7.5)]
+    assert [(c.phase, c.seconds) for c in found.costs] == [("embedding", 7.5), ("search", 9.0)]
     assert seconds_spent(run) == 16.5
     assert seconds_spent(tmp_path) == 0  # no run
     assert found.decision is not None
