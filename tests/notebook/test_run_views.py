@@ -128,7 +128,7 @@ def test_a_run_that_is_gone_and_had_little(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     found = warm(gone, mode="cold", why="a cold search was asked for", found=nothing, seconds={})
     page = read_view(replace(found, result=searched(())))
-    assert "a cold search, for a cold search was asked for." in page.words
+    assert "on flowers@2, from cold: a cold search was asked for." in page.words
     assert page.words.count("(not there any more)") == 3
     broken = searched((epoch(0, 0, float("nan")), epoch(0, 1, None)))
     assert "Loss" not in read_view(replace(found, result=broken)).words

@@ -32,7 +32,7 @@ _SHOWN_CURVES = ("Loss", "Accuracy", "Skip-connects before refinement")
 def warm_start_view(found: "WarmStart") -> str:
     """What it started from and why, its cells, curves and cost."""
     if found.mode == "cold":
-        start = f"on {found.task.name}: a cold search, for {found.why}."
+        start = f"on {found.task.name}, from cold: {found.why}."
     else:
         start = f"on {found.task.name} from {found.source}, mode {found.mode}: {found.why}."
     ranking = found.found.ranking
