@@ -4,14 +4,25 @@ import html
 import json
 import posixpath
 import re
+from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+_FOLDER = "notebooks"
 _MARK = re.compile(r"<p>(notebook-output-\d+)</p>")
 _SHOWN = ("text/html", "image/svg+xml", "image/png", "text/markdown", "text/plain")
 _outputs: dict[str, str] = {}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the notebooks that there are into the menu, behind the page to start with."""
+    found = sorted(Path(config.docs_dir).glob(f"{_FOLDER}/*.ipynb"))
+    if found and config.nav is not None:
+        pages = [f"{_FOLDER}/{path.stem}.md" for path in found]
+        config.nav.insert(2, {"Notebook": pages[0]} if len(pages) == 1 else {"Notebooks": pages})
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

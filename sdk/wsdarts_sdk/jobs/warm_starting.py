@@ -148,7 +148,7 @@ def warm_start(
         registry: Directory of a registry; the shipped zoo by default.
         source: Reference of the artifact to start from, perhaps with its registry on the Hub
             (``hf://OWNER/NAME@3``); by default the nearest decides.
-        mode: What to take over; ``auto`` decides by the rules of ``decide``.
+        mode: What to take over; ``auto`` decides by stated rules, and says why.
         preset: ``"paper"``, ``"small"``, ``"tiny"`` or a ``Preset`` of your own; a warm
             start is its last stage, a cold search all of it.
         seed: Seed of everything random; the preset's by default.
