@@ -13,6 +13,7 @@ _OF_THE_THEME = {("landmark-unique", "md-code__nav"), ("landmark-unique", 'data-
 _PAGES = (
     *("index.html", "start.html", "cli.html", "gallery.html", "trust.html"),
     *("decisions/index.html", "reference/index.html", "reference/registries.html"),
+    *("guides/publish.html", "concepts/stages.html"),
 )
 
 
