@@ -135,7 +135,7 @@ def nearest(
 ) -> None:
     """List the artifacts nearest to a dataset, nearest first.
 
-    Says, too, whether that is near at all, by the registry's measured threshold.
+    Says, too, whether that is near at all, by a measured threshold.
 
     The JSON is an object: `near`, whether the nearest is near, and `threshold`, the largest
     distance that counts as near (both null where none was measured); `why`, the same as a

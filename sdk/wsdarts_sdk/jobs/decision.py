@@ -113,7 +113,7 @@ def decide(
     """Decide what to start from.
 
     ``auto`` takes the given source, else the nearest single-task artifact when it is near by
-    the registry's measured threshold (or when no threshold was measured), with its weights if
+    a measured threshold (or when no threshold was measured), with its weights if
     they fit and as masks alone if they do not. When nothing is near it takes the nearest
     λ_meta, and a cold search where the registry has none.
 

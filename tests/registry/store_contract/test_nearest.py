@@ -10,6 +10,7 @@ from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.errors import EmbeddingError, RegistryError
 from wsdarts_registry.manifest import EmbeddingSpaceRecord
 from wsdarts_registry.store import Entry, NearRecord, RegistryConfig, Store
+from wsdarts_registry.zoo import open_registry
 
 
 def _query(values: list[float]) -> TaskEmbedding:
@@ -47,6 +48,29 @@ def test_nearest_ranks_the_latest_version_of_each_name(store: Store, push: Push)
     store.configure(RegistryConfig(name="zoo", near=(_near(distance * 0.99),)))
     assert store.nearest(_query([1.0, 1.0, 1.0])).near is False
     assert store.config.name == "zoo"
+
+
+def test_a_threshold_that_comes_with_the_package_holds_everywhere(store: Store, push: Push) -> None:
+    shipped = open_registry().config.near[0]
+    space = shipped.space.embedding_space
+    for name, last in (("flowers", 1.0), ("cars", 2.0)):
+        push(name, embedding=make_embedding(name, values=np.array([1.0, 1, last]), space=space))
+    store.yank("cars@1", "far away")
+    query = make_embedding("query", values=np.array([1.0, 1, 1]), space=space)
+    near = store.nearest(query)
+    assert (near.near, near.threshold) == (True, shipped.distance)
+    # Orthogonal directions are at distance 1 from each other: farther than any threshold.
+    far = make_embedding("query", values=np.array([0, 0, 0, 1.0]), space=space)
+    push("planes", embedding=make_embedding("planes", values=np.array([1.0, 1, 0, 0]), space=space))
+    store.yank("flowers@1", "of another width")
+    assert store.nearest(far).near is False
+    # The registry's own goes first.
+    store.configure(RegistryConfig(name="zoo", near=(_own(shipped, 0.9999999),)))
+    assert store.nearest(far).threshold == 0.9999999
+
+
+def _own(record: NearRecord, distance: float) -> NearRecord:
+    return record.model_copy(update={"distance": distance, "measured": "between our own"})
 
 
 def test_nearest_of_nothing(store: Store, push: Push) -> None:
