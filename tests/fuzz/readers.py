@@ -25,12 +25,15 @@ from tests.registry.factories import (
     make_space,
     make_weights,
 )
+from tests.sdk.runs.samples import make_report
+from tests.sdk.runs.test_reading import begun_search, row
 from wsdarts_registry import contents, embedding_matrix, signing, strict_json, tensors
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.drawing import genotype_svg
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.entry import Alias, Lift, Yank
+from wsdarts_registry.errors import RunError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.hub.index import Content, Index, IndexedName, IndexedVersion
 from wsdarts_registry.hub.record import HubRecord
@@ -42,6 +45,10 @@ from wsdarts_registry.records import Document
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
 from wsdarts_registry.tensors import write_tensors
+from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.report import render_report
+from wsdarts_sdk.runs.report_file import REPORT_FILE, ReportFile, keep_report
+from wsdarts_sdk.runs.unfinished import filled_in
 
 _WHEN = "2026-01-02T03:04:05Z"
 
@@ -80,6 +87,7 @@ def make_readers(folder: Path) -> dict[str, Reader]:
             mutate=mutate_bytes,
         ),
         "matrix": _matrix_reader(folder),
+        **_run_readers(folder),
         "hub-index": Reader(
             read=Index.from_bytes, seeds=[_index(folder / "indexed")], mutate=mutate_tensors
         ),
@@ -187,6 +195,32 @@ def _matrix_reader(folder: Path) -> Reader:
             found.rows.tobytes()
 
     return Reader(read=open_, seeds=[seed], mutate=mutate_bytes)
+
+
+def _run_readers(folder: Path) -> dict[str, Reader]:
+    """What a run leaves behind, up to the page that is made of it."""
+    run = RunDirectory(folder)
+    keep_report(run, make_report())
+    report = (folder / REPORT_FILE).read_bytes()
+    begun = begun_search()
+    journal = folder / "search.metrics.jsonl"
+
+    def read_report_file(content: bytes) -> None:
+        file = ReportFile.from_bytes(content, what="file", error=RunError)
+        found = file.report(what="file")
+        render_report(found)
+        again = ReportFile.of(found, what="again")
+        assert again.to_bytes() == ReportFile.of(again.report(what="x"), what="x").to_bytes()
+
+    def read_journal(content: bytes) -> None:
+        journal.write_bytes(content)
+        filled_in(begun, folder)
+
+    rows = json.dumps(row(0, 0, 2.0)).encode() + b"\n"
+    return {
+        "report": Reader(read=read_report_file, seeds=[report], mutate=mutate_json),
+        "journal": Reader(read=read_journal, seeds=[rows], mutate=mutate_json),
+    }
 
 
 def _document(kind: type[Document], *seeds: bytes) -> Reader:

@@ -48,6 +48,8 @@ def environment(zoo: Path) -> dict[str, str]:
         ("diff flowers flowers-", ["flowers-textures"]),
         ("unyank te", ["textures@1"]),
         ("alias set flo", ["flowers", "flowers-textures"]),
+        ("warm-start images --from fl", ["flowers", "flowers@stable", "flowers-textures"]),
+        ("train flowers-", ["flowers-textures"]),
         ("show nosuch", []),
     ],
 )

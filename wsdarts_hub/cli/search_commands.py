@@ -8,6 +8,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
+from wsdarts_hub.cli.completion import complete_reference
 from wsdarts_hub.cli.run_work import run_work
 from wsdarts_hub.cli.search_page import show_search, show_warm_start
 
@@ -96,6 +97,7 @@ def warm_start(
             metavar="REF",
             help="Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
             "NAME@sha256:HEX. The nearest by default.",
+            autocompletion=complete_reference,
             show_default=False,
         ),
     ] = None,

@@ -6,6 +6,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
+from wsdarts_hub.cli.completion import complete_reference
 from wsdarts_hub.cli.run_work import run_work
 from wsdarts_hub.cli.search_page import show_collapses
 from wsdarts_registry.amounts import count, duration, share
@@ -21,6 +22,7 @@ def train(
             metavar="RUN|REF|GENOTYPE",
             help="Run directory of a search, a reference such as NAME@3, or a file with a genotype "
             "as JSON or as the DARTS code prints it.",
+            autocompletion=complete_reference,
             show_default=False,
         ),
     ],
