@@ -3,15 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
 
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.files import write_atomically
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _FACTS = "facts"
 
@@ -25,13 +24,11 @@ class Checkpoint:
         facts: JSON data: the position and whatever else is not a tensor.
     """
 
-    tensors: "dict[str, Tensor]"
+    tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
     def save(self, path: Path) -> None:
         """Write the checkpoint so that the previous one stays until this one is whole."""
-        from safetensors.torch import save  # noqa: PLC0415 - whoever reads a run needs no torch
-
         # Independent copies: safetensors refuses tensors that share memory.
         tensors = {n: t.detach().cpu().clone().contiguous() for n, t in self.tensors.items()}
         write_atomically(path, save(tensors, {_FACTS: json.dumps(self.facts)}))

@@ -15,15 +15,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import RunError, WsdartsError
 from wsdarts_registry.files import open_regular, write_atomically
-from wsdarts_sdk.runs.journal import CHECKPOINT_SUFFIX, FileJournal
 
+if TYPE_CHECKING:
+    from wsdarts_sdk.runs.journal import FileJournal
+
+CHECKPOINT_SUFFIX = ".checkpoint.safetensors"
 _FORMAT = 1
 _CONFIG = "config.json"
 _LOCK = ".lock"
@@ -44,8 +47,11 @@ class RunDirectory:
 
     path: Path
 
-    def journal(self, name: str) -> FileJournal:
+    def journal(self, name: str) -> "FileJournal":
         """The journal of one part of the run."""
+        # Whoever reads a run needs no torch, which checkpoints are written with.
+        from wsdarts_sdk.runs.journal import FileJournal  # noqa: PLC0415
+
         return FileJournal(self.path, name)
 
     def write_json(self, name: str, data: Any) -> Path:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.files import write_atomically
 from wsdarts_sdk.runs.checkpoint import Checkpoint
+from wsdarts_sdk.runs.directory import CHECKPOINT_SUFFIX
 
 Row = dict[str, Any]
-CHECKPOINT_SUFFIX = ".checkpoint.safetensors"
 _INTERVAL_SECONDS = 20.0
 
 
