@@ -15,6 +15,7 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +28,7 @@ _PREFIXES = ("HF_", "HUGGING", "OMP_", "CUDA_", "WSDARTS_HUB_KERNELS", "PYTHON",
 
 def main(path: str) -> None:
     """Answer until the standard input is closed, which tells that the tests have ended."""
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
     own = _read_at_import(dict(os.environ))  # before libraries add to it
     for module in _LOADED:
         import_module(module)
@@ -58,6 +60,7 @@ def _read_at_import(environment: dict[str, str]) -> dict[str, str]:
 def _serve(connection: socket.socket, asked: dict[str, object], streams: list[int]) -> int:
     """Do in this fork what was asked, and tell the exit code."""
     connection.sendall(f"{os.getpid()}\n".encode())
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
@@ -71,6 +74,18 @@ def _serve(connection: socket.socket, asked: dict[str, object], streams: list[in
         output.flush()
     connection.sendall(f"{code}\n".encode())
     return code
+
+
+def _end_with_the_tests() -> None:
+    """End this process and its forks, which are a group, however the tests ended."""
+    os.read(0, 1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _end_with(connection: socket.socket) -> None:
+    """End this fork when its client was killed: nobody waits for it any more."""
+    if connection.recv(1) == b"":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run(program: str) -> int:

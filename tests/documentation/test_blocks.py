@@ -1,6 +1,7 @@
 """Every block of code in the documentation runs as it is written, or says why it cannot."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,25 @@ def test_what_libraries_read_when_they_are_loaded_holds(shell: Shell) -> None:
     assert shell.run(online) == "True\nFalse\n"  # torch is loaded before the script begins
     shell.run(Block(language="bash", code="export HF_HUB_OFFLINE=1\n", line=7, reason=None))
     assert shell.run(Block(language="python", code=code, line=9, reason=None)) == "False\nTrue\n"
+
+
+def test_nothing_goes_on_after_its_block(shell: Shell, tmp_path: Path) -> None:
+    wait = "import time, pathlib\npathlib.Path('begun').touch()\ntime.sleep(600)\n"
+    (tmp_path / "page" / "wait.py").write_text(wait)
+    code = "python wait.py &\nuntil [ -e begun ]; do sleep 0.01; done\n"
+    shell.run(Block(language="bash", code=code, line=1, reason=None))
+    deadline = time.monotonic() + 60
+    while _works_in(tmp_path / "page"):
+        assert time.monotonic() < deadline, "it goes on"
+        time.sleep(0.05)
+
+
+def _works_in(directory: Path) -> bool:
+    """Whether a process has a directory as its own."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == directory:
+                return True
+        except OSError:  # it has ended meanwhile, or is another user's
+            continue
+    return False

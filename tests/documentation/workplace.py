@@ -41,7 +41,7 @@ class Programs:
             [sys.executable, "-m", "tests.documentation.preloaded", str(self._socket)],
             cwd=ROOT,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
             text=True,
@@ -85,21 +85,26 @@ class Shell:
             f"source {state}\n{start} {shlex.quote(str(code))}\n"
             f'{{ export -p; printf "cd %q\\n" "$PWD"; }} > {state}\n'
         )
-        process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=self._directory,
-            env=self._programs.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            text=True,
-        )
+        # A file and not a pipe: what goes on in the background would hold a pipe open.
+        with (self._scratch / "printed").open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", script],
+                cwd=self._directory,
+                env=self._programs.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
-            printed, _ = process.communicate(timeout=_SECONDS)
+            process.wait(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"took more than {_SECONDS} s\n{block.code}") from None
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        printed = (self._scratch / "printed").read_text(encoding="utf-8", errors="replace")
         assert process.returncode == 0, f"exit code {process.returncode}\n{block.code}\n{printed}"
         return printed
 
