@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub.conftest import Run
+from tests.hub.conftest import Run, call_all_near
 from wsdarts_hub import open_registry, push, search
 from wsdarts_hub.cli.settings_option import preset_with
 from wsdarts_sdk.jobs.demo import Demo, digits
@@ -61,6 +61,7 @@ def test_a_directory_of_other_things_is_left_alone(run: Run, zoo: Path) -> None:
 @pytest.mark.slow
 def test_the_demo(images: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     push(search(images, out=tmp_path / "search", preset=QUICK).path, "a", registry=tmp_path / "zoo")
+    call_all_near(tmp_path / "zoo")
     # All of it but for the length of the searches and of the training, and with a zoo of one.
     changed = partialmethod(Demo.__init__, preset=QUICK, registry=open_registry(tmp_path / "zoo"))
     monkeypatch.setattr(Demo, "__init__", changed)

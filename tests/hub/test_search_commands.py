@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import wsdarts_hub
-from tests.hub.conftest import Run
+from tests.hub.conftest import Run, call_all_near
 from wsdarts_hub import VariationalSettings
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import EmbeddingError
@@ -65,6 +65,7 @@ def test_the_whole_way(images: Path, other_images: Path, run: Run, tmp_path: Pat
     near = json.loads(run("nearest", other_images, "--registry", zoo, "--json").out)
     assert [each["reference"] for each in near["neighbours"]] == ["noise@1"]
 
+    call_all_near(zoo)
     there = ("--registry", zoo, "--out", warm, *QUICK)
     started = run("warm-start", other_images, *there)
     assert started.code == 0, started.err
