@@ -1,8 +1,8 @@
 """A trained model on the Hub: exported, uploaded by the Hub's own client, loaded by timm."""
 
 import os
-import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +44,7 @@ def hf(*arguments: str, server: HubServer) -> str:
         "HF_TOKEN": ALICE.token,
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     }
-    program = shutil.which("hf")
-    assert program is not None
-    command = [program, *arguments]
+    command = [str(Path(sys.executable).with_name("hf")), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
