@@ -28,6 +28,7 @@ from wsdarts_registry.errors import EmbeddingError, RunError, SettingsError, Wsd
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.network.counting import final_sizes
 from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.supernet.kernels import choice
 from wsdarts_sdk.tasks import Part
 
 # The preset's own stages with a few steps: every part runs, nothing is learned.
@@ -190,6 +191,31 @@ def test_every_mode_starts_from_its_artifact(
     assert masks.widest == 3
     rows = result.result.rows
     assert [row["alpha_loss"] is not None for row in rows] == epochs_with_alpha
+
+
+def test_compiling_is_said_before_weights_are_run(
+    folder: Path, registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    real = choice.compiled_library
+
+    def library() -> Any:
+        heard.append("compiled")
+        return real()
+
+    monkeypatch.setattr(choice, "must_compile", lambda: "compiled" not in heard)
+    monkeypatch.setattr(choice, "compiled_library", library)
+    warm_start(
+        folder,
+        registry=registry,
+        mode="trained",
+        preset=QUICK,
+        out=tmp_path / "run",
+        progress=lambda what, done, total: heard.append(what),
+    )
+    first = heard.index("compiled")
+    assert heard[first - 1] == "compiling the engine for this processor, once"
+    assert heard.count("compiling the engine for this processor, once") == 1
 
 
 def test_union_joins_the_masks_of_the_nearest(folder: Path, registry: Path, tmp_path: Path) -> None:

@@ -160,12 +160,11 @@ def _engine(name: str) -> Iterator[Finding]:
     import torch  # noqa: PLC0415
 
     from wsdarts_sdk.search.precision import name_of, usual_dtype  # noqa: PLC0415
-    from wsdarts_sdk.supernet.kernels.choice import VARIABLE, choose_kernels  # noqa: PLC0415
-    from wsdarts_sdk.supernet.kernels.compiler import must_compile  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernels.choice import choose_kernels, must_wait  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"
     dtype = usual_dtype(device)
-    if device.type == "cpu" and os.environ.get(VARIABLE) != "portable" and must_compile():
+    if must_wait(device, dtype):
         found = "kernels that the first search compiles, once"
     else:
         choice = _tried("devices", subject, lambda: choose_kernels(device, dtype))

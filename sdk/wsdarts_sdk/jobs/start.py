@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.errors import NoCommonSpaceError
 from wsdarts_registry.nearest import Ranking
@@ -12,6 +14,7 @@ from wsdarts_sdk.jobs.decision import Choice, Decision, Option, decide
 from wsdarts_sdk.jobs.job import Job
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
+from wsdarts_sdk.supernet.kernels.choice import compile_ahead
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds
 
 _DECISION = "decision.json"
@@ -102,6 +105,8 @@ def prepare_start(job: Job, store: Store, decision: Decision) -> Start:
     """
     sources = [(name, store.pull(name)) for name in decision.sources]
     settings = _settings(job.preset.search, decision.mode)
+    if decision.mode == "trained":  # its weights are run before they are used
+        compile_ahead(torch.device("cpu"), torch.float32, job.progress)
     point = starting_point(decision.mode, sources, settings)
     return Start(
         point=point,

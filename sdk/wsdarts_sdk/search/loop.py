@@ -34,7 +34,7 @@ from wsdarts_sdk.search.schedule import cosine_learning_rate, stage_work, work
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
 from wsdarts_sdk.search.step import directly, places_of, take_step
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library, must_compile
+from wsdarts_sdk.supernet.kernels.choice import compile_ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +110,7 @@ class Search:
     def run(self) -> SearchResult:
         """Search to the end, from the journal's last checkpoint if it has one."""
         state = self._restore_or_begin()
-        if self.device.type == "cpu" and state.dtype == torch.float32 and must_compile():
-            self.progress("compiling the engine for this processor, once", 0, 1)
-            compiled_library()
+        compile_ahead(self.device, state.dtype, self.progress)
         stages = len(self.settings.stages)
         graphs = graphs_for(state, self._say_once)
         while state.stage < stages:

@@ -26,6 +26,30 @@ def test_compiled_on_the_cpu(
     assert found.why.startswith("compiled by ")
 
 
+@pytest.mark.parametrize(
+    ("asked", "dtype", "missing", "waits"),
+    [
+        ("", torch.float32, True, True),
+        ("compiled", torch.float64, True, True),
+        ("", torch.float32, False, False),
+        ("", torch.bfloat16, True, False),
+        ("portable", torch.float32, True, False),
+        ("triton", torch.float32, True, False),
+    ],
+)
+def test_only_what_must_be_compiled_is_waited_for(
+    asked: str, dtype: torch.dtype, missing: bool, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setenv("WSDARTS_HUB_KERNELS", asked)
+    monkeypatch.setattr(choice, "must_compile", lambda: missing)
+    monkeypatch.setattr(choice, "compiled_library", lambda: heard.append("compiled"))
+    choice.compile_ahead(CPU, dtype, lambda what, done, total: heard.append(what))
+    words = ["compiling the engine for this processor, once", "compiled"]
+    assert heard == (words if waits else [])
+    assert choice.must_wait(torch.device("cuda"), dtype) is False
+
+
 def test_portable_for_what_is_not_compiled() -> None:
     found = choose_kernels(CPU, torch.bfloat16)
     assert found.kernels.name == "portable"

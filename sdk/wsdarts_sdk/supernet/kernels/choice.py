@@ -9,9 +9,10 @@ from importlib.util import find_spec
 import torch
 
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library
+from wsdarts_sdk.supernet.kernels.compiler import compiled_library, must_compile
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 VARIABLE = "WSDARTS_HUB_KERNELS"
@@ -63,6 +64,20 @@ def choose_kernels(device: torch.device, dtype: torch.dtype) -> Choice:
     if asked == "compiled":
         raise SettingsError(f"{VARIABLE} asks for compiled kernels, but {why}")
     return Choice(kernels=PortableKernels(), why=why)
+
+
+def must_wait(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether choosing takes a while, since the compiled kernels have to be made first."""
+    asked = os.environ.get(VARIABLE) or None
+    wanted = asked in (None, "compiled") and device.type == "cpu" and dtype in _COMPILED_DTYPES
+    return wanted and must_compile()
+
+
+def compile_ahead(device: torch.device, dtype: torch.dtype, progress: Progress) -> None:
+    """Make the compiled kernels now, and say so, if the first use would have to."""
+    if must_wait(device, dtype):
+        progress("compiling the engine for this processor, once", 0, 1)
+        compiled_library()
 
 
 def _triton() -> Kernels:
