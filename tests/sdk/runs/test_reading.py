@@ -163,5 +163,7 @@ def test_trainings_of_what_a_run_found(tmp_path: Path) -> None:
     begin(run / "again", make_report())
     begin(run / "killed", replace(make_report(), unfinished="It was stopped."))
     begin(run / "other", replace(make_report(), genotype=make_genotype(*["sep_conv_3x3"] * 4)))
+    elsewhere = (replace(search.tasks[0], digest="sha256:" + "ef" * 32),)
+    begin(run / "on-another-task", replace(make_report(), tasks=elsewhere))
     assert [name for name, _ in trainings_within(run, search)] == ["again", "training"]
     assert trainings_within(run, replace(search, genotype=None)) == ()
