@@ -45,6 +45,17 @@ def _is_listed(seen: Catalogue, name: str) -> bool:
     return any(info.yanked is None for info in seen.versions(name))
 
 
+def _has_others(seen: Catalogue, name: str, manifest: Manifest) -> bool:
+    """Whether something is listed under another name that is no copy."""
+    return any(
+        own_files(seen.entry(other, info.version).manifest) != own_files(manifest)
+        for other in seen.names()
+        if other != name
+        for info in seen.versions(other)
+        if info.yanked is None
+    )
+
+
 def _ranked(seen: Catalogue, name: str, artifact: Artifact, day: str) -> NeighbourhoodFacts:
     for embedding in _queries(seen, artifact):
         try:
@@ -52,8 +63,8 @@ def _ranked(seen: Catalogue, name: str, artifact: Artifact, day: str) -> Neighbo
         except NoCommonSpaceError:
             continue
         found = [n for n in ranking.neighbours if _is_another(seen, n, name, artifact.manifest)]
-        if not found:  # nothing but copies of it
-            return NeighbourhoodFacts(day=day, state="first")
+        if not found:  # nothing but itself, as it was or copied
+            continue
         judged = artifact.manifest.kind == "transfer"
         return NeighbourhoodFacts(
             day=day,
@@ -62,7 +73,8 @@ def _ranked(seen: Catalogue, name: str, artifact: Artifact, day: str) -> Neighbo
             probe=embedding.space.probe,
             threshold=ranking.threshold,
         )
-    return NeighbourhoodFacts(day=day, state="strange")
+    others = _has_others(seen, name, artifact.manifest)
+    return NeighbourhoodFacts(day=day, state="strange" if others else "first")
 
 
 def _queries(seen: Catalogue, artifact: Artifact) -> Iterator[TaskEmbedding]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.registry.factories import make_artifact, make_embedding
+from tests.registry.factories import make_artifact, make_embedding, make_space
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.publication import push
 
@@ -37,3 +37,20 @@ def test_yanked_versions_are_no_neighbours(store: DirectoryStore, tmp_path: Path
     store.yank("flowers@1", "wrong labels")
     push(tmp_path / "birds", "birds", registry=store)
     assert "It was the first" in str(store.pull("birds").card)
+
+
+def test_what_cannot_be_compared_is_there_all_the_same(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    strange = make_embedding("birds", space=make_space("other"))
+    make_artifact(tmp_path / "birds", "birds", files={}, embeddings=[strange], weights=False)
+    make_artifact(tmp_path / "flowers", "flowers", files={}, weights=False)
+    push(tmp_path / "flowers", "flowers", registry=store)
+    push(tmp_path / "flowers", "a-copy", registry=store, description="The same run.")
+    assert "It was the first" in str(store.pull("a-copy").card)  # nothing but itself was there
+    push(tmp_path / "birds", "birds", registry=store)
+    # An older version and a copy can be compared with it now, but birds cannot.
+    push(tmp_path / "flowers", "flowers", registry=store, description="Once more.")
+    card = str(store.pull("flowers@2").card)
+    assert "It was the first" not in card
+    assert "no other artifact of its registry had an embedding" in card

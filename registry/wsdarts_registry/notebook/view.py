@@ -8,7 +8,6 @@ plain text and tables where styles are stripped. Nothing is read from the disk f
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 from markupsafe import Markup, escape
 
@@ -96,14 +95,9 @@ def view(what: str, sentence: str, *, figures: Pairs = (), panels: Sequence[Pane
     """
     return html_page(
         "notebook.html.j2",
-        style=Markup(_style()),  # noqa: S704 - our own style sheet
         what=what,
         sentence=sentence,
         figures=figures,
         panels=panels,
         lines=escape,  # what else is written keeps no line breaks
     )
-
-
-def _style() -> str:
-    return files("wsdarts_cards").joinpath("templates", "notebook.css").read_text("utf-8").strip()

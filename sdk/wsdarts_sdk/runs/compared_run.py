@@ -77,6 +77,19 @@ class ComparedRun:
         return self.report.asked.seed if self.report.asked else None
 
     @property
+    def trained(self) -> RunReport | None:
+        """The training whose figures are the run's: itself, or the only one within."""
+        if self.report.training is not None:
+            return self.report
+        return self.trainings[0][1] if len(self.trainings) == 1 else None
+
+    @property
+    def trained_as(self) -> tuple[str, ...] | None:
+        """All that decides the figures of that training but for cells and seed, if known."""
+        asked = self.trained.asked if self.trained else None
+        return (asked.preset, asked.settings, asked.hardware) if asked else None
+
+    @property
     def apart_from_seed(self) -> tuple[object, ...] | None:
         """All that decides a result but for the seed; None where that is not known, or no end."""
         report = self.report

@@ -8,7 +8,7 @@ from itertools import groupby
 from wsdarts_registry.amounts import duration, share
 from wsdarts_sdk.runs.compared_run import ComparedRun
 from wsdarts_sdk.runs.cost_picture import total_seconds
-from wsdarts_sdk.runs.figures import FIGURES, figures
+from wsdarts_sdk.runs.figures import FIGURES, OF_TRAINING, figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,22 +122,30 @@ def _search_alone(run: ComparedRun) -> str:
 
 
 def seed_groups(runs: Sequence[ComparedRun]) -> tuple[SeedGroup, ...]:
-    """Runs that differ in the seed alone, two or more of them, in the order of their letters."""
+    """Runs that differ in the seed alone, two or more of them, in the order of their letters.
+
+    Of several with one seed the first one counts. Figures of trainings that lie in the directories
+    of searches are left out where those were not trained alike.
+    """
     known = sorted(
         (run for run in runs if run.apart_from_seed is not None),
         key=lambda run: (str(run.apart_from_seed), run.letter),
     )
     groups = []
     for _, members in groupby(known, key=lambda run: str(run.apart_from_seed)):
-        group = list({run.seed: run for run in reversed(list(members))}.values())[::-1]
-        if len(group) > 1:
-            groups.append(_seed_group(group))
+        first: dict[int | None, ComparedRun] = {}
+        for run in members:
+            first.setdefault(run.seed, run)
+        if len(first) > 1:
+            groups.append(_seed_group(list(first.values())))
     return tuple(sorted(groups, key=lambda group: group.runs))
 
 
 def _seed_group(group: Sequence[ComparedRun]) -> SeedGroup:
     known = [figures(run) for run in group]
-    columns = {name: [each.get(name) for each in known] for name in FIGURES}
+    alike = len({run.trained_as for run in group}) == 1
+    names = [name for name in FIGURES if alike or name not in OF_TRAINING]
+    columns = {name: [each.get(name) for each in known] for name in names}
     return SeedGroup(
         runs=tuple(run.letter for run in group),
         seeds=tuple(run.seed for run in group if run.seed is not None),

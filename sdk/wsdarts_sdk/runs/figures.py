@@ -67,6 +67,8 @@ FIGURES = {
     "final_parameters": _size("parameters, final network"),
     "seconds": Figure(title="wall time", write=duration, mean=duration, deviation=duration),
 }
+OF_TRAINING = frozenset({"accuracy", "parameters"})
+"""Figures that a search has of the training in its directory."""
 
 
 def figures(run: ComparedRun) -> dict[str, float]:
@@ -77,10 +79,8 @@ def figures(run: ComparedRun) -> dict[str, float]:
     """
     report = run.report
     found: dict[str, float | None] = {}
-    training = report.training
-    if training is None and len(run.trainings) == 1:
-        training = run.trainings[0][1].training
-    if training is not None:
+    if run.trained is not None and run.trained.training is not None:
+        training = run.trained.training
         found |= {"accuracy": training.accuracy, "parameters": training.parameters}
     if report.training is not None and report.training.epochs:
         last = report.training.epochs[-1]

@@ -114,12 +114,9 @@ def _written(values: Values, epoch: int, write: Callable[[float], str]) -> str:
 
 
 def _values(run: ComparedRun, curve: _Curve) -> Values:
-    report = run.report
     if not curve.trained:
-        return [getattr(row, curve.column) for row in report.epochs]
-    training = report.training
-    if training is None and len(run.trainings) == 1:
-        training = run.trainings[0][1].training
+        return [getattr(row, curve.column) for row in run.report.epochs]
+    training = run.trained.training if run.trained else None
     return [getattr(row, curve.column) for row in training.epochs] if training else []
 
 

@@ -28,20 +28,24 @@ def read_run(path: str | Path) -> RunReport:
 
 
 def trainings_within(path: str | Path, report: RunReport) -> tuple[tuple[str, RunReport], ...]:
-    """The finished trainings in directories of a search's run that trained what it found.
+    """The finished trainings in directories of a search's run: of what it found, on its task.
 
     Returns:
         Name of the directory and report of each, by name.
     """
     if report.genotype is None:
         return ()
-    found = []
+    found, tasks = [], _digests(report)
     for file in sorted(Path(path).glob(f"*/{REPORT_FILE}")):
         within = read_report(file)
         finished = within.training is not None and not within.unfinished
-        if finished and within.genotype == report.genotype:
+        if finished and within.genotype == report.genotype and _digests(within) == tasks:
             found.append((file.parent.name, within))
     return tuple(found)
+
+
+def _digests(report: RunReport) -> list[str]:
+    return [task.digest for task in report.tasks]
 
 
 def seconds_spent(path: str | Path) -> float:

@@ -13,7 +13,12 @@ from wsdarts_registry.files import open_regular
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.records import Record, explain
 from wsdarts_sdk.runs.directory import read_json
-from wsdarts_sdk.runs.epoch_rows import alpha_history, search_epochs, training_epochs
+from wsdarts_sdk.runs.epoch_rows import (
+    alpha_history,
+    epoch_seconds,
+    search_epochs,
+    training_epochs,
+)
 from wsdarts_sdk.runs.report_facts import (
     MOST_ROWS,
     AlphaHistory,
@@ -120,8 +125,19 @@ def _search(begun: RunReport, path: Path) -> RunReport:
         decision=decision,
         epochs=epochs,
         alpha=_alpha(rows, begun, path),
-        costs=_costs(path, "search", sum(row.seconds for row in epochs)),
+        costs=_costs(path, "search", _searched_seconds(path, journals)),
     )
+
+
+def _searched_seconds(path: Path, journals: Sequence[Path]) -> float:
+    """What the search took so far; in a sweep all searches, and the trainings that rank them."""
+    try:
+        selections = [*path.glob(f"selection-*{_SUFFIX}")]
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    rows = [_rows(file, _SearchRow) for file in journals]
+    rows += [_rows(file, _TrainingRow) for file in selections]
+    return sum(sum(epoch_seconds(each)) for each in rows)
 
 
 def _alpha(rows: Sequence[dict[str, Any]], begun: RunReport, path: Path) -> AlphaHistory | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,6 +159,32 @@ def test_a_figure_that_one_of_them_lacks_has_no_mean() -> None:
     (group,) = seed_groups(runs)
     assert "accuracy" not in {spread.figure for spread in group.spreads}
     assert "seconds" in {spread.figure for spread in group.spreads}
+
+
+@pytest.mark.parametrize(
+    ("changes", "alike"),
+    [({"seed": 7}, True), ({"preset": "paper"}, False), ({"settings": "sha256:0"}, False)],
+)
+def test_accuracies_of_searches_that_were_not_trained_alike_have_no_mean(
+    changes: dict[str, Any], alike: bool
+) -> None:
+    first, second = runs_of(make_warm(), replace(make_warm(), asked=make_asked(seed=1)))
+    trained = make_training(asked=make_asked(command="train"))
+    other = make_training(asked=make_asked(command="train", **changes))
+    runs = (
+        replace(first, trainings=(("training", trained),)),
+        replace(second, trainings=(("training", other),)),
+    )
+    (group,) = seed_groups(runs)
+    found = {spread.figure for spread in group.spreads}
+    assert "alpha_accuracy" in found
+    assert found & {"accuracy", "parameters"} == ({"accuracy", "parameters"} if alike else set())
+
+
+def test_of_runs_with_one_seed_the_first_counts() -> None:
+    runs = runs_of(*(replace(make_warm(), asked=make_asked(seed=s)) for s in (1, 2, 1, 3)))
+    (group,) = seed_groups(runs)
+    assert (group.runs, group.seeds) == (("A", "B", "D"), (1, 2, 3))
 
 
 def test_figures_of_a_search_and_of_a_training() -> None:

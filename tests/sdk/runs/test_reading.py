@@ -96,6 +96,10 @@ def test_a_sweep_shows_the_search_written_last(tmp_path: Path) -> None:
     run = begin(tmp_path / "run", begun_search())
     write_rows(run, row(0, 0, 2.0), row(0, 1, 3.0), name="search-0")
     write_rows(run, row(0, 0, 2.0), name="search-0.1")
+    ranked = {"epoch": 0, "learning_rate": 0.1, "loss": 1.0, "accuracy": 0.5, "seconds": 4.0}
+    write_rows(run, ranked, name="selection-0")
+    # Rows hold the seconds of their stage so far: 3 and 2 of two searches, 4 of a training.
+    assert seconds_spent(run) == 9
     found = read_run(run)
     assert len(found.epochs) == 1
     assert "begun 2 of its searches; shown is the one with a skip-connect dropout of 0.1" in (
@@ -163,5 +167,7 @@ def test_trainings_of_what_a_run_found(tmp_path: Path) -> None:
     begin(run / "again", make_report())
     begin(run / "killed", replace(make_report(), unfinished="It was stopped."))
     begin(run / "other", replace(make_report(), genotype=make_genotype(*["sep_conv_3x3"] * 4)))
+    elsewhere = (replace(search.tasks[0], digest="sha256:" + "ef" * 32),)
+    begin(run / "on-another-task", replace(make_report(), tasks=elsewhere))
     assert [name for name, _ in trainings_within(run, search)] == ["again", "training"]
     assert trainings_within(run, replace(search, genotype=None)) == ()
