@@ -40,8 +40,3 @@ class Costs:
         """Set the seconds of a phase that measures itself."""
         self.seconds[name] = seconds
         self._run.write_json(_FILE, self.seconds)
-
-    @property
-    def total(self) -> float:
-        """Seconds of all phases."""
-        return sum(self.seconds.values())

@@ -33,8 +33,9 @@ def search_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[EpochRow, ...]:
 def alpha_history(rows: Sequence[Mapping[str, Any]], space: SearchSpace) -> AlphaHistory:
     """Softmax of α after each epoch of a search."""
     cells = {
-        kind: np.array([row["probabilities"][kind] for row in rows], dtype=np.float64).reshape(
-            len(rows), *space.shape
+        kind: np.array(
+            [row["probabilities"][kind] for row in rows] or np.zeros((0, *space.shape)),
+            dtype=np.float64,
         )
         for kind in CELL_KINDS
     }

@@ -182,8 +182,8 @@ def _alpha_history(record: AlphaRecord | None) -> AlphaHistory | None:
 
     def cell(shares: _History) -> NDArray[np.float64]:
         try:
-            # Without epochs there would be no axes to tell by.
-            return np.array(shares, dtype=np.float64).reshape(len(shares), *space.shape)
+            # Without epochs there would be no axes to tell by; AlphaHistory checks the others.
+            return np.array(shares or np.zeros((0, *space.shape)), dtype=np.float64)
         except ValueError as error:
             raise RunError(
                 f"an α history has rows of other lengths than {space.shape} or none"

@@ -103,6 +103,17 @@ def test_alpha_of_ragged_rows_is_one_line(tmp_path: Path) -> None:
         read_report(changed(tmp_path, alpha=data["alpha"]))
 
 
+def test_transposed_alpha_is_not_read_as_something_else(tmp_path: Path) -> None:
+    keep_report(RunDirectory(tmp_path), make_report())
+    data = json.loads((tmp_path / "report.json").read_bytes())
+    turned = [
+        [list(column) for column in zip(*epoch, strict=True)] for epoch in data["alpha"]["normal"]
+    ]
+    assert np.shape(turned) != np.shape(data["alpha"]["normal"])  # so that it would be noticed
+    with pytest.raises(RunError, match=r"the α history of the normal cell has shape"):
+        read_report(changed(tmp_path, alpha=data["alpha"] | {"normal": turned}))
+
+
 @pytest.mark.parametrize("content", [b"{", b'{"format": 1, "format": 1}', b'{"format": NaN}'])
 def test_what_is_no_json_is_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_bytes(content)
