@@ -160,6 +160,10 @@ def _artifact_directory(run: Path) -> Path:
     for candidate in (run / _ARTIFACT, run):
         if (candidate / MANIFEST).is_file():
             return candidate
+    if not run.exists():
+        raise ArtifactError(
+            f"{run} does not exist; expected the --out of a `wsdarts-hub search` or `warm-start`"
+        )
     raise ArtifactError(
         f"{run} has no artifact to publish; finish the search with --resume, or name a run "
         "directory of `wsdarts-hub search` or `warm-start`"

@@ -16,6 +16,18 @@ def shipped_zoo() -> Path:
     return Path(__file__).parent / "zoo_data"
 
 
+class ShippedZoo(DirectoryStore):
+    """The registry that comes with the package, read-only."""
+
+    def __init__(self) -> None:
+        super().__init__(shipped_zoo(), read_only=True)
+
+    @property
+    def option(self) -> str:
+        """Nothing: it is what the command line reads where no registry is named."""
+        return ""
+
+
 def open_registry(
     location: str | Path | Store | None = None,
     *,
@@ -48,7 +60,7 @@ def open_registry(
                 "the zoo that comes with the package is read-only; name a directory with "
                 f"--registry DIR or in the environment variable {REGISTRY_VARIABLE}"
             )
-        return DirectoryStore(shipped_zoo(), read_only=True)
+        return ShippedZoo()
     text = str(location)
     if is_hub(text) and isinstance(location, str):
         # Imported here: a directory needs no client of the Hub.

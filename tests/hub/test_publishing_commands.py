@@ -100,3 +100,10 @@ def test_push_of_an_unfinished_run_says_what_to_do(run: Run, tmp_path: Path) -> 
     shown = run("push", tmp_path / "run", "mine", "--registry", tmp_path / "new")
     assert shown.code == 1
     assert "has no artifact to publish; finish the search with --resume" in shown.err
+
+
+def test_push_of_a_directory_that_is_not_there_says_so(run: Run, tmp_path: Path) -> None:
+    shown = run("push", tmp_path / "typo", "mine", "--registry", tmp_path / "new")
+    assert shown.code == 1
+    assert "typo does not exist; expected the --out of a `wsdarts-hub search`" in shown.err
+    assert not (tmp_path / "new").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
 from wsdarts_registry.zoo import open_registry, shipped_zoo
 
 
@@ -14,6 +14,11 @@ def test_the_shipped_zoo_is_the_default_and_read_only() -> None:
     assert Path(store.location) == shipped_zoo()
     with pytest.raises(RegistryError, match="is read-only; name one of your own"):
         store.yank(str(store.entries(include_yanked=True)[0].reference), "a test")
+
+
+def test_what_to_type_about_the_shipped_zoo_names_no_directory_of_the_package() -> None:
+    with pytest.raises(ReferenceNotFoundError, match=r"; `wsdarts-hub list` lists all$"):
+        open_registry(None).resolve("absent")
 
 
 def test_directories(tmp_path: Path) -> None:

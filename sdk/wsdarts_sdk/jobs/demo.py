@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RunError, TaskError
 from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Store
-from wsdarts_registry.zoo import shipped_zoo
+from wsdarts_registry.zoo import ShippedZoo
 from wsdarts_sdk.jobs.embedding import nearest
 from wsdarts_sdk.jobs.searching import SearchRun, search
 from wsdarts_sdk.jobs.training import TrainingRun
@@ -46,7 +45,7 @@ class Demo:
         others = sorted(p.name for p in there if p.name not in RUNS and not p.name.startswith("."))
         if others:
             raise RunError(f"{self.out} holds other files ({others[0]}); choose another --out")
-        self.registry = registry or DirectoryStore(shipped_zoo(), read_only=True)
+        self.registry = registry or ShippedZoo()
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
         """The nearest artifacts; None if the registry has none."""
