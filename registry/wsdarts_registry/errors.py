@@ -72,5 +72,9 @@ class ExportError(WsdartsError):
     """A trained model cannot be written in another form, or would compute something else."""
 
 
+class FileAccessError(WsdartsError):
+    """A path of the user's may not be examined or read, or is no regular file."""
+
+
 class RegistryWarning(UserWarning):
     """A registry works, but not as well as it could; says what to type."""

@@ -1,4 +1,10 @@
-"""Files that are never half written, and paths that never leave their directory."""
+"""Looking at paths, reading regular files, and writing files that are never half written.
+
+``pathlib`` raises where a directory may not be entered or a name is too long, even from
+``exists``. So paths are looked at with ``exists``, ``is_file``, ``is_directory`` and ``entries``
+of this module alone: a path that cannot exist does not, and one that may not be examined is told
+in one line.
+"""
 
 import errno
 import os
@@ -9,9 +15,89 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.errors import ArtifactError, FileAccessError
 
+# What a path that does not exist, or that no file can have, is answered with.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EBADF, errno.EINVAL)
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY"))
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is something at a path; a link that leads nowhere is nothing.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    return _status(path) is not None
+
+
+def is_file(path: Path, *, follow_links: bool = True) -> bool:
+    """Return whether a path leads to a regular file.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    status = _status(path, follow_links=follow_links)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def is_directory(path: Path, *, follow_links: bool = True) -> bool:
+    """Return whether a path leads to a directory.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    status = _status(path, follow_links=follow_links)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def entries(directory: Path) -> tuple[Path, ...]:
+    """Return what a directory holds, sorted; nothing where there is no directory.
+
+    Raises:
+        FileAccessError: The directory may not be read.
+    """
+    try:
+        return tuple(sorted(directory.iterdir()))
+    except (OSError, ValueError) as error:
+        if _is_absent(error):
+            return ()
+        raise _no_access(directory, error) from error
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file; never wait at a pipe or read from a device.
+
+    Raises:
+        FileAccessError: There is no such file, it is no regular one, or it may not be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise _no_access(path, error) from error
+
+
+def _status(path: Path, *, follow_links: bool = True) -> os.stat_result | None:
+    try:
+        return path.stat() if follow_links else path.lstat()
+    except (OSError, ValueError) as error:
+        if _is_absent(error):
+            return None
+        raise _no_access(path, error) from error
+
+
+def _is_absent(error: OSError | ValueError) -> bool:
+    """Whether nothing is there; a ValueError tells of a null byte or a lone surrogate."""
+    return isinstance(error, ValueError) or error.errno in _ABSENT
+
+
+def _no_access(path: Path, error: OSError | ValueError) -> FileAccessError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return FileAccessError(
+        f"cannot read {path}: {reason}; check the path, and that you may read it and enter the "
+        "directories above it"
+    )
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
