@@ -5,6 +5,8 @@ from pathlib import Path
 
 import platformdirs
 
+from wsdarts_registry.files import expanded
+
 CACHE_VARIABLE = "WSDARTS_HUB_CACHE"
 
 
@@ -16,5 +18,5 @@ def cache_directory() -> Path:
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     return platformdirs.user_cache_path("wsdarts-hub")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.files import entries, is_directory, is_file, is_link, resolved
 from wsdarts_registry.held_files import held_below
 from wsdarts_registry.removal import remove_below
 from wsdarts_registry.store import Store
@@ -137,7 +138,7 @@ def clean_cache(
     seconds = age(older_than)
     store = None if registry is None else open_registry(registry, writable=True)
     directory = cache_directory()
-    root = Path(os.path.realpath(directory))
+    root = resolved(directory)
     try:
         everything = (*_in_cache(root, seconds), *(_pushes(store) if store else ()))
         found = tuple(unused for unused in everything if not unused.held)
@@ -204,13 +205,13 @@ def _candidates(root: Path) -> Iterator[tuple[Path, str | None]]:
     folders = [root / name for name in _FOLDERS if _is_directory(root / name)]
     while folders:
         folder = folders.pop(0)
-        for path in sorted(folder.iterdir()):
+        for path in entries(folder):
             place = path.relative_to(root).as_posix()
             kind = next((kind for kind, pattern in _KINDS if pattern.fullmatch(place)), None)
-            if kind is not None and not path.is_symlink():
-                if path.is_file() or place.startswith(_PULLED):
+            if kind is not None and not is_link(path):
+                if is_file(path) or place.startswith(_PULLED):
                     yield path, kind
-            elif _LEFTOVER.fullmatch(path.name) and not path.is_symlink():
+            elif _LEFTOVER.fullmatch(path.name) and not is_link(path):
                 yield path, None
             elif _is_directory(path) and folder.parent == root:
                 folders.append(path)
@@ -244,7 +245,7 @@ def _freed(status: os.stat_result) -> int:
 
 
 def _is_directory(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+    return is_directory(path, follow_links=False)
 
 
 def _pushes(store: Store) -> Iterator[Unused]:

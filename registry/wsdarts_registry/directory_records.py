@@ -10,7 +10,7 @@ from pathlib import Path
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.entry import Alias, Status, Yank
 from wsdarts_registry.errors import ArtifactError, RegistryError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import entries, exists, write_atomically
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.reference import is_alias
 
@@ -33,7 +33,7 @@ class DirectoryRecords:
     def aliases(self) -> dict[str, int]:
         """The aliases of the name and the version that each means."""
         folder = self.folder / _ALIASES
-        found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        found = [path.name for path in entries(folder)]
         names = [file.removesuffix(_SUFFIX) for file in found if file.endswith(_SUFFIX)]
         return {alias: self._alias(alias).version for alias in names if is_alias(alias)}
 
@@ -42,13 +42,13 @@ class DirectoryRecords:
         return Status(
             yank=self._yank(version),
             aliases=tuple(alias for alias, meant in self.aliases().items() if meant == version),
-            signed=self._signature(version).exists(),
+            signed=exists(self._signature(version)),
         )
 
     def signature(self, version: int) -> bytes | None:
         """The signature of a version; None if it was not signed."""
         path = self._signature(version)
-        return _read(path, "the signature") if path.exists() else None
+        return _read(path, "the signature") if exists(path) else None
 
     def write_yank(self, version: int, yank: Yank) -> None:
         """Replace the record of a yank."""
@@ -68,7 +68,7 @@ class DirectoryRecords:
 
     def _yank(self, version: int) -> Yank | None:
         path = self._yanked(version)
-        if not path.exists():
+        if not exists(path):
             return None
         content = _read(path, f"why {self.folder.name}@{version} was yanked")
         return Yank.from_bytes(content, what=str(path), error=RegistryError)

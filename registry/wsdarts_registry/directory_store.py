@@ -29,7 +29,7 @@ from wsdarts_registry.disk_problems import read_problem, write_problem
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias
 from wsdarts_registry.errors import ArtifactError, RegistryError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import entries, exists, is_directory, write_atomically
 from wsdarts_registry.life import published_version
 from wsdarts_registry.manifest_file import claimed_digest, read_manifest
 from wsdarts_registry.records import MAX_RECORD_BYTES
@@ -67,7 +67,7 @@ class DirectoryStore(Store):
         self._root = Path(root)
         self._read_only = read_only
         self._staging = StagingArea(self._root / _STAGING)
-        if create and not (self._root / _CONFIG).exists():
+        if create and not exists(self._root / _CONFIG):
             self._create()
         _ = self.config  # reads it: a directory that is no registry is refused here
 
@@ -107,7 +107,7 @@ class DirectoryStore(Store):
         """Names with at least one version, yanked or not, sorted."""
         with self._reading():
             folder = self._root / _ARTIFACTS
-            found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            found = [path.name for path in entries(folder)]
         return tuple(sorted(name for name in found if is_name(name) and self._numbers(name)))
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
@@ -245,7 +245,7 @@ class DirectoryStore(Store):
         with self._writing():
             self._root.mkdir(parents=True, exist_ok=True)
             # Hidden files do not count: another process may be creating the same registry.
-            others = sorted(p.name for p in self._root.iterdir() if not p.name.startswith("."))
+            others = sorted(p.name for p in entries(self._root) if not p.name.startswith("."))
             if others and others != ["lost+found"] and _CONFIG not in others:
                 raise RegistryError(
                     f"{self._root} holds other files ({', '.join(others[:3])}); expected a new or "
@@ -253,7 +253,7 @@ class DirectoryStore(Store):
                 )
             name = self._root.absolute().name
             config = RegistryConfig(name=name if is_name(name) else "registry")
-            if not (self._root / _CONFIG).exists():
+            if not exists(self._root / _CONFIG):
                 write_atomically(self._root / _CONFIG, config.to_bytes())
 
     def _numbers(self, name: str) -> list[int]:
@@ -261,8 +261,8 @@ class DirectoryStore(Store):
         with self._reading():
             found = [
                 int(match[1])
-                for path in (folder.iterdir() if folder.is_dir() else ())
-                if (match := _VERSION.fullmatch(path.name)) and path.is_dir()
+                for path in entries(folder)
+                if (match := _VERSION.fullmatch(path.name)) and is_directory(path)
             ]
         return sorted(found)
 

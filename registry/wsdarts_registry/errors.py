@@ -4,6 +4,9 @@ Each message says what was found, what was expected and what to do next, on one
 line; the command line prints it after ``error:`` and exits with 1.
 """
 
+from errno import EINVAL
+from typing import Self
+
 from wsdarts_registry.inert import spaced_text
 
 _LONGEST = 4000
@@ -17,7 +20,7 @@ class WsdartsError(Exception):
     """
 
     def __str__(self) -> str:
-        return spaced_text(super().__str__(), _LONGEST)
+        return spaced_text(BaseException.__str__(self), _LONGEST)
 
 
 class SpaceError(WsdartsError):
@@ -72,8 +75,21 @@ class ExportError(WsdartsError):
     """A trained model cannot be written in another form, or would compute something else."""
 
 
-class FileAccessError(WsdartsError):
-    """A path of the user's may not be examined or read, or is no regular file."""
+class FileAccessError(WsdartsError, OSError):
+    """A path of the user's may not be examined or read, or is no regular file.
+
+    It has the ``errno``, ``strerror`` and ``filename`` of an OSError, so whoever can say more
+    about the file than its path catches it as one.
+    """
+
+    @classmethod
+    def of(cls, message: str, cause: OSError | ValueError, filename: str) -> Self:
+        """Return an error with the number of its cause; a ValueError is an impossible name."""
+        error = cls(message)
+        error.errno = cause.errno if isinstance(cause, OSError) else EINVAL
+        error.strerror = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
+        error.filename = filename
+        return error
 
 
 class RegistryWarning(UserWarning):

@@ -1,12 +1,12 @@
 """Looking at paths, reading regular files, and writing files that are never half written.
 
 ``pathlib`` raises where a directory may not be entered or a name is too long, even from
-``exists``. So paths are looked at with ``exists``, ``is_file``, ``is_directory`` and ``entries``
-of this module alone: a path that cannot exist does not, and one that may not be examined is told
-in one line.
+``exists``. So paths are looked at with the functions of this module alone: a path that cannot
+exist does not, and one that may not be examined is told in one line.
 """
 
 import errno
+import fnmatch
 import os
 import stat
 import tempfile
@@ -28,7 +28,7 @@ def exists(path: Path) -> bool:
     Raises:
         FileAccessError: A directory on the way may not be entered.
     """
-    return _status(path) is not None
+    return status(path) is not None
 
 
 def is_file(path: Path, *, follow_links: bool = True) -> bool:
@@ -37,8 +37,8 @@ def is_file(path: Path, *, follow_links: bool = True) -> bool:
     Raises:
         FileAccessError: A directory on the way may not be entered.
     """
-    status = _status(path, follow_links=follow_links)
-    return status is not None and stat.S_ISREG(status.st_mode)
+    found = status(path, follow_links=follow_links)
+    return found is not None and stat.S_ISREG(found.st_mode)
 
 
 def is_directory(path: Path, *, follow_links: bool = True) -> bool:
@@ -47,8 +47,42 @@ def is_directory(path: Path, *, follow_links: bool = True) -> bool:
     Raises:
         FileAccessError: A directory on the way may not be entered.
     """
-    status = _status(path, follow_links=follow_links)
-    return status is not None and stat.S_ISDIR(status.st_mode)
+    found = status(path, follow_links=follow_links)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def is_link(path: Path) -> bool:
+    """Return whether there is a symbolic link at a path, wherever it leads.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    found = status(path, follow_links=False)
+    return found is not None and stat.S_ISLNK(found.st_mode)
+
+
+def status(path: Path, *, follow_links: bool = True) -> os.stat_result | None:
+    """Return size, times and kind of what is at a path; None where there is nothing.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    try:
+        return path.stat() if follow_links else path.lstat()
+    except (OSError, ValueError) as error:
+        if _is_absent(error):
+            return None
+        raise _no_access(path, error) from error
+
+
+def modified(path: Path) -> int:
+    """Return when a file was written last, in nanoseconds since the epoch; 0 where there is none.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    found = status(path)
+    return 0 if found is None else found.st_mtime_ns
 
 
 def entries(directory: Path) -> tuple[Path, ...]:
@@ -65,6 +99,31 @@ def entries(directory: Path) -> tuple[Path, ...]:
         raise _no_access(directory, error) from error
 
 
+def matching(directory: Path, pattern: str) -> tuple[Path, ...]:
+    """Return what a directory holds whose name matches a pattern such as ``"*.json"``, sorted.
+
+    Raises:
+        FileAccessError: The directory may not be read.
+    """
+    return tuple(p for p in entries(directory) if fnmatch.fnmatchcase(p.name, pattern))
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` replaced by the home directory; an unknown user's stays."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def resolved(path: Path) -> Path:
+    """Return the absolute path without links; links that go round in circles stay."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # no file can have that name
+        return path.absolute()
+
+
 def read_regular(path: Path) -> bytes:
     """Return the content of a regular file; never wait at a pipe or read from a device.
 
@@ -78,15 +137,6 @@ def read_regular(path: Path) -> bytes:
         raise _no_access(path, error) from error
 
 
-def _status(path: Path, *, follow_links: bool = True) -> os.stat_result | None:
-    try:
-        return path.stat() if follow_links else path.lstat()
-    except (OSError, ValueError) as error:
-        if _is_absent(error):
-            return None
-        raise _no_access(path, error) from error
-
-
 def _is_absent(error: OSError | ValueError) -> bool:
     """Whether nothing is there; a ValueError tells of a null byte or a lone surrogate."""
     return isinstance(error, ValueError) or error.errno in _ABSENT
@@ -94,10 +144,11 @@ def _is_absent(error: OSError | ValueError) -> bool:
 
 def _no_access(path: Path, error: OSError | ValueError) -> FileAccessError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return FileAccessError(
+    message = (
         f"cannot read {path}: {reason}; check the path, and that you may read it and enter the "
         "directories above it"
     )
+    return FileAccessError.of(message, error, str(path))
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
@@ -106,7 +157,10 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
     Raises:
         OSError: There is no such file, it is no regular one, or it may not be read.
     """
-    descriptor = os.open(path, _FLAGS | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0)))
+    try:
+        descriptor = os.open(path, _FLAGS | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0)))
+    except ValueError as error:  # a null byte, or a lone surrogate
+        raise OSError(errno.EINVAL, f"no file has such a name ({error})", str(path)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))

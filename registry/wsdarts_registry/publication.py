@@ -9,6 +9,7 @@ from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.card_writing import written_files
 from wsdarts_registry.draft import rewrite_artifact
 from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.files import exists, is_file
 from wsdarts_registry.manifest import MANIFEST
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.store import Entry, Store
@@ -158,9 +159,9 @@ def _signing() -> ModuleType:
 
 def _artifact_directory(run: Path) -> Path:
     for candidate in (run / _ARTIFACT, run):
-        if (candidate / MANIFEST).is_file():
+        if is_file(candidate / MANIFEST):
             return candidate
-    if not run.exists():
+    if not exists(run):
         raise ArtifactError(
             f"{run} does not exist; expected the --out of a `wsdarts-hub search` or `warm-start`"
         )

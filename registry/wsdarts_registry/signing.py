@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from wsdarts_registry import strict_json
 from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.errors import SignatureError
-from wsdarts_registry.files import open_regular
+from wsdarts_registry.files import open_regular, read_regular
 from wsdarts_registry.manifest import MANIFEST
 from wsdarts_registry.records import MAX_RECORD_BYTES
 
@@ -90,7 +90,7 @@ def make_signature(artifact: Artifact, key: str | Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "signature"
         signer.sign(artifact.directory, target)
-        return target.read_bytes()
+        return read_regular(target)
 
 
 def check_signature(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsdarts_registry.files import sync_directory
+from wsdarts_registry.files import entries, is_directory, status, sync_directory
 
 
 @contextmanager
@@ -73,6 +73,6 @@ def is_vacant(path: Path) -> bool:
     Raises:
         OSError: The path cannot be examined.
     """
-    if path.is_symlink() or path.is_file():
-        return False
-    return not path.exists() or not any(path.iterdir())
+    if is_directory(path, follow_links=False):
+        return not entries(path)
+    return status(path, follow_links=False) is None

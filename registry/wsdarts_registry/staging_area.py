@@ -9,6 +9,8 @@ import time
 import uuid
 from pathlib import Path
 
+from wsdarts_registry.files import entries, is_directory, status
+
 _OWNER = re.compile(r"([0-9a-f]{8})-([0-9]{1,10})-[0-9a-f]{32}")
 _STALE_SECONDS = 24 * 3600
 
@@ -39,19 +41,17 @@ class StagingArea:
         Raises:
             OSError: The directory cannot be read.
         """
-        if self._root.is_symlink() or not self._root.is_dir():
+        if not is_directory(self._root, follow_links=False):
             return ()
-        return tuple(path for path in sorted(self._root.iterdir()) if _is_abandoned(path))
+        return tuple(path for path in entries(self._root) if _is_abandoned(path))
 
 
 def _is_abandoned(path: Path) -> bool:
     owner = _OWNER.fullmatch(path.name)
     if owner and owner[1] == _machine() and not _is_running(int(owner[2])):
         return True
-    try:
-        return time.time() - path.lstat().st_mtime > _STALE_SECONDS
-    except FileNotFoundError:
-        return False
+    found = status(path, follow_links=False)
+    return found is not None and time.time() - found.st_mtime > _STALE_SECONDS
 
 
 def _machine() -> str:

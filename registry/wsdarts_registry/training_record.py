@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from wsdarts_registry import strict_json
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.errors import RegistryWarning, WsdartsError
+from wsdarts_registry.files import is_file, matching
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.records import MAX_RECORD_BYTES, explain
@@ -57,7 +58,7 @@ def with_training(manifest: Manifest, genotype: Genotype, run: Path) -> Manifest
         genotype: Its genotype.
         run: The run directory.
     """
-    finished = [place for place in sorted(run.glob("training*")) if (place / _RESULT).is_file()]
+    finished = [place for place in matching(run, "training*") if is_file(place / _RESULT)]
     named = [place for place in finished if place.name == "training"]
     chosen = named or finished
     if not chosen:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.files import expanded
 from wsdarts_registry.hub.location import is_hub, split_reference
 from wsdarts_registry.store import Store
 
@@ -74,7 +75,7 @@ def open_registry(
         )
     if not text:
         raise RegistryError("the location of the registry is empty; name a directory")
-    return DirectoryStore(Path(location).expanduser(), create=create)
+    return DirectoryStore(expanded(location), create=create)
 
 
 def open_for(

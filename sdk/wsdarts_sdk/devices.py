@@ -70,7 +70,8 @@ def _left_in_container(group: Path) -> int:
 
 def _fields(path: Path) -> dict[str, int]:
     """Lines such as ``MemAvailable: 123 kB`` by their first word; {} where there is no file."""
-    if not path.exists():
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except OSError:  # not Linux
         return {}
-    lines = (line.split() for line in path.read_text().splitlines())
     return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}

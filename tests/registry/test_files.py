@@ -1,11 +1,25 @@
+import errno
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from wsdarts_registry.errors import FileAccessError
-from wsdarts_registry.files import entries, exists, is_directory, is_file, read_regular
+from wsdarts_registry.files import (
+    entries,
+    exists,
+    expanded,
+    is_directory,
+    is_file,
+    is_link,
+    matching,
+    modified,
+    open_regular,
+    read_regular,
+    resolved,
+)
 
 NOBODY = 65534
 IMPOSSIBLE = [Path("x" * 300), Path("null\0byte"), Path("nothing/below")]
@@ -36,14 +50,43 @@ def test_a_path_that_cannot_exist_does_not(path: Path, tmp_path: Path) -> None:
     assert not is_file(there)
     assert not is_directory(there)
     assert entries(there) == ()
+    assert not is_link(there)
+    assert matching(there, "*") == ()
+    assert modified(there) == 0
+    assert resolved(there).is_absolute()
     with pytest.raises(FileAccessError):
         read_regular(there)
+    with pytest.raises(OSError, match=r"."):
+        open_regular(there)
 
 
-@pytest.mark.parametrize("look", [exists, is_file, is_directory, entries, read_regular])
+LOOKS = [exists, is_file, is_directory, is_link, modified, entries, read_regular]
+
+
+@pytest.mark.parametrize("look", LOOKS)
 def test_a_directory_that_may_not_be_entered_is_named(look, closed: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(FileAccessError, match=r"closed/file.*Permission denied"):
         look(closed / "file")
+
+
+def test_whoever_knows_more_of_a_file_catches_an_os_error(closed: Path) -> None:
+    with pytest.raises(OSError, match="closed") as caught:
+        exists(closed / "file")
+    assert caught.value.errno == errno.EACCES
+    assert caught.value.strerror == os.strerror(errno.EACCES)
+    assert caught.value.filename == str(closed / "file")
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    assert str(again) == str(caught.value)
+
+
+def test_paths_are_made_plain_without_raising(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "circle").symlink_to("circle")
+    assert expanded("~/data") == tmp_path / "data"
+    assert expanded("~nobody-of-that-name/data") == Path("~nobody-of-that-name/data")
+    assert resolved(tmp_path / "circle") == tmp_path.resolve() / "circle"
 
 
 def test_links_are_followed_unless_told_otherwise(tmp_path: Path) -> None:

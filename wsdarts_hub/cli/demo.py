@@ -13,6 +13,7 @@ from wsdarts_hub.cli.progress_bar import working
 from wsdarts_hub.cli.search_page import show_decision, show_genotype
 from wsdarts_hub.cli.training_commands import show_training
 from wsdarts_registry.amounts import count, duration, share
+from wsdarts_registry.files import exists
 from wsdarts_sdk.progress import Progress, TimeSpent
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def demo(
     steps = Demo(out)
     spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))
     if not quiet:
-        begun = "going on" if out.exists() else "working"
+        begun = "going on" if exists(out) else "working"
         display.line(f"{begun} in {out}, preset {steps.preset.name}")
 
     def take(step: _Step[_Shown], show: Callable[[_Shown], None]) -> _Shown:

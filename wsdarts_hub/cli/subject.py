@@ -8,6 +8,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.completion import complete_reference
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
+from wsdarts_registry.files import expanded, is_directory, is_file
 from wsdarts_registry.hub.location import is_hub
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def read_subject(
     from wsdarts_registry.manifest import MANIFEST  # noqa: PLC0415
     from wsdarts_registry.zoo import open_for  # noqa: PLC0415
 
-    path = Path(subject).expanduser()
+    path = expanded(subject)
     for directory in (path, path / "artifact"):
-        if (directory / MANIFEST).is_file():
+        if is_file(directory / MANIFEST):
             if key is not None:
                 raise SignatureError(
                     f"a signature lies in a registry, not in the directory {subject}; name the "
@@ -55,7 +56,7 @@ def read_subject(
                 )
             return read_artifact(directory)
     if not is_hub(subject) and ("/" in subject or subject.startswith(".")):
-        what = f"holds no {MANIFEST}" if path.is_dir() else "is no directory"
+        what = f"holds no {MANIFEST}" if is_directory(path) else "is no directory"
         raise ArtifactError(
             f"{subject} {what}; expected the directory of an artifact or of a finished search, or "
             "a reference such as NAME@3"
@@ -66,5 +67,5 @@ def read_subject(
         store, within = open_for(subject, registry)
         return store.pull(within) if weights else store.look(within)
     except ReferenceNotFoundError as error:
-        what = f"no {MANIFEST} in the directory" if path.is_dir() else "no directory"
+        what = f"no {MANIFEST} in the directory" if is_directory(path) else "no directory"
         raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error

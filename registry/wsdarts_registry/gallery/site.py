@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.files import inside
+from wsdarts_registry.files import entries, inside, is_directory, is_file
 from wsdarts_registry.gallery.assets import assets
 from wsdarts_registry.gallery.collection import Collection, Progress, read_collection
 from wsdarts_registry.gallery.exhibit import Exhibit
@@ -71,15 +71,15 @@ def build_gallery(
 
 def is_gallery(directory: Path) -> bool:
     """Whether a directory holds a gallery."""
-    return (directory / MARKER).is_file() and (directory / "index.html").is_file()
+    return is_file(directory / MARKER) and is_file(directory / "index.html")
 
 
 def _check_target(target: Path) -> None:
     try:
         if is_vacant(target):
             return
-        known = target.is_dir() and not target.is_symlink() and is_gallery(target)
-        foreign = {path.name for path in target.iterdir()} - _TOP - {*_PAGES} if known else set()
+        known = is_directory(target, follow_links=False) and is_gallery(target)
+        foreign = {path.name for path in entries(target)} - _TOP - {*_PAGES} if known else set()
     except OSError as error:
         raise RegistryError(f"cannot read {target}: {error.strerror}") from error
     if not known:

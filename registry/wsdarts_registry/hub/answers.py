@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wsdarts_registry.files import resolved
+
 _HASH = re.compile(r"[0-9a-f]{40}")
 
 
@@ -51,7 +53,7 @@ def is_intact(cached: Path, content: bytes) -> bool:
     The client calls it by the Hub's ETag: the sha256 of an LFS file, the git hash of another one.
     It checks neither. Where it cannot make links, the name says nothing.
     """
-    name = cached.resolve().name
+    name = resolved(cached).name
     if len(name) == 64:
         return hashlib.sha256(content).hexdigest() == name
     header = f"blob {len(content)}\0".encode()

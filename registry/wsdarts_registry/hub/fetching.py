@@ -21,7 +21,7 @@ from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.checked_files import check_file
 from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import ArtifactError, RegistryError
-from wsdarts_registry.files import inside
+from wsdarts_registry.files import inside, resolved
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.repository import ArtifactRepository
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
@@ -141,7 +141,7 @@ def _move(temporary: Path, target: Path, digest: str, extent: Extent) -> None:
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    real = source.resolve()
+    real = resolved(source)
     try:
         os.link(real, target)
     except OSError:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from wsdarts_registry.errors import RunError, TaskError
+from wsdarts_registry.files import entries
 from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import ShippedZoo
@@ -41,7 +42,7 @@ class Demo:
         self, out: str | Path, *, registry: Store | None = None, preset: Preset = TINY
     ) -> None:
         self.out, self.preset = Path(out), preset
-        there = self.out.iterdir() if self.out.is_dir() else ()
+        there = entries(self.out)
         others = sorted(p.name for p in there if p.name not in RUNS and not p.name.startswith("."))
         if others:
             raise RunError(f"{self.out} holds other files ({others[0]}); choose another --out")

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 from wsdarts_registry.amounts import count, several, size
 from wsdarts_registry.cache import CACHE_VARIABLE, cache_directory
 from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.files import entries, exists, is_directory, status
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
 
@@ -180,9 +181,9 @@ def _engine(name: str) -> Iterator[Finding]:
 
 def _cache() -> Iterator[Finding]:
     root = cache_directory()
-    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
+    existing = next(path for path in (root, *root.absolute().parents) if exists(path))
     where = f"{root} ({CACHE_VARIABLE})" if os.environ.get(CACHE_VARIABLE) else str(root)
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    if not is_directory(existing) or not os.access(existing, os.W_OK):
         yield Finding(
             group="cache",
             subject="directory",
@@ -199,7 +200,7 @@ def _cache() -> Iterator[Finding]:
         found=f"{where}, {size(free)} free",
         advice="make room on that disk" if free < _LITTLE_SPACE else "",
     )
-    for path in sorted(root.iterdir()) if root.is_dir() else ():
+    for path in entries(root):
         content, held = _CONTENT.get(path.name, "other files"), _size(path)
         advice = f"delete {path} to free it; what is needed is made again"
         yield Finding(
@@ -212,9 +213,10 @@ def _cache() -> Iterator[Finding]:
 
 
 def _size(path: Path) -> int:
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    if not is_directory(path, follow_links=False):
+        found = status(path)
+        return found.st_size if found else 0
+    return sum(map(_size, entries(path)))
 
 
 def _registry(location: str | Path | None) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.drawing import genotype_svg
+from wsdarts_registry.files import exists
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.artifacts.building import build_artifact
 from wsdarts_sdk.jobs.found import Found
@@ -59,7 +60,7 @@ def _summary(found: Found) -> dict[str, Any]:
 
 def _is_current(artifact: Path, found: Found) -> bool:
     """Whether the artifact is there already, with embeddings by the same probes."""
-    if not artifact.exists():
+    if not exists(artifact):
         return False
     manifest, _ = read_manifest(artifact)
     there = {record.space.embedding_space for record in manifest.embeddings}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.files import exists
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings
@@ -74,4 +75,4 @@ def run_path(out: str | Path | None, command: str, name: str) -> Path:
         return Path(out)
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
     numbers = itertools.count(1)
-    return next(p for n in numbers if not (p := Path("runs") / f"{command}-{stem}-{n}").exists())
+    return next(p for n in numbers if not exists(p := Path("runs") / f"{command}-{stem}-{n}"))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from wsdarts_registry.amounts import count, duration, several, share
+from wsdarts_registry.errors import FileAccessError
+from wsdarts_registry.files import exists
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.notebook.objects import cell_panels, neighbours_panel
 from wsdarts_registry.notebook.view import Bars, Pairs, Panel, Table, view
@@ -163,6 +165,6 @@ def _files(**paths: Path) -> Panel:
 
 def _is_there(path: Path) -> bool:
     try:
-        return path.exists()
-    except OSError:  # such as a directory that may not be entered
+        return exists(path)
+    except FileAccessError:  # such as a directory that may not be entered
         return False

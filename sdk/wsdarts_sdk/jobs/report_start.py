@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from wsdarts_registry.files import exists
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.space import SearchSpace
 from wsdarts_sdk.jobs.report_rows import asked, now, pairs, task_row
@@ -39,7 +40,7 @@ def begin_report(
         config: The configuration of the run, with its settings and perhaps a genotype.
         environment: Where it runs.
     """
-    if (run.path / REPORT_FILE).exists():
+    if exists(run.path / REPORT_FILE):
         return
     settings = config["training"] if command == "train" else config["search"]
     keep_report(

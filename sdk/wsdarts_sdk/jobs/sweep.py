@@ -13,6 +13,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from wsdarts_registry.files import resolved
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.directory import RunDirectory
@@ -61,7 +62,7 @@ def sweep(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name="sweep",
-        storage=f"sqlite:///{run.path.resolve() / 'sweep.db'}",
+        storage=f"sqlite:///{resolved(run.path) / 'sweep.db'}",
         direction="maximize",
         load_if_exists=True,
     )

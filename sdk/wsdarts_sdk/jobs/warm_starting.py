@@ -6,6 +6,7 @@ from typing import Any
 
 from wsdarts_registry.amounts import duration
 from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.files import exists
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.nearest import Neighbour
@@ -113,7 +114,7 @@ class WarmStart:
 
     def _training_directory(self, preset: str, *, resume: bool) -> Path:
         number = 1
-        while (self.path / f"training-{preset}-{number}").exists():
+        while exists(self.path / f"training-{preset}-{number}"):
             number += 1
         return self.path / f"training-{preset}-{max(1, number - 1) if resume else number}"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.errors import RegistryError, RunError, SettingsError, SpaceError
+from wsdarts_registry.files import exists, expanded, is_directory, is_file
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.manifest import MANIFEST, Manifest
 from wsdarts_registry.manifest_file import read_manifest
@@ -93,10 +94,10 @@ def _trained_file(source: str | Path) -> Path | None:
     """The model file that a path is, or that lies in the run directory of a training."""
     if isinstance(source, str) and _is_text(source):
         return None
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.suffix == ".safetensors":
         return path
-    return path / MODEL_FILE if (path / MODEL_FILE).is_file() else None
+    return path / MODEL_FILE if is_file(path / MODEL_FILE) else None
 
 
 def _find(
@@ -107,10 +108,10 @@ def _find(
         return source, None
     if isinstance(source, str) and _is_text(source):
         return _parse(source), None
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = expanded(source)
+    if is_directory(path):
         return _in_directory(path)
-    if isinstance(source, Path) or path.exists():
+    if isinstance(source, Path) or exists(path):
         return Genotype.load(path), None
     try:
         store, reference = open_for(source, registry)
@@ -135,13 +136,13 @@ def _parse(text: str) -> Genotype:
 
 def _in_directory(path: Path) -> tuple[Genotype, int | None]:
     """That of an artifact's directory or of a run."""
-    if (path / MANIFEST).is_file():
+    if is_file(path / MANIFEST):
         return _of_artifact(read_artifact(path))
     read_config(path)
-    if not (path / GENOTYPE_FILE).exists():
+    if not exists(path / GENOTYPE_FILE):
         raise RunError(f"the run {path} has no genotype yet; finish it with --resume first")
     artifact = path / _ARTIFACT
-    known = _classes(read_manifest(artifact)[0]) if (artifact / MANIFEST).is_file() else None
+    known = _classes(read_manifest(artifact)[0]) if is_file(artifact / MANIFEST) else None
     return Genotype.load(path / GENOTYPE_FILE), known
 
 

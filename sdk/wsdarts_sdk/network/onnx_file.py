@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from wsdarts_registry.errors import ExportError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import expanded, write_atomically
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.classifier import Classifier
 from wsdarts_sdk.network.prediction import AnyImage, as_input, decoded_images
@@ -72,7 +72,7 @@ def save_onnx(
             f"{difference:.1e}, allowed {TOLERANCE:.0e}); nothing was written. Try other versions "
             "of torch and onnxscript"
         )
-    target = Path(path).expanduser()
+    target = expanded(path)
     try:
         write_atomically(target, content)
     except OSError as error:

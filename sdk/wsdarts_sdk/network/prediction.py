@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from wsdarts_registry.errors import ArtifactError, SettingsError, TaskError
+from wsdarts_registry.files import expanded, is_directory
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.tasks.decoding import Undecodable, decode, to_rgb
 from wsdarts_sdk.tasks.identity import Content
@@ -119,8 +120,8 @@ def _named(images: Iterable[AnyImage]) -> list[tuple[str, Read]]:
             content = image if isinstance(image, bytes) else _pixels(image, number)
             found.append((f"image {number}", partial(_given, content)))
             continue
-        path = Path(image).expanduser()
-        files = image_files(path) if path.is_dir() else [path]
+        path = expanded(image)
+        files = image_files(path) if is_directory(path) else [path]
         if not files:
             raise TaskError(f"the folder {path} has no images; name files, or another folder")
         found += [(str(file), partial(read_file, file)) for file in files]

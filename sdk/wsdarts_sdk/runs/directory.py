@@ -21,7 +21,15 @@ from filelock import FileLock, Timeout
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import RunError, WsdartsError
-from wsdarts_registry.files import open_regular, write_atomically
+from wsdarts_registry.files import (
+    entries,
+    exists,
+    is_file,
+    matching,
+    open_regular,
+    read_regular,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.journal import FileJournal
@@ -70,7 +78,7 @@ class RunDirectory:
             RunError: The file is not JSON.
         """
         path = self.path / name
-        if not path.exists():
+        if not exists(path):
             return None
         return read_json(path)
 
@@ -99,11 +107,11 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
         run = RunDirectory(path)
         begins = _check_config(run, {"format": _FORMAT, **config}, resume=resume)
-        for leftover in path.glob(".*.tmp"):  # of writes that a kill has cut off
+        for leftover in matching(path, ".*.tmp"):  # of writes that a kill has cut off
             leftover.unlink()
         yield run
     except WsdartsError:
-        if begins and not any(path.glob(f"*{CHECKPOINT_SUFFIX}")):
+        if begins and not any(matching(path, f"*{CHECKPOINT_SUFFIX}")):
             _empty(path)
         raise
     except OSError as error:
@@ -119,8 +127,8 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
 
 def _empty(path: Path) -> None:
     """Remove the files of a run; whoever opened it has found the directory without any."""
-    for file in path.iterdir():
-        if file.is_file() and not file.name.startswith("."):
+    for file in entries(path):
+        if is_file(file) and not file.name.startswith("."):
             file.unlink()
 
 
@@ -136,7 +144,7 @@ def _lock(path: Path) -> FileLock:
         lock.acquire()
     except Timeout as error:
         owner = path / _OWNER
-        who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
+        who = read_regular(owner).decode(errors="replace").strip() if exists(owner) else "unknown"
         raise RunError(
             f"another process (pid {who}) is working in {path}; wait for it, or choose another "
             "--out"
@@ -155,7 +163,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         RunError: There is no run, or it is of an unknown format.
     """
     path = Path(path)
-    if not (path / _CONFIG).is_file():
+    if not is_file(path / _CONFIG):
         raise RunError(
             f"{path} is not a run directory (it has no {_CONFIG}); expected the --out of a "
             "`wsdarts-hub search`, `warm-start` or `train`"
@@ -185,8 +193,8 @@ def read_json(path: Path) -> Any:
 
 def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:
     """Write the configuration of a new run, or compare it; whether the run begins here."""
-    if not (run.path / _CONFIG).exists():
-        foreign = [p.name for p in run.path.iterdir() if p.name not in (_LOCK, _OWNER)]
+    if not exists(run.path / _CONFIG):
+        foreign = [p.name for p in entries(run.path) if p.name not in (_LOCK, _OWNER)]
         # A kill can leave a temporary file of the configuration itself behind.
         foreign = [name for name in foreign if not name.startswith(".")]
         if foreign:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import exists, read_regular, write_atomically
 from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.directory import CHECKPOINT_SUFFIX
 
@@ -93,7 +93,7 @@ class FileJournal:
 
     def restore(self) -> Checkpoint | None:
         """The last checkpoint, or None at the beginning."""
-        return Checkpoint.load(self._checkpoint) if self._checkpoint.exists() else None
+        return Checkpoint.load(self._checkpoint) if exists(self._checkpoint) else None
 
     def due(self) -> bool:
         """Whether the interval has passed."""
@@ -106,10 +106,10 @@ class FileJournal:
 
     def rows(self) -> list[Row]:
         """All whole rows; a last line that a kill has cut off does not count."""
-        if not self._metrics.exists():
+        if not exists(self._metrics):
             return []
         try:
-            lines = self._metrics.read_text(encoding="utf-8").split("\n")[:-1]
+            lines = read_regular(self._metrics).decode().split("\n")[:-1]
             return [json.loads(line) for line in lines]
         except ValueError as error:
             raise RunError(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from wsdarts_registry.errors import RunError, WsdartsError
+from wsdarts_registry.files import entries, exists
 from wsdarts_sdk.runs.directory import read_config
 from wsdarts_sdk.runs.report_facts import RunReport
 from wsdarts_sdk.runs.report_file import REPORT_FILE, read_report
@@ -17,7 +18,7 @@ def read_run(path: str | Path) -> RunReport:
     """
     path = Path(path)
     read_config(path)
-    if not (path / REPORT_FILE).exists():
+    if not exists(path / REPORT_FILE):
         raise RunError(
             f"{path} has no {REPORT_FILE}: it was made by an earlier version, or was stopped when "
             f"it had hardly begun; the command that made it, with --out {path} --resume, writes it "
@@ -36,7 +37,7 @@ def trainings_within(path: str | Path, report: RunReport) -> tuple[tuple[str, Ru
     if report.genotype is None:
         return ()
     found, tasks = [], _digests(report)
-    for file in sorted(Path(path).glob(f"*/{REPORT_FILE}")):
+    for file in filter(exists, (each / REPORT_FILE for each in entries(Path(path)))):
         within = read_report(file)
         finished = within.training is not None and not within.unfinished
         if finished and within.genotype == report.genotype and _digests(within) == tasks:

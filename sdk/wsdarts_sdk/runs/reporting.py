@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.files import open_regular, write_atomically
+from wsdarts_registry.files import exists, is_file, is_link, open_regular, write_atomically
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.runs.compared_run import ComparedRun, read_runs
 from wsdarts_sdk.runs.comparison import (
@@ -115,9 +115,9 @@ def report(*runs: str | Path) -> Report:
 
 def _check_vacant(path: Path) -> None:
     """Refuse to write over anything but a page of ours."""
-    if not path.exists() and not path.is_symlink():
+    if not exists(path) and not is_link(path):
         return
-    if path.is_file() and not path.is_symlink():
+    if is_file(path, follow_links=False):
         with open_regular(path) as file:
             if _OURS in file.read(_HEAD_BYTES):
                 return

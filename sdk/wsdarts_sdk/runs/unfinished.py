@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.files import open_regular
+from wsdarts_registry.files import exists, matching, modified, open_regular
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.records import Record, explain
 from wsdarts_sdk.runs.directory import read_json
@@ -132,7 +132,7 @@ def _search(begun: RunReport, path: Path) -> RunReport:
 def _searched_seconds(path: Path, journals: Sequence[Path]) -> float:
     """What the search took so far; in a sweep all searches, and the trainings that rank them."""
     try:
-        selections = [*path.glob(f"selection-*{_SUFFIX}")]
+        selections = matching(path, f"selection-*{_SUFFIX}")
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     rows = [_rows(file, _SearchRow) for file in journals]
@@ -157,15 +157,15 @@ def _search_journals(path: Path) -> list[Path]:
     """The journal of a search, or those of a sweep's searches, the one written last at the end."""
     try:
         single = path / f"search{_SUFFIX}"
-        found = [single] if single.exists() else [*path.glob(f"search-*{_SUFFIX}")]
-        return sorted(found, key=lambda file: (file.stat().st_mtime_ns, file.name))
+        found = (single,) if exists(single) else matching(path, f"search-*{_SUFFIX}")
+        return sorted(found, key=lambda file: (modified(file), file.name))
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _rows(path: Path, kind: type[_Row]) -> list[dict[str, Any]]:
     """Whole rows of a journal; a last line that a kill has cut off does not count."""
-    if not path.exists():
+    if not exists(path):
         return []
     try:
         with open_regular(path) as file:
@@ -188,7 +188,7 @@ def _rows(path: Path, kind: type[_Row]) -> list[dict[str, Any]]:
 
 def _decision(path: Path) -> DecisionFacts | None:
     file = path / "decision.json"
-    if not file.exists():
+    if not exists(file):
         return None
     try:
         found = _Decision.model_validate(_as_tuples(read_json(file)))
@@ -208,7 +208,7 @@ def _costs(path: Path, phase: str, seconds: float) -> tuple[PhaseCost, ...]:
     """The phases that have ended, and what this one took so far."""
     file = path / "costs.json"
     try:
-        known = _Costs.validate_python(read_json(file), strict=True) if file.exists() else {}
+        known = _Costs.validate_python(read_json(file), strict=True) if exists(file) else {}
     except ValidationError as problem:
         raise RunError(f"{file} is not valid: {explain(problem)}") from problem
     if seconds > 0:

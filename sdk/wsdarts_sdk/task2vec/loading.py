@@ -24,6 +24,7 @@ import timm
 from torch import nn
 
 from wsdarts_registry.errors import ProbeError
+from wsdarts_registry.files import expanded
 from wsdarts_sdk.task2vec.probe import Option, Preprocessing, Probe, first_line
 from wsdarts_sdk.task2vec.probe_file import ProbeCard, read_probe_file
 from wsdarts_sdk.task2vec.weights import load_weights
@@ -75,7 +76,7 @@ def load_probe(source: str | Path | None = None, *, device: str = "cpu") -> Prob
 def _from_file(text: str) -> Probe:
     location, _, query = text.partition("?")
     named = _NAMED.fullmatch(location)
-    path = Path(named[2] if named else location).expanduser()
+    path = expanded(named[2] if named else location)
     options = _read_query(query)
     weights, card = read_probe_file(path)
     if named:

@@ -1,6 +1,5 @@
 """Decoded pixels on the disk: one memory-mapped file for each task and size."""
 
-import contextlib
 import io
 import os
 import time
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_registry.files import sync_directory
+from wsdarts_registry.files import matching, status, sync_directory
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.sources.base import Read
 
@@ -165,10 +164,10 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 def _remove_abandoned(directory: Path) -> None:
     """Remove temporary files of processes that were killed."""
-    for file in directory.glob(".*.tmp"):
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            if time.time() - file.stat().st_mtime > _ABANDONED:
-                file.unlink()
+    for file in matching(directory, ".*.tmp"):
+        found = status(file)
+        if found is not None and time.time() - found.st_mtime > _ABANDONED:
+            file.unlink(missing_ok=True)  # another process may be faster
 
 
 def _cores() -> int:

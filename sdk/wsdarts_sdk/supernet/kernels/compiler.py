@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.files import exists, resolved, status
 
 _FLAGS = (
     "-O3",
@@ -47,7 +48,7 @@ class Compiled:
 def must_compile() -> bool:
     """Whether asking for the library takes a while: it is not in the cache yet."""
     compiler = _compiler()
-    return compiler is not None and not _library_path(compiler, _source()).exists()
+    return compiler is not None and not exists(_library_path(compiler, _source()))
 
 
 @cache
@@ -64,7 +65,7 @@ def compiled_library() -> Compiled:
     path = _library_path(compiler, source)
     reasons = []
     for threads in (("-fopenmp",), ()):
-        failed = None if path.exists() else _compile(compiler, (*_FLAGS, *threads), source, path)
+        failed = None if exists(path) else _compile(compiler, (*_FLAGS, *threads), source, path)
         if failed is not None:
             reasons.append(failed)
             continue
@@ -115,8 +116,8 @@ def _compile(compiler: str, flags: tuple[str, ...], source: bytes, path: Path) -
 
 def _identity(compiler: str) -> str:
     """What the machine code depends on besides source and flags."""
-    real = Path(shutil.which(compiler) or compiler).resolve()
-    stamp = str(real.stat().st_mtime_ns) if real.exists() else ""
+    real = resolved(Path(shutil.which(compiler) or compiler))
+    stamp = str(there.st_mtime_ns) if (there := status(real)) else ""
     return f"{real} {stamp} {platform.machine()} {_processor()}"
 
 

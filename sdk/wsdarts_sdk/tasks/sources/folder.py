@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.files import entries, is_directory, is_file, read_regular, resolved, status
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read
@@ -35,15 +36,15 @@ class FolderSource(ImageSource):
 
     def __init__(self, root: Path) -> None:
         folders = sorted(
-            (entry for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name)),
+            (entry for entry in entries(root) if is_directory(entry) and not _hidden(entry.name)),
             key=lambda folder: folder.name,
         )
         files = [image_files(folder) for folder in folders]
         _check_layout(root, folders, files)
         self._files = [file for group in files for file in group]
-        self.location = f"folder {root.resolve()}"
+        self.location = f"folder {resolved(root)}"
         super().__init__(
-            name=root.resolve().name,
+            name=resolved(root).name,
             class_names=[unicodedata.normalize("NFC", folder.name) for folder in folders],
             labels=np.repeat(np.arange(len(files)), [len(group) for group in files]),
             encoded=True,
@@ -76,7 +77,7 @@ def parquet_files(folder: Path) -> list[Path]:
 def read_file(file: Path) -> Content | Undecodable:
     """The bytes of a file, or why it cannot be read."""
     try:
-        return file.read_bytes()
+        return read_regular(file)
     except OSError as error:
         return Undecodable(f"it cannot be read ({error.strerror})")
 
@@ -85,11 +86,11 @@ def _files(folder: Path, extensions: frozenset[str]) -> list[Path]:
     found = []
     seen: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
+        here = status(Path(parent))
+        if here is None or (here.st_dev, here.st_ino) in seen:  # a link back to a folder above
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add((here.st_dev, here.st_ino))
         folders[:] = [name for name in folders if not _hidden(name)]
         found += [
             Path(parent, name)
@@ -102,8 +103,8 @@ def _files(folder: Path, extensions: frozenset[str]) -> list[Path]:
 def _check_layout(root: Path, folders: list[Path], files: list[list[Path]]) -> None:
     loose = [
         entry
-        for entry in root.iterdir()
-        if entry.suffix.lower() in EXTENSIONS and not _hidden(entry.name) and entry.is_file()
+        for entry in entries(root)
+        if entry.suffix.lower() in EXTENSIONS and not _hidden(entry.name) and is_file(entry)
     ]
     if not any(files):
         if loose:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.files import exists, expanded, is_directory, resolved
 from wsdarts_sdk.tasks.sources.base import ImageSource
 from wsdarts_sdk.tasks.sources.folder import FolderSource, image_files, parquet_files
 
@@ -48,16 +49,16 @@ def open_source(
         _refuse("torchvision's datasets", **columns)
         name = text.removeprefix("torchvision:")
         return TorchvisionSource(name, root=cache / "torchvision", split=split)
-    return _path(Path(text).expanduser(), columns, split)
+    return _path(expanded(text), columns, split)
 
 
 def _path(
     path: Path, columns: dict[str, str | None], split: str | Sequence[str] | None
 ) -> ImageSource:
-    if not path.exists():
+    if not exists(path):
         raise TaskError(f"{path} does not exist; {_EXPECTED}. Check the path")
     _refuse("local files", split=split)
-    if path.is_dir():
+    if is_directory(path):
         tables = parquet_files(path)
         if not tables:
             _refuse("image folders", **columns)
@@ -73,7 +74,7 @@ def _path(
         raise TaskError(f"{path} is a file, but not parquet; {_EXPECTED}")
     from wsdarts_sdk.tasks.sources.table import ParquetTable, TableSource  # noqa: PLC0415
 
-    name = path.resolve().name if path.is_dir() else path.stem
+    name = resolved(path).name if is_directory(path) else path.stem
     return TableSource([ParquetTable(table) for table in tables], name=name, **columns)
 
 

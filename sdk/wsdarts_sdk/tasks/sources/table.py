@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.files import read_regular, resolved
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
@@ -115,7 +116,7 @@ class TableSource(ImageSource):
                 )
         self._tables = tables
         self._image = image.name
-        files = [str(table.path.resolve()) for table in tables if table.path is not None]
+        files = [str(resolved(table.path)) for table in tables if table.path is not None]
         # Another column of the same file holds other images.
         self.location = f"column {image.name} of {files}" if files else None
         class_names, by_table = _labels(tables, label)
@@ -183,7 +184,7 @@ def _content(value: Any, follow_paths: bool) -> Content | Undecodable:
         value = value.get("bytes")
         if value is None and path and follow_paths:
             try:
-                return Path(path).read_bytes()
+                return read_regular(Path(path))
             except OSError as error:
                 return Undecodable(f"{path} cannot be read ({error.strerror})")
     if value is None:
