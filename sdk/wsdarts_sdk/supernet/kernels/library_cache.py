@@ -81,7 +81,7 @@ class LibraryCache:
             raise
 
     def _names(self, key: str) -> tuple[str, ...]:
-        names = os.listdir(self.descriptor)  # of what is open, not of a path
+        names = os.listdir(self.descriptor)  # noqa: PTH208 (of what is open, not of a path)
         found = (_NAME.fullmatch(name) for name in sorted(names))
         return tuple(match[0] for match in found if match and match[1] == key)
 
