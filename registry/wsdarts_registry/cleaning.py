@@ -34,7 +34,7 @@ _KINDS = (
     ("task embeddings", re.compile(rf"embeddings/{_HEX}/[^/]+\.(safetensors|json)")),
     ("features of probes", re.compile(rf"features/{_HEX}/[^/]+\.safetensors")),
     ("embeddings of registries", re.compile(r"nearest/[0-9a-f]+\.npy")),
-    ("compiled kernels", re.compile(r"kernels/[0-9a-f]+\.so")),
+    ("compiled kernels", re.compile(r"kernels/[0-9a-f-]+\.so")),
     ("pulled artifacts", re.compile(rf"artifacts/{_HEX}")),
     ("artifacts that were looked at", re.compile(rf"outlines/{_HEX}")),
     ("answers of the Hub", re.compile(r"hub/[^/]+\.json")),

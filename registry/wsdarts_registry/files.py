@@ -167,19 +167,24 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def write_atomically(path: Path, content: bytes) -> Path:
+def write_atomically(path: Path, content: bytes, *, mode: int | None = None) -> Path:
     """Write a file so that readers see the old content or the new, never a part.
+
+    Args:
+        path: Where it is to be.
+        content: All of it.
+        mode: Permissions; those that the process gives new files by default.
 
     Raises:
         OSError: As in ``atomic_file``.
     """
-    with atomic_file(path) as file:
+    with atomic_file(path, mode=mode) as file:
         file.write(content)
     return path
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     """Write and read a file that replaces ``path`` when the block ends, and not if it raises.
 
     The content goes to a temporary name in the same directory, is flushed to the disk and
@@ -196,7 +201,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

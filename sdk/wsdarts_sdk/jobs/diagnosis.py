@@ -162,11 +162,17 @@ def _engine(name: str) -> Iterator[Finding]:
 
     from wsdarts_sdk.search.precision import name_of, usual_dtype  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernels.choice import choose_kernels, must_wait  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernels.compiler import why_not_kept  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"
     dtype = usual_dtype(device)
     if must_wait(device, dtype):
-        found = "kernels that the first search compiles, once"
+        reason = why_not_kept()
+        found = (
+            "kernels that the first search compiles, once"
+            if reason is None
+            else f"kernels that each process compiles anew, since {reason}"
+        )
     else:
         choice = _tried("devices", subject, lambda: choose_kernels(device, dtype))
         if isinstance(choice, Finding):

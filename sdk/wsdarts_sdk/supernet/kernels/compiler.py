@@ -1,23 +1,34 @@
 """Compiles ``cpu.cpp`` once for this machine.
 
-The library is kept in the user's cache under the digest of source, compiler and flags. It is
-built for the processor at hand, so it is made where it runs; there is nothing to download.
+The library is kept in the user's cache under the digest of source, compiler, flags and what of
+the environment the compiler reads. It is built for the processor at hand, so it is made where it
+runs; there is nothing to download.
 """
 
 import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from wsdarts_registry.cache import cache_directory
-from wsdarts_registry.files import exists, resolved, status
+from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.files import is_file
+from wsdarts_registry.inert import plain_text
+from wsdarts_sdk.supernet.kernels.library_cache import (
+    LibraryCache,
+    is_made,
+    library_cache,
+    load_private,
+)
 
 _FLAGS = (
     "-O3",
@@ -29,7 +40,22 @@ _FLAGS = (
     "-fPIC",
     "-Wno-psabi",
 )
+# With threads, and for a compiler that has no OpenMP.
+_BUILDS = ((*_FLAGS, "-fopenmp"), _FLAGS)
 _SECONDS = 300
+_LONGEST_MESSAGE = 2**16
+# What the compiler gets of the environment: where programs, headers and libraries are. No more,
+# so that no token reaches it, and no variable makes it write elsewhere or in another language.
+_PLACES = ("PATH", "HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+_COMPILED_FROM = (
+    *("CPATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"),
+    *("SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "DEVELOPER_DIR"),
+)
+_PREFIXES = ("CCACHE_", "SCCACHE_", "NIX_")
+
+
+class _CompilerError(Exception):
+    """Why there is no library."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,78 +73,182 @@ class Compiled:
 
 def must_compile() -> bool:
     """Whether asking for the library takes a while: it is not in the cache yet."""
-    compiler = _compiler()
-    return compiler is not None and not exists(_library_path(compiler, _source()))
+    try:
+        compiler = _compiler()
+    except _CompilerError:
+        return False
+    if not is_made():
+        return True
+    with library_cache() as found:
+        return isinstance(found, str) or not any(
+            found.holds(_key(compiler, flags)) for flags in _BUILDS
+        )
+
+
+def why_not_kept() -> str | None:
+    """Why a compiled library cannot be kept, so that each process compiles; None if it can."""
+    if not is_made():
+        return None
+    with library_cache() as found:
+        return found if isinstance(found, str) else None
 
 
 @cache
 def compiled_library() -> Compiled:
     """The library, compiled if it must be; reasons instead of errors where it cannot be."""
-    compiler = _compiler()
-    if compiler is None:
-        return Compiled(
-            library=None,
-            why="no C++ compiler (g++ or clang++) was found; install one for searches on the CPU "
-            "that are several times faster",
-        )
-    source = _source()
-    path = _library_path(compiler, source)
+    try:
+        compiler = _compiler()
+    except _CompilerError as error:
+        return Compiled(library=None, why=str(error))
+    name = plain_text(" ".join(compiler))
+    with library_cache() as place:
+        kept = _kept(compiler, name, place)
+        return kept if kept is not None else _compiled(compiler, name, place)
+
+
+def _kept(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -> Compiled | None:
+    """What the cache holds."""
+    if isinstance(place, str):
+        return None
+    for flags in _BUILDS:
+        with suppress(OSError):  # such as a library of OpenMP that is gone: compiled anew
+            library = place.find(_key(compiler, flags))
+            if library is not None:
+                return Compiled(library=library, why=_how(name, flags))
+    return None
+
+
+def _compiled(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -> Compiled:
     reasons = []
-    for threads in (("-fopenmp",), ()):
-        failed = None if exists(path) else _compile(compiler, (*_FLAGS, *threads), source, path)
-        if failed is not None:
-            reasons.append(failed)
-            continue
+    for flags in _BUILDS:
         try:
-            return Compiled(library=ctypes.CDLL(str(path)), why=f"compiled by {compiler}")
-        except OSError as error:
-            reasons.append(str(error))
-            path.unlink(missing_ok=True)
-    return Compiled(library=None, why=f"{compiler} could not compile them: {reasons[-1]}")
+            library, problem = _made(compiler, flags, place)
+        except (_CompilerError, OSError) as error:
+            reasons.append(plain_text(str(error), 400))
+            continue
+        unkept = "" if problem is None else f"; not kept, since {plain_text(problem, 400)}"
+        return Compiled(library=library, why=_how(name, flags) + unkept)
+    return Compiled(library=None, why=f"{name} could not compile them: {reasons[-1]}")
 
 
-def _compiler() -> str | None:
-    return os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+def _how(name: str, flags: tuple[str, ...]) -> str:
+    threads = "" if "-fopenmp" in flags else " without OpenMP, so for one thread"
+    return f"compiled by {name}{threads}"
+
+
+def _compiler() -> tuple[str, ...]:
+    """The compiler's program and arguments: ``CXX`` as make reads it, or what is installed."""
+    asked = os.environ.get("CXX", "").strip()
+    if not asked:
+        usual = shutil.which("g++") or shutil.which("clang++")
+        if usual is None:
+            raise _CompilerError(
+                "no C++ compiler (g++ or clang++) was found; install one for searches on the CPU "
+                "that are several times faster"
+            )
+        return (usual,)
+    try:
+        words = [asked] if _program(asked) else shlex.split(asked)
+    except ValueError as error:
+        raise _CompilerError(f"CXX is {plain_text(asked)!r}: {error}") from error
+    if not words or _program(words[0]) is None:
+        raise _CompilerError(
+            f"CXX is {plain_text(asked)!r}, which names no program; expected a C++ compiler such "
+            "as g++ or 'ccache g++', or leave it unset"
+        )
+    return tuple(words)
+
+
+def _program(word: str) -> Path | None:
+    """The file that a word of the command runs; None where it is no program."""
+    try:
+        found = shutil.which(word)
+        return Path(found) if found is not None and is_file(Path(found)) else None
+    except (OSError, ValueError, WsdartsError):
+        return None
 
 
 def _source() -> bytes:
     return files("wsdarts_sdk.supernet.kernels").joinpath("cpu.cpp").read_bytes()
 
 
-def _library_path(compiler: str, source: bytes) -> Path:
-    parts = [source, _identity(compiler).encode(), repr(_FLAGS).encode()]
-    name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    return cache_directory() / "kernels" / f"{name}.so"
+def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
+    """Name what the machine code depends on."""
+    programs = [
+        (str(program.resolve()), program.stat().st_mtime_ns)
+        for program in map(_program, compiler)
+        if program is not None
+    ]
+    environment = {
+        name: value
+        for name, value in _environment("").items()
+        if name in _COMPILED_FROM or name.startswith(_PREFIXES)
+    }
+    parts = (compiler, programs, flags, sorted(environment.items()), platform.machine())
+    text = f"{parts!r} {_processor()}".encode(errors="surrogateescape")
+    return hashlib.sha256(_source() + b"\0" + text).hexdigest()[:16]
 
 
-def _compile(compiler: str, flags: tuple[str, ...], source: bytes, path: Path) -> str | None:
-    """Compile to a temporary name and rename; the reason where it fails."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            code, made = Path(scratch) / "cpu.cpp", Path(scratch) / "cpu.so"
-            code.write_bytes(source)
-            done = subprocess.run(  # noqa: S603 (the compiler of the user's own choice)
-                [compiler, *flags, str(code), "-o", str(made)],
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-                check=False,
-            )
-            if done.returncode != 0:
-                lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-                return lines[0]
-            made.replace(path)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return None
+def _environment(temporary: str) -> dict[str, str]:
+    """What the compiler may know of the environment."""
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in (*_PLACES, *_COMPILED_FROM) or name.startswith(_PREFIXES)
+    }
+    return passed | {"LC_ALL": "C", "TMPDIR": temporary}
 
 
-def _identity(compiler: str) -> str:
-    """What the machine code depends on besides source and flags."""
-    real = resolved(Path(shutil.which(compiler) or compiler))
-    stamp = str(there.st_mtime_ns) if (there := status(real)) else ""
-    return f"{real} {stamp} {platform.machine()} {_processor()}"
+def _made(
+    compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str
+) -> tuple[ctypes.CDLL, str | None]:
+    """Compile in a directory of this user alone; the library, and why it is not kept."""
+    with tempfile.TemporaryDirectory() as scratch:
+        code, made = Path(scratch) / "cpu.cpp", Path(scratch) / "cpu.so"
+        code.write_bytes(_source())
+        _run([*compiler, *flags, str(code), "-o", str(made)], Path(scratch))
+        if not is_file(made, follow_links=False):
+            raise _CompilerError("it wrote no library")
+        if isinstance(place, str):
+            return load_private(made), place
+        try:
+            return place.store(_key(compiler, flags), made.read_bytes()), None
+        except OSError as error:  # such as a full disk
+            return load_private(made), str(error)
+
+
+def _run(command: list[str], scratch: Path) -> None:
+    """Run the compiler; end it and what it started if it takes too long."""
+    said = scratch / "messages"
+    with said.open("wb") as messages:
+        process = subprocess.Popen(  # noqa: S603 (the compiler of the user's own choice)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=messages,
+            stderr=messages,
+            env=_environment(str(scratch)),
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise _CompilerError(f"it had not finished after {_SECONDS} s") from error
+        finally:
+            _end(process)
+    if code != 0:
+        with said.open("rb") as file:
+            text = file.read(_LONGEST_MESSAGE).decode(errors="replace").strip()
+        raise _CompilerError(text.splitlines()[0] if text else f"exit code {code}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a compiler that still runs, with the programs that it started."""
+    if process.poll() is None:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
 
 
 def _processor() -> str:
