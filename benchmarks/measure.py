@@ -45,7 +45,7 @@ def interleaved(
 def spread(seconds: Sequence[float]) -> dict[str, float]:
     """Median, least and greatest of several times, in seconds."""
     found = (statistics.median(seconds), min(seconds), max(seconds))
-    return dict(zip(("median", "least", "greatest"), (round(s, 6) for s in found), strict=True))
+    return dict(zip(("median", "least", "greatest"), found, strict=True))
 
 
 def machine(*, threads: int) -> dict[str, Any]:

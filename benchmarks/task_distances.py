@@ -10,8 +10,9 @@ Three experiments, each with its distance matrix:
 * ``ten``: the ten largest classes of each set, their images dealt alternately into two halves.
 * ``all``: the same with all classes.
 
-Halves should be each other's nearest among all twelve. Every finished embedding lies in the
-cache, so a run that was stopped goes on where it was. Writes
+Distances are stored as they were measured: a rounded threshold may be less than the distance
+that it is. Halves should be each other's nearest among all twelve. Every finished embedding lies
+in the cache, so a run that was stopped goes on where it was. Writes
 ``benchmarks/results/task_distances_PROBE.json`` after each experiment.
 """
 
@@ -81,13 +82,13 @@ def whole(tasks: dict[str, ImageTask], probe: Probe, settings: FisherSettings) -
     apart = matrix + np.diag(np.full(len(matrix), np.inf))
     names = list(tasks)
     nearest = {
-        name: {"nearest": names[int(row.argmin())], "distance": round(float(row.min()), 6)}
+        name: {"nearest": names[int(row.argmin())], "distance": float(row.min())}
         for name, row in zip(names, apart, strict=True)
     }
     return {
         **described(probe, settings, notes, names, matrix),
         "nearest_other": nearest,
-        "threshold": round(float(apart.min(axis=1).max()), 6),
+        "threshold": float(apart.min(axis=1).max()),
     }
 
 
@@ -111,7 +112,7 @@ def paired(
     within, between = matrix[0::2, 1::2].diagonal(), matrix[~same]
     return {
         **described(probe, settings, notes, names, matrix),
-        "within": dict(zip(tasks, within.round(6).tolist(), strict=True)),
+        "within": dict(zip(tasks, within.tolist(), strict=True)),
         "mean_between_over_mean_within": round(float(between.mean() / within.mean()), 3),
         "least_between_over_greatest_within": round(float(between.min() / within.max()), 3),
         "halves_whose_nearest_is_their_other_half": len(names) - len(failed),
@@ -131,7 +132,7 @@ def described(
         "machine": machine(threads=torch.get_num_threads()),
         "embeddings": notes,
         "names": names,
-        "matrix": matrix.round(6).tolist(),
+        "matrix": matrix.tolist(),
     }
 
 

@@ -118,8 +118,8 @@ def row(
         "steps": sum(
             limit * (2 * stage.epochs - stage.weights_only_epochs) for stage in settings.stages
         ),
-        "seconds": round(run.seconds["search"], 1),
-        "accuracy": round(trained.accuracy, 4),
+        "seconds": run.seconds["search"],
+        "accuracy": trained.accuracy,
         "genotype": run.genotype.to_darts(),
     }
 

@@ -95,11 +95,11 @@ def compare(
         "seed": seed,
         "source": warm.source,
         "mode": warm.mode,
-        "distances": {n.reference: round(n.distance, 4) for n in warm.neighbours},
-        "warm_seconds": round(warm.seconds["search"], 2),
-        "cold_seconds": round(cold.seconds["search"], 2),
-        "warm_accuracy": round(trained["warm"].accuracy, 4),
-        "cold_accuracy": round(trained["cold"].accuracy, 4),
+        "distances": {n.reference: n.distance for n in warm.neighbours},
+        "warm_seconds": warm.seconds["search"],
+        "cold_seconds": cold.seconds["search"],
+        "warm_accuracy": trained["warm"].accuracy,
+        "cold_accuracy": trained["cold"].accuracy,
     }
 
 

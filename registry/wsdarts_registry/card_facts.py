@@ -91,12 +91,17 @@ def card_facts(
         probes=tuple(
             dict.fromkeys(str(r.space.embedding_space.probe) for r in manifest.embeddings)
         ),
-        settings=tuple((key, setting(config[key])) for key in _SHOWN_SETTINGS if key in config),
+        settings=tuple((key, _shown(key, config[key])) for key in _SHOWN_SETTINGS if key in config),
         base_models=base_models,
         scores=_scores(manifest),
         neighbourhood=neighbourhood,
         licence=manifest.license,
     )
+
+
+def _shown(name: str, value: Any) -> str:
+    """A setting as a card shows it; a limit of none would read as a limit of zero."""
+    return "no limit" if name == "skip_connects" and value is None else setting(value)
 
 
 def _figures(manifest: Manifest) -> tuple[FigureFacts, ...]:

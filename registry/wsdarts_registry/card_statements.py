@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.nearness import Figures, figures
 
 _PAPER_IMAGE_SIZE = 84
 
@@ -118,6 +119,11 @@ class NeighbourhoodFacts:
     rows: tuple[NeighbourFacts, ...] = ()
     probe: str = ""
     threshold: float | None = None
+
+    @property
+    def figures(self) -> Figures:
+        """The distances and the threshold as text that orders them as their verdicts do."""
+        return figures((row.distance for row in self.rows), self.threshold)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,10 @@ _DROPOUT = (
     "Raise the dropout on skip-connects (--set search.stages.N.skip_dropout=RATE, N a stage of the "
     "preset, whose last one is a warm start's; warm-start --sweep tries ten rates)"
 )
-_REFINEMENT = "let the refinement leave fewer of them (--set search.skip_connects=2)"
+_REFINEMENT = (
+    "let the refinement leave fewer of them (--set search.skip_connects=2, in a warm start "
+    "search.warm_skip_connects=2)"
+)
 _STOP = "end the last stage once its genotype has settled (--set search.stable_epochs=3)"
 
 

@@ -125,8 +125,8 @@ class OperationMasks:
         """Drop the surviving operations with the lowest α until ``keep`` are left on each edge.
 
         Softmax keeps the order, so α is compared directly. Of two equal α the candidate
-        that stands later in the space's list is dropped. An edge with at most ``keep``
-        operations stays as it is.
+        that stands earlier in the space's list is dropped, as in P-DARTS' code. An edge with at
+        most ``keep`` operations stays as it is.
 
         Args:
             alpha_normal: α of the normal cell, shape ``(edges, candidates)``, finite.
@@ -149,9 +149,10 @@ class OperationMasks:
                     f"of shape {self.space.shape}"
                 )
             mask = self.array(kind)
-            ranked = np.argsort(np.where(mask, -alpha, np.inf), axis=1, kind="stable")[:, :keep]
+            weakness = np.where(mask, -alpha, np.inf)[:, ::-1]
+            ranked = np.argsort(weakness, axis=1, kind="stable")[:, :keep]
             kept = np.zeros_like(mask)
-            np.put_along_axis(kept, ranked, True, axis=1)
+            np.put_along_axis(kept, mask.shape[1] - 1 - ranked, True, axis=1)
             return kept & mask
 
         return OperationMasks.from_arrays(

@@ -11,6 +11,7 @@ from wsdarts_registry.embedding_matrix import EmbeddingMatrix
 from wsdarts_registry.embedding_space import NearThreshold
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.inert import plain_text
+from wsdarts_registry.nearness import Figures, figures, is_near
 from wsdarts_registry.scan import TOLERANCE, scan
 
 
@@ -67,7 +68,10 @@ class Ranking:
     why: str
 
     def __repr__(self) -> str:
-        listed = ", ".join(f"{n.reference} {n.distance:.4f}" for n in self.neighbours)
+        listed = ", ".join(
+            f"{n.reference} {distance}"
+            for n, distance in zip(self.neighbours, self.figures.distances, strict=True)
+        )
         return f"<Ranking: {listed}; {plain_text(self.why, 400)}>"
 
     def _repr_html_(self) -> str:
@@ -75,6 +79,11 @@ class Ranking:
         from wsdarts_registry.notebook.objects import ranking_view  # noqa: PLC0415 - only to be shown
 
         return ranking_view(self)
+
+    @property
+    def figures(self) -> Figures:
+        """The distances and the threshold as text that orders them as their verdicts do."""
+        return figures((n.distance for n in self.neighbours), self.threshold)
 
     def first(self, k: int) -> "Ranking":
         """The same judgement with at most ``k`` neighbours."""
@@ -162,16 +171,17 @@ def judge(
     if not neighbours:
         raise EmbeddingError("there is no neighbour to judge; rank at least one artifact")
     nearest = next((n for n in neighbours if n.kind == "transfer"), neighbours[0])
-    found = f"{nearest.reference} is at distance {nearest.distance:.4f}"
+    shown = figures((nearest.distance,), threshold.distance if threshold else None)
+    found = f"{nearest.reference} is at distance {shown.distances[0]}"
     if threshold is None:
         why = (
             f"{found}; no threshold was measured for this probe and estimator, so nothing says "
             "whether that is near"
         )
         return Ranking(neighbours=neighbours, threshold=None, near=None, why=why)
-    near = nearest.distance <= threshold.distance
+    near = is_near(nearest.distance, threshold.distance)
     why = (
-        f"{found}, {'within' if near else 'beyond'} the threshold of {threshold.distance:.4f} "
+        f"{found}, {'within' if near else 'beyond'} the threshold of {shown.threshold} "
         f"({threshold.measured}; this task: {images}): {'near' if near else 'nothing is near'}"
     )
     return Ranking(neighbours=neighbours, threshold=threshold.distance, near=near, why=why)

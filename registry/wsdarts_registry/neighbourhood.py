@@ -9,6 +9,7 @@ from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.errors import NoCommonSpaceError, WsdartsError
 from wsdarts_registry.manifest import Manifest, own_files
 from wsdarts_registry.nearest import Neighbour, Ranking
+from wsdarts_registry.nearness import is_near
 from wsdarts_registry.reference import Reference
 
 _SHOWN = 5
@@ -98,7 +99,7 @@ def _facts(neighbour: Neighbour, ranking: Ranking, *, judged: bool) -> Neighbour
     near = None
     # Thresholds are measured between single tasks; a mean of several is near to everything.
     if judged and ranking.threshold is not None and neighbour.kind == "transfer":
-        near = neighbour.distance <= ranking.threshold
+        near = is_near(neighbour.distance, ranking.threshold)
     return NeighbourFacts(
         reference=neighbour.reference,
         distance=neighbour.distance,

@@ -52,6 +52,11 @@ PAPER = Preset(
 )
 """The paper's own search and training: hours on a GPU."""
 
+# A warm start's cells are discretised as in DARTS at preset paper. The two others leave them the
+# two skip-connects of a cold search at most: in their few steps α hardly outgrows its random start,
+# and warm and cold searches then differ in the start alone, as measured (docs/results.md).
+_FEW_STEPS_SKIP_CONNECTS = 2
+
 # Minutes to an hour on a CPU. α starts at 1e-3 · randn and Adam moves it by about one learning
 # rate a step: in so few α steps the paper's 6e-4 would hardly outgrow the random start.
 SMALL = Preset(
@@ -75,6 +80,7 @@ SMALL = Preset(
         batch_size=32,
         steps_per_epoch=20,
         alpha=AlphaOptimiser(learning_rate=3e-3),
+        warm_skip_connects=_FEW_STEPS_SKIP_CONNECTS,
     ),
     training=TrainingSettings(
         cells=8,
@@ -114,6 +120,7 @@ TINY = Preset(
         batch_size=16,
         steps_per_epoch=8,
         alpha=AlphaOptimiser(learning_rate=6e-3),
+        warm_skip_connects=_FEW_STEPS_SKIP_CONNECTS,
     ),
     training=TrainingSettings(
         cells=5,

@@ -12,6 +12,7 @@ import pytest
 from tests.gallery.conftest import Browser
 from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.nearness import ROUNDING, figures
 from wsdarts_registry.zoo import open_registry, shipped_zoo
 
 SPACES = {
@@ -75,6 +76,24 @@ def test_ranking_and_judgement_are_those_of_the_command(
     assert "mine <b>: 321 images of 7 classes" in browser.find("#of").text
     browser.click("#side")
     browser.until("document.querySelectorAll('#side thead th').length === 4")
+
+
+def test_figures_are_those_of_the_command(browser: Browser, root: str) -> None:
+    limit = 0.34708231541828627
+    cases: list[tuple[list[float], float | None]] = [
+        ([limit, limit + ROUNDING / 2, 0.34709, 0.1, 0.9], limit),
+        ([0.34708231, 0.1404, 0.6166], 0.347082),
+        ([0.1404, 0.6166], None),
+    ]
+    browser.open(f"{root}/nearest.html")
+    browser.until("!document.getElementById('query').hidden")
+    for distances, threshold in cases:
+        shown = browser.run(
+            f"return wsdarts.ranking.figures({json.dumps(distances)}, {json.dumps(threshold)})"
+        )
+        expected = figures(distances, threshold)
+        assert shown["threshold"] == expected.threshold
+        assert tuple(shown["distances"]) == expected.distances
 
 
 def header(space: EmbeddingSpace, **task: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.reference.pdarts import drop_weakest
 from wsdarts_registry.errors import SpaceError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS, DARTS, SearchSpace
@@ -54,17 +55,24 @@ def test_arrays_and_names_agree(found: OperationMasks) -> None:
 def test_keep_strongest_by_hand() -> None:
     alpha = np.array([[0.3, -2.0, 0.1, 0.2], [0.0, 0.0, 0.0, 1.0]])
     found = OperationMasks.full(FOUR).keep_strongest(alpha, -alpha, keep=2)
-    assert [found.operations("normal", edge) for edge in range(2)] == [("a", "d"), ("a", "d")]
-    # −α: edge 0 is (−0.3, 2, −0.1, −0.2), edge 1 (0, 0, 0, −1): of the ties the later ones go.
-    assert [found.operations("reduction", edge) for edge in range(2)] == [("b", "c"), ("a", "b")]
+    assert [found.operations("normal", edge) for edge in range(2)] == [("a", "d"), ("c", "d")]
+    # −α: edge 0 is (−0.3, 2, −0.1, −0.2), edge 1 (0, 0, 0, −1): of the ties the earlier ones go.
+    assert [found.operations("reduction", edge) for edge in range(2)] == [("b", "c"), ("b", "c")]
 
 
-def test_ties_drop_the_later_candidate() -> None:
+def test_ties_drop_the_earlier_candidate() -> None:
     level = np.zeros(FOUR.shape)
     found = OperationMasks.full(FOUR)
-    for keep, names in ((3, ("a", "b", "c")), (2, ("a", "b")), (1, ("a",))):
+    for keep, names in ((3, ("b", "c", "d")), (2, ("c", "d")), (1, ("d",))):
         found = found.keep_strongest(level, level, keep)
         assert found.operations("normal", 0) == names
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=8, max_size=8), st.integers(1, 8))
+def test_ties_are_decided_as_in_the_public_code(drawn: list[float], keep: int) -> None:
+    alpha = np.array([drawn] * 14)
+    found = OperationMasks.full(DARTS).keep_strongest(alpha, alpha, keep)
+    assert np.flatnonzero(found.array("normal")[3]).tolist() == drop_weakest(drawn, keep)
 
 
 def test_a_dropped_operation_never_comes_back() -> None:

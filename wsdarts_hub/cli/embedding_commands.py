@@ -13,6 +13,7 @@ from wsdarts_hub.cli.data import load_data
 from wsdarts_hub.cli.progress_bar import working
 from wsdarts_registry.amounts import count
 from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.nearness import figures
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
@@ -191,33 +192,34 @@ def nearest(
     if as_json:
         display.drawing(json.dumps(_as_json(ranking), indent=2))
     elif quiet:
-        for neighbour in ranking.neighbours:
-            display.line(f"{neighbour.reference} {neighbour.distance:.4f}")
+        for neighbour, distance in zip(ranking.neighbours, ranking.figures.distances, strict=True):
+            display.line(f"{neighbour.reference} {distance}")
     else:
         show_ranking(ranking)
 
 
 def show_ranking(ranking: "Ranking") -> None:
     """Print the neighbours as a table, and whether they are near."""
-    show_neighbours(ranking.neighbours)
+    show_neighbours(ranking.neighbours, ranking.threshold)
     typer.echo()
     display.sentence(ranking.why)
 
 
-def show_neighbours(neighbours: "tuple[Neighbour, ...]") -> None:
-    """Print neighbours as a table."""
+def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None) -> None:
+    """Print neighbours as a table, with digits that tell them from the threshold."""
+    distances = figures((n.distance for n in neighbours), threshold).distances
     display.table(
         ("reference", "distance", "kind", "task", "embedded", "classes"),
         [
             (
                 n.reference,
-                f"{n.distance:.4f}",
+                distance,
                 n.kind,
                 n.task_name,
                 count(n.images),
                 count(n.classes),
             )
-            for n in neighbours
+            for n, distance in zip(neighbours, distances, strict=True)
         ],
         right=("distance", "embedded", "classes"),
         whole=("reference", "kind"),

@@ -32,9 +32,10 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
     if quiet:
         display.line(str(found.path))
         return
-    if found.neighbours:
+    ranking = found.found.ranking
+    if ranking and ranking.neighbours:
         display.heading("nearest artifacts")
-        show_neighbours(found.neighbours)
+        show_neighbours(ranking.neighbours, ranking.threshold)
     show_decision(found)
     if found.trials:
         display.heading("sweep over skip-connect dropout, best first")

@@ -4,10 +4,24 @@ from dataclasses import dataclass
 
 from wsdarts_registry.gallery.exhibit import Exhibit
 from wsdarts_registry.gallery.ranked_space import RankedSpace
+from wsdarts_registry.nearness import is_near
 
 SHADES = 10
 # Beyond that a table is no longer read; a script paints the map.
 _MOST_ROWS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """The rows of a heat map and the threshold that frames cells.
+
+    Attributes:
+        rows: Near ones side by side.
+        threshold: With as many digits as set it apart from every cell; None without one.
+    """
+
+    rows: tuple["HeatRow", ...]
+    threshold: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +40,21 @@ class HeatRow:
     cells: tuple[tuple[str, int, bool], ...]
 
 
-def heat_rows(space: RankedSpace) -> tuple[HeatRow, ...] | None:
-    """The rows of a heat map, near ones side by side; None where there are too many."""
+def heat_map(space: RankedSpace) -> HeatMap | None:
+    """The heat map of a space as a table; None where that would have too many rows."""
     if len(space.members) > _MOST_ROWS:
         return None
     largest = float(space.distances.max()) or 1.0
-    limit = space.threshold.distance if space.threshold else -1.0
+    limit = space.threshold.distance if space.threshold else None
+    shown = space.figures(space.distances.ravel().tolist(), digits=2)
 
     def cell(row: int, column: int) -> tuple[str, int, bool]:
         distance = float(space.distances[row, column])
         shade = min(SHADES - 1, int(SHADES * distance / largest))
-        return f"{distance:.2f}", shade, row != column and distance <= limit
+        near = row != column and limit is not None and is_near(distance, limit)
+        return shown.distances[row * len(space.members) + column], shade, near
 
-    return tuple(
+    rows = tuple(
         HeatRow(
             number=number,
             exhibit=space.members[row],
@@ -46,3 +62,4 @@ def heat_rows(space: RankedSpace) -> tuple[HeatRow, ...] | None:
         )
         for number, row in enumerate(space.order, start=1)
     )
+    return HeatMap(rows=rows, threshold=shown.threshold)

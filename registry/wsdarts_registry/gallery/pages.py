@@ -11,7 +11,7 @@ from wsdarts_registry.drawing import cell_text
 from wsdarts_registry.gallery import facts
 from wsdarts_registry.gallery.collection import Collection
 from wsdarts_registry.gallery.exhibit import KIND_TITLES, Exhibit
-from wsdarts_registry.gallery.heat_map import SHADES, heat_rows
+from wsdarts_registry.gallery.heat_map import SHADES, heat_map
 from wsdarts_registry.gallery.pictures import Drawing
 from wsdarts_registry.gallery.policy import loader, policies
 from wsdarts_registry.gallery.task_map import task_map
@@ -99,7 +99,7 @@ class Pages:
             ],
             masks=masks,
             neighbours=[
-                (space, near)
+                (space, near, space.figures(distance for _, distance in near))
                 for space in self._collection.spaces
                 if (near := space.neighbours(exhibit, _NEIGHBOURS))
             ],
@@ -133,8 +133,8 @@ class Pages:
 
     def distances(self) -> bytes:
         """The page of all distances: for each space a map and a heat map."""
-        spaces = [(s, task_map(s), heat_rows(s)) for s in self._collection.spaces]
-        painted = any(rows is None for _, _, rows in spaces)
+        spaces = [(s, task_map(s), heat_map(s)) for s in self._collection.spaces]
+        painted = any(heat is None for _, _, heat in spaces)
         return self._page(
             "distances.html.j2",
             title="Distances",

@@ -1,5 +1,6 @@
 """The artifacts that rank in one embedding space, and how far their tasks are from each other."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,6 +13,7 @@ from wsdarts_registry.embedding_space import EmbeddingSpace, NearThreshold
 from wsdarts_registry.gallery.arrangement import side_by_side
 from wsdarts_registry.gallery.exhibit import Exhibit
 from wsdarts_registry.gallery.scaling import PointMap, point_map
+from wsdarts_registry.nearness import Figures, figures
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +64,11 @@ class RankedSpace:
     def key(self) -> str:
         """Short name that is safe in a file name and as an element's id."""
         return self.space.key
+
+    def figures(self, distances: Iterable[float], *, digits: int = 4) -> Figures:
+        """Distances and the threshold as text that orders them as their verdicts do."""
+        limit = self.threshold.distance if self.threshold else None
+        return figures(distances, limit, digits=digits)
 
     def neighbours(self, exhibit: Exhibit, k: int) -> tuple[tuple[Exhibit, float], ...] | None:
         """The nearest other names, nearest first; None if it has no embedding here."""

@@ -11,6 +11,7 @@ from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.mask_drawing import masks_svg
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.nearest import Neighbour, Ranking
+from wsdarts_registry.nearness import is_near
 from wsdarts_registry.notebook.view import Bars, Pairs, Panel, Table, view
 from wsdarts_registry.provenance import provenance_facts
 from wsdarts_registry.space import CELL_KINDS
@@ -78,26 +79,26 @@ def ranking_view(ranking: Ranking) -> str:
 
 def neighbours_panel(ranking: Ranking, chosen: tuple[str, ...] = ()) -> Panel:
     """The nearest artifacts with bars and the threshold; those that were chosen stand out."""
-    neighbours, threshold = ranking.neighbours, ranking.threshold
+    neighbours, threshold, shown = ranking.neighbours, ranking.threshold, ranking.figures
     largest = max([n.distance for n in neighbours] + [threshold or 0.0])
     scale = 100 / (1.05 * largest) if largest > 0 else 0.0
     judged = () if threshold is None else ("judgement",)
     return Panel(
         title="Nearest artifacts",
-        text=() if threshold is None else (f"The line marks the threshold, {threshold:.4f}.",),
+        text=() if threshold is None else (f"The line marks the threshold, {shown.threshold}.",),
         table=Table(
             header=("artifact", "distance", *judged, "kind", "task", "embedded images", "classes"),
             rows=tuple(
                 (
                     n.reference,
-                    f"{n.distance:.4f}",
+                    distance,
                     *(_judgement(n, threshold) for _ in judged),
                     n.kind,
                     n.task_name,
                     count(n.images),
                     count(n.classes),
                 )
-                for n in neighbours
+                for n, distance in zip(neighbours, shown.distances, strict=True)
             ),
             right=frozenset({1, 4 + len(judged), 5 + len(judged)}),
             bars=Bars(
@@ -119,7 +120,7 @@ def _judgement(neighbour: Neighbour, threshold: float | None) -> str:
     """In words; a mean over several tasks is near to everything, so it is not judged."""
     if threshold is None or neighbour.kind != "transfer":
         return "–"
-    return "near" if neighbour.distance <= threshold else "beyond"
+    return "near" if is_near(neighbour.distance, threshold) else "beyond"
 
 
 def _tasks(manifest: Manifest) -> Table:

@@ -104,7 +104,7 @@ def prepare_start(job: Job, store: Store, decision: Decision) -> Start:
         WsdartsError: An artifact is gone, damaged, or does not fit the settings.
     """
     sources = [(name, store.pull(name)) for name in decision.sources]
-    settings = _settings(job.preset.search, decision.mode)
+    settings = settings_of_mode(job.preset.search, decision.mode)
     if decision.mode == "trained":  # its weights are run before they are used
         compile_ahead(torch.device("cpu"), torch.float32, job.progress)
     point = starting_point(decision.mode, sources, settings)
@@ -118,8 +118,11 @@ def prepare_start(job: Job, store: Store, decision: Decision) -> Start:
     )
 
 
-def _settings(search: SearchSettings, mode: str) -> SearchSettings:
-    """All stages from cold, else the last, which is shorter from trained weights and α."""
+def settings_of_mode(search: SearchSettings, mode: str) -> SearchSettings:
+    """All stages from cold, else the last, which is shorter from trained weights and α.
+
+    A warm start has a limit on skip-connects of its own, ``warm_skip_connects``.
+    """
     if mode == "cold":
         return search
     return search.from_trained() if mode == "trained" else search.last_stage_only()

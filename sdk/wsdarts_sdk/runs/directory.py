@@ -209,13 +209,21 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
         raise RunError(
             f"{run.path} already holds a run; continue it with --resume, or choose another --out"
         )
-    differing = _differences(there, json.loads(json.dumps(config)))
+    differing = _differences(_completed(there), json.loads(json.dumps(config)))
     if differing:
         raise RunError(
             f"{run.path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
             "own settings, or choose another --out"
         )
     return False
+
+
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the settings that its version did not have, as it meant them."""
+    search = config.get("search")
+    if not isinstance(search, dict) or "skip_connects" not in search:
+        return config
+    return {**config, "search": {"warm_skip_connects": search["skip_connects"], **search}}
 
 
 def _differences(there: Any, here: Any, where: str = "") -> list[str]:

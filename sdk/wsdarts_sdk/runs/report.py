@@ -11,6 +11,7 @@ from wsdarts_registry.collapse import Collapse, find_collapses
 from wsdarts_registry.drawing import cell_svg, cell_text
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.mask_drawing import masks_svg
+from wsdarts_registry.nearness import figures
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_registry.templates import html_page
 from wsdarts_sdk.runs.alpha_chart import (
@@ -104,8 +105,13 @@ def _neighbours(report: RunReport) -> dict[str, object] | None:
         return None
     largest = max([row.distance for row in decision.neighbours] + [decision.threshold or 0.0])
     scale = 100 / (1.05 * largest) if largest > 0 else 0.0
+    shown = figures((row.distance for row in decision.neighbours), decision.threshold)
     return {
-        "rows": [(row, round(row.distance * scale, 2)) for row in decision.neighbours],
+        "rows": [
+            (row, round(row.distance * scale, 2), text)
+            for row, text in zip(decision.neighbours, shown.distances, strict=True)
+        ],
+        "limit": shown.threshold,
         "threshold": None if decision.threshold is None else round(decision.threshold * scale, 2),
     }
 

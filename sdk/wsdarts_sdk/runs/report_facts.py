@@ -226,7 +226,8 @@ class RunReport:
         unfinished: How far a run came that was stopped, as a sentence; empty for a finished one.
         epochs: In the order of the run; ``alpha`` has one entry for each of them.
         masks: Operations that survived the last stage.
-        skip_limit: Most skip-connects that the refinement leaves in the normal cell.
+        skip_limit: Most skip-connects that the refinement leaves in the normal cell; None without
+            a limit.
         final_parameters: Of the network that the paper trains in the end, without its last layer.
         costs: Wall time of this run by phase.
         warnings: Sentences; a collapse to skip-connects is found here without being told.

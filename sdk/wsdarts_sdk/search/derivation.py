@@ -33,16 +33,16 @@ def derive_genotype(
     """Discretise α as DARTS does, then refine the normal cell's skip-connects.
 
     ``none`` is left out; each node keeps the two incoming edges whose best operation has the
-    greatest probability. Of equal probabilities the earlier edge and the earlier candidate
-    win, as in DARTS (P-DARTS' code prefers the later edge). While the normal cell has more
-    than ``skip_connects`` skip-connects, the chosen one with the lowest probability (of
-    equals, the one on the later edge) is struck out and the cell is derived again; a
+    greatest probability. Of equal probabilities the later edge and the later candidate win, as
+    in P-DARTS' code (DARTS' code takes the earlier ones). While the normal cell has more than
+    ``skip_connects`` skip-connects, the chosen one with the lowest probability (of equals, the
+    one on the earlier edge, as there) is struck out and the cell is derived again; a
     skip-connect without which its node could not be derived is spared.
 
     Args:
         masks: The surviving candidates.
         alpha: α of both cell kinds, each of shape ``(edges, candidates)``.
-        skip_connects: P-DARTS' M for the normal cell; None leaves the cell as derived.
+        skip_connects: P-DARTS' M for the normal cell; None leaves the cell as derived, as in DARTS.
 
     Raises:
         SpaceError: A node has fewer than two incoming edges with an operation besides
@@ -64,12 +64,15 @@ def derive_genotype(
 def ranked_candidates(
     masks: OperationMasks, alpha: dict[str, Array]
 ) -> dict[str, list[list[tuple[str, float]]]]:
-    """For each edge of each cell its candidates with probabilities, strongest first."""
+    """For each edge of each cell its candidates with probabilities, strongest first.
+
+    Of equals the later one comes first: it is the one that a genotype takes.
+    """
     ranked = {}
     for kind in CELL_KINDS:
         mask, names = masks.array(kind), masks.space.candidates
         strengths = masked_softmax(alpha[kind], mask)
-        order = np.argsort(-strengths, axis=1, kind="stable")
+        order = strengths.shape[1] - 1 - np.argsort(-strengths[:, ::-1], axis=1, kind="stable")
         ranked[kind] = [
             [(names[c], float(strengths[edge, c])) for c in order[edge] if mask[edge, c]]
             for edge in range(len(mask))
@@ -85,23 +88,28 @@ def _derive_cell(masks: OperationMasks, strengths: Array, skip_connects: int | N
             edge
             for edges in chosen
             for edge in edges
-            if space.candidates[strengths[edge].argmax()] == _SKIP
+            if space.candidates[_best(strengths[edge])] == _SKIP
         ]
         removable = [edge for edge in skips if _can_lose_best(masks, strengths, edge)]
         if skip_connects is None or len(skips) <= skip_connects or not removable:
             break
         column = space.candidate_index(_SKIP)
-        weakest = min(removable, key=lambda edge: (strengths[edge, column], -edge))
+        weakest = min(removable, key=lambda edge: (strengths[edge, column], edge))
         strengths[weakest, column] = _GONE
     return tuple(
         tuple(
             Connection(
-                source=space.edges[edge][0], operation=space.candidates[strengths[edge].argmax()]
+                source=space.edges[edge][0], operation=space.candidates[_best(strengths[edge])]
             )
             for edge in sorted(edges)
         )
         for edges in chosen
     )
+
+
+def _best(strengths: Array) -> int:
+    """The strongest candidate of an edge, of equals the later one."""
+    return len(strengths) - 1 - int(strengths[::-1].argmax())
 
 
 def _can_lose_best(masks: OperationMasks, strengths: Array, edge: int) -> bool:
@@ -123,4 +131,4 @@ def _strongest_inputs(masks: OperationMasks, strengths: Array, target: int) -> l
             f"node {target} has {len(usable)} incoming edges with an operation besides none; a "
             "genotype needs 2: keep more operations on its edges"
         )
-    return sorted(usable, key=lambda edge: (-strengths[edge].max(), edge))[:_INPUTS_PER_NODE]
+    return sorted(usable, key=lambda edge: (-strengths[edge].max(), -edge))[:_INPUTS_PER_NODE]

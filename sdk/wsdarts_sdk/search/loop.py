@@ -45,7 +45,7 @@ class SearchResult:
         stage_masks: Masks after each stage; the last are the transfer architecture λ.
         weights: The last supernet's weights without heads, ŵ.
         alpha: α̂ of both cell kinds, shape ``(edges, candidates)``.
-        genotype: Discretised from α̂, with skip-connect refinement.
+        genotype: Discretised from α̂, with the settings' limit on skip-connects.
         seconds: Wall time of each stage's steps, without checkpoints and lost attempts.
         rows: Metrics of each epoch.
         source: What the search started from.

@@ -93,7 +93,10 @@ class SearchSettings:
             bfloat16 on CUDA and float32 elsewhere. All else is float32 always.
         weights: Optimiser of the supernet's weights.
         alpha: Optimiser of α.
-        skip_connects: At most so many skip-connects in the derived normal cell.
+        skip_connects: P-DARTS' M: at most so many skip-connects in the normal cell that is derived;
+            None for no limit. In a cold search; a warm start has ``warm_skip_connects``.
+        warm_skip_connects: The same for warm starts. None as in their paper, whose cells are
+            discretised as in DARTS.
         stable_epochs: The last stage ends early when the derived genotype has stayed the same
             for so many epochs with α steps; None: never.
         flip: Whether images are mirrored at random.
@@ -111,7 +114,8 @@ class SearchSettings:
     compute_dtype: ComputeDtype = "auto"
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
-    skip_connects: int = 2
+    skip_connects: int | None = 2
+    warm_skip_connects: int | None = None
     stable_epochs: int | None = None
     flip: bool = True
     crop_padding: int | None = None
@@ -142,10 +146,12 @@ class SearchSettings:
                 "that no genotype could be derived; keep at least 2, or leave `none` out of the "
                 "space"
             )
-        if self.skip_connects < 0 or self.padding < 0:
+        limits = (self.skip_connects, self.warm_skip_connects, self.crop_padding)
+        if any(limit is not None and limit < 0 for limit in limits):
             raise SettingsError(
-                "skip_connects and crop_padding must be at least 0; found "
-                f"skip_connects={self.skip_connects}, crop_padding={self.crop_padding}"
+                "skip_connects, warm_skip_connects and crop_padding must be at least 0, or None; "
+                f"found skip_connects={self.skip_connects}, "
+                f"warm_skip_connects={self.warm_skip_connects}, crop_padding={self.crop_padding}"
             )
         if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
             raise SettingsError(
@@ -164,7 +170,7 @@ class SearchSettings:
 
     def last_stage_only(self) -> Self:
         """The settings of a warm start: the last stage alone, as from a transfer architecture."""
-        return replace(self, stages=self.stages[-1:])
+        return self._warm(self.stages[-1])
 
     def from_trained(self) -> Self:
         """The settings of a warm start with trained weights and α: the last stage, shortened."""
@@ -173,7 +179,10 @@ class SearchSettings:
             last = replace(
                 last, epochs=last.trained_epochs, weights_only_epochs=0, trained_epochs=None
             )
-        return replace(self, stages=(last,))
+        return self._warm(last)
+
+    def _warm(self, stage: StageSettings) -> Self:
+        return replace(self, stages=(stage,), skip_connects=self.warm_skip_connects)
 
     def widened_to(self, operations: int) -> Self:
         """The same search with a first stage that allows at least so many operations an edge."""
@@ -200,7 +209,7 @@ def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSetting
         epochs=epochs,
         weights_only_epochs=0,
     )
-    return replace(settings, stages=(stage,), skip_connects=settings.space.nodes * 2)
+    return replace(settings, stages=(stage,), skip_connects=None)
 
 
 def settings_json(settings: Any) -> Any:

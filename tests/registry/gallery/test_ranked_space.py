@@ -6,7 +6,7 @@ from tests.registry.factories import Push, make_artifact, make_embedding, make_s
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.gallery.collection import read_collection
-from wsdarts_registry.gallery.heat_map import heat_rows
+from wsdarts_registry.gallery.heat_map import heat_map
 from wsdarts_registry.gallery.task_map import task_map
 
 
@@ -68,7 +68,9 @@ def test_the_heat_map_is_symmetric_and_darkest_where_tasks_are_equal(
     for name in ("flowers", "birds", "textures"):
         push(name)
     (space,) = read_collection(store, silent).spaces
-    rows = heat_rows(space)
+    shown = heat_map(space)
+    assert shown is not None
+    rows = shown.rows
     assert rows is not None
     assert [row.number for row in rows] == [1, 2, 3]
     for i, row in enumerate(rows):

@@ -70,7 +70,7 @@ def test_page_says_what_happened_in_words() -> None:
             "Started in mode trained from flowers@2. The reason: the nearest artifact is near; its "
             "weights fit."
         ),
-        "A task counts as near up to a distance of 0.2, the measured threshold.",
+        "A task counts as near up to a distance of 0.2000, the measured threshold.",
         "The nearest one is near. Embeddings: shipped-1a2b3c4d.",
         (
             "Skip-connects: 1 in the normal cell (the refinement leaves at most 2), 1 in the "

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.reference import pdarts
 from wsdarts_registry.errors import SpaceError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.masks import OperationMasks
@@ -37,13 +40,13 @@ def test_two_strongest_inputs_by_their_best_operation() -> None:
             [0.1, 0.3, 0.6],  # (0, 2)
             [0.1, 0.7, 0.2],  # (1, 2)
             [0.2, 0.4, 0.4],  # (0, 3)  best 0.4: out
-            [0.1, 0.45, 0.45],  # (1, 3)  0.45, equal: the earlier candidate
+            [0.1, 0.45, 0.45],  # (1, 3)  0.45, equal: the later candidate
             [0.0, 0.5, 0.5],  # (2, 3)
         ]
     )
     assert cell(alpha, TWO_NODES) == [
         [("sep_conv_3x3", 0), ("skip_connect", 1)],
-        [("skip_connect", 1), ("skip_connect", 2)],
+        [("sep_conv_3x3", 1), ("sep_conv_3x3", 2)],
     ]
 
 
@@ -62,11 +65,30 @@ def test_none_cannot_win_but_its_share_counts() -> None:
     assert cell(alpha, TWO_NODES)[1] == [("skip_connect", 1), ("sep_conv_3x3", 2)]
 
 
-def test_of_equal_edges_the_earlier_two_win() -> None:
+def test_of_equals_the_later_edge_and_candidate_win() -> None:
+    # As in P-DARTS' code, by hand: sorted upwards by 1/3, 1/3, 1/3 the edges stay 0, 1, 2, and the
+    # last two are kept; of two equal operations the first minimum goes.
     assert cell(np.zeros((5, 3)), TWO_NODES) == [
-        [("skip_connect", 0), ("skip_connect", 1)],
-        [("skip_connect", 0), ("skip_connect", 1)],
+        [("sep_conv_3x3", 0), ("sep_conv_3x3", 1)],
+        [("sep_conv_3x3", 1), ("sep_conv_3x3", 2)],
     ]
+
+
+SHARES = st.sampled_from([0.0, 1.0, 2.0])
+
+
+@given(st.lists(SHARES, min_size=14 * 8, max_size=14 * 8), st.sampled_from([None, 8, 4, 2, 1]))
+def test_ties_are_decided_as_in_the_public_code(drawn: list[float], m: int | None) -> None:
+    alpha = np.array(drawn).reshape(14, 8)  # all eight, so that a refined cell is never out of them
+    masks = OperationMasks.full(DARTS)
+    shares = masked_softmax(alpha, masks.array("normal"))
+    expected = pdarts.derive(shares, m, none=0, skip=DARTS.candidate_index("skip_connect"))
+    found = cell(alpha, DARTS, m=m)
+    assert [
+        [place, DARTS.candidate_index(operation), source]
+        for place, node in enumerate(found)
+        for operation, source in node
+    ] == expected
 
 
 def test_dropped_candidates_cannot_win() -> None:
@@ -80,7 +102,7 @@ def test_dropped_candidates_cannot_win() -> None:
 
 def test_cells_are_derived_from_their_own_alpha() -> None:
     normal, reduction = np.zeros((5, 3)), np.zeros((5, 3))
-    reduction[:, 2] = 1
+    normal[:, 1], reduction[:, 2] = 1, 1
     found = derive_genotype(
         OperationMasks.full(TWO_NODES), {"normal": normal, "reduction": reduction}
     )
@@ -91,7 +113,7 @@ def test_cells_are_derived_from_their_own_alpha() -> None:
 def test_shares_that_underflow_can_still_be_chosen() -> None:
     alpha = np.zeros((5, 3))
     alpha[:, 0] = 2000  # softmax: 1, 0, 0
-    assert cell(alpha, TWO_NODES)[0] == [("skip_connect", 0), ("skip_connect", 1)]
+    assert cell(alpha, TWO_NODES)[0] == [("sep_conv_3x3", 0), ("sep_conv_3x3", 1)]
 
 
 # Skip-connects win everywhere; their shares are 0.60, 0.61, … by edge, so each node first takes
@@ -125,12 +147,13 @@ def test_refinement_leaves_the_reduction_cell_alone() -> None:
     assert (found.count("skip_connect"), found.count("skip_connect", "reduction")) == (0, 4)
 
 
-def test_of_equally_weak_skip_connects_the_later_goes_first() -> None:
-    # Struck out in this order: (1, 3); then (2, 3), which took its place; then (0, 3).
+def test_of_equally_weak_skip_connects_the_earlier_goes_first() -> None:
+    # Struck out in this order: (0, 2), (1, 2), then (1, 3), whose place (0, 3) takes, and that.
     alpha = from_shares([[0.0, 0.6, 0.4]] * 5)
-    first = [("skip_connect", 0), ("skip_connect", 1)]
-    assert cell(alpha, TWO_NODES, m=3) == [first, [("skip_connect", 0), ("sep_conv_3x3", 1)]]
-    assert cell(alpha, TWO_NODES, m=2) == [first, [("sep_conv_3x3", 0), ("sep_conv_3x3", 1)]]
+    skips = [("skip_connect", 1), ("skip_connect", 2)]
+    assert cell(alpha, TWO_NODES, m=3) == [[("sep_conv_3x3", 0), ("skip_connect", 1)], skips]
+    assert cell(alpha, TWO_NODES, m=2) == [[("sep_conv_3x3", 0), ("sep_conv_3x3", 1)], skips]
+    assert cell(alpha, TWO_NODES, m=1)[1] == [("sep_conv_3x3", 1), ("skip_connect", 2)]
 
 
 def test_a_skip_connect_that_its_node_needs_is_spared() -> None:
@@ -201,6 +224,6 @@ def test_ranked_candidates() -> None:
         ("sep_conv_3x3", pytest.approx(0.75)),
         ("skip_connect", pytest.approx(0.25)),
     ]
-    # Ties in candidate order; `none` is a candidate like any other here.
-    assert [name for name, _ in ranked["reduction"][1]] == list(THREE)
+    # Of equals the later comes first; `none` is a candidate like any other here.
+    assert [name for name, _ in ranked["reduction"][1]] == list(THREE)[::-1]
     assert [share for _, share in ranked["reduction"][1]] == pytest.approx([1 / 3] * 3)

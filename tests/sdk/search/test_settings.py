@@ -9,7 +9,7 @@ import pytest
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.space import DARTS, SearchSpace
-from wsdarts_sdk.presets import PAPER, PRESETS, TINY
+from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, darts, settings_json
 
 Make = Callable[..., SearchSettings]
@@ -29,8 +29,9 @@ def stage(operations: int) -> StageSettings:
         ({"channels": 1}, "found channels=1, batch_size=8, image_size=8"),
         ({"batch_size": 1}, "found channels=2, batch_size=1, image_size=8"),
         ({"image_size": 7}, "found channels=2, batch_size=8, image_size=7"),
-        ({"skip_connects": -1}, "found skip_connects=-1, crop_padding=None"),
-        ({"crop_padding": -1}, "found skip_connects=2, crop_padding=-1"),
+        ({"skip_connects": -1}, "found skip_connects=-1, warm_skip_connects=None"),
+        ({"warm_skip_connects": -1}, "found skip_connects=2, warm_skip_connects=-1"),
+        ({"crop_padding": -1}, "warm_skip_connects=None, crop_padding=-1"),
         ({"steps_per_epoch": 0}, "steps_per_epoch is 0; expected at least 1, or None for all"),
         ({"stages": (stage(1),)}, "keeps 1 operation on an edge, which may be `none`"),
     ],
@@ -98,6 +99,20 @@ def test_alpha_can_outgrow_its_random_start(name: str) -> None:
         assert steps * search.alpha.learning_rate > 20 * 1e-3
 
 
+def test_warm_starts_have_a_limit_on_skip_connects_of_their_own() -> None:
+    # The paper's warm starts are discretised as in DARTS; M = 2 is P-DARTS', its cold baseline.
+    assert PAPER.search.skip_connects == 2
+    assert PAPER.search.last_stage_only().skip_connects is None
+    assert PAPER.search.from_trained().skip_connects is None
+    assert PAPER.search.with_skip_dropout(0.3).last_stage_only().skip_connects is None
+    for preset in (SMALL, TINY):
+        assert preset.search.skip_connects == 2
+        assert preset.search.last_stage_only().skip_connects == 2
+        uncapped = replace(preset.search, warm_skip_connects=None)
+        assert uncapped.from_trained().skip_connects is None
+        assert uncapped.skip_connects == 2
+
+
 def test_last_stage_only_and_its_dropout() -> None:
     search = PAPER.search.last_stage_only()
     assert [(s.cells, s.operations, s.skip_dropout) for s in search.stages] == [(17, 3, 0.7)]
@@ -123,7 +138,7 @@ def test_plain_darts_is_one_stage_of_everything() -> None:
     (only,) = settings.stages
     assert (only.cells, only.operations, only.epochs, only.weights_only_epochs) == (8, 8, 50, 0)
     assert only.skip_dropout == 0
-    assert settings.skip_connects == 8  # as many as a cell has connections: no refinement
+    assert settings.skip_connects is None  # no refinement
 
 
 def test_settings_are_json() -> None:

@@ -10,12 +10,13 @@ import torch
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS, SearchSpace
+from wsdarts_sdk.jobs.start import settings_of_mode
 from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.journal import MemoryJournal
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.loop import Search, SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.search.state import SearchState, StartingPoint
+from wsdarts_sdk.search.state import SearchState, StartingPoint, transferable
 from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., SearchSettings]
@@ -61,6 +62,31 @@ def test_trained_start_takes_weights_and_alpha_exactly(
     for name in ("heads.0.weight", "heads.0.bias"):
         assert torch.equal(found[name], before[name])  # fresh, for this task's classes
     assert not torch.equal(found["stem.0.weight"], before["stem.0.weight"])
+
+
+@pytest.mark.parametrize("mode", ["trained", "topology", "meta", "union"])
+@pytest.mark.parametrize("limit", [None, 2])
+def test_warm_starts_keep_the_skip_connects_that_alpha_prefers(
+    fewer_digits_task: ImageTask,
+    make_settings: Make,
+    make_part: MakePart,
+    mode: str,
+    limit: int | None,
+) -> None:
+    # M = 2 is P-DARTS' refinement; the paper's warm starts are discretised as in DARTS.
+    base = make_settings(warm_skip_connects=limit)
+    settings = settings_of_mode(base, mode).widened_to(len(base.space.candidates))
+    full = OperationMasks.full(settings.space)
+    column = settings.space.candidate_index("skip_connect")
+    alpha = {kind: np.zeros(settings.space.shape) for kind in CELL_KINDS}
+    for values in alpha.values():
+        values[:, column] = 50.0  # so strong that no step of Adam changes the order
+    weights = transferable(SearchState.fresh(settings, 0, full, [2], CPU).net)
+    start = StartingPoint(masks=full, weights=weights, alpha=alpha, source="made@1")
+    found = search([make_part(fewer_digits_task, settings)], settings, start=start)
+    assert base.skip_connects == 2
+    chosen = sum(len(node) for node in found.genotype.normal)
+    assert found.genotype.count("skip_connect") == (chosen if limit is None else limit)
 
 
 def test_nothing_is_frozen(

@@ -24,12 +24,12 @@ wsdarts.nearest = (() => {
     return element("td", { class: "span" }, svg);
   }
 
-  function row(neighbour, threshold) {
+  function row(neighbour, shown, threshold) {
     return element(
       "tr",
       {},
       element("th", { scope: "row" }, element("a", { href: neighbour.page }, neighbour.reference)),
-      element("td", { class: "n", "data-distance": neighbour.distance }, neighbour.distance.toFixed(4)),
+      element("td", { class: "n", "data-distance": neighbour.distance }, shown),
       bar(neighbour.distance, threshold),
       element("td", {}, neighbour.kind),
       element("td", { class: "long" }, neighbour.task),
@@ -41,7 +41,9 @@ wsdarts.nearest = (() => {
   function list() {
     const k = Math.max(1, Math.trunc(Number(byId("k").value)) || 5);
     const first = shown.neighbours.slice(0, k);
-    byId("neighbours").replaceChildren(...first.map((n) => row(n, shown.space.threshold)));
+    const limit = shown.space.threshold;
+    const texts = ranking.figures(first.map((n) => n.distance), limit).distances;
+    byId("neighbours").replaceChildren(...first.map((n, i) => row(n, texts[i], limit)));
     byId("side").href = `compare.html#${first.slice(0, 4).map((n) => n.reference).join(",")}`;
     byId("side").hidden = first.length < 2;
   }

@@ -21,9 +21,29 @@ wsdarts.ranking = (() => {
     return found;
   }
 
+  // How far a distance may lie above a threshold that it equals, as in nearness.py.
+  const ROUNDING = 1e-10;
+  const isNear = (value, threshold) => value <= threshold + ROUNDING;
+
+  // Distances and a threshold as text that orders them as their verdicts do, as in nearness.py.
+  function figures(distances, threshold) {
+    if (threshold === null) return { distances: distances.map((d) => d.toFixed(4)), threshold: null };
+    const text = (d, digits) => (isNear(d, threshold) ? Math.min(d, threshold) : d).toFixed(digits);
+    const digitsOf = (d, least, limit) => {
+      let digits = least;
+      const ordered = () => Number(text(d, digits)) <= Number(limit ?? threshold.toFixed(digits));
+      while (digits < 17 && ordered() !== isNear(d, threshold)) digits += 1;
+      return digits;
+    };
+    const own = distances.map((d) => digitsOf(d, 4));
+    const limit = threshold.toFixed(Math.max(4, ...own));
+    return { distances: distances.map((d, i) => text(d, digitsOf(d, own[i], limit))), threshold: limit };
+  }
+
   function judge(neighbours, space, images) {
     const nearest = neighbours.find((n) => n.kind === "transfer") ?? neighbours[0];
-    const found = `${nearest.reference} is at distance ${nearest.distance.toFixed(4)}`;
+    const shown = figures([nearest.distance], space.threshold);
+    const found = `${nearest.reference} is at distance ${shown.distances[0]}`;
     if (space.threshold === null)
       return {
         near: null,
@@ -31,11 +51,11 @@ wsdarts.ranking = (() => {
           `${found}; no threshold was measured for this probe and estimator, so nothing says ` +
           "whether that is near",
       };
-    const near = nearest.distance <= space.threshold;
+    const near = isNear(nearest.distance, space.threshold);
     return {
       near,
       why:
-        `${found}, ${near ? "within" : "beyond"} the threshold of ${space.threshold.toFixed(4)} ` +
+        `${found}, ${near ? "within" : "beyond"} the threshold of ${shown.threshold} ` +
         `(${space.measured}; this task: ${images}): ${near ? "near" : "nothing is near"}`,
     };
   }
@@ -57,5 +77,5 @@ wsdarts.ranking = (() => {
     return { query, space, neighbours, ...judge(neighbours, space, query.images) };
   }
 
-  return { rank };
+  return { rank, figures };
 })();
