@@ -1,7 +1,8 @@
 """A trained network with its preprocessing and class names, as one module and one file."""
 
 import json
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,10 @@ class Classifier(nn.Module):
         mean: Channel means of the images that it was trained on, in [0, 1], shape ``(3,)``.
         std: Channel standard deviations, shape ``(3,)``.
         image_size: Pixels a side that it was trained at.
-        class_names: In the order of the logits.
+        class_names: In the order of the logits; as many as the network has classes.
+
+    Raises:
+        SettingsError: Another number of class names, or no list of them.
     """
 
     mean: Tensor
@@ -47,10 +51,22 @@ class Classifier(nn.Module):
         mean: Tensor,
         std: Tensor,
         image_size: int,
-        class_names: tuple[str, ...],
+        class_names: Sequence[str],
     ) -> None:
         super().__init__()
-        self.network, self.image_size, self.class_names = network, image_size, class_names
+        classes = network.config["classes"]
+        listed = isinstance(class_names, list | tuple)
+        if not listed or not all(isinstance(name, str) for name in class_names):
+            raise SettingsError(
+                f"class_names is {reprlib.repr(class_names)}; expected a list of {classes} names, "
+                "in the order of the logits"
+            )
+        if len(class_names) != classes:
+            raise SettingsError(
+                f"{len(class_names)} class names for {classes} classes; expected one for each"
+            )
+        self.network, self.image_size = network, image_size
+        self.class_names = tuple(class_names)
         self.register_buffer("mean", mean.reshape(1, 3, 1, 1))
         self.register_buffer("std", std.reshape(1, 3, 1, 1))
 
@@ -153,8 +169,6 @@ def _build(about: dict[str, Any], numbers: int) -> Classifier:
     extent = (about["cells"], about["channels"], about["classes"], size)
     if not all(isinstance(number, int) for number in extent) or sum(extent[:3]) > numbers:
         raise ValueError(f"cells, channels, classes and image size are {extent}")
-    if len(class_names) != about["classes"] or not all(isinstance(n, str) for n in class_names):
-        raise ValueError(f"it names {len(class_names)} of {about['classes']} classes")
     network = DerivedNetwork(
         Genotype.from_json(about["genotype"]),
         classes=about["classes"],
@@ -167,5 +181,5 @@ def _build(about: dict[str, Any], numbers: int) -> Classifier:
         mean=torch.zeros(3),
         std=torch.ones(3),
         image_size=size,
-        class_names=tuple(class_names),
+        class_names=class_names,
     )
