@@ -5,7 +5,6 @@ of these imports ``wsdarts_hub.timm`` first. The network is ``DerivedNetwork`` w
 methods; names and shapes of its weights are the same.
 """
 
-import json
 from typing import Any
 
 import torch
@@ -211,12 +210,7 @@ def _genotype(source: Genotype | dict[str, Any] | str) -> Genotype:
         return source
     if isinstance(source, dict):
         return Genotype.from_json(source)
-    if source.lstrip().startswith("{"):
-        try:
-            return Genotype.from_json(json.loads(source))
-        except (ValueError, RecursionError) as error:
-            raise SettingsError(f"the genotype is not JSON: {error}") from error
-    return Genotype.from_darts(source)
+    return Genotype.from_text(source)
 
 
 def _settings(classes: int, size: int) -> dict[str, Any]:

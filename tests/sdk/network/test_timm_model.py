@@ -176,7 +176,7 @@ def test_a_genotype_of_ones_own(genotype: Genotype, tmp_path: Path) -> None:
     for source in (str(genotype.save(tmp_path / "cell.json")), "cifar10-1000@1"):
         with pytest.raises(SpaceError, match="not a DARTS genotype"):  # neither path nor reference
             create("wsdarts_network", genotype=source)
-    with pytest.raises(SettingsError, match="the genotype is not JSON"):
+    with pytest.raises(SpaceError, match="the text is not valid JSON"):
         create("wsdarts_network", genotype="{")
 
 
