@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError
+from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_registry.files import write_atomically
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.derived import DerivedNetwork
@@ -27,8 +27,8 @@ _FORMAT = 1
 class Classifier(nn.Module):
     """An image classifier: normalisation, derived network, class names.
 
-    Call it with RGB images in [0, 1] of shape ``(B, 3, image_size, image_size)``; it returns
-    logits of shape ``(B, classes)``.
+    Call it with RGB images in [0, 1] of shape ``(B, 3, image_size, image_size)``, of any floating
+    type; it returns logits of shape ``(B, classes)``, of the type of the network's weights.
 
     Args:
         network: The derived network.
@@ -71,8 +71,18 @@ class Classifier(nn.Module):
         self.register_buffer("std", std.reshape(1, 3, 1, 1))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, classes)``."""
-        logits: Tensor = self.network((x_BCHW - self.mean) / self.std)
+        """Logits, shape ``(B, classes)``.
+
+        Raises:
+            TaskError: The images are integers, which would stand for [0, 255].
+        """
+        if not x_BCHW.is_floating_point():
+            raise TaskError(
+                f"images are of type {x_BCHW.dtype}; expected floating point in [0, 1]. Divide "
+                "them: model(images / 255)"
+            )
+        dtype = next(self.network.parameters()).dtype
+        logits: Tensor = self.network(((x_BCHW - self.mean) / self.std).to(dtype))
         return logits
 
     def predict(
@@ -81,8 +91,9 @@ class Classifier(nn.Module):
         """What the model says of images; ``prediction.predict`` yields the same in turn.
 
         Args:
-            images: One or several: paths of files or folders, encoded images, Pillow images, or
-                RGB pixels ``(height, width, 3)``.
+            images: One or several of: paths of files or folders, encoded images (bytes, or a file
+                opened as binary), Pillow images, or pixels as a NumPy array or a torch tensor,
+                uint8 or in [0, 1]: one image, or several of shape ``(N, …)``.
             top_k: How many classes to name.
             batch_size: Images that go through the network together.
 

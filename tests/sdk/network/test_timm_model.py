@@ -165,6 +165,11 @@ def test_groups_of_weights() -> None:
         create().set_grad_checkpointing()
 
 
+def test_timm_is_told_that_scripting_does_not_work() -> None:
+    with pytest.raises(ExportError, match="scriptable=True"):
+        create(scriptable=True)
+
+
 def test_a_genotype_of_ones_own(genotype: Genotype, tmp_path: Path) -> None:
     forms: tuple[Any, ...] = (PDARTS, Genotype.from_darts(PDARTS).to_json())
     for form in (*forms, json.dumps(forms[1])):

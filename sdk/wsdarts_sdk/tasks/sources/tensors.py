@@ -46,13 +46,13 @@ class TensorSource(ImageSource):
         name: str,
     ) -> None:
         values = _label_list(labels)
-        pixels = _numpy(images, "images")
+        pixels = as_numpy(images, "images")
         if pixels.ndim and len(values) != len(pixels):
             raise TaskError(
                 f"{len(pixels)} images of shape {pixels.shape} and {len(values)} labels; "
                 "expected one label for each image"
             )
-        self._pixels = _rgb(pixels)
+        self._pixels = rgb_pixels(pixels)
         if class_names is None:
             names, numbers = named_labels(values, "the labels")
         else:
@@ -69,8 +69,16 @@ class TensorSource(ImageSource):
         return f"image {row} of the tensor"
 
 
-def _numpy(array: Any, what: str) -> NDArray[Any]:
-    """Return a NumPy view or copy of an array or a tensor on any device."""
+def as_numpy(array: Any, what: str) -> NDArray[Any]:
+    """Return a NumPy view or copy of an array or a tensor on any device.
+
+    Args:
+        array: What was given.
+        what: ``"images"`` or ``"labels"``, for the error.
+
+    Raises:
+        TaskError: It is neither.
+    """
     if isinstance(array, np.ndarray):
         return array
     torch = sys.modules.get("torch")  # who has a tensor has imported torch
@@ -92,7 +100,7 @@ def _label_list(labels: Any) -> list[Any]:
     if isinstance(labels, list | tuple | range):
         values = [_scalar(value) for value in labels]
     else:
-        array = _numpy(labels, "labels")
+        array = as_numpy(labels, "labels")
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim != 1:
@@ -198,8 +206,12 @@ def _no_names(class_names: Any) -> TaskError:
     )
 
 
-def _rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return 8-bit RGB of shape ``(N, H, W, 3)``, converted some images at a time."""
+def rgb_pixels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return 8-bit RGB of shape ``(N, H, W, 3)``, converted some images at a time.
+
+    Raises:
+        TaskError: The images are of another type, shape or range than ``TensorSource`` reads.
+    """
     channels_last = _channels_last(pixels)
     result = np.empty((*channels_last.shape[:3], 3), dtype=np.uint8)
     for start in range(0, len(result), _CHUNK):
