@@ -1,6 +1,5 @@
 """Genotypes: the discrete pair of cells that a search ends with."""
 
-import ast
 import json
 import reprlib
 from collections import Counter
@@ -11,11 +10,11 @@ from typing import Any, Self
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import SpaceError
 from wsdarts_registry.files import open_regular, write_atomically
-from wsdarts_registry.inert import plain_text
+from wsdarts_registry.genotype_text import FIELDS, genotype_fields, holds_genotype
+from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.space import CELL_KINDS, SearchSpace
 
 _FORMAT = 1
-_MAX_TEXT = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -115,11 +114,13 @@ class Genotype:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Read what ``to_json`` wrote; further keys are ignored.
+        """Read what ``to_json`` wrote, or the fields of DARTS' own genotype; ignore further keys.
 
         Raises:
             SpaceError: The data is not of that form or of an unknown format version.
         """
+        if isinstance(data, dict) and set(FIELDS) <= set(data) and "format" not in data:
+            return cls._from_fields({name: data[name] for name in FIELDS}, None)
         if not isinstance(data, dict) or not {"format", "space", *CELL_KINDS} <= set(data):
             raise SpaceError(
                 "a genotype in JSON has the keys format, space, normal and reduction; "
@@ -149,21 +150,33 @@ class Genotype:
         try:
             with open_regular(Path(path)) as file:
                 raw = file.read(strict_json.MAX_BYTES + 1)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise SpaceError(
-                f"cannot read the genotype {path}: {error.strerror}; expected a JSON file as "
-                "written by Genotype.save, or DARTS genotype text"
+                f"cannot read the genotype {spaced_text(str(path))}: {reason}; expected a JSON "
+                "file as written by Genotype.save, or DARTS genotype text"
             ) from error
         try:
-            text = raw.decode()
+            text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise SpaceError(f"{path} is not a genotype: it is not UTF-8 text") from error
         try:
-            if not text.lstrip().startswith("{"):
-                return cls.from_darts(text)
-            return cls.from_json(strict_json.load(raw, what=str(path), error=SpaceError))
+            return cls.from_text(text)
         except SpaceError as error:
             raise SpaceError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read text with a genotype in it: its JSON, or what ``from_darts`` reads.
+
+        Raises:
+            SpaceError: The text holds neither.
+        """
+        begin, end = text.find("{"), text.rfind("}")
+        if begin < 0 or holds_genotype(text):
+            return cls.from_darts(text)
+        document = text[begin : end + 1] if end > begin else text[begin:]
+        return cls.from_json(strict_json.load(_utf8(document), what="the text", error=SpaceError))
 
     def to_darts(self) -> str:
         """Write the format of the public DARTS code: ``Genotype(normal=[...], ...)``."""
@@ -182,9 +195,13 @@ class Genotype:
     def from_darts(cls, text: str, space: SearchSpace | None = None) -> Self:
         """Parse a genotype printed by the public DARTS or P-DARTS code; nothing is evaluated.
 
+        What stands around it, such as a log's time or a code fence, is passed over; of several
+        in one log the last counts.
+
         Args:
             text: ``Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=…, reduce=…,
-                reduce_concat=…)``, with two connections for each node.
+                reduce_concat=…)``, with two connections for each node. Numbers may be wrapped as
+                NumPy and torch print them.
             space: The search space; by default DARTS' candidates and as many nodes as the
                 text has.
 
@@ -192,7 +209,13 @@ class Genotype:
             SpaceError: The text is not of that form, or its cells do not concatenate all
                 intermediate nodes.
         """
-        fields = _parse_darts(text)
+        return cls._from_fields(genotype_fields(text), space)
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any], space: SearchSpace | None) -> Self:
+        for name, value in fields.items():
+            if not isinstance(value, list):
+                raise SpaceError(f"{name} is {reprlib.repr(value)}; expected a list")
         normal, reduction = fields["normal"], fields["reduce"]
         if space is None:
             space = SearchSpace(nodes=max(1, len(normal) // 2))
@@ -208,6 +231,11 @@ class Genotype:
             normal=_pairs_to_cell("normal", normal),
             reduction=_pairs_to_cell("reduction", reduction),
         )
+
+
+def _utf8(text: str) -> bytes:
+    """The text as bytes; characters that no file can hold make it no JSON."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _keys(data: Any) -> str:
@@ -228,52 +256,7 @@ def _read_cell(kind: str, data: Any) -> Cell:
 
 
 def _pairs_to_cell(kind: str, pairs: list[Any]) -> Cell:
-    connections = _read_cell(kind, [[list(p) if isinstance(p, tuple) else p for p in pairs]])[0]
+    connections = _read_cell(kind, [pairs])[0]
     if len(connections) % 2:
         raise SpaceError(f"the {kind} cell lists {len(connections)} connections; expected pairs")
     return tuple(tuple(sorted(connections[i : i + 2])) for i in range(0, len(connections), 2))
-
-
-def _parse_darts(text: str) -> dict[str, Any]:
-    wanted = ("normal", "normal_concat", "reduce", "reduce_concat")
-    several = text.count("Genotype(")
-    problem = SpaceError(
-        f"the text holds {several} genotypes; expected one: leave the others out"
-        if several > 1
-        else "the text is not a DARTS genotype; expected Genotype(normal=[('sep_conv_3x3', 0), …], "
-        "normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6))"
-    )
-    if len(text) > _MAX_TEXT:
-        raise problem
-    try:
-        tree = ast.parse(text[text.find("Genotype(") :].strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise problem from error
-    if not isinstance(tree, ast.Call) or getattr(tree.func, "id", None) != "Genotype":
-        raise problem
-    nodes: dict[str, ast.expr] = dict(zip(wanted, tree.args, strict=False))
-    nodes.update({k.arg: k.value for k in tree.keywords if k.arg is not None})
-    if set(nodes) != set(wanted) or len(tree.args) + len(tree.keywords) != len(wanted):
-        raise problem
-    try:
-        values = {name: _literal(node) for name, node in nodes.items()}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise problem from error
-    if not all(isinstance(value, list) for value in values.values()):
-        raise problem
-    return values
-
-
-def _literal(node: ast.expr) -> Any:
-    """A literal, or ``range(a, b)`` as a list: the only call that DARTS genotypes contain."""
-    # Python refuses to print integers of some thousand digits, even in an error message.
-    numbers = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
-    if any(isinstance(number, int) and abs(number) >= 2**63 for number in numbers):
-        raise ValueError("unexpected number")
-    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "range":
-        bounds = [ast.literal_eval(argument) for argument in node.args]
-        if len(bounds) != 2 or not all(isinstance(b, int) and 0 <= b < 100 for b in bounds):
-            raise ValueError("unexpected range")
-        return list(range(*bounds))
-    value = ast.literal_eval(node)
-    return list(value) if isinstance(value, tuple) else value

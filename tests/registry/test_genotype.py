@@ -116,17 +116,20 @@ def text(normal: str = PAIR, concat: str = "range(2, 3)") -> str:
         text(concat="range(2, 10**9)"),
         text(concat="range(2, 3, 1)"),
         text(concat="range(*[2, 3])"),
-        text(concat="list(range(2, 3))"),
         text(concat="2"),
-        text() + "; import os",
-        text() + " or open('hacked', 'w')",
+        text(concat="np.load('hacked')"),
+        text(concat="os.array([2])"),
+        text(concat="np.array([2], out=open('hacked', 'w'))"),
+        text(concat="np.int64([2])"),
+        text(concat="[" + "np.int64(" * 300 + "2" + ")" * 300 + "]"),
+        text(normal="['" + r"\'" * 40_000),
+        "Genotype(" * 10_000,
+        "Genotype" + " " * 90_000 + "(",
         text()[:-1],
         text()[:-1] + ", **{})",
         text()[:-1] + ", more=1)",
         f"Genotype({PAIR}, [2], {PAIR}, [2], [2])",
         text()[:-1] + f", normal={PAIR})",
-        f"os.Genotype({PAIR}, [2], {PAIR}, [2]).x",
-        f"Genotype({PAIR}, [2], {PAIR}, [2])()",
         "Genotype(\0)",
         "Genotype(\ud800)",
         "(" * 100_000,
@@ -140,17 +143,127 @@ def text(normal: str = PAIR, concat: str = "range(2, 3)") -> str:
         text(normal="9" * 5_000),
         text(normal="2" + "**9" * 20_000),
         text(normal="'a' " * 20_000),
-        " " * 100_000 + text(),
     ],
 )
 def test_hostile_text_is_refused_and_not_run(
     hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SpaceError, match="not a DARTS genotype; expected Genotype") as caught:
+    with pytest.raises(SpaceError, match=r"not a DARTS genotype: .*expected Genotype") as caught:
         Genotype.from_darts(hostile)
     assert len(str(caught.value)) < 300
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        (text(normal="[('skip_connect', 0), (open('x'), 1)]"), "`open('x')`"),
+        (text(normal="[('skip_connect', 0), (np.random.rand(), 1)]"), "`np.random.rand()`"),
+        (text(concat="[2 3 4]"), "`2 3 4]"),
+        (text(concat="2"), "normal_concat is no list: `2`"),
+        (text()[:-1] + ", more=1)", "`more=1`"),
+        (text()[:-1], "brackets are not closed"),
+        (f"Genotype(normal={PAIR}, normal_concat=[2])", "no reduce and no reduce_concat"),
+        ("epoch 3: 97 %", "does not contain Genotype("),
+    ],
+)
+def test_the_first_thing_that_is_not_understood_is_named(bad: str, named: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        Genotype.from_darts(bad)
+    assert named in str(caught.value)
+
+
+def fields(pairs: str, concat: str) -> str:
+    return f"normal={pairs}, normal_concat={concat}, reduce={pairs}, reduce_concat={concat}"
+
+
+def numbered(number: str) -> str:
+    """The pairs of four nodes, each number written as in ``number``."""
+    return "[" + ", ".join(f"('sep_conv_3x3', {number.format(n % 2)})" for n in range(8)) + "]"
+
+
+PLAIN = numbered("{}")
+FOUR = "[2, 3, 4, 5]"
+WRAPPED_NAMES = numbered("{}").replace("('sep_conv_3x3'", "(np.str_('sep_conv_3x3')")
+ON_A_DEVICE = "tensor([2, 3, 4, 5], device='cuda:0')"
+ARRAY = PLAIN.replace("(", "[").replace(")", "]").replace("0]", "'0']").replace("1]", "'1']")
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        f"Genotype({fields(numbered('np.int64({})'), FOUR)})",
+        f"Genotype({fields(numbered('numpy.int32({})'), 'np.arange(2, 6)')})",
+        f"Genotype({fields(numbered('tensor({})'), 'torch.tensor([2, 3, 4, 5])')})",
+        f"Genotype({fields(numbered('{}'), ON_A_DEVICE)})",
+        f"Genotype({fields(WRAPPED_NAMES, 'list(range(2, 6))')})",
+        f"Genotype({fields(f'array({ARRAY}, dtype=object)', 'array([2, 3, 4, 5], dtype=int64)')})",
+        f"Genotype ({fields(PLAIN, FOUR)})",
+        f"Genotype\n(\n{fields(PLAIN, FOUR)}\n)\n".replace(", ", ",\r\n    "),
+        f"genotypes.Genotype({fields(PLAIN, FOUR)}),",
+        f"03/02 10:11:12 AM genotype = Genotype({fields(PLAIN, FOUR)})\n03/02 10:11:13 AM epoch 1",
+        f"Here it is (it's good):\n```python\nBEST = Genotype({fields(PLAIN, FOUR)})\n```\nThanks!",
+        f"Genotype({fields(PLAIN.replace(chr(39), '’'), FOUR)})".replace(", ", ",\u00a0"),
+        f"Genotype({fields(PLAIN, 'range(2, 6)')})().x; import os",
+        " " * 200_000 + f"Genotype({fields(PLAIN, FOUR)})",
+        json.dumps(
+            {
+                "normal": [["sep_conv_3x3", n % 2] for n in range(8)],
+                "normal_concat": [2, 3, 4, 5],
+                "reduce": [["sep_conv_3x3", n % 2] for n in range(8)],
+                "reduce_concat": [2, 3, 4, 5],
+            }
+        ),
+    ],
+)
+def test_what_people_paste(pasted: str) -> None:
+    expected = Genotype.from_darts(f"Genotype({fields(PLAIN, FOUR)})")
+    assert Genotype.from_text(pasted) == expected
+
+
+def test_the_last_genotype_of_a_log_counts(caplog: pytest.LogCaptureFixture) -> None:
+    first, last = (text(normal=PAIR.replace("skip_connect", n)) for n in ("none", "max_pool_3x3"))
+    found = Genotype.from_darts(f"stage 1 genotype = {first}\nstage 2 genotype = {last}\nGenotype(")
+    assert found == Genotype.from_darts(last)
+    assert "2 genotypes" in caplog.text
+    with pytest.raises(SpaceError, match=r"2 genotypes under different names \(V1, V2\)"):
+        Genotype.from_darts(f"V1 = {first}\nV2 = {last}\nDARTS = V2\n")
+
+
+@given(
+    found=genotypes(st.just(2)),
+    before=st.text(st.characters(exclude_characters="G"), max_size=40),
+    after=st.text(st.characters(exclude_characters="G"), max_size=40),
+    line_end=st.sampled_from(["", "\n", "\r\n"]),
+    number=st.sampled_from(["{}", "np.int64({})", "tensor({}, device='cuda:0')"]),
+)
+def test_what_stands_around_a_genotype_does_not_matter(
+    found: Genotype, before: str, after: str, line_end: str, number: str
+) -> None:
+    def pairs(cell: Cell) -> str:
+        parts = [f"({c.operation!r}, {number.format(c.source)})" for node in cell for c in node]
+        return f"[{f', {line_end}'.join(parts)}]"
+
+    concat = f"[{', '.join(number.format(n) for n in range(2, 2 + found.space.nodes))}]"
+    pasted = (
+        f"{before} Genotype{line_end}({line_end}normal={pairs(found.normal)}, "
+        f"normal_concat={concat}, "
+        f"reduce={pairs(found.reduction)},{line_end} reduce_concat={concat}){after}"
+    )
+    assert Genotype.from_darts(pasted, found.space) == found
+
+
+def test_a_text_file_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "cell.txt").write_bytes(b"\xef\xbb\xbf" + DARTS_V2.replace(" ", "\r\n").encode())
+    assert Genotype.load(tmp_path / "cell.txt") == Genotype.from_darts(DARTS_V2)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_a_name_that_no_file_has(name: str) -> None:
+    with pytest.raises(SpaceError, match="cannot read the genotype") as caught:
+        Genotype.load(name)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -236,9 +349,9 @@ def test_files(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "not a DARTS genotype"),
-        (b"{", r"cell\.json is not valid JSON"),
+        (b"{", r"cell\.json: the text is not valid JSON"),
         (b"\xff\xfe", r"cell\.json is not a genotype"),
-        (b'{"a":' * 100_000, r"cell\.json is not valid JSON"),
+        (b'{"a":' * 100_000, r"cell\.json: the text is not valid JSON"),
         (b"[]", "not a DARTS genotype"),
         (b"{}", "a genotype in JSON has the keys"),
     ],

@@ -1,7 +1,8 @@
 """A trained network with its preprocessing and class names, as one module and one file."""
 
 import json
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError
+from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_registry.files import expanded, is_directory, write_atomically
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.derived import DerivedNetwork
@@ -26,15 +27,18 @@ _FORMAT = 1
 class Classifier(nn.Module):
     """An image classifier: normalisation, derived network, class names.
 
-    Call it with RGB images in [0, 1] of shape ``(B, 3, image_size, image_size)``; it returns
-    logits of shape ``(B, classes)``.
+    Call it with RGB images in [0, 1] of shape ``(B, 3, image_size, image_size)``, of any floating
+    type; it returns logits of shape ``(B, classes)``, of the type of the network's weights.
 
     Args:
         network: The derived network.
         mean: Channel means of the images that it was trained on, in [0, 1], shape ``(3,)``.
         std: Channel standard deviations, shape ``(3,)``.
         image_size: Pixels a side that it was trained at.
-        class_names: In the order of the logits.
+        class_names: In the order of the logits; as many as the network has classes.
+
+    Raises:
+        SettingsError: Another number of class names, or no list of them.
     """
 
     mean: Tensor
@@ -47,16 +51,38 @@ class Classifier(nn.Module):
         mean: Tensor,
         std: Tensor,
         image_size: int,
-        class_names: tuple[str, ...],
+        class_names: Sequence[str],
     ) -> None:
         super().__init__()
-        self.network, self.image_size, self.class_names = network, image_size, class_names
+        classes = network.config["classes"]
+        listed = isinstance(class_names, list | tuple)
+        if not listed or not all(isinstance(name, str) for name in class_names):
+            raise SettingsError(
+                f"class_names is {reprlib.repr(class_names)}; expected a list of {classes} names, "
+                "in the order of the logits"
+            )
+        if len(class_names) != classes:
+            raise SettingsError(
+                f"{len(class_names)} class names for {classes} classes; expected one for each"
+            )
+        self.network, self.image_size = network, image_size
+        self.class_names = tuple(class_names)
         self.register_buffer("mean", mean.reshape(1, 3, 1, 1))
         self.register_buffer("std", std.reshape(1, 3, 1, 1))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, classes)``."""
-        logits: Tensor = self.network((x_BCHW - self.mean) / self.std)
+        """Logits, shape ``(B, classes)``.
+
+        Raises:
+            TaskError: The images are integers, which would stand for [0, 255].
+        """
+        if not x_BCHW.is_floating_point():
+            raise TaskError(
+                f"images are of type {x_BCHW.dtype}; expected floating point in [0, 1]. Divide "
+                "them: model(images / 255)"
+            )
+        dtype = next(self.network.parameters()).dtype
+        logits: Tensor = self.network(((x_BCHW - self.mean) / self.std).to(dtype))
         return logits
 
     def predict(
@@ -65,8 +91,9 @@ class Classifier(nn.Module):
         """What the model says of images; ``prediction.predict`` yields the same in turn.
 
         Args:
-            images: One or several: paths of files or folders, encoded images, Pillow images, or
-                RGB pixels ``(height, width, 3)``.
+            images: One or several of: paths of files or folders, encoded images (bytes, or a file
+                opened as binary), Pillow images, or pixels as a NumPy array or a torch tensor,
+                uint8 or in [0, 1]: one image, or several of shape ``(N, …)``.
             top_k: How many classes to name.
             batch_size: Images that go through the network together.
 
@@ -153,8 +180,6 @@ def _build(about: dict[str, Any], numbers: int) -> Classifier:
     extent = (about["cells"], about["channels"], about["classes"], size)
     if not all(isinstance(number, int) for number in extent) or sum(extent[:3]) > numbers:
         raise ValueError(f"cells, channels, classes and image size are {extent}")
-    if len(class_names) != about["classes"] or not all(isinstance(n, str) for n in class_names):
-        raise ValueError(f"it names {len(class_names)} of {about['classes']} classes")
     network = DerivedNetwork(
         Genotype.from_json(about["genotype"]),
         classes=about["classes"],
@@ -167,5 +192,5 @@ def _build(about: dict[str, Any], numbers: int) -> Classifier:
         mean=torch.zeros(3),
         std=torch.ones(3),
         image_size=size,
-        class_names=tuple(class_names),
+        class_names=class_names,
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.errors import ExportError, SettingsError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.operations import FactorizedReduce, ReluConvNorm, build_operation
 from wsdarts_sdk.supernet import STEM_MULTIPLIER, reduction_positions
@@ -161,6 +161,10 @@ class DerivedNetwork(nn.Module):
             torch.manual_seed(seed)
             self._build(genotype, classes, cells, channels, auxiliary=auxiliary)
 
+    def __prepare_scriptable__(self) -> "DerivedNetwork":
+        """Refuse ``torch.jit.script``, which asks every module for this."""
+        raise not_scriptable()
+
     def _build(
         self, genotype: Genotype, classes: int, cells: int, channels: int, *, auxiliary: bool
     ) -> None:
@@ -218,6 +222,15 @@ class DerivedNetwork(nn.Module):
         last, below = self.run_cells(x_BCHW, rate, draws)
         logits = self.classifier(last.mean(dim=(2, 3)))
         return logits, None if self.auxiliary is None else self.auxiliary(below)
+
+
+def not_scriptable() -> ExportError:
+    """Describe that TorchScript cannot compile what a genotype decides, and what can."""
+    return ExportError(
+        "a network of a genotype cannot be scripted by torch.jit.script (scriptable=True): its "
+        "cells differ from genotype to genotype. Use torch.jit.trace, torch.export or "
+        "torch.compile, or write ONNX (save_onnx)"
+    )
 
 
 def stem_channels(kind: Stem, channels: int) -> int:

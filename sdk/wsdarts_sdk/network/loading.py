@@ -1,13 +1,14 @@
 """From whatever names a genotype or a trained model to a network."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.artifact import Artifact, read_artifact
-from wsdarts_registry.errors import RegistryError, RunError, SettingsError, SpaceError
+from wsdarts_registry.errors import RegistryError, RunError, SettingsError
 from wsdarts_registry.files import exists, expanded, is_directory, is_file
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.genotype_text import holds_genotype
+from wsdarts_registry.inert import spaced_text
 from wsdarts_registry.manifest import MANIFEST, Manifest
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_registry.store import Store
@@ -39,9 +40,10 @@ def load_network(
     weights, in eval mode, and wants images in [0, 1].
 
     Args:
-        source: A genotype; its JSON; its text as the public DARTS and P-DARTS code prints it; a
-            file with either; the directory of an artifact or of a search; a reference such as
-            ``"cifar10-1000@1"``; or a trained model. What exists as a path is read as one.
+        source: A genotype; its JSON; its text as the public DARTS and P-DARTS code prints it, or
+            a log with such text, of which the last counts; a file with either; the directory of
+            an artifact or of a search; a reference such as ``"cifar10-1000@1"``; or a trained
+            model. What exists as a path is read as one.
         registry: Where a reference is looked up; the shipped zoo by default.
         classes: Number of classes; by default that of the task that the genotype was searched
             on, where the source knows it.
@@ -107,7 +109,7 @@ def _find(
     if isinstance(source, Genotype):
         return source, None
     if isinstance(source, str) and _is_text(source):
-        return _parse(source), None
+        return Genotype.from_text(source), None
     path = expanded(source)
     if is_directory(path):
         return _in_directory(path)
@@ -117,21 +119,13 @@ def _find(
         store, reference = open_for(source, registry)
         return _of_artifact(store.look(reference))
     except RegistryError as error:
-        raise type(error)(f"there is no file or directory {source}, and {error}") from error
+        shown = spaced_text(source)
+        raise type(error)(f"there is no file or directory {shown}, and {error}") from error
 
 
 def _is_text(source: str) -> bool:
     """Whether a string is a genotype itself; no path and no reference looks like that."""
-    return "Genotype(" in source or source.lstrip().startswith("{")
-
-
-def _parse(text: str) -> Genotype:
-    if "Genotype(" in text:
-        return Genotype.from_darts(text)
-    try:
-        return Genotype.from_json(json.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise SpaceError(f"the text is not a genotype in JSON: {error}") from error
+    return holds_genotype(source) or source.lstrip().startswith(("{", "```")) or "\n" in source
 
 
 def _in_directory(path: Path) -> tuple[Genotype, int | None]:

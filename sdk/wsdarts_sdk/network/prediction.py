@@ -1,10 +1,13 @@
 """What a trained model says of images: files, folders, or images in memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import errno
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -12,20 +15,30 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from wsdarts_registry.errors import ArtifactError, SettingsError, TaskError
-from wsdarts_registry.files import expanded, is_directory
+from wsdarts_registry.errors import ArtifactError, FileAccessError, SettingsError, TaskError
+from wsdarts_registry.files import exists, expanded, is_directory
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.tasks.decoding import Undecodable, decode, to_rgb
+from wsdarts_sdk.tasks.decoding import Undecodable, decode, pillow_pixels
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.pixels import Pixels, in_threads
 from wsdarts_sdk.tasks.sources.base import Read
 from wsdarts_sdk.tasks.sources.folder import image_files, read_file
+from wsdarts_sdk.tasks.sources.tensors import as_numpy, rgb_pixels
 
 if TYPE_CHECKING:
     from wsdarts_sdk.network.classifier import Classifier
 
-AnyImage = str | Path | bytes | Image.Image | NDArray[np.uint8]
-"""A file or folder, an encoded image, a Pillow image, or RGB pixels ``(height, width, 3)``."""
+AnyImage = str | Path | bytes | bytearray | BinaryIO | Image.Image | NDArray[Any] | Tensor
+"""A file or folder; an encoded image as bytes or as a file opened as binary; a Pillow image; or
+pixels as for ``TensorSource``: one image ``(H, W, C)``, ``(C, H, W)`` or ``(H, W)``, or several."""
+
+
+_ONE_IMAGE = (str, Path, bytes, bytearray, memoryview, Image.Image, np.ndarray, Tensor)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_EXPECTED = (
+    "expected paths of files or folders, encoded images (bytes, or files opened with 'rb'), Pillow "
+    "images, or pixels as NumPy arrays or torch tensors"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +46,8 @@ class Prediction:
     """What a model says of one image.
 
     Attributes:
-        image: Path of the file, or ``image N`` for the Nth of those given in memory, from 0.
+        image: Path of the file, ``image N`` for the Nth that was given, from 0, or ``image N.M``
+            for the Mth in the Nth array, where that holds several.
         classes: The most probable classes with their probabilities, most probable first.
         problem: Why the image cannot be used, in which case there are no classes; else None.
     """
@@ -95,9 +109,7 @@ def decoded_images(
     Raises:
         TaskError: A folder has no images or cannot be listed, or pixels have another form.
     """
-    if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
-        images = [images]
-    named = _named(images)
+    named = _named(_listed(images))
     return [name for name, _ in named], in_threads(
         partial(_decoded, size=size),
         enumerate(read for _, read in named),
@@ -112,34 +124,94 @@ def as_input(pixels_BHWC: Pixels) -> Tensor:
     return torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).float() / 255
 
 
+def _listed(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
+    """One image as a list of it, and no image's parts: an open file would yield its lines."""
+    if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
+        return list(images)
+    if isinstance(images, _ONE_IMAGE) or hasattr(images, "read"):
+        return [cast("AnyImage", images)]
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+        raise TaskError(f"images of type {type(images).__name__} cannot be read; {_EXPECTED}")
+    return cast("Iterable[AnyImage]", images)
+
+
 def _named(images: Iterable[AnyImage]) -> list[tuple[str, Read]]:
     """Names of all images, and how to read them."""
     found: list[tuple[str, Read]] = []
     for number, image in enumerate(images):
-        if not isinstance(image, str | Path):
-            content = image if isinstance(image, bytes) else _pixels(image, number)
-            found.append((f"image {number}", partial(_given, content)))
-            continue
-        path = expanded(image)
-        files = image_files(path) if is_directory(path) else [path]
-        if not files:
-            raise TaskError(f"the folder {path} has no images; name files, or another folder")
-        found += [(str(file), partial(read_file, file)) for file in files]
+        if isinstance(image, str | Path):
+            found += _files(image)
+        elif isinstance(image, np.ndarray | Tensor):
+            pixels = _pixels(as_numpy(image, "images"), number)
+            places = [f"image {number}"]
+            if image.ndim == 4:
+                places = [f"image {number}.{place}" for place in range(len(pixels))]
+            found += zip(places, (partial(_given, each) for each in pixels), strict=True)
+        else:
+            found.append((_name(image, number), partial(_given, _in_memory(image, number))))
     return found
 
 
-def _given(content: Content) -> Content:
+def _files(image: str | Path) -> list[tuple[str, Read]]:
+    if _ADDRESS.match(str(image)):
+        return _unusable(image, "it is an address, and nothing is fetched; download it first")
+    path = expanded(image)
+    try:
+        if not exists(path):
+            return _unusable(path, f"it cannot be read ({os.strerror(errno.ENOENT)})")
+        files = image_files(path) if is_directory(path) else [path]
+    except FileAccessError as error:
+        return _unusable(path, str(error))
+    if not files:
+        raise TaskError(f"the folder {path} has no images; name files, or another folder")
+    return [(str(file), partial(read_file, file)) for file in files]
+
+
+def _unusable(path: str | Path, reason: str) -> list[tuple[str, Read]]:
+    return [(str(path), partial(_given, Undecodable(reason)))]
+
+
+def _name(image: Any, number: int) -> str:
+    """The name of an open file; the number of anything else."""
+    name = getattr(image, "name", None)
+    return name if hasattr(image, "read") and isinstance(name, str) else f"image {number}"
+
+
+def _in_memory(image: Any, number: int) -> Content | Undecodable:
+    if isinstance(image, Image.Image):
+        return pillow_pixels(image)
+    if hasattr(image, "read"):
+        return _read_whole(image)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    raise TaskError(f"image {number} is of type {type(image).__name__}; {_EXPECTED}")
+
+
+def _read_whole(file: Any) -> Content | Undecodable:
+    """The content of an open file from its beginning, as Pillow reads it."""
+    try:
+        if file.seekable():
+            file.seek(0)
+        content = file.read()
+    except (AttributeError, OSError, ValueError) as error:
+        return Undecodable(f"it cannot be read ({error})")
+    if not isinstance(content, bytes):
+        return Undecodable("it was opened as text; open it with open(path, 'rb')")
     return content
 
 
-def _pixels(image: Image.Image | NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    pixels: NDArray[Any] = np.asarray(to_rgb(image) if isinstance(image, Image.Image) else image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise TaskError(
-            f"image {number} has shape {pixels.shape} and type {pixels.dtype}; expected RGB "
-            "pixels (height, width, 3) of type uint8"
-        )
-    return pixels
+def _given(content: Content | Undecodable) -> Content | Undecodable:
+    return content
+
+
+def _pixels(array: NDArray[Any], number: int) -> NDArray[np.uint8]:
+    """RGB pixels of shape ``(N, H, W, 3)`` of one image or of several."""
+    if array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8 and array.size:
+        return array[np.newaxis]  # documented as this, even where it is only 3 pixels high
+    try:
+        return rgb_pixels(array if array.ndim == 4 else array[np.newaxis])
+    except TaskError as error:
+        raise TaskError(f"image {number} has shape {array.shape}: {error}") from error
 
 
 def _decoded(row: int, read: Read, *, size: int) -> Pixels | Undecodable:

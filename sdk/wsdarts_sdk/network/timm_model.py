@@ -5,11 +5,11 @@ of these imports ``wsdarts_hub.timm`` first. The network is ``DerivedNetwork`` w
 methods; names and shapes of its weights are the same.
 """
 
-import json
 from typing import Any
 
 import torch
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
+from timm.layers.config import is_scriptable
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.genotype import Genotype
-from wsdarts_sdk.network.derived import DerivedNetwork, Stem, stem_channels
+from wsdarts_sdk.network.derived import DerivedNetwork, Stem, not_scriptable, stem_channels
 from wsdarts_sdk.network.published import DARTS_V2, PDARTS
 from wsdarts_sdk.supernet import reduction_positions
 
@@ -211,12 +211,7 @@ def _genotype(source: Genotype | dict[str, Any] | str) -> Genotype:
         return source
     if isinstance(source, dict):
         return Genotype.from_json(source)
-    if source.lstrip().startswith("{"):
-        try:
-            return Genotype.from_json(json.loads(source))
-        except (ValueError, RecursionError) as error:
-            raise SettingsError(f"the genotype is not JSON: {error}") from error
-    return Genotype.from_darts(source)
+    return Genotype.from_text(source)
 
 
 def _settings(classes: int, size: int) -> dict[str, Any]:
@@ -246,6 +241,8 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, **arguments: Any) -> nn.Module:
+    if is_scriptable():  # type: ignore[no-untyped-call] # create_model(…, scriptable=True)
+        raise not_scriptable()
     points = feature_points(arguments.get("cells", 20), arguments.get("stem", "cifar"))
     model: nn.Module = build_model_with_cfg(
         TimmNetwork,

@@ -114,6 +114,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def pillow_pixels(image: Image.Image) -> NDArray[np.uint8] | Undecodable:
+    """Return the RGB pixels of an open image, ``(height, width, 3)``, or why there are none."""
+    try:
+        return np.asarray(to_rgb(image), dtype=np.uint8)
+    except _DECODER_ERRORS as error:
+        return Undecodable(" ".join(str(error).split()) or type(error).__name__)
+
+
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 (upright) where there is none that can be read.
 

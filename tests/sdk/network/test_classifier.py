@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.errors import ArtifactError, SettingsError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.classifier import Classifier
 from wsdarts_sdk.network.derived import DerivedNetwork
@@ -104,8 +104,10 @@ def rewritten(model: Classifier, path: Path, **changes: Any) -> Path:
         ({"cells": 10**9}, r"cells, channels, classes and image size are \(1000000000, 4, 3, 8\)"),
         ({"channels": "4"}, "cells, channels, classes and image size are"),
         ({"channels": 5}, "size mismatch"),
-        ({"class_names": ["a"]}, "it names 1 of 3 classes"),
-        ({"class_names": [1, 2, 3]}, "it names 3 of 3 classes"),
+        ({"class_names": ["a"]}, "1 class names for 3 classes"),
+        ({"class_names": [1, 2, 3]}, r"class_names is \[1, 2, 3\]; expected a list of 3 names"),
+        ({"class_names": "abc"}, "class_names is 'abc'; expected a list of 3 names"),
+        ({"class_names": {"a": 2, "b": 1, "c": 0}}, "class_names is {'a': 2, 'b': 1, 'c': 0}"),
         ({"classes": 2, "class_names": ["a", "b"]}, "size mismatch"),
         ({"stem": "other"}, "there is no stem 'other'; expected cifar or imagenet"),
         ({"stem": ["cifar"]}, "there is no stem"),
@@ -119,6 +121,13 @@ def test_metadata_that_does_not_fit(
     with pytest.raises(ArtifactError, match=message) as caught:
         Classifier.load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", ["abc", {"a": 0, "b": 1, "c": 2}, ["a", "b"], [0, 1, 2], None])
+def test_class_names_that_do_not_fit(names: Any, model: Classifier) -> None:
+    with pytest.raises(SettingsError, match="class") as caught:
+        Classifier(model.network, mean=model.mean, std=model.std, image_size=8, class_names=names)
+    assert "3" in str(caught.value)
 
 
 def test_another_safetensors_file(tmp_path: Path) -> None:

@@ -165,6 +165,11 @@ def test_groups_of_weights() -> None:
         create().set_grad_checkpointing()
 
 
+def test_timm_is_told_that_scripting_does_not_work() -> None:
+    with pytest.raises(ExportError, match="scriptable=True"):
+        create(scriptable=True)
+
+
 def test_a_genotype_of_ones_own(genotype: Genotype, tmp_path: Path) -> None:
     forms: tuple[Any, ...] = (PDARTS, Genotype.from_darts(PDARTS).to_json())
     for form in (*forms, json.dumps(forms[1])):
@@ -176,7 +181,7 @@ def test_a_genotype_of_ones_own(genotype: Genotype, tmp_path: Path) -> None:
     for source in (str(genotype.save(tmp_path / "cell.json")), "cifar10-1000@1"):
         with pytest.raises(SpaceError, match="not a DARTS genotype"):  # neither path nor reference
             create("wsdarts_network", genotype=source)
-    with pytest.raises(SettingsError, match="the genotype is not JSON"):
+    with pytest.raises(SpaceError, match="the text is not valid JSON"):
         create("wsdarts_network", genotype="{")
 
 

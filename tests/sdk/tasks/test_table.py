@@ -45,6 +45,17 @@ def test_a_parquet_file_that_datasets_wrote(tmp_path: Path, encode: Encode) -> N
     assert task.pixels(12).shape == (8, 12, 12, 3)
 
 
+@pytest.mark.parametrize("names", [{"1": "b", "0": "a"}, "ab", [0, 1], 2])
+def test_class_names_in_another_form_are_not_read(
+    names: Any, tmp_path: Path, encode: Encode
+) -> None:
+    features = {"label": {"_type": "ClassLabel", "names": names}}
+    rows = pa.table({"image": [encode(i) for i in range(8)], "label": [7, 5] * 4})
+    text = json.dumps({"info": {"features": features}})
+    pq.write_table(rows.replace_schema_metadata({"huggingface": text}), tmp_path / "x.parquet")
+    assert ImageTask.load(tmp_path / "x.parquet").class_names == ("5", "7")
+
+
 def test_folder_and_parquet_of_the_same_files_are_the_same_task(
     make_folder: Make, make_parquet: Make
 ) -> None:

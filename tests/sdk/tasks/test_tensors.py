@@ -2,6 +2,7 @@ import time
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -127,13 +128,97 @@ def test_class_names_name_the_ids() -> None:
 
 
 @pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(LABELS)[:, None],
+        torch.tensor(LABELS)[:, None],
+        [[label] for label in LABELS],
+        [torch.tensor(label) for label in LABELS],
+        [np.array([label]) for label in LABELS],
+        np.array([np.int64(label) for label in LABELS], dtype=object),
+        pd.Series(LABELS),
+        np.array(LABELS, dtype=bool),
+    ],
+)
+def test_labels_in_a_column_of_their_own(labels: Any) -> None:
+    task = ImageTask.load((_noise(8, 8, 8), labels, ["z", "a"]))
+    assert task.labels.tolist() == [0] * 4 + [1] * 4
+    assert task.digest == ImageTask.load((_noise(8, 8, 8), LABELS)).digest
+
+
+@pytest.mark.parametrize(
+    "class_names",
+    [
+        {1: "dog", 0: "cat"},
+        {np.int64(1): np.str_("dog"), np.int64(0): np.str_("cat")},
+        {"1": "dog", "0": "cat"},  # keys of JSON
+        {"dog": 1, "cat": 0},  # as torchvision's class_to_idx
+        np.array(["cat", "dog"]),
+        pd.Index(["cat", "dog"]),
+        ("cat", "dog"),
+    ],
+)
+def test_class_names_are_read_by_id(class_names: Any) -> None:
+    task = ImageTask.load((_noise(8, 8, 8), LABELS, class_names))
+    assert task.class_names == ("cat", "dog")
+    assert task.labels.tolist() == [0] * 4 + [1] * 4
+
+
+def test_ids_of_class_names_need_not_follow_each_other() -> None:
+    images, labels = _noise(8, 8, 8), [70, 5] * 4
+    task = ImageTask.load((images, labels, {70: "dog", 5: "cat", 6: "none of these"}))
+    assert task.class_names == ("cat", "dog")
+    with pytest.raises(TaskError, match="hold 70 at row 0, which class_names does not name"):
+        ImageTask.load((images, labels, {5: "cat", 7: "dog"}))
+
+
+@pytest.mark.parametrize(
+    ("class_names", "named"),
+    [
+        ("ab", "'ab'"),
+        (b"ab", "b'ab'"),
+        (2, "2"),
+        ({"cat", "dog"}, "cat"),
+        ({0: 1, 1: 0}, "{0: 1, 1: 0}"),
+        ({"a": "b"}, "{'a': 'b'}"),
+        ({-1: "cat", 0: "dog"}, "-1"),
+        ({0: None, 1: "dog"}, "None"),
+        ([None, "dog"], "None"),
+        ([["cat", "feline"], ["dog"]], "feline"),
+        ([0.5, 1.5], "0.5"),
+        ({"0": "cat", "00": "dog"}, "one id two names"),
+        ({}, "{}"),
+        (["cat", "cat"], "'cat' is given more than once"),
+        (["caf\u00e9", "cafe\u0301"], "'caf\u00e9' is given more than once"),
+        ({"cat": 0, "dog": 0}, "one id two names"),
+    ],
+)
+def test_class_names_that_are_none(class_names: Any, named: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        ImageTask.load((_noise(8, 8, 8), LABELS, class_names))
+    assert named in str(caught.value)
+
+
+def test_labels_that_name_themselves_take_no_class_names() -> None:
+    with pytest.raises(TaskError, match=r"labels are strings .* Leave class_names out"):
+        ImageTask.load((_noise(8, 8, 8), ["a", "b"] * 4, ["a", "b"]))
+
+
+@pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0.0, 1.0] * 4, "values of type float; expected integers or strings"),
+        ([0.0, 1.0] * 4, r"floating point, such as 0\.0; .*labels\.astype\(int\)"),
+        ([0.5, 1.0] * 4, "values of type float; expected integers or strings"),
+        ([0, float("nan")] * 4, "no label in 4 of 8 rows, first in row 1"),
         ([0, -1] * 4, "class id -1 at row 1; expected ids from 0"),
         ([0, None] * 4, "no label in 4 of 8 rows, first in row 1"),
         ([0, "a"] * 4, "values of type int, str"),
         (np.eye(8), r"labels have shape \(8, 8\).*argmax"),
+        (np.ones((8, 2)), r"labels have shape \(8, 2\).*Several labels for one image"),
+        (np.full((8, 3), 1 / 3), r"labels have shape \(8, 3\).*Several labels for one image"),
+        (np.zeros((8, 1, 1), dtype=int), r"labels have shape \(8, 1, 1\)"),
+        ("01010101", "labels of type str"),
+        ({0: 1}, "labels of type dict"),
     ],
 )
 def test_labels_that_are_none(labels: Any, message: str) -> None:

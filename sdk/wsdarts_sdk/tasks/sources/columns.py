@@ -49,7 +49,7 @@ def table_columns(schema: pa.Schema) -> tuple[Column, ...]:
                 declared_image=kind == "Image",
                 can_hold_images=_holds_bytes(field.type),
                 can_hold_labels=_holds_labels(field.type),
-                class_names=tuple(map(str, names)) if names else None,
+                class_names=_class_names(names),
             )
         )
     return tuple(columns)
@@ -115,6 +115,12 @@ _EXPECTED = {
     "image": "encoded images (datasets.Image, or bytes)",
     "label": "one label for each image (datasets.ClassLabel, integers or strings)",
 }
+
+
+def _class_names(names: Any) -> tuple[str, ...] | None:
+    """Return the names by id where the metadata list them; None for all else, as a text."""
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if listed and names else None
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""The nearest right names where a wrong one was given."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+_LEAST_SIMILARITY = 0.6  # difflib's own: below it, names have little in common
+
+
+def nearest_names(
+    name: str, known: Iterable[str], *, most: int = 3, least: float = _LEAST_SIMILARITY
+) -> tuple[str, ...]:
+    """Return the known names that are most like a name, the nearest first; none if none is.
+
+    Upper and lower case count as equal.
+
+    Args:
+        name: What was given.
+        known: The right names.
+        most: At most so many.
+        least: How similar they have to be, in [0, 1].
+    """
+    by_case: dict[str, list[str]] = {}
+    for right in known:
+        by_case.setdefault(right.lower(), []).append(right)
+    close = difflib.get_close_matches(name.lower()[:200], by_case, n=most, cutoff=least)
+    return tuple(right for match in close for right in by_case[match])[:most]
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return a question that names them, ``"did you mean a or b? "``; empty without names."""
+    return f"did you mean {' or '.join(names)}? " if names else ""
