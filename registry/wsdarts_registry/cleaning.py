@@ -10,12 +10,14 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.file_lock import NoLocksError, try_lock
 from wsdarts_registry.files import entries, is_directory, is_file, is_link, resolved
 from wsdarts_registry.held_files import held_below
 from wsdarts_registry.removal import remove_below
@@ -44,7 +46,7 @@ _FOLDERS = (
     *("tasks", "checked", "digests", "embeddings", "features", "nearest", "kernels", "hub"),
     *_PULLED,
 )
-# As atomic_file and write_pixels, staged, and the compilation of kernels name them.
+# As temporary_file, staged, and the compilation of kernels name them.
 _LEFTOVER = re.compile(r"\..+\.tmp|\..+\.[0-9a-f]{32}(\.damaged)?|tmp[a-z0-9_]{8}")
 _LEFT = "interrupted writes"
 _PUSHES = "interrupted pushes"
@@ -61,7 +63,9 @@ class Unused:
             a process left that was killed.
         size: Bytes that deleting it frees; a file that has another name elsewhere frees none.
         used: When it was last read or written, in seconds since the epoch.
-        held: Whether a living process has it open, so that it is kept.
+        held: Whether a living process has it open or locked, so that it is kept.
+        unlocked: Whether it was left by a process, or is still written by one, and there is no
+            lock that would tell which.
     """
 
     path: Path
@@ -70,6 +74,7 @@ class Unused:
     size: int
     used: float
     held: bool = False
+    unlocked: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -80,6 +85,7 @@ class Unused:
             "bytes": self.size,
             "last_used": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.used)),
             "in_use": self.held,
+            "unlocked": self.unlocked,
         }
 
 
@@ -91,13 +97,15 @@ class Cleaning:
         directory: The cache.
         deleted: Whether it was deleted.
         found: What is not in use, by place.
-        held: What would go, too, but for a living process that has it open.
+        held: What would go, too, but for a living process that has it open or locked.
+        unlocked: What would go, too, if it were asked for with ``unlocked``.
     """
 
     directory: Path
     deleted: bool
     found: tuple[Unused, ...]
     held: tuple[Unused, ...]
+    unlocked: tuple[Unused, ...] = ()
 
     @property
     def size(self) -> int:
@@ -110,7 +118,7 @@ class Cleaning:
             "directory": str(self.directory),
             "deleted": self.deleted,
             "bytes": self.size,
-            "found": [unused.to_json() for unused in (*self.found, *self.held)],
+            "found": [u.to_json() for u in (*self.found, *self.held, *self.unlocked)],
         }
 
 
@@ -119,18 +127,23 @@ def clean_cache(
     older_than: str | float = "30d",
     delete: bool = False,
     registry: str | Path | Store | None = None,
+    unlocked: bool = False,
 ) -> Cleaning:
     """Find what can be deleted from the cache, and delete it if asked to.
 
     That is what was neither read nor written for the time that is given, and what processes left
-    that were killed a day ago or earlier. Nothing that a living process has open is deleted;
-    where the system does not say what is open, nothing that was used within a day. A file
-    system that does not record when files are read (``noatime``) knows of writes alone.
+    that were killed a day ago or earlier. Nothing that a living process has open is deleted, as
+    far as the system says what is open: nothing of processes in other containers, or of other
+    users. Where it says nothing, what was used within a day is kept. What is being written is
+    known by its lock, in other containers, too. A file system that does not record when files
+    are read (``noatime``) knows of writes alone.
 
     Args:
         older_than: Seconds, or an age such as ``"30d"``, ``"12h"``, ``"90m"``.
         delete: Delete what is found.
         registry: A registry that can be written, where pushes that were killed are found, too.
+        unlocked: Count what has no lock as left by a killed process: on a file system without
+            locks, or left in a registry by earlier versions. Nobody may be writing there.
 
     Raises:
         RegistryError: The age is malformed, the cache cannot be read, or a file not deleted.
@@ -141,30 +154,44 @@ def clean_cache(
     root = resolved(directory)
     try:
         everything = (*_in_cache(root, seconds), *(_pushes(store) if store else ()))
-        found = tuple(unused for unused in everything if not unused.held)
+        free = [unused for unused in everything if not unused.held]
+        found = tuple(unused for unused in free if unlocked or not unused.unlocked)
         if delete:
             found = tuple(unused for unused in found if _removed(root, unused))
             if store is not None:
-                store.sweep()
+                store.sweep(unlocked=unlocked)
     except OSError as error:
         raise RegistryError(
             f"cannot clean {error.filename or directory}: {error.strerror}; what was deleted "
             "before stays deleted, and the rest can be tried again"
         ) from error
-    held = tuple(unused for unused in everything if unused.held)
-    return Cleaning(directory=directory, deleted=delete, found=found, held=held)
+    return Cleaning(
+        directory=directory,
+        deleted=delete,
+        found=found,
+        held=tuple(unused for unused in everything if unused.held),
+        unlocked=tuple(unused for unused in free if unused.unlocked and not unlocked),
+    )
 
 
 def _removed(root: Path, unused: Unused) -> bool:
     """Remove it from the cache, unless it was used since it was found."""
     if unused.what == _PUSHES:
         return True  # by the registry, all at once
+    lock = None
     try:
+        if unused.why == "interrupted" and not unused.unlocked:
+            lock = try_lock(unused.path)
+            if lock is None:
+                return False
         if _measured(unused.path) != (unused.size, unused.used):
             return False
+        remove_below(root, unused.path)
     except FileNotFoundError:
         return False
-    remove_below(root, unused.path)
+    finally:
+        if lock is not None:
+            lock.release()
     return True
 
 
@@ -188,16 +215,34 @@ def _in_cache(root: Path, seconds: float) -> Iterator[Unused]:
         seconds, held = max(seconds, _DAY), frozenset()
     now = time.time()
     for path, kind in _candidates(root):
-        size, used = _measured(path)
-        if now - used > (_DAY if kind is None else seconds):
+        # Files of living processes come and go while they are looked at.
+        with suppress(FileNotFoundError):
+            size, used = _measured(path)
+            if now - used <= (_DAY if kind is None else seconds):
+                continue
+            locked = _is_locked(path) if kind is None else False
+            in_use = any(p == str(path) or p.startswith(f"{path}{os.sep}") for p in held)
             yield Unused(
                 path=path,
                 what=kind or _LEFT,
                 why="old" if kind else "interrupted",
                 size=size,
                 used=used,
-                held=any(p == str(path) or p.startswith(f"{path}{os.sep}") for p in held),
+                held=in_use or locked is True,
+                unlocked=locked is None,
             )
+
+
+def _is_locked(path: Path) -> bool | None:
+    """Whether somebody is writing it; None where the file system has no locks."""
+    try:
+        lock = try_lock(path)
+    except NoLocksError:
+        return None
+    if lock is None:
+        return True
+    lock.release()
+    return False
 
 
 def _candidates(root: Path) -> Iterator[tuple[Path, str | None]]:
@@ -249,6 +294,15 @@ def _is_directory(path: Path) -> bool:
 
 
 def _pushes(store: Store) -> Iterator[Unused]:
-    for path in store.abandoned():
-        size, used = _measured(path)
-        yield Unused(path=path, what=_PUSHES, why="interrupted", size=size, used=used)
+    for paths, unlocked in ((store.abandoned(), False), (store.unlocked(), True)):
+        for path in paths:
+            with suppress(FileNotFoundError):  # another push removes it
+                size, used = _measured(path)
+                yield Unused(
+                    path=path,
+                    what=_PUSHES,
+                    why="interrupted",
+                    size=size,
+                    used=used,
+                    unlocked=unlocked,
+                )

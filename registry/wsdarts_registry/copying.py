@@ -78,8 +78,9 @@ def copy(
 def _copy_signature(signature: bytes | None, target: Store, entry: Entry) -> SignatureFate:
     if signature is None:
         return "none"
-    known = target.signature(entry.name, entry.version)
-    if known is not None:
-        return "there already" if known == signature else "another one there"
-    target.write_signature(entry.name, entry.version, signature)
-    return "copied"
+    with target.changing():
+        known = target.signature(entry.name, entry.version)
+        if known is not None:
+            return "there already" if known == signature else "another one there"
+        target.write_signature(entry.name, entry.version, signature)
+        return "copied"

@@ -7,19 +7,23 @@ Layout::
     artifacts/NAME/v3.yanked.json   why and when it was hidden, and perhaps restored
     artifacts/NAME/v3.signature.json  a signature over its files
     artifacts/NAME/aliases/stable.json  which version NAME@stable means
-    .staging/HOST-PID-RANDOM/       a push that is under way
+    .staging/RANDOM/                a push that is under way, and
+    .staging/RANDOM.lock            the lock that it holds
+    .lock                           held while something above is decided and written
 
 What reads more than manifests is imported where it is needed: listing needs no numpy.
 
 A version appears by one rename of a directory that was copied, verified and flushed before.
-A rename onto a directory that has content fails, so of two pushes of one version one wins.
+A rename onto a directory that has content fails, so of two pushes of one version one wins, even
+where files cannot be locked.
 """
 
 import errno
+import os
 import re
-import shutil
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,12 +33,13 @@ from wsdarts_registry.disk_problems import read_problem, write_problem
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias
 from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.file_lock import HeldLock, wait_for_lock
 from wsdarts_registry.files import entries, exists, is_directory, write_atomically
 from wsdarts_registry.life import published_version
 from wsdarts_registry.manifest_file import claimed_digest, read_manifest
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.reference import Reference, check_name, is_name
-from wsdarts_registry.staging import discarded_on_error, move_into_place
+from wsdarts_registry.staging import move_into_place
 from wsdarts_registry.staging_area import StagingArea
 from wsdarts_registry.store import Entry, RegistryConfig, Store, VersionInfo, Yank
 
@@ -47,7 +52,10 @@ _CONFIG = "registry.json"
 _ARTIFACTS = "artifacts"
 _STAGING = ".staging"
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+_LOCK = ".lock"
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_PATIENCE = 60.0  # seconds; a change takes a fraction of one
+_changed = threading.local()  # the registries that this thread is changing
 
 
 class DirectoryStore(Store):
@@ -177,20 +185,45 @@ class DirectoryStore(Store):
             published = published_version(self, name, version, artifact.digest)
             if published is None:
                 self._staging.sweep()
-                with discarded_on_error(self._staging.new()) as copy:
+                with self._staging.new() as copy:
                     artifact.copy_to(copy)
                     published = self._claim(copy, name, version, artifact.digest)
             return self.entry(name, published)
 
-    def abandoned(self) -> tuple[Path, ...]:
-        """Directories of pushes of dead processes, or a day old."""
-        with self._reading():
-            return self._staging.abandoned()
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep other processes from changing the registry while the block decides and writes.
 
-    def sweep(self) -> None:
-        """Remove the directories of abandoned pushes."""
+        Raises:
+            RegistryError: It cannot be written, or another process does not finish a change.
+        """
+        place = os.path.realpath(self._root)
+        held: set[str] = _changed.__dict__.setdefault("places", set())
+        if place in held:
+            yield
+            return
         with self._writing():
-            self._staging.sweep()
+            lock = self._lock()
+        held.add(place)
+        try:
+            yield
+        finally:
+            held.remove(place)
+            if lock is not None:
+                lock.release()
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """Directories of pushes whose processes have ended."""
+        return self._staging.abandoned()
+
+    def unlocked(self) -> tuple[Path, ...]:
+        """Directories of pushes that have no lock, so that nothing tells whether they ended."""
+        return self._staging.unlocked()
+
+    def sweep(self, *, unlocked: bool = False) -> None:
+        """Remove the directories of abandoned pushes and, if asked to, of those without a lock."""
+        with self._writing():
+            self._staging.sweep(unlocked=unlocked)
 
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a name and the version that each means.
@@ -226,20 +259,38 @@ class DirectoryStore(Store):
         return DirectoryRecords(self._root / _ARTIFACTS / name)
 
     def _claim(self, copy: Path, name: str, version: int | None, digest: str) -> int:
-        """Rename a finished copy to its version; of several pushes of one version one wins."""
-        while True:
-            number = version or max(self._numbers(name), default=0) + 1
-            try:
-                move_into_place(copy, self.path(name, number))
-            except OSError as error:
-                if error.errno not in _TAKEN:
-                    raise
+        """Rename a finished copy to its version, unless the content was published meanwhile."""
+        with self.changing():
+            while True:
+                # The number is taken before contents are compared: where there are no locks,
+                # whoever publishes in between takes that number.
+                number = version or max(self._numbers(name), default=0) + 1
                 published = published_version(self, name, version, digest)
                 if published is not None:
-                    shutil.rmtree(copy)
                     return published
-            else:
-                return number
+                try:
+                    move_into_place(copy, self.path(name, number))
+                except OSError as error:
+                    if error.errno not in _TAKEN:
+                        raise
+                else:
+                    return number
+
+    def _lock(self) -> HeldLock | None:
+        """The lock of the registry; None where there is none to be had.
+
+        Whoever may not even make the file is told so when the change itself is written.
+        """
+        with suppress(OSError):
+            lock = wait_for_lock(self._root / _LOCK, seconds=_PATIENCE)
+            if lock is None:
+                raise RegistryError(
+                    f"another process has been changing the registry {self._root} for "
+                    f"{_PATIENCE:.0f} s; expected a fraction of a second: end that process if it "
+                    "hangs, then try again"
+                )
+            return lock
+        return None
 
     def _create(self) -> None:
         with self._writing():
@@ -251,9 +302,10 @@ class DirectoryStore(Store):
                     f"{self._root} holds other files ({', '.join(others[:3])}); expected a new or "
                     "empty directory for a registry"
                 )
-            name = self._root.absolute().name
-            config = RegistryConfig(name=name if is_name(name) else "registry")
-            if not exists(self._root / _CONFIG):
+        with self.changing(), self._writing():
+            if not (self._root / _CONFIG).exists():
+                name = self._root.absolute().name
+                config = RegistryConfig(name=name if is_name(name) else "registry")
                 write_atomically(self._root / _CONFIG, config.to_bytes())
 
     def _numbers(self, name: str) -> list[int]:

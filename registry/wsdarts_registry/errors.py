@@ -92,5 +92,13 @@ class FileAccessError(WsdartsError, OSError):
         return error
 
 
-class RegistryWarning(UserWarning):
+class WsdartsWarning(UserWarning):
+    """Base of all warnings of wsdarts-hub; the command line prints each as one line."""
+
+
+class RunWarning(WsdartsWarning):
+    """A run is not protected as well as it could be; says what to look after."""
+
+
+class RegistryWarning(WsdartsWarning):
     """A registry works, but not as well as it could; says what to type."""

@@ -8,14 +8,15 @@ exist does not, and one that may not be examined is told in one line.
 import errno
 import fnmatch
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from wsdarts_registry.errors import ArtifactError, FileAccessError
+from wsdarts_registry.file_lock import NoLocksError, lock_open_file, try_lock
 
 # What a path that does not exist, or that no file can have, is answered with.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EBADF, errno.EINVAL)
@@ -194,19 +195,67 @@ def atomic_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
         OSError: The directory cannot be written (full, read-only); ``path`` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
+    with temporary_file(path) as (file, temporary):
+        yield file
+        file.flush()
+        if mode is not None:
+            temporary.chmod(mode)
+        os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     sync_directory(path.parent)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Make a file beside ``path`` to write and read, and remove it unless it was renamed.
+
+    It is locked while the block runs, so that ``remove_abandoned`` leaves it alone.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    while True:
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+        with _opened_anew(temporary) as file:
+            if not _is_mine(file):
+                continue
+            try:
+                yield file, temporary
+            finally:
+                temporary.unlink(missing_ok=True)
+            return
+
+
+def _opened_anew(path: Path) -> BinaryIO:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "w+b")
+
+
+def remove_abandoned(temporary: Path) -> bool:
+    """Remove a temporary file whose writer has ended, and return whether that was done.
+
+    A writer that lives holds its lock. Where the file system has no locks, nothing is removed.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    try:
+        lock = try_lock(temporary)
+    except OSError:
+        return False
+    if lock is None:
+        return False
+    with lock:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _is_mine(new: BinaryIO) -> bool:
+    """Lock a new file; False where somebody who clears up was faster and removes it."""
+    try:
+        return lock_open_file(new.fileno()) and os.fstat(new.fileno()).st_nlink > 0
+    except NoLocksError:
+        return True
 
 
 def sync_directory(path: Path) -> None:
@@ -238,9 +287,3 @@ def inside(root: Path, relative: str) -> Path:
             "'embeddings/probe.safetensors'"
         )
     return root.joinpath(*parts)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -4,9 +4,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from wsdarts_registry.file_lock import try_lock
 from wsdarts_registry.files import entries, is_directory, status, sync_directory
 
 
@@ -30,14 +31,23 @@ def staged(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def discarded_on_error(path: Path) -> Iterator[Path]:
-    """Make a directory, with its parents, that is removed if the block raises."""
+    """Make a directory, with its parents, that is removed if the block raises.
+
+    It is locked while the block runs, so that whoever cleans the cache leaves it alone.
+    """
     path.mkdir(parents=True)
+    lock = None
+    with suppress(OSError):  # the file system has no locks
+        lock = try_lock(path)
     try:
         yield path
     except BaseException:
-        # What cannot be removed now (a failing disk) is hidden, and cleaned by later pushes.
+        # What cannot be removed now (a failing disk) is hidden, and left to `wsdarts-hub gc`.
         shutil.rmtree(path, ignore_errors=True)
         raise
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def move_into_place(directory: Path, target: Path) -> None:

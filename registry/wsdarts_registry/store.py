@@ -3,6 +3,7 @@
 import difflib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,12 +148,30 @@ class Store(Catalogue):
             f"{self.location} keeps no index; expected a registry on the Hub, such as hf://lab"
         )
 
+    def changing(self) -> AbstractContextManager[None]:
+        """Keep other processes from changing the registry while a block decides and writes.
+
+        What is decided by what the registry holds needs it, such as
+        ``store.configure(changed(store.config))``; every method of the registry does so by itself.
+
+        Raises:
+            RegistryError: It cannot be written, or another process did not finish a change.
+        """
+        return nullcontext()
+
     def abandoned(self) -> tuple[Path, ...]:
         """What pushes left behind that were killed; none where nothing can be left."""
         return ()
 
-    def sweep(self) -> None:
+    def unlocked(self) -> tuple[Path, ...]:
+        """What pushes left behind, or work in: nothing tells which."""
+        return ()
+
+    def sweep(self, *, unlocked: bool = False) -> None:
         """Remove what ``abandoned`` lists.
+
+        Args:
+            unlocked: Remove what ``unlocked`` lists, too; nobody may be pushing.
 
         Raises:
             RegistryError: The registry cannot be written.
@@ -167,7 +186,8 @@ class Store(Catalogue):
                 yanked already, or the registry cannot be written.
         """
         wanted = _parsed(reference)
-        self.write_yank(wanted.name, *life.new_yank(self, wanted, reason))
+        with self.changing():
+            self.write_yank(wanted.name, *life.new_yank(self, wanted, reason))
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
         """Take a yank back; both reasons stay on record.
@@ -178,7 +198,8 @@ class Store(Catalogue):
                 yanked, or the registry cannot be written.
         """
         wanted = _parsed(reference)
-        self.write_yank(wanted.name, *life.lifted_yank(self, wanted, reason))
+        with self.changing():
+            self.write_yank(wanted.name, *life.lifted_yank(self, wanted, reason))
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let ``NAME@ALIAS`` mean a version, whatever it meant before.
@@ -188,7 +209,8 @@ class Store(Catalogue):
             RegistryError: The alias is malformed, the version is yanked, or the registry cannot
                 be written.
         """
-        self.write_alias(name, alias, life.new_alias(self, name, alias, version))
+        with self.changing():
+            self.write_alias(name, alias, life.new_alias(self, name, alias, version))
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Let ``NAME@ALIAS`` mean nothing any more.
@@ -196,8 +218,9 @@ class Store(Catalogue):
         Raises:
             RegistryError: There is no such alias, or the registry cannot be written.
         """
-        life.check_has_alias(self, name, alias)
-        self.write_alias(name, alias, None)
+        with self.changing():
+            life.check_has_alias(self, name, alias)
+            self.write_alias(name, alias, None)
 
     def resolve(self, reference: str | Reference) -> Entry:
         """Find the version that a reference means: for a plain name the latest not yanked.

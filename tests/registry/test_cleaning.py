@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.registry.processes import container, finish, start
 from wsdarts_registry import cleaning as cleaning_module
+from wsdarts_registry import file_lock
 from wsdarts_registry.cleaning import Cleaning, age, clean_cache
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.files import atomic_file
 from wsdarts_registry.held_files import held_below
 from wsdarts_registry.removal import remove_below
+from wsdarts_registry.staging import staged
+from wsdarts_registry.staging_area import StagingArea
 
 DAY = 86_400
 HEX = "0123456789abcdef" * 4
@@ -253,19 +258,82 @@ def test_what_is_used_meanwhile_stays(cache: Path, monkeypatch: pytest.MonkeyPat
     assert second.exists()
 
 
+def test_what_is_being_written_stays_however_old_it_looks(cache: Path) -> None:
+    # The cleaner sees no process but its own, as in another container, and a clock that jumped.
+    names = ("artifacts", "nearest")
+    for name in names:
+        (cache / name).mkdir()
+    clean = start(
+        "from wsdarts_registry.cleaning import clean_cache\n"
+        "sys.stdin.readline()\n"
+        "for _ in range(2):\n"
+        "    done = clean_cache(delete=True)\n"
+        "    print(sorted(u.path.parent.name for u in done.found), len(done.held), flush=True)\n"
+        "    sys.stdin.readline()",
+        command=container("cleaner", 0),
+    )
+    assert clean.stdin is not None
+    assert clean.stdout is not None
+    with (
+        staged(cache / "artifacts" / HEX) as directory,
+        atomic_file(cache / "nearest" / "ab.npy") as file,
+    ):
+        file.write(b"half")
+        file.flush()
+        (directory / "weights.safetensors").write_bytes(b"half")
+        dead = [
+            make(cache / "nearest" / ".ab.npy.0a1b2c3d.tmp", 2),
+            make(cache / "artifacts" / f".{HEX[:12]}.{HEX[:32]}" / "artifact.json", 2).parent,
+        ]
+        for path in (*cache.rglob("*"), cache):
+            set_age(path, 2)
+        for expected in ("['artifacts', 'nearest'] 2\n", "[] 2\n"):
+            clean.stdin.write("\n")
+            clean.stdin.flush()
+            assert clean.stdout.readline() == expected
+    finish(clean)
+    assert not any(path.exists() for path in dead)
+    assert (cache / "nearest" / "ab.npy").read_bytes() == b"half"
+    assert [path.name for path in (cache / "artifacts" / HEX).iterdir()] == ["weights.safetensors"]
+
+
 def test_pushes_that_were_killed(cache: Path, tmp_path: Path) -> None:
     registry = tmp_path / "zoo"
     DirectoryStore(registry, create=True)
-    old = make(registry / ".staging" / f"00000000-1-{HEX[:32]}" / "weights.safetensors", 2)
-    young = make(registry / ".staging" / f"11111111-1-{HEX[:32]}" / "weights.safetensors", 0)
-    set_age(old.parent, 2)
+    staging = registry / ".staging"
+    dead = make(staging / "dead" / "weights.safetensors", 0).parent
+    make(staging / "dead.lock", 0)
+    earlier = make(staging / f"00000000-1-{HEX[:32]}" / "weights.safetensors", 2).parent
     assert clean_cache().found == ()
-    (one,) = clean_cache(registry=registry).found
-    assert (one.path, one.what, one.size) == (old.parent, "interrupted pushes", 10)
-    assert old.exists()
-    clean_cache(registry=registry, delete=True)
-    assert not old.exists()
-    assert young.exists()
+    looked = clean_cache(registry=registry)
+    (one,) = looked.found
+    assert (one.path, one.what, one.size) == (dead, "interrupted pushes", 10)
+    assert [unused.path for unused in looked.unlocked] == [earlier]
+    assert dead.exists()
+    with StagingArea(staging).new() as living:
+        clean_cache(registry=registry, delete=True)
+        assert sorted(staging.iterdir()) == sorted(
+            (earlier, living, living.with_name(f"{living.name}.lock"))
+        )
+        done = clean_cache(registry=registry, unlocked=True, delete=True)
+        assert [unused.path for unused in done.found] == [earlier]
+        assert done.unlocked == ()
+        assert sorted(staging.iterdir()) == [living, living.with_name(f"{living.name}.lock")]
+
+
+def test_where_there_are_no_locks_nothing_is_deleted_unasked(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(descriptor: int) -> bool:
+        raise file_lock.NoLocksError(38, "Function not implemented")
+
+    monkeypatch.setattr(file_lock, "lock_open_file", no_locks)
+    left = make(cache / "nearest" / ".ab.npy.0a1b2c3d.tmp", 2)
+    done = clean_cache(delete=True)
+    assert (done.found, [unused.path for unused in done.unlocked]) == ((), [left])
+    assert left.exists()
+    assert [unused.path for unused in clean_cache(delete=True, unlocked=True).found] == [left]
+    assert not left.exists()
 
 
 def test_no_cache_is_an_empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ from wsdarts_hub.cli.report_command import report
 from wsdarts_hub.cli.search_commands import search, warm_start
 from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
-from wsdarts_registry.errors import RegistryWarning, WsdartsError
+from wsdarts_registry.errors import WsdartsError, WsdartsWarning
 from wsdarts_registry.inert import plain_text
 
 __all__ = ["app", "main"]
@@ -145,17 +145,21 @@ def main() -> None:
 
 
 def _say_warnings() -> None:
-    """Print what a registry warns of as one line; leave other warnings as they are."""
+    """Print each warning of ours as one line, once; leave other warnings as they are."""
     others = warnings.showwarning
+    said: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, RegistryWarning):
-            typer.echo(f"warning: {plain_text(str(message), _LONGEST_MESSAGE)}", file=sys.stderr)
+        if issubclass(category, WsdartsWarning):
+            text = plain_text(str(message), _LONGEST_MESSAGE)
+            if text not in said:
+                typer.echo(f"warning: {text}", file=sys.stderr)
+            said.add(text)
         else:
             others(message, category, *where, **more)
 
     warnings.showwarning = show
-    warnings.simplefilter("always", RegistryWarning)
+    warnings.simplefilter("always", WsdartsWarning)
 
 
 def _silence_libraries() -> None:

@@ -36,6 +36,13 @@ def gc(
             show_default=False,
         ),
     ] = None,
+    unlocked: Annotated[
+        bool,
+        typer.Option(
+            "--unlocked",
+            help="Count what has no lock as left by a killed process. Only while nobody pushes.",
+        ),
+    ] = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -43,8 +50,10 @@ def gc(
 
     That is what was neither read nor written for so long, and what processes left that were
     killed a day ago or earlier. Everything there is made again when it is needed. What a living
-    process has open stays, and so do downloaded datasets and files of others; links are not
-    followed.
+    process has open or locked stays, and so do downloaded datasets and files of others; links are
+    not followed. Of what has no lock (on file systems without locks, and in a registry where
+    earlier versions pushed) nothing tells whether somebody still works there: that goes with
+    --unlocked.
 
     Example:
         wsdarts-hub gc --older-than 30d --delete
@@ -53,7 +62,9 @@ def gc(
         from wsdarts_hub import clean_cache
         print(clean_cache(older_than="30d", delete=True).size)
     """
-    cleaning = hub.clean_cache(older_than=older_than, delete=delete, registry=registry)
+    cleaning = hub.clean_cache(
+        older_than=older_than, delete=delete, registry=registry, unlocked=unlocked
+    )
     if as_json:
         display.drawing(json.dumps(cleaning.to_json(), indent=2))
     elif quiet:
@@ -85,6 +96,12 @@ def _show(cleaning: "Cleaning") -> None:
         display.line(
             f"kept, since a process has it open: {several(len(cleaning.held), 'file')}, "
             f"{size(_total(cleaning.held))}"
+        )
+    if cleaning.unlocked:
+        display.line(
+            "kept, since no lock tells whether somebody works there: "
+            f"{several(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; while "
+            "nobody does, add --unlocked"
         )
 
 

@@ -11,16 +11,16 @@ report.json        what that page says
 import errno
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from wsdarts_registry import strict_json
-from wsdarts_registry.errors import RunError, WsdartsError
+from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
+from wsdarts_registry.file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry.files import (
     entries,
     exists,
@@ -28,6 +28,7 @@ from wsdarts_registry.files import (
     matching,
     open_regular,
     read_regular,
+    remove_abandoned,
     write_atomically,
 )
 
@@ -87,7 +88,8 @@ class RunDirectory:
 def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Iterator[RunDirectory]:
     """Open a run directory for writing, and keep others out until it is closed.
 
-    The lock is the kernel's, so a killed process leaves none behind. A run that is refused
+    The lock is the kernel's, so a killed process leaves none behind; where the file system has no
+    locks, there is a warning and nobody is kept out. A run that is refused
     before its first checkpoint leaves nothing behind, so the command can be put right.
 
     Args:
@@ -107,8 +109,8 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
         run = RunDirectory(path)
         begins = _check_config(run, {"format": _FORMAT, **config}, resume=resume)
-        for leftover in matching(path, ".*.tmp"):  # of writes that a kill has cut off
-            leftover.unlink()
+        for leftover in path.glob(".*.tmp"):  # of writes that a kill has cut off
+            remove_abandoned(leftover)
         yield run
     except WsdartsError:
         if begins and not any(matching(path, f"*{CHECKPOINT_SUFFIX}")):
@@ -122,7 +124,8 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
             "stays: make room or access, then repeat the command with --resume"
         ) from error
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def _empty(path: Path) -> None:
@@ -137,22 +140,28 @@ def _concerns(error: OSError, path: Path) -> bool:
     return error.errno in _DISK_ERRORS or str(error.filename or "").startswith(str(path))
 
 
-def _lock(path: Path) -> FileLock:
+def _lock(path: Path) -> HeldLock | None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / _LOCK, blocking=False)
-        lock.acquire()
-    except Timeout as error:
+        lock = try_lock(path / _LOCK, create=True)
+    except NoLocksError:
+        warnings.warn(
+            f"files in {path} cannot be locked there: make sure that no other process works in it",
+            RunWarning,
+            stacklevel=5,
+        )
+        return None
+    except OSError as error:
+        raise RunError(
+            f"cannot write the run directory {path}: {error.strerror}; choose another --out"
+        ) from error
+    if lock is None:
         owner = path / _OWNER
         who = read_regular(owner).decode(errors="replace").strip() if exists(owner) else "unknown"
         raise RunError(
             f"another process (pid {who}) is working in {path}; wait for it, or choose another "
             "--out"
-        ) from error
-    except OSError as error:
-        raise RunError(
-            f"cannot write the run directory {path}: {error.strerror}; choose another --out"
-        ) from error
+        )
     return lock
 
 

@@ -3,7 +3,6 @@
 import io
 import os
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_registry.files import matching, status, sync_directory
+from wsdarts_registry.files import (
+    remove_abandoned,
+    sync_directory,
+    temporary_file,
+)
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.sources.base import Read
 
@@ -24,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 Pixels = NDArray[np.uint8]
 _Result = TypeVar("_Result")
 _CHUNK = 16
-_ABANDONED = 3600.0  # seconds without a write after which a temporary file is nobody's
+_SURELY_LOCKED = 3600.0  # seconds; earlier versions of this library took no lock
 
 
 def open_pixels(path: Path, shape: tuple[int, ...]) -> Pixels | None:
@@ -72,23 +75,20 @@ def write_pixels(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path.parent)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(header)
-                for position, pixels in images:
-                    if isinstance(pixels, Undecodable):
-                        failed[position] = pixels
-                    elif not failed:
-                        file.seek(len(header) + position * row)
-                        file.write(pixels.tobytes())
-                file.flush()
-                os.fsync(file.fileno())
+        with temporary_file(path) as (file, temporary):
+            file.write(header)
+            for position, pixels in images:
+                if isinstance(pixels, Undecodable):
+                    failed[position] = pixels
+                elif not failed:
+                    file.seek(len(header) + position * row)
+                    file.write(pixels.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
             if not failed:
                 temporary.replace(path)
-                sync_directory(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        if not failed:
+            sync_directory(path.parent)
     except OSError as error:
         raise unusable_cache(path, error) from error
     return failed
@@ -163,11 +163,11 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Remove temporary files of processes that were killed."""
+    """Remove temporary files of processes that were killed: their locks are free."""
     for file in matching(directory, ".*.tmp"):
-        found = status(file)
-        if found is not None and time.time() - found.st_mtime > _ABANDONED:
-            file.unlink(missing_ok=True)  # another process may be faster
+        found = status(file)  # None where another process was faster
+        if found is not None and time.time() - found.st_mtime > _SURELY_LOCKED:
+            remove_abandoned(file)
 
 
 def _cores() -> int:

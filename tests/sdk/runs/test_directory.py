@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_registry.errors import RunError, SettingsError
+from wsdarts_registry import file_lock
+from wsdarts_registry.errors import RunError, RunWarning, SettingsError
+from wsdarts_registry.files import atomic_file
 from wsdarts_sdk.presets import PAPER, SMALL
 from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.directory import RunDirectory, open_run, read_config, read_json
@@ -146,6 +148,28 @@ def test_leftovers_of_a_kill_while_the_run_was_made(tmp_path: Path) -> None:
     (tmp_path / ".search.checkpoint.safetensors.def.tmp").write_bytes(b"half")
     with open_run(tmp_path, CONFIG, resume=True):
         assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_what_is_being_written_to_a_run_is_no_leftover(tmp_path: Path) -> None:
+    with open_run(tmp_path, CONFIG, resume=True):
+        pass
+    with atomic_file(tmp_path / "comparison.html") as file:  # by a command that takes no lock
+        file.write(b"a page")
+        with open_run(tmp_path, CONFIG, resume=True):
+            pass
+    assert (tmp_path / "comparison.html").read_bytes() == b"a page"
+
+
+def test_without_locks_there_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int) -> bool:
+        raise file_lock.NoLocksError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(file_lock, "lock_open_file", no_locks)
+    with (
+        pytest.warns(RunWarning, match=f"files in {tmp_path} cannot be locked"),
+        open_run(tmp_path, CONFIG, resume=True) as run,
+    ):
+        run.write_text("note.txt", "written all the same")
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:

@@ -105,6 +105,17 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     assert _names(tmp_path) == [".new.tmp", "pixels.npy"]
 
 
+def test_a_file_that_is_being_written_is_nobodys_leftover(tmp_path: Path) -> None:
+    def slow() -> Iterator[tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]]:
+        (temporary,) = tmp_path.glob(".*.tmp")
+        os.utime(temporary, (0, 0))  # suspended for long, or the clock was put forward
+        write_pixels(tmp_path / "other.npy", SHAPE, _images())
+        yield from _images()
+
+    write_pixels(tmp_path / "pixels.npy", SHAPE, slow())
+    assert _names(tmp_path) == ["other.npy", "pixels.npy"]
+
+
 def test_a_cache_that_is_a_file(make_folder: Make, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(TaskError, match=r"cannot be used \(.*\); .*WSDARTS_HUB_CACHE"):
