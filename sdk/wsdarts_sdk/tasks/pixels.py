@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import (
+    matching,
     remove_abandoned,
+    status,
     sync_directory,
     temporary_file,
 )
