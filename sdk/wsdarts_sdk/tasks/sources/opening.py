@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.files import exists, is_directory
 from wsdarts_sdk.tasks.sources.base import ImageSource
 from wsdarts_sdk.tasks.sources.folder import FolderSource, image_files, parquet_files
 
@@ -54,10 +55,10 @@ def open_source(
 def _path(
     path: Path, columns: dict[str, str | None], split: str | Sequence[str] | None
 ) -> ImageSource:
-    if not path.exists():
+    if not exists(path):
         raise TaskError(f"{path} does not exist; {_EXPECTED}. Check the path")
     _refuse("local files", split=split)
-    if path.is_dir():
+    if is_directory(path):
         tables = parquet_files(path)
         if not tables:
             _refuse("image folders", **columns)
@@ -71,10 +72,19 @@ def _path(
         tables = [path]
     else:
         raise TaskError(f"{path} is a file, but not parquet; {_EXPECTED}")
-    from wsdarts_sdk.tasks.sources.table import ParquetTable, TableSource  # noqa: PLC0415
+    from wsdarts_sdk.tasks.sources.table import (  # noqa: PLC0415
+        ParquetTable,
+        TableSource,
+        parts_of_files,
+    )
 
-    name = path.resolve().name if path.is_dir() else path.stem
-    return TableSource([ParquetTable(table) for table in tables], name=name, **columns)
+    folder = is_directory(path)
+    return TableSource(
+        [ParquetTable(table) for table in tables],
+        name=path.resolve().name if folder else path.stem,
+        parts=parts_of_files(path, tables) if folder else None,
+        **columns,
+    )
 
 
 def _tensors(data: Sequence[Any]) -> ImageSource:
