@@ -18,7 +18,7 @@ def now() -> str:
 
 def task_row(task: ImageTask) -> TaskRow:
     """A task with the number of images in each part."""
-    weights, alpha, validation = (len(task.indices(part)) for part in Part)
+    weights, alpha, validation, test = (len(task.indices(part)) for part in Part)
     return TaskRow(
         name=task.name,
         digest=task.digest,
@@ -26,6 +26,8 @@ def task_row(task: ImageTask) -> TaskRow:
         weights_images=weights,
         alpha_images=alpha,
         validation_images=validation,
+        test_images=test,
+        given_split=task.given_split,
     )
 
 

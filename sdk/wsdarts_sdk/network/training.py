@@ -44,7 +44,8 @@ class TrainingResult:
         accuracy: Share of the held-out images that it labels right.
         loss: Mean cross-entropy on them.
         images: How many images it was evaluated on.
-        held_out: Which part they are: ``validation``, or ``alpha`` in a selection.
+        held_out: Which part they are: ``validation``, or ``test`` where the task has one; in a
+            selection ``alpha``, or ``validation`` beside a test part.
         parameters: Number of the network's parameters, without the auxiliary tower.
         seconds: Wall time of training and evaluation.
         rows: Metrics of each epoch.
@@ -83,9 +84,10 @@ def train_network(
         genotype: The cells.
         task: The dataset.
         settings: What to do.
-        selection: Rank candidates without touching the validation third: train on the weights
-            half, evaluate on the alpha half. Otherwise train on the whole train part and
-            evaluate on the validation third.
+        selection: Rank candidates without touching what the task is evaluated on: train on the
+            weights half and evaluate on the alpha half; where the task has a test part, on the
+            train part and the validation part. Otherwise train on the whole train part and
+            evaluate on the validation part, or on the test part where there is one.
         journal: Where to keep the place; in memory by default.
         progress: Told how many steps are done.
         device: Where to run.
@@ -118,13 +120,14 @@ class Training:
 
     def _take_images(self, *, selection: bool) -> None:
         task, settings = self.task, self.settings
-        self.held_out = Part.ALPHA if selection else Part.VALIDATION
-        indices = task.indices(Part.WEIGHTS) if selection else task.train_indices
+        indices, self.held_out = _trained_and_held_out(task, selection=selection)
+        # What is chosen must not depend on names; the model of a training keeps its class names.
+        self.labels = task.nameless_labels if selection else task.labels
         if len(indices) < 2:
             raise SettingsError(
                 f"{task.name} has {len(indices)} images to train on; training needs at least 2"
             )
-        self.images = self._place(indices)
+        self.images = self._place(task.nameless(indices) if selection else indices)
         self.batch_size = min(settings.batch_size, len(self.images))
         full = len(self.images) // self.batch_size
         limit = settings.steps_per_epoch
@@ -187,7 +190,7 @@ class Training:
     def _place(self, indices: NDArray[np.int64]) -> Images:
         cache = self.task.pixels(self.settings.image_size)
         held = fits(cache, len(indices), self.device)
-        return place_images(cache, self.task.labels, indices, device=self.device, held=held)
+        return place_images(cache, self.labels, indices, device=self.device, held=held)
 
     def _prepare(self, order: Tensor, step: int) -> tuple[Prepared, torch.Generator]:
         chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
@@ -284,6 +287,15 @@ class Training:
         restore_optimiser(self.sgd, self.net, tensors)
         self.epoch, self.rows = checkpoint.facts["epoch"], checkpoint.facts["rows"]
         self.seconds = checkpoint.facts["seconds"]
+
+
+def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[np.int64], Part]:
+    """Which images to train on, and which part to evaluate on."""
+    if not selection:
+        return task.train_indices, task.held_out
+    if task.held_out is Part.TEST:
+        return task.train_indices, Part.VALIDATION
+    return task.indices(Part.WEIGHTS), Part.ALPHA
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -60,7 +60,7 @@ class DecisionFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRow:
-    """A task, with the number of images in each part."""
+    """A task, with the number of images in each part, and whether it came with that split."""
 
     name: Words
     digest: Words
@@ -68,6 +68,8 @@ class TaskRow:
     weights_images: Whole
     alpha_images: Whole
     validation_images: Whole
+    test_images: Whole = 0
+    given_split: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Batches of a task's train part, each a function of its place in the search.
 
-The validation third has no way in here: only the two halves of the train part are taken out of
-the task's pixels.
+What is held out has no way in here: only the two halves of the train part are taken out of the
+task's pixels. Images and classes go by their digests, so that no name has a way in either.
 """
 
 from collections.abc import Generator, Sequence
@@ -87,7 +87,13 @@ class TrainPart:
         cache = task.pixels(image_size, progress=progress)
         held = fits(cache, len(task.train_indices), device)
         weights, alpha = (
-            place_images(cache, task.labels, task.indices(part), device=device, held=held)
+            place_images(
+                cache,
+                task.nameless_labels,
+                task.nameless(task.indices(part)),
+                device=device,
+                held=held,
+            )
             for part in (Part.WEIGHTS, Part.ALPHA)
         )
         mean, std = channel_statistics(in_chunks(cache, task.train_indices))

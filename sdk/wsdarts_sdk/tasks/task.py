@@ -1,6 +1,7 @@
 """Image classification tasks."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsdarts_registry.amounts import several
+from wsdarts_registry.amounts import count, several
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.inert import plain_text
+from wsdarts_registry.text_rules import settled_line
 from wsdarts_sdk.tasks.identity import canonical_order, class_digests, task_digest
 from wsdarts_sdk.tasks.images import TaskImages, corrupt_images, read_digests
 from wsdarts_sdk.tasks.pixels import Progress
 from wsdarts_sdk.tasks.sources import ImageSource, open_source
-from wsdarts_sdk.tasks.split import PART_CODES, Part, split_parts
+from wsdarts_sdk.tasks.split import (
+    GIVEN_CODES,
+    PART_CODES,
+    GivenPart,
+    Part,
+    given_parts,
+    in_train_part,
+    split_parts,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +42,11 @@ class ImageTask:
     folder and the classes, or the machine; and the same files in a folder, in parquet or in
     a dataset of the Hub are the same task. The split follows from the digests, too.
 
+    **A split of its own.** Where the images come with a split (folders ``train`` and ``val``),
+    that is kept, and ``digest`` covers it: each image's part stands behind its digest. ``train``
+    is the train part, ``val`` (or ``test``, where it is alone) the validation part; with both,
+    ``test`` is what a training is evaluated on.
+
     Attributes:
         name: Name of the folder or dataset, for display only.
         digest: ``"sha256:…"``, what the task is.
@@ -40,6 +55,7 @@ class ImageTask:
         labels: Label of each image, shape ``(images,)``.
         image_digests: Digest of each image, 64 hexadecimal digits, shape ``(images,)``.
         parts: Position in ``Part`` of each image's part, shape ``(images,)``.
+        given_split: Whether the images came with that split.
         skipped: Images that do not decode and were left out, with the reason.
         images: Where the images are; ``pixels`` reads them.
     """
@@ -50,6 +66,7 @@ class ImageTask:
     labels: NDArray[np.int64]
     image_digests: NDArray[np.bytes_] = field(repr=False)
     parts: NDArray[np.int8]
+    given_split: bool = False
     skipped: tuple[str, ...] = ()
     images: TaskImages = field(repr=False)
 
@@ -69,8 +86,9 @@ class ImageTask:
         """Read a task, and decode all its images unless these very images were decoded before.
 
         Args:
-            data: Path of a folder of class folders, of a parquet file or of a folder of
-                parquet files; ``"hf:NAME"`` or ``"hf:NAME:CONFIG"``; ``"torchvision:NAME"``;
+            data: Path of a folder of class folders (or of the folders ``train`` and ``val``, or
+                ``test``, of such), of a parquet file or of a folder of parquet files;
+                ``"hf:NAME"`` or ``"hf:NAME:CONFIG"``; ``"torchvision:NAME"``;
                 or ``(images, labels)`` or ``(images, labels, class_names)``, as NumPy arrays
                 or torch tensors: images uint8 or floating point in [0, 1], shape
                 ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
@@ -91,7 +109,7 @@ class ImageTask:
         source = open_source(
             data, image_column=image_column, label_column=label_column, split=split, cache=cache
         )
-        name = name or source.name
+        name = settled_line(name) if name else source.name
         _check_classes(source, name)
         digests, failed = read_digests(source, cache, progress)
 
@@ -104,6 +122,7 @@ class ImageTask:
                 source=source,
                 rows=rows,
                 cache=cache,
+                given=None if source.given is None else source.given[rows],
             )
 
         arranged = arrange(failed)
@@ -115,10 +134,11 @@ class ImageTask:
         return _split(arrange(failed) if failed else arranged, name, skipped)
 
     def __repr__(self) -> str:
+        split = f", split as given ({self.part_sizes})" if self.given_split else ""
         skipped = f", {len(self.skipped)} more left out" if self.skipped else ""
         return (
             f"<ImageTask {plain_text(self.name, 80)}: {several(len(self), 'image')} of "
-            f"{self.classes} classes{skipped}, {self.digest[:19]}…>"
+            f"{self.classes} classes{split}{skipped}, {self.digest[:19]}…>"
         )
 
     def __len__(self) -> int:
@@ -139,6 +159,42 @@ class ImageTask:
         """
         return self.images.source.dataset
 
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """Number of images at the source that are not read, by suffix in lower case.
+
+        Those whose format is not decoded, or whose name does not say that they are images (by
+        what suffix they have, ``""`` for none), and those that lie in no class folder.
+        """
+        return self.images.source.passed_over
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know about how the task was read, as sentences; mostly there is nothing."""
+        found = list(self.images.source.notes)
+        if self.given_split:
+            found.append(f"split as given: {self.part_sizes}")
+            repeated = self._held_out_copies()
+            if repeated:
+                found.append(
+                    f"{several(repeated, 'held-out image')} stand in the train part, too, so what "
+                    "is measured on them flatters"
+                )
+        return tuple(found)
+
+    @property
+    def part_sizes(self) -> str:
+        """How many images are to train on and held out, such as ``train 12, validation 6``."""
+        given = [GIVEN_CODES[part] for part in GivenPart]
+        sizes = np.bincount(given_parts(self.parts), minlength=len(given)).tolist()
+        shown = zip(GivenPart, sizes, strict=True)
+        return ", ".join(f"{part} {count(size)}" for part, size in shown if size)
+
+    @property
+    def held_out(self) -> Part:
+        """The part that a training is evaluated on: ``test`` if there is one."""
+        return Part.TEST if len(self.indices(Part.TEST)) else Part.VALIDATION
+
     def indices(self, part: Part) -> NDArray[np.int64]:
         """Return the indices of a part's images, increasing."""
         return np.flatnonzero(self.parts == PART_CODES[part]).astype(np.int64)
@@ -146,7 +202,26 @@ class ImageTask:
     @property
     def train_indices(self) -> NDArray[np.int64]:
         """Indices of the train part (``weights`` and ``alpha``), increasing."""
-        return np.flatnonzero(self.parts != PART_CODES[Part.VALIDATION]).astype(np.int64)
+        return np.flatnonzero(in_train_part(self.parts)).astype(np.int64)
+
+    @functools.cached_property
+    def nameless_labels(self) -> NDArray[np.int64]:
+        """Label of each image, shape ``(images,)``, with classes numbered by their train images.
+
+        Neither the names of the classes nor an image that is held out changes the numbers, so
+        what a search computes depends on the train part alone, to the last bit.
+        """
+        train = self.train_indices
+        digests = class_digests(self.labels[train], self.image_digests[train])
+        order = np.argsort(digests, kind="stable")
+        number = np.empty(self.classes, dtype=np.int64)
+        number[order] = np.arange(self.classes)
+        return number[self.labels]
+
+    def nameless(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return indices in an order that no name changes: by digest, then ``nameless_labels``."""
+        keys = (self.nameless_labels[indices], self.image_digests[indices])
+        return indices[np.lexsort(keys)]
 
     def pixels(self, size: int, *, progress: Progress | None = None) -> NDArray[np.uint8]:
         """Return all images as RGB, squashed to squares, from the cache.
@@ -190,6 +265,8 @@ class ImageTask:
     def subset(self, indices: ArrayLike) -> "ImageTask":
         """Return some of the images as a task of its own, with its own digest and split.
 
+        Of a given split every image keeps its part.
+
         Args:
             indices: Which images, integers of shape ``(chosen,)``, each at most once.
 
@@ -215,9 +292,15 @@ class ImageTask:
             source=self.images.source,
             rows=self.images.rows[chosen],
             cache=self.images.cache,
+            given=given_parts(self.parts[chosen]) if self.given_split else None,
             whole=self.images.whole or self.images,
         )
         return _split(arranged, self.name, ())
+
+    def _held_out_copies(self) -> int:
+        """How many held-out images are copies of images in the train part."""
+        train = in_train_part(self.parts)
+        return int(np.isin(self.image_digests[~train], self.image_digests[train]).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,8 +308,8 @@ class _Arranged:
     """Images in canonical order, before the split."""
 
     class_names: tuple[str, ...]
-    class_digests: NDArray[np.bytes_]
     labels: NDArray[np.int64]
+    given: NDArray[np.int8] | None
     images: TaskImages
 
 
@@ -257,25 +340,27 @@ def _arrange(
     source: ImageSource,
     rows: NDArray[np.int64],
     cache: Path,
+    given: NDArray[np.int8] | None,
     whole: TaskImages | None = None,
 ) -> _Arranged:
     """Put images into canonical order and leave out classes without images."""
     present, labels = np.unique(labels, return_inverse=True)
-    order = canonical_order(labels, digests)
+    order = canonical_order(labels, digests, given)
     labels, digests = labels[order].astype(np.int64), digests[order]
-    of_classes = class_digests(labels, digests)
+    given = None if given is None else given[order]
+    names = None if given is None else [tuple(GivenPart)[code] for code in given]
     for array in (labels, digests):
         array.flags.writeable = False
     return _Arranged(
         class_names=tuple(class_names[label] for label in present.tolist()),
-        class_digests=of_classes,
         labels=labels,
+        given=given,
         images=TaskImages(
             source=source,
             rows=rows[order],
             digests=digests,
             cache=cache,
-            task=task_digest(of_classes),
+            task=task_digest(class_digests(labels, digests, names)),
             whole=whole,
         ),
     )
@@ -286,9 +371,7 @@ def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTas
     if len(arranged.class_names) < 2:
         raise _too_few_classes(name, arranged.class_names)
     images = arranged.images
-    parts = split_parts(
-        arranged.labels, images.digests, arranged.class_digests, arranged.class_names
-    )
+    parts = split_parts(arranged.labels, images.digests, arranged.class_names, arranged.given)
     parts.flags.writeable = False
     return ImageTask(
         name=name,
@@ -297,6 +380,7 @@ def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTas
         labels=arranged.labels,
         image_digests=images.digests,
         parts=parts,
+        given_split=arranged.given is not None,
         skipped=skipped,
         images=images,
     )

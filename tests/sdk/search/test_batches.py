@@ -31,10 +31,11 @@ def test_halves_are_the_tasks_own(digits_task: ImageTask) -> None:
     part = part_of(digits_task)
     pixels = digits_task.pixels(8)
     for half, of in ((part.weights, Part.WEIGHTS), (part.alpha, Part.ALPHA)):
-        indices = digits_task.indices(of)
+        indices = digits_task.nameless(digits_task.indices(of))
+        assert sorted(indices) == digits_task.indices(of).tolist()
         every = torch.arange(len(half))
         assert np.array_equal(half.pixels(every).numpy(), pixels[indices])
-        assert np.array_equal(half.labels.numpy(), digits_task.labels[indices])
+        assert np.array_equal(half.labels.numpy(), digits_task.nameless_labels[indices])
     seen = np.concatenate([digits_task.indices(Part.WEIGHTS), digits_task.indices(Part.ALPHA)])
     mean, _ = channel_statistics([pixels[seen]])
     assert torch.equal(part.augmentation.mean, mean)  # of the train part, nothing else

@@ -97,12 +97,81 @@ def test_sixteen_bit_pgm_drops_the_low_byte() -> None:
     assert _pixels(content)[0, 0].tolist() == [0xAB] * 3
 
 
-def test_thirty_two_bit_grey_is_clipped_to_sixteen_bits() -> None:
-    pixels = np.full((8, 8), -5, dtype=np.int32)
-    pixels[0] = 0x1234
-    pixels[1] = 100_000
-    found = _pixels(_bytes(Image.fromarray(pixels), "tiff"))
-    assert found[:3, 0, 0].tolist() == [0x12, 255, 0]
+def _tiff(values: NDArray[Any], sample_format: int, white_is_zero: bool = False) -> bytes:
+    """An uncompressed TIFF of one channel, as instruments write it and Pillow does not."""
+    height, width = values.shape
+    data = values.tobytes()
+    start = 8 + 2 + 12 * 10 + 4
+    tags = [(256, width), (257, height), (258, 8 * values.dtype.itemsize), (259, 1),
+            (262, 0 if white_is_zero else 1), (273, start), (277, 1), (278, height),
+            (279, len(data)), (339, sample_format)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
+_STEPS = np.linspace(0, 1, 64).reshape(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "sample_format", "expected"),
+    [
+        (
+            (_STEPS * 2000 - 1000).astype("<i2"),
+            _SIGNED,
+            "signed 16-bit image has values from -1000",
+        ),
+        ((_STEPS * 1000).astype("<i2"), _SIGNED, "signed 16-bit image has values from 0 to 1000"),
+        ((_STEPS * 200 - 100).astype("i1"), _SIGNED, "signed 8-bit image has values from -100 to"),
+        (
+            (_STEPS * 4e9).astype("<u4"),
+            _UNSIGNED,
+            "unsigned 32-bit image has values from 0 to 4000",
+        ),
+        ((_STEPS * 9 - 9).astype("<i4"), _SIGNED, "signed 32-bit image has values from -9 to 0"),
+    ],
+)
+def test_numbers_without_black_and_white_are_refused(
+    values: NDArray[Any], sample_format: int, expected: str
+) -> None:
+    reason = _reason(_tiff(values, sample_format))
+    assert expected in reason
+    assert "rescale" in reason
+
+
+@pytest.mark.parametrize("kind", ["<u4", "<i4"])
+def test_thirty_two_bit_grey_in_sixteen_bits(kind: str) -> None:
+    values = np.full((8, 8), 0x1234).astype(kind)
+    sample_format = _UNSIGNED if kind == "<u4" else _SIGNED
+    assert _pixels(_tiff(values, sample_format))[0, 0].tolist() == [0x12] * 3
+    assert _pixels(_bytes(Image.fromarray(values.astype(np.int32)), "tiff"))[0, 0, 0] == 0x12
+
+
+@pytest.mark.parametrize(
+    ("values", "sample_format"),
+    [
+        (np.round(_STEPS * 255).astype("u1"), _UNSIGNED),
+        (np.round(_STEPS * 65535).astype("<u2"), _UNSIGNED),
+        (_STEPS.astype("<f4"), _FLOAT),
+    ],
+)
+def test_where_zero_is_white(values: NDArray[Any], sample_format: int) -> None:
+    plain = _pixels(_tiff(values, sample_format)).astype(int)
+    turned = _pixels(_tiff(values, sample_format, white_is_zero=True)).astype(int)
+    assert turned[0, 0].tolist() == [255] * 3
+    assert turned[7, 7].tolist() == [0] * 3
+    np.testing.assert_allclose(plain + turned, 255, atol=1)
+
+
+def test_twelve_bits_have_a_white_of_their_own() -> None:
+    # Two numbers in three bytes, high bits first: 4095 and 0.
+    content = bytearray(_tiff(np.zeros((8, 12), dtype="u1"), _UNSIGNED))
+    content[-96:] = b"\xff\xf0\x00" * 32
+    at = content.index(struct.pack("<HHII", 256, 4, 1, 12))
+    content[at + 8 : at + 12] = struct.pack("<I", 8)
+    at = content.index(struct.pack("<HHII", 258, 4, 1, 8))
+    content[at + 8 : at + 12] = struct.pack("<I", 12)
+    assert _pixels(bytes(content))[0, :2, 0].tolist() == [255, 0]
 
 
 def test_floating_point_grey_in_the_unit_interval() -> None:

@@ -103,17 +103,6 @@ def test_a_class_with_too_few_images(make_folder: MakeFolder) -> None:
         ImageTask.load(make_folder({"a": 5, "few": 2}))
 
 
-def test_split_folders_are_not_classes(make_folder: MakeFolder) -> None:
-    make_folder({"a": 3, "b": 3}, root="set/train")
-    root = make_folder({"a": 3, "b": 3}, root="set/Val").parent
-    with pytest.raises(TaskError, match=r"Val, train, which look like splits, not classes"):
-        ImageTask.load(root)
-
-
-def test_a_class_may_be_called_train(make_folder: MakeFolder) -> None:
-    assert ImageTask.load(make_folder({"train": 3, "test": 3})).class_names == ("test", "train")
-
-
 def test_a_single_file_is_not_a_task(make_folder: MakeFolder) -> None:
     with pytest.raises(TaskError, match=r"0\.png is a file, but not parquet; expected a folder"):
         ImageTask.load(make_folder({"a": 3}) / "a" / "0.png")

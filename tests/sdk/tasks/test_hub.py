@@ -24,10 +24,17 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
 
 
-def _write(path: Path, encode: Encode, start: int, labels: list[int]) -> None:
+def _write(
+    path: Path,
+    encode: Encode,
+    start: int,
+    labels: list[int],
+    more: tuple[int, list[int]] = (0, []),
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {"picture": [{"bytes": encode(start + i)} for i in range(len(labels))],
-               "kind": labels}  # fmt: skip
+    pieces = ((start, labels), more)
+    images = [{"bytes": encode(first + i)} for first, some in pieces for i in range(len(some))]
+    columns = {"picture": images, "kind": labels + more[1]}
     features = datasets.Features(
         {"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["pot", "cup"])}
     )
@@ -36,8 +43,9 @@ def _write(path: Path, encode: Encode, start: int, labels: list[int]) -> None:
 
 @pytest.fixture
 def pottery(tmp_path: Path, encode: Encode) -> Path:
-    """A dataset of two splits, as a folder that `datasets` understands."""
+    """A dataset of two splits, as a folder that `datasets` understands; beside it both in one."""
     root = tmp_path / "pottery"
+    _write(tmp_path / "whole.parquet", encode, 0, [0, 1] * 4, more=(100, [1, 0] * 2))
     _write(root / "train.parquet", encode, 0, [0, 1] * 4)
     _write(root / "test.parquet", encode, 100, [1, 0] * 2)
     return root
@@ -48,8 +56,9 @@ def test_all_splits_are_put_together(pottery: Path) -> None:
     assert task.name == "pottery"
     assert task.class_names == ("pot", "cup")
     assert len(task) == 12
-    assert task.digest == ImageTask.load(pottery).digest  # the same files, read as parquet
-    assert (task.pixels(12) == ImageTask.load(pottery).pixels(12)).all()
+    whole = ImageTask.load(pottery.parent / "whole.parquet")
+    assert task.digest == whole.digest  # the same images, read as parquet
+    assert (task.pixels(12) == whole.pixels(12)).all()
 
 
 def test_a_dataset_of_the_hub_is_known_by_its_id_and_is_the_same_task(
@@ -68,9 +77,9 @@ def test_a_dataset_of_the_hub_is_known_by_its_id_and_is_the_same_task(
     assert task.dataset == "acme/pottery"
     assert task.subset(range(10)).dataset == "acme/pottery"
     # A label: the same images from elsewhere are the same task.
-    folder = ImageTask.load(pottery)
-    assert folder.dataset is None
-    assert folder.digest == task.digest
+    whole = ImageTask.load(pottery.parent / "whole.parquet")
+    assert whole.dataset is None
+    assert whole.digest == task.digest
 
 
 def test_what_lies_on_this_machine_is_no_dataset_of_the_hub(

@@ -12,7 +12,7 @@ def test_textures_as_a_folder(shared_data: Path) -> None:
     assert task.classes == 10
     assert "cobwebbed" in task.class_names
     assert np.bincount(task.labels).tolist() == [120] * 10
-    assert [len(task.indices(part)) for part in Part] == [400, 400, 400]
+    assert [len(task.indices(part)) for part in Part] == [400, 400, 400, 0]
     assert task.digest == (
         "sha256:2c7423298638d19af3d57e680b593bae6a423762dfd05b3142446af813bd4d7f"
     )

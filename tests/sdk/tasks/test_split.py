@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.tasks import Part
-from wsdarts_sdk.tasks.identity import canonical_order, class_digests
+from wsdarts_sdk.tasks.identity import canonical_order
 from wsdarts_sdk.tasks.split import PART_CODES, split_parts
 
 Images = list[tuple[int, int]]  # (class, which image content)
@@ -21,7 +21,7 @@ def _split(images: Images) -> tuple[NDArray[np.int64], NDArray[np.bytes_], list[
     order = canonical_order(labels, digests)
     labels, digests = labels[order], digests[order]
     names = tuple(f"class {i}" for i in range(labels.max() + 1))
-    codes = split_parts(labels, digests, class_digests(labels, digests), names)
+    codes = split_parts(labels, digests, names)
     return labels, digests, [list(Part)[code] for code in codes]
 
 

@@ -1,13 +1,17 @@
 """What every source of images offers, and how sources name their classes."""
 
+import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.text_rules import settled_line
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.stamps import STAMP
@@ -27,16 +31,23 @@ class ImageSource(ABC):
         location: What tells this source from others on this machine; None where its images
             lie in no files that could be recognised.
         dataset: Id on the Hugging Face Hub of the dataset; None where it is not from there.
+        given: Position in ``GivenPart`` of each image's part, shape ``(images,)``; None where
+            the images come with no split.
+        passed_over: Number of images that are not read, by suffix in lower case.
+        notes: What the user should know about how the source was read, as sentences.
     """
 
     location: str | None = None
     dataset: str | None = None
+    given: NDArray[np.int8] | None = None
+    passed_over: Mapping[str, int] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self, *, name: str, class_names: Sequence[str], labels: NDArray[np.int64], encoded: bool
     ) -> None:
-        self.name = name
-        self.class_names = tuple(class_names)
+        self.name = settled_line(name)
+        self.class_names = settled_names(class_names, self.name)
         self.labels = labels
         self.encoded = encoded
 
@@ -60,8 +71,26 @@ class ImageSource(ABC):
         """Name an image so that its owner finds it."""
 
 
+def settled_names(found: Sequence[str], where: str) -> tuple[str, ...]:
+    """Return class names as they are kept: plain lines, each different from the others.
+
+    Raises:
+        TaskError: Two classes have the same name.
+    """
+    names = tuple(map(settled_line, found))
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise TaskError(
+            f"{where} has {names.count(twice[0])} classes called {twice[0]!r}; expected "
+            "different names. Rename them, or put their images together"
+        )
+    return names
+
+
 def named_labels(values: Sequence[Any], where: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Number the distinct values of a plain label column in sorted order.
+
+    Strings that differ in their Unicode form alone (composed or decomposed accents) are equal.
 
     Args:
         values: One integer, bool or string for each image; all of one kind.
@@ -81,6 +110,7 @@ def named_labels(values: Sequence[Any], where: str) -> tuple[tuple[str, ...], ND
             f"{where} holds values of type {', '.join(names)}; expected integers or strings, "
             "one for each image"
         )
+    values = [unicodedata.normalize("NFC", v) if isinstance(v, str) else v for v in values]
     classes = sorted(set(values))
     if classes and classes[0].__class__ is int and classes[0] < 0:
         raise negative_label(values.index(classes[0]), classes[0], where)

@@ -1,54 +1,68 @@
-"""Image folders: one folder for each class."""
+"""Image folders: one folder for each class, perhaps below one folder for each part of a split."""
 
 import functools
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.errors import TaskError
-from wsdarts_registry.files import entries, is_directory, is_file, read_regular, resolved, status
+from wsdarts_registry.files import (
+    open_regular,
+    resolved,
+)
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read
+from wsdarts_sdk.tasks.sources.listing import (
+    EXTENSIONS,
+    Listing,
+    by_suffix,
+    is_passed_over_image,
+    list_files,
+    list_images,
+    named_folders,
+)
+from wsdarts_sdk.tasks.split import GIVEN_CODES, GivenPart, part_named, with_validation
 from wsdarts_sdk.tasks.stamps import file_stamps
 
-# fmt: off
-EXTENSIONS = frozenset({
-    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-    ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-})
-# fmt: on
-_SPLIT_NAMES = frozenset(
-    {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
-)
+_SHOWN = 6  # names in an error; a dataset may have thousands
 
 
 class FolderSource(ImageSource):
     """Images below class folders, classes in alphabetical order of the folders' names.
 
-    Files in folders within a class folder belong to that class. Hidden files and folders,
-    and files without an image's extension, are left out.
+    Files in folders within a class folder belong to that class. Hidden files and folders are left
+    out; images that are not read are counted. Where the folders are named as the parts of a split
+    and hold the same class folders, that is the split.
     """
 
     def __init__(self, root: Path) -> None:
-        folders = sorted(
-            (entry for entry in entries(root) if is_directory(entry) and not _hidden(entry.name)),
-            key=lambda folder: folder.name,
-        )
-        files = [image_files(folder) for folder in folders]
-        _check_layout(root, folders, files)
-        self._files = [file for group in files for file in group]
+        layout = _layout(root)
+        names = sorted({name for name, _, _ in layout.groups})
+        label_of = {name: label for label, name in enumerate(names)}
+        self._files = [file for _, _, files in layout.groups for file in files]
+        sizes = [len(files) for _, _, files in layout.groups]
+        labels = [label_of[name] for name, _, _ in layout.groups]
         self.location = f"folder {resolved(root)}"
         super().__init__(
             name=resolved(root).name,
-            class_names=[unicodedata.normalize("NFC", folder.name) for folder in folders],
-            labels=np.repeat(np.arange(len(files)), [len(group) for group in files]),
+            class_names=names,
+            labels=np.repeat(np.array(labels, dtype=np.int64), sizes),
             encoded=True,
         )
+        parts = [part for _, part, _ in layout.groups]
+        if None not in parts:
+            codes = [GIVEN_CODES[part] for part in parts if part is not None]
+            self.given = np.repeat(np.array(codes, dtype=np.int8), sizes)
+        self.passed_over = dict(layout.passed_over)
+        self.notes = layout.notes
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the files; they are read where the result is called."""
@@ -66,80 +80,225 @@ class FolderSource(ImageSource):
 
 def image_files(folder: Path) -> list[Path]:
     """List the image files at any depth, sorted; links are followed, each folder once."""
-    return _files(folder, EXTENSIONS)
+    return list_images(folder).files
 
 
 def parquet_files(folder: Path) -> list[Path]:
     """List the parquet files at any depth, sorted."""
-    return _files(folder, frozenset([".parquet"]))
+    return list_files(folder, ".parquet")
 
 
 def read_file(file: Path) -> Content | Undecodable:
-    """The bytes of a file, or why it cannot be read."""
+    """The bytes of a regular file, or why it cannot be read."""
     try:
-        return read_regular(file)
+        with open_regular(file) as opened:
+            return opened.read()
     except OSError as error:
         return Undecodable(f"it cannot be read ({error.strerror})")
 
 
-def _files(folder: Path, extensions: frozenset[str]) -> list[Path]:
-    found = []
-    seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        here = status(Path(parent))
-        if here is None or (here.st_dev, here.st_ino) in seen:  # a link back to a folder above
-            folders.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        folders[:] = [name for name in folders if not _hidden(name)]
-        found += [
-            Path(parent, name)
-            for name in names
-            if not _hidden(name) and Path(name).suffix.lower() in extensions
-        ]
-    return sorted(found)
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Which images belong to which class and part.
+
+    Attributes:
+        groups: Class, part (None without a given split) and images; a class may have several.
+        passed_over: Number of images that are not read, by suffix.
+        notes: What was passed over, as sentences.
+    """
+
+    groups: Sequence[tuple[str, GivenPart | None, Sequence[Path]]]
+    passed_over: Counter[str]
+    notes: tuple[str, ...]
 
 
-def _check_layout(root: Path, folders: list[Path], files: list[list[Path]]) -> None:
-    loose = [
-        entry
-        for entry in entries(root)
-        if entry.suffix.lower() in EXTENSIONS and not _hidden(entry.name) and is_file(entry)
+def _layout(root: Path) -> _Layout:
+    """Find the class folders.
+
+    Raises:
+        TaskError: There are none, one has no images, or it is not clear which they are.
+    """
+    folders, loose = named_folders(root)
+    listings = [list_images(root / name) for name in folders]
+    full = [listing for listing in listings if any(listing.groups.values())]
+    named = [file for file in loose if Path(file).suffix.lower() in EXTENSIONS]
+    others = [file for file in loose if file not in named and is_passed_over_image(root / file)]
+    beside = Counter(Path(file).suffix.lower() for file in (*named, *others))
+    if not full:
+        raise _no_images(root, named, sum((each.passed_over for each in listings), beside))
+    taken, groups = full, _one_split(full)
+    if _looks_split(full):
+        taken = _split_folders(root, full)
+        groups = _given_split(taken)
+    elif len(full) == 1 and (deeper := _class_folders_below(full[0])):
+        inner = _layout(deeper)
+        return _with_passed_over(inner.groups, inner.passed_over, beside, notes=inner.notes)
+    elif len(full) < len(listings):
+        empty = next(each for each in listings if each not in full)
+        raise _empty_class(empty.folder, empty.passed_over)
+    junk = [each for each in full if each not in taken]
+    beside += Counter(file.suffix.lower() for each in junk for file in each.files)
+    inside = sum((each.passed_over for each in taken), Counter[str]())
+    return _with_passed_over(groups, inside, beside)
+
+
+def _with_passed_over(
+    groups: Sequence[tuple[str, GivenPart | None, Sequence[Path]]],
+    inside: Counter[str],
+    beside: Counter[str],
+    *,
+    notes: tuple[str, ...] = (),
+) -> _Layout:
+    """A layout that says what was passed over, within class folders and beside them."""
+    found = list(notes)
+    if inside and not notes:
+        found.append(
+            f"passed over {several(inside.total(), 'image')} in class folders by the suffix of the "
+            f"name: {by_suffix(inside)}; {_READ}"
+        )
+    if beside:
+        found.append(
+            f"passed over {several(beside.total(), 'image')} that lie in no class folder: "
+            f"{by_suffix(beside)}"
+        )
+    return _Layout(groups=groups, passed_over=inside + beside, notes=tuple(found))
+
+
+_READ = f"read are {', '.join(sorted(EXTENSIONS))}"
+
+
+def _class_name(folder: str) -> str:
+    """A folder's name in the one form that all systems' names are brought to."""
+    return unicodedata.normalize("NFC", folder)
+
+
+def _one_split(full: Sequence[Listing]) -> list[tuple[str, GivenPart | None, Sequence[Path]]]:
+    return [(_class_name(each.folder.name), None, each.files) for each in full]
+
+
+def _given_split(taken: Sequence[Listing]) -> list[tuple[str, GivenPart | None, Sequence[Path]]]:
+    """The class folders of each part; a held-out part alone is for validation."""
+    named = [part_named(each.folder.name) for each in taken]
+    parts = with_validation([part for part in named if part is not None])
+    return [
+        (_class_name(name), part, files)
+        for listing, part in zip(taken, parts, strict=True)
+        for name, files in listing.inner.items()
     ]
-    if not any(files):
-        if loose:
-            raise TaskError(
-                f"{root} has {len(loose)} images directly in it and so no classes; expected one "
-                f"folder for each class, such as {root / 'CLASS' / loose[0].name}"
-            )
+
+
+def _looks_split(full: Sequence[Listing]) -> bool:
+    """Whether folders seem to be splits: by their names, or as they repeat the same classes."""
+    named = [each for each in full if part_named(each.folder.name)]
+    if len(full) == 1:
+        return False
+    if len(named) > 1 or any(not each.direct and len(each.inner) > 1 for each in named):
+        return True
+    owners: dict[str, list[int]] = {}
+    for number, each in enumerate(full):
+        common = Counter(other for name in each.holders for other in owners.get(name, ()))
+        if any(times > 1 for times in common.values()):
+            return True
+        for name in each.holders:
+            owners.setdefault(name, []).append(number)
+    return False
+
+
+def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
+    """The folders of train, validation and test, where all hold the same classes.
+
+    Raises:
+        TaskError: They do not, or a part is missing or there twice.
+    """
+    named = [each for each in full if part_named(each.folder.name)]
+    parts = Counter(part_named(each.folder.name) for each in named)
+    classes = {frozenset(map(_class_name, each.inner)) for each in named}
+    whole = (
+        parts[GivenPart.TRAIN] == 1
+        and len(parts) > 1
+        and max(parts.values()) == 1
+        and len(classes) == 1
+        and not any(each.direct for each in named)
+    )
+    if not whole:
         raise TaskError(
-            f"{root} has no images; expected one folder for each class with files such as "
-            f"{root / 'CLASS' / 'image.jpg'} (known: {', '.join(sorted(EXTENSIONS))})"
+            f"{root} has {_described(full)}, which look like splits, not classes{_unlike(named)}; "
+            "expected class folders, or the folders train and val (or test, or both) with the same "
+            f"class folders in each. {_likely(full)}"
         )
-    names = [folder.name for folder in folders]
-    nested = all(any(file.parent != folder for file in group)
-                 for folder, group in zip(folders, files, strict=True))  # fmt: skip
-    if nested and all(name.lower() in _SPLIT_NAMES for name in names):
-        raise TaskError(
-            f"{root} has the folders {', '.join(names)}, which look like splits, not classes; "
-            f"expected class folders. Name one of them, such as {folders[0]}, or put the class "
-            "folders together: the task is split here anyway"
+    for each in named:
+        for name, files in each.groups.items():
+            if name and not files:
+                raise _empty_class(each.folder / name, each.passed_over)
+    return named
+
+
+def _likely(full: Sequence[Listing]) -> str:
+    """What to do: name the train part, or else a folder that holds class folders."""
+    found = [(each, below) for each in full if (below := _class_folders_below(each))]
+    if not found:
+        return "Put the images of each class into a folder of its own"
+    trained = [below for each, below in found if part_named(each.folder.name) is GivenPart.TRAIN]
+    meant = trained[0] if trained else found[0][1]
+    return f"Name the folder whose class folders are meant, such as {meant}: it is split here"
+
+
+def _unlike(named: Sequence[Listing]) -> str:
+    """A class that not every part has, where all have classes."""
+    classes = [frozenset(map(_class_name, each.inner)) for each in named]
+    if not all(classes) or len(set(classes)) < 2:
+        return ""
+    missing = sorted(frozenset.union(*classes) - frozenset.intersection(*classes))
+    return f" ({_listed(missing)} not in all of them)"
+
+
+def _described(full: Sequence[Listing]) -> str:
+    """What lies in folders, such as ``train (class folders a, b), test (4 images)``."""
+    return _listed([f"{each.folder.name} ({_content(each)})" for each in full], "; ")
+
+
+def _content(listing: Listing) -> str:
+    held = [f"folders {_listed(sorted(listing.inner))}"] if listing.inner else []
+    if listing.direct:
+        held.append(several(len(listing.direct), "image"))
+    return " and ".join(held)
+
+
+def _listed(names: Sequence[str], between: str = ", ") -> str:
+    more = f"{between}… {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return between.join(names[:_SHOWN]) + more
+
+
+def _class_folders_below(listing: Listing) -> Path | None:
+    """The folder that holds several folders with images and no image, in a chain of single ones."""
+    parents = {file.parent for file in listing.files}
+    common = Path(os.path.commonpath(parents))
+    return None if common in parents else common
+
+
+def _no_images(root: Path, loose: Sequence[str], passed_over: Mapping[str, int]) -> TaskError:
+    if loose:
+        return TaskError(
+            f"{root} has {len(loose)} images directly in it and so no classes; expected one "
+            f"folder for each class, such as {root / 'CLASS' / loose[0]}"
         )
-    for folder, group in zip(folders, files, strict=True):
-        if not group:
-            raise TaskError(
-                f"class folder {folder} has no images; expected at least 3. Remove the folder "
-                "or add images"
-            )
+    return TaskError(
+        f"{root} has no images{_but(passed_over)}; expected one folder for each class with files "
+        f"such as {root / 'CLASS' / 'image.jpg'} (known: {', '.join(sorted(EXTENSIONS))})"
+    )
 
 
-def _refuse(error: OSError) -> None:
-    """Stop at a folder that cannot be listed: os.walk would leave it out without a word."""
-    raise TaskError(
-        f"{error.filename} cannot be listed ({error.strerror}); expected a readable folder. "
-        "Check its permissions"
-    ) from error
+def _empty_class(folder: Path, passed_over: Mapping[str, int]) -> TaskError:
+    return TaskError(
+        f"class folder {folder} has no images{_but(passed_over)}; expected at least 3. Remove the "
+        "folder or add images"
+    )
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".")
+def _but(passed_over: Mapping[str, int]) -> str:
+    if not passed_over:
+        return ""
+    return (
+        f" that are read, but {by_suffix(passed_over)}, which are images by their content or name "
+        "(convert them, or give them the suffix of their format)"
+    )

@@ -72,10 +72,19 @@ def _path(
         tables = [path]
     else:
         raise TaskError(f"{path} is a file, but not parquet; {_EXPECTED}")
-    from wsdarts_sdk.tasks.sources.table import ParquetTable, TableSource  # noqa: PLC0415
+    from wsdarts_sdk.tasks.sources.table import (  # noqa: PLC0415
+        ParquetTable,
+        TableSource,
+        parts_of_files,
+    )
 
-    name = resolved(path).name if is_directory(path) else path.stem
-    return TableSource([ParquetTable(table) for table in tables], name=name, **columns)
+    folder = is_directory(path)
+    return TableSource(
+        [ParquetTable(table) for table in tables],
+        name=resolved(path).name if folder else path.stem,
+        parts=parts_of_files(path, tables) if folder else None,
+        **columns,
+    )
 
 
 def _tensors(data: Sequence[Any]) -> ImageSource:

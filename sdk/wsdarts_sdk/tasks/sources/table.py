@@ -1,6 +1,7 @@
 """Tables of images and labels: parquet files here, datasets of the Hub beside it."""
 
 import functools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +13,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_registry.files import read_regular, resolved
+from wsdarts_registry.files import is_file, open_regular, resolved
 from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
 from wsdarts_sdk.tasks.sources.columns import Column, choose_columns, table_columns
+from wsdarts_sdk.tasks.split import GIVEN_CODES, GivenPart, part_named, with_validation
 from wsdarts_sdk.tasks.stamps import STAMP, file_stamps
 
 BATCH = 256
@@ -54,6 +56,10 @@ class ParquetTable(Table):
         self.where = str(path)
         self.path = path
         self._file = path
+        if not is_file(path):
+            raise TaskError(
+                f"{path} is no regular file; expected a parquet file. Remove it, or name another"
+            )
         try:
             self.schema = pq.read_schema(path)
         except (OSError, pa.ArrowException) as error:
@@ -92,7 +98,15 @@ def damaged_table(where: str, error: Exception) -> TaskError:
 
 
 class TableSource(ImageSource):
-    """The rows of one or several tables with equal columns, one after another."""
+    """The rows of one or several tables with equal columns, one after another.
+
+    Args:
+        tables: At least one.
+        name: What they are called together.
+        image_column: See ``choose_columns``.
+        label_column: See ``choose_columns``.
+        parts: The part of a given split that each table is; None where there is no such split.
+    """
 
     def __init__(
         self,
@@ -101,6 +115,7 @@ class TableSource(ImageSource):
         name: str,
         image_column: str | None,
         label_column: str | None,
+        parts: Sequence[GivenPart] | None = None,
     ) -> None:
         choice = [
             choose_columns(table_columns(t.schema), image_column, label_column, t.where)
@@ -124,6 +139,9 @@ class TableSource(ImageSource):
         super().__init__(
             name=name, class_names=class_names, labels=np.concatenate(by_table), encoded=True
         )
+        if parts is not None:
+            codes = np.array([GIVEN_CODES[part] for part in parts], dtype=np.int8)
+            self.given = np.repeat(codes, [len(values) for values in by_table])
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the encoded images; whole tables are read, and wanted rows passed on."""
@@ -158,6 +176,37 @@ class TableSource(ImageSource):
         return f"row {row - int(self._starts[table])} of {self._tables[table].where}"
 
 
+def parts_of_files(root: Path, files: Sequence[Path]) -> tuple[GivenPart, ...] | None:
+    """Return the part of a split that each file is named as, such as ``train-00000-of-00002``.
+
+    A file may also lie in a folder of the part's name. A held-out part alone is for validation.
+
+    Args:
+        root: The folder that was named.
+        files: The files below it.
+
+    Returns:
+        One part for each file; None where the names tell of no train and held-out part.
+
+    Raises:
+        TaskError: They do, but some files are named as none.
+    """
+    parts = []
+    for file in files:
+        *folders, _ = file.relative_to(root).parts
+        names = (re.split(r"[-._]", file.stem)[0], *reversed(folders))
+        parts.append(next(filter(None, map(part_named, names)), None))
+    if GivenPart.TRAIN not in parts or not {GivenPart.VALIDATION, GivenPart.TEST} & set(parts):
+        return None
+    if None in parts:
+        raise TaskError(
+            f"{files[parts.index(None)]} lies beside files of a train and a held-out part and is "
+            "named as none of them; expected names that begin with train, validation or test. "
+            "Rename it, or name the file that is meant"
+        )
+    return with_validation([part for part in parts if part is not None])
+
+
 def _labels(
     tables: Sequence[Table], label: Column
 ) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
@@ -184,7 +233,8 @@ def _content(value: Any, follow_paths: bool) -> Content | Undecodable:
         value = value.get("bytes")
         if value is None and path and follow_paths:
             try:
-                return read_regular(Path(path))
+                with open_regular(Path(path)) as file:
+                    return file.read()
             except OSError as error:
                 return Undecodable(f"{path} cannot be read ({error.strerror})")
     if value is None:
