@@ -9,6 +9,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.nearest import Neighbour
+from wsdarts_registry.signature_policy import Required
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_for, open_registry
 from wsdarts_sdk.devices import find_device
@@ -150,6 +151,7 @@ def warm_start(
     k: int = 5,
     sweep_skip_dropout: bool = False,
     resume: bool = False,
+    require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -172,6 +174,8 @@ def warm_start(
         sweep_skip_dropout: Search with a skip-connect dropout of 0 to 0.9 and keep the
             genotype that is best after a short training on the train part.
         resume: Go on with the run in ``out``, or begin if there is none.
+        require_signature: Files of public keys, one of which has to have signed what the search
+            starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
         options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
@@ -179,9 +183,9 @@ def warm_start(
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
-    store = open_registry(registry)
+    store = open_registry(registry, require_signature=require_signature)
     if source is not None:
-        store, source = open_for(source, registry)
+        store, source = open_for(source, registry, require_signature=require_signature)
     choice = Choice(source=source, mode=mode, k=k)
     chosen = find_preset(preset, seed=seed)
     progress = shown(progress)
