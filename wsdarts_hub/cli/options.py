@@ -77,7 +77,7 @@ ProbeOption = Annotated[
     typer.Option(
         metavar="PROBE",
         help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
-        "The registry's own by default.",
+        "The shipped one by default; what else a registry names has to be asked for.",
         show_default=False,
     ),
 ]

@@ -23,6 +23,7 @@ from huggingface_hub import (
 from huggingface_hub.hf_api import RepoFile
 
 from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.files import open_regular
 from wsdarts_registry.hub.answers import Head, RemoteFile, Repository, is_intact
 from wsdarts_registry.hub.errors import (
     CLIENT_ERRORS,
@@ -154,7 +155,7 @@ class HubClient:
                 raise _too_long(repository, path, limit)
         for again in (False, True):
             found = self.fetch(repository, commit, path, again=again)
-            with found.open("rb") as file:
+            with open_regular(found) as file:
                 content = file.read(limit + 1)
             if len(content) > limit:
                 raise _too_long(repository, path, limit)

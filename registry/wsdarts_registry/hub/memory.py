@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from wsdarts_registry import strict_json
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import RegistryError, WsdartsError
+from wsdarts_registry.files import read_whole
 
 _MAX_BYTES = 64 * 2**20
 _T = TypeVar("_T")
@@ -39,7 +40,7 @@ class Memory:
             return answer
         content = strict_json.dump(answer)
         try:
-            if not path.is_file() or path.read_bytes() != content:
+            if not path.is_file() or read_whole(path) != content:
                 _write(path, content)
         except OSError:
             pass  # A cache that cannot be written makes offline use impossible, not this answer.
@@ -63,7 +64,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _read(path: Path, unknown: RegistryError) -> Any:
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
         return strict_json.load(content, what=str(path), max_bytes=_MAX_BYTES)
     except (OSError, WsdartsError) as error:
         raise unknown from error

@@ -16,7 +16,7 @@ from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.decision import Choice, Mode
 from wsdarts_sdk.jobs.finishing import finish_search
 from wsdarts_sdk.jobs.found import Found
-from wsdarts_sdk.jobs.inputs import Data, find_probe, load_task, train_parts
+from wsdarts_sdk.jobs.inputs import Data, load_task, probe_for, train_parts
 from wsdarts_sdk.jobs.job import Job, open_job
 from wsdarts_sdk.jobs.report_rows import phase_costs
 from wsdarts_sdk.jobs.search_report import write_search_report
@@ -169,7 +169,8 @@ def warm_start(
         preset: ``"paper"``, ``"small"``, ``"tiny"`` or a ``Preset`` of your own; a warm
             start is its last stage, a cold search all of it.
         seed: Seed of everything random; the preset's by default.
-        probe: The probe that embeds the task; the registry's default by default.
+        probe: The probe that embeds the task; the shipped one by default. Where the registry
+            names another one, it has to be named here.
         k: How many of the nearest to report, and to join in mode ``union``.
         sweep_skip_dropout: Search with a skip-connect dropout of 0 to 0.9 and keep the
             genotype that is best after a short training on the train part.
@@ -191,7 +192,7 @@ def warm_start(
     progress = shown(progress)
     task = load_task(data, progress=progress, **options)
     where = find_device(device)
-    network = find_probe(probe or store.config.default_probe, where)
+    network = probe_for(probe, store, where)
     with open_job(
         "warm-start",
         [task],

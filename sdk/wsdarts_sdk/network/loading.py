@@ -24,6 +24,7 @@ from wsdarts_sdk.runs.directory import read_config
 
 GENOTYPE_FILE = "genotype.json"
 _ARTIFACT = "artifact"
+_MANY_CLASSES = 100_000
 
 
 def load_network(
@@ -82,6 +83,11 @@ def load_network(
             )
         return Classifier.load(model)
     genotype, known = _find(source, registry, require_signature)
+    if classes is None and known is not None and known > _MANY_CLASSES:
+        raise SettingsError(
+            f"{source} names {known} classes, more than any dataset has; expected at most "
+            f"{_MANY_CLASSES}: name their number, classes=10"
+        )
     shape.setdefault("classes", known)
     if shape["classes"] is None:
         raise SettingsError("a genotype alone has no number of classes; name it: classes=10")

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import RunError, WsdartsError
-from wsdarts_registry.files import open_regular, write_atomically
+from wsdarts_registry.files import open_regular, read_whole, write_atomically
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.journal import FileJournal
@@ -136,7 +136,7 @@ def _lock(path: Path) -> FileLock:
         lock.acquire()
     except Timeout as error:
         owner = path / _OWNER
-        who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
+        who = read_whole(owner).decode(errors="replace").strip() if owner.exists() else "unknown"
         raise RunError(
             f"another process (pid {who}) is working in {path}; wait for it, or choose another "
             "--out"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import read_whole, write_atomically
 from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.directory import CHECKPOINT_SUFFIX
 
@@ -109,9 +109,9 @@ class FileJournal:
         if not self._metrics.exists():
             return []
         try:
-            lines = self._metrics.read_text(encoding="utf-8").split("\n")[:-1]
+            lines = read_whole(self._metrics).decode().split("\n")[:-1]
             return [json.loads(line) for line in lines]
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"{self._metrics} is not JSON lines ({error}); delete it to go on without the "
                 "metrics so far"

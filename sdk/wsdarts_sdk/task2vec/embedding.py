@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import EmbeddingError, SettingsError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import read_whole, write_atomically
 from wsdarts_sdk.task2vec.choice import balanced_order
 from wsdarts_sdk.task2vec.estimation import Estimation
 from wsdarts_sdk.task2vec.limits import Limits
@@ -136,7 +136,7 @@ def embedding_seconds(
     """What the cached embedding of a task cost when it was computed; None where that is lost."""
     cache = cache_directory() if cache_dir is None else Path(cache_dir)
     try:
-        found = json.loads(_cost_file(_cache_file(cache, task, probe, settings)).read_bytes())
+        found = json.loads(read_whole(_cost_file(_cache_file(cache, task, probe, settings))))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, float) else None

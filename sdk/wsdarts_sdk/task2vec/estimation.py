@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wsdarts_registry.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import read_whole, write_atomically
 from wsdarts_registry.tensors import read_tensors, write_tensors
 from wsdarts_sdk.task2vec.fisher import image_fisher, rademacher_signs
 from wsdarts_sdk.task2vec.head import Head, fit_head
@@ -192,9 +192,9 @@ def batch_size(size: int, device: str = "cpu") -> int:
 
 def _read_features(path: Path) -> Tensor | None:
     try:
-        arrays, _ = read_tensors(path.read_bytes(), what=str(path), error=EmbeddingError)
+        arrays, _ = read_tensors(read_whole(path), what=str(path), error=EmbeddingError)
         return torch.from_numpy(arrays["features"].copy())
-    except (FileNotFoundError, EmbeddingError, KeyError):
+    except (OSError, EmbeddingError, KeyError):
         return None  # not there, or damaged: computed anew
 
 

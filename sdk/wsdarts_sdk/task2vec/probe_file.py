@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsdarts_registry.errors import ProbeError
+from wsdarts_registry.files import read_whole
 from wsdarts_registry.tensors import read_tensors
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -44,7 +45,7 @@ def read_probe_file(path: Path) -> tuple[Arrays, ProbeCard | None]:
         ProbeError: The file is missing, damaged, or has a card of another form or version.
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except OSError as error:
         raise ProbeError(
             f"cannot read the probe {path}: {error.strerror}; expected a safetensors file of "
