@@ -18,11 +18,13 @@ def _own_cache(
     monkeypatch: pytest.MonkeyPatch,
     pytestconfig: pytest.Config,
 ) -> None:
-    """Keep every test out of the user's cache directory; compile the kernels once for all."""
+    """Keep every test out of the user's own directories; compile the kernels once for all."""
     cache = tmp_path_factory.mktemp("cache")
     assert pytestconfig.cache is not None
     (cache / "kernels").symlink_to(pytestconfig.cache.mkdir("kernels"))
     monkeypatch.setenv("WSDARTS_HUB_CACHE", str(cache))
+    monkeypatch.delenv("WSDARTS_HUB_POLICY", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(cache / "no-configuration"))
 
 
 @pytest.fixture

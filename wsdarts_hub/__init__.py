@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.masks import OperationMasks
     from wsdarts_registry.publication import push
     from wsdarts_registry.publication import sign_version as sign
+    from wsdarts_registry.signature_policy import SignaturePolicy
     from wsdarts_registry.signing import make_keys
     from wsdarts_registry.space import SearchSpace
     from wsdarts_registry.zoo import open_registry
@@ -62,6 +63,7 @@ _HOME = {
     "SMALL": "wsdarts_sdk.presets",
     "SearchRun": "wsdarts_sdk.jobs.searching",
     "SearchSpace": "wsdarts_registry.space",
+    "SignaturePolicy": "wsdarts_registry.signature_policy",
     "TINY": "wsdarts_sdk.presets",
     "TaskEmbedding": "wsdarts_registry.embedding",
     "TrainingRun": "wsdarts_sdk.jobs.training",
@@ -107,6 +109,7 @@ __all__ = [
     "Preset",
     "SearchRun",
     "SearchSpace",
+    "SignaturePolicy",
     "TaskEmbedding",
     "TrainingRun",
     "VariationalSettings",

@@ -173,6 +173,7 @@ class DirectoryStore(Store):
 
         entry = self.resolve(reference)
         artifact = read_artifact(self.path(entry.name, entry.version), entry.digest)
+        self.check_signed(entry, artifact)
         return artifact if out is None else copied_out(artifact, Path(out))
 
     def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:

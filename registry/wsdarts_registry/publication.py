@@ -12,6 +12,7 @@ from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.files import exists, is_file
 from wsdarts_registry.manifest import MANIFEST
 from wsdarts_registry.reference import Reference
+from wsdarts_registry.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.store import Entry, Store
 from wsdarts_registry.training_record import with_training
 from wsdarts_registry.zoo import open_for, open_registry
@@ -83,6 +84,8 @@ def sign_version(
 ) -> Entry:
     """Sign a published version; a signature that it has already is replaced.
 
+    The signature says that this name and version has this content; it fits no other.
+
     Args:
         reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``.
         key: File of a private key, as ``wsdarts-hub keygen`` makes it; it stays where it is.
@@ -94,15 +97,17 @@ def sign_version(
     Raises:
         ReferenceNotFoundError: There is no such version.
         ArtifactError: It is damaged.
-        SignatureError: The key cannot sign, or the package model-signing is missing.
+        SignatureError: The key cannot sign, or the package cryptography is missing.
         RegistryError: The registry cannot be written.
     """
     signing = _signing()
     signing.check_key(key)
-    store, within = open_for(str(reference), registry, writable=True)
+    unsigned = SignaturePolicy.of_nothing()
+    store, within = open_for(str(reference), registry, writable=True, require_signature=unsigned)
     entry = store.resolve(within)
     artifact = store.pull(entry.reference)
-    store.write_signature(entry.name, entry.version, signing.make_signature(artifact, key))
+    signature = signing.make_signature(artifact, entry.reference, key)
+    store.write_signature(entry.name, entry.version, signature)
     return store.entry(entry.name, entry.version)
 
 
@@ -111,7 +116,7 @@ def pull(
     *,
     registry: str | Path | Store | None = None,
     out: str | Path | None = None,
-    public_key: str | Path | None = None,
+    require_signature: Required = None,
     accept: Callable[[Artifact], object] | None = None,
 ) -> Artifact:
     """Fetch and verify an artifact.
@@ -121,28 +126,24 @@ def pull(
             its registry on the Hugging Face Hub, ``hf://OWNER/NAME@3``.
         registry: Directory of a registry or ``hf://OWNER``; the shipped zoo by default.
         out: A new or empty directory to put it into; None reads it in place, or in the cache.
-        public_key: File of the public key that it must be signed with; no signature is asked
-            for by default.
+        require_signature: Files of public keys, one of which has to have signed this version, or
+            a ``SignaturePolicy``; by default the user's own policy decides.
         accept: Looks at the verified artifact before it is put anywhere, and raises a
             WsdartsError if it is not to be used.
 
     Raises:
         ReferenceNotFoundError: There is no such artifact.
         ArtifactError: It is damaged.
-        SignatureError: It is not signed, or not with that key.
+        SignatureError: It is not signed as is required.
         RegistryError: The registry cannot be read, or ``out`` is not empty.
     """
-    store, within = open_for(reference, registry)
+    store, within = open_for(reference, registry, require_signature=require_signature)
     target = None if out is None else Path(out)
-    if accept is None and public_key is None:
+    if accept is None:
         return store.pull(within, target)
     entry = store.resolve(within)
     artifact = store.pull(entry.reference)
-    if public_key is not None:
-        signature = store.signature(entry.name, entry.version)
-        _signing().check_signature(artifact, signature, public_key, what=str(entry.reference))
-    if accept is not None:
-        accept(artifact)
+    accept(artifact)
     if target is None:
         return artifact
     # By digest: what is put there is what was accepted, whatever happened in between.

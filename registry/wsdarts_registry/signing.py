@@ -1,32 +1,64 @@
-"""Signatures: who stands for an artifact, by a key pair and without a network.
+"""Signatures: who stands for a version, by a key pair and without a network.
 
-A signature is a bundle of the package model-signing (the OpenSSF's) over the sha256 of every file
-of an artifact, the manifest among them. It lies beside a version, not in it: the digest is the
-same with and without, and a copy in another registry takes its signature along.
+What is signed is a statement: that this name and version has these files. So the signature of one
+version fits no other, and a copy in another registry only under the same name and version. It lies
+beside a version, not in it: the digest is the same with and without.
 
-The package comes with the extra ``wsdarts-hub[signing]`` and is imported when it is needed.
+The statement and its envelope are those of the package model-signing (the OpenSSF's), which
+verifies them, too. Signatures that the package made itself name files alone. Cryptography comes
+with the extra ``wsdarts-hub[signing]`` and is imported when it is needed.
 """
 
 import base64
 import binascii
 import hashlib
 import os
-import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.artifact import Artifact, read_artifact
-from wsdarts_registry.errors import SignatureError
-from wsdarts_registry.files import open_regular, read_regular
-from wsdarts_registry.manifest import MANIFEST
+from wsdarts_registry.errors import RegistryError, SignatureError
+from wsdarts_registry.files import open_regular
+from wsdarts_registry.manifest import CHECKSUM, MANIFEST
+from wsdarts_registry.manifest_file import checksum_line
 from wsdarts_registry.records import MAX_RECORD_BYTES
+from wsdarts_registry.reference import Reference
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import (
+        ECDSA,
+        EllipticCurvePrivateKey,
+        EllipticCurvePublicKey,
+    )
 
 _MAX_KEY_BYTES = 2**16
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PAYLOAD = "application/vnd.in-toto+json"
+_STATEMENT = "https://in-toto.io/Statement/v1"
+_PREDICATE = "https://model_signing/signature/v1.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Claims:
+    """What a signature claims; only whoever checks it with a key knows that it is true.
+
+    Attributes:
+        key: Fingerprint of the key.
+        subject: The version that was signed; None where only its content was.
+        files: Hex sha256 of each file.
+        payload: The signed bytes.
+        signature: The signature of them, DER.
+    """
+
+    key: str
+    subject: Reference | None
+    files: dict[str, str]
+    payload: bytes
+    signature: bytes
 
 
 def make_keys(path: str | Path) -> tuple[Path, Path]:
@@ -35,7 +67,7 @@ def make_keys(path: str | Path) -> tuple[Path, Path]:
     Only the owner can read the private key; it is not encrypted.
 
     Raises:
-        SignatureError: A file is there already or cannot be written, or model-signing is missing.
+        SignatureError: A file is there already or cannot be written, or cryptography is missing.
     """
     _need_package()
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
@@ -67,110 +99,211 @@ def check_key(key: str | Path) -> None:
     """Refuse what cannot sign, before anything is published.
 
     Raises:
-        SignatureError: The file holds no private key that can sign, or model-signing is missing.
+        SignatureError: The file holds no private key that can sign, or cryptography is missing.
     """
     _need_package()
-    _signer(Path(key))
+    _private_key(Path(key))
 
 
-def make_signature(artifact: Artifact, key: str | Path) -> bytes:
-    """Sign a verified artifact.
+def make_signature(artifact: Artifact, reference: Reference, key: str | Path) -> bytes:
+    """Sign that a version has the content of a verified artifact.
 
     Args:
         artifact: As it was read; its files are hashed again.
+        reference: Its name and version.
         key: File of a private key: PEM, elliptic curve P-256, P-384 or P-521, not encrypted.
 
     Raises:
-        SignatureError: The key cannot sign, or model-signing is missing.
+        SignatureError: The key cannot sign, or cryptography is missing.
         ArtifactError: The artifact changed since it was read.
     """
     _need_package()
     read_artifact(artifact.directory, artifact.digest)
-    signer = _signer(Path(key))
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "signature"
-        signer.sign(artifact.directory, target)
-        return read_regular(target)
+    private = _private_key(Path(key))
+    payload = strict_json.dump(_statement(artifact, reference))
+    signature = private.sign(_envelope(payload), _algorithm(private.curve.name))
+    bundle = {
+        "mediaType": _BUNDLE,
+        "verificationMaterial": {
+            "publicKey": {"hint": _fingerprint(private.public_key())},
+            "tlogEntries": [],
+        },
+        "dsseEnvelope": {
+            "payloadType": _PAYLOAD,
+            "payload": base64.b64encode(payload).decode(),
+            "signatures": [{"sig": base64.b64encode(signature).decode(), "keyid": ""}],
+        },
+    }
+    return strict_json.dump(bundle)
 
 
 def check_signature(
-    artifact: Artifact, signature: bytes | None, public_key: str | Path, *, what: str
+    artifact: Artifact,
+    signature: bytes | None,
+    public_keys: Sequence[str | Path],
+    reference: Reference,
+    *,
+    content_only: bool = False,
 ) -> None:
-    """Check that the owner of a key signed an artifact.
+    """Check that the owner of one of several keys signed a version.
 
     Args:
         artifact: A verified artifact.
         signature: What ``make_signature`` made, by whoever; None where there is none.
-        public_key: File of the public key, PEM.
-        what: The artifact's name for the message, such as ``"digits@3"``.
+        public_keys: Files of the public keys, PEM.
+        reference: Name and version that the artifact was found under.
+        content_only: Accept a signature that names no version, as were made before.
 
     Raises:
-        SignatureError: There is no signature, it is damaged, by another key or of another
-            artifact; or the key is none, or model-signing is missing.
+        SignatureError: There is no signature, it is damaged, by another key, of another artifact
+            or of another name or version; or a key is none, or cryptography is missing.
     """
     _need_package()
-    key = _public_key(Path(public_key))
+    named = [(str(path), _public_key(Path(path))) for path in public_keys]
+    keys = {_fingerprint(key): key for _, key in named}
+    what = str(reference)
     if signature is None:
         raise SignatureError(
             f"{what} is not signed; ask its publisher to sign it (`wsdarts-hub sign {what} --key "
-            "KEY`), or pull it without --require-signature"
+            "KEY`), or use it without a required signature"
         )
-    hint, resources = _claims(signature, what)
-    expected = _fingerprint(key)
-    if hint != expected:
+    claims = _claims(signature, what)
+    if claims.key not in keys:
+        asked = " or ".join(f"{path} ({_fingerprint(key)[:16]}…)" for path, key in named)
         raise SignatureError(
-            f"{what} was signed with another key ({hint[:16]}…) than {public_key} ({expected[:16]}"
-            "…); ask its publisher which is right"
+            f"{what} was signed with another key ({claims.key[:16]}…) than {asked}; ask its "
+            "publisher which is right"
         )
-    if resources.get(MANIFEST) != artifact.digest.removeprefix("sha256:"):
-        # Not yet known to be genuine; it could only be one of something else.
+    _verify(claims, keys[claims.key], what)
+    if claims.files != _files(artifact):
         raise SignatureError(
             f"the signature of {what} is of another artifact than {artifact.digest}; fetch both "
             "again, or ask its publisher to sign this version"
         )
-    _verify(artifact, signature, Path(public_key), what)
+    if claims.subject is None and not content_only:
+        raise SignatureError(
+            f"the signature of {what} is of its content alone and names no version; ask its "
+            f"publisher to sign it again (`wsdarts-hub sign {what} --key KEY`), or let a policy "
+            'accept it ("accept": "content")'
+        )
+    if claims.subject not in (None, reference):
+        raise SignatureError(
+            f"the signature of {what} says that its content is {claims.subject}; use that, or ask "
+            f"its publisher to sign it as {what}, too"
+        )
 
 
-def _verify(artifact: Artifact, signature: bytes, public_key: Path, what: str) -> None:
+def signed_reference(signature: bytes, *, what: str) -> Reference | None:
+    """Return the version that an unverified signature names; None if it names content alone.
+
+    Raises:
+        SignatureError: It is no signature.
+    """
+    return _claims(signature, what).subject
+
+
+def _statement(artifact: Artifact, reference: Reference) -> dict[str, Any]:
+    """What is signed: an in-toto statement about a version and its files."""
+    files = _files(artifact)
+    paths = sorted(files, key=lambda path: path.split("/"))
+    root = hashlib.sha256(b"".join(bytes.fromhex(files[path]) for path in paths)).hexdigest()
+    return {
+        "_type": _STATEMENT,
+        "subject": [{"name": str(reference), "digest": {"sha256": root}}],
+        "predicateType": _PREDICATE,
+        "predicate": {
+            "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
+            "resources": [
+                {"name": path, "algorithm": "sha256", "digest": files[path]} for path in paths
+            ],
+        },
+    }
+
+
+def _files(artifact: Artifact) -> dict[str, str]:
+    """Hex sha256 of every file of an artifact, by its manifest, which was verified."""
+    manifest = artifact.digest.removeprefix("sha256:")
+    own = {MANIFEST: manifest, CHECKSUM: hashlib.sha256(checksum_line(manifest)).hexdigest()}
+    return {path: record.sha256 for path, record in artifact.manifest.files.items()} | own
+
+
+def _envelope(payload: bytes) -> bytes:
+    """The bytes that DSSE signs for a payload."""
+    return b" ".join(
+        (b"DSSEv1", b"%d" % len(_PAYLOAD), _PAYLOAD.encode(), b"%d" % len(payload), payload)
+    )
+
+
+def _verify(claims: _Claims, key: "EllipticCurvePublicKey", what: str) -> None:
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-    from model_signing import hashing, verifying  # noqa: PLC0415
 
-    files = hashing.Config().use_file_serialization(hashing_algorithm="sha256")
-    config = verifying.Config().set_hashing_config(files)
-    config.use_elliptic_key_verifier(public_key=public_key)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "signature"
-        path.write_bytes(signature)
-        try:
-            config.verify(artifact.directory, path)
-        except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise SignatureError(
-                f"the signature of {what} is damaged or was forged; fetch it again, or ask its "
-                "publisher to sign this version"
-            ) from error
+    try:
+        key.verify(claims.signature, _envelope(claims.payload), _algorithm(key.curve.name))
+    except InvalidSignature as error:
+        raise SignatureError(
+            f"the signature of {what} is damaged or was forged; fetch it again, or ask its "
+            "publisher to sign this version"
+        ) from error
 
 
-def _claims(signature: bytes, what: str) -> tuple[str, dict[str, str]]:
-    """Fingerprint of the key and sha256 of each file, as an unverified signature claims them."""
+def _algorithm(curve: str) -> "ECDSA":
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    digests = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
+    return ec.ECDSA(dict(zip(_CURVES, digests, strict=True))[curve])
+
+
+def _claims(signature: bytes, what: str) -> _Claims:
+    """Read a signature and its statement strictly; nothing of it is verified."""
     name = f"the signature of {what}"
     data = strict_json.load(signature, what=name, error=SignatureError, max_bytes=MAX_RECORD_BYTES)
     match data:
         case {
+            "mediaType": str(media),
             "verificationMaterial": {"publicKey": {"hint": str(hint)}},
-            "dsseEnvelope": {"payload": str(payload), "signatures": [{"sig": str()}]},
-        }:
-            try:
-                text = base64.b64decode(payload, validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise SignatureError(f"{name} is damaged; fetch it again") from error
-            statement = strict_json.load(text, what=name, error=SignatureError)
+            "dsseEnvelope": {
+                "payloadType": str(kind),
+                "payload": str(payload),
+                "signatures": [{"sig": str(sig)}],
+            },
+        } if (media, kind) == (_BUNDLE, _PAYLOAD):
+            content, made = _decoded(payload, name), _decoded(sig, name)
+            statement = strict_json.load(content, what=name, error=SignatureError)
             match statement:
-                case {"predicate": {"resources": [*resources]}}:
-                    return hint, dict(map(_resource, resources))
+                case {
+                    "_type": str(type_),
+                    "subject": [{"name": str(subject)}],
+                    "predicateType": str(predicate),
+                    "predicate": {"resources": [*resources]},
+                } if (type_, predicate) == (_STATEMENT, _PREDICATE):
+                    return _Claims(
+                        key=hint,
+                        subject=_version(subject),
+                        files=dict(map(_resource, resources)),
+                        payload=content,
+                        signature=made,
+                    )
     raise SignatureError(
-        f"{name} is none of a key pair as model-signing writes it; fetch it again, or ask its "
+        f"{name} is none of a key pair as `wsdarts-hub sign` writes it; fetch it again, or ask its "
         "publisher to sign this version"
     )
+
+
+def _decoded(text: str, name: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise SignatureError(f"{name} is damaged; fetch it again") from error
+
+
+def _version(subject: str) -> Reference | None:
+    """The version that a statement names. The package itself names a directory there."""
+    try:
+        reference = Reference.parse(subject)
+    except RegistryError:
+        return None
+    return reference if reference.version is not None else None
 
 
 def _resource(data: Any) -> tuple[str, str]:
@@ -180,25 +313,29 @@ def _resource(data: Any) -> tuple[str, str]:
     return "", ""
 
 
-def _signer(key: Path) -> Any:
-    """model-signing's configuration for a private key."""
-    from model_signing import hashing, signing  # noqa: PLC0415
+def _private_key(path: Path) -> "EllipticCurvePrivateKey":
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        load_pem_private_key,
+    )
 
-    _read_key(key)
+    content = _read_key(path)
     try:
-        signer = signing.Config().use_elliptic_key_signer(private_key=key)
-    except (ValueError, TypeError, AttributeError) as error:
+        key = load_pem_private_key(content, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
         # What the library says could quote the file, which is a secret.
         raise SignatureError(
-            f"{key} holds no private key that can sign; expected PEM of the curve P-256, P-384 or "
+            f"{path} holds no private key that can sign; expected PEM of the curve P-256, P-384 or "
             "P-521, not encrypted: make one with `wsdarts-hub keygen FILE`"
-        ) from error
-    return signer.set_hashing_config(
-        hashing.Config().use_file_serialization(hashing_algorithm="sha256")
-    )
+        )
+    return key
 
 
 def _public_key(path: Path) -> "EllipticCurvePublicKey":
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         load_pem_public_key,
@@ -207,7 +344,7 @@ def _public_key(path: Path) -> "EllipticCurvePublicKey":
     content = _read_key(path)
     try:
         key = load_pem_public_key(content)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SignatureError(_no_public_key(path)) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise SignatureError(_no_public_key(path))
@@ -235,18 +372,18 @@ def _read_key(path: Path) -> bytes:
     try:
         with open_regular(path) as file:
             return file.read(_MAX_KEY_BYTES)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise SignatureError(
-            f"cannot read the key {path}: {error.strerror}; make a pair with `wsdarts-hub keygen "
-            "FILE`"
+            f"cannot read the key {path}: {reason}; make a pair with `wsdarts-hub keygen FILE`"
         ) from error
 
 
 def _need_package() -> None:
     try:
-        import model_signing  # noqa: F401, PLC0415
+        import cryptography  # noqa: F401, PLC0415
     except ImportError as error:
         raise SignatureError(
-            "signatures need the package model-signing; install it with `pip install "
+            "signatures need the package cryptography; install it with `pip install "
             "'wsdarts-hub[signing]'`"
         ) from error

@@ -1,11 +1,12 @@
 """What every registry can do, whether it is a directory or a namespace on the Hub."""
 
+import copy
 import difflib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from wsdarts_registry import life
 from wsdarts_registry.catalogue import Catalogue
@@ -13,6 +14,7 @@ from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
 from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
+from wsdarts_registry.signature_policy import Required, SignaturePolicy, required_policy
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
@@ -26,8 +28,39 @@ class Store(Catalogue):
 
     Versions are write-once; everything that is read is verified. A subclass says where names,
     versions, files and records lie; resolving, listing, ranking and the rules of a version's
-    life are the same for all.
+    life are the same for all, and so is whose signature an artifact needs to be read.
     """
+
+    signature_policy: SignaturePolicy | None = None
+
+    def requiring(self, required: Required) -> Self:
+        """Return the same registry, from which artifacts are read only if signed as required.
+
+        Args:
+            required: Files of public keys, one of which has to have signed; or a policy. None
+                means the user's own policy.
+
+        Raises:
+            SignatureError: The list of keys is empty.
+        """
+        other = copy.copy(self)
+        other.signature_policy = required_policy(required)
+        return other
+
+    def check_signed(self, entry: Entry, artifact: "Artifact") -> None:
+        """Refuse a verified artifact that is not signed as is required here.
+
+        Raises:
+            SignatureError: It is not, or the user's policy cannot be read.
+            RegistryError: Its signature cannot be read.
+        """
+        policy = (
+            SignaturePolicy.of_user() if self.signature_policy is None else self.signature_policy
+        )
+        rule = policy.rule(self.location, entry.name)
+        if rule is not None and rule.accept != "unsigned":
+            signature = self.signature(entry.name, entry.version)
+            policy.check(artifact, signature, entry.reference, rule)
 
     @abstractmethod
     def configure(self, config: RegistryConfig) -> None:
@@ -54,6 +87,7 @@ class Store(Catalogue):
         Raises:
             ReferenceNotFoundError: There is no such artifact.
             ArtifactError: It is damaged or malformed.
+            SignatureError: It is not signed as is required.
         """
         return self.pull(reference)
 
@@ -76,6 +110,7 @@ class Store(Catalogue):
         Raises:
             ReferenceNotFoundError: There is no such artifact.
             ArtifactError: It is damaged or malformed.
+            SignatureError: It is not signed as is required; nothing was written.
             RegistryError: ``out`` is not empty or cannot be written.
         """
 

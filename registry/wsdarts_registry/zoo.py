@@ -7,6 +7,7 @@ from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.files import expanded
 from wsdarts_registry.hub.location import is_hub, split_reference
+from wsdarts_registry.signature_policy import Required
 from wsdarts_registry.store import Store
 
 REGISTRY_VARIABLE = "WSDARTS_HUB_REGISTRY"
@@ -35,6 +36,7 @@ def open_registry(
     create: bool = False,
     writable: bool = False,
     endpoint: str | None = None,
+    require_signature: Required = None,
 ) -> Store:
     """Open a registry.
 
@@ -46,11 +48,16 @@ def open_registry(
         create: Make the directory a registry if it is missing or empty.
         writable: Refuse what could only be read, so ``create`` does, too.
         endpoint: Address of the Hub; by default HF_ENDPOINT, else the official one.
+        require_signature: Files of public keys, or a ``SignaturePolicy``: artifacts are read from
+            it only if they are signed so. By default the user's own policy decides.
 
     Raises:
         RegistryError: There is no registry at that place, there are none of that kind, or it is
             the shipped zoo and should be written.
     """
+    if require_signature is not None:
+        opened = open_registry(location, create=create, writable=writable, endpoint=endpoint)
+        return opened.requiring(require_signature)
     if isinstance(location, Store):
         return location
     if location is None:
@@ -79,7 +86,11 @@ def open_registry(
 
 
 def open_for(
-    reference: str, registry: str | Path | Store | None = None, *, writable: bool = False
+    reference: str,
+    registry: str | Path | Store | None = None,
+    *,
+    writable: bool = False,
+    require_signature: Required = None,
 ) -> tuple[Store, str]:
     """Open the registry that a reference is in.
 
@@ -87,6 +98,7 @@ def open_for(
         reference: ``NAME``, ``NAME@3`` and so on, or with its registry ``hf://lab/NAME@3``.
         registry: Where a reference without a registry is looked up; see ``open_registry``.
         writable: As in ``open_registry``.
+        require_signature: As in ``open_registry``.
 
     Returns:
         The registry, and the reference within it.
@@ -95,5 +107,9 @@ def open_for(
         RegistryError: The registry cannot be opened.
     """
     location, within = split_reference(reference)
-    opened = open_registry(registry if location is None else location, writable=writable)
+    opened = open_registry(
+        registry if location is None else location,
+        writable=writable,
+        require_signature=require_signature,
+    )
     return opened, within

@@ -106,3 +106,17 @@ def test_a_missing_dataset_is_an_error_of_one_line(zoo: Path, run: Run) -> None:
     shown = run("nearest", "no/such/folder", "--registry", zoo)
     assert shown.code == 1
     assert shown.err.splitlines()[-1].startswith("error: no/such/folder does not exist")
+
+
+@pytest.mark.parametrize("probe", ["timm:vit_giant_patch14_224", "elsewhere.safetensors"])
+def test_a_probe_that_a_registry_names_has_to_be_asked_for(
+    probe: str, zoo: Path, images: Path, run: Run
+) -> None:
+    DirectoryStore(zoo).configure(RegistryConfig(name="zoo", default_probe=probe))
+    for words in (("nearest", images), ("warm-start", images, "--preset", "tiny")):
+        shown = run(*words, "--registry", zoo)
+        assert shown.code == 1
+        assert f"names the probe {probe}, which is only loaded if you ask for it" in shown.err
+        assert f"--probe {probe}" in shown.err
+    asked = run("nearest", images, "--registry", zoo, "--probe", "shipped")
+    assert "which is only loaded if" not in asked.err

@@ -25,6 +25,7 @@ from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.manifest import NetworkRecord, Provenance, TaskRecord
 from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.reference import Reference
 from wsdarts_registry.signing import check_signature
 from wsdarts_registry.space import SearchSpace
 
@@ -255,13 +256,15 @@ def test_what_we_write_beside_a_version_is_on_the_page(tmp_path: Path) -> None:
     assert set(yank["lifted"]) == {"reason", "when"}
 
 
-def _signature_by_the_page(directory: Path, key: ec.EllipticCurvePrivateKey) -> bytes:
+def _signature_by_the_page(
+    directory: Path, key: ec.EllipticCurvePrivateKey, subject: str = "by-hand@1"
+) -> bytes:
     paths = [p.relative_to(directory) for p in directory.rglob("*") if p.is_file()]
     digests = {str(p): _sha256((directory / p).read_bytes()) for p in sorted(paths)}
     root = _sha256(b"".join(map(bytes.fromhex, digests.values())))
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": "anything", "digest": {"sha256": root}}],
+        "subject": [{"name": subject, "digest": {"sha256": root}}],
         "predicateType": "https://model_signing/signature/v1.0",
         "predicate": {
             "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
@@ -299,12 +302,23 @@ def test_a_signature_by_the_page_verifies(tmp_path: Path) -> None:
     )
     artifact = read_artifact(tmp_path / "artifact")
     good = _signature_by_the_page(tmp_path / "artifact", key)
-    check_signature(artifact, good, tmp_path / "key.pub", what="by-hand@1")
+    keys, reference = [tmp_path / "key.pub"], Reference(name="by-hand", version=1)
+    check_signature(artifact, good, keys, reference)
+    for subject in ("v1", "by-hand", "by-hand@stable", "anything"):
+        alone = _signature_by_the_page(tmp_path / "artifact", key, subject)
+        check_signature(artifact, alone, keys, reference, content_only=True)
+        with pytest.raises(SignatureError, match="names no version"):
+            check_signature(artifact, alone, keys, reference)
+    for subject in ("by-hand@2", "by-hands@1"):
+        wrong = _signature_by_the_page(tmp_path / "artifact", key, subject)
+        for content_only in (False, True):
+            with pytest.raises(SignatureError, match=subject):
+                check_signature(artifact, wrong, keys, reference, content_only=content_only)
     other = ec.generate_private_key(ec.SECP256R1())
     bad = json.loads(_signature_by_the_page(tmp_path / "artifact", other))
     bad["verificationMaterial"] = json.loads(good)["verificationMaterial"]
     with pytest.raises(SignatureError, match="is damaged or was forged"):
-        check_signature(artifact, json.dumps(bad).encode(), tmp_path / "key.pub", what="by-hand@1")
+        check_signature(artifact, json.dumps(bad).encode(), keys, reference)
 
 
 def test_manifests_need_not_be_canonical(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from tests.registry.factories import Push, make_artifact
 from wsdarts_registry import publication, signing
+from wsdarts_registry.copying import copy
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError, SignatureError, WsdartsError
+from wsdarts_registry.signature_policy import SignaturePolicy
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +63,83 @@ def test_a_signed_version_verifies_and_keeps_its_digest(
     assert now.status.signed
     assert now.digest == entry.digest
     pulled = publication.pull(
-        "flowers", registry=store, public_key=public(key), out=tmp_path / "out"
+        "flowers", registry=store, require_signature=public(key), out=tmp_path / "out"
     )
     assert pulled.digest == entry.digest
     # Without the key nothing is asked.
     assert publication.pull("flowers", registry=store).digest == entry.digest
 
 
-def test_a_signature_goes_along_to_another_registry(
+def test_a_signature_fits_another_registry_and_no_other_name_or_version(
     signed: DirectoryStore, key: Path, tmp_path: Path
 ) -> None:
     elsewhere = DirectoryStore(tmp_path / "elsewhere", create=True)
-    elsewhere.publish(signed.pull("flowers").directory, "renamed")
     signature = signed.signature("flowers", 1)
     assert signature is not None
-    elsewhere.write_signature("renamed", 1, signature)
-    assert publication.pull("renamed", registry=elsewhere, public_key=public(key))
+    for name, version in (("flowers", 1), ("renamed", 1), ("flowers", 7)):
+        place = DirectoryStore(tmp_path / f"{name}-{version}", create=True)
+        place.publish(signed.pull("flowers").directory, name, version)
+        place.write_signature(name, version, signature)
+        reference = f"{name}@{version}"
+        if reference == "flowers@1":
+            assert publication.pull(reference, registry=place, require_signature=public(key))
+            continue
+        with pytest.raises(SignatureError, match=f"{reference} says that its content is flowers@1"):
+            publication.pull(reference, registry=place, require_signature=public(key))
+    for name, version, fate in (
+        ("flowers", 1, "copied"),
+        ("flowers", 1, "there already"),
+        ("renamed", 1, "another name"),
+    ):
+        copied = copy("flowers", elsewhere, registry=signed, name=name, version=version)
+        assert copied.signature == fate
+    assert elsewhere.signature("renamed", 1) is None
+    publication.sign_version("renamed", key=key, registry=elsewhere)
+    assert publication.pull("renamed", registry=elsewhere, require_signature=public(key))
+
+
+def sign_content_alone(store: DirectoryStore, name: str, key: Path) -> bytes:
+    """Sign a version as the package does, which names no version, as we did before."""
+    root = Path(store.location) / "artifacts" / name
+    target = root / "v1.signature.json"
+    command = [sys.executable, "-m", "model_signing", "sign", "key", str(root / "v1")]
+    command += ["--signature", str(target), "--private_key", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    return target.read_bytes()
+
+
+def test_a_signature_of_content_alone_needs_a_policy_that_accepts_it(
+    store: DirectoryStore, push: Push, key: Path, tmp_path: Path
+) -> None:
+    push("flowers")
+    signature = sign_content_alone(store, "flowers", key)
+    assert signing.signed_reference(signature, what="flowers@1") is None
+    with pytest.raises(SignatureError, match="flowers@1 is of its content alone"):
+        publication.pull("flowers", registry=store, require_signature=public(key))
+    rule = {"registry": "*", "keys": [str(public(key))]}
+    for accept in ("version", "content"):
+        policy = written(tmp_path, {**rule, "accept": accept})
+        if accept == "content":
+            assert publication.pull("flowers", registry=store, require_signature=policy)
+        else:
+            with pytest.raises(SignatureError, match="flowers@1 is of its content alone"):
+                publication.pull("flowers", registry=store, require_signature=policy)
+    copied = copy("flowers", tmp_path / "other", registry=store, name="renamed")
+    assert copied.signature == "copied"
+
+
+def written(folder: Path, *rules: dict[str, object]) -> SignaturePolicy:
+    (folder / "policy.json").write_text(json.dumps({"format": 1, "rules": rules}))
+    return SignaturePolicy.load(folder / "policy.json")
+
+
+def test_one_of_several_keys_suffices(signed: DirectoryStore, key: Path, other: Path) -> None:
+    keys = [public(other), public(key)]
+    assert publication.pull("flowers", registry=signed, require_signature=keys)
+    with pytest.raises(SignatureError, match="another key"):
+        publication.pull("flowers", registry=signed, require_signature=[public(other)])
+    with pytest.raises(SignatureError, match="no key is named"):
+        publication.pull("flowers", registry=signed, require_signature=[])
 
 
 def test_the_package_itself_verifies_what_was_signed(signed: DirectoryStore, key: Path) -> None:
@@ -90,7 +153,7 @@ def test_push_signs(store: DirectoryStore, key: Path, tmp_path: Path) -> None:
     make_artifact(tmp_path / "made")
     entry = publication.push(tmp_path / "made", "made", registry=store, sign=key)
     assert entry.status.signed
-    assert publication.pull("made", registry=store, public_key=public(key))
+    assert publication.pull("made", registry=store, require_signature=public(key))
 
 
 def test_a_key_that_cannot_sign_publishes_nothing(store: DirectoryStore, tmp_path: Path) -> None:
@@ -122,7 +185,7 @@ def test_keys_of_another_kind(signed: DirectoryStore, tmp_path: Path) -> None:
         with pytest.raises(SignatureError, match="holds no private key that can sign"):
             signing.check_key(tmp_path / "k")
         with pytest.raises(SignatureError, match="holds no public key"):
-            publication.pull("flowers", registry=signed, public_key=tmp_path / "k.pub")
+            publication.pull("flowers", registry=signed, require_signature=tmp_path / "k.pub")
     encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -136,7 +199,9 @@ def test_keys_of_another_kind(signed: DirectoryStore, tmp_path: Path) -> None:
 def test_no_signature(store: DirectoryStore, push: Push, key: Path, tmp_path: Path) -> None:
     push("flowers")
     with pytest.raises(SignatureError, match=r"^flowers@1 is not signed; ask its publisher"):
-        publication.pull("flowers", registry=store, public_key=public(key), out=tmp_path / "out")
+        publication.pull(
+            "flowers", registry=store, require_signature=public(key), out=tmp_path / "out"
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -144,7 +209,7 @@ def test_another_key(signed: DirectoryStore, other: Path) -> None:
     with pytest.raises(
         SignatureError, match=r"flowers@1 was signed with another key \([0-9a-f]{16}"
     ):
-        publication.pull("flowers", registry=signed, public_key=public(other))
+        publication.pull("flowers", registry=signed, require_signature=public(other))
 
 
 def test_the_signature_of_another_artifact(signed: DirectoryStore, push: Push, key: Path) -> None:
@@ -153,7 +218,7 @@ def test_the_signature_of_another_artifact(signed: DirectoryStore, push: Push, k
     assert signature is not None
     signed.write_signature("birds", 1, signature)
     with pytest.raises(SignatureError, match="the signature of birds@1 is of another artifact"):
-        publication.pull("birds", registry=signed, public_key=public(key))
+        publication.pull("birds", registry=signed, require_signature=public(key))
 
 
 def _payload(change: Callable[[Any], object]) -> Callable[[Any], object]:
@@ -204,28 +269,28 @@ def test_a_damaged_signature(
     change(data)
     signed.write_signature("flowers", 1, json.dumps(data).encode())
     with pytest.raises(SignatureError, match=r"flowers@1"):
-        publication.pull("flowers", registry=signed, public_key=public(key))
+        publication.pull("flowers", registry=signed, require_signature=public(key))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"[" * 100_000, b"\xff"])
 def test_what_is_no_signature(content: bytes, signed: DirectoryStore, key: Path) -> None:
     signed.write_signature("flowers", 1, content)
     with pytest.raises(SignatureError, match="the signature of flowers@1"):
-        publication.pull("flowers", registry=signed, public_key=public(key))
+        publication.pull("flowers", registry=signed, require_signature=public(key))
 
 
 def test_a_huge_signature(signed: DirectoryStore, key: Path) -> None:
     signed.write_signature("flowers", 1, b" " * (2**20 + 1))
     with pytest.raises(RegistryError, match="is too long; expected at most 1048576 bytes"):
-        publication.pull("flowers", registry=signed, public_key=public(key))
+        publication.pull("flowers", registry=signed, require_signature=public(key))
 
 
 def test_without_the_package(
     signed: DirectoryStore, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "model_signing", None)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
     for call in (
-        lambda: publication.pull("flowers", registry=signed, public_key=public(key)),
+        lambda: publication.pull("flowers", registry=signed, require_signature=public(key)),
         lambda: publication.sign_version("flowers", key=key, registry=signed),
         lambda: signing.make_keys(key),
     ):

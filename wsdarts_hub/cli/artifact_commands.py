@@ -14,6 +14,7 @@ from wsdarts_registry.amounts import size
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
     from wsdarts_registry.manifest import Manifest
+    from wsdarts_registry.signature_policy import SignaturePolicy
 
 
 def show(
@@ -21,6 +22,8 @@ def show(
     *,
     registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Show everything about one artifact, its cells drawn in text.
@@ -36,7 +39,8 @@ def show(
     from wsdarts_hub.cli import artifact_page  # noqa: PLC0415
     from wsdarts_registry.zoo import open_for  # noqa: PLC0415
 
-    store, within = open_for(reference, registry)
+    required = options.required_signature(require_signature, policy)
+    store, within = open_for(reference, registry, require_signature=required)
     entry = store.resolve(within)
     artifact = store.look(entry.reference)
     if as_json:
@@ -66,8 +70,8 @@ def pull(
             help="Load the weights, too, and prove that they compute what they must (with torch).",
         ),
     ] = False,
-    require_signature: options.RequireSignatureOption = False,
-    public_key: options.PublicKeyOption = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Fetch an artifact and verify every file of it.
@@ -79,12 +83,14 @@ def pull(
         from wsdarts_hub import pull
         print(pull("digits@1", out="digits", check=True).genotype)
     """
-    key = options.wanted_key(require_signature, public_key)
+    required = options.required_signature(require_signature, policy)
     display.show_transfers(quiet=quiet)
-    artifact = hub.pull(reference, registry=registry, out=out, check=check, public_key=key)
+    artifact = hub.pull(
+        reference, registry=registry, out=out, check=check, require_signature=required
+    )
     display.line(str(artifact.directory))
     if not quiet:
-        display.facts([*_verified(artifact), *_signer(key)], whole=("signature",))
+        display.facts([*_verified(artifact), *_signer(required)], whole=("signature",))
 
 
 def verify(
@@ -98,8 +104,8 @@ def verify(
             help="Load the weights, too, and prove that they compute what they must (with torch).",
         ),
     ] = False,
-    require_signature: options.RequireSignatureOption = False,
-    public_key: options.PublicKeyOption = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Verify every size, checksum and shape of an artifact.
@@ -111,9 +117,9 @@ def verify(
         from wsdarts_hub import pull
         print(pull("digits@1").digest)
     """
-    key = options.wanted_key(require_signature, public_key)
-    artifact = read_subject(subject, registry, key)
-    found = [*_verified(artifact), *_signer(key)]
+    required = options.required_signature(require_signature, policy)
+    artifact = read_subject(subject, registry, required)
+    found = [*_verified(artifact), *_signer(required)]
     if weights:
         found.append(("weights", _check_weights(artifact)))
     display.line(f"verified: {subject}")
@@ -121,8 +127,8 @@ def verify(
         display.facts(found, whole=("signature",))
 
 
-def _signer(key: Path | None) -> list[tuple[str, str]]:
-    return [] if key is None else [("signature", f"verified, by the key of {key}")]
+def _signer(required: "SignaturePolicy | None") -> list[tuple[str, str]]:
+    return [] if required is None else [("signature", f"verified, by {required.origin}")]
 
 
 def _verified(artifact: "Artifact") -> list[tuple[str, str]]:

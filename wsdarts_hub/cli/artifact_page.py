@@ -94,7 +94,9 @@ def _status(status: Status) -> list[tuple[str, str]]:
     if status.aliases:
         facts.append(("aliases", ", ".join(status.aliases)))
     if status.signed:
-        facts.append(("signature", "signed; `wsdarts-hub verify --public-key FILE` says by whom"))
+        facts.append(
+            ("signature", "signed; `wsdarts-hub verify --require-signature KEY` says by whom")
+        )
     if status.yank:
         facts.append(("yanked", f"{status.yank.when}: {status.yank.reason}"))
         if status.yank.lifted:

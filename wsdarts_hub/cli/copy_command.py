@@ -15,6 +15,7 @@ _SIGNATURES = {
     "copied": "copied with it",
     "there already": "there already",
     "another one there": "not copied: another one is there",
+    "another name": "not copied: it is of {source}; sign {entry} again to have one",
 }
 
 
@@ -42,12 +43,15 @@ def copy(
             min=1, metavar="N", help="Exact version. The next one by default.", show_default=False
         ),
     ] = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Copy an artifact to another registry, under the same digest.
 
-    A signature travels with it; its aliases and whether it was yanked do not. A yanked version is
-    copied only if it is named exactly. What is there already is not copied again.
+    A signature travels with it, unless it gets another name or version; its aliases and whether it
+    was yanked do not. A yanked version is copied only if it is named exactly. What is there already
+    is not copied again.
 
     Example:
         wsdarts-hub copy flowers102 --to my-zoo --as flowers
@@ -56,7 +60,14 @@ def copy(
         from wsdarts_hub import copy
         print(copy("flowers102", "my-zoo", name="flowers").entry.reference)
     """
-    copied = hub.copy(reference, to, registry=registry, name=name, version=version)
+    copied = hub.copy(
+        reference,
+        to,
+        registry=registry,
+        name=name,
+        version=version,
+        require_signature=options.required_signature(require_signature, policy),
+    )
     display.line(str(copied.entry.reference))
     if not quiet:
         _say(copied, to)
@@ -66,7 +77,14 @@ def _say(copied: "Copied", to: str) -> None:
     source, entry = copied.source, copied.entry
     facts = [("digest", entry.digest), ("copied" if copied.made else "there already", to)]
     if copied.signature in _SIGNATURES:
-        facts.append(("signature", _SIGNATURES[copied.signature]))
+        facts.append(
+            (
+                "signature",
+                _SIGNATURES[copied.signature].format(
+                    source=source.reference, entry=entry.reference
+                ),
+            )
+        )
     display.facts(facts)
     if source.yanked:
         display.note(

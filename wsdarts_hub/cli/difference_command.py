@@ -24,6 +24,8 @@ def diff(
     after: SubjectArgument,
     *,
     registry: options.RegistryOption = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -41,7 +43,10 @@ def diff(
         for edge in difference(first, second).masks:
             print(edge.kind, edge.edge, edge.lost, edge.gained)
     """
-    first, second = (read_subject(name, registry, weights=False) for name in (before, after))
+    required = options.required_signature(require_signature, policy)
+    first, second = (
+        read_subject(name, registry, required, weights=False) for name in (before, after)
+    )
     found = hub.difference(first, second)
     if as_json:
         display.drawing(json.dumps(found.to_json(), indent=2))

@@ -1,7 +1,7 @@
 """Arguments and options that several commands share, each described once."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from wsdarts_hub.cli.completion import (
     complete_reference,
 )
 from wsdarts_registry.errors import SettingsError
+
+if TYPE_CHECKING:
+    from wsdarts_registry.signature_policy import SignaturePolicy
 
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
 Estimator = Literal["fisher", "variational"]
@@ -74,7 +77,7 @@ ProbeOption = Annotated[
     typer.Option(
         metavar="PROBE",
         help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
-        "The registry's own by default.",
+        "The shipped one by default; what else a registry names has to be asked for.",
         show_default=False,
     ),
 ]
@@ -161,29 +164,42 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out, or begin if there is none.")
 ]
 RequireSignatureOption = Annotated[
-    bool,
+    list[Path] | None,
     typer.Option(
-        "--require-signature", help="Refuse it unless it is signed with the key of --public-key."
+        "--require-signature",
+        metavar="KEY",
+        help="Refuse what the owner of this public key has not signed, under its name and "
+        "version. May be repeated: one of them suffices.",
+        show_default=False,
     ),
 ]
-PublicKeyOption = Annotated[
+PolicyOption = Annotated[
     Path | None,
     typer.Option(
+        "--policy",
         metavar="FILE",
-        help="Public key of who must have signed it, as `wsdarts-hub keygen` writes it.",
+        help="Policy that says whose signature an artifact needs. Without it the file that the "
+        "environment variable WSDARTS_HUB_POLICY names, else your own policy.json if there is one.",
         show_default=False,
     ),
 ]
 
 
-def wanted_key(require_signature: bool, public_key: Path | None) -> Path | None:
-    """The key that must have signed; naming one asks for a signature, too.
+def required_signature(
+    require_signature: list[Path] | None, policy: Path | None
+) -> "SignaturePolicy | None":
+    """The policy that the two options ask for; None for the user's own.
 
     Raises:
-        SettingsError: A signature is asked for and no key is named.
+        SettingsError: Both are given.
+        SignatureError: The policy cannot be read.
     """
-    if require_signature and public_key is None:
+    from wsdarts_registry.signature_policy import SignaturePolicy  # noqa: PLC0415
+
+    if require_signature and policy is not None:
         raise SettingsError(
-            "--require-signature needs --public-key FILE: anyone can sign, so say whose signature"
+            "--require-signature and --policy both say whose signature is needed; give one of them"
         )
-    return public_key
+    if require_signature:
+        return SignaturePolicy.of_keys(*require_signature)
+    return None if policy is None else SignaturePolicy.load(policy)

@@ -122,6 +122,8 @@ def warm_start(
     resume: options.ResumeOption = False,
     settings: options.SetOption = None,
     probe: options.ProbeOption = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
     k: options.NeighboursOption = 5,
     image_column: options.ImageColumnOption = None,
     label_column: options.LabelColumnOption = None,
@@ -146,6 +148,7 @@ def warm_start(
     from wsdarts_hub.cli.settings_option import preset_with  # noqa: PLC0415
 
     chosen = preset_with(preset, settings)
+    required = options.required_signature(require_signature, policy)
     with run_work(
         "warm-start",
         [data],
@@ -169,6 +172,7 @@ def warm_start(
             k=k,
             sweep_skip_dropout=sweep,
             resume=resume,
+            require_signature=required,
             device=device,
             progress=work.progress,
         )

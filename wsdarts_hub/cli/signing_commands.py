@@ -47,8 +47,9 @@ def sign(
 ) -> None:
     """Sign a published version.
 
-    The signature lies beside the version, whose content and digest stay as they are. Another
-    signature replaces it. Needs `pip install 'wsdarts-hub[signing]'`.
+    The signature says that this name and version has this content, and fits no other. It lies
+    beside the version, whose content and digest stay as they are. Another signature replaces it.
+    Needs `pip install 'wsdarts-hub[signing]'`.
 
     Example:
         wsdarts-hub sign images@1 --key my.key --registry my-zoo

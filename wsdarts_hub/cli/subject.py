@@ -1,11 +1,9 @@
 """What commands about artifacts are given: a reference, or a directory with an artifact."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import wsdarts_hub as hub
 from wsdarts_hub.cli.completion import complete_reference
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
 from wsdarts_registry.files import expanded, is_directory, is_file
@@ -13,6 +11,7 @@ from wsdarts_registry.hub.location import is_hub
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.signature_policy import SignaturePolicy
 
 SubjectArgument = Annotated[
     str,
@@ -27,18 +26,22 @@ SubjectArgument = Annotated[
 
 
 def read_subject(
-    subject: str, registry: str | None, key: Path | None = None, *, weights: bool = True
+    subject: str,
+    registry: str | None,
+    required: "SignaturePolicy | None" = None,
+    *,
+    weights: bool = True,
 ) -> "Artifact":
     """The artifact in a directory or a run directory, else the one of that reference.
 
     Args:
         subject: What the user named.
         registry: Where a reference is looked up.
-        key: File of the public key that it must be signed with.
+        required: Whose signature it needs; what the user's own policy says by default.
         weights: Whether they are needed; they are not fetched otherwise.
 
     Raises:
-        SignatureError: It is not signed with that key.
+        SignatureError: It is not signed as is required.
         ArtifactError: It is damaged, or a directory holds none.
         ReferenceNotFoundError: There is neither a directory nor an artifact of that name.
     """
@@ -49,7 +52,7 @@ def read_subject(
     path = expanded(subject)
     for directory in (path, path / "artifact"):
         if is_file(directory / MANIFEST):
-            if key is not None:
+            if required is not None:
                 raise SignatureError(
                     f"a signature lies in a registry, not in the directory {subject}; name the "
                     "artifact there, such as NAME@3 --registry DIR"
@@ -62,9 +65,7 @@ def read_subject(
             "a reference such as NAME@3"
         )
     try:
-        if key is not None:
-            return hub.pull(subject, registry=registry, public_key=key)
-        store, within = open_for(subject, registry)
+        store, within = open_for(subject, registry, require_signature=required)
         return store.pull(within) if weights else store.look(within)
     except ReferenceNotFoundError as error:
         what = f"no {MANIFEST} in the directory" if is_directory(path) else "no directory"

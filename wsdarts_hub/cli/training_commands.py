@@ -29,6 +29,8 @@ def train(
     data: options.DataArgument,
     *,
     registry: options.RegistryOption = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
     preset: options.PresetOption = "small",
     seed: options.SeedOption = None,
     out: options.OutOption = None,
@@ -56,6 +58,7 @@ def train(
     from wsdarts_hub.cli.settings_option import preset_with  # noqa: PLC0415
 
     chosen = preset_with(preset, settings)
+    required = options.required_signature(require_signature, policy)
     with run_work(
         "train",
         [data],
@@ -71,6 +74,7 @@ def train(
             genotype,
             *work.tasks,
             registry=registry,
+            require_signature=required,
             out=work.run,
             preset=chosen,
             seed=seed,

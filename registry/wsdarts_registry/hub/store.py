@@ -221,10 +221,12 @@ class HubStore(Store):
         with self._one_moment():
             entry = self.resolve(reference)
             commit = self._state(entry.name).tags[entry.version]
-        # One that was pulled whole serves who only looks, too.
-        kept = read_pulled(entry.digest) or read_pulled(entry.digest, extent)
-        repository = self._namespace.artifact(entry.name)
-        return kept or fetch_artifact(self._client, repository, commit, entry, extent)
+            # One that was pulled whole serves who only looks, too.
+            kept = read_pulled(entry.digest) or read_pulled(entry.digest, extent)
+            repository = self._namespace.artifact(entry.name)
+            artifact = kept or fetch_artifact(self._client, repository, commit, entry, extent)
+            self.check_signed(entry, artifact)
+            return artifact
 
     def _update_index(
         self,

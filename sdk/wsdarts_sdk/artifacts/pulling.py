@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wsdarts_registry import publication
 from wsdarts_registry.artifact import Artifact
+from wsdarts_registry.signature_policy import Required
 from wsdarts_registry.store import Store
 
 
@@ -13,7 +14,7 @@ def pull(
     registry: str | Path | Store | None = None,
     out: str | Path | None = None,
     check: bool = False,
-    public_key: str | Path | None = None,
+    require_signature: Required = None,
 ) -> Artifact:
     """Fetch and verify an artifact.
 
@@ -22,20 +23,20 @@ def pull(
         registry: Directory of a registry; the shipped zoo by default.
         out: A new or empty directory to put it into; None reads it in place.
         check: Load the weights, too, and prove that they compute what they must (with torch).
-        public_key: File of the public key that it must be signed with; no signature is asked
-            for by default.
+        require_signature: Files of public keys, one of which has to have signed this version, or
+            a ``SignaturePolicy``; by default the user's own policy decides.
 
     Raises:
         ReferenceNotFoundError: There is no such artifact.
         ArtifactError: It is damaged, or its weights compute something else; nothing was written.
-        SignatureError: It is not signed, or not with that key; nothing was written.
+        SignatureError: It is not signed as is required; nothing was written.
         RegistryError: The registry cannot be read, or ``out`` is not empty.
     """
     return publication.pull(
         reference,
         registry=registry,
         out=out,
-        public_key=public_key,
+        require_signature=require_signature,
         accept=_check_weights if check else None,
     )
 

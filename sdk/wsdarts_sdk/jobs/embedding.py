@@ -8,7 +8,7 @@ from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.jobs.inputs import Data, find_probe, load_task
+from wsdarts_sdk.jobs.inputs import Data, find_probe, load_task, probe_for
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.task2vec import FisherSettings, Probe, VariationalSettings, embed
 
@@ -70,7 +70,8 @@ def nearest(
     Args:
         data: A dataset in any of its forms, or a task embedding.
         registry: Directory of a registry; the shipped zoo by default.
-        probe: The probe that embeds the dataset; the registry's default by default.
+        probe: The probe that embeds the dataset; the shipped one by default. Where the registry
+            names another one, it has to be named here.
         settings: As for ``embed``; embeddings by other settings do not compare.
         budget: As for ``embed``.
         target_error: As for ``embed``.
@@ -84,10 +85,9 @@ def nearest(
     """
     store = open_registry(registry)
     if not isinstance(data, TaskEmbedding):
-        wanted = probe or store.config.default_probe
         data = embed_data(
             data,
-            probe=wanted,
+            probe=probe_for(probe, store, find_device(options.get("device"))),
             settings=settings,
             budget=budget,
             target_error=target_error,

@@ -2,14 +2,16 @@
 
 import itertools
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from wsdarts_registry.errors import TaskError
+from wsdarts_registry.errors import ProbeError, TaskError
 from wsdarts_registry.files import exists
+from wsdarts_registry.store import Store
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings
@@ -18,6 +20,7 @@ from wsdarts_sdk.tasks import ImageTask
 
 # A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
 Data = Any
+_SHIPPED = "shipped"
 
 
 def load_task(data: Data, *, progress: Progress, **options: Any) -> ImageTask:
@@ -46,6 +49,24 @@ def load_tasks(data: Sequence[Data], *, progress: Progress, **options: Any) -> l
 def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:
     """The probe itself, or the one of that name (None is the shipped one), on a device."""
     return probe if isinstance(probe, Probe) else load_probe(probe, device=str(device))
+
+
+def probe_for(probe: str | Path | Probe | None, store: Store, device: torch.device) -> Probe:
+    """The probe that was asked for; else the shipped one, if the registry names that.
+
+    A registry is anyone's: which other network is built and fetched, the user decides.
+
+    Raises:
+        ProbeError: None was asked for, and the registry names another than the shipped one.
+    """
+    named = store.config.default_probe
+    if probe is None and named != _SHIPPED:
+        raise ProbeError(
+            f"the registry {store.location} names the probe {named}, which is only loaded if you "
+            f"ask for it: --probe {shlex.quote(named)}, or --probe {_SHIPPED} for the one that "
+            "comes with the package"
+        )
+    return find_probe(probe, device)
 
 
 def train_parts(

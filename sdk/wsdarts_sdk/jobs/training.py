@@ -7,6 +7,7 @@ from typing import Any
 from wsdarts_registry.amounts import several, share
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import spaced_text
+from wsdarts_registry.signature_policy import Required
 from wsdarts_registry.store import Store
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.inputs import Data, load_task
@@ -60,6 +61,7 @@ def train(
     preset: str | Preset = "small",
     seed: int | None = None,
     resume: bool = False,
+    require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -74,6 +76,8 @@ def train(
         preset: Whose training settings to use.
         seed: Seed of everything random; the preset's by default.
         resume: Go on with the training in ``out``, or begin if there is none.
+        require_signature: Whose signature the artifact of a reference needs, as for
+            ``load_network``.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
         options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
@@ -81,7 +85,7 @@ def train(
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    cells = find_genotype(genotype, registry=registry)
+    cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     progress = shown(progress)

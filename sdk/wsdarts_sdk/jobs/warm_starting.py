@@ -10,13 +10,14 @@ from wsdarts_registry.files import exists
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.nearest import Neighbour
+from wsdarts_registry.signature_policy import Required
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_for, open_registry
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.decision import Choice, Mode
 from wsdarts_sdk.jobs.finishing import finish_search
 from wsdarts_sdk.jobs.found import Found
-from wsdarts_sdk.jobs.inputs import Data, find_probe, load_task, train_parts
+from wsdarts_sdk.jobs.inputs import Data, load_task, probe_for, train_parts
 from wsdarts_sdk.jobs.job import Job, open_job
 from wsdarts_sdk.jobs.report_rows import phase_costs
 from wsdarts_sdk.jobs.search_report import write_search_report
@@ -151,6 +152,7 @@ def warm_start(
     k: int = 5,
     sweep_skip_dropout: bool = False,
     resume: bool = False,
+    require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -168,11 +170,14 @@ def warm_start(
         preset: ``"paper"``, ``"small"``, ``"tiny"`` or a ``Preset`` of your own; a warm
             start is its last stage, a cold search all of it.
         seed: Seed of everything random; the preset's by default.
-        probe: The probe that embeds the task; the registry's default by default.
+        probe: The probe that embeds the task; the shipped one by default. Where the registry
+            names another one, it has to be named here.
         k: How many of the nearest to report, and to join in mode ``union``.
         sweep_skip_dropout: Search with a skip-connect dropout of 0 to 0.9 and keep the
             genotype that is best after a short training on the train part.
         resume: Go on with the run in ``out``, or begin if there is none.
+        require_signature: Files of public keys, one of which has to have signed what the search
+            starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
         options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
@@ -180,15 +185,15 @@ def warm_start(
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
-    store = open_registry(registry)
+    store = open_registry(registry, require_signature=require_signature)
     if source is not None:
-        store, source = open_for(source, registry)
+        store, source = open_for(source, registry, require_signature=require_signature)
     choice = Choice(source=source, mode=mode, k=k)
     chosen = find_preset(preset, seed=seed)
     progress = shown(progress)
     task = load_task(data, progress=progress, **options)
     where = find_device(device)
-    network = find_probe(probe or store.config.default_probe, where)
+    network = probe_for(probe, store, where)
     with open_job(
         "warm-start",
         [task],

@@ -12,8 +12,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
-from wsdarts_registry.files import expanded, is_directory, write_atomically
+from wsdarts_registry.files import expanded, is_directory, open_regular, write_atomically
 from wsdarts_registry.genotype import Genotype
+from wsdarts_sdk.allocation import TooLargeError, at_most
 from wsdarts_sdk.network.derived import DerivedNetwork
 from wsdarts_sdk.network.prediction import AnyImage, Prediction, predict
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.safetensors"
 _FORMAT = 1
+_LARGEST_IMAGE = 8192
+_SPARE = 2**24
 
 
 class Classifier(nn.Module):
@@ -145,17 +148,22 @@ class Classifier(nn.Module):
         path = expanded(path)
         path = path / MODEL_FILE if is_directory(path) else path
         try:
+            open_regular(path).close()  # the library would wait at a pipe
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["classifier"])
                 names = file.keys()
                 tensors = {name: file.get_tensor(name) for name in names}
-            model = _build(about, sum(tensor.numel() for tensor in tensors.values()))
+            model = _build(about, tensors)
             model.load_state_dict(tensors)
         except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ArtifactError(
                 f"{path} is not a trained model of this library ({reason}); expected the run "
                 f"directory of `wsdarts-hub train`, or the {MODEL_FILE} in it"
+            ) from error
+        except TooLargeError as error:
+            raise ArtifactError(
+                f"{path} describes a larger network than it holds weights of; train it again"
             ) from error
         except (SpaceError, SettingsError) as error:
             raise ArtifactError(
@@ -164,12 +172,15 @@ class Classifier(nn.Module):
         return model.eval()
 
 
-def _build(about: dict[str, Any], numbers: int) -> Classifier:
+def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
     """The untrained classifier that a file describes.
 
     Args:
         about: The file's metadata.
-        numbers: How many numbers the file holds; a network that needs more is not built.
+        tensors: Its weights; a network that needs more is not built.
+
+    Raises:
+        TooLargeError: It needs more.
     """
     if about["format"] != _FORMAT:
         raise ValueError(
@@ -178,15 +189,21 @@ def _build(about: dict[str, Any], numbers: int) -> Classifier:
         )
     class_names, size = about["class_names"], about["image_size"]
     extent = (about["cells"], about["channels"], about["classes"], size)
-    if not all(isinstance(number, int) for number in extent) or sum(extent[:3]) > numbers:
-        raise ValueError(f"cells, channels, classes and image size are {extent}")
-    network = DerivedNetwork(
-        Genotype.from_json(about["genotype"]),
-        classes=about["classes"],
-        cells=about["cells"],
-        channels=about["channels"],
-        stem=about.get("stem", "cifar"),
-    )
+    whole = all(type(number) is int for number in extent)
+    if not whole or about["cells"] > len(tensors) or not 1 <= size <= _LARGEST_IMAGE:
+        raise ValueError(
+            f"cells, channels, classes and image size are {extent}, with {len(tensors)} tensors"
+        )
+    genotype = Genotype.from_json(about["genotype"])
+    # As much again as the weights, for what is made on the way.
+    with at_most(_SPARE + 2 * 4 * sum(tensor.numel() for tensor in tensors.values())):
+        network = DerivedNetwork(
+            genotype,
+            classes=about["classes"],
+            cells=about["cells"],
+            channels=about["channels"],
+            stem=about.get("stem", "cifar"),
+        )
     return Classifier(
         network,
         mean=torch.zeros(3),

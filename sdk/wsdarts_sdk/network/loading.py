@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.artifact import Artifact, read_artifact
-from wsdarts_registry.errors import RegistryError, RunError, SettingsError
+from wsdarts_registry.errors import RegistryError, RunError, SettingsError, SignatureError
 from wsdarts_registry.files import exists, expanded, is_directory, is_file
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.genotype_text import holds_genotype
 from wsdarts_registry.inert import spaced_text
 from wsdarts_registry.manifest import MANIFEST, Manifest
 from wsdarts_registry.manifest_file import read_manifest
+from wsdarts_registry.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_for
 from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
@@ -19,6 +20,7 @@ from wsdarts_sdk.runs.directory import read_config
 
 GENOTYPE_FILE = "genotype.json"
 _ARTIFACT = "artifact"
+_MANY_CLASSES = 100_000
 
 
 def load_network(
@@ -31,6 +33,7 @@ def load_network(
     stem: Stem | None = None,
     auxiliary: bool = False,
     seed: int = 0,
+    require_signature: Required = None,
 ) -> DerivedNetwork | Classifier:
     """The network of a genotype, or a trained model.
 
@@ -52,6 +55,9 @@ def load_network(
         stem: ``"cifar"``, the default, or ``"imagenet"``; see ``DerivedNetwork``.
         auxiliary: Whether to build the auxiliary tower, which only helps in training.
         seed: Seed of the random weights.
+        require_signature: Files of public keys, one of which has to have signed the artifact of a
+            reference, or a ``SignaturePolicy``; by default the user's own policy decides. What
+            is no reference lies in no registry, and has no signature.
 
     Returns:
         A ``DerivedNetwork``, or the ``Classifier`` of a trained model; both map images
@@ -59,12 +65,13 @@ def load_network(
 
     Raises:
         WsdartsError: There is nothing of that name, it is damaged or no genotype, or the
-            numbers do not fit.
+            numbers do not fit; or it is not signed as is required.
     """
     given = {"classes": classes, "cells": cells, "channels": channels, "stem": stem}
     shape: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     model = None if isinstance(source, Genotype) else _trained_file(source)
     if model is not None:
+        _refuse_unsigned(source, require_signature)
         if shape or auxiliary:
             named = ", ".join(shape) or "auxiliary"
             raise SettingsError(
@@ -72,7 +79,12 @@ def load_network(
                 f"its genotype, such as {model.parent / GENOTYPE_FILE}"
             )
         return Classifier.load(model)
-    genotype, known = _find(source, registry)
+    genotype, known = _find(source, registry, require_signature)
+    if classes is None and known is not None and known > _MANY_CLASSES:
+        raise SettingsError(
+            f"{source} names {known} classes, more than any dataset has; expected at most "
+            f"{_MANY_CLASSES}: name their number, classes=10"
+        )
     shape.setdefault("classes", known)
     if shape["classes"] is None:
         raise SettingsError("a genotype alone has no number of classes; name it: classes=10")
@@ -80,7 +92,10 @@ def load_network(
 
 
 def find_genotype(
-    source: Genotype | str | Path, *, registry: str | Path | Store | None = None
+    source: Genotype | str | Path,
+    *,
+    registry: str | Path | Store | None = None,
+    require_signature: Required = None,
 ) -> Genotype:
     """The genotype that ``source`` is or names, as for ``load_network``.
 
@@ -88,8 +103,9 @@ def find_genotype(
         RunError: The directory has no genotype yet.
         SpaceError: The file or text holds none.
         RegistryError: There is neither a path nor an artifact of that name.
+        SignatureError: It is not signed as is required.
     """
-    return _find(source, registry)[0]
+    return _find(source, registry, require_signature)[0]
 
 
 def _trained_file(source: str | Path) -> Path | None:
@@ -103,24 +119,38 @@ def _trained_file(source: str | Path) -> Path | None:
 
 
 def _find(
-    source: Genotype | str | Path, registry: str | Path | Store | None
+    source: Genotype | str | Path,
+    registry: str | Path | Store | None,
+    require_signature: Required,
 ) -> tuple[Genotype, int | None]:
     """A genotype, and the number of classes that it was searched for if that is known."""
     if isinstance(source, Genotype):
         return source, None
     if isinstance(source, str) and _is_text(source):
+        _refuse_unsigned("the text of a genotype", require_signature)
         return Genotype.from_text(source), None
     path = expanded(source)
     if is_directory(path):
+        _refuse_unsigned(source, require_signature)
         return _in_directory(path)
     if isinstance(source, Path) or exists(path):
+        _refuse_unsigned(source, require_signature)
         return Genotype.load(path), None
     try:
-        store, reference = open_for(source, registry)
+        store, reference = open_for(source, registry, require_signature=require_signature)
         return _of_artifact(store.look(reference))
     except RegistryError as error:
         shown = spaced_text(source)
         raise type(error)(f"there is no file or directory {shown}, and {error}") from error
+
+
+def _refuse_unsigned(source: object, required: Required) -> None:
+    """Refuse a file or directory where keys are named: only a registry has signatures."""
+    if required is not None and not isinstance(required, SignaturePolicy):
+        raise SignatureError(
+            f"a signature lies in a registry, not with {source}; name the artifact there, such as "
+            "NAME@3, or leave out the required signature"
+        )
 
 
 def _is_text(source: str) -> bool:

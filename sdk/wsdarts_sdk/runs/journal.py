@@ -111,7 +111,7 @@ class FileJournal:
         try:
             lines = read_regular(self._metrics).decode().split("\n")[:-1]
             return [json.loads(line) for line in lines]
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"{self._metrics} is not JSON lines ({error}); delete it to go on without the "
                 "metrics so far"

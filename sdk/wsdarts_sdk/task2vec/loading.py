@@ -15,6 +15,7 @@ in ``mobilenetv2_100.safetensors?pad_type=same&size=224&mean=0.5&std=0.5``.
 import difflib
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -25,6 +26,7 @@ from torch import nn
 
 from wsdarts_registry.errors import ProbeError
 from wsdarts_registry.files import expanded
+from wsdarts_sdk.allocation import TooLargeError, at_most
 from wsdarts_sdk.task2vec.probe import Option, Preprocessing, Probe, first_line
 from wsdarts_sdk.task2vec.probe_file import ProbeCard, read_probe_file
 from wsdarts_sdk.task2vec.weights import load_weights
@@ -47,6 +49,9 @@ _RESERVED = {
     "pretrained_strict",
     "scriptable",
 }
+_SPARE = 2**26
+# More layers or heads than any network of timm has; each costs time, and little memory.
+_LARGEST_OPTION = 16_384
 _PREPROCESSING = {"size", "mean", "std"}
 _NAMED = re.compile(r"([A-Za-z0-9_.]+)=(.+)", re.DOTALL)
 
@@ -86,7 +91,9 @@ def _from_file(text: str) -> Probe:
     replaced = {name: options.pop(name) for name in _PREPROCESSING & set(options)}
     known: dict[str, Option] = {} if card is None or named else dict(card.options)
     known.update(options)
-    network = build_network(architecture, known)
+    numbers = sum(array.size for array in weights.values())
+    # As much again as the weights, for what is made on the way.
+    network = build_network(architecture, known, at_most_bytes=_SPARE + 2 * 4 * numbers)
     load_weights(network, weights, what=str(path))
     return Probe.of(
         network,
@@ -127,11 +134,19 @@ def _from_timm(name: str) -> Probe:
     )
 
 
-def build_network(architecture: str, options: dict[str, Option]) -> nn.Module:
+def build_network(
+    architecture: str, options: dict[str, Option], *, at_most_bytes: int | None = None
+) -> nn.Module:
     """Build a timm network without classifier and without pretrained weights.
 
+    Args:
+        architecture: Name of a timm network.
+        options: Options of ``timm.create_model``.
+        at_most_bytes: Memory that it may take; any by default, for a network that a user named.
+
     Raises:
-        ProbeError: timm has no such network (names close ones), or refuses an option.
+        ProbeError: timm has no such network (names close ones), or refuses an option; or it
+            takes more memory.
     """
     base, _, tag = architecture.partition(".")
     if not re.fullmatch(r"[A-Za-z0-9_]+", base) or not timm.is_model(base):
@@ -151,15 +166,34 @@ def build_network(architecture: str, options: dict[str, Option]) -> nn.Module:
             f"{', '.join(reserved)} cannot be set for a probe; expected options of the network "
             "itself, such as pad_type"
         )
+    numbers = [n for value in options.values() for n in _numbers(value)]
+    if any(not -_LARGEST_OPTION <= number <= _LARGEST_OPTION for number in numbers):
+        raise ProbeError(
+            f"the options of the probe hold {max(numbers, key=abs)}; expected numbers up to "
+            f"{_LARGEST_OPTION}"
+        )
     arguments: dict[str, Any] = dict(options)
+    limit = nullcontext() if at_most_bytes is None else at_most(at_most_bytes)
     try:
-        return timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
+        with limit:
+            return timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
+    except TooLargeError as error:
+        raise ProbeError(
+            f"{architecture} is a larger network than the file holds weights of; name the network "
+            f"of these weights as NETWORK=PATH{_SUFFIX}"
+        ) from error
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items()) or "none"
         raise ProbeError(
             f"timm does not build {architecture} with the options {given} ({first_line(error)}); "
             "expected options of timm.create_model for this network"
         ) from error
+
+
+def _numbers(value: Option) -> tuple[int | float, ...]:
+    if isinstance(value, list):
+        return tuple(value)
+    return () if isinstance(value, str) else (value,)
 
 
 def _pretrained(name: str) -> str:

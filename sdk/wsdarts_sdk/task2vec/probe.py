@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from wsdarts_registry.errors import ProbeError
 
 MINIMUM_SIZE = 8
+_MAXIMUM_SIZE = 2048
 Option = str | int | float | bool | list[int]
 
 
@@ -31,7 +32,8 @@ class Preprocessing:
         std: Standard deviation of the three channels, in the same units.
 
     Raises:
-        ProbeError: The size is below 8 pixels, or a standard deviation is not positive.
+        ProbeError: The size is below 8 or above 2048 pixels, or a standard deviation is not
+            positive.
     """
 
     size: int
@@ -43,6 +45,11 @@ class Preprocessing:
             raise ProbeError(
                 f"an input size of {self.size} pixels is too small; expected at least "
                 f"{MINIMUM_SIZE}, and for most networks 32 or more"
+            )
+        if self.size > _MAXIMUM_SIZE:
+            raise ProbeError(
+                f"an input size of {self.size} pixels is too large; expected at most "
+                f"{_MAXIMUM_SIZE}"
             )
         # Written so that NaN fails: every comparison with NaN is false.
         if not all(abs(m) < inf for m in self.mean) or not all(0 < s < inf for s in self.std):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import read_whole, write_atomically
 from wsdarts_sdk.tasks.pixels import unusable_cache
 from wsdarts_sdk.tasks.stamps import STAMP, is_settled
 
@@ -71,7 +71,7 @@ def remember_digests(
 
 def _read(path: Path) -> NDArray[np.void]:
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except FileNotFoundError:
         content = b""
     except OSError as error:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import (
     matching,
+    open_regular,
     remove_abandoned,
     status,
     sync_directory,
@@ -44,11 +45,11 @@ def open_pixels(path: Path, shape: tuple[int, ...]) -> Pixels | None:
     """
     header = _header(shape)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             whole = os.fstat(file.fileno()).st_size == len(header) + int(np.prod(shape))
             if not whole or file.read(len(header)) != header:
                 return None
-        return np.memmap(path, dtype=np.uint8, mode="r", offset=len(header), shape=shape)
+            return np.memmap(file, dtype=np.uint8, mode="r", offset=len(header), shape=shape)
     except FileNotFoundError:
         return None
     except OSError as error:

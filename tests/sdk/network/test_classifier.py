@@ -1,6 +1,7 @@
 """A trained model as a file: what is written is what is read, and nothing else is."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,10 @@ def rewritten(model: Classifier, path: Path, **changes: Any) -> Path:
         ({"stem": "other"}, "there is no stem 'other'; expected cifar or imagenet"),
         ({"stem": ["cifar"]}, "there is no stem"),
         ({"cells": 0}, "a network needs at least 1 cell"),
+        ({"channels": 2000}, "a larger network than it holds weights of"),
+        ({"cells": 300}, "cells, channels, classes and image size are"),
+        ({"image_size": 10**6}, "cells, channels, classes and image size are"),
+        ({"image_size": True}, "cells, channels, classes and image size are"),
     ],
 )
 def test_metadata_that_does_not_fit(
@@ -128,6 +133,19 @@ def test_class_names_that_do_not_fit(names: Any, model: Classifier) -> None:
     with pytest.raises(SettingsError, match="class") as caught:
         Classifier(model.network, mean=model.mean, std=model.std, image_size=8, class_names=names)
     assert "3" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_only_a_regular_file_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(ArtifactError, match=str(path)):
+        Classifier.load(path)
 
 
 def test_another_safetensors_file(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.registry.factories import make_artifact, reseal
 from tests.sdk.network.published import DARTS_V2, PDARTS
 from wsdarts_hub import Classifier, load_network, pull
 from wsdarts_registry.errors import (
@@ -101,6 +102,13 @@ def test_a_reference_knows_its_number_of_classes() -> None:
     assert config(source=ZOO, classes=7)["classes"] == 7
     assert config(source=ZOO) == config(source=str(artifact.directory), cells=20, channels=16)
     assert config(source=ZOO, registry=shipped_zoo())["classes"] == 10
+
+
+def test_the_number_of_classes_of_a_stranger_has_a_limit(tmp_path: Path) -> None:
+    make_artifact(tmp_path / "artifact")
+    reseal(tmp_path / "artifact", lambda data: data["tasks"][0].update(classes=100_000_000))
+    with pytest.raises(SettingsError, match="names 100000000 classes"):
+        load_network(tmp_path / "artifact", cells=1, channels=2)
 
 
 def test_several_tasks_and_bare_genotypes_need_a_number_of_classes() -> None:

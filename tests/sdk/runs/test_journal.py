@@ -1,6 +1,7 @@
 """Journals: rows that survive a cut-off line, checkpoints that survive going on."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_a_damaged_line_is_an_error(damage: bytes, tmp_path: Path) -> None:
     (tmp_path / "search.metrics.jsonl").write_bytes(damage + b'{"epoch": 1}\n')
     with pytest.raises(RunError, match=r"search\.metrics\.jsonl is not JSON lines .*delete it to"):
         FileJournal(tmp_path, "search").rows()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_only_regular_files_are_read(kind: str, tmp_path: Path) -> None:
+    for name in ("search.metrics.jsonl", "search.checkpoint.safetensors"):
+        if kind == "pipe":
+            os.mkfifo(tmp_path / name)
+        else:
+            (tmp_path / name).symlink_to("/dev/zero")
+    journal = FileJournal(tmp_path, "search")
+    with pytest.raises(RunError, match=r"search\.metrics\.jsonl"):
+        journal.rows()
+    with pytest.raises(RunError, match=r"search\.checkpoint\.safetensors cannot be read"):
+        Checkpoint.load(tmp_path / "search.checkpoint.safetensors")
 
 
 def test_due_by_the_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

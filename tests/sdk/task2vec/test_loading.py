@@ -1,5 +1,6 @@
 """Probes from files, from timm, and every way in which that can fail."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -211,11 +212,28 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
         ({"name": "../up"}, "malformed at name"),
         ({"more": 1}, "malformed at more"),
         ({"options": {"checkpoint_path": "x.pth"}}, "checkpoint_path cannot be set"),
+        ({"architecture": "vit_giant_patch14_224", "options": {}}, "vit_giant_patch14_224 is a la"),
+        ({"options": {"channels": [4, 6, 8, 10_000]}}, "is a larger network than the file holds"),
+        ({"options": {"base_width": 10**9}}, "the options of the probe hold 1000000000"),
+        ({"size": 100_000}, "an input size of 100000 pixels is too large"),
     ],
 )
 def test_cards_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = save(tmp_path / "probe.safetensors", tiny_weights(), card(**changes))
     with pytest.raises(ProbeError, match=message):
+        load_probe(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_only_a_regular_file_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "probe.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(ProbeError, match=f"cannot read the probe {path}"):
         load_probe(path)
 
 
