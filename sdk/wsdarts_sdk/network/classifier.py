@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError
-from wsdarts_registry.files import expanded, is_directory, write_atomically
+from wsdarts_registry.files import expanded, is_directory, open_regular, write_atomically
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.derived import DerivedNetwork
 from wsdarts_sdk.network.prediction import AnyImage, Prediction, predict
@@ -118,7 +118,7 @@ class Classifier(nn.Module):
         path = expanded(path)
         path = path / MODEL_FILE if is_directory(path) else path
         try:
-            with safe_open(path, framework="pt") as file:
+            with open_regular(path), safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["classifier"])
                 names = file.keys()
                 tensors = {name: file.get_tensor(name) for name in names}

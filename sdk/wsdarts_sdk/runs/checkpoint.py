@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry.files import open_regular, write_atomically
 
 _FACTS = "facts"
 
@@ -41,7 +41,7 @@ class Checkpoint:
             RunError: The file is not one.
         """
         try:
-            with safe_open(path, framework="pt") as file:
+            with open_regular(path), safe_open(path, framework="pt") as file:
                 facts = json.loads((file.metadata() or {})[_FACTS])
                 # Clones own their memory; the originals are windows into the file.
                 names = file.keys()
