@@ -201,8 +201,11 @@ def atomic_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     renamed over ``path``; missing parent directories are made.
 
     Raises:
-        OSError: The directory cannot be written (full, read-only); ``path`` is unchanged.
+        OSError: The directory cannot be written (full, read-only), or there is something else
+            than a file; ``path`` is unchanged.
     """
+    if exists(path) and not is_file(path):  # a device would become a file
+        raise OSError(errno.EINVAL, "there is something else than a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path) as (file, temporary):
         yield file

@@ -19,6 +19,7 @@ from wsdarts_registry.files import (
     open_regular,
     read_regular,
     resolved,
+    write_atomically,
 )
 
 NOBODY = 65534
@@ -107,3 +108,13 @@ def test_neither_pipes_nor_devices_are_read(tmp_path: Path) -> None:
         assert not is_file(tmp_path / name)
         with pytest.raises(FileAccessError, match=name):
             read_regular(tmp_path / name)
+
+
+def test_devices_and_pipes_are_not_replaced_by_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/full")
+    for name in ("pipe", "device"):
+        with pytest.raises(OSError, match=name):
+            write_atomically(tmp_path / name, b"content")
+        assert exists(tmp_path / name)
+        assert not is_file(tmp_path / name)

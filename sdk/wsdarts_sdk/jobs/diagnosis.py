@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 from wsdarts_registry.amounts import count, several, size
 from wsdarts_registry.cache import CACHE_VARIABLE, cache_directory
-from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.errors import FileAccessError, WsdartsError
 from wsdarts_registry.files import entries, exists, is_directory, status
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
@@ -166,7 +166,11 @@ def _engine(name: str) -> Iterator[Finding]:
 
     device, subject = torch.device(name), f"{name} engine"
     dtype = usual_dtype(device)
-    if must_wait(device, dtype):
+    waits = _tried("devices", subject, lambda: must_wait(device, dtype))
+    if isinstance(waits, Finding):
+        yield waits
+        return
+    if waits:
         reason = why_not_kept()
         found = (
             "kernels that the first search compiles, once"
@@ -187,9 +191,9 @@ def _engine(name: str) -> Iterator[Finding]:
 
 def _cache() -> Iterator[Finding]:
     root = cache_directory()
-    existing = next(path for path in (root, *root.absolute().parents) if exists(path))
+    existing = _existing(root)
     where = f"{root} ({CACHE_VARIABLE})" if os.environ.get(CACHE_VARIABLE) else str(root)
-    if not is_directory(existing) or not os.access(existing, os.W_OK):
+    if existing is None or not is_directory(existing) or not _may_be_used(existing):
         yield Finding(
             group="cache",
             subject="directory",
@@ -216,6 +220,19 @@ def _cache() -> Iterator[Finding]:
             found=f"{size(held)}, {content}",
             advice=advice if held > _MUCH_SPACE else "",
         )
+
+
+def _existing(root: Path) -> Path | None:
+    """The directory, or the one above it where it would be made; None if that may not be seen."""
+    try:
+        return next(path for path in (root, *root.absolute().parents) if exists(path))
+    except FileAccessError:
+        return None
+
+
+def _may_be_used(directory: Path) -> bool:
+    wanted = os.R_OK | os.W_OK | os.X_OK
+    return os.access(directory, wanted, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _size(path: Path) -> int:

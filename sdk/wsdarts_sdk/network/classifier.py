@@ -148,8 +148,7 @@ class Classifier(nn.Module):
         path = expanded(path)
         path = path / MODEL_FILE if is_directory(path) else path
         try:
-            open_regular(path).close()  # the library would wait at a pipe
-            with safe_open(path, framework="pt") as file:
+            with open_regular(path), safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["classifier"])
                 names = file.keys()
                 tensors = {name: file.get_tensor(name) for name in names}

@@ -41,8 +41,7 @@ class Checkpoint:
             RunError: The file is not one.
         """
         try:
-            open_regular(path).close()  # the library would wait at a pipe
-            with safe_open(path, framework="pt") as file:
+            with open_regular(path), safe_open(path, framework="pt") as file:
                 facts = json.loads((file.metadata() or {})[_FACTS])
                 # Clones own their memory; the originals are windows into the file.
                 names = file.keys()

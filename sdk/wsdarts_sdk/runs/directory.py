@@ -66,7 +66,8 @@ class RunDirectory:
     def write_json(self, name: str, data: Any) -> Path:
         """Write a JSON file of the run."""
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-        return write_atomically(self.path / name, text.encode())
+        # Bytes of names that are no text are lone surrogates, which JSON has an escape for.
+        return write_atomically(self.path / name, text.encode(errors="backslashreplace"))
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file of the run."""
