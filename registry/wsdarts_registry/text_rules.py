@@ -2,7 +2,9 @@
 
 Names and descriptions travel in artifacts from strangers to terminals and web pages. A terminal
 escape, a direction mark or a character without a width could make one thing look like another, so
-such text is refused where it enters, and made visible where it is shown (``inert``).
+such text is refused where it enters, and made visible where it is shown (``inert``). Names of
+datasets and classes come with the data, whose owner may not be able to change them;
+``settled_line`` makes lines of them.
 
 What is invisible is Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties, version 16),
 which Python's ``unicodedata`` does not have.
@@ -41,6 +43,8 @@ _INVISIBLE = frozenset(
 _NO_CHARACTERS = frozenset(
     chr(plane + end) for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)
 ) | frozenset(map(chr, range(0xFDD0, 0xFDF0)))
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _BLANK = "\N{BRAILLE PATTERN BLANK}"
 # Text or picture: whether a symbol is drawn in colour, as in most emoji.
 _PRESENTATION = "\ufe0e\ufe0f"
@@ -54,12 +58,29 @@ _MOST_MARKS = 4
 
 def is_plain_line(text: str, limit: int) -> bool:
     """Whether ``text`` is one visible line of at most ``limit`` harmless characters."""
-    return 0 < len(text) <= limit and not text.replace(_BLANK, " ").isspace() and _is_harmless(text)
+    return 0 < len(text) <= limit and _is_seen(text) and _is_harmless(text)
 
 
 def is_plain_text(text: str, limit: int) -> bool:
     """Whether ``text`` has at most ``limit`` characters, each harmless or a line feed."""
     return len(text) <= limit and all(map(_is_harmless, text.split("\n")))
+
+
+def settled_line(text: str, limit: int = 200) -> str:
+    """Return a name from outside as it is kept: one plain line in Unicode's form NFC.
+
+    Line breaks and tabs become spaces, other characters that ``is_plain_line`` refuses U+FFFD
+    (among them the bytes of a file name that are not UTF-8); spaces at the ends are dropped, and
+    what is too long is cut with an ellipsis. A name of nothing is U+FFFD.
+
+    Laws: ``is_plain_line(settled_line(x), 200)``; ``settled_line(settled_line(x)) ==
+    settled_line(x)``.
+    """
+    line = _settled(unicodedata.normalize("NFC", text)).strip()
+    if len(line) > limit:
+        # Again: what was cut off may have been what a joiner joined.
+        line = _settled(line[: limit - 1].rstrip() + _ELLIPSIS)
+    return line if _is_seen(line) else _REPLACEMENT
 
 
 def harms(line: str) -> Iterator[bool]:
@@ -72,6 +93,8 @@ def harms(line: str) -> Iterator[bool]:
         category = unicodedata.category(character)
         if character in _PRESENTATION:
             harmful = not drawn
+        elif character in _JOINERS:
+            harmful = True
         else:
             marks = marks + 1 if category in ("Mn", "Me") else 0
             harmful = (
@@ -84,18 +107,33 @@ def harms(line: str) -> Iterator[bool]:
         yield harmful
 
 
+def _is_seen(text: str) -> bool:
+    return bool(text.replace(_BLANK, " ").strip())
+
+
 def _is_harmless(line: str) -> bool:
     if line.isascii():
         return line.isprintable()
-    joins = (
-        character in _JOINERS and 0 < place < len(line) - 1 and _joins(line, place)
-        for place, character in enumerate(line)
+    return not any(_refused(line))
+
+
+def _settled(line: str) -> str:
+    return "".join(
+        (" " if character.isspace() else _REPLACEMENT) if refused else character
+        for character, refused in zip(line, _refused(line), strict=True)
     )
-    return all(joined or not harm for joined, harm in zip(joins, harms(line), strict=True))
+
+
+def _refused(line: str) -> Iterator[bool]:
+    """Say of each character whether it may not enter: what harms, but for joiners that join."""
+    for place, harmful in enumerate(harms(line)):
+        yield harmful and not _joins(line, place)
 
 
 def _joins(line: str, place: int) -> bool:
     """Whether a joiner stands between what it can join, none of it in the Latin alphabet."""
+    if line[place] not in _JOINERS or not 0 < place < len(line) - 1:
+        return False
     sides = line[place - 1], line[place + 1]
     return all(
         not side.isascii()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdarts_registry.inert import plain_text
-from wsdarts_registry.text_rules import is_plain_line, is_plain_text
+from wsdarts_registry.text_rules import is_plain_line, is_plain_text, settled_line
 
 # Default_Ignorable_Code_Point and Bidi_Control of Unicode 16, as DerivedCoreProperties.txt and
 # PropList.txt list them.
@@ -51,6 +51,7 @@ def test_scripts_and_symbols_are_text(text: str) -> None:
         *("a\u200db", "क\u200d", "\u200dक", "क\u200d\u200dष", "क\u200d\u3164"),
         *("a\ufe0f", "1\ufe0f", "❤\ufe0f\ufe0f", "\ufe0f", "❤\ufe01"),
         *("\ufdd0", "\ufffe", "\U0001ffff"),
+        *("क" + "\u094d" * 4 + "\u200d" + "\u094d", "क" + "\u094d\u200d" * 9 + "ष"),
         *("a" + "\u0301" * 5, "x" + "\u0489\u0488" * 3),
     ],
 )
@@ -70,3 +71,22 @@ def test_what_is_shown_could_have_entered(text: str) -> None:
     assert plain_text(shown) == shown
     if shown.replace("\u2800", " ").strip():
         assert is_plain_line(shown, 200)
+
+
+@given(
+    st.text(st.characters(exclude_categories=()), max_size=300)
+    | st.text(
+        st.sampled_from("a \u0301\u200d\u200f\ufe0f❤क\u094d\u2800\ufffd\n\ud800"), max_size=250
+    )
+)
+def test_laws_of_a_settled_name(text: str) -> None:
+    found = settled_line(text)
+    assert is_plain_line(found, 200)
+    assert settled_line(found) == found
+
+
+def test_a_settled_name_keeps_what_is_seen() -> None:
+    for text in ("می\u200cخواهم", "❤\ufe0f", "x" * 200):
+        assert settled_line(text) == text
+    assert settled_line("a\u200b\tb\u3164") == "a\ufffd b\ufffd"
+    assert settled_line("\u2800") == settled_line("\n") == "\ufffd"
