@@ -8,11 +8,10 @@ first, so that it can be read but cannot act.
 import re
 import unicodedata
 
+from wsdarts_registry.text_rules import harms
+
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
-_NOT_IN_XML = "\ufffe\uffff"
-# Control, format (right-to-left overrides, zero width) and surrogate characters.
-_ACTIVE = frozenset({"Cc", "Cf", "Cs"})
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#$]|:(?=//))")
 _MARKDOWN_START = re.compile(r"([-+=]|\d{1,9}(?=[.)](\s|$)))")
 
@@ -21,8 +20,9 @@ def plain_text(text: str, limit: int = 200) -> str:
     """Return one line of visible characters, at most ``limit`` of them.
 
     Runs of white space become one space; control characters, terminal escapes, invisible
-    format characters (right-to-left overrides among them) and lone surrogates become U+FFFD,
-    so that they are seen. What is cut off is marked with an ellipsis.
+    characters (right-to-left overrides among them), lone surrogates and more marks on a letter
+    than any script has become U+FFFD, so that they are seen. What is cut off is marked with an
+    ellipsis.
 
     Law: ``plain_text(plain_text(x)) == plain_text(x)``.
     """
@@ -99,14 +99,15 @@ def padded(text: str, columns: int, fill: str = " ") -> str:
 
 
 def _visible(line: str) -> str:
-    return "".join(_REPLACEMENT if _is_active(character) else character for character in line)
-
-
-def _is_active(character: str) -> bool:
-    return unicodedata.category(character) in _ACTIVE or character in _NOT_IN_XML
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(
+        _REPLACEMENT if harmful else character
+        for character, harmful in zip(line, harms(line), strict=True)
+    )
 
 
 def _columns(character: str) -> int:
-    if unicodedata.combining(character):
+    if unicodedata.category(character) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -25,13 +25,13 @@ _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for 
 
 def _line(text: str) -> str:
     if not is_plain_line(text, len(text)):
-        raise ValueError("expected one line without control characters")
+        raise ValueError("expected one line without control or invisible characters")
     return text
 
 
 def _text(text: str) -> str:
     if not is_plain_text(text, len(text)):
-        raise ValueError("expected text without control characters")
+        raise ValueError("expected text without control or invisible characters")
     return text
 
 

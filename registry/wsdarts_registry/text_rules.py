@@ -1,27 +1,69 @@
-"""Text from outside that is safe to show: no control characters, no direction overrides.
+"""Text from outside that is safe to show: what is there is seen, and in the order that is seen.
 
-Names and descriptions travel in artifacts from strangers to terminals and web pages.
-A terminal escape or a right-to-left override in them could make one thing look like
-another, so such text is refused where it enters. Names of datasets and classes come with the
-data, whose owner may not be able to change them; ``settled_line`` makes lines of them.
+Names and descriptions travel in artifacts from strangers to terminals and web pages. A terminal
+escape, a direction mark or a character without a width could make one thing look like another, so
+such text is refused where it enters, and made visible where it is shown (``inert``). Names of
+datasets and classes come with the data, whose owner may not be able to change them;
+``settled_line`` makes lines of them.
+
+What is invisible is Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties, version 16),
+which Python's ``unicodedata`` does not have.
 """
 
 import unicodedata
+from collections.abc import Iterator
+from itertools import chain
 
-_REFUSED_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+# Control, format, surrogate characters, and separators of lines and paragraphs.
+_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_INVISIBLE = frozenset(
+    map(
+        chr,
+        chain(
+            (0x00AD, 0x034F, 0x061C, 0x3164, 0xFEFF, 0xFFA0),
+            *(
+                range(first, last + 1)
+                for first, last in (
+                    (0x115F, 0x1160),
+                    (0x17B4, 0x17B5),
+                    (0x180B, 0x180F),
+                    (0x200B, 0x200F),
+                    (0x202A, 0x202E),
+                    (0x2060, 0x206F),
+                    (0xFE00, 0xFE0F),
+                    (0xFFF0, 0xFFF8),
+                    (0x1BCA0, 0x1BCA3),
+                    (0x1D173, 0x1D17A),
+                    (0xE0000, 0xE0FFF),
+                )
+            ),
+        ),
+    )
+)
+_NO_CHARACTERS = frozenset(
+    chr(plane + end) for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)
+) | frozenset(map(chr, range(0xFDD0, 0xFDF0)))
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
-_DIRECTION_OVERRIDES = {chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_BLANK = "\N{BRAILLE PATTERN BLANK}"
+# Text or picture: whether a symbol is drawn in colour, as in most emoji.
+_PRESENTATION = "\ufe0e\ufe0f"
+_DRAWN = ("S", "P", "N")
+# They join or part letters of Arabic and Indic scripts, and the parts of an emoji.
+_JOINERS = "\u200c\u200d"
+_JOINED = "LMS"
+# Marks on one letter; Unicode's security mechanisms (UTS 39, 5.4) allow as many.
+_MOST_MARKS = 4
 
 
 def is_plain_line(text: str, limit: int) -> bool:
-    """Whether ``text`` is one non-empty line of at most ``limit`` harmless characters."""
-    return 0 < len(text) <= limit and not text.isspace() and all(map(_harmless, text))
+    """Whether ``text`` is one visible line of at most ``limit`` harmless characters."""
+    return 0 < len(text) <= limit and _is_seen(text) and _is_harmless(text)
 
 
 def is_plain_text(text: str, limit: int) -> bool:
     """Whether ``text`` has at most ``limit`` characters, each harmless or a line feed."""
-    return len(text) <= limit and all(c == "\n" or _harmless(c) for c in text)
+    return len(text) <= limit and all(map(_is_harmless, text.split("\n")))
 
 
 def settled_line(text: str, limit: int = 200) -> str:
@@ -34,20 +76,68 @@ def settled_line(text: str, limit: int = 200) -> str:
     Laws: ``is_plain_line(settled_line(x), 200)``; ``settled_line(settled_line(x)) ==
     settled_line(x)``.
     """
-    line = "".join(map(_settled, unicodedata.normalize("NFC", text))).strip()
+    line = _settled(unicodedata.normalize("NFC", text)).strip()
     if len(line) > limit:
-        line = line[: limit - 1].rstrip() + _ELLIPSIS
-    return line or _REPLACEMENT
+        # Again: what was cut off may have been what a joiner joined.
+        line = _settled(line[: limit - 1].rstrip() + _ELLIPSIS)
+    return line if _is_seen(line) else _REPLACEMENT
 
 
-def _settled(character: str) -> str:
-    if _harmless(character):
-        return character
-    return " " if character.isspace() else _REPLACEMENT
+def harms(line: str) -> Iterator[bool]:
+    """Say of each character whether it is invisible, acts, or is one mark too many on a letter.
+
+    A variation selector is harmless after a symbol, where it says how that is drawn.
+    """
+    marks, drawn = 0, False
+    for character in line:
+        category = unicodedata.category(character)
+        if character in _PRESENTATION:
+            harmful = not drawn
+        elif character in _JOINERS:
+            harmful = True
+        else:
+            marks = marks + 1 if category in ("Mn", "Me") else 0
+            harmful = (
+                category in _CATEGORIES
+                or character in _INVISIBLE
+                or character in _NO_CHARACTERS
+                or marks > _MOST_MARKS
+            )
+        drawn = not harmful and not character.isascii() and category.startswith(_DRAWN)
+        yield harmful
 
 
-def _harmless(character: str) -> bool:
-    return (
-        unicodedata.category(character) not in _REFUSED_CATEGORIES
-        and character not in _DIRECTION_OVERRIDES
+def _is_seen(text: str) -> bool:
+    return bool(text.replace(_BLANK, " ").strip())
+
+
+def _is_harmless(line: str) -> bool:
+    if line.isascii():
+        return line.isprintable()
+    return not any(_refused(line))
+
+
+def _settled(line: str) -> str:
+    return "".join(
+        (" " if character.isspace() else _REPLACEMENT) if refused else character
+        for character, refused in zip(line, _refused(line), strict=True)
+    )
+
+
+def _refused(line: str) -> Iterator[bool]:
+    """Say of each character whether it may not enter: what harms, but for joiners that join."""
+    for place, harmful in enumerate(harms(line)):
+        yield harmful and not _joins(line, place)
+
+
+def _joins(line: str, place: int) -> bool:
+    """Whether a joiner stands between what it can join, none of it in the Latin alphabet."""
+    if line[place] not in _JOINERS or not 0 < place < len(line) - 1:
+        return False
+    sides = line[place - 1], line[place + 1]
+    return all(
+        not side.isascii()
+        and (unicodedata.category(side)[0] in _JOINED or side in _PRESENTATION)
+        and side not in _INVISIBLE - frozenset(_PRESENTATION)
+        for side in sides
     )

@@ -44,6 +44,7 @@ from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.records import Document
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
+from wsdarts_registry.signature_policy import SignaturePolicy
 from wsdarts_registry.tensors import write_tensors
 from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.report import render_report
@@ -100,6 +101,11 @@ def make_readers(folder: Path) -> dict[str, Reader]:
         "signature": Reader(
             read=lambda content: signing._claims(content, "flowers@1"),
             seeds=[_signature()],
+            mutate=mutate_json,
+        ),
+        "policy": Reader(
+            read=lambda content: SignaturePolicy.load(_written(folder / "policy", content)),
+            seeds=[_policy()],
             mutate=mutate_json,
         ),
     }
@@ -171,13 +177,36 @@ def _record() -> HubRecord:
     return record.with_yank(1, yank).with_alias("stable", alias)
 
 
+def _policy() -> bytes:
+    rules = [{"registry": "shipped", "accept": "unsigned"}, {"registry": "*", "keys": ["a.pub"]}]
+    return json.dumps({"format": 1, "rules": rules}).encode()
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
 def _signature() -> bytes:
     """What is read of a signature before it is verified."""
     resource = {"name": "artifact.json", "algorithm": "sha256", "digest": "0" * 64}
-    statement = json.dumps({"predicate": {"resources": [resource]}}).encode()
-    envelope = {"payload": base64.b64encode(statement).decode(), "signatures": [{"sig": "AA=="}]}
-    material = {"publicKey": {"hint": "1" * 64}}
-    return json.dumps({"verificationMaterial": material, "dsseEnvelope": envelope}).encode()
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "flowers@1", "digest": {"sha256": "0" * 64}}],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {"resources": [resource]},
+    }
+    envelope = {
+        "payloadType": "application/vnd.in-toto+json",
+        "payload": base64.b64encode(json.dumps(statement).encode()).decode(),
+        "signatures": [{"sig": "AA=="}],
+    }
+    bundle = {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": "1" * 64}},
+        "dsseEnvelope": envelope,
+    }
+    return json.dumps(bundle).encode()
 
 
 def _matrix_reader(folder: Path) -> Reader:

@@ -22,9 +22,9 @@ from wsdarts_registry.space import SearchSpace
 LINE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)> "
     "![x](https://evil.example/x.png)[y](javascript:alert(3)) https://evil.example "
-    "a|b `c` **d** {{ 7*7 }} ```\u200b\u200f\u061c\U000e0041&#x202e; # - ---"
+    "a|b `c` **d** {{ 7*7 }} ```\u0915\u200d\u0937\u2620\ufe0f&#x202e; # - ---"
 )
-SHORT = "<svg/onload=alert(1)>|`|```|[x](http://evil.example)|\u200f"
+SHORT = "<svg/onload=alert(1)>|`|```|[x](http://evil.example)|"
 # What JSON text may hold: everything.
 TEXT = f"\x1b[2J\x1b]8;;http://evil.example\x07\x9b31m\u202e\u2066\r\n---\nlicense: mit\n{LINE}"
 LONG = "y" * 10_000

@@ -15,10 +15,11 @@ from wsdarts_registry.distance import symmetric_distance
 from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding, mean_task_digest
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.tensors import read_tensors, write_tensors
+from wsdarts_registry.text_rules import is_plain_line
 
 _NAMES = st.text(
     st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=30
-).filter(lambda text: not text.isspace())
+).filter(lambda text: is_plain_line(text, 30))
 _SETTINGS = st.dictionaries(
     st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True),
     _NAMES | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),

@@ -165,8 +165,8 @@ def test_yanking_by_digest_and_twice(store: Store, push: Push) -> None:
         ("flowers@2", "x", ReferenceNotFoundError, "there is no flowers@2"),
         ("birds@1", "x", ReferenceNotFoundError, "no artifact named birds"),
         ("flowers@1", "", RegistryError, "the reason is not allowed: reason"),
-        ("flowers@1", "a\x1b[2J", RegistryError, "without control characters"),
-        ("flowers@1", "a\nb", RegistryError, "without control characters"),
+        ("flowers@1", "a\x1b[2J", RegistryError, "without control or invisible characters"),
+        ("flowers@1", "a\nb", RegistryError, "without control or invisible characters"),
     ],
 )
 def test_bad_yanks(
