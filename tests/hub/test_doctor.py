@@ -179,11 +179,10 @@ def test_kernels_that_are_not_known(zoo: Path, run: Run, monkeypatch: pytest.Mon
 
 
 def test_a_gpu_has_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda *, including_emulation: True)
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "portable")
     found = [(each.subject, each.found) for each in diagnosis._engine("cuda:0")]
     assert found[0] == (
         "cuda:0 engine",
-        "portable kernels (WSDARTS_HUB_KERNELS says so), cells in bfloat16",
+        "portable kernels (WSDARTS_HUB_KERNELS says so), cells in float32",
     )
     assert found[1][0] == "cuda:0 CUDA graphs"

@@ -160,12 +160,11 @@ def _engine(name: str) -> Iterator[Finding]:
     """What a search would run on there; nothing is compiled to find out."""
     import torch  # noqa: PLC0415
 
-    from wsdarts_sdk.search.precision import name_of, usual_dtype  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernels.choice import choose_kernels, must_wait  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernels.compiler import why_not_kept  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"
-    dtype = usual_dtype(device)
+    dtype = torch.float32  # what a search begins with, unless it is asked for another
     waits = _tried("devices", subject, lambda: must_wait(device, dtype))
     if isinstance(waits, Finding):
         yield waits
@@ -183,7 +182,7 @@ def _engine(name: str) -> Iterator[Finding]:
             yield choice
             return
         found = f"{choice.kernels.name} kernels ({choice.why})"
-    yield _ok("devices", subject, f"{found}, cells in {name_of(dtype)}")
+    yield _ok("devices", subject, f"{found}, cells in float32")
     if device.type == "cuda":
         graphs = "used where a few timed steps are faster with them; a run's report says so"
         yield _ok("devices", f"{name} CUDA graphs", graphs)

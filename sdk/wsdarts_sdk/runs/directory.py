@@ -219,7 +219,8 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
         raise RunError(
             f"{run.path} already holds a run; continue it with --resume, or choose another --out"
         )
-    differing = _differences(_completed(there), json.loads(json.dumps(config)))
+    here = json.loads(json.dumps(config))
+    differing = _differences(_completed(there, here), here)
     if differing:
         raise RunError(
             f"{run.path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
@@ -228,12 +229,15 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
     return False
 
 
-def _completed(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the settings that its version did not have, as it meant them."""
-    search = config.get("search")
-    if not isinstance(search, dict) or "skip_connects" not in search:
-        return config
-    return {**config, "search": {"warm_skip_connects": search["skip_connects"], **search}}
+def _completed(there: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of an older version's run, in the settings that there are today."""
+    search, now = there.get("search"), here.get("search")
+    if not isinstance(search, dict) or not isinstance(now, dict) or "skip_connects" not in search:
+        return there
+    search = {"warm_skip_connects": search["skip_connects"], **search}
+    if search.get("compute_dtype") == "auto":  # what that was is in the checkpoint
+        search["compute_dtype"] = now.get("compute_dtype")
+    return {**there, "search": search}
 
 
 def _differences(there: Any, here: Any, where: str = "") -> list[str]:

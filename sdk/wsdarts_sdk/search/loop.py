@@ -28,7 +28,7 @@ from wsdarts_sdk.search.batches import TrainPart, batches
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.graphs import Graphs, graphs_for
 from wsdarts_sdk.search.optimisers import set_learning_rate
-from wsdarts_sdk.search.precision import compute_dtype, name_of
+from wsdarts_sdk.search.precision import compute_dtype, exact_float32, name_of
 from wsdarts_sdk.search.rows import epoch_row
 from wsdarts_sdk.search.schedule import cosine_learning_rate, stage_work, work
 from wsdarts_sdk.search.settings import SearchSettings
@@ -109,6 +109,10 @@ class Search:
 
     def run(self) -> SearchResult:
         """Search to the end, from the journal's last checkpoint if it has one."""
+        with exact_float32():
+            return self._run()
+
+    def _run(self) -> SearchResult:
         state = self._restore_or_begin()
         compile_ahead(self.device, state.dtype, self.progress)
         stages = len(self.settings.stages)
@@ -168,7 +172,7 @@ class Search:
                 checkpoint, self.settings, self.classes, self.device
             )
             self.journal.truncate(state.rows)
-            if state.dtype != compute_dtype(self.settings, self.device):
+            if state.dtype != compute_dtype(self.settings):
                 self.progress(f"going on in {name_of(state.dtype)}, as the run began", 0, 1)
             return state
         self.journal.truncate(0)

@@ -8,8 +8,8 @@ from wsdarts_registry.space import DARTS, SearchSpace
 
 Order = Literal["first", "second"]
 ORDERS: tuple[Order, ...] = ("first", "second")
-ComputeDtype = Literal["auto", "float32", "bfloat16"]
-COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("auto", "float32", "bfloat16")
+ComputeDtype = Literal["float32", "bfloat16"]
+COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("float32", "bfloat16")
 _MIN_CELLS = 3
 
 
@@ -89,8 +89,9 @@ class SearchSettings:
         batch_size: Images in a batch of either half.
         steps_per_epoch: At most so many batches of each task in an epoch; None means all.
         order: ``first``, or ``second`` (by finite difference).
-        compute_dtype: What cells are computed in: ``float32``, ``bfloat16``, or ``auto`` for
-            bfloat16 on CUDA and float32 elsewhere. All else is float32 always.
+        compute_dtype: What cells are computed in: ``float32``, exact on every device, or
+            ``bfloat16``, which is faster on a GPU and turns some signs of α's gradient; Adam
+            lives on signs. All else is float32 always.
         weights: Optimiser of the supernet's weights.
         alpha: Optimiser of α.
         skip_connects: P-DARTS' M: at most so many skip-connects in the normal cell that is derived;
@@ -111,7 +112,7 @@ class SearchSettings:
     batch_size: int = 96
     steps_per_epoch: int | None = None
     order: Order = "first"
-    compute_dtype: ComputeDtype = "auto"
+    compute_dtype: ComputeDtype = "float32"
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
     skip_connects: int | None = 2

@@ -103,7 +103,7 @@ class SearchState:
             classes=classes,
             seed=seed_of(settings.seed, "supernet", stage),
         ).to(device)
-        dtype = dtype or compute_dtype(settings, device)
+        dtype = dtype or compute_dtype(settings)
         # None follows the weights, so that a whole network can be made float64.
         net.compute_dtype = None if dtype == torch.float32 else dtype
         return cls(

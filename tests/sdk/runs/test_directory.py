@@ -116,11 +116,13 @@ def test_settings_survive_json(tmp_path: Path) -> None:
 def test_runs_from_before_warm_starts_had_a_limit_of_their_own(tmp_path: Path) -> None:
     old = {"search": settings_json(SMALL.search)}
     del old["search"]["warm_skip_connects"]
+    old["search"]["compute_dtype"] = "auto"  # the checkpoint says what that was there
     with open_run(tmp_path / "run", old, resume=False):
         pass
     now = {"search": settings_json(SMALL.search)}
     with open_run(tmp_path / "run", now, resume=True):  # two was what there was for both
         pass
+    assert now["search"]["compute_dtype"] == "float32"
     now["search"]["warm_skip_connects"] = None
     message = "search.warm_skip_connects was 2 and is now None"
     with pytest.raises(RunError, match=message), open_run(tmp_path / "run", now, resume=True):

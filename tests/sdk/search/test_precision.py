@@ -1,5 +1,7 @@
-"""What cells are computed in: chosen by device or setting, and kept by a run."""
+"""What cells are computed in: chosen by a setting, kept by a run, and never rounded to TF32."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import torch
 
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
+from wsdarts_sdk.presets import PRESETS
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.accumulation import needed_memory
 from wsdarts_sdk.search.batches import TrainPart
@@ -21,30 +24,44 @@ from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    ("asked", "device", "able", "found"),
-    [
-        ("auto", CPU, True, torch.float32),
-        ("auto", CUDA, True, torch.bfloat16),
-        ("auto", CUDA, False, torch.float32),  # it would be emulated
-        ("float32", CUDA, True, torch.float32),
-        ("bfloat16", CPU, True, torch.bfloat16),
-        ("bfloat16", CUDA, False, torch.bfloat16),
-    ],
-)
-def test_the_dtype_that_a_search_begins_with(
-    asked: str,
-    device: torch.device,
-    able: bool,
-    found: torch.dtype,
-    make_settings: Make,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_presets_are_float32(preset: str) -> None:
+    assert compute_dtype(PRESETS[preset].search) == torch.float32
+
+
+def test_a_dtype_can_be_asked_for(make_settings: Make) -> None:
+    assert compute_dtype(make_settings()) == torch.float32
+    assert compute_dtype(make_settings(compute_dtype="bfloat16")) == torch.bfloat16
+
+
+class PowerCutError(Exception):
+    """What stops a search here."""
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_search_rounds_nothing_to_tf32_and_puts_that_back(
+    digits_task: ImageTask, make_settings: Make, make_part: MakePart, before: bool
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: able)
-    assert compute_dtype(make_settings(compute_dtype=asked), device) == found
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    settings, seen = make_settings(), set[tuple[bool, bool]]()
+    at_first = cudnn.allow_tf32, matmul.allow_tf32
+
+    def stop(_what: str, done: int, _total: int, /) -> None:
+        seen.add((cudnn.allow_tf32, matmul.allow_tf32))
+        if done:
+            raise PowerCutError
+
+    try:
+        cudnn.allow_tf32 = matmul.allow_tf32 = before
+        with pytest.raises(PowerCutError):
+            search([make_part(digits_task, settings)], settings, progress=stop)
+        assert seen == {(False, False)}
+        assert (cudnn.allow_tf32, matmul.allow_tf32) == (before, before)
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = at_first
 
 
 def fresh(settings: SearchSettings) -> SearchState:
@@ -82,14 +99,26 @@ def test_half_of_the_memory(make_settings: Make) -> None:
     assert needed[0] == 2 * needed[1]
 
 
-class PowerCutError(Exception):
-    """What stops a search here."""
+def test_torchs_newer_names_are_put_back_too() -> None:
+    conv = getattr(torch.backends.cudnn, "conv", None)
+    if conv is None:
+        pytest.skip("this torch has the older names alone")
+    code = (
+        "import torch; from wsdarts_sdk.search.precision import exact_float32\n"
+        "places = torch.backends.cudnn.conv, torch.backends.cuda.matmul\n"
+        "places[0].fp32_precision, places[1].fp32_precision = 'ieee', 'tf32'\n"
+        "with exact_float32(): print(*(p.fp32_precision for p in places))\n"
+        "print(*(p.fp32_precision for p in places))\n"
+    )
+    # A process of its own: torch does not let them go back to being unset.
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["ieee", "ieee", "ieee", "tf32"]
 
 
 def test_a_run_goes_on_in_the_dtype_that_it_began_with(
     tmp_path: Path, digits_task: ImageTask, make_settings: Make, make_part: MakePart
 ) -> None:
-    # Begun where auto is bfloat16, resumed where it is float32, and into a further stage.
+    # Resumed with the other setting, and into a further stage.
     begun = make_settings(compute_dtype="bfloat16")
     begun = replace(begun, stages=begun.stages[:2])
     part = make_part(digits_task, begun)
@@ -107,7 +136,7 @@ def test_a_run_goes_on_in_the_dtype_that_it_began_with(
         search([part], begun, journal=FileJournal(tmp_path, "search", 0.0), progress=stop)
     found = search(
         [part],
-        replace(begun, compute_dtype="auto"),
+        replace(begun, compute_dtype="float32"),
         journal=FileJournal(tmp_path, "search", 0.0),
         progress=lambda what, _done, _total, /: said.append(what),
     )

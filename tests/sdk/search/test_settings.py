@@ -25,7 +25,10 @@ def stage(operations: int) -> StageSettings:
         ({"stages": ()}, "a search has no stages"),
         ({"stages": (stage(3), stage(5))}, r"later stages keep fewer operations; found \[3, 5\]"),
         ({"order": "third"}, "order is 'third'; expected one of first, second$"),
-        ({"compute_dtype": "float16"}, "compute_dtype is 'float16'; expected one of auto, float32"),
+        (
+            {"compute_dtype": "float16"},
+            "compute_dtype is 'float16'; expected one of float32, bfloat16",
+        ),
         ({"channels": 1}, "found channels=1, batch_size=8, image_size=8"),
         ({"batch_size": 1}, "found channels=2, batch_size=1, image_size=8"),
         ({"image_size": 7}, "found channels=2, batch_size=8, image_size=7"),

@@ -21,7 +21,7 @@ Timer = Callable[[Callable[[], object]], float]
 
 _CHANNELS, _IMAGES, _SIDE = 16, 32, 42
 _REPEATS = 5
-# Of the norm of each result. In float32 cuDNN multiplies in TF32, whose mantissa has ten bits. In
+# Of the norm of each result. Outside of a search cuDNN may multiply float32 in TF32 (ten bits). In
 # bfloat16 a cell's gradients are 6% off those of float32, and two kernels 3% off each other.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-2}
 _HALF = 0.15
