@@ -76,5 +76,9 @@ class FileAccessError(WsdartsError):
     """A path of the user's may not be examined or read, or is no regular file."""
 
 
+class LibraryError(WsdartsError):
+    """A library cannot be imported, because another file is found by its name."""
+
+
 class RegistryWarning(UserWarning):
     """A registry works, but not as well as it could; says what to type."""

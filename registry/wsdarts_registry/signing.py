@@ -19,6 +19,7 @@ from wsdarts_registry import strict_json
 from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.files import open_regular
+from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_registry.manifest import MANIFEST
 from wsdarts_registry.records import MAX_RECORD_BYTES
 
@@ -244,7 +245,8 @@ def _read_key(path: Path) -> bytes:
 
 def _need_package() -> None:
     try:
-        import model_signing  # noqa: F401, PLC0415
+        with naming_hidden_libraries():
+            from model_signing import signing  # noqa: F401, PLC0415
     except ImportError as error:
         raise SignatureError(
             "signatures need the package model-signing; install it with `pip install "
