@@ -111,7 +111,7 @@ def rewritten(model: Classifier, path: Path, **changes: Any) -> Path:
         ({"classes": 2, "class_names": ["a", "b"]}, "size mismatch"),
         ({"stem": "other"}, "there is no stem 'other'; expected cifar or imagenet"),
         ({"stem": ["cifar"]}, "there is no stem"),
-        ({"cells": 0}, "a network needs at least 1 cell"),
+        ({"cells": 0}, "cells is 0; expected a whole number from 1"),
     ],
 )
 def test_metadata_that_does_not_fit(
