@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from wsdarts_registry.artifact import Artifact
     from wsdarts_registry.cleaning import clean_cache
     from wsdarts_registry.copying import copy
@@ -44,11 +46,13 @@ if TYPE_CHECKING:
     from wsdarts_sdk.network.counting import count
     from wsdarts_sdk.network.loading import load_network
     from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY, Preset
+    from wsdarts_sdk.progress import silent
     from wsdarts_sdk.runs.reporting import report
     from wsdarts_sdk.search.settings import darts
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings, load_probe
     from wsdarts_sdk.tasks import ImageTask
 
+_DISTRIBUTION = "wsdarts-hub"
 _HOME = {
     "Artifact": "wsdarts_registry.artifact",
     "Classifier": "wsdarts_sdk.network.classifier",
@@ -90,6 +94,7 @@ _HOME = {
     "search": "wsdarts_sdk.jobs.searching",
     "serve_gallery": "wsdarts_registry.gallery.server",
     "sign": "wsdarts_registry.publication:sign_version",
+    "silent": "wsdarts_sdk.progress",
     "train": "wsdarts_sdk.jobs.training",
     "warm_start": "wsdarts_sdk.jobs.warm_starting",
 }
@@ -135,6 +140,7 @@ __all__ = [
     "search",
     "serve_gallery",
     "sign",
+    "silent",
     "train",
     "warm_start",
 ]
@@ -142,14 +148,21 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - only who asks waits for it
+
+        return version(_DISTRIBUTION)
     if name not in _HOME:
         raise AttributeError(f"module 'wsdarts_hub' has no attribute {name!r}")
     module, _, attribute = _HOME[name].partition(":")
-    value = getattr(import_module(module), attribute or name)
+    from wsdarts_registry.libraries import naming_hidden_libraries  # noqa: PLC0415
+
+    with naming_hidden_libraries():
+        value = getattr(import_module(module), attribute or name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     """The public names."""
-    return __all__
+    return [*__all__, "__version__"]

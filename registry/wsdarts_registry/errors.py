@@ -92,6 +92,10 @@ class FileAccessError(WsdartsError, OSError):
         return error
 
 
+class LibraryError(WsdartsError):
+    """A library cannot be imported, because another file is found by its name."""
+
+
 class WsdartsWarning(UserWarning):
     """Base of all warnings of wsdarts-hub; the command line prints each as one line."""
 

@@ -10,7 +10,9 @@ from typing import Any, Literal, get_args
 from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.manifest import WEIGHTS
+from wsdarts_registry.space import DARTS_CANDIDATES
 from wsdarts_registry.store import Store
+from wsdarts_registry.suggestions import did_you_mean, nearest_names
 from wsdarts_registry.zoo import open_registry
 
 Kind = Literal["transfer", "meta-transfer"]
@@ -19,6 +21,7 @@ Order = Literal["name", "created", "images", "classes", "size", "accuracy"]
 Range = tuple[int | None, int | None]
 
 ACCURACY = "alpha_accuracy"
+_MOST_OPERATIONS = 64
 _MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -111,7 +114,8 @@ def find(
         probe: A part of the name of a probe that it has an embedding by, in any case.
         images: Smallest and largest number of images of all its tasks; None for no limit.
         classes: The same for classes.
-        operation: An operation that its genotype uses; reads more than manifests.
+        operation: An operation that its genotype uses, one of the candidates of DARTS or of an
+            artifact; reads more than manifests.
         since: A day ``"2026-01-31"`` or a moment ``"2026-01-31T12:00:00Z"`` (UTC); created then
             or later.
         signed: Only what is signed; says nothing about whose signature it is.
@@ -126,11 +130,14 @@ def find(
         RegistryError: The registry cannot be read, or an argument makes no sense.
         ArtifactError: An artifact is damaged; the message names it.
     """
-    _check(since, sort, limit)
+    _check(kind, since, sort, limit)
     store = open_registry(registry)
+    entries = store.entries(include_yanked=yanked)
+    if operation is not None:
+        _check_operation(operation, entries)
     fitting = [
         facts
-        for facts in (EntryFacts(entry=e) for e in store.entries(include_yanked=yanked))
+        for facts in (EntryFacts(entry=e) for e in entries)
         if (kind is None or facts.entry.manifest.kind == kind)
         and _named(task, (t.name for t in facts.entry.manifest.tasks))
         and _named(probe, facts.probes)
@@ -163,7 +170,9 @@ def _sorted(found: list[EntryFacts], order: Order, *, reverse: bool) -> list[Ent
     return [*stated, *(f for f in found if key(f) is None)]
 
 
-def _check(since: str | None, sort: str, limit: int | None) -> None:
+def _check(kind: str | None, since: str | None, sort: str, limit: int | None) -> None:
+    if kind is not None and kind not in get_args(Kind):
+        raise RegistryError(f"kind {kind[:40]!r}; expected {' or '.join(get_args(Kind))}")
     if since is not None and not any(_is_moment(since, form) for form in _MOMENTS):
         raise RegistryError(
             f"date {since[:40]!r}; expected a day such as 2026-01-31, or 2026-01-31T12:00:00Z"
@@ -172,6 +181,18 @@ def _check(since: str | None, sort: str, limit: int | None) -> None:
         raise RegistryError(f"order {sort[:40]!r}; expected one of {', '.join(get_args(Order))}")
     if limit is not None and limit < 1:
         raise RegistryError(f"limit {limit}; expected 1 or more")
+
+
+def _check_operation(operation: str, entries: Iterable[Entry]) -> None:
+    known = dict.fromkeys(DARTS_CANDIDATES)
+    for entry in entries:
+        known |= dict.fromkeys(entry.manifest.space.candidates)
+    if operation not in known:
+        close = did_you_mean(nearest_names(operation, known))
+        raise RegistryError(
+            f"no artifact has the operation {operation[:40]!r} as a candidate; {close}expected one "
+            f"of {', '.join(list(known)[:_MOST_OPERATIONS])}"
+        )
 
 
 def _is_moment(text: str, form: str) -> bool:

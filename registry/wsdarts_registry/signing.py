@@ -22,6 +22,7 @@ from wsdarts_registry import strict_json
 from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.errors import RegistryError, SignatureError
 from wsdarts_registry.files import open_regular
+from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.manifest_file import checksum_line
 from wsdarts_registry.records import MAX_RECORD_BYTES
@@ -381,7 +382,8 @@ def _read_key(path: Path) -> bytes:
 
 def _need_package() -> None:
     try:
-        import cryptography  # noqa: F401, PLC0415
+        with naming_hidden_libraries():
+            import cryptography  # noqa: F401, PLC0415
     except ImportError as error:
         raise SignatureError(
             "signatures need the package cryptography; install it with `pip install "

@@ -46,6 +46,12 @@ class SearchSpace:
     candidates: tuple[str, ...] = DARTS_CANDIDATES
 
     def __post_init__(self) -> None:
+        listed = isinstance(self.candidates, tuple)
+        if type(self.nodes) is not int:
+            raise SpaceError(f"nodes is {self.nodes!r}; expected a whole number")
+        if not listed or not all(isinstance(name, str) for name in self.candidates):
+            found = reprlib.repr(self.candidates)
+            raise SpaceError(f"candidates is {found}; expected a tuple of names")
         if not 1 <= self.nodes <= _MAX_NODES:
             raise SpaceError(f"a cell has {self.nodes} nodes; expected 1 to {_MAX_NODES}")
         if not self.candidates:

@@ -1,7 +1,6 @@
 """What every registry can do, whether it is a directory or a namespace on the Hub."""
 
 import copy
-import difflib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +14,7 @@ from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
 from wsdarts_registry.signature_policy import Required, SignaturePolicy, required_policy
+from wsdarts_registry.suggestions import did_you_mean, nearest_names
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
@@ -303,8 +303,7 @@ class Store(Catalogue):
         return fitting[-1]
 
     def _unknown_name(self, name: str) -> str:
-        close = difflib.get_close_matches(name, self.names(), n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        hint = did_you_mean(nearest_names(name, self.names()))
         return (
             f"the registry {self.location} has no artifact named {name}; {hint}"
             f"`wsdarts-hub list{self.option}` lists all"

@@ -27,5 +27,8 @@ def nearest_names(
 
 
 def did_you_mean(names: Sequence[str]) -> str:
-    """Return a question that names them, ``"did you mean a or b? "``; empty without names."""
-    return f"did you mean {' or '.join(names)}? " if names else ""
+    """Return a question that names them, ``"did you mean a, b or c? "``; empty without names."""
+    if not names:
+        return ""
+    *others, last = names
+    return f"did you mean {', '.join(others)} or {last}? " if others else f"did you mean {last}? "

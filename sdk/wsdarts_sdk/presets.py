@@ -6,10 +6,16 @@
 from dataclasses import dataclass, replace
 
 from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.suggestions import did_you_mean, nearest_names
+from wsdarts_registry.text_rules import is_plain_line
 from wsdarts_sdk.network.settings import TrainingSettings
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, StageSettings
+from wsdarts_sdk.setting_fields import check_fields, known_names
+
+_LONGEST_NAME = 100
 
 
+@known_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
     """Settings that belong together.
@@ -25,6 +31,14 @@ class Preset:
     search: SearchSettings
     training: TrainingSettings
     selection: TrainingSettings
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not is_plain_line(self.name, _LONGEST_NAME):
+            raise SettingsError(
+                f"name is {self.name[:_LONGEST_NAME]!r}; expected one line of 1 to "
+                f"{_LONGEST_NAME} characters"
+            )
 
 
 # "Warm-starting DARTS using meta-learning", sections 4 and 5. The rates of the skip-connect
@@ -160,8 +174,16 @@ def find_preset(preset: str | Preset, *, seed: int | None = None) -> Preset:
     """
     if isinstance(preset, str):
         if preset not in PRESETS:
-            raise SettingsError(f"no preset {preset!r}; expected one of {', '.join(PRESETS)}")
+            close = did_you_mean(nearest_names(preset, PRESETS))
+            raise SettingsError(
+                f"no preset {preset!r}; {close}expected one of {', '.join(PRESETS)}"
+            )
         preset = PRESETS[preset]
+    if not isinstance(preset, Preset):
+        raise SettingsError(
+            f"the preset is of type {type(preset).__name__}; expected a Preset, or one of "
+            f"{', '.join(PRESETS)}"
+        )
     if seed is None:
         return preset
     return Preset(

@@ -21,7 +21,7 @@ class Progress(Protocol):
 
 
 def silent(what: str, done: int, total: int, /) -> None:
-    """Show nothing."""
+    """Show nothing of the progress: ``warm_start(…, progress=silent)``, as for every job."""
 
 
 def shown(progress: Progress | None) -> Progress:

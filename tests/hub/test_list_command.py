@@ -43,6 +43,13 @@ def test_nothing_that_fits_is_one_line_and_no_error(zoo: Path, run: Run, tmp_pat
     assert "no artifacts yet" in run("list", "--registry", tmp_path / "empty").out
 
 
+def test_an_operation_that_nothing_has_is_refused(zoo: Path, run: Run) -> None:
+    shown = run("list", "--registry", zoo, "--operation", "sepconv")
+    assert shown.code == 1
+    assert "'sepconv'" in shown.err
+    assert "sep_conv_3x3, sep_conv_5x5" in shown.err
+
+
 def test_json_has_the_keys_that_the_help_names(zoo: Path, run: Run) -> None:
     store = DirectoryStore(zoo)
     store.set_alias("flowers", "stable", 1)

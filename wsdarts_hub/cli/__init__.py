@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+import wsdarts_hub as hub
 from wsdarts_hub.cli import plain_characters
 from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
 from wsdarts_hub.cli.artifact_commands import pull, show, verify
@@ -37,6 +38,7 @@ from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
 from wsdarts_registry.errors import WsdartsError, WsdartsWarning
 from wsdarts_registry.inert import plain_text
+from wsdarts_registry.libraries import naming_hidden_libraries
 
 __all__ = ["app", "main"]
 
@@ -102,9 +104,7 @@ add_commands(app, _COMMANDS, _GROUPS)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415
-
-        typer.echo(f"{_PROGRAM} {version(_PROGRAM)}")
+        typer.echo(f"{_PROGRAM} {hub.__version__}")
         raise typer.Exit
 
 
@@ -138,7 +138,8 @@ def main() -> None:
     _silence_libraries()
     _say_warnings()
     try:
-        app(prog_name=_PROGRAM)
+        with naming_hidden_libraries():
+            app(prog_name=_PROGRAM)
     except WsdartsError as error:
         typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", file=sys.stderr)
         raise SystemExit(1) from error

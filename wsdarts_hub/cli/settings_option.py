@@ -1,15 +1,16 @@
 """The option ``--set KEY=VALUE``: every field of a preset, by its path and of its type."""
 
 import dataclasses
-import difflib
 import json
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.presets import Preset, find_preset
+from wsdarts_sdk.setting_fields import setting_paths, unknown_setting
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # The path of a setting leads through groups to its text.
@@ -39,7 +40,7 @@ def preset_with(name: str, assignments: Sequence[str] | None) -> Preset:
                 f"--set {assignment} has no value; expected KEY=VALUE, such as search.channels=8"
             )
         _plant(tree, key.strip().split("."), value.strip(), key)
-    changed: Preset = _changed(preset, tree, "")
+    changed: Preset = _changed(preset, tree, "", tuple(setting_paths(preset)))
     return changed
 
 
@@ -54,48 +55,70 @@ def _plant(tree: Tree, parts: Sequence[str], value: str, key: str) -> None:
     tree[parts[-1]] = value
 
 
-def _changed(value: Any, tree: Mapping[str, Any], where: str) -> Any:
-    """A dataclass or a tuple of dataclasses with the changes of a tree; checked once, whole."""
+def _changed(value: Any, tree: Mapping[str, Any], where: str, paths: Sequence[str]) -> Any:
+    """A dataclass or a tuple of dataclasses with the changes of a tree; checked once, whole.
+
+    Args:
+        value: What is changed.
+        tree: The changes.
+        where: Path of ``value``, with a final dot.
+        paths: Of all settings of the preset, of which the nearest is named.
+    """
     if isinstance(value, tuple):
         items = dict(zip(map(str, range(1, len(value) + 1)), value, strict=True))
-        _check_names(tree, items, where)
+        _check_names(tree, items, where, paths)
         return tuple(
-            _part(item, tree.get(name), f"{where}{name}", type(item))
+            _part(item, tree.get(name), f"{where}{name}", type(item), paths)
             for name, item in items.items()
         )
     kinds = _fields(type(value))
-    _check_names(tree, kinds, where)
-    return dataclasses.replace(
-        value,
-        **{
-            name: _part(getattr(value, name), below, f"{where}{name}", kinds[name])
-            for name, below in tree.items()
-        },
-    )
+    _check_names(tree, kinds, where, paths)
+    parts = {
+        name: _part(getattr(value, name), below, f"{where}{name}", kinds[name], paths)
+        for name, below in tree.items()
+    }
+    with _within(where):
+        return dataclasses.replace(value, **parts)
 
 
-def _part(value: Any, below: str | Tree | None, where: str, kind: Any) -> Any:
+@contextmanager
+def _within(where: str) -> Iterator[None]:
+    """Name the group of settings whose values are refused."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(f"{where[:-1]}: {error}" if where else str(error)) from error
+
+
+def _part(value: Any, below: str | Tree | None, where: str, kind: Any, paths: Sequence[str]) -> Any:
     if below is None:
         return value
     group = dataclasses.is_dataclass(value)
     if isinstance(below, dict):
         if not group and _item_kind(kind) is None:
             raise SettingsError(f"{where} is a single value; set it as {where}=VALUE")
-        return _changed(value, below, f"{where}.")
+        return _changed(value, below, f"{where}.", paths)
     if group:
         names = ", ".join(f"{where}.{name}" for name in _fields(type(value)))
         raise SettingsError(f"{where} is a group of settings; set one of {names}")
     return _from_text(below, kind, where)
 
 
-def _check_names(tree: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
-    for name in tree:
-        if name in known:
-            continue
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {where}{close[0]}? " if close else ""
-        group = f"{where[:-1]} has" if where else "there are"
-        raise SettingsError(f"there is no setting {where}{name}; {hint}{group} {', '.join(known)}")
+def _check_names(
+    tree: Mapping[str, Any], known: Mapping[str, Any], where: str, paths: Sequence[str]
+) -> None:
+    for name, below in tree.items():
+        if name not in known:
+            key = ".".join((f"{where}{name}", *_first_key(below)))
+            raise unknown_setting(f"{where}{name}", key, paths, known, group=where[:-1])
+
+
+def _first_key(tree: Any) -> tuple[str, ...]:
+    """The rest of the first key that a part of the tree is of."""
+    if not isinstance(tree, dict) or not tree:
+        return ()
+    name, below = next(iter(tree.items()))
+    return name, *_first_key(below)
 
 
 def _fields(kind: type) -> dict[str, Any]:
@@ -151,7 +174,7 @@ def _from_json(value: Any, kind: Any, where: str) -> Any:
 def _made(kind: Any, value: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a JSON object."""
     kinds = _fields(kind)
-    _check_names(value, kinds, f"{where}.")
+    _check_names(value, kinds, f"{where}.", tuple(setting_paths(kind, f"{where}.")))
     missing = [
         field.name
         for field in dataclasses.fields(kind)
@@ -159,9 +182,9 @@ def _made(kind: Any, value: Mapping[str, Any], where: str) -> Any:
     ]
     if missing:
         raise SettingsError(f"{where} has no {', '.join(missing)}; expected {_expected(kind)}")
-    return kind(
-        **{name: _from_json(v, kinds[name], f"{where}.{name}") for name, v in value.items()}
-    )
+    parts = {name: _from_json(v, kinds[name], f"{where}.{name}") for name, v in value.items()}
+    with _within(f"{where}."):
+        return kind(**parts)
 
 
 def _without_none(kind: Any) -> Any:

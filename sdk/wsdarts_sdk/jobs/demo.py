@@ -7,6 +7,7 @@ import numpy as np
 
 from wsdarts_registry.errors import RunError, TaskError
 from wsdarts_registry.files import entries
+from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import ShippedZoo
@@ -87,7 +88,8 @@ def digits(*, progress: Progress = silent) -> ImageTask:
         TaskError: scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits  # noqa: PLC0415
+        with naming_hidden_libraries():
+            from sklearn.datasets import load_digits  # noqa: PLC0415
     except ImportError as error:
         raise TaskError(
             "the demo's images come with scikit-learn, which is not installed; install it with "

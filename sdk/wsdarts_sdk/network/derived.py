@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from wsdarts_registry.errors import ExportError, SettingsError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_sdk.network.operations import FactorizedReduce, ReluConvNorm, build_operation
+from wsdarts_sdk.network.settings import Cells
+from wsdarts_sdk.setting_fields import Channels, Classes, Seed, check_value
 from wsdarts_sdk.supernet import STEM_MULTIPLIER, reduction_positions
 
 _AUXILIARY_WIDTHS = (128, 768)
@@ -126,7 +128,8 @@ class DerivedNetwork(nn.Module):
         seed: Seed of the initial weights.
 
     Raises:
-        SettingsError: Fewer than one cell, two channels or one class, or another stem.
+        SettingsError: Fewer than one cell, two channels or one class, or more than can be
+            computed; or another stem.
     """
 
     def __init__(
@@ -145,11 +148,10 @@ class DerivedNetwork(nn.Module):
             raise SettingsError(
                 f"there is no stem {stem!r}; expected {' or '.join(get_args(Stem))}"
             )
-        if cells < 1 or channels < 2 or classes < 1:
-            raise SettingsError(
-                f"a network needs at least 1 cell, 2 channels and 1 class; found {cells} cells, "
-                f"{channels} channels and {classes} classes"
-            )
+        check_value("cells", cells, Cells)
+        check_value("channels", channels, Channels)
+        check_value("classes", classes, Classes)
+        check_value("seed", seed, Seed)
         self.config: dict[str, Any] = {
             "genotype": genotype.to_json(),
             "classes": classes,

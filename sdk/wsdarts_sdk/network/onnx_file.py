@@ -22,6 +22,7 @@ from torch import Tensor
 from wsdarts_registry.errors import ExportError
 from wsdarts_registry.files import expanded, write_atomically
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_sdk.network.classifier import Classifier
 from wsdarts_sdk.network.prediction import AnyImage, as_input, decoded_images
 from wsdarts_sdk.tasks.decoding import Undecodable
@@ -85,9 +86,10 @@ def save_onnx(
 
 def _check_packages() -> None:
     try:
-        import onnx  # noqa: F401, PLC0415
-        import onnxruntime  # noqa: F401, PLC0415
-        import onnxscript  # noqa: F401, PLC0415
+        with naming_hidden_libraries():
+            import onnxscript  # noqa: F401, PLC0415
+            from onnx.helper import set_model_props  # noqa: F401, PLC0415
+            from onnxruntime import InferenceSession  # noqa: F401, PLC0415
     except ImportError as error:
         raise ExportError(
             f"ONNX needs the package {error.name}: `pip install 'wsdarts-hub[onnx]'`"

@@ -1,10 +1,28 @@
 """How a derived network is built and trained."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.setting_fields import (
+    Amount,
+    BatchSize,
+    Channels,
+    Epochs,
+    Pixels,
+    PositiveAmount,
+    Seed,
+    Share,
+    Steps,
+    Within,
+    check_fields,
+    check_padding,
+    known_names,
+)
+
+Cells = Annotated[int, Within(1, 200)]
 
 
+@known_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSettings:
     """Training of a derived network from scratch.
@@ -26,46 +44,31 @@ class TrainingSettings:
         flip: Whether images are mirrored at random.
         crop_padding: Pixels of padding of the random crop; None means an eighth of the size.
         seed: Seed of everything random.
+
+    Raises:
+        SettingsError: A value is of another type or out of its bounds, or there is no such field.
     """
 
-    cells: int = 20
-    channels: int = 16
-    image_size: int = 84
-    epochs: int = 300
-    batch_size: int = 96
-    steps_per_epoch: int | None = None
-    learning_rate: float = 0.025
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    gradient_clip: float = 5.0
-    cutout: int = 16
-    drop_path: float = 0.3
-    auxiliary_weight: float = 0.4
+    cells: Cells = 20
+    channels: Channels = 16
+    image_size: Pixels = 84
+    epochs: Epochs = 300
+    batch_size: BatchSize = 96
+    steps_per_epoch: Steps | None = None
+    learning_rate: Amount = 0.025
+    momentum: Share = 0.9
+    weight_decay: Amount = 3e-4
+    gradient_clip: PositiveAmount = 5.0
+    cutout: Annotated[int, Within(0, 4000)] = 16
+    drop_path: Share = 0.3
+    auxiliary_weight: Amount = 0.4
     flip: bool = True
-    crop_padding: int | None = None
-    seed: int = 0
+    crop_padding: Annotated[int, Within(0, 4000)] | None = None
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if min(self.cells, self.epochs) < 1 or min(self.channels, self.batch_size) < 2:
-            raise SettingsError(
-                "training needs at least 1 cell, 1 epoch, 2 channels and batches of 2; found "
-                f"cells={self.cells}, epochs={self.epochs}, channels={self.channels}, "
-                f"batch_size={self.batch_size}"
-            )
-        if not 0 <= self.drop_path < 1 or self.image_size < 8 or self.cutout < 0:
-            raise SettingsError(
-                "expected 0 <= drop_path < 1, image_size >= 8 and cutout >= 0; found "
-                f"drop_path={self.drop_path}, image_size={self.image_size}, cutout={self.cutout}"
-            )
-        if self.padding < 0 or self.auxiliary_weight < 0:
-            raise SettingsError(
-                "expected crop_padding >= 0 and auxiliary_weight >= 0; found "
-                f"crop_padding={self.crop_padding}, auxiliary_weight={self.auxiliary_weight}"
-            )
-        if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
-            raise SettingsError(
-                f"steps_per_epoch is {self.steps_per_epoch}; expected at least 1, or None for all"
-            )
+        check_fields(self)
+        check_padding(self.padding, self.image_size)
 
     @property
     def padding(self) -> int:

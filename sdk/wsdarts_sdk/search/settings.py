@@ -1,18 +1,35 @@
 """What a search does: stages, optimisers, schedule. Every field is open to the caller."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.space import DARTS, SearchSpace
+from wsdarts_sdk.setting_fields import (
+    Amount,
+    BatchSize,
+    Channels,
+    Epochs,
+    Pixels,
+    PositiveAmount,
+    Seed,
+    Share,
+    Steps,
+    Within,
+    check_fields,
+    check_padding,
+    known_names,
+)
 
 Order = Literal["first", "second"]
 ORDERS: tuple[Order, ...] = ("first", "second")
 ComputeDtype = Literal["float32", "bfloat16"]
 COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("float32", "bfloat16")
-_MIN_CELLS = 3
+# ⌊L/3⌋ and ⌊2L/3⌋ are the reduction cells.
+_WHY_THREE = "with fewer there is no normal cell, and its α would stay at random"
 
 
+@known_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageSettings:
     """One stage of the progressive search.
@@ -25,58 +42,63 @@ class StageSettings:
         skip_dropout: Initial rate of the dropout on skip-connects, in [0, 1).
         trained_epochs: Epochs where the stage starts from trained weights and α, all of them with
             α steps; None: as many of both kinds as from fresh ones.
+
+    Raises:
+        SettingsError: A value is of another type or out of its bounds, or there is no such field.
     """
 
-    cells: int
-    operations: int
-    epochs: int
-    weights_only_epochs: int
-    skip_dropout: float = 0.0
-    trained_epochs: int | None = None
+    cells: Annotated[int, Within(3, 200, why_lowest=_WHY_THREE)]
+    operations: Annotated[int, Within(1, 64)]
+    epochs: Epochs
+    weights_only_epochs: Annotated[int, Within(0, 100_000)]
+    skip_dropout: Share = 0.0
+    trained_epochs: Epochs | None = None
 
     def __post_init__(self) -> None:
-        if self.cells < _MIN_CELLS:
+        check_fields(self)
+        if self.weights_only_epochs > self.epochs:
             raise SettingsError(
-                f"a stage has {self.cells} cells; expected at least {_MIN_CELLS}: with fewer there "
-                "is no normal cell, and its α would stay at random"
-            )
-        whole = min(self.operations, self.epochs)
-        if whole < 1 or not 0 <= self.weights_only_epochs <= self.epochs:
-            raise SettingsError(
-                "a stage needs at least 1 operation and epoch, and weights_only_epochs of 0 to "
-                f"epochs; found {self}"
-            )
-        if not 0 <= self.skip_dropout < 1:
-            raise SettingsError(f"skip_dropout is {self.skip_dropout}; expected 0 <= rate < 1")
-        if self.trained_epochs is not None and self.trained_epochs < 1:
-            raise SettingsError(
-                f"trained_epochs is {self.trained_epochs}; expected at least 1, or None for as "
-                "many as from fresh weights"
+                f"weights_only_epochs is {self.weights_only_epochs}; expected at most epochs, "
+                f"{self.epochs}"
             )
 
 
+@known_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightOptimiser:
     """SGD with momentum and a cosine learning rate over the epochs of a stage."""
 
-    learning_rate: float = 0.025
-    learning_rate_min: float = 0.0
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    gradient_clip: float = 5.0
+    learning_rate: Amount = 0.025
+    learning_rate_min: Amount = 0.0
+    momentum: Share = 0.9
+    weight_decay: Amount = 3e-4
+    gradient_clip: PositiveAmount = 5.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.learning_rate_min > self.learning_rate:
+            raise SettingsError(
+                f"learning_rate_min is {self.learning_rate_min}; expected at most learning_rate, "
+                f"{self.learning_rate}"
+            )
 
 
+@known_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlphaOptimiser:
     """Adam for α; its gradient norm is clipped like the weights'."""
 
-    learning_rate: float = 6e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-    weight_decay: float = 1e-3
-    gradient_clip: float = 5.0
+    learning_rate: Amount = 6e-4
+    beta1: Share = 0.5
+    beta2: Share = 0.999
+    weight_decay: Amount = 1e-3
+    gradient_clip: PositiveAmount = 5.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
+@known_names
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSettings:
     """A whole search. TAS, P-DARTS and DARTS differ in these values only.
@@ -103,66 +125,44 @@ class SearchSettings:
         flip: Whether images are mirrored at random.
         crop_padding: Pixels of padding of the random crop; None means an eighth of the size.
         seed: Seed of everything random.
+
+    Raises:
+        SettingsError: As for ``StageSettings``; or the settings contradict each other.
     """
 
     space: SearchSpace = DARTS
     stages: tuple[StageSettings, ...]
-    channels: int = 16
-    image_size: int = 84
-    batch_size: int = 96
-    steps_per_epoch: int | None = None
+    channels: Channels = 16
+    image_size: Pixels = 84
+    batch_size: BatchSize = 96
+    steps_per_epoch: Steps | None = None
     order: Order = "first"
     compute_dtype: ComputeDtype = "float32"
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
-    skip_connects: int | None = 2
-    warm_skip_connects: int | None = None
-    stable_epochs: int | None = None
+    skip_connects: Annotated[int, Within(0, 128)] | None = 2
+    warm_skip_connects: Annotated[int, Within(0, 128)] | None = None
+    stable_epochs: Epochs | None = None
     flip: bool = True
-    crop_padding: int | None = None
-    seed: int = 0
+    crop_padding: Annotated[int, Within(0, 4000)] | None = None
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if not all(self.space.candidates):
+            raise SettingsError("space.candidates holds a name without letters; leave it out")
         if not self.stages:
             raise SettingsError("a search has no stages; expected at least one")
         kept = [stage.operations for stage in self.stages]
         if kept != sorted(kept, reverse=True):
             raise SettingsError(f"later stages keep fewer operations; found {kept}")
-        if self.order not in ORDERS:
-            raise SettingsError(f"order is {self.order!r}; expected one of {', '.join(ORDERS)}")
-        if self.compute_dtype not in COMPUTE_DTYPES:
-            raise SettingsError(
-                f"compute_dtype is {self.compute_dtype!r}; expected one of "
-                f"{', '.join(COMPUTE_DTYPES)}"
-            )
-        if min(self.channels, self.batch_size) < 2 or self.image_size < 8:
-            raise SettingsError(
-                "expected at least 2 channels, batches of 2 and images of 8 pixels; found "
-                f"channels={self.channels}, batch_size={self.batch_size}, "
-                f"image_size={self.image_size}"
-            )
         if kept[-1] < 2 and "none" in self.space.candidates:
             raise SettingsError(
                 f"the last stage keeps {kept[-1]} operation on an edge, which may be `none`, so "
                 "that no genotype could be derived; keep at least 2, or leave `none` out of the "
                 "space"
             )
-        limits = (self.skip_connects, self.warm_skip_connects, self.crop_padding)
-        if any(limit is not None and limit < 0 for limit in limits):
-            raise SettingsError(
-                "skip_connects, warm_skip_connects and crop_padding must be at least 0, or None; "
-                f"found skip_connects={self.skip_connects}, "
-                f"warm_skip_connects={self.warm_skip_connects}, crop_padding={self.crop_padding}"
-            )
-        if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
-            raise SettingsError(
-                f"steps_per_epoch is {self.steps_per_epoch}; expected at least 1, or None for all"
-            )
-
-        if self.stable_epochs is not None and self.stable_epochs < 1:
-            raise SettingsError(
-                f"stable_epochs is {self.stable_epochs}; expected at least 1, or None for never"
-            )
+        check_padding(self.padding, self.image_size)
 
     @property
     def padding(self) -> int:

@@ -12,7 +12,6 @@ by commas) replace the preprocessing, any other name is an option of ``timm.crea
 in ``mobilenetv2_100.safetensors?pad_type=same&size=224&mean=0.5&std=0.5``.
 """
 
-import difflib
 import json
 import re
 from contextlib import nullcontext
@@ -26,6 +25,8 @@ from torch import nn
 
 from wsdarts_registry.errors import ProbeError
 from wsdarts_registry.files import expanded
+from wsdarts_registry.libraries import naming_hidden_libraries
+from wsdarts_registry.suggestions import did_you_mean, nearest_names
 from wsdarts_sdk.allocation import TooLargeError, at_most
 from wsdarts_sdk.task2vec.probe import Option, Preprocessing, Probe, first_line
 from wsdarts_sdk.task2vec.probe_file import ProbeCard, read_probe_file
@@ -134,6 +135,7 @@ def _from_timm(name: str) -> Probe:
     )
 
 
+@naming_hidden_libraries()
 def build_network(
     architecture: str, options: dict[str, Option], *, at_most_bytes: int | None = None
 ) -> nn.Module:
@@ -150,8 +152,7 @@ def build_network(
     """
     base, _, tag = architecture.partition(".")
     if not re.fullmatch(r"[A-Za-z0-9_]+", base) or not timm.is_model(base):
-        close = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        hint = did_you_mean(nearest_names(base, timm.list_models()))
         raise ProbeError(
             f"timm has no network {base!r}; {hint}expected a name of timm.list_models(), "
             f"'shipped', or a local file as NETWORK=PATH{_SUFFIX}"

@@ -1,11 +1,23 @@
 """Settings of the two estimators; all of them are part of an embedding's identity."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.setting_fields import (
+    PositiveAmount,
+    Seed,
+    Steps,
+    Within,
+    check_fields,
+    known_names,
+)
 from wsdarts_sdk.task2vec.probe import MINIMUM_SIZE
 
+Images = Annotated[int, Within(1, 10_000_000)]
+Size = Annotated[int, Within(MINIMUM_SIZE, 4000)]
 
+
+@known_names
 @dataclass(frozen=True, kw_only=True)
 class FisherSettings:
     """Settings of the Fisher information by per-image gradients.
@@ -26,20 +38,19 @@ class FisherSettings:
         SettingsError: A number is out of range.
     """
 
-    images: int = 500
-    head_l2: float = 10.0
-    std_floor: float = 0.1
-    size: int | None = None
-    exact_classes: int = 10
-    sketches: int = 4
-    seed: int = 0
+    images: Images = 500
+    head_l2: PositiveAmount = 10.0
+    std_floor: PositiveAmount = 0.1
+    size: Size | None = None
+    exact_classes: Annotated[int, Within(0, 1_000_000)] = 10
+    sketches: Annotated[int, Within(1, 10_000)] = 4
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        _check_positive(self, ("images", "head_l2", "std_floor", "sketches"))
-        _check_size(self.size)
-        _check_natural(self, ("exact_classes", "seed"))
+        check_fields(self)
 
 
+@known_names
 @dataclass(frozen=True, kw_only=True)
 class VariationalSettings:
     """Settings of the variational estimator.
@@ -61,39 +72,16 @@ class VariationalSettings:
         SettingsError: A number is out of range.
     """
 
-    images: int = 500
-    head_l2: float = 10.0
-    std_floor: float = 0.1
-    size: int | None = None
-    beta: float = 1e-6
-    prior: float = 1.0
-    steps: int = 150
-    rate: float = 0.1
-    batch: int = 16
-    seed: int = 0
+    images: Images = 500
+    head_l2: PositiveAmount = 10.0
+    std_floor: PositiveAmount = 0.1
+    size: Size | None = None
+    beta: PositiveAmount = 1e-6
+    prior: PositiveAmount = 1.0
+    steps: Steps = 150
+    rate: PositiveAmount = 0.1
+    batch: Annotated[int, Within(1, 65_536)] = 16
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        _check_positive(
-            self, ("images", "head_l2", "std_floor", "beta", "prior", "steps", "rate", "batch")
-        )
-        _check_size(self.size)
-        _check_natural(self, ("seed",))
-
-
-def _check_positive(settings: object, names: tuple[str, ...]) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if not 0 < value < float("inf"):
-            raise SettingsError(f"{name} is {value}; expected a positive number")
-
-
-def _check_size(size: int | None) -> None:
-    if size is not None and size < MINIMUM_SIZE:
-        raise SettingsError(f"size is {size}; expected at least {MINIMUM_SIZE} pixels")
-
-
-def _check_natural(settings: object, names: tuple[str, ...]) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if value < 0:
-            raise SettingsError(f"{name} is {value}; expected 0 or more")
+        check_fields(self)

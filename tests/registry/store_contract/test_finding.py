@@ -78,7 +78,6 @@ def _sep(source: int) -> tuple[Connection]:
         ({"operation": "skip_connect"}, ["few"]),
         ({"operation": "sep_conv_3x3", "limit": 2}, ["both", "few"]),
         ({"operation": "none"}, []),
-        ({"operation": "unheard_of"}, []),
         ({"signed": True}, []),
     ],
 )
@@ -134,6 +133,9 @@ def test_signed_and_yanked(filled: Store) -> None:
         ({"since": "yesterday"}, "date 'yesterday'; expected a day such as 2026-01-31"),
         ({"since": "2026-1-2"}, "date '2026-1-2'"),
         ({"since": "2026-02-30"}, "date '2026-02-30'"),
+        ({"kind": "transfr"}, "kind 'transfr'; expected transfer or meta-transfer"),
+        ({"operation": "sepconv"}, "'sepconv' .*; did you mean .*sep_conv_3x3.* one of none, max_"),
+        ({"operation": "zzz"}, "'zzz' as a candidate; expected one of none, max_pool_3x3"),
         ({"sort": "beauty"}, "order 'beauty'; expected one of name, created"),
         ({"limit": 0}, "limit 0; expected 1 or more"),
     ],

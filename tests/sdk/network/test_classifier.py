@@ -112,7 +112,7 @@ def rewritten(model: Classifier, path: Path, **changes: Any) -> Path:
         ({"classes": 2, "class_names": ["a", "b"]}, "size mismatch"),
         ({"stem": "other"}, "there is no stem 'other'; expected cifar or imagenet"),
         ({"stem": ["cifar"]}, "there is no stem"),
-        ({"cells": 0}, "a network needs at least 1 cell"),
+        ({"cells": 0}, "cells is 0; expected a whole number from 1"),
         ({"channels": 2000}, "a larger network than it holds weights of"),
         ({"cells": 300}, "cells, channels, classes and image size are"),
         ({"image_size": 10**6}, "cells, channels, classes and image size are"),

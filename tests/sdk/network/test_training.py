@@ -197,14 +197,14 @@ def test_divergence_is_an_error(genotype: Genotype, digits_task: ImageTask) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cells": 0}, "found cells=0, epochs=4, channels=4, batch_size=8"),
-        ({"batch_size": 1}, "found cells=3, epochs=4, channels=4, batch_size=1"),
-        ({"drop_path": 1.0}, "found drop_path=1.0, image_size=8, cutout=2"),
-        ({"cutout": -1}, "found drop_path=0.2, image_size=8, cutout=-1"),
-        ({"image_size": 4}, "found drop_path=0.2, image_size=4, cutout=2"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; expected at least 1, or None"),
-        ({"crop_padding": -2}, "found crop_padding=-2, auxiliary_weight=0.4"),
-        ({"auxiliary_weight": -0.1}, "found crop_padding=None, auxiliary_weight=-0.1"),
+        ({"cells": 0}, "cells is 0; "),
+        ({"batch_size": 1}, "batch_size is 1; "),
+        ({"drop_path": 1.0}, r"drop_path is 1\.0; "),
+        ({"cutout": -1}, "cutout is -1; "),
+        ({"image_size": 4}, "image_size is 4; "),
+        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; expected a whole number from 1"),
+        ({"crop_padding": -2}, "crop_padding is -2; "),
+        ({"auxiliary_weight": -0.1}, r"auxiliary_weight is -0\.1; "),
     ],
 )
 def test_refused_settings(change: dict[str, Any], message: str) -> None:

@@ -10,7 +10,14 @@ import pytest
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.space import DARTS, SearchSpace
 from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY
-from wsdarts_sdk.search.settings import SearchSettings, StageSettings, darts, settings_json
+from wsdarts_sdk.search.settings import (
+    AlphaOptimiser,
+    SearchSettings,
+    StageSettings,
+    WeightOptimiser,
+    darts,
+    settings_json,
+)
 
 Make = Callable[..., SearchSettings]
 
@@ -29,13 +36,19 @@ def stage(operations: int) -> StageSettings:
             {"compute_dtype": "float16"},
             "compute_dtype is 'float16'; expected one of float32, bfloat16",
         ),
-        ({"channels": 1}, "found channels=1, batch_size=8, image_size=8"),
-        ({"batch_size": 1}, "found channels=2, batch_size=1, image_size=8"),
-        ({"image_size": 7}, "found channels=2, batch_size=8, image_size=7"),
-        ({"skip_connects": -1}, "found skip_connects=-1, warm_skip_connects=None"),
-        ({"warm_skip_connects": -1}, "found skip_connects=2, warm_skip_connects=-1"),
-        ({"crop_padding": -1}, "warm_skip_connects=None, crop_padding=-1"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; expected at least 1, or None for all"),
+        ({"warm_skip_connects": -1}, "warm_skip_connects is -1; expected a whole number from 0 to"),
+        ({"channels": 1}, "channels is 1; expected a whole number from 2 to 1,024$"),
+        ({"channels": 100_000}, "channels is 100000; .* from 2 to 1,024: .* 33 GB"),
+        ({"batch_size": 1}, "batch_size is 1; expected a whole number from 2 to"),
+        ({"image_size": 7}, "image_size is 7; expected a whole number from 8 to"),
+        ({"skip_connects": -1}, "skip_connects is -1; expected a whole number from 0 to"),
+        ({"crop_padding": -1}, "crop_padding is -1; .* from 0 to .*, or None"),
+        ({"crop_padding": 9}, "crop_padding is 9; expected at most image_size, 8"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; .* from 1 to .*, or None"),
+        ({"weights": None}, "weights is None; expected WeightOptimiser"),
+        ({"stages": [stage(3)]}, "stages is .*; expected a tuple of StageSettings"),
+        ({"space": SearchSpace(candidates=("skip_connect", ""))}, "space.candidates holds a name"),
+        ({"flip": 1}, "flip is 1; expected True or False"),
         ({"stages": (stage(1),)}, "keeps 1 operation on an edge, which may be `none`"),
     ],
 )
@@ -62,13 +75,16 @@ def test_one_operation_is_fine_without_none(make_settings: Make) -> None:
 )
 def test_refused_stages(changes: dict[str, Any]) -> None:
     fields = {"cells": 3, "operations": 2, "epochs": 2, "weights_only_epochs": 0}
-    with pytest.raises(SettingsError, match=r"expected 0 <= rate < 1|a stage needs at least"):
+    with pytest.raises(SettingsError, match=next(iter(changes))) as caught:
         StageSettings(**(fields | changes))
+    assert str(next(iter(changes.values()))) in str(caught.value)
 
 
 def test_fewer_cells_than_three_are_refused() -> None:
     # ⌊L/3⌋ and ⌊2L/3⌋ are all the cells there are.
-    with pytest.raises(SettingsError, match="a stage has 2 cells; expected at least 3: with fewer"):
+    with pytest.raises(
+        SettingsError, match=r"cells is 2; .* from 3 to 200: with fewer there is no"
+    ):
         StageSettings(cells=2, operations=2, epochs=1, weights_only_epochs=0)
 
 
@@ -132,8 +148,19 @@ def test_a_start_from_trained_weights_can_be_shorter() -> None:
     assert (found.cells, found.epochs, found.weights_only_epochs) == (17, 4, 0)
     (whole,) = search.last_stage_only().stages  # as from a bare transfer architecture
     assert (whole.epochs, whole.weights_only_epochs) == (25, 10)
-    with pytest.raises(SettingsError, match="trained_epochs is 0; expected at least 1"):
+    with pytest.raises(SettingsError, match="trained_epochs is 0; expected a whole number from 1"):
         replace(last, trained_epochs=0)
+
+
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), 1e300, "0.1", None, True])
+def test_learning_rates_that_are_none(rate: Any) -> None:
+    for optimiser in (WeightOptimiser, AlphaOptimiser):
+        with pytest.raises(
+            SettingsError, match=r"learning_rate is .*; expected a number from 0 to"
+        ):
+            optimiser(learning_rate=rate)
+    with pytest.raises(SettingsError, match=r"learning_rate_min is 0\.2; expected at most"):
+        WeightOptimiser(learning_rate=0.1, learning_rate_min=0.2)
 
 
 def test_plain_darts_is_one_stage_of_everything() -> None:

@@ -314,13 +314,13 @@ def test_limits_do_not_go_with_the_variational_estimator(
 
 
 def test_settings_that_cannot_be() -> None:
-    with pytest.raises(SettingsError, match="images is 0; expected a positive number"):
+    with pytest.raises(SettingsError, match="images is 0; expected a whole number from 1"):
         FisherSettings(images=0)
-    with pytest.raises(SettingsError, match="head_l2 is nan; expected a positive number"):
+    with pytest.raises(SettingsError, match="head_l2 is nan; expected a number above 0"):
         FisherSettings(head_l2=float("nan"))
-    with pytest.raises(SettingsError, match="size is 5; expected at least 8 pixels"):
+    with pytest.raises(SettingsError, match="size is 5; expected a whole number from 8"):
         FisherSettings(size=5)
-    with pytest.raises(SettingsError, match="seed is -1; expected 0 or more"):
+    with pytest.raises(SettingsError, match="seed is -1; expected a whole number from 0"):
         FisherSettings(seed=-1)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from wsdarts_registry.dataset_id import is_dataset_id
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import exists
+from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_sdk.tasks.sources.columns import table_columns
 from wsdarts_sdk.tasks.sources.table import BATCH, Table, TableSource, damaged_table
 
@@ -98,21 +99,21 @@ def chosen_splits(
 
 
 def _load(name: str, config: str | None) -> dict[str, Any]:
+    with naming_hidden_libraries():
+        return _load_with_datasets(name, config)
+
+
+def _load_with_datasets(name: str, config: str | None) -> dict[str, Any]:
     # These take seconds to import, so only those who need them pay.
     import datasets  # noqa: PLC0415
     import huggingface_hub.errors  # noqa: PLC0415
 
     hub: Any = huggingface_hub.errors  # its HTTPError is httpx's, or that of httpx2
     library: Any = datasets
+    refused = (OSError, RuntimeError, ValueError, hub.HTTPError, library.exceptions.DatasetsError)
     try:
         loaded = library.load_dataset(name, config)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        hub.HTTPError,
-        library.exceptions.DatasetsError,
-    ) as error:
+    except refused as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TaskError(
             f"dataset {name!r} cannot be loaded: {reason}; expected a dataset on the Hub that "

@@ -1,7 +1,6 @@
 """Classification datasets that torchvision knows how to download."""
 
 import contextlib
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.libraries import naming_hidden_libraries
+from wsdarts_registry.suggestions import did_you_mean, nearest_names
 from wsdarts_sdk.tasks.decoding import Undecodable, to_rgb
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
@@ -93,20 +94,18 @@ def _known(name: str) -> str:
     by_lower = {known.lower(): known for known in _DATASETS}
     if name.lower() in by_lower:
         return by_lower[name.lower()]
-    close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
-    expected = f"expected one of {', '.join(_DATASETS)}"
-    if close:
-        meant = ", ".join(by_lower[match] for match in close)
-        expected = f"did you mean {meant}? E{expected[1:]}"
+    close = did_you_mean(nearest_names(name, _DATASETS, least=0.5))
     raise TaskError(
-        f"torchvision has no classification dataset {name!r} that is known here; {expected}"
+        f"torchvision has no classification dataset {name!r} that is known here; {close}expected "
+        f"one of {', '.join(_DATASETS)}"
     )
 
 
 def _open(name: str, root: Path, arguments: _Arguments) -> Any:
-    import torchvision  # noqa: PLC0415  (imports torch, which takes seconds)
+    with naming_hidden_libraries():
+        import torchvision  # noqa: PLC0415  (imports torch, which takes seconds)
 
-    kind = getattr(torchvision.datasets, name)
+        kind = getattr(torchvision.datasets, name)
     root.mkdir(parents=True, exist_ok=True)
     try:
         # Not every class looks before it downloads, so look first.

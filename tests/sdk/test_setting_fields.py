@@ -1,0 +1,166 @@
+"""Every field of the settings: bounds, types, and the nearest right name of a wrong one."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from wsdarts_registry import strict_json
+from wsdarts_registry.errors import SettingsError, SpaceError
+from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.space import SearchSpace
+from wsdarts_sdk.network.derived import DerivedNetwork
+from wsdarts_sdk.network.published import PDARTS
+from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset
+from wsdarts_sdk.setting_fields import Within, setting_paths
+from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
+
+GROUPS: tuple[Any, ...] = (
+    TINY,
+    TINY.search,
+    TINY.search.stages[0],
+    TINY.search.weights,
+    TINY.search.alpha,
+    TINY.training,
+    FisherSettings(),
+    VariationalSettings(),
+)
+FIELDS = [(group, field.name) for group in GROUPS for field in dataclasses.fields(group)]
+# What no field may have, as a number.
+ABSURD = (-1, -(10**30), 10**30 + 10**20, 10**400, -0.5, 1e31, math.nan, math.inf, -math.inf)
+NO_VALUES = (b"8", [8], {}, object(), 8j, (8,), print)
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), FIELDS, ids=[f"{type(g).__name__}.{n}" for g, n in FIELDS]
+)
+def test_every_field_refuses_absurd_values(group: Any, name: str) -> None:
+    for value in (*ABSURD, *NO_VALUES):
+        with pytest.raises(SettingsError) as caught:
+            dataclasses.replace(group, **{name: value})
+        said = str(caught.value)
+        assert said.startswith(f"{name} is ")
+        assert "expected" in said
+        assert "\n" not in said
+        assert len(said) < 300
+
+
+@given(
+    field=st.sampled_from(FIELDS),
+    value=st.one_of(
+        st.integers(),
+        st.floats(),
+        st.booleans(),
+        st.none(),
+        st.text(max_size=5),
+        st.sampled_from(ABSURD),
+        st.sampled_from([0, 1, 2, 8, 100, 4000, 65_536, 100_000, 10**9, 0.0, 1.0]),
+    ),
+)
+@example(field=(TINY.search, "channels"), value=100_000)
+@example(field=(TINY.training, "epochs"), value=10**9)
+def test_any_value_is_refused_or_kept(field: tuple[Any, str], value: Any) -> None:
+    group, name = field
+    try:
+        found = dataclasses.replace(group, **{name: value})
+    except SettingsError as error:
+        said = str(error)
+    else:
+        said = ""
+    if said:
+        assert name in said
+        return
+    kept = getattr(found, name)
+    assert kept is value or kept == value
+    if isinstance(value, float):
+        assert math.isfinite(value)
+    if type(value) in (int, float):
+        assert 0 <= value <= 1e30
+        assert strict_json.load(strict_json.dump([value]), what="value") == [value]
+
+
+def test_bounds_say_which_values_they_hold() -> None:
+    assert (0 in Within(0, 1), 1 in Within(0, 1)) == (True, True)
+    assert 0 not in Within(0, 1, positive=True)
+    assert 1 not in Within(0, 1, reaches=False)
+    assert [value in Within(0, 1) for value in (math.nan, math.inf, 2)] == [False] * 3
+    assert str(Within(1, 100_000)) == "from 1 to 100,000"
+    assert str(Within(0, 1, reaches=False)) == "from 0 to below 1"
+    assert str(Within(0, 1e30, positive=True)) == "above 0 and up to 1e+30"
+
+
+@pytest.mark.parametrize(
+    ("group", "wrong", "meant"),
+    [
+        (TINY, "epochs", "training.epochs"),
+        (TINY, "lerning_rate", "training.learning_rate"),
+        (TINY.search, "chanels", "channels"),
+        (TINY.search, "epochs", "stages.N.epochs"),
+        (TINY.search, "learning_rate", "weights.learning_rate"),
+        (TINY.search.stages[0], "epoch", "epochs"),
+        (TINY.training, "batchsize", "batch_size"),
+        (FisherSettings(), "image", "images"),
+    ],
+)
+def test_a_wrong_name_is_told_the_nearest(group: Any, wrong: str, meant: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        dataclasses.replace(group, **{wrong: 1})
+    question = str(caught.value).partition("did you mean ")[2].partition("?")[0]
+    assert meant in question.replace(" or ", ", ").split(", ")
+    assert wrong in str(caught.value)
+
+
+def test_paths_are_those_of_set() -> None:
+    paths = list(setting_paths(PAPER))
+    assert paths[:3] == ["name", "search.space.nodes", "search.space.candidates"]
+    assert "search.stages.3.skip_dropout" in paths
+    assert len(paths) == len(set(paths))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", True, 2**63])
+def test_seeds_that_are_none(seed: Any) -> None:
+    with pytest.raises(SettingsError, match="seed is"):
+        find_preset("tiny", seed=seed)
+
+
+def test_presets_that_are_none() -> None:
+    with pytest.raises(SettingsError, match=r"no preset 'smal'; did you mean small\?"):
+        find_preset("smal")
+    for wrong in (None, TINY.search, 3):
+        with pytest.raises(SettingsError, match=type(wrong).__name__):
+            find_preset(wrong)  # type: ignore[arg-type]
+    for name in ("", "two\nlines", "x" * 101):
+        with pytest.raises(SettingsError, match="name is"):
+            dataclasses.replace(TINY, name=name)
+
+
+@pytest.mark.parametrize("name", ["classes", "cells", "channels", "seed"])
+@pytest.mark.parametrize("value", [-1, 10**9 + 0.5, 10**30, "10", True, ["cat", "dog"]])
+def test_networks_refuse_absurd_numbers(name: str, value: Any) -> None:
+    fields: dict[str, Any] = {"classes": 3, "cells": 2, "channels": 4, name: value}
+    with pytest.raises(SettingsError, match=f"^{name} is "):
+        DerivedNetwork(Genotype.from_darts(PDARTS), **fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"nodes": 2.0},
+        {"nodes": True},
+        {"nodes": "4"},
+        {"candidates": "none"},
+        {"candidates": ["none"]},
+        {"candidates": (1, 2)},
+    ],
+)
+def test_spaces_of_other_types(fields: dict[str, Any]) -> None:
+    with pytest.raises(SpaceError, match=next(iter(fields))):
+        SearchSpace(**fields)
+
+
+def test_the_presets_are_within_the_bounds() -> None:
+    for preset in PRESETS.values():
+        assert dataclasses.replace(preset) == preset
