@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.errors import ArtifactError, SettingsError, TaskError
+from wsdarts_registry.files import is_directory
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.tasks.decoding import Undecodable, decode, to_rgb
+from wsdarts_sdk.tasks.decoding import Undecodable, decode, rgb_pixels
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.pixels import Pixels, in_threads
 from wsdarts_sdk.tasks.sources.base import Read
-from wsdarts_sdk.tasks.sources.folder import image_files, read_file
+from wsdarts_sdk.tasks.sources.folder import read_file
+from wsdarts_sdk.tasks.sources.listing import by_suffix, list_images
 
 if TYPE_CHECKING:
     from wsdarts_sdk.network.classifier import Classifier
@@ -96,7 +99,7 @@ def decoded_images(
     """
     if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
         images = [images]
-    named = _named(images)
+    named = _named(images, progress)
     return [name for name, _ in named], in_threads(
         partial(_decoded, size=size),
         enumerate(read for _, read in named),
@@ -111,28 +114,47 @@ def as_input(pixels_BHWC: Pixels) -> Tensor:
     return torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).float() / 255
 
 
-def _named(images: Iterable[AnyImage]) -> list[tuple[str, Read]]:
+def _named(images: Iterable[AnyImage], progress: Progress) -> list[tuple[str, Read]]:
     """Names of all images, and how to read them."""
     found: list[tuple[str, Read]] = []
     for number, image in enumerate(images):
         if not isinstance(image, str | Path):
-            content = image if isinstance(image, bytes) else _pixels(image, number)
+            content = _content(image, number)
             found.append((f"image {number}", partial(_given, content)))
             continue
         path = Path(image).expanduser()
-        files = image_files(path) if path.is_dir() else [path]
-        if not files:
-            raise TaskError(f"the folder {path} has no images; name files, or another folder")
+        files = _files_in(path, progress) if is_directory(path) else [path]
         found += [(str(file), partial(read_file, file)) for file in files]
     return found
 
 
-def _given(content: Content) -> Content:
+def _files_in(folder: Path, progress: Progress) -> list[Path]:
+    """Return the images in a folder, and say how many others are passed over.
+
+    Raises:
+        TaskError: There are none, or the folder cannot be listed.
+    """
+    listing = list_images(folder)
+    others = by_suffix(listing.passed_over)
+    if not listing.files:
+        found = f" that are read, but {others}" if others else ""
+        raise TaskError(f"the folder {folder} has no images{found}; name files, or another folder")
+    if others:
+        total = several(listing.passed_over.total(), "image")
+        progress(f"passed over {total} in {folder}: {others}", 1, 1)
+    return listing.files
+
+
+def _given(content: Content | Undecodable) -> Content | Undecodable:
     return content
 
 
-def _pixels(image: Image.Image | NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    pixels: NDArray[Any] = np.asarray(to_rgb(image) if isinstance(image, Image.Image) else image)
+def _content(image: bytes | Image.Image | NDArray[np.uint8], number: int) -> Content | Undecodable:
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, Image.Image):
+        return rgb_pixels(image)
+    pixels: NDArray[Any] = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise TaskError(
             f"image {number} has shape {pixels.shape} and type {pixels.dtype}; expected RGB "

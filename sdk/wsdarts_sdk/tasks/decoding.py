@@ -94,7 +94,7 @@ def decode(content: Content, size: int) -> NDArray[np.uint8] | Undecodable:
     except Image.DecompressionBombError:
         reason = f"its pixels are {_TOO_MANY}"
     except _DECODER_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        return _undecodable(error)
     return Undecodable(reason)
 
 
@@ -118,6 +118,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def rgb_pixels(image: Image.Image) -> NDArray[np.uint8] | Undecodable:
+    """Return an open image as ``to_rgb`` makes it, or the reason why it cannot be used."""
+    try:
+        return np.asarray(to_rgb(image), dtype=np.uint8)
+    except _DECODER_ERRORS as error:
+        return _undecodable(error)
+
+
+def _undecodable(error: Exception) -> Undecodable:
+    return Undecodable(" ".join(str(error).split()) or type(error).__name__)
 
 
 def _orientation(image: Image.Image) -> int:

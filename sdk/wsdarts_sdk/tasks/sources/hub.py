@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from wsdarts_registry.dataset_id import is_dataset_id
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.files import exists
 from wsdarts_sdk.tasks.sources.columns import table_columns
 from wsdarts_sdk.tasks.sources.table import BATCH, Table, TableSource, damaged_table
 
@@ -71,7 +72,7 @@ def _id_on_hub(name: str, splits: Iterable[Any]) -> str | None:
     # `datasets` takes what exists here before it asks the Hub, and its builders, such as
     # "imagefolder", for neither.
     builders = {split.info.builder_name for split in splits}
-    if Path(name).exists() or name in builders or not is_dataset_id(name):
+    if exists(Path(name)) or name in builders or not is_dataset_id(name):
         return None
     return name
 

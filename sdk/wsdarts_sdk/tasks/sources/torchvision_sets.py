@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.tasks.decoding import Undecodable, to_rgb
+from wsdarts_sdk.tasks.decoding import Undecodable, rgb_pixels
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
 from wsdarts_sdk.tasks.sources.hub import chosen_splits
@@ -152,6 +152,6 @@ def _content(part: Any, index: int) -> Content | Undecodable:
         image = part[index][0]
         if not isinstance(image, Image.Image):
             return Undecodable(f"torchvision gave a {type(image).__name__}, not an image")
-        return np.asarray(to_rgb(image), dtype=np.uint8)
+        return rgb_pixels(image)
     except (OSError, SyntaxError, ValueError) as error:
         return Undecodable(" ".join(str(error).split()))
