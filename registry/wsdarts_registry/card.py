@@ -43,6 +43,7 @@ def render_card(facts: CardFacts) -> str:
         probes=_listed([code_span(probe) for probe in facts.probes]),
         stages=_stage_rows(facts),
         figures=[(item.label, _figure(item)) for item in facts.figures],
+        given=sum(task.split is not None for task in facts.tasks),
         near=facts.neighbourhood,
         cost=duration(facts.seconds),
         count=count,

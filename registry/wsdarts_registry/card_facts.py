@@ -66,6 +66,7 @@ def card_facts(
                 images=task.images,
                 classes=task.classes,
                 dataset=task.dataset,
+                split=None if task.split is None else str(task.split),
             )
             for task in manifest.tasks
         ),
@@ -139,8 +140,10 @@ def _classifier(manifest: Manifest) -> str:
     epochs = manifest.metrics.get(CLASSIFIER_EPOCHS)
     length = "" if epochs is None else f" for {epochs:,} epochs"
     these = "" if images is None else f" ({images:,} images)"
+    split = manifest.tasks[0].split
+    part = "validation third" if split is None else f"given {split.held_out} part"
     return (
-        f"accuracy on the validation third{these} of a classifier with these cells, trained from "
+        f"accuracy on the {part}{these} of a classifier with these cells, trained from "
         f"scratch{length}"
     )
 

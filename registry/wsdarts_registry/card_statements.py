@@ -19,6 +19,7 @@ class TaskFacts:
         images: Number of images, all parts together.
         classes: Number of classes.
         dataset: Its id on the Hugging Face Hub, if it is from there.
+        split: Sizes of the parts of a split that it came with, as text; None without one.
     """
 
     name: str
@@ -26,6 +27,7 @@ class TaskFacts:
     images: int
     classes: int
     dataset: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

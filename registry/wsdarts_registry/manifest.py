@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from wsdarts_registry.amounts import count
 from wsdarts_registry.dataset_id import DATASET_ID_PATTERN, is_dataset_id
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import WsdartsError
@@ -74,11 +75,33 @@ DatasetId = Annotated[
 ]
 
 
+class SplitRecord(Record):
+    """How many images of a task are in each part of a split that they came with.
+
+    Of ``train`` alone the search read; ``test`` is None where there are two parts.
+    """
+
+    train: Count
+    validation: Count
+    test: Count | None = None
+
+    @property
+    def held_out(self) -> str:
+        """Name of the part that a training is evaluated on."""
+        return "validation" if self.test is None else "test"
+
+    def __str__(self) -> str:
+        """As it is shown: ``train 12, validation 6``."""
+        parts = self.model_dump(exclude_none=True)
+        return ", ".join(f"{part} {count(images)}" for part, images in parts.items())
+
+
 class TaskRecord(Record):
     """A task that was searched on; ``image_size`` is the side that images were resized to.
 
     ``dataset`` is the id on the Hub of the dataset that its images are from, if it was read from
-    there. It is a label: what the task is, the digest alone says.
+    there. It is a label: what the task is, the digest alone says. ``split`` is there if the images
+    came with a split of their own, which the digest then covers.
     """
 
     name: Line
@@ -87,13 +110,22 @@ class TaskRecord(Record):
     classes: Count
     image_size: Count | None = None
     dataset: DatasetId | None = None
+    split: SplitRecord | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        split = self.split
+        if split and split.train + split.validation + (split.test or 0) != self.images:
+            raise ValueError(f"the parts of the split ({split}) are not its {self.images} images")
+        return self
 
     @model_serializer(mode="wrap")
-    def _without_missing_dataset(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Manifests from before there was such a label keep their bytes, and so their digests.
+    def _without_what_is_missing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Manifests from before there were such keys keep their bytes, and so their digests.
         data: dict[str, Any] = write(self)
-        if self.dataset is None:
-            data.pop("dataset", None)
+        for key in ("dataset", "split"):
+            if getattr(self, key) is None:
+                data.pop(key, None)
         return data
 
 

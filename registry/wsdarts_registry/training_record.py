@@ -43,7 +43,7 @@ class _Settings(_Part):
 class _Result(_Part):
     accuracy: Annotated[float, Field(ge=0, le=1)]
     images: Annotated[int, Field(ge=1)]
-    held_out: Literal["validation"]
+    held_out: Literal["validation", "test"]
 
 
 def with_training(manifest: Manifest, genotype: Genotype, run: Path) -> Manifest:

@@ -243,7 +243,7 @@ def _run_readers(folder: Path) -> dict[str, Reader]:
 
     def read_journal(content: bytes) -> None:
         journal.write_bytes(content)
-        filled_in(begun, folder)
+        filled_in(begun, folder, resumable=True)
 
     rows = json.dumps(row(0, 0, 2.0)).encode() + b"\n"
     return {

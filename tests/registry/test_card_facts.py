@@ -11,6 +11,7 @@ from wsdarts_registry.card import render_card
 from wsdarts_registry.card_facts import card_facts
 from wsdarts_registry.card_statements import ScoreFacts
 from wsdarts_registry.draft import write_artifact
+from wsdarts_registry.manifest import SplitRecord
 
 
 def test_the_size_of_the_final_network_is_on_the_card(tmp_path: Path) -> None:
@@ -53,6 +54,25 @@ def test_the_dataset_of_a_task_is_linked(tmp_path: Path) -> None:
     assert "\n| [flowers](https://huggingface.co/datasets/acme/flowers) | 120 |" in card
     assert "\n| birds | 120 |" in card
     assert ModelCard(card).data.datasets == ["acme/flowers"]
+
+
+def test_a_given_split_is_told_of_the_tasks_that_have_one(tmp_path: Path) -> None:
+    draft = make_draft("flowers", "birds", files={})
+    split = SplitRecord(train=90, validation=20, test=10)
+    for count, sentence in (
+        (0, "Two thirds of the images took part in the search"),
+        (1, "two thirds of the images of the other tasks"),
+        (2, "Of these, the part `train` took part in the search, one half"),
+    ):
+        given = [task.model_copy(update={"split": split}) for task in draft.tasks[:count]]
+        path = tmp_path / str(count)
+        write_artifact(path, replace(draft, tasks=[*given, *draft.tasks[count:]]))
+        artifact = read_artifact(path)
+        card = render_card(card_facts(artifact.manifest, artifact.genotype, name="a"))
+        assert sentence in card
+        said = [name for name in ("flowers", "birds") if f"\n{name} came with a split" in card]
+        assert said == ["flowers", "birds"][:count]
+        assert ("train 90, validation 20, test 10" in card) == (count > 0)
 
 
 def test_the_accuracy_of_a_supernet_is_never_that_of_a_classifier(tmp_path: Path) -> None:

@@ -43,6 +43,21 @@ def test_a_dataset_is_a_label_that_may_be_missing(content: bytes) -> None:
     assert Manifest.from_bytes(null, what=MANIFEST).to_bytes() == content
 
 
+def test_a_given_split_stands_only_where_there_is_one(content: bytes) -> None:
+    assert b"split" not in content
+    images = json.loads(content)["tasks"][0]["images"]
+    split = {"train": images - 10, "validation": 7, "test": 3}
+    given = _changed(content, _set("tasks", 0, "split", value=split))
+    manifest = Manifest.from_bytes(given, what=MANIFEST)
+    assert json.loads(manifest.to_bytes()) == json.loads(given)
+    found = manifest.tasks[0].split
+    assert found is not None
+    assert (str(found), found.held_out) == (f"train {images - 10}, validation 7, test 3", "test")
+    short = _changed(content, _set("tasks", 0, "split", value={**split, "test": None}))
+    with pytest.raises(ArtifactError, match=f"are not its {images} images"):
+        Manifest.from_bytes(short, what=MANIFEST)
+
+
 def test_it_is_canonical(content: bytes) -> None:
     text = json.dumps(
         json.loads(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False

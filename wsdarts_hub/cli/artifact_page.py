@@ -81,12 +81,19 @@ def _identity(entry: Entry, artifact: Artifact) -> list[tuple[str, str]]:
 
 def _tasks(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows; the dataset stands as it is typed, where one is known."""
-    columns = ("task", "images", "classes", "digest")
-    rows = [(t.name, count(t.images), count(t.classes), t.digest) for t in manifest.tasks]
-    datasets = ["" if t.dataset is None else f"hf:{t.dataset}" for t in manifest.tasks]
-    if not any(datasets):
-        return columns, list(rows)
-    return (*columns, "dataset"), [(*r, d) for r, d in zip(rows, datasets, strict=True)]
+    tasks = manifest.tasks
+    columns = {
+        "task": [task.name for task in tasks],
+        "images": [count(task.images) for task in tasks],
+        "classes": [count(task.classes) for task in tasks],
+        "digest": [task.digest for task in tasks],
+    }
+    known = {
+        "dataset": ["" if task.dataset is None else f"hf:{task.dataset}" for task in tasks],
+        "given split": ["" if task.split is None else str(task.split) for task in tasks],
+    }
+    columns |= {name: cells for name, cells in known.items() if any(cells)}
+    return tuple(columns), list(zip(*columns.values(), strict=True))
 
 
 def _status(status: Status) -> list[tuple[str, str]]:

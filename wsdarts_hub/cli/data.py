@@ -21,7 +21,7 @@ def load_data(
     quiet: bool,
     progress: "Progress",
 ) -> "ImageTask":
-    """Read a dataset and list the images that were left out of it."""
+    """Read a dataset, and say what its owner should know of how it was read."""
     task = hub.ImageTask.load(
         data,
         image_column=image_column,
@@ -30,6 +30,8 @@ def load_data(
         skip_corrupt=skip_corrupt,
         progress=progress,
     )
+    for text in () if quiet else task.notes:
+        note(f"{task.name}: {text}")
     if task.skipped and not quiet:
         note(f"{task.name}: left out {several(len(task.skipped), 'corrupt image')}:")
         for skipped in task.skipped:

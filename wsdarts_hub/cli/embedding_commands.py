@@ -99,6 +99,7 @@ def embed(
         display.facts(
             [
                 ("task", f"{task.name}, {count(len(task))} images, {count(task.classes)} classes"),
+                *([("given split", task.part_sizes)] if task.given_split else []),
                 ("digest", task.digest),
                 ("probe", f"{space.probe} ({space.probe_digest})"),
                 ("estimator", _estimator(space)),

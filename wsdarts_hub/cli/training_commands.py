@@ -45,7 +45,8 @@ def train(
 ) -> None:
     """Train what a search found, and evaluate it.
 
-    It is trained on the train part and evaluated once, at the end, on the held-out third.
+    It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
+    split that the dataset comes with it is evaluated on the test part, or else the validation part.
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training

@@ -12,7 +12,14 @@ import torch
 from wsdarts_registry.contents import alpha_name
 from wsdarts_registry.draft import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.manifest import Lineage, NetworkRecord, Parent, Provenance, TaskRecord
+from wsdarts_registry.manifest import (
+    Lineage,
+    NetworkRecord,
+    Parent,
+    Provenance,
+    SplitRecord,
+    TaskRecord,
+)
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.artifacts.check import make_check
 from wsdarts_sdk.network.counting import final_sizes
@@ -20,7 +27,7 @@ from wsdarts_sdk.runs.environment import code_version, hardware, library_version
 from wsdarts_sdk.search.derivation import ranked_candidates
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.tasks import ImageTask
+from wsdarts_sdk.tasks import ImageTask, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +99,7 @@ def _draft(
                 classes=task.classes,
                 image_size=settings.image_size,
                 dataset=task.dataset,
+                split=_given_split(task),
             )
             for task in tasks
         ],
@@ -125,6 +133,16 @@ def _draft(
             mode=origin.mode,
             parents=tuple(Parent(reference=r, digest=d) for r, d in origin.parents),
         ),
+    )
+
+
+def _given_split(task: ImageTask) -> SplitRecord | None:
+    if not task.given_split:
+        return None
+    return SplitRecord(
+        train=len(task.train_indices),
+        validation=len(task.indices(Part.VALIDATION)),
+        test=len(task.indices(Part.TEST)) or None,
     )
 
 

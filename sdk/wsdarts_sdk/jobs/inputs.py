@@ -24,10 +24,16 @@ _SHIPPED = "shipped"
 
 
 def load_task(data: Data, *, progress: Progress, **options: Any) -> ImageTask:
-    """The task that ``data`` names or is; options go to ``ImageTask.load``."""
+    """The task that ``data`` names or is; options go to ``ImageTask.load``.
+
+    What is to be known about a task that is read here is said by ``progress``.
+    """
     if isinstance(data, ImageTask):
         return data
-    return ImageTask.load(data, progress=progress, **options)
+    task = ImageTask.load(data, progress=progress, **options)
+    for note in task.notes:
+        progress(f"{task.name}: {note}", 1, 1)
+    return task
 
 
 def load_tasks(data: Sequence[Data], *, progress: Progress, **options: Any) -> list[ImageTask]:

@@ -17,6 +17,7 @@ from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.runs.report_facts import Command
 from wsdarts_sdk.tasks import ImageTask
+from wsdarts_sdk.tasks.split import SPLIT_RULE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ def open_job(
     config = {
         "command": command,
         "tasks": [task.digest for task in tasks],
+        "split_rule": SPLIT_RULE,
         "preset": preset.name,
         **config,
     }

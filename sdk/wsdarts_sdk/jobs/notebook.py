@@ -87,7 +87,7 @@ def training_view(found: "TrainingRun") -> str:
         f"{share(result.accuracy)} of {several(result.images, 'image')} right that nothing had "
         "seen. One training with one seed; another seed gives another figure.",
         figures=[
-            ("accuracy on the validation third", share(result.accuracy)),
+            ("accuracy on the held-out images", share(result.accuracy)),
             ("classes", count(len(found.model.class_names))),
             ("parameters", count(result.parameters)),
             ("wall time", duration(result.seconds)),

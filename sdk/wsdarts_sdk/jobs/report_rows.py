@@ -31,6 +31,11 @@ def task_row(task: ImageTask) -> TaskRow:
     )
 
 
+def held_out_words(task: ImageTask) -> str:
+    """What a training on a task is evaluated on, in words."""
+    return f"{task.held_out} {'part' if task.given_split else 'third'}"
+
+
 def phase_costs(seconds: dict[str, float]) -> tuple[PhaseCost, ...]:
     """Wall time by phase."""
     return tuple(PhaseCost(phase=phase, seconds=value) for phase, value in seconds.items())

@@ -6,7 +6,7 @@ from wsdarts_registry.amounts import share
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.jobs.decision import Decision
 from wsdarts_sdk.jobs.found import Found
-from wsdarts_sdk.jobs.report_rows import asked, now, pairs, phase_costs, task_row
+from wsdarts_sdk.jobs.report_rows import asked, held_out_words, now, pairs, phase_costs, task_row
 from wsdarts_sdk.jobs.report_start import TITLES, title
 from wsdarts_sdk.runs.epoch_rows import alpha_history, search_epochs
 from wsdarts_sdk.runs.report_facts import (
@@ -22,6 +22,7 @@ from wsdarts_sdk.runs.report_file import save_report
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.schedule import work
 from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.tasks import Part
 
 
 def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
@@ -126,14 +127,18 @@ def _trials(found: Found) -> tuple[Table, ...]:
         )
         for trial in found.trials
     )
+    held_out = found.job.tasks[0].held_out
+    trained, ranked = ("weights half", "α half")
+    if held_out is Part.TEST:
+        trained, ranked = ("train part", "validation part")
     return (
         Table(
             title="Sweep over skip-connect dropout",
-            header=("dropout", "accuracy on the α half", "skip-connects", "cost"),
+            header=("dropout", f"accuracy on the {ranked}", "skip-connects", "cost"),
             rows=rows,
             note=(
-                "Best first. Each genotype was trained briefly on the weights half and ranked on "
-                "the α half; the validation third took no part."
+                f"Best first. Each genotype was trained briefly on the {trained} and ranked on "
+                f"the {ranked}; the {held_out_words(found.job.tasks[0])} took no part."
             ),
         ),
     )

@@ -31,7 +31,7 @@ class Trial:
     Attributes:
         rate: The skip-connect dropout.
         genotype: What the search found with it.
-        accuracy: On the alpha half after the short training on the weights half.
+        accuracy: After the short training, on the alpha half (``train_network`` says more).
         seconds: Wall time of search and short training.
     """
 

@@ -37,7 +37,8 @@ def search_once(job: Job, part: TrainPart, start: Start) -> Searched:
 def search_swept(job: Job, part: TrainPart, start: Start) -> Searched:
     """Search with every skip-connect dropout and keep what is best after a short training.
 
-    That training learns from the weights half and is ranked on the α half.
+    That training learns from the weights half and is ranked on the α half; where the task came
+    with a test part, it learns from the train part and is ranked on the validation part.
     """
 
     def evaluate(rate: float, progress: Progress) -> Trial:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wsdarts_sdk.jobs.job import Job
-from wsdarts_sdk.jobs.report_rows import asked, now, pairs, phase_costs, task_row
+from wsdarts_sdk.jobs.report_rows import asked, held_out_words, now, pairs, phase_costs, task_row
 from wsdarts_sdk.jobs.report_start import TITLES, title
 from wsdarts_sdk.network.training import TrainingResult
 from wsdarts_sdk.runs.epoch_rows import training_epochs
@@ -34,6 +34,7 @@ def write_training_report(job: Job, result: TrainingResult) -> Path:
             seconds=result.seconds,
             epochs=training_epochs(result.rows),
             note="One training with one seed; another seed gives another figure.",
+            held_out=held_out_words(task),
         ),
         settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
         environment=pairs(environment),

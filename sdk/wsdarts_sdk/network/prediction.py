@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.errors import ArtifactError, FileAccessError, SettingsError, TaskError
 from wsdarts_registry.files import exists, expanded, is_directory
 from wsdarts_sdk.progress import Progress, silent
@@ -22,7 +23,8 @@ from wsdarts_sdk.tasks.decoding import Undecodable, decode, pillow_pixels
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.pixels import Pixels, in_threads
 from wsdarts_sdk.tasks.sources.base import Read
-from wsdarts_sdk.tasks.sources.folder import image_files, read_file
+from wsdarts_sdk.tasks.sources.folder import read_file
+from wsdarts_sdk.tasks.sources.listing import by_suffix, list_images
 from wsdarts_sdk.tasks.sources.tensors import as_numpy, rgb_pixels
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def decoded_images(
     Raises:
         TaskError: A folder has no images or cannot be listed, or pixels have another form.
     """
-    named = _named(_listed(images))
+    named = _named(_listed(images), progress)
     return [name for name, _ in named], in_threads(
         partial(_decoded, size=size),
         enumerate(read for _, read in named),
@@ -135,12 +137,12 @@ def _listed(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
     return cast("Iterable[AnyImage]", images)
 
 
-def _named(images: Iterable[AnyImage]) -> list[tuple[str, Read]]:
+def _named(images: Iterable[AnyImage], progress: Progress) -> list[tuple[str, Read]]:
     """Names of all images, and how to read them."""
     found: list[tuple[str, Read]] = []
     for number, image in enumerate(images):
         if isinstance(image, str | Path):
-            found += _files(image)
+            found += _files(image, progress)
         elif isinstance(image, np.ndarray | Tensor):
             pixels = _pixels(as_numpy(image, "images"), number)
             places = [f"image {number}"]
@@ -152,19 +154,34 @@ def _named(images: Iterable[AnyImage]) -> list[tuple[str, Read]]:
     return found
 
 
-def _files(image: str | Path) -> list[tuple[str, Read]]:
+def _files(image: str | Path, progress: Progress) -> list[tuple[str, Read]]:
     if _ADDRESS.match(str(image)):
         return _unusable(image, "it is an address, and nothing is fetched; download it first")
     path = expanded(image)
     try:
         if not exists(path):
             return _unusable(path, f"it cannot be read ({os.strerror(errno.ENOENT)})")
-        files = image_files(path) if is_directory(path) else [path]
+        files = _files_in(path, progress) if is_directory(path) else [path]
     except FileAccessError as error:
         return _unusable(path, str(error))
-    if not files:
-        raise TaskError(f"the folder {path} has no images; name files, or another folder")
     return [(str(file), partial(read_file, file)) for file in files]
+
+
+def _files_in(folder: Path, progress: Progress) -> list[Path]:
+    """Return the images in a folder, and say how many others are passed over.
+
+    Raises:
+        TaskError: There are none, or the folder cannot be listed.
+    """
+    listing = list_images(folder)
+    others = by_suffix(listing.passed_over)
+    if not listing.files:
+        found = f" that are read, but {others}" if others else ""
+        raise TaskError(f"the folder {folder} has no images{found}; name files, or another folder")
+    if others:
+        total = several(listing.passed_over.total(), "image")
+        progress(f"passed over {total} in {folder}: {others}", 1, 1)
+    return listing.files
 
 
 def _unusable(path: str | Path, reason: str) -> list[tuple[str, Read]]:

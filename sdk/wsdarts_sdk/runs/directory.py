@@ -35,6 +35,9 @@ from wsdarts_registry.files import (
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.journal import FileJournal
 
+SPLIT_RULE = "split_rule"
+"""Key of a run's configuration: by which rule its train part was halved; none for the first."""
+
 CHECKPOINT_SUFFIX = ".checkpoint.safetensors"
 _FORMAT = 1
 _CONFIG = "config.json"
@@ -100,8 +103,8 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
 
     Raises:
         RunError: Another process works there; there is a run and ``resume`` is False; the run
-            that is there has another configuration; the directory is not a run's or cannot be
-            written.
+            that is there has another configuration, or halved its train part by another rule
+            (``split_rule``); the directory is not a run's or cannot be written.
     """
     path = Path(path)
     lock = _lock(path)
@@ -218,6 +221,13 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
     if not resume:
         raise RunError(
             f"{run.path} already holds a run; continue it with --resume, or choose another --out"
+        )
+    if there.get(SPLIT_RULE) != config.get(SPLIT_RULE):
+        raise RunError(
+            f"{run.path} was begun by another version, whose halves of the train part are other "
+            f"ones (split rule {there.get(SPLIT_RULE, 1)}; this version has "
+            f"{config.get(SPLIT_RULE, 1)}), so it cannot be gone on with; choose another --out. "
+            "What it holds can still be reported and pushed"
         )
     here = json.loads(json.dumps(config))
     differing = _differences(_completed(there, here), here)

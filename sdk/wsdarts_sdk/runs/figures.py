@@ -54,7 +54,7 @@ def _size(title: str) -> Figure:
 
 
 FIGURES = {
-    "accuracy": _accuracy("accuracy, validation third"),
+    "accuracy": _accuracy("accuracy, held-out images"),
     "train_accuracy": _accuracy("accuracy, train part"),
     "train_loss": _loss("loss, train part"),
     "weights_loss": _loss("loss, weights half"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wsdarts_registry.errors import RunError, WsdartsError
 from wsdarts_registry.files import entries, exists
-from wsdarts_sdk.runs.directory import read_config
+from wsdarts_sdk.runs.directory import SPLIT_RULE, read_config
 from wsdarts_sdk.runs.report_facts import RunReport
 from wsdarts_sdk.runs.report_file import REPORT_FILE, read_report
 from wsdarts_sdk.runs.unfinished import filled_in
@@ -17,15 +17,17 @@ def read_run(path: str | Path) -> RunReport:
         RunError: There is no run, it is from before reports were kept, or a file is damaged.
     """
     path = Path(path)
-    read_config(path)
+    current = SPLIT_RULE in read_config(path)
     if not exists(path / REPORT_FILE):
-        raise RunError(
-            f"{path} has no {REPORT_FILE}: it was made by an earlier version, or was stopped when "
-            f"it had hardly begun; the command that made it, with --out {path} --resume, writes it "
-            "and computes nothing twice"
+        why = (
+            f"it was stopped when it had hardly begun; the command that made it, with --out {path} "
+            "--resume, writes it and computes nothing twice"
+            if current
+            else "it was made by an earlier version; repeat it with another --out"
         )
+        raise RunError(f"{path} has no {REPORT_FILE}: {why}")
     report = read_report(path / REPORT_FILE)
-    return filled_in(report, path) if report.unfinished else report
+    return filled_in(report, path, resumable=current) if report.unfinished else report
 
 
 def trainings_within(path: str | Path, report: RunReport) -> tuple[tuple[str, RunReport], ...]:

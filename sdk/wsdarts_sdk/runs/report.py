@@ -43,6 +43,8 @@ def render_report(report: RunReport) -> str:
         report=report,
         title=plain_text(report.title, 160),
         kinds=CELL_KINDS,
+        given=any(task.given_split for task in report.tasks),
+        tested=any(task.test_images for task in report.tasks),
         tone_styles=tone_styles(),
         tiles_at_top=_headline(report),
         warnings=_warnings(report),
@@ -68,7 +70,8 @@ def _headline(report: RunReport) -> list[tuple[str, str]]:
     """The few figures at the top: name and value."""
     found = []
     if report.training and report.training.accuracy is not None:
-        found.append(("accuracy on the validation third", share(report.training.accuracy)))
+        where = f"accuracy on the {plain_text(report.training.held_out)}"
+        found.append((where, share(report.training.accuracy)))
     if report.training and report.training.parameters is not None:
         found.append(("parameters", count(report.training.parameters)))
     if report.genotype:

@@ -173,11 +173,12 @@ class TrainingFacts:
     """The derived network after its training.
 
     Attributes:
-        accuracy: On the validation third, in [0, 1]; None if it was not evaluated.
+        accuracy: On the images that were held out, in [0, 1]; None if it was not evaluated.
         parameters: Trainable parameters, without auxiliary towers; None before it is finished.
         seconds: Wall time of training and evaluation.
         epochs: One row each.
         note: What to know when reading the accuracy, as a sentence.
+        held_out: What the images are that it was evaluated on.
     """
 
     accuracy: float | None
@@ -185,6 +186,7 @@ class TrainingFacts:
     seconds: Seconds
     epochs: Annotated[tuple[TrainingEpoch, ...], Rows] = ()
     note: Words = ""
+    held_out: Words = "validation third"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ _MAX_BYTES = 64 * 2**20
 _Shares = tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...]
 _NO_EPOCH = "It has no whole epoch yet."
 _GOES_ON = "It was stopped or is still at work; the same command with --resume goes on with it."
+_STAYS_SO = "It was begun by an earlier version; this one cannot go on with it."
 
 
 class _Row(Record):
@@ -74,19 +75,20 @@ class _Decision(Record):
 _Costs = TypeAdapter(dict[Words, Seconds])
 
 
-def filled_in(begun: RunReport, path: Path) -> RunReport:
+def filled_in(begun: RunReport, path: Path, *, resumable: bool) -> RunReport:
     """The report of a run that has begun, with what it has done so far.
 
     Args:
         begun: What was written when it began.
         path: The run directory.
+        resumable: Whether this version can go on with it.
 
     Raises:
         RunError: A file of the run is damaged.
     """
-    if begun.asked is not None and begun.asked.command == "train":
-        return _training(begun, path)
-    return _search(begun, path)
+    train = begun.asked is not None and begun.asked.command == "train"
+    found = (_training if train else _search)(begun, path)
+    return replace(found, unfinished=f"{found.unfinished} {_GOES_ON if resumable else _STAYS_SO}")
 
 
 def _training(begun: RunReport, path: Path) -> RunReport:
@@ -97,7 +99,7 @@ def _training(begun: RunReport, path: Path) -> RunReport:
     facts = TrainingFacts(accuracy=None, parameters=None, seconds=seconds, epochs=epochs)
     return replace(
         begun,
-        unfinished=f"{where} {_GOES_ON}",
+        unfinished=where,
         training=facts if epochs else None,
         costs=_costs(path, "training", seconds),
     )
@@ -121,7 +123,7 @@ def _search(begun: RunReport, path: Path) -> RunReport:
     decision = _decision(path)
     return replace(
         begun,
-        unfinished=f"{where} {_GOES_ON}",
+        unfinished=where,
         decision=decision,
         epochs=epochs,
         alpha=_alpha(rows, begun, path),

@@ -94,7 +94,7 @@ def decode(content: Content, size: int) -> NDArray[np.uint8] | Undecodable:
     except Image.DecompressionBombError:
         reason = f"its pixels are {_TOO_MANY}"
     except _DECODER_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        return _undecodable(error)
     return Undecodable(reason)
 
 
@@ -125,7 +125,11 @@ def pillow_pixels(image: Image.Image) -> NDArray[np.uint8] | Undecodable:
     try:
         return np.asarray(to_rgb(image), dtype=np.uint8)
     except _DECODER_ERRORS as error:
-        return Undecodable(" ".join(str(error).split()) or type(error).__name__)
+        return _undecodable(error)
+
+
+def _undecodable(error: Exception) -> Undecodable:
+    return Undecodable(" ".join(str(error).split()) or type(error).__name__)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -177,8 +177,8 @@ class ImageTask:
             repeated = self._held_out_copies()
             if repeated:
                 found.append(
-                    f"{several(repeated, 'held-out image')} stand in the train part, too, so what "
-                    "is measured on them flatters"
+                    f"the train part has copies of {several(repeated, 'held-out image')}, so what "
+                    "is measured on these flatters"
                 )
         return tuple(found)
 

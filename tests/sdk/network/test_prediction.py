@@ -1,6 +1,7 @@
 """Predictions: the right pixels reach the network, in order, and bad images are named."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,29 @@ def test_what_cannot_be_read(model: Classifier, folder: Path) -> None:
     with pytest.raises(TaskError, match="empty has no images; name files, or another folder"):
         model.predict([folder / "0.png", folder / "empty"])
     assert model.predict([]) == []
+
+
+def test_images_of_a_folder_that_are_passed_over_are_said(model: Classifier, folder: Path) -> None:
+    (folder / "0.png").rename(folder / "img0")
+    for number in range(3):
+        (folder / f"{number}.heic").touch()
+    told: list[str] = []
+    list(predict(model, folder, progress=lambda what, done, total: told.append(what)))
+    (said,) = [what for what in told if "passed over" in what]
+    assert "3 .heic, 1 without a suffix" in said
+    (folder / "rest").mkdir()
+    for file in (*folder.glob("*.heic"), folder / "img0"):
+        file.rename(folder / "rest" / file.name)
+    with pytest.raises(TaskError, match=r"no images that are read, but 3 \.heic, 1 without"):
+        model.predict(folder / "rest")
+
+
+def test_what_is_no_regular_file_or_has_no_black_and_white(model: Classifier, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    grey = Image.fromarray(np.full((8, 8), -7, dtype=np.int32))
+    pipe, signed = model.predict([folder / "pipe.png", grey])
+    assert pipe.problem == "it cannot be read (it is no regular file)"
+    assert "values from -7 to -7" in str(signed.problem)
 
 
 def test_numbers_that_do_not_fit(model: Classifier) -> None:

@@ -197,7 +197,7 @@ def test_figures_of_a_search_and_of_a_training() -> None:
     twice = replace(warm, trainings=warm.trainings * 2)
     assert "accuracy" not in figures(twice)
     assert (
-        "their accuracies on the validation third: training 71.3 %, training 71.3 %."
+        "their accuracies on the held-out images: training 71.3 %, training 71.3 %."
         in Page(render_comparison((twice, make_runs()[0]))).words
     )
     (trained,) = runs_of(make_training())

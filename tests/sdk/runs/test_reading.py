@@ -20,7 +20,7 @@ from wsdarts_sdk.runs.report_file import keep_report
 
 def begin(path: Path, report: RunReport) -> Path:
     path.mkdir(exist_ok=True)
-    (path / "config.json").write_text('{"format": 1}')
+    (path / "config.json").write_text('{"format": 1, "split_rule": 2}')
     keep_report(RunDirectory(path), report)
     return path
 
@@ -155,9 +155,22 @@ def test_no_run_and_a_run_from_before(tmp_path: Path) -> None:
         read_run(tmp_path)
     with pytest.raises(RunError, match="is not a run directory"):
         read_run(tmp_path / "missing")
-    (tmp_path / "config.json").write_text('{"format": 1}')
+    (tmp_path / "config.json").write_text('{"format": 1, "split_rule": 2}')
     with pytest.raises(RunError, match=r"has no report\.json: .*--out .* --resume, writes it"):
         read_run(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": 1}')
+    with pytest.raises(RunError, match=r"has no report\.json: .* earlier version.* another --out"):
+        read_run(tmp_path)
+
+
+def test_an_unfinished_run_from_before_is_not_told_to_go_on(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", begun_search())
+    (run / "config.json").write_text('{"format": 1}')
+    write_rows(run, row(0, 0, 2.0))
+    found = read_run(run)
+    assert len(found.epochs) == 1
+    assert "--resume" not in found.unfinished
+    assert "earlier version" in found.unfinished
 
 
 def test_trainings_of_what_a_run_found(tmp_path: Path) -> None:

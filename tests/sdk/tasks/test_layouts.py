@@ -236,7 +236,7 @@ def test_images_beside_class_folders_are_counted(make_folder: MakeFolder, encode
         (folder / f"{number}.png").write_bytes(encode(number))
     task = ImageTask.load(folder)
     assert task.passed_over == {".png": 5}
-    assert any("5 images that lie in no class folder" in note for note in task.notes)
+    assert any("5 images outside the class folders" in note for note in task.notes)
 
 
 @pytest.mark.parametrize("where", ["c", "a/more"])

@@ -153,12 +153,12 @@ def _with_passed_over(
     found = list(notes)
     if inside and not notes:
         found.append(
-            f"passed over {several(inside.total(), 'image')} in class folders by the suffix of the "
-            f"name: {by_suffix(inside)}; {_READ}"
+            f"passed over {several(inside.total(), 'image')} in class folders, by a suffix that is "
+            f"not read: {by_suffix(inside)} ({_READ})"
         )
     if beside:
         found.append(
-            f"passed over {several(beside.total(), 'image')} that lie in no class folder: "
+            f"passed over {several(beside.total(), 'image')} outside the class folders: "
             f"{by_suffix(beside)}"
         )
     return _Layout(groups=groups, passed_over=inside + beside, notes=tuple(found))

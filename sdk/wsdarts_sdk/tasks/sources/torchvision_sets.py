@@ -13,7 +13,7 @@ from PIL import Image
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_registry.suggestions import did_you_mean, nearest_names
-from wsdarts_sdk.tasks.decoding import Undecodable, to_rgb
+from wsdarts_sdk.tasks.decoding import Undecodable, pillow_pixels
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
 from wsdarts_sdk.tasks.sources.hub import chosen_splits
@@ -151,6 +151,6 @@ def _content(part: Any, index: int) -> Content | Undecodable:
         image = part[index][0]
         if not isinstance(image, Image.Image):
             return Undecodable(f"torchvision gave a {type(image).__name__}, not an image")
-        return np.asarray(to_rgb(image), dtype=np.uint8)
+        return pillow_pixels(image)
     except (OSError, SyntaxError, ValueError) as error:
         return Undecodable(" ".join(str(error).split()))
