@@ -188,8 +188,8 @@ def test_ids_of_class_names_need_not_follow_each_other() -> None:
         ([0.5, 1.5], "0.5"),
         ({"0": "cat", "00": "dog"}, "one id two names"),
         ({}, "{}"),
-        (["cat", "cat"], "'cat' is given more than once"),
-        (["caf\u00e9", "cafe\u0301"], "'caf\u00e9' is given more than once"),
+        (["cat", "cat"], "2 classes called 'cat'"),
+        (["caf\u00e9", "cafe\u0301"], "2 classes called 'caf\u00e9'"),
         ({"cat": 0, "dog": 0}, "one id two names"),
     ],
 )

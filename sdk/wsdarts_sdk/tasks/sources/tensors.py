@@ -5,7 +5,6 @@ import math
 import reprlib
 import sys
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
@@ -141,12 +140,6 @@ def _named(
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Return the class names in the order of their ids, and the label of each image."""
     ids, names = _ids_and_names(class_names)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise TaskError(
-            f"the class name {twice[0]!r} is given more than once; expected another name for "
-            "each class"
-        )
     if {type(value) for value in values} == {bool}:
         values = [int(value) for value in values]
     if any(isinstance(value, str) for value in values):
