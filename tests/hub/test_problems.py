@@ -138,7 +138,7 @@ def test_memory_that_is_not_there(allocate: Callable[[], object]) -> None:
 
 
 def test_too_little_memory_to_start_with() -> None:
-    found = shell(("embed", "nothing"), "", before="ulimit -v 1500000; ")
+    found = shell(("predict", "nothing", "nothing"), "", before="ulimit -v 1500000; ")
     assert found.returncode == 1
     assert re.fullmatch(r"error: [^\n]*ulimit -v[^\n]*\n", found.stderr), found.stderr
 
