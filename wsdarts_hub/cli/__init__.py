@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,7 @@ from wsdarts_hub.cli.index_commands import rebuild_index
 from wsdarts_hub.cli.lineage_command import lineage
 from wsdarts_hub.cli.list_command import list_artifacts
 from wsdarts_hub.cli.model_commands import export, predict
+from wsdarts_hub.cli.problems import explained
 from wsdarts_hub.cli.publishing_commands import push, unyank, yank
 from wsdarts_hub.cli.report_command import report
 from wsdarts_hub.cli.search_commands import search, warm_start
@@ -130,7 +132,8 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; print a WsdartsError as one line instead of a traceback."""
+    """Run the command line; print what is no fault of the program as one line, not a traceback."""
+    _open_missing_streams()
     plain = plain_characters.register()
     for stream, errors in ((sys.stdout, plain), (sys.stderr, "replace")):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
@@ -138,11 +141,46 @@ def main() -> None:
     _silence_libraries()
     _say_warnings()
     try:
-        with naming_hidden_libraries():
-            app(prog_name=_PROGRAM)
-    except WsdartsError as error:
-        typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", file=sys.stderr)
+        try:
+            with naming_hidden_libraries():
+                app(prog_name=_PROGRAM)
+        except SystemExit:
+            sys.stdout.flush()  # what cannot be written is told here, not on the way out
+            raise
+    except BrokenPipeError:  # whoever read the output has seen enough
+        _discard_output()
+        raise SystemExit(1) from None
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of a library in Rust is no Exception
+        text = str(error) if isinstance(error, WsdartsError) else explained(error)
+        if text is None:
+            raise
+        _discard_output()
+        _say_error(text)
         raise SystemExit(1) from error
+
+
+def _open_missing_streams() -> None:
+    """Refuse to work without stdout; without stderr, let nobody hear what is said there."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    if sys.stdout is None:
+        _say_error("stdout is closed; redirect it to a file or to /dev/null")
+        raise SystemExit(1)
+
+
+def _discard_output() -> None:
+    """Let Python's last flush not fail again at what could not be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say_error(text: str) -> None:
+    with suppress(OSError):  # stderr may be what cannot be written
+        typer.echo(f"error: {plain_text(text, _LONGEST_MESSAGE)}", file=sys.stderr)
 
 
 def _say_warnings() -> None:

@@ -49,7 +49,8 @@ class CompiledKernels(Kernels):
         self._term: Any = structs.FloatTerm if dtype == torch.float32 else structs.DoubleTerm
         self.calls = {name: getattr(library, f"{name}_{suffix}") for name in _FUNCTIONS}
         for function in self.calls.values():
-            function.restype = None
+            function.restype = ctypes.c_int
+            function.errcheck = _check_memory
         self._library = library
         self._free: dict[int, list[Tensor]] = defaultdict(list)
 
@@ -271,3 +272,9 @@ class CompiledKernels(Kernels):
             )
         )
         return described
+
+
+def _check_memory(lacked: int, _function: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    if lacked:
+        raise MemoryError("there is not enough for the supernet's kernels")
+    return arguments

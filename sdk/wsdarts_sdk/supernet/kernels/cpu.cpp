@@ -14,9 +14,11 @@
 // do not depend on the number of threads.
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <vector>
 
 #ifdef _OPENMP
@@ -56,6 +58,26 @@ T* scratch(int slot, Size count) {
   static thread_local std::vector<T> kept[6];
   if (static_cast<Size>(kept[slot].size()) < count) kept[slot].resize(count);
   return kept[slot].data();
+}
+
+// No exception may leave an iteration of a parallel loop: one without memory is noted, and raised
+// after the loop.
+struct Shortage {
+  std::atomic<bool> noted{false};
+  void raise() const {
+    if (noted) throw std::bad_alloc();
+  }
+};
+
+// Nor may one leave the library: 0 if all went well, 1 where there was no memory.
+template <class Work>
+int completed(const Work& work) noexcept {
+  try {
+    work();
+  } catch (...) {
+    return 1;
+  }
+  return 0;
 }
 
 // ------------------------------------------------------------------------------------------
@@ -342,8 +364,9 @@ void depthwise_forward(const Depthwise<T>& d, T* middle, T* result, const Statis
   order_weights(d, taps, columns);
   std::vector<double> sums(s.branches * s.images * 2 * C, 0.0);
   const Size units = d.own ? s.branches * s.images : s.images;
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size unit = 0; unit < units; ++unit) {
+  for (Size unit = 0; unit < units; ++unit) try {
     const Size n = unit % s.images, first = d.own ? unit / s.images : 0;
     const Size last = d.own ? first + 1 : s.branches;
     T* padded = scratch<T>(0, s.padded_area() * C);
@@ -358,7 +381,10 @@ void depthwise_forward(const Depthwise<T>& d, T* middle, T* result, const Statis
         row_sums<T, V>(out + y * row, C, out + y * row, C, C, s.columns, sum, sum + C);
       }
     }
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
   finish(norm, sums.data(), s.branches, s.images, C, double(s.images * s.area()));
 }
 
@@ -438,8 +464,9 @@ void depthwise_backward(const Depthwise<T>& d, const T* middle, const T* result,
   std::vector<T> taps(wanted ? s.branches * s.images * K2 * C : 0, T(0));
   std::vector<T> columns(wanted ? s.branches * s.images * C * C : 0, T(0));
   const Size units = d.own ? s.branches * s.images : s.images;
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size unit = 0; unit < units; ++unit) {
+  for (Size unit = 0; unit < units; ++unit) try {
     const Size n = unit % s.images, first = d.own ? unit / s.images : 0;
     const Size last = d.own ? first + 1 : s.branches;
     const Size edge = s.padding(), width = s.padded_width() * C;
@@ -478,7 +505,10 @@ void depthwise_backward(const Depthwise<T>& d, const T* middle, const T* result,
                          s.width, to.sums + place * 2 * C, to.sums + place * 2 * C + C);
       }
     }
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
   if (!wanted) return;
   add_images(columns, s.branches, s.images, C * C, weights.pointwise);
   std::vector<T> sum(s.branches * K2 * C);
@@ -527,8 +557,9 @@ void pointwise_forward(const Pointwise<T>& p, T* result, double* sums) {
   std::vector<T> columns(s.branches * C * p.outputs);
   for (Size m = 0; m < s.branches; ++m)
     transpose(p.weights + m * p.outputs * C, p.outputs, C, columns.data() + m * C * p.outputs);
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size n = 0; n < s.images; ++n) {
+  for (Size n = 0; n < s.images; ++n) try {
     T* seen = scratch<T>(1, s.columns * C);
     for (Size y = 0; y < s.rows; ++y) {
       lattice_row<T, V>(p, n, y, seen);
@@ -540,7 +571,10 @@ void pointwise_forward(const Pointwise<T>& p, T* result, double* sums) {
         row_sums<T, V>(out, p.total, out, p.total, p.outputs, s.columns, sum, sum + p.total);
       }
     }
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
 }
 
 template <class T, int V>
@@ -549,8 +583,9 @@ void pointwise_backward(const Pointwise<T>& p, const T* result, const Upstream<T
   const Shape& s = p.shape;
   const Size C = s.channels, image = s.area() * p.total;
   std::vector<T> columns(weights ? s.branches * s.images * p.outputs * C : 0, T(0));
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size n = 0; n < s.images; ++n) {
+  for (Size n = 0; n < s.images; ++n) try {
     T* seen = scratch<T>(1, s.columns * C);
     T* outer_row = scratch<T>(2, s.columns * p.total);
     T* inner_row = scratch<T>(3, s.columns * C);
@@ -580,7 +615,10 @@ void pointwise_backward(const Pointwise<T>& p, const T* result, const Upstream<T
         }
       }
     }
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
   if (weights) add_images(columns, s.branches, s.images, p.outputs * C, weights);
 }
 
@@ -593,8 +631,9 @@ void pool_forward(const Shape& s, bool maximum, const T* source, T* result,
   const Size C = s.channels, width = s.padded_width() * C;
   const T fill = maximum ? -std::numeric_limits<T>::infinity() : T(0);
   std::vector<double> sums(s.images * 2 * C, 0.0);
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size n = 0; n < s.images; ++n) {
+  for (Size n = 0; n < s.images; ++n) try {
     T* padded = scratch<T>(0, s.padded_area() * C);
     pad<T, V, false>(s, source + n * s.height * s.width * s.pitch, {nullptr, nullptr}, fill, padded);
     for (Size y = 0; y < s.rows; ++y) {
@@ -619,7 +658,10 @@ void pool_forward(const Shape& s, bool maximum, const T* source, T* result,
       double* sum = sums.data() + n * 2 * C;
       row_sums<T, V>(out, C, out, C, C, s.columns, sum, sum + C);
     }
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
   finish(norm, sums.data(), s.branches, s.images, C, double(s.images * s.area()));
 }
 
@@ -629,8 +671,9 @@ void pool_backward(const Shape& s, bool maximum, const T* source, const T* resul
                    const Upstream<T>& up, T* gradient, Size pitch) {
   const Size C = s.channels, width = s.padded_width() * C, edge = s.padding();
   const T fill = -std::numeric_limits<T>::infinity();
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size n = 0; n < s.images; ++n) {
+  for (Size n = 0; n < s.images; ++n) try {
     T* padded = scratch<T>(0, s.padded_area() * C);
     if (maximum)
       pad<T, V, false>(s, source + n * s.height * s.width * s.pitch, {nullptr, nullptr}, fill,
@@ -677,7 +720,10 @@ void pool_backward(const Shape& s, bool maximum, const T* source, const T* resul
         for (Size c = 0; c < C; c += V)
           at<T, V>(out + x * pitch + c) += at<T, V>(found + x * C + c);
     }
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
 }
 
 // ------------------------------------------------------------------------------------------
@@ -717,8 +763,9 @@ void drop_row(const Term<T>& term, const T* from, Size pitch, Size first, Size c
 template <class T, int V>
 void mix_forward(Size images, Size rows, Size columns, Size C, const Term<T>* terms, Size count,
                  T* result, Size pitch) {
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size line = 0; line < images * rows; ++line) {
+  for (Size line = 0; line < images * rows; ++line) try {
     const Size first = line * columns;
     T* out = result + first * pitch;
     T* shift = scratch<T>(1, C);
@@ -746,7 +793,10 @@ void mix_forward(Size images, Size rows, Size columns, Size C, const Term<T>* te
           at<T, V>(out + x * pitch + c) += scale * at<T, V>(in + x * in_pitch + c);
       }
     }
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
 }
 
 // For every term Σ g·ŷ gives α's gradient; with Σ g it gives the coefficients a, b and c of the
@@ -755,8 +805,9 @@ template <class T, int V>
 void mix_backward(Size images, Size rows, Size columns, Size C, const Term<T>* terms, Size count,
                   const T* gradient, Size pitch, T* const* coefficients, double* alpha_gradients) {
   std::vector<double> sums(images * (count + 1) * C, 0.0);
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size n = 0; n < images; ++n) {
+  for (Size n = 0; n < images; ++n) try {
     double* of_image = sums.data() + n * (count + 1) * C;
     T* kept = scratch<T>(2, columns * C);
     for (Size y = 0; y < rows; ++y) {
@@ -774,7 +825,10 @@ void mix_backward(Size images, Size rows, Size columns, Size C, const Term<T>* t
                        of_image + t * C);
       }
     }
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
   for (Size n = 1; n < images; ++n)
     for (Size i = 0; i < (count + 1) * C; ++i) sums[i] += sums[n * (count + 1) * C + i];
   const double pixels = double(images * rows * columns);
@@ -801,8 +855,9 @@ void mix_backward(Size images, Size rows, Size columns, Size C, const Term<T>* t
 template <class T, int V>
 void identity_backward(Size lines, Size columns, Size C, const Term<T>& term, const T* gradient,
                        Size pitch, T* to, Size to_pitch) {
+  Shortage shortage;
 #pragma omp parallel for schedule(static)
-  for (Size line = 0; line < lines; ++line) {
+  for (Size line = 0; line < lines; ++line) try {
     const T* g = gradient + line * columns * pitch;
     Size g_pitch = pitch;
     if (term.rate > 0) {
@@ -815,7 +870,10 @@ void identity_backward(Size lines, Size columns, Size C, const Term<T>& term, co
     for (Size x = 0; x < columns; ++x)
       for (Size c = 0; c < C; c += V)
         at<T, V>(out + x * to_pitch + c) += term.alpha * at<T, V>(g + x * g_pitch + c);
+  } catch (...) {
+    shortage.noted = true;
   }
+  shortage.raise();
 }
 
 // Coefficients of the gradient through the batch norm between the halves of a separable
@@ -876,60 +934,82 @@ void inner_coefficients(Size branches, Size images, Size C, double pixels, const
   } while (0)
 
 #define EXPORT(T, NAME)                                                                           \
-  extern "C" void depthwise_forward_##NAME(const Depthwise<T>* d, T* middle, T* result,           \
-                                           const Statistics<T>* norm) {                           \
-    WITH_BLOCK(T, d->shape.channels, WITH_KERNEL(d->shape.kernel,                                 \
-               (depthwise_forward<T, V, K>(*d, middle, result, *norm))));                         \
+  extern "C" int depthwise_forward_##NAME(const Depthwise<T>* d, T* middle, T* result,            \
+                                          const Statistics<T>* norm) {                            \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, d->shape.channels, WITH_KERNEL(d->shape.kernel,                               \
+                 (depthwise_forward<T, V, K>(*d, middle, result, *norm))));                       \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void depthwise_backward_##NAME(const Depthwise<T>* d, const T* middle,               \
-                                            const T* result, const Upstream<T>* up,               \
-                                            const SourceGradient<T>* to,                          \
-                                            const WeightGradient<T>* weights) {                   \
-    WITH_BLOCK(T, d->shape.channels, WITH_KERNEL(d->shape.kernel,                                 \
-               (depthwise_backward<T, V, K>(*d, middle, result, *up, *to, *weights))));           \
+  extern "C" int depthwise_backward_##NAME(const Depthwise<T>* d, const T* middle,                \
+                                           const T* result, const Upstream<T>* up,                \
+                                           const SourceGradient<T>* to,                           \
+                                           const WeightGradient<T>* weights) {                    \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, d->shape.channels, WITH_KERNEL(d->shape.kernel,                               \
+                 (depthwise_backward<T, V, K>(*d, middle, result, *up, *to, *weights))));         \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void inner_coefficients_##NAME(Size branches, Size images, Size C, double pixels,    \
-                                            const double* sums, const T* mean, const T* rstd,     \
-                                            T* coefficients) {                                    \
-    inner_coefficients<T>(branches, images, C, pixels, sums, mean, rstd, coefficients);           \
+  extern "C" int inner_coefficients_##NAME(Size branches, Size images, Size C, double pixels,     \
+                                           const double* sums, const T* mean, const T* rstd,      \
+                                           T* coefficients) {                                     \
+    return completed([&] {                                                                        \
+      inner_coefficients<T>(branches, images, C, pixels, sums, mean, rstd, coefficients);         \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void pointwise_forward_##NAME(const Pointwise<T>* p, T* result, double* sums) {      \
-    WITH_BLOCK(T, p->shape.channels | p->outputs, (pointwise_forward<T, V>(*p, result, sums)));   \
+  extern "C" int pointwise_forward_##NAME(const Pointwise<T>* p, T* result, double* sums) {       \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, p->shape.channels | p->outputs, (pointwise_forward<T, V>(*p, result, sums))); \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void finish_##NAME(const Statistics<T>* norm, const double* sums, Size branches,     \
-                                Size images, Size channels, double count) {                       \
-    finish<T>(*norm, sums, branches, images, channels, count);                                    \
+  extern "C" int finish_##NAME(const Statistics<T>* norm, const double* sums, Size branches,      \
+                               Size images, Size channels, double count) {                        \
+    return completed([&] {                                                                        \
+      finish<T>(*norm, sums, branches, images, channels, count);                                  \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void pointwise_backward_##NAME(const Pointwise<T>* p, const T* result,               \
-                                            const Upstream<T>* up, T* gradient, Size pitch,       \
-                                            T* weights) {                                         \
-    WITH_BLOCK(T, p->shape.channels | p->outputs | p->total,                                      \
-               (pointwise_backward<T, V>(*p, result, *up, gradient, pitch, weights)));            \
+  extern "C" int pointwise_backward_##NAME(const Pointwise<T>* p, const T* result,                \
+                                           const Upstream<T>* up, T* gradient, Size pitch,        \
+                                           T* weights) {                                          \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, p->shape.channels | p->outputs | p->total,                                    \
+                 (pointwise_backward<T, V>(*p, result, *up, gradient, pitch, weights)));          \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void pool_forward_##NAME(const Shape* s, Size maximum, const T* source, T* result,   \
-                                      const Statistics<T>* norm) {                                \
-    WITH_BLOCK(T, s->channels, (pool_forward<T, V>(*s, maximum, source, result, *norm)));         \
+  extern "C" int pool_forward_##NAME(const Shape* s, Size maximum, const T* source, T* result,    \
+                                     const Statistics<T>* norm) {                                 \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, s->channels, (pool_forward<T, V>(*s, maximum, source, result, *norm)));       \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void pool_backward_##NAME(const Shape* s, Size maximum, const T* source,             \
-                                       const T* result, const Upstream<T>* up, T* gradient,       \
-                                       Size pitch) {                                              \
-    WITH_BLOCK(T, s->channels,                                                                    \
-               (pool_backward<T, V>(*s, maximum, source, result, *up, gradient, pitch)));         \
+  extern "C" int pool_backward_##NAME(const Shape* s, Size maximum, const T* source,              \
+                                      const T* result, const Upstream<T>* up, T* gradient,        \
+                                      Size pitch) {                                               \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, s->channels,                                                                  \
+                 (pool_backward<T, V>(*s, maximum, source, result, *up, gradient, pitch)));       \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void mix_forward_##NAME(Size images, Size rows, Size columns, Size C,                \
-                                     const Term<T>* terms, Size count, T* result, Size pitch) {   \
-    WITH_BLOCK(T, C, (mix_forward<T, V>(images, rows, columns, C, terms, count, result, pitch))); \
+  extern "C" int mix_forward_##NAME(Size images, Size rows, Size columns, Size C,                 \
+                                    const Term<T>* terms, Size count, T* result, Size pitch) {    \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, C, (mix_forward<T, V>(images, rows, columns, C, terms, count, result, pitch)));\
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void mix_backward_##NAME(Size images, Size rows, Size columns, Size C,               \
-                                      const Term<T>* terms, Size count, const T* gradient,        \
-                                      Size pitch, T* const* coefficients, double* alphas) {       \
-    WITH_BLOCK(T, C, (mix_backward<T, V>(images, rows, columns, C, terms, count, gradient, pitch, \
-                                         coefficients, alphas)));                                 \
+  extern "C" int mix_backward_##NAME(Size images, Size rows, Size columns, Size C,                \
+                                     const Term<T>* terms, Size count, const T* gradient,         \
+                                     Size pitch, T* const* coefficients, double* alphas) {        \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, C, (mix_backward<T, V>(images, rows, columns, C, terms, count, gradient, pitch,\
+                                           coefficients, alphas)));                               \
+    });                                                                                           \
   }                                                                                               \
-  extern "C" void identity_backward_##NAME(Size lines, Size columns, Size C, const Term<T>* term, \
-                                           const T* gradient, Size pitch, T* to, Size to_pitch) { \
-    WITH_BLOCK(T, C, (identity_backward<T, V>(lines, columns, C, *term, gradient, pitch, to,      \
-                                              to_pitch)));                                        \
+  extern "C" int identity_backward_##NAME(Size lines, Size columns, Size C, const Term<T>* term,  \
+                                          const T* gradient, Size pitch, T* to, Size to_pitch) {  \
+    return completed([&] {                                                                        \
+      WITH_BLOCK(T, C, (identity_backward<T, V>(lines, columns, C, *term, gradient, pitch, to,    \
+                                                to_pitch)));                                      \
+    });                                                                                           \
   }
 
 EXPORT(float, float)
