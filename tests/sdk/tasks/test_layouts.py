@@ -177,6 +177,7 @@ def test_folders_beside_a_given_split(tree: Make) -> None:
     assert junk.digest == clean.digest
     assert junk.passed_over == {".png": 3}
     assert any("3 .png" in note for note in junk.notes)
+    assert ImageTask.load(tree({"train": 2})).passed_over == {".png": 5}  # beside its classes
     with pytest.raises(TaskError, match=r"class folder .*c has no images"):
         ImageTask.load(tree({"train/c": 0, "val/c": 0}))
 

@@ -130,6 +130,7 @@ def _layout(root: Path) -> _Layout:
     if _looks_split(full):
         taken = _split_folders(root, full)
         groups = _given_split(taken)
+        beside += Counter(file.suffix.lower() for each in taken for file in each.direct)
     elif len(full) == 1 and (deeper := _class_folders_below(full[0])):
         inner = _layout(deeper)
         return _with_passed_over(inner.groups, inner.passed_over, beside, notes=inner.notes)
@@ -218,7 +219,7 @@ def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
         and len(parts) > 1
         and max(parts.values()) == 1
         and len(classes) == 1
-        and not any(each.direct for each in named)
+        and all(classes)
     )
     if not whole:
         raise TaskError(
