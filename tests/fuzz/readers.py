@@ -4,12 +4,16 @@ To fuzz another reader, add a line to ``make_readers``.
 """
 
 import base64
+import io
 import json
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from tests.fuzz.mutation import Mutate, mutate_bytes, mutate_json, mutate_tensors
 from tests.registry.factories import (
@@ -50,6 +54,10 @@ from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.report import render_report
 from wsdarts_sdk.runs.report_file import REPORT_FILE, ReportFile, keep_report
 from wsdarts_sdk.runs.unfinished import filled_in
+from wsdarts_sdk.tasks.sources.metadata import read_metadata
+from wsdarts_sdk.tasks.sources.saved import ArrowTable
+from wsdarts_sdk.tasks.sources.table import Table, TableSource
+from wsdarts_sdk.tasks.sources.webdataset import TarTable
 
 _WHEN = "2026-01-02T03:04:05Z"
 
@@ -89,6 +97,7 @@ def make_readers(folder: Path) -> dict[str, Reader]:
         ),
         "matrix": _matrix_reader(folder),
         **_run_readers(folder),
+        **_dataset_readers(folder),
         "hub-index": Reader(
             read=Index.from_bytes, seeds=[_index(folder / "indexed")], mutate=mutate_tensors
         ),
@@ -249,6 +258,47 @@ def _run_readers(folder: Path) -> dict[str, Reader]:
     return {
         "report": Reader(read=read_report_file, seeds=[report], mutate=mutate_json),
         "journal": Reader(read=read_journal, seeds=[rows], mutate=mutate_json),
+    }
+
+
+def _dataset_readers(folder: Path) -> dict[str, Reader]:
+    """Images with labels, in files that were saved elsewhere."""
+    images, labels = [b"image" * 20] * 4, [0, 1, 0, 1]
+    arrow, tar = io.BytesIO(), io.BytesIO()
+    table = pa.table({"image": images, "label": labels})
+    with pa.ipc.new_stream(arrow, table.schema) as writer:
+        writer.write_table(table)
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            for name, content in ((f"{number}.png", image), (f"{number}.cls", b"%d" % label)):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+
+    def read_table(name: str, kind: Callable[[Path], Table], content: bytes) -> None:
+        file = folder / name
+        file.write_bytes(content)
+        source = TableSource([kind(file)], name=name, image_column=None, label_column=None)
+        for _, read in source.images(np.arange(len(source.labels))):
+            read()
+
+    def read_rows(content: bytes) -> None:
+        (folder / "metadata.csv").write_bytes(content)
+        read_metadata(folder)
+
+    rows = b"file_name,label\na.png,1\nb.png,2\n"
+    return {
+        "arrow": Reader(
+            read=partial(read_table, "rows.arrow", ArrowTable),
+            seeds=[arrow.getvalue()],
+            mutate=mutate_bytes,
+        ),
+        "tar": Reader(
+            read=partial(read_table, "rows.tar", TarTable),
+            seeds=[tar.getvalue()],
+            mutate=mutate_bytes,
+        ),
+        "metadata": Reader(read=read_rows, seeds=[rows], mutate=mutate_bytes),
     }
 
 

@@ -87,15 +87,18 @@ class ImageTask:
 
         Args:
             data: Path of a folder of class folders (or of the folders ``train`` and ``val``, or
-                ``test``, of such), of a parquet file or of a folder of parquet files;
-                ``"hf:NAME"`` or ``"hf:NAME:CONFIG"``; ``"torchvision:NAME"``;
+                ``test``, of such), of one with ``metadata.csv`` or ``metadata.jsonl``, or of one
+                that ``save_to_disk`` of `datasets` wrote; of a parquet file, of a WebDataset tar
+                file or of a folder of either; ``"hf:NAME"`` or ``"hf:NAME:CONFIG"``;
+                ``"torchvision:NAME"``;
                 or ``(images, labels)`` or ``(images, labels, class_names)``, as NumPy arrays
                 or torch tensors: images uint8 or floating point in [0, 1], shape
                 ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
             image_column: Which column of a table holds the images.
             label_column: Which column of a table holds the labels.
-            split: Which splits of a Hub or torchvision dataset to put together
-                (``"train"``, ``"train+test"``); without it, all.
+            split: Which splits of a Hub or torchvision dataset, of a folder of
+                ``save_to_disk`` or of folders with metadata to put together (``"train"``,
+                ``"train+test"``); without it, all.
             skip_corrupt: Leave out images that do not decode, instead of refusing the task.
             name: Another name for display.
             cache_dir: Where decoded pixels are kept; else ``cache_directory()``.

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from wsdarts_registry.errors import TaskError
 
-_LABEL_NAMES = frozenset({"label", "labels", "class", "target", "category"})
+_LABEL_NAMES = frozenset({"label", "labels", "class", "cls", "target", "category"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def choose_columns(
 
     Without a choice the image column is the only one that the metadata call an image, or
     else the only one that holds bytes; the label column is the only one with class names,
-    or else the only one called label, labels, class, target or category.
+    or else the only one called label, labels, class, cls, target or category.
 
     Raises:
         TaskError: A chosen column is not there or cannot hold what it should, or there is

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -10,8 +10,9 @@ from wsdarts_registry.dataset_id import is_dataset_id
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import exists
 from wsdarts_registry.libraries import naming_hidden_libraries
-from wsdarts_sdk.tasks.sources.columns import table_columns
 from wsdarts_sdk.tasks.sources.table import BATCH, Table, TableSource, damaged_table
+
+_Table = TypeVar("_Table", bound=Table)
 
 
 class HubTable(Table):
@@ -57,7 +58,7 @@ def hub_source(
     wanted = chosen_splits(tuple(splits), split, f"dataset {name}")
     tables = [HubTable(splits[key], f"split {key!r} of {name}") for key in wanted]
     if split is None:
-        tables = _with_columns_of_first(tables)
+        tables = with_columns_of_first(tables)
     source = TableSource(
         tables,
         name=reference.rstrip("/").rpartition("/")[2],
@@ -123,7 +124,7 @@ def _load_with_datasets(name: str, config: str | None) -> dict[str, Any]:
     return dict(loaded)
 
 
-def _with_columns_of_first(tables: list[HubTable]) -> list[HubTable]:
-    """Leave out splits with other columns than the first, such as ones without labels."""
-    columns = table_columns(tables[0].schema)
-    return [table for table in tables if table_columns(table.schema) == columns]
+def with_columns_of_first(tables: list[_Table]) -> list[_Table]:
+    """Leave out tables with other columns than the first, such as ones without labels."""
+    columns = tables[0].columns()
+    return [table for table in tables if table.columns() == columns]

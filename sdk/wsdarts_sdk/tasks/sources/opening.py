@@ -1,18 +1,18 @@
 """Telling which kind of source is meant."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_registry.files import exists, expanded, is_directory, resolved
+from wsdarts_registry.files import entries, exists, expanded, is_directory, is_file, resolved
 from wsdarts_sdk.tasks.sources.base import ImageSource
 from wsdarts_sdk.tasks.sources.folder import FolderSource, image_files, parquet_files
 
 _EXPECTED = (
-    "expected a folder of class folders, a parquet file or a folder of them, 'hf:NAME', "
-    "'torchvision:NAME', or (images, labels) as arrays"
+    "expected a folder of class folders, one with metadata.csv or that save_to_disk wrote, parquet "
+    "or WebDataset tar files, 'hf:NAME', 'torchvision:NAME', or (images, labels) as arrays"
 )
 
 
@@ -39,7 +39,7 @@ def open_source(
     text = os.fspath(data)
     if text.strip() in ("", "hf:", "torchvision:"):
         raise TaskError(f"{text!r} names no dataset; {_EXPECTED}")
-    if text.startswith("hf:"):
+    if text.startswith("hf:") and not _is_saved(text.removeprefix("hf:")):
         from wsdarts_sdk.tasks.sources.hub import hub_source  # noqa: PLC0415
 
         return hub_source(text.removeprefix("hf:"), **columns, split=split)
@@ -49,7 +49,14 @@ def open_source(
         _refuse("torchvision's datasets", **columns)
         name = text.removeprefix("torchvision:")
         return TorchvisionSource(name, root=cache / "torchvision", split=split)
-    return _path(expanded(text), columns, split)
+    return _path(expanded(text.removeprefix("hf:")), columns, split)
+
+
+def _is_saved(name: str) -> bool:
+    """Whether ``hf:NAME`` is a folder of ``save_to_disk``, which ``load_dataset`` refuses."""
+    from wsdarts_sdk.tasks.sources.saved import is_saved  # noqa: PLC0415
+
+    return is_saved(expanded(name))
 
 
 def _path(
@@ -57,6 +64,9 @@ def _path(
 ) -> ImageSource:
     if not exists(path):
         raise TaskError(f"{path} does not exist; {_EXPECTED}. Check the path")
+    source = _of_datasets(path, columns, split)
+    if source is not None:
+        return source
     _refuse("local files", split=split)
     if is_directory(path):
         tables = parquet_files(path)
@@ -71,7 +81,7 @@ def _path(
     elif path.suffix.lower() == ".parquet":
         tables = [path]
     else:
-        raise TaskError(f"{path} is a file, but not parquet; {_EXPECTED}")
+        raise TaskError(f"{path} is a file, but not parquet or (uncompressed) tar; {_EXPECTED}")
     from wsdarts_sdk.tasks.sources.table import (  # noqa: PLC0415
         ParquetTable,
         TableSource,
@@ -85,6 +95,72 @@ def _path(
         parts=parts_of_files(path, tables) if folder else None,
         **columns,
     )
+
+
+def _of_datasets(
+    path: Path, columns: dict[str, str | None], split: str | Sequence[str] | None
+) -> ImageSource | None:
+    """A folder of ``save_to_disk``, WebDataset's archives, or a folder with metadata."""
+    from wsdarts_sdk.tasks.sources import metadata, saved  # noqa: PLC0415
+
+    if saved.is_saved(path):
+        return saved.saved_source(path, **columns, split=split)
+    archives = _archives(path)
+    # Beside images or tables they are what those came packed in.
+    unpacked = archives and is_directory(path) and (image_files(path) or parquet_files(path))
+    if archives and not unpacked:
+        from wsdarts_sdk.tasks.sources.table import TableSource  # noqa: PLC0415
+        from wsdarts_sdk.tasks.sources.webdataset import TarTable  # noqa: PLC0415
+
+        _refuse("archives", split=split)
+        name = resolved(path).name if is_directory(path) else path.stem
+        return TableSource([TarTable(file) for file in archives], name=name, **columns)
+    found = _metadata(path)
+    if not found or _has_classes(path, found.values(), columns["label_column"]):
+        return None
+    if "" in found:
+        _refuse("local files without splits", split=split)
+    else:
+        from wsdarts_sdk.tasks.sources.hub import chosen_splits  # noqa: PLC0415
+
+        found = {name: found[name] for name in chosen_splits(tuple(found), split, str(path))}
+    tables = {path / name: table for name, table in found.items()}
+    return metadata.MetadataSource(path, tables, **columns)
+
+
+def _archives(path: Path) -> list[Path]:
+    """The tar files that a path is or that lie directly in it."""
+    files = entries(path) if is_directory(path) else (path,)
+    return [
+        file
+        for file in files
+        if file.suffix.lower() == ".tar" and not file.name.startswith(".") and is_file(file)
+    ]
+
+
+def _metadata(path: Path) -> dict[str, tuple[Path, Any]]:
+    """The metadata of a folder under the empty name, or those of its splits, folders below it."""
+    from wsdarts_sdk.tasks.sources.metadata import read_metadata  # noqa: PLC0415
+
+    own = read_metadata(path)
+    if own is not None:
+        return {"": own}
+    below = [entry for entry in entries(path) if is_directory(entry) and entry.name[0] != "."]
+    found = {folder.name: read_metadata(folder) for folder in below}
+    others = [folder for folder in below if found[folder.name] is None]
+    if len(others) == len(below) or any(image_files(folder) for folder in others):
+        return {}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def _has_classes(path: Path, tables: Iterable[tuple[Path, Any]], label_column: str | None) -> bool:
+    """Whether class folders say what the metadata, such as captions, do not."""
+    from wsdarts_sdk.tasks.sources.metadata import names_labels  # noqa: PLC0415
+
+    if label_column is not None or any(names_labels(rows) for _, rows in tables):
+        return False
+    folders = [entry for entry in entries(path) if is_directory(entry)]
+    return sum(bool(image_files(folder)) for folder in folders) > 1
 
 
 def _tensors(data: Sequence[Any]) -> ImageSource:

@@ -3,7 +3,7 @@
 import functools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,17 @@ class Table(ABC):
     def batches(self, column: str) -> Iterator[list[Any]]:
         """Yield the values of one column in order, some rows at a time."""
 
+    def columns(self) -> tuple[Column, ...]:
+        """Return the columns as the schema and its metadata describe them.
+
+        Raises:
+            TaskError: A column's name is damaged.
+        """
+        try:
+            return table_columns(self.schema)
+        except UnicodeDecodeError as error:
+            raise damaged_table(self.where, error) from error
+
 
 class ParquetTable(Table):
     """One parquet file, never in memory as a whole."""
@@ -69,23 +80,30 @@ class ParquetTable(Table):
         """Yield the values of one column in order, some rows at a time."""
         try:
             with pq.ParquetFile(self._file, memory_map=True) as file:
-                rows = _rows_at_once(file.metadata, column)
+                rows = rows_at_once(_row_groups(file.metadata, column))
                 for batch in file.iter_batches(batch_size=rows, columns=[column]):
                     yield batch.column(0).to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise damaged_table(self.where, error) from error
 
 
-def _rows_at_once(metadata: Any, column: str) -> int:
-    """How many rows of a column to read at once, going by their mean size in each row group."""
-    most = BATCH
+def rows_at_once(chunks: Iterable[tuple[int, int]]) -> int:
+    """Return how many rows of a column to read at once, going by their mean size.
+
+    Args:
+        chunks: Rows and bytes of each part of the column.
+    """
+    fitting = (_BATCH_BYTES * rows // max(size, 1) for rows, size in chunks)
+    return max(min((BATCH, *fitting)), 1)
+
+
+def _row_groups(metadata: Any, column: str) -> Iterator[tuple[int, int]]:
+    """Rows and bytes of a column in each row group of a parquet file."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         chunks = [group.column(i) for i in range(group.num_columns)]
         own = [c for c in chunks if f"{c.path_in_schema}.".startswith(f"{column}.")]
-        size = sum(chunk.total_uncompressed_size for chunk in own)
-        most = min(most, _BATCH_BYTES * group.num_rows // max(size, 1))
-    return max(most, 1)
+        yield group.num_rows, sum(chunk.total_uncompressed_size for chunk in own)
 
 
 def damaged_table(where: str, error: Exception) -> TaskError:
@@ -117,10 +135,7 @@ class TableSource(ImageSource):
         label_column: str | None,
         parts: Sequence[GivenPart] | None = None,
     ) -> None:
-        choice = [
-            choose_columns(table_columns(t.schema), image_column, label_column, t.where)
-            for t in tables
-        ]
+        choice = [choose_columns(t.columns(), image_column, label_column, t.where) for t in tables]
         image, label = choice[0]
         for table, (other_image, other_label) in zip(tables, choice, strict=True):
             found = (other_image.name, other_label.name, other_label.class_names)

@@ -1,0 +1,102 @@
+"""Folders that ``save_to_disk`` of `datasets` wrote, read as Arrow data without that library.
+
+``state.json`` lists the files of a dataset, ``dataset_dict.json`` the splits, each a folder. Images
+are in the files; a path in there is not followed, since the folder may come from elsewhere.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from wsdarts_registry import strict_json
+from wsdarts_registry.errors import TaskError
+from wsdarts_registry.files import is_file, read_regular
+from wsdarts_sdk.tasks.sources.hub import chosen_splits, with_columns_of_first
+from wsdarts_sdk.tasks.sources.table import Table, TableSource, damaged_table, rows_at_once
+
+STATE = "state.json"
+SPLITS = "dataset_dict.json"
+
+
+class ArrowTable(Table):
+    """One Arrow stream, mapped into memory while it is read."""
+
+    follow_paths = False
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        self.path = path
+        if not is_file(path):
+            raise TaskError(f"{path} is no regular file; expected Arrow data. Save it again")
+        try:
+            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+                self.schema = stream.schema
+        except (OSError, pa.ArrowException) as error:
+            raise damaged_table(self.where, error) from error
+
+    def batches(self, column: str) -> Iterator[list[Any]]:
+        """Yield the values of one column in order, some rows at a time."""
+        try:
+            with pa.memory_map(self.where) as file, pa.ipc.open_stream(file) as stream:
+                for batch in stream:
+                    values = batch.column(column)
+                    values.validate(full=True)  # nothing in a file from elsewhere is believed
+                    rows = rows_at_once([(len(values), values.nbytes)])
+                    for start in range(0, len(values), rows):
+                        yield values.slice(start, rows).to_pylist()
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise damaged_table(self.where, error) from error
+
+
+def is_saved(folder: Path) -> bool:
+    """Return whether a folder is one that ``save_to_disk`` wrote."""
+    return is_file(folder / STATE) or is_file(folder / SPLITS)
+
+
+def saved_source(
+    folder: Path,
+    *,
+    image_column: str | None,
+    label_column: str | None,
+    split: str | Sequence[str] | None,
+) -> TableSource:
+    """Open a folder of ``save_to_disk``.
+
+    Raises:
+        TaskError: It is damaged, a split is unknown, or the columns cannot be told.
+    """
+    parts, several = {"": folder}, is_file(folder / SPLITS)
+    if several:
+        names = _names(folder / SPLITS, "splits")
+        parts = {name: folder / name for name in chosen_splits(names, split, str(folder))}
+    elif split is not None:
+        raise TaskError(f"{folder} has no splits; leave out split={split!r}")
+    tables = [
+        ArrowTable(part / name)
+        for part in parts.values()
+        for name in _names(part / STATE, "_data_files")
+    ]
+    if several and split is None:
+        tables = with_columns_of_first(tables)
+    return TableSource(
+        tables, name=folder.resolve().name, image_column=image_column, label_column=label_column
+    )
+
+
+def _names(file: Path, key: str) -> tuple[str, ...]:
+    """Names of files or folders beside a file of JSON that lists them."""
+    data = strict_json.load(read_regular(file), what=str(file), error=TaskError)
+    listed = data.get(key) if isinstance(data, dict) else None
+    names = [
+        str(entry.get("filename", "") if isinstance(entry, dict) else entry)
+        for entry in (listed if isinstance(listed, list) else ())
+    ]
+    plain = all(name and Path(name).name == name for name in names)
+    if not names or not plain:
+        raise TaskError(
+            f"{file} lists no files in {key!r}; expected what save_to_disk of the library datasets "
+            "writes. Save it again"
+        )
+    return tuple(names)

@@ -1,0 +1,298 @@
+"""What the library `datasets` and WebDataset write, given as a path: real files of each kind."""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from wsdarts_registry.errors import TaskError, WsdartsError
+from wsdarts_sdk.tasks import ImageTask
+
+Make = Callable[..., Path]
+Encode = Callable[..., bytes]
+FEATURES = datasets.Features(
+    {"image": datasets.Image(), "label": datasets.ClassLabel(names=["pot", "cup"])}
+)
+Members = Iterable[tuple[str, bytes]]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    datasets.disable_progress_bars()
+
+
+def _dataset(encode: Encode, count: int, start: int = 0) -> Any:
+    rows = [{"bytes": encode(start + i), "path": None} for i in range(count)]
+    columns = {"image": rows, "label": [i % 2 for i in range(count)]}
+    return datasets.Dataset.from_dict(columns, features=FEATURES)
+
+
+def test_a_folder_of_save_to_disk(tmp_path: Path, encode: Encode) -> None:
+    data = _dataset(encode, 12)
+    data.to_parquet(tmp_path / "same.parquet")
+    data.save_to_disk(tmp_path / "saved", num_shards=3)
+    task = ImageTask.load(tmp_path / "saved")
+    same = ImageTask.load(tmp_path / "same.parquet")
+    assert task.name == "saved"
+    assert (task.class_names, task.digest) == (("pot", "cup"), same.digest)
+    assert (task.pixels(12) == same.pixels(12)).all()
+    assert ImageTask.load(f"hf:{tmp_path / 'saved'}").digest == task.digest
+    with pytest.raises(TaskError, match="has no splits"):
+        ImageTask.load(tmp_path / "saved", split="train")
+
+
+def test_a_selection_is_saved_as_such(tmp_path: Path, encode: Encode) -> None:
+    _dataset(encode, 12).select(range(3, 11)).save_to_disk(tmp_path / "some")
+    assert len(ImageTask.load(tmp_path / "some")) == 8
+
+
+def test_splits_of_save_to_disk(tmp_path: Path, encode: Encode) -> None:
+    splits = {"train": _dataset(encode, 8), "test": _dataset(encode, 6, 100)}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    assert len(ImageTask.load(tmp_path / "saved")) == 14
+    assert len(ImageTask.load(tmp_path / "saved", split="train")) == 8
+    with pytest.raises(TaskError, match=r"'valid'.*train, test"):
+        ImageTask.load(tmp_path / "saved", split="valid")
+
+
+def test_saved_paths_are_not_followed(tmp_path: Path, encode: Encode) -> None:
+    _dataset(encode, 8).save_to_disk(tmp_path / "saved")
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    (tmp_path / "elsewhere.png").write_bytes(encode(99))
+    with pa.ipc.open_stream(file.read_bytes()) as stream:
+        table = stream.read_all()
+    rows = [{"bytes": None, "path": str(tmp_path / "elsewhere.png")}] * 8
+    images = pa.array(rows, table.schema.field("image").type)
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table.set_column(0, table.schema.field("image"), images))
+    with pytest.raises(TaskError, match="no image bytes"):
+        ImageTask.load(tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"_data_files": []}',
+        '{"_data_files": [{"filename": "../other.arrow"}]}',
+        '{"_data_files": [{"filename": "/dev/zero"}]}',
+        '{"_data_files": [{"filename": "missing.arrow"}]}',
+        '{"_data_files": [{"filename": "pipe.arrow"}]}',
+        '{"_data_files": [{"filename": "state.json"}]}',
+    ],
+)
+def test_damaged_folders_of_save_to_disk(state: str, tmp_path: Path, encode: Encode) -> None:
+    _dataset(encode, 8).save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / "state.json").write_text(state)
+    os.mkfifo(tmp_path / "saved" / "pipe.arrow")
+    with pytest.raises(TaskError) as caught:
+        ImageTask.load(tmp_path / "saved")
+    assert str(tmp_path / "saved") in str(caught.value)
+
+
+def test_a_cut_off_arrow_file(tmp_path: Path, encode: Encode) -> None:
+    _dataset(encode, 8).save_to_disk(tmp_path / "saved")
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    whole = file.read_bytes()
+    for length in (0, 7, 500, len(whole) // 2, len(whole) - 100):
+        file.write_bytes(whole[:length])
+        with pytest.raises(TaskError, match=r"\.arrow cannot be read"):
+            ImageTask.load(tmp_path / "saved")
+    file.write_bytes(whole.replace(b"label", b"lab\xffl"))
+    with pytest.raises(TaskError, match=r"\.arrow cannot be read .*utf-8"):
+        ImageTask.load(tmp_path / "saved")
+
+
+def _tar(path: Path, members: Members) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def _samples(encode: Encode, count: int, label: Callable[[int], dict[str, bytes]]) -> Members:
+    for i in range(count):
+        yield f"./data/{i:04}.png", encode(i)
+        for extension, content in label(i).items():
+            yield f"./data/{i:04}.{extension}", content
+
+
+@pytest.mark.parametrize(
+    ("label", "names"),
+    [
+        (lambda i: {"cls": b"%d" % (9 + i % 2)}, ("9", "10")),
+        (lambda i: {"cls": b"pot\n" if i % 2 else b"cup\n"}, ("cup", "pot")),
+        (lambda i: {"json": b'{"label": %d, "size": 0.5, "by": [1]}' % (i % 2)}, ("0", "1")),
+        (lambda i: {"cls": b"%d" % (i % 2), "pkl": b"cos\nsystem\n", "npy": b"?"}, ("0", "1")),
+    ],
+)  # fmt: skip
+def test_an_archive_of_webdataset(
+    label: Callable[[int], dict[str, bytes]], names: tuple[str, ...], tmp_path: Path, encode: Encode
+) -> None:
+    path = _tar(tmp_path / "shards" / "train-0000.tar", _samples(encode, 8, label))
+    task = ImageTask.load(path)
+    assert (task.name, task.class_names, len(task)) == ("train-0000", names, 8)
+    images = np.stack([task.pixels(12)[i] for i in range(8)])
+    assert images.shape == (8, 12, 12, 3)
+    assert ImageTask.load(path.parent).digest == task.digest
+
+
+def test_an_archive_holds_what_the_library_reads_of_it(tmp_path: Path, encode: Encode) -> None:
+    path = _tar(tmp_path / "a.tar", _samples(encode, 8, lambda i: {"cls": b"%d" % (i // 4)}))
+    theirs = datasets.load_dataset("webdataset", data_files=str(path), split="train")
+    theirs.to_parquet(tmp_path / "a.parquet")
+    same = ImageTask.load(tmp_path / "a.parquet", label_column="cls")
+    assert ImageTask.load(path).digest == same.digest
+
+
+def test_several_archives_with_images_of_several_kinds(tmp_path: Path, encode: Encode) -> None:
+    for shard in range(2):
+        _tar(
+            tmp_path / "shards" / f"{shard}.tar",
+            [
+                member
+                for i in range(6)
+                for kind in [("png", "webp")[i % 2]]
+                for member in (
+                    (f"{i}.{kind}", encode(10 * shard + i, kind=kind)),
+                    (f"{i}.cls", b"%d" % (i // 3)),
+                )
+            ],
+        )
+    task = ImageTask.load(tmp_path / "shards")
+    assert (len(task), task.class_names) == (12, ("0", "1"))
+    assert task.digest == ImageTask.load(tmp_path / "shards", label_column="cls").digest
+
+
+def test_text_beside_an_image_is_a_label_where_it_is_chosen(tmp_path: Path, encode: Encode) -> None:
+    path = _tar(tmp_path / "a.tar", _samples(encode, 8, lambda i: {"txt": b"ab"[i % 2 :][:1]}))
+    with pytest.raises(TaskError, match=r"no label column.*txt"):
+        ImageTask.load(path)
+    assert ImageTask.load(path, label_column="txt").class_names == ("a", "b")
+
+
+def test_archives_beside_what_they_were_packed_of_are_passed_over(
+    make_folder: Make, encode: Encode
+) -> None:
+    folder = make_folder({"a": 4, "b": 4})
+    before = ImageTask.load(folder)
+    _tar(folder / "images.tar", _samples(encode, 8, lambda i: {"cls": b"1"}))
+    assert ImageTask.load(folder).digest == before.digest
+
+
+def test_only_regular_members_count(tmp_path: Path, encode: Encode) -> None:
+    path = _tar(tmp_path / "a.tar", _samples(encode, 8, lambda i: {"cls": b"%d" % (i % 2)}))
+    whole = ImageTask.load(path).digest
+    with tarfile.open(path, "a") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
+            info = tarfile.TarInfo("9.png")
+            info.type, info.linkname = kind, "/dev/zero"
+            archive.addfile(info)
+        info = tarfile.TarInfo("__meta__.cls")
+        archive.addfile(info)
+    assert ImageTask.load(path).digest == whole
+
+
+def test_damaged_archives(tmp_path: Path, encode: Encode) -> None:
+    path = _tar(tmp_path / "a.tar", _samples(encode, 8, lambda i: {"cls": b"%d" % (i % 2)}))
+    whole = path.read_bytes()
+    huge = tarfile.TarInfo("0.png")
+    huge.size = 2**62
+    for content in (
+        b"",
+        b"no archive" * 100,
+        whole[:1000],
+        whole[: len(whole) // 3],
+        huge.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024,
+        b"\x1f\x8b" + whole,
+    ):
+        path.write_bytes(content)
+        with pytest.raises(TaskError, match=r"a\.tar"):
+            ImageTask.load(path)
+    twice = _tar(tmp_path / "b.tar", [("0.png", b"x"), ("0.png", b"y")])
+    with pytest.raises(TaskError, match="two 'png'"):
+        ImageTask.load(twice)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(WsdartsError, match=r"a\.tar"):
+        ImageTask.load(path)
+
+
+def _described(make_folder: Make, encode: Encode, name: str, text: str) -> Path:
+    folder = make_folder({"images": 8}, root="described")
+    (folder / name).write_text(text)
+    return folder
+
+
+def _rows(values: Iterable[Any]) -> list[dict[str, Any]]:
+    return [{"file_name": f"images/{i}.png", "label": value} for i, value in enumerate(values)]
+
+
+def test_a_folder_with_metadata(make_folder: Make, encode: Encode) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in _rows(["pot", "cup"] * 4))
+    folder = _described(make_folder, encode, "metadata.jsonl", text)
+    task = ImageTask.load(folder)
+    assert (task.name, task.class_names, len(task)) == ("described", ("cup", "pot"), 8)
+    theirs = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
+    assert sorted(theirs["label"]) == ["cup"] * 4 + ["pot"] * 4
+    (folder / "metadata.jsonl").unlink()
+    rows = "".join(f"images/{i}.png,{(9, 10)[i % 2]},a caption\r\n" for i in range(8))
+    (folder / "metadata.csv").write_bytes(
+        b"\xef\xbb\xbf" + f"file_name,label,text\r\n{rows}".encode()
+    )
+    found = ImageTask.load(folder)
+    assert (found.class_names, found.digest) == (("9", "10"), task.digest)
+    assert ImageTask.load(folder, label_column="label").digest == task.digest
+
+
+def test_splits_with_metadata(make_folder: Make) -> None:
+    root = make_folder({"train": 6, "test": 6})
+    rows = "".join(f"{i}.png,{i % 2}\n" for i in range(6))
+    for split in ("train", "test"):
+        (root / split / "metadata.csv").write_text(f"file_name,label\n{rows}")
+    assert len(ImageTask.load(root)) == 12
+    assert len(ImageTask.load(root, split="train")) == 6
+
+
+def test_metadata_without_labels_leave_class_folders_alone(make_folder: Make) -> None:
+    folder = make_folder({"a": 4, "b": 4})
+    before = ImageTask.load(folder)
+    for text in ("file_name,text\na/0.png,a cat\n", "id,label\n1,2\n"):
+        (folder / "metadata.csv").write_text(text)
+        assert ImageTask.load(folder).digest == before.digest
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        (_rows([0, 1] * 3), "2 images"),
+        ([*_rows([0] * 8), {"file_name": "../secret.png", "label": 1}], "../secret.png"),
+        ([*_rows([0] * 8), {"file_name": "/dev/zero", "label": 1}], "/dev/zero"),
+        ([*_rows([0, 1] * 4), {"file_name": "images/9.png", "label": 1}], "images/9.png"),
+        (_rows([0, None] * 4), "no label in 4 of 8 rows"),
+        ([{"file_name": f"images/{i}.png", "text": 0.5} for i in range(8)], "text"),
+        ([{"file_name": "images/0.png"}, 5], "row"),
+    ],
+)
+def test_metadata_that_do_not_fit(
+    rows: list[Any], named: str, make_folder: Make, encode: Encode
+) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    folder = _described(make_folder, encode, "metadata.jsonl", text)
+    with pytest.raises(TaskError) as caught:
+        ImageTask.load(folder)
+    assert named in str(caught.value)
