@@ -84,7 +84,7 @@ def neighbours_panel(ranking: Ranking, chosen: tuple[str, ...] = ()) -> Panel:
     judged = () if threshold is None else ("judgement",)
     return Panel(
         title="Nearest artifacts",
-        text=() if threshold is None else (f"The line marks the threshold, {threshold:.4f}.",),
+        text=_remarks(ranking),
         table=Table(
             header=("artifact", "distance", *judged, "kind", "task", "embedded images", "classes"),
             rows=tuple(
@@ -108,6 +108,14 @@ def neighbours_panel(ranking: Ranking, chosen: tuple[str, ...] = ()) -> Panel:
             chosen=frozenset(i for i, n in enumerate(neighbours) if n.reference in chosen),
         ),
     )
+
+
+def _remarks(ranking: Ranking) -> tuple[str, ...]:
+    said = []
+    if ranking.threshold is not None:
+        said.append(f"The line marks the threshold, {ranking.threshold:.4f}.")
+    said += [f"{v.reference} is damaged and was left out." for v in ranking.damaged]
+    return tuple(said)
 
 
 def pairs_table(what: str, pairs: Pairs) -> Table:
