@@ -286,7 +286,9 @@ def test_damaged_versions_stop_no_warm_start(folder: Path, registry: Path, tmp_p
         embedding.write_bytes(embedding.read_bytes()[:-1])
     (zoo / "artifacts" / "stripes" / "v1").mkdir(parents=True)
     with pytest.warns(RegistryWarning) as said:
-        result = warm_start(folder, registry=zoo, preset=QUICK, out=tmp_path / "run")
+        result = warm_start(
+            folder, registry=zoo, mode="topology", preset=QUICK, out=tmp_path / "run"
+        )
     warned = " ".join(str(warning.message) for warning in said)
     assert "patterns@1 is damaged" in warned
     assert "stripes@1 is damaged" in warned
