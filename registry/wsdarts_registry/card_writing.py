@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.card import render_card
 from wsdarts_registry.card_facts import card_facts
-from wsdarts_registry.catalogue import Catalogue
+from wsdarts_registry.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.drawing import genotype_svg
 from wsdarts_registry.entry import Entry
-from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning
+from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.manifest import CARD, PICTURE, Manifest, same_but_for_card
 from wsdarts_registry.neighbourhood import neighbourhood
 from wsdarts_registry.reference import is_name
@@ -90,7 +90,7 @@ def _twin(
     for info in store.versions(name):
         known = listed.get(info.version) == info.digest
         source: Catalogue = seen if seen is not None and known else store
-        with suppress(ArtifactError):  # damaged, so not the same
+        with suppress(*DAMAGE):  # so not the same
             entry = source.entry(name, info.version)
             if CARD in entry.manifest.files and same_but_for_card(entry.manifest, manifest):
                 twins.append(entry)

@@ -1,18 +1,41 @@
 """What can be listed and ranked: the reading half of a registry, or what one held at a moment."""
 
 import shlex
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.embedding_space import EmbeddingSpace
-from wsdarts_registry.entry import Entry, VersionInfo
-from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.entry import DamagedVersion, Entry, VersionInfo
+from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning, WsdartsError
 from wsdarts_registry.inert import spaced_text
+from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import RegistryConfig
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.nearest import Ranking
+
+
+# What reading a version raises that is damaged, and not out of reach.
+DAMAGE = (ArtifactError, RecordError)
+_WARNINGS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """The versions of a registry.
+
+    Attributes:
+        entries: Those that can be read, by name and version.
+        damaged: Those whose manifests or records are damaged, by name and version.
+    """
+
+    entries: tuple[Entry, ...]
+    damaged: tuple[DamagedVersion, ...]
 
 
 class Catalogue(ABC):
@@ -58,18 +81,29 @@ class Catalogue(ABC):
     def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
         """All versions with their manifests, by name and version.
 
-        Raises:
-            ArtifactError: A manifest is damaged; the message names the version.
+        Damaged ones are left out with a RegistryWarning; ``survey`` has them.
         """
-        return tuple(
-            self.entry_or_advice(name, info.version)
+        found = self.survey(include_yanked)
+        self.warn_of(found.damaged)
+        return found.entries
+
+    def survey(self, include_yanked: bool = False) -> Survey:
+        """All versions by name and version: those that can be read, and those that cannot."""
+        found = [
+            self.examined(name, info)
             for name in self.names()
             for info in self.versions(name)
             if include_yanked or info.yanked is None
+        ]
+        return Survey(
+            entries=tuple(version for version in found if isinstance(version, Entry)),
+            damaged=tuple(version for version in found if isinstance(version, DamagedVersion)),
         )
 
     def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
         """Rank the latest version of each name by the distance of its task.
+
+        Damaged ones are left out with a RegistryWarning, and named by the ranking.
 
         Args:
             embedding: Embedding of the task that looks for a neighbour.
@@ -80,7 +114,6 @@ class Catalogue(ABC):
             NoCommonSpaceError: No artifact has an embedding in the query's space; names the
                 spaces that there are.
             EmbeddingError: An embedding in that space has another width.
-            ArtifactError: An artifact is damaged.
         """
         # Imported here: listing a registry needs no numpy.
         from wsdarts_registry.ranking import rank_registry  # noqa: PLC0415
@@ -92,6 +125,31 @@ class Catalogue(ABC):
         """How the command line names this registry: `` --registry LOCATION``."""
         return f" --registry {shlex.quote(self.location)}"
 
+    def examined(self, name: str, info: VersionInfo) -> Entry | DamagedVersion:
+        """One version with its manifest, or what is wrong with it."""
+        try:
+            return self.entry(name, info.version)
+        except DAMAGE as error:
+            return damaged_version(name, info, error)
+
+    def warn_of(self, damaged: Sequence[DamagedVersion]) -> None:
+        """Warn of versions that are damaged, but for those that somebody has hidden already."""
+        listed = [version for version in damaged if version.status.yanked is None]
+        for version in listed[:_WARNINGS]:
+            warnings.warn(
+                f"{version.reference} is damaged and was left out: {version.why}; "
+                f"{self._advice(version.reference)}",
+                RegistryWarning,
+                stacklevel=3,
+            )
+        if listed[_WARNINGS:]:
+            warnings.warn(
+                f"{several(len(listed) - _WARNINGS, 'more version')} of {self.location} "
+                f"are damaged; `wsdarts-hub list{self.option}` shows all",
+                RegistryWarning,
+                stacklevel=3,
+            )
+
     def entry_or_advice(self, name: str, version: int) -> Entry:
         """One version with its manifest.
 
@@ -101,7 +159,18 @@ class Catalogue(ABC):
         try:
             return self.entry(name, version)
         except ArtifactError as error:
-            raise ArtifactError(
-                f"{name}@{version}: {error}; restore it, or hide it with `wsdarts-hub yank "
-                f"{name}@{version} --reason damaged{self.option}`"
-            ) from error
+            reference = Reference(name=name, version=version)
+            raise ArtifactError(f"{reference}: {error}; {self._advice(reference)}") from error
+
+    def _advice(self, reference: Reference) -> str:
+        return (
+            f"restore it, or hide it with `wsdarts-hub yank {reference} --reason damaged"
+            f"{self.option}`"
+        )
+
+
+def damaged_version(name: str, info: VersionInfo, error: WsdartsError) -> DamagedVersion:
+    """What is said of a version that raised one of ``DAMAGE``."""
+    return DamagedVersion(
+        name=name, version=info.version, digest=info.digest, why=str(error), status=info.status
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.entry import Alias, Status, Yank
-from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.errors import ArtifactError, RecordError
 from wsdarts_registry.files import entries, exists, write_atomically
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.reference import is_alias
@@ -22,7 +22,7 @@ _SUFFIX = ".json"
 class DirectoryRecords:
     """The records of one name.
 
-    Every method raises RegistryError for a malformed record, and OSError as files do.
+    Every method raises RecordError for a malformed record, and OSError as files do.
 
     Attributes:
         folder: Where the versions of the name are.
@@ -32,18 +32,22 @@ class DirectoryRecords:
 
     def aliases(self) -> dict[str, int]:
         """The aliases of the name and the version that each means."""
-        folder = self.folder / _ALIASES
-        found = [path.name for path in entries(folder)]
-        names = [file.removesuffix(_SUFFIX) for file in found if file.endswith(_SUFFIX)]
-        return {alias: self._alias(alias).version for alias in names if is_alias(alias)}
+        return {alias: self._alias(alias).version for alias in self._alias_names()}
 
     def status(self, version: int) -> Status:
-        """Everything that is said of one version."""
+        """Everything that is said of one version; an alias that is malformed means none."""
         return Status(
             yank=self._yank(version),
-            aliases=tuple(alias for alias, meant in self.aliases().items() if meant == version),
+            aliases=tuple(alias for alias in self._alias_names() if self._means(alias, version)),
             signed=exists(self._signature(version)),
         )
+
+    def readable_status(self, version: int) -> Status:
+        """As ``status``; of a version whose record is malformed nothing is said."""
+        try:
+            return self.status(version)
+        except RecordError:
+            return Status()
 
     def signature(self, version: int) -> bytes | None:
         """The signature of a version; None if it was not signed."""
@@ -66,17 +70,29 @@ class DirectoryRecords:
         """Replace a signature."""
         write_atomically(self._signature(version), signature)
 
+    def _alias_names(self) -> list[str]:
+        folder = self.folder / _ALIASES
+        found = [path.name for path in entries(folder)]
+        names = [file.removesuffix(_SUFFIX) for file in found if file.endswith(_SUFFIX)]
+        return [name for name in names if is_alias(name)]
+
+    def _means(self, alias: str, version: int) -> bool:
+        try:
+            return self._alias(alias).version == version
+        except RecordError:
+            return False
+
     def _yank(self, version: int) -> Yank | None:
         path = self._yanked(version)
         if not exists(path):
             return None
         content = _read(path, f"why {self.folder.name}@{version} was yanked")
-        return Yank.from_bytes(content, what=str(path), error=RegistryError)
+        return Yank.from_bytes(content, what=str(path), error=RecordError)
 
     def _alias(self, alias: str) -> Alias:
         path = self._alias_path(alias)
         content = _read(path, f"what {self.folder.name}@{alias} means")
-        return Alias.from_bytes(content, what=str(path), error=RegistryError)
+        return Alias.from_bytes(content, what=str(path), error=RecordError)
 
     def _yanked(self, version: int) -> Path:
         return self.folder / f"v{version}.yanked{_SUFFIX}"
@@ -92,4 +108,4 @@ def _read(path: Path, what: str) -> bytes:
     try:
         return read_limited(path.parent, path.name, MAX_RECORD_BYTES)
     except ArtifactError as error:
-        raise RegistryError(f"cannot read {what}: {error}") from error
+        raise RecordError(f"cannot read {what}: {error}") from error

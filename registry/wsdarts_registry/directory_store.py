@@ -22,6 +22,7 @@ import errno
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,7 +33,7 @@ from wsdarts_registry.directory_records import DirectoryRecords
 from wsdarts_registry.disk_problems import read_problem, write_problem
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias
-from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning
 from wsdarts_registry.file_lock import HeldLock, wait_for_lock
 from wsdarts_registry.files import entries, exists, is_directory, write_atomically
 from wsdarts_registry.life import published_version
@@ -112,20 +113,23 @@ class DirectoryStore(Store):
             write_atomically(self._root / _CONFIG, config.to_bytes())
 
     def names(self) -> tuple[str, ...]:
-        """Names with at least one version, yanked or not, sorted."""
+        """Names with at least one version, yanked or not, sorted.
+
+        A name whose directory cannot be read is left out with a RegistryWarning.
+        """
         with self._reading():
             folder = self._root / _ARTIFACTS
             found = [path.name for path in entries(folder)]
-        return tuple(sorted(name for name in found if is_name(name) and self._numbers(name)))
+        return tuple(sorted(name for name in found if is_name(name) and self._has_versions(name)))
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """The versions of a name, ascending; none for an unknown name.
 
         Raises:
-            RegistryError: A record of a yank is malformed, or the directory cannot be read.
+            RegistryError: The directory cannot be read.
         """
         with self._reading():
-            status = self._records(name).status
+            status = self._records(name).readable_status
             return tuple(
                 VersionInfo(version=n, digest=claimed_digest(self.path(name, n)), status=status(n))
                 for n in self._numbers(name)
@@ -136,6 +140,7 @@ class DirectoryStore(Store):
 
         Raises:
             ArtifactError: The manifest is missing, damaged or malformed.
+            RecordError: What is said of it is malformed: whether it was yanked.
         """
         manifest, digest = read_manifest(self.path(name, version))
         with self._reading():
@@ -309,9 +314,16 @@ class DirectoryStore(Store):
                 config = RegistryConfig(name=name if is_name(name) else "registry")
                 write_atomically(self._root / _CONFIG, config.to_bytes())
 
+    def _has_versions(self, name: str) -> bool:
+        try:
+            return bool(self._numbers(name))
+        except RegistryError as error:
+            warnings.warn(f"{name} is left out: {error}", RegistryWarning, stacklevel=4)
+            return False
+
     def _numbers(self, name: str) -> list[int]:
         folder = self._root / _ARTIFACTS / name
-        with self._reading():
+        with self._reading(folder):
             found = [
                 int(match[1])
                 for path in entries(folder)
@@ -320,11 +332,11 @@ class DirectoryStore(Store):
         return sorted(found)
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self, place: Path | None = None) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise RegistryError(read_problem(self._root, error)) from error
+            raise RegistryError(read_problem(place or self._root, error)) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -39,8 +39,9 @@ _LABEL = np.dtype([("digest", "S71"), ("kind", "u1")])
 
 # Digest, kind, and values if the artifact has an embedding in the space.
 _Row = tuple[str, int, NDArray[np.float32] | None]
-# Reads the kind of the artifact with a digest, and its embedding if it has one in the space.
-Read = Callable[[str], tuple[str, TaskEmbedding | None]]
+# Reads the kind of the artifact with a digest, and its embedding if it has one in the space; None
+# for one that is damaged, which then has no row.
+Read = Callable[[str], tuple[str, TaskEmbedding | None] | None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,15 +94,19 @@ def read_matrix(path: Path, digests: Collection[str], width: int, read: Read) ->
     if known and known.keys() >= set(digests):
         return kept
     found: list[_Row] = []
+    added = False
     for digest in digests:
         if digest in known:
             number = known[digest]
             values = kept.rows[number] if number < len(kept.rows) else None
             found.append((digest, int(kept.kinds[number]), values))
-        else:
-            kind, embedding = read(digest)
+        elif (answer := read(digest)) is not None:
+            kind, embedding = answer
             values = None if embedding is None else embedding.values.astype(_VALUES)
             found.append((digest, _KINDS.index(kind), values))
+            added = True
+    if not added:
+        return kept
     return _write(path, sorted(found, key=_place), width)
 
 

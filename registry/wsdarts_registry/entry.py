@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wsdarts_registry.description import described
+from wsdarts_registry.inert import plain_text
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.records import Count, Document, Line, Moment, Record
 from wsdarts_registry.reference import Reference
@@ -81,6 +82,33 @@ class VersionInfo:
     def yanked(self) -> Yank | None:
         """Why the version is hidden; None if it is not."""
         return self.status.yanked
+
+
+@dataclass(frozen=True, kw_only=True)
+class DamagedVersion:
+    """One published version whose manifest cannot be used.
+
+    Attributes:
+        name: Name of the artifact.
+        version: Version, from 1.
+        digest: Its claimed digest; None where that is unreadable, too.
+        why: What is wrong with it.
+        status: What the registry says about it.
+    """
+
+    name: str
+    version: int
+    digest: str | None
+    why: str
+    status: Status = Status()
+
+    def __repr__(self) -> str:
+        return f"<DamagedVersion {self.reference}: {plain_text(self.why, 400)}>"
+
+    @property
+    def reference(self) -> Reference:
+        """The exact reference, ``NAME@3``."""
+        return Reference(name=self.name, version=self.version)
 
 
 @dataclass(frozen=True, kw_only=True)

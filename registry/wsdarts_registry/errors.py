@@ -55,6 +55,10 @@ class RegistryError(WsdartsError):
     """A registry cannot be read or written."""
 
 
+class RecordError(RegistryError):
+    """What a registry keeps beside a version is damaged: why it was yanked, an alias."""
+
+
 class ReferenceNotFoundError(RegistryError):
     """No artifact has that name, version or digest."""
 

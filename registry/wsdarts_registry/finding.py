@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from wsdarts_registry.entry import Entry
-from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.catalogue import damaged_version
+from wsdarts_registry.entry import DamagedVersion, Entry, VersionInfo
+from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.manifest import WEIGHTS
 from wsdarts_registry.space import DARTS_CANDIDATES
 from wsdarts_registry.store import Store
@@ -86,7 +87,22 @@ class EntryFacts:
             "metrics": dict(manifest.metrics),
             "lineage": manifest.lineage.model_dump(mode="json"),
             "status": entry.status.to_json(),
+            "damaged": None,
         }
+
+
+def damaged_json(version: DamagedVersion) -> dict[str, Any]:
+    """Return plain JSON data with the keys of a version that can be read, null where unknown."""
+    return {
+        "reference": str(version.reference),
+        "name": version.name,
+        "version": version.version,
+        "digest": version.digest,
+        **dict.fromkeys(("kind", "tasks", "images", "classes", "probes", "created", "bytes")),
+        **dict.fromkeys(("weights", "license", "description", "metrics", "lineage")),
+        "status": version.status.to_json(),
+        "damaged": version.why,
+    }
 
 
 def find(
@@ -104,8 +120,11 @@ def find(
     sort: Order = "name",
     reverse: bool = False,
     limit: int | None = None,
+    damaged: Callable[[DamagedVersion], object] | None = None,
 ) -> tuple[Entry, ...]:
     """Find the artifacts of a registry that are all of what is asked for.
+
+    Damaged versions, of which nothing says whether they are, are left out with a RegistryWarning.
 
     Args:
         registry: Directory of a registry; the shipped zoo by default.
@@ -125,19 +144,20 @@ def find(
             The smallest first, and last what does not state it.
         reverse: The largest first; last what does not state it, all the same.
         limit: At most so many.
+        damaged: Is called with each damaged version, instead of a warning.
 
     Raises:
         RegistryError: The registry cannot be read, or an argument makes no sense.
-        ArtifactError: An artifact is damaged; the message names it.
     """
     _check(kind, since, sort, limit)
     store = open_registry(registry)
-    entries = store.entries(include_yanked=yanked)
+    survey = store.survey(include_yanked=yanked)
     if operation is not None:
-        _check_operation(operation, entries)
+        _check_operation(operation, survey.entries)
+    broken = list(survey.damaged)
     fitting = [
         facts
-        for facts in (EntryFacts(entry=e) for e in entries)
+        for facts in (EntryFacts(entry=e) for e in survey.entries)
         if (kind is None or facts.entry.manifest.kind == kind)
         and _named(task, (t.name for t in facts.entry.manifest.tasks))
         and _named(probe, facts.probes)
@@ -148,8 +168,14 @@ def find(
     ]
     ordered = (facts.entry for facts in _sorted(fitting, sort, reverse=reverse))
     # Last, and one by one, since this reads more than manifests.
-    found = (entry for entry in ordered if operation is None or _uses(store, entry, operation))
-    return tuple(islice(found, limit))
+    fits = (e for e in ordered if operation is None or _uses(store, e, operation, broken))
+    found = tuple(islice(fits, limit))
+    if damaged is None:
+        store.warn_of(broken)
+    else:
+        for version in broken:
+            damaged(version)
+    return found
 
 
 _KEYS: dict[str, Callable[[EntryFacts], Any]] = {
@@ -212,8 +238,14 @@ def _within(value: int, limits: Range) -> bool:
     return (smallest is None or smallest <= value) and (largest is None or value <= largest)
 
 
-def _uses(store: Store, entry: Entry, operation: str) -> bool:
+def _uses(store: Store, entry: Entry, operation: str, broken: list[DamagedVersion]) -> bool:
+    """Whether a genotype uses an operation; one that cannot be read is added to ``broken``."""
     if operation not in entry.manifest.space.candidates:
         return False
-    genotype = store.genotype(entry)
+    try:
+        genotype = store.genotype(entry)
+    except ArtifactError as error:
+        info = VersionInfo(version=entry.version, digest=entry.digest, status=entry.status)
+        broken.append(damaged_version(entry.name, info, error))
+        return False
     return any(genotype.count(operation, kind) for kind in ("normal", "reduction"))

@@ -4,13 +4,14 @@ An artifact names its parents by digest, so whatever they are called in a regist
 found. A digest covers the digests of the parents, so nobody can be their own ancestor.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from wsdarts_registry.entry import Entry
-from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.catalogue import Survey
+from wsdarts_registry.entry import DamagedVersion, Entry
+from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_for
@@ -31,6 +32,7 @@ class Relative:
         reference: What it is called in this registry, ``"NAME@3"``; where it is not in it, what
             its child calls it, which another registry may understand.
         entries: Every version of this registry with that content; none where it is not in it.
+        damaged: Versions of this registry that claim that content, and are damaged.
         relatives: The next generation in the same direction.
         omitted: Why there may be more relatives than these: they are ``"deeper"`` than was
             asked for, or stand ``"above"``, where this artifact is met for the first time.
@@ -41,6 +43,7 @@ class Relative:
     entries: tuple[Entry, ...]
     relatives: tuple["Relative", ...] = ()
     omitted: Literal["deeper", "above"] | None = None
+    damaged: tuple[DamagedVersion, ...] = ()
 
     @property
     def mode(self) -> str | None:
@@ -57,6 +60,7 @@ class Relative:
             "yanked": bool(self.entries) and self.entries[0].yanked is not None,
             "mode": self.mode,
             "omitted": self.omitted,
+            "damaged": [str(version.reference) for version in self.damaged],
             generation: [relative.to_json(generation) for relative in self.relatives],
         }
 
@@ -112,13 +116,16 @@ def lineage(
     Raises:
         ReferenceNotFoundError: There is no such artifact.
         RegistryError: The registry cannot be read, or the depth is out of range.
-        ArtifactError: A manifest of the registry is damaged; the message names the version.
+        ArtifactError: The artifact itself is damaged; others that are, are passed over with a
+            RegistryWarning.
     """
     if not 1 <= depth <= MAX_DEPTH:
         raise RegistryError(f"depth {depth}; expected 1 to {MAX_DEPTH} generations")
     store, within = open_for(reference, registry)
     entry = store.resolve(within)
-    known = _by_digest(store)
+    survey = store.survey(include_yanked=True)
+    store.warn_of(survey.damaged)
+    known = _by_digest(survey)
     children: dict[str, dict[str, str]] = {}
     for digest, (first, *_) in known.items():
         for parent in first.manifest.lineage.parents:
@@ -132,34 +139,28 @@ def lineage(
     def children_of(digest: str) -> list[tuple[str, str]]:
         return list(children.get(digest, {}).items())
 
+    def damaged_as(digest: str) -> tuple[DamagedVersion, ...]:
+        return tuple(version for version in survey.damaged if version.digest == digest)
+
+    def completed(relatives: tuple[Relative, ...]) -> tuple[Relative, ...]:
+        return tuple(
+            replace(r, relatives=completed(r.relatives), damaged=damaged_as(r.digest))
+            for r in relatives
+        )
+
     return Family(
         entry=entry,
-        parents=_generation(entry.digest, known, parents_of, depth, set()),
-        children=_generation(entry.digest, known, children_of, depth, set()),
+        parents=completed(_generation(entry.digest, known, parents_of, depth, set())),
+        children=completed(_generation(entry.digest, known, children_of, depth, set())),
     )
 
 
-def _by_digest(store: Store) -> dict[str, tuple[Entry, ...]]:
+def _by_digest(survey: Survey) -> dict[str, tuple[Entry, ...]]:
     """The versions with each content, those that are not yanked first."""
-    try:
-        entries = store.entries(include_yanked=True)
-    except ArtifactError:
-        entries = tuple(_readable(store))
     found: dict[str, tuple[Entry, ...]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.yanked is not None):
+    for entry in sorted(survey.entries, key=lambda entry: entry.yanked is not None):
         found[entry.digest] = (*found.get(entry.digest, ()), entry)
     return found
-
-
-def _readable(store: Store) -> Iterator[Entry]:
-    """Every version but those that were yanked and are damaged."""
-    for name in store.names():
-        for info in store.versions(name):
-            try:
-                yield store.entry_or_advice(name, info.version)
-            except ArtifactError:
-                if info.yanked is None:
-                    raise
 
 
 def _generation(

@@ -9,6 +9,7 @@ from wsdarts_registry.distance import symmetric_distance
 from wsdarts_registry.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding_matrix import EmbeddingMatrix
 from wsdarts_registry.embedding_space import NearThreshold
+from wsdarts_registry.entry import DamagedVersion
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.nearness import Figures, figures, is_near
@@ -60,12 +61,14 @@ class Ranking:
         threshold: Largest distance that counts as near; None where none was measured.
         near: Whether the nearest single task is near; None without a threshold.
         why: The judgement in words.
+        damaged: Versions that were to be ranked and cannot be read.
     """
 
     neighbours: tuple[Neighbour, ...]
     threshold: float | None
     near: bool | None
     why: str
+    damaged: tuple[DamagedVersion, ...] = ()
 
     def __repr__(self) -> str:
         listed = ", ".join(

@@ -6,6 +6,7 @@ from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.card_statements import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.catalogue import Catalogue
 from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import NoCommonSpaceError, WsdartsError
 from wsdarts_registry.manifest import Manifest, own_files
 from wsdarts_registry.nearest import Neighbour, Ranking
@@ -48,13 +49,14 @@ def _is_listed(seen: Catalogue, name: str) -> bool:
 
 def _has_others(seen: Catalogue, name: str, manifest: Manifest) -> bool:
     """Whether something is listed under another name that is no copy."""
-    return any(
-        own_files(seen.entry(other, info.version).manifest) != own_files(manifest)
+    found = (
+        seen.examined(other, info)
         for other in seen.names()
         if other != name
         for info in seen.versions(other)
         if info.yanked is None
     )
+    return any(isinstance(e, Entry) and own_files(e.manifest) != own_files(manifest) for e in found)
 
 
 def _ranked(seen: Catalogue, name: str, artifact: Artifact, day: str) -> NeighbourhoodFacts:

@@ -267,7 +267,7 @@ class Store(Catalogue):
             ArtifactError: The manifest is damaged.
         """
         wanted = _parsed(reference)
-        return self.entry(wanted.name, self.find(wanted).version)
+        return self.entry_or_advice(wanted.name, self.find(wanted).version)
 
     def find(self, reference: Reference) -> VersionInfo:
         """As ``resolve``, without reading the manifest.

@@ -1,5 +1,6 @@
 """The main job on real images: search, push, embed, nearest, warm start, train."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,13 @@ from wsdarts_hub import (
     search,
     warm_start,
 )
-from wsdarts_registry.errors import EmbeddingError, RunError, SettingsError, WsdartsError
+from wsdarts_registry.errors import (
+    EmbeddingError,
+    RegistryWarning,
+    RunError,
+    SettingsError,
+    WsdartsError,
+)
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.network.counting import final_sizes
 from wsdarts_sdk.search.settings import settings_json
@@ -271,6 +278,22 @@ def test_a_registry_that_cannot_be_ranked_is_not_taken_for_one_without_neighbour
     monkeypatch.setattr("wsdarts_registry.store.Store.nearest", damaged)
     with pytest.raises(EmbeddingError, match="other widths"):
         warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
+
+
+def test_damaged_versions_stop_no_warm_start(folder: Path, registry: Path, tmp_path: Path) -> None:
+    zoo = Path(shutil.copytree(registry, tmp_path / "zoo"))
+    for embedding in (zoo / "artifacts" / "patterns" / "v1" / "embeddings").iterdir():
+        embedding.write_bytes(embedding.read_bytes()[:-1])
+    (zoo / "artifacts" / "stripes" / "v1").mkdir(parents=True)
+    with pytest.warns(RegistryWarning) as said:
+        result = warm_start(
+            folder, registry=zoo, mode="topology", preset=QUICK, out=tmp_path / "run"
+        )
+    warned = " ".join(str(warning.message) for warning in said)
+    assert "patterns@1 is damaged" in warned
+    assert "stripes@1 is damaged" in warned
+    assert result.source == "textures@1"
+    assert [neighbour.reference for neighbour in result.neighbours] == ["textures@1"]
 
 
 def test_training_twice_takes_two_directories(folder: Path, registry: Path, tmp_path: Path) -> None:

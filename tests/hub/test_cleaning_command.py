@@ -7,6 +7,7 @@ import pytest
 
 from tests.hub.conftest import Run
 from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.directory_store import DirectoryStore
 
 
 def old_matrix(octets: int = 2000) -> Path:
@@ -76,3 +77,18 @@ def test_gc_knows_every_file_that_is_written_to_the_cache(
     assert run("gc", "--older-than", "0", "--delete").code == 0
     assert not any(path.is_file() for path in cache_directory().rglob("*"))
     assert run("embed", images, "--out", data).code == 0
+
+
+def test_gc_removes_what_has_no_lock_only_if_asked(run: Run, tmp_path: Path) -> None:
+    DirectoryStore(tmp_path / "zoo", create=True)
+    left = tmp_path / "zoo" / ".staging" / "0123abcd-1-0123456789abcdef0123456789abcdef"
+    left.mkdir(parents=True)  # as an earlier version named the directory of a push
+    shown = run("gc", "--registry", tmp_path / "zoo", "--delete")
+    assert shown.lines[0].startswith("nothing to delete")
+    assert "add --unlocked" in " ".join(shown.lines)
+    assert left.exists()
+    data = json.loads(run("gc", "--registry", tmp_path / "zoo", "--json").out)
+    assert [(u["path"], u["unlocked"]) for u in data["found"]] == [(str(left), True)]
+    shown = run("gc", "--registry", tmp_path / "zoo", "--delete", "--unlocked")
+    assert "interrupted pushes" in shown.out
+    assert not left.exists()

@@ -28,6 +28,8 @@ def show(
 ) -> None:
     """Show everything about one artifact, its cells drawn in text.
 
+    The JSON of a damaged one is what `list --json` says of it; the exit code is 1.
+
     Example:
         wsdarts-hub show digits@1
 
@@ -37,12 +39,20 @@ def show(
         print(artifact.manifest, artifact.genotype)
     """
     from wsdarts_hub.cli import artifact_page  # noqa: PLC0415
+    from wsdarts_registry.catalogue import DAMAGE  # noqa: PLC0415
     from wsdarts_registry.zoo import open_for  # noqa: PLC0415
 
     required = options.required_signature(require_signature, policy)
     store, within = open_for(reference, registry, require_signature=required)
-    entry = store.resolve(within)
-    artifact = store.look(entry.reference)
+    try:
+        entry = store.resolve(within)
+        artifact = store.look(entry.reference)
+    except DAMAGE as error:
+        if as_json:
+            display.drawing(
+                json.dumps(artifact_page.damaged_as_json(store, within, error), indent=2)
+            )
+        raise
     if as_json:
         display.drawing(json.dumps(artifact_page.as_json(entry, artifact), indent=2))
     elif quiet:

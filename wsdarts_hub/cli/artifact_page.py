@@ -6,13 +6,24 @@ from wsdarts_hub.cli import display
 from wsdarts_hub.cli.figures import figure_text
 from wsdarts_registry.amounts import count, setting, size
 from wsdarts_registry.artifact import Artifact
+from wsdarts_registry.catalogue import damaged_version
 from wsdarts_registry.collapse import find_collapses
 from wsdarts_registry.drawing import cell_text
 from wsdarts_registry.entry import Entry, Status
+from wsdarts_registry.errors import WsdartsError
+from wsdarts_registry.finding import damaged_json
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.provenance import provenance_facts
+from wsdarts_registry.reference import Reference
 from wsdarts_registry.space import CELL_KINDS
+from wsdarts_registry.store import Store
+
+
+def damaged_as_json(store: Store, reference: str, error: WsdartsError) -> dict[str, Any]:
+    """Everything that is known of a damaged version as plain JSON data."""
+    wanted = Reference.parse(reference)
+    return damaged_json(damaged_version(wanted.name, store.find(wanted), error))
 
 
 def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:

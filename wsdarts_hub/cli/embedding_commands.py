@@ -141,10 +141,12 @@ def nearest(
 
     The JSON is an object: `near`, whether the nearest is near, and `threshold`, the largest
     distance that counts as near (both null where none was measured); `why`, the same as a
-    sentence; and `neighbours`, nearest first. The keys of each: `reference`, the exact version;
-    `distance`, from 0 to 1; `kind`, transfer or meta-transfer; `task`, the name of its dataset
-    or datasets; `images` and `classes`, those that its embedding was made from. The table calls
-    these images `embedded`: they are fewer than the dataset's, which `list` counts.
+    sentence; `damaged`, the versions that were left out since they are damaged, each with its
+    `reference` and, as `damaged`, what is wrong; and `neighbours`, nearest first. The keys of
+    each: `reference`, the exact version; `distance`, from 0 to 1; `kind`, transfer or
+    meta-transfer; `task`, the name of its dataset or datasets; `images` and `classes`, those that
+    its embedding was made from. The table calls these images `embedded`: they are fewer than the
+    dataset's, which `list` counts.
 
     Example:
         wsdarts-hub nearest path/to/images -k 3
@@ -233,6 +235,10 @@ def _as_json(ranking: "Ranking") -> dict[str, Any]:
         "near": ranking.near,
         "threshold": ranking.threshold,
         "why": ranking.why,
+        "damaged": [
+            {"reference": str(version.reference), "damaged": version.why}
+            for version in ranking.damaged
+        ],
         "neighbours": [
             {
                 "reference": neighbour.reference,

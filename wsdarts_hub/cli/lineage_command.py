@@ -78,6 +78,8 @@ def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
 
 def _described(relative: "Relative") -> str:
     name = f"{relative.reference}  {relative.digest[:_DIGITS]}"
+    if not relative.entries and relative.damaged:
+        return f"{name}  damaged ({', '.join(str(d.reference) for d in relative.damaged)})"
     if not relative.entries:
         return f"{name}  not in this registry"
     said = [name, relative.mode or ""]

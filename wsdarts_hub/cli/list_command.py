@@ -12,9 +12,11 @@ from wsdarts_hub.cli import display, options
 from wsdarts_registry.amounts import count, share, size
 
 if TYPE_CHECKING:
+    from wsdarts_registry.entry import DamagedVersion
     from wsdarts_registry.finding import EntryFacts, Range
 
 _SHOWN = 60
+_DAMAGED = "damaged"
 _OPTIONAL = ("probe", "created", "size", "kind")  # on a narrow terminal
 _RANGE = re.compile(r"([0-9]{1,15})?(\.\.)?([0-9]{1,15})?")
 
@@ -102,9 +104,11 @@ def list_artifacts(
 ) -> None:
     """List the artifacts of a registry.
 
-    What is listed is all of what is asked for. With --json it is an array of objects with the
-    keys reference, name, version, digest, kind, tasks, images, classes, probes, created, bytes,
-    weights, license, description, metrics, lineage and status.
+    What is listed is all of what is asked for, and what is damaged, of which nothing says whether
+    it is. With --json it is an array of objects with the keys reference, name, version, digest,
+    kind, tasks, images, classes, probes, created, bytes, weights, license, description, metrics,
+    lineage, status and damaged. The last says what is wrong with a damaged version, of which most
+    others are null.
 
     Example:
         wsdarts-hub list --classes 10..100 --sort accuracy --reverse
@@ -114,9 +118,10 @@ def list_artifacts(
         for entry in find(classes=(10, 100), sort="accuracy", reverse=True):
             print(entry.reference, entry.manifest.kind)
     """
-    from wsdarts_registry.finding import EntryFacts, find  # noqa: PLC0415
+    from wsdarts_registry.finding import EntryFacts, damaged_json, find  # noqa: PLC0415
 
     store = hub.open_registry(registry)
+    damaged: list[DamagedVersion] = []
     entries = find(
         registry=store,
         kind=kind,
@@ -131,29 +136,35 @@ def list_artifacts(
         sort=sort,
         reverse=reverse,
         limit=limit,
+        damaged=damaged.append,
     )
+    store.warn_of(damaged)
     found = [EntryFacts(entry=entry) for entry in entries]
     if as_json:
-        display.drawing(json.dumps([facts.to_json() for facts in found], indent=2))
+        data = [*(facts.to_json() for facts in found), *map(damaged_json, damaged)]
+        display.drawing(json.dumps(data, indent=2))
     elif quiet:
         for entry in entries:
             display.line(str(entry.reference))
-    elif found:
-        _show(found, sort)
+    elif found or damaged:
+        _show(found, damaged, sort)
     elif store.names():
         display.line(f"nothing fits; `wsdarts-hub list{store.option}` lists all")
     else:
         display.line(f"{store.location} has no artifacts yet; publish one with `wsdarts-hub push`")
 
 
-def _show(found: "Sequence[EntryFacts]", sort: str) -> None:
+def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", sort: str) -> None:
     headers = ["reference", "kind", "tasks", "images", "classes", "probe", "created", "size"]
     rows = [_row(facts) for facts in found]
+    rows += [[str(version.reference), _DAMAGED, *[""] * (len(headers) - 2)] for version in damaged]
+    accuracies = [f.accuracy for f in found] + [None] * len(damaged)
+    statuses = [f.entry.status for f in found] + [version.status for version in damaged]
     more = {
-        "accuracy": [share(f.accuracy) if f.accuracy is not None else "" for f in found],
-        "aliases": [", ".join(f.entry.status.aliases) for f in found],
-        "signed": ["yes" if f.entry.status.signed else "" for f in found],
-        "yanked": [f.entry.yanked.reason if f.entry.yanked else "" for f in found],
+        "accuracy": ["" if accuracy is None else share(accuracy) for accuracy in accuracies],
+        "aliases": [", ".join(status.aliases) for status in statuses],
+        "signed": ["yes" if status.signed else "" for status in statuses],
+        "yanked": [status.yanked.reason if status.yanked else "" for status in statuses],
     }
     if sort != "accuracy":
         del more["accuracy"]
@@ -167,7 +178,8 @@ def _show(found: "Sequence[EntryFacts]", sort: str) -> None:
         rows,
         right=("images", "classes", "size", "accuracy"),
         whole=("reference", "kind", "created"),
-        optional=[header for header in _OPTIONAL if header != sort],
+        # What is damaged is told by the kind.
+        optional=[h for h in _OPTIONAL if h != sort and not (damaged and h == "kind")],
         spare=[header for header in ("classes", "images") if header != sort],
     )
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from wsdarts_registry.catalogue import DAMAGE, damaged_version
 from wsdarts_registry.embedding_space import EmbeddingSpace
-from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.entry import DamagedVersion
 from wsdarts_registry.gallery.exhibit import Exhibit
 from wsdarts_registry.gallery.ranked_space import RankedSpace
 from wsdarts_registry.store import Store
@@ -25,6 +26,7 @@ class Collection:
             for the reader to say, or not needed.
         shipped: Whether it is the zoo that commands look into by default.
         exhibits: Every version, yanked ones too, by name and version.
+        damaged: Versions that cannot be shown, but for those that are yanked.
         spaces: Embedding spaces with what ranks in them, the fullest first.
     """
 
@@ -32,6 +34,7 @@ class Collection:
     option: str
     shipped: bool
     exhibits: tuple[Exhibit, ...]
+    damaged: tuple[DamagedVersion, ...]
     spaces: tuple[RankedSpace, ...]
 
     @property
@@ -59,33 +62,34 @@ class Collection:
 
 
 def read_collection(store: Store, progress: Progress) -> Collection:
-    """Read every version of a registry; a yanked one that is damaged is left out.
+    """Read every version of a registry; of a damaged one there is only what is wrong with it.
 
     Raises:
-        ArtifactError: A version that is not yanked is damaged; says which, and what to do.
         EmbeddingError: Embeddings of one space have different widths.
     """
     infos = [(name, info) for name in store.names() for info in store.versions(name)]
     latest = {name: info.version for name, info in infos if info.yanked is None}
-    exhibits = []
+    exhibits, damaged = [], []
     for done, (name, info) in enumerate(infos):
         progress("reading artifacts", done, len(infos))
         try:
-            entry = store.entry_or_advice(name, info.version)
+            entry = store.entry(name, info.version)
             artifact = store.look(entry.reference)
-        except ArtifactError:
+        except DAMAGE as error:
             if info.yanked is None:
-                raise
+                damaged.append(damaged_version(name, info, error))
             continue
         is_latest = latest.get(name) == info.version
         exhibits.append(Exhibit(entry=entry, artifact=artifact, latest=is_latest))
     shown = tuple(exhibits)
+    store.warn_of(damaged)
     return Collection(
         name=store.config.name,
         # A directory of this machine means nothing to a reader, and is no reader's business.
         option=store.option if "://" in store.location else "",
         shipped=store.location == str(shipped_zoo()),
         exhibits=shown,
+        damaged=tuple(damaged),
         spaces=_spaces(store, shown, progress),
     )
 

@@ -65,6 +65,7 @@ class Pages:
             title=self._collection.name,
             scripts=_START,
             exhibits=listed,
+            damaged=self._collection.damaged,
             cells=cells,
             operations=[name for name in dict.fromkeys(candidates) if name in used],
             tasks={t.digest for e in listed for t in e.entry.manifest.tasks},

@@ -51,7 +51,6 @@ def build_gallery(
 
     Raises:
         RegistryError: ``out`` holds something else than a gallery, or cannot be written.
-        ArtifactError: An artifact is damaged.
     """
     target = Path(out)
     _check_target(target)

@@ -5,7 +5,8 @@ that the index does not have, or whose main branch has moved since it was writte
 the artifacts themselves. So what is listed and ranked is what is there, whatever the index says.
 """
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from wsdarts_registry.catalogue import Catalogue
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Entry, VersionInfo
-from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.index import Content, Index, IndexedName, IndexedVersion, ranking_records
 from wsdarts_registry.hub.repository import ArtifactRepository
@@ -112,10 +113,7 @@ def merge(
             if name in source and source[name].commit == commit:
                 current.setdefault(name, source[name])
     asked = sorted({*heads, *index.names, *always} - current.keys())
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        states = dict(
-            zip(asked, pool.map(lambda name: namespace.artifact(name).state(), asked), strict=True)
-        )
+    states = _states(namespace, asked)
     read = {name: found for name, state in states.items() if (found := indexed(name, state))}
     names = {**current, **read}
     private = {name for name, (_, private) in heads.items() if private}
@@ -127,6 +125,23 @@ def merge(
         behind=tuple(behind),
         contents=index.contents,
     )
+
+
+def _states(namespace: Namespace, names: Sequence[str]) -> dict[str, State]:
+    """What is there of each name; one whose record is damaged is left out with a warning."""
+
+    def ask(name: str) -> State | RecordError:
+        try:
+            return namespace.artifact(name).state()
+        except RecordError as error:
+            return error
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = dict(zip(names, pool.map(ask, names), strict=True))
+    for name, state in found.items():
+        if isinstance(state, RecordError):
+            warnings.warn(f"{name} is left out: {state}", RegistryWarning, stacklevel=5)
+    return {name: state for name, state in found.items() if isinstance(state, State)}
 
 
 def indexed(name: str, state: State) -> IndexedName | None:

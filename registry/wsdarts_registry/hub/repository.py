@@ -14,7 +14,12 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.entry import Entry
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
+from wsdarts_registry.errors import (
+    ArtifactError,
+    RecordError,
+    ReferenceNotFoundError,
+    RegistryError,
+)
 from wsdarts_registry.hub.answers import Head, Repository
 from wsdarts_registry.hub.client import HubClient, Operation
 from wsdarts_registry.hub.patience import Patience, UnsettledError
@@ -48,14 +53,15 @@ class ArtifactRepository:
         """Read what is there now.
 
         Raises:
-            RegistryError: The Hub cannot be asked, or the record is malformed.
+            RegistryError: The Hub cannot be asked.
+            RecordError: The record is malformed.
         """
         head = self._client.head(self.place)
         if head is None or RECORD not in head.files:
             return State(head=head)
         content = self._client.read(self.place, head.commit, RECORD, MAX_RECORD_BYTES)
         what = f"{RECORD} of {self.place.id}"
-        record = HubRecord.from_bytes(content, what=what, error=RegistryError)
+        record = HubRecord.from_bytes(content, what=what, error=RecordError)
         tags = self._client.tags(self.place)
         numbers = {
             int(match[1]): commit

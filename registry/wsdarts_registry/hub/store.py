@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdarts_registry.artifact import Artifact, parse_embedding, read_artifact
+from wsdarts_registry.catalogue import Survey
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
@@ -84,9 +85,9 @@ class HubStore(Store):
         """Names with at least one version, yanked or not, sorted."""
         return self.catalogue().names()
 
-    def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
-        """All versions with their manifests, by name and version."""
-        return self.catalogue().entries(include_yanked)
+    def survey(self, include_yanked: bool = False) -> Survey:
+        """All versions by name and version: those that can be read, and those that cannot."""
+        return self.catalogue().survey(include_yanked)
 
     def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
         """Rank the latest version of each name by the distance of its task."""

@@ -85,7 +85,7 @@ def neighbours_panel(ranking: Ranking, chosen: tuple[str, ...] = ()) -> Panel:
     judged = () if threshold is None else ("judgement",)
     return Panel(
         title="Nearest artifacts",
-        text=() if threshold is None else (f"The line marks the threshold, {shown.threshold}.",),
+        text=_remarks(ranking, shown.threshold),
         table=Table(
             header=("artifact", "distance", *judged, "kind", "task", "embedded images", "classes"),
             rows=tuple(
@@ -109,6 +109,14 @@ def neighbours_panel(ranking: Ranking, chosen: tuple[str, ...] = ()) -> Panel:
             chosen=frozenset(i for i, n in enumerate(neighbours) if n.reference in chosen),
         ),
     )
+
+
+def _remarks(ranking: Ranking, threshold: str | None) -> tuple[str, ...]:
+    said = []
+    if threshold is not None:
+        said.append(f"The line marks the threshold, {threshold}.")
+    said += [f"{v.reference} is damaged and was left out." for v in ranking.damaged]
+    return tuple(said)
 
 
 def pairs_table(what: str, pairs: Pairs) -> Table:

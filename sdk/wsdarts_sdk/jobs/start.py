@@ -74,10 +74,11 @@ def kept_decision(job: Job, store: Store, ranking: Ranking | None, choice: Choic
     if kept is not None:
         return Decision.from_json(kept)
     settings = job.preset.search
+    damaged = {version.reference for version in ranking.damaged} if ranking else set()
     entries = {
         str(entry.reference): entry
         for entry in store.entries()
-        if entry.manifest.search_space == settings.space
+        if entry.manifest.search_space == settings.space and entry.reference not in damaged
     }
     source = None
     if choice.source is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.registry.factories import Push, digest_of, make_artifact, make_draft
 from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.manifest import Lineage, Parent
 from wsdarts_registry.zoo import shipped_zoo
@@ -156,15 +156,19 @@ def test_a_build_that_fails_leaves_the_older_gallery(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["site", "source", "zoo"]
 
 
-def test_a_damaged_artifact_stops_the_build_unless_it_is_yanked(
+def test_a_damaged_artifact_is_named_unless_it_is_yanked(
     store: DirectoryStore, push: Push, tmp_path: Path
 ) -> None:
     push("flowers")
     push("birds")
     (tmp_path / "zoo" / "artifacts" / "birds" / "v1" / "genotype.json").write_text("{}")
-    with pytest.raises(ArtifactError, match=r"genotype\.json"):
-        build_gallery(store, out=tmp_path / "site")
-    assert not (tmp_path / "site").exists()
+    with pytest.warns(RegistryWarning, match=r"birds@1 is damaged .*genotype\.json"):
+        start = build_gallery(store, out=tmp_path / "site")
+    page = start.read_text()
+    assert "Damaged, and not shown: birds@1." in page
+    assert "artifacts/flowers/v1.html" in page
+    assert "artifacts/birds/v1.html" not in page
+    assert str(tmp_path) not in page
     store.yank("birds@1", "damaged")
     start = build_gallery(store, out=tmp_path / "site")
     assert "birds" not in start.read_text()

@@ -68,6 +68,7 @@ def test_both_directions_over_generations(store: Store, found: Found) -> None:
                 "yanked": False,
                 "mode": "union",
                 "omitted": None,
+                "damaged": [],
                 "parents": [
                     {
                         "reference": f"{entry.name}@1",
@@ -77,6 +78,7 @@ def test_both_directions_over_generations(store: Store, found: Found) -> None:
                         "yanked": False,
                         "mode": "cold",
                         "omitted": None,
+                        "damaged": [],
                         "parents": [],
                     }
                     for entry in (first, other)

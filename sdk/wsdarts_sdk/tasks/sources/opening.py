@@ -114,7 +114,8 @@ def _of_datasets(
 
         _refuse("archives", split=split)
         name = resolved(path).name if is_directory(path) else path.stem
-        return TableSource([TarTable(file) for file in archives], name=name, **columns)
+        shards = [TarTable(file) for file in archives]
+        return TableSource(shards, name=name, **columns, parts=None)
     found = _metadata(path)
     if not found or _has_classes(path, found.values(), columns["label_column"]):
         return None

@@ -16,7 +16,7 @@ import pyarrow as pa
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import open_regular
-from wsdarts_sdk.tasks.sources.folder import EXTENSIONS
+from wsdarts_sdk.tasks.sources.listing import EXTENSIONS
 from wsdarts_sdk.tasks.sources.table import Table, rows_at_once
 
 IMAGE = "image"
