@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsdarts_registry.catalogue import parsed
 from wsdarts_registry.checked_files import read_checked, read_limited
 from wsdarts_registry.directory_records import DirectoryRecords
 from wsdarts_registry.disk_problems import read_problem, write_problem
@@ -163,8 +164,9 @@ class DirectoryStore(Store):
         from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
         from wsdarts_registry.placement import copied_out  # noqa: PLC0415
 
-        entry = self.resolve(reference)
-        artifact = read_artifact(self.path(entry.name, entry.version), entry.digest)
+        wanted = parsed(reference)
+        found = self.find(wanted)
+        artifact = read_artifact(self.path(wanted.name, found.version), found.digest)
         return artifact if out is None else copied_out(artifact, Path(out))
 
     def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:

@@ -1,21 +1,23 @@
 """What every registry can do, whether it is a directory or a namespace on the Hub."""
 
-import difflib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdarts_registry import life
-from wsdarts_registry.catalogue import Catalogue
+from wsdarts_registry.catalogue import Catalogue, parsed
 from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
-from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
+from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
+from wsdarts_registry.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.genotype import Genotype
+    from wsdarts_registry.nearest import Ranking
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
 
@@ -119,13 +121,17 @@ class Store(Catalogue):
         """Id of the repository of a name on the Hub; None for a registry that is not there."""
         return None
 
+    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
+        """Rank the latest version of each name by the distance of its task."""
+        return self.catalogue().nearest(embedding, k)
+
     def catalogue(self) -> Catalogue:
-        """What it holds now, for several questions about one moment where that can be had.
+        """Return what it holds now, for several questions about one moment.
 
         Raises:
             RegistryError: It cannot be read.
         """
-        return self
+        return Snapshot(self)
 
     def settle(self, name: str) -> None:
         """Finish a push of a name that ended before its last step, where that can happen.
@@ -166,7 +172,7 @@ class Store(Catalogue):
             RegistryError: The reference is not exact, the reason is empty, the version is
                 yanked already, or the registry cannot be written.
         """
-        wanted = _parsed(reference)
+        wanted = parsed(reference)
         self.write_yank(wanted.name, *life.new_yank(self, wanted, reason))
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
@@ -177,7 +183,7 @@ class Store(Catalogue):
             RegistryError: The reference is not exact, the reason is empty, the version is not
                 yanked, or the registry cannot be written.
         """
-        wanted = _parsed(reference)
+        wanted = parsed(reference)
         self.write_yank(wanted.name, *life.lifted_yank(self, wanted, reason))
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
@@ -198,77 +204,3 @@ class Store(Catalogue):
         """
         life.check_has_alias(self, name, alias)
         self.write_alias(name, alias, None)
-
-    def resolve(self, reference: str | Reference) -> Entry:
-        """Find the version that a reference means: for a plain name the latest not yanked.
-
-        Raises:
-            ReferenceNotFoundError: There is none; close names and the command that lists
-                all are named.
-            RegistryError: The reference is malformed, or fits several versions.
-            ArtifactError: The manifest is damaged.
-        """
-        wanted = _parsed(reference)
-        return self.entry(wanted.name, self.find(wanted).version)
-
-    def find(self, reference: Reference) -> VersionInfo:
-        """As ``resolve``, without reading the manifest.
-
-        Raises:
-            ReferenceNotFoundError: There is none.
-            RegistryError: The reference fits several versions.
-        """
-        versions = self.versions(reference.name)
-        if not versions:
-            raise ReferenceNotFoundError(self._unknown_name(reference.name))
-        if reference.version is not None:
-            fitting = [v for v in versions if v.version == reference.version]
-        elif reference.digest is not None:
-            fitting = [v for v in versions if v.digest and v.digest.startswith(reference.digest)]
-            if len({v.digest for v in fitting}) > 1:
-                raise RegistryError(
-                    f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
-                )
-        elif reference.alias is not None:
-            life.check_has_alias(self, reference.name, reference.alias)
-            meant = self.aliases(reference.name)[reference.alias]
-            fitting = [v for v in versions if v.version == meant]
-            if fitting and fitting[0].yanked is not None:
-                raise ReferenceNotFoundError(
-                    f"{reference} means {reference.name}@{meant}, which was yanked "
-                    f"({fitting[0].yanked.reason}); name an exact version to use it all the same"
-                )
-        else:
-            fitting = [v for v in versions if v.yanked is None]
-        if not fitting:
-            raise ReferenceNotFoundError(self._unknown_version(reference, versions))
-        return fitting[-1]
-
-    def _unknown_name(self, name: str) -> str:
-        close = difflib.get_close_matches(name, self.names(), n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        return (
-            f"the registry {self.location} has no artifact named {name}; {hint}"
-            f"`wsdarts-hub list{self.option}` lists all"
-        )
-
-    def _unknown_version(self, reference: Reference, versions: Sequence[VersionInfo]) -> str:
-        if reference == Reference(name=reference.name):
-            last = versions[-1]
-            reason = last.yanked.reason if last.yanked else ""
-            return (
-                f"every version of {reference.name} is yanked ({reference.name}@{last.version}: "
-                f"{reason}); name an exact version to use it all the same"
-            )
-        return f"there is no {reference}; there is {_listed(reference.name, versions)}"
-
-
-def _parsed(reference: str | Reference) -> Reference:
-    return Reference.parse(reference) if isinstance(reference, str) else reference
-
-
-def _listed(name: str, versions: Sequence[VersionInfo]) -> str:
-    shown = ", ".join(
-        f"{name}@{v.version} ({v.digest[:19] if v.digest else 'damaged'})" for v in versions[-5:]
-    )
-    return f"{shown} and {len(versions) - 5} older ones" if len(versions) > 5 else shown

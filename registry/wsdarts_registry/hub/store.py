@@ -17,7 +17,7 @@ from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
 from wsdarts_registry.errors import RegistryError, RegistryWarning
-from wsdarts_registry.hub.catalogue import HubCatalogue, Namespace, indexed
+from wsdarts_registry.hub.catalogue import PRIVATE, HubCatalogue, Namespace, indexed
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.fetching import Extent, fetch_artifact, read_pulled
 from wsdarts_registry.hub.index import Content, ranking_records
@@ -38,7 +38,6 @@ from wsdarts_registry.store import Store
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding import TaskEmbedding
-    from wsdarts_registry.nearest import Ranking
 
 
 class HubStore(Store):
@@ -87,10 +86,6 @@ class HubStore(Store):
     def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
         """All versions with their manifests, by name and version."""
         return self.catalogue().entries(include_yanked)
-
-    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
-        """Rank the latest version of each name by the distance of its task."""
-        return self.catalogue().nearest(embedding, k)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """The versions of a name, ascending; none for an unknown name."""
@@ -273,8 +268,7 @@ class HubStore(Store):
         with warnings.catch_warnings():
             # What the index lacks is of no interest to somebody who mistyped a name.
             warnings.simplefilter("ignore", RegistryWarning)
-            text = super()._unknown_name(name)
-        return f"{text}; if it is private, log in with `hf auth login`"
+            return f"{super()._unknown_name(name)}; {PRIVATE}"
 
     def _state(self, name: str) -> State:
         check_name(name)
