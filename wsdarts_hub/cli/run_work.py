@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from wsdarts_hub.cli.data import load_data
+from wsdarts_hub.cli.data import unread
 from wsdarts_hub.cli.progress_bar import working
 from wsdarts_sdk.progress import TimeSpent
 
 if TYPE_CHECKING:
+    from wsdarts_sdk.jobs.inputs import UnreadData
     from wsdarts_sdk.progress import Progress
     from wsdarts_sdk.tasks import ImageTask
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunWork:
-    """Datasets that were read, where the run goes, and what its job calls on the way."""
+    """Datasets for the job to read, and what it calls on the way."""
 
-    tasks: "tuple[ImageTask, ...]"
-    run: Path
+    data: "tuple[UnreadData, ...]"
     progress: "Progress"
 
 
@@ -39,7 +39,7 @@ def run_work(
     skip_corrupt: bool,
     quiet: bool,
 ) -> Iterator[RunWork]:
-    """Read the datasets and say, when Ctrl-C stops the job, how its run goes on.
+    """Prepare the datasets and say, when Ctrl-C stops the job, how its run goes on.
 
     Args:
         command: The command, which names the run directory where none was named.
@@ -47,9 +47,9 @@ def run_work(
         out: The run directory that was named.
         resume: Whether to go on with the run there, which then has to be named.
         image_column: Option of that name, as those that follow.
-        label_column: As for ``load_data``.
-        split: As for ``load_data``.
-        skip_corrupt: As for ``load_data``.
+        label_column: As for ``unread``.
+        split: As for ``unread``.
+        skip_corrupt: As for ``unread``.
         quiet: Whether to show neither progress nor what was left out.
     """
     if resume and out is None:
@@ -57,21 +57,23 @@ def run_work(
     with working(quiet=quiet, run=out, spent=_spent(out) if resume else None) as work:
         from wsdarts_sdk.jobs.inputs import run_path  # noqa: PLC0415
 
-        tasks = tuple(
-            load_data(
+        def name_run(task: "ImageTask") -> None:
+            if not work.hint:  # as the job names it: after the first dataset
+                work.continues_in(run_path(out, command, task.name))
+
+        unread_data = tuple(
+            unread(
                 each,
                 image_column=image_column,
                 label_column=label_column,
                 split=split,
                 skip_corrupt=skip_corrupt,
                 quiet=quiet,
-                progress=work.progress,
+                on_load=name_run,
             )
             for each in datasets
         )
-        run = run_path(out, command, tasks[0].name)
-        work.continues_in(run)
-        yield RunWork(tasks=tasks, run=run, progress=work.progress)
+        yield RunWork(data=unread_data, progress=work.progress)
 
 
 def _spent(run: Path | None) -> TimeSpent:

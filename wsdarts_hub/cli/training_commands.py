@@ -69,9 +69,9 @@ def train(
     ) as work:
         found = hub.train(
             genotype,
-            *work.tasks,
+            *work.data,
             registry=registry,
-            out=work.run,
+            out=out,
             preset=chosen,
             seed=seed,
             resume=resume,

@@ -2,7 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,92 @@ from wsdarts_sdk.tasks import ImageTask
 Data = Any
 
 
-def load_task(data: Data, *, progress: Progress, **options: Any) -> ImageTask:
-    """The task that ``data`` names or is; options go to ``ImageTask.load``."""
-    if isinstance(data, ImageTask):
-        return data
-    return ImageTask.load(data, progress=progress, **options)
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a dataset is read, as for ``ImageTask.load``.
+
+    Attributes:
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the task.
+    """
+
+    image_column: str | None = None
+    label_column: str | None = None
+    split: str | Sequence[str] | None = None
+    skip_corrupt: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options by name, as ``ImageTask.load`` takes them."""
+        return {field: getattr(self, field) for field in self.__dataclass_fields__}
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the options that differ from their defaults."""
+        return tuple(name for name, value in self.to_json().items() if value not in (None, False))
 
 
-def load_tasks(data: Sequence[Data], *, progress: Progress, **options: Any) -> list[ImageTask]:
+@dataclass(frozen=True, kw_only=True)
+class UnreadData:
+    """A dataset that a job reads after it has checked everything else.
+
+    Attributes:
+        data: The dataset, in any of the forms of ``ImageTask.load``.
+        reading: How to read it.
+        on_load: Called with the task as soon as it is read.
+    """
+
+    data: Data
+    reading: ReadingOptions
+    on_load: Callable[[ImageTask], None]
+
+
+def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> ImageTask:
+    """Return the task that ``data`` names or is.
+
+    Raises:
+        TaskError: It cannot be read, or is loaded already and options say how to read it.
+    """
+    if isinstance(data, UnreadData):
+        task = load_task(data.data, data.reading, progress=progress)
+        data.on_load(task)
+        return task
+    if not isinstance(data, ImageTask):
+        return ImageTask.load(data, **reading.to_json(), progress=progress)
+    if reading.given:
+        raise TaskError(
+            f"{data.name} is loaded already, so {', '.join(reading.given)} cannot say how to read "
+            "it; give it to ImageTask.load, or name the dataset itself"
+        )
+    return data
+
+
+def load_tasks(
+    data: Sequence[Data], reading: ReadingOptions, *, progress: Progress
+) -> list[ImageTask]:
     """Several tasks, each once.
 
     Raises:
         TaskError: No task, or one task twice.
     """
-    tasks = [load_task(each, progress=progress, **options) for each in data]
-    if not tasks:
-        raise TaskError("no dataset was given; name at least one")
+    check_data(data)
+    tasks = [load_task(each, reading, progress=progress) for each in data]
     digests = [task.digest for task in tasks]
     for position, task in enumerate(tasks):
         if task.digest in digests[:position]:
             raise TaskError(f"{task.name} is given twice (the same images); give each task once")
     return tasks
+
+
+def check_data(data: Sequence[Data]) -> None:
+    """Refuse no dataset.
+
+    Raises:
+        TaskError: There is none.
+    """
+    if not data:
+        raise TaskError("no dataset was given; name at least one")
 
 
 def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:

@@ -13,7 +13,7 @@ from wsdarts_sdk.jobs.inputs import run_path
 from wsdarts_sdk.jobs.report_start import begin_report
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.runs.directory import RunDirectory, open_run
+from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.runs.report_facts import Command
 from wsdarts_sdk.tasks import ImageTask
@@ -38,6 +38,30 @@ class Job:
     device: torch.device
     progress: Progress
     costs: Costs
+
+
+def check_job(
+    command: Command,
+    preset: Preset,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    **config: Any,
+) -> None:
+    """Refuse a run directory that ``open_job`` will refuse, whatever the tasks are.
+
+    Args:
+        command: As for ``open_job``, like all that follow.
+        preset: Settings of all parts.
+        out: The run directory.
+        resume: Whether to go on with the run that is there.
+        config: What else decides the result.
+
+    Raises:
+        RunError: As for ``check_run``.
+    """
+    where = run_path(out, command, "data")
+    check_run(where, {"command": command, "preset": preset.name, **config}, resume=resume)
 
 
 @contextmanager

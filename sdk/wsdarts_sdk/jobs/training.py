@@ -1,5 +1,6 @@
 """Training of a found architecture, in a run directory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import spaced_text
 from wsdarts_registry.store import Store
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.jobs.inputs import Data, load_task
-from wsdarts_sdk.jobs.job import Job, open_job
+from wsdarts_sdk.jobs.inputs import Data, ReadingOptions, load_task
+from wsdarts_sdk.jobs.job import Job, check_job, open_job
+from wsdarts_sdk.jobs.parameters import public_job
 from wsdarts_sdk.jobs.training_report import write_training_report
 from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
 from wsdarts_sdk.network.loading import GENOTYPE_FILE, find_genotype
@@ -18,6 +20,7 @@ from wsdarts_sdk.network.training import TrainingResult, train_network
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.supernet.kernels.choice import check_kernels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class TrainingRun:
         return training_view(self)
 
 
+@public_job("train", settings=("training",))
 def train(
     genotype: Genotype | str | Path,
     data: Data,
@@ -62,7 +66,10 @@ def train(
     resume: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> TrainingRun:
     """Train a genotype's network on the train part and evaluate it on the validation third.
 
@@ -76,16 +83,31 @@ def train(
         resume: Go on with the training in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
 
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    cells = find_genotype(genotype, registry=registry)
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
+    check_kernels(where)
+    cells = find_genotype(genotype, registry=registry)
+    config: dict[str, Any] = {
+        "training": settings_json(chosen.training),
+        "genotype": cells.to_json(),
+    }
+    check_job("train", chosen, out=out, resume=resume, **config)
     progress = shown(progress)
-    task = load_task(data, progress=progress, **options)
+    task = load_task(data, reading, progress=progress)
     with open_job(
         "train",
         [task],
@@ -94,8 +116,7 @@ def train(
         resume=resume,
         device=where,
         progress=progress,
-        training=settings_json(chosen.training),
-        genotype=cells.to_json(),
+        **config,
     ) as job:
         return _train(job, cells)
 

@@ -1,8 +1,8 @@
 """The main job: embed a dataset, find the nearest artifact, warm-start a search from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wsdarts_registry.amounts import duration
 from wsdarts_registry.errors import SettingsError
@@ -15,12 +15,20 @@ from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.decision import Choice, Mode
 from wsdarts_sdk.jobs.finishing import finish_search
 from wsdarts_sdk.jobs.found import Found
-from wsdarts_sdk.jobs.inputs import Data, find_probe, load_task, train_parts
-from wsdarts_sdk.jobs.job import Job, open_job
+from wsdarts_sdk.jobs.inputs import Data, ReadingOptions, find_probe, load_task, train_parts
+from wsdarts_sdk.jobs.job import Job, check_job, open_job
+from wsdarts_sdk.jobs.parameters import public_job
 from wsdarts_sdk.jobs.report_rows import phase_costs
 from wsdarts_sdk.jobs.search_report import write_search_report
 from wsdarts_sdk.jobs.searching import SearchRun
-from wsdarts_sdk.jobs.start import kept_decision, prepare_start, rank_registry
+from wsdarts_sdk.jobs.start import (
+    Plan,
+    decide_start,
+    embed_task,
+    plan_start,
+    prepare_start,
+    read_kept,
+)
 from wsdarts_sdk.jobs.sweep import Trial
 from wsdarts_sdk.jobs.swept_search import search_once, search_swept
 from wsdarts_sdk.jobs.training import TrainingRun, train
@@ -29,6 +37,7 @@ from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.runs.report_facts import ColdCost
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.supernet.kernels.choice import check_kernels
 from wsdarts_sdk.task2vec import Probe
 from wsdarts_sdk.tasks import ImageTask
 
@@ -137,6 +146,7 @@ class WarmStart:
         return write_search_report(self.found, measured)
 
 
+@public_job("warm_start", settings=("search", "selection"))
 def warm_start(
     data: Data,
     *,
@@ -152,7 +162,10 @@ def warm_start(
     resume: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> WarmStart:
     """Embed a dataset, find the nearest artifact and warm-start a search from it.
 
@@ -174,20 +187,42 @@ def warm_start(
         resume: Go on with the run in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
 
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
     store = open_registry(registry)
     if source is not None:
         store, source = open_for(source, registry)
     choice = Choice(source=source, mode=mode, k=k)
     chosen = find_preset(preset, seed=seed)
-    progress = shown(progress)
-    task = load_task(data, progress=progress, **options)
     where = find_device(device)
-    network = find_probe(probe or store.config.default_probe, where)
+    check_kernels(where)
+    kept = read_kept(out, resume=resume)
+    catalogue = None if kept else store.catalogue()
+    network = find_probe(probe or (catalogue or store).config.default_probe, where)
+    config = {
+        "search": settings_json(chosen.search),
+        "mode": mode,
+        "source": source,
+        "k": k,
+        "probe": network.digest,
+        "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
+    }
+    check_job("warm-start", chosen, out=out, resume=resume, **config)
+    plan = plan_start(store, catalogue, choice, chosen.search, probe=network, kept=kept)
+    progress = shown(progress)
+    task = load_task(data, reading, progress=progress)
     with open_job(
         "warm-start",
         [task],
@@ -196,20 +231,16 @@ def warm_start(
         resume=resume,
         device=where,
         progress=progress,
-        search=settings_json(chosen.search),
-        mode=mode,
-        source=source,
-        k=k,
-        probe=network.digest,
-        sweep=settings_json(chosen.selection) if sweep_skip_dropout else None,
+        **config,
     ) as job:
-        return _run(job, store, network, choice, sweeping=sweep_skip_dropout)
+        return _run(job, plan, network, sweeping=sweep_skip_dropout)
 
 
-def _run(job: Job, store: Store, probe: Probe, choice: Choice, *, sweeping: bool) -> WarmStart:
-    embedding, ranking = rank_registry(job, store, probe, needed=choice.needs_ranking)
-    decision = kept_decision(job, store, ranking, choice)
-    start = prepare_start(job, store, decision)
+def _run(job: Job, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
+    embedding = embed_task(job, probe)
+    decided = decide_start(job, plan, embedding)
+    decision, ranking = decided.decision, decided.ranking
+    start = prepare_start(job, plan, decision)
     with job.costs.phase("loading"):
         (part,) = train_parts(job.tasks, start.settings, job.device, job.progress)
     searched = (search_swept if sweeping else search_once)(job, part, start)
@@ -219,7 +250,7 @@ def _run(job: Job, store: Store, probe: Probe, choice: Choice, *, sweeping: bool
         result=searched.result,
         embeddings=(embedding,),
         decision=decision,
-        ranking=ranking.first(choice.k) if ranking else None,
+        ranking=ranking,
         trials=searched.trials,
         origin=start.origin,
     )

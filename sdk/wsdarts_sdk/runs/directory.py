@@ -21,7 +21,13 @@ from filelock import FileLock, Timeout
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import RunError, WsdartsError
-from wsdarts_registry.files import open_regular, write_atomically
+from wsdarts_registry.files import (
+    entries,
+    exists,
+    is_directory,
+    open_regular,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.journal import FileJournal
@@ -117,6 +123,34 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         lock.release()
 
 
+def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
+    """Refuse what ``open_run`` would refuse, as far as it is known before its tasks are.
+
+    Nothing is written or made.
+
+    Args:
+        path: The directory.
+        config: What is known of the configuration; the rest is not compared.
+        resume: Whether to go on with the run that is there.
+
+    Raises:
+        RunError: As for ``open_run``.
+    """
+    if is_directory(path):
+        _refuse_foreign(path)
+        lock = _lock(path)
+        lock.release()
+        if exists(path / _CONFIG):
+            _check_continued(path, config, resume=resume, part=True)
+        return
+    above = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
+    if not is_directory(above) or not os.access(above, os.W_OK | os.X_OK):
+        raise RunError(
+            f"cannot write the run directory {path}: {above} is no directory, or may not be "
+            "written; choose another --out"
+        )
+
+
 def _empty(path: Path) -> None:
     """Remove the files of a run; whoever opened it has found the directory without any."""
     for file in path.iterdir():
@@ -185,29 +219,41 @@ def read_json(path: Path) -> Any:
 
 def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:
     """Write the configuration of a new run, or compare it; whether the run begins here."""
-    if not (run.path / _CONFIG).exists():
-        foreign = [p.name for p in run.path.iterdir() if p.name not in (_LOCK, _OWNER)]
-        # A kill can leave a temporary file of the configuration itself behind.
-        foreign = [name for name in foreign if not name.startswith(".")]
-        if foreign:
-            raise RunError(
-                f"{run.path} is not empty and not a run directory (it holds {foreign[0]}); "
-                "choose another --out"
-            )
+    if not exists(run.path / _CONFIG):
+        _refuse_foreign(run.path)
         run.write_json(_CONFIG, config)
         return True
-    there = read_config(run.path)
+    _check_continued(run.path, config, resume=resume)
+    return False
+
+
+def _refuse_foreign(path: Path) -> None:
+    # A kill can leave a temporary file of the configuration itself behind.
+    foreign = [p.name for p in entries(path) if not p.name.startswith(".")]
+    if foreign and not exists(path / _CONFIG):
+        raise RunError(
+            f"{path} is not empty and not a run directory (it holds {foreign[0]}); "
+            "choose another --out"
+        )
+
+
+def _check_continued(
+    path: Path, config: dict[str, Any], *, resume: bool, part: bool = False
+) -> None:
+    """Compare the configuration of a run that is there, all of it or the ``part`` that is known."""
+    there = read_config(path)
     if not resume:
         raise RunError(
-            f"{run.path} already holds a run; continue it with --resume, or choose another --out"
+            f"{path} already holds a run; continue it with --resume, or choose another --out"
         )
+    if part:
+        there = {key: there.get(key) for key in config}
     differing = _differences(there, json.loads(json.dumps(config)))
     if differing:
         raise RunError(
-            f"{run.path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
+            f"{path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
             "own settings, or choose another --out"
         )
-    return False
 
 
 def _differences(there: Any, here: Any, where: str = "") -> list[str]:

@@ -19,6 +19,7 @@ from wsdarts_sdk.runs.epoch_rows import (
     search_epochs,
     training_epochs,
 )
+from wsdarts_sdk.runs.kept_start import neighbour_rows, read_start
 from wsdarts_sdk.runs.report_facts import (
     MOST_ROWS,
     AlphaHistory,
@@ -63,12 +64,6 @@ class _SearchRow(_Row):
 class _TrainingRow(_Row):
     loss: float
     accuracy: float
-
-
-class _Decision(Record):
-    mode: Words
-    sources: tuple[Words, ...]
-    why: Words
 
 
 _Costs = TypeAdapter(dict[Words, Seconds])
@@ -187,21 +182,18 @@ def _rows(path: Path, kind: type[_Row]) -> list[dict[str, Any]]:
 
 
 def _decision(path: Path) -> DecisionFacts | None:
-    file = path / "decision.json"
-    if not file.exists():
+    found = read_start(path)
+    if found is None:
         return None
-    try:
-        found = _Decision.model_validate(_as_tuples(read_json(file)))
-    except ValidationError as problem:
-        raise RunError(f"{file} is not valid: {explain(problem)}") from problem
-    return DecisionFacts(mode=found.mode, sources=found.sources, why=found.why)
-
-
-def _as_tuples(data: Any) -> Any:
-    """JSON data whose list of sources strict models take."""
-    if isinstance(data, dict) and isinstance(data.get("sources"), list):
-        return data | {"sources": tuple(data["sources"])}
-    return data
+    ranking = found.neighbours
+    return DecisionFacts(
+        mode=found.mode,
+        sources=found.sources,
+        why=found.why,
+        neighbours=neighbour_rows(ranking, found.sources),
+        threshold=ranking.threshold if ranking else None,
+        near=ranking.near if ranking else None,
+    )
 
 
 def _costs(path: Path, phase: str, seconds: float) -> tuple[PhaseCost, ...]:

@@ -44,6 +44,14 @@ class Compiled:
     why: str
 
 
+def has_compiler() -> bool:
+    """Return whether there is a C++ compiler, or a library that one has made before."""
+    compiler = _compiler()
+    if compiler is None:
+        return False
+    return shutil.which(compiler) is not None or _library_path(compiler, _source()).exists()
+
+
 def must_compile() -> bool:
     """Whether asking for the library takes a while: it is not in the cache yet."""
     compiler = _compiler()
