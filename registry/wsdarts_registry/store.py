@@ -15,6 +15,7 @@ from wsdarts_registry.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.edition import Edition
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.genotype import Genotype
     from wsdarts_registry.nearest import Ranking
@@ -81,11 +82,13 @@ class Store(Catalogue):
         """
 
     @abstractmethod
-    def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
-        """Publish an artifact directory as a new version.
+    def publish(
+        self, artifact: "str | Path | Edition", name: str, version: int | None = None
+    ) -> Entry:
+        """Publish an artifact as a new version.
 
         Args:
-            directory: What ``write_artifact`` wrote.
+            artifact: Its directory, as ``write_artifact`` wrote it, or an edition of it.
             name: Name to publish under.
             version: Exact version; None takes the next one. Content that is already
                 published under this name is not published twice: its entry is returned.

@@ -9,18 +9,21 @@ from wsdarts_registry.amounts import several, share
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import spaced_text
 from wsdarts_registry.store import Store
+from wsdarts_registry.training_record import link_training, now
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.inputs import Data, ReadingOptions, load_task
 from wsdarts_sdk.jobs.job import Job, check_job, open_job
 from wsdarts_sdk.jobs.parameters import public_job
 from wsdarts_sdk.jobs.training_report import write_training_report
 from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
-from wsdarts_sdk.network.loading import GENOTYPE_FILE, find_genotype
+from wsdarts_sdk.network.loading import GENOTYPE_FILE, find_genotype, source_run
 from wsdarts_sdk.network.training import TrainingResult, train_network
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernels.choice import check_kernels
+
+_RESULT = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,7 @@ def train(
     where = find_device(device)
     check_kernels(where)
     cells = find_genotype(genotype, registry=registry)
+    run = source_run(genotype)
     config: dict[str, Any] = {
         "training": settings_json(chosen.training),
         "genotype": cells.to_json(),
@@ -118,10 +122,10 @@ def train(
         progress=progress,
         **config,
     ) as job:
-        return _train(job, cells)
+        return _train(job, cells, run)
 
 
-def _train(job: Job, genotype: Genotype) -> TrainingRun:
+def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
     run = job.run
     result = train_network(
         genotype,
@@ -135,7 +139,11 @@ def _train(job: Job, genotype: Genotype) -> TrainingRun:
     genotype.save(run.path / GENOTYPE_FILE)
     model_file = result.model.save(run.path / MODEL_FILE)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
-    run.write_json("result.json", {name: getattr(result, name) for name in figures})
+    finished = (run.read_json(_RESULT) or {}).get("finished") or now()
+    measured = {name: getattr(result, name) for name in figures}
+    run.write_json(_RESULT, {**measured, "finished": finished})
+    if made_from is not None:
+        link_training(made_from, run.path)
     return TrainingRun(
         model=result.model,
         accuracy=result.accuracy,

@@ -10,6 +10,7 @@ from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.nearest import Neighbour
 from wsdarts_registry.store import Store
+from wsdarts_registry.training_record import link_training
 from wsdarts_registry.zoo import open_for, open_registry
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.decision import Choice, Mode
@@ -109,7 +110,7 @@ class WarmStart:
             progress: Told what is done and how much is left; lines on stderr by default.
         """
         chosen = find_preset(preset)
-        return train(
+        found = train(
             self.genotype,
             self.task,
             out=out or self._training_directory(chosen.name, resume=resume),
@@ -119,6 +120,8 @@ class WarmStart:
             device=str(self.found.job.device),
             progress=progress,
         )
+        link_training(self.path, found.path)
+        return found
 
     def _training_directory(self, preset: str, *, resume: bool) -> Path:
         number = 1
