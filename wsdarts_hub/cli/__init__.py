@@ -4,6 +4,10 @@ Modules that take long to load are imported by the commands that need them, so t
 is quick and what only reads a registry loads no torch.
 """
 
+import time
+
+_BEGAN = time.monotonic()  # what is imported from here on is a part of what a command costs
+
 import io
 import logging
 import os
@@ -37,8 +41,11 @@ from wsdarts_hub.cli.signing_commands import keygen, sign
 from wsdarts_hub.cli.training_commands import train
 from wsdarts_registry.errors import RegistryWarning, WsdartsError
 from wsdarts_registry.inert import plain_text
+from wsdarts_sdk.progress import counting_from
 
 __all__ = ["app", "main"]
+
+_IMPORTING = time.monotonic() - _BEGAN
 
 _PROGRAM = "wsdarts-hub"
 _LONGEST_MESSAGE = 4000
@@ -131,6 +138,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; print a WsdartsError as one line instead of a traceback."""
+    began = time.monotonic() - _IMPORTING
     plain = plain_characters.register()
     for stream, errors in ((sys.stdout, plain), (sys.stderr, "replace")):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
@@ -138,7 +146,8 @@ def main() -> None:
     _silence_libraries()
     _say_warnings()
     try:
-        app(prog_name=_PROGRAM)
+        with counting_from(began):
+            app(prog_name=_PROGRAM)
     except WsdartsError as error:
         typer.echo(f"error: {plain_text(str(error), _LONGEST_MESSAGE)}", file=sys.stderr)
         raise SystemExit(1) from error

@@ -10,7 +10,7 @@ import typer
 
 from wsdarts_hub.cli.data import unread
 from wsdarts_hub.cli.progress_bar import working
-from wsdarts_sdk.progress import TimeSpent
+from wsdarts_sdk.progress import TimeSpent, session_began
 
 if TYPE_CHECKING:
     from wsdarts_sdk.jobs.inputs import UnreadData
@@ -54,7 +54,7 @@ def run_work(
     """
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with the run in --out; name it")
-    with working(quiet=quiet, run=out, spent=_spent(out) if resume else None) as work:
+    with working(quiet=quiet, run=out, spent=_spent(out, resume=resume)) as work:
         from wsdarts_sdk.jobs.inputs import run_path  # noqa: PLC0415
 
         def name_run(task: "ImageTask") -> None:
@@ -76,8 +76,10 @@ def run_work(
         yield RunWork(data=unread_data, progress=work.progress)
 
 
-def _spent(run: Path | None) -> TimeSpent:
-    """The time that counts from now on, and what the run had cost before."""
+def _spent(run: Path | None, *, resume: bool) -> TimeSpent:
+    """The time that counts from the start of the command, and what the run had cost before."""
+    if run is None or not resume:
+        return TimeSpent(began=session_began())
     from wsdarts_sdk.runs.reading import seconds_spent  # noqa: PLC0415
 
-    return TimeSpent(0.0 if run is None else seconds_spent(run))
+    return TimeSpent(seconds_spent(run), began=session_began())

@@ -74,6 +74,7 @@ def open_job(
     resume: bool,
     device: torch.device,
     progress: Progress,
+    began: float | None = None,
     **config: Any,
 ) -> Iterator[Job]:
     """Open the run directory of a job, and keep others out until it is closed.
@@ -86,6 +87,7 @@ def open_job(
         resume: Go on with the run that is there, or begin if there is none.
         device: Where it runs.
         progress: Told what is done and how much is left.
+        began: When the job began, by ``time.monotonic``, for what it costs; now by default.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
@@ -101,11 +103,13 @@ def open_job(
         where = environment(device)
         run.write_json("environment.json", where)
         begin_report(run, command, tasks, preset, config, where)
-        yield Job(
-            run=run,
-            tasks=tuple(tasks),
-            preset=preset,
-            device=device,
-            progress=progress,
-            costs=Costs(run),
-        )
+        costs = Costs(run, began)
+        with costs.session():
+            yield Job(
+                run=run,
+                tasks=tuple(tasks),
+                preset=preset,
+                device=device,
+                progress=costs.keeping(progress),
+                costs=costs,
+            )

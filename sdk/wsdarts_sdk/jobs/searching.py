@@ -1,7 +1,7 @@
 """TAS from cold: on one task λ and λ̂, on several λ_meta."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from wsdarts_sdk.jobs.inputs import (
 from wsdarts_sdk.jobs.job import Job, check_job, open_job
 from wsdarts_sdk.jobs.parameters import public_job
 from wsdarts_sdk.presets import Preset, find_preset
-from wsdarts_sdk.progress import Progress, shown
+from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -48,7 +48,8 @@ class SearchRun:
         result: Everything that the search found.
         artifact: Directory of the artifact that ``push`` publishes.
         report: The report, one HTML file.
-        seconds: Wall time by phase.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class SearchRun:
     artifact: Path
     report: Path
     seconds: dict[str, float]
+    cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         names = ", ".join(plain_text(task.name, 80) for task in self.tasks)
@@ -114,6 +116,7 @@ def search(
         split=split,
         skip_corrupt=skip_corrupt,
     )
+    began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     check_kernels(where)
@@ -131,6 +134,7 @@ def search(
         resume=resume,
         device=where,
         progress=progress,
+        began=began,
         **config,
     ) as job:
         found = _search(job, networks)
@@ -145,6 +149,7 @@ def search(
         artifact=artifact,
         report=report,
         seconds=job.costs.seconds,
+        cached=job.costs.cached,
     )
 
 
@@ -184,7 +189,7 @@ def _search(job: Job, probes: Sequence[Probe]) -> Found:
 
 
 def _embedding_cost(tasks: Sequence[ImageTask], probes: Sequence[Probe]) -> float | None:
-    """What all embeddings cost when they were computed; None where one of them is unknown."""
+    """What computing the embeddings that the cache has had cost; None where it has none."""
     seconds = [embedding_seconds(task, probe) for probe in probes for task in tasks]
     known = [each for each in seconds if each is not None]
-    return sum(known) if len(known) == len(seconds) else None
+    return sum(known) if known else None

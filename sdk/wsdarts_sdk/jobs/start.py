@@ -195,8 +195,7 @@ def prepare_start(job: Job, plan: Plan, decision: Decision) -> Start:
     sources = plan.pulled or _pull(plan.store, decision)
     settings = _settings(job.preset.search, decision.mode)
     if decision.mode == "trained":  # its weights are run before they are used
-        with job.costs.phase("compiling"):
-            compile_ahead(torch.device("cpu"), torch.float32, job.progress)
+        compile_ahead(torch.device("cpu"), torch.float32, job.progress)
     point = starting_point(decision.mode, sources, settings)
     return Start(
         point=point,

@@ -1,7 +1,7 @@
 """Training of a found architecture, in a run directory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
 from wsdarts_sdk.network.loading import GENOTYPE_FILE, find_genotype, source_run
 from wsdarts_sdk.network.training import TrainingResult, train_network
 from wsdarts_sdk.presets import Preset, find_preset
-from wsdarts_sdk.progress import Progress, shown
+from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernels.choice import check_kernels
 
@@ -37,6 +37,8 @@ class TrainingRun:
         path: The run directory.
         model_file: The model as safetensors; ``Classifier.load`` reads it.
         report: The report, one HTML file.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
     """
 
     model: Classifier
@@ -45,6 +47,8 @@ class TrainingRun:
     path: Path
     model_file: Path
     report: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         accuracy = f"{share(self.accuracy)} of {several(self.result.images, 'held-out image')}"
@@ -100,6 +104,7 @@ def train(
         split=split,
         skip_corrupt=skip_corrupt,
     )
+    began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     check_kernels(where)
@@ -120,6 +125,7 @@ def train(
         resume=resume,
         device=where,
         progress=progress,
+        began=began,
         **config,
     ) as job:
         return _train(job, cells, run)
@@ -144,6 +150,7 @@ def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
     run.write_json(_RESULT, {**measured, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
+    job.costs.finish()
     return TrainingRun(
         model=result.model,
         accuracy=result.accuracy,
@@ -151,4 +158,6 @@ def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
         path=run.path,
         model_file=model_file,
         report=write_training_report(job, result),
+        seconds=job.costs.seconds,
+        cached=job.costs.cached,
     )

@@ -1,7 +1,7 @@
 """The main job: embed a dataset, find the nearest artifact, warm-start a search from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wsdarts_registry.amounts import duration
@@ -34,7 +34,7 @@ from wsdarts_sdk.jobs.sweep import Trial
 from wsdarts_sdk.jobs.swept_search import search_once, search_swept
 from wsdarts_sdk.jobs.training import TrainingRun, train
 from wsdarts_sdk.presets import Preset, find_preset
-from wsdarts_sdk.progress import Progress, shown
+from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.runs.report_facts import ColdCost
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
@@ -59,7 +59,8 @@ class WarmStart:
         path: The run directory.
         artifact: Directory of the artifact that ``push`` publishes.
         report: The report, one HTML file.
-        seconds: Wall time by phase.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
         found: What the report is made of.
     """
 
@@ -76,6 +77,7 @@ class WarmStart:
     report: Path
     seconds: dict[str, float]
     found: Found
+    cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         took = duration(sum(self.seconds.values()))
@@ -145,7 +147,7 @@ class WarmStart:
                 f"the cold search in {cold.path} has another task or other settings than the warm "
                 f"start in {self.path}; compare searches of one task and one preset"
             )
-        measured = ColdCost(phases=phase_costs(cold.seconds), origin=where)
+        measured = ColdCost(phases=phase_costs(cold.seconds, cold.cached), origin=where)
         return write_search_report(self.found, measured)
 
 
@@ -204,6 +206,7 @@ def warm_start(
         split=split,
         skip_corrupt=skip_corrupt,
     )
+    began = session_began()
     store = open_registry(registry)
     if source is not None:
         store, source = open_for(source, registry)
@@ -234,6 +237,7 @@ def warm_start(
         resume=resume,
         device=where,
         progress=progress,
+        began=began,
         **config,
     ) as job:
         return _run(job, plan, network, sweeping=sweep_skip_dropout)
@@ -271,5 +275,6 @@ def _run(job: Job, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
         artifact=artifact,
         report=report,
         seconds=job.costs.seconds,
+        cached=job.costs.cached,
         found=found,
     )

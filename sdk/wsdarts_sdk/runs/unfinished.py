@@ -5,20 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.files import open_regular
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.records import Record, explain
-from wsdarts_sdk.runs.directory import read_json
 from wsdarts_sdk.runs.epoch_rows import (
     alpha_history,
     epoch_seconds,
     search_epochs,
     training_epochs,
 )
+from wsdarts_sdk.runs.kept_costs import read_costs
 from wsdarts_sdk.runs.kept_start import neighbour_rows, read_start
 from wsdarts_sdk.runs.report_facts import (
     MOST_ROWS,
@@ -29,7 +29,6 @@ from wsdarts_sdk.runs.report_facts import (
     Seconds,
     TrainingFacts,
     Whole,
-    Words,
 )
 
 _SUFFIX = ".metrics.jsonl"
@@ -64,9 +63,6 @@ class _SearchRow(_Row):
 class _TrainingRow(_Row):
     loss: float
     accuracy: float
-
-
-_Costs = TypeAdapter(dict[Words, Seconds])
 
 
 def filled_in(begun: RunReport, path: Path) -> RunReport:
@@ -197,12 +193,8 @@ def _decision(path: Path) -> DecisionFacts | None:
 
 
 def _costs(path: Path, phase: str, seconds: float) -> tuple[PhaseCost, ...]:
-    """The phases that have ended, and what this one took so far."""
-    file = path / "costs.json"
-    try:
-        known = _Costs.validate_python(read_json(file), strict=True) if file.exists() else {}
-    except ValidationError as problem:
-        raise RunError(f"{file} is not valid: {explain(problem)}") from problem
+    """The phases that have ended, what this one took so far, and the rest by the clock."""
+    known = read_costs(path)
     if seconds > 0:
-        known.setdefault(phase, seconds)
-    return tuple(PhaseCost(phase=name, seconds=spent) for name, spent in known.items())
+        known.phases.setdefault(phase, seconds)
+    return known.rows
