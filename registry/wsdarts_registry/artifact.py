@@ -147,8 +147,8 @@ class Artifact:
             )
         return read_checked(self.directory, path, self.manifest.files[path])
 
-    def copy_to(self, directory: Path) -> "Artifact":
-        """Copy every file into an empty directory, flushed to the disk, and verify the copy.
+    def copy_to(self, directory: Path) -> None:
+        """Copy every file into an empty directory, flushed to the disk and verified on the way.
 
         Raises:
             ArtifactError: A file changed since.
@@ -156,12 +156,12 @@ class Artifact:
         """
         for path in (MANIFEST, CHECKSUM):
             write_flushed(directory / path, read_limited(self.directory, path, MAX_RECORD_BYTES))
+        read_manifest(directory, self.digest)
         for path in self.manifest.files:
             self.copy_file(path, directory)
-        return read_artifact(directory, self.digest)
 
     def copy_file(self, path: str, directory: Path) -> None:
-        """Copy one file of the manifest into a directory, flushed and verified.
+        """Copy one file of the manifest into a directory, flushed and verified on the way.
 
         Raises:
             ArtifactError: The file changed since.
@@ -170,10 +170,16 @@ class Artifact:
         target = inside(directory, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_checked(self.directory, path, self.manifest.files[path], target)
+        if path in HEAVY:  # their form was looked at before their bytes were known to be right
+            check_form(directory, self.manifest, path)
 
 
 def read_artifact(
-    directory: str | Path, expected_digest: str | None = None, *, without: Set[str] = frozenset()
+    directory: str | Path,
+    expected_digest: str | None = None,
+    *,
+    without: Set[str] = frozenset(),
+    unhashed: Set[str] = frozenset(),
 ) -> Artifact:
     """Read an artifact and verify all of it.
 
@@ -181,6 +187,8 @@ def read_artifact(
         directory: Directory with ``artifact.json``.
         expected_digest: ``"sha256:…"`` that it must have.
         without: Files of the manifest that must not be there.
+        unhashed: Tensor files of which only size and form are looked at, by who verifies their
+            bytes while taking them away.
 
     Raises:
         ArtifactError: Anything about it that ``docs/format.md`` does not allow.
@@ -193,8 +201,12 @@ def read_artifact(
     embeddings = tuple(read_embedding(root, manifest, record) for record in manifest.embeddings)
     done = {MASKS, GENOTYPE, *(record.file for record in manifest.embeddings), *without}
     for path in manifest.files:
-        if path not in done:
-            _check_other(root, manifest, path)
+        if path in done:
+            continue
+        if path not in unhashed:
+            _check_bytes(root, manifest, path)
+        elif path.endswith(".safetensors"):
+            check_form(root, manifest, path)
     return Artifact(
         directory=root,
         digest=digest,
@@ -271,22 +283,40 @@ def _small(root: Path, manifest: Manifest, path: str, limit: int) -> bytes:
     return read_checked(root, path, manifest.files[path])
 
 
-def _check_other(root: Path, manifest: Manifest, path: str) -> None:
+def _check_bytes(root: Path, manifest: Manifest, path: str) -> None:
     """Check a file that is not read into the artifact: weights, check, card, drawings."""
+    if path.endswith(".safetensors"):
+        check_file(root, path, manifest.files[path])
+        check_form(root, manifest, path)
+    else:
+        check_text(path, _small(root, manifest, path, _MAX_TEXT_BYTES), where=root)
+
+
+def check_text(path: str, content: bytes, *, where: Path | None = None) -> None:
+    """Check the form of a file of text: a card, a drawing, plain JSON.
+
+    Raises:
+        ArtifactError: It is not what its name says.
+    """
+    what = path if where is None else str(where / path)
+    if path.endswith(".json"):
+        strict_json.load(content, what=path)
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{what} is not UTF-8 text") from error
+    if path.endswith(".svg"):
+        check_svg(content, what=path)
+
+
+def check_form(root: Path, manifest: Manifest, path: str) -> None:
+    """Check size and header of a file of tensors, without reading the tensors.
+
+    Raises:
+        ArtifactError: The file is missing, has another size, or is malformed.
+    """
     record = manifest.files[path]
-    if not path.endswith(".safetensors"):
-        content = _small(root, manifest, path, _MAX_TEXT_BYTES)
-        if path.endswith(".json"):
-            strict_json.load(content, what=path)
-        try:
-            content.decode()
-        except UnicodeDecodeError as error:
-            raise ArtifactError(f"{root / path} is not UTF-8 text") from error
-        if path.endswith(".svg"):
-            check_svg(content, what=path)
-        return
-    check_file(root, path, record)
-    start = read_start(root, path, 8)
+    start = read_start(root, path, 8, size=record.size)
     length = tensors.header_length(start, record.size, what=path)
     header = tensors.read_header(read_start(root, path, length), record.size, what=path)
     if path == WEIGHTS:

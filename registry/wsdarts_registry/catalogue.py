@@ -3,17 +3,26 @@
 import shlex
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wsdarts_registry import life
 from wsdarts_registry.amounts import several
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import DamagedVersion, Entry, VersionInfo
-from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning, WsdartsError
+from wsdarts_registry.errors import (
+    ArtifactError,
+    RecordError,
+    ReferenceNotFoundError,
+    RegistryError,
+    RegistryWarning,
+    WsdartsError,
+)
 from wsdarts_registry.inert import spaced_text
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import RegistryConfig
+from wsdarts_registry.suggestions import did_you_mean, nearest_names
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding import TaskEmbedding
@@ -89,16 +98,18 @@ class Catalogue(ABC):
 
     def survey(self, include_yanked: bool = False) -> Survey:
         """All versions by name and version: those that can be read, and those that cannot."""
-        found = [
-            self.examined(name, info)
-            for name in self.names()
-            for info in self.versions(name)
-            if include_yanked or info.yanked is None
-        ]
+        found = [self.examined(name, info) for name, info in self.listed(include_yanked)]
         return Survey(
             entries=tuple(version for version in found if isinstance(version, Entry)),
             damaged=tuple(version for version in found if isinstance(version, DamagedVersion)),
         )
+
+    def listed(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
+        """Yield all versions by name and version, without reading a manifest."""
+        for name in self.names():
+            for info in self.versions(name):
+                if include_yanked or info.yanked is None:
+                    yield name, info
 
     def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
         """Rank the latest version of each name by the distance of its task.
@@ -119,6 +130,74 @@ class Catalogue(ABC):
         from wsdarts_registry.ranking import rank_registry  # noqa: PLC0415
 
         return rank_registry(self, embedding, k)
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """Return the aliases of a name and the version that each means."""
+        return {
+            alias: info.version for info in self.versions(name) for alias in info.status.aliases
+        }
+
+    def resolve(self, reference: str | Reference) -> Entry:
+        """Find the version that a reference means: for a plain name the latest not yanked.
+
+        Raises:
+            ReferenceNotFoundError: There is none; close names and the command that lists
+                all are named.
+            RegistryError: The reference is malformed, or fits several versions.
+            ArtifactError: The manifest is damaged.
+        """
+        wanted = parsed(reference)
+        return self.entry_or_advice(wanted.name, self.find(wanted).version)
+
+    def find(self, reference: Reference) -> VersionInfo:
+        """As ``resolve``, without reading the manifest.
+
+        Raises:
+            ReferenceNotFoundError: There is none.
+            RegistryError: The reference fits several versions.
+        """
+        versions = self.versions(reference.name)
+        if not versions:
+            raise ReferenceNotFoundError(self._unknown_name(reference.name))
+        if reference.version is not None:
+            fitting = [v for v in versions if v.version == reference.version]
+        elif reference.digest is not None:
+            fitting = [v for v in versions if v.digest and v.digest.startswith(reference.digest)]
+            if len({v.digest for v in fitting}) > 1:
+                raise RegistryError(
+                    f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
+                )
+        elif reference.alias is not None:
+            life.check_has_alias(self, reference.name, reference.alias)
+            meant = self.aliases(reference.name)[reference.alias]
+            fitting = [v for v in versions if v.version == meant]
+            if fitting and fitting[0].yanked is not None:
+                raise ReferenceNotFoundError(
+                    f"{reference} means {reference.name}@{meant}, which was yanked "
+                    f"({fitting[0].yanked.reason}); name an exact version to use it all the same"
+                )
+        else:
+            fitting = [v for v in versions if v.yanked is None]
+        if not fitting:
+            raise ReferenceNotFoundError(self._unknown_version(reference, versions))
+        return fitting[-1]
+
+    def _unknown_name(self, name: str) -> str:
+        hint = did_you_mean(nearest_names(name, self.names()))
+        return (
+            f"the registry {self.location} has no artifact named {name}; {hint}"
+            f"`wsdarts-hub list{self.option}` lists all"
+        )
+
+    def _unknown_version(self, reference: Reference, versions: Sequence[VersionInfo]) -> str:
+        if reference == Reference(name=reference.name):
+            last = versions[-1]
+            reason = last.yanked.reason if last.yanked else ""
+            return (
+                f"every version of {reference.name} is yanked ({reference.name}@{last.version}: "
+                f"{reason}); name an exact version to use it all the same"
+            )
+        return f"there is no {reference}; there is {_listed(reference.name, versions)}"
 
     @property
     def option(self) -> str:
@@ -174,3 +253,15 @@ def damaged_version(name: str, info: VersionInfo, error: WsdartsError) -> Damage
     return DamagedVersion(
         name=name, version=info.version, digest=info.digest, why=str(error), status=info.status
     )
+
+
+def parsed(reference: str | Reference) -> Reference:
+    """Return a reference, parsed if it is text."""
+    return Reference.parse(reference) if isinstance(reference, str) else reference
+
+
+def _listed(name: str, versions: Sequence[VersionInfo]) -> str:
+    shown = ", ".join(
+        f"{name}@{v.version} ({v.digest[:19] if v.digest else 'damaged'})" for v in versions[-5:]
+    )
+    return f"{shown} and {len(versions) - 5} older ones" if len(versions) > 5 else shown

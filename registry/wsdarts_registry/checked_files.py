@@ -29,13 +29,21 @@ def read_limited(root: Path, path: str, limit: int) -> bytes:
     return content
 
 
-def read_start(root: Path, path: str, length: int) -> bytes:
+def read_start(root: Path, path: str, length: int, *, size: int | None = None) -> bytes:
     """Read the first ``length`` bytes of a file, or all of a shorter one.
 
+    Args:
+        root: Directory of the artifact.
+        path: The file, within that.
+        length: How much to read.
+        size: The size that the file must have.
+
     Raises:
-        ArtifactError: The file is missing or no regular file.
+        ArtifactError: The file is missing, no regular file, or of another size.
     """
     with _open(root, path) as file:
+        if size is not None:
+            _check_size(root, path, size, file)
         return _read(root, path, file, length)
 
 
@@ -46,7 +54,7 @@ def read_checked(root: Path, path: str, record: FileRecord) -> bytes:
         ArtifactError: The file is missing, or has another size or sha256.
     """
     with _open(root, path) as file:
-        _check_size(root, path, record, file)
+        _check_size(root, path, record.size, file)
         content = _read(root, path, file, record.size + 1)
     if file_record(content) != record:
         raise _damaged(root, path)
@@ -82,7 +90,7 @@ def _checked_blocks(root: Path, path: str, record: FileRecord) -> Iterator[bytes
     digest = hashlib.sha256()
     left = record.size
     with _open(root, path) as file:
-        _check_size(root, path, record, file)
+        _check_size(root, path, record.size, file)
         while block := _read(root, path, file, min(_BLOCK, left + 1)):
             left -= len(block)
             if left < 0:
@@ -150,11 +158,11 @@ def _read(root: Path, path: str, file: BinaryIO, limit: int) -> bytes:
         raise _unreadable(root, path, error) from error
 
 
-def _check_size(root: Path, path: str, record: FileRecord, file: BinaryIO) -> None:
+def _check_size(root: Path, path: str, expected: int, file: BinaryIO) -> None:
     size = os.fstat(file.fileno()).st_size
-    if size != record.size:
+    if size != expected:
         raise ArtifactError(
-            f"{root / path} has {size} bytes; its manifest says {record.size}: the artifact is "
+            f"{root / path} has {size} bytes; its manifest says {expected}: the artifact is "
             "damaged, fetch it again"
         )
 

@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsdarts_registry.catalogue import parsed
 from wsdarts_registry.checked_files import read_checked, read_limited
 from wsdarts_registry.directory_records import DirectoryRecords
 from wsdarts_registry.disk_problems import read_problem, write_problem
@@ -46,6 +47,7 @@ from wsdarts_registry.store import Entry, RegistryConfig, Store, VersionInfo, Ya
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.edition import Edition
     from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.genotype import Genotype
 
@@ -176,24 +178,29 @@ class DirectoryStore(Store):
         from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
         from wsdarts_registry.placement import copied_out  # noqa: PLC0415
 
-        entry = self.resolve(reference)
-        artifact = read_artifact(self.path(entry.name, entry.version), entry.digest)
-        self.check_signed(entry, artifact)
+        wanted = parsed(reference)
+        found = self.find(wanted)
+        artifact = read_artifact(self.path(wanted.name, found.version), found.digest)
+        self.check_signed(wanted.name, found.version, artifact)
         return artifact if out is None else copied_out(artifact, Path(out))
 
-    def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
-        """Copy an artifact in, verify the copy, and let it appear by one rename."""
-        from wsdarts_registry.artifact import read_artifact  # noqa: PLC0415
+    def publish(
+        self, artifact: "str | Path | Edition", name: str, version: int | None = None
+    ) -> Entry:
+        """Copy an artifact in, verified on the way, and let it appear by one rename."""
+        from wsdarts_registry.edition import Edition  # noqa: PLC0415
 
         Reference(name=name, version=version)  # refuses bad names and numbers
         with self._writing():
-            artifact = read_artifact(directory)
-            published = published_version(self, name, version, artifact.digest)
-            if published is None:
+            edition = artifact if isinstance(artifact, Edition) else Edition.of(artifact)
+            published = published_version(self, name, version, edition.digest)
+            if published is not None:
+                edition.check_bytes()
+            else:
                 self._staging.sweep()
                 with self._staging.new() as copy:
-                    artifact.copy_to(copy)
-                    published = self._claim(copy, name, version, artifact.digest)
+                    edition.write_to(copy)
+                    published = self._claim(copy, name, version, edition.digest)
             return self.entry(name, published)
 
     @contextmanager

@@ -32,8 +32,7 @@ _FORMAT = 1
 # In a header of the .npy format, version 1.0: eight bytes of magic and version, two of length.
 _HEADER_START = 10
 _SHAPE = re.compile(rb"'shape': \(([0-9, ]{1,40})\)")
-_SINGLE = "transfer"
-_KINDS = (_SINGLE, "meta-transfer")
+_KINDS = ("transfer", "meta-transfer")
 _VALUES = np.dtype("<f4")
 _LABEL = np.dtype([("digest", "S71"), ("kind", "u1")])
 
@@ -60,10 +59,9 @@ class EmbeddingMatrix:
     digests: tuple[str, ...]
     kinds: NDArray[np.uint8]
 
-    @property
-    def single(self) -> NDArray[np.bool_]:
-        """Whether each row is of a single task, shape ``(rows,)``."""
-        return np.equal(self.kinds[: len(self.rows)], _KINDS.index(_SINGLE))
+    def of_kind(self, kind: str) -> NDArray[np.bool_]:
+        """Return whether each row is of an artifact of that kind, shape ``(rows,)``."""
+        return np.equal(self.kinds[: len(self.rows)], _KINDS.index(kind))
 
 
 def matrix_path(location: str, space: EmbeddingSpace) -> Path:

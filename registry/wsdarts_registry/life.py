@@ -15,6 +15,7 @@ from wsdarts_registry.records import explain
 from wsdarts_registry.reference import Reference, check_alias
 
 if TYPE_CHECKING:
+    from wsdarts_registry.catalogue import Catalogue
     from wsdarts_registry.store import Store
 
 
@@ -54,7 +55,7 @@ def new_alias(store: "Store", name: str, alias: str, version: int) -> Alias:
     return Alias(version=version, when=_now())
 
 
-def check_has_alias(store: "Store", name: str, alias: str) -> None:
+def check_has_alias(store: "Catalogue", name: str, alias: str) -> None:
     """Refuse an alias that there is not.
 
     Raises:

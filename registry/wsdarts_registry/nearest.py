@@ -94,7 +94,12 @@ class Ranking:
 
 
 def shortlist(
-    query: TaskEmbedding, matrix: EmbeddingMatrix, digests: Collection[str], k: int
+    query: TaskEmbedding,
+    matrix: EmbeddingMatrix,
+    digests: Collection[str],
+    k: int,
+    *,
+    kind: str | None = None,
 ) -> dict[str, float]:
     """Find the artifacts that can be among the nearest, without reading any.
 
@@ -103,6 +108,7 @@ def shortlist(
         matrix: Embeddings of the query's space.
         digests: The artifacts that may be ranked; others of the matrix are passed over.
         k: How many neighbours are wanted.
+        kind: Kind of the artifacts that may be ranked; any by default.
 
     Returns:
         Digests of the ``k`` nearest artifacts and of the nearest one of a single task, with
@@ -111,12 +117,14 @@ def shortlist(
     """
     own = matrix.digests[: len(matrix.rows)]
     wanted = np.array([digest in digests for digest in own], dtype=np.bool_)
+    if kind is not None:
+        wanted &= matrix.of_kind(kind)
     if not wanted.any():
         return {}
     distances = np.where(wanted, scan(query.values, matrix.rows), np.inf)
     limit = np.partition(distances, k - 1)[k - 1] if k < len(distances) else 1.0
     chosen = distances <= limit + 2 * TOLERANCE
-    single = matrix.single & wanted
+    single = matrix.of_kind("transfer") & wanted
     if single.any():
         chosen |= single & (distances <= distances[single].min() + 2 * TOLERANCE)
     return {own[i]: float(distances[i]) for i in np.flatnonzero(chosen & wanted)}

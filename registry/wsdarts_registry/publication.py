@@ -1,13 +1,12 @@
 """Publishing a run's artifact under a name, and pulling artifacts."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from wsdarts_registry.artifact import Artifact, read_artifact
+from wsdarts_registry.artifact import HEAVY, Artifact, read_artifact
 from wsdarts_registry.card_writing import written_files
-from wsdarts_registry.draft import rewrite_artifact
+from wsdarts_registry.edition import Edition
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.files import exists, is_file
 from wsdarts_registry.manifest import MANIFEST
@@ -29,12 +28,14 @@ def push(
     license: str | None = None,  # noqa: A002
     description: str | None = None,
     sign: str | Path | None = None,
+    training: str | Path | None = None,
 ) -> Entry:
     """Publish a finished run, or an artifact directory, as a new version of a name.
 
     The model card is written with that name, and a picture of the cells for it; everything else
     stays as the run wrote it. The card names what is nearest in the registry now. Where a
-    training of the found cells is finished within the run, its accuracy goes along.
+    training of the found cells is finished, its accuracy goes along: the run knows those that
+    were made from it, wherever they lie. Of several it is the one that finished last.
 
     Args:
         run: A run directory of a search or warm start, or an artifact directory.
@@ -45,12 +46,15 @@ def push(
         license: Licence of the artifact, such as ``"cc-by-nc-4.0"``; kept as it is by default.
         description: A few words for the card; kept as they are by default.
         sign: File of a private key to sign it with; not signed by default.
+        training: Run directory of the training whose accuracy goes along; by default the last one
+            that the run knows of.
 
     Returns:
         The new version, or the one that has this content already, card and picture apart.
 
     Raises:
         ArtifactError: The run is not finished, or its artifact is damaged.
+        RunError: The training is not finished, or is of other cells or another task.
         VersionConflictError: The version exists with other content.
         RegistryError: The registry cannot be written.
         SignatureError: The key cannot sign; nothing was published.
@@ -60,8 +64,9 @@ def push(
         _signing().check_key(sign)
     directory = _artifact_directory(Path(run))
     store = open_registry(registry, create=True)
-    artifact = read_artifact(directory)
-    manifest = with_training(artifact.manifest, artifact.genotype, Path(run))
+    artifact = read_artifact(directory, unhashed=HEAVY)
+    chosen = None if training is None else Path(training)
+    manifest = with_training(artifact.manifest, artifact.genotype, Path(run), chosen)
     manifest = manifest.model_copy(
         update={
             "license": manifest.license if license is None else license,
@@ -69,10 +74,7 @@ def push(
         }
     )
     files = written_files(artifact, manifest, store, name, version)
-    with tempfile.TemporaryDirectory() as temporary:
-        named = Path(temporary) / _ARTIFACT
-        rewrite_artifact(artifact, named, manifest=manifest, replaced=files)
-        entry = store.publish(named, name, version)
+    entry = store.publish(Edition.changed(artifact, manifest, files), name, version)
     return entry if sign is None else sign_version(entry.reference, key=sign, registry=store)
 
 

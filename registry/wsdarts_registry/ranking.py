@@ -1,16 +1,21 @@
 """Ranking a registry: which of its artifacts are nearest to a task."""
 
 import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from wsdarts_registry.catalogue import DAMAGE, Catalogue, damaged_version
 from wsdarts_registry.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding_matrix import matrix_path, read_matrix
+from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import DamagedVersion, Entry, VersionInfo
 from wsdarts_registry.errors import NoCommonSpaceError, RegistryError
 from wsdarts_registry.nearest import Candidate, Neighbour, Ranking, judge, rank, shortlist
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.scan import TOLERANCE
+
+# For each digest the names whose latest version has it, and that version.
+_Versions = dict[str, list[tuple[str, VersionInfo]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +32,13 @@ class _Query:
 
     store: Catalogue
     embedding: TaskEmbedding
-    latest: dict[str, list[tuple[str, VersionInfo]]]
+    latest: _Versions
     damaged: dict[str, DamagedVersion]
 
     @property
-    def sound(self) -> dict[str, list[tuple[str, VersionInfo]]]:
+    def sound(self) -> _Versions:
         """The latest versions that are not known to be damaged."""
-        left = {
-            digest: [(name, info) for name, info in versions if name not in self.damaged]
-            for digest, versions in self.latest.items()
-        }
-        return {digest: versions for digest, versions in left.items() if versions}
+        return _without(self.latest, self.damaged)
 
     def read(self, name: str, info: VersionInfo) -> tuple[str, TaskEmbedding | None] | None:
         """Kind of a version, and its embedding in the task's space if it has one there.
@@ -78,24 +79,97 @@ def rank_registry(store: Catalogue, embedding: TaskEmbedding, k: int) -> Ranking
         NoCommonSpaceError: No artifact has an embedding in the query's space; names the spaces
             that there are.
     """
-    if k < 1:
-        raise RegistryError(f"{k} neighbours were asked for; expected at least 1")
-    query = _query(store, embedding)
-    if not query.latest and not query.damaged:
-        raise RegistryError(
-            f"the registry {store.location} has no artifacts; publish one with "
-            f"`wsdarts-hub push RUN NAME{store.option}`, or search cold"
-        )
+    check_k(k)
+    latest, damaged = _latest(store)
+    if not latest and not damaged:
+        raise _no_artifacts(store)
+    query = _Query(store=store, embedding=embedding, latest=latest, damaged=damaged)
     threshold = store.config.threshold(embedding.space)
     try:
-        ranking = judge(_nearest(query, k), threshold, images=embedding.images).first(k)
+        found = _nearest(query, k)
+        if not found:
+            what = f"the embedding of {embedding.task_name} was made"
+            raise NoCommonSpaceError(
+                _no_common_space(store, query.sound, damaged, f"{what} by {embedding.space}")
+            )
+        ranking = judge(found, threshold, images=embedding.images).first(k)
     finally:
-        damaged = tuple(query.damaged[name] for name in sorted(query.damaged))
-        store.warn_of(damaged)
-    return replace(ranking, damaged=damaged)
+        left_out = tuple(damaged[name] for name in sorted(damaged))
+        store.warn_of(left_out)
+    return replace(ranking, damaged=left_out)
 
 
-def _nearest(query: _Query, k: int) -> tuple[Neighbour, ...]:
+def neighbours_of_kind(
+    store: Catalogue, embedding: TaskEmbedding, kind: str, *, at_once: int = 1
+) -> Iterator[Neighbour]:
+    """Yield the latest versions of one kind, nearest first, reading a few at a time.
+
+    Damaged ones are left out with a RegistryWarning.
+
+    Args:
+        store: The registry as it was at one moment.
+        embedding: Embedding of the task that looks for a neighbour.
+        kind: ``"transfer"`` or ``"meta-transfer"``.
+        at_once: How many are read first, twice as many each time after that.
+
+    Raises:
+        RegistryError: What was kept of the registry in the cache is damaged.
+    """
+    latest, damaged = _latest(store)
+    query = _Query(store=store, embedding=embedding, latest=latest, damaged=damaged)
+    told = 0
+    try:
+        while True:
+            found = _nearest(query, at_once, kind)
+            yield from found[told:at_once]
+            if len(found) < at_once:
+                return
+            told, at_once = at_once, 2 * at_once
+    finally:
+        store.warn_of([damaged[name] for name in sorted(damaged)])
+
+
+def check_k(k: int) -> None:
+    """Refuse a number of neighbours below 1.
+
+    Raises:
+        RegistryError: It is below 1.
+    """
+    if k < 1:
+        raise RegistryError(f"{k} neighbours were asked for; expected at least 1")
+
+
+def check_rankable(store: Catalogue, space: EmbeddingSpace) -> None:
+    """Refuse a registry that no embedding of a space can be ranked in; reads manifests alone.
+
+    Raises:
+        RegistryError: It has no artifacts.
+        NoCommonSpaceError: No artifact has an embedding in the space; names the spaces that
+            there are.
+    """
+    latest, damaged = _latest(store)
+    if not latest and not damaged:
+        raise _no_artifacts(store)
+    for name, info in (version for versions in latest.values() for version in versions):
+        found = store.examined(name, info)
+        if isinstance(found, DamagedVersion):
+            damaged[name] = found
+        elif found.manifest.ranking_record(space) is not None:
+            return
+    sound = _without(latest, damaged)
+    raise NoCommonSpaceError(
+        _no_common_space(store, sound, damaged, f"the task would be embedded by {space}")
+    )
+
+
+def _no_artifacts(store: Catalogue) -> RegistryError:
+    return RegistryError(
+        f"the registry {store.location} has no artifacts; publish one with "
+        f"`wsdarts-hub push RUN NAME{store.option}`, or search cold"
+    )
+
+
+def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour, ...]:
     """All artifacts that can be among the ``k`` nearest, in order, by what they hold."""
     while True:
         matrix = read_matrix(
@@ -105,9 +179,7 @@ def _nearest(query: _Query, k: int) -> tuple[Neighbour, ...]:
             query.read_any,
         )
         sound = query.sound
-        listed = shortlist(query.embedding, matrix, sound, k)
-        if not listed:
-            raise NoCommonSpaceError(_no_common_space(query))
+        listed = shortlist(query.embedding, matrix, sound, k, kind=kind)
         scanned, candidates = {}, []
         for digest, distance in listed.items():
             for name, info in sound[digest]:
@@ -129,8 +201,9 @@ def _nearest(query: _Query, k: int) -> tuple[Neighbour, ...]:
     return neighbours
 
 
-def _query(store: Catalogue, embedding: TaskEmbedding) -> _Query:
-    latest: dict[str, list[tuple[str, VersionInfo]]] = {}
+def _latest(store: Catalogue) -> tuple[_Versions, dict[str, DamagedVersion]]:
+    """The latest version of each name by digest, and those that are damaged by name."""
+    latest: _Versions = {}
     damaged: dict[str, DamagedVersion] = {}
     for name in store.names():
         versions = [info for info in store.versions(name) if info.yanked is None]
@@ -142,26 +215,36 @@ def _query(store: Catalogue, embedding: TaskEmbedding) -> _Query:
                 continue
             digest = last.digest or (found.digest if found else "")
             latest.setdefault(digest, []).append((name, last))
-    return _Query(store=store, embedding=embedding, latest=latest, damaged=damaged)
+    return latest, damaged
 
 
-def _no_common_space(query: _Query) -> str:
-    found = [query.store.examined(*versions[0]) for versions in query.sound.values()]
+def _without(latest: _Versions, damaged: Mapping[str, DamagedVersion]) -> _Versions:
+    """The versions that are not known to be damaged."""
+    left = {
+        digest: [(name, info) for name, info in versions if name not in damaged]
+        for digest, versions in latest.items()
+    }
+    return {digest: versions for digest, versions in left.items() if versions}
+
+
+def _no_common_space(
+    store: Catalogue, sound: _Versions, damaged: Mapping[str, DamagedVersion], what: str
+) -> str:
+    if not sound:
+        listed = [str(damaged[name].reference) for name in sorted(damaged)]
+        return (
+            f"all that could be ranked of {store.location} is damaged "
+            f"({', '.join(listed[:5])}{' …' if listed[5:] else ''}); restore it, or search cold"
+        )
+    found = [store.examined(*versions[0]) for versions in sound.values()]
     spaces = {
         str(record.space.embedding_space)
         for entry in found
         if isinstance(entry, Entry)
         for record in entry.manifest.embeddings
     }
-    if not query.sound:
-        listed = [str(query.damaged[name].reference) for name in sorted(query.damaged)]
-        return (
-            f"all that could be ranked of {query.store.location} is damaged "
-            f"({', '.join(listed[:5])}{' …' if listed[5:] else ''}); restore it, or search cold"
-        )
     return (
-        f"the embedding of {query.embedding.task_name} was made by {query.embedding.space}, but "
-        f"the artifacts of {query.store.location} have embeddings by "
+        f"{what}, but the artifacts of {store.location} have embeddings by "
         f"{'; '.join(sorted(spaces)) or 'no probe at all'}: embed the task with one of those "
         "(--probe, --estimator)"
     )

@@ -2,23 +2,26 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from wsdarts_registry import life
-from wsdarts_registry.catalogue import Catalogue
+from wsdarts_registry.catalogue import Catalogue, parsed
 from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
-from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
+from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.registry_config import NearRecord, RegistryConfig
 from wsdarts_registry.signature_policy import Required, SignaturePolicy, required_policy
-from wsdarts_registry.suggestions import did_you_mean, nearest_names
+from wsdarts_registry.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact import Artifact
+    from wsdarts_registry.edition import Edition
+    from wsdarts_registry.embedding import TaskEmbedding
     from wsdarts_registry.genotype import Genotype
+    from wsdarts_registry.nearest import Ranking
 
 __all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
 
@@ -47,7 +50,7 @@ class Store(Catalogue):
         other.signature_policy = required_policy(required)
         return other
 
-    def check_signed(self, entry: Entry, artifact: "Artifact") -> None:
+    def check_signed(self, name: str, version: int, artifact: "Artifact") -> None:
         """Refuse a verified artifact that is not signed as is required here.
 
         Raises:
@@ -57,10 +60,10 @@ class Store(Catalogue):
         policy = (
             SignaturePolicy.of_user() if self.signature_policy is None else self.signature_policy
         )
-        rule = policy.rule(self.location, entry.name)
+        rule = policy.rule(self.location, name)
         if rule is not None and rule.accept != "unsigned":
-            signature = self.signature(entry.name, entry.version)
-            policy.check(artifact, signature, entry.reference, rule)
+            reference = Reference(name=name, version=version)
+            policy.check(artifact, self.signature(name, version), reference, rule)
 
     @abstractmethod
     def configure(self, config: RegistryConfig) -> None:
@@ -115,11 +118,13 @@ class Store(Catalogue):
         """
 
     @abstractmethod
-    def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
-        """Publish an artifact directory as a new version.
+    def publish(
+        self, artifact: "str | Path | Edition", name: str, version: int | None = None
+    ) -> Entry:
+        """Publish an artifact as a new version.
 
         Args:
-            directory: What ``write_artifact`` wrote.
+            artifact: Its directory, as ``write_artifact`` wrote it, or an edition of it.
             name: Name to publish under.
             version: Exact version; None takes the next one. Content that is already
                 published under this name is not published twice: its entry is returned.
@@ -155,13 +160,17 @@ class Store(Catalogue):
         """Id of the repository of a name on the Hub; None for a registry that is not there."""
         return None
 
+    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
+        """Rank the latest version of each name by the distance of its task."""
+        return self.catalogue().nearest(embedding, k)
+
     def catalogue(self) -> Catalogue:
-        """What it holds now, for several questions about one moment where that can be had.
+        """Return what it holds now, for several questions about one moment.
 
         Raises:
             RegistryError: It cannot be read.
         """
-        return self
+        return Snapshot(self)
 
     def settle(self, name: str) -> None:
         """Finish a push of a name that ended before its last step, where that can happen.
@@ -220,7 +229,7 @@ class Store(Catalogue):
             RegistryError: The reference is not exact, the reason is empty, the version is
                 yanked already, or the registry cannot be written.
         """
-        wanted = _parsed(reference)
+        wanted = parsed(reference)
         with self.changing():
             self.write_yank(wanted.name, *life.new_yank(self, wanted, reason))
 
@@ -232,7 +241,7 @@ class Store(Catalogue):
             RegistryError: The reference is not exact, the reason is empty, the version is not
                 yanked, or the registry cannot be written.
         """
-        wanted = _parsed(reference)
+        wanted = parsed(reference)
         with self.changing():
             self.write_yank(wanted.name, *life.lifted_yank(self, wanted, reason))
 
@@ -256,76 +265,3 @@ class Store(Catalogue):
         with self.changing():
             life.check_has_alias(self, name, alias)
             self.write_alias(name, alias, None)
-
-    def resolve(self, reference: str | Reference) -> Entry:
-        """Find the version that a reference means: for a plain name the latest not yanked.
-
-        Raises:
-            ReferenceNotFoundError: There is none; close names and the command that lists
-                all are named.
-            RegistryError: The reference is malformed, or fits several versions.
-            ArtifactError: The manifest is damaged.
-        """
-        wanted = _parsed(reference)
-        return self.entry_or_advice(wanted.name, self.find(wanted).version)
-
-    def find(self, reference: Reference) -> VersionInfo:
-        """As ``resolve``, without reading the manifest.
-
-        Raises:
-            ReferenceNotFoundError: There is none.
-            RegistryError: The reference fits several versions.
-        """
-        versions = self.versions(reference.name)
-        if not versions:
-            raise ReferenceNotFoundError(self._unknown_name(reference.name))
-        if reference.version is not None:
-            fitting = [v for v in versions if v.version == reference.version]
-        elif reference.digest is not None:
-            fitting = [v for v in versions if v.digest and v.digest.startswith(reference.digest)]
-            if len({v.digest for v in fitting}) > 1:
-                raise RegistryError(
-                    f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
-                )
-        elif reference.alias is not None:
-            life.check_has_alias(self, reference.name, reference.alias)
-            meant = self.aliases(reference.name)[reference.alias]
-            fitting = [v for v in versions if v.version == meant]
-            if fitting and fitting[0].yanked is not None:
-                raise ReferenceNotFoundError(
-                    f"{reference} means {reference.name}@{meant}, which was yanked "
-                    f"({fitting[0].yanked.reason}); name an exact version to use it all the same"
-                )
-        else:
-            fitting = [v for v in versions if v.yanked is None]
-        if not fitting:
-            raise ReferenceNotFoundError(self._unknown_version(reference, versions))
-        return fitting[-1]
-
-    def _unknown_name(self, name: str) -> str:
-        hint = did_you_mean(nearest_names(name, self.names()))
-        return (
-            f"the registry {self.location} has no artifact named {name}; {hint}"
-            f"`wsdarts-hub list{self.option}` lists all"
-        )
-
-    def _unknown_version(self, reference: Reference, versions: Sequence[VersionInfo]) -> str:
-        if reference == Reference(name=reference.name):
-            last = versions[-1]
-            reason = last.yanked.reason if last.yanked else ""
-            return (
-                f"every version of {reference.name} is yanked ({reference.name}@{last.version}: "
-                f"{reason}); name an exact version to use it all the same"
-            )
-        return f"there is no {reference}; there is {_listed(reference.name, versions)}"
-
-
-def _parsed(reference: str | Reference) -> Reference:
-    return Reference.parse(reference) if isinstance(reference, str) else reference
-
-
-def _listed(name: str, versions: Sequence[VersionInfo]) -> str:
-    shown = ", ".join(
-        f"{name}@{v.version} ({v.digest[:19] if v.digest else 'damaged'})" for v in versions[-5:]
-    )
-    return f"{shown} and {len(versions) - 5} older ones" if len(versions) > 5 else shown

@@ -2,7 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from wsdarts_registry.amounts import duration
@@ -57,11 +59,43 @@ class TimeLeft:
         return elapsed / gained * (total - done)
 
 
-class TimeSpent:
-    """What a whole command has cost so far, with what its run had cost before it was resumed."""
+_COUNTED_FROM: ContextVar[float | None] = ContextVar("counted_from", default=None)
 
-    def __init__(self, before: float = 0.0, clock: Clock = time.monotonic) -> None:
-        self._clock, self._began, self.before = clock, clock(), before
+
+@contextmanager
+def counting_from(moment: float | None) -> Iterator[None]:
+    """Let a job within the block count its cost from an earlier moment, such as a process's start.
+
+    Args:
+        moment: By ``time.monotonic``; None lets each job count from its own start.
+    """
+    token = _COUNTED_FROM.set(moment)
+    try:
+        yield
+    finally:
+        _COUNTED_FROM.reset(token)
+
+
+def session_began() -> float:
+    """Return when what costs now began, by ``time.monotonic``: now, unless it was said."""
+    moment = _COUNTED_FROM.get()
+    return time.monotonic() if moment is None else moment
+
+
+class TimeSpent:
+    """What a whole command has cost so far, with what its run had cost before it was resumed.
+
+    Args:
+        before: What the run had cost, in seconds.
+        clock: Tells seconds.
+        began: When the command began, by the clock; now by default.
+    """
+
+    def __init__(
+        self, before: float = 0.0, clock: Clock = time.monotonic, began: float | None = None
+    ) -> None:
+        self._clock, self.before = clock, before
+        self._began = clock() if began is None else began
 
     @property
     def seconds(self) -> float:

@@ -102,8 +102,8 @@ def test_k_below_one_is_wrong_usage(zoo: Path, query: Path, run: Run) -> None:
     assert run("nearest", query, "--registry", zoo, "-k", "0").code == 2
 
 
-def test_a_missing_dataset_is_an_error_of_one_line(zoo: Path, run: Run) -> None:
-    shown = run("nearest", "no/such/folder", "--registry", zoo)
+def test_a_missing_dataset_is_an_error_of_one_line(run: Run) -> None:
+    shown = run("nearest", "no/such/folder")
     assert shown.code == 1
     assert shown.err.splitlines()[-1].startswith("error: no/such/folder does not exist")
 

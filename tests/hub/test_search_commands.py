@@ -173,7 +173,7 @@ def nearest_space(images: Path, zoo: Path, settings: VariationalSettings) -> str
     """The space that the error names when the registry has none of it."""
     with pytest.raises(EmbeddingError) as caught:
         wsdarts_hub.nearest(images, registry=zoo, settings=settings)
-    return str(caught.value).partition(" was made by ")[2]
+    return str(caught.value).partition(" would be embedded by ")[2]
 
 
 def test_embed_where_nothing_can_be_written(images: Path, run: Run, tmp_path: Path) -> None:

@@ -204,7 +204,8 @@ def test_the_file_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert isinstance(matrix.rows.base, np.memmap) or isinstance(matrix.rows, np.memmap)
         assert matrix.digests[-1] == digest_of("f")
         assert len(matrix.rows) == len(matrix.digests) - 1 == 5
-        for row, digest, single in zip(matrix.rows, matrix.digests, matrix.single, strict=False):
+        kinds = matrix.of_kind("transfer")
+        for row, digest, single in zip(matrix.rows, matrix.digests, kinds, strict=False):
             name, values = rows[digest]
             np.testing.assert_array_equal(row, values.astype(np.float32))
             assert single == (name != "b")

@@ -1,6 +1,7 @@
 """A finished training within a run: its accuracy goes along with the artifact."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from huggingface_hub import ModelCard
 
 from tests.registry.factories import digest_of, make_artifact, make_genotype
 from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.errors import RegistryWarning
+from wsdarts_registry.errors import RegistryWarning, RunError
 from wsdarts_registry.publication import push
 from wsdarts_registry.store import Entry
+from wsdarts_registry.training_record import link_training, run_of
 
 CLASSIFIER = {"classifier_accuracy", "classifier_images", "classifier_epochs"}
 
@@ -22,6 +24,7 @@ def run(tmp_path: Path) -> Path:
     """A run directory with an artifact of flowers."""
     metrics = {"alpha_accuracy": 0.25}
     make_artifact(tmp_path / "run" / "artifact", "flowers", files={}, metrics=metrics)
+    (tmp_path / "run" / "config.json").write_text('{"format": 1, "command": "search"}')
     return tmp_path / "run"
 
 
@@ -99,16 +102,80 @@ def test_what_is_no_training_of_these_cells_is_left_out(
     _left_out(run, store, reason)
 
 
-def test_of_several_none_is_chosen_by_its_accuracy(run: Path, store: DirectoryStore) -> None:
-    _train(run / "training-tiny-1")
-    _train(run / "training-tiny-2", result={"accuracy": 0.75})
-    _left_out(run, store, "several .*training-tiny-1, training-tiny-2.*; rename one")
-    (run / "training-tiny-2" / "result.json").unlink()  # so it is not finished
+def test_of_several_the_one_that_finished_last_goes_along(run: Path, store: DirectoryStore) -> None:
+    _train(run / "training-tiny-1", result={"finished": "2026-01-02T03:04:06Z"})
+    best = {"accuracy": 0.75, "finished": "2026-01-02T03:04:05Z"}
+    _train(run / "training-tiny-2", result=best)
+    _train(run / "elsewhere-called", result={"finished": "2025-01-02T03:04:05Z"})
+    with pytest.warns(RegistryWarning, match=r"3 trainings.*training-tiny-1 \(62\.5 %\)"):
+        entry = push(run, "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.625
+    named = push(run, "flowers", registry=store, training=run / "training-tiny-2")
+    assert named.manifest.metrics["classifier_accuracy"] == 0.75
+
+
+def test_without_a_date_the_file_tells_when_it_finished(run: Path, store: DirectoryStore) -> None:
+    for name, accuracy, when in (("training", 0.5, 2000.0), ("training-2", 0.25, 1000.0)):
+        _train(run / name, result={"accuracy": accuracy})
+        os.utime(run / name / "result.json", (when, when))
+    with pytest.warns(RegistryWarning, match="2 trainings"):
+        entry = push(run, "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.5
+
+
+def test_a_training_elsewhere_is_found(run: Path, store: DirectoryStore, tmp_path: Path) -> None:
+    _train(tmp_path / "net")
+    link_training(run, tmp_path / "net")
+    assert run_of(tmp_path / "net") == run
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         entry = push(run, "flowers", registry=store)
     assert entry.manifest.metrics["classifier_accuracy"] == 0.625
-    # What is called so is the one, however many there are.
-    _train(run / "training", result={"accuracy": 0.5})
-    named = push(run, "flowers", registry=store)
-    assert named.manifest.metrics["classifier_accuracy"] == 0.5
+
+
+def test_both_may_be_moved_together(run: Path, store: DirectoryStore, tmp_path: Path) -> None:
+    _train(tmp_path / "net")
+    link_training(run, tmp_path / "net")
+    (tmp_path / "moved").mkdir()
+    for name in ("run", "net"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    entry = push(tmp_path / "moved" / "run", "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.625
+    assert run_of(tmp_path / "moved" / "net") == tmp_path / "moved" / "run"
+
+
+def test_one_that_is_gone_is_said_and_can_be_named(
+    run: Path, store: DirectoryStore, tmp_path: Path
+) -> None:
+    _train(tmp_path / "net")
+    link_training(run, tmp_path / "net")
+    (tmp_path / "net").rename(tmp_path / "elsewhere")
+    with pytest.warns(RegistryWarning, match=rf"{tmp_path / 'net'} any more.*--training"):
+        entry = push(run, "flowers", registry=store)
+    assert not CLASSIFIER & entry.manifest.metrics.keys()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        named = push(run, "flowers", registry=store, training=tmp_path / "elsewhere")
+    assert named.manifest.metrics["classifier_accuracy"] == 0.625
+
+
+def test_a_training_that_was_named_has_to_be_one(
+    run: Path, store: DirectoryStore, tmp_path: Path
+) -> None:
+    _train(tmp_path / "other", tasks=[digest_of("birds")])
+    (tmp_path / "unfinished").mkdir()
+    for name in ("other", "unfinished", "nowhere"):
+        with pytest.raises(RunError, match=rf"{tmp_path / name} .*expected the --out"):
+            push(run, "flowers", registry=store, training=tmp_path / name)
+    assert not store.names()
+
+
+def test_a_record_that_is_damaged_stops_nothing(
+    run: Path, store: DirectoryStore, tmp_path: Path
+) -> None:
+    _train(tmp_path / "net")
+    link_training(run, tmp_path / "net")
+    for number, text in enumerate(("{", "[]", '{"format": 1, "path": 3, "relative": ""}')):
+        (run / "trainings" / f"{number}.json").write_text(text)
+    entry = push(run, "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.625

@@ -4,6 +4,10 @@ Modules that take long to load are imported by the commands that need them, so t
 is quick and what only reads a registry loads no torch.
 """
 
+import time
+
+_BEGAN = time.monotonic()  # what is imported from here on is a part of what a command costs
+
 import io
 import logging
 import os
@@ -41,8 +45,11 @@ from wsdarts_hub.cli.training_commands import train
 from wsdarts_registry.errors import WsdartsError, WsdartsWarning
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.libraries import naming_hidden_libraries
+from wsdarts_sdk.progress import counting_from
 
 __all__ = ["app", "main"]
+
+_IMPORTING = time.monotonic() - _BEGAN
 
 _PROGRAM = "wsdarts-hub"
 _LONGEST_MESSAGE = 4000
@@ -133,6 +140,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; print what is no fault of the program as one line, not a traceback."""
+    began = time.monotonic() - _IMPORTING
     _open_missing_streams()
     plain = plain_characters.register()
     for stream, errors in ((sys.stdout, plain), (sys.stderr, "replace")):
@@ -142,7 +150,7 @@ def main() -> None:
     _say_warnings()
     try:
         try:
-            with naming_hidden_libraries():
+            with naming_hidden_libraries(), counting_from(began):
                 app(prog_name=_PROGRAM)
         except SystemExit:
             sys.stdout.flush()  # what cannot be written is told here, not on the way out

@@ -1,6 +1,7 @@
 """Commands about task embeddings: ``embed`` and ``nearest``."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,16 +10,18 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
-from wsdarts_hub.cli.data import load_data
+from wsdarts_hub.cli.data import unread
 from wsdarts_hub.cli.progress_bar import working
 from wsdarts_registry.amounts import count
 from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.files import exists, is_directory
 from wsdarts_registry.nearness import figures
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
     from wsdarts_registry.nearest import Neighbour, Ranking
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
+    from wsdarts_sdk.tasks import ImageTask
 
 _SUFFIX = ".safetensors"
 
@@ -67,18 +70,20 @@ def embed(
         from wsdarts_hub import embed
         embed("path/to/images", budget="30s").save("images.safetensors")
     """
+    if out is not None:
+        _check_writable(out)
+    read: list[ImageTask] = []
     with working(quiet=quiet) as work:
-        task = load_data(
-            data,
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-            quiet=quiet,
-            progress=work.progress,
-        )
         embedding = hub.embed(
-            task,
+            unread(
+                data,
+                image_column=image_column,
+                label_column=label_column,
+                split=split,
+                skip_corrupt=skip_corrupt,
+                quiet=quiet,
+                on_load=read.append,
+            ),
             probe=probe,
             settings=_settings(estimator),
             budget=budget,
@@ -86,13 +91,12 @@ def embed(
             device=device,
             progress=work.progress,
         )
+    (task,) = read
     path = out or Path(f"{_file_stem(task.name)}.embedding{_SUFFIX}")
     try:
         embedding.save(path)
     except OSError as error:
-        raise EmbeddingError(
-            f"cannot write {path}: {error.strerror}; name another file with --out"
-        ) from error
+        raise _unwritable(path, error.strerror) from error
     display.line(str(path))
     if not quiet:
         space = embedding.space
@@ -172,17 +176,15 @@ def nearest(
         ranking = hub.open_registry(registry).nearest(embedding, k)
     else:
         with working(quiet=quiet) as work:
-            task = load_data(
-                data,
-                image_column=image_column,
-                label_column=label_column,
-                split=split,
-                skip_corrupt=skip_corrupt,
-                quiet=quiet,
-                progress=work.progress,
-            )
             ranking = hub.nearest(
-                task,
+                unread(
+                    data,
+                    image_column=image_column,
+                    label_column=label_column,
+                    split=split,
+                    skip_corrupt=skip_corrupt,
+                    quiet=quiet,
+                ),
                 registry=registry,
                 probe=probe,
                 settings=_settings(estimator),
@@ -282,6 +284,25 @@ def _refuse_data_options(**given: object) -> None:
             f"{', '.join(names)} cannot be used with an embedding, which is made already; leave "
             "it out, or name the dataset instead"
         )
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, as far as that can be seen without writing.
+
+    Raises:
+        EmbeddingError: It is a directory, or what is above it is none or may not be written.
+    """
+    if is_directory(path):
+        raise _unwritable(path, "it is a directory")
+    above = next(parent for parent in path.absolute().parents if exists(parent))
+    if not is_directory(above):
+        raise _unwritable(path, f"{above} is no directory")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise _unwritable(path, f"{above} may not be written")
+
+
+def _unwritable(path: Path, reason: str | None) -> EmbeddingError:
+    return EmbeddingError(f"cannot write {path}: {reason}; name another file with --out")
 
 
 def _file_stem(name: str) -> str:

@@ -48,14 +48,25 @@ def push(
             metavar="KEY", help="Sign it with the private key in this file.", show_default=False
         ),
     ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Run directory of the training whose accuracy goes along. The last one that RUN "
+            "knows of by default.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Publish a finished run as a new version of a name.
 
     The directory of the registry is made if it is missing; on the Hugging Face Hub each name is a
     model repository of its own. Versions are write-once: what is
-    published already is not published again. Where a training of the found cells is finished
-    within RUN, its accuracy goes along.
+    published already is not published again.
+
+    Where a training of the found cells is finished, its accuracy goes along. RUN knows those that
+    `train RUN` made, wherever they lie; of several it is the one that finished last.
 
     Example:
         wsdarts-hub push runs/images images --registry my-zoo
@@ -73,6 +84,7 @@ def push(
         license=license_,
         description=description,
         sign=sign,
+        training=training,
     )
     display.line(str(entry.reference))
     if not quiet:

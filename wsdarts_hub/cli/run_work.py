@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from wsdarts_hub.cli.data import load_data
+from wsdarts_hub.cli.data import unread
 from wsdarts_hub.cli.progress_bar import working
-from wsdarts_sdk.progress import TimeSpent
+from wsdarts_sdk.progress import TimeSpent, session_began
 
 if TYPE_CHECKING:
+    from wsdarts_sdk.jobs.inputs import UnreadData
     from wsdarts_sdk.progress import Progress
     from wsdarts_sdk.tasks import ImageTask
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunWork:
-    """Datasets that were read, where the run goes, and what its job calls on the way."""
+    """Datasets for the job to read, and what it calls on the way."""
 
-    tasks: "tuple[ImageTask, ...]"
-    run: Path
+    data: "tuple[UnreadData, ...]"
     progress: "Progress"
 
 
@@ -39,7 +39,7 @@ def run_work(
     skip_corrupt: bool,
     quiet: bool,
 ) -> Iterator[RunWork]:
-    """Read the datasets and say, when Ctrl-C stops the job, how its run goes on.
+    """Prepare the datasets and say, when Ctrl-C stops the job, how its run goes on.
 
     Args:
         command: The command, which names the run directory where none was named.
@@ -47,35 +47,39 @@ def run_work(
         out: The run directory that was named.
         resume: Whether to go on with the run there, which then has to be named.
         image_column: Option of that name, as those that follow.
-        label_column: As for ``load_data``.
-        split: As for ``load_data``.
-        skip_corrupt: As for ``load_data``.
+        label_column: As for ``unread``.
+        split: As for ``unread``.
+        skip_corrupt: As for ``unread``.
         quiet: Whether to show neither progress nor what was left out.
     """
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with the run in --out; name it")
-    with working(quiet=quiet, run=out, spent=_spent(out) if resume else None) as work:
+    with working(quiet=quiet, run=out, spent=_spent(out, resume=resume)) as work:
         from wsdarts_sdk.jobs.inputs import run_path  # noqa: PLC0415
 
-        tasks = tuple(
-            load_data(
+        def name_run(task: "ImageTask") -> None:
+            if not work.hint:  # as the job names it: after the first dataset
+                work.continues_in(run_path(out, command, task.name))
+
+        unread_data = tuple(
+            unread(
                 each,
                 image_column=image_column,
                 label_column=label_column,
                 split=split,
                 skip_corrupt=skip_corrupt,
                 quiet=quiet,
-                progress=work.progress,
+                on_load=name_run,
             )
             for each in datasets
         )
-        run = run_path(out, command, tasks[0].name)
-        work.continues_in(run)
-        yield RunWork(tasks=tasks, run=run, progress=work.progress)
+        yield RunWork(data=unread_data, progress=work.progress)
 
 
-def _spent(run: Path | None) -> TimeSpent:
-    """The time that counts from now on, and what the run had cost before."""
+def _spent(run: Path | None, *, resume: bool) -> TimeSpent:
+    """The time that counts from the start of the command, and what the run had cost before."""
+    if run is None or not resume:
+        return TimeSpent(began=session_began())
     from wsdarts_sdk.runs.reading import seconds_spent  # noqa: PLC0415
 
-    return TimeSpent(0.0 if run is None else seconds_spent(run))
+    return TimeSpent(seconds_spent(run), began=session_began())

@@ -71,8 +71,8 @@ def search(
         quiet=quiet,
     ) as work:
         found = hub.search(
-            *work.tasks,
-            out=work.run,
+            *work.data,
+            out=out,
             preset=chosen,
             seed=seed,
             probes=probe or (None,),
@@ -161,8 +161,8 @@ def warm_start(
         quiet=quiet,
     ) as work:
         found = hub.warm_start(
-            *work.tasks,
-            out=work.run,
+            *work.data,
+            out=out,
             registry=registry,
             source=source,
             mode=mode,

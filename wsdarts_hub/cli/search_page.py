@@ -8,7 +8,7 @@ from wsdarts_hub.cli.embedding_commands import show_neighbours
 from wsdarts_registry.amounts import duration, share
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wsdarts_registry.collapse import SkipCounts
     from wsdarts_registry.genotype import Genotype
@@ -24,7 +24,7 @@ def show_search(found: "SearchRun", *, quiet: bool) -> None:
         return
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
-    show_costs(found.seconds)
+    show_costs(found.seconds, found.cached)
 
 
 def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
@@ -46,7 +46,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
         )
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
-    show_costs(found.seconds)
+    show_costs(found.seconds, found.cached)
 
 
 def show_decision(found: "WarmStart") -> None:
@@ -90,8 +90,13 @@ def show_files(run: Path, report: Path, artifact: Path) -> None:
     display.facts([(name, str(path)) for name, path in files.items()], whole=files)
 
 
-def show_costs(seconds: dict[str, float]) -> None:
-    """Print the wall time of each phase."""
+def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") -> None:
+    """Print the wall time of each phase, and all of it."""
+    from wsdarts_sdk.runs.cost_picture import phase_amount, phase_title  # noqa: PLC0415
+
     display.heading("cost")
-    total = ("total", sum(seconds.values()))
-    display.facts([(phase, duration(spent)) for phase, spent in (*seconds.items(), total)])
+    rows = [
+        (phase_title(phase), phase_amount(spent, cached.get(phase)))
+        for phase, spent in seconds.items()
+    ]
+    display.facts([*rows, ("total", duration(sum(seconds.values())))])

@@ -8,8 +8,8 @@ import wsdarts_hub as hub
 from wsdarts_hub.cli import display, options
 from wsdarts_hub.cli.completion import complete_reference
 from wsdarts_hub.cli.run_work import run_work
-from wsdarts_hub.cli.search_page import show_collapses
-from wsdarts_registry.amounts import count, duration, share
+from wsdarts_hub.cli.search_page import show_collapses, show_costs
+from wsdarts_registry.amounts import count, share
 
 if TYPE_CHECKING:
     from wsdarts_sdk.jobs.training import TrainingRun
@@ -73,10 +73,10 @@ def train(
     ) as work:
         found = hub.train(
             genotype,
-            *work.tasks,
+            *work.data,
             registry=registry,
             require_signature=required,
-            out=work.run,
+            out=out,
             preset=chosen,
             seed=seed,
             resume=resume,
@@ -97,8 +97,8 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
             ("accuracy", f"{share(found.accuracy)} of {count(result.images)} held-out images"),
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
-            ("cost", duration(result.seconds)),
         ],
         whole=("model", "report"),
     )
+    show_costs(found.seconds, found.cached)
     show_collapses(result.genotype)

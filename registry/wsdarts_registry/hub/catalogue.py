@@ -25,6 +25,8 @@ from wsdarts_registry.reference import is_name
 from wsdarts_registry.registry_config import RegistryConfig
 
 _AT_ONCE = 8
+PRIVATE = "if it is private, log in with `hf auth login`"
+"""What may help who named an artifact that is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +235,9 @@ class HubCatalogue(Catalogue):
             return None
         found = self._version(entry.name, entry.version)
         return embedding_of(self._content(entry.name, found), record, entry)
+
+    def _unknown_name(self, name: str) -> str:
+        return f"{super()._unknown_name(name)}; {PRIVATE}"
 
     def _version(self, name: str, number: int) -> IndexedVersion:
         entry = self._merged.names.get(name)

@@ -5,58 +5,62 @@ import re
 import yaml  # type: ignore[import-untyped, unused-ignore]
 from huggingface_hub import CommitOperationAdd
 
-from wsdarts_registry.artifact import Artifact
-from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.artifact import HEAVY
+from wsdarts_registry.edition import Edition
 from wsdarts_registry.errors import ArtifactError, VersionConflictError
 from wsdarts_registry.hub.client import TAG
 from wsdarts_registry.hub.record import RECORD, SIGNATURES
 from wsdarts_registry.hub.state import State
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
-from wsdarts_registry.records import MAX_RECORD_BYTES
 
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
 # Larger files are sent from where they are; they are LFS files, named by their sha256.
 _SMALL = 2**20
 
 
-def check_publishable(artifact: Artifact) -> None:
+def check_publishable(edition: Edition) -> None:
     """Refuse what could not be found on the Hub, or would overwrite the record.
 
     Raises:
         ArtifactError: Its card does not say that it is ours, or a path is taken.
     """
-    taken = [path for path in artifact.manifest.files if path.split("/")[0] in (RECORD, SIGNATURES)]
+    taken = [path for path in edition.manifest.files if path.split("/")[0] in (RECORD, SIGNATURES)]
     if taken:
         raise ArtifactError(
             f"the artifact has a file {taken[0]}, which on the Hub is the registry's own; rename it"
         )
-    if TAG not in _tags(artifact.card or ""):
+    if TAG not in _tags(edition.card):
         raise ArtifactError(
             f"the card of the artifact does not say `library_name: {TAG}`, by which it is found on "
             "the Hub; publish it with `wsdarts-hub push`, which writes the card"
         )
 
 
-def operations(artifact: Artifact) -> list[CommitOperationAdd]:
+def operations(edition: Edition) -> list[CommitOperationAdd]:
     """The files of an artifact, verified as they are read.
 
     Raises:
-        ArtifactError: One changed since the artifact was read.
+        ArtifactError: One is damaged.
     """
     found = [
-        CommitOperationAdd(path, read_limited(artifact.directory, path, MAX_RECORD_BYTES))
-        for path in (MANIFEST, CHECKSUM)
+        CommitOperationAdd(MANIFEST, edition.content),
+        CommitOperationAdd(CHECKSUM, edition.checksum),
     ]
-    for path, record in artifact.manifest.files.items():
-        if record.size <= _SMALL:
-            found.append(CommitOperationAdd(path, artifact.read(path)))
+    for path, record in edition.manifest.files.items():
+        if record.size <= _SMALL or path in edition.replaced:
+            found.append(CommitOperationAdd(path, edition.read(path)))
             continue
-        addition = CommitOperationAdd(path, str(artifact.directory / path))
-        if addition.upload_info.size != record.size:
-            raise ArtifactError(f"{artifact.directory / path} changed while it was pushed")
-        # It was hashed when the artifact was read, just before; the Hub stores it by this name,
-        # and refuses bytes that have another one.
-        addition.upload_info.sha256 = bytes.fromhex(record.sha256)
+        file = edition.source.directory / path
+        # The client hashes what it will send; the Hub stores it by this name, and refuses bytes
+        # that have another one.
+        addition = CommitOperationAdd(path, str(file))
+        if addition.upload_info.sha256.hex() != record.sha256:
+            raise ArtifactError(
+                f"{file} has another sha256 than its manifest says; the artifact is damaged or "
+                "was changed: nothing was published"
+            )
+        if path in HEAVY:
+            edition.check_taken(path)
         found.append(addition)
     return found
 

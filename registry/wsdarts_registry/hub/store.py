@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsdarts_registry.artifact import Artifact, parse_embedding, read_artifact
+from wsdarts_registry.artifact import Artifact, parse_embedding
 from wsdarts_registry.catalogue import Survey
-from wsdarts_registry.checked_files import read_limited
+from wsdarts_registry.edition import Edition
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias, Entry, VersionInfo, Yank
 from wsdarts_registry.errors import RegistryError, RegistryWarning
-from wsdarts_registry.hub.catalogue import HubCatalogue, Namespace, indexed
+from wsdarts_registry.hub.catalogue import PRIVATE, HubCatalogue, Namespace, indexed
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.fetching import Extent, fetch_artifact, read_pulled
 from wsdarts_registry.hub.index import Content, ranking_records
@@ -30,7 +30,6 @@ from wsdarts_registry.hub.record import signature_path
 from wsdarts_registry.hub.state import State
 from wsdarts_registry.hub.upkeep import current, update
 from wsdarts_registry.life import published_version
-from wsdarts_registry.manifest import MANIFEST
 from wsdarts_registry.placement import copied_out
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.reference import Reference, check_name, is_name
@@ -39,7 +38,6 @@ from wsdarts_registry.store import Store
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding import TaskEmbedding
-    from wsdarts_registry.nearest import Ranking
 
 
 class HubStore(Store):
@@ -89,10 +87,6 @@ class HubStore(Store):
         """All versions by name and version: those that can be read, and those that cannot."""
         return self.catalogue().survey(include_yanked)
 
-    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
-        """Rank the latest version of each name by the distance of its task."""
-        return self.catalogue().nearest(embedding, k)
-
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """The versions of a name, ascending; none for an unknown name."""
         return self._state(name).versions
@@ -128,18 +122,20 @@ class HubStore(Store):
         """Fetch an artifact without its weights, unless it is there, and verify it."""
         return self._fetched(reference, Extent.WITHOUT_WEIGHTS)
 
-    def publish(self, directory: str | Path, name: str, version: int | None = None) -> Entry:
+    def publish(
+        self, artifact: str | Path | Edition, name: str, version: int | None = None
+    ) -> Entry:
         """Commit an artifact, tag it, and bring the index up to date."""
         Reference(name=name, version=version)  # refuses bad names and numbers
-        artifact = read_artifact(directory)
-        check_publishable(artifact)
-        published, state = self._published(artifact, name, version)
-        self._update_index(name, state, {artifact.digest: _content(artifact)})
+        edition = artifact if isinstance(artifact, Edition) else Edition.of(artifact)
+        check_publishable(edition)
+        published, state = self._published(edition, name, version)
+        self._update_index(name, state, {edition.digest: _content(edition)})
         return Entry(
             name=name,
             version=published,
-            digest=artifact.digest,
-            manifest=artifact.manifest,
+            digest=edition.digest,
+            manifest=edition.manifest,
             status=state.status(published),
         )
 
@@ -226,7 +222,7 @@ class HubStore(Store):
             kept = read_pulled(entry.digest) or read_pulled(entry.digest, extent)
             repository = self._namespace.artifact(entry.name)
             artifact = kept or fetch_artifact(self._client, repository, commit, entry, extent)
-            self.check_signed(entry, artifact)
+            self.check_signed(entry.name, entry.version, artifact)
             return artifact
 
     def _update_index(
@@ -248,7 +244,7 @@ class HubStore(Store):
                 stacklevel=3,
             )
 
-    def _published(self, artifact: Artifact, name: str, version: int | None) -> tuple[int, State]:
+    def _published(self, edition: Edition, name: str, version: int | None) -> tuple[int, State]:
         """Place an artifact as a version, unless it is one; whoever is first has the number.
 
         Returns:
@@ -260,13 +256,14 @@ class HubStore(Store):
             with self._one_moment():
                 if repository.finish(self._state(name)):
                     self._forget(name)
-                published = published_version(self, name, version, artifact.digest)
+                published = published_version(self, name, version, edition.digest)
                 state = self._state(name)
                 if published is not None:
+                    edition.check_bytes()
                     return published, state
-            number = next_version(state, version, artifact.digest, name)
+            number = next_version(state, version, edition.digest, name)
             try:
-                state = repository.add(state, number, artifact.digest, operations(artifact))
+                state = repository.add(state, number, edition.digest, operations(edition))
             except UnsettledError as error:
                 patience.after(error)
             else:
@@ -276,8 +273,7 @@ class HubStore(Store):
         with warnings.catch_warnings():
             # What the index lacks is of no interest to somebody who mistyped a name.
             warnings.simplefilter("ignore", RegistryWarning)
-            text = super()._unknown_name(name)
-        return f"{text}; if it is private, log in with `hf auth login`"
+            return f"{super()._unknown_name(name)}; {PRIVATE}"
 
     def _state(self, name: str) -> State:
         check_name(name)
@@ -302,11 +298,11 @@ class HubStore(Store):
             self._moment.states = outer
 
 
-def _content(artifact: Artifact) -> Content:
+def _content(edition: Edition) -> Content:
     """What an index holds of an artifact, read off its directory."""
-    manifest = artifact.manifest
+    manifest = edition.manifest
     return Content(
-        manifest=read_limited(artifact.directory, MANIFEST, MAX_RECORD_BYTES),
+        manifest=edition.content,
         parsed=manifest,
-        embeddings={r.file: artifact.read(r.file) for r in ranking_records(manifest)},
+        embeddings={r.file: edition.read(r.file) for r in ranking_records(manifest)},
     )

@@ -1,42 +1,126 @@
-"""What a run has cost so far: wall time by phase, kept across interruptions."""
+"""What a run costs: wall time by phase and in all, kept across interruptions."""
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from wsdarts_registry.files import exists
+from wsdarts_sdk.progress import Clock, Progress
 from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.kept_costs import KeptCosts, read_costs, write_costs
 
-_FILE = "costs.json"
+_KEEP_SECONDS = 20.0
 
 
 class Costs:
-    """Seconds by phase of one run, in the order in which the phases first ended."""
+    """The costs of one run, while a session of it is at work.
 
-    def __init__(self, run: RunDirectory) -> None:
-        self._run = run
-        self.seconds: dict[str, float] = run.read_json(_FILE) or {}
+    A session that finds the run finished adds nothing: it reads results again.
+
+    Args:
+        run: The open run directory.
+        began: When the session began, by the clock.
+        clock: Tells seconds.
+
+    Raises:
+        RunError: What was kept of earlier sessions is damaged.
+    """
+
+    def __init__(
+        self, run: RunDirectory, began: float | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        self._run, self._clock = run, clock
+        self._began = clock() if began is None else began
+        self._kept = read_costs(run.path)
+        if self._kept.total is None:  # by an earlier version
+            self._kept.finished = exists(run.path / "result.json")
+            if not self._kept.finished:
+                self._kept.total = sum(self._kept.phases.values())
+        self._before = self._kept.total or 0.0
+        self._due = clock() + _KEEP_SECONDS
+
+    @property
+    def kept(self) -> KeptCosts:
+        """The costs so far."""
+        if not self._kept.finished:
+            spent = self._before + self._clock() - self._began
+            self._kept.total = max(spent, sum(self._kept.phases.values()))
+        return self._kept
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase, with what is in no phase; they add up to the clock's total."""
+        return self.kept.seconds
+
+    @property
+    def cached(self) -> dict[str, float]:
+        """What computing had cost what came from a cache, by phase; no part of ``seconds``."""
+        return dict(self._kept.cached)
+
+    @property
+    def search_seconds(self) -> float:
+        """Seconds of the phase ``search``."""
+        return self._kept.phases["search"]
 
     @contextmanager
     def phase(
         self, name: str, *, known: Callable[[], float | None] | None = None
     ) -> Iterator[None]:
-        """Measure a phase that has not been measured before.
-
-        A resumed run finds the results of earlier phases in caches; only their first time
-        counts.
+        """Add what a block takes to a phase, also where the block is stopped.
 
         Args:
             name: What the phase is called.
-            known: Asked afterwards what the result cost when it was computed, for results that
-                a cache keeps between runs; None from it means that this time counts.
+            known: Asked beforehand what computing the result had cost, if a cache keeps it.
         """
-        started = time.perf_counter()
-        yield
-        if name not in self.seconds:
-            first = known() if known else None
-            self.record(name, time.perf_counter() - started if first is None else first)
+        if self._kept.finished:
+            yield
+            return
+        cost = known() if known and name not in self._kept.phases else None
+        if cost is not None:
+            self._kept.cached[name] = cost
+        started = self._clock()
+        try:
+            yield
+        finally:
+            spent = self._clock() - started
+            self._kept.phases[name] = self._kept.phases.get(name, 0.0) + spent
+        self.keep()
 
     def record(self, name: str, seconds: float) -> None:
-        """Set the seconds of a phase that measures itself."""
-        self.seconds[name] = seconds
-        self._run.write_json(_FILE, self.seconds)
+        """Set the seconds of a phase that measures itself, over all sessions."""
+        if not self._kept.finished:
+            self._kept.phases[name] = seconds
+            self.keep()
+
+    def finish(self) -> None:
+        """Say that the run has reached its end: what comes after that is no part of it."""
+        if not self._kept.finished:
+            self.kept.finished = True
+            self.keep()
+
+    def keep(self) -> None:
+        """Write the costs so far into the run."""
+        write_costs(self._run, self.kept)
+        self._due = self._clock() + _KEEP_SECONDS
+
+    def keeping(self, progress: Progress) -> Progress:
+        """Return a progress that now and then keeps the costs, for a session that is killed."""
+
+        def told(what: str, done: int, total: int, /) -> None:
+            if self._clock() >= self._due:
+                self.keep()
+            progress(what, done, total)
+
+        return told
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keep the costs when the block ends, however it ends."""
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):  # such as a full disk, of which the block's error tells
+                self.keep()
+            raise
+        if not self._kept.finished:
+            self.keep()

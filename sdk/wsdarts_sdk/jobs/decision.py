@@ -1,9 +1,11 @@
 """What a warm start starts from: stated rules, decided once and kept with the run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, get_args
 
+from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import RegistryError, SettingsError
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.nearest import Ranking
@@ -11,7 +13,7 @@ from wsdarts_sdk.search.settings import SearchSettings
 
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
 MODES: tuple[str, ...] = get_args(Mode)
-_META = "meta-transfer"
+META = "meta-transfer"
 _WITHOUT_SOURCE = ("union", "cold")
 
 
@@ -44,9 +46,14 @@ class Choice:
             raise SettingsError(f"{self.k} neighbours were asked for; expected at least 1")
 
     @property
+    def ranking_decides(self) -> bool:
+        """Whether the ranking has a say; else it is only reported."""
+        return self.source is None and self.mode != "cold"
+
+    @property
     def needs_ranking(self) -> bool:
         """Whether there is nothing to start from without a ranking."""
-        return self.source is None and self.mode not in ("auto", "cold")
+        return self.ranking_decides and self.mode != "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +64,17 @@ class Decision:
         mode: ``topology`` (λ), ``trained`` (λ̂), ``meta`` (λ_meta), ``union`` or ``cold``.
         sources: Exact references of the artifacts, none for ``cold``.
         why: The rule that decided, in words.
+        digests: Digest of each source; none where an earlier version kept the decision.
     """
 
     mode: str
     sources: tuple[str, ...]
     why: str
+    digests: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON data."""
+        """Return what a run's result says of it."""
         return {"mode": self.mode, "sources": list(self.sources), "why": self.why}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Decision":
-        """Read what ``to_json`` wrote."""
-        return cls(mode=data["mode"], sources=tuple(data["sources"]), why=data["why"])
 
     def __str__(self) -> str:
         return " + ".join(self.sources) or "cold"
@@ -80,8 +84,17 @@ class Decision:
 class Option:
     """An artifact that a warm start may use."""
 
-    reference: str
-    manifest: Manifest
+    entry: Entry
+
+    @property
+    def reference(self) -> str:
+        """Its exact reference."""
+        return str(self.entry.reference)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it is."""
+        return self.entry.manifest
 
     @property
     def trained(self) -> bool:
@@ -106,8 +119,9 @@ def decide(
     settings: SearchSettings,
     *,
     ranking: Ranking | None,
-    options: Sequence[Option],
-    source: str | None = None,
+    singles: Iterable[Option],
+    metas: Iterable[Option],
+    chosen: Option | None = None,
     k: int = 3,
 ) -> Decision:
     """Decide what to start from.
@@ -120,10 +134,12 @@ def decide(
     Args:
         mode: What the user asked for.
         settings: The search that is to be warm-started.
-        ranking: All of the registry's artifacts by distance; None where there are none.
-        options: Every artifact of the registry that may be used, nearest first; artifacts of
-            another search space are not among them.
-        source: Exact reference of the artifact that the user chose, which is in ``options``.
+        ranking: Says whether the nearest is near; None where nothing can be ranked.
+        singles: The ranked single-task artifacts of the settings' search space, nearest first.
+            No more of them are taken than the mode needs.
+        metas: The meta-transfer artifacts of that space, the ranked ones first, nearest first.
+            At most one is taken.
+        chosen: The artifact that the user chose.
         k: How many of the nearest ``union`` joins.
 
     Raises:
@@ -132,79 +148,81 @@ def decide(
     """
     if mode == "cold":
         return Decision(mode="cold", sources=(), why="a cold search was asked for")
-    by_reference = {option.reference: option for option in options}
-    chosen = by_reference[source] if source else None
-    nearest = [by_reference[name] for name in _single_tasks(ranking) if name in by_reference]
-    meta = [option for option in options if option.manifest.kind == _META]
     match mode:
         case "auto" if chosen:
             return _best(chosen, settings, "the artifact was asked for")
         case "auto":
-            return _auto(settings, ranking, nearest, meta)
+            return _auto(settings, ranking, singles, metas)
         case "union":
-            return _union(nearest[:k])
+            return _union(singles, k)
         case "meta":
-            return _meta([chosen] if chosen else meta)
-    return _single(mode, chosen or _first(nearest, mode), settings, "the mode was asked for")
+            return _meta(chosen or next(iter(metas), None))
+    option = chosen or _first(singles, mode)
+    return _single(mode, option, settings, "the mode was asked for")
 
 
 def _auto(
     settings: SearchSettings,
     ranking: Ranking | None,
-    nearest: list[Option],
-    meta: list[Option],
+    singles: Iterable[Option],
+    metas: Iterable[Option],
 ) -> Decision:
-    if ranking is None or not nearest:
+    nearest = next(iter(singles), None)
+    if ranking is None or nearest is None:
         why = (
             "the registry has no single-task artifact of this search space with an embedding by "
             "this probe"
         )
     elif ranking.near is not False:
-        return _best(nearest[0], settings, ranking.why)
+        return _best(nearest, settings, ranking.why)
     else:
         why = ranking.why
-    if not meta:
+    meta = next(iter(metas), None)
+    if meta is None:
         return Decision(mode="cold", sources=(), why=f"{why}, so the search is cold")
+    why = f"{why}, so the search starts from the λ_meta {meta.reference}"
+    return _from("meta", why, meta)
+
+
+def _from(mode: str, why: str, *options: Option) -> Decision:
     return Decision(
-        mode="meta",
-        sources=(meta[0].reference,),
-        why=f"{why}, so the search starts from the λ_meta {meta[0].reference}",
+        mode=mode,
+        sources=tuple(option.reference for option in options),
+        why=why,
+        digests=tuple(option.entry.digest for option in options),
     )
 
 
-def _single_tasks(ranking: Ranking | None) -> list[str]:
-    """A mean over several tasks is near to everything, so λ_meta is not ranked with them."""
-    neighbours = ranking.neighbours if ranking else ()
-    return [neighbour.reference for neighbour in neighbours if neighbour.kind != _META]
+def _first(singles: Iterable[Option], mode: str) -> Option:
+    found = next(iter(singles), None)
+    if found is None:
+        raise nothing_to_rank(mode)
+    return found
 
 
-def _first(nearest: list[Option], mode: str) -> Option:
-    if not nearest:
-        raise RegistryError(
-            f"mode {mode!r} needs an artifact but the registry has none to rank; name one with "
-            "--from, or use --mode cold"
-        )
-    return nearest[0]
+def nothing_to_rank(mode: str) -> RegistryError:
+    """Return the error of a mode that needs an artifact where none can be ranked."""
+    return RegistryError(
+        f"mode {mode!r} needs an artifact but the registry has none to rank; name one with "
+        "--from, or use --mode cold"
+    )
 
 
-def _union(nearest: list[Option]) -> Decision:
+def _union(singles: Iterable[Option], k: int) -> Decision:
     """The union of many masks is nearly the whole space, so few are joined by default."""
+    nearest = tuple(islice(singles, k))
     _first(nearest, "union")
-    names = tuple(option.reference for option in nearest)
-    return Decision(
-        mode="union",
-        sources=names,
-        why=f"the union of the masks of the {len(names)} nearest was asked for (k sets how many)",
-    )
+    why = f"the union of the masks of the {len(nearest)} nearest was asked for (k sets how many)"
+    return _from("union", why, *nearest)
 
 
-def _meta(meta: list[Option]) -> Decision:
-    if not meta or meta[0].manifest.kind != _META:
+def _meta(option: Option | None) -> Decision:
+    if option is None or option.manifest.kind != META:
         raise RegistryError(
             "mode 'meta' needs a meta-transfer artifact and there is none; list what there is with "
             "`wsdarts-hub list`, or make one with `wsdarts-hub search DATA DATA… --out RUN`"
         )
-    return Decision(mode="meta", sources=(meta[0].reference,), why="λ_meta was asked for")
+    return _from("meta", "λ_meta was asked for", option)
 
 
 def _single(mode: str, option: Option, settings: SearchSettings, why: str) -> Decision:
@@ -214,7 +232,7 @@ def _single(mode: str, option: Option, settings: SearchSettings, why: str) -> De
             f"{misfit}; use the settings that it was searched with, or --mode topology, which "
             "takes its masks alone"
         )
-    return Decision(mode=mode, sources=(option.reference,), why=why)
+    return _from(mode, why, option)
 
 
 def _best(option: Option, settings: SearchSettings, why: str) -> Decision:

@@ -51,7 +51,7 @@ class Demo:
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
         """The nearest artifacts; None if the registry has none."""
-        if not self.registry.entries():
+        if not any(self.registry.catalogue().listed()):
             return None
         return nearest(task, registry=self.registry, progress=progress)
 

@@ -1,18 +1,28 @@
 """Embedding a dataset, and ranking a registry by it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from wsdarts_registry.embedding import TaskEmbedding
 from wsdarts_registry.nearest import Ranking
+from wsdarts_registry.ranking import check_k, check_rankable
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.jobs.inputs import Data, find_probe, load_task, probe_for
+from wsdarts_sdk.jobs.inputs import Data, ReadingOptions, find_probe, load_task, probe_for
+from wsdarts_sdk.jobs.parameters import public_job
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.task2vec import FisherSettings, Probe, VariationalSettings, embed
+from wsdarts_sdk.task2vec import (
+    FisherSettings,
+    Probe,
+    VariationalSettings,
+    check_limits,
+    embed,
+    embedding_space,
+)
 
 
+@public_job("embed")
 def embed_data(
     data: Data,
     *,
@@ -22,7 +32,10 @@ def embed_data(
     target_error: float | None = None,
     device: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> TaskEmbedding:
     """The task embedding of a dataset, from its train part alone.
 
@@ -35,24 +48,35 @@ def embed_data(
         target_error: Relative standard error, such as 0.05, at which no more are added.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
 
     Raises:
         WsdartsError: Data or probe cannot be read, or a limit is out of range.
     """
-    where = find_device(device)
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    settings = settings or FisherSettings()
+    check_limits(settings, budget, target_error)
+    network = find_probe(probe, find_device(device))
     progress = shown(progress)
-    task = load_task(data, progress=progress, **options)
     return embed(
-        task,
-        find_probe(probe, where),
-        settings or FisherSettings(),
+        load_task(data, reading, progress=progress),
+        network,
+        settings,
         budget=budget,
         target_error=target_error,
         progress=progress,
     )
 
 
+@public_job("nearest")
 def nearest(
     data: Data | TaskEmbedding,
     *,
@@ -62,8 +86,12 @@ def nearest(
     budget: float | str | None = None,
     target_error: float | None = None,
     k: int = 5,
+    device: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> Ranking:
     """The artifacts whose task is nearest to a dataset's, and whether that is near at all.
 
@@ -76,22 +104,36 @@ def nearest(
         budget: As for ``embed``.
         target_error: As for ``embed``.
         k: How many to list.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
 
     Raises:
         WsdartsError: Data, probe or registry cannot be read, or the registry holds no
             embedding by this probe and these settings.
     """
-    store = open_registry(registry)
-    if not isinstance(data, TaskEmbedding):
-        data = embed_data(
-            data,
-            probe=probe_for(probe, store, find_device(options.get("device"))),
-            settings=settings,
-            budget=budget,
-            target_error=target_error,
-            progress=progress,
-            **options,
-        )
-    return store.nearest(data, k)
+    check_k(k)
+    catalogue = open_registry(registry).catalogue()
+    if isinstance(data, TaskEmbedding):
+        return catalogue.nearest(data, k)
+    settings = settings or FisherSettings()
+    check_limits(settings, budget, target_error)
+    network = probe_for(probe, catalogue, find_device(device))
+    check_rankable(catalogue, embedding_space(network, settings))
+    embedding = embed_data(
+        data,
+        probe=network,
+        settings=settings,
+        budget=budget,
+        target_error=target_error,
+        device=device,
+        progress=progress,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    return catalogue.nearest(embedding, k)

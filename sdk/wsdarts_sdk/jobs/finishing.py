@@ -31,10 +31,11 @@ def finish_search(found: Found) -> tuple[Path, Path]:
             preset=job.preset.name,
             result=result,
             embeddings=found.embeddings,
-            seconds=job.costs.seconds["search"],
+            seconds=job.costs.search_seconds,
             device=job.device,
             origin=found.origin,
         )
+    job.costs.finish()
     digest = read_manifest(artifact)[1]
     job.run.write_json("result.json", {**_summary(found), "artifact": digest})
     return artifact, write_search_report(found)
@@ -55,6 +56,7 @@ def _summary(found: Found) -> dict[str, Any]:
             for t in found.trials
         ],
         "seconds": found.job.costs.seconds,
+        "cached": found.job.costs.cached,
     }
 
 

@@ -3,15 +3,16 @@
 import itertools
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from wsdarts_registry.catalogue import Catalogue
 from wsdarts_registry.errors import ProbeError, TaskError
 from wsdarts_registry.files import exists
-from wsdarts_registry.store import Store
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings
@@ -23,28 +24,89 @@ Data = Any
 _SHIPPED = "shipped"
 
 
-def load_task(data: Data, *, progress: Progress, **options: Any) -> ImageTask:
-    """The task that ``data`` names or is; options go to ``ImageTask.load``.
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a dataset is read, as for ``ImageTask.load``.
 
-    What is to be known about a task that is read here is said by ``progress``.
+    Attributes:
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the task.
     """
+
+    image_column: str | None = None
+    label_column: str | None = None
+    split: str | Sequence[str] | None = None
+    skip_corrupt: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options by name, as ``ImageTask.load`` takes them."""
+        return {field: getattr(self, field) for field in self.__dataclass_fields__}
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the options that differ from their defaults."""
+        return tuple(name for name, value in self.to_json().items() if value not in (None, False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadData:
+    """A dataset that a job reads after it has checked everything else.
+
+    Attributes:
+        data: The dataset, in any of the forms of ``ImageTask.load``.
+        reading: How to read it.
+        on_load: Called with the task as soon as it is read.
+    """
+
+    data: Data
+    reading: ReadingOptions
+    on_load: Callable[[ImageTask], None]
+
+
+def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> ImageTask:
+    """Return the task that ``data`` names or is.
+
+    What is to be known about a task that is read here is said by ``progress``, and of
+    ``UnreadData`` by whoever hears that it is loaded.
+
+    Raises:
+        TaskError: It cannot be read, or is loaded already and options say how to read it.
+    """
+    if isinstance(data, UnreadData):
+        task = _read(data.data, data.reading, progress)
+        data.on_load(task)
+        return task
+    if not isinstance(data, ImageTask):
+        task = _read(data, reading, progress)
+        for note in task.notes:
+            progress(f"{task.name}: {note}", 1, 1)
+        return task
+    if reading.given:
+        raise TaskError(
+            f"{data.name} is loaded already, so {', '.join(reading.given)} cannot say how to read "
+            "it; give it to ImageTask.load, or name the dataset itself"
+        )
+    return data
+
+
+def _read(data: Data, reading: ReadingOptions, progress: Progress) -> ImageTask:
     if isinstance(data, ImageTask):
         return data
-    task = ImageTask.load(data, progress=progress, **options)
-    for note in task.notes:
-        progress(f"{task.name}: {note}", 1, 1)
-    return task
+    return ImageTask.load(data, **reading.to_json(), progress=progress)
 
 
-def load_tasks(data: Sequence[Data], *, progress: Progress, **options: Any) -> list[ImageTask]:
+def load_tasks(
+    data: Sequence[Data], reading: ReadingOptions, *, progress: Progress
+) -> list[ImageTask]:
     """Several tasks, each once.
 
     Raises:
         TaskError: No task, or one task twice.
     """
-    tasks = [load_task(each, progress=progress, **options) for each in data]
-    if not tasks:
-        raise TaskError("no dataset was given; name at least one")
+    check_data(data)
+    tasks = [load_task(each, reading, progress=progress) for each in data]
     digests = [task.digest for task in tasks]
     for position, task in enumerate(tasks):
         if task.digest in digests[:position]:
@@ -52,12 +114,22 @@ def load_tasks(data: Sequence[Data], *, progress: Progress, **options: Any) -> l
     return tasks
 
 
+def check_data(data: Sequence[Data]) -> None:
+    """Refuse no dataset.
+
+    Raises:
+        TaskError: There is none.
+    """
+    if not data:
+        raise TaskError("no dataset was given; name at least one")
+
+
 def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:
     """The probe itself, or the one of that name (None is the shipped one), on a device."""
     return probe if isinstance(probe, Probe) else load_probe(probe, device=str(device))
 
 
-def probe_for(probe: str | Path | Probe | None, store: Store, device: torch.device) -> Probe:
+def probe_for(probe: str | Path | Probe | None, registry: Catalogue, device: torch.device) -> Probe:
     """The probe that was asked for; else the shipped one, if the registry names that.
 
     A registry is anyone's: which other network is built and fetched, the user decides.
@@ -65,11 +137,11 @@ def probe_for(probe: str | Path | Probe | None, store: Store, device: torch.devi
     Raises:
         ProbeError: None was asked for, and the registry names another than the shipped one.
     """
-    named = store.config.default_probe
+    named = registry.config.default_probe
     if probe is None and named != _SHIPPED:
         raise ProbeError(
-            f"the registry {store.location} names the probe {named}, which is only loaded if you "
-            f"ask for it: --probe {shlex.quote(named)}, or --probe {_SHIPPED} for the one that "
+            f"the registry {registry.location} names the probe {named}, which is only loaded if "
+            f"you ask for it: --probe {shlex.quote(named)}, or --probe {_SHIPPED} for the one that "
             "comes with the package"
         )
     return find_probe(probe, device)

@@ -13,7 +13,7 @@ from wsdarts_sdk.jobs.inputs import run_path
 from wsdarts_sdk.jobs.report_start import begin_report
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.runs.directory import RunDirectory, open_run
+from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.environment import environment
 from wsdarts_sdk.runs.report_facts import Command
 from wsdarts_sdk.tasks import ImageTask
@@ -41,6 +41,30 @@ class Job:
     costs: Costs
 
 
+def check_job(
+    command: Command,
+    preset: Preset,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    **config: Any,
+) -> None:
+    """Refuse a run directory that ``open_job`` will refuse, whatever the tasks are.
+
+    Args:
+        command: As for ``open_job``, like all that follow.
+        preset: Settings of all parts.
+        out: The run directory.
+        resume: Whether to go on with the run that is there.
+        config: What else decides the result.
+
+    Raises:
+        RunError: As for ``check_run``.
+    """
+    where = run_path(out, command, "data")
+    check_run(where, {"command": command, "preset": preset.name, **config}, resume=resume)
+
+
 @contextmanager
 def open_job(
     command: Command,
@@ -51,6 +75,7 @@ def open_job(
     resume: bool,
     device: torch.device,
     progress: Progress,
+    began: float | None = None,
     **config: Any,
 ) -> Iterator[Job]:
     """Open the run directory of a job, and keep others out until it is closed.
@@ -63,6 +88,7 @@ def open_job(
         resume: Go on with the run that is there, or begin if there is none.
         device: Where it runs.
         progress: Told what is done and how much is left.
+        began: When the job began, by ``time.monotonic``, for what it costs; now by default.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
@@ -79,11 +105,13 @@ def open_job(
         where = environment(device)
         run.write_json("environment.json", where)
         begin_report(run, command, tasks, preset, config, where)
-        yield Job(
-            run=run,
-            tasks=tuple(tasks),
-            preset=preset,
-            device=device,
-            progress=progress,
-            costs=Costs(run),
-        )
+        costs = Costs(run, began)
+        with costs.session():
+            yield Job(
+                run=run,
+                tasks=tuple(tasks),
+                preset=preset,
+                device=device,
+                progress=costs.keeping(progress),
+                costs=costs,
+            )

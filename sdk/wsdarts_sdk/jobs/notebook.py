@@ -17,6 +17,7 @@ from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.notebook.objects import cell_panels, neighbours_panel
 from wsdarts_registry.notebook.view import Bars, Pairs, Panel, Table, view
 from wsdarts_registry.space import CELL_KINDS
+from wsdarts_sdk.runs.cost_picture import phase_amount, phase_title
 from wsdarts_sdk.runs.epoch_charts import search_charts, stage_bands, training_charts
 from wsdarts_sdk.runs.epoch_rows import search_epochs, training_epochs
 from wsdarts_sdk.runs.report_facts import RunReport, TrainingFacts
@@ -49,7 +50,7 @@ def warm_start_view(found: "WarmStart") -> str:
         panels=[
             *cell_panels(found.genotype),
             *panels,
-            *_search_panels(found.result, found.seconds),
+            *_search_panels(found.result, found.seconds, found.cached),
             _files(run=found.path, report=found.report, artifact=found.artifact),
         ],
     )
@@ -65,7 +66,7 @@ def search_view(found: "SearchRun") -> str:
         figures=_figures(found.genotype, found.result, found.seconds),
         panels=[
             *cell_panels(found.genotype),
-            *_search_panels(found.result, found.seconds),
+            *_search_panels(found.result, found.seconds, found.cached),
             _files(run=found.path, report=found.report, artifact=found.artifact),
         ],
     )
@@ -90,7 +91,7 @@ def training_view(found: "TrainingRun") -> str:
             ("accuracy on the held-out images", share(result.accuracy)),
             ("classes", count(len(found.model.class_names))),
             ("parameters", count(result.parameters)),
-            ("wall time", duration(result.seconds)),
+            ("wall time", duration(sum(found.seconds.values()) or result.seconds)),
         ],
         panels=[
             *_curves(training_charts(report)[:2]),
@@ -109,24 +110,29 @@ def _figures(genotype: Genotype, result: SearchResult, seconds: dict[str, float]
     ]
 
 
-def _search_panels(result: SearchResult, seconds: dict[str, float]) -> list[Panel]:
+def _search_panels(
+    result: SearchResult, seconds: dict[str, float], cached: dict[str, float]
+) -> list[Panel]:
     rows = search_epochs(result.rows)
     charts = search_charts(rows, stage_bands(rows))
     shown = [(title, chart) for title, chart in charts if title in _SHOWN_CURVES]
-    return [*_curves(shown), *_cost(seconds)]
+    return [*_curves(shown), *_cost(seconds, cached)]
 
 
 def _curves(charts: Sequence[tuple[str, Markup]]) -> list[Panel]:
     return [Panel(title="Curves", charts=tuple(charts))] if charts else []
 
 
-def _cost(seconds: dict[str, float]) -> list[Panel]:
+def _cost(seconds: dict[str, float], cached: dict[str, float]) -> list[Panel]:
     longest = max(seconds.values(), default=0.0)
     if longest <= 0:
         return []
     table = Table(
         header=("phase", "wall time"),
-        rows=tuple((phase, duration(spent)) for phase, spent in seconds.items()),
+        rows=tuple(
+            (phase_title(phase), phase_amount(spent, cached.get(phase)))
+            for phase, spent in seconds.items()
+        ),
         right=frozenset({1}),
         bars=Bars(
             column=1,

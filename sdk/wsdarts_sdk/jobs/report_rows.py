@@ -1,6 +1,7 @@
 """Rows of reports that searches and trainings share."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,9 +37,12 @@ def held_out_words(task: ImageTask) -> str:
     return f"{task.held_out} {'part' if task.given_split else 'third'}"
 
 
-def phase_costs(seconds: dict[str, float]) -> tuple[PhaseCost, ...]:
-    """Wall time by phase."""
-    return tuple(PhaseCost(phase=phase, seconds=value) for phase, value in seconds.items())
+def phase_costs(seconds: Mapping[str, float], cached: Mapping[str, float]) -> tuple[PhaseCost, ...]:
+    """Wall time by phase, and what came from a cache."""
+    return tuple(
+        PhaseCost(phase=phase, seconds=value, cached=cached.get(phase))
+        for phase, value in seconds.items()
+    )
 
 
 def pairs(data: dict[str, Any]) -> Pairs:

@@ -1,24 +1,27 @@
 """The report of a search or warm start, from what the run found."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from wsdarts_registry.amounts import share
+from wsdarts_registry.errors import RunError
+from wsdarts_registry.files import exists
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_sdk.jobs.decision import Decision
 from wsdarts_sdk.jobs.found import Found
 from wsdarts_sdk.jobs.report_rows import asked, held_out_words, now, pairs, phase_costs, task_row
 from wsdarts_sdk.jobs.report_start import TITLES, title
 from wsdarts_sdk.runs.epoch_rows import alpha_history, search_epochs
+from wsdarts_sdk.runs.kept_start import neighbour_rows
 from wsdarts_sdk.runs.report_facts import (
     ColdCost,
     Command,
     DecisionFacts,
-    NeighbourRow,
     RunReport,
     StageRow,
     Table,
 )
-from wsdarts_sdk.runs.report_file import save_report
+from wsdarts_sdk.runs.report_file import REPORT_FILE, read_report, save_report
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.schedule import work
 from wsdarts_sdk.search.settings import settings_json
@@ -53,7 +56,7 @@ def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
         masks=result.stage_masks[-1],
         skip_limit=settings.skip_connects,
         final_parameters=_final_parameters(job.run.path / "artifact"),
-        costs=phase_costs(job.costs.seconds),
+        costs=phase_costs(job.costs.seconds, job.costs.cached),
         cold=cold,
         tables=(*_trials(found), *_steps_run(result)),
         settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
@@ -95,24 +98,30 @@ def _decision(found: Found) -> DecisionFacts | None:
     decision, ranking = found.decision, found.ranking
     if decision is None:
         return None
-    neighbours = tuple(
-        NeighbourRow(
-            reference=neighbour.reference,
-            distance=neighbour.distance,
-            task=neighbour.task_name,
-            chosen=neighbour.reference in decision.sources,
-        )
-        for neighbour in (ranking.neighbours if ranking else ())
-    )
+    earlier = _shown_before(found) if ranking is None else None
+    if earlier is not None:
+        return earlier
     return DecisionFacts(
         mode=decision.mode,
         sources=decision.sources,
         why=decision.why,
-        neighbours=neighbours,
+        neighbours=neighbour_rows(ranking, decision.sources),
         threshold=ranking.threshold if ranking else None,
         near=ranking.near if ranking else None,
         probe=str(found.embeddings[0].space) if found.embeddings else None,
     )
+
+
+def _shown_before(found: Found) -> DecisionFacts | None:
+    """What a finished report says of the same decision: earlier versions kept no ranking."""
+    file = found.job.run.path / REPORT_FILE
+    if found.decision is None or not exists(file):
+        return None
+    with suppress(RunError):
+        shown = read_report(file).decision
+        if shown and (shown.why, shown.sources) == (found.decision.why, found.decision.sources):
+            return shown
+    return None
 
 
 def _trials(found: Found) -> tuple[Table, ...]:

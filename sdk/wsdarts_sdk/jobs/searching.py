@@ -1,26 +1,37 @@
 """TAS from cold: on one task λ and λ̂, on several λ_meta."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from wsdarts_registry.amounts import duration
 from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.errors import ProbeError
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.finishing import finish_search
 from wsdarts_sdk.jobs.found import Found
-from wsdarts_sdk.jobs.inputs import Data, find_probe, load_tasks, train_parts
-from wsdarts_sdk.jobs.job import Job, open_job
+from wsdarts_sdk.jobs.inputs import (
+    Data,
+    ReadingOptions,
+    check_data,
+    find_probe,
+    load_tasks,
+    train_parts,
+)
+from wsdarts_sdk.jobs.job import Job, check_job, open_job
+from wsdarts_sdk.jobs.parameters import public_job
 from wsdarts_sdk.presets import Preset, find_preset
-from wsdarts_sdk.progress import Progress, shown
+from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds
+from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 from wsdarts_sdk.tasks import ImageTask
 
 
@@ -37,7 +48,8 @@ class SearchRun:
         result: Everything that the search found.
         artifact: Directory of the artifact that ``push`` publishes.
         report: The report, one HTML file.
-        seconds: Wall time by phase.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
     """
 
     path: Path
@@ -49,6 +61,7 @@ class SearchRun:
     artifact: Path
     report: Path
     seconds: dict[str, float]
+    cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         names = ", ".join(plain_text(task.name, 80) for task in self.tasks)
@@ -62,6 +75,7 @@ class SearchRun:
         return search_view(self)
 
 
+@public_job("search", settings=("search",))
 def search(
     *data: Data,
     out: str | Path | None = None,
@@ -71,7 +85,10 @@ def search(
     resume: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> SearchRun:
     """Search from cold and write a run directory with its artifact and report.
 
@@ -85,16 +102,30 @@ def search(
         resume: Go on with the run in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
 
     Raises:
         WsdartsError: Data, settings or run directory do not fit; each says what to do.
     """
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
+    check_kernels(where)
+    check_data(data)
+    config = {"search": settings_json(chosen.search)}
+    check_job("search", chosen, out=out, resume=resume, **config)
+    networks = _find_probes(probes, where)
     progress = shown(progress)
-    tasks = load_tasks(data, progress=progress, **options)
-    networks = [find_probe(probe, where) for probe in probes]
+    tasks = load_tasks(data, reading, progress=progress)
     with open_job(
         "search",
         tasks,
@@ -103,7 +134,8 @@ def search(
         resume=resume,
         device=where,
         progress=progress,
-        search=settings_json(chosen.search),
+        began=began,
+        **config,
     ) as job:
         found = _search(job, networks)
         artifact, report = finish_search(found)
@@ -117,7 +149,24 @@ def search(
         artifact=artifact,
         report=report,
         seconds=job.costs.seconds,
+        cached=job.costs.cached,
     )
+
+
+def _find_probes(
+    probes: Sequence[str | Path | Probe | None], device: torch.device
+) -> tuple[Probe, ...]:
+    """The probes, each once.
+
+    Raises:
+        ProbeError: There is none of that name, or one is named twice.
+    """
+    networks = tuple(find_probe(probe, device) for probe in probes)
+    spaces = [embedding_space(network) for network in networks]
+    for place, space in enumerate(spaces):
+        if space in spaces[:place]:
+            raise ProbeError(f"the probe {space} is named twice; name each probe once")
+    return networks
 
 
 def _search(job: Job, probes: Sequence[Probe]) -> Found:
@@ -140,7 +189,7 @@ def _search(job: Job, probes: Sequence[Probe]) -> Found:
 
 
 def _embedding_cost(tasks: Sequence[ImageTask], probes: Sequence[Probe]) -> float | None:
-    """What all embeddings cost when they were computed; None where one of them is unknown."""
+    """What computing the embeddings that the cache has had cost; None where it has none."""
     seconds = [embedding_seconds(task, probe) for probe in probes for task in tasks]
     known = [each for each in seconds if each is not None]
-    return sum(known) if len(known) == len(seconds) else None
+    return sum(known) if known else None

@@ -1,23 +1,43 @@
-"""What one warm start starts from: the registry ranked, a decision kept, artifacts pulled."""
+"""What one warm start starts from: one snapshot of the registry, ranked; a decision, kept; a pull.
 
-from dataclasses import dataclass
+What can be refused without an image is refused by ``plan_start``, before any is read. A run that
+goes on reads its decision, and the ranking that it was made by, before anything else.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 
 import torch
 
+from wsdarts_registry.artifact import Artifact
+from wsdarts_registry.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.errors import NoCommonSpaceError
-from wsdarts_registry.nearest import Ranking
-from wsdarts_registry.store import Entry, Store
+from wsdarts_registry.embedding_space import EmbeddingSpace
+from wsdarts_registry.errors import (
+    EmbeddingError,
+    NoCommonSpaceError,
+    RegistryWarning,
+    WsdartsError,
+)
+from wsdarts_registry.nearest import Neighbour, Ranking
+from wsdarts_registry.ranking import check_rankable, neighbours_of_kind
+from wsdarts_registry.reference import Reference
+from wsdarts_registry.store import Store
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.starting_point import check_space, starting_point
-from wsdarts_sdk.jobs.decision import Choice, Decision, Option, decide
+from wsdarts_sdk.jobs.decision import META, Choice, Decision, Option, decide, nothing_to_rank
 from wsdarts_sdk.jobs.job import Job
+from wsdarts_sdk.runs.kept_start import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
 from wsdarts_sdk.supernet.kernels.choice import compile_ahead
-from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds
+from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 
-_DECISION = "decision.json"
+_EMBEDDING = "embedding.safetensors"
+Sources = tuple[tuple[str, Artifact], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,76 +55,144 @@ class Start:
     origin: Origin
 
 
-def rank_registry(
-    job: Job, store: Store, probe: Probe, *, needed: bool
-) -> tuple[TaskEmbedding, Ranking | None]:
-    """Embed the job's task and rank the registry by it.
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """A decision, and the ranking that it was made by; None where there was none."""
 
-    Returns:
-        The embedding, and all neighbours; None where the registry has no embedding by this
-        probe.
+    decision: Decision
+    ranking: Ranking | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a warm start knows before it reads an image.
+
+    Attributes:
+        store: Where artifacts are pulled from.
+        catalogue: What that held when the warm start began; None where a kept decision says all.
+        choice: What the user asked for.
+        settings: The search that is to be warm-started.
+        kept: What a run that goes on had decided.
+        chosen: The artifact that the user chose.
+        pulled: Artifacts that are known to be needed, verified.
+    """
+
+    store: Store
+    catalogue: Catalogue | None
+    choice: Choice
+    settings: SearchSettings
+    kept: Decided | None = None
+    chosen: Option | None = None
+    pulled: Sources = ()
+
+
+def read_kept(out: str | Path | None, *, resume: bool) -> Decided | None:
+    """Read what the run that is to go on has decided; None where nothing was decided yet.
 
     Raises:
-        NoCommonSpaceError: There is no ranking, and one is needed.
+        RunError: The file of the decision is damaged.
     """
-    (task,) = job.tasks
-    with job.costs.phase("embedding", known=lambda: embedding_seconds(task, probe)):
-        embedding = embed(task, probe, progress=job.progress)
-    embedding.save(job.run.path / "embedding.safetensors")
-    with job.costs.phase("nearest"):
-        ranking = None
-        known = len(store.entries())
-        if known:
-            try:
-                ranking = store.nearest(embedding, known)
-            except NoCommonSpaceError:
-                if needed:
-                    raise
-    return embedding, ranking
-
-
-def kept_decision(job: Job, store: Store, ranking: Ranking | None, choice: Choice) -> Decision:
-    """Decide once: a resumed run starts from what it started from.
-
-    Raises:
-        WsdartsError: As for ``decide``, or the chosen artifact does not exist or is of
-            another search space.
-    """
-    kept = job.run.read_json(_DECISION)
-    if kept is not None:
-        return Decision.from_json(kept)
-    settings = job.preset.search
-    damaged = {version.reference for version in ranking.damaged} if ranking else set()
-    entries = {
-        str(entry.reference): entry
-        for entry in store.entries()
-        if entry.manifest.search_space == settings.space and entry.reference not in damaged
-    }
-    source = None
-    if choice.source is not None:
-        entry = store.resolve(choice.source)
-        source = str(entry.reference)
-        check_space(source, entry.manifest.search_space, settings)
-        entries[source] = entry
-    decision = decide(
-        choice.mode,
-        settings,
-        ranking=ranking,
-        options=_options(entries, ranking),
-        source=source,
-        k=choice.k,
+    record = read_start(Path(out)) if resume and out is not None else None
+    if record is None:
+        return None
+    decision = Decision(
+        mode=record.mode, sources=record.sources, why=record.why, digests=record.digests
     )
-    job.run.write_json(_DECISION, decision.to_json())
-    return decision
+    return Decided(decision=decision, ranking=record.neighbours)
 
 
-def prepare_start(job: Job, store: Store, decision: Decision) -> Start:
+def plan_start(
+    store: Store,
+    catalogue: Catalogue | None,
+    choice: Choice,
+    settings: SearchSettings,
+    *,
+    probe: Probe,
+    kept: Decided | None,
+) -> Plan:
+    """Find out what can be known without the task, and refuse what cannot become anything.
+
+    Raises:
+        WsdartsError: The chosen artifact does not exist, is damaged, or is not of the search's
+            space or the mode's kind; or the registry has nothing that the mode could start from.
+    """
+    plan = Plan(store=store, catalogue=catalogue, choice=choice, settings=settings, kept=kept)
+    if kept is not None:
+        return replace(plan, pulled=_pull(store, kept.decision))
+    assert catalogue is not None  # noqa: S101 - only a kept decision does without
+    if choice.source is None:
+        _check_possible(catalogue, choice, settings, embedding_space(probe))
+        return plan
+    entry = catalogue.resolve(choice.source)
+    check_space(str(entry.reference), entry.manifest.search_space, settings)
+    chosen = Option(entry=entry)
+    decision = decide(choice.mode, settings, ranking=None, singles=(), metas=(), chosen=chosen)
+    return replace(plan, chosen=chosen, pulled=_pull(store, decision))
+
+
+def _check_possible(
+    catalogue: Catalogue, choice: Choice, settings: SearchSettings, space: EmbeddingSpace
+) -> None:
+    """Refuse a mode for which the registry holds nothing, whatever the task is."""
+    if choice.mode == "meta":
+        decide("meta", settings, ranking=None, singles=(), metas=_metas(catalogue, settings))
+    elif choice.needs_ranking:
+        if not any(catalogue.listed()):
+            raise nothing_to_rank(choice.mode)
+        check_rankable(catalogue, space)
+
+
+def embed_task(job: Job, probe: Probe) -> TaskEmbedding:
+    """Embed the job's task, or read the embedding that an earlier session kept in the run."""
+    (task,) = job.tasks
+    file = job.run.path / _EMBEDDING
+    with job.costs.phase("embedding", known=lambda: embedding_seconds(task, probe)):
+        kept = _kept_embedding(file)
+        if kept and (kept.space, kept.task_digest) == (embedding_space(probe), task.digest):
+            return kept
+        embedding = embed(task, probe, progress=job.progress)
+    embedding.save(file)
+    return embedding
+
+
+def decide_start(job: Job, plan: Plan, embedding: TaskEmbedding) -> Decided:
+    """Rank the registry and decide, once: a run that goes on starts from what it started from.
+
+    Raises:
+        WsdartsError: As for ``decide``, or an artifact that had to be read is damaged.
+    """
+    if plan.kept is not None:
+        return plan.kept
+    assert plan.catalogue is not None  # noqa: S101 - plan_start has seen to that
+    with job.costs.phase("nearest"):
+        ranking = _rank(plan.catalogue, embedding, plan.choice)
+        decision = decide(
+            plan.choice.mode,
+            plan.settings,
+            ranking=ranking,
+            singles=_singles(plan.catalogue, plan.settings, embedding, ranking),
+            metas=_metas(plan.catalogue, plan.settings, embedding, ranking),
+            chosen=plan.chosen,
+            k=plan.choice.k,
+        )
+    write_start(
+        job.run,
+        mode=decision.mode,
+        sources=decision.sources,
+        why=decision.why,
+        digests=decision.digests,
+        ranking=ranking,
+    )
+    return Decided(decision=decision, ranking=ranking)
+
+
+def prepare_start(job: Job, plan: Plan, decision: Decision) -> Start:
     """Pull what was decided on.
 
     Raises:
         WsdartsError: An artifact is gone, damaged, or does not fit the settings.
     """
-    sources = [(name, store.pull(name)) for name in decision.sources]
+    sources = plan.pulled or _pull(plan.store, decision)
     settings = settings_of_mode(job.preset.search, decision.mode)
     if decision.mode == "trained":  # its weights are run before they are used
         compile_ahead(torch.device("cpu"), torch.float32, job.progress)
@@ -119,6 +207,19 @@ def prepare_start(job: Job, store: Store, decision: Decision) -> Start:
     )
 
 
+def _pull(store: Store, decision: Decision) -> Sources:
+    """Pull by digest: what was decided on, whatever was published since."""
+    digests = decision.digests or (None,) * len(decision.sources)
+    return tuple(
+        (name, store.pull(name if digest is None else _exact(name, digest)))
+        for name, digest in zip(decision.sources, digests, strict=True)
+    )
+
+
+def _exact(reference: str, digest: str) -> Reference:
+    return Reference(name=Reference.parse(reference).name, digest=digest)
+
+
 def settings_of_mode(search: SearchSettings, mode: str) -> SearchSettings:
     """All stages from cold, else the last, which is shorter from trained weights and α.
 
@@ -129,9 +230,76 @@ def settings_of_mode(search: SearchSettings, mode: str) -> SearchSettings:
     return search.from_trained() if mode == "trained" else search.last_stage_only()
 
 
-def _options(entries: dict[str, Entry], ranking: Ranking | None) -> list[Option]:
-    """All usable artifacts, ranked ones by distance, then those without a rank."""
-    neighbours = ranking.neighbours if ranking else ()
-    order = {neighbour.reference: place for place, neighbour in enumerate(neighbours)}
-    names = sorted(entries, key=lambda name: (order.get(name, len(order)), name))
-    return [Option(reference=name, manifest=entries[name].manifest) for name in names]
+def _kept_embedding(file: Path) -> TaskEmbedding | None:
+    try:
+        return TaskEmbedding.load(file)
+    except EmbeddingError:
+        return None  # not there yet, or damaged: computed anew
+
+
+def _rank(catalogue: Catalogue, embedding: TaskEmbedding, choice: Choice) -> Ranking | None:
+    """The nearest artifacts; None where none can be ranked and the mode can do without."""
+    if not any(catalogue.listed()):
+        return None
+    try:
+        return catalogue.nearest(embedding, choice.k)
+    except NoCommonSpaceError:
+        if choice.needs_ranking:
+            raise
+    except WsdartsError as problem:
+        if choice.ranking_decides:
+            raise
+        text = f"the report will name no neighbours, for the registry cannot be ranked: {problem}"
+        warnings.warn(text, RegistryWarning, stacklevel=2)
+    return None
+
+
+def _singles(
+    catalogue: Catalogue,
+    settings: SearchSettings,
+    embedding: TaskEmbedding,
+    ranking: Ranking | None,
+) -> Iterator[Option]:
+    """Single-task artifacts of the search's space, nearest first."""
+    for neighbour in _of_kind(catalogue, embedding, ranking, "transfer"):
+        yield from _option(catalogue, settings, Reference.parse(neighbour.reference))
+
+
+def _metas(
+    catalogue: Catalogue,
+    settings: SearchSettings,
+    embedding: TaskEmbedding | None = None,
+    ranking: Ranking | None = None,
+) -> Iterator[Option]:
+    """Meta-transfer artifacts of the search's space: ranked ones by distance, then all others."""
+    if embedding is not None:
+        for neighbour in _of_kind(catalogue, embedding, ranking, META):
+            yield from _option(catalogue, settings, Reference.parse(neighbour.reference))
+    for name, info in catalogue.listed():
+        reference = Reference(name=name, version=info.version)
+        yield from _option(catalogue, settings, reference, kind=META)
+
+
+def _of_kind(
+    catalogue: Catalogue, embedding: TaskEmbedding, ranking: Ranking | None, kind: str
+) -> Iterator[Neighbour]:
+    """Artifacts of a kind, nearest first: those of the ranking, then further ones."""
+    if ranking is None:
+        return
+    known = [neighbour for neighbour in ranking.neighbours if neighbour.kind == kind]
+    yield from known
+    further = neighbours_of_kind(catalogue, embedding, kind, at_once=2 * len(known) or 1)
+    yield from islice(further, len(known), None)
+
+
+def _option(
+    catalogue: Catalogue, settings: SearchSettings, reference: Reference, kind: str | None = None
+) -> Iterator[Option]:
+    """A version as an option, if it is of the search's space and the kind."""
+    assert reference.version is not None  # noqa: S101 - rankings and lists name exact versions
+    try:
+        entry = catalogue.entry(reference.name, reference.version)
+    except DAMAGE:  # it cannot be started from; whoever lists or ranks is told of it
+        return
+    if entry.manifest.search_space == settings.space and kind in (None, entry.manifest.kind):
+        yield Option(entry=entry)

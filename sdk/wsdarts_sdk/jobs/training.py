@@ -1,6 +1,7 @@
 """Training of a found architecture, in a run directory."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,21 @@ from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.inert import spaced_text
 from wsdarts_registry.signature_policy import Required
 from wsdarts_registry.store import Store
+from wsdarts_registry.training_record import link_training, now
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.jobs.inputs import Data, load_task
-from wsdarts_sdk.jobs.job import Job, open_job
+from wsdarts_sdk.jobs.inputs import Data, ReadingOptions, load_task
+from wsdarts_sdk.jobs.job import Job, check_job, open_job
+from wsdarts_sdk.jobs.parameters import public_job
 from wsdarts_sdk.jobs.training_report import write_training_report
 from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
-from wsdarts_sdk.network.loading import GENOTYPE_FILE, find_genotype
+from wsdarts_sdk.network.loading import GENOTYPE_FILE, find_genotype, source_run
 from wsdarts_sdk.network.training import TrainingResult, train_network
 from wsdarts_sdk.presets import Preset, find_preset
-from wsdarts_sdk.progress import Progress, shown
+from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.supernet.kernels.choice import check_kernels
+
+_RESULT = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,8 @@ class TrainingRun:
         path: The run directory.
         model_file: The model as safetensors; ``Classifier.load`` reads it.
         report: The report, one HTML file.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
     """
 
     model: Classifier
@@ -40,6 +48,8 @@ class TrainingRun:
     path: Path
     model_file: Path
     report: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         accuracy = f"{share(self.accuracy)} of {several(self.result.images, 'held-out image')}"
@@ -52,6 +62,7 @@ class TrainingRun:
         return training_view(self)
 
 
+@public_job("train", settings=("training",))
 def train(
     genotype: Genotype | str | Path,
     data: Data,
@@ -64,7 +75,10 @@ def train(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> TrainingRun:
     """Train a genotype's network on the train part and evaluate it on the validation third.
 
@@ -80,16 +94,33 @@ def train(
             ``load_network``.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
 
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
+    check_kernels(where)
+    cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
+    run = source_run(genotype)
+    config: dict[str, Any] = {
+        "training": settings_json(chosen.training),
+        "genotype": cells.to_json(),
+    }
+    check_job("train", chosen, out=out, resume=resume, **config)
     progress = shown(progress)
-    task = load_task(data, progress=progress, **options)
+    task = load_task(data, reading, progress=progress)
     with open_job(
         "train",
         [task],
@@ -98,13 +129,13 @@ def train(
         resume=resume,
         device=where,
         progress=progress,
-        training=settings_json(chosen.training),
-        genotype=cells.to_json(),
+        began=began,
+        **config,
     ) as job:
-        return _train(job, cells)
+        return _train(job, cells, run)
 
 
-def _train(job: Job, genotype: Genotype) -> TrainingRun:
+def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
     run = job.run
     result = train_network(
         genotype,
@@ -118,7 +149,12 @@ def _train(job: Job, genotype: Genotype) -> TrainingRun:
     genotype.save(run.path / GENOTYPE_FILE)
     model_file = result.model.save(run.path / MODEL_FILE)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
-    run.write_json("result.json", {name: getattr(result, name) for name in figures})
+    finished = (run.read_json(_RESULT) or {}).get("finished") or now()
+    measured = {name: getattr(result, name) for name in figures}
+    run.write_json(_RESULT, {**measured, "finished": finished})
+    if made_from is not None:
+        link_training(made_from, run.path)
+    job.costs.finish()
     return TrainingRun(
         model=result.model,
         accuracy=result.accuracy,
@@ -126,4 +162,6 @@ def _train(job: Job, genotype: Genotype) -> TrainingRun:
         path=run.path,
         model_file=model_file,
         report=write_training_report(job, result),
+        seconds=job.costs.seconds,
+        cached=job.costs.cached,
     )

@@ -27,7 +27,7 @@ def write_training_report(job: Job, result: TrainingResult) -> Path:
         asked=asked("train", job.preset, settings_json(settings), environment),
         tasks=(task_row(task),),
         genotype=result.genotype,
-        costs=phase_costs(job.costs.seconds),
+        costs=phase_costs(job.costs.seconds, job.costs.cached),
         training=TrainingFacts(
             accuracy=result.accuracy,
             parameters=result.parameters,

@@ -1,8 +1,8 @@
 """The main job: embed a dataset, find the nearest artifact, warm-start a search from it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from wsdarts_registry.amounts import duration
 from wsdarts_registry.errors import SettingsError
@@ -12,25 +12,35 @@ from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.nearest import Neighbour
 from wsdarts_registry.signature_policy import Required
 from wsdarts_registry.store import Store
+from wsdarts_registry.training_record import link_training
 from wsdarts_registry.zoo import open_for, open_registry
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.jobs.decision import Choice, Mode
 from wsdarts_sdk.jobs.finishing import finish_search
 from wsdarts_sdk.jobs.found import Found
-from wsdarts_sdk.jobs.inputs import Data, load_task, probe_for, train_parts
-from wsdarts_sdk.jobs.job import Job, open_job
+from wsdarts_sdk.jobs.inputs import Data, ReadingOptions, load_task, probe_for, train_parts
+from wsdarts_sdk.jobs.job import Job, check_job, open_job
+from wsdarts_sdk.jobs.parameters import public_job
 from wsdarts_sdk.jobs.report_rows import phase_costs
 from wsdarts_sdk.jobs.search_report import write_search_report
 from wsdarts_sdk.jobs.searching import SearchRun
-from wsdarts_sdk.jobs.start import kept_decision, prepare_start, rank_registry
+from wsdarts_sdk.jobs.start import (
+    Plan,
+    decide_start,
+    embed_task,
+    plan_start,
+    prepare_start,
+    read_kept,
+)
 from wsdarts_sdk.jobs.sweep import Trial
 from wsdarts_sdk.jobs.swept_search import search_once, search_swept
 from wsdarts_sdk.jobs.training import TrainingRun, train
 from wsdarts_sdk.presets import Preset, find_preset
-from wsdarts_sdk.progress import Progress, shown
+from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.runs.report_facts import ColdCost
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.supernet.kernels.choice import check_kernels
 from wsdarts_sdk.task2vec import Probe
 from wsdarts_sdk.tasks import ImageTask
 
@@ -51,7 +61,8 @@ class WarmStart:
         path: The run directory.
         artifact: Directory of the artifact that ``push`` publishes.
         report: The report, one HTML file.
-        seconds: Wall time by phase.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
         found: What the report is made of.
     """
 
@@ -68,6 +79,7 @@ class WarmStart:
     report: Path
     seconds: dict[str, float]
     found: Found
+    cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         took = duration(sum(self.seconds.values()))
@@ -102,7 +114,7 @@ class WarmStart:
             progress: Told what is done and how much is left; lines on stderr by default.
         """
         chosen = find_preset(preset)
-        return train(
+        found = train(
             self.genotype,
             self.task,
             out=out or self._training_directory(chosen.name, resume=resume),
@@ -112,6 +124,8 @@ class WarmStart:
             device=str(self.found.job.device),
             progress=progress,
         )
+        link_training(self.path, found.path)
+        return found
 
     def _training_directory(self, preset: str, *, resume: bool) -> Path:
         number = 1
@@ -135,10 +149,11 @@ class WarmStart:
                 f"the cold search in {cold.path} has another task or other settings than the warm "
                 f"start in {self.path}; compare searches of one task and one preset"
             )
-        measured = ColdCost(phases=phase_costs(cold.seconds), origin=where)
+        measured = ColdCost(phases=phase_costs(cold.seconds, cold.cached), origin=where)
         return write_search_report(self.found, measured)
 
 
+@public_job("warm_start", settings=("search", "selection"))
 def warm_start(
     data: Data,
     *,
@@ -155,7 +170,10 @@ def warm_start(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> WarmStart:
     """Embed a dataset, find the nearest artifact and warm-start a search from it.
 
@@ -180,20 +198,43 @@ def warm_start(
             starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        options: For ``ImageTask.load``: ``image_column``, ``skip_corrupt``, …
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
 
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    began = session_began()
     store = open_registry(registry, require_signature=require_signature)
     if source is not None:
         store, source = open_for(source, registry, require_signature=require_signature)
     choice = Choice(source=source, mode=mode, k=k)
     chosen = find_preset(preset, seed=seed)
-    progress = shown(progress)
-    task = load_task(data, progress=progress, **options)
     where = find_device(device)
-    network = probe_for(probe, store, where)
+    check_kernels(where)
+    kept = read_kept(out, resume=resume)
+    catalogue = None if kept else store.catalogue()
+    network = probe_for(probe, catalogue or store, where)
+    config = {
+        "search": settings_json(chosen.search),
+        "mode": mode,
+        "source": source,
+        "k": k,
+        "probe": network.digest,
+        "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
+    }
+    check_job("warm-start", chosen, out=out, resume=resume, **config)
+    plan = plan_start(store, catalogue, choice, chosen.search, probe=network, kept=kept)
+    progress = shown(progress)
+    task = load_task(data, reading, progress=progress)
     with open_job(
         "warm-start",
         [task],
@@ -202,20 +243,17 @@ def warm_start(
         resume=resume,
         device=where,
         progress=progress,
-        search=settings_json(chosen.search),
-        mode=mode,
-        source=source,
-        k=k,
-        probe=network.digest,
-        sweep=settings_json(chosen.selection) if sweep_skip_dropout else None,
+        began=began,
+        **config,
     ) as job:
-        return _run(job, store, network, choice, sweeping=sweep_skip_dropout)
+        return _run(job, plan, network, sweeping=sweep_skip_dropout)
 
 
-def _run(job: Job, store: Store, probe: Probe, choice: Choice, *, sweeping: bool) -> WarmStart:
-    embedding, ranking = rank_registry(job, store, probe, needed=choice.needs_ranking)
-    decision = kept_decision(job, store, ranking, choice)
-    start = prepare_start(job, store, decision)
+def _run(job: Job, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
+    embedding = embed_task(job, probe)
+    decided = decide_start(job, plan, embedding)
+    decision, ranking = decided.decision, decided.ranking
+    start = prepare_start(job, plan, decision)
     with job.costs.phase("loading"):
         (part,) = train_parts(job.tasks, start.settings, job.device, job.progress)
     searched = (search_swept if sweeping else search_once)(job, part, start)
@@ -225,7 +263,7 @@ def _run(job: Job, store: Store, probe: Probe, choice: Choice, *, sweeping: bool
         result=searched.result,
         embeddings=(embedding,),
         decision=decision,
-        ranking=ranking.first(choice.k) if ranking else None,
+        ranking=ranking,
         trials=searched.trials,
         origin=start.origin,
     )
@@ -243,5 +281,6 @@ def _run(job: Job, store: Store, probe: Probe, choice: Choice, *, sweeping: bool
         artifact=artifact,
         report=report,
         seconds=job.costs.seconds,
+        cached=job.costs.cached,
         found=found,
     )

@@ -13,6 +13,7 @@ from wsdarts_registry.manifest import MANIFEST, Manifest
 from wsdarts_registry.manifest_file import read_manifest
 from wsdarts_registry.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.store import Store
+from wsdarts_registry.training_record import run_of
 from wsdarts_registry.zoo import open_for
 from wsdarts_sdk.network.classifier import MODEL_FILE, Classifier
 from wsdarts_sdk.network.derived import DerivedNetwork, Stem
@@ -21,6 +22,7 @@ from wsdarts_sdk.runs.directory import read_config
 GENOTYPE_FILE = "genotype.json"
 _ARTIFACT = "artifact"
 _MANY_CLASSES = 100_000
+_CONFIG = "config.json"
 
 
 def load_network(
@@ -106,6 +108,22 @@ def find_genotype(
         SignatureError: It is not signed as is required.
     """
     return _find(source, registry, require_signature)[0]
+
+
+def source_run(source: Genotype | str | Path) -> Path | None:
+    """Return the run of a search that a genotype was named by; None for anything else.
+
+    A training names the run that it was made from, and a file in a run that run.
+    """
+    if isinstance(source, Genotype) or (isinstance(source, str) and _is_text(source)):
+        return None
+    path = expanded(source)
+    for place in (path, path.parent):
+        if is_file(place / _CONFIG) and is_directory(place):
+            if read_config(place).get("command") == "train":
+                return run_of(place)
+            return place
+    return None
 
 
 def _trained_file(source: str | Path) -> Path | None:

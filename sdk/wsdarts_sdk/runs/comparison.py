@@ -7,8 +7,9 @@ from itertools import groupby
 
 from wsdarts_registry.amounts import duration, share
 from wsdarts_sdk.runs.compared_run import ComparedRun
-from wsdarts_sdk.runs.cost_picture import total_seconds
+from wsdarts_sdk.runs.cost_picture import search_alone, total_seconds
 from wsdarts_sdk.runs.figures import FIGURES, OF_TRAINING, figures
+from wsdarts_sdk.runs.report_facts import OTHER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +92,9 @@ def _cost_comparison(run: ComparedRun, cold: ComparedRun) -> CostComparison:
     if why_not is None and there > 0:
         word = "less" if here < there else "more"
         sentence = (
-            f"{run.letter} took {duration(here)}{_search_alone(run)}, the cold search "
-            f"{cold.letter} {duration(there)}{_search_alone(cold)}: {share(abs(1 - here / there))} "
-            f"{word}. Task, preset and hardware are the same."
+            f"{run.letter} took {duration(here)}{search_alone(run.report.costs)}, the cold search "
+            f"{cold.letter} {duration(there)}{search_alone(cold.report.costs)}: "
+            f"{share(abs(1 - here / there))} {word}. Task, preset and hardware are the same."
         )
     else:
         sentence = (
@@ -113,12 +114,14 @@ def _why_not_comparable(run: ComparedRun, cold: ComparedRun) -> str | None:
         return f"both are preset {here.preset}, but with other settings"
     if here.hardware != there.hardware:
         return f"they ran on other hardware ({here.hardware}; {there.hardware})"
+    if _by_the_clock(run) != _by_the_clock(cold):
+        return "one of them was measured by an earlier version, which left out what is in no phase"
     return None
 
 
-def _search_alone(run: ComparedRun) -> str:
-    seconds = sum(cost.seconds for cost in run.report.costs if cost.phase == "search")
-    return f" (its search alone {duration(seconds)})" if seconds else ""
+def _by_the_clock(run: ComparedRun) -> bool:
+    """Whether the costs of a run add up to the clock's total."""
+    return any(cost.phase == OTHER for cost in run.report.costs)
 
 
 def seed_groups(runs: Sequence[ComparedRun]) -> tuple[SeedGroup, ...]:

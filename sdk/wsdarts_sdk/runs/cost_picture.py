@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsdarts_registry.amounts import duration, share
-from wsdarts_sdk.runs.report_facts import PhaseCost, RunReport
+from wsdarts_sdk.runs.report_facts import OTHER, PhaseCost, RunReport
 
 _PHASE_TONES = 8
 
@@ -18,8 +18,20 @@ class CostBar:
     segments: list[tuple[str, float, int]]
 
 
+def phase_title(phase: str) -> str:
+    """Return what a phase is called where it is shown."""
+    return "other (imports, compiling, …)" if phase == OTHER else phase
+
+
+def phase_amount(seconds: float, cached: float | None = None) -> str:
+    """Return what was spent on a phase, and what a cache has saved."""
+    if cached is None:
+        return duration(seconds)
+    return f"{duration(seconds)}, from a cache (computing it took {duration(cached)})"
+
+
 def total_seconds(costs: tuple[PhaseCost, ...]) -> float:
-    """What all phases took together."""
+    """What all phases took together: the clock's total."""
     return sum(cost.seconds for cost in costs)
 
 
@@ -44,7 +56,7 @@ def cost_bars(runs: Sequence[Named]) -> list[CostBar]:
             total=duration(total_seconds(costs)),
             segments=[
                 (
-                    f"{cost.phase}: {duration(cost.seconds)}",
+                    f"{phase_title(cost.phase)}: {phase_amount(cost.seconds, cost.cached)}",
                     round(100 * cost.seconds / longest, 2),
                     phases.index(cost.phase) % _PHASE_TONES,
                 )
@@ -60,18 +72,22 @@ def cost_rows(runs: Sequence[Named]) -> list[tuple[str, int, list[str]]]:
     """Phase, tone, and what it cost in each run."""
 
     def written(costs: tuple[PhaseCost, ...], phase: str) -> str:
-        found = [cost.seconds for cost in costs if cost.phase == phase]
-        return duration(sum(found)) if found else "–"
+        found = [cost for cost in costs if cost.phase == phase]
+        cached = [cost.cached for cost in found if cost.cached is not None]
+        if not found:
+            return "–"
+        return phase_amount(total_seconds(tuple(found)), sum(cached) if cached else None)
 
     return [
-        (phase, place % _PHASE_TONES, [written(costs, phase) for _, costs in runs])
+        (phase_title(phase), place % _PHASE_TONES, [written(costs, phase) for _, costs in runs])
         for place, phase in enumerate(_phases(runs))
     ]
 
 
 def _phases(runs: Sequence[Named]) -> list[str]:
     """Names of all phases, the first run's first."""
-    return list(dict.fromkeys(cost.phase for _, costs in runs for cost in costs))
+    found = list(dict.fromkeys(cost.phase for _, costs in runs for cost in costs))
+    return sorted(found, key=lambda phase: phase == OTHER)  # the rest comes last
 
 
 def saving(report: RunReport) -> str | None:
@@ -83,4 +99,13 @@ def saving(report: RunReport) -> str | None:
         return None
     difference = share(abs(1 - here / there))
     word = "less" if here < there else "more"
-    return f"This run took {duration(here)}: {difference} {word} than a cold search."
+    return (
+        f"This run took {duration(here)}{search_alone(report.costs)}: {difference} {word} than a "
+        f"cold search{search_alone(report.cold.phases)}."
+    )
+
+
+def search_alone(costs: tuple[PhaseCost, ...]) -> str:
+    """Return what the search took without all else, in parentheses; empty without a search."""
+    seconds = sum(cost.seconds for cost in costs if cost.phase == "search")
+    return f" (its search alone {duration(seconds)})" if seconds else ""

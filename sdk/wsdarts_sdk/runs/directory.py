@@ -24,6 +24,7 @@ from wsdarts_registry.file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry.files import (
     entries,
     exists,
+    is_directory,
     is_file,
     matching,
     open_regular,
@@ -133,6 +134,35 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
             lock.release()
 
 
+def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
+    """Refuse what ``open_run`` would refuse, as far as it is known before its tasks are.
+
+    Nothing is written or made.
+
+    Args:
+        path: The directory.
+        config: What is known of the configuration; the rest is not compared.
+        resume: Whether to go on with the run that is there.
+
+    Raises:
+        RunError: As for ``open_run``.
+    """
+    if is_directory(path):
+        _refuse_foreign(path)
+        lock = _lock(path)
+        if lock is not None:
+            lock.release()
+        if exists(path / _CONFIG):
+            _check_continued(path, config, resume=resume, part=True)
+        return
+    above = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
+    if not is_directory(above) or not os.access(above, os.W_OK | os.X_OK):
+        raise RunError(
+            f"cannot write the run directory {path}: {above} is no directory, or may not be "
+            "written; choose another --out"
+        )
+
+
 def _empty(path: Path) -> None:
     """Remove the files of a run; whoever opened it has found the directory without any."""
     for file in entries(path):
@@ -208,36 +238,54 @@ def read_json(path: Path) -> Any:
 def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:
     """Write the configuration of a new run, or compare it; whether the run begins here."""
     if not exists(run.path / _CONFIG):
-        foreign = [p.name for p in entries(run.path) if p.name not in (_LOCK, _OWNER)]
-        # A kill can leave a temporary file of the configuration itself behind.
-        foreign = [name for name in foreign if not name.startswith(".")]
-        if foreign:
-            raise RunError(
-                f"{run.path} is not empty and not a run directory (it holds {foreign[0]}); "
-                "choose another --out"
-            )
+        _refuse_foreign(run.path)
         run.write_json(_CONFIG, config)
         return True
-    there = read_config(run.path)
+    _check_continued(run.path, config, resume=resume)
+    return False
+
+
+def _refuse_foreign(path: Path) -> None:
+    # A kill can leave a temporary file of the configuration itself behind.
+    foreign = [p.name for p in entries(path) if not p.name.startswith(".")]
+    if foreign and not exists(path / _CONFIG):
+        raise RunError(
+            f"{path} is not empty and not a run directory (it holds {foreign[0]}); "
+            "choose another --out"
+        )
+
+
+def _check_continued(
+    path: Path, config: dict[str, Any], *, resume: bool, part: bool = False
+) -> None:
+    """Compare the configuration of a run that is there, all of it or the ``part`` that is known."""
+    there = read_config(path)
     if not resume:
         raise RunError(
-            f"{run.path} already holds a run; continue it with --resume, or choose another --out"
-        )
-    if there.get(SPLIT_RULE) != config.get(SPLIT_RULE):
-        raise RunError(
-            f"{run.path} was begun by another version, whose halves of the train part are other "
-            f"ones (split rule {there.get(SPLIT_RULE, 1)}; this version has "
-            f"{config.get(SPLIT_RULE, 1)}), so it cannot be gone on with; choose another --out. "
-            "What it holds can still be reported and pushed"
+            f"{path} already holds a run; continue it with --resume, or choose another --out"
         )
     here = json.loads(json.dumps(config))
-    differing = _differences(_completed(there, here), here)
+    if not part or SPLIT_RULE in config:
+        _check_split_rule(path, there, config)
+    there = _completed(there, here)
+    if part:
+        there = {key: there.get(key) for key in config}
+    differing = _differences(there, here)
     if differing:
         raise RunError(
-            f"{run.path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
+            f"{path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
             "own settings, or choose another --out"
         )
-    return False
+
+
+def _check_split_rule(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    if there.get(SPLIT_RULE) != here.get(SPLIT_RULE):
+        raise RunError(
+            f"{path} was begun by another version, whose halves of the train part are other ones "
+            f"(split rule {there.get(SPLIT_RULE, 1)}; this version has {here.get(SPLIT_RULE, 1)}), "
+            "so it cannot be gone on with; choose another --out. What it holds can still be "
+            "reported and pushed"
+        )
 
 
 def _completed(there: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ FIGURES = {
     "seconds": Figure(title="wall time", write=duration, mean=duration, deviation=duration),
 }
 OF_TRAINING = frozenset({"accuracy", "parameters"})
-"""Figures that a search has of the training in its directory."""
+"""Figures that a search has of its training."""
 
 
 def figures(run: ComparedRun) -> dict[str, float]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wsdarts_registry.errors import RunError, WsdartsError
 from wsdarts_registry.files import entries, exists
+from wsdarts_registry.training_record import trainings_elsewhere
 from wsdarts_sdk.runs.directory import SPLIT_RULE, read_config
 from wsdarts_sdk.runs.report_facts import RunReport
 from wsdarts_sdk.runs.report_file import REPORT_FILE, read_report
@@ -31,15 +32,17 @@ def read_run(path: str | Path) -> RunReport:
 
 
 def trainings_within(path: str | Path, report: RunReport) -> tuple[tuple[str, RunReport], ...]:
-    """The finished trainings in directories of a search's run: of what it found, on its task.
+    """The finished trainings that a search's run knows of: of what it found, on its task.
 
     Returns:
-        Name of the directory and report of each, by name.
+        Name of the directory and report of each, by name: those in directories of the run, and
+        then those elsewhere of which it keeps a record.
     """
     if report.genotype is None:
         return ()
     found, tasks = [], _digests(report)
-    for file in filter(exists, (each / REPORT_FILE for each in entries(Path(path)))):
+    places = (*entries(Path(path)), *trainings_elsewhere(Path(path))[0])
+    for file in filter(exists, (place / REPORT_FILE for place in places)):
         within = read_report(file)
         finished = within.training is not None and not within.unfinished
         if finished and within.genotype == report.genotype and _digests(within) == tasks:

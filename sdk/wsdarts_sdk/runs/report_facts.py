@@ -17,6 +17,8 @@ from wsdarts_registry.space import CELL_KINDS, SearchSpace
 
 LONGEST_TEXT = 1000
 MOST_ROWS = 10_000
+OTHER = "other"
+"""The phase of what is in no other: imports, compiling, work that a stop undid."""
 Command = Literal["search", "warm-start", "train"]
 Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Whole = Annotated[int, Field(ge=0, le=2**53)]
@@ -143,10 +145,17 @@ class AlphaHistory:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseCost:
-    """Wall time of one phase, in seconds."""
+    """Wall time of one phase, in seconds.
+
+    Attributes:
+        phase: Its name; ``OTHER`` for what is in no phase.
+        seconds: What was spent on it in this run.
+        cached: What computing its result had cost, where that came from a cache; not spent here.
+    """
 
     phase: Words
     seconds: Seconds
+    cached: Seconds | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +242,7 @@ class RunReport:
         skip_limit: Most skip-connects that the refinement leaves in the normal cell; None without
             a limit.
         final_parameters: Of the network that the paper trains in the end, without its last layer.
-        costs: Wall time of this run by phase.
+        costs: Wall time of this run by phase; together the clock's total of all sessions.
         warnings: Sentences; a collapse to skip-connects is found here without being told.
         settings: Names and values, as text; ``environment`` the same.
 

@@ -145,6 +145,7 @@ def _run_data(run: ComparedRun) -> dict[str, Any]:
         "created": report.created,
         "figures": figures(run),
         "costs": {cost.phase: cost.seconds for cost in report.costs},
+        "cached": {cost.phase: cost.cached for cost in report.costs if cost.cached is not None},
         "collapses": [each.to_json() for each in collapses(report)],
         "genotype": report.genotype.to_json() if report.genotype else None,
         "trainings": [

@@ -5,20 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.files import exists, matching, modified, open_regular
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.records import Record, explain
-from wsdarts_sdk.runs.directory import read_json
 from wsdarts_sdk.runs.epoch_rows import (
     alpha_history,
     epoch_seconds,
     search_epochs,
     training_epochs,
 )
+from wsdarts_sdk.runs.kept_costs import read_costs
+from wsdarts_sdk.runs.kept_start import neighbour_rows, read_start
 from wsdarts_sdk.runs.report_facts import (
     MOST_ROWS,
     AlphaHistory,
@@ -28,7 +29,6 @@ from wsdarts_sdk.runs.report_facts import (
     Seconds,
     TrainingFacts,
     Whole,
-    Words,
 )
 
 _SUFFIX = ".metrics.jsonl"
@@ -64,15 +64,6 @@ class _SearchRow(_Row):
 class _TrainingRow(_Row):
     loss: float
     accuracy: float
-
-
-class _Decision(Record):
-    mode: Words
-    sources: tuple[Words, ...]
-    why: Words
-
-
-_Costs = TypeAdapter(dict[Words, Seconds])
 
 
 def filled_in(begun: RunReport, path: Path, *, resumable: bool) -> RunReport:
@@ -189,30 +180,23 @@ def _rows(path: Path, kind: type[_Row]) -> list[dict[str, Any]]:
 
 
 def _decision(path: Path) -> DecisionFacts | None:
-    file = path / "decision.json"
-    if not exists(file):
+    found = read_start(path)
+    if found is None:
         return None
-    try:
-        found = _Decision.model_validate(_as_tuples(read_json(file)))
-    except ValidationError as problem:
-        raise RunError(f"{file} is not valid: {explain(problem)}") from problem
-    return DecisionFacts(mode=found.mode, sources=found.sources, why=found.why)
-
-
-def _as_tuples(data: Any) -> Any:
-    """JSON data whose list of sources strict models take."""
-    if isinstance(data, dict) and isinstance(data.get("sources"), list):
-        return data | {"sources": tuple(data["sources"])}
-    return data
+    ranking = found.neighbours
+    return DecisionFacts(
+        mode=found.mode,
+        sources=found.sources,
+        why=found.why,
+        neighbours=neighbour_rows(ranking, found.sources),
+        threshold=ranking.threshold if ranking else None,
+        near=ranking.near if ranking else None,
+    )
 
 
 def _costs(path: Path, phase: str, seconds: float) -> tuple[PhaseCost, ...]:
-    """The phases that have ended, and what this one took so far."""
-    file = path / "costs.json"
-    try:
-        known = _Costs.validate_python(read_json(file), strict=True) if exists(file) else {}
-    except ValidationError as problem:
-        raise RunError(f"{file} is not valid: {explain(problem)}") from problem
+    """The phases that have ended, what this one took so far, and the rest by the clock."""
+    known = read_costs(path)
     if seconds > 0:
-        known.setdefault(phase, seconds)
-    return tuple(PhaseCost(phase=name, seconds=spent) for name, spent in known.items())
+        known.phases.setdefault(phase, seconds)
+    return known.rows

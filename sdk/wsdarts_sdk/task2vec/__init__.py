@@ -1,6 +1,11 @@
 """Task2Vec: embeddings of tasks by the Fisher information of a probe network."""
 
-from wsdarts_sdk.task2vec.embedding import embed, embedding_seconds, embedding_space
+from wsdarts_sdk.task2vec.embedding import (
+    check_limits,
+    embed,
+    embedding_seconds,
+    embedding_space,
+)
 from wsdarts_sdk.task2vec.loading import load_probe
 from wsdarts_sdk.task2vec.probe import Probe
 from wsdarts_sdk.task2vec.settings import FisherSettings, VariationalSettings
@@ -9,6 +14,7 @@ __all__ = [
     "FisherSettings",
     "Probe",
     "VariationalSettings",
+    "check_limits",
     "embed",
     "embedding_seconds",
     "embedding_space",

@@ -81,12 +81,7 @@ def embed(
         EmbeddingError: The probe sees nothing in these images.
     """
     started = time.perf_counter()
-    limits = Limits.of(budget, target_error)
-    if limits and isinstance(settings, VariationalSettings):
-        raise SettingsError(
-            "budget and target_error end the estimator fisher; leave them out for the variational "
-            "one, whose effort is its number of steps"
-        )
+    limits = check_limits(settings, budget, target_error)
     cache = cache_directory() if cache_dir is None else Path(cache_dir)
     space = embedding_space(probe, settings)
     path = _cache_file(cache, task, probe, settings)
@@ -124,6 +119,23 @@ def embed(
         seconds = time.perf_counter() - started
         write_atomically(_cost_file(path), json.dumps(seconds).encode())
     return embedding
+
+
+def check_limits(
+    settings: Settings, budget: float | str | None, target_error: float | None
+) -> Limits:
+    """Return the limits of an embedding, checked.
+
+    Raises:
+        SettingsError: They are out of range, or given for the variational estimator.
+    """
+    limits = Limits.of(budget, target_error)
+    if limits and isinstance(settings, VariationalSettings):
+        raise SettingsError(
+            "budget and target_error end the estimator fisher; leave them out for the variational "
+            "one, whose effort is its number of steps"
+        )
+    return limits
 
 
 def embedding_seconds(

@@ -1,5 +1,6 @@
 """The rules by which a warm start chooses its start, each with what a wrong rule would choose."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from tests.registry.factories import make_artifact
 from wsdarts_registry.artifact import read_artifact
+from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import RegistryError, SettingsError
 from wsdarts_registry.nearest import Neighbour, Ranking
 from wsdarts_sdk.jobs.decision import Choice, Decision, Option, decide
@@ -34,8 +36,9 @@ def options(tmp_path: Path) -> dict[str, Option]:
     found = {}
     for name, made in artifacts.items():
         make_artifact(tmp_path / name, *made.pop("tasks"), **made)
-        manifest = read_artifact(tmp_path / name).manifest
-        found[name] = Option(reference=f"{name}@1", manifest=manifest)
+        made_one = read_artifact(tmp_path / name)
+        entry = Entry(name=name, version=1, digest=made_one.digest, manifest=made_one.manifest)
+        found[name] = Option(entry=entry)
     return found
 
 
@@ -59,8 +62,17 @@ def ranking(options: dict[str, Option], *, near: bool | None) -> Ranking:
 
 
 def decided(options: dict[str, Option], mode: Any = "auto", **changes: Any) -> Decision:
-    given: dict[str, Any] = {"ranking": ranking(options, near=True), "options": [*options.values()]}
-    return decide(mode, changes.pop("settings", SETTINGS), **(given | changes))
+    given: dict[str, Any] = {"ranking": ranking(options, near=True), **changes}
+    if source := given.pop("source", None):
+        given["chosen"] = options[source.partition("@")[0]]
+    single = [option for option in options.values() if option.manifest.kind == "transfer"]
+    return decide(
+        mode,
+        given.pop("settings", SETTINGS),
+        singles=iter(single if given["ranking"] else ()),
+        metas=(option for option in options.values() if option.manifest.kind != "transfer"),
+        **given,
+    )
 
 
 @pytest.mark.parametrize("near", [True, None])
@@ -134,6 +146,19 @@ def test_choices_that_contradict_themselves() -> None:
         Choice(source=None, mode="union", k=0)
 
 
-def test_a_decision_survives_json(options: dict[str, Option]) -> None:
+def test_a_decision_names_the_digests_of_its_sources(options: dict[str, Option]) -> None:
     found = decided(options, "union", k=2)
-    assert Decision.from_json(found.to_json()) == found
+    assert found.digests == tuple(options[name].entry.digest for name in ("flowers", "birds"))
+    assert decided(options, "meta").digests == (options["meta"].entry.digest,)
+
+
+def test_no_more_options_are_taken_than_the_mode_needs(options: dict[str, Option]) -> None:
+    def endless() -> Iterator[Option]:
+        yield options["flowers"]
+        yield options["birds"]
+        raise AssertionError("one more was asked for")
+
+    near = ranking(options, near=True)
+    decide("auto", SETTINGS, ranking=near, singles=endless(), metas=endless())
+    decide("trained", SETTINGS, ranking=near, singles=endless(), metas=endless())
+    decide("union", SETTINGS, ranking=near, singles=endless(), metas=endless(), k=2)

@@ -65,7 +65,7 @@ def test_what_the_page_says() -> None:
             "B took 30 s (its search alone 20 s), the cold search A 2 min 00 s (its search alone "
             "1 min 50 s): 75.0 % less. Task, preset and hardware are the same."
         ),
-        "Accuracy and size of a search are those of the training in its directory.",
+        "Accuracy and size of a search are those of its training.",
         "D found no cells yet.",
     ):
         assert sentence in words

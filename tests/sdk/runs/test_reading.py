@@ -1,6 +1,7 @@
 """Runs read back: finished, cut off, from before, and none at all."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,31 @@ def test_trainings_of_what_a_run_found(tmp_path: Path) -> None:
     begin(run / "on-another-task", replace(make_report(), tasks=elsewhere))
     assert [name for name, _ in trainings_within(run, search)] == ["again", "training"]
     assert trainings_within(run, replace(search, genotype=None)) == ()
+
+
+OLD = Path(__file__).parent / "old_run"
+
+
+def test_a_run_of_the_first_version_is_read(tmp_path: Path) -> None:
+    found = read_run(OLD)
+    assert found.decision is not None
+    assert (found.decision.sources, found.decision.mode) == (("noise@1",), "topology")
+    assert [n.reference for n in found.decision.neighbours] == ["noise@1"]
+    assert [cost.phase for cost in found.costs] == ["embedding", "nearest", "loading", "search"]
+    assert all(cost.cached is None for cost in found.costs)
+    ((name, training),) = trainings_within(OLD, found)
+    assert name == "training"
+    assert training.training is not None
+    assert training.training.accuracy == 0.5
+    render_report(found)
+    # As if it had been stopped: its decision has no ranking, its costs have no total.
+    shutil.copytree(OLD, tmp_path / "run")
+    stopped = replace(found, unfinished="It has only begun.", epochs=(), alpha=None, decision=None)
+    space = found.alpha.space if found.alpha else SPACE
+    none = np.zeros((0, *space.shape))
+    history = AlphaHistory(space=space, normal=none, reduction=none)
+    keep_report(RunDirectory(tmp_path / "run"), replace(stopped, alpha=history))
+    again = read_run(tmp_path / "run")
+    assert again.decision is not None
+    assert (again.decision.why, again.decision.neighbours) == (found.decision.why, ())
+    assert again.costs == found.costs

@@ -12,7 +12,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library, must_compile
+from wsdarts_sdk.supernet.kernels.compiler import compiled_library, has_compiler, must_compile
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 VARIABLE = "WSDARTS_HUB_KERNELS"
@@ -43,11 +43,7 @@ def choose_kernels(device: torch.device, dtype: torch.dtype) -> Choice:
     Raises:
         SettingsError: The variable names other kernels, or ones that cannot be had here.
     """
-    asked = os.environ.get(VARIABLE) or None
-    if asked not in (None, "compiled", "portable", "triton"):
-        raise SettingsError(
-            f"{VARIABLE} is {asked!r}; expected compiled, portable or triton, or leave it unset"
-        )
+    asked = _asked()
     if asked == "portable":
         return Choice(kernels=PortableKernels(), why=f"{VARIABLE} says so")
     if asked == "triton":
@@ -64,6 +60,37 @@ def choose_kernels(device: torch.device, dtype: torch.dtype) -> Choice:
     if asked == "compiled":
         raise SettingsError(f"{VARIABLE} asks for compiled kernels, but {why}")
     return Choice(kernels=PortableKernels(), why=why)
+
+
+def check_kernels(device: torch.device) -> None:
+    """Refuse kernels that are asked for and cannot be had here, without compiling any.
+
+    Raises:
+        SettingsError: ``WSDARTS_HUB_KERNELS`` names other kernels, or ones that need a compiler,
+            a package or a device that is not here.
+    """
+    asked = _asked()
+    if asked == "triton":
+        _asked_for_triton(device)
+    if asked == "compiled" and device.type != "cpu":
+        raise SettingsError(
+            f"{VARIABLE} asks for compiled kernels, but they are for the CPU, not {device}; leave "
+            "it unset"
+        )
+    if asked == "compiled" and not has_compiler():
+        raise SettingsError(
+            f"{VARIABLE} asks for compiled kernels, but there is no C++ compiler (g++, clang++, or "
+            "what CXX names); install one, or leave it unset"
+        )
+
+
+def _asked() -> str | None:
+    asked = os.environ.get(VARIABLE) or None
+    if asked not in (None, "compiled", "portable", "triton"):
+        raise SettingsError(
+            f"{VARIABLE} is {asked!r}; expected compiled, portable or triton, or leave it unset"
+        )
+    return asked
 
 
 def must_wait(device: torch.device, dtype: torch.dtype) -> bool:

@@ -71,6 +71,15 @@ class Compiled:
     why: str
 
 
+def has_compiler() -> bool:
+    """Return whether there is a C++ compiler, without which no library is made or found."""
+    try:
+        _compiler()
+    except _CompilerError:
+        return False
+    return True
+
+
 def must_compile() -> bool:
     """Whether asking for the library takes a while: it is not in the cache yet."""
     try:
