@@ -36,6 +36,21 @@ def test_task_digest_by_hand() -> None:
     assert task_digest(found) == f"sha256:{whole}"
 
 
+def test_digest_of_a_given_split_by_hand() -> None:
+    # Behind the digest of each image stands the name of its part.
+    labels, digests = np.array([0, 0, 1]), np.array([*sorted([_A, _B]), _C])
+    parts = ["train", "validation", "train"]
+    low, high = sorted([_A, _B])
+    lines = low + b" train\n" + high + b" validation\n"
+    first = hashlib.sha256(lines).hexdigest().encode()
+    second = hashlib.sha256(_C + b" train\n").hexdigest().encode()
+    found = class_digests(labels, digests, parts)
+    assert found.tolist() == [first, second]
+    swapped = class_digests(labels, digests, ["validation", "train", "train"])
+    plain = class_digests(labels, digests)
+    assert len({task_digest(classes) for classes in (found, swapped, plain)}) == 3
+
+
 def test_copies_count() -> None:
     once = class_digests(np.array([0, 1]), np.array([_A, _C]))
     twice = class_digests(np.array([0, 0, 1]), np.array([_A, _A, _C]))
