@@ -115,9 +115,7 @@ def test_a_class_may_be_called_train(make_folder: MakeFolder) -> None:
 
 
 def test_a_single_file_is_not_a_task(make_folder: MakeFolder) -> None:
-    with pytest.raises(
-        TaskError, match=r"0\.png is a file, but not parquet or .*; expected a"
-    ):
+    with pytest.raises(TaskError, match=r"0\.png is a file, but not parquet or .*; expected a"):
         ImageTask.load(make_folder({"a": 3}) / "a" / "0.png")
 
 
