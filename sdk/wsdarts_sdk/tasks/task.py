@@ -93,7 +93,8 @@ class ImageTask:
                 ``"torchvision:NAME"``;
                 or ``(images, labels)`` or ``(images, labels, class_names)``, as NumPy arrays
                 or torch tensors: images uint8 or floating point in [0, 1], shape
-                ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
+                ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``; class names a list, or a
+                dict from or to the labels.
             image_column: Which column of a table holds the images.
             label_column: Which column of a table holds the labels.
             split: Which splits of a Hub or torchvision dataset, of a folder of
