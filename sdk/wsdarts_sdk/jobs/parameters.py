@@ -33,6 +33,7 @@ def public_job(
             parameter.name
             for parameter in inspect.signature(function).parameters.values()
             if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            and parameter.name != "self"
         ]
 
         @wraps(function)

@@ -94,6 +94,7 @@ class WarmStart:
 
         return warm_start_view(self)
 
+    @public_job("train", settings=("training",))
     def train(
         self,
         *,

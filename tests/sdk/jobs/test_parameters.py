@@ -47,6 +47,11 @@ def test_a_wrong_one_names_the_right_one(
         assert words in str(caught.value)
 
 
+def test_the_training_of_a_warm_start_says_it_too() -> None:
+    with pytest.raises(TypeError, match=r"train\(\).*training\.epochs"):
+        hub.WarmStart.train(None, epochs=3)  # type: ignore[call-arg, arg-type]
+
+
 def test_options_of_reading_say_nothing_of_a_task_that_is_read(digits_task: ImageTask) -> None:
     with pytest.raises(TaskError, match="skip_corrupt"):
         hub.embed(digits_task, skip_corrupt=True)
