@@ -3,7 +3,7 @@
     python benchmarks/gpu/profile_step.py
 
 Call it after ``measure.py``: it takes the stage that is farthest above its bandwidth floor (or
-``--stage``), and steps in bfloat16, call by call: a graph would hide what runs in it. Times are
+``--stage``), and steps in float32, call by call: a graph would hide what runs in it. Times are
 those of torch.profiler. Bytes are counted, not measured: each operation's inputs and outputs once,
 for the engine's own kernels as a whole and for torch's operations around them. What has many bytes
 and little time is at its limit; what has much time and few bytes is not.
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--stage", type=int, choices=[1, 2, 3])
     parser.add_argument("--size", type=int, default=84)
     parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--dtype", default="float32", choices=["bfloat16", "float32"])
     arguments = parser.parse_args()
     asked = {"size": arguments.size, "batch": arguments.batch, "dtype": arguments.dtype}
     results = Results(arguments.results / "profile.json", arguments.device, asked)

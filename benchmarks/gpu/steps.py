@@ -16,10 +16,12 @@ from torch import Tensor
 
 from wsdarts_sdk.search.graphs import Graphs, graphs_for
 from wsdarts_sdk.search.half import Half
+from wsdarts_sdk.search.precision import exact_float32
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import Runner, directly, move_alpha, move_weights
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch
+from wsdarts_sdk.supernet.kernels.choice import choose_kernels
 from wsdarts_sdk.tasks import Part
 
 
@@ -84,12 +86,15 @@ class Ours(Engine):
     def step(self) -> None:
         """Both halves, by graphs where they are wanted and can be had."""
         run: Runner = self.graphs or directly
-        run(Part.ALPHA, self.half, partial(move_alpha, self.state, self.settings))
-        run(Part.WEIGHTS, self.half, partial(move_weights, self.state, self.settings))
+        with exact_float32():  # as a search does
+            run(Part.ALPHA, self.half, partial(move_alpha, self.state, self.settings))
+            run(Part.WEIGHTS, self.half, partial(move_weights, self.state, self.settings))
 
     def facts(self) -> dict[str, Any]:
         """Which kernels, and what became of the graphs."""
-        found: dict[str, Any] = {"kernels": self.state.net.kernels.name}
+        net = self.state.net
+        choice = choose_kernels(net.cell_weights.device, self.state.dtype)
+        found: dict[str, Any] = {"kernels": net.kernels.name, "kernels_because": choice.why}
         if self.graphs is not None:
             found |= {"replays": self.graphs.replays, "choices": self.graphs.choices}
         return found | ({"said": self.said} if self.said else {})

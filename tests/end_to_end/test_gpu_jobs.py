@@ -1,5 +1,6 @@
 """The jobs for a GPU, on the CPU and tiny: each is interrupted, goes on, and ends."""
 
+import argparse
 import importlib
 import json
 import shutil
@@ -89,14 +90,16 @@ def test_steps_are_measured_each_once(
     with pytest.raises(KeyboardInterrupt):
         call("measure", *asked)
     kept = json.loads((tmp_path / "steps.json").read_bytes())["done"]["3"]["engines"]
-    assert list(kept) == [job.GRAPHS, job.PUBLIC]
+    assert list(kept) == [job.FLOAT_GRAPHS, job.PUBLIC]
     assert call("measure", *asked).splitlines()[-1] == "done"
-    assert measured == [3, 3, 0, 3, 3, 3]  # nothing twice
+    assert measured == [3, 3, 0, 3, 3, 3, 3]  # nothing twice
     data = json.loads((tmp_path / "steps.json").read_bytes())
     row = data["done"]["3"]
     assert {k: row["engines"][k] for k in kept} == kept
-    assert set(row["times_faster"]) == {job.PUBLIC, job.LEAN, job.MIXED, job.FLOAT}
-    ratio = kept[job.PUBLIC]["milliseconds"] / kept[job.GRAPHS]["milliseconds"]
+    others = {job.PUBLIC, job.LEAN, job.FLOAT_GRAPHS, job.MIXED, job.FLOAT}
+    assert set(row["times_faster"]) == others
+    mine = row["engines"][job.GRAPHS]["milliseconds"]
+    ratio = kept[job.PUBLIC]["milliseconds"] / mine
     assert row["times_faster"][job.PUBLIC] == round(ratio, 2)
     assert data["baseline"] == "the plain engine of this project"
     assert data["machine"]["device"] == "cpu"
@@ -109,6 +112,54 @@ def test_steps_are_measured_each_once(
     seen = json.loads((tmp_path / "profile.json").read_bytes())["done"]["3"]
     assert seen["by_time"][0]["milliseconds"] >= seen["by_time"][1]["milliseconds"] > 0
     assert "by bytes" not in call("profile_step", *_TINY, "--results", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_first_job_says_what_works_and_why_not(call: Call, tmp_path: Path) -> None:
+    job = module("check")
+    where = ("--device", "cpu", "--results", tmp_path)
+    # The time is over after each part, so each call does one.
+    for number in range(1, len(job.PARTS)):
+        lines = call("check", *where, "--seconds", "0").splitlines()
+        assert lines[-1].startswith(f"not done: {len(job.PARTS) - number} parts left")
+    assert call("check", *where, "--seconds", "0").splitlines()[-1] == "done"
+    done = json.loads((tmp_path / "check.json").read_bytes())["done"]
+    assert list(done) == list(job.PARTS)
+    assert {name: found.get("error") for name, found in done.items()} == dict.fromkeys(done)
+    assert done["gradient"]["float32"]["signs_that_agree"] == 1
+    assert done["search"]["bfloat16"]["compute_dtype"] == "bfloat16"
+    assert done["search"]["float32"]["alpha_loss"] == pytest.approx(
+        done["search"]["cpu"]["alpha_loss"], rel=0.05
+    )
+    assert done["warm start"]["bfloat16"]["genotype"]
+    assert done["embedding"]["distance_from_cpu"] == 0
+    assert "need a GPU" in done["tests"]["left_out"]
+    steps = module("measure")
+    first = list(
+        steps.engines(1, argparse.Namespace(size=8, batch=4, reference=None, device="cpu"))
+    )
+    assert first[:2] == [steps.FLOAT_GRAPHS, steps.PUBLIC]  # the most valuable first
+
+
+def test_a_part_that_fails_is_kept_with_its_error(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = module("check")
+
+    def broken(_device: torch.device) -> dict[str, Any]:
+        raise RuntimeError("CUDA error: no kernel image is available")
+
+    monkeypatch.setattr(job, "PARTS", {"kernels": broken, "tests": job.tested})
+    where = ("--device", "cpu", "--results", tmp_path)
+    lines = call("check", *where).splitlines()
+    assert lines[-2:] == ["failed or left out: kernels", "done"]
+    done = json.loads((tmp_path / "check.json").read_bytes())["done"]
+    assert done["kernels"]["error"] == "RuntimeError: CUDA error: no kernel image is available"
+    assert done["tests"]["worked"]
+    monkeypatch.setattr(job, "PARTS", {"kernels": job.kernels, "tests": job.tested})
+    assert "tests:" not in call("check", *where)  # what worked is not done again
+    done = json.loads((tmp_path / "check.json").read_bytes())["done"]
+    assert done["kernels"]["worked"]
 
 
 def test_ratios_by_hand(call: Call) -> None:

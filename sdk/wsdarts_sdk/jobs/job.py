@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from wsdarts_registry.amounts import several
 from wsdarts_sdk.jobs.costs import Costs
 from wsdarts_sdk.jobs.inputs import run_path
 from wsdarts_sdk.jobs.report_start import begin_report
@@ -102,7 +103,8 @@ def open_job(
         **config,
     }
     with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
-        where = environment(device)
+        where, before = environment(device), run.read_json("environment.json")
+        _tell_of_threads(before, where, progress)
         run.write_json("environment.json", where)
         begin_report(run, command, tasks, preset, config, where)
         costs = Costs(run, began)
@@ -115,3 +117,15 @@ def open_job(
                 progress=costs.keeping(progress),
                 costs=costs,
             )
+
+
+def _tell_of_threads(before: Any, now: dict[str, Any], progress: Progress) -> None:
+    """Say where a run goes on with another number of threads than it began with."""
+    there = before.get("threads") if isinstance(before, dict) else None
+    if there not in (None, now["threads"]):
+        progress(
+            f"going on with {several(now['threads'], 'thread')}, begun with {there}: only a search "
+            "on compiled kernels stays the same to the bit",
+            0,
+            1,
+        )

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from wsdarts_sdk.search.settings import AlphaOptimiser, WeightOptimiser
 
+_BLOCK = 1024  # far below the size from which torch shares a sum out
+
 
 def sgd_for(weights: Sequence[nn.Parameter], settings: WeightOptimiser) -> torch.optim.SGD:
     """SGD with its learning rate in a tensor, which ``set_learning_rate`` fills."""
@@ -65,3 +67,27 @@ def settle(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter])
             kept["exp_avg_sq"] = torch.zeros_like(parameter)
         elif isinstance(optimiser, torch.optim.SGD) and optimiser.defaults["momentum"]:
             kept.setdefault("momentum_buffer", torch.zeros_like(parameter))
+
+
+def clip_gradients(gradients: Sequence[Tensor], limit: float) -> None:
+    """Scale gradients down to a norm of all together, as torch's ``clip_grad_norm_`` does.
+
+    Nothing waits for the device, and on a CPU the number of threads changes no bit.
+    """
+    scale = (limit / (norm_of(gradients) + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(scale)
+
+
+def norm_of(tensors: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of several tensors together."""
+    return torch.stack([_sum(tensor.detach().square()) for tensor in tensors]).sum().sqrt()
+
+
+def _sum(values: Tensor) -> Tensor:
+    """A sum in blocks: of a large tensor torch gives each thread a part of its own."""
+    values = values.flatten()
+    while values.numel() > _BLOCK:
+        whole = values.numel() - values.numel() % _BLOCK
+        values = torch.cat([values[:whole].view(-1, _BLOCK).sum(1), values[whole:]])
+    return values.sum()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wsdarts_sdk.search.accumulation import accumulated
+from wsdarts_sdk.search.optimisers import norm_of
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch, Gradients, SkipDropout, Supernet
 
 _EPSILON = 0.01
@@ -60,7 +61,7 @@ def second_order(
             weight.sub_(inner.learning_rate * (fixed if slope is None else fixed + slope))
         outer = accumulated(net, batch, "both", skip=skip, parts=parts)
         direction = [None if v is None else v.clone() for v in outer.weights]
-        norm = torch.stack([v.pow(2).sum() for v in direction if v is not None]).sum().sqrt()
+        norm = norm_of([v for v in direction if v is not None])
         epsilon = _EPSILON / norm.clamp_min(torch.finfo(norm.dtype).tiny)
 
         def slope_at(sign: int) -> tuple[Tensor, ...]:

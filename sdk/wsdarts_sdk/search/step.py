@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from wsdarts_sdk.search.accumulation import accumulated
 from wsdarts_sdk.search.batches import Place, TrainPart, batches
 from wsdarts_sdk.search.half import Half
+from wsdarts_sdk.search.optimisers import clip_gradients
 from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.schedule import skip_dropout_rate
 from wsdarts_sdk.search.second_order import InnerStep, second_order
@@ -137,7 +138,7 @@ def _apply(
     """Step with clipped gradients; a parameter without one stays exactly where it is."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
-    nn.utils.clip_grad_norm_(parameters, clip)
+    clip_gradients([each for each in gradients if each is not None], clip)
     optimiser.step()
     for parameter in parameters:
         parameter.grad = None

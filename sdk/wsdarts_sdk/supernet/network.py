@@ -16,6 +16,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.supernet.cell import Cell
+from wsdarts_sdk.supernet.ends import head_output, stem_output
 from wsdarts_sdk.supernet.gradients import Batch, Gradients, Wanted
 from wsdarts_sdk.supernet.initial import draw_weights
 from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
@@ -185,8 +186,7 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def forward(self, x_BCHW: Tensor, *, head: int = 0, skip: SkipDropout = NO_DROPOUT) -> Tensor:
         """Logits for one task, shape ``(B, classes)``; nothing to derive."""
-        logits: Tensor = self.heads[head](self.features(x_BCHW, skip=skip))
-        return logits
+        return self._logits(head, self.features(x_BCHW, skip=skip))
 
     def gradients(
         self,
@@ -218,7 +218,7 @@ class Supernet(nn.Module):
         head = self.heads[batch.head]
         with torch.enable_grad():
             pooled = self._pooled(outputs[-1]).requires_grad_()
-            logits = head(pooled)
+            logits = self._logits(batch.head, pooled)
             loss = F.cross_entropy(logits, batch.labels)
         places = [pooled, *(head.parameters() if how.weight_gradients else ())]
         top = torch.autograd.grad(loss, places)
@@ -236,8 +236,18 @@ class Supernet(nn.Module):
         """The stem's output; autocast computes its norm's statistics in float32."""
         mixed = self.compute_dtype not in (None, self.cell_weights.dtype)
         device = x_BCHW.device.type
+        if device == "cpu" and not mixed:
+            return stem_output(self.stem, x_BCHW)
         with torch.autocast(device, self.compute_dtype, enabled=mixed, cache_enabled=False):
             found: Tensor = self.stem(_last(x_BCHW))
+        return found
+
+    def _logits(self, head: int, pooled: Tensor) -> Tensor:
+        layer = self.heads[head]
+        assert isinstance(layer, nn.Linear)  # as they are made  # noqa: S101
+        if pooled.device.type == "cpu":
+            return head_output(layer, pooled)
+        found: Tensor = layer(pooled)
         return found
 
     def _pooled(self, output_BHWC: Tensor) -> Tensor:

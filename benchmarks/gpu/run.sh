@@ -1,0 +1,13 @@
+#!/bin/sh
+# Install what was carried (once), then run one job: sh benchmarks/gpu/run.sh check [ARGUMENTS]
+set -e
+cd "$(dirname "$0")/../.."
+job=$1
+shift
+if [ -d carry/wheels ]; then
+  [ -d carry/site ] ||
+    python3 -m pip install -q --no-index --no-deps --target carry/site carry/wheels/*.whl
+  PYTHONPATH=$PWD/carry/site${PYTHONPATH:+:$PYTHONPATH}
+  export PYTHONPATH
+fi
+exec python3 "benchmarks/gpu/$job.py" "$@"
