@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
 
 _MAX_KEY_BYTES = 2**16
-_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_CURVES: tuple[str, ...] = ("secp256r1", "secp384r1", "secp521r1")
 _BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
@@ -252,7 +252,7 @@ def _algorithm(curve: str) -> "ECDSA":
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
     digests = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
-    return ec.ECDSA(dict(zip(_CURVES, digests, strict=True))[curve])
+    return ec.ECDSA(digests[_CURVES.index(curve)])
 
 
 def _claims(signature: bytes, what: str) -> _Claims:

@@ -41,6 +41,7 @@ _EXPECTED = (
     "expected paths of files or folders, encoded images (bytes, or files opened with 'rb'), Pillow "
     "images, or pixels as NumPy arrays or torch tensors"
 )
+_MOST_PIXELS = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,8 @@ def predict(
         model: The trained model; it is in eval mode while this runs.
         images: One image or several, in any of the forms of ``AnyImage``.
         top_k: How many classes to name; all where there are fewer.
-        batch_size: Images that go through the network together.
+        batch_size: Images that go through the network together; fewer where they are so large
+            that a batch would take more than about a gigabyte.
         progress: Told how many images are decoded.
 
     Raises:
@@ -97,7 +99,8 @@ def predict(
     training = model.training
     model.eval()
     try:
-        for batch in _batches(decoded, batch_size):
+        fit = max(1, _MOST_PIXELS // model.image_size**2)
+        for batch in _batches(decoded, min(batch_size, fit)):
             yield from _predicted(model, names, batch, top_k)
     finally:
         model.train(training)

@@ -15,6 +15,7 @@ from torch import nn
 from wsdarts_hub import Classifier
 from wsdarts_registry.errors import ArtifactError, ExportError, SettingsError, TaskError
 from wsdarts_registry.genotype import Genotype
+from wsdarts_sdk.network import prediction
 from wsdarts_sdk.network.derived import DerivedNetwork
 from wsdarts_sdk.network.prediction import predict
 
@@ -98,6 +99,17 @@ def test_order_does_not_depend_on_batches(batch_size: int, model: Classifier, fo
             (alone,) = model.predict(noise(number))
             assert [n for n, _ in item.classes] == [n for n, _ in alone.classes]
             assert [p for _, p in item.classes] == pytest.approx([p for _, p in alone.classes])
+
+
+def test_large_images_go_in_small_batches(
+    model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    model.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(prediction, "_MOST_PIXELS", 3 * model.image_size**2)
+    images = [noise(number) for number in range(7)]
+    assert len(model.predict(images)) == 7
+    assert sizes == [3, 3, 1]
 
 
 def test_every_form_of_an_image(model: Classifier, folder: Path) -> None:
