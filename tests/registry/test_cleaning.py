@@ -15,6 +15,8 @@ from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.held_files import held_below
 from wsdarts_registry.removal import remove_below
 
+pytestmark = pytest.mark.processes
+
 DAY = 86_400
 HEX = "0123456789abcdef" * 4
 
