@@ -4,7 +4,7 @@ A signature is a bundle of the package model-signing (the OpenSSF's) over the sh
 of an artifact, the manifest among them. It lies beside a version, not in it: the digest is the
 same with and without, and a copy in another registry takes its signature along.
 
-The package comes with the extra ``wsdarts-hub[signing]`` and is imported when it is needed.
+The package comes with the extra ``signing`` and is imported when it is needed.
 """
 
 import base64
@@ -19,6 +19,7 @@ from wsdarts_registry import strict_json
 from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.files import open_regular, read_regular
+from wsdarts_registry.installation import install_extra
 from wsdarts_registry.manifest import MANIFEST
 from wsdarts_registry.records import MAX_RECORD_BYTES
 
@@ -247,6 +248,5 @@ def _need_package() -> None:
         import model_signing  # noqa: F401, PLC0415
     except ImportError as error:
         raise SignatureError(
-            "signatures need the package model-signing; install it with `pip install "
-            "'wsdarts-hub[signing]'`"
+            f"signatures need the package model-signing; install it with {install_extra('signing')}"
         ) from error

@@ -26,11 +26,11 @@ def show(
     """Show everything about one artifact, its cells drawn in text.
 
     Example:
-        wsdarts-hub show digits@1
+        wsdarts-hub show flowers102@1
 
     Python:
         from wsdarts_hub import pull
-        artifact = pull("digits@1")
+        artifact = pull("flowers102@1")
         print(artifact.manifest, artifact.genotype)
     """
     from wsdarts_hub.cli import artifact_page  # noqa: PLC0415
@@ -73,11 +73,11 @@ def pull(
     """Fetch an artifact and verify every file of it.
 
     Example:
-        wsdarts-hub pull digits@1 --out digits --check
+        wsdarts-hub pull flowers102@1 --out flowers102 --check
 
     Python:
         from wsdarts_hub import pull
-        print(pull("digits@1", out="digits", check=True).genotype)
+        print(pull("flowers102@1", out="flowers102", check=True).genotype)
     """
     key = options.wanted_key(require_signature, public_key)
     display.show_transfers(quiet=quiet)
@@ -105,11 +105,11 @@ def verify(
     """Verify every size, checksum and shape of an artifact.
 
     Example:
-        wsdarts-hub verify digits@1 --weights
+        wsdarts-hub verify flowers102@1 --weights
 
     Python:
         from wsdarts_hub import pull
-        print(pull("digits@1").digest)
+        print(pull("flowers102@1").digest)
     """
     key = options.wanted_key(require_signature, public_key)
     artifact = read_subject(subject, registry, key)
