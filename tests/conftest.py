@@ -5,10 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Triton decides when it is imported whether Python runs its kernels; it must where no GPU is.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+# No test depends on how fast the machine is.
+settings.register_profile("any-speed", deadline=None)
+settings.load_profile("any-speed")
+# On PYTHONPATH it shortens the pauses between what the libraries of a program try again.
+SHORT_PAUSES = Path(__file__).parent / "short_pauses"
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 

@@ -19,6 +19,7 @@ from wsdarts_registry.embedding_space import MAX_INTEGER, MAX_NAME, EmbeddingSpa
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.files import open_regular, write_atomically
 from wsdarts_registry.inert import plain_text
+from wsdarts_registry.installation import UPDATE
 from wsdarts_registry.text_rules import is_plain_line
 
 __all__ = [
@@ -289,7 +290,7 @@ def _read_metadata(data: Any, what: str) -> dict[str, Any]:
         case {"format": int(version)} if version != _FORMAT or version is True:
             raise EmbeddingError(
                 f"{what} has embedding format {version}; this version reads {_FORMAT}: update "
-                "with `pip install -U wsdarts-hub`"
+                f"with {UPDATE}"
             )
         case {
             "format": int(),

@@ -12,6 +12,7 @@ from wsdarts_registry.errors import SpaceError
 from wsdarts_registry.files import open_regular, write_atomically
 from wsdarts_registry.genotype_text import FIELDS, genotype_fields, holds_genotype
 from wsdarts_registry.inert import plain_text, spaced_text
+from wsdarts_registry.installation import UPDATE
 from wsdarts_registry.space import CELL_KINDS, SearchSpace
 
 _FORMAT = 1
@@ -129,7 +130,7 @@ class Genotype:
         if type(data["format"]) is not int or data["format"] != _FORMAT:
             raise SpaceError(
                 f"the genotype has format {reprlib.repr(data['format'])}; this version "
-                f"reads {_FORMAT}: update with `pip install -U wsdarts-hub`"
+                f"reads {_FORMAT}: update with {UPDATE}"
             )
         space = SearchSpace.from_json(data["space"])
         cells = {kind: _read_cell(kind, data[kind]) for kind in CELL_KINDS}

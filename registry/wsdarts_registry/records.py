@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import ArtifactError, WsdartsError
 from wsdarts_registry.inert import plain_text
+from wsdarts_registry.installation import UPDATE
 from wsdarts_registry.text_rules import is_plain_line, is_plain_text
 
 FORMAT: Final = 1
@@ -112,7 +113,7 @@ class Document(Record):
         if version != FORMAT:
             raise error(
                 f"{what} has format {version}; this version reads format {FORMAT}: update with "
-                "`pip install -U wsdarts-hub`"
+                f"{UPDATE}"
             )
         try:
             return cls.model_validate_json(content)

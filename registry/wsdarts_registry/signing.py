@@ -6,7 +6,7 @@ beside a version, not in it: the digest is the same with and without.
 
 The statement and its envelope are those of the package model-signing (the OpenSSF's), which
 verifies them, too. Signatures that the package made itself name files alone. Cryptography comes
-with the extra ``wsdarts-hub[signing]`` and is imported when it is needed.
+with the extra ``signing`` and is imported when it is needed.
 """
 
 import base64
@@ -22,6 +22,7 @@ from wsdarts_registry import strict_json
 from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.errors import RegistryError, SignatureError
 from wsdarts_registry.files import open_regular
+from wsdarts_registry.installation import install_extra
 from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.manifest_file import checksum_line
@@ -386,6 +387,5 @@ def _need_package() -> None:
             import cryptography  # noqa: F401, PLC0415
     except ImportError as error:
         raise SignatureError(
-            "signatures need the package cryptography; install it with `pip install "
-            "'wsdarts-hub[signing]'`"
+            f"signatures need the package cryptography; install it with {install_extra('signing')}"
         ) from error

@@ -9,6 +9,8 @@ import pytest
 from tests.documentation.pages import RUN, SHOWN, Block, blocks, left_out, page_name, pages
 from tests.documentation.workplace import Shell
 
+pytestmark = pytest.mark.processes
+
 _BLOCKS = {page_name(page): blocks(page.read_text(encoding="utf-8")) for page in pages()}
 # The walk has a test of its own, in `test_walk.py`.
 _RUN = [name for name, found in _BLOCKS.items() if any(b.runs for b in found)]
@@ -126,7 +128,7 @@ def test_nothing_goes_on_after_its_block(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "page" / "wait.py").write_text(wait)
     code = "python wait.py &\nuntil [ -e begun ]; do sleep 0.01; done\n"
     shell.run(Block(language="bash", code=code, line=1, reason=None))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while _works_in(tmp_path / "page"):
         assert time.monotonic() < deadline, "it goes on"
         time.sleep(0.05)

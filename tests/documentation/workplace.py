@@ -13,7 +13,7 @@ from tests.hub_server.accounts import DORA
 
 _HERE = Path(__file__).parent
 _NOBODY = "http://127.0.0.1:9"
-_SECONDS = 300
+_SECONDS = 800
 
 
 class Programs:

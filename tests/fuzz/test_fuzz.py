@@ -12,6 +12,8 @@ from tests.fuzz.mutation import mutate_bytes
 from tests.fuzz.readers import Reader, make_readers
 from wsdarts_registry.errors import WsdartsError
 
+pytestmark = pytest.mark.processes
+
 
 def test_a_share_of_all_inputs(tmp_path: Path) -> None:
     outcome = run(make_readers(tmp_path), 2000, 7, lambda outcome: None)

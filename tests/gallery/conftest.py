@@ -162,7 +162,7 @@ def serve(site: Path) -> str:
     threading.Thread(
         target=serve_gallery, args=(site,), kwargs={"port": 0, "started": started}, daemon=True
     ).start()
-    assert ready.wait(60)
+    assert ready.wait(600)
     return told[0]
 
 

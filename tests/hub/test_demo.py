@@ -47,7 +47,7 @@ def test_without_scikit_learn_the_demo_says_what_to_install(
     assert shown.code == 1
     assert shown.err == (
         "error: the demo's images come with scikit-learn, which is not installed; install it with "
-        "`pip install 'wsdarts-hub[demo]'`\n"
+        "`pip install '.[demo]'` in the checkout of wsdarts-hub\n"
     )
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.hub.conftest import Run
 from tests.hub.test_start_up import TORCH, loaded_by
 
+pytestmark = pytest.mark.processes
+
 SERVE = (
     "import sys; from wsdarts_hub.cli import main; sys.argv[1:] = ['gallery', 'serve', "
     "*sys.argv[1:]]; main()"
@@ -58,9 +60,9 @@ def test_serve_builds_says_the_address_and_ends_with_ctrl_c(zoo: Path, tmp_path:
     assert process.stdout is not None
     address = process.stdout.readline().strip()
     assert address.startswith("http://127.0.0.1:")
-    with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 - our own address
+    with urllib.request.urlopen(address, timeout=600) as answer:  # noqa: S310 - our own address
         assert b"flowers" in answer.read()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out, err) == (0, "", "")
     assert list(tmp_path.glob("wsdarts-gallery-*")) == []

@@ -16,6 +16,8 @@ import torch
 from tests.hub.conftest import Run
 from wsdarts_hub.cli.problems import explained
 
+pytestmark = pytest.mark.processes
+
 READING = (
     ("--help",),
     ("--version",),

@@ -11,6 +11,8 @@ from wsdarts_hub.cli.progress_bar import shown_progress
 from wsdarts_hub.cli.run_work import _spent
 from wsdarts_sdk.progress import TimeSpent
 
+pytestmark = pytest.mark.processes
+
 WHAT = "stage 1/3, epoch 2/4, batches in 12 parts to fit into memory"
 
 

@@ -22,6 +22,8 @@ from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.zoo import shipped_zoo
 from wsdarts_sdk.network.classifier import Classifier
 
+pytestmark = pytest.mark.processes
+
 STAGE = {"cells": 3, "operations": 3, "epochs": 1, "weights_only_epochs": 0}
 QUICK = (
     *("--preset", "tiny"),
@@ -252,7 +254,7 @@ def test_an_interrupted_search_says_how_to_go_on(images: Path, run: Run, tmp_pat
         if line.startswith("stage 1/3"):
             break
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines()[-1] == (

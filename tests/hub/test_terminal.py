@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import SHORT_PAUSES
 from tests.registry.factories import make_artifact, make_embedding
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.manifest import Lineage, Parent
+
+pytestmark = pytest.mark.processes
 
 PROGRAM = (sys.executable, "-m", "wsdarts_hub")
 
@@ -178,7 +181,12 @@ def test_a_hub_that_cannot_be_reached_is_an_error_of_one_line(
         capture_output=True,
         check=False,
         text=True,
-        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")},
+        env={
+            **os.environ,
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HF_HOME": str(tmp_path / "hf"),
+            "PYTHONPATH": str(SHORT_PAUSES),
+        },
     )
     assert done.returncode == 1
     assert done.stdout == ""

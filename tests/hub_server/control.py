@@ -68,7 +68,7 @@ class RemoteHub:
         request = urllib.request.Request(  # noqa: S310 the address is the test's own
             f"{self.url}{CONTROL}{name}", method=method, data=json.dumps(value).encode()
         )
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 as above
+        with urllib.request.urlopen(request, timeout=600) as response:  # noqa: S310 as above
             return json.load(response)
 
 

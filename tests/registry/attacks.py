@@ -71,7 +71,7 @@ resource.setrlimit(resource.RLIMIT_AS, (most, most))
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

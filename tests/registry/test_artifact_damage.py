@@ -113,7 +113,7 @@ def test_another_digest_than_asked_for(valid: Path) -> None:
 
 def test_unknown_format_with_right_checksums(copy: Path) -> None:
     reseal(copy, lambda data: data.update(format=2))
-    with pytest.raises(ArtifactError, match=r"has format 2.*pip install -U wsdarts-hub"):
+    with pytest.raises(ArtifactError, match=r"has format 2.*update with `git pull"):
         read_artifact(copy)
 
 

@@ -347,7 +347,7 @@ def test_hostile_text_is_inert(text: str) -> None:
     assert rendered.count("<h1>") == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(max_size=60) | st.text(alphabet="<>`|[]()!-#\n&\\a", max_size=30))
 def test_any_text_leaves_the_structure_as_it_is(text: str) -> None:
     expected = MarkdownIt("commonmark").enable("table").parse(_parts(render_card(_hostile("a")))[1])

@@ -20,6 +20,8 @@ from wsdarts_registry.removal import remove_below
 from wsdarts_registry.staging import staged
 from wsdarts_registry.staging_area import StagingArea
 
+pytestmark = pytest.mark.processes
+
 DAY = 86_400
 HEX = "0123456789abcdef" * 4
 

@@ -16,6 +16,8 @@ from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError, VersionConflictError
 
+pytestmark = pytest.mark.processes
+
 Mount = Callable[[int], Path]
 
 _PUSH = """
@@ -177,7 +179,7 @@ def _race(tmp_path: Path, rounds: int, version: str) -> dict[int, list[list[str]
         time.sleep(0.02)
         Path(f"{gate}{number}").touch()
     for process in processes:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
         assert process.returncode == 0
         for line in output.splitlines():
             first, *rest = line.split()
@@ -222,7 +224,7 @@ def test_killed_pushes_leave_nothing_visible(tmp_path: Path) -> None:
         assert process.stdout.readline() == "ready\n"
         time.sleep(random.uniform(0.01, 0.15))
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
         abandoned += len(_staged(store))
         _check_whole(store)
         make_artifact(tmp_path / f"next{number}", description=f"next{number}")

@@ -85,7 +85,7 @@ def test_opening_what_is_no_registry(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"cannot write the registry .*: Not a directory"):
         DirectoryStore(tmp_path / "photo.jpg" / "zoo", create=True)
     (tmp_path / "registry.json").write_text('{"format":2}')
-    with pytest.raises(RegistryError, match=r"has format 2.*pip install -U wsdarts-hub"):
+    with pytest.raises(RegistryError, match=r"has format 2.*update with `git pull"):
         DirectoryStore(tmp_path)
     (tmp_path / "registry.json").write_text('{"format":1,"name":"x","default_probe":"p","n":1}')
     with pytest.raises(

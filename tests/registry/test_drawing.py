@@ -152,7 +152,7 @@ def test_a_reader_who_cannot_see_gets_the_whole_cell() -> None:
     assert labelled == [title.attrib["id"], description.attrib["id"]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(genotypes())
 def test_any_genotype_draws_as_well_formed_and_inert_xml(genotype: Genotype) -> None:
     allowed = {"svg", "title", "desc", "style", "g", "rect", "path", "text", "tspan"}
@@ -168,7 +168,7 @@ def test_any_genotype_draws_as_well_formed_and_inert_xml(genotype: Genotype) -> 
     assert documents[0] == cell_svg(genotype, "normal")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(genotypes())
 def test_nothing_overlaps_and_no_wire_runs_behind_a_box(genotype: Genotype) -> None:
     for kind in CELL_KINDS:
@@ -193,7 +193,7 @@ def _check_frame(layout: CellLayout, boxes: list[Box]) -> None:
         assert display_width(label.text) * 7.44 <= label.box.width
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(genotypes())
 def test_layout_connects_what_the_genotype_connects(genotype: Genotype) -> None:
     cell = genotype.normal
@@ -212,7 +212,7 @@ def test_layout_connects_what_the_genotype_connects(genotype: Genotype) -> None:
         assert right[wire.start[0], round(wire.start[1], 1)] == label.source
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(genotypes())
 def test_any_genotype_is_drawn_in_plain_lines(genotype: Genotype) -> None:
     for kind in CELL_KINDS:

@@ -230,7 +230,7 @@ def _metadata() -> dict[str, Any]:
         ({"fisher": np.ones(2, np.float32)}, None, "has no embedding metadata"),
         ({"fisher": np.ones(2, np.float32)}, [1], "has no embedding metadata"),
         ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "x": 1}, "has no embedding metadata"),
-        ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "format": 2}, "pip install -U"),
+        ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "format": 2}, "update with `git pull"),
         ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "space": 1}, "an embedding space"),
     ],
 )

@@ -71,7 +71,7 @@ def test_schema_is_committed(golden: Callable[[Path, str], None]) -> None:
 
 def test_unknown_format_names_the_fix(content: bytes) -> None:
     newer = _changed(content, lambda d: d.update(format=2, surprise=[]))
-    message = r"has format 2; this version reads format 1: update with `pip install -U wsdarts-hub`"
+    message = r"has format 2; this version reads format 1: update with `git pull"
     with pytest.raises(ArtifactError, match=message):
         Manifest.from_bytes(newer, what=MANIFEST)
     for version in ("1", 1.0, True, None):

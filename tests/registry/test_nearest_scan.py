@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -43,7 +43,6 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(found, [1 - 7 / (13 * 21) ** 0.5], atol=1e-7)
 
 
-@settings(deadline=None)
 @given(_embeddings())
 def test_agrees_with_the_plain_formula(values: NDArray[np.float32]) -> None:
     query = values[0].astype(np.float64)
@@ -52,7 +51,6 @@ def test_agrees_with_the_plain_formula(values: NDArray[np.float32]) -> None:
     np.testing.assert_allclose(found, symmetric_distance(query, values), rtol=0, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(_embeddings(), st.integers(-60, 60))
 def test_rows_of_another_scale_agree(values: NDArray[np.float32], power: int) -> None:
     query = values[0].astype(np.float64)

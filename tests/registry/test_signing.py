@@ -294,7 +294,7 @@ def test_without_the_package(
         lambda: publication.sign_version("flowers", key=key, registry=signed),
         lambda: signing.make_keys(key),
     ):
-        with pytest.raises(WsdartsError, match=r"pip install 'wsdarts-hub\[signing\]'"):
+        with pytest.raises(WsdartsError, match=r"pip install '\.\[signing\]'"):
             call()
     assert publication.pull("flowers", registry=signed)
 

@@ -2,6 +2,8 @@ import pytest
 
 from wsdarts_sdk.progress import Lines, TimeLeft, TimeSpent, in_words, percent, so_far
 
+pytestmark = pytest.mark.processes
+
 
 class Clock:
     """A clock that is set by hand."""

@@ -31,11 +31,11 @@ def show(
     The JSON of a damaged one is what `list --json` says of it; the exit code is 1.
 
     Example:
-        wsdarts-hub show digits@1
+        wsdarts-hub show flowers102@1
 
     Python:
         from wsdarts_hub import pull
-        artifact = pull("digits@1")
+        artifact = pull("flowers102@1")
         print(artifact.manifest, artifact.genotype)
     """
     from wsdarts_hub.cli import artifact_page  # noqa: PLC0415
@@ -87,11 +87,11 @@ def pull(
     """Fetch an artifact and verify every file of it.
 
     Example:
-        wsdarts-hub pull digits@1 --out digits --check
+        wsdarts-hub pull flowers102@1 --out flowers102 --check
 
     Python:
         from wsdarts_hub import pull
-        print(pull("digits@1", out="digits", check=True).genotype)
+        print(pull("flowers102@1", out="flowers102", check=True).genotype)
     """
     required = options.required_signature(require_signature, policy)
     display.show_transfers(quiet=quiet)
@@ -121,11 +121,11 @@ def verify(
     """Verify every size, checksum and shape of an artifact.
 
     Example:
-        wsdarts-hub verify digits@1 --weights
+        wsdarts-hub verify flowers102@1 --weights
 
     Python:
         from wsdarts_hub import pull
-        print(pull("digits@1").digest)
+        print(pull("flowers102@1").digest)
     """
     required = options.required_signature(require_signature, policy)
     artifact = read_subject(subject, registry, required)

@@ -97,7 +97,7 @@ def export(
     *,
     onnx: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write an ONNX file (pip install 'wsdarts-hub[onnx]')."),
+        typer.Option(metavar="FILE", help="Write an ONNX file; needs the extra onnx."),
     ] = None,
     timm: Annotated[
         Path | None,

@@ -20,7 +20,8 @@ def keygen(
     """Make a key pair to sign artifacts with.
 
     FILE is the private key: keep it to yourself. FILE.pub is the public key: give it to those who
-    are to verify your signatures. Needs `pip install 'wsdarts-hub[signing]'`.
+    are to verify your signatures. Needs the extra `signing`, by
+    `pip install '.[signing]'` in the checkout.
 
     Example:
         wsdarts-hub keygen my.key
@@ -49,7 +50,7 @@ def sign(
 
     The signature says that this name and version has this content, and fits no other. It lies
     beside the version, whose content and digest stay as they are. Another signature replaces it.
-    Needs `pip install 'wsdarts-hub[signing]'`.
+    Needs the extra `signing`, by `pip install '.[signing]'` in the checkout.
 
     Example:
         wsdarts-hub sign images@1 --key my.key --registry my-zoo

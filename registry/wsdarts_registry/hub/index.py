@@ -22,6 +22,7 @@ from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Status, VersionInfo, Yank
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.hub.record import AliasKey
+from wsdarts_registry.installation import UPDATE
 from wsdarts_registry.manifest import MANIFEST, EmbeddingRecord, Manifest
 from wsdarts_registry.records import Count, Digest, Record, explain
 from wsdarts_registry.reference import is_name
@@ -166,8 +167,7 @@ def _table(metadata: object) -> IndexTable:
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if type(found) is int and found != 1:
         raise RegistryError(
-            f"{FILE} has format {found}; this version reads format 1: update with "
-            "`pip install -U wsdarts-hub`"
+            f"{FILE} has format {found}; this version reads format 1: update with {UPDATE}"
         )
     try:
         return IndexTable.model_validate_json(strict_json.dump(metadata))

@@ -7,6 +7,7 @@ import numpy as np
 
 from wsdarts_registry.errors import RunError, TaskError
 from wsdarts_registry.files import entries
+from wsdarts_registry.installation import install_extra
 from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_registry.nearest import Ranking
 from wsdarts_registry.store import Store
@@ -93,7 +94,7 @@ def digits(*, progress: Progress = silent) -> ImageTask:
     except ImportError as error:
         raise TaskError(
             "the demo's images come with scikit-learn, which is not installed; install it with "
-            "`pip install 'wsdarts-hub[demo]'`"
+            f"{install_extra('demo')}"
         ) from error
     found: Any = load_digits()
     images = np.round(found.images * 255 / _GREYS).astype(np.uint8)

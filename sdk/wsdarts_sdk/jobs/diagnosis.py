@@ -18,6 +18,7 @@ from wsdarts_registry.amounts import count, several, size
 from wsdarts_registry.cache import CACHE_VARIABLE, cache_directory
 from wsdarts_registry.errors import FileAccessError, WsdartsError
 from wsdarts_registry.files import entries, exists, is_directory, status
+from wsdarts_registry.installation import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry.store import Store
 from wsdarts_registry.zoo import open_registry
 
@@ -25,9 +26,7 @@ State = Literal["ok", "note", "broken"]
 _Result = TypeVar("_Result")
 
 _PACKAGE = "wsdarts-hub"
-_UPDATE = "`pip install -U wsdarts-hub`"
-_REINSTALL = "`pip install --force-reinstall --no-deps wsdarts-hub`"
-_OPTIONAL = {"scikit-learn": "`pip install 'wsdarts-hub[demo]'` for `wsdarts-hub demo`"}
+_OPTIONAL = {"scikit-learn": f"{install_extra('demo')}, for `wsdarts-hub demo`"}
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)")
 _LITTLE_SPACE = 10**9
 _MUCH_SPACE = 5 * 10**9
@@ -88,7 +87,7 @@ def _versions() -> Iterator[Finding]:
             subject=_PACKAGE,
             state="broken",
             found="not installed, only importable",
-            advice="`pip install -e .` in its checkout, or `pip install wsdarts-hub`",
+            advice=INSTALL,
         )
         return
     least = {}
@@ -109,7 +108,7 @@ def _version(name: str, least: str) -> Finding:
             subject=name,
             state="note" if name in _OPTIONAL else "broken",
             found="not installed",
-            advice=_OPTIONAL.get(name, _UPDATE),
+            advice=_OPTIONAL.get(name, UPDATE),
         )
     if _numbers(found) < _numbers(least):
         return Finding(
@@ -292,7 +291,7 @@ def _probe(location: str | Path | None) -> Iterator[Finding]:
             advice="see torch above",
         )
         return
-    probe = _tried("probe", "shipped", load_probe, advice=_REINSTALL)
+    probe = _tried("probe", "shipped", load_probe, advice=REINSTALL)
     if isinstance(probe, Finding):
         yield probe
         return

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_registry.files import expanded, is_directory, open_regular, write_atomically
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.installation import UPDATE
 from wsdarts_sdk.allocation import TooLargeError, at_most
 from wsdarts_sdk.network.derived import DerivedNetwork
 from wsdarts_sdk.network.prediction import AnyImage, Prediction, predict
@@ -184,7 +185,7 @@ def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
     if about["format"] != _FORMAT:
         raise ValueError(
             f"it has format {about['format']!r} and this version reads {_FORMAT}: update with "
-            "`pip install -U wsdarts-hub`"
+            f"{UPDATE}"
         )
     class_names, size = about["class_names"], about["image_size"]
     extent = (about["cells"], about["channels"], about["classes"], size)

@@ -22,6 +22,7 @@ from torch import Tensor
 from wsdarts_registry.errors import ExportError
 from wsdarts_registry.files import expanded, write_atomically
 from wsdarts_registry.genotype import Genotype
+from wsdarts_registry.installation import install_extra
 from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_sdk.network.classifier import Classifier
 from wsdarts_sdk.network.prediction import AnyImage, as_input, decoded_images
@@ -92,7 +93,7 @@ def _check_packages() -> None:
             from onnxruntime import InferenceSession  # noqa: F401, PLC0415
     except ImportError as error:
         raise ExportError(
-            f"ONNX needs the package {error.name}: `pip install 'wsdarts-hub[onnx]'`"
+            f"ONNX needs the package {error.name}: {install_extra('onnx')}"
         ) from error
 
 

@@ -32,6 +32,7 @@ from wsdarts_registry.files import (
     remove_abandoned,
     write_atomically,
 )
+from wsdarts_registry.installation import UPDATE
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.journal import FileJournal
@@ -216,7 +217,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != _FORMAT:
         raise RunError(
             f"{path / _CONFIG} has an unknown format; this version reads {_FORMAT}: update with "
-            "`pip install -U wsdarts-hub`"
+            f"{UPDATE}"
         )
     return config
 

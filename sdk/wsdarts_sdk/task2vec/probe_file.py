@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsdarts_registry.errors import ProbeError
 from wsdarts_registry.files import read_regular
+from wsdarts_registry.installation import UPDATE
 from wsdarts_registry.tensors import read_tensors
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -63,5 +64,5 @@ def _read_card(path: Path, data: Any) -> ProbeCard:
         where = ".".join(str(part) for part in first["loc"])
         raise ProbeError(
             f"the card of the probe {path} is malformed at {where or 'its top'}: {first['msg']}; "
-            "expected a file of this version: update with `pip install -U wsdarts-hub`"
+            f"expected a file of this version: update with {UPDATE}"
         ) from error

@@ -10,6 +10,8 @@ from wsdarts_registry.gallery.server import serve_gallery
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.zoo import shipped_zoo
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -26,12 +28,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     threading.Thread(
         target=serve_gallery, args=(site,), kwargs={"port": 0, "started": started}, daemon=True
     ).start()
-    assert ready.wait(20)
+    assert ready.wait(600)
     return told[0]
 
 
 def get(address: str, path: str, host: str | None = None) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(address.split("/")[2], timeout=20)
+    connection = http.client.HTTPConnection(address.split("/")[2], timeout=600)
     connection.request("GET", path, headers={"Host": host} if host else {})
     return connection.getresponse()
 

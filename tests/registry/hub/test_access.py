@@ -15,6 +15,8 @@ from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, Regis
 from wsdarts_registry.hub.errors import harmless
 from wsdarts_registry.hub.store import HubStore
 
+pytestmark = pytest.mark.processes
+
 As = Callable[[str | None], HubStore]
 
 

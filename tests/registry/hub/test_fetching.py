@@ -22,6 +22,8 @@ from wsdarts_registry.hub import client
 from wsdarts_registry.hub.fetching import pulled
 from wsdarts_registry.hub.store import HubStore
 
+pytestmark = pytest.mark.processes
+
 OBJECTS = "models/acme/flowers/objects"
 
 
@@ -176,7 +178,7 @@ def test_several_pull_the_same_at_once(hub_server: HubServer, store: HubStore, m
     others = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: store.pull("flowers").digest, range(4)))
-    found += [other.communicate(timeout=60)[0].strip() for other in others]
+    found += [other.communicate(timeout=600)[0].strip() for other in others]
     assert found == [digest] * 6
     assert [path.name for path in (cache_directory() / "artifacts").iterdir()] == [digest[7:]]
 

@@ -12,6 +12,8 @@ from huggingface_hub.file_download import get_hf_file_metadata
 
 from tests.hub_server import ALICE, Fault, HubServer
 
+pytestmark = pytest.mark.processes
+
 _NAME = "acme/cells"
 _WEIGHTS = bytes(range(256)) * 400
 _SHA256 = hashlib.sha256(_WEIGHTS).hexdigest()
@@ -153,7 +155,7 @@ class _Answer:
 
 def _get(url: str, headers: dict[str, str], method: str = "GET") -> _Answer:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=600)
     try:
         connection.request(method, f"{parts.path}?{parts.query}", headers=headers)
         return _Answer(connection.getresponse())

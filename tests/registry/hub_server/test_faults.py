@@ -11,6 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from tests.hub_server import Fault, HubServer
 from tests.hub_server.faults import Faults
 
+pytestmark = pytest.mark.processes
+
 _NAME = "acme/cells"
 
 

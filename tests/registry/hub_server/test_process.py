@@ -17,6 +17,8 @@ from tests.hub_server import ALICE, BOB, Fault, HubServer
 from tests.hub_server.fixture import StartHub, StartProcess
 from tests.registry.hub_server.conftest import client
 
+pytestmark = pytest.mark.processes
+
 _NAME = "acme/cells"
 
 _UPLOAD = """
@@ -139,7 +141,7 @@ for number in range(5):
         subprocess.Popen([sys.executable, "-c", script, ALICE.token, name], env=environment)
         for name in "ab"
     ]
-    assert [process.wait(60) for process in running] == [0, 0]
+    assert [process.wait(600) for process in running] == [0, 0]
     expected = sorted([".gitattributes", *(f"{name}{n}" for name in "ab" for n in range(5))])
     assert client(hub).list_repo_files(_NAME) == expected
 

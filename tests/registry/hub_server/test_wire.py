@@ -16,6 +16,8 @@ from huggingface_hub import HfApi
 from tests.hub_server import ALICE, HubServer
 from tests.hub_server.fixture import StartHub
 
+pytestmark = pytest.mark.processes
+
 _WEIGHTS = b"w" * 1000
 _SHA256 = hashlib.sha256(_WEIGHTS).hexdigest()
 
@@ -24,7 +26,7 @@ class _Wire:
     """One connection that stays open from request to request."""
 
     def __init__(self, url: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
 
     def ask(
         self, method: str, path: str, body: object = b"", token: str = ALICE.token

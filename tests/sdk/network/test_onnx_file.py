@@ -162,7 +162,7 @@ def test_missing_packages(
     model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ExportError, match=r"needs the package onnxruntime: `pip install 'wsdarts-"):
+    with pytest.raises(ExportError, match=r"needs the package onnxruntime: `pip install '"):
         model.save_onnx(tmp_path / "model.onnx")
 
 

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdarts_registry.space import SearchSpace
@@ -112,7 +112,6 @@ values = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(values, values, st.text(max_size=20))
 def test_everything_stays_inside_the_picture(
     first: list[float | None], second: list[float | None], name: str

@@ -18,6 +18,8 @@ from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.directory import RunDirectory, open_run, read_config, read_json
 from wsdarts_sdk.search.settings import settings_json
 
+pytestmark = pytest.mark.processes
+
 CONFIG = {"command": "search", "settings": {"seed": 0, "stages": [{"cells": 5}, {"cells": 11}]}}
 
 HOLD = """

@@ -12,6 +12,8 @@ from wsdarts_registry.errors import RunError
 from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.journal import FileJournal, Journal, MemoryJournal
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(params=["file", "memory"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:

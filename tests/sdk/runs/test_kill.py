@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.processes
+
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 _KILLS = 20
 

@@ -74,7 +74,7 @@ def changed(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format": 2}, "has format 2; this version reads format 1: update with `pip install -U"),
+        ({"format": 2}, "has format 2; this version reads format 1: update with `git pull"),
         ({"format": None}, "has no format version"),
         ({"more": 1}, "more: Extra inputs are not permitted"),
         ({"title": "y" * 1001}, "title: String should have at most 1000 characters"),

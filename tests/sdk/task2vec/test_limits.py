@@ -8,6 +8,8 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.task2vec import limits
 from wsdarts_sdk.task2vec.limits import Limits, until
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize(
     ("budget", "seconds"),

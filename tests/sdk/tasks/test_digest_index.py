@@ -15,6 +15,8 @@ from wsdarts_sdk.tasks import stamps as stamps_module
 from wsdarts_sdk.tasks.digest_index import known_digests, remember_digests
 from wsdarts_sdk.tasks.stamps import STAMP, file_stamps, is_settled
 
+pytestmark = pytest.mark.processes
+
 Make = Callable[..., Path]
 Encode = Callable[..., bytes]
 
