@@ -16,6 +16,7 @@ from tests.registry.hub.conftest import LOCATION, Make
 from wsdarts_registry.artifact import HEAVY, Artifact, read_artifact
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.difference import difference
+from wsdarts_registry.edition import Edition
 from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.hub import client
@@ -204,16 +205,15 @@ def test_large_files_are_sent_from_where_they_are(store: HubStore, tmp_path: Pat
 
 
 def test_a_large_file_that_changes_while_it_is_pushed_does_not_become_a_version(
-    store: HubStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
+    store: HubStore, tmp_path: Path, impatient: None
 ) -> None:
     directory = tmp_path / "large"
     weights = {**make_weights(), "noise": np.zeros(2**19, dtype=np.float32)}
     make_artifact(directory, weights=weights)
-    artifact = read_artifact(directory)
+    edition = Edition.of(directory)
     path = directory / "weights.safetensors"
     for content in (path.read_bytes()[:-1] + b"?", b"short"):
         path.write_bytes(content)
-        monkeypatch.setattr("wsdarts_registry.hub.store.read_artifact", lambda _: artifact)
         with pytest.raises((ArtifactError, RegistryError)):
-            store.publish(directory, "flowers")
+            store.publish(edition, "flowers")
         assert store.versions("flowers") == ()
