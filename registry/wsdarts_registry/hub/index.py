@@ -21,6 +21,7 @@ from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Status, VersionInfo, Yank
 from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.hub.answers import Commit
 from wsdarts_registry.hub.record import AliasKey
 from wsdarts_registry.manifest import MANIFEST, EmbeddingRecord, Manifest
 from wsdarts_registry.records import Count, Digest, Record, explain
@@ -28,7 +29,6 @@ from wsdarts_registry.reference import is_name
 
 FILE = "index.safetensors"
 MAX_BYTES = 2 * 2**30
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
 class IndexedVersion(Record):

@@ -3,7 +3,6 @@
 import re
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
-from huggingface_hub import CommitOperationAdd
 
 from wsdarts_registry.artifact import Artifact
 from wsdarts_registry.checked_files import read_limited
@@ -11,11 +10,13 @@ from wsdarts_registry.errors import ArtifactError, VersionConflictError
 from wsdarts_registry.hub.client import TAG
 from wsdarts_registry.hub.record import RECORD, SIGNATURES
 from wsdarts_registry.hub.state import State
+from wsdarts_registry.hub.uploading import Addition
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.records import MAX_RECORD_BYTES
 
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
-# Larger files are sent from where they are; they are LFS files, named by their sha256.
+# Larger files are sent from where they are; they are LFS files, named by their sha256, and the Hub
+# refuses bytes that have another one.
 _SMALL = 2**20
 
 
@@ -37,27 +38,21 @@ def check_publishable(artifact: Artifact) -> None:
         )
 
 
-def operations(artifact: Artifact) -> list[CommitOperationAdd]:
+def additions(artifact: Artifact) -> list[Addition]:
     """The files of an artifact, verified as they are read.
 
     Raises:
         ArtifactError: One changed since the artifact was read.
     """
     found = [
-        CommitOperationAdd(path, read_limited(artifact.directory, path, MAX_RECORD_BYTES))
+        Addition.of(path, read_limited(artifact.directory, path, MAX_RECORD_BYTES))
         for path in (MANIFEST, CHECKSUM)
     ]
     for path, record in artifact.manifest.files.items():
-        if record.size <= _SMALL:
-            found.append(CommitOperationAdd(path, artifact.read(path)))
-            continue
-        addition = CommitOperationAdd(path, str(artifact.directory / path))
-        if addition.upload_info.size != record.size:
-            raise ArtifactError(f"{artifact.directory / path} changed while it was pushed")
-        # It was hashed when the artifact was read, just before; the Hub stores it by this name,
-        # and refuses bytes that have another one.
-        addition.upload_info.sha256 = bytes.fromhex(record.sha256)
-        found.append(addition)
+        # A large one was hashed when the artifact was read, just before.
+        small = record.size <= _SMALL
+        source = artifact.read(path) if small else artifact.directory / path
+        found.append(Addition(path=path, source=source, size=record.size, sha256=record.sha256))
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi, constants
+from huggingface_hub import CommitOperationAdd, HfApi
 
 from tests.hub_server import ALICE, HubServer
 from tests.registry.factories import CARD, make_artifact, make_embedding
@@ -48,8 +48,7 @@ def _api(hub: HubServer) -> HfApi:
 
 
 def _forget() -> None:
-    for cache in (cache_directory(), Path(constants.HF_HUB_CACHE)):
-        shutil.rmtree(cache, ignore_errors=True)
+    shutil.rmtree(cache_directory(), ignore_errors=True)
 
 
 def _replace_index(hub: HubServer, change: Callable[[bytes], bytes]) -> None:
