@@ -34,6 +34,7 @@ def open_registry(
     create: bool = False,
     writable: bool = False,
     endpoint: str | None = None,
+    insecure: bool = False,
 ) -> Store:
     """Open a registry.
 
@@ -45,6 +46,8 @@ def open_registry(
         create: Make the directory a registry if it is missing or empty.
         writable: Refuse what could only be read, so ``create`` does, too.
         endpoint: Address of the Hub; by default HF_ENDPOINT, else the official one.
+        insecure: Allow a Hub beyond this machine that is spoken to by plain http, as the
+            environment variable ``WSDARTS_HUB_INSECURE`` does where it is set.
 
     Raises:
         RegistryError: There is no registry at that place, there are none of that kind, or it is
@@ -66,7 +69,7 @@ def open_registry(
         # Imported here: a directory needs no client of the Hub.
         from wsdarts_registry.hub.store import HubStore  # noqa: PLC0415
 
-        return HubStore(text, endpoint=endpoint)
+        return HubStore(text, endpoint=endpoint, insecure=insecure)
     if isinstance(location, str) and "://" in text:
         raise RegistryError(
             f"cannot open {text}: there are no such registries; name a directory, or a namespace "

@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urljoin
 from huggingface_hub import constants, get_session
 from huggingface_hub.utils import build_hf_headers, tqdm  # type: ignore[attr-defined]
 
-from wsdarts_registry.hub.errors import Problem, ProblemError, refusal
+from wsdarts_registry.hub.errors import INVALID_URL, Problem, ProblemError, harmless, refusal
 from wsdarts_registry.hub.location import HubAddress
 
 # Seconds after which a Hub that says nothing is given up; the client itself would wait for ever.
@@ -198,20 +198,27 @@ def shown(blocks: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
 
 
 def _session() -> Any:
+    """The client's session; it is made at the first call, of proxies and certificates."""
     try:
         return get_session()
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
-        text = str(error) if isinstance(error, ImportError | ValueError) else repr(error)
-        needs = (
-            "install its package with `pip install socksio`, or unset"
-            if isinstance(error, ImportError)
-            else "correct or unset"
+    except ImportError as error:
+        said = (
+            "the proxy in ALL_PROXY or HTTPS_PROXY is a SOCKS proxy, and the package for that is "
+            "not installed; install it with `pip install socksio`, or unset the proxy"
         )
-        problem = (
-            f"no connection can be made ({' '.join(text.split())[:200]}); {needs} the proxy in "
-            "ALL_PROXY, HTTPS_PROXY or HTTP_PROXY, and check SSL_CERT_FILE where that is set"
+        raise ProblemError(Problem(kind="setup", said=said)) from error
+    except OSError as error:
+        said = (
+            f"the certificates cannot be read ({error.strerror or type(error).__name__}); check "
+            "SSL_CERT_FILE and SSL_CERT_DIR"
         )
-        raise ProblemError(Problem(kind="setup", said=problem)) from error
+        raise ProblemError(Problem(kind="setup", said=said)) from error
+    except (ValueError, INVALID_URL) as error:
+        said = (
+            f"the proxy in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY is no address "
+            f"({harmless(str(error))}); correct or unset it"
+        )
+        raise ProblemError(Problem(kind="setup", said=said)) from error
 
 
 def _check(response: Any, method: str) -> None:

@@ -36,7 +36,7 @@ Kind = Literal[
 # The base of every exception of the transport, httpx or its successor, by the client's version.
 _TRANSPORT: type[Exception] = next(b for b in hub.HfHubHTTPError.__bases__ if b is not OSError)
 # Not of that base: an address that the transport cannot read.
-_INVALID_URL: type[Exception] = sys.modules[_TRANSPORT.__module__.partition(".")[0]].InvalidURL
+INVALID_URL: type[Exception] = sys.modules[_TRANSPORT.__module__.partition(".")[0]].InvalidURL
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _STATUSES: dict[int, Kind] = {401: "forbidden", 403: "forbidden", 412: "moved"}
 _CODES: dict[str, Kind] = {
@@ -82,7 +82,7 @@ class ProblemError(Exception):
 
 # What a call of the Hub raises: RuntimeError where a stream is used wrongly, ValueError where a
 # header cannot be sent, OSError for the own disk and for offline mode.
-CALL_ERRORS = (ProblemError, _TRANSPORT, _INVALID_URL, OSError, ValueError, RuntimeError)
+CALL_ERRORS = (ProblemError, _TRANSPORT, INVALID_URL, OSError, ValueError, RuntimeError)
 
 
 def problem_of(error: BaseException) -> Problem:
@@ -140,7 +140,7 @@ def _known(error: BaseException) -> Problem | None:
         return Problem(kind="offline")
     if isinstance(error, (_TRANSPORT, ConnectionError, TimeoutError)):
         return Problem(kind="network", said=type(error).__name__)
-    if isinstance(error, _INVALID_URL):
+    if isinstance(error, INVALID_URL):
         return Problem(kind="refused", said="it sends to an address that is none")
     if isinstance(error, OSError) and error.errno is not None:
         return Problem(kind="disk", said=error.strerror or type(error).__name__)

@@ -77,10 +77,9 @@ class HubAddress:
     def __post_init__(self) -> None:
         parts = _split(self.url)
         if parts is None or parts.query or parts.fragment:
-            scheme = "" if "://" in self.url else " has no scheme"
             raise RegistryError(
-                f"the address of the Hub {_shown(self.url)!r}{scheme or ' is malformed'}; expected "
-                "https://HOST in HF_ENDPOINT or --endpoint"
+                f"the address of the Hub {_shown(self.url)!r} is malformed; expected https://HOST, "
+                "scheme included, in HF_ENDPOINT or --endpoint"
             )
         if parts.username is not None or parts.password is not None:
             raise RegistryError(
