@@ -35,7 +35,8 @@ class DirectoryRecords:
         folder = self.folder / _ALIASES
         found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         names = [file.removesuffix(_SUFFIX) for file in found if file.endswith(_SUFFIX)]
-        return {alias: self._alias(alias).version for alias in names if is_alias(alias)}
+        records = {alias: self._alias(alias) for alias in names if is_alias(alias)}
+        return {alias: record.version for alias, record in records.items() if record is not None}
 
     def status(self, version: int) -> Status:
         """Everything that is said of one version."""
@@ -73,9 +74,15 @@ class DirectoryRecords:
         content = _read(path, f"why {self.folder.name}@{version} was yanked")
         return Yank.from_bytes(content, what=str(path), error=RegistryError)
 
-    def _alias(self, alias: str) -> Alias:
+    def _alias(self, alias: str) -> Alias | None:
+        """The record of an alias; None if it was removed since it was listed."""
         path = self._alias_path(alias)
-        content = _read(path, f"what {self.folder.name}@{alias} means")
+        try:
+            content = _read(path, f"what {self.folder.name}@{alias} means")
+        except RegistryError as error:
+            if error.__cause__ and isinstance(error.__cause__.__cause__, FileNotFoundError):
+                return None
+            raise
         return Alias.from_bytes(content, what=str(path), error=RegistryError)
 
     def _yanked(self, version: int) -> Path:

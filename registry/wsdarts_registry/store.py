@@ -196,7 +196,7 @@ class Store(Catalogue):
         Raises:
             RegistryError: There is no such alias, or the registry cannot be written.
         """
-        life.check_has_alias(self, name, alias)
+        life.version_of_alias(self, name, alias)
         self.write_alias(name, alias, None)
 
     def resolve(self, reference: str | Reference) -> Entry:
@@ -230,8 +230,7 @@ class Store(Catalogue):
                     f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
                 )
         elif reference.alias is not None:
-            life.check_has_alias(self, reference.name, reference.alias)
-            meant = self.aliases(reference.name)[reference.alias]
+            meant = life.version_of_alias(self, reference.name, reference.alias)
             fitting = [v for v in versions if v.version == meant]
             if fitting and fitting[0].yanked is not None:
                 raise ReferenceNotFoundError(

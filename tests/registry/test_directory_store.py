@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.registry.factories import CARD, Push, digest_of, make_embedding
+from wsdarts_registry import reference
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import (
@@ -138,3 +139,20 @@ def test_a_damaged_embedding_stops_the_ranking(store: DirectoryStore, push: Push
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match="bytes; its manifest says"):
         store.nearest(make_embedding("query"))
+
+
+def test_an_alias_that_is_removed_while_it_is_read(
+    store: DirectoryStore, push: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = push("flowers")
+    store.set_alias("flowers", "stable", 1)
+    store.set_alias("flowers", "tried", 1)
+
+    def is_alias(text: str) -> bool:
+        # Between the listing of the aliases and their reading.
+        (tmp_path / "zoo" / "artifacts" / "flowers" / "aliases" / "stable.json").unlink(True)
+        return reference.is_alias(text)
+
+    monkeypatch.setattr("wsdarts_registry.directory_records.is_alias", is_alias)
+    assert store.pull("flowers@1").digest == first.digest
+    assert store.aliases("flowers") == {"tried": 1}
