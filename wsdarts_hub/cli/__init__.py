@@ -133,10 +133,10 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    if endpoint is not None:
-        os.environ["HF_ENDPOINT"] = endpoint
     if insecure:
         os.environ["WSDARTS_HUB_INSECURE"] = "1"
+    if endpoint is not None:
+        os.environ["HF_ENDPOINT"] = endpoint
 
 
 def main() -> None:

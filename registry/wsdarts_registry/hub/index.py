@@ -29,6 +29,8 @@ from wsdarts_registry.reference import is_name
 
 FILE = "index.safetensors"
 MAX_BYTES = 2 * 2**30
+_MAX_NAMES = 100_000
+_MAX_VERSIONS = 5000
 
 
 class IndexedVersion(Record):
@@ -38,7 +40,7 @@ class IndexedVersion(Record):
     digest: Digest
     commit: Commit
     yank: Yank | None = None
-    aliases: tuple[AliasKey, ...] = ()
+    aliases: Annotated[tuple[AliasKey, ...], Field(max_length=1000)] = ()
     signed: bool = False
 
     @property
@@ -53,7 +55,7 @@ class IndexedName(Record):
 
     name: Annotated[str, Field(max_length=64)]
     commit: Commit
-    versions: tuple[IndexedVersion, ...]
+    versions: Annotated[tuple[IndexedVersion, ...], Field(max_length=_MAX_VERSIONS)]
 
     @model_validator(mode="after")
     def _check(self) -> "IndexedName":
@@ -71,7 +73,7 @@ class IndexTable(Record):
     """The metadata of ``index.safetensors``."""
 
     format: Literal[1] = 1
-    names: tuple[IndexedName, ...] = ()
+    names: Annotated[tuple[IndexedName, ...], Field(max_length=_MAX_NAMES)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
