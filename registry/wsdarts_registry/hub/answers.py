@@ -201,7 +201,7 @@ class LfsObject(Answer):
     """Where to upload one content; without actions it is there already."""
 
     oid: Sha256
-    actions: _LfsActions = Field(default_factory=_LfsActions)
+    actions: _LfsActions | None = None
     error: _LfsError | None = None
 
 

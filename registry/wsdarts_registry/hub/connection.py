@@ -144,9 +144,11 @@ class Connection:
             try:
                 where = response.headers.get("Location")
                 if response.status_code in _REDIRECTS and where is not None:
+                    for _ in _blocks(response, _MAX_REFUSAL_BYTES, cut=True):
+                        pass  # so that the connection can be used again
                     url = self._redirected(method, url, response.status_code, where)
                     continue
-                _check(response, method)
+                self._check(response, method)
                 yield response
                 return
             finally:
@@ -181,6 +183,19 @@ class Connection:
         if method != "GET" and not repeats:
             raise _refused(f"it redirects what is sent to {_host(target)}")
         return target
+
+    def _check(self, response: Any, method: str) -> None:
+        """Refuse an answer that is no success, or is packed so that its length says nothing."""
+        status, headers = response.status_code, response.headers
+        if status >= 400:
+            content = b"".join(_blocks(response, _MAX_REFUSAL_BYTES, cut=True))
+            raise ProblemError(
+                refusal(status, headers, content, reading=method == "GET", token=self._token)
+            )
+        packed = headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+        if packed or not 200 <= status < 300:
+            said = "it is compressed, which was not asked" if packed else f"status {status}"
+            raise ProblemError(Problem(kind="garbled", said=said))
 
 
 def shown(blocks: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
@@ -219,18 +234,6 @@ def _session() -> Any:
             f"({harmless(str(error))}); correct or unset it"
         )
         raise ProblemError(Problem(kind="setup", said=said)) from error
-
-
-def _check(response: Any, method: str) -> None:
-    """Refuse an answer that is no success, or is packed so that its length says nothing."""
-    status = response.status_code
-    if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise ProblemError(Problem(kind="garbled", said="it is compressed, which was not asked"))
-    if status >= 400:
-        content = b"".join(_blocks(response, _MAX_REFUSAL_BYTES, cut=True))
-        raise ProblemError(refusal(status, response.headers, content, reading=method == "GET"))
-    if not 200 <= status < 300:
-        raise ProblemError(Problem(kind="garbled", said=f"status {status}"))
 
 
 def _blocks(response: Any, limit: int, *, cut: bool = False) -> Iterator[bytes]:

@@ -95,7 +95,14 @@ def problem_of(error: BaseException) -> Problem:
     return Problem(kind="other", said=harmless(str(chain[-1])))
 
 
-def refusal(status: int, headers: Mapping[str, str], content: bytes, *, reading: bool) -> Problem:
+def refusal(
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    *,
+    reading: bool,
+    token: str | None = None,
+) -> Problem:
     """The problem that an answer with a status from 400 on tells of.
 
     Args:
@@ -103,6 +110,7 @@ def refusal(status: int, headers: Mapping[str, str], content: bytes, *, reading:
         headers: Of the answer; names in any case.
         content: Of the answer, at least its beginning.
         reading: Whether the request would have changed nothing.
+        token: What is not to be said, beside the token that the client finds.
     """
     said = headers.get("X-Error-Message") or _said(content)
     kind: Kind = "busy" if status in _BUSY else _STATUSES.get(status, "other")
@@ -112,7 +120,10 @@ def refusal(status: int, headers: Mapping[str, str], content: bytes, *, reading:
     wait = headers.get("Retry-After", "")
     is_number = wait.isascii() and wait.isdigit() and len(wait) < 10
     return Problem(
-        kind=kind, status=status, wait=float(wait) if is_number else None, said=harmless(said)
+        kind=kind,
+        status=status,
+        wait=float(wait) if is_number else None,
+        said=harmless(said, token),
     )
 
 
@@ -188,11 +199,11 @@ def explained(problem: Problem, *, doing: str, repository: str, url: str) -> Reg
     return RegistryError(lines[problem.kind])
 
 
-def harmless(text: str) -> str:
+def harmless(text: str, token: str | None = None) -> str:
     """A short line of somebody else's text, without addresses and tokens."""
-    token = get_token()
-    if token:
-        text = text.replace(token, "…")
+    for secret in (get_token(), token):
+        if secret:
+            text = text.replace(secret, "…")
     return plain_text(_TOKEN.sub("…", _ADDRESS.sub("…", text)), 200)
 
 

@@ -184,9 +184,9 @@ def _addresses(
 
 
 def _upload(connection: Connection, addition: Addition, found: LfsObject) -> None:
-    action = found.actions.upload
-    if action is None:
+    if found.actions is None or found.actions.upload is None:
         return  # it is there
+    action = found.actions.upload
     parts = action.header or {}
     if "chunk_size" in parts:
         _upload_parts(connection, addition, action, parts)

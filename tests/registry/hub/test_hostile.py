@@ -315,6 +315,18 @@ def test_an_endless_file_takes_no_space(evil: HostileHub) -> None:
     assert not list((cache_directory() / "hub" / "files").glob(".*"))  # nor what was begun
 
 
+def test_a_token_that_is_echoed_is_not_said(evil: HostileHub) -> None:
+    def spoil(asked: Asked, said: Said) -> None:
+        said.status = 418
+        said.set("X-Error-Message", f"who sends {asked.token}? a-word-of-another-form")
+
+    evil.spoil = spoil
+    store = HubStore(LOCATION, endpoint=evil.url, token="a-word-of-another-form")  # noqa: S106
+    error = _error(lambda: store.pull("flowers"))
+    assert "418" in error
+    assert "another-form" not in error
+
+
 def test_a_login_is_sent_to_the_hub_itself(evil: HostileHub) -> None:
     _at(evil).pull("flowers")
     sent = {asked.token for asked in evil.asked if "/objects/" not in asked.path}
