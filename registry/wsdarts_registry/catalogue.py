@@ -168,8 +168,7 @@ class Catalogue(ABC):
                     f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
                 )
         elif reference.alias is not None:
-            life.check_has_alias(self, reference.name, reference.alias)
-            meant = self.aliases(reference.name)[reference.alias]
+            meant = life.version_of_alias(self, reference.name, reference.alias)
             fitting = [v for v in versions if v.version == meant]
             if fitting and fitting[0].yanked is not None:
                 raise ReferenceNotFoundError(

@@ -40,6 +40,7 @@ _KINDS = (
     ("pulled artifacts", re.compile(rf"artifacts/{_HEX}")),
     ("artifacts that were looked at", re.compile(rf"outlines/{_HEX}")),
     ("answers of the Hub", re.compile(r"hub/[^/]+\.json")),
+    ("files of the Hub", re.compile(rf"hub/files/{_HEX}")),
 )
 _PULLED = ("artifacts", "outlines")
 _FOLDERS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.entry import Alias, Status, Yank
-from wsdarts_registry.errors import ArtifactError, RecordError
+from wsdarts_registry.errors import ArtifactError, RecordError, RegistryError
 from wsdarts_registry.files import entries, exists, write_atomically
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.reference import is_alias
@@ -32,7 +32,8 @@ class DirectoryRecords:
 
     def aliases(self) -> dict[str, int]:
         """The aliases of the name and the version that each means."""
-        return {alias: self._alias(alias).version for alias in self._alias_names()}
+        found = {alias: self._alias(alias) for alias in self._alias_names()}
+        return {alias: record.version for alias, record in found.items() if record is not None}
 
     def status(self, version: int) -> Status:
         """Everything that is said of one version; an alias that is malformed means none."""
@@ -78,9 +79,10 @@ class DirectoryRecords:
 
     def _means(self, alias: str, version: int) -> bool:
         try:
-            return self._alias(alias).version == version
+            record = self._alias(alias)
         except RecordError:
             return False
+        return record is not None and record.version == version
 
     def _yank(self, version: int) -> Yank | None:
         path = self._yanked(version)
@@ -89,9 +91,15 @@ class DirectoryRecords:
         content = _read(path, f"why {self.folder.name}@{version} was yanked")
         return Yank.from_bytes(content, what=str(path), error=RecordError)
 
-    def _alias(self, alias: str) -> Alias:
+    def _alias(self, alias: str) -> Alias | None:
+        """The record of an alias; None if it was removed since it was listed."""
         path = self._alias_path(alias)
-        content = _read(path, f"what {self.folder.name}@{alias} means")
+        try:
+            content = _read(path, f"what {self.folder.name}@{alias} means")
+        except RegistryError as error:
+            if error.__cause__ and isinstance(error.__cause__.__cause__, FileNotFoundError):
+                return None
+            raise
         return Alias.from_bytes(content, what=str(path), error=RecordError)
 
     def _yanked(self, version: int) -> Path:

@@ -55,8 +55,8 @@ def new_alias(store: "Store", name: str, alias: str, version: int) -> Alias:
     return Alias(version=version, when=_now())
 
 
-def check_has_alias(store: "Catalogue", name: str, alias: str) -> None:
-    """Refuse an alias that there is not.
+def version_of_alias(store: "Catalogue", name: str, alias: str) -> int:
+    """The version that an alias means.
 
     Raises:
         RegistryError: The name has no such alias; says which it has.
@@ -66,6 +66,7 @@ def check_has_alias(store: "Catalogue", name: str, alias: str) -> None:
         raise RegistryError(
             f"{name} has no alias {alias}; it has {', '.join(sorted(known)) or 'none'}"
         )
+    return known[alias]
 
 
 def published_version(store: "Store", name: str, version: int | None, digest: str) -> int | None:

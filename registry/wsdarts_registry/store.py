@@ -263,5 +263,5 @@ class Store(Catalogue):
             RegistryError: There is no such alias, or the registry cannot be written.
         """
         with self.changing():
-            life.check_has_alias(self, name, alias)
+            life.version_of_alias(self, name, alias)
             self.write_alias(name, alias, None)

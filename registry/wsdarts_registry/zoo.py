@@ -37,6 +37,7 @@ def open_registry(
     writable: bool = False,
     endpoint: str | None = None,
     require_signature: Required = None,
+    insecure: bool = False,
 ) -> Store:
     """Open a registry.
 
@@ -50,13 +51,17 @@ def open_registry(
         endpoint: Address of the Hub; by default HF_ENDPOINT, else the official one.
         require_signature: Files of public keys, or a ``SignaturePolicy``: artifacts are read from
             it only if they are signed so. By default the user's own policy decides.
+        insecure: Allow a Hub beyond this machine that is spoken to by plain http, as the
+            environment variable ``WSDARTS_HUB_INSECURE`` does where it is set.
 
     Raises:
         RegistryError: There is no registry at that place, there are none of that kind, or it is
             the shipped zoo and should be written.
     """
     if require_signature is not None:
-        opened = open_registry(location, create=create, writable=writable, endpoint=endpoint)
+        opened = open_registry(
+            location, create=create, writable=writable, endpoint=endpoint, insecure=insecure
+        )
         return opened.requiring(require_signature)
     if isinstance(location, Store):
         return location
@@ -74,7 +79,7 @@ def open_registry(
         # Imported here: a directory needs no client of the Hub.
         from wsdarts_registry.hub.store import HubStore  # noqa: PLC0415
 
-        return HubStore(text, endpoint=endpoint)
+        return HubStore(text, endpoint=endpoint, insecure=insecure)
     if isinstance(location, str) and "://" in text:
         raise RegistryError(
             f"cannot open {text}: there are no such registries; name a directory, or a namespace "

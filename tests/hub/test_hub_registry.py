@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars
 
 from tests.hub.conftest import Run
@@ -42,6 +43,22 @@ def test_from_a_push_to_a_pull(on_hub: Run, tmp_path: Path) -> None:
     assert on_hub("list", "--quiet", *LAB).out == ""
     rebuilt = on_hub("index", "rebuild", *LAB)
     assert rebuilt.out == "the index of hf://acme is new: 1 names\n"
+
+
+def test_a_hub_that_is_not_encrypted_has_to_be_allowed(
+    run: Run, hub_server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
+    monkeypatch.setenv("WSDARTS_HUB_INSECURE", "")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "'http://hub.example' is not encrypted" in run("list", *LAB).err
+    plain = run("--endpoint", "http://lab.example", "list", *LAB)
+    assert (plain.code, plain.err.count("\n")) == (1, 1)
+    assert "'http://lab.example' is not encrypted" in plain.err
+    assert "HF_HUB_OFFLINE is set" in run("--insecure", "list", *LAB).err
+    monkeypatch.setenv("WSDARTS_HUB_INSECURE", "")
+    unnamed = run("--endpoint", "lab.example", "list", *LAB)
+    assert "'lab.example' is malformed; expected https://HOST" in unnamed.err
 
 
 def test_errors_and_warnings_are_one_line(on_hub: Run, tmp_path: Path) -> None:

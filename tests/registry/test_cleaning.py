@@ -63,6 +63,7 @@ ALL = (
     "nearest/0123456789abcdef0123456789abcdef.npy",
     "kernels/0123456789abcdef.so",
     f"hub/{HEX}.json",
+    f"hub/files/{HEX}",
 )
 
 

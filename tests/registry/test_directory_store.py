@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.registry.factories import CARD, Push, digest_of
+from wsdarts_registry import reference
 from wsdarts_registry.artifact import read_artifact
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import (
@@ -132,3 +133,20 @@ def test_things_that_are_no_artifacts_are_passed_over(store: DirectoryStore, pus
     assert [info.version for info in store.versions("flowers")] == [1]
     assert store.versions("unknown") == ()
     assert digest_of("x") != store.versions("flowers")[0].digest
+
+
+def test_an_alias_that_is_removed_while_it_is_read(
+    store: DirectoryStore, push: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = push("flowers")
+    store.set_alias("flowers", "stable", 1)
+    store.set_alias("flowers", "tried", 1)
+
+    def is_alias(text: str) -> bool:
+        # Between the listing of the aliases and their reading.
+        (tmp_path / "zoo" / "artifacts" / "flowers" / "aliases" / "stable.json").unlink(True)
+        return reference.is_alias(text)
+
+    monkeypatch.setattr("wsdarts_registry.directory_records.is_alias", is_alias)
+    assert store.pull("flowers@1").digest == first.digest
+    assert store.aliases("flowers") == {"tried": 1}

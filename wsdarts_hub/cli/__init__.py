@@ -133,7 +133,17 @@ def _options(
             "the official one, by default.",
         ),
     ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            help="Allow a Hub beyond this machine that is not encrypted (http://), as "
+            "WSDARTS_HUB_INSECURE=1 does; others on the way can read your token.",
+        ),
+    ] = False,
 ) -> None:
+    if insecure:
+        os.environ["WSDARTS_HUB_INSECURE"] = "1"
     if endpoint is not None:
         os.environ["HF_ENDPOINT"] = endpoint
 

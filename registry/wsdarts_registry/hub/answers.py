@@ -1,14 +1,55 @@
-"""What is asked about on the Hub, and what it answers."""
+"""Checked values of what a Hub answers. Nothing of an answer is used that did not pass here.
+
+A Hub can be wrong, taken over, or another server than the one that was meant, so every commit,
+tag, path, size and hash has a type that says what it may be, and every list a length. What the
+cache remembers of an answer passes here again when it is recalled.
+"""
 
 import hashlib
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from wsdarts_registry.files import resolved
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
-_HASH = re.compile(r"[0-9a-f]{40}")
+from wsdarts_registry.hub.errors import Problem, ProblemError
+from wsdarts_registry.records import explain
+from wsdarts_registry.text_rules import is_plain_line
+
+_MAX_FILES = 100_000
+_MAX_TAGS = 20_000
+_LONGEST_PATH = 4096
+_T = TypeVar("_T")
+
+
+def _path(path: str) -> str:
+    parts = path.split("/")
+    if not is_plain_line(path, _LONGEST_PATH) or any(part in ("", ".", "..") for part in parts):
+        raise ValueError("expected a relative path without '..' or control characters")
+    return path
+
+
+def _line(text: str) -> str:
+    if not is_plain_line(text, len(text)):
+        raise ValueError("expected one line without control characters")
+    return text
+
+
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=0, le=2**53)]
+RemotePath = Annotated[str, Field(max_length=_LONGEST_PATH), AfterValidator(_path)]
+RefName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_line)]
+RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}$")]
+Link = Annotated[str, Field(max_length=8192, pattern=r"^https?://[!-~]+$")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +64,19 @@ class Repository:
         """Its address on the Hub, without the server."""
         return self.id if self.kind == "model" else f"datasets/{self.id}"
 
+    @property
+    def api(self) -> str:
+        """Its address in the Hub's API, without the server."""
+        return f"/api/{self.kind}s/{self.id}"
 
-@dataclass(frozen=True, kw_only=True)
-class Head:
+
+class Answer(BaseModel):
+    """Base of all answers: no conversions and no changes; what is not read is ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", validate_default=True)
+
+
+class Head(Answer):
     """The newest commit of a repository's main branch.
 
     Attributes:
@@ -34,28 +85,161 @@ class Head:
         private: Whether only some may see it.
     """
 
-    commit: str
-    files: tuple[str, ...]
-    private: bool
+    commit: Commit
+    files: Annotated[tuple[RemotePath, ...], Field(max_length=_MAX_FILES)] = ()
+    private: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemoteFile:
-    """What the Hub says of a file before it is fetched; sha256 for LFS files only."""
-
-    size: int
-    sha256: str | None
+class _Sibling(Answer):
+    rfilename: RemotePath
 
 
-def is_intact(cached: Path, content: bytes) -> bool:
-    """Whether a file of the client's cache still is what it was called when it was fetched.
+class RepositoryInfo(Answer):
+    """A repository; one without a commit has no ``sha``."""
 
-    The client calls it by the Hub's ETag: the sha256 of an LFS file, the git hash of another one.
-    It checks neither. Where it cannot make links, the name says nothing.
+    sha: Commit | None = None
+    private: bool = False
+    siblings: Annotated[tuple[_Sibling, ...], Field(max_length=_MAX_FILES)] | None = None
+
+    @property
+    def head(self) -> Head | None:
+        """The newest commit of main; None where there is none."""
+        if self.sha is None:
+            return None
+        files = sorted(sibling.rfilename for sibling in self.siblings or ())
+        return Head(commit=self.sha, files=tuple(files), private=self.private)
+
+
+class _Tag(Answer):
+    name: RefName
+    commit: Commit = Field(alias="targetCommit")
+
+
+class References(Answer):
+    """The tags of a repository."""
+
+    tags: Annotated[tuple[_Tag, ...], Field(max_length=_MAX_TAGS)]
+
+
+class ListedRepository(Answer):
+    """A repository in a list."""
+
+    id: RepositoryId
+    sha: Commit | None = None
+    private: bool = False
+
+
+class HistoryEntry(Answer):
+    """A commit in a history."""
+
+    id: Commit
+    title: Annotated[str, Field(max_length=10_000)]
+
+
+class _LfsFile(Answer):
+    sha256: Sha256 = Field(validation_alias=AliasChoices("sha256", "oid"))
+    size: Size
+
+
+class RemoteFile(Answer):
+    """What the Hub says of a path before anything is fetched."""
+
+    type: Literal["file", "directory"]
+    path: RemotePath
+    oid: Commit
+    own_size: Size = Field(default=0, alias="size")
+    lfs: _LfsFile | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.lfs.size if self.lfs else self.own_size
+
+    @property
+    def sha256(self) -> str | None:
+        """Hash of an LFS file; None for another one."""
+        return self.lfs.sha256 if self.lfs else None
+
+    def is_content(self, content: bytes) -> bool:
+        """Whether a content has the size and the hash that the Hub says."""
+        if len(content) != self.size:
+            return False
+        if self.lfs:
+            return hashlib.sha256(content).hexdigest() == self.lfs.sha256
+        blob = b"blob %d\0%b" % (len(content), content)
+        return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == self.oid
+
+
+class _UploadMode(Answer):
+    path: RemotePath
+    mode: Literal["lfs", "regular"] = Field(alias="uploadMode")
+
+
+class UploadModes(Answer):
+    """Which files are to be uploaded by LFS."""
+
+    files: Annotated[tuple[_UploadMode, ...], Field(max_length=_MAX_FILES)]
+
+
+class LfsAction(Answer):
+    """An address to upload to; of many parts the header holds one address each."""
+
+    href: Link
+    header: Annotated[dict[str, object], Field(max_length=20_000)] | None = None
+
+
+class _LfsActions(Answer):
+    upload: LfsAction | None = None
+    verify: LfsAction | None = None
+
+
+class _LfsError(Answer):
+    message: Annotated[str, Field(max_length=10_000)] = ""
+
+
+class LfsObject(Answer):
+    """Where to upload one content; without actions it is there already."""
+
+    oid: Sha256
+    actions: _LfsActions | None = None
+    error: _LfsError | None = None
+
+
+class LfsBatch(Answer):
+    """Where to upload several contents."""
+
+    objects: Annotated[tuple[LfsObject, ...], Field(max_length=_MAX_FILES)]
+
+
+class MadeCommit(Answer):
+    """A commit that was made."""
+
+    commit: Commit = Field(alias="commitOid")
+
+
+HEAD = TypeAdapter(Head)
+INFO = TypeAdapter(RepositoryInfo)
+REFERENCES = TypeAdapter(References)
+# A page of a list; the client counts the pages.
+LISTED = TypeAdapter(Annotated[tuple[ListedRepository, ...], Field(max_length=10_000)])
+HISTORY = TypeAdapter(Annotated[tuple[HistoryEntry, ...], Field(max_length=10_000)])
+FILES = TypeAdapter(Annotated[tuple[RemoteFile, ...], Field(max_length=_MAX_FILES)])
+MODES = TypeAdapter(UploadModes)
+BATCH = TypeAdapter(LfsBatch)
+MADE = TypeAdapter(MadeCommit)
+# As they are remembered.
+TAGS = TypeAdapter(Annotated[dict[RefName, Commit], Field(max_length=_MAX_TAGS)])
+HEADS = TypeAdapter(dict[RepositoryId, tuple[Commit, bool]])
+Heads = Mapping[str, tuple[str, bool]]
+
+
+def checked(kind: TypeAdapter[_T], content: bytes) -> _T:
+    """Read an answer.
+
+    Raises:
+        ProblemError: It is not what the Hub answers there; says what is wrong.
     """
-    name = resolved(cached).name
-    if len(name) == 64:
-        return hashlib.sha256(content).hexdigest() == name
-    header = f"blob {len(content)}\0".encode()
-    found = hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
-    return found == name or _HASH.fullmatch(name) is None
+    try:
+        return kind.validate_json(content)
+    except ValidationError as error:
+        raise ProblemError(Problem(kind="garbled", said=explain(error))) from None

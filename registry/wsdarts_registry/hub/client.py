@@ -1,47 +1,63 @@
-"""The calls of the Hub that a registry needs, through `huggingface_hub`.
+"""The calls of the Hub that a registry needs.
 
 Each call is tried again after trouble that passes, and ends in a RegistryError of one line. What a
 call to read learns of a repository's head, its tags and a namespace's list is remembered in the
-cache, and is the answer where HF_HUB_OFFLINE is set; files are in the client's own cache.
+cache, and is the answer where HF_HUB_OFFLINE is set; so are the files that were fetched.
 """
 
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+from urllib.parse import quote, urlencode
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    constants,
-    get_session,
-    try_to_load_from_cache,
-)
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub import constants
+from pydantic import TypeAdapter
 
+from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.errors import ArtifactError, RegistryError
-from wsdarts_registry.files import open_regular
-from wsdarts_registry.hub.answers import Head, RemoteFile, Repository, is_intact
+from wsdarts_registry.hub.answers import (
+    FILES,
+    HEAD,
+    HEADS,
+    HISTORY,
+    INFO,
+    LISTED,
+    MADE,
+    REFERENCES,
+    TAGS,
+    Head,
+    Heads,
+    RemoteFile,
+    Repository,
+    checked,
+)
+from wsdarts_registry.hub.connection import Connection
 from wsdarts_registry.hub.errors import (
-    CLIENT_ERRORS,
+    CALL_ERRORS,
     Problem,
+    ProblemError,
     explained,
     is_harmless,
     problem_of,
 )
-from wsdarts_registry.hub.memory import Memory
+from wsdarts_registry.hub.location import HubAddress, is_insecure_allowed
+from wsdarts_registry.hub.memory import KeptFiles, Memory
 from wsdarts_registry.hub.patience import Patience, UnsettledError
+from wsdarts_registry.hub.uploading import Addition, payload, upload
+from wsdarts_registry.manifest import FileRecord
 
-# Seconds after which a Hub that says nothing is given up; the client itself would wait for ever.
-SILENCE = 120.0
 TAG = "wsdarts-hub"
-_OFFICIAL = "https://huggingface.co"
-_PASSING = ("busy", "network")
+_CARD = "README.md"
+_PASSING = ("busy", "network", "garbled")
+_FILE_RECORD = TypeAdapter(FileRecord)
+_JSON = {"Content-Type": "application/json"}
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+_LINES = {"Content-Type": "application/x-ndjson"}
+_MAX_REPOSITORIES = 100_000
 _T = TypeVar("_T")
-Operation = CommitOperationAdd | CommitOperationDelete
 
 
 class HubClient:
@@ -50,96 +66,107 @@ class HubClient:
     Args:
         endpoint: Its address; None for what the client reads from HF_ENDPOINT, else the official.
         token: A token; None for what the client finds.
+        insecure: Allow plain http beyond this machine, as WSDARTS_HUB_INSECURE does.
+
+    Raises:
+        RegistryError: The address is malformed, or not encrypted and that is not allowed.
     """
 
-    def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self, endpoint: str | None = None, token: str | None = None, *, insecure: bool = False
+    ) -> None:
         self.url = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-        self._api = HfApi(
-            endpoint=self.url, token=token, library_name="wsdarts-hub", library_version=_version()
-        )
+        address = HubAddress(url=self.url, insecure=insecure or is_insecure_allowed())
+        self._connection = Connection(address, token)
         self._memory = Memory(self.url)
+        self._files = KeptFiles()
 
     def head(self, repository: Repository) -> Head | None:
         """The newest commit of main; None where there is no such repository, or it is hidden."""
-        data = self._memory.recall(
+        return self._memory.recall(
             f"head of {repository.path}",
+            HEAD,
             lambda: self._head(repository),
             _offline(repository.id),
         )
-        return None if data is None else _parsed_head(data)
 
-    def _head(self, repository: Repository) -> dict[str, Any] | None:
+    def _head(self, repository: Repository) -> Head | None:
+        def ask() -> Head | None:
+            reply = self._connection.ask("GET", self._connection.url(repository.api))
+            return checked(INFO, reply.content).head
+
         try:
-            # Of some kinds of repository there is more to know than of others.
-            info: Any = self._ask(
-                "read",
-                repository,
-                lambda: self._api.repo_info(repository.id, repo_type=repository.kind),
-            )
+            return self._ask("read", repository, ask)
         except _AbsentError:
             return None
-        if not info.sha:
-            return None
-        files = sorted(sibling.rfilename for sibling in info.siblings or ())
-        return {"commit": info.sha, "files": files, "private": bool(info.private)}
 
-    def tags(self, repository: Repository) -> dict[str, str]:
+    def tags(self, repository: Repository) -> Mapping[str, str]:
         """The commit of each tag."""
 
-        def found() -> dict[str, str]:
-            refs = self._ask(
-                "read",
-                repository,
-                lambda: self._api.list_repo_refs(repository.id, repo_type=repository.kind),
-            )
-            return {tag.name: tag.target_commit for tag in refs.tags}
+        def ask() -> dict[str, str]:
+            reply = self._connection.ask("GET", self._connection.url(f"{repository.api}/refs"))
+            return {tag.name: tag.commit for tag in checked(REFERENCES, reply.content).tags}
 
-        return self._memory.recall(f"tags of {repository.path}", found, _offline(repository.id))
+        found = self._memory.recall(
+            f"tags of {repository.path}",
+            TAGS,
+            lambda: self._ask("read", repository, ask),
+            _offline(repository.id),
+        )
+        return found or {}
 
-    def heads(self, namespace: str) -> dict[str, tuple[str, bool]]:
+    def heads(self, namespace: str) -> Heads:
         """The models of a namespace that are tagged as ours: head of main, and whether private."""
+        asked = [("author", namespace), ("filter", TAG), ("expand", "sha"), ("expand", "private")]
 
-        def ask() -> dict[str, list[Any]]:
-            listed = self._api.list_models(author=namespace, filter=TAG, expand=["sha", "private"])
-            return {info.id: [info.sha, bool(info.private)] for info in listed if info.sha}
+        def ask() -> dict[str, tuple[str, bool]]:
+            found = {}
+            for reply in self._connection.pages(self._connection.url("/api/models", asked)):
+                for item in checked(LISTED, reply.content):
+                    if item.sha and item.id.partition("/")[0].lower() == namespace.lower():
+                        found[item.id] = (item.sha, item.private)
+                if len(found) > _MAX_REPOSITORIES:
+                    said = f"it lists more than {_MAX_REPOSITORIES} repositories"
+                    raise ProblemError(Problem(kind="refused", said=said))
+            return found
 
-        def found() -> dict[str, list[Any]]:
-            return self._ask("list", Repository(id=namespace), ask)
-
-        data = self._memory.recall(f"list of {namespace}", found, _offline(namespace))
-        return {
-            name.partition("/")[2]: (str(commit), bool(private))
-            for name, (commit, private) in data.items()
-        }
+        found = self._memory.recall(
+            f"list of {namespace}",
+            HEADS,
+            lambda: self._ask("list", Repository(id=namespace), ask),
+            _offline(namespace),
+        )
+        return {name.partition("/")[2]: head for name, head in (found or {}).items()}
 
     def history(self, repository: Repository) -> Iterator[tuple[str, str]]:
         """Hash and title of the commits of main, newest first."""
-        commits = self._ask(
-            "read",
-            repository,
-            lambda: self._api.list_repo_commits(repository.id, repo_type=repository.kind),
-        )
-        return ((commit.commit_id, commit.title) for commit in commits)
+
+        def ask() -> list[tuple[str, str]]:
+            url = self._connection.url(f"{repository.api}/commits/main")
+            return [
+                (item.id, item.title)
+                for reply in self._connection.pages(url)
+                for item in checked(HISTORY, reply.content)
+            ]
+
+        return iter(self._ask("read", repository, ask))
 
     def describe(
         self, repository: Repository, commit: str, paths: Sequence[str]
     ) -> dict[str, RemoteFile]:
         """What the Hub says of files at a commit; those that are missing are left out."""
-        entries = self._ask(
-            "read",
-            repository,
-            lambda: self._api.get_paths_info(
-                repository.id, list(paths), revision=commit, repo_type=repository.kind
-            ),
-        )
-        return {
-            entry.path: RemoteFile(
-                size=entry.lfs.size if entry.lfs else entry.size,
-                sha256=entry.lfs.sha256 if entry.lfs else None,
-            )
-            for entry in entries
-            if isinstance(entry, RepoFile)
-        }
+        body = urlencode([("expand", "false"), *(("paths", path) for path in paths)]).encode()
+
+        def ask() -> dict[str, RemoteFile]:
+            url = self._connection.url(f"{repository.api}/paths-info/{commit}")
+            reply = self._connection.ask("POST", url, body, headers=_FORM)
+            return {
+                item.path: item
+                for item in checked(FILES, reply.content)
+                if item.type == "file" and item.path in paths
+            }
+
+        return self._ask("read", repository, ask)
 
     def read(self, repository: Repository, commit: str, path: str, limit: int) -> bytes:
         """Content of a small file at a commit, which is fetched once.
@@ -147,96 +174,132 @@ class HubClient:
         Raises:
             ArtifactError: It has more than ``limit`` bytes, or is missing.
         """
-        if not self.is_cached(repository, commit, path):
-            known = {} if _is_offline() else self.describe(repository, commit, [path])
-            if not _is_offline() and path not in known:
-                raise ArtifactError(f"{repository.id} at {commit[:12]} has no {path}")
-            if path in known and known[path].size > limit:
-                raise _too_long(repository, path, limit)
-        for again in (False, True):
-            found = self.fetch(repository, commit, path, again=again)
-            with open_regular(found) as file:
-                content = file.read(limit + 1)
-            if len(content) > limit:
-                raise _too_long(repository, path, limit)
-            if is_intact(found, content):
+        question = f"file {path} of {repository.path} at {commit}"
+        known = self._memory.known(question, _FILE_RECORD)
+        content = None
+        if known is not None and known.size <= limit:
+            content = self._files.read(known)
+        if content is None:
+            if constants.is_offline_mode():
+                raise _offline(repository.id)
+            content = self._fetched(repository, commit, path, limit)
+            record = file_record(content)
+            self._keep(repository, record, content)
+            self._memory.remember(question, _FILE_RECORD, record)
+        return content
+
+    def _fetched(self, repository: Repository, commit: str, path: str, limit: int) -> bytes:
+        remote = self.describe(repository, commit, [path]).get(path)
+        if remote is None:
+            raise ArtifactError(f"{repository.id} at {commit[:12]} has no {path}")
+        if remote.size > limit:
+            raise ArtifactError(
+                f"{path} of {repository.id} is too long; expected at most {limit} bytes"
+            )
+        url = self._file_url(repository, commit, path)
+
+        def get() -> bytes:
+            blocks: list[bytes] = []
+            self._connection.download(url, remote.size, blocks.append, path)
+            return b"".join(blocks)
+
+        for _ in range(2):
+            content = self._ask("fetch from", repository, get)
+            if remote.is_content(content):
                 return content
-        raise ArtifactError(f"{path} of {repository.id} arrives damaged, twice; try again later")
+        raise _damaged(repository, path)
 
-    def is_cached(self, repository: Repository, commit: str, path: str) -> bool:
-        """Whether a file at a commit is in the client's cache."""
-        found = try_to_load_from_cache(
-            repository.id, path, revision=commit, repo_type=repository.kind
-        )
-        return isinstance(found, str)
+    def _keep(self, repository: Repository, record: FileRecord, content: bytes) -> None:
+        try:
+            self._files.keep(record, lambda write: write(content))
+        except OSError as error:
+            raise self._error(problem_of(error), "keep a file of", repository) from error
 
-    def fetch(self, repository: Repository, commit: str, path: str, *, again: bool = False) -> Path:
-        """Fetch a file at a commit into the client's cache, and return its path there.
+    def kept(self, record: FileRecord) -> Path | None:
+        """Where a file with that content is in the cache, verified; None if it is not there."""
+        return self._files.find(record)
+
+    def fetch(self, repository: Repository, commit: str, path: str, record: FileRecord) -> Path:
+        """Fetch a file at a commit into the cache, and return its path there.
 
         Args:
             repository: Where it is.
             commit: Whole hash of a commit.
             path: Of the file.
-            again: Fetch it even if it is there, because it is damaged.
+            record: Its size and sha256; nothing else is kept.
+
+        Raises:
+            ArtifactError: It is not what its record says.
         """
-        found = self._ask(
-            "fetch from",
-            repository,
-            lambda: self._api.hf_hub_download(
-                repository.id,
-                path,
-                revision=commit,
-                repo_type=repository.kind,
-                force_download=again,
-            ),
-        )
-        return Path(found)
+        if constants.is_offline_mode():
+            raise _offline(repository.id)
+        url = self._file_url(repository, commit, path)
+
+        def get() -> Path | None:
+            return self._files.keep(
+                record, lambda write: self._connection.download(url, record.size, write, path)
+            )
+
+        found = self._ask("fetch from", repository, get) or self._ask("fetch from", repository, get)
+        if found is None:
+            raise _damaged(repository, path)
+        return found
+
+    def _file_url(self, repository: Repository, commit: str, path: str) -> str:
+        return self._connection.url(f"/{repository.path}/resolve/{commit}/{quote(path)}")
 
     def create(self, repository: Repository) -> Head:
         """Create a repository, unless it exists, and return the head of its main branch."""
-        self._ask(
-            "create",
-            repository,
-            lambda: self._api.create_repo(repository.id, repo_type=repository.kind, exist_ok=True),
-        )
+        organization, _, name = repository.id.partition("/")
+        asked = {"name": name, "organization": organization, "type": repository.kind}
+        self._ask("create", repository, lambda: self._post("/api/repos/create", asked))
         patience = Patience()
-        while (data := self._head(repository)) is None:
+        while (head := self._head(repository)) is None:
             reason = RegistryError(f"{repository.path} was created, but cannot be seen")
             patience.after(UnsettledError(reason))
-        return _parsed_head(data)
+        return head
 
     def commit(
-        self, repository: Repository, parent: str, title: str, operations: Sequence[Operation]
+        self,
+        repository: Repository,
+        parent: str,
+        title: str,
+        additions: Sequence[Addition],
+        deletions: Sequence[str] = (),
     ) -> str:
         """Make one commit on main, all or nothing, and return its hash.
 
         Raises:
             UnsettledError: Main has moved, or it is not known whether the commit was made.
             RegistryError: It was refused.
+            ArtifactError: A file changed while it was pushed.
         """
+        for addition in additions:
+            if addition.path == _CARD:
+                self._ask("write to", repository, partial(self._check_card, repository, addition))
+
+        def send() -> frozenset[str]:
+            return upload(self._connection, repository, additions)
+
+        by_lfs = self._ask("write to", repository, send)
+        body = payload(title, parent, additions, by_lfs, deletions)
 
         def make() -> str:
-            made = self._api.create_commit(
-                repository.id,
-                list(operations),
-                commit_message=title,
-                parent_commit=parent,
-                repo_type=repository.kind,
-            )
-            return str(made.oid)
+            url = self._connection.url(f"{repository.api}/commit/main")
+            reply = self._connection.ask("POST", url, body, headers=_LINES)
+            return checked(MADE, reply.content).commit
 
-        with self._plain_uploads():
-            return self._once("write to", repository, make)
+        return self._once("write to", repository, make)
+
+    def _check_card(self, repository: Repository, addition: Addition) -> None:
+        """Ask the Hub whether it takes a card; else it would refuse the commit, and not say why."""
+        content = b"".join(addition.blocks()).decode()
+        self._post("/api/validate-yaml", {"content": content, "repoType": repository.kind})
 
     def tag(self, repository: Repository, name: str, commit: str) -> str:
         """Let a tag mean a commit, unless there is such a tag; return the commit that it means."""
-        self._ask(
-            "tag",
-            repository,
-            lambda: self._api.create_tag(
-                repository.id, tag=name, revision=commit, repo_type=repository.kind, exist_ok=True
-            ),
-        )
+        path = f"{repository.api}/tag/{commit}"
+        self._ask("tag", repository, lambda: self._post(path, {"tag": name}))
         patience = Patience()
         while True:
             found = self.tags(repository)
@@ -244,6 +307,15 @@ class HubClient:
                 return found[name]
             reason = RegistryError(f"{repository.id} was tagged {name}, but shows no such tag")
             patience.after(UnsettledError(reason))
+
+    def _post(self, path: str, value: object) -> None:
+        """Send JSON; that what it would make is there already is no problem."""
+        try:
+            body = json.dumps(value).encode()
+            self._connection.ask("POST", self._connection.url(path), body, headers=_JSON)
+        except ProblemError as error:
+            if error.problem.status != 409:
+                raise
 
     def _ask(self, doing: str, repository: Repository, work: Callable[[], _T]) -> _T:
         """Do what may be done twice, and again after trouble that passes."""
@@ -255,12 +327,9 @@ class HubClient:
                 patience.after(error)
 
     def _once(self, doing: str, repository: Repository, work: Callable[[], _T]) -> _T:
-        session = get_session()
-        if session.timeout.read is None:  # for calls that set no limit of their own
-            session.timeout = SILENCE
         try:
             return work()
-        except CLIENT_ERRORS as error:
+        except CALL_ERRORS as error:
             problem = problem_of(error)
             shown = error if is_harmless(error) else None
             raise self._error(problem, doing, repository) from shown
@@ -275,45 +344,14 @@ class HubClient:
             return UnsettledError(reason, wait=problem.wait)
         return reason
 
-    @contextmanager
-    def _plain_uploads(self) -> Iterator[None]:
-        """Upload by LFS where the Hub is not the official one.
-
-        The client takes Xet wherever it is installed, without asking the server, and says so in
-        this constant alone.
-        """
-        before = constants.HF_HUB_DISABLE_XET
-        constants.HF_HUB_DISABLE_XET = before or self.url != _OFFICIAL
-        try:
-            yield
-        finally:
-            constants.HF_HUB_DISABLE_XET = before
-
 
 class _AbsentError(RegistryError):
     """A repository is not there, or hidden."""
 
 
-def _parsed_head(data: dict[str, Any]) -> Head:
-    return Head(
-        commit=str(data["commit"]), files=tuple(data["files"]), private=bool(data["private"])
-    )
+def _damaged(repository: Repository, path: str) -> ArtifactError:
+    return ArtifactError(f"{path} of {repository.id} arrives damaged, twice; try again later")
 
 
 def _offline(repository: str) -> RegistryError:
     return explained(Problem(kind="offline"), doing="read", repository=repository, url="")
-
-
-def _is_offline() -> bool:
-    return bool(constants.is_offline_mode())
-
-
-def _too_long(repository: Repository, path: str, limit: int) -> ArtifactError:
-    return ArtifactError(f"{path} of {repository.id} is too long; expected at most {limit} bytes")
-
-
-def _version() -> str:
-    try:
-        return version("wsdarts-hub")
-    except PackageNotFoundError:
-        return "0"

@@ -1,18 +1,19 @@
-"""What the client's exceptions mean for somebody who uses a registry.
+"""What goes wrong on the way to the Hub and back, told to somebody who uses a registry.
 
-One table, from what the client raises to a kind and a line of text. No line holds the client's own
-text but the server's short answer, without addresses and tokens: addresses of uploads are signed,
-and a server may echo what it was sent.
+One table, from what the transport raises and the Hub refuses to a kind and a line of text. No line
+holds a foreign text but the server's short answer, without addresses and tokens: addresses of
+uploads are signed, and a server may echo what it was sent.
 """
 
-import json
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from huggingface_hub import errors as hub
 from huggingface_hub import get_token
+from pydantic import BaseModel, ValidationError
 
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.inert import plain_text
@@ -25,22 +26,26 @@ Kind = Literal[
     "moved",
     "busy",
     "network",
+    "garbled",
+    "refused",
     "offline",
     "disk",
+    "setup",
     "other",
 ]
 # The base of every exception of the transport, httpx or its successor, by the client's version.
 _TRANSPORT: type[Exception] = next(b for b in hub.HfHubHTTPError.__bases__ if b is not OSError)
-# What the client raises; KeyError and TypeError where an answer has not the form that it should.
-CLIENT_ERRORS = (_TRANSPORT, OSError, ValueError, RuntimeError, KeyError, TypeError)
-
+# Not of that base: an address that the transport cannot read.
+INVALID_URL: type[Exception] = sys.modules[_TRANSPORT.__module__.partition(".")[0]].InvalidURL
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
-_REFUSALS: dict[int, Kind] = {401: "forbidden", 403: "forbidden", 412: "moved"}
-_MEANINGS: tuple[tuple[tuple[type[Exception], ...], Kind], ...] = (
-    ((hub.GatedRepoError,), "gated"),
-    ((hub.RepositoryNotFoundError,), "unknown"),
-    ((hub.RevisionNotFoundError, hub.RemoteEntryNotFoundError), "missing"),
-)
+_STATUSES: dict[int, Kind] = {401: "forbidden", 403: "forbidden", 412: "moved"}
+_CODES: dict[str, Kind] = {
+    "GatedRepo": "gated",
+    "RepoNotFound": "unknown",
+    "RevisionNotFound": "missing",
+    "EntryNotFound": "missing",
+}
+_REFUSED_LOGIN = "Invalid credentials in Authorization header"
 _TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|Bearer\s+\S+", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://\S+")
 _LOGIN = "`hf auth login`"
@@ -63,48 +68,91 @@ class Problem:
     said: str = ""
 
 
+class ProblemError(Exception):
+    """Something went wrong between here and the Hub, and it is known what.
+
+    Args:
+        problem: What went wrong.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.said or problem.kind)
+        self.problem = problem
+
+
+# What a call of the Hub raises: RuntimeError where a stream is used wrongly, ValueError where a
+# header cannot be sent, OSError for the own disk and for offline mode.
+CALL_ERRORS = (ProblemError, _TRANSPORT, INVALID_URL, OSError, ValueError, RuntimeError)
+
+
 def problem_of(error: BaseException) -> Problem:
-    """Classify an exception of the client; what it wraps decides where it wraps another."""
+    """Classify an exception of a call; what it wraps decides where it wraps another."""
     chain = list(_chain(error))
-    for look in (_answer, _transport):
-        for cause in chain:
-            problem = look(cause)
-            if problem is not None:
-                return problem
-    if any(isinstance(cause, hub.LocalEntryNotFoundError) for cause in chain):
-        return Problem(kind="offline")
-    # The client tells of a download of the wrong size by an OSError without a number.
-    broken = any(isinstance(cause, OSError) for cause in chain)
-    return Problem(kind="network" if broken else "other", said=harmless(str(chain[-1])))
+    for cause in chain:
+        problem = _known(cause)
+        if problem is not None:
+            return problem
+    return Problem(kind="other", said=harmless(str(chain[-1])))
 
 
-def _answer(error: BaseException) -> Problem | None:
-    """The problem that an answer of the server tells of, or the client's refusal to ask."""
-    if isinstance(error, hub.OfflineModeIsEnabled):
-        return Problem(kind="offline")
-    if not isinstance(error, hub.HfHubHTTPError):
-        return None
-    status = error.response.status_code
-    kind: Kind = "busy" if status in _BUSY else _REFUSALS.get(status, "other")
-    for classes, meaning in _MEANINGS:
-        if isinstance(error, classes):
-            kind = meaning
-            break
-    wait = error.response.headers.get("Retry-After", "")
+def refusal(
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    *,
+    reading: bool,
+    token: str | None = None,
+) -> Problem:
+    """The problem that an answer with a status from 400 on tells of.
+
+    Args:
+        status: Of the answer.
+        headers: Of the answer; names in any case.
+        content: Of the answer, at least its beginning.
+        reading: Whether the request would have changed nothing.
+        token: What is not to be said, beside the token that the client finds.
+    """
+    said = headers.get("X-Error-Message") or _said(content)
+    kind: Kind = "busy" if status in _BUSY else _STATUSES.get(status, "other")
+    kind = _CODES.get(headers.get("X-Error-Code", ""), kind)
+    if kind == "forbidden" and status == 401 and reading and said != _REFUSED_LOGIN:
+        kind = "unknown"  # so the Hub answers who is not logged in, whether it is there or not
+    wait = headers.get("Retry-After", "")
+    is_number = wait.isascii() and wait.isdigit() and len(wait) < 10
     return Problem(
         kind=kind,
         status=status,
-        wait=float(wait) if wait.isdigit() else None,
-        said=harmless(error.server_message or ""),
+        wait=float(wait) if is_number else None,
+        said=harmless(said, token),
     )
 
 
-def _transport(error: BaseException) -> Problem | None:
-    """The problem of a connection that broke, an answer that is none, or the own disk."""
+class _Message(BaseModel):
+    message: str = ""
+
+
+class _Refusal(BaseModel):
+    error: str = ""
+    errors: list[_Message] = []
+
+
+def _said(content: bytes) -> str:
+    try:
+        found = _Refusal.model_validate_json(content)
+    except ValidationError:
+        return ""
+    return found.error or "; ".join(item.message for item in found.errors[:3])
+
+
+def _known(error: BaseException) -> Problem | None:
+    if isinstance(error, ProblemError):
+        return error.problem
+    if isinstance(error, hub.OfflineModeIsEnabled):
+        return Problem(kind="offline")
     if isinstance(error, (_TRANSPORT, ConnectionError, TimeoutError)):
         return Problem(kind="network", said=type(error).__name__)
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | KeyError | TypeError):
-        return Problem(kind="network", said="the answer was cut off or garbled")
+    if isinstance(error, INVALID_URL):
+        return Problem(kind="refused", said="it sends to an address that is none")
     if isinstance(error, OSError) and error.errno is not None:
         return Problem(kind="disk", said=error.strerror or type(error).__name__)
     return None
@@ -136,21 +184,26 @@ def explained(problem: Problem, *, doing: str, repository: str, url: str) -> Reg
         + (f"try again in {problem.wait:.0f} s" if problem.wait else "try again later"),
         "network": f"cannot {doing} {where}: the connection failed{said}; check the network, or "
         "use what is in the cache with HF_HUB_OFFLINE=1",
+        "garbled": f"cannot {doing} {where}: the answer was cut off or is not what a Hub answers"
+        f"{said}; check the address of the Hub in HF_ENDPOINT or --endpoint, or try again later",
+        "refused": f"cannot {doing} {where}: {problem.said}; what is sent there or fetched from "
+        "there cannot be trusted, so check the address of the Hub in HF_ENDPOINT or --endpoint",
         "offline": f"{repository} or a part of it is not in the cache, and HF_HUB_OFFLINE is set; "
         "unset it to ask the Hub",
-        "disk": f"cannot {doing} {repository}: {problem.said}; free some space in the caches, or "
-        "move them with HF_HOME and WSDARTS_HUB_CACHE",
+        "disk": f"cannot {doing} {repository}: {problem.said}; free some space in the cache, or "
+        "move it with WSDARTS_HUB_CACHE",
+        "setup": f"cannot {doing} {where}: {problem.said}",
         "other": f"the Hub refused to {doing} {where}"
         f"{f' with status {problem.status}' if problem.status else ''}{said}",
     }
     return RegistryError(lines[problem.kind])
 
 
-def harmless(text: str) -> str:
+def harmless(text: str, token: str | None = None) -> str:
     """A short line of somebody else's text, without addresses and tokens."""
-    token = get_token()
-    if token:
-        text = text.replace(token, "…")
+    for secret in (get_token(), token):
+        if secret:
+            text = text.replace(secret, "…")
     return plain_text(_TOKEN.sub("…", _ADDRESS.sub("…", text)), 200)
 
 

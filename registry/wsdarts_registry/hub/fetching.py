@@ -2,14 +2,14 @@
 
 Whoever only looks at them gets them without their weights, in ``outlines/HEX``.
 
-Files come through the client's own cache and are linked from there (or copied, where that is on
-another disk). A directory appears by one rename after everything in it was verified.
+Files are kept one by one as they arrive, so that an interrupted pull goes on, and are linked from
+there. A directory appears by one rename after everything in it was verified.
 """
 
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -18,18 +18,16 @@ from pathlib import Path
 
 from wsdarts_registry.artifact import HEAVY, Artifact, read_artifact
 from wsdarts_registry.cache import cache_directory
-from wsdarts_registry.checked_files import check_file
 from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import ArtifactError, RegistryError
-from wsdarts_registry.files import inside, resolved
+from wsdarts_registry.files import inside
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.repository import ArtifactRepository
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
+from wsdarts_registry.manifest_file import checksum_line
 from wsdarts_registry.staging import discarded_on_error
 
 _AT_ONCE = 8
-# Fetches a file of the artifact, anew if asked to, and returns where it is.
-_Fetch = Callable[[str, bool], Path]
 
 
 class Extent(Enum):
@@ -76,18 +74,22 @@ def fetch_artifact(
         ArtifactError: A file is missing, or is not what the manifest says.
         RegistryError: The Hub cannot be asked, or the cache cannot be written.
     """
-
-    def fetch(path: str, again: bool) -> Path:
-        return client.fetch(repository.place, commit, path, again=again)
-
-    files = (path for path in entry.manifest.files if path not in extent.without)
-    paths = [MANIFEST, CHECKSUM, *files]
-    if not all(client.is_cached(repository.place, commit, path) for path in paths):
+    wanted = {
+        path: record for path, record in entry.manifest.files.items() if path not in extent.without
+    }
+    manifest = repository.manifest_bytes(commit, entry.digest)
+    found = {path: kept for path, record in wanted.items() if (kept := client.kept(record))}
+    missing = [path for path in wanted if path not in found]
+    if missing:
         repository.check_files(commit, entry.manifest, entry.digest)
+
+    def fetch(path: str) -> Path:
+        return client.fetch(repository.place, commit, path, wanted[path])
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = dict(zip(paths, pool.map(lambda path: fetch(path, False), paths), strict=True))
+        found |= zip(missing, pool.map(fetch, missing), strict=True)
     try:
-        return _place(found, fetch, entry, extent)
+        return _place(found, manifest, entry, extent)
     except OSError as error:
         raise RegistryError(
             f"cannot keep {entry.reference} in {cache_directory()}: {error.strerror}; free some "
@@ -95,33 +97,17 @@ def fetch_artifact(
         ) from error
 
 
-def _place(found: dict[str, Path], fetch: _Fetch, entry: Entry, extent: Extent) -> Artifact:
+def _place(found: Mapping[str, Path], manifest: bytes, entry: Entry, extent: Extent) -> Artifact:
     target = pulled(entry.digest, extent)
     temporary = target.parent / f".{target.name[:12]}.{uuid.uuid4().hex}"
     with discarded_on_error(temporary):
+        (temporary / MANIFEST).write_bytes(manifest)
+        (temporary / CHECKSUM).write_bytes(checksum_line(entry.digest.removeprefix("sha256:")))
         for path, source in found.items():
             _link(source, inside(temporary, path))
-        try:
-            artifact = read_artifact(temporary, entry.digest, without=extent.without)
-        except ArtifactError:
-            # What lies in the client's cache is damaged: the one case to fetch it again.
-            _mend(temporary, fetch, entry, found.keys())
-            artifact = read_artifact(temporary, entry.digest, without=extent.without)
+        artifact = read_artifact(temporary, entry.digest, without=extent.without)
         _move(temporary, target, entry.digest, extent)
     return replace(artifact, directory=target)
-
-
-def _mend(directory: Path, fetch: _Fetch, entry: Entry, paths: Iterable[str]) -> None:
-    """Fetch the files again that are not what the manifest says."""
-    for path in (path for path in paths if path in entry.manifest.files):
-        try:
-            check_file(directory, path, entry.manifest.files[path])
-        except ArtifactError:
-            inside(directory, path).unlink()
-            _link(fetch(path, True), inside(directory, path))
-    for path in (MANIFEST, CHECKSUM):
-        inside(directory, path).unlink()
-        _link(fetch(path, True), inside(directory, path))
 
 
 def _move(temporary: Path, target: Path, digest: str, extent: Extent) -> None:
@@ -141,8 +127,7 @@ def _move(temporary: Path, target: Path, digest: str, extent: Extent) -> None:
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    real = resolved(source)
     try:
-        os.link(real, target)
+        os.link(source, target)
     except OSError:
-        shutil.copyfile(real, target)
+        shutil.copyfile(source, target)

@@ -21,6 +21,7 @@ from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Status, VersionInfo, Yank
 from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.hub.answers import Commit
 from wsdarts_registry.hub.record import AliasKey
 from wsdarts_registry.installation import UPDATE
 from wsdarts_registry.manifest import MANIFEST, EmbeddingRecord, Manifest
@@ -29,7 +30,8 @@ from wsdarts_registry.reference import is_name
 
 FILE = "index.safetensors"
 MAX_BYTES = 2 * 2**30
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+_MAX_NAMES = 100_000
+_MAX_VERSIONS = 5000
 
 
 class IndexedVersion(Record):
@@ -39,7 +41,7 @@ class IndexedVersion(Record):
     digest: Digest
     commit: Commit
     yank: Yank | None = None
-    aliases: tuple[AliasKey, ...] = ()
+    aliases: Annotated[tuple[AliasKey, ...], Field(max_length=1000)] = ()
     signed: bool = False
 
     @property
@@ -54,7 +56,7 @@ class IndexedName(Record):
 
     name: Annotated[str, Field(max_length=64)]
     commit: Commit
-    versions: tuple[IndexedVersion, ...]
+    versions: Annotated[tuple[IndexedVersion, ...], Field(max_length=_MAX_VERSIONS)]
 
     @model_validator(mode="after")
     def _check(self) -> "IndexedName":
@@ -72,7 +74,7 @@ class IndexTable(Record):
     """The metadata of ``index.safetensors``."""
 
     format: Literal[1] = 1
-    names: tuple[IndexedName, ...] = ()
+    names: Annotated[tuple[IndexedName, ...], Field(max_length=_MAX_NAMES)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-from huggingface_hub import CommitOperationAdd
-
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.hub.answers import Head, Repository
-from wsdarts_registry.hub.client import HubClient, Operation
+from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.index import FILE, MAX_BYTES, Index
 from wsdarts_registry.hub.patience import Patience, UnsettledError
+from wsdarts_registry.hub.uploading import Addition
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.registry_config import RegistryConfig
 
@@ -66,10 +65,10 @@ class IndexRepository:
         """
         patience = Patience()
         while True:
-            operations: list[Operation] = [CommitOperationAdd(CONFIG, config.to_bytes())]
+            additions = [Addition.of(CONFIG, config.to_bytes())]
             try:
                 self._client.commit(
-                    self.place, self.made().commit, "Change the settings", operations
+                    self.place, self.made().commit, "Change the settings", additions
                 )
             except UnsettledError as error:
                 patience.after(error)
@@ -118,13 +117,13 @@ class IndexRepository:
             UnsettledError: It was replaced since, or the answer was lost.
             RegistryError: It cannot be written.
         """
-        operations: list[Operation] = [CommitOperationAdd(FILE, index.to_bytes())]
+        additions = [Addition.of(FILE, index.to_bytes())]
         if CONFIG not in head.files:
             config = RegistryConfig(name=self._namespace)
-            operations.append(CommitOperationAdd(CONFIG, config.to_bytes()))
+            additions.append(Addition.of(CONFIG, config.to_bytes()))
         if CARD not in head.files:
-            operations.append(CommitOperationAdd(CARD, _card(self._namespace).encode()))
-        self._client.commit(self.place, head.commit, "Update the index", operations)
+            additions.append(Addition.of(CARD, _card(self._namespace).encode()))
+        self._client.commit(self.place, head.commit, "Update the index", additions)
 
 
 def _card(namespace: str) -> str:

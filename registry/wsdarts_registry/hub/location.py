@@ -1,10 +1,17 @@
-"""How registries on the Hub, and artifacts in them, are named: ``hf://lab``, ``hf://lab/name@3``."""
+"""How registries on the Hub are named, ``hf://lab/name@3``, and the addresses that may be asked."""
 
+import ipaddress
+import os
 import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
 
 from wsdarts_registry.errors import RegistryError
 
 SCHEME = "hf://"
+INSECURE_VARIABLE = "WSDARTS_HUB_INSECURE"
+_PORTS = {"http": 80, "https": 443}
+_PRINTABLE = re.compile(r"[!-~]{1,8192}")
 _NAMESPACE = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 
 
@@ -45,3 +52,85 @@ def split_reference(text: str) -> tuple[str | None, str]:
     location = f"{SCHEME}{namespace}"
     namespace_of(location)
     return location, reference
+
+
+def is_insecure_allowed() -> bool:
+    """Whether the environment allows a Hub that is spoken to without encryption."""
+    return os.environ.get(INSECURE_VARIABLE, "") not in ("", "0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubAddress:
+    """The address of a Hub, and which other addresses may be asked on its behalf.
+
+    Args:
+        url: Where the Hub is, ``https://HOST`` and perhaps a path.
+        insecure: Whether plain http is allowed beyond this machine.
+
+    Raises:
+        RegistryError: It is no address, or is not encrypted and ``insecure`` is not set.
+    """
+
+    url: str
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        parts = _split(self.url)
+        if parts is None or parts.query or parts.fragment:
+            raise RegistryError(
+                f"the address of the Hub {_shown(self.url)!r} is malformed; expected https://HOST, "
+                "scheme included, in HF_ENDPOINT or --endpoint"
+            )
+        if parts.username is not None or parts.password is not None:
+            raise RegistryError(
+                f"the address of the Hub {_shown(self.url)!r} holds a user or a password, which "
+                "would be shown and stored; remove it, and log in with `hf auth login`"
+            )
+        if not self.is_allowed(self.url):
+            raise RegistryError(
+                f"the address of the Hub {_shown(self.url)!r} is not encrypted, so others on the "
+                f"way could read a token and change what is fetched; expected https://, or allow "
+                f"it with --insecure or {INSECURE_VARIABLE}=1"
+            )
+
+    def is_own(self, url: str) -> bool:
+        """Whether an address is of this Hub: the same scheme, host and port."""
+        own, other = _split(self.url), _split(url)
+        return own is not None and other is not None and _origin(own) == _origin(other)
+
+    def is_allowed(self, url: str) -> bool:
+        """Whether an address may be asked: encrypted, or on this machine as the Hub is."""
+        own, other = _split(self.url), _split(url)
+        if own is None or other is None or (url != self.url and other.username is not None):
+            return False
+        on_this_machine = _is_loopback(other.hostname) and _is_loopback(own.hostname)
+        return other.scheme == "https" or self.insecure or on_this_machine
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of an http address; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return None
+    is_web = parts.scheme in _PORTS and bool(parts.hostname)
+    return parts if is_web and _PRINTABLE.fullmatch(url) and "\\" not in url else None
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int]:
+    return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _shown(url: str) -> str:
+    """An address without a password."""
+    return re.sub(r"//[^/@]*@", "//…@", url)[:200]

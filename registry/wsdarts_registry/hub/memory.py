@@ -1,17 +1,25 @@
-"""What the Hub said last, for when it may not be asked."""
+"""What the cache keeps of a Hub: what it answered last, and the files that were fetched.
+
+Answers are for when the Hub may not be asked, and are checked again when they are recalled. Files
+are kept by their sha256 and verified whenever they are taken.
+"""
 
 import hashlib
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from huggingface_hub import constants
+from pydantic import TypeAdapter, ValidationError
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.cache import cache_directory
+from wsdarts_registry.checked_files import check_file, read_checked
 from wsdarts_registry.errors import RegistryError, WsdartsError
-from wsdarts_registry.files import is_file, read_regular
+from wsdarts_registry.files import exists, read_regular
+from wsdarts_registry.manifest import FileRecord
 
 _MAX_BYTES = 64 * 2**20
 _T = TypeVar("_T")
@@ -23,32 +31,110 @@ class Memory:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def recall(self, question: str, ask: Callable[[], _T], unknown: RegistryError) -> _T:
+    def recall(
+        self,
+        question: str,
+        kind: TypeAdapter[_T],
+        ask: Callable[[], _T | None],
+        unknown: RegistryError,
+    ) -> _T | None:
         """Ask the Hub and remember the answer; where HF_HUB_OFFLINE is set, recall it.
 
         Args:
             question: What is asked.
-            ask: Asks the Hub; the answer is JSON.
+            kind: What the answer has to be.
+            ask: Asks the Hub.
             unknown: What to raise where the Hub may not be asked and never was.
         """
-        path = self._path(question)
         if constants.is_offline_mode():
-            known: _T = _read(path, unknown)
-            return known
+            found = self.known(question, kind)
+            if found is None:
+                raise unknown
+            return found
         answer = ask()
-        if answer is None:  # what is not there may be there by the time that it is recalled
-            return answer
-        content = strict_json.dump(answer)
-        try:
-            if not is_file(path) or read_regular(path) != content:
-                _write(path, content)
-        except OSError:
-            pass  # A cache that cannot be written makes offline use impossible, not this answer.
+        if answer is not None:  # what is not there may be there by the time that it is recalled
+            self.remember(question, kind, answer)
         return answer
+
+    def known(self, question: str, kind: TypeAdapter[_T]) -> _T | None:
+        """An answer that was remembered; None if there is none, or it is damaged."""
+        path = self._path(question)
+        try:
+            content = read_regular(path)
+            strict_json.load(content, what=str(path), max_bytes=_MAX_BYTES)
+            return kind.validate_json(content)
+        except (WsdartsError, ValidationError):
+            return None
+
+    def remember(self, question: str, kind: TypeAdapter[_T], answer: _T) -> None:
+        """Keep an answer; a cache that cannot be written makes offline use impossible, only."""
+        path = self._path(question)
+        content = strict_json.dump(kind.dump_python(answer, mode="json"))
+        with suppress(OSError):
+            if not path.is_file() or path.read_bytes() != content:
+                _write(path, content)
 
     def _path(self, question: str) -> Path:
         name = hashlib.sha256(f"{self._url} {question}".encode()).hexdigest()
         return cache_directory() / "hub" / f"{name}.json"
+
+
+class KeptFiles:
+    """Files that were fetched, by their sha256: ``hub/files/HEX`` in the cache."""
+
+    def find(self, record: FileRecord) -> Path | None:
+        """Where a file is, verified; None if it is not there or damaged."""
+        path = self._path(record)
+        with suppress(WsdartsError):
+            if exists(path):
+                check_file(path.parent, path.name, record)
+                return path
+        return None
+
+    def read(self, record: FileRecord) -> bytes | None:
+        """The content of a file, verified; None if it is not there or damaged."""
+        path = self._path(record)
+        with suppress(WsdartsError):
+            return read_checked(path.parent, path.name, record)
+        return None
+
+    def keep(
+        self, record: FileRecord, fetch: Callable[[Callable[[bytes], object]], object]
+    ) -> Path | None:
+        """Write a file block by block; it appears once it is whole and what its record says.
+
+        Args:
+            record: Its size and sha256.
+            fetch: Is given what writes a block.
+
+        Returns:
+            Where it is; None if it was not what its record says.
+
+        Raises:
+            OSError: The cache cannot be written.
+        """
+        path = self._path(record)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name[:12]}.{uuid.uuid4().hex}")
+        digest, size = hashlib.sha256(), 0
+
+        def write(block: bytes) -> None:
+            nonlocal size
+            size += len(block)
+            digest.update(block)
+            file.write(block)
+
+        try:
+            with temporary.open("xb") as file:
+                fetch(write)
+            if (size, digest.hexdigest()) != (record.size, record.sha256):
+                return None
+            return temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _path(self, record: FileRecord) -> Path:
+        return cache_directory() / "hub" / "files" / record.sha256
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -60,11 +146,3 @@ def _write(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _read(path: Path, unknown: RegistryError) -> Any:
-    try:
-        content = read_regular(path)
-        return strict_json.load(content, what=str(path), max_bytes=_MAX_BYTES)
-    except (OSError, WsdartsError) as error:
-        raise unknown from error

@@ -3,18 +3,20 @@
 import re
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
-from huggingface_hub import CommitOperationAdd
 
 from wsdarts_registry.artifact import HEAVY
+from wsdarts_registry.checked_files import check_file
 from wsdarts_registry.edition import Edition
 from wsdarts_registry.errors import ArtifactError, VersionConflictError
 from wsdarts_registry.hub.client import TAG
 from wsdarts_registry.hub.record import RECORD, SIGNATURES
 from wsdarts_registry.hub.state import State
+from wsdarts_registry.hub.uploading import Addition
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
 
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
-# Larger files are sent from where they are; they are LFS files, named by their sha256.
+# Larger files are sent from where they are; they are LFS files, named by their sha256, and the Hub
+# refuses bytes that have another one.
 _SMALL = 2**20
 
 
@@ -36,32 +38,25 @@ def check_publishable(edition: Edition) -> None:
         )
 
 
-def operations(edition: Edition) -> list[CommitOperationAdd]:
+def additions(edition: Edition) -> list[Addition]:
     """The files of an artifact, verified as they are read.
 
     Raises:
         ArtifactError: One is damaged.
     """
     found = [
-        CommitOperationAdd(MANIFEST, edition.content),
-        CommitOperationAdd(CHECKSUM, edition.checksum),
+        Addition.of(MANIFEST, edition.content),
+        Addition.of(CHECKSUM, edition.checksum),
     ]
     for path, record in edition.manifest.files.items():
         if record.size <= _SMALL or path in edition.replaced:
-            found.append(CommitOperationAdd(path, edition.read(path)))
+            found.append(Addition.of(path, edition.read(path)))
             continue
-        file = edition.source.directory / path
-        # The client hashes what it will send; the Hub stores it by this name, and refuses bytes
-        # that have another one.
-        addition = CommitOperationAdd(path, str(file))
-        if addition.upload_info.sha256.hex() != record.sha256:
-            raise ArtifactError(
-                f"{file} has another sha256 than its manifest says; the artifact is damaged or "
-                "was changed: nothing was published"
-            )
         if path in HEAVY:
+            check_file(edition.source.directory, path, record)
             edition.check_taken(path)
-        found.append(addition)
+        source = edition.source.directory / path
+        found.append(Addition(path=path, source=source, size=record.size, sha256=record.sha256))
     return found
 
 

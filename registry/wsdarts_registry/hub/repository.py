@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
 from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import (
@@ -21,10 +19,11 @@ from wsdarts_registry.errors import (
     RegistryError,
 )
 from wsdarts_registry.hub.answers import Head, Repository
-from wsdarts_registry.hub.client import HubClient, Operation
+from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.patience import Patience, UnsettledError
 from wsdarts_registry.hub.record import RECORD, SIGNATURES, HubRecord
 from wsdarts_registry.hub.state import State
+from wsdarts_registry.hub.uploading import Addition
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST, FileRecord, Manifest
 from wsdarts_registry.manifest_file import checksum_line
 from wsdarts_registry.records import MAX_RECORD_BYTES
@@ -146,9 +145,7 @@ class ArtifactRepository:
                     f"another sha256; its manifest says {record.size} bytes: nothing was fetched"
                 )
 
-    def add(
-        self, state: State, version: int, digest: str, files: Sequence[CommitOperationAdd]
-    ) -> State:
+    def add(self, state: State, version: int, digest: str, files: Sequence[Addition]) -> State:
         """Commit a version to main, from where the state was read, and tag it.
 
         Returns:
@@ -162,18 +159,18 @@ class ArtifactRepository:
         head = state.head or self._client.create(self.place)
         self._check_ours(head)
         record = state.record.with_version(version, digest)
-        kept = {*_ITS_OWN, RECORD, *(operation.path_in_repo for operation in files)}
-        operations: list[Operation] = [
-            *files,
-            CommitOperationAdd(RECORD, record.to_commit()),
-            *(
-                CommitOperationDelete(path)
-                for path in head.files
-                if path not in kept and not path.startswith(f"{SIGNATURES}/")
-            ),
+        kept = {*_ITS_OWN, RECORD, *(addition.path for addition in files)}
+        stale = [
+            path
+            for path in head.files
+            if path not in kept and not path.startswith(f"{SIGNATURES}/")
         ]
         commit = self._client.commit(
-            self.place, head.commit, _title(self.name, version), operations
+            self.place,
+            head.commit,
+            _title(self.name, version),
+            [*files, Addition.of(RECORD, record.to_commit())],
+            stale,
         )
         tagged = self._tag(version, digest, commit)
         signatures = (path for path in head.files if path.startswith(f"{SIGNATURES}/"))
@@ -209,12 +206,10 @@ class ArtifactRepository:
             state = self.state()
             if state.head is None:
                 raise ReferenceNotFoundError(f"there is no repository {self.place.id}")
-            operations: list[Operation] = [
-                CommitOperationAdd(RECORD, change(state.record).to_commit()),
-                *(CommitOperationAdd(path, content) for path, content in (files or {}).items()),
-            ]
+            changed = {RECORD: change(state.record).to_commit(), **(files or {})}
+            additions = [Addition.of(path, content) for path, content in changed.items()]
             try:
-                self._client.commit(self.place, state.head.commit, title, operations)
+                self._client.commit(self.place, state.head.commit, title, additions)
             except UnsettledError as error:
                 patience.after(error)
             else:

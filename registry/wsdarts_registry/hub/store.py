@@ -25,7 +25,7 @@ from wsdarts_registry.hub.index import Content, ranking_records
 from wsdarts_registry.hub.index_repository import IndexRepository
 from wsdarts_registry.hub.location import SCHEME, namespace_of
 from wsdarts_registry.hub.patience import Patience, UnsettledError
-from wsdarts_registry.hub.publishing import check_publishable, next_version, operations
+from wsdarts_registry.hub.publishing import additions, check_publishable, next_version
 from wsdarts_registry.hub.record import signature_path
 from wsdarts_registry.hub.state import State
 from wsdarts_registry.hub.upkeep import current, update
@@ -47,16 +47,23 @@ class HubStore(Store):
         location: ``hf://lab``.
         endpoint: Address of the Hub; None for HF_ENDPOINT, else the official one.
         token: A token; None for the one that the client finds.
+        insecure: Allow a Hub beyond this machine that is spoken to without encryption, as
+            WSDARTS_HUB_INSECURE does.
 
     Raises:
-        RegistryError: The location is malformed.
+        RegistryError: The location or the address is malformed, or the address is not encrypted.
     """
 
     def __init__(
-        self, location: str, *, endpoint: str | None = None, token: str | None = None
+        self,
+        location: str,
+        *,
+        endpoint: str | None = None,
+        token: str | None = None,
+        insecure: bool = False,
     ) -> None:
         namespace = namespace_of(location)
-        self._client = HubClient(endpoint, token)
+        self._client = HubClient(endpoint, token, insecure=insecure)
         self._namespace = Namespace(client=self._client, name=namespace)
         self._index = IndexRepository(self._client, namespace)
         self._moment = threading.local()
@@ -263,7 +270,7 @@ class HubStore(Store):
                     return published, state
             number = next_version(state, version, edition.digest, name)
             try:
-                state = repository.add(state, number, edition.digest, operations(edition))
+                state = repository.add(state, number, edition.digest, additions(edition))
             except UnsettledError as error:
                 patience.after(error)
             else:

@@ -39,6 +39,7 @@ _CONTENT = {
     "torchvision": "downloaded datasets",
     "kernels": "the engine, compiled for this processor",
     "nearest": "embeddings of registries, to be ranked",
+    "hub": "answers and files of the Hub",
     "artifacts": "artifacts that were pulled from the Hub",
     "outlines": "artifacts of the Hub that were looked at, without weights",
 }

@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 
 from tests.hub_server import ALICE, Fault, HubServer
 from tests.registry.factories import digest_of, make_artifact, make_draft
 from tests.registry.hub.conftest import LOCATION
+from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.hub.store import HubStore
 from wsdarts_registry.manifest import Lineage, Parent
@@ -114,7 +115,7 @@ def test_neighbours_cost_no_more_than_the_index(
         make_artifact(tmp_path / f"{number}", f"task {number}", files={})
         push(tmp_path / f"{number}", f"task-{number}", registry=store)
     make_artifact(tmp_path / "new", "new", files={})
-    shutil.rmtree(constants.HF_HUB_CACHE)  # as on another machine
+    shutil.rmtree(cache_directory())  # as on another machine
     hub_server.clear_exchanges()
     push(tmp_path / "new", "new", registry=HubStore(LOCATION, endpoint=hub_server.url))
     assert len(hub_server.exchanges("GET", "datasets/acme/wsdarts-registry/objects")) == 1

@@ -3,10 +3,8 @@
 import shutil
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from tests.hub_server import Fault, HubServer
 from tests.registry.hub.conftest import LOCATION, Make
@@ -37,8 +35,7 @@ def _ordered(fault: Fault, first: int) -> Fault:
 
 def _forget() -> None:
     """Empty the caches, as on another machine."""
-    for cache in (cache_directory(), Path(constants.HF_HUB_CACHE)):
-        shutil.rmtree(cache, ignore_errors=True)
+    shutil.rmtree(cache_directory(), ignore_errors=True)
 
 
 def _is_whole(hub: HubServer, expected: dict[str, str]) -> None:
@@ -74,7 +71,7 @@ def test_a_push_that_is_disturbed(
     hub_server.clear_exchanges()
     versions["flowers@2"] = store.publish(make("second"), "flowers").digest
     points = _requests(hub_server)
-    assert points >= 20
+    assert points >= 15
     failed = 0
     for point in range(1, points + 1):
         made = make(f"{name}{point}".replace(" ", ""))
@@ -101,7 +98,7 @@ def test_a_pull_that_is_disturbed(
     hub_server.clear_exchanges()
     store.pull("flowers")
     points = _requests(hub_server)
-    assert points >= 20
+    assert points >= 15
     failed = 0
     for point in range(1, points + 1):
         _forget()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
+from huggingface_hub import CommitOperationAdd, HfApi
 
 from tests.hub_server import ALICE, Exchange, Fault, HubServer
 from tests.registry.factories import CARD, make_artifact, make_weights
@@ -19,7 +19,7 @@ from wsdarts_registry.difference import difference
 from wsdarts_registry.edition import Edition
 from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.gallery.site import build_gallery
-from wsdarts_registry.hub import client
+from wsdarts_registry.hub import connection
 from wsdarts_registry.hub.fetching import pulled
 from wsdarts_registry.hub.store import HubStore
 
@@ -29,8 +29,7 @@ OBJECTS = "models/acme/flowers/objects"
 
 
 def _forget() -> None:
-    for cache in (cache_directory(), Path(constants.HF_HUB_CACHE)):
-        shutil.rmtree(cache, ignore_errors=True)
+    shutil.rmtree(cache_directory(), ignore_errors=True)
 
 
 def _fetches_of_weights(hub: HubServer, artifact: Artifact) -> list[Exchange]:
@@ -45,7 +44,7 @@ def test_a_pull_is_kept_and_verified_again(
     digest = store.publish(make("first"), "flowers").digest
     artifact = store.pull("flowers")
     assert artifact.directory == pulled(digest) == cache_directory() / "artifacts" / digest[7:]
-    shutil.rmtree(constants.HF_HUB_CACHE)
+    shutil.rmtree(cache_directory() / "hub")
     hub_server.clear_exchanges()
     store.pull(f"flowers@{digest}")
     assert not hub_server.exchanges(path=OBJECTS)
@@ -97,18 +96,16 @@ def test_what_is_shown_of_a_registry_needs_no_weights(
     assert _fetches_of_weights(hub_server, read_artifact(make("second")))
 
 
-def test_a_file_that_is_damaged_in_the_clients_cache_is_fetched_again(
-    store: HubStore, make: Make
-) -> None:
+def test_a_file_that_is_damaged_in_the_cache_is_fetched_again(store: HubStore, make: Make) -> None:
     digest = store.publish(make("first"), "flowers").digest
     store.pull("flowers")
-    for path in Path(constants.HF_HUB_CACHE).rglob("snapshots/*/*"):
-        if path.is_file():
-            blob = path.resolve()
-            content = blob.read_bytes()
-            blob.unlink()  # linked elsewhere, so not written in place
-            blob.write_bytes(content[:-1] + b"?")
-    shutil.rmtree(cache_directory())
+    kept = list((cache_directory() / "hub" / "files").iterdir())
+    assert len(kept) > 5
+    for path in kept:
+        content = path.read_bytes()
+        path.unlink()  # linked elsewhere, so not written in place
+        path.write_bytes(content[:-1] + b"?")
+    shutil.rmtree(cache_directory() / "artifacts")
     assert store.pull("flowers").digest == digest
 
 
@@ -189,12 +186,10 @@ def test_a_hub_that_says_nothing_is_given_up(
     hub_server: HubServer, store: HubStore, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.publish(make("first"), "flowers")
-    close_session()
-    monkeypatch.setattr(client, "SILENCE", 0.2)
+    monkeypatch.setattr(connection, "SILENCE", 0.2)
     hub_server.add_fault(Fault(kind="hang", path="flowers/refs", seconds=1.0, times=None))
     with pytest.raises(RegistryError, match=r"the connection failed \(ReadTimeout\)"):
         store.resolve("flowers")
-    close_session()
 
 
 def test_large_files_are_sent_from_where_they_are(store: HubStore, tmp_path: Path) -> None:

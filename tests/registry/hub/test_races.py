@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,52 @@ def test_two_pushers_of_one_version(
     assert f"flowers@1 exists with digest {digest}" in lost[0]
     assert [(str(e.reference), e.digest) for e in store.entries()] == [("flowers@1", digest)]
     assert store.pull("flowers@1").digest == digest
+
+
+def test_the_same_content_is_published_once_by_all_who_push_it_at_once(
+    hub_server: HubServer, store: HubStore, make: Make, tmp_path: Path
+) -> None:
+    for word in ("before", "same", "other"):
+        make(word)
+    store.publish(make("before"), "flowers")
+    gate = tmp_path / "gate"
+    words = ["same", "same", "other", "same", "same", "other"]
+    pushers = [start(hub_server.url, gate, [("flowers", make(word))]) for word in words]
+    for pusher in pushers:
+        assert pusher.stdout is not None
+        assert pusher.stdout.readline() == "ready\n"
+    gate.touch()
+    said = [pusher.communicate(timeout=120)[0].split() for pusher in pushers]
+    assert [line[0] for line in said] == ["won"] * len(words)
+    # Each content has one version, which all its pushers were told.
+    versions = {
+        word: {line[1] for w, line in zip(words, said, strict=True) if w == word} for word in words
+    }
+    assert sorted(len(found) for found in versions.values()) == [1, 1]
+    assert [e.version for e in store.entries()] == [1, 2, 3]
+    assert len({e.digest for e in store.entries()}) == 3
+
+
+@pytest.mark.parametrize("kind", ["lose_answer", "close_response", "refuse"])
+@pytest.mark.parametrize("path", ["flowers/commit", "flowers/tag/", "flowers/refs"])
+def test_the_same_content_is_published_once_though_a_push_is_disturbed(
+    hub_server: HubServer, store: HubStore, make: Make, impatient: None, kind: str, path: str
+) -> None:
+    # Two push one content and a third another, and the first meets trouble at one of its steps.
+    store.publish(make("before"), "flowers")
+    same, other = make("same"), make("other")
+    hub_server.add_fault(Fault(kind=kind, path=path, status=503))  # type: ignore[arg-type]
+    sources = [same, other, same, same]
+    with ThreadPoolExecutor(len(sources)) as pool:
+        stores = [HubStore(store.location, endpoint=hub_server.url) for _ in sources]
+        found = list(
+            pool.map(
+                lambda pair: pair[0].publish(pair[1], "flowers"), zip(stores, sources, strict=True)
+            )
+        )
+    assert len({entry.version for entry in found}) == 2
+    assert [e.version for e in store.entries()] == [1, 2, 3]
+    assert len({e.digest for e in store.entries()}) == 3
 
 
 def test_a_pusher_that_is_overtaken_takes_the_next_number(

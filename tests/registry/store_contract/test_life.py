@@ -1,6 +1,9 @@
 """What happens to a version after it was published."""
 
+import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,6 +54,30 @@ def test_an_alias_means_one_version_at_a_time(store: Store, push: Push) -> None:
     ]
     store.remove_alias("flowers", "candidate")
     assert store.aliases("flowers") == {"stable": 2}
+
+
+def test_a_version_is_found_while_an_alias_comes_and_goes(store: Store, push: Push) -> None:
+    first = push("flowers", "a")
+    ended = threading.Event()
+
+    def disturb() -> None:
+        while not ended.is_set():
+            store.set_alias("flowers", "stable", 1)
+            store.remove_alias("flowers", "stable")
+
+    with ThreadPoolExecutor(1) as pool:
+        disturbing = pool.submit(disturb)
+        try:
+            for _ in range(40):
+                assert store.pull("flowers@1").digest == first.digest
+                assert store.resolve("flowers").digest == first.digest
+                try:
+                    assert store.resolve("flowers@stable").digest == first.digest
+                except RegistryError as error:
+                    assert re.search("flowers has no alias stable; it has none", str(error))  # noqa: PT017
+        finally:
+            ended.set()
+        disturbing.result()
 
 
 def _refusals(store: Store) -> dict[str, Callable[[], object]]:

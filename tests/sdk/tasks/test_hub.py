@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants
 from tests.conftest import SHORT_PAUSES
 from tests.hub_server import ALICE, HubServer
 from tests.hub_server.fixture import hub_server, start_hub
-from wsdarts_registry.errors import TaskError
+from wsdarts_registry.errors import RegistryError, TaskError
 from wsdarts_sdk.tasks import ImageTask
 
 __all__ = ["hub_server", "start_hub"]
@@ -141,6 +141,12 @@ def test_a_missing_local_dataset(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(TaskError, match=r"dataset '.*empty' cannot be loaded: .*Check the name"):
         ImageTask.load(f"hf:{tmp_path / 'empty'}")
+
+
+def test_a_token_is_not_sent_by_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://hub.example")
+    with pytest.raises(RegistryError, match=r"'http://hub.example' is not encrypted.*--insecure"):
+        ImageTask.load("hf:somebody/pottery")
 
 
 @pytest.mark.parametrize("offline", ["1", "0"])

@@ -9,6 +9,7 @@ import pyarrow as pa
 from wsdarts_registry.dataset_id import is_dataset_id
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import exists
+from wsdarts_registry.hub.location import HubAddress, is_insecure_allowed
 from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_sdk.tasks.sources.table import BATCH, Table, TableSource, damaged_table
 
@@ -107,8 +108,11 @@ def _load(name: str, config: str | None) -> dict[str, Any]:
 def _load_with_datasets(name: str, config: str | None) -> dict[str, Any]:
     # These take seconds to import, so only those who need them pay.
     import datasets  # noqa: PLC0415
+    import huggingface_hub.constants  # noqa: PLC0415
     import huggingface_hub.errors  # noqa: PLC0415
 
+    if not exists(Path(name)):  # the token goes there, too
+        HubAddress(url=huggingface_hub.constants.ENDPOINT, insecure=is_insecure_allowed())
     hub: Any = huggingface_hub.errors  # its HTTPError is httpx's, or that of httpx2
     library: Any = datasets
     refused = (OSError, RuntimeError, ValueError, hub.HTTPError, library.exceptions.DatasetsError)
