@@ -18,6 +18,7 @@ from tests.registry.factories import (
 )
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.genotype import Connection, Genotype
+from wsdarts_registry.manifest import SplitRecord
 from wsdarts_registry.masks import OperationMasks
 from wsdarts_registry.zoo import shipped_zoo
 from wsdarts_sdk.artifacts.check import make_check as real_check
@@ -121,6 +122,17 @@ def test_show_names_the_dataset_as_it_is_typed(zoo: Path, run: Run, tmp_path: Pa
     assert any(
         line.startswith("flowers ") and line.endswith("  hf:acme/flowers") for line in shown.lines
     )
+
+
+def test_show_tells_of_a_given_split(zoo: Path, run: Run, tmp_path: Path) -> None:
+    assert "given split" not in run("show", "flowers", "--registry", zoo).out
+    task = make_draft("flowers").tasks[0]
+    split = SplitRecord(train=task.images - 20, validation=20)
+    make_artifact(tmp_path / "a", "flowers", tasks=[task.model_copy(update={"split": split})])
+    DirectoryStore(zoo).publish(tmp_path / "a", "given")
+    shown = run("show", "given", "--registry", zoo)
+    assert any(line.endswith("  given split") for line in shown.lines)
+    assert any(line.endswith(f"  train {task.images - 20}, validation 20") for line in shown.lines)
 
 
 def test_show_as_json(zoo: Path, run: Run) -> None:

@@ -10,7 +10,7 @@ from tests.registry.factories import Push, digest_of, make_artifact, make_draft
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.gallery.site import build_gallery
-from wsdarts_registry.manifest import Lineage, Parent
+from wsdarts_registry.manifest import Lineage, Parent, SplitRecord
 from wsdarts_registry.zoo import shipped_zoo
 
 
@@ -217,12 +217,15 @@ def test_lineage_leads_up_and_down(store: DirectoryStore, push: Push, tmp_path: 
 def test_a_dataset_of_the_hub_is_named_and_not_linked(
     store: DirectoryStore, tmp_path: Path
 ) -> None:
-    task = make_draft("flowers").tasks[0].model_copy(update={"dataset": "acme/flowers"})
+    task = make_draft("flowers").tasks[0]
+    split = SplitRecord(train=task.images - 20, validation=20)
+    task = task.model_copy(update={"dataset": "acme/flowers", "split": split})
     make_artifact(tmp_path / "a", "flowers", tasks=[task])
     store.publish(tmp_path / "a", "flowers")
     root = build_gallery(store, out=tmp_path / "site").parent
     page = (root / "artifacts/flowers/v1.html").read_text()
     assert 'flowers, from <span class="mono">hf:acme/flowers</span>' in page
+    assert f", split as given (train {task.images - 20}, validation 20)" in page
 
 
 def test_hostile_text_is_text(store: DirectoryStore, tmp_path: Path) -> None:
