@@ -19,9 +19,9 @@ from wsdarts_registry.files import inside, is_file, read_regular
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, named_labels
 from wsdarts_sdk.tasks.sources.columns import Column, choose_columns
 from wsdarts_sdk.tasks.sources.folder import image_files, read_file
+from wsdarts_sdk.tasks.sources.markers import METADATA
 from wsdarts_sdk.tasks.stamps import file_stamps
 
-FILES = ("metadata.jsonl", "metadata.csv")
 FILE_NAME = "file_name"
 _LARGEST = 2**28
 Rows = list[dict[str, Any]]
@@ -72,7 +72,7 @@ def read_metadata(folder: Path) -> tuple[Path, Rows] | None:
     Raises:
         TaskError: It is damaged, or too large.
     """
-    for name in FILES:
+    for name in METADATA:
         file = folder / name
         if is_file(file):
             rows = _rows(file)

@@ -14,10 +14,8 @@ from wsdarts_registry import strict_json
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import is_file, read_regular
 from wsdarts_sdk.tasks.sources.hub import chosen_splits, with_columns_of_first
+from wsdarts_sdk.tasks.sources.markers import SPLITS, STATE
 from wsdarts_sdk.tasks.sources.table import Table, TableSource, damaged_table, rows_at_once
-
-STATE = "state.json"
-SPLITS = "dataset_dict.json"
 
 
 class ArrowTable(Table):
@@ -48,11 +46,6 @@ class ArrowTable(Table):
                         yield values.slice(start, rows).to_pylist()
         except (OSError, KeyError, pa.ArrowException) as error:
             raise damaged_table(self.where, error) from error
-
-
-def is_saved(folder: Path) -> bool:
-    """Return whether a folder is one that ``save_to_disk`` wrote."""
-    return is_file(folder / STATE) or is_file(folder / SPLITS)
 
 
 def saved_source(
