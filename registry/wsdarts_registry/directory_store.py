@@ -19,7 +19,6 @@ where files cannot be locked.
 """
 
 import errno
-import os
 import re
 import threading
 import warnings
@@ -36,7 +35,7 @@ from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias
 from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning
 from wsdarts_registry.file_lock import HeldLock, wait_for_lock
-from wsdarts_registry.files import entries, exists, is_directory, write_atomically
+from wsdarts_registry.files import entries, exists, is_directory, resolved, write_atomically
 from wsdarts_registry.life import published_version
 from wsdarts_registry.manifest_file import claimed_digest, read_manifest
 from wsdarts_registry.records import MAX_RECORD_BYTES
@@ -210,7 +209,7 @@ class DirectoryStore(Store):
         Raises:
             RegistryError: It cannot be written, or another process does not finish a change.
         """
-        place = os.path.realpath(self._root)
+        place = str(resolved(self._root))
         held: set[str] = _changed.__dict__.setdefault("places", set())
         if place in held:
             yield
@@ -316,7 +315,7 @@ class DirectoryStore(Store):
                     "empty directory for a registry"
                 )
         with self.changing(), self._writing():
-            if not (self._root / _CONFIG).exists():
+            if not exists(self._root / _CONFIG):
                 name = self._root.absolute().name
                 config = RegistryConfig(name=name if is_name(name) else "registry")
                 write_atomically(self._root / _CONFIG, config.to_bytes())

@@ -17,7 +17,7 @@ import platformdirs
 from pydantic import Field
 
 from wsdarts_registry.errors import FileAccessError, SignatureError
-from wsdarts_registry.files import exists, read_regular
+from wsdarts_registry.files import exists, expanded, read_regular
 from wsdarts_registry.hub.location import is_hub
 from wsdarts_registry.records import Document, Record
 
@@ -78,7 +78,7 @@ class SignaturePolicy:
         Raises:
             SignatureError: It cannot be read, breaks the format, or a rule lacks keys.
         """
-        place = Path(path).expanduser()
+        place = expanded(path)
         try:
             content = read_regular(place)
         except FileAccessError as error:
@@ -143,7 +143,7 @@ class SignaturePolicy:
         # Imported here: only who asks for a signature needs it.
         from wsdarts_registry.signing import check_signature  # noqa: PLC0415
 
-        keys = [self.folder / Path(key).expanduser() for key in rule.keys]
+        keys = [self.folder / expanded(key) for key in rule.keys]
         check_signature(artifact, signature, keys, reference, content_only=rule.accept == "content")
 
     def _is_about(self, registry: str, location: str) -> bool:

@@ -23,7 +23,14 @@ from wsdarts_registry import strict_json
 from wsdarts_registry.amounts import share
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.errors import RegistryWarning, RunError, WsdartsError
-from wsdarts_registry.files import entries, exists, is_directory, is_file, write_atomically
+from wsdarts_registry.files import (
+    entries,
+    exists,
+    is_directory,
+    is_file,
+    modified,
+    write_atomically,
+)
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.manifest import Manifest
 from wsdarts_registry.records import MAX_RECORD_BYTES, Document, Moment, explain
@@ -220,7 +227,7 @@ def _read_training(place: Path) -> _Training:
     settings = _Settings.model_validate(_read(place, _CONFIG))
     result = _Result.model_validate(_read(place, _RESULT))
     if result.finished is None:  # made by an earlier version
-        finished = (place / _RESULT).stat().st_mtime
+        finished = modified(place / _RESULT) / 1e9
     else:
         finished = calendar.timegm(time.strptime(result.finished, "%Y-%m-%dT%H:%M:%SZ"))
     return _Training(

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -296,3 +298,17 @@ def test_metadata_that_do_not_fit(
     with pytest.raises(TaskError) as caught:
         ImageTask.load(folder)
     assert named in str(caught.value)
+
+
+def test_a_folder_of_images_is_opened_without_arrow(make_folder: Make) -> None:
+    code = (
+        "import sys\nfrom wsdarts_sdk.tasks.sources import open_source\n"
+        "names = ('image_column', 'label_column', 'split', 'cache')\n"
+        "source = open_source(sys.argv[1], **dict.fromkeys(names))\n"
+        "print(len(source.labels), 'pyarrow' in sys.modules)"
+    )
+    folder = make_folder({"a": 3, "b": 4})
+    shown = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "7 False\n"

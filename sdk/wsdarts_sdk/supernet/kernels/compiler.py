@@ -21,7 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.files import is_file
+from wsdarts_registry.files import is_file, modified, resolved
 from wsdarts_registry.inert import plain_text
 from wsdarts_sdk.supernet.kernels.library_cache import (
     LibraryCache,
@@ -184,7 +184,7 @@ def _source() -> bytes:
 def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
     """Name what the machine code depends on."""
     programs = [
-        (str(program.resolve()), program.stat().st_mtime_ns)
+        (str(resolved(program)), modified(program))
         for program in map(_program, compiler)
         if program is not None
     ]

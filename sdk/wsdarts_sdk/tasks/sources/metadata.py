@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import ArtifactError, TaskError
-from wsdarts_registry.files import inside, is_file, read_regular
+from wsdarts_registry.files import inside, is_file, read_regular, resolved
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, named_labels
 from wsdarts_sdk.tasks.sources.columns import Column, choose_columns
 from wsdarts_sdk.tasks.sources.folder import image_files, read_file
+from wsdarts_sdk.tasks.sources.markers import METADATA
 from wsdarts_sdk.tasks.stamps import file_stamps
 
-FILES = ("metadata.jsonl", "metadata.csv")
 FILE_NAME = "file_name"
 _LARGEST = 2**28
 Rows = list[dict[str, Any]]
@@ -47,9 +47,9 @@ class MetadataSource(ImageSource):
             values += [row.get(label.name) for row in rows]
         where = f"the label column of {', '.join(str(file) for file, _ in tables.values())}"
         class_names, numbers = named_labels(_whole_numbers(values), where)
-        self.location = f"metadata of {root.resolve()}"
+        self.location = f"metadata of {resolved(root)}"
         super().__init__(
-            name=root.resolve().name, class_names=class_names, labels=numbers, encoded=True
+            name=resolved(root).name, class_names=class_names, labels=numbers, encoded=True
         )
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
@@ -72,7 +72,7 @@ def read_metadata(folder: Path) -> tuple[Path, Rows] | None:
     Raises:
         TaskError: It is damaged, or too large.
     """
-    for name in FILES:
+    for name in METADATA:
         file = folder / name
         if is_file(file):
             rows = _rows(file)

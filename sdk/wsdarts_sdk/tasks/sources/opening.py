@@ -9,6 +9,7 @@ from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import entries, exists, expanded, is_directory, is_file, resolved
 from wsdarts_sdk.tasks.sources.base import ImageSource
 from wsdarts_sdk.tasks.sources.folder import FolderSource, image_files, parquet_files
+from wsdarts_sdk.tasks.sources.markers import is_saved, may_have_metadata
 
 _EXPECTED = (
     "expected a folder of class folders, one with metadata.csv or that save_to_disk wrote, parquet "
@@ -39,7 +40,7 @@ def open_source(
     text = os.fspath(data)
     if text.strip() in ("", "hf:", "torchvision:"):
         raise TaskError(f"{text!r} names no dataset; {_EXPECTED}")
-    if text.startswith("hf:") and not _is_saved(text.removeprefix("hf:")):
+    if text.startswith("hf:") and not is_saved(expanded(text[3:])):
         from wsdarts_sdk.tasks.sources.hub import hub_source  # noqa: PLC0415
 
         return hub_source(text.removeprefix("hf:"), **columns, split=split)
@@ -50,13 +51,6 @@ def open_source(
         name = text.removeprefix("torchvision:")
         return TorchvisionSource(name, root=cache / "torchvision", split=split)
     return _path(expanded(text.removeprefix("hf:")), columns, split)
-
-
-def _is_saved(name: str) -> bool:
-    """Whether ``hf:NAME`` is a folder of ``save_to_disk``, which ``load_dataset`` refuses."""
-    from wsdarts_sdk.tasks.sources.saved import is_saved  # noqa: PLC0415
-
-    return is_saved(expanded(name))
 
 
 def _path(
@@ -101,10 +95,10 @@ def _of_datasets(
     path: Path, columns: dict[str, str | None], split: str | Sequence[str] | None
 ) -> ImageSource | None:
     """A folder of ``save_to_disk``, WebDataset's archives, or a folder with metadata."""
-    from wsdarts_sdk.tasks.sources import metadata, saved  # noqa: PLC0415
+    if is_saved(path):
+        from wsdarts_sdk.tasks.sources.saved import saved_source  # noqa: PLC0415
 
-    if saved.is_saved(path):
-        return saved.saved_source(path, **columns, split=split)
+        return saved_source(path, **columns, split=split)
     archives = _archives(path)
     # Beside images or tables they are what those came packed in.
     unpacked = archives and is_directory(path) and (image_files(path) or parquet_files(path))
@@ -126,7 +120,9 @@ def _of_datasets(
 
         found = {name: found[name] for name in chosen_splits(tuple(found), split, str(path))}
     tables = {path / name: table for name, table in found.items()}
-    return metadata.MetadataSource(path, tables, **columns)
+    from wsdarts_sdk.tasks.sources.metadata import MetadataSource  # noqa: PLC0415
+
+    return MetadataSource(path, tables, **columns)
 
 
 def _archives(path: Path) -> list[Path]:
@@ -141,12 +137,14 @@ def _archives(path: Path) -> list[Path]:
 
 def _metadata(path: Path) -> dict[str, tuple[Path, Any]]:
     """The metadata of a folder under the empty name, or those of its splits, folders below it."""
+    below = [entry for entry in entries(path) if is_directory(entry) and entry.name[0] != "."]
+    if not any(map(may_have_metadata, (path, *below))):
+        return {}
     from wsdarts_sdk.tasks.sources.metadata import read_metadata  # noqa: PLC0415
 
     own = read_metadata(path)
     if own is not None:
         return {"": own}
-    below = [entry for entry in entries(path) if is_directory(entry) and entry.name[0] != "."]
     found = {folder.name: read_metadata(folder) for folder in below}
     others = [folder for folder in below if found[folder.name] is None]
     if len(others) == len(below) or any(image_files(folder) for folder in others):

@@ -12,12 +12,10 @@ import pyarrow as pa
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import TaskError
-from wsdarts_registry.files import is_file, read_regular
+from wsdarts_registry.files import is_file, read_regular, resolved
 from wsdarts_sdk.tasks.sources.hub import chosen_splits, with_columns_of_first
+from wsdarts_sdk.tasks.sources.markers import SPLITS, STATE
 from wsdarts_sdk.tasks.sources.table import Table, TableSource, damaged_table, rows_at_once
-
-STATE = "state.json"
-SPLITS = "dataset_dict.json"
 
 
 class ArrowTable(Table):
@@ -50,11 +48,6 @@ class ArrowTable(Table):
             raise damaged_table(self.where, error) from error
 
 
-def is_saved(folder: Path) -> bool:
-    """Return whether a folder is one that ``save_to_disk`` wrote."""
-    return is_file(folder / STATE) or is_file(folder / SPLITS)
-
-
 def saved_source(
     folder: Path,
     *,
@@ -81,7 +74,7 @@ def saved_source(
     if several and split is None:
         tables = with_columns_of_first(tables)
     return TableSource(
-        tables, name=folder.resolve().name, image_column=image_column, label_column=label_column
+        tables, name=resolved(folder).name, image_column=image_column, label_column=label_column
     )
 
 
