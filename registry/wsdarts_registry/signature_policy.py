@@ -17,7 +17,7 @@ import platformdirs
 from pydantic import Field
 
 from wsdarts_registry.errors import FileAccessError, SignatureError
-from wsdarts_registry.files import exists, expanded, read_regular
+from wsdarts_registry.files import exists, expanded, read_regular, resolved
 from wsdarts_registry.hub.location import is_hub
 from wsdarts_registry.records import Document, Record
 
@@ -155,9 +155,7 @@ class SignaturePolicy:
             registry = str(shipped_zoo())
         if is_hub(registry) or is_hub(location):
             return registry.rstrip("/").casefold() == location.rstrip("/").casefold()
-        return os.path.realpath(self.folder / Path(registry).expanduser()) == os.path.realpath(
-            location
-        )
+        return resolved(self.folder / expanded(registry)) == resolved(Path(location))
 
 
 Required = str | Path | Sequence[str | Path] | SignaturePolicy | None
