@@ -33,7 +33,12 @@ from wsdarts_registry.directory_records import DirectoryRecords
 from wsdarts_registry.disk_problems import read_problem, write_problem
 from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias
-from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning
+from wsdarts_registry.errors import (
+    ArtifactError,
+    FileAccessError,
+    RegistryError,
+    RegistryWarning,
+)
 from wsdarts_registry.file_lock import HeldLock, wait_for_lock
 from wsdarts_registry.files import entries, exists, is_directory, resolved, write_atomically
 from wsdarts_registry.life import published_version
@@ -226,11 +231,13 @@ class DirectoryStore(Store):
 
     def abandoned(self) -> tuple[Path, ...]:
         """Directories of pushes whose processes have ended."""
-        return self._staging.abandoned()
+        with self._reading():
+            return self._staging.abandoned()
 
     def unlocked(self) -> tuple[Path, ...]:
         """Directories of pushes that have no lock, so that nothing tells whether they ended."""
-        return self._staging.unlocked()
+        with self._reading():
+            return self._staging.unlocked()
 
     def sweep(self, *, unlocked: bool = False) -> None:
         """Remove the directories of abandoned pushes and, if asked to, of those without a lock."""
@@ -343,6 +350,8 @@ class DirectoryStore(Store):
             yield
         except OSError as error:
             raise RegistryError(read_problem(place or self._root, error)) from error
+        except FileAccessError as error:
+            raise RegistryError(str(error)) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -354,3 +363,5 @@ class DirectoryStore(Store):
             yield
         except OSError as error:
             raise RegistryError(write_problem(self._root, error)) from error
+        except FileAccessError as error:
+            raise RegistryError(str(error)) from error

@@ -273,6 +273,24 @@ def test_what_has_no_lock_is_removed_only_if_that_is_asked_for(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_staging_area_that_may_not_be_read_is_told(store: DirectoryStore, tmp_path: Path) -> None:
+    make_artifact(tmp_path / "a")
+    staging = Path(store.location) / ".staging"
+    staging.mkdir()
+    staging.chmod(0)
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(RegistryError, match=r"\.staging.*Permission denied"):
+            store.publish(tmp_path / "a", "name")
+        assert store.names() == ()
+    finally:
+        os.seteuid(os.getuid())
+        staging.chmod(0o755)
+
+
 def test_a_file_system_without_locks(
     store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
