@@ -36,6 +36,15 @@ def test_the_size_of_the_final_network_is_on_the_card(tmp_path: Path) -> None:
     assert "of_our_own" not in card
 
 
+def test_a_search_without_a_limit_on_skip_connects_says_so(tmp_path: Path) -> None:
+    make_artifact(tmp_path / "a")
+    artifact = read_artifact(tmp_path / "a")
+    for value, words in ((None, "no limit"), (0, "0"), (2, "2")):  # "none" would read as zero
+        manifest = artifact.manifest.model_copy(update={"config": {"skip_connects": value}})
+        card = render_card(card_facts(manifest, artifact.genotype, name="a"))
+        assert f"| skip\\_connects | {words} | |" in card
+
+
 def test_artifacts_from_before_sizes_were_counted(tmp_path: Path) -> None:
     make_artifact(tmp_path / "a")
     artifact = read_artifact(tmp_path / "a")

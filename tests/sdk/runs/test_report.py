@@ -87,6 +87,14 @@ def test_page_says_what_happened_in_words() -> None:
         assert sentence in words
 
 
+def test_skip_connects_without_a_limit() -> None:
+    settings = (("skip_connects", "none"),)
+    words = Page(render_report(replace(make_report(), skip_limit=None, settings=settings))).words
+    assert "1 in the normal cell (as α chose them: there was no refinement), 1 in the" in words
+    older = replace(make_report(), skip_limit=None, settings=())  # what does not say
+    assert "1 in the normal cell, 1 in the" in Page(render_report(older)).words
+
+
 def test_a_dearer_run_is_not_called_cheaper() -> None:
     cold = ColdCost(phases=(PhaseCost(phase="search", seconds=20.0),), origin="recorded.")
     words = Page(render_report(replace(make_report(), cold=cold))).words
