@@ -317,7 +317,7 @@ def data_of(**changes: Any) -> dict[str, Any]:
         (None, "found NoneType"),
         ([], "found list"),
         ({}, r"found \[\]"),
-        (data_of(format=2), "has format 2; this version reads 1: update with `pip"),
+        (data_of(format=2), "has format 2; this version reads 1: update with `git pull"),
         (data_of(space={"nodes": 1}), "a search space in JSON"),
         (data_of(normal=None), "the normal cell in JSON is a list of nodes"),
         (data_of(normal=[None]), "the normal cell in JSON is a list of nodes"),
