@@ -4,7 +4,9 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -143,6 +145,15 @@ def test_networks_refuse_absurd_numbers(name: str, value: Any) -> None:
     fields: dict[str, Any] = {"classes": 3, "cells": 2, "channels": 4, name: value}
     with pytest.raises(SettingsError, match=f"^{name} is "):
         DerivedNetwork(Genotype.from_darts(PDARTS), **fields)
+
+
+def test_networks_take_whole_numbers_of_numpy_and_torch() -> None:
+    classes = np.array([0, 2]).max() + 1
+    found = DerivedNetwork(
+        Genotype.from_darts(PDARTS), classes=classes, cells=1, channels=torch.tensor(4)
+    )
+    assert (found.config["classes"], type(found.config["classes"])) == (3, int)
+    assert type(found.config["channels"]) is int
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.2 and its public 
 arXiv:1605.07648.
 """
 
+import operator
 from typing import Any, Literal, get_args
 
 import torch
@@ -148,6 +149,7 @@ class DerivedNetwork(nn.Module):
             raise SettingsError(
                 f"there is no stem {stem!r}; expected {' or '.join(get_args(Stem))}"
             )
+        cells, channels, classes, seed = map(_plain, (cells, channels, classes, seed))
         check_value("cells", cells, Cells)
         check_value("channels", channels, Channels)
         check_value("classes", classes, Classes)
@@ -224,6 +226,12 @@ class DerivedNetwork(nn.Module):
         last, below = self.run_cells(x_BCHW, rate, draws)
         logits = self.classifier(last.mean(dim=(2, 3)))
         return logits, None if self.auxiliary is None else self.auxiliary(below)
+
+
+def _plain(number: int) -> int:
+    """A whole number of NumPy or torch, such as ``labels.max() + 1``, as Python's."""
+    whole = hasattr(number, "__index__") and not isinstance(number, bool)
+    return operator.index(number) if whole else number
 
 
 def not_scriptable() -> ExportError:
