@@ -35,7 +35,6 @@ from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias
 from wsdarts_registry.errors import (
     ArtifactError,
-    FileAccessError,
     RegistryError,
     RegistryWarning,
 )
@@ -350,8 +349,6 @@ class DirectoryStore(Store):
             yield
         except OSError as error:
             raise RegistryError(read_problem(place or self._root, error)) from error
-        except FileAccessError as error:
-            raise RegistryError(str(error)) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -363,5 +360,3 @@ class DirectoryStore(Store):
             yield
         except OSError as error:
             raise RegistryError(write_problem(self._root, error)) from error
-        except FileAccessError as error:
-            raise RegistryError(str(error)) from error
