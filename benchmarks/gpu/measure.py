@@ -69,7 +69,8 @@ def main() -> None:
             break
         todo.remove(stage)
     embedded = _embedded(results.done)
-    if not todo and not embedded and left.left() > _TASK2VEC_SECONDS:
+    enough = left.left() > _TASK2VEC_SECONDS or arguments.device.type != "cuda"
+    if not todo and not embedded and enough:
         found = task2vec(arguments, left)
         if found is not None:
             results.keep("task2vec", found)

@@ -38,9 +38,8 @@ class _Convolution(torch.autograd.Function):
         return F.conv2d(x_BCHW, weight, None, 1, _PADDING)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor]:
-        (gradient_BCHW,) = grad_outputs
-        x_BCHW, weight = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        (gradient_BCHW,), (x_BCHW, weight) = gradients, ctx.saved_tensors
         seen = F.unfold(x_BCHW, _KERNEL, padding=_PADDING)  # (B, 27, H · W)
         of_images = torch.bmm(gradient_BCHW.flatten(2), seen.transpose(1, 2))
         return None, of_images.sum(0).view_as(weight)
@@ -56,9 +55,8 @@ class _Linear(torch.autograd.Function):
         return torch.cat(found) + bias_O
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (gradient_BO,) = grad_outputs
-        x_BF, weight_OF = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (gradient_BO,), (x_BF, weight_OF) = gradients, ctx.saved_tensors
         to_x, to_weight = [], torch.zeros_like(weight_OF)
         parts = zip(_parts(gradient_BO, weight_OF), _parts(x_BF, weight_OF), strict=True)
         for gradient, x in parts:
