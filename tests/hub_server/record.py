@@ -11,7 +11,8 @@ class Exchange:
     """One request and its answer, filled in as they go by.
 
     ``received`` and ``sent`` are bytes of the bodies, ``sent`` what was handed to the socket;
-    ``status`` is 0 until there is an answer; ``fault`` is the kind of the fault that hit it.
+    ``status`` is 0 until there is an answer, and stays so where the connection broke before;
+    ``ended`` says that nothing more comes of it; ``fault`` is the kind of the fault that hit it.
     """
 
     method: str
@@ -23,6 +24,7 @@ class Exchange:
     status: int = 0
     received: int = 0
     sent: int = 0
+    ended: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the exchange as `Exchange(**value)` takes it."""

@@ -166,11 +166,18 @@ class _Connection(BaseHTTPRequestHandler):
                 fault=None if fault is None else fault.kind,
             )
         )
+        try:
+            self._answer(exchange, fault, query)
+        finally:
+            exchange.ended = True
+
+    def _answer(self, exchange: Exchange, fault: Fault | None, query: str) -> None:
+        owner = self._socket.owner
         chunks = self._chunks(exchange, fault)
         if fault is not None and fault.kind == "hang":
             owner.closing.wait(fault.seconds)
         try:
-            response = self._respond(path, query, chunks, fault)
+            response = self._respond(exchange.path, query, chunks, fault)
         except HubError as error:
             response = error.response()
         for _ in chunks:  # what the handler left, so that the next request begins at its start
