@@ -19,6 +19,8 @@ from tests.registry.hub.hostile_hub import Asked, HostileHub, Said, Spoil
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.hub.client import HubClient
+from wsdarts_registry.hub.guard import guarded
+from wsdarts_registry.hub.location import HubAddress
 from wsdarts_registry.hub.repository import ArtifactRepository
 from wsdarts_registry.hub.state import State
 from wsdarts_registry.hub.store import HubStore
@@ -358,11 +360,20 @@ def _uploads_to(url: str) -> Spoil:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://192.0.2.1/x", "http://a:b@192.0.2.1/x", "file:///etc/passwd", "http://[x", "x"]
+    ("url", "message"),
+    [
+        ("http://192.0.2.1/x", r"leads to 192\.0\.2\.1, which is not encrypted"),
+        ("http://a:b@192.0.2.1/x", r"leads to 192\.0\.2\.1, which is not encrypted"),
+        ("file:///etc/passwd", "acme/birds on http"),
+        ("http://[x", "acme/birds on http"),
+        ("x", "acme/birds on http"),
+    ],
 )
-def test_an_upload_to_where_nothing_may_be_sent(evil: HostileHub, make: Make, url: str) -> None:
+def test_an_upload_to_where_nothing_may_be_sent(
+    evil: HostileHub, make: Make, url: str, message: str
+) -> None:
     evil.spoil = _uploads_to(url)
-    with pytest.raises(RegistryError, match=r"acme/birds on http"):
+    with pytest.raises(RegistryError, match=message):
         _at(evil).publish(make("second"), "birds")
     assert not any("/commit/" in asked.path and "birds" in asked.path for asked in evil.asked)
 
@@ -422,7 +433,7 @@ def test_an_answer_without_end_to_what_writes(
 
 
 def test_a_wait_that_no_one_would_watch(evil: HostileHub, make: Make) -> None:
-    """The client would sleep; here sleeping would fail the test by its time."""
+    """Neither the client nor the registry sleeps that long."""
 
     def spoil(asked: Asked, said: Said) -> None:
         if "/preupload/" in asked.path or asked.method == "PUT":
@@ -484,3 +495,18 @@ def test_two_hubs_are_written_to_at_once(evil: HostileHub, make: Make) -> None:
         assert "leads what has a token" in errors[0]
         assert errors[1] == ""
         assert not any("birds/commit" in asked.path for asked in second.asked)
+
+
+def test_xet_is_for_the_official_hub_alone(
+    evil: HostileHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    official = HubAddress(url="https://huggingface.co")
+    with guarded(official, None):
+        assert not constants.HF_HUB_DISABLE_XET
+        with guarded(HubAddress(url=evil.url), None):
+            assert constants.HF_HUB_DISABLE_XET
+        assert not constants.HF_HUB_DISABLE_XET
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with guarded(official, None):
+        assert constants.HF_HUB_DISABLE_XET
