@@ -169,6 +169,22 @@ class RemoteFile(Answer):
         return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == self.oid
 
 
+class _PlannedFile(Answer):
+    path: RemotePath
+    left_out: bool = Field(default=False, alias="shouldIgnore")
+
+
+class UploadPlan(Answer):
+    """How files are to be uploaded; the client reads more of it, and leaves some out silently."""
+
+    files: Annotated[tuple[_PlannedFile, ...], Field(max_length=_MAX_FILES)]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The paths that a ``.gitignore`` in the repository keeps out."""
+        return tuple(file.path for file in self.files if file.left_out)
+
+
 HEAD = TypeAdapter(Head)
 INFO = TypeAdapter(RepositoryInfo)
 REFERENCES = TypeAdapter(References)
@@ -176,6 +192,7 @@ REFERENCES = TypeAdapter(References)
 LISTED = TypeAdapter(Annotated[tuple[ListedRepository, ...], Field(max_length=10_000)])
 HISTORY = TypeAdapter(Annotated[tuple[HistoryEntry, ...], Field(max_length=10_000)])
 FILES = TypeAdapter(Annotated[tuple[RemoteFile, ...], Field(max_length=_MAX_FILES)])
+PLAN = TypeAdapter(UploadPlan)
 MADE = TypeAdapter(Commit)
 # As they are remembered.
 TAGS = TypeAdapter(Annotated[dict[RefName, Commit], Field(max_length=_MAX_TAGS)])

@@ -18,6 +18,7 @@ from typing import Any
 from huggingface_hub import HfApi, constants
 
 from wsdarts_registry.hub import connection
+from wsdarts_registry.hub.answers import PLAN, checked
 from wsdarts_registry.hub.errors import (
     BUSY,
     CLIENT_ERRORS,
@@ -170,6 +171,8 @@ class _Hooks:
             raise ProblemError(
                 refusal(response.status_code, headers, content, reading=False, token=token)
             )
+        if "/preupload/" in request.url.path and response.is_success:
+            _check_plan(content)
         # What the client would print as it is.
         headers.pop("X-HF-Warning", None)
         if request.url.path.endswith("/api/validate-yaml") and response.is_success:
@@ -178,6 +181,13 @@ class _Hooks:
 
 
 _HOOKS = _Hooks()
+
+
+def _check_plan(content: bytes) -> None:
+    left_out = checked(PLAN, content).left_out
+    if left_out:
+        said = f"a .gitignore there keeps {left_out[0]} out; remove it, or that line of it"
+        raise ProblemError(Problem(kind="setup", said=said))
 
 
 def _is_of_others(request: Any) -> bool:

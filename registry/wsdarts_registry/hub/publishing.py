@@ -41,7 +41,7 @@ def operations(edition: Edition) -> list[CommitOperationAdd]:
     """The files of an artifact, verified as they are read.
 
     Raises:
-        ArtifactError: One is damaged, or the client takes none of that name.
+        ArtifactError: One is damaged, or cannot be read.
     """
     found = [
         CommitOperationAdd(MANIFEST, edition.content),

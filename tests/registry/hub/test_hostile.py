@@ -317,6 +317,26 @@ def test_an_upload_that_is_not_described(evil: HostileHub, make: Make) -> None:
     assert _at(evil).publish(make("second"), "birds").version == 1
 
 
+def test_a_file_that_the_hub_would_leave_out(evil: HostileHub, make: Make) -> None:
+    """The client would commit the others, and say nothing."""
+    evil.spoil = _json(
+        "/preupload/",
+        lambda data: {"files": [{**file, "shouldIgnore": True} for file in data["files"]]},
+    )
+    with pytest.raises(RegistryError, match=r"\.gitignore there keeps \S+ out"):
+        _at(evil).publish(make("second"), "flowers")
+    evil.spoil = None
+    assert [entry.version for entry in _at(evil).entries()] == [1]
+
+
+def test_a_name_that_the_client_does_not_touch(evil: HostileHub, make: Make) -> None:
+    evil.spoil = _json(
+        "models/acme/flowers$",
+        lambda data: {**data, "siblings": [*data["siblings"], {"rfilename": ".cache/x"}]},
+    )
+    assert _at(evil).publish(make("second"), "flowers").version == 2
+
+
 def test_an_endless_file_takes_no_space(evil: HostileHub) -> None:
     def spoil(asked: Asked, said: Said) -> None:
         if "/objects/" in asked.path:
