@@ -138,7 +138,8 @@ class _Hooks:
         with self._lock:
             calls = tuple(self.calls.values())
             call = self.calls.get(mark)
-            self.requests[mark] += call is not None
+            if call is not None:
+                self.requests[mark] += 1
             count = self.requests[mark]
         if call is None and _is_of_others(request):
             return
