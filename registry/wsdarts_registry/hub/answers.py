@@ -6,9 +6,9 @@ cache remembers of an answer passes here again when it is recalled.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -49,7 +49,6 @@ Size = Annotated[int, Field(ge=0, le=2**53)]
 RemotePath = Annotated[str, Field(max_length=_LONGEST_PATH), AfterValidator(_path)]
 RefName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_line)]
 RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}$")]
-Link = Annotated[str, Field(max_length=8192, pattern=r"^https?://[!-~]+$")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,51 +169,20 @@ class RemoteFile(Answer):
         return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == self.oid
 
 
-class _UploadMode(Answer):
+class _PlannedFile(Answer):
     path: RemotePath
-    mode: Literal["lfs", "regular"] = Field(alias="uploadMode")
+    left_out: bool = Field(default=False, alias="shouldIgnore")
 
 
-class UploadModes(Answer):
-    """Which files are to be uploaded by LFS."""
+class UploadPlan(Answer):
+    """How files are to be uploaded; the client reads more of it, and leaves some out silently."""
 
-    files: Annotated[tuple[_UploadMode, ...], Field(max_length=_MAX_FILES)]
+    files: Annotated[tuple[_PlannedFile, ...], Field(max_length=_MAX_FILES)]
 
-
-class LfsAction(Answer):
-    """An address to upload to; of many parts the header holds one address each."""
-
-    href: Link
-    header: Annotated[dict[str, object], Field(max_length=20_000)] | None = None
-
-
-class _LfsActions(Answer):
-    upload: LfsAction | None = None
-    verify: LfsAction | None = None
-
-
-class _LfsError(Answer):
-    message: Annotated[str, Field(max_length=10_000)] = ""
-
-
-class LfsObject(Answer):
-    """Where to upload one content; without actions it is there already."""
-
-    oid: Sha256
-    actions: _LfsActions | None = None
-    error: _LfsError | None = None
-
-
-class LfsBatch(Answer):
-    """Where to upload several contents."""
-
-    objects: Annotated[tuple[LfsObject, ...], Field(max_length=_MAX_FILES)]
-
-
-class MadeCommit(Answer):
-    """A commit that was made."""
-
-    commit: Commit = Field(alias="commitOid")
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The paths that a ``.gitignore`` in the repository keeps out."""
+        return tuple(file.path for file in self.files if file.left_out)
 
 
 HEAD = TypeAdapter(Head)
@@ -224,9 +192,8 @@ REFERENCES = TypeAdapter(References)
 LISTED = TypeAdapter(Annotated[tuple[ListedRepository, ...], Field(max_length=10_000)])
 HISTORY = TypeAdapter(Annotated[tuple[HistoryEntry, ...], Field(max_length=10_000)])
 FILES = TypeAdapter(Annotated[tuple[RemoteFile, ...], Field(max_length=_MAX_FILES)])
-MODES = TypeAdapter(UploadModes)
-BATCH = TypeAdapter(LfsBatch)
-MADE = TypeAdapter(MadeCommit)
+PLAN = TypeAdapter(UploadPlan)
+MADE = TypeAdapter(Commit)
 # As they are remembered.
 TAGS = TypeAdapter(Annotated[dict[RefName, Commit], Field(max_length=_MAX_TAGS)])
 HEADS = TypeAdapter(dict[RepositoryId, tuple[Commit, bool]])
@@ -239,7 +206,20 @@ def checked(kind: TypeAdapter[_T], content: bytes) -> _T:
     Raises:
         ProblemError: It is not what the Hub answers there; says what is wrong.
     """
+    return _checked(kind.validate_json, content)
+
+
+def checked_value(kind: TypeAdapter[_T], value: object) -> _T:
+    """Check a value that the client read from an answer.
+
+    Raises:
+        ProblemError: As in ``checked``.
+    """
+    return _checked(kind.validate_python, value)
+
+
+def _checked(read: Callable[[Any], _T], answer: object) -> _T:
     try:
-        return kind.validate_json(content)
+        return read(answer)
     except ValidationError as error:
         raise ProblemError(Problem(kind="garbled", said=explain(error))) from None

@@ -1,19 +1,19 @@
 """The calls of the Hub that a registry needs.
 
-Each call is tried again after trouble that passes, and ends in a RegistryError of one line. What a
-call to read learns of a repository's head, its tags and a namespace's list is remembered in the
-cache, and is the answer where HF_HUB_OFFLINE is set; so are the files that were fetched.
+What reads goes through ``Connection``; repositories, commits and tags are made by the client's own
+``HfApi``, guarded. Each call is tried again after trouble that passes, and ends in a RegistryError
+of one line. What a call to read learns of a repository's head, its tags and a namespace's list is
+remembered in the cache, and is the answer where HF_HUB_OFFLINE is set; so are the files that were
+fetched.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
-from huggingface_hub import constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, constants
 from pydantic import TypeAdapter
 
 from wsdarts_registry.checked_files import file_record
@@ -33,6 +33,7 @@ from wsdarts_registry.hub.answers import (
     RemoteFile,
     Repository,
     checked,
+    checked_value,
 )
 from wsdarts_registry.hub.connection import Connection
 from wsdarts_registry.hub.errors import (
@@ -43,19 +44,16 @@ from wsdarts_registry.hub.errors import (
     is_harmless,
     problem_of,
 )
+from wsdarts_registry.hub.guard import guarded
 from wsdarts_registry.hub.location import HubAddress, is_insecure_allowed
 from wsdarts_registry.hub.memory import KeptFiles, Memory
 from wsdarts_registry.hub.patience import Patience, UnsettledError
-from wsdarts_registry.hub.uploading import Addition, payload, upload
 from wsdarts_registry.manifest import FileRecord
 
 TAG = "wsdarts-hub"
-_CARD = "README.md"
 _PASSING = ("busy", "network", "garbled")
 _FILE_RECORD = TypeAdapter(FileRecord)
-_JSON = {"Content-Type": "application/json"}
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-_LINES = {"Content-Type": "application/x-ndjson"}
 _MAX_REPOSITORIES = 100_000
 _T = TypeVar("_T")
 
@@ -76,8 +74,9 @@ class HubClient:
         self, endpoint: str | None = None, token: str | None = None, *, insecure: bool = False
     ) -> None:
         self.url = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-        address = HubAddress(url=self.url, insecure=insecure or is_insecure_allowed())
-        self._connection = Connection(address, token)
+        self._address = HubAddress(url=self.url, insecure=insecure or is_insecure_allowed())
+        self._token = token
+        self._connection = Connection(self._address, token)
         self._memory = Memory(self.url)
         self._files = KeptFiles()
 
@@ -250,9 +249,12 @@ class HubClient:
 
     def create(self, repository: Repository) -> Head:
         """Create a repository, unless it exists, and return the head of its main branch."""
-        organization, _, name = repository.id.partition("/")
-        asked = {"name": name, "organization": organization, "type": repository.kind}
-        self._ask("create", repository, lambda: self._post("/api/repos/create", asked))
+
+        def make() -> None:
+            with guarded(self._address, self._token) as api:
+                api.create_repo(repository.id, repo_type=repository.kind, exist_ok=True)
+
+        self._ask("create", repository, make)
         patience = Patience()
         while (head := self._head(repository)) is None:
             reason = RegistryError(f"{repository.path} was created, but cannot be seen")
@@ -264,7 +266,7 @@ class HubClient:
         repository: Repository,
         parent: str,
         title: str,
-        additions: Sequence[Addition],
+        additions: Sequence[CommitOperationAdd],
         deletions: Sequence[str] = (),
     ) -> str:
         """Make one commit on main, all or nothing, and return its hash.
@@ -272,34 +274,38 @@ class HubClient:
         Raises:
             UnsettledError: Main has moved, or it is not known whether the commit was made.
             RegistryError: It was refused.
-            ArtifactError: A file changed while it was pushed.
         """
-        for addition in additions:
-            if addition.path == _CARD:
-                self._ask("write to", repository, partial(self._check_card, repository, addition))
-
-        def send() -> frozenset[str]:
-            return upload(self._connection, repository, additions)
-
-        by_lfs = self._ask("write to", repository, send)
-        body = payload(title, parent, additions, by_lfs, deletions)
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [*additions]
+        for path in deletions:
+            operations += _deletion(path)
 
         def make() -> str:
-            url = self._connection.url(f"{repository.api}/commit/main")
-            reply = self._connection.ask("POST", url, body, headers=_LINES)
-            return checked(MADE, reply.content).commit
+            with guarded(self._address, self._token) as api:
+                made = api.create_commit(
+                    repository.id,
+                    operations,
+                    commit_message=title,
+                    parent_commit=parent,
+                    repo_type=repository.kind,
+                )
+            return checked_value(MADE, made.oid)
 
         return self._once("write to", repository, make)
 
-    def _check_card(self, repository: Repository, addition: Addition) -> None:
-        """Ask the Hub whether it takes a card; else it would refuse the commit, and not say why."""
-        content = b"".join(addition.blocks()).decode()
-        self._post("/api/validate-yaml", {"content": content, "repoType": repository.kind})
-
     def tag(self, repository: Repository, name: str, commit: str) -> str:
         """Let a tag mean a commit, unless there is such a tag; return the commit that it means."""
-        path = f"{repository.api}/tag/{commit}"
-        self._ask("tag", repository, lambda: self._post(path, {"tag": name}))
+
+        def make() -> None:
+            with guarded(self._address, self._token) as api:
+                api.create_tag(
+                    repository.id,
+                    tag=name,
+                    revision=commit,
+                    repo_type=repository.kind,
+                    exist_ok=True,
+                )
+
+        self._ask("tag", repository, make)
         patience = Patience()
         while True:
             found = self.tags(repository)
@@ -307,15 +313,6 @@ class HubClient:
                 return found[name]
             reason = RegistryError(f"{repository.id} was tagged {name}, but shows no such tag")
             patience.after(UnsettledError(reason))
-
-    def _post(self, path: str, value: object) -> None:
-        """Send JSON; that what it would make is there already is no problem."""
-        try:
-            body = json.dumps(value).encode()
-            self._connection.ask("POST", self._connection.url(path), body, headers=_JSON)
-        except ProblemError as error:
-            if error.problem.status != 409:
-                raise
 
     def _ask(self, doing: str, repository: Repository, work: Callable[[], _T]) -> _T:
         """Do what may be done twice, and again after trouble that passes."""
@@ -330,7 +327,7 @@ class HubClient:
         try:
             return work()
         except CALL_ERRORS as error:
-            problem = problem_of(error)
+            problem = problem_of(error, self._token)
             shown = error if is_harmless(error) else None
             raise self._error(problem, doing, repository) from shown
 
@@ -347,6 +344,14 @@ class HubClient:
 
 class _AbsentError(RegistryError):
     """A repository is not there, or hidden."""
+
+
+def _deletion(path: str) -> list[CommitOperationDelete]:
+    """The deletion of a file; none of one that the client does not touch, such as ``.cache/x``."""
+    try:
+        return [CommitOperationDelete(path, is_folder=False)]
+    except ValueError:
+        return []
 
 
 def _damaged(repository: Repository, path: str) -> ArtifactError:

@@ -2,13 +2,14 @@
 
 They go through the client's own session, which knows proxies, certificates and offline mode. What
 the client would do by itself is done here under limits: an answer is given up while it comes, not
-after; a redirect, a next page or an upload may lead elsewhere, the token does not go along; and
-nothing is sent without encryption beyond this machine, unless that was allowed.
+after; a redirect or a next page may lead elsewhere, the token does not go along; and nothing is
+sent without encryption beyond this machine, unless that was allowed. What writes is the client's
+own work; ``guard`` holds that to the same limits.
 """
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,8 @@ from huggingface_hub.utils import build_hf_headers, tqdm  # type: ignore[attr-de
 from wsdarts_registry.hub.errors import INVALID_URL, Problem, ProblemError, harmless, refusal
 from wsdarts_registry.hub.location import HubAddress
 
+# What requests say who sends them.
+LIBRARY = "wsdarts-hub"
 # Seconds after which a Hub that says nothing is given up; the client itself would wait for ever.
 SILENCE = 120.0
 # Bytes a second, below which an answer is given up once it has taken longer than SILENCE.
@@ -36,9 +39,6 @@ _NEXT = re.compile(r"<([^<>]*)>\s*;[^,]*\brel=\"?next\b")
 _BLOCK = 2**20
 # Smaller files come and go without a progress bar.
 _LARGE = 10 * 2**20
-
-# The body of a request: bytes, or what yields them anew for each try.
-Body = bytes | Callable[[], Iterator[bytes]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,31 +70,26 @@ class Connection:
         self,
         method: str,
         url: str,
-        body: Body = b"",
+        body: bytes = b"",
         *,
         headers: Mapping[str, str] | None = None,
-        size: int | None = None,
         limit: int = MAX_ANSWER_BYTES,
     ) -> Reply:
         """Send a request and read its answer.
 
         Args:
-            method: ``GET``, ``POST`` or ``PUT``.
+            method: ``GET`` or ``POST``.
             url: Whole address; only the Hub's own gets the token.
             body: What to send.
             headers: Further headers.
-            size: Bytes of the body, where that is not bytes.
             limit: Longest answer.
 
         Raises:
             ProblemError: The answer is a refusal, too long or too slow, or the request would have
                 to go where it may not.
         """
-        sent = dict(headers or {})
-        if size is not None:
-            sent["Content-Length"] = str(size)
-        with self._answer(method, url, body, sent, SILENCE) as response:
-            content = b"".join(_blocks(response, limit))
+        with self._answer(method, url, body, headers or {}, SILENCE) as response:
+            content = b"".join(blocks(response.headers, response.iter_raw(), limit))
             return Reply(headers=response.headers, content=content)
 
     def pages(self, url: str) -> Iterator[Reply]:
@@ -107,7 +102,7 @@ class Connection:
         while url not in seen:
             seen.add(url)
             if len(seen) > MAX_PAGES:
-                raise _refused(f"a list has more than {MAX_PAGES} pages")
+                raise refused(f"a list has more than {MAX_PAGES} pages")
             reply = self.ask("GET", url)
             yield reply
             found = _NEXT.search(reply.headers.get("Link", ""))
@@ -115,8 +110,8 @@ class Connection:
                 return
             url = _joined(url, found[1])
             if not self._address.is_own(url):
-                raise _refused(f"a list goes on at another address ({_host(url)})")
-        raise _refused("a list goes on in a circle")
+                raise refused(f"a list goes on at another address ({host_of(url)})")
+        raise refused("a list goes on in a circle")
 
     def download(self, url: str, size: int, write: Callable[[bytes], object], name: str) -> None:
         """Fetch a file block by block.
@@ -131,12 +126,12 @@ class Connection:
             ProblemError: As in ``ask``.
         """
         with self._answer("GET", url, b"", {}, constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
-            for block in shown(_blocks(response, size), size, name):
+            for block in _shown(blocks(response.headers, response.iter_raw(), size), size, name):
                 write(block)
 
     @contextmanager
     def _answer(
-        self, method: str, url: str, body: Body, headers: Mapping[str, str], timeout: float
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Iterator[Any]:
         """An answer with a status below 300, whose content was not read yet."""
         for _ in range(_MAX_REDIRECTS + 1):
@@ -144,8 +139,7 @@ class Connection:
             try:
                 where = response.headers.get("Location")
                 if response.status_code in _REDIRECTS and where is not None:
-                    for _ in _blocks(response, _MAX_REFUSAL_BYTES, cut=True):
-                        pass  # so that the connection can be used again
+                    _beginning(response)  # so that the connection can be used again
                     url = self._redirected(method, url, response.status_code, where)
                     continue
                 self._check(response, method)
@@ -153,25 +147,25 @@ class Connection:
                 return
             finally:
                 response.close()
-        raise _refused(f"it redirects more than {_MAX_REDIRECTS} times")
+        raise refused(f"it redirects more than {_MAX_REDIRECTS} times")
 
     def _send(
-        self, method: str, url: str, body: Body, headers: Mapping[str, str], timeout: float
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Any:
         if not self._address.is_allowed(url):
-            raise _refused(f"it leads to {_host(url)}, which is not encrypted or no address")
+            raise refused(f"it leads to {host_of(url)}, which is not encrypted or no address")
         sent = {**headers, "Accept-Encoding": "identity"}
         if self._address.is_own(url):
             own = build_hf_headers(
-                token=self._token, library_name="wsdarts-hub", library_version=_version()
+                token=self._token, library_name=LIBRARY, library_version=library_version()
             )
             sent = {**own, **sent}
-        session = _session()
+        session = client_session()
         request = session.build_request(
             method,
             url,
             headers=sent,
-            content=body if isinstance(body, bytes) else body(),
+            content=body,
             timeout=timeout,
         )
         return session.send(request, stream=True, follow_redirects=False, auth=None)
@@ -179,41 +173,44 @@ class Connection:
     def _redirected(self, method: str, url: str, status: int, where: str) -> str:
         """The address that a redirect leads to, where it may be followed."""
         target = _joined(url, where)
-        repeats = status in _REPEATING and (method == "PUT" or self._address.is_own(target))
+        repeats = status in _REPEATING and self._address.is_own(target)
         if method != "GET" and not repeats:
-            raise _refused(f"it redirects what is sent to {_host(target)}")
+            raise refused(f"it redirects what is sent to {host_of(target)}")
         return target
 
     def _check(self, response: Any, method: str) -> None:
         """Refuse an answer that is no success, or is packed so that its length says nothing."""
         status, headers = response.status_code, response.headers
         if status >= 400:
-            content = b"".join(_blocks(response, _MAX_REFUSAL_BYTES, cut=True))
+            content = _beginning(response)
             raise ProblemError(
                 refusal(status, headers, content, reading=method == "GET", token=self._token)
             )
-        packed = headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
-        if packed or not 200 <= status < 300:
-            said = "it is compressed, which was not asked" if packed else f"status {status}"
-            raise ProblemError(Problem(kind="garbled", said=said))
+        check_not_packed(headers)
+        if not 200 <= status < 300:
+            raise ProblemError(Problem(kind="garbled", said=f"status {status}"))
 
 
-def shown(blocks: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
+def _shown(content: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
     """Pass blocks on, with the client's progress bar where they are many."""
     if size < _LARGE:
-        yield from blocks
+        yield from content
         return
     bar = tqdm(  # type: ignore[no-untyped-call]
         unit="B", unit_scale=True, total=size, desc=name[-40:], disable=None
     )
     with bar:
-        for block in blocks:
+        for block in content:
             bar.update(len(block))
             yield block
 
 
-def _session() -> Any:
-    """The client's session; it is made at the first call, of proxies and certificates."""
+def client_session() -> Any:
+    """The client's session; it is made at the first call, of proxies and certificates.
+
+    Raises:
+        ProblemError: It cannot be made of them.
+    """
     try:
         return get_session()
     except ImportError as error:
@@ -236,46 +233,70 @@ def _session() -> Any:
         raise ProblemError(Problem(kind="setup", said=said)) from error
 
 
-def _blocks(response: Any, limit: int, *, cut: bool = False) -> Iterator[bytes]:
-    """The content of an answer; raises as soon as it is longer than the limit, or is cut there."""
+def check_not_packed(headers: Mapping[str, str]) -> None:
+    """Refuse an answer whose length says nothing of what it unpacks to.
+
+    Raises:
+        ProblemError: It is compressed.
+    """
+    if headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        said = "it is compressed, which was not asked"
+        raise ProblemError(Problem(kind="garbled", said=said))
+
+
+def blocks(
+    headers: Mapping[str, str], content: Iterable[bytes], limit: int, *, cut: bool = False
+) -> Iterator[bytes]:
+    """Pass on the content of an answer, which is given up, or cut, where it becomes too long.
+
+    Raises:
+        ProblemError: It announces or has more than ``limit`` bytes, or comes too slowly.
+    """
     begun, received = time.monotonic(), 0
-    announced = response.headers.get("Content-Length", "")
+    announced = headers.get("Content-Length", "")
     if not cut and announced.isascii() and announced.isdigit():
         _check_length(announced, limit)
-    for block in response.iter_raw():
+    for block in content:
         received += len(block)
         if received > limit:
             if cut:
                 return
-            raise _refused(f"it sends more than the {limit} bytes that are expected")
+            raise refused(f"it sends more than the {limit} bytes that are expected")
         if time.monotonic() - begun > SILENCE + received / SLOWEST:
             raise ProblemError(Problem(kind="network", said="it sends too slowly"))
         yield block
 
 
+def _beginning(response: Any) -> bytes:
+    content = blocks(response.headers, response.iter_raw(), _MAX_REFUSAL_BYTES, cut=True)
+    return b"".join(content)
+
+
 def _check_length(announced: str, limit: int) -> None:
     if len(announced) > 18 or int(announced) > limit:
-        raise _refused(f"it announces {announced[:20]} bytes where {limit} at most are expected")
+        raise refused(f"it announces {announced[:20]} bytes where {limit} at most are expected")
 
 
 def _joined(url: str, where: str) -> str:
     try:
         return urljoin(url, where)
     except ValueError:
-        raise _refused("it leads to an address that is none") from None
+        raise refused("it leads to an address that is none") from None
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
     """An address without what may be secret in it."""
     return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2][:100]
 
 
-def _refused(said: str) -> ProblemError:
+def refused(said: str) -> ProblemError:
+    """The error for an answer that asks for what is not done."""
     return ProblemError(Problem(kind="refused", said=said))
 
 
-def _version() -> str:
+def library_version() -> str:
+    """The version of this library, which requests name."""
     try:
-        return version("wsdarts-hub")
+        return version(LIBRARY)
     except PackageNotFoundError:
         return "0"

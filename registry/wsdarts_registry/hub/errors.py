@@ -5,6 +5,7 @@ holds a foreign text but the server's short answer, without addresses and tokens
 uploads are signed, and a server may echo what it was sent.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,8 +37,9 @@ Kind = Literal[
 # The base of every exception of the transport, httpx or its successor, by the client's version.
 _TRANSPORT: type[Exception] = next(b for b in hub.HfHubHTTPError.__bases__ if b is not OSError)
 # Not of that base: an address that the transport cannot read.
-INVALID_URL: type[Exception] = sys.modules[_TRANSPORT.__module__.partition(".")[0]].InvalidURL
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
+TRANSPORT_MODULE = sys.modules[_TRANSPORT.__module__.partition(".")[0]]
+INVALID_URL: type[Exception] = TRANSPORT_MODULE.InvalidURL
+BUSY = (408, 425, 429, 500, 502, 503, 504)
 _STATUSES: dict[int, Kind] = {401: "forbidden", 403: "forbidden", 412: "moved"}
 _CODES: dict[str, Kind] = {
     "GatedRepo": "gated",
@@ -84,15 +86,47 @@ class ProblemError(Exception):
 # header cannot be sent, OSError for the own disk and for offline mode.
 CALL_ERRORS = (ProblemError, _TRANSPORT, INVALID_URL, OSError, ValueError, RuntimeError)
 
+# What the client raises, beside those, where an answer is not what it takes for granted.
+_UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    TypeError,
+)
+CLIENT_ERRORS = (*CALL_ERRORS, *_UNREADABLE)
+# How the client begins where the Hub refuses to store a file; anything else that it calls a wrong
+# value is an answer that it cannot read.
+_NOT_STORED = "LFS batch API returned errors"
 
-def problem_of(error: BaseException) -> Problem:
-    """Classify an exception of a call; what it wraps decides where it wraps another."""
+
+def problem_of(error: BaseException, token: str | None = None) -> Problem:
+    """Classify an exception of a call; what it wraps decides where it wraps another.
+
+    Args:
+        error: What was raised.
+        token: What is not to be said, beside the token that the client finds.
+    """
     chain = list(_chain(error))
     for cause in chain:
-        problem = _known(cause)
+        problem = _told(cause, token) or _met(cause)
         if problem is not None:
             return problem
-    return Problem(kind="other", said=harmless(str(chain[-1])))
+    return Problem(kind="other", said=harmless(str(chain[-1]), token))
+
+
+def problem_of_client(error: BaseException, token: str | None = None) -> Problem:
+    """Classify an exception of the client's own code; arguments as in ``problem_of``."""
+    problem = problem_of(error, token)
+    if problem.kind != "other" or problem.status is not None or _NOT_STORED in problem.said:
+        return problem
+    unreadable = [c for c in _chain(error) if isinstance(c, (ValueError, *_UNREADABLE))]
+    if not unreadable and not isinstance(error, RecursionError):
+        return problem
+    kinds = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
+    said = "it is no JSON" if isinstance(error, kinds) else problem.said
+    return Problem(kind="garbled", said=said)
 
 
 def refusal(
@@ -113,7 +147,7 @@ def refusal(
         token: What is not to be said, beside the token that the client finds.
     """
     said = headers.get("X-Error-Message") or _said(content)
-    kind: Kind = "busy" if status in _BUSY else _STATUSES.get(status, "other")
+    kind: Kind = "busy" if status in BUSY else _STATUSES.get(status, "other")
     kind = _CODES.get(headers.get("X-Error-Code", ""), kind)
     if kind == "forbidden" and status == 401 and reading and said != _REFUSED_LOGIN:
         kind = "unknown"  # so the Hub answers who is not logged in, whether it is there or not
@@ -144,11 +178,24 @@ def _said(content: bytes) -> str:
     return found.error or "; ".join(item.message for item in found.errors[:3])
 
 
-def _known(error: BaseException) -> Problem | None:
+def _told(error: BaseException, token: str | None) -> Problem | None:
+    """The problem that an answer tells of, or the client before it asks."""
     if isinstance(error, ProblemError):
         return error.problem
     if isinstance(error, hub.OfflineModeIsEnabled):
         return Problem(kind="offline")
+    if isinstance(error, hub.HfHubHTTPError):
+        answer = error.response
+        return refusal(
+            answer.status_code, answer.headers, answer.content, reading=False, token=token
+        )
+    if isinstance(error, hub.HFValidationError):
+        return Problem(kind="setup", said=harmless(str(error), token))
+    return None
+
+
+def _met(error: BaseException) -> Problem | None:
+    """The problem of a connection, or of the own disk."""
     if isinstance(error, (_TRANSPORT, ConnectionError, TimeoutError)):
         return Problem(kind="network", said=type(error).__name__)
     if isinstance(error, INVALID_URL):

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from huggingface_hub import CommitOperationAdd
+
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.hub.answers import Head, Repository
 from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.index import FILE, MAX_BYTES, Index
 from wsdarts_registry.hub.patience import Patience, UnsettledError
-from wsdarts_registry.hub.uploading import Addition
 from wsdarts_registry.records import MAX_RECORD_BYTES
 from wsdarts_registry.registry_config import RegistryConfig
 
@@ -65,7 +66,7 @@ class IndexRepository:
         """
         patience = Patience()
         while True:
-            additions = [Addition.of(CONFIG, config.to_bytes())]
+            additions = [CommitOperationAdd(CONFIG, config.to_bytes())]
             try:
                 self._client.commit(
                     self.place, self.made().commit, "Change the settings", additions
@@ -117,12 +118,12 @@ class IndexRepository:
             UnsettledError: It was replaced since, or the answer was lost.
             RegistryError: It cannot be written.
         """
-        additions = [Addition.of(FILE, index.to_bytes())]
+        additions = [CommitOperationAdd(FILE, index.to_bytes())]
         if CONFIG not in head.files:
             config = RegistryConfig(name=self._namespace)
-            additions.append(Addition.of(CONFIG, config.to_bytes()))
+            additions.append(CommitOperationAdd(CONFIG, config.to_bytes()))
         if CARD not in head.files:
-            additions.append(Addition.of(CARD, _card(self._namespace).encode()))
+            additions.append(CommitOperationAdd(CARD, _card(self._namespace).encode()))
         self._client.commit(self.place, head.commit, "Update the index", additions)
 
 

@@ -18,7 +18,7 @@ from wsdarts_registry import strict_json
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.checked_files import check_file, read_checked
 from wsdarts_registry.errors import RegistryError, WsdartsError
-from wsdarts_registry.files import exists, read_regular
+from wsdarts_registry.files import exists, read_regular, temporary_file
 from wsdarts_registry.manifest import FileRecord
 
 _MAX_BYTES = 64 * 2**20
@@ -115,7 +115,6 @@ class KeptFiles:
         """
         path = self._path(record)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name[:12]}.{uuid.uuid4().hex}")
         digest, size = hashlib.sha256(), 0
 
         def write(block: bytes) -> None:
@@ -124,14 +123,12 @@ class KeptFiles:
             digest.update(block)
             file.write(block)
 
-        try:
-            with temporary.open("xb") as file:
-                fetch(write)
+        with temporary_file(path) as (file, temporary):
+            fetch(write)
+            file.flush()
             if (size, digest.hexdigest()) != (record.size, record.sha256):
                 return None
             return temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _path(self, record: FileRecord) -> Path:
         return cache_directory() / "hub" / "files" / record.sha256

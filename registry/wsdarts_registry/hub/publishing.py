@@ -1,22 +1,21 @@
 """What of an artifact is sent to the Hub, and whether it can be."""
 
 import re
+from pathlib import Path
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
+from huggingface_hub import CommitOperationAdd
 
 from wsdarts_registry.artifact import HEAVY
-from wsdarts_registry.checked_files import check_file
 from wsdarts_registry.edition import Edition
 from wsdarts_registry.errors import ArtifactError, VersionConflictError
 from wsdarts_registry.hub.client import TAG
 from wsdarts_registry.hub.record import RECORD, SIGNATURES
 from wsdarts_registry.hub.state import State
-from wsdarts_registry.hub.uploading import Addition
-from wsdarts_registry.manifest import CHECKSUM, MANIFEST
+from wsdarts_registry.manifest import CHECKSUM, MANIFEST, FileRecord
 
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
-# Larger files are sent from where they are; they are LFS files, named by their sha256, and the Hub
-# refuses bytes that have another one.
+# Larger files are sent from where they are; they are LFS files, named by their sha256.
 _SMALL = 2**20
 
 
@@ -38,26 +37,43 @@ def check_publishable(edition: Edition) -> None:
         )
 
 
-def additions(edition: Edition) -> list[Addition]:
+def operations(edition: Edition) -> list[CommitOperationAdd]:
     """The files of an artifact, verified as they are read.
 
     Raises:
-        ArtifactError: One is damaged.
+        ArtifactError: One is damaged, or cannot be read.
     """
     found = [
-        Addition.of(MANIFEST, edition.content),
-        Addition.of(CHECKSUM, edition.checksum),
+        CommitOperationAdd(MANIFEST, edition.content),
+        CommitOperationAdd(CHECKSUM, edition.checksum),
     ]
     for path, record in edition.manifest.files.items():
         if record.size <= _SMALL or path in edition.replaced:
-            found.append(Addition.of(path, edition.read(path)))
+            found.append(_added(path, edition.read(path)))
             continue
+        found.append(_added(path, edition.source.directory / path, record))
         if path in HEAVY:
-            check_file(edition.source.directory, path, record)
             edition.check_taken(path)
-        source = edition.source.directory / path
-        found.append(Addition(path=path, source=source, size=record.size, sha256=record.sha256))
     return found
+
+
+def _added(path: str, source: bytes | Path, record: FileRecord | None = None) -> CommitOperationAdd:
+    """The addition of a file; of one on the disk the client hashes what it will send.
+
+    The Hub stores that by its hash, and refuses bytes that have another one.
+    """
+    content = source if isinstance(source, bytes) else str(source.absolute())
+    try:
+        addition = CommitOperationAdd(path, content)
+        sha256 = addition.upload_info.sha256.hex()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be sent to the Hub: {error}") from error
+    if record is not None and sha256 != record.sha256:
+        raise ArtifactError(
+            f"{source!s} has another sha256 than its manifest says; the artifact is damaged or was "
+            "changed: nothing was published"
+        )
+    return addition
 
 
 def next_version(state: State, version: int | None, digest: str, name: str) -> int:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from huggingface_hub import CommitOperationAdd
+
 from wsdarts_registry.checked_files import file_record
 from wsdarts_registry.entry import Entry
 from wsdarts_registry.errors import (
@@ -23,7 +25,6 @@ from wsdarts_registry.hub.client import HubClient
 from wsdarts_registry.hub.patience import Patience, UnsettledError
 from wsdarts_registry.hub.record import RECORD, SIGNATURES, HubRecord
 from wsdarts_registry.hub.state import State
-from wsdarts_registry.hub.uploading import Addition
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST, FileRecord, Manifest
 from wsdarts_registry.manifest_file import checksum_line
 from wsdarts_registry.records import MAX_RECORD_BYTES
@@ -145,7 +146,9 @@ class ArtifactRepository:
                     f"another sha256; its manifest says {record.size} bytes: nothing was fetched"
                 )
 
-    def add(self, state: State, version: int, digest: str, files: Sequence[Addition]) -> State:
+    def add(
+        self, state: State, version: int, digest: str, files: Sequence[CommitOperationAdd]
+    ) -> State:
         """Commit a version to main, from where the state was read, and tag it.
 
         Returns:
@@ -159,7 +162,7 @@ class ArtifactRepository:
         head = state.head or self._client.create(self.place)
         self._check_ours(head)
         record = state.record.with_version(version, digest)
-        kept = {*_ITS_OWN, RECORD, *(addition.path for addition in files)}
+        kept = {*_ITS_OWN, RECORD, *(addition.path_in_repo for addition in files)}
         stale = [
             path
             for path in head.files
@@ -169,7 +172,7 @@ class ArtifactRepository:
             self.place,
             head.commit,
             _title(self.name, version),
-            [*files, Addition.of(RECORD, record.to_commit())],
+            [*files, CommitOperationAdd(RECORD, record.to_commit())],
             stale,
         )
         tagged = self._tag(version, digest, commit)
@@ -207,7 +210,7 @@ class ArtifactRepository:
             if state.head is None:
                 raise ReferenceNotFoundError(f"there is no repository {self.place.id}")
             changed = {RECORD: change(state.record).to_commit(), **(files or {})}
-            additions = [Addition.of(path, content) for path, content in changed.items()]
+            additions = [CommitOperationAdd(path, content) for path, content in changed.items()]
             try:
                 self._client.commit(self.place, state.head.commit, title, additions)
             except UnsettledError as error:

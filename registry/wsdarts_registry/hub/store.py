@@ -25,7 +25,7 @@ from wsdarts_registry.hub.index import Content, ranking_records
 from wsdarts_registry.hub.index_repository import IndexRepository
 from wsdarts_registry.hub.location import SCHEME, namespace_of
 from wsdarts_registry.hub.patience import Patience, UnsettledError
-from wsdarts_registry.hub.publishing import additions, check_publishable, next_version
+from wsdarts_registry.hub.publishing import check_publishable, next_version, operations
 from wsdarts_registry.hub.record import signature_path
 from wsdarts_registry.hub.state import State
 from wsdarts_registry.hub.upkeep import current, update
@@ -270,7 +270,7 @@ class HubStore(Store):
                     return published, state
             number = next_version(state, version, edition.digest, name)
             try:
-                state = repository.add(state, number, edition.digest, additions(edition))
+                state = repository.add(state, number, edition.digest, operations(edition))
             except UnsettledError as error:
                 patience.after(error)
             else:

@@ -3,13 +3,15 @@
 import itertools
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session
 
 from tests.hub_server import ALICE, HubServer
 from tests.registry.hub.conftest import LOCATION, Make
@@ -17,6 +19,8 @@ from tests.registry.hub.hostile_hub import Asked, HostileHub, Said, Spoil
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.hub.client import HubClient
+from wsdarts_registry.hub.guard import guarded
+from wsdarts_registry.hub.location import HubAddress
 from wsdarts_registry.hub.repository import ArtifactRepository
 from wsdarts_registry.hub.state import State
 from wsdarts_registry.hub.store import HubStore
@@ -194,29 +198,28 @@ def test_an_answer_that_trickles_is_given_up(
         _at(evil).pull("flowers")
 
 
+def _redirect(other: HostileHub, path: str, status: int, method: str = "") -> Spoil:
+    """Redirect what is asked of a path."""
+
+    def spoil(asked: Asked, said: Said) -> None:
+        if re.search(path, asked.path) and method in ("", asked.method):
+            said.status = status
+            said.set("Location", f"{other.url}{asked.path}")
+
+    return spoil
+
+
 def _elsewhere(other: HostileHub) -> dict[str, Spoil]:
     """The ways by which a hub leads to another host."""
-
-    def redirect(asked: Asked, said: Said) -> None:
-        if "/refs" in asked.path:
-            said.status = 307
-            said.set("Location", f"{other.url}{asked.path}")
-
-    def redirect_post(asked: Asked, said: Said) -> None:
-        if "/commit/" in asked.path:
-            said.status = 307
-            said.set("Location", f"{other.url}{asked.path}")
-
-    def redirect_file(asked: Asked, said: Said) -> None:
-        if "/resolve/" in asked.path:
-            said.status = 302
-            said.set("Location", f"{other.url}{asked.path}")
-
+    writing = "/repos/create|/preupload/|/validate-yaml|/objects/batch|/tag/"
     return {
         "next page": _header("/api/models[?]", "Link", f'<{other.url}/api/models>; rel="next"'),
-        "redirect": redirect,
-        "redirect of a commit": redirect_post,
-        "redirect of a file": redirect_file,
+        "redirect": _redirect(other, "/refs", 307),
+        "redirect of a commit": _redirect(other, "/commit/", 307),
+        "redirect of a file": _redirect(other, "/resolve/", 302),
+        "redirect of an upload": _redirect(other, "", 307, "PUT"),
+        "change of an upload to a GET": _redirect(other, "", 302, "PUT"),
+        "redirect of what else writes": _redirect(other, writing, 308),
         "verification of an upload": _json(
             "objects/batch",
             lambda data: {
@@ -240,7 +243,8 @@ def _elsewhere(other: HostileHub) -> dict[str, Spoil]:
     "way",
     [
         *("next page", "redirect", "redirect of a commit", "redirect of a file"),
-        "verification of an upload",
+        *("verification of an upload", "redirect of an upload", "change of an upload to a GET"),
+        "redirect of what else writes",
     ],
 )
 def test_no_token_goes_to_another_host(evil: HostileHub, make: Make, way: str) -> None:
@@ -254,8 +258,11 @@ def test_no_token_goes_to_another_host(evil: HostileHub, make: Make, way: str) -
             _error(work)
         assert any(asked.token for asked in evil.asked)
         assert not any(asked.token for asked in other.asked)
-        # What may lead elsewhere are contents; lists and commits may not.
-        assert bool(other.asked) == (way not in ("next page", "redirect of a commit"))
+        # What may lead elsewhere are contents; what has a token may not, nor what is sent.
+        followed = {"redirect", "redirect of a file", "verification of an upload"}
+        assert bool(other.asked) == (way in followed)
+        if way == "verification of an upload":
+            assert {asked.method for asked in other.asked} == {"PUT"}
 
 
 def test_a_list_that_never_ends(evil: HostileHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,18 +295,46 @@ def test_a_redirect_that_leads_nowhere(evil: HostileHub, where: str) -> None:
         _at(evil).pull("flowers")
 
 
+def _refused_objects(data: Any) -> Any:
+    error = {"code": 403, "message": "quota exceeded"}
+    return {**data, "objects": [{**item, "error": error} for item in data["objects"]]}
+
+
 def test_an_upload_that_is_not_described(evil: HostileHub, make: Make) -> None:
-    for spoil in (
-        _json("/preupload/", lambda data: {"files": []}),
-        _json("objects/batch", lambda data: {"objects": []}),
-        _json("objects/batch", lambda data: []),
+    for spoil, message in (
+        (_json("/preupload/", lambda data: {"files": []}), "not what a Hub answers"),
+        (_json("objects/batch", lambda data: []), "not what a Hub answers"),
+        (_json("objects/batch", lambda data: {"objects": [{}]}), "not what a Hub answers"),
+        # The client uploads nothing then, and the Hub takes no commit of what it lacks.
+        (_json("objects/batch", lambda data: {"objects": []}), "status 400"),
+        (_json("objects/batch", _refused_objects), "refused to write to.*quota exceeded"),
     ):
         evil.spoil = spoil
-        with pytest.raises(RegistryError, match="not what a Hub answers"):
+        with pytest.raises(RegistryError, match=message):
             _at(evil).publish(make("second"), "birds")
     # A commit that was made, whatever the answer says, is found by looking.
     evil.spoil = _json("/commit/", lambda data: {**data, "commitOid": "../../x"})
     assert _at(evil).publish(make("second"), "birds").version == 1
+
+
+def test_a_file_that_the_hub_would_leave_out(evil: HostileHub, make: Make) -> None:
+    """The client would commit the others, and say nothing."""
+    evil.spoil = _json(
+        "/preupload/",
+        lambda data: {"files": [{**file, "shouldIgnore": True} for file in data["files"]]},
+    )
+    with pytest.raises(RegistryError, match=r"\.gitignore there keeps \S+ out"):
+        _at(evil).publish(make("second"), "flowers")
+    evil.spoil = None
+    assert [entry.version for entry in _at(evil).entries()] == [1]
+
+
+def test_a_name_that_the_client_does_not_touch(evil: HostileHub, make: Make) -> None:
+    evil.spoil = _json(
+        "models/acme/flowers$",
+        lambda data: {**data, "siblings": [*data["siblings"], {"rfilename": ".cache/x"}]},
+    )
+    assert _at(evil).publish(make("second"), "flowers").version == 2
 
 
 def test_an_endless_file_takes_no_space(evil: HostileHub) -> None:
@@ -331,3 +366,167 @@ def test_a_login_is_sent_to_the_hub_itself(evil: HostileHub) -> None:
     _at(evil).pull("flowers")
     sent = {asked.token for asked in evil.asked if "/objects/" not in asked.path}
     assert sent == {f"Bearer {ALICE.token}"}
+
+
+def _uploads_to(url: str) -> Spoil:
+    """Name an address to upload to."""
+    return _json(
+        "objects/batch",
+        lambda data: {
+            **data,
+            "objects": [{**o, "actions": {"upload": {"href": url}}} for o in data["objects"]],
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://192.0.2.1/x", r"leads to 192\.0\.2\.1, which is not encrypted"),
+        ("http://a:b@192.0.2.1/x", r"leads to 192\.0\.2\.1, which is not encrypted"),
+        ("file:///etc/passwd", "acme/birds on http"),
+        ("http://[x", "acme/birds on http"),
+        ("x", "acme/birds on http"),
+    ],
+)
+def test_an_upload_to_where_nothing_may_be_sent(
+    evil: HostileHub, make: Make, url: str, message: str
+) -> None:
+    evil.spoil = _uploads_to(url)
+    with pytest.raises(RegistryError, match=message):
+        _at(evil).publish(make("second"), "birds")
+    assert not any("/commit/" in asked.path and "birds" in asked.path for asked in evil.asked)
+
+
+def test_a_failed_upload_does_not_end_the_guard(evil: HostileHub, make: Make) -> None:
+    # The client would make a session anew after a failed connection, and ask again and again.
+    session = get_session()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens there
+        evil.spoil = _uploads_to(f"http://127.0.0.1:{closed.getsockname()[1]}/x")
+        with pytest.raises(RegistryError, match=r"connection failed \(ConnectError\)"):
+            _at(evil).publish(make("second"), "birds")
+    assert get_session() is session
+
+
+def test_the_session_is_as_before(evil: HostileHub, make: Make) -> None:
+    before = {kind: list(hooks) for kind, hooks in get_session().event_hooks.items()}
+    xet = constants.HF_HUB_DISABLE_XET
+    _at(evil).publish(make("second"), "birds")
+    evil.spoil = _header("/preupload/", "Content-Encoding", "gzip")
+    with pytest.raises(RegistryError, match="compressed"):
+        _at(evil).publish(make("third"), "birds")
+    assert get_session().event_hooks == before
+    assert xet == constants.HF_HUB_DISABLE_XET
+
+
+def test_what_others_do_with_the_client_is_let_alone(evil: HostileHub, make: Make) -> None:
+    """While a push runs, another thread reads from elsewhere with its own token."""
+    met: list[object] = []
+    with HostileHub(None, host="localhost") as other:
+        other.spoil = _header("", "Content-Encoding", "identity, identity")
+
+        def spoil(asked: Asked, said: Said) -> None:
+            if "/preupload/" in asked.path:
+                for method in ("GET", "POST"):
+                    headers = {"Authorization": "Bearer other"}
+                    met.append(get_session().request(method, other.url, headers=headers))
+
+        evil.spoil = spoil
+        _at(evil).publish(make("second"), "birds")
+        assert {asked.token for asked in other.asked} == {"Bearer other"}
+    assert len(met) >= 2
+
+
+@pytest.mark.parametrize("announced", ["", None])
+@pytest.mark.parametrize("path", ["/preupload/", "objects/batch", "/objects/", "/commit/", "/tag/"])
+def test_an_answer_without_end_to_what_writes(
+    evil: HostileHub, make: Make, path: str, announced: str | None
+) -> None:
+    def spoil(asked: Asked, said: Said) -> None:
+        if path in asked.path and asked.method != "GET":
+            said.body, said.length = ENDLESS, announced
+
+    evil.spoil = spoil
+    with pytest.raises(RegistryError, match="sends more than the 16777216 bytes"):
+        _at(evil).publish(make("second"), "flowers")
+
+
+def test_a_wait_that_no_one_would_watch(evil: HostileHub, make: Make) -> None:
+    """Neither the client nor the registry sleeps that long."""
+
+    def spoil(asked: Asked, said: Said) -> None:
+        if "/preupload/" in asked.path or asked.method == "PUT":
+            said.status = 429
+            said.set("Retry-After", "100000")
+            said.set("ratelimit", '"api";r=0;t=100000')
+
+    slept: list[float] = []
+    evil.spoil = spoil
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.sleep", slept.append)
+        with pytest.raises(RegistryError, match=r"answers 429.*try again in 100000 s"):
+            _at(evil).publish(make("second"), "birds")
+    assert sum(slept) < 60
+
+
+def test_a_creation_that_is_to_be_repeated_for_ever(
+    evil: HostileHub, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsdarts_registry.hub.guard._MAX_REQUESTS", 20)
+
+    def spoil(asked: Asked, said: Said) -> None:
+        if "/repos/create" in asked.path:
+            said.status = 409
+            said.body = b"Cannot create repo: another conflicting operation is in progress"
+
+    evil.spoil = spoil
+    with pytest.raises(RegistryError, match="more than 20 requests"):
+        _at(evil).publish(make("second"), "birds")
+
+
+def test_what_a_hub_says_is_not_printed(
+    evil: HostileHub, make: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(asked: Asked, said: Said) -> None:
+        said.set("X-HF-Warning", "topic; \x1b[2Jgone")
+        if "/validate-yaml" in asked.path:
+            said.body = json.dumps({"warnings": [{"message": "\x1b[2Jgone"}]}).encode()
+
+    evil.spoil = spoil
+    _at(evil).publish(make("second"), "birds")
+    assert "gone" not in "".join(capfd.readouterr())
+
+
+def test_two_hubs_are_written_to_at_once(evil: HostileHub, make: Make) -> None:
+    """Each call is held to its own Hub, whatever others run."""
+    with HostileHub(evil.honest) as second:
+        evil.spoil = _elsewhere(second)["redirect of a commit"]
+        stores = [HubStore(LOCATION, endpoint=hub.url) for hub in (evil, second)]
+        made = [make("second"), make("third")]
+        names = ["birds", "cars"]
+        with ThreadPoolExecutor(2) as pool:
+            errors = list(
+                pool.map(
+                    lambda p: _error(lambda: p[0].publish(p[1], p[2])),
+                    zip(stores, made, names, strict=True),
+                )
+            )
+        assert "leads what has a token" in errors[0]
+        assert errors[1] == ""
+        assert not any("birds/commit" in asked.path for asked in second.asked)
+
+
+def test_xet_is_for_the_official_hub_alone(
+    evil: HostileHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    official = HubAddress(url="https://huggingface.co")
+    with guarded(official, None):
+        assert not constants.HF_HUB_DISABLE_XET
+        with guarded(HubAddress(url=evil.url), None):
+            assert constants.HF_HUB_DISABLE_XET
+        assert not constants.HF_HUB_DISABLE_XET
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with guarded(official, None):
+        assert constants.HF_HUB_DISABLE_XET
