@@ -52,7 +52,11 @@ from wsdarts_sdk.task2vec import embed, load_probe
 from wsdarts_sdk.tasks import ImageTask
 
 SECONDS = 90.0  # and what is begun before, and the start of the machine: three minutes
-TESTS = ("tests/sdk/search/test_graphs.py", "tests/sdk/search/test_batches.py")
+TESTS = (
+    "tests/sdk/search/test_graphs.py",
+    "tests/sdk/search/test_batches.py",
+    "tests/sdk/test_artifact_check.py::test_on_cuda",
+)
 _TESTS_SECONDS = 45.0
 _CLASSES, _IMAGES, _SIZE = 3, 96, 24
 _CPU = torch.device("cpu")

@@ -141,6 +141,17 @@ def test_the_first_job_says_what_works_and_why_not(call: Call, tmp_path: Path) -
     assert first[:2] == [steps.FLOAT_GRAPHS, steps.PUBLIC]  # the most valuable first
 
 
+def test_the_first_job_runs_each_file_with_tests_for_a_gpu(call: Call) -> None:
+    del call  # it lets scripts be imported
+    marked = {
+        path.relative_to(_ROOT).as_posix()
+        for path in (_ROOT / "tests").rglob("test_*.py")
+        if "@pytest.mark.skipif(not torch.cuda.is_available()" in path.read_text(encoding="utf-8")
+    }
+    marked.discard(Path(__file__).relative_to(_ROOT).as_posix())
+    assert {name.partition("::")[0] for name in module("check").TESTS} == marked
+
+
 def test_a_part_that_fails_is_kept_with_its_error(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

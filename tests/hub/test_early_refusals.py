@@ -1,5 +1,6 @@
 """What is refused from the arguments and the registry alone is refused before an image is read."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,6 +137,17 @@ def test_a_run_that_is_there_with_other_settings(attempt: Try, images: Path, run
     assert "already holds a run" in attempt(*there, *quick).err
     assert "other settings" in attempt(*there, *TINY, "--resume").err
     assert "other settings" in attempt("search", "DATA", "--out", "run", *TINY, "--resume").err
+
+
+def test_a_run_that_was_split_by_the_rule_before(attempt: Try, images: Path, run: Run) -> None:
+    quick = ("--set", "training.epochs=1", "--set", "training.steps_per_epoch=1", *TINY)
+    assert run("train", "dtd-10@1", images, "--out", "run", *quick, "-q").code == 0
+    config = json.loads(Path("run", "config.json").read_bytes())
+    assert config.pop("split_rule") == 2
+    Path("run", "config.json").write_text(json.dumps(config))
+    shown = attempt("train", "dtd-10@1", "DATA", "--out", "run", *quick, "--resume")
+    assert "split rule 1" in shown.err
+    assert "0.png" not in shown.err
 
 
 def test_a_registry_with_nothing_that_the_mode_could_take(attempt: Try, tmp_path: Path) -> None:

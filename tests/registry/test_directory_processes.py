@@ -13,6 +13,8 @@ from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.staging_area import StagingArea
 
+pytestmark = pytest.mark.processes
+
 _PUSH = """
 root, source, name = sys.argv[1:]
 print(DirectoryStore(root).publish(source, name).version)

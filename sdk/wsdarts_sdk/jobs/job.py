@@ -63,7 +63,7 @@ def check_job(
         RunError: As for ``check_run``.
     """
     where = run_path(out, command, "data")
-    check_run(where, {"command": command, "preset": preset.name, **config}, resume=resume)
+    check_run(where, _config(command, preset, config), resume=resume)
 
 
 @contextmanager
@@ -95,13 +95,7 @@ def open_job(
     Raises:
         RunError: As for ``open_run``.
     """
-    config = {
-        "command": command,
-        "tasks": [task.digest for task in tasks],
-        "split_rule": SPLIT_RULE,
-        "preset": preset.name,
-        **config,
-    }
+    config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
     with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
         where, before = environment(device), run.read_json("environment.json")
         _tell_of_threads(before, where, progress)
@@ -117,6 +111,11 @@ def open_job(
                 progress=costs.keeping(progress),
                 costs=costs,
             )
+
+
+def _config(command: Command, preset: Preset, config: dict[str, Any]) -> dict[str, Any]:
+    """What a run records of what decides its result, but for its tasks."""
+    return {"command": command, "split_rule": SPLIT_RULE, "preset": preset.name, **config}
 
 
 def _tell_of_threads(before: Any, now: dict[str, Any], progress: Progress) -> None:

@@ -1,12 +1,12 @@
 """What a public job says of a parameter that it does not have."""
 
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from wsdarts_registry.suggestions import did_you_mean, nearest_names
 from wsdarts_sdk.presets import SMALL
 from wsdarts_sdk.tasks import ImageTask
 
@@ -60,9 +60,8 @@ def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
         )
     if unknown in inspect.signature(ImageTask.load).parameters:
         return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
-    close = difflib.get_close_matches(unknown, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}It has {', '.join(known)}"
+    close = nearest_names(unknown, known, most=1, least=0.5)
+    return f"{did_you_mean([repr(name) for name in close])}It has {', '.join(known)}"
 
 
 def _paths(where: str, value: Any) -> Iterator[str]:

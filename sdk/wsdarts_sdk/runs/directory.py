@@ -268,7 +268,6 @@ def _check_continued(
     here = json.loads(json.dumps(config))
     if not part or SPLIT_RULE in config:
         _check_split_rule(path, there, config)
-    there = _completed(there, here)
     if part:
         there = {key: there.get(key) for key in config}
     differing = _differences(there, here)
@@ -287,17 +286,6 @@ def _check_split_rule(path: Path, there: dict[str, Any], here: dict[str, Any]) -
             "so it cannot be gone on with; choose another --out. What it holds can still be "
             "reported and pushed"
         )
-
-
-def _completed(there: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of an older version's run, in the settings that there are today."""
-    search, now = there.get("search"), here.get("search")
-    if not isinstance(search, dict) or not isinstance(now, dict) or "skip_connects" not in search:
-        return there
-    search = {"warm_skip_connects": search["skip_connects"], **search}
-    if search.get("compute_dtype") == "auto":  # what that was is in the checkpoint
-        search["compute_dtype"] = now.get("compute_dtype")
-    return {**there, "search": search}
 
 
 def _differences(there: Any, here: Any, where: str = "") -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from wsdarts_registry import file_lock
 from wsdarts_registry.errors import RunError, RunWarning, SettingsError
 from wsdarts_registry.files import atomic_file
-from wsdarts_sdk.presets import PAPER, SMALL
+from wsdarts_sdk.presets import PAPER
 from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.directory import RunDirectory, open_run, read_config, read_json
 from wsdarts_sdk.search.settings import settings_json
@@ -113,22 +113,6 @@ def test_settings_survive_json(tmp_path: Path) -> None:
         with open_run(tmp_path / "run", config, resume=resume):
             there = read_config(tmp_path / "run")
         assert there["search"]["stages"][0]["cells"] == 5
-
-
-def test_runs_from_before_warm_starts_had_a_limit_of_their_own(tmp_path: Path) -> None:
-    old = {"search": settings_json(SMALL.search)}
-    del old["search"]["warm_skip_connects"]
-    old["search"]["compute_dtype"] = "auto"  # the checkpoint says what that was there
-    with open_run(tmp_path / "run", old, resume=False):
-        pass
-    now = {"search": settings_json(SMALL.search)}
-    with open_run(tmp_path / "run", now, resume=True):  # two was what there was for both
-        pass
-    assert now["search"]["compute_dtype"] == "float32"
-    now["search"]["warm_skip_connects"] = None
-    message = "search.warm_skip_connects was 2 and is now None"
-    with pytest.raises(RunError, match=message), open_run(tmp_path / "run", now, resume=True):
-        pass
 
 
 def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
