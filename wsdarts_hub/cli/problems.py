@@ -7,7 +7,7 @@ of the program and keeps its traceback.
 import errno
 from collections.abc import Callable
 
-_FULL = "make room, or name another place; the same command with --resume goes on with a run"
+_FULL = "make room, or name another place; --resume goes on with a run that was begun"
 # What the operating system refuses, by its number, and what to do.
 _REFUSED = {
     errno.ENOSPC: _FULL,
@@ -25,7 +25,7 @@ _REFUSED = {
 }
 _NO_MEMORY = (
     "close other programs, or take less at once: a smaller batch (--set search.batch_size=N or "
-    "--set training.batch_size=N) or preset; the same command with --resume goes on with a run"
+    "--set training.batch_size=N) or preset; --resume goes on with a run that was begun"
 )
 # The first by torch; the last by safetensors, where Python has no memory for its bytes.
 _SAID_WITHOUT_MEMORY = ("can't allocate memory", "std::bad_alloc", "PyObject pointer is null")

@@ -44,7 +44,7 @@ def test_a_push_reads_the_weights_once(run: Path, store: Store) -> None:
     assert str(again.reference) == "flowers@1"
 
 
-def test_the_small_files_are_read_twice_at_most(run: Path, store: Store) -> None:
+def test_the_small_files_are_read_three_times_at_most(run: Path, store: Store) -> None:
     with counted_reads() as found:
         push(run, "flowers", registry=store)
     source = run / "artifact"
