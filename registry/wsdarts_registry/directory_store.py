@@ -35,6 +35,7 @@ from wsdarts_registry.embedding_space import EmbeddingSpace
 from wsdarts_registry.entry import Alias
 from wsdarts_registry.errors import (
     ArtifactError,
+    FileAccessError,
     RegistryError,
     RegistryWarning,
 )
@@ -183,6 +184,7 @@ class DirectoryStore(Store):
 
         wanted = parsed(reference)
         found = self.find(wanted)
+        self._records(wanted.name).status(found.version)  # refuses one that may be yanked or not
         artifact = read_artifact(self.path(wanted.name, found.version), found.digest)
         self.check_signed(wanted.name, found.version, artifact)
         return artifact if out is None else copied_out(artifact, Path(out))
@@ -347,6 +349,8 @@ class DirectoryStore(Store):
     def _reading(self, place: Path | None = None) -> Iterator[None]:
         try:
             yield
+        except FileAccessError as error:  # says already which path it is about
+            raise RegistryError(str(error)) from error
         except OSError as error:
             raise RegistryError(read_problem(place or self._root, error)) from error
 
@@ -358,5 +362,7 @@ class DirectoryStore(Store):
             )
         try:
             yield
+        except FileAccessError as error:  # says already which path it is about
+            raise RegistryError(str(error)) from error
         except OSError as error:
             raise RegistryError(write_problem(self._root, error)) from error

@@ -10,11 +10,9 @@ import os.path
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType, TracebackType
 
 from wsdarts_registry.errors import LibraryError, WsdartsError
-from wsdarts_registry.files import resolved
 from wsdarts_registry.inert import spaced_text
 
 # What this library and its extras import, with the name that it is installed by.
@@ -112,5 +110,6 @@ def _is_own(name: str, file: str) -> bool:
             homes = [str(distribution(_INSTALLED_AS[name]).locate_file(""))]
         except PackageNotFoundError:
             return False
-    real = resolved(Path(file))
-    return any(real.is_relative_to(resolved(Path(home))) for home in homes)
+    # Not by ``files``, whose own imports may be what is hidden.
+    real = os.path.realpath(file)
+    return any(real.startswith(os.path.join(os.path.realpath(home), "")) for home in homes)  # noqa: PTH118

@@ -95,7 +95,16 @@ class SignaturePolicy:
 
     @classmethod
     def of_keys(cls, *keys: str | Path) -> Self:
-        """Require of everything that the owner of one of these keys signed it."""
+        """Require of everything that the owner of one of these keys signed it.
+
+        Raises:
+            SignatureError: A key cannot be read, or is none.
+        """
+        # Imported here: only who asks for a signature needs it.
+        from wsdarts_registry.signing import check_public_key  # noqa: PLC0415
+
+        for key in keys:
+            check_public_key(key)
         rule = PolicyRule.model_construct(
             registry="*", names=("*",), keys=tuple(map(str, keys)), accept="version"
         )
@@ -165,7 +174,7 @@ def required_policy(required: Required) -> SignaturePolicy | None:
     """Return the policy that a caller asks for: keys, or a policy; None for the user's own.
 
     Raises:
-        SignatureError: The list of keys is empty.
+        SignatureError: The list of keys is empty, or one cannot be read.
     """
     if required is None or isinstance(required, SignaturePolicy):
         return required

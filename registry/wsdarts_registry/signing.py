@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from wsdarts_registry import strict_json
 from wsdarts_registry.artifact import Artifact, read_artifact
 from wsdarts_registry.errors import RegistryError, SignatureError
-from wsdarts_registry.files import open_regular
+from wsdarts_registry.files import expanded, open_regular
 from wsdarts_registry.installation import install_extra
 from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_registry.manifest import CHECKSUM, MANIFEST
@@ -105,6 +105,16 @@ def check_key(key: str | Path) -> None:
     """
     _need_package()
     _private_key(Path(key))
+
+
+def check_public_key(key: str | Path) -> None:
+    """Refuse what is no public key, before anything that was signed is at hand.
+
+    Raises:
+        SignatureError: There is no such key, or cryptography is missing.
+    """
+    _need_package()
+    _public_key(expanded(key))
 
 
 def make_signature(artifact: Artifact, reference: Reference, key: str | Path) -> bytes:

@@ -89,7 +89,7 @@ WRITING = {
     "search": ("search", "images", "--preset", "tiny", "--out", "out/run"),
     "warm-start": ("warm-start", "images", "--preset", "tiny", "--out", "out/run"),
     "train": ("train", "flowers102", "images", "--preset", "tiny", "--out", "out/run"),
-    "push": ("push", "drafts/flowers", "flowers", "--registry", "zoo", "--version", "7"),
+    "push": ("push", "drafts/flowers", "another", "--registry", "zoo"),
     "copy": ("copy", "flowers102", "--to", "out/zoo"),
     "pull": ("pull", "flowers102", "--out", "out/pulled"),
     "gallery build": ("gallery", "build", "--out", "out/gallery"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plain_user import without_overrides
 from tests.registry.factories import make_artifact
 from tests.registry.processes import container, finish, start
 from wsdarts_registry import directory_store, file_lock
@@ -280,17 +281,11 @@ def test_a_staging_area_that_may_not_be_read_is_told(store: DirectoryStore, tmp_
     staging = Path(store.location) / ".staging"
     staging.mkdir()
     staging.chmod(0)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    if os.geteuid() == 0:
-        os.seteuid(65534)
-    try:
+    with without_overrides():
         with pytest.raises(RegistryError, match=r"\.staging.*Permission denied"):
             store.publish(tmp_path / "a", "name")
         assert store.names() == ()
-    finally:
-        os.seteuid(os.getuid())
-        staging.chmod(0o755)
+    staging.chmod(0o755)
 
 
 def test_a_file_system_without_locks(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plain_user import without_overrides
 from wsdarts_registry.errors import FileAccessError
 from wsdarts_registry.files import (
     entries,
@@ -22,7 +23,6 @@ from wsdarts_registry.files import (
     write_atomically,
 )
 
-NOBODY = 65534
 IMPOSSIBLE = [Path("x" * 300), Path("null\0byte"), Path("nothing/below")]
 
 
@@ -33,15 +33,9 @@ def closed(tmp_path: Path) -> Iterator[Path]:
     directory.mkdir()
     (directory / "file").write_bytes(b"content")
     directory.chmod(0)
-    if os.geteuid() == 0:
-        for parent in (tmp_path, *tmp_path.parents[:2]):
-            parent.chmod(0o755)
-        os.seteuid(NOBODY)
-    try:
+    with without_overrides():
         yield directory
-    finally:
-        os.seteuid(os.getuid())
-        directory.chmod(0o700)
+    directory.chmod(0o700)
 
 
 @pytest.mark.parametrize("path", IMPOSSIBLE, ids=["too long", "null byte", "no such directory"])

@@ -69,6 +69,7 @@ class LibraryCache:
             OSError: It cannot be written, or not be loaded; it is not kept then.
         """
         name = f"{key}-{hashlib.sha256(content).hexdigest()}.so"
+        self._make_room(name)
         write_atomically(self.path / name, content, mode=0o600)
         descriptor = self._open_sound(name)
         if descriptor is None:
@@ -79,6 +80,13 @@ class LibraryCache:
             with suppress(OSError):
                 os.unlink(name, dir_fd=self.descriptor)
             raise
+
+    def _make_room(self, name: str) -> None:
+        """Remove what stands in the place of a library and is no file, such as a pipe."""
+        with suppress(OSError):
+            found = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                os.unlink(name, dir_fd=self.descriptor)
 
     def _names(self, key: str) -> tuple[str, ...]:
         names = os.listdir(self.descriptor)  # noqa: PTH208 (of what is open, not of a path)
