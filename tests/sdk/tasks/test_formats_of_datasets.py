@@ -234,6 +234,56 @@ def test_damaged_archives(tmp_path: Path, encode: Encode) -> None:
         ImageTask.load(path)
 
 
+def test_archives_one_behind_another_in_one_file(tmp_path: Path, encode: Encode) -> None:
+    parts = [
+        _tar(
+            tmp_path / f"{start}.tar",
+            [
+                member
+                for i in range(count)
+                for member in (
+                    (f"{i}.png", encode(start + i)),
+                    (f"{i}.cls", b"%d" % (i % 2)),
+                )
+            ],
+        ).read_bytes()
+        for start, count in ((0, 6), (100, 1), (200, 7))
+    ]
+    both = tmp_path / "both.tar"
+    both.write_bytes(b"".join(parts))
+    task = ImageTask.load(both)
+    assert len(task) == 14
+    (tmp_path / "apart").mkdir()
+    for number, content in enumerate(parts):
+        (tmp_path / "apart" / f"{number}.tar").write_bytes(content)
+    assert ImageTask.load(tmp_path / "apart").digest == task.digest
+    both.write_bytes(parts[0] + b"no archive" * 100)
+    with pytest.raises(TaskError, match=r"both\.tar"):
+        ImageTask.load(both)
+
+
+def test_an_archive_without_its_end_is_refused(tmp_path: Path, encode: Encode) -> None:
+    path = _tar(tmp_path / "a.tar", _samples(encode, 8, lambda i: {"cls": b"%d" % (i % 2)}))
+    whole = path.read_bytes()
+    with tarfile.open(path) as archive:
+        starts = [member.offset for member in archive][1:]
+        end = archive.offset
+    for length in (*starts, end):  # between two members, and behind the last
+        path.write_bytes(whole[:length])
+        with pytest.raises(TaskError, match=r"a\.tar .*cut off"):
+            ImageTask.load(path)
+    path.write_bytes(whole[: starts[5]] + b"x" * 512 + whole[starts[5] + 512 :])
+    with pytest.raises(TaskError, match=rf"a\.tar .*{starts[5]}"):
+        ImageTask.load(path)
+
+
+@pytest.mark.parametrize("label", [b"", b"\n"])
+def test_an_empty_label_is_refused(label: bytes, tmp_path: Path, encode: Encode) -> None:
+    path = _tar(tmp_path / "a.tar", _samples(encode, 8, lambda i: {"cls": (b"pot", label)[i % 2]}))
+    with pytest.raises(TaskError, match="no label in 4 of 8 rows"):
+        ImageTask.load(path)
+
+
 def _described(make_folder: Make, encode: Encode, name: str, text: str) -> Path:
     folder = make_folder({"images": 8}, root="described")
     (folder / name).write_text(text)

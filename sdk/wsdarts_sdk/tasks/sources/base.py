@@ -142,8 +142,12 @@ def checked_labels(
 
 
 def check_present(values: Sequence[Any], where: str) -> None:
-    """Raise a TaskError if a label is missing."""
-    missing = [row for row, value in enumerate(values) if value is None]
+    """Raise a TaskError if a label is missing, or a text of blanks alone."""
+    missing = [
+        row
+        for row, value in enumerate(values)
+        if value is None or (isinstance(value, str) and not value.strip())
+    ]
     if missing:
         raise TaskError(
             f"{where} has no label in {len(missing)} of {len(values)} rows, first in row "

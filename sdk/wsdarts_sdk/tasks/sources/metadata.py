@@ -136,7 +136,7 @@ def _whole_numbers(values: Sequence[Any]) -> Sequence[Any]:
     texts = [value for value in values if isinstance(value, str)]
     whole = all(value == str(int(value)) for value in texts if _is_digits(value))
     if len(texts) < len(values) or not whole or not all(map(_is_digits, texts)):
-        return [None if value == "" else value for value in values]
+        return values
     return [int(value) for value in texts]
 
 
