@@ -57,13 +57,61 @@ def test_a_selection_is_saved_as_such(tmp_path: Path, encode: Encode) -> None:
     assert len(ImageTask.load(tmp_path / "some")) == 8
 
 
-def test_splits_of_save_to_disk(tmp_path: Path, encode: Encode) -> None:
+def test_splits_of_save_to_disk_are_the_users_own(tmp_path: Path, encode: Encode) -> None:
     splits = {"train": _dataset(encode, 8), "test": _dataset(encode, 6, 100)}
-    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
-    assert len(ImageTask.load(tmp_path / "saved")) == 14
+    datasets.DatasetDict(splits).save_to_disk(
+        tmp_path / "saved", num_shards={"train": 3, "test": 1}
+    )
+    task = ImageTask.load(tmp_path / "saved")
+    assert (task.given_split, task.part_sizes) == (True, "train 8, validation 6")
+    assert ImageTask.load(f"hf:{tmp_path / 'saved'}").digest == task.digest
+    (tmp_path / "tables").mkdir()
+    for name, data in splits.items():
+        data.to_parquet(tmp_path / "tables" / f"{name}.parquet")
+    assert ImageTask.load(tmp_path / "tables").digest == task.digest
+    chosen = ImageTask.load(tmp_path / "saved", split="train+test")
+    assert (chosen.given_split, len(chosen)) == (False, 14)
     assert len(ImageTask.load(tmp_path / "saved", split="train")) == 8
     with pytest.raises(TaskError, match=r"'valid'.*train, test"):
         ImageTask.load(tmp_path / "saved", split="valid")
+
+
+def test_splits_of_save_to_disk_with_validation_and_test(tmp_path: Path, encode: Encode) -> None:
+    unlabelled = _dataset(encode, 6, 300).remove_columns("label")
+    splits = {
+        "train": _dataset(encode, 8),
+        "validation": _dataset(encode, 6, 100),
+        "test": _dataset(encode, 4, 200),
+        "more": unlabelled,
+    }
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    task = ImageTask.load(tmp_path / "saved")
+    assert task.part_sizes == "train 8, validation 6, test 4"
+    assert any("left out the splits more" in note for note in task.notes)
+    splits["more"] = _dataset(encode, 6, 300)
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "unclear")
+    with pytest.raises(TaskError, match="'more'"):
+        ImageTask.load(tmp_path / "unclear")
+    assert len(ImageTask.load(tmp_path / "unclear", split="train+more")) == 14
+
+
+def test_splits_that_are_no_parts_are_put_together(tmp_path: Path, encode: Encode) -> None:
+    splits = {"one": _dataset(encode, 8), "two": _dataset(encode, 6, 100)}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    task = ImageTask.load(tmp_path / "saved")
+    assert (task.given_split, len(task)) == (False, 14)
+    assert any("put together the splits one, two" in note for note in task.notes)
+
+
+def test_a_split_with_other_classes_is_refused(tmp_path: Path, encode: Encode) -> None:
+    names = datasets.ClassLabel(names=["bowl", "lid"])
+    features = datasets.Features({"image": datasets.Image(), "label": names})
+    rows = {"image": [{"bytes": encode(i)} for i in range(6)], "label": [0, 1] * 3}
+    other = datasets.Dataset.from_dict(rows, features=features)
+    saved = datasets.DatasetDict({"train": _dataset(encode, 8), "test": other})
+    saved.save_to_disk(tmp_path / "saved")
+    with pytest.raises(TaskError, match=r"saved/test/.*class names"):
+        ImageTask.load(tmp_path / "saved")
 
 
 def test_saved_paths_are_not_followed(tmp_path: Path, encode: Encode) -> None:
@@ -159,6 +207,23 @@ def test_an_archive_holds_what_the_library_reads_of_it(tmp_path: Path, encode: E
     theirs.to_parquet(tmp_path / "a.parquet")
     same = ImageTask.load(tmp_path / "a.parquet", label_column="cls")
     assert ImageTask.load(path).digest == same.digest
+
+
+@pytest.mark.parametrize("names", [("train-0.tar", "val-0.tar"), ("train/0.tar", "val/0.tar")])
+def test_archives_named_as_parts(names: tuple[str, str], tmp_path: Path, encode: Encode) -> None:
+    for start, name in enumerate(names):
+        members = [
+            member
+            for i in range(8)
+            for member in ((f"{i}.png", encode(100 * start + i)), (f"{i}.cls", b"%d" % (i % 2)))
+        ]
+        _tar(tmp_path / "shards" / name, members)
+    task = ImageTask.load(tmp_path / "shards")
+    assert (task.given_split, task.part_sizes) == (True, "train 8, validation 8")
+    _tar((tmp_path / "shards" / names[0]).with_name("more.tar"), [("0.png", encode(1))])
+    if "/" not in names[0]:
+        with pytest.raises(TaskError, match=r"more\.tar"):
+            ImageTask.load(tmp_path / "shards")
 
 
 def test_several_archives_with_images_of_several_kinds(tmp_path: Path, encode: Encode) -> None:
@@ -311,13 +376,20 @@ def test_a_folder_with_metadata(make_folder: Make, encode: Encode) -> None:
     assert ImageTask.load(folder, label_column="label").digest == task.digest
 
 
-def test_splits_with_metadata(make_folder: Make) -> None:
+def test_splits_with_metadata_are_the_users_own(make_folder: Make) -> None:
     root = make_folder({"train": 6, "test": 6})
     rows = "".join(f"{i}.png,{i % 2}\n" for i in range(6))
     for split in ("train", "test"):
         (root / split / "metadata.csv").write_text(f"file_name,label\n{rows}")
-    assert len(ImageTask.load(root)) == 12
+    task = ImageTask.load(root)
+    assert (task.given_split, task.part_sizes) == (True, "train 6, validation 6")
+    places = [Path(task.images.source.describe(int(row))) for row in task.images.rows]
+    assert {places[i].parent.name for i in task.train_indices} == {"train"}
     assert len(ImageTask.load(root, split="train")) == 6
+    both = ImageTask.load(root, split="train+test")
+    assert (both.given_split, len(both)) == (False, 12)
+    (root / "test").rename(root / "other")
+    assert any("put together the splits other, train" in n for n in ImageTask.load(root).notes)
 
 
 def test_metadata_without_labels_leave_class_folders_alone(make_folder: Make) -> None:

@@ -71,6 +71,13 @@ class ImageSource(ABC):
         """Name an image so that its owner finds it."""
 
 
+def put_together(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the note that splits of a dataset were put together, if there are several."""
+    if len(names) < 2:
+        return ()
+    return (f"put together the splits {', '.join(names)}; name one with --split (split=…)",)
+
+
 def settled_names(found: Sequence[str], where: str) -> tuple[str, ...]:
     """Return class names as they are kept: plain lines, each different from the others.
 

@@ -20,6 +20,7 @@ from wsdarts_sdk.tasks.sources.base import ImageSource, Read, named_labels
 from wsdarts_sdk.tasks.sources.columns import Column, choose_columns
 from wsdarts_sdk.tasks.sources.folder import image_files, read_file
 from wsdarts_sdk.tasks.sources.markers import METADATA
+from wsdarts_sdk.tasks.split import GIVEN_CODES, GivenPart
 from wsdarts_sdk.tasks.stamps import file_stamps
 
 FILE_NAME = "file_name"
@@ -29,7 +30,15 @@ Rows = list[dict[str, Any]]
 
 
 class MetadataSource(ImageSource):
-    """Images that the metadata of one folder or of several, its splits, name."""
+    """Images that the metadata of one folder or of several, its splits, name.
+
+    Args:
+        root: The folder that was named.
+        tables: For each folder with metadata, that file and its rows.
+        image_column: See ``choose_columns``.
+        label_column: See ``choose_columns``.
+        parts: The part of a given split that each folder is; None where there is no such split.
+    """
 
     def __init__(
         self,
@@ -38,6 +47,7 @@ class MetadataSource(ImageSource):
         *,
         image_column: str | None,
         label_column: str | None,
+        parts: Sequence[GivenPart] | None = None,
     ) -> None:
         self._files: list[Path] = []
         values: list[Any] = []
@@ -51,6 +61,9 @@ class MetadataSource(ImageSource):
         super().__init__(
             name=resolved(root).name, class_names=class_names, labels=numbers, encoded=True
         )
+        if parts is not None:
+            codes = np.array([GIVEN_CODES[part] for part in parts], dtype=np.int8)
+            self.given = np.repeat(codes, [len(rows) for _, rows in tables.values()])
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the files; they are read where the result is called."""

@@ -7,9 +7,10 @@ from typing import Any
 
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import entries, exists, expanded, is_directory, is_file, resolved
-from wsdarts_sdk.tasks.sources.base import ImageSource
+from wsdarts_sdk.tasks.sources.base import ImageSource, put_together
 from wsdarts_sdk.tasks.sources.folder import FolderSource, image_files, parquet_files
 from wsdarts_sdk.tasks.sources.markers import is_saved, may_have_metadata
+from wsdarts_sdk.tasks.split import part_named, parts_of_splits
 
 _EXPECTED = (
     "expected a folder of class folders, one with metadata.csv or that save_to_disk wrote, parquet "
@@ -103,18 +104,24 @@ def _of_datasets(
     # Beside images or tables they are what those came packed in.
     unpacked = archives and is_directory(path) and (image_files(path) or parquet_files(path))
     if archives and not unpacked:
-        from wsdarts_sdk.tasks.sources.table import TableSource  # noqa: PLC0415
+        from wsdarts_sdk.tasks.sources.table import TableSource, parts_of_files  # noqa: PLC0415
         from wsdarts_sdk.tasks.sources.webdataset import TarTable  # noqa: PLC0415
 
         _refuse("archives", split=split)
-        name = resolved(path).name if is_directory(path) else path.stem
-        shards = [TarTable(file) for file in archives]
-        return TableSource(shards, name=name, **columns, parts=None)
+        folder = is_directory(path)
+        name = resolved(path).name if folder else path.stem
+        parts = parts_of_files(path, archives) if folder else None
+        return TableSource([TarTable(file) for file in archives], name=name, **columns, parts=parts)
     found = _metadata(path)
     if not found or _has_classes(path, found.values(), columns["label_column"]):
         return None
+    notes: tuple[str, ...] = ()
+    parts = None
     if "" in found:
         _refuse("local files without splits", split=split)
+    elif split is None:
+        parts = parts_of_splits(tuple(found), str(path))
+        notes = put_together(tuple(found)) if parts is None else ()
     else:
         from wsdarts_sdk.tasks.sources.hub import chosen_splits  # noqa: PLC0415
 
@@ -122,12 +129,20 @@ def _of_datasets(
     tables = {path / name: table for name, table in found.items()}
     from wsdarts_sdk.tasks.sources.metadata import MetadataSource  # noqa: PLC0415
 
-    return MetadataSource(path, tables, **columns)
+    source = MetadataSource(path, tables, **columns, parts=parts)
+    source.notes = notes
+    return source
 
 
 def _archives(path: Path) -> list[Path]:
-    """The tar files that a path is or that lie directly in it."""
-    files = entries(path) if is_directory(path) else (path,)
+    """The tar files that a path is, or that lie directly in it or in its folders for parts."""
+    if not is_directory(path):
+        return _tar_files((path,))
+    below = [entry for entry in entries(path) if part_named(entry.name) and is_directory(entry)]
+    return _tar_files(entries(path)) or [f for part in below for f in _tar_files(entries(part))]
+
+
+def _tar_files(files: Iterable[Path]) -> list[Path]:
     return [
         file
         for file in files
