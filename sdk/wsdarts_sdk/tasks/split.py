@@ -234,8 +234,8 @@ def _check_sizes(
         if len(images) < _SMALLEST_CLASS:
             total = int(np.count_nonzero(labels == label))
             raise TaskError(
-                f"class {class_names[label]!r} has {len(images)} distinct images of its own "
-                f"({total} with copies and images that stand in other classes, too); the split "
+                f"class {class_names[label]!r} has {several(len(images), 'distinct image')} of its "
+                f"own ({total} with copies and images that stand in other classes, too); the split "
                 f"needs at least {_SMALLEST_CLASS}. Add images to the class, or leave it out"
             )
 

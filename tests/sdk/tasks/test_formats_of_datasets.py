@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wsdarts_registry.errors import TaskError, WsdartsError
+from tests.plain_user import without_overrides
+from wsdarts_registry.errors import FileAccessError, TaskError, WsdartsError
 from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., Path]
@@ -404,7 +405,10 @@ def test_metadata_without_labels_leave_class_folders_alone(make_folder: Make) ->
     ("rows", "named"),
     [
         (_rows([0, 1] * 3), "2 images"),
-        ([*_rows([0] * 8), {"file_name": "../secret.png", "label": 1}], "../secret.png"),
+        (
+            [*_rows([0] * 8), {"file_name": "../secret.png", "label": 1}],
+            "'../secret.png'; expected",
+        ),
         ([*_rows([0] * 8), {"file_name": "/dev/zero", "label": 1}], "/dev/zero"),
         ([*_rows([0, 1] * 4), {"file_name": "images/9.png", "label": 1}], "images/9.png"),
         (_rows([0, None] * 4), "no label in 4 of 8 rows"),
@@ -420,6 +424,74 @@ def test_metadata_that_do_not_fit(
     with pytest.raises(TaskError) as caught:
         ImageTask.load(folder)
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("metadata.csv", "", "no rows"),
+        ("metadata.csv", "file_name,label\n", "no rows"),
+        ("metadata.csv", "file_name;label\n0.png;a\n", "file_name;label"),
+        ("metadata.csv", "file,label\n0.png,a\n", "file, label"),
+        ("metadata.csv", "file_name,label\n0.png,a,b\n", "row 0"),
+        ("metadata.jsonl", "", "no rows"),
+        ("metadata.jsonl", '{"file": "0.png", "label": 1}\n', "file, label"),
+        ("metadata.jsonl", '\n[1]\n', "line 2"),
+        ("metadata.jsonl", '{"a":\n', "line 1"),
+        ("metadata.csv", "pipe", "no regular file"),
+        ("metadata.csv", "/dev/zero", "no regular file"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["", "train"])
+def test_metadata_that_cannot_be_used_are_named(
+    where: str, name: str, text: str, named: str, make_folder: Make
+) -> None:
+    root = make_folder({"train": 8, "val": 8})
+    folder = root / "train"
+    file = folder / name
+    if text == "pipe":
+        os.mkfifo(file)
+    elif text == "/dev/zero":
+        file.symlink_to(text)
+    else:
+        file.write_text(text)
+    rows = "".join(f"{i}.png,{i % 2}\n" for i in range(8))
+    (root / "val" / "metadata.csv").write_text(f"file_name,label\n{rows}")
+    for options in ({}, {"label_column": "label"}):
+        with pytest.raises(TaskError) as caught:
+            ImageTask.load(root if where else folder, **options)
+        assert str(file) in str(caught.value)
+        assert named in str(caught.value)
+        assert "wsdarts-hub" not in str(caught.value)
+
+
+def test_two_kinds_of_metadata_in_a_folder(make_folder: Make, encode: Encode) -> None:
+    rows = _rows([0, 1] * 4)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    folder = _described(make_folder, encode, "metadata.jsonl", text)
+    alone = ImageTask.load(folder)
+    lines = [f"{row['file_name']},{row['label']}\n" for row in rows]
+    (folder / "metadata.csv").write_text(f"file_name,label\n{''.join(lines)}")
+    assert ImageTask.load(folder).digest == alone.digest
+    (folder / "metadata.csv").write_text(f"file_name,label\n{''.join(lines[:-1])}images/7.png,0\n")
+    with pytest.raises(TaskError, match=r"metadata\.jsonl and metadata\.csv"):
+        ImageTask.load(folder)
+
+
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    for data in (folder, tmp_path):
+        with without_overrides(), pytest.raises(FileAccessError) as caught:
+            ImageTask.load(data)
+        assert caught.value.filename == str(folder)
+        assert "json" not in str(caught.value)
+
+
+def test_archives_that_lie_deeper_are_named(tmp_path: Path, encode: Encode) -> None:
+    _tar(tmp_path / "set" / "shards" / "0.tar", [("0.png", encode(0))])
+    with pytest.raises(TaskError, match=f"1 tar file .*{tmp_path / 'set' / 'shards'}"):
+        ImageTask.load(tmp_path / "set")
 
 
 def test_a_folder_of_images_is_opened_without_arrow(make_folder: Make) -> None:

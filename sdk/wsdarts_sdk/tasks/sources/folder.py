@@ -280,8 +280,14 @@ def _class_folders_below(listing: Listing) -> Path | None:
 def _no_images(root: Path, loose: Sequence[str], passed_over: Mapping[str, int]) -> TaskError:
     if loose:
         return TaskError(
-            f"{root} has {len(loose)} images directly in it and so no classes; expected one "
-            f"folder for each class, such as {root / 'CLASS' / loose[0]}"
+            f"{root} has {several(len(loose), 'image')} directly in it and so no classes; expected "
+            f"one folder for each class, such as {root / 'CLASS' / loose[0]}"
+        )
+    archives = list_files(root, ".tar")
+    if archives:
+        return TaskError(
+            f"{root} has no images, but {several(len(archives), 'tar file')} below it; expected "
+            f"the folder that holds them. Name it: {archives[0].parent}"
         )
     return TaskError(
         f"{root} has no images{_but(passed_over)}; expected one folder for each class with files "

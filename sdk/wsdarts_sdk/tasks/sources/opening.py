@@ -66,8 +66,7 @@ def _path(
     if is_directory(path):
         tables = parquet_files(path)
         if not tables:
-            _refuse("image folders", **columns)
-            return FolderSource(path)
+            return _folder(path, columns)
         if image_files(path):
             raise TaskError(
                 f"{path} has both parquet files and image files; {_EXPECTED}. Name the folder "
@@ -158,13 +157,43 @@ def _metadata(path: Path) -> dict[str, tuple[Path, Any]]:
     from wsdarts_sdk.tasks.sources.metadata import read_metadata  # noqa: PLC0415
 
     own = read_metadata(path)
-    if own is not None:
+    if isinstance(own, tuple):
         return {"": own}
-    found = {folder.name: read_metadata(folder) for folder in below}
-    others = [folder for folder in below if found[folder.name] is None]
-    if len(others) == len(below) or any(image_files(folder) for folder in others):
-        return {}
-    return {name: table for name, table in found.items() if table is not None}
+    read = {folder: read_metadata(folder) for folder in below}
+    found = {folder.name: table for folder, table in read.items() if isinstance(table, tuple)}
+    others = [folder for folder in below if folder.name not in found]
+    return {} if any(image_files(folder) for folder in others) else found
+
+
+def _folder(path: Path, columns: dict[str, str | None]) -> FolderSource:
+    """A folder of class folders; without classes, metadata that cannot be used are the reason."""
+    unused = _unused_metadata(path)
+    try:
+        _refuse("image folders", **columns)
+        source = FolderSource(path)
+    except TaskError:
+        if unused is None:
+            raise
+        raise unused from None
+    if unused is not None and len(source.class_names) < 2:
+        raise unused
+    return source
+
+
+def _unused_metadata(path: Path) -> TaskError | None:
+    """Why metadata of a folder, or of those of its parts, do not say what its images are."""
+    below = [entry for entry in entries(path) if is_directory(entry) and entry.name[0] != "."]
+    holders = [folder for folder in below if part_named(folder.name)]
+    if not any(map(may_have_metadata, (path, *holders))):
+        return None
+    from wsdarts_sdk.tasks.sources.metadata import read_metadata  # noqa: PLC0415
+
+    full = sum(bool(image_files(folder)) for folder in below)
+    looked_at = [folder for folder in holders if image_files(folder)]
+    if full < 2:
+        looked_at.insert(0, path)
+    reasons = (read_metadata(folder) for folder in looked_at if may_have_metadata(folder))
+    return next((reason for reason in reasons if isinstance(reason, TaskError)), None)
 
 
 def _has_classes(path: Path, tables: Iterable[tuple[Path, Any]], label_column: str | None) -> bool:

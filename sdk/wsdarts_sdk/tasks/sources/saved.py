@@ -106,7 +106,8 @@ def _tables(folder: Path) -> list[ArrowTable]:
 
 def _names(file: Path, key: str) -> tuple[str, ...]:
     """Names of files or folders beside a file of JSON that lists them."""
-    data = strict_json.load(read_regular(file), what=str(file), error=TaskError)
+    remedy = "expected what save_to_disk of the library datasets writes. Save it again"
+    data = strict_json.load(read_regular(file), what=str(file), error=TaskError, remedy=remedy)
     listed = data.get(key) if isinstance(data, dict) else None
     names = [
         str(entry.get("filename", "") if isinstance(entry, dict) else entry)
@@ -114,8 +115,5 @@ def _names(file: Path, key: str) -> tuple[str, ...]:
     ]
     plain = all(name and Path(name).name == name for name in names)
     if not names or not plain:
-        raise TaskError(
-            f"{file} lists no files in {key!r}; expected what save_to_disk of the library datasets "
-            "writes. Save it again"
-        )
+        raise TaskError(f"{file} lists no files in {key!r}; {remedy}")
     return tuple(names)

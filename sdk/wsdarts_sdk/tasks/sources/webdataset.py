@@ -121,7 +121,7 @@ def _samples_of_one(
         current = name
         if member.offset_data + member.size > size:
             raise tarfile.ReadError("it is cut off")
-        for field, value in _fields(file, extension.lower(), member):
+        for field, value in _fields(file, extension.lower(), member, where):
             if field in sample:
                 raise TaskError(
                     f"{where} has two {field!r} of the sample {name!r}; expected one. Write "
@@ -152,7 +152,7 @@ def _next_archive(file: BinaryIO, end: int) -> int | None:
 
 
 def _fields(
-    file: BinaryIO, extension: str, member: tarfile.TarInfo
+    file: BinaryIO, extension: str, member: tarfile.TarInfo, where: str
 ) -> Iterator[tuple[str, _Place | int | str | bool]]:
     place = member.offset_data, member.size
     if f".{extension.rpartition('.')[2]}" in EXTENSIONS:
@@ -164,7 +164,9 @@ def _fields(
         if extension in _TEXTS:
             yield extension, content.decode().strip()
             return
-        data = strict_json.load(content, what=member.name, error=TaskError)
+        remedy = "expected an object with a label. Write the archive again"
+        what = f"{member.name} of {where}"
+        data = strict_json.load(content, what=what, error=TaskError, remedy=remedy)
         for key, value in data.items() if isinstance(data, dict) else ():
             if isinstance(value, int | str):
                 yield key, value
