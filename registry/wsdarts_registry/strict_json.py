@@ -37,6 +37,7 @@ def load(
     what: str,
     error: type[WsdartsError] = ArtifactError,
     max_bytes: int = MAX_BYTES,
+    remedy: str = "it is damaged or was not written by wsdarts-hub: fetch or make it again",
 ) -> Any:
     """Read JSON and refuse what readers disagree about.
 
@@ -45,6 +46,7 @@ def load(
         what: Name of the document, for the message.
         error: Class of the error to raise.
         max_bytes: Longest document that is parsed.
+        remedy: What was expected of a document that others wrote, and what to do.
 
     Raises:
         WsdartsError: Of class ``error``; the document is too long or too deep, is not UTF-8
@@ -63,10 +65,7 @@ def load(
         )
         _check_tree(data)
     except (ValueError, RecursionError) as problem:
-        raise error(
-            f"{what} is not valid JSON ({_one_line(problem)}); it is damaged or was not written "
-            "by wsdarts-hub: fetch or make it again"
-        ) from problem
+        raise error(f"{what} is not valid JSON ({_one_line(problem)}); {remedy}") from problem
     return data
 
 

@@ -80,6 +80,44 @@ def with_validation(parts: Sequence[GivenPart]) -> tuple[GivenPart, ...]:
     return tuple(alone.get(part, part) for part in parts)
 
 
+def parts_of_splits(names: Sequence[str], where: str) -> tuple[GivenPart, ...] | None:
+    """Return the part that each split of a dataset is, by its name.
+
+    Args:
+        names: Names of the splits.
+        where: What the splits are of, for the error.
+
+    Returns:
+        One part for each; None where the names tell of no train and held-out part.
+
+    Raises:
+        TaskError: They do, but a split is named as none, or two as the same.
+    """
+    parts = [part_named(name) for name in names]
+    if not has_train_and_held_out(parts):
+        return None
+    known = [part for part in parts if part is not None]
+    unclear = [
+        name
+        for name, part in zip(names, parts, strict=True)
+        if part is None or parts.count(part) > 1
+    ]
+    if unclear:
+        raise TaskError(
+            f"{where} has the splits {', '.join(names)}, and it is not clear what part "
+            f"{' and '.join(map(repr, unclear))} {'is' if len(unclear) == 1 else 'are'}; expected "
+            "train, validation and test, each at most once. Name those that are meant: they are "
+            f"put together and split here, such as --split {names[parts.index(GivenPart.TRAIN)]} "
+            "(split=…)"
+        )
+    return with_validation(known)
+
+
+def has_train_and_held_out(parts: Sequence[GivenPart | None]) -> bool:
+    """Return whether parts are a split to keep: one to train on, and one that is held out."""
+    return GivenPart.TRAIN in parts and bool({GivenPart.VALIDATION, GivenPart.TEST} & {*parts})
+
+
 def in_train_part(parts: NDArray[np.int8]) -> NDArray[np.bool_]:
     """Mark the images of the train part, shape ``(images,)``."""
     return np.isin(parts, [PART_CODES[Part.WEIGHTS], PART_CODES[Part.ALPHA]])
@@ -196,8 +234,8 @@ def _check_sizes(
         if len(images) < _SMALLEST_CLASS:
             total = int(np.count_nonzero(labels == label))
             raise TaskError(
-                f"class {class_names[label]!r} has {len(images)} distinct images of its own "
-                f"({total} with copies and images that stand in other classes, too); the split "
+                f"class {class_names[label]!r} has {several(len(images), 'distinct image')} of its "
+                f"own ({total} with copies and images that stand in other classes, too); the split "
                 f"needs at least {_SMALLEST_CLASS}. Add images to the class, or leave it out"
             )
 

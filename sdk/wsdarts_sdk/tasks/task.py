@@ -184,6 +184,12 @@ class ImageTask:
                     f"the train part has copies of {several(repeated, 'held-out image')}, so what "
                     "is measured on these flatters"
                 )
+            repeated = self._test_copies()
+            if repeated:
+                found.append(
+                    f"the validation part, by which a training is chosen, has copies of "
+                    f"{several(repeated, 'test image')}, so what is measured on these flatters"
+                )
         return tuple(found)
 
     @property
@@ -305,6 +311,11 @@ class ImageTask:
         """How many held-out images are copies of images in the train part."""
         train = in_train_part(self.parts)
         return int(np.isin(self.image_digests[~train], self.image_digests[train]).sum())
+
+    def _test_copies(self) -> int:
+        """How many test images are copies of images in the validation part."""
+        test, validation = self.indices(Part.TEST), self.indices(Part.VALIDATION)
+        return int(np.isin(self.image_digests[test], self.image_digests[validation]).sum())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,6 +91,10 @@ def test_images_without_class_folders(make_folder: MakeFolder) -> None:
     folder = make_folder({"a": 3})
     with pytest.raises(TaskError, match=r"3 images directly in it and so no classes; expected"):
         ImageTask.load(folder / "a")
+    for number in range(2):
+        (folder / "a" / f"{number}.png").unlink()
+    with pytest.raises(TaskError, match=r"1 image directly in it"):
+        ImageTask.load(folder / "a")
 
 
 def test_one_class(make_folder: MakeFolder) -> None:

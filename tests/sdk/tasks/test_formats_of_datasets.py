@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wsdarts_registry.errors import TaskError, WsdartsError
+from tests.plain_user import without_overrides
+from wsdarts_registry.errors import FileAccessError, TaskError, WsdartsError
 from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., Path]
@@ -57,13 +58,61 @@ def test_a_selection_is_saved_as_such(tmp_path: Path, encode: Encode) -> None:
     assert len(ImageTask.load(tmp_path / "some")) == 8
 
 
-def test_splits_of_save_to_disk(tmp_path: Path, encode: Encode) -> None:
+def test_splits_of_save_to_disk_are_the_users_own(tmp_path: Path, encode: Encode) -> None:
     splits = {"train": _dataset(encode, 8), "test": _dataset(encode, 6, 100)}
-    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
-    assert len(ImageTask.load(tmp_path / "saved")) == 14
+    datasets.DatasetDict(splits).save_to_disk(
+        tmp_path / "saved", num_shards={"train": 3, "test": 1}
+    )
+    task = ImageTask.load(tmp_path / "saved")
+    assert (task.given_split, task.part_sizes) == (True, "train 8, validation 6")
+    assert ImageTask.load(f"hf:{tmp_path / 'saved'}").digest == task.digest
+    (tmp_path / "tables").mkdir()
+    for name, data in splits.items():
+        data.to_parquet(tmp_path / "tables" / f"{name}.parquet")
+    assert ImageTask.load(tmp_path / "tables").digest == task.digest
+    chosen = ImageTask.load(tmp_path / "saved", split="train+test")
+    assert (chosen.given_split, len(chosen)) == (False, 14)
     assert len(ImageTask.load(tmp_path / "saved", split="train")) == 8
     with pytest.raises(TaskError, match=r"'valid'.*train, test"):
         ImageTask.load(tmp_path / "saved", split="valid")
+
+
+def test_splits_of_save_to_disk_with_validation_and_test(tmp_path: Path, encode: Encode) -> None:
+    unlabelled = _dataset(encode, 6, 300).remove_columns("label")
+    splits = {
+        "train": _dataset(encode, 8),
+        "validation": _dataset(encode, 6, 100),
+        "test": _dataset(encode, 4, 200),
+        "more": unlabelled,
+    }
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    task = ImageTask.load(tmp_path / "saved")
+    assert task.part_sizes == "train 8, validation 6, test 4"
+    assert any("left out the splits more" in note for note in task.notes)
+    splits["more"] = _dataset(encode, 6, 300)
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "unclear")
+    with pytest.raises(TaskError, match="'more'"):
+        ImageTask.load(tmp_path / "unclear")
+    assert len(ImageTask.load(tmp_path / "unclear", split="train+more")) == 14
+
+
+def test_splits_that_are_no_parts_are_put_together(tmp_path: Path, encode: Encode) -> None:
+    splits = {"one": _dataset(encode, 8), "two": _dataset(encode, 6, 100)}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    task = ImageTask.load(tmp_path / "saved")
+    assert (task.given_split, len(task)) == (False, 14)
+    assert any("put together the splits one, two" in note for note in task.notes)
+
+
+def test_a_split_with_other_classes_is_refused(tmp_path: Path, encode: Encode) -> None:
+    names = datasets.ClassLabel(names=["bowl", "lid"])
+    features = datasets.Features({"image": datasets.Image(), "label": names})
+    rows = {"image": [{"bytes": encode(i)} for i in range(6)], "label": [0, 1] * 3}
+    other = datasets.Dataset.from_dict(rows, features=features)
+    saved = datasets.DatasetDict({"train": _dataset(encode, 8), "test": other})
+    saved.save_to_disk(tmp_path / "saved")
+    with pytest.raises(TaskError, match=r"saved/test/.*class names"):
+        ImageTask.load(tmp_path / "saved")
 
 
 def test_saved_paths_are_not_followed(tmp_path: Path, encode: Encode) -> None:
@@ -161,6 +210,23 @@ def test_an_archive_holds_what_the_library_reads_of_it(tmp_path: Path, encode: E
     assert ImageTask.load(path).digest == same.digest
 
 
+@pytest.mark.parametrize("names", [("train-0.tar", "val-0.tar"), ("train/0.tar", "val/0.tar")])
+def test_archives_named_as_parts(names: tuple[str, str], tmp_path: Path, encode: Encode) -> None:
+    for start, name in enumerate(names):
+        members = [
+            member
+            for i in range(8)
+            for member in ((f"{i}.png", encode(100 * start + i)), (f"{i}.cls", b"%d" % (i % 2)))
+        ]
+        _tar(tmp_path / "shards" / name, members)
+    task = ImageTask.load(tmp_path / "shards")
+    assert (task.given_split, task.part_sizes) == (True, "train 8, validation 8")
+    _tar((tmp_path / "shards" / names[0]).with_name("more.tar"), [("0.png", encode(1))])
+    if "/" not in names[0]:
+        with pytest.raises(TaskError, match=r"more\.tar"):
+            ImageTask.load(tmp_path / "shards")
+
+
 def test_several_archives_with_images_of_several_kinds(tmp_path: Path, encode: Encode) -> None:
     for shard in range(2):
         _tar(
@@ -234,6 +300,56 @@ def test_damaged_archives(tmp_path: Path, encode: Encode) -> None:
         ImageTask.load(path)
 
 
+def test_archives_one_behind_another_in_one_file(tmp_path: Path, encode: Encode) -> None:
+    parts = [
+        _tar(
+            tmp_path / f"{start}.tar",
+            [
+                member
+                for i in range(count)
+                for member in (
+                    (f"{i}.png", encode(start + i)),
+                    (f"{i}.cls", b"%d" % (i % 2)),
+                )
+            ],
+        ).read_bytes()
+        for start, count in ((0, 6), (100, 1), (200, 7))
+    ]
+    both = tmp_path / "both.tar"
+    both.write_bytes(b"".join(parts))
+    task = ImageTask.load(both)
+    assert len(task) == 14
+    (tmp_path / "apart").mkdir()
+    for number, content in enumerate(parts):
+        (tmp_path / "apart" / f"{number}.tar").write_bytes(content)
+    assert ImageTask.load(tmp_path / "apart").digest == task.digest
+    both.write_bytes(parts[0] + b"no archive" * 100)
+    with pytest.raises(TaskError, match=r"both\.tar"):
+        ImageTask.load(both)
+
+
+def test_an_archive_without_its_end_is_refused(tmp_path: Path, encode: Encode) -> None:
+    path = _tar(tmp_path / "a.tar", _samples(encode, 8, lambda i: {"cls": b"%d" % (i % 2)}))
+    whole = path.read_bytes()
+    with tarfile.open(path) as archive:
+        starts = [member.offset for member in archive][1:]
+        end = archive.offset
+    for length in (*starts, end):  # between two members, and behind the last
+        path.write_bytes(whole[:length])
+        with pytest.raises(TaskError, match=r"a\.tar .*cut off"):
+            ImageTask.load(path)
+    path.write_bytes(whole[: starts[5]] + b"x" * 512 + whole[starts[5] + 512 :])
+    with pytest.raises(TaskError, match=rf"a\.tar .*{starts[5]}"):
+        ImageTask.load(path)
+
+
+@pytest.mark.parametrize("label", [b"", b"\n"])
+def test_an_empty_label_is_refused(label: bytes, tmp_path: Path, encode: Encode) -> None:
+    path = _tar(tmp_path / "a.tar", _samples(encode, 8, lambda i: {"cls": (b"pot", label)[i % 2]}))
+    with pytest.raises(TaskError, match="no label in 4 of 8 rows"):
+        ImageTask.load(path)
+
+
 def _described(make_folder: Make, encode: Encode, name: str, text: str) -> Path:
     folder = make_folder({"images": 8}, root="described")
     (folder / name).write_text(text)
@@ -261,13 +377,20 @@ def test_a_folder_with_metadata(make_folder: Make, encode: Encode) -> None:
     assert ImageTask.load(folder, label_column="label").digest == task.digest
 
 
-def test_splits_with_metadata(make_folder: Make) -> None:
+def test_splits_with_metadata_are_the_users_own(make_folder: Make) -> None:
     root = make_folder({"train": 6, "test": 6})
     rows = "".join(f"{i}.png,{i % 2}\n" for i in range(6))
     for split in ("train", "test"):
         (root / split / "metadata.csv").write_text(f"file_name,label\n{rows}")
-    assert len(ImageTask.load(root)) == 12
+    task = ImageTask.load(root)
+    assert (task.given_split, task.part_sizes) == (True, "train 6, validation 6")
+    places = [Path(task.images.source.describe(int(row))) for row in task.images.rows]
+    assert {places[i].parent.name for i in task.train_indices} == {"train"}
     assert len(ImageTask.load(root, split="train")) == 6
+    both = ImageTask.load(root, split="train+test")
+    assert (both.given_split, len(both)) == (False, 12)
+    (root / "test").rename(root / "other")
+    assert any("put together the splits other, train" in n for n in ImageTask.load(root).notes)
 
 
 def test_metadata_without_labels_leave_class_folders_alone(make_folder: Make) -> None:
@@ -282,7 +405,10 @@ def test_metadata_without_labels_leave_class_folders_alone(make_folder: Make) ->
     ("rows", "named"),
     [
         (_rows([0, 1] * 3), "2 images"),
-        ([*_rows([0] * 8), {"file_name": "../secret.png", "label": 1}], "../secret.png"),
+        (
+            [*_rows([0] * 8), {"file_name": "../secret.png", "label": 1}],
+            "'../secret.png'; expected",
+        ),
         ([*_rows([0] * 8), {"file_name": "/dev/zero", "label": 1}], "/dev/zero"),
         ([*_rows([0, 1] * 4), {"file_name": "images/9.png", "label": 1}], "images/9.png"),
         (_rows([0, None] * 4), "no label in 4 of 8 rows"),
@@ -298,6 +424,74 @@ def test_metadata_that_do_not_fit(
     with pytest.raises(TaskError) as caught:
         ImageTask.load(folder)
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("metadata.csv", "", "no rows"),
+        ("metadata.csv", "file_name,label\n", "no rows"),
+        ("metadata.csv", "file_name;label\n0.png;a\n", "file_name;label"),
+        ("metadata.csv", "file,label\n0.png,a\n", "file, label"),
+        ("metadata.csv", "file_name,label\n0.png,a,b\n", "row 0"),
+        ("metadata.jsonl", "", "no rows"),
+        ("metadata.jsonl", '{"file": "0.png", "label": 1}\n', "file, label"),
+        ("metadata.jsonl", '\n[1]\n', "line 2"),
+        ("metadata.jsonl", '{"a":\n', "line 1"),
+        ("metadata.csv", "pipe", "no regular file"),
+        ("metadata.csv", "/dev/zero", "no regular file"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["", "train"])
+def test_metadata_that_cannot_be_used_are_named(
+    where: str, name: str, text: str, named: str, make_folder: Make
+) -> None:
+    root = make_folder({"train": 8, "val": 8})
+    folder = root / "train"
+    file = folder / name
+    if text == "pipe":
+        os.mkfifo(file)
+    elif text == "/dev/zero":
+        file.symlink_to(text)
+    else:
+        file.write_text(text)
+    rows = "".join(f"{i}.png,{i % 2}\n" for i in range(8))
+    (root / "val" / "metadata.csv").write_text(f"file_name,label\n{rows}")
+    for options in ({}, {"label_column": "label"}):
+        with pytest.raises(TaskError) as caught:
+            ImageTask.load(root if where else folder, **options)
+        assert str(file) in str(caught.value)
+        assert named in str(caught.value)
+        assert "wsdarts-hub" not in str(caught.value)
+
+
+def test_two_kinds_of_metadata_in_a_folder(make_folder: Make, encode: Encode) -> None:
+    rows = _rows([0, 1] * 4)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    folder = _described(make_folder, encode, "metadata.jsonl", text)
+    alone = ImageTask.load(folder)
+    lines = [f"{row['file_name']},{row['label']}\n" for row in rows]
+    (folder / "metadata.csv").write_text(f"file_name,label\n{''.join(lines)}")
+    assert ImageTask.load(folder).digest == alone.digest
+    (folder / "metadata.csv").write_text(f"file_name,label\n{''.join(lines[:-1])}images/7.png,0\n")
+    with pytest.raises(TaskError, match=r"metadata\.jsonl and metadata\.csv"):
+        ImageTask.load(folder)
+
+
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    for data in (folder, tmp_path):
+        with without_overrides(), pytest.raises(FileAccessError) as caught:
+            ImageTask.load(data)
+        assert caught.value.filename == str(folder)
+        assert "json" not in str(caught.value)
+
+
+def test_archives_that_lie_deeper_are_named(tmp_path: Path, encode: Encode) -> None:
+    _tar(tmp_path / "set" / "shards" / "0.tar", [("0.png", encode(0))])
+    with pytest.raises(TaskError, match=f"1 tar file .*{tmp_path / 'set' / 'shards'}"):
+        ImageTask.load(tmp_path / "set")
 
 
 def test_a_folder_of_images_is_opened_without_arrow(make_folder: Make) -> None:

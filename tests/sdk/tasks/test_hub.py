@@ -57,6 +57,8 @@ def test_all_splits_are_put_together(pottery: Path) -> None:
     assert task.name == "pottery"
     assert task.class_names == ("pot", "cup")
     assert len(task) == 12
+    assert not task.given_split
+    assert any("put together the splits train, test" in note for note in task.notes)
     whole = ImageTask.load(pottery.parent / "whole.parquet")
     assert task.digest == whole.digest  # the same images, read as parquet
     assert (task.pixels(12) == whole.pixels(12)).all()

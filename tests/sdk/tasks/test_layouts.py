@@ -117,6 +117,15 @@ def test_held_out_copies_of_train_images_are_told(tree: Make) -> None:
     assert any("1 held-out image" in note and "train part" in note for note in task.notes)
 
 
+def test_test_images_that_are_copies_of_validation_images_are_told(tree: Make) -> None:
+    root = tree({f"{part}/{c}": 4 for part in ("train", "val", "test") for c in "ab"})
+    assert not any("cop" in note for note in ImageTask.load(root).notes)
+    shutil.copy(root / "val/a/0.png", root / "test/a/copy.png")
+    notes = ImageTask.load(root).notes
+    assert any("1 test image" in note and "validation part" in note for note in notes)
+    assert not any("train part has copies" in note for note in notes)
+
+
 def test_parquet_files_named_as_parts(tmp_path: Path, tree: Make, make_parquet: MakeFolder) -> None:
     root = tree({f"{part}/{c}": 4 for part in ("train", "val") for c in "ab"})
     for part, name in (
@@ -160,6 +169,39 @@ def test_splits_never_become_classes(tree: Make, folders: Tree, named: str | Non
     if named is not None:
         assert f"such as {root / named}" in str(caught.value)
         assert ImageTask.load(root / named).classes >= 2
+
+
+@pytest.mark.parametrize("below", [("2020", "2021"), ("left", "right")])
+def test_repeated_folders_may_be_of_classes_or_of_splits(
+    tree: Make, below: tuple[str, str]
+) -> None:
+    root = tree({f"{top}/{name}": 3 for top in ("bus", "car") for name in below})
+    with pytest.raises(TaskError, match="look like splits") as caught:
+        ImageTask.load(root)
+    said = str(caught.value)
+    assert f"such as {root / 'bus'}: it is split here" in said
+    assert "If they are classes: move the images up" in said
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        {"x/y/train/a": 3, "x/y/train/b": 3, "x/y/val/a": 3, "x/y/val/b": 3, "z/k": 3},
+        {"x/train": 3, "x/val": 3, "z": 3},
+        {"x/train": 3, "x/test": 3, "z/train": 3, "z/test": 3},
+    ],
+)
+def test_parts_below_a_class_are_not_mixed(tree: Make, folders: Tree) -> None:
+    root = tree(folders)
+    with pytest.raises(TaskError, match="below a class folder") as caught:
+        ImageTask.load(root)
+    for folder in folders:
+        if folder.startswith("x"):
+            assert folder.removesuffix("/a").removesuffix("/b") in str(caught.value)
+
+
+def test_a_folder_of_one_part_below_a_class_is_of_the_class(tree: Make) -> None:
+    assert ImageTask.load(tree({"x/train": 3, "x/more": 3, "z": 3})).class_names == ("x", "z")
 
 
 def test_what_every_part_does_not_have_is_named(tree: Make) -> None:

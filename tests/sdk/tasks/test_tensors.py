@@ -122,7 +122,7 @@ def test_labels_of_every_kind() -> None:
 def test_class_names_name_the_ids() -> None:
     images = _noise(8, 8, 8)
     assert ImageTask.load((images, LABELS, ["z", "a"])).class_names == ("z", "a")
-    with pytest.raises(TaskError, match=r"class id 1 at row 1, but only 1 class names"):
+    with pytest.raises(TaskError, match=r"class id 1 at row 1, but only 1 class name;"):
         ImageTask.load((images, LABELS, ["z"]))
 
 

@@ -40,6 +40,7 @@ def test_splits_are_put_together_and_names_kept(digits: Digits, tmp_path: Path, 
     task = ImageTask.load(f"torchvision:{name}", cache_dir=tmp_path)
     assert task.name == "MNIST"
     assert len(task) == 60
+    assert any("put together the splits train, test" in note for note in task.notes)
     assert task.class_names == ("0 - zero", "1 - one", "2 - two", "3 - three")
     tensors = ImageTask.load(
         (np.concatenate([digits["train"][0], digits["t10k"][0]]),
@@ -52,6 +53,7 @@ def test_splits_are_put_together_and_names_kept(digits: Digits, tmp_path: Path, 
 def test_one_split(digits: Digits, tmp_path: Path) -> None:
     task = ImageTask.load("torchvision:MNIST", split="test", cache_dir=tmp_path)
     assert task.digest == ImageTask.load(digits["t10k"]).digest
+    assert task.notes == ()
     with pytest.raises(TaskError, match=r"expected some of train, test, each once"):
         ImageTask.load("torchvision:MNIST", split="val", cache_dir=tmp_path)
 

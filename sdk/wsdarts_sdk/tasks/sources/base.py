@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsdarts_registry.amounts import several
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.text_rules import settled_line
 from wsdarts_sdk.tasks.decoding import Undecodable
@@ -71,6 +72,13 @@ class ImageSource(ABC):
         """Name an image so that its owner finds it."""
 
 
+def put_together(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the note that splits of a dataset were put together, if there are several."""
+    if len(names) < 2:
+        return ()
+    return (f"put together the splits {', '.join(names)}; name one with --split (split=…)",)
+
+
 def settled_names(found: Sequence[str], where: str) -> tuple[str, ...]:
     """Return class names as they are kept: plain lines, each different from the others.
 
@@ -107,7 +115,7 @@ def named_labels(values: Sequence[Any], where: str) -> tuple[tuple[str, ...], ND
     if len(kinds) > 1 or not kinds <= {int, bool, str}:
         names = sorted(kind.__name__ for kind in kinds)
         raise TaskError(
-            f"{where} holds values of type {', '.join(names)}; expected integers or strings, "
+            f"{where}: values of type {', '.join(names)}; expected integers or strings, "
             "one for each image"
         )
     values = [unicodedata.normalize("NFC", v) if isinstance(v, str) else v for v in values]
@@ -130,23 +138,28 @@ def checked_labels(
     check_present(values, where)
     for row, value in enumerate(values):
         if type(value) is not int:
-            raise TaskError(f"{where} holds {value!r} at row {row}; expected integer class ids")
+            raise TaskError(f"{where}: {value!r} at row {row}; expected integer class ids")
         if value < 0:
             raise negative_label(row, value, where)
         if value >= len(class_names):
             raise TaskError(
-                f"{where} has the class id {value} at row {row}, but only {len(class_names)} "
-                f"class names; expected ids from 0 to {len(class_names) - 1}"
+                f"{where}: the class id {value} at row {row}, but only "
+                f"{several(len(class_names), 'class name')}; expected ids from 0 to "
+                f"{len(class_names) - 1}"
             )
     return np.array(values, dtype=np.int64)
 
 
 def check_present(values: Sequence[Any], where: str) -> None:
-    """Raise a TaskError if a label is missing."""
-    missing = [row for row, value in enumerate(values) if value is None]
+    """Raise a TaskError if a label is missing, or a text of blanks alone."""
+    missing = [
+        row
+        for row, value in enumerate(values)
+        if value is None or (isinstance(value, str) and not value.strip())
+    ]
     if missing:
         raise TaskError(
-            f"{where} has no label in {len(missing)} of {len(values)} rows, first in row "
+            f"{where}: no label in {len(missing)} of {len(values)} rows, first in row "
             f"{missing[0]}; expected a label for each image. Leave those rows out"
         )
 
@@ -154,7 +167,7 @@ def check_present(values: Sequence[Any], where: str) -> None:
 def negative_label(row: int, value: int, where: str) -> TaskError:
     """Describe a class id below 0, which usually marks a hidden label."""
     return TaskError(
-        f"{where} has the class id {value} at row {row}; expected ids from 0. Negative ids "
+        f"{where}: the class id {value} at row {row}; expected ids from 0. Negative ids "
         "usually mark hidden labels: leave those rows out, or choose splits with labels "
         "(split=…)"
     )

@@ -126,6 +126,8 @@ def _layout(root: Path) -> _Layout:
     beside = Counter(Path(file).suffix.lower() for file in (*named, *others))
     if not full:
         raise _no_images(root, named, sum((each.passed_over for each in listings), beside))
+    if len(full) > 1:
+        _check_no_parts_below(root, full)
     taken, groups = full, _one_split(full)
     if _looks_split(full):
         taken = _split_folders(root, full)
@@ -205,6 +207,31 @@ def _looks_split(full: Sequence[Listing]) -> bool:
     return False
 
 
+def _check_no_parts_below(root: Path, full: Sequence[Listing]) -> None:
+    """Raise a TaskError if a class folder holds parts of a split, which would be mixed."""
+    for listing in full:
+        found: dict[GivenPart, Path] = {}
+        for folder in dict.fromkeys(file.parent for file in listing.files):
+            for name in folder.relative_to(listing.folder).parts:
+                part = part_named(name)
+                if part is not None:
+                    found.setdefault(part, _up_to(folder, name))
+        if len(found) > 1 and part_named(listing.folder.name) is None:
+            held = " and ".join(str(path.relative_to(root)) for path in found.values())
+            parent = next(iter(found.values())).parent
+            raise TaskError(
+                f"{root} has {_described(full)}, where {held} look like parts of a split below a "
+                "class folder; expected parts above the classes, such as "
+                f"{root / 'train' / 'CLASS'}. Move them there, or name the folder of a split, such "
+                f"as {parent}, if it holds classes in each part"
+            )
+
+
+def _up_to(folder: Path, name: str) -> Path:
+    """The nearest folder of a name that another is or lies in."""
+    return next(path for path in (folder, *folder.parents) if path.name == name)
+
+
 def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
     """The folders of train, validation and test, where all hold the same classes.
 
@@ -222,6 +249,8 @@ def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
         and all(classes)
     )
     if not whole:
+        if not named:
+            raise _repeated_names(root, full)
         raise TaskError(
             f"{root} has {_described(full)}, which look like splits, not classes{_unlike(named)}; "
             "expected class folders, or the folders train and val (or test, or both) with the same "
@@ -232,6 +261,17 @@ def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
             if name and not files:
                 raise _empty_class(each.folder / name, each.passed_over)
     return named
+
+
+def _repeated_names(root: Path, full: Sequence[Listing]) -> TaskError:
+    """Describe folders of which none is named as a part, but which hold folders of equal names."""
+    return TaskError(
+        f"{root} has {_described(full)}, which look like splits, not classes, as they repeat the "
+        "names of folders; expected class folders with their images directly in them, or the "
+        "folders train and val (or test, or both) with the same class folders in each. If they are "
+        f"splits: {_likely(full)}. If they are classes: move the images up, so that each class is "
+        "one folder without folders in it"
+    )
 
 
 def _likely(full: Sequence[Listing]) -> str:
@@ -280,8 +320,14 @@ def _class_folders_below(listing: Listing) -> Path | None:
 def _no_images(root: Path, loose: Sequence[str], passed_over: Mapping[str, int]) -> TaskError:
     if loose:
         return TaskError(
-            f"{root} has {len(loose)} images directly in it and so no classes; expected one "
-            f"folder for each class, such as {root / 'CLASS' / loose[0]}"
+            f"{root} has {several(len(loose), 'image')} directly in it and so no classes; expected "
+            f"one folder for each class, such as {root / 'CLASS' / loose[0]}"
+        )
+    archives = list_files(root, ".tar")
+    if archives:
+        return TaskError(
+            f"{root} has no images, but {several(len(archives), 'tar file')} below it; expected "
+            f"the folder that holds them. Name it: {archives[0].parent}"
         )
     return TaskError(
         f"{root} has no images{_but(passed_over)}; expected one folder for each class with files "

@@ -1,6 +1,6 @@
 """Datasets that the library `datasets` finds: on the Hugging Face Hub, or in a folder."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,8 @@ from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import exists
 from wsdarts_registry.hub.location import HubAddress, is_insecure_allowed
 from wsdarts_registry.libraries import naming_hidden_libraries
+from wsdarts_sdk.tasks.sources.base import put_together
+from wsdarts_sdk.tasks.sources.columns import choose_columns
 from wsdarts_sdk.tasks.sources.table import BATCH, Table, TableSource, damaged_table
 
 _Table = TypeVar("_Table", bound=Table)
@@ -48,7 +50,8 @@ def hub_source(
         reference: Name of a dataset on the Hub, or a local folder, and its configuration.
         image_column: See ``choose_columns``.
         label_column: See ``choose_columns``.
-        split: Which splits to put together; without it, all that have those columns.
+        split: Which splits to put together; without it, all that have those columns, and a note
+            says so.
 
     Raises:
         TaskError: The dataset is missing, gated or cannot be reached; a split is unknown;
@@ -57,16 +60,19 @@ def hub_source(
     name, _, config = reference.partition(":")
     splits = _load(name, config or None)
     wanted = chosen_splits(tuple(splits), split, f"dataset {name}")
-    tables = [HubTable(splits[key], f"split {key!r} of {name}") for key in wanted]
-    if split is None:
-        tables = with_columns_of_first(tables)
+    tables = {key: [HubTable(splits[key], f"split {key!r} of {name}")] for key in wanted}
+    kept = (
+        tables if split is not None else with_columns_of_first(tables, image_column, label_column)
+    )
     source = TableSource(
-        tables,
+        [table for found in kept.values() for table in found],
         name=reference.rstrip("/").rpartition("/")[2],
         image_column=image_column,
         label_column=label_column,
     )
     source.dataset = _id_on_hub(name, splits.values())
+    if split is None:
+        source.notes = left_out(tables, kept) + put_together(tuple(kept))
     return source
 
 
@@ -128,7 +134,33 @@ def _load_with_datasets(name: str, config: str | None) -> dict[str, Any]:
     return dict(loaded)
 
 
-def with_columns_of_first(tables: list[_Table]) -> list[_Table]:
-    """Leave out tables with other columns than the first, such as ones without labels."""
-    columns = tables[0].columns()
-    return [table for table in tables if table.columns() == columns]
+def with_columns_of_first(
+    splits: Mapping[str, list[_Table]], image_column: str | None, label_column: str | None
+) -> dict[str, list[_Table]]:
+    """Return the splits that have the image and the label column of the first; see ``left_out``.
+
+    What is in the columns is for ``TableSource`` to compare.
+
+    Raises:
+        TaskError: The columns of the first cannot be told.
+    """
+    first = next(table for tables in splits.values() for table in tables)
+    chosen = choose_columns(first.columns(), image_column, label_column, first.where)
+    needed = {column.name for column in chosen}
+    return {
+        name: tables
+        for name, tables in splits.items()
+        if all(needed <= {column.name for column in table.columns()} for table in tables)
+    }
+
+
+def left_out(splits: Mapping[str, object], kept: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the note that splits were left out by ``with_columns_of_first``, if any were."""
+    names = [name for name in splits if name not in kept]
+    if not names:
+        return ()
+    note = (
+        f"left out the splits {', '.join(names)}, which do not have the image and the label column "
+        f"of {next(iter(splits))}"
+    )
+    return (note,)

@@ -6,6 +6,7 @@ Each row names a file below the folder, ``file_name``, and has its label in anot
 import csv
 import functools
 import io
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry import strict_json
+from wsdarts_registry.amounts import several
 from wsdarts_registry.errors import ArtifactError, TaskError
-from wsdarts_registry.files import inside, is_file, read_regular, resolved
+from wsdarts_registry.files import exists, inside, is_file, read_regular, resolved
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, named_labels
 from wsdarts_sdk.tasks.sources.columns import Column, choose_columns
 from wsdarts_sdk.tasks.sources.folder import image_files, read_file
 from wsdarts_sdk.tasks.sources.markers import METADATA
+from wsdarts_sdk.tasks.split import GIVEN_CODES, GivenPart
 from wsdarts_sdk.tasks.stamps import file_stamps
 
 FILE_NAME = "file_name"
@@ -29,7 +32,15 @@ Rows = list[dict[str, Any]]
 
 
 class MetadataSource(ImageSource):
-    """Images that the metadata of one folder or of several, its splits, name."""
+    """Images that the metadata of one folder or of several, its splits, name.
+
+    Args:
+        root: The folder that was named.
+        tables: For each folder with metadata, that file and its rows.
+        image_column: See ``choose_columns``.
+        label_column: See ``choose_columns``.
+        parts: The part of a given split that each folder is; None where there is no such split.
+    """
 
     def __init__(
         self,
@@ -38,6 +49,7 @@ class MetadataSource(ImageSource):
         *,
         image_column: str | None,
         label_column: str | None,
+        parts: Sequence[GivenPart] | None = None,
     ) -> None:
         self._files: list[Path] = []
         values: list[Any] = []
@@ -51,6 +63,9 @@ class MetadataSource(ImageSource):
         super().__init__(
             name=resolved(root).name, class_names=class_names, labels=numbers, encoded=True
         )
+        if parts is not None:
+            codes = np.array([GIVEN_CODES[part] for part in parts], dtype=np.int8)
+            self.given = np.repeat(codes, [len(rows) for _, rows in tables.values()])
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the files; they are read where the result is called."""
@@ -66,19 +81,53 @@ class MetadataSource(ImageSource):
         return str(self._files[row])
 
 
-def read_metadata(folder: Path) -> tuple[Path, Rows] | None:
-    """Return the metadata of a folder and its rows; None where no file names images.
+def read_metadata(folder: Path) -> tuple[Path, Rows] | TaskError | None:
+    """Return the metadata of a folder and its rows.
+
+    Returns:
+        The file and its rows; an error that says why what there is does not name images; None
+        where there is nothing.
 
     Raises:
-        TaskError: It is damaged, or too large.
+        TaskError: It is damaged, too large, or there are two of it that differ.
     """
-    for name in METADATA:
-        file = folder / name
-        if is_file(file):
-            rows = _rows(file)
-            if any(FILE_NAME in row for row in rows[:1]):
-                return file, rows
-    return None
+    usable: list[tuple[Path, Rows]] = []
+    reasons: list[str] = []
+    for file in (folder / name for name in METADATA):
+        if not exists(file):
+            continue
+        if not is_file(file):
+            reasons.append(f"{file} is no regular file")
+            continue
+        rows = _rows(file)
+        if not rows:
+            reasons.append(f"{file} has no rows")
+        elif FILE_NAME not in rows[0]:
+            reasons.append(f"{file} has the columns {', '.join(map(str, rows[0]))} only")
+        else:
+            usable.append((file, rows))
+    if len(usable) > 1 and len({_comparable(rows) for _, rows in usable}) > 1:
+        files = " and ".join(file.name for file, _ in usable)
+        raise TaskError(
+            f"{folder} has {files}, which differ; expected one of them. Keep the one that is right"
+        )
+    if usable:
+        return usable[0]
+    if not reasons:
+        return None
+    return TaskError(
+        f"{' and '.join(reasons)}; expected a table with the column {FILE_NAME} and one of labels, "
+        "separated by commas in metadata.csv. Correct it, or put the images of each class into a "
+        "folder of its own"
+    )
+
+
+def _comparable(rows: Rows) -> frozenset[tuple[tuple[str, str], ...]]:
+    """Rows as they compare between CSV, all of which is text, and JSON; order does not count."""
+    return frozenset(
+        tuple(sorted((name, "" if value is None else str(value)) for name, value in row.items()))
+        for row in rows
+    )
 
 
 def names_labels(rows: Rows) -> bool:
@@ -99,16 +148,34 @@ def _rows(file: Path) -> Rows:
         if file.suffix == ".csv":
             rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
         else:
-            lines = [line for line in content.splitlines() if line.strip()]
-            rows = [strict_json.load(line, what=str(file), error=TaskError) for line in lines]
+            rows = [_row(line, f"line {number} of {file}") for number, line in _lines(content)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise TaskError(
             f"{file} cannot be read ({' '.join(str(error).split())}); expected a table in UTF-8 "
             f"with a column {FILE_NAME}"
         ) from error
-    if not all(isinstance(row, dict) and None not in row for row in rows):
-        raise TaskError(f"{file} has a row with other columns; expected the same in each")
+    # Values without a column are under None, and columns without a value hold None.
+    longer = next((number for number, row in enumerate(rows) if None in row), None)
+    if longer is not None:
+        raise TaskError(
+            f"row {longer} of {file} has more values than there are columns; expected a value for "
+            "each column. Put quotes around values that have a comma"
+        )
     return rows
+
+
+def _lines(content: bytes) -> list[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers from 1."""
+    lines = content.removeprefix(BOM_UTF8).splitlines()
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _row(line: bytes, what: str) -> dict[str, Any]:
+    remedy = f'expected a row such as {{"{FILE_NAME}": "0.jpg", "label": "cat"}}. Write it so'
+    row = strict_json.load(line, what=what, error=TaskError, remedy=remedy)
+    if not isinstance(row, dict):
+        raise TaskError(f"{what} is no object; {remedy}")
+    return row
 
 
 def _columns(rows: Rows) -> tuple[Column, ...]:
@@ -136,7 +203,7 @@ def _whole_numbers(values: Sequence[Any]) -> Sequence[Any]:
     texts = [value for value in values if isinstance(value, str)]
     whole = all(value == str(int(value)) for value in texts if _is_digits(value))
     if len(texts) < len(values) or not whole or not all(map(_is_digits, texts)):
-        return [None if value == "" else value for value in values]
+        return values
     return [int(value) for value in texts]
 
 
@@ -150,11 +217,14 @@ def _image_files(folder: Path, file: Path, names: Sequence[Any]) -> list[Path]:
         try:
             found.append(inside(folder, str(name).removeprefix("./")))
         except ArtifactError as error:
-            raise TaskError(f"row {row} of {file}: {error}") from error
+            raise TaskError(
+                f"row {row} of {file} names the file {str(name)!r}; expected a plain relative path "
+                f"to an image below {folder}, such as 'cats/0.jpg'. Correct the row"
+            ) from error
     unnamed = sorted(set(image_files(folder)) - set(found))
     if unnamed:
         raise TaskError(
-            f"{len(unnamed)} images in {folder} are not named in {file}, first {unnamed[0]}; "
-            "expected a row for each. Add rows, or take the images out"
+            f"{file} does not name {several(len(unnamed), 'image')} in {folder}, first "
+            f"{unnamed[0]}; expected a row for each. Add rows, or take the images out"
         )
     return found

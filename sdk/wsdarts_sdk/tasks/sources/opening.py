@@ -7,9 +7,10 @@ from typing import Any
 
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import entries, exists, expanded, is_directory, is_file, resolved
-from wsdarts_sdk.tasks.sources.base import ImageSource
+from wsdarts_sdk.tasks.sources.base import ImageSource, put_together
 from wsdarts_sdk.tasks.sources.folder import FolderSource, image_files, parquet_files
 from wsdarts_sdk.tasks.sources.markers import is_saved, may_have_metadata
+from wsdarts_sdk.tasks.split import part_named, parts_of_splits
 
 _EXPECTED = (
     "expected a folder of class folders, one with metadata.csv or that save_to_disk wrote, parquet "
@@ -65,8 +66,7 @@ def _path(
     if is_directory(path):
         tables = parquet_files(path)
         if not tables:
-            _refuse("image folders", **columns)
-            return FolderSource(path)
+            return _folder(path, columns)
         if image_files(path):
             raise TaskError(
                 f"{path} has both parquet files and image files; {_EXPECTED}. Name the folder "
@@ -103,18 +103,24 @@ def _of_datasets(
     # Beside images or tables they are what those came packed in.
     unpacked = archives and is_directory(path) and (image_files(path) or parquet_files(path))
     if archives and not unpacked:
-        from wsdarts_sdk.tasks.sources.table import TableSource  # noqa: PLC0415
+        from wsdarts_sdk.tasks.sources.table import TableSource, parts_of_files  # noqa: PLC0415
         from wsdarts_sdk.tasks.sources.webdataset import TarTable  # noqa: PLC0415
 
         _refuse("archives", split=split)
-        name = resolved(path).name if is_directory(path) else path.stem
-        shards = [TarTable(file) for file in archives]
-        return TableSource(shards, name=name, **columns, parts=None)
+        folder = is_directory(path)
+        name = resolved(path).name if folder else path.stem
+        parts = parts_of_files(path, archives) if folder else None
+        return TableSource([TarTable(file) for file in archives], name=name, **columns, parts=parts)
     found = _metadata(path)
     if not found or _has_classes(path, found.values(), columns["label_column"]):
         return None
+    notes: tuple[str, ...] = ()
+    parts = None
     if "" in found:
         _refuse("local files without splits", split=split)
+    elif split is None:
+        parts = parts_of_splits(tuple(found), str(path))
+        notes = put_together(tuple(found)) if parts is None else ()
     else:
         from wsdarts_sdk.tasks.sources.hub import chosen_splits  # noqa: PLC0415
 
@@ -122,12 +128,20 @@ def _of_datasets(
     tables = {path / name: table for name, table in found.items()}
     from wsdarts_sdk.tasks.sources.metadata import MetadataSource  # noqa: PLC0415
 
-    return MetadataSource(path, tables, **columns)
+    source = MetadataSource(path, tables, **columns, parts=parts)
+    source.notes = notes
+    return source
 
 
 def _archives(path: Path) -> list[Path]:
-    """The tar files that a path is or that lie directly in it."""
-    files = entries(path) if is_directory(path) else (path,)
+    """The tar files that a path is, or that lie directly in it or in its folders for parts."""
+    if not is_directory(path):
+        return _tar_files((path,))
+    below = [entry for entry in entries(path) if part_named(entry.name) and is_directory(entry)]
+    return _tar_files(entries(path)) or [f for part in below for f in _tar_files(entries(part))]
+
+
+def _tar_files(files: Iterable[Path]) -> list[Path]:
     return [
         file
         for file in files
@@ -143,13 +157,43 @@ def _metadata(path: Path) -> dict[str, tuple[Path, Any]]:
     from wsdarts_sdk.tasks.sources.metadata import read_metadata  # noqa: PLC0415
 
     own = read_metadata(path)
-    if own is not None:
+    if isinstance(own, tuple):
         return {"": own}
-    found = {folder.name: read_metadata(folder) for folder in below}
-    others = [folder for folder in below if found[folder.name] is None]
-    if len(others) == len(below) or any(image_files(folder) for folder in others):
-        return {}
-    return {name: table for name, table in found.items() if table is not None}
+    read = {folder: read_metadata(folder) for folder in below}
+    found = {folder.name: table for folder, table in read.items() if isinstance(table, tuple)}
+    others = [folder for folder in below if folder.name not in found]
+    return {} if any(image_files(folder) for folder in others) else found
+
+
+def _folder(path: Path, columns: dict[str, str | None]) -> FolderSource:
+    """A folder of class folders; without classes, metadata that cannot be used are the reason."""
+    unused = _unused_metadata(path)
+    try:
+        _refuse("image folders", **columns)
+        source = FolderSource(path)
+    except TaskError:
+        if unused is None:
+            raise
+        raise unused from None
+    if unused is not None and len(source.class_names) < 2:
+        raise unused
+    return source
+
+
+def _unused_metadata(path: Path) -> TaskError | None:
+    """Why metadata of a folder, or of those of its parts, do not say what its images are."""
+    below = [entry for entry in entries(path) if is_directory(entry) and entry.name[0] != "."]
+    holders = [folder for folder in below if part_named(folder.name)]
+    if not any(map(may_have_metadata, (path, *holders))):
+        return None
+    from wsdarts_sdk.tasks.sources.metadata import read_metadata  # noqa: PLC0415
+
+    full = sum(bool(image_files(folder)) for folder in below)
+    looked_at = [folder for folder in holders if image_files(folder)]
+    if full < 2:
+        looked_at.insert(0, path)
+    reasons = (read_metadata(folder) for folder in looked_at if may_have_metadata(folder))
+    return next((reason for reason in reasons if isinstance(reason, TaskError)), None)
 
 
 def _has_classes(path: Path, tables: Iterable[tuple[Path, Any]], label_column: str | None) -> bool:

@@ -13,9 +13,11 @@ import pyarrow as pa
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.files import is_file, read_regular, resolved
-from wsdarts_sdk.tasks.sources.hub import chosen_splits, with_columns_of_first
+from wsdarts_sdk.tasks.sources.base import put_together
+from wsdarts_sdk.tasks.sources.hub import chosen_splits, left_out, with_columns_of_first
 from wsdarts_sdk.tasks.sources.markers import SPLITS, STATE
 from wsdarts_sdk.tasks.sources.table import Table, TableSource, damaged_table, rows_at_once
+from wsdarts_sdk.tasks.split import GivenPart, parts_of_splits
 
 
 class ArrowTable(Table):
@@ -55,32 +57,57 @@ def saved_source(
     label_column: str | None,
     split: str | Sequence[str] | None,
 ) -> TableSource:
-    """Open a folder of ``save_to_disk``.
+    """Open a folder of ``save_to_disk``; a dictionary of train and held-out splits is a split.
 
     Raises:
         TaskError: It is damaged, a split is unknown, or the columns cannot be told.
     """
-    parts, several = {"": folder}, is_file(folder / SPLITS)
-    if several:
-        names = _names(folder / SPLITS, "splits")
-        parts = {name: folder / name for name in chosen_splits(names, split, str(folder))}
-    elif split is not None:
-        raise TaskError(f"{folder} has no splits; leave out split={split!r}")
-    tables = [
-        ArrowTable(part / name)
-        for part in parts.values()
-        for name in _names(part / STATE, "_data_files")
-    ]
-    if several and split is None:
-        tables = with_columns_of_first(tables)
-    return TableSource(
-        tables, name=resolved(folder).name, image_column=image_column, label_column=label_column
+    columns = image_column, label_column
+    name = resolved(folder).name
+    if not is_file(folder / SPLITS):
+        if split is not None:
+            raise TaskError(f"{folder} has no splits; leave out split={split!r}")
+        return _source(_tables(folder), name, columns)
+    listed = chosen_splits(_names(folder / SPLITS, "splits"), split, str(folder))
+    splits = {key: _tables(folder / key) for key in listed}
+    if split is not None:
+        return _source([table for tables in splits.values() for table in tables], name, columns)
+    kept = with_columns_of_first(splits, *columns)
+    parts = parts_of_splits(tuple(kept), str(folder))
+    files = [len(tables) for tables in kept.values()]
+    source = _source(
+        [table for tables in kept.values() for table in tables],
+        name,
+        columns,
+        None
+        if parts is None
+        else [part for part, n in zip(parts, files, strict=True) for _ in range(n)],
     )
+    source.notes = left_out(splits, kept)
+    if parts is None:
+        source.notes += put_together(tuple(kept))
+    return source
+
+
+def _source(
+    tables: list[ArrowTable],
+    name: str,
+    columns: tuple[str | None, str | None],
+    parts: Sequence[GivenPart] | None = None,
+) -> TableSource:
+    return TableSource(
+        tables, name=name, image_column=columns[0], label_column=columns[1], parts=parts
+    )
+
+
+def _tables(folder: Path) -> list[ArrowTable]:
+    return [ArrowTable(folder / name) for name in _names(folder / STATE, "_data_files")]
 
 
 def _names(file: Path, key: str) -> tuple[str, ...]:
     """Names of files or folders beside a file of JSON that lists them."""
-    data = strict_json.load(read_regular(file), what=str(file), error=TaskError)
+    remedy = "expected what save_to_disk of the library datasets writes. Save it again"
+    data = strict_json.load(read_regular(file), what=str(file), error=TaskError, remedy=remedy)
     listed = data.get(key) if isinstance(data, dict) else None
     names = [
         str(entry.get("filename", "") if isinstance(entry, dict) else entry)
@@ -88,8 +115,5 @@ def _names(file: Path, key: str) -> tuple[str, ...]:
     ]
     plain = all(name and Path(name).name == name for name in names)
     if not names or not plain:
-        raise TaskError(
-            f"{file} lists no files in {key!r}; expected what save_to_disk of the library datasets "
-            "writes. Save it again"
-        )
+        raise TaskError(f"{file} lists no files in {key!r}; {remedy}")
     return tuple(names)

@@ -18,7 +18,13 @@ from wsdarts_sdk.tasks.decoding import Undecodable
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
 from wsdarts_sdk.tasks.sources.columns import Column, choose_columns, table_columns
-from wsdarts_sdk.tasks.split import GIVEN_CODES, GivenPart, part_named, with_validation
+from wsdarts_sdk.tasks.split import (
+    GIVEN_CODES,
+    GivenPart,
+    has_train_and_held_out,
+    part_named,
+    with_validation,
+)
 from wsdarts_sdk.tasks.stamps import STAMP, file_stamps
 
 BATCH = 256
@@ -211,7 +217,7 @@ def parts_of_files(root: Path, files: Sequence[Path]) -> tuple[GivenPart, ...] |
         *folders, _ = file.relative_to(root).parts
         names = (re.split(r"[-._]", file.stem)[0], *reversed(folders))
         parts.append(next(filter(None, map(part_named, names)), None))
-    if GivenPart.TRAIN not in parts or not {GivenPart.VALIDATION, GivenPart.TEST} & set(parts):
+    if not has_train_and_held_out(parts):
         return None
     if None in parts:
         raise TaskError(

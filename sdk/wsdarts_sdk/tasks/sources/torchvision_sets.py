@@ -15,7 +15,13 @@ from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_registry.suggestions import did_you_mean, nearest_names
 from wsdarts_sdk.tasks.decoding import Undecodable, pillow_pixels
 from wsdarts_sdk.tasks.identity import Content
-from wsdarts_sdk.tasks.sources.base import ImageSource, Read, checked_labels, named_labels
+from wsdarts_sdk.tasks.sources.base import (
+    ImageSource,
+    Read,
+    checked_labels,
+    named_labels,
+    put_together,
+)
 from wsdarts_sdk.tasks.sources.hub import chosen_splits
 
 _Arguments = Mapping[str, Any]
@@ -73,6 +79,8 @@ class TorchvisionSource(ImageSource):
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
         class_names, labels = _labels(name, self._parts)
         super().__init__(name=name, class_names=class_names, labels=labels, encoded=False)
+        if split is None:
+            self.notes = put_together(wanted)
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the images, fetched one after another: not every dataset can be shared."""

@@ -91,36 +91,68 @@ class _Bounded:
 
 
 def _samples(file: BinaryIO, where: str) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each sample: places of images, and texts."""
+    """Yield the fields of each sample: places of images, and texts.
+
+    Archives may lie one behind another in the file, as ``cat`` puts them.
+    """
     bounded: Any = _Bounded(file)
+    start: int | None = 0
+    while start is not None:
+        file.seek(start)
+        with tarfile.open(fileobj=bounded, mode="r:") as archive:
+            yield from _samples_of_one(archive, file, bounded.size, where)
+            start = _next_archive(file, archive.offset)
+
+
+def _samples_of_one(
+    archive: tarfile.TarFile, file: BinaryIO, size: int, where: str
+) -> Iterator[dict[str, Any]]:
     current, sample = "", dict[str, Any]()
-    with tarfile.open(fileobj=bounded, mode="r:") as archive:
-        for member in archive:
-            archive.members = []  # type: ignore[attr-defined] # else it keeps all it has seen
-            key, _, extension = PurePosixPath(member.name).name.partition(".")
-            plain = member.isreg() and not member.issparse() and member.size >= 0
-            if not plain or not key or not extension or key.startswith("__"):
-                continue
-            name = f"{PurePosixPath(member.name).parent}/{key}"
-            if name != current and sample:
-                yield sample
-                sample = {}
-            current = name
-            if member.offset_data + member.size > bounded.size:
-                raise tarfile.ReadError("it is cut off")
-            for field, value in _fields(file, extension.lower(), member):
-                if field in sample:
-                    raise TaskError(
-                        f"{where} has two {field!r} of the sample {name!r}; expected one. Write "
-                        "the archive again"
-                    )
-                sample[field] = value
+    for member in archive:
+        archive.members = []  # type: ignore[attr-defined] # else it keeps all it has seen
+        key, _, extension = PurePosixPath(member.name).name.partition(".")
+        plain = member.isreg() and not member.issparse() and member.size >= 0
+        if not plain or not key or not extension or key.startswith("__"):
+            continue
+        name = f"{PurePosixPath(member.name).parent}/{key}"
+        if name != current and sample:
+            yield sample
+            sample = {}
+        current = name
+        if member.offset_data + member.size > size:
+            raise tarfile.ReadError("it is cut off")
+        for field, value in _fields(file, extension.lower(), member, where):
+            if field in sample:
+                raise TaskError(
+                    f"{where} has two {field!r} of the sample {name!r}; expected one. Write "
+                    "the archive again"
+                )
+            sample[field] = value
     if sample:
         yield sample
 
 
+def _next_archive(file: BinaryIO, end: int) -> int | None:
+    """Return where the next archive in a file begins, behind blocks of zeros; None at the end.
+
+    Raises:
+        tarfile.ReadError: No block of zeros, with which every archive ends, is at ``end``.
+    """
+    file.seek(end)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it is cut off")
+    if block.strip(b"\0"):  # `tarfile` ends there without a word
+        raise tarfile.ReadError(f"there is no member at byte {end}")
+    start = end
+    while block and not block.strip(b"\0"):
+        start += len(block)
+        block = file.read(tarfile.BLOCKSIZE)
+    return start if block else None
+
+
 def _fields(
-    file: BinaryIO, extension: str, member: tarfile.TarInfo
+    file: BinaryIO, extension: str, member: tarfile.TarInfo, where: str
 ) -> Iterator[tuple[str, _Place | int | str | bool]]:
     place = member.offset_data, member.size
     if f".{extension.rpartition('.')[2]}" in EXTENSIONS:
@@ -132,7 +164,9 @@ def _fields(
         if extension in _TEXTS:
             yield extension, content.decode().strip()
             return
-        data = strict_json.load(content, what=member.name, error=TaskError)
+        remedy = "expected an object with a label. Write the archive again"
+        what = f"{member.name} of {where}"
+        data = strict_json.load(content, what=what, error=TaskError, remedy=remedy)
         for key, value in data.items() if isinstance(data, dict) else ():
             if isinstance(value, int | str):
                 yield key, value
