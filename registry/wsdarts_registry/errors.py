@@ -47,6 +47,10 @@ class ArtifactError(WsdartsError):
     """An artifact is malformed, tampered with, or of an unknown format version."""
 
 
+class UnreadableError(ArtifactError):
+    """A file of an artifact is there, but this user may not read it; that says no harm of it."""
+
+
 class SignatureError(WsdartsError):
     """A signature is missing, damaged, by another key or of another artifact; or a key is none."""
 
