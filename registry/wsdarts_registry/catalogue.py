@@ -266,7 +266,7 @@ def damaged_version(name: str, info: VersionInfo, error: WsdartsError) -> Damage
 
 def parsed(reference: str | Reference) -> Reference:
     """Return a reference, parsed if it is text."""
-    return Reference.parse(reference) if isinstance(reference, str) else reference
+    return reference if isinstance(reference, Reference) else Reference.parse(reference)
 
 
 def _listed(name: str, versions: Sequence[VersionInfo]) -> str:

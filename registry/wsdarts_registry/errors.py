@@ -100,6 +100,10 @@ class FileAccessError(WsdartsError, OSError):
         return error
 
 
+class ArgumentError(WsdartsError, TypeError):
+    """An argument is of another kind than the function takes."""
+
+
 class LibraryError(WsdartsError):
     """A library cannot be imported, because another file is found by its name."""
 

@@ -13,7 +13,7 @@ import torch
 
 from wsdarts_registry.catalogue import Catalogue
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
-from wsdarts_registry.files import exists, expanded, is_directory, resolved
+from wsdarts_registry.files import as_path, exists, expanded, is_directory, resolved
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings
@@ -172,7 +172,7 @@ def train_parts(
 def run_path(out: str | Path | None, command: str, name: str) -> Path:
     """Where a run goes: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
     if out is not None:
-        return Path(out)
+        return as_path(out, "out")
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
     numbers = itertools.count(1)
     return next(p for n in numbers if not exists(p := Path("runs") / f"{command}-{stem}-{n}"))
