@@ -17,6 +17,7 @@ from wsdarts_registry.errors import (
     ReferenceNotFoundError,
     RegistryError,
     RegistryWarning,
+    UnreadableError,
     WsdartsError,
 )
 from wsdarts_registry.inert import spaced_text
@@ -211,19 +212,21 @@ class Catalogue(ABC):
             return damaged_version(name, info, error)
 
     def warn_of(self, damaged: Sequence[DamagedVersion]) -> None:
-        """Warn of versions that are damaged, but for those that somebody has hidden already."""
+        """Warn of what is damaged or may not be read, unless somebody has hidden it already."""
         listed = [version for version in damaged if version.status.yanked is None]
         for version in listed[:_WARNINGS]:
-            warnings.warn(
-                f"{version.reference} is damaged and was left out: {version.why}; "
-                f"{self._advice(version.reference)}",
-                RegistryWarning,
-                stacklevel=3,
-            )
+            if version.unreadable:
+                text = f"{version.reference} was left out: {version.why}"
+            else:
+                text = (
+                    f"{version.reference} is damaged and was left out: {version.why}; "
+                    f"{self._advice(version.reference)}"
+                )
+            warnings.warn(text, RegistryWarning, stacklevel=3)
         if listed[_WARNINGS:]:
             warnings.warn(
                 f"{several(len(listed) - _WARNINGS, 'more version')} of {self.location} "
-                f"are damaged; `wsdarts-hub list{self.option}` shows all",
+                f"are damaged or cannot be read; `wsdarts-hub list{self.option}` shows all",
                 RegistryWarning,
                 stacklevel=3,
             )
@@ -234,10 +237,12 @@ class Catalogue(ABC):
         Raises:
             ArtifactError: The manifest is damaged; says what to do about it.
         """
+        reference = Reference(name=name, version=version)
         try:
             return self.entry(name, version)
+        except UnreadableError as error:
+            raise UnreadableError(f"{reference}: {error}") from error
         except ArtifactError as error:
-            reference = Reference(name=name, version=version)
             raise ArtifactError(f"{reference}: {error}; {self._advice(reference)}") from error
 
     def _advice(self, reference: Reference) -> str:
@@ -250,13 +255,18 @@ class Catalogue(ABC):
 def damaged_version(name: str, info: VersionInfo, error: WsdartsError) -> DamagedVersion:
     """What is said of a version that raised one of ``DAMAGE``."""
     return DamagedVersion(
-        name=name, version=info.version, digest=info.digest, why=str(error), status=info.status
+        name=name,
+        version=info.version,
+        digest=info.digest,
+        why=str(error),
+        status=info.status,
+        unreadable=isinstance(error, UnreadableError),
     )
 
 
 def parsed(reference: str | Reference) -> Reference:
     """Return a reference, parsed if it is text."""
-    return Reference.parse(reference) if isinstance(reference, str) else reference
+    return reference if isinstance(reference, Reference) else Reference.parse(reference)
 
 
 def _listed(name: str, versions: Sequence[VersionInfo]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.errors import ArtifactError, UnreadableError
 from wsdarts_registry.files import inside, open_regular
 from wsdarts_registry.manifest import MAX_FILES, FileRecord
 
@@ -137,6 +137,8 @@ def list_files(root: Path) -> set[str]:
                             f"{MAX_FILES}"
                         )
         except OSError as error:
+            if isinstance(error, PermissionError):
+                raise _unreadable(root, below, error) from error
             raise ArtifactError(
                 f"cannot read the artifact {root}: {error.strerror}; expected a directory with "
                 "artifact.json"
@@ -168,6 +170,11 @@ def _check_size(root: Path, path: str, expected: int, file: BinaryIO) -> None:
 
 
 def _unreadable(root: Path, path: str, error: OSError) -> ArtifactError:
+    if isinstance(error, PermissionError):
+        return UnreadableError(
+            f"cannot read {root / path}: {error.strerror}; ask its owner for permission to read it "
+            "and to enter the directories above it"
+        )
     return ArtifactError(
         f"cannot read {root / path}: {error.strerror}; the artifact is incomplete: fetch it again"
     )

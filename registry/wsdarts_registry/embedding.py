@@ -17,7 +17,7 @@ from wsdarts_registry import tensors
 from wsdarts_registry.amounts import several
 from wsdarts_registry.embedding_space import MAX_INTEGER, MAX_NAME, EmbeddingSpace, check_digest
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_registry.files import open_regular, write_atomically
+from wsdarts_registry.files import as_path, open_regular, write_atomically
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.installation import UPDATE
 from wsdarts_registry.text_rules import is_plain_line
@@ -182,7 +182,7 @@ class TaskEmbedding:
 
     def save(self, path: str | Path) -> Path:
         """Write the embedding as a safetensors file and return its path."""
-        return write_atomically(Path(path), self.to_bytes())
+        return write_atomically(as_path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -192,7 +192,7 @@ class TaskEmbedding:
             EmbeddingError: The file is missing or is no embedding.
         """
         try:
-            with open_regular(Path(path)) as file:
+            with open_regular(as_path(path)) as file:
                 content = file.read(_MAX_FILE + 1)
         except OSError as error:
             raise EmbeddingError(

@@ -88,12 +88,15 @@ class VersionInfo:
 class DamagedVersion:
     """One published version whose manifest cannot be used.
 
+    It need not be harmed: this user may lack the permission to read it.
+
     Attributes:
         name: Name of the artifact.
         version: Version, from 1.
         digest: Its claimed digest; None where that is unreadable, too.
         why: What is wrong with it.
         status: What the registry says about it.
+        unreadable: Whether it is only that this user may not read it.
     """
 
     name: str
@@ -101,6 +104,12 @@ class DamagedVersion:
     digest: str | None
     why: str
     status: Status = Status()
+    unreadable: bool = False
+
+    @property
+    def word(self) -> str:
+        """What it is: ``damaged`` or ``unreadable``."""
+        return "unreadable" if self.unreadable else "damaged"
 
     def __repr__(self) -> str:
         return f"<DamagedVersion {self.reference}: {plain_text(self.why, 400)}>"

@@ -47,6 +47,10 @@ class ArtifactError(WsdartsError):
     """An artifact is malformed, tampered with, or of an unknown format version."""
 
 
+class UnreadableError(ArtifactError):
+    """A file of an artifact is there, but this user may not read it; that says no harm of it."""
+
+
 class SignatureError(WsdartsError):
     """A signature is missing, damaged, by another key or of another artifact; or a key is none."""
 
@@ -94,6 +98,10 @@ class FileAccessError(WsdartsError, OSError):
         error.strerror = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         error.filename = filename
         return error
+
+
+class ArgumentError(WsdartsError, TypeError):
+    """An argument is of another kind than the function takes."""
 
 
 class LibraryError(WsdartsError):

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from wsdarts_registry.arguments import check_kind
 from wsdarts_registry.errors import ArtifactError, FileAccessError
 from wsdarts_registry.file_lock import NoLocksError, lock_open_file, try_lock
 
@@ -109,12 +110,31 @@ def matching(directory: Path, pattern: str) -> tuple[Path, ...]:
     return tuple(p for p in entries(directory) if fnmatch.fnmatchcase(p.name, pattern))
 
 
-def expanded(path: str | Path) -> Path:
-    """Return a path with ``~`` replaced by the home directory; an unknown user's stays."""
+def as_path(path: str | Path, what: str = "the path") -> Path:
+    """Return a path that is given as such or as text.
+
+    Args:
+        path: What was given.
+        what: What it is called in the error.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    check_kind(path, (str, os.PathLike), what, "text or a pathlib.Path")
+    return Path(path)
+
+
+def expanded(path: str | Path, what: str = "the path") -> Path:
+    """Return a path with ``~`` replaced by the home directory; an unknown user's stays.
+
+    Raises:
+        ArgumentError: As for ``as_path``.
+    """
+    given = as_path(path, what)
     try:
-        return Path(path).expanduser()
+        return given.expanduser()
     except RuntimeError:
-        return Path(path)
+        return given
 
 
 def resolved(path: Path) -> Path:

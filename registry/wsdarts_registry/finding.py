@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from wsdarts_registry.arguments import check_kind, check_text, check_whole
 from wsdarts_registry.catalogue import damaged_version
 from wsdarts_registry.entry import DamagedVersion, Entry, VersionInfo
-from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.errors import ArgumentError, ArtifactError, RegistryError
 from wsdarts_registry.manifest import WEIGHTS
 from wsdarts_registry.space import DARTS_CANDIDATES
 from wsdarts_registry.store import Store
@@ -150,6 +152,7 @@ def find(
         RegistryError: The registry cannot be read, or an argument makes no sense.
     """
     _check(kind, since, sort, limit)
+    _check_kinds(task=task, probe=probe, operation=operation, images=images, classes=classes)
     store = open_registry(registry)
     survey = store.survey(include_yanked=yanked)
     if operation is not None:
@@ -197,6 +200,11 @@ def _sorted(found: list[EntryFacts], order: Order, *, reverse: bool) -> list[Ent
 
 
 def _check(kind: str | None, since: str | None, sort: str, limit: int | None) -> None:
+    for name, value in {"kind": kind, "since": since}.items():
+        check_text(value, name, optional=True)
+    check_text(sort, "sort")
+    if limit is not None:
+        check_whole(limit, "limit")
     if kind is not None and kind not in get_args(Kind):
         raise RegistryError(f"kind {kind[:40]!r}; expected {' or '.join(get_args(Kind))}")
     if since is not None and not any(_is_moment(since, form) for form in _MOMENTS):
@@ -207,6 +215,19 @@ def _check(kind: str | None, since: str | None, sort: str, limit: int | None) ->
         raise RegistryError(f"order {sort[:40]!r}; expected one of {', '.join(get_args(Order))}")
     if limit is not None and limit < 1:
         raise RegistryError(f"limit {limit}; expected 1 or more")
+
+
+def _check_kinds(*, images: Range, classes: Range, **texts: str | None) -> None:
+    """Refuse arguments of another kind."""
+    for name, text in texts.items():
+        check_text(text, name, optional=True)
+    for name, limits in {"images": images, "classes": classes}.items():
+        expected = "(smallest, largest) as whole numbers, None for no limit"
+        check_kind(limits, (tuple, list), name, expected)
+        if len(limits) != 2:
+            raise ArgumentError(f"{name} is {limits!r}; expected {expected}")
+        for limit in limits:
+            check_kind(limit, (Integral, type(None)), f"a limit of {name}", expected)
 
 
 def _check_operation(operation: str, entries: Iterable[Entry]) -> None:

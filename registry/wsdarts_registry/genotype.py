@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from wsdarts_registry import strict_json
 from wsdarts_registry.errors import SpaceError
-from wsdarts_registry.files import open_regular, write_atomically
+from wsdarts_registry.files import as_path, open_regular, write_atomically
 from wsdarts_registry.genotype_text import FIELDS, genotype_fields, holds_genotype
 from wsdarts_registry.inert import plain_text, spaced_text
 from wsdarts_registry.installation import UPDATE
@@ -139,7 +139,7 @@ class Genotype:
     def save(self, path: str | Path) -> Path:
         """Write the genotype as a JSON file and return its path."""
         text = json.dumps(self.to_json(), indent=2) + "\n"
-        return write_atomically(Path(path), text.encode())
+        return write_atomically(as_path(path), text.encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -149,7 +149,7 @@ class Genotype:
             SpaceError: The file is missing or holds neither.
         """
         try:
-            with open_regular(Path(path)) as file:
+            with open_regular(as_path(path)) as file:
                 raw = file.read(strict_json.MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from wsdarts_registry.arguments import check_whole
 from wsdarts_registry.catalogue import Survey
 from wsdarts_registry.entry import DamagedVersion, Entry
 from wsdarts_registry.errors import RegistryError
@@ -119,6 +120,7 @@ def lineage(
         ArtifactError: The artifact itself is damaged; others that are, are passed over with a
             RegistryWarning.
     """
+    check_whole(depth, "depth")
     if not 1 <= depth <= MAX_DEPTH:
         raise RegistryError(f"depth {depth}; expected 1 to {MAX_DEPTH} generations")
     store, within = open_for(reference, registry)

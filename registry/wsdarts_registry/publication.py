@@ -8,7 +8,7 @@ from wsdarts_registry.artifact import HEAVY, Artifact, read_artifact
 from wsdarts_registry.card_writing import written_files
 from wsdarts_registry.edition import Edition
 from wsdarts_registry.errors import ArtifactError
-from wsdarts_registry.files import exists, is_file
+from wsdarts_registry.files import as_path, exists, is_file
 from wsdarts_registry.manifest import MANIFEST
 from wsdarts_registry.reference import Reference
 from wsdarts_registry.signature_policy import Required, SignaturePolicy
@@ -62,11 +62,12 @@ def push(
     Reference(name=name, version=version)
     if sign is not None:
         _signing().check_key(sign)
-    directory = _artifact_directory(Path(run))
+    place = as_path(run, "the run")
+    chosen = None if training is None else as_path(training, "the training")
+    directory = _artifact_directory(place)
     store = open_registry(registry, create=True)
     artifact = read_artifact(directory, unhashed=HEAVY)
-    chosen = None if training is None else Path(training)
-    manifest = with_training(artifact.manifest, artifact.genotype, Path(run), chosen)
+    manifest = with_training(artifact.manifest, artifact.genotype, place, chosen)
     manifest = manifest.model_copy(
         update={
             "license": manifest.license if license is None else license,
@@ -140,7 +141,7 @@ def pull(
         RegistryError: The registry cannot be read, or ``out`` is not empty.
     """
     store, within = open_for(reference, registry, require_signature=require_signature)
-    target = None if out is None else Path(out)
+    target = None if out is None else as_path(out, "out")
     if accept is None:
         return store.pull(within, target)
     entry = store.resolve(within)

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from wsdarts_registry.arguments import check_whole
 from wsdarts_registry.catalogue import DAMAGE, Catalogue, damaged_version
 from wsdarts_registry.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding_matrix import matrix_path, read_matrix
@@ -135,6 +136,7 @@ def check_k(k: int) -> None:
     Raises:
         RegistryError: It is below 1.
     """
+    check_whole(k, "k")
     if k < 1:
         raise RegistryError(f"{k} neighbours were asked for; expected at least 1")
 

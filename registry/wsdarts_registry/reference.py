@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from wsdarts_registry.arguments import check_text
 from wsdarts_registry.errors import RegistryError
 
 # As strict as the strictest place that a name has to live in: a Hub repository, a Windows folder.
@@ -68,6 +69,7 @@ class Reference:
         Raises:
             RegistryError: The text is none of these.
         """
+        check_text(text, "the reference")
         name, at, exact = text.partition("@")
         if not at:
             return cls(name=name)
@@ -89,6 +91,7 @@ def check_name(name: str) -> None:
     Raises:
         RegistryError: The name breaks a rule.
     """
+    check_text(name, "the name")
     if not _NAME.fullmatch(name):
         raise RegistryError(
             f"artifact name {name[:80]!r} is not allowed; expected 1 to 64 lower-case letters, "
@@ -102,6 +105,7 @@ def check_alias(alias: str) -> None:
     Raises:
         RegistryError: The alias breaks a rule.
     """
+    check_text(alias, "the alias")
     if not is_alias(alias):
         raise RegistryError(
             f"alias {alias[:80]!r} is not allowed; expected 1 to 32 lower-case letters, digits and "

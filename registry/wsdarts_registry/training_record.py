@@ -211,6 +211,9 @@ def _measured(manifest: Manifest, training: _Training) -> Manifest:
 
 def _checked(place: Path, manifest: Manifest, genotype: Genotype) -> _Training | str:
     """A training of these cells on this task; else why it is none."""
+    missing = [name for name in (_CONFIG, _RESULT) if not is_file(place / name)]
+    if missing:
+        return f"{place} is no finished training (it has no {' and no '.join(missing)})"
     try:
         found = _read_training(place)
     except ValidationError as problem:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from wsdarts_registry.arguments import check_text
 from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.files import expanded
@@ -87,7 +88,7 @@ def open_registry(
         )
     if not text:
         raise RegistryError("the location of the registry is empty; name a directory")
-    return DirectoryStore(expanded(location), create=create)
+    return DirectoryStore(expanded(location, "the registry"), create=create)
 
 
 def open_for(
@@ -111,6 +112,7 @@ def open_for(
     Raises:
         RegistryError: The registry cannot be opened.
     """
+    check_text(reference, "the reference")
     location, within = split_reference(reference)
     opened = open_registry(
         registry if location is None else location,

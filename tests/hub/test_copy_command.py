@@ -43,3 +43,17 @@ def test_copy_needs_a_target(zoo: Path, run: Run) -> None:
     shown = run("copy", "flowers", "--registry", zoo)
     assert shown.code == 2
     assert "--to" in shown.err
+
+
+def test_aliases_that_are_set_there_need_not_be_set(zoo: Path, run: Run) -> None:
+    store = DirectoryStore(zoo)
+    for alias in ("stable", "tested"):
+        store.set_alias("flowers", alias, 1)
+    same = run("copy", "flowers@1", "--to", zoo, "--registry", zoo)
+    assert (same.code, same.err) == (0, "")
+    renamed = run("copy", "flowers@1", "--to", zoo, "--registry", zoo, "--as", "mine")
+    assert "(stable, tested)" in renamed.err
+    store.set_alias("mine", "stable", 1)
+    renamed = run("copy", "flowers@1", "--to", zoo, "--registry", zoo, "--as", "mine")
+    assert "alias set mine tested 1" in renamed.err
+    assert "stable" not in renamed.err

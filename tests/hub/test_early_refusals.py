@@ -174,3 +174,33 @@ def test_a_damaged_artifact_that_was_asked_for(attempt: Try, tmp_path: Path) -> 
     shown = attempt("warm-start", "DATA", "--from", "flowers", "--registry", tmp_path / "zoo")
     assert "artifact.json" in shown.err
     assert "0.png" not in shown.err
+
+
+@pytest.mark.parametrize("out", ["run", "one/run", "../garbage/run", "link"])
+@pytest.mark.parametrize(
+    "words",
+    [("search",), ("warm-start",), ("train", "dtd-10@1"), ("embed",)],
+    ids=lambda words: words[0],
+)
+def test_outputs_within_the_dataset(
+    words: tuple[str, ...], out: str, attempt: Try, garbage: Path
+) -> None:
+    where = garbage / out
+    if out == "link":
+        Path("link").symlink_to(garbage)
+        where = Path("link", "run")
+    before = sorted(garbage.rglob("*"))
+    shown = attempt(*words, "DATA", "--out", where)
+    assert (shown.code, shown.err.count("\n")) == (1, 1)
+    assert str(garbage) in shown.err
+    assert str(where) in shown.err
+    assert "0.png" not in shown.err
+    assert sorted(garbage.rglob("*")) == before
+
+
+def test_the_default_run_within_the_dataset(
+    attempt: Try, garbage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(garbage)
+    assert "runs/search-data-1" in attempt("search", ".").err
+    assert not (garbage / "runs").exists()

@@ -1,11 +1,13 @@
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.hub.conftest import Run
 from wsdarts_hub.cli.options import Mode, PresetName
 from wsdarts_hub.cli.settings_option import preset_with
 from wsdarts_registry.errors import SettingsError, SpaceError
@@ -165,3 +167,12 @@ def test_any_text_is_a_value_or_a_settings_error(key: str, value: str) -> None:
         return
     before, after = (leaves(settings_json(p.search), "search") for p in (TINY, found))
     assert {name for name in before if after[name] != before[name]} <= {key}
+
+
+@pytest.mark.parametrize("key", ["search.channels", "search.stages.1.epochs", "selection.epochs"])
+def test_a_training_has_no_settings_of_a_search(key: str, run: Run, tmp_path: Path) -> None:
+    words = ("train", "dtd-10@1", tmp_path / "data", "--set", f"{key}=8")
+    shown = run(*words)
+    assert (shown.code, shown.err.count("\n")) == (1, 1)
+    assert key in shown.err
+    assert "training" in shown.err

@@ -16,6 +16,7 @@ from wsdarts_registry.errors import (
     NoCommonSpaceError,
     RecordError,
     RegistryWarning,
+    UnreadableError,
     WsdartsError,
 )
 from wsdarts_registry.finding import find
@@ -125,6 +126,37 @@ def test_one_damaged_version_is_named_and_fails_no_other(
     with pytest.warns(RegistryWarning, match="birds@1 is damaged"):
         assert push_run(tmp_path / "more", "more", registry=store).version == 1
     assert push("birds", "mended").version == 2
+
+
+@pytest.mark.parametrize("closed", ["v1", "v1/artifact.json", "v1/artifact.sha256"])
+def test_what_this_user_may_not_read_is_not_called_damaged(
+    store: DirectoryStore, push: Push, closed: str
+) -> None:
+    good = push("flowers")
+    push("birds")
+    place = store.path("birds", 1).parent / closed
+    mode = place.stat().st_mode
+    place.chmod(0)
+    try:
+        with without_overrides():
+            with pytest.warns(RegistryWarning) as caught:
+                found = find(registry=store), store.nearest(make_embedding("birds"))
+            with pytest.raises(UnreadableError) as raised:
+                store.resolve("birds")
+            with pytest.raises(UnreadableError):
+                store.pull("birds")
+            (bad,) = store.survey().damaged
+    finally:
+        place.chmod(mode)
+    assert bad.unreadable
+    assert (found[0], len(found[1].neighbours)) == ((good,), 1)
+    for text in (*(str(warning.message) for warning in caught), str(raised.value)):
+        assert "birds@1" in text
+        assert "permission" in text
+        assert "damaged" not in text
+        assert "yank" not in text
+        assert "fetch" not in text
+    assert len(store.entries()) == 2
 
 
 def test_what_was_damaged_after_it_was_ranked(store: DirectoryStore, push: Push) -> None:

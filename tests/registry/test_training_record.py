@@ -165,8 +165,9 @@ def test_a_training_that_was_named_has_to_be_one(
     _train(tmp_path / "other", tasks=[digest_of("birds")])
     (tmp_path / "unfinished").mkdir()
     for name in ("other", "unfinished", "nowhere"):
-        with pytest.raises(RunError, match=rf"{tmp_path / name} .*expected the --out"):
+        with pytest.raises(RunError, match=rf"{tmp_path / name} .*expected the --out") as raised:
             push(run, "flowers", registry=store, training=tmp_path / name)
+        assert "fetch" not in str(raised.value)  # a training is made, not fetched
     assert not store.names()
 
 

@@ -91,9 +91,9 @@ def _say(copied: "Copied", to: str) -> None:
             f"warning: {source.reference} was yanked ({source.yanked.reason}); "
             f"{entry.reference} in {to} is not"
         )
-    if source.status.aliases:
-        aliases = ", ".join(source.status.aliases)
+    left = [alias for alias in source.status.aliases if alias not in entry.status.aliases]
+    if left:
         display.note(
-            f"its aliases were not copied ({aliases}); set them with `wsdarts-hub alias set "
-            f"{entry.name} {source.status.aliases[0]} {entry.version} --registry {shlex.quote(to)}`"
+            f"its aliases were not copied ({', '.join(left)}); set them with `wsdarts-hub alias "
+            f"set {entry.name} {left[0]} {entry.version} --registry {shlex.quote(to)}`"
         )

@@ -71,6 +71,9 @@ def embed(
         embed("path/to/images", budget="30s").save("images.safetensors")
     """
     if out is not None:
+        from wsdarts_sdk.jobs.inputs import check_apart  # noqa: PLC0415 - it loads torch
+
+        check_apart(out, [data])
         _check_writable(out)
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:

@@ -79,7 +79,8 @@ def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
 def _described(relative: "Relative") -> str:
     name = f"{relative.reference}  {relative.digest[:_DIGITS]}"
     if not relative.entries and relative.damaged:
-        return f"{name}  damaged ({', '.join(str(d.reference) for d in relative.damaged)})"
+        versions = ", ".join(str(version.reference) for version in relative.damaged)
+        return f"{name}  {relative.damaged[0].word} ({versions})"
     if not relative.entries:
         return f"{name}  not in this registry"
     said = [name, relative.mode or ""]

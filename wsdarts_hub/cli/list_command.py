@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from wsdarts_registry.finding import EntryFacts, Range
 
 _SHOWN = 60
-_DAMAGED = "damaged"
 _OPTIONAL = ("probe", "created", "size", "kind")  # on a narrow terminal
 _RANGE = re.compile(r"([0-9]{1,15})?(\.\.)?([0-9]{1,15})?")
 
@@ -157,7 +156,9 @@ def list_artifacts(
 def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", sort: str) -> None:
     headers = ["reference", "kind", "tasks", "images", "classes", "probe", "created", "size"]
     rows = [_row(facts) for facts in found]
-    rows += [[str(version.reference), _DAMAGED, *[""] * (len(headers) - 2)] for version in damaged]
+    rows += [
+        [str(version.reference), version.word, *[""] * (len(headers) - 2)] for version in damaged
+    ]
     accuracies = [f.accuracy for f in found] + [None] * len(damaged)
     statuses = [f.entry.status for f in found] + [version.status for version in damaged]
     more = {

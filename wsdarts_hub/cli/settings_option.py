@@ -17,7 +17,9 @@ _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 Tree = dict[str, "str | Tree"]
 
 
-def preset_with(name: str, assignments: Sequence[str] | None) -> Preset:
+def preset_with(
+    name: str, assignments: Sequence[str] | None, *, without: Mapping[str, str] | None = None
+) -> Preset:
     """The preset of that name with some settings changed.
 
     Args:
@@ -26,6 +28,7 @@ def preset_with(name: str, assignments: Sequence[str] | None) -> Preset:
             ``search.weights.learning_rate`` or ``search.stages.2.epochs`` (stages count from
             1); a value is written as in Python, without quotes, or as JSON where it is a list.
             Of one key given twice the last counts.
+        without: Parts of the preset that have no effect, each with where it has one.
 
     Raises:
         SettingsError: A key or a value does not fit (names what exists), or the settings
@@ -39,7 +42,12 @@ def preset_with(name: str, assignments: Sequence[str] | None) -> Preset:
             raise SettingsError(
                 f"--set {assignment} has no value; expected KEY=VALUE, such as search.channels=8"
             )
-        _plant(tree, key.strip().split("."), value.strip(), key)
+        parts = key.strip().split(".")
+        if parts[0] in (without or {}):
+            raise SettingsError(
+                f"--set {key.strip()} has no effect here: {(without or {})[parts[0]]}; leave it out"
+            )
+        _plant(tree, parts, value.strip(), key)
     changed: Preset = _changed(preset, tree, "", tuple(setting_paths(preset)))
     return changed
 

@@ -14,6 +14,11 @@ from wsdarts_registry.amounts import count, share
 if TYPE_CHECKING:
     from wsdarts_sdk.jobs.training import TrainingRun
 
+_WITHOUT = {
+    "search": "train searches nothing, its settings are those below training",
+    "selection": "train selects nothing, its settings are those below training",
+}
+
 
 def train(
     genotype: Annotated[
@@ -58,7 +63,7 @@ def train(
     """
     from wsdarts_hub.cli.settings_option import preset_with  # noqa: PLC0415
 
-    chosen = preset_with(preset, settings)
+    chosen = preset_with(preset, settings, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
     with run_work(
         "train",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wsdarts_registry.checked_files import read_limited
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.files import entries, inside, is_directory, is_file
+from wsdarts_registry.files import as_path, entries, inside, is_directory, is_file
 from wsdarts_registry.gallery.assets import assets
 from wsdarts_registry.gallery.collection import Collection, Progress, read_collection
 from wsdarts_registry.gallery.exhibit import Exhibit
@@ -52,7 +52,7 @@ def build_gallery(
     Raises:
         RegistryError: ``out`` holds something else than a gallery, or cannot be written.
     """
-    target = Path(out)
+    target = as_path(out, "out")
     _check_target(target)
     collection = read_collection(open_registry(registry), progress)
     try:

@@ -115,7 +115,7 @@ def _remarks(ranking: Ranking, threshold: str | None) -> tuple[str, ...]:
     said = []
     if threshold is not None:
         said.append(f"The line marks the threshold, {threshold}.")
-    said += [f"{v.reference} is damaged and was left out." for v in ranking.damaged]
+    said += [f"{v.reference} is {v.word} and was left out." for v in ranking.damaged]
     return tuple(said)
 
 

@@ -76,7 +76,9 @@ def _trees(relatives: Sequence[Relative]) -> tuple[Tree, ...]:
 def _described(relative: Relative) -> str:
     said = [f"{relative.reference}, {relative.digest[:_DIGITS]}…"]
     if not relative.entries and relative.damaged:
-        said.append(f"damaged ({', '.join(str(d.reference) for d in relative.damaged)})")
+        said.append(
+            f"{relative.damaged[0].word} ({', '.join(str(d.reference) for d in relative.damaged)})"
+        )
     elif not relative.entries:
         said.append("not in this registry")
     elif relative.mode:

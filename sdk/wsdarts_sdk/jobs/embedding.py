@@ -96,7 +96,8 @@ def nearest(
     """The artifacts whose task is nearest to a dataset's, and whether that is near at all.
 
     Args:
-        data: A dataset in any of its forms, or a task embedding.
+        data: A dataset in any of its forms, or a task embedding or the ``.safetensors`` file of
+            one.
         registry: Directory of a registry; the shipped zoo by default.
         probe: The probe that embeds the dataset; the shipped one by default. Where the registry
             names another one, it has to be named here.
@@ -117,6 +118,8 @@ def nearest(
     """
     check_k(k)
     catalogue = open_registry(registry).catalogue()
+    if isinstance(data, str | Path) and str(data).endswith(".safetensors"):
+        data = TaskEmbedding.load(data)
     if isinstance(data, TaskEmbedding):
         return catalogue.nearest(data, k)
     settings = settings or FisherSettings()

@@ -1,6 +1,7 @@
 """What users hand in: datasets and probes in any of their forms, and where a run goes."""
 
 import itertools
+import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -11,8 +12,8 @@ from typing import Any
 import torch
 
 from wsdarts_registry.catalogue import Catalogue
-from wsdarts_registry.errors import ProbeError, TaskError
-from wsdarts_registry.files import exists
+from wsdarts_registry.errors import ProbeError, RunError, TaskError
+from wsdarts_registry.files import as_path, exists, expanded, is_directory, resolved
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings
@@ -171,7 +172,35 @@ def train_parts(
 def run_path(out: str | Path | None, command: str, name: str) -> Path:
     """Where a run goes: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
     if out is not None:
-        return Path(out)
+        return as_path(out, "out")
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
     numbers = itertools.count(1)
     return next(p for n in numbers if not exists(p := Path("runs") / f"{command}-{stem}-{n}"))
+
+
+def check_apart(out: Path, data: Sequence[Data]) -> None:
+    """Refuse to write in the folder of a dataset, which could not be read any more afterwards.
+
+    Raises:
+        RunError: The file or directory is to lie in such a folder.
+    """
+    written = resolved(out)
+    for folder in filter(None, map(_folder, data)):
+        if written.is_relative_to(resolved(folder)):
+            raise RunError(
+                f"{out} lies in the dataset {folder}, whose images it would be taken for; choose "
+                "an --out outside of it"
+            )
+
+
+def _folder(data: Data) -> Path | None:
+    """The folder of files that a dataset is; None where it is none."""
+    if isinstance(data, UnreadData):
+        return _folder(data.data)
+    if isinstance(data, ImageTask):
+        kind, _, root = (data.images.source.location or "").partition(" ")
+        return Path(root) if kind == "folder" else None
+    if not isinstance(data, str | os.PathLike) or not os.fspath(data):
+        return None
+    path = expanded(os.fspath(data).removeprefix("hf:"))
+    return path if is_directory(path) else None

@@ -10,7 +10,7 @@ import torch
 
 from wsdarts_registry.amounts import several
 from wsdarts_sdk.jobs.costs import Costs
-from wsdarts_sdk.jobs.inputs import run_path
+from wsdarts_sdk.jobs.inputs import Data, check_apart, run_path
 from wsdarts_sdk.jobs.report_start import begin_report
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
@@ -44,6 +44,7 @@ class Job:
 
 def check_job(
     command: Command,
+    data: Sequence[Data],
     preset: Preset,
     *,
     out: str | Path | None,
@@ -54,15 +55,17 @@ def check_job(
 
     Args:
         command: As for ``open_job``, like all that follow.
+        data: The datasets, read or not.
         preset: Settings of all parts.
         out: The run directory.
         resume: Whether to go on with the run that is there.
         config: What else decides the result.
 
     Raises:
-        RunError: As for ``check_run``.
+        RunError: As for ``check_run``, or it lies in the folder of a dataset.
     """
     where = run_path(out, command, "data")
+    check_apart(where, data)
     check_run(where, _config(command, preset, config), resume=resume)
 
 

@@ -61,7 +61,7 @@ def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
     if unknown in inspect.signature(ImageTask.load).parameters:
         return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
     close = nearest_names(unknown, known, most=1, least=0.5)
-    return f"{did_you_mean([repr(name) for name in close])}It has {', '.join(known)}"
+    return f"{did_you_mean([repr(name) for name in close])}it has {', '.join(known)}"
 
 
 def _paths(where: str, value: Any) -> Iterator[str]:

@@ -122,7 +122,7 @@ def search(
     check_kernels(where)
     check_data(data)
     config = {"search": settings_json(chosen.search)}
-    check_job("search", chosen, out=out, resume=resume, **config)
+    check_job("search", data, chosen, out=out, resume=resume, **config)
     networks = _find_probes(probes, where)
     progress = shown(progress)
     tasks = load_tasks(data, reading, progress=progress)

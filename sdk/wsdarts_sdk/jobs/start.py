@@ -22,6 +22,7 @@ from wsdarts_registry.errors import (
     RegistryWarning,
     WsdartsError,
 )
+from wsdarts_registry.files import as_path
 from wsdarts_registry.nearest import Neighbour, Ranking
 from wsdarts_registry.ranking import check_rankable, neighbours_of_kind
 from wsdarts_registry.reference import Reference
@@ -92,7 +93,7 @@ def read_kept(out: str | Path | None, *, resume: bool) -> Decided | None:
     Raises:
         RunError: The file of the decision is damaged.
     """
-    record = read_start(Path(out)) if resume and out is not None else None
+    record = read_start(as_path(out, "out")) if resume and out is not None else None
     if record is None:
         return None
     decision = Decision(

@@ -118,7 +118,7 @@ def train(
         "training": settings_json(chosen.training),
         "genotype": cells.to_json(),
     }
-    check_job("train", chosen, out=out, resume=resume, **config)
+    check_job("train", [data], chosen, out=out, resume=resume, **config)
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
     with open_job(

@@ -232,7 +232,7 @@ def warm_start(
         "probe": network.digest,
         "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
     }
-    check_job("warm-start", chosen, out=out, resume=resume, **config)
+    check_job("warm-start", [data], chosen, out=out, resume=resume, **config)
     plan = plan_start(store, catalogue, choice, chosen.search, probe=network, kept=kept)
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
-from wsdarts_registry.files import expanded, is_directory, open_regular, write_atomically
+from wsdarts_registry.files import as_path, expanded, is_directory, open_regular, write_atomically
 from wsdarts_registry.genotype import Genotype
 from wsdarts_registry.installation import UPDATE
 from wsdarts_sdk.allocation import TooLargeError, at_most
@@ -78,8 +78,11 @@ class Classifier(nn.Module):
         """Logits, shape ``(B, classes)``.
 
         Raises:
-            TaskError: The images are integers, which would stand for [0, 255].
+            TaskError: The images have another shape, or are integers, which would stand for
+                [0, 255].
         """
+        if not torch.jit.is_tracing():  # which would record the comparison
+            _check_shape(x_BCHW)
         if not x_BCHW.is_floating_point():
             raise TaskError(
                 f"images are of type {x_BCHW.dtype}; expected floating point in [0, 1]. Divide "
@@ -137,7 +140,7 @@ class Classifier(nn.Module):
             for name, value in self.state_dict().items()
             if not name.startswith("network.auxiliary.")
         }
-        return write_atomically(Path(path), save(tensors, {"classifier": json.dumps(about)}))
+        return write_atomically(as_path(path), save(tensors, {"classifier": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "Classifier":
@@ -146,7 +149,7 @@ class Classifier(nn.Module):
         Raises:
             ArtifactError: The file is missing, cut off, or not such a file.
         """
-        path = expanded(path)
+        path = expanded(path, "the file of a model")
         path = path / MODEL_FILE if is_directory(path) else path
         try:
             with open_regular(path), safe_open(path, framework="pt") as file:
@@ -170,6 +173,13 @@ class Classifier(nn.Module):
                 f"{path} is not a trained model of this library: {error}"
             ) from error
         return model.eval()
+
+
+def _check_shape(images: Any) -> None:
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
+        is_array = isinstance(images, Tensor)
+        found = f"have shape {tuple(images.shape)}" if is_array else f"are {reprlib.repr(images)}"
+        raise TaskError(f"images {found}; expected a tensor of shape (images, 3, height, width)")
 
 
 def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:

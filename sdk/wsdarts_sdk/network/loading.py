@@ -21,6 +21,7 @@ from wsdarts_sdk.runs.directory import read_config
 
 GENOTYPE_FILE = "genotype.json"
 _ARTIFACT = "artifact"
+_WHAT = "the genotype or model"
 _MANY_CLASSES = 100_000
 _CONFIG = "config.json"
 
@@ -117,7 +118,7 @@ def source_run(source: Genotype | str | Path) -> Path | None:
     """
     if isinstance(source, Genotype) or (isinstance(source, str) and _is_text(source)):
         return None
-    path = expanded(source)
+    path = expanded(source, _WHAT)
     for place in (path, path.parent):
         if is_file(place / _CONFIG) and is_directory(place):
             if read_config(place).get("command") == "train":
@@ -130,7 +131,7 @@ def _trained_file(source: str | Path) -> Path | None:
     """The model file that a path is, or that lies in the run directory of a training."""
     if isinstance(source, str) and _is_text(source):
         return None
-    path = expanded(source)
+    path = expanded(source, _WHAT)
     if path.suffix == ".safetensors":
         return path
     return path / MODEL_FILE if is_file(path / MODEL_FILE) else None
@@ -147,7 +148,7 @@ def _find(
     if isinstance(source, str) and _is_text(source):
         _refuse_unsigned("the text of a genotype", require_signature)
         return Genotype.from_text(source), None
-    path = expanded(source)
+    path = expanded(source, _WHAT)
     if is_directory(path):
         _refuse_unsigned(source, require_signature)
         return _in_directory(path)

@@ -55,6 +55,8 @@ def save_onnx(
 ) -> OnnxFile:
     """Export a trained model, and compare both on random and on real images.
 
+    A model of another floating type is exported as its float32 copy is.
+
     Args:
         model: The trained model.
         path: The file; one that is there is replaced if all went well.
@@ -65,7 +67,7 @@ def save_onnx(
             decode, the two differ, or the file cannot be written. There is no file then.
     """
     _check_packages()
-    copied = copy.deepcopy(model).cpu().eval()
+    copied = copy.deepcopy(model).cpu().float().eval()  # the file computes in float32
     content = _exported(copied)
     difference, count = _compare(copied, content, images)
     if not difference <= TOLERANCE:  # a NaN fails, too

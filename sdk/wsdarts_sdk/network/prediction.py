@@ -16,9 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from wsdarts_registry.amounts import several
+from wsdarts_registry.arguments import check_whole
 from wsdarts_registry.errors import ArtifactError, FileAccessError, SettingsError, TaskError
 from wsdarts_registry.files import exists, expanded, is_directory
 from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.tasks import ImageTask
 from wsdarts_sdk.tasks.decoding import Undecodable, decode, pillow_pixels
 from wsdarts_sdk.tasks.identity import Content
 from wsdarts_sdk.tasks.pixels import Pixels, in_threads
@@ -91,6 +93,8 @@ def predict(
         ArtifactError: The model computes numbers that are not finite.
         SettingsError: ``top_k`` or ``batch_size`` is below 1.
     """
+    check_whole(top_k, "top_k")
+    check_whole(batch_size, "batch_size", 64)
     if min(top_k, batch_size) < 1:
         raise SettingsError(
             f"top_k is {top_k} and batch_size {batch_size}; expected at least 1 of each"
@@ -132,12 +136,16 @@ def as_input(pixels_BHWC: Pixels) -> Tensor:
 def _listed(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
     """One image as a list of it, and no image's parts: an open file would yield its lines."""
     if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
-        return list(images)
-    if isinstance(images, _ONE_IMAGE) or hasattr(images, "read"):
+        return list(as_numpy(images, "images"))
+    if isinstance(images, _ONE_IMAGE) or _is_open_file(images):
         return [cast("AnyImage", images)]
     if isinstance(images, Mapping) or not isinstance(images, Iterable):
         raise TaskError(f"images of type {type(images).__name__} cannot be read; {_EXPECTED}")
     return cast("Iterable[AnyImage]", images)
+
+
+def _is_open_file(image: Any) -> bool:
+    return hasattr(image, "read") and not isinstance(image, ImageTask)
 
 
 def _named(images: Iterable[AnyImage], progress: Progress) -> list[tuple[str, Read]]:
@@ -194,13 +202,13 @@ def _unusable(path: str | Path, reason: str) -> list[tuple[str, Read]]:
 def _name(image: Any, number: int) -> str:
     """The name of an open file; the number of anything else."""
     name = getattr(image, "name", None)
-    return name if hasattr(image, "read") and isinstance(name, str) else f"image {number}"
+    return name if _is_open_file(image) and isinstance(name, str) else f"image {number}"
 
 
 def _in_memory(image: Any, number: int) -> Content | Undecodable:
     if isinstance(image, Image.Image):
         return pillow_pixels(image)
-    if hasattr(image, "read"):
+    if _is_open_file(image):
         return _read_whole(image)
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)

@@ -93,7 +93,8 @@ def train_network(
         device: Where to run.
 
     Raises:
-        SettingsError: The task has fewer images than a batch norm needs.
+        SettingsError: The task has fewer images than a batch norm needs, or the loss is not
+            finite.
     """
     training = Training(genotype, task, settings, selection=selection, device=device)
     return training.run(journal or MemoryJournal(), progress)
@@ -217,11 +218,7 @@ class Training:
                 progress(f"training, epoch {self.epoch + 1}/{settings.epochs}", done, total)
         self.seconds += time.perf_counter() - started
         loss, hits = (sums / (self.steps * self.batch_size)).tolist()
-        if not math.isfinite(loss):
-            raise SettingsError(
-                f"the loss is not finite after epoch {self.epoch + 1}; lower the learning rate "
-                "or the gradient clip"
-            )
+        _check_finite(loss, f"after epoch {self.epoch + 1}")
         return {
             "epoch": self.epoch,
             "learning_rate": rate,
@@ -258,6 +255,8 @@ class Training:
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             hits += float((logits.argmax(dim=1) == labels).sum())
             progress("evaluation", stop, total)
+        # The loss of an epoch was computed before its last step.
+        _check_finite(loss, f"on the {self.held_out} part")
         return hits / total, loss / total
 
     def _classifier(self) -> Classifier:
@@ -287,6 +286,14 @@ class Training:
         restore_optimiser(self.sgd, self.net, tensors)
         self.epoch, self.rows = checkpoint.facts["epoch"], checkpoint.facts["rows"]
         self.seconds = checkpoint.facts["seconds"]
+
+
+def _check_finite(loss: float, when: str) -> None:
+    """Raise a SettingsError for the loss of a training that has diverged."""
+    if not math.isfinite(loss):
+        raise SettingsError(
+            f"the loss is not finite {when}; lower the learning rate or the gradient clip"
+        )
 
 
 def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[np.int64], Part]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from wsdarts_registry.errors import RunError
+from wsdarts_registry.files import as_path
 from wsdarts_registry.inert import plain_text
 from wsdarts_sdk.runs.reading import read_run, trainings_within
 from wsdarts_sdk.runs.report_facts import RunReport
@@ -112,7 +113,7 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
             f"{len(paths)} runs were named; expected 1 to {MOST_RUNS}, as many as a page can tell "
             "apart: compare a part of them"
         )
-    names = _names([Path(path).absolute() for path in paths])
+    names = _names([as_path(path, "the run").absolute() for path in paths])
     found = []
     for letter, name, path in zip(ascii_uppercase, names, paths, strict=False):
         report = read_run(path)

@@ -148,6 +148,11 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
     Raises:
         RunError: As for ``open_run``.
     """
+    if not _can_exist(path):
+        raise RunError(
+            f"cannot write the run directory {str(path)!r}: no file can have such a name; choose "
+            "another --out"
+        )
     if is_directory(path):
         _refuse_foreign(path)
         lock = _lock(path)
@@ -162,6 +167,14 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
             f"cannot write the run directory {path}: {above} is no directory, or may not be "
             "written; choose another --out"
         )
+
+
+def _can_exist(path: Path) -> bool:
+    """Whether the system has such names: without null bytes, in its encoding."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _empty(path: Path) -> None:

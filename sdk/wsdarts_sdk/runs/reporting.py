@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.files import exists, is_file, is_link, open_regular, write_atomically
+from wsdarts_registry.files import as_path, exists, is_file, is_link, open_regular, write_atomically
 from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.runs.compared_run import ComparedRun, read_runs
 from wsdarts_sdk.runs.comparison import (
@@ -51,7 +51,7 @@ class Report:
         Raises:
             RunError: Something else is there, or it cannot be written.
         """
-        path = Path(out) if out is not None else Path(self._default_name())
+        path = as_path(out, "out") if out is not None else Path(self._default_name())
         try:
             _check_vacant(path)
             return write_atomically(path, self.page().encode())

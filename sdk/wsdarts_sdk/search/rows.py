@@ -29,13 +29,16 @@ def epoch_row(
     """The metrics of the epoch that has just ended; updates how long the genotype is stable.
 
     Raises:
-        SettingsError: The loss or α is not finite.
+        SettingsError: The loss, α or a weight is not finite.
     """
     stage = settings.stages[state.stage]
     masks, alpha, sums = state.net.masks, state.alpha(), state.sums.tolist()
-    if not all(np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())]))):
+    finite = np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())])).all()
+    # The last step of a search changes weights that no loss is computed with any more.
+    weights = [value.isfinite().all() for value in state.net.state_dict().values()]
+    if not finite or not torch.stack(weights).all():
         raise SettingsError(
-            f"the loss or α is not finite after epoch {state.epoch + 1} of stage "
+            f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
             f"{state.stage + 1}; lower the learning rates or the gradient clip"
         )
     genotype = derive_genotype(masks, alpha, skip_connects=None)

@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
+from numbers import Real
 from typing import TypeVar
 
+from wsdarts_registry.arguments import check_kind
 from wsdarts_registry.errors import SettingsError
 
 _Item = TypeVar("_Item")
@@ -38,6 +40,8 @@ class Limits:
         Raises:
             SettingsError: A value is out of range or cannot be read.
         """
+        if target_error is not None:
+            check_kind(target_error, Real, "target_error", "a fraction, such as 0.05")
         if target_error is not None and not 0 < target_error < 1:
             raise SettingsError(
                 f"target_error is {target_error:g}; expected a fraction between 0 and 1, such as "
@@ -71,6 +75,7 @@ def until(deadline: float | None, items: Iterator[_Item], *, least: int = 1) -> 
 
 
 def _seconds(budget: float | str) -> float:
+    check_kind(budget, (Real, str), "budget", "seconds, or a time such as 30s")
     if isinstance(budget, str):
         found = _TIME.fullmatch(budget.strip())
         seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0

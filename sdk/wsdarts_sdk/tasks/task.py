@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wsdarts_registry.amounts import count, several
+from wsdarts_registry.arguments import check_kind, check_text
 from wsdarts_registry.cache import cache_directory
 from wsdarts_registry.errors import TaskError
+from wsdarts_registry.files import as_path
 from wsdarts_registry.inert import plain_text
 from wsdarts_registry.text_rules import settled_line
 from wsdarts_sdk.tasks.identity import canonical_order, class_digests, task_digest
@@ -109,7 +111,9 @@ class ImageTask:
             TaskError: There is no such data, or it is no classification task with at least
                 two classes of at least three distinct images, or an image is corrupt.
         """
-        cache = cache_directory() if cache_dir is None else Path(cache_dir)
+        check_text(name, "name", optional=True)
+        check_kind(skip_corrupt, bool, "skip_corrupt", "True or False")
+        cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
         source = open_source(
             data, image_column=image_column, label_column=label_column, split=split, cache=cache
         )

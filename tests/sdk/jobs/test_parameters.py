@@ -35,7 +35,7 @@ def test_every_option_of_reading_is_a_parameter(job: Callable[..., Any]) -> None
         ("embed", {"skip_corupt": True}, ("embed()", "'skip_corrupt'")),
         ("nearest", {"devise": "cpu"}, ("nearest()", "'device'")),
         ("train", {"name": "x"}, ("ImageTask.load(data, name=…)",)),
-        ("train", {"zzzz": 1}, ("'zzzz'", "image_column")),
+        ("train", {"zzzz": 1}, ("'zzzz'; it has", "image_column")),
     ],
 )
 def test_a_wrong_one_names_the_right_one(

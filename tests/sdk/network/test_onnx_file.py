@@ -84,6 +84,19 @@ def test_an_exported_file(model: Classifier, tmp_path: Path) -> None:
     assert (made.name, made.shape) == ("logits", ["batch", 3])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_model_of_another_type_is_exported_in_float32(
+    dtype: torch.dtype, model: Classifier, tmp_path: Path
+) -> None:
+    model.to(dtype)
+    found = model.save_onnx(tmp_path / "model.onnx")
+    assert found.difference < 1e-5
+    assert next(model.parameters()).dtype == dtype  # the model itself is left alone
+    x = torch.rand(2, 3, 9, 9)
+    torch.testing.assert_close(run_file(found.path, x), model.float()(x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.fixture
 def exported(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
     """A model whose export is done beforehand by hand, for what comes after it."""

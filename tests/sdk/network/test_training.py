@@ -53,6 +53,15 @@ def test_parts(genotype: Genotype, digits_task: ImageTask) -> None:
     assert torch.allclose(selection.augmentation.mean, mean)  # of what it trains on
 
 
+@pytest.mark.parametrize("selection", [False, True])
+def test_what_diverged_in_its_last_step_is_no_result(
+    selection: bool, genotype: Genotype, digits_task: ImageTask
+) -> None:
+    settings = replace(SMALL, epochs=1, steps_per_epoch=1, learning_rate=1e30)
+    with pytest.raises(SettingsError, match="not finite"):
+        train_network(genotype, digits_task, settings, selection=selection)
+
+
 def test_rows_and_schedule(genotype: Genotype, digits_task: ImageTask) -> None:
     result = train_network(genotype, digits_task, SMALL)
     assert [row["epoch"] for row in result.rows] == [0, 1, 2, 3]

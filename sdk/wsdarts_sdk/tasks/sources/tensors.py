@@ -82,10 +82,17 @@ def as_numpy(array: Any, what: str) -> NDArray[Any]:
         return array
     torch = sys.modules.get("torch")  # who has a tensor has imported torch
     if torch is not None and isinstance(array, torch.Tensor):
-        tensor = array.detach().cpu()
-        if tensor.is_floating_point():
-            tensor = tensor.float()  # NumPy has no bfloat16
-        return np.asarray(tensor.numpy())
+        try:
+            tensor = array.detach().cpu()
+            if tensor.is_floating_point():
+                tensor = tensor.float()  # NumPy has no bfloat16
+            return np.asarray(tensor.numpy())
+        except (TypeError, RuntimeError) as error:
+            kind = "meta" if array.is_meta else str(array.layout)
+            raise TaskError(
+                f"{what} as a torch tensor of kind {kind} cannot be read; expected a dense tensor "
+                "with values, such as tensor.to_dense() of a sparse one"
+            ) from error
     raise TaskError(
         f"{what} of type {type(array).__name__} cannot be read; expected a NumPy array or a "
         f"torch tensor{_FORMS[what]}"
