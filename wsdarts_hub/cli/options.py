@@ -122,7 +122,9 @@ SplitOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Splits of a Hub or torchvision dataset, such as train+test. All by default.",
+        help="Splits of a dataset to put together and split here, such as train+test. By default "
+        "files keep a split of their own, and the splits of a Hub or torchvision dataset are put "
+        "together.",
     ),
 ]
 SkipCorruptOption = Annotated[

@@ -44,8 +44,8 @@ class ImageTask:
     folder and the classes, or the machine; and the same files in a folder, in parquet or in
     a dataset of the Hub are the same task. The split follows from the digests, too.
 
-    **A split of its own.** Where the images come with a split (folders ``train`` and ``val``),
-    that is kept, and ``digest`` covers it: each image's part stands behind its digest. ``train``
+    **A split of its own.** Where files come with a split (named ``train`` and ``val``, say), that
+    is kept, and ``digest`` covers it: each image's part stands behind its digest. ``train``
     is the train part, ``val`` (or ``test``, where it is alone) the validation part; with both,
     ``test`` is what a training is evaluated on.
 
@@ -101,7 +101,8 @@ class ImageTask:
             label_column: Which column of a table holds the labels.
             split: Which splits of a Hub or torchvision dataset, of a folder of
                 ``save_to_disk`` or of folders with metadata to put together (``"train"``,
-                ``"train+test"``); without it, all.
+                ``"train+test"``); without it, a split on this machine is kept, and others are
+                put together with a note.
             skip_corrupt: Leave out images that do not decode, instead of refusing the task.
             name: Another name for display.
             cache_dir: Where decoded pixels are kept; else ``cache_directory()``.
