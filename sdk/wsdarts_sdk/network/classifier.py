@@ -81,7 +81,8 @@ class Classifier(nn.Module):
             TaskError: The images have another shape, or are integers, which would stand for
                 [0, 255].
         """
-        if not torch.jit.is_tracing():  # which would record the comparison
+        # Tracing would record the comparison.
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             _check_shape(x_BCHW)
         if not x_BCHW.is_floating_point():
             raise TaskError(
