@@ -10,6 +10,8 @@ from tests.hub_server.fixture import start_hub
 from tests.registry.hub.hostile_hub import Asked, Said
 from wsdarts_registry.errors import WsdartsError
 
+pytestmark = pytest.mark.processes
+
 __all__ = ["start_hub"]  # keeps the client off the network, and off the user's token
 
 

@@ -13,6 +13,7 @@ from wsdarts_registry.errors import RegistryWarning, WsdartsError
 from wsdarts_registry.hub.store import HubStore
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.usefixtures("impatient"),
     pytest.mark.filterwarnings("ignore::wsdarts_registry.errors.RegistryWarning"),
 ]

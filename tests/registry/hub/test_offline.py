@@ -9,6 +9,8 @@ from tests.registry.hub.conftest import LOCATION, Make
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.hub.store import HubStore
 
+pytestmark = pytest.mark.processes
+
 
 def test_offline(
     hub_server: HubServer, store: HubStore, make: Make, monkeypatch: pytest.MonkeyPatch

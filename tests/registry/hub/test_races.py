@@ -19,7 +19,10 @@ from wsdarts_registry.hub.store import HubStore
 from wsdarts_registry.tensors import read_header
 
 # The index is behind where a push did not come to its end, and says so.
-pytestmark = pytest.mark.filterwarnings("ignore::wsdarts_registry.errors.RegistryWarning")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.filterwarnings("ignore::wsdarts_registry.errors.RegistryWarning"),
+]
 
 
 def test_two_pushers_of_one_version(

@@ -22,6 +22,8 @@ from wsdarts_registry.hub.index import FILE, Content, Index, IndexedName, Indexe
 from wsdarts_registry.hub.index_repository import IndexRepository
 from wsdarts_registry.hub.store import HubStore
 
+pytestmark = pytest.mark.processes
+
 INDEX = "acme/wsdarts-registry"
 
 

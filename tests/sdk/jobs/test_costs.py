@@ -20,6 +20,8 @@ from wsdarts_sdk.runs.reading import read_run, seconds_spent
 from wsdarts_sdk.task2vec import embedding_seconds, load_probe
 from wsdarts_sdk.tasks import ImageTask
 
+pytestmark = pytest.mark.processes
+
 
 class Hands:
     """A clock that is set by hand."""
