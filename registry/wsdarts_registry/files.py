@@ -152,7 +152,8 @@ def read_regular(path: Path) -> bytes:
         FileAccessError: There is no such file, it is no regular one, or it may not be read.
     """
     try:
-        return read_whole(path)
+        with open_regular(path) as file:
+            return file.read()
     except (OSError, ValueError) as error:
         raise _no_access(path, error) from error
 
@@ -169,16 +170,6 @@ def _no_access(path: Path, error: OSError | ValueError) -> FileAccessError:
         "directories above it"
     )
     return FileAccessError.of(message, error, str(path))
-
-
-def read_whole(path: Path) -> bytes:
-    """Return the content of a regular file, as ``read_regular`` does.
-
-    Raises:
-        OSError: There is no such file, it is no regular one, or it may not be read.
-    """
-    with open_regular(path) as file:
-        return file.read()
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from wsdarts_registry.files import read_whole, write_atomically
+from wsdarts_registry.files import open_regular, write_atomically
 from wsdarts_sdk.tasks.decoding import DECODER_VERSION
 from wsdarts_sdk.tasks.identity import list_digest
 from wsdarts_sdk.tasks.pixels import unusable_cache
@@ -37,7 +37,8 @@ def read_record(path: Path) -> frozenset[bytes] | None:
         TaskError: The cache cannot be read.
     """
     try:
-        record = _Record.model_validate_json(read_whole(path), strict=True)
+        with open_regular(path) as file:
+            record = _Record.model_validate_json(file.read(), strict=True)
     except (FileNotFoundError, ValidationError):  # a damaged record is made again
         return None
     except OSError as error:

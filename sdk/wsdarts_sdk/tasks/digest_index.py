@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry.files import read_whole, write_atomically
+from wsdarts_registry.files import open_regular, write_atomically
 from wsdarts_sdk.tasks.pixels import unusable_cache
 from wsdarts_sdk.tasks.stamps import STAMP, is_settled
 
@@ -71,7 +71,8 @@ def remember_digests(
 
 def _read(path: Path) -> NDArray[np.void]:
     try:
-        content = read_whole(path)
+        with open_regular(path) as file:
+            content = file.read()
     except FileNotFoundError:
         content = b""
     except OSError as error:
