@@ -7,8 +7,8 @@ BENCHMARKS := start_up nearest data_path task2vec supernet_step
 
 # The oldest client of the Hub that pyproject.toml allows, and the tests that run with it again.
 OLDEST_HUB := $(shell sed -n 's/.*"huggingface-hub>=\([0-9.]*\)".*/\1/p' pyproject.toml)
-HUB_TESTS := tests/registry/store_contract tests/registry/hub tests/registry/hub_server \
-	tests/hub/test_hub_registry.py
+HUB_TESTS := tests/registry/stores/contract tests/registry/stores/huggingface tests/registry/hub_server \
+	tests/cli/test_huggingface_registry.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench fuzz docs clean

@@ -25,8 +25,8 @@ import torch
 from measure import save
 from torch import Tensor
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import DARTS
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import DARTS
 from wsdarts_sdk.search.optimisers import sgd_for
 from wsdarts_sdk.search.precision import dtype_of, exact_float32
 from wsdarts_sdk.search.settings import COMPUTE_DTYPES, WeightOptimiser

@@ -29,15 +29,15 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data import placement as images_module
+from wsdarts_sdk.data.decoding import decode
+from wsdarts_sdk.data.loader import Place, TrainPart, batches
+from wsdarts_sdk.data.pixels import in_threads
+from wsdarts_sdk.data.sources import open_source
 from wsdarts_sdk.presets import PAPER, TINY
-from wsdarts_sdk.search import images as images_module
-from wsdarts_sdk.search.batches import Place, TrainPart, batches
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
-from wsdarts_sdk.tasks import ImageTask, Part
-from wsdarts_sdk.tasks.decoding import decode
-from wsdarts_sdk.tasks.pixels import in_threads
-from wsdarts_sdk.tasks.sources import open_source
 
 FLOWERS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "flowers102.parquet"
 SIZE = 84

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry.distance import symmetric_distance
+from wsdarts_registry.embedding.distance import symmetric_distance
 
 Array = NDArray[np.float64]
 ENOUGH = 2  # estimates whose mean error the law may start from

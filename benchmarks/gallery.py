@@ -31,14 +31,14 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
-from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.draft import ArtifactDraft, write_artifact
-from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
+from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS, DARTS
+from wsdarts_registry.artifact.manifest import NetworkRecord, Provenance, TaskRecord
+from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
+from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.gallery.site import build_gallery
-from wsdarts_registry.genotype import Cell, Connection, Genotype
-from wsdarts_registry.manifest import NetworkRecord, Provenance, TaskRecord
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS, DARTS
+from wsdarts_registry.stores.directory import DirectoryStore
 
 ARTIFACTS, FILTERS, SEED, REPEATS = 1_000, 1_416, 0, 15
 _SPACE = EmbeddingSpace(

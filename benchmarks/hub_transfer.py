@@ -53,7 +53,7 @@ def _measure(url: str, root: Path, repeats: int, megabytes: int) -> None:
     from huggingface_hub import HfApi, constants  # noqa: PLC0415 - reads the environment
 
     from tests.hub_server import ALICE  # noqa: PLC0415
-    from wsdarts_registry.hub.store import HubStore  # noqa: PLC0415
+    from wsdarts_registry.stores.huggingface.store import HubStore  # noqa: PLC0415
 
     tell = Lines()
     total = 2 * (repeats + 1)

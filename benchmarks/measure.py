@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry._files import write_atomically
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

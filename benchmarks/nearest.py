@@ -30,11 +30,10 @@ import numpy as np
 from measure import interleaved, save, spread
 from numpy.typing import NDArray
 
-from wsdarts_registry.distance import symmetric_distance
-from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
-from wsdarts_registry.embedding_matrix import EmbeddingMatrix, read_matrix
-from wsdarts_registry.nearest import shortlist
-from wsdarts_registry.scan import scan
+from wsdarts_registry.embedding.distance import scan, symmetric_distance
+from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
+from wsdarts_registry.embedding.matrix import EmbeddingMatrix, read_matrix
+from wsdarts_registry.embedding.ranking import shortlist
 
 ROWS, QUICK_ROWS, FILTERS, SEED = 10_000, 1_000, 8_512, 0
 NEIGHBOURS = 5

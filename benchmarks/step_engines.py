@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import DARTS
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import DARTS
 from wsdarts_sdk.supernet import Batch, Supernet
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 

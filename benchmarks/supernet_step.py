@@ -27,7 +27,7 @@ import torch
 from measure import interleaved, save, spread
 from step_engines import Calls, Setting, Step, engines
 
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry._files import write_atomically
 
 OURS = "wsdarts-hub"
 # Pages that the allocator gives back are the reference's largest cost on some systems: it keeps

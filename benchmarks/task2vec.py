@@ -50,15 +50,15 @@ from numpy.typing import NDArray
 from six_sets import SHARED
 from torch import Tensor
 
+from wsdarts_registry._files import write_atomically
+from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_registry.files import write_atomically
-from wsdarts_registry.tensors import read_tensors, write_tensors
+from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.task2vec import FisherSettings, Probe, load_probe
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size
 from wsdarts_sdk.task2vec.fisher import filter_fisher, rademacher_signs
 from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.sample import Sample
-from wsdarts_sdk.tasks import ImageTask
 
 # Pages that the allocator gives back cost either side more than some of its arithmetic. The public
 # code shows progress bars.
@@ -112,7 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.quick:
-        from wsdarts_sdk.jobs.demo import digits  # noqa: PLC0415
+        from wsdarts_sdk.pipelines.demo import digits  # noqa: PLC0415
 
         results = measured(digits(), QUICK, arguments)
         print(json.dumps(results, indent=1))

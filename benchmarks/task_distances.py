@@ -30,10 +30,10 @@ from measure import machine
 from numpy.typing import NDArray
 from six_sets import SHARED, load_sets
 
-from wsdarts_registry.distance import distance_matrix
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry._files import write_atomically
+from wsdarts_registry.embedding.distance import distance_matrix
+from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.task2vec import FisherSettings, Probe, embed, embedding_space, load_probe
-from wsdarts_sdk.tasks import ImageTask
 
 RESULTS = Path(__file__).resolve().parent / "results"
 HALF_IMAGES = 120

@@ -26,10 +26,9 @@ from six_sets import SHARED, load_sets
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_registry.cache import cache_directory
-from wsdarts_registry.files import write_atomically
-from wsdarts_registry.tensors import read_tensors, write_tensors
-from wsdarts_sdk.tasks import ImageTask, Part
+from wsdarts_registry._files import cache_directory, write_atomically
+from wsdarts_registry._tensors import read_tensors, write_tensors
+from wsdarts_sdk.data import ImageTask, Part
 
 NAME = "wsdarts-resnet10t"
 ARCHITECTURE = "resnet10t"

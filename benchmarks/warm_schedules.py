@@ -23,7 +23,7 @@ from measure import Lines, save
 from six_sets import SETS, SHARED
 
 from wsdarts_hub import ImageTask, push, search, train, warm_start
-from wsdarts_registry.directory_store import DirectoryStore
+from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.search.settings import SearchSettings
 

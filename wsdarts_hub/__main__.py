@@ -2,8 +2,8 @@
 
 import sys
 
+from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.errors import LibraryError
-from wsdarts_registry.libraries import naming_hidden_libraries
 
 if __name__ == "__main__":
     try:

@@ -35,13 +35,14 @@ import numpy as np
 import torch
 from job import BENCHMARKS, Results, Time, parser_for, say
 
-from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.distance import symmetric_distance
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import DARTS
-from wsdarts_sdk.jobs.searching import search
-from wsdarts_sdk.jobs.training import train
-from wsdarts_sdk.jobs.warm_starting import warm_start
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.embedding.distance import symmetric_distance
+from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.pipelines.search import search
+from wsdarts_sdk.pipelines.train import train
+from wsdarts_sdk.pipelines.warm_start import warm_start
 from wsdarts_sdk.presets import TINY, Preset
 from wsdarts_sdk.search.precision import dtype_of, exact_float32
 from wsdarts_sdk.search.settings import COMPUTE_DTYPES
@@ -49,13 +50,12 @@ from wsdarts_sdk.supernet import Batch, Supernet
 from wsdarts_sdk.supernet.kernels.choice import VARIABLE, choose_kernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.task2vec import embed, load_probe
-from wsdarts_sdk.tasks import ImageTask
 
 SECONDS = 90.0  # and what is begun before, and the start of the machine: three minutes
 TESTS = (
     "tests/sdk/search/test_graphs.py",
-    "tests/sdk/search/test_batches.py",
-    "tests/sdk/test_artifact_check.py::test_on_cuda",
+    "tests/sdk/data/test_loader.py",
+    "tests/sdk/artifacts/test_check.py::test_on_cuda",
 )
 _TESTS_SECONDS = 45.0
 _CLASSES, _IMAGES, _SIZE = 3, 96, 24

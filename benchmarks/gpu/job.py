@@ -14,7 +14,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 from measure import machine  # noqa: E402 (benchmarks/measure.py, not this folder's)
 
-from wsdarts_registry.files import write_atomically  # noqa: E402
+from wsdarts_registry._files import write_atomically  # noqa: E402
 
 SECONDS = 270.0  # of one call: with what is begun before it is over and the start, six minutes
 

@@ -1,7 +1,7 @@
 """Write the pictures of the concepts: ``python -m docs.pictures``, in the checkout."""
 
 from docs.pictures.gallery import FOLDER, PICTURES
-from wsdarts_registry.files import write_atomically
+from wsdarts_registry._files import write_atomically
 
 
 def main() -> None:

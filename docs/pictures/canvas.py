@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from wsdarts_registry.palette import family_of
-from wsdarts_registry.svg import MONO, Picture, element, number, text
+from wsdarts_registry.drawing.svg import MONO, Picture, element, family_of, number, text
 
 WIDTH = 400.0
 """Of every picture, in pixels: on a telephone the letters are still 10 pixels high."""

@@ -12,9 +12,9 @@ from docs.pictures.canvas import (
     picture,
     words,
 )
-from wsdarts_registry.drawing import node_name
-from wsdarts_registry.space import DARTS
-from wsdarts_registry.svg import element, number
+from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.drawing.cells import node_name
+from wsdarts_registry.drawing.svg import element, number
 
 _CENTRE = 190.0
 _HALF = 30.0

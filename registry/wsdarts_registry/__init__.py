@@ -1,1 +1,14 @@
-"""The zoo without torch: search space, artifacts, registries and nearest search."""
+"""The zoo without torch: architectures, artifacts, embeddings, registries and what shows them.
+
+Packages import downwards only::
+
+    gallery  notebook  publishing      what users see and publish
+    stores                             registries: directories and the Hugging Face Hub
+    artifact                           the published format
+    embedding  drawing                 distances between tasks; pictures of cells
+    architecture                       search space, genotype, operation masks
+    errors, _files, _text, _json, …    used everywhere
+
+Nothing here imports torch, so a laptop without it can browse, rank and publish. What is stable
+is what ``wsdarts_hub`` names; everything else may change.
+"""

@@ -7,7 +7,7 @@ line; the command line prints it after ``error:`` and exits with 1.
 from errno import EINVAL
 from typing import Self
 
-from wsdarts_registry.inert import spaced_text
+from wsdarts_registry._text import spaced_text
 
 _LONGEST = 4000
 

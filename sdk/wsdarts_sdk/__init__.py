@@ -1,1 +1,16 @@
-"""Transfer Architecture Search with torch: tasks, Task2Vec, supernet, warm start, training."""
+"""Transfer Architecture Search with torch: tasks, Task2Vec, supernet, search, training.
+
+Packages import downwards only::
+
+    pipelines                      the jobs that users start: embed, search, warm start, train
+    reports                        facts of a run as pages, charts and notebook views
+    artifacts                      between runs and published artifacts
+    models                         derived networks: training, prediction, export
+    search                         the search itself
+    supernet  task2vec             the engine; the embedding
+    data  runs                     images and their split; run directories
+    devices, progress, presets
+
+All of it may import ``wsdarts_registry``. What is stable is what ``wsdarts_hub`` names;
+everything else may change.
+"""

@@ -1,11 +1,19 @@
-"""Which device work runs on."""
+"""Which device work runs on.
+
+A limit on the memory of a network that a file describes, while it is built.
+"""
 
 import os
 import resource
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsdarts_registry.errors import SettingsError
 
@@ -84,3 +92,45 @@ def _fields(path: Path) -> dict[str, int]:
     except OSError:  # not Linux
         return {}
     return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
+
+
+class TooLargeError(Exception):
+    """A network needs more memory than it was allowed."""
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Build networks within a limit: refuse a tensor before its memory is used.
+
+    What is counted are new tensors, whatever becomes of them, so that no order of making and
+    dropping them evades the limit.
+
+    Args:
+        size: Bytes that new tensors may have together.
+
+    Raises:
+        TooLargeError: They would have more.
+    """
+    with _Counter(size):
+        yield
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, size: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._left = size
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        # Memory that was only reserved costs nothing before it is written to.
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and not any(isinstance(each, Tensor) for each in args):
+            self._left -= made.numel() * made.element_size()
+            if self._left < 0:
+                raise TooLargeError
+        return made

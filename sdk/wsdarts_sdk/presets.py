@@ -5,10 +5,10 @@
 
 from dataclasses import dataclass, replace
 
+from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._text import is_plain_line
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.suggestions import did_you_mean, nearest_names
-from wsdarts_registry.text_rules import is_plain_line
-from wsdarts_sdk.network.settings import TrainingSettings
+from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, StageSettings
 from wsdarts_sdk.setting_fields import check_fields, known_names
 

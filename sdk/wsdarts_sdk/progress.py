@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-from wsdarts_registry.amounts import duration
+from wsdarts_registry._format import duration
 
 _INTERVAL_SECONDS = 10.0
 _FIRST_ESTIMATE_SECONDS = 1.0

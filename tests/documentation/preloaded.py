@@ -20,9 +20,10 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-_LOADED = ("wsdarts_hub.cli", "wsdarts_sdk.jobs.warm_starting", "wsdarts_sdk.jobs.training")
-_LOADED += ("wsdarts_sdk.artifacts.pulling", "wsdarts_sdk.network.loading", "torch", "timm")
-_LOADED += ("torchvision", "wsdarts_registry.hub.store", "wsdarts_registry.publication", "sklearn")
+_LOADED = ("wsdarts_hub.cli", "wsdarts_sdk.pipelines.warm_start", "wsdarts_sdk.pipelines.train")
+_LOADED += ("wsdarts_sdk.artifacts.loading", "wsdarts_sdk.models.loading", "torch", "timm")
+_LOADED += ("torchvision", "wsdarts_registry.stores.huggingface.store", "sklearn")
+_LOADED += ("wsdarts_registry.publishing.publication",)
 _PREFIXES = ("HF_", "HUGGING", "OMP_", "CUDA_", "WSDARTS_HUB_KERNELS", "PYTHON", "TRITON", "TORCH")
 
 

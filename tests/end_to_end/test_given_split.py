@@ -11,11 +11,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from wsdarts_hub import TINY, ImageTask, Preset, open_registry, push, search, train, warm_start
-from wsdarts_registry.artifact import read_artifact
+from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.network.training import train_network
-from wsdarts_sdk.runs.reading import read_run
-from wsdarts_sdk.runs.reporting import report
+from wsdarts_sdk.models.training import train_network
+from wsdarts_sdk.reports.reading import read_run
+from wsdarts_sdk.reports.report import report
 
 _QUICK = Preset(
     name="quick",

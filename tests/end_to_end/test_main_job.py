@@ -25,6 +25,7 @@ from wsdarts_hub import (
     search,
     warm_start,
 )
+from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.errors import (
     EmbeddingError,
     RegistryWarning,
@@ -32,11 +33,10 @@ from wsdarts_registry.errors import (
     SettingsError,
     WsdartsError,
 )
-from wsdarts_registry.manifest_file import read_manifest
-from wsdarts_sdk.network.counting import final_sizes
+from wsdarts_sdk.data import Part
+from wsdarts_sdk.models.size import final_sizes
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernels import choice
-from wsdarts_sdk.tasks import Part
 
 # The preset's own stages with a few steps: every part runs, nothing is learned.
 _STAGES = tuple(replace(stage, epochs=2, trained_epochs=1) for stage in TINY.search.stages)
@@ -275,7 +275,7 @@ def test_a_registry_that_cannot_be_ranked_is_not_taken_for_one_without_neighbour
     def damaged(*_: object) -> None:
         raise EmbeddingError("the embeddings have other widths")
 
-    monkeypatch.setattr("wsdarts_registry.catalogue.Catalogue.nearest", damaged)
+    monkeypatch.setattr("wsdarts_registry.stores.catalogue.Catalogue.nearest", damaged)
     with pytest.raises(EmbeddingError, match="other widths"):
         warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
 

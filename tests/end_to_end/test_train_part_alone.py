@@ -18,8 +18,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from wsdarts_hub import TINY, ImageTask, Preset, nearest, search, warm_start
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.tasks import Part
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_sdk.data import Part
 
 _QUICK = Preset(
     name="quick",

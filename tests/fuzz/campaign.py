@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.mutation import mutate
 from tests.fuzz.readers import Reader
-from wsdarts_registry import strict_json
+from wsdarts_registry import _json
 from wsdarts_registry.errors import ArtifactError, WsdartsError
 
 _CPU_SECONDS = 2.0
@@ -120,7 +120,7 @@ def _generate(check: Callable[[bytes], None], count: int, seed_: int) -> None:
 
     def dumped(data: object) -> bytes:
         try:
-            return strict_json.dump(data)
+            return _json.dump(data)
         except ArtifactError:
             return b"[]"
 

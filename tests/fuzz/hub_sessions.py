@@ -33,11 +33,11 @@ from huggingface_hub import constants
 from tests.fuzz.campaign import TooSlowError
 from tests.hub_server import ALICE, HubServer
 from tests.registry.factories import make_artifact, make_embedding
-from tests.registry.hub.hostile_hub import Asked, HostileHub, Said
-from wsdarts_registry.artifact import read_artifact
+from tests.registry.stores.huggingface.hostile_hub import Asked, HostileHub, Said
+from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.hub import connection, patience
-from wsdarts_registry.hub.store import HubStore
+from wsdarts_registry.stores.huggingface import connection, retry
+from wsdarts_registry.stores.huggingface.store import HubStore
 
 _SECONDS = 60.0
 # What a session may make a Hub send, at most: one endless answer and what was on its way.
@@ -128,7 +128,7 @@ class Campaign:
 
     @contextmanager
     def _cache(self, name: str) -> Iterator[Path]:
-        """An empty cache, a login, and no patience."""
+        """An empty cache, a login, and no retry."""
         cache = self._world.parent / "caches" / name
         places = {"WSDARTS_HUB_CACHE": str(cache), "HF_TOKEN": ALICE.token, "NO_PROXY": "*"}
         with (
@@ -137,11 +137,11 @@ class Campaign:
             mock.patch.object(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1.0),
             mock.patch.object(connection, "SILENCE", 1.0),
             mock.patch.object(connection, "MAX_PAGES", 30),
-            mock.patch.object(patience, "FIRST_PAUSE", 0.001),
-            mock.patch.object(patience, "FIRST_CONTEST", 0.001),
-            mock.patch.object(patience, "LONGEST_PAUSE", 0.002),
-            mock.patch.object(patience, "LONGEST_CONTEST", 0.002),
-            mock.patch.object(patience.Patience, "seconds", 1.0),
+            mock.patch.object(retry, "FIRST_PAUSE", 0.001),
+            mock.patch.object(retry, "FIRST_CONTEST", 0.001),
+            mock.patch.object(retry, "LONGEST_PAUSE", 0.002),
+            mock.patch.object(retry, "LONGEST_CONTEST", 0.002),
+            mock.patch.object(retry.Patience, "seconds", 1.0),
         ):
             yield cache
 

@@ -29,35 +29,35 @@ from tests.registry.factories import (
     make_space,
     make_weights,
 )
-from tests.sdk.runs.samples import make_report
-from tests.sdk.runs.test_reading import begun_search, row
-from wsdarts_registry import contents, embedding_matrix, signing, strict_json, tensors
-from wsdarts_registry.artifact import read_artifact
-from wsdarts_registry.checked_files import file_record
-from wsdarts_registry.drawing import genotype_svg
-from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.entry import Alias, Lift, Yank
+from tests.sdk.reports.samples import make_report
+from tests.sdk.reports.test_reading import begun_search, row
+from wsdarts_registry import _json, _tensors
+from wsdarts_registry._json import Document
+from wsdarts_registry._tensors import write_tensors
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.artifact import contents, signing
+from wsdarts_registry.artifact._svg import check_svg
+from wsdarts_registry.artifact.checked_files import checksum_line, file_record
+from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord, Manifest, NetworkRecord
+from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.drawing.cells import genotype_svg
+from wsdarts_registry.embedding import matrix
+from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.genotype import Genotype
-from wsdarts_registry.hub.index import Content, Index, IndexedName, IndexedVersion
-from wsdarts_registry.hub.record import HubRecord
-from wsdarts_registry.inert_svg import check_svg
-from wsdarts_registry.manifest import EmbeddingSpaceRecord, Manifest, NetworkRecord
-from wsdarts_registry.manifest_file import checksum_line
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.records import Document
-from wsdarts_registry.reference import Reference
-from wsdarts_registry.registry_config import NearRecord, RegistryConfig
-from wsdarts_registry.signature_policy import SignaturePolicy
-from wsdarts_registry.tensors import write_tensors
+from wsdarts_registry.stores.huggingface.index import Content, Index, IndexedName, IndexedVersion
+from wsdarts_registry.stores.huggingface.record import HubRecord
+from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
+from wsdarts_registry.stores.reference import Reference
+from wsdarts_registry.stores.signature_policy import SignaturePolicy
+from wsdarts_sdk.data.sources.metadata import read_metadata
+from wsdarts_sdk.data.sources.saved import ArrowTable
+from wsdarts_sdk.data.sources.table import Table, TableSource
+from wsdarts_sdk.data.sources.webdataset import TarTable
+from wsdarts_sdk.reports.file import REPORT_FILE, ReportFile, keep_report
+from wsdarts_sdk.reports.page import render_report
+from wsdarts_sdk.reports.reading import filled_in
 from wsdarts_sdk.runs.directory import RunDirectory
-from wsdarts_sdk.runs.report import render_report
-from wsdarts_sdk.runs.report_file import REPORT_FILE, ReportFile, keep_report
-from wsdarts_sdk.runs.unfinished import filled_in
-from wsdarts_sdk.tasks.sources.metadata import read_metadata
-from wsdarts_sdk.tasks.sources.saved import ArrowTable
-from wsdarts_sdk.tasks.sources.table import Table, TableSource
-from wsdarts_sdk.tasks.sources.webdataset import TarTable
 
 _WHEN = "2026-01-02T03:04:05Z"
 
@@ -222,12 +222,12 @@ def _matrix_reader(folder: Path) -> Reader:
     path = folder / "matrix.npy"
     rows = [make_embedding(name) for name in "abc"]
     read = dict(zip(map(digest_of, "abc"), rows, strict=True))
-    embedding_matrix.read_matrix(path, list(read), FILTERS, lambda d: ("transfer", read[d]))
+    matrix.read_matrix(path, list(read), FILTERS, lambda d: ("transfer", read[d]))
     seed = path.read_bytes()
 
     def open_(content: bytes) -> None:
         path.write_bytes(content)
-        found = embedding_matrix._open(path)
+        found = matrix._open(path)
         if found is not None:
             assert len(found.digests) >= len(found.rows)
             found.rows.tobytes()
@@ -321,13 +321,13 @@ def _read_sealed(directory: Path, content: bytes) -> None:
 
 
 def _read_weights(content: bytes) -> None:
-    header = tensors.read_header(content, len(content), what="file")
+    header = _tensors.read_header(content, len(content), what="file")
     contents.check_weights_header(header, SPACE)
     contents.read_weights(content)
 
 
 def _read_check(content: bytes) -> None:
-    header = tensors.read_header(content, len(content), what="file")
+    header = _tensors.read_header(content, len(content), what="file")
     contents.check_check_header(header, NetworkRecord(cells=3, channels=4, image_size=32))
     contents.read_check(content)
 
@@ -340,7 +340,7 @@ def _read_embedding(content: bytes) -> None:
 
 
 def _read_masks_json(content: bytes) -> None:
-    masks = OperationMasks.from_json(strict_json.load(content, what="file"))
+    masks = OperationMasks.from_json(_json.load(content, what="file"))
     assert OperationMasks.from_json(masks.to_json()) == masks
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fuzz.hub_sessions import Campaign
 from tests.hub_server.fixture import start_hub
-from tests.registry.hub.hostile_hub import Asked, Said
+from tests.registry.stores.huggingface.hostile_hub import Asked, Said
 from wsdarts_registry.errors import WsdartsError
 
 pytestmark = pytest.mark.processes

@@ -7,10 +7,10 @@ import pytest
 
 from tests.gallery.conftest import Browser
 from tests.registry.factories import make_artifact
-from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.gallery.collection import read_collection
-from wsdarts_registry.gallery.ranked_space import RankedSpace
+from wsdarts_registry.gallery.distances import RankedSpace
 from wsdarts_registry.gallery.site import build_gallery
+from wsdarts_registry.stores.directory import DirectoryStore
 
 COUNT = 44
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.gallery.conftest import Browser
-from wsdarts_registry.distance import symmetric_distance
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_registry.zoo import open_registry, shipped_zoo
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.embedding.distance import symmetric_distance
+from wsdarts_registry.stores.opening import open_registry, shipped_zoo
 
 PAGES = (
     "index.html",

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.gallery.conftest import Browser
-from tests.sdk.runs.compared import make_runs
-from wsdarts_sdk.runs.comparison_page import render_comparison
-from wsdarts_sdk.runs.report import render_report
+from tests.sdk.reports.compared import make_runs
+from wsdarts_sdk.reports.comparison_page import render_comparison
+from wsdarts_sdk.reports.page import render_report
 
 
 @pytest.fixture(scope="module")

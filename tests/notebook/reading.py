@@ -3,7 +3,7 @@
 import re
 from typing import Protocol
 
-from tests.sdk.runs.samples import Page
+from tests.sdk.reports.samples import Page
 
 _ALLOWED = {
     *("div", "style", "p", "b", "dl", "dt", "dd", "details", "summary", "img", "figure"),

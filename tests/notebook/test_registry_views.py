@@ -10,15 +10,15 @@ import pytest
 from tests.notebook.reading import Shown, read_view
 from tests.registry.factories import make_artifact, make_embedding, make_genotype
 from tests.registry.hostile import LINE, hostile_space, make_hostile
-from wsdarts_registry.artifact import read_artifact
-from wsdarts_registry.difference import difference
-from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.entry import Yank
-from wsdarts_registry.genotype import Connection, Genotype
-from wsdarts_registry.lineage import lineage
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.nearest import Neighbour, Ranking
-from wsdarts_registry.space import SearchSpace
+from wsdarts_registry.architecture.genotype import Connection, Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.artifact.difference import difference
+from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.embedding.ranking import Neighbour, Ranking
+from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.lineage import lineage
+from wsdarts_registry.stores.records import Yank
 
 SPACE = SearchSpace(nodes=1, candidates=("none", "skip_connect", "sep_conv_3x3"))
 
@@ -137,7 +137,7 @@ def test_a_family_and_a_difference(zoo: DirectoryStore) -> None:
 @pytest.fixture
 def zoo(tmp_path: Path) -> DirectoryStore:
     """Two artifacts, the second started from the first."""
-    from wsdarts_registry.manifest import Lineage, Parent  # noqa: PLC0415
+    from wsdarts_registry.artifact.manifest import Lineage, Parent  # noqa: PLC0415
 
     store = DirectoryStore(tmp_path / "zoo", create=True)
     digest = make_artifact(tmp_path / "a", "flowers")
@@ -178,7 +178,7 @@ def test_showing_loads_no_torch_and_naming_no_templates(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from wsdarts_hub import Artifact\n"
-        "from wsdarts_registry.artifact import read_artifact\n"
+        "from wsdarts_registry.artifact.reader import read_artifact\n"
         "artifact = read_artifact(sys.argv[1])\n"
         "repr(artifact)\n"
         "assert 'jinja2' not in sys.modules\n"

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from tests.notebook.reading import read_view
-from tests.sdk.runs.test_report_hostile import HOSTILE
-from wsdarts_registry.genotype import Connection, Genotype
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.nearest import Neighbour, Ranking
-from wsdarts_registry.space import SearchSpace
-from wsdarts_sdk.jobs.searching import SearchRun
-from wsdarts_sdk.jobs.sweep import Trial
-from wsdarts_sdk.jobs.training import TrainingRun
-from wsdarts_sdk.jobs.warm_starting import WarmStart
-from wsdarts_sdk.network.training import TrainingResult
+from tests.sdk.reports.test_report_hostile import HOSTILE
+from wsdarts_registry.architecture.genotype import Connection, Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.embedding.ranking import Neighbour, Ranking
+from wsdarts_sdk.models.training import TrainingResult
+from wsdarts_sdk.pipelines.search import SearchRun
+from wsdarts_sdk.pipelines.sweep import Trial
+from wsdarts_sdk.pipelines.train import TrainingRun
+from wsdarts_sdk.pipelines.warm_start import WarmStart
 from wsdarts_sdk.presets import TINY
 from wsdarts_sdk.search.loop import SearchResult
 

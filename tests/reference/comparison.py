@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reference.network import PlainSupernet
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch, Gradients, SkipDropout, Supernet
 
 Named = dict[str, Tensor]

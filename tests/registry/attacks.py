@@ -56,10 +56,10 @@ def run_in_little_memory(code: str, *arguments: str) -> str:
 import resource, sys
 from pathlib import Path
 import numpy as np
-from wsdarts_registry.artifact import read_artifact
-from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.embedding_matrix import read_matrix
+from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.embedding.embedding import TaskEmbedding
+from wsdarts_registry.embedding.matrix import read_matrix
 from wsdarts_registry.errors import WsdartsError
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 most = pages * resource.getpagesize() + {_ROOM}

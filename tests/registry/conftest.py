@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.registry.factories import Push, make_artifact, make_embedding
-from wsdarts_registry.directory_store import DirectoryStore
-from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.store import Entry, Store
+from wsdarts_registry.embedding.embedding import TaskEmbedding
+from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.store import Entry, Store
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry.draft import ArtifactDraft, write_artifact
-from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
-from wsdarts_registry.genotype import Connection, Genotype
-from wsdarts_registry.manifest import NetworkRecord, Provenance, TaskRecord
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS, SearchSpace
-from wsdarts_registry.store import Entry
+from wsdarts_registry.architecture.genotype import Connection, Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.artifact.manifest import NetworkRecord, Provenance, TaskRecord
+from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
+from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
+from wsdarts_registry.stores.store import Entry
 
 Push = Callable[..., Entry]
 SPACE = SearchSpace(nodes=2, candidates=("none", "skip_connect", "sep_conv_3x3"))

@@ -13,10 +13,10 @@ from tests.registry.factories import (
     make_ranked,
     make_space,
 )
-from wsdarts_registry.draft import write_artifact
-from wsdarts_registry.manifest import Lineage, Parent, TaskRecord
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.artifact.manifest import Lineage, Parent, TaskRecord
+from wsdarts_registry.artifact.writer import write_artifact
 
 # What a line may hold: no control character, and yet much that acts somewhere.
 LINE = (

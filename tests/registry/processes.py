@@ -14,8 +14,9 @@ import pytest
 _PRELUDE = """
 import os, signal, sys, time
 from pathlib import Path
-import wsdarts_registry.artifact, wsdarts_registry.staging  # so that the events are a push's own
-from wsdarts_registry.directory_store import DirectoryStore
+import wsdarts_registry.artifact.reader
+import wsdarts_registry._staging  # so that the events are a push's own
+from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.errors import WsdartsError
 
 def wait_for(*paths):

@@ -3,7 +3,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from wsdarts_registry.cache import cache_directory
+from wsdarts_registry._files import cache_directory
 
 
 def test_the_environment_names_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.plain_user import without_overrides
-from wsdarts_registry.errors import FileAccessError
-from wsdarts_registry.files import (
+from wsdarts_registry._files import (
     entries,
     exists,
     expanded,
@@ -22,6 +21,7 @@ from wsdarts_registry.files import (
     resolved,
     write_atomically,
 )
+from wsdarts_registry.errors import FileAccessError
 
 IMPOSSIBLE = [Path("x" * 300), Path("null\0byte"), Path("nothing/below")]
 

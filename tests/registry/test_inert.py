@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from wsdarts_registry.inert import (
+from wsdarts_registry._text import (
     clipped,
     code_span,
     display_width,

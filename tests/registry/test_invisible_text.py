@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdarts_registry.inert import plain_text
-from wsdarts_registry.text_rules import is_plain_line, is_plain_text, settled_line
+from wsdarts_registry._text import is_plain_line, is_plain_text, plain_text, settled_line
 
 # Default_Ignorable_Code_Point and Bidi_Control of Unicode 16, as DerivedCoreProperties.txt and
 # PropList.txt list them.

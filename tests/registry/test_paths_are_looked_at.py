@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = Path("registry/wsdarts_registry/files.py")
+FILES = Path("registry/wsdarts_registry/_files.py")
 MODULES = sorted(
     path.relative_to(ROOT)
     for folder in ("wsdarts_hub", "registry", "sdk", "cards")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
+from wsdarts_registry._tensors import read_header, read_tensors, write_tensors
 from wsdarts_registry.errors import ArtifactError
-from wsdarts_registry.tensors import read_header, read_tensors, write_tensors
 
 _TYPES = [np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_]
 _ARRAYS = st.sampled_from(_TYPES).flatmap(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdarts_registry.text_rules import is_plain_line, settled_line
+from wsdarts_registry._text import is_plain_line, settled_line
 
 # With lone surrogates, which file names that are not UTF-8 are read as.
 _ANY = st.text(st.characters(exclude_categories=()), max_size=300)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from wsdarts_registry.architecture.space import DARTS
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.space import DARTS
 from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset
 
 

@@ -10,12 +10,12 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsdarts_registry import strict_json
+from wsdarts_registry import _json
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.errors import SettingsError, SpaceError
-from wsdarts_registry.genotype import Genotype
-from wsdarts_registry.space import SearchSpace
-from wsdarts_sdk.network.derived import DerivedNetwork
-from wsdarts_sdk.network.published import PDARTS
+from wsdarts_sdk.models.network import DerivedNetwork
+from wsdarts_sdk.models.timm_model import PDARTS
 from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset
 from wsdarts_sdk.setting_fields import Within, setting_paths
 from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
@@ -81,7 +81,7 @@ def test_any_value_is_refused_or_kept(field: tuple[Any, str], value: Any) -> Non
         assert math.isfinite(value)
     if type(value) in (int, float):
         assert 0 <= value <= 1e30
-        assert strict_json.load(strict_json.dump([value]), what="value") == [value]
+        assert _json.load(_json.dump([value]), what="value") == [value]
 
 
 def test_bounds_say_which_values_they_hold() -> None:

@@ -20,31 +20,25 @@ from typing import Annotated, Any
 import typer
 
 import wsdarts_hub as hub
-from wsdarts_hub.cli import plain_characters
-from wsdarts_hub.cli.alias_commands import list_aliases, remove_alias, set_alias
-from wsdarts_hub.cli.artifact_commands import pull, show, verify
-from wsdarts_hub.cli.cleaning_command import gc
-from wsdarts_hub.cli.copy_command import copy
+from wsdarts_hub.cli.artifacts import pull, show, verify
 from wsdarts_hub.cli.demo import demo
-from wsdarts_hub.cli.difference_command import diff
 from wsdarts_hub.cli.doctor import doctor
-from wsdarts_hub.cli.documentation import add_commands
-from wsdarts_hub.cli.embedding_commands import embed, nearest
-from wsdarts_hub.cli.gallery_commands import build as build_gallery
-from wsdarts_hub.cli.gallery_commands import serve as serve_gallery
-from wsdarts_hub.cli.index_commands import rebuild_index
-from wsdarts_hub.cli.lineage_command import lineage
-from wsdarts_hub.cli.list_command import list_artifacts
-from wsdarts_hub.cli.model_commands import export, predict
-from wsdarts_hub.cli.problems import explained
-from wsdarts_hub.cli.publishing_commands import push, unyank, yank
-from wsdarts_hub.cli.report_command import report
-from wsdarts_hub.cli.search_commands import search, warm_start
-from wsdarts_hub.cli.signing_commands import keygen, sign
-from wsdarts_hub.cli.training_commands import train
+from wsdarts_hub.cli.embeddings import embed, nearest
+from wsdarts_hub.cli.gallery import build as build_gallery
+from wsdarts_hub.cli.gallery import serve as serve_gallery
+from wsdarts_hub.cli.listing import list_artifacts
+from wsdarts_hub.cli.models import export, predict
+from wsdarts_hub.cli.publishing import copy, keygen, push, sign, unyank, yank
+from wsdarts_hub.cli.registry import gc, list_aliases, rebuild_index, remove_alias, set_alias
+from wsdarts_hub.cli.relations import diff, lineage
+from wsdarts_hub.cli.reports import report
+from wsdarts_hub.cli.runs import search, train, warm_start
+from wsdarts_hub.cli.shared import display
+from wsdarts_hub.cli.shared.documentation import add_commands
+from wsdarts_hub.cli.shared.problems import explained
+from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._text import plain_text
 from wsdarts_registry.errors import WsdartsError, WsdartsWarning
-from wsdarts_registry.inert import plain_text
-from wsdarts_registry.libraries import naming_hidden_libraries
 from wsdarts_sdk.progress import counting_from
 
 __all__ = ["app", "main"]
@@ -152,7 +146,7 @@ def main() -> None:
     """Run the command line; print what is no fault of the program as one line, not a traceback."""
     began = time.monotonic() - _IMPORTING
     _open_missing_streams()
-    plain = plain_characters.register()
+    plain = display.register()
     for stream, errors in ((sys.stdout, plain), (sys.stderr, "replace")):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
             stream.reconfigure(errors=errors)

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
-from wsdarts_hub.cli import display, options
-from wsdarts_hub.cli.embedding_commands import show_ranking
-from wsdarts_hub.cli.progress_bar import working
-from wsdarts_hub.cli.search_page import show_decision, show_genotype
-from wsdarts_hub.cli.training_commands import show_training
-from wsdarts_registry.amounts import count, duration, share
-from wsdarts_registry.files import exists
+from wsdarts_hub.cli.embeddings import show_ranking
+from wsdarts_hub.cli.runs import show_training
+from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.progress import working
+from wsdarts_hub.cli.shared.search_page import show_decision, show_genotype
+from wsdarts_registry._files import exists
+from wsdarts_registry._format import count, duration, share
 from wsdarts_sdk.progress import Progress, TimeSpent, counting_from
 
 if TYPE_CHECKING:
-    from wsdarts_registry.nearest import Ranking
-    from wsdarts_sdk.jobs.searching import SearchRun
-    from wsdarts_sdk.jobs.training import TrainingRun
-    from wsdarts_sdk.jobs.warm_starting import WarmStart
-    from wsdarts_sdk.tasks import ImageTask
+    from wsdarts_registry.embedding.ranking import Ranking
+    from wsdarts_sdk.data import ImageTask
+    from wsdarts_sdk.pipelines.search import SearchRun
+    from wsdarts_sdk.pipelines.train import TrainingRun
+    from wsdarts_sdk.pipelines.warm_start import WarmStart
 
 _Result_co = TypeVar("_Result_co", covariant=True)
 _Shown = TypeVar("_Shown")
@@ -59,8 +59,8 @@ def demo(
         result = warm_start("path/to/images", preset="tiny")
         print(result.train(preset="tiny").accuracy)
     """
-    from wsdarts_sdk.jobs.demo import RUNS, Demo, digits  # noqa: PLC0415
-    from wsdarts_sdk.runs.reading import seconds_spent  # noqa: PLC0415
+    from wsdarts_sdk.pipelines.demo import RUNS, Demo, digits  # noqa: PLC0415
+    from wsdarts_sdk.reports.reading import seconds_spent  # noqa: PLC0415
 
     steps = Demo(out)
     spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))
@@ -111,7 +111,7 @@ def _show_warm_start(warm: "WarmStart") -> None:
 
 
 def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
-    from wsdarts_sdk.jobs.demo import COMPARED  # noqa: PLC0415
+    from wsdarts_sdk.pipelines.demo import COMPARED  # noqa: PLC0415
 
     display.heading("4. what the search cost, beside a cold search of the same preset")
     seconds = warm.seconds["search"], cold.seconds["search"]

@@ -2,7 +2,7 @@
 
 import typer
 
-from wsdarts_hub.cli import display, options
+from wsdarts_hub.cli.shared import display, options
 
 
 def doctor(
@@ -24,7 +24,7 @@ def doctor(
         for entry in open_registry().entries(include_yanked=True):
             pull(str(entry.reference))
     """
-    from wsdarts_sdk.jobs.diagnosis import diagnose  # noqa: PLC0415
+    from wsdarts_sdk.pipelines.doctor import diagnose  # noqa: PLC0415
 
     broken, group = 0, ""
     for finding in diagnose(registry):

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry.catalogue import DAMAGE, damaged_version
-from wsdarts_registry.embedding_space import EmbeddingSpace
-from wsdarts_registry.entry import DamagedVersion
-from wsdarts_registry.gallery.exhibit import Exhibit
-from wsdarts_registry.gallery.ranked_space import RankedSpace
-from wsdarts_registry.store import Store
-from wsdarts_registry.zoo import shipped_zoo
+from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.gallery.distances import RankedSpace
+from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.stores.catalogue import DAMAGE, damaged_version
+from wsdarts_registry.stores.opening import shipped_zoo
+from wsdarts_registry.stores.records import DamagedVersion
+from wsdarts_registry.stores.store import Store
 
 # Is told what is done, how much of it, and of how much.
 Progress = Callable[[str, int, int], object]

@@ -1,13 +1,101 @@
-"""What the gallery says of one version, as names and values in words."""
+"""One version of an artifact as the gallery shows it.
 
-from wsdarts_registry.amounts import count, duration, figure, setting, size
-from wsdarts_registry.gallery.exhibit import Exhibit
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.provenance import provenance_facts
-from wsdarts_registry.space import CELL_KINDS
+What the gallery says of one version, as names and values in words.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from wsdarts_registry._format import count, duration, figure, setting, size
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.manifest import (
+    CARD,
+    CHECKSUM,
+    GENOTYPE,
+    MANIFEST,
+    MASKS,
+    PICTURE,
+    provenance_facts,
+)
+from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.stores.records import Entry
+
+KIND_TITLES = {
+    "masks": "λ, operation masks",
+    "weights": "λ̂, with weights",
+    "meta": "λ_meta, several tasks",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exhibit:
+    """A version with all that is shown of it.
+
+    Attributes:
+        entry: What the registry says about it.
+        artifact: Its verified content.
+        latest: Whether it is what a plain ``NAME`` means, and so can be ranked.
+    """
+
+    entry: Entry
+    artifact: Artifact
+    latest: bool
+
+    @cached_property
+    def reference(self) -> str:
+        """The exact reference, ``NAME@3``."""
+        return str(self.entry.reference)
+
+    @property
+    def folder(self) -> str:
+        """Where its files lie in the gallery."""
+        return f"artifacts/{self.entry.name}/v{self.entry.version}"
+
+    @property
+    def page(self) -> str:
+        """Its page, from the gallery's root."""
+        return f"{self.folder}.html"
+
+    @property
+    def sort(self) -> str:
+        """``"masks"`` (λ), ``"weights"`` (λ̂) or ``"meta"`` (λ_meta)."""
+        if self.entry.manifest.kind == "meta-transfer":
+            return "meta"
+        return "weights" if self.artifact.has_weights else "masks"
+
+    @property
+    def kind_title(self) -> str:
+        """Its kind in words."""
+        return KIND_TITLES[self.sort]
+
+    @cached_property
+    def images(self) -> int:
+        """Images of all its tasks."""
+        return sum(task.images for task in self.entry.manifest.tasks)
+
+    @cached_property
+    def classes(self) -> int:
+        """Classes of all its tasks."""
+        return sum(task.classes for task in self.entry.manifest.tasks)
+
+    @cached_property
+    def operations(self) -> tuple[str, ...]:
+        """Operations that its cells use, in the order of the search space."""
+        genotype = self.artifact.genotype
+        used = {c.operation for kind in CELL_KINDS for node in genotype.cell(kind) for c in node}
+        return tuple(name for name in genotype.space.candidates if name in used)
+
+    @property
+    def raw_files(self) -> tuple[str, ...]:
+        """Files that the gallery carries along: all but the weights and what checks them."""
+        files = self.entry.manifest.files
+        own = [MANIFEST, CHECKSUM, GENOTYPE, MASKS]
+        own += [record.file for record in self.entry.manifest.embeddings]
+        return (*own, *(path for path in (CARD, PICTURE) if path in files))
+
 
 Facts = list[tuple[str, str]]
-
 _RATIO = "accuracy"
 
 

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from wsdarts_registry.amounts import count, duration, size
-from wsdarts_registry.drawing import cell_text
+from wsdarts_registry._format import count, duration, size
+from wsdarts_registry._templates import html_environment
+from wsdarts_registry._text import plain_text
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.drawing.cells import cell_text
+from wsdarts_registry.drawing.svg import family_of
 from wsdarts_registry.gallery import facts
 from wsdarts_registry.gallery.collection import Collection
-from wsdarts_registry.gallery.exhibit import KIND_TITLES, Exhibit
-from wsdarts_registry.gallery.heat_map import SHADES, heat_map
+from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
+from wsdarts_registry.gallery.facts import KIND_TITLES, Exhibit
 from wsdarts_registry.gallery.pictures import Drawing
-from wsdarts_registry.gallery.policy import loader, policies
-from wsdarts_registry.gallery.task_map import task_map
-from wsdarts_registry.inert import plain_text
-from wsdarts_registry.palette import family_of
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_registry.templates import html_environment
+from wsdarts_registry.gallery.scripts import loader, policies
 
 _NEIGHBOURS = 8
 _LONGEST = 10_000

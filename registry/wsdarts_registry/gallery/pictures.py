@@ -8,10 +8,9 @@ from functools import cached_property
 
 from markupsafe import Markup
 
-from wsdarts_registry.drawing import cell_svg
-from wsdarts_registry.gallery.exhibit import Exhibit
-from wsdarts_registry.mask_drawing import masks_svg
-from wsdarts_registry.space import CELL_KINDS
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.drawing.cells import cell_svg, masks_svg
+from wsdarts_registry.gallery.facts import Exhibit
 
 _STYLE = re.compile(r"<style>[^<]*</style>\n?")
 _DESCRIPTION = re.compile(r"<desc[^>]*>([^<]*)</desc>")

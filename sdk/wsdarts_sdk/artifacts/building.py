@@ -9,10 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from wsdarts_registry.contents import alpha_name
-from wsdarts_registry.draft import ArtifactDraft, write_artifact
-from wsdarts_registry.embedding import TaskEmbedding
-from wsdarts_registry.manifest import (
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.contents import alpha_name
+from wsdarts_registry.artifact.manifest import (
     Lineage,
     NetworkRecord,
     Parent,
@@ -20,14 +19,15 @@ from wsdarts_registry.manifest import (
     SplitRecord,
     TaskRecord,
 )
-from wsdarts_registry.space import CELL_KINDS
+from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
+from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_sdk.artifacts.check import make_check
-from wsdarts_sdk.network.counting import final_sizes
+from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.models.size import final_sizes
 from wsdarts_sdk.runs.environment import code_version, hardware, library_versions
 from wsdarts_sdk.search.derivation import ranked_candidates
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.tasks import ImageTask, Part
 
 
 @dataclass(frozen=True, kw_only=True)

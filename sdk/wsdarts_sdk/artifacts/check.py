@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsdarts_registry.artifact import Artifact
-from wsdarts_registry.contents import alpha_name
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.contents import alpha_name
+from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.errors import ArtifactError, SettingsError
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.search.randomness import stream
+from wsdarts_sdk.data.loader import stream
 from wsdarts_sdk.search.state import Array, load_weights
 from wsdarts_sdk.supernet import Supernet
 

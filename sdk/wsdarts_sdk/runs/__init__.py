@@ -1,1 +1,4 @@
-"""Run directories: configuration, checkpoints, metrics and reports."""
+"""Run directories: configuration, journals with checkpoints, environment, cost.
+
+Imports nothing of the SDK. Public: ``open_run`` (``directory``), ``Journal`` (``journal``).
+"""

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdarts_registry import strict_json
-from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
-from wsdarts_registry.file_lock import HeldLock, NoLocksError, try_lock
-from wsdarts_registry.files import (
+from wsdarts_registry import _json
+from wsdarts_registry._advice import UPDATE
+from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
+from wsdarts_registry._files import (
     entries,
     exists,
     is_directory,
@@ -32,7 +32,7 @@ from wsdarts_registry.files import (
     remove_abandoned,
     write_atomically,
 )
-from wsdarts_registry.installation import UPDATE
+from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.journal import FileJournal
@@ -243,10 +243,10 @@ def read_json(path: Path) -> Any:
     """
     try:
         with open_regular(path) as file:
-            content = file.read(strict_json.MAX_BYTES + 1)
+            content = file.read(_json.MAX_BYTES + 1)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    return strict_json.load(content, what=str(path), error=RunError)
+    return _json.load(content, what=str(path), error=RunError)
 
 
 def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:

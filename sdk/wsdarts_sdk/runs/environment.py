@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from wsdarts_registry.amounts import several
+from wsdarts_registry._format import several
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "datasets")
 

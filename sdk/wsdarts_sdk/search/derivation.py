@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import SpaceError
-from wsdarts_registry.genotype import Cell, Connection, Genotype
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
 
 Array = NDArray[np.float64]
 _INPUTS_PER_NODE = 2

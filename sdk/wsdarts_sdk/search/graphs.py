@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wsdarts_sdk.search.half import Half, StaticHalf
+from wsdarts_sdk.data import Part
 from wsdarts_sdk.search.optimisers import settle
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import Work
+from wsdarts_sdk.search.step import Half, StaticHalf, Work
 from wsdarts_sdk.supernet import SkipDropout
-from wsdarts_sdk.tasks import Part
 
 Replay = Callable[[], None]
 # Warms some work up and records it: what it does is done, how often is left open.

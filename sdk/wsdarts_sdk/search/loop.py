@@ -2,6 +2,8 @@
 
 One loop serves TAS on one task (λ, λ̂), TAS on several tasks (λ_meta), plain P-DARTS and DARTS
 from cold, and warm starts: they differ in their settings, tasks and starting point only.
+
+The row of metrics that a search leaves of each epoch.
 """
 
 import time
@@ -14,27 +16,92 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsdarts_registry.amounts import several
+from wsdarts_registry._format import several
+from wsdarts_registry._text import plain_text
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError, SpaceError
-from wsdarts_registry.genotype import Genotype
-from wsdarts_registry.inert import plain_text
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.devices import wait_for
+from wsdarts_sdk.data.loader import TrainPart, batches
+from wsdarts_sdk.devices import peak_memory, wait_for
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import Journal, MemoryJournal
-from wsdarts_sdk.search.accumulation import parts_that_fit
-from wsdarts_sdk.search.batches import TrainPart, batches
 from wsdarts_sdk.search.derivation import derive_genotype
+from wsdarts_sdk.search.gradients import needed_memory, parts_that_fit
 from wsdarts_sdk.search.graphs import Graphs, graphs_for
-from wsdarts_sdk.search.optimisers import set_learning_rate
+from wsdarts_sdk.search.optimisers import (
+    cosine_learning_rate,
+    set_learning_rate,
+    skip_dropout_rate,
+    stage_work,
+    work,
+)
 from wsdarts_sdk.search.precision import compute_dtype, exact_float32, name_of
-from wsdarts_sdk.search.rows import epoch_row
-from wsdarts_sdk.search.schedule import cosine_learning_rate, stage_work, work
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
 from wsdarts_sdk.search.step import directly, places_of, take_step
 from wsdarts_sdk.supernet.kernels.choice import compile_ahead
+
+
+def epoch_row(
+    state: SearchState,
+    settings: SearchSettings,
+    tasks: Sequence[TrainPart],
+    *,
+    learning_rate: float,
+    device: torch.device,
+) -> dict[str, Any]:
+    """The metrics of the epoch that has just ended; updates how long the genotype is stable.
+
+    Raises:
+        SettingsError: The loss, α or a weight is not finite.
+    """
+    stage = settings.stages[state.stage]
+    masks, alpha, sums = state.net.masks, state.alpha(), state.sums.tolist()
+    finite = np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())])).all()
+    # The last step of a search changes weights that no loss is computed with any more.
+    weights = [value.isfinite().all() for value in state.net.state_dict().values()]
+    if not finite or not torch.stack(weights).all():
+        raise SettingsError(
+            f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
+            f"{state.stage + 1}; lower the learning rates or the gradient clip"
+        )
+    genotype = derive_genotype(masks, alpha, skip_connects=None)
+    derived = str(derive_genotype(masks, alpha, skip_connects=settings.skip_connects))
+    moved = state.epoch >= stage.weights_only_epochs
+    state.unchanged = state.unchanged + 1 if moved and derived == state.derived else 0
+    state.derived = derived
+    return {
+        "stage": state.stage,
+        "epoch": state.epoch,
+        "steps": sum(task.steps(settings.steps_per_epoch) for task in tasks),
+        "learning_rate": learning_rate,
+        "skip_dropout": skip_dropout_rate(stage, state.epoch),
+        "weights_loss": _mean(sums[0], sums[2]),
+        "weights_accuracy": _mean(sums[1], sums[2]),
+        "alpha_loss": _mean(sums[3], sums[5]),
+        "alpha_accuracy": _mean(sums[4], sums[5]),
+        "seconds": state.seconds[-1],
+        "peak_memory": peak_memory(device),
+        "needed_memory": max(_needed(state, settings, task) for task in tasks),
+        "batch_parts": state.parts,
+        "compute_dtype": name_of(state.dtype),
+        "unchanged_epochs": state.unchanged,
+        "skip_connects": genotype.count("skip_connect"),
+        "skip_connects_reduction": genotype.count("skip_connect", "reduction"),
+        "probabilities": {
+            kind: state.net.probabilities(kind).detach().cpu().tolist() for kind in CELL_KINDS
+        },
+    }
+
+
+def _needed(state: SearchState, settings: SearchSettings, task: TrainPart) -> int:
+    largest = -(-task.batch_size // state.parts)
+    return needed_memory(state.net, image_size=settings.image_size, batch=largest)
+
+
+def _mean(total: float, count: float) -> float | None:
+    return total / count if count else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
+from wsdarts_registry.architecture.space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.space import DARTS, SearchSpace
 from wsdarts_sdk.setting_fields import (
     Amount,
     BatchSize,

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.runs.checkpoint import Checkpoint
+from wsdarts_sdk.data.loader import seed_of
+from wsdarts_sdk.runs.journal import Checkpoint
 from wsdarts_sdk.search.optimisers import adam_for, sgd_for, step_count
 from wsdarts_sdk.search.precision import compute_dtype, dtype_of, name_of
-from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.supernet import Supernet
 

@@ -1,10 +1,13 @@
-"""The supernet of a search: its plan, its cells and what they run on."""
+"""The supernet of a search: its plan, its cells, its gradients and its kernels.
 
-from wsdarts_sdk.supernet.gradients import Batch, Gradients, Wanted
+May import ``data`` for batches. Public: the names below.
+"""
+
 from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
 from wsdarts_sdk.supernet.network import Supernet
-from wsdarts_sdk.supernet.planning import STEM_MULTIPLIER, reduction_positions
+from wsdarts_sdk.supernet.plan import STEM_MULTIPLIER, reduction_positions
 from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
+from wsdarts_sdk.supernet.tape import Batch, Gradients, Wanted
 
 __all__ = [
     "NO_DROPOUT",

@@ -5,11 +5,16 @@ together next to each other. On disk and in tests a supernet has one tensor for 
 each operation, under the names that the plain network of modules would give them. Both are the
 same memory: every named tensor is a contiguous run of the vector, so a weight, its gradient and
 its momentum are all read and written through views.
+
+The initial weights of a supernet's cells.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from wsdarts_registry.architecture.space import DARTS_CANDIDATES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,3 +61,18 @@ class Layout:
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Every name's view of a vector: of weights, of gradients, of momentum."""
         return {name: run.of(vector) for name, run in self.runs.items()}
+
+
+def draw_weights(views: Mapping[str, Tensor]) -> None:
+    """Draw the named weights as torch's own layers do, in the order that modules are made in."""
+    for name in sorted(views, key=_module_order):
+        nn.init.kaiming_uniform_(views[name], a=5**0.5)
+
+
+def _module_order(name: str) -> tuple[int, int, int, int, str]:
+    """Sorts weights as nested modules would be made: first, second, then edge by edge."""
+    parts = name.split(".")
+    cell = int(parts[1])
+    if parts[2] != "edges":
+        return (cell, 0, 0, 0, name)
+    return (cell, 1, int(parts[3]), DARTS_CANDIDATES.index(parts[5]), name)

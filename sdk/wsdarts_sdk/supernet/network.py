@@ -2,6 +2,11 @@
 
 The gradients are written out, not recorded: each cell is one forward and one backward function
 over a few large calls. A step for α finds α's gradients only, a step for the weights only theirs.
+
+A supernet's weights and running statistics under the names of a network of modules.
+
+Hooks of ``state_dict`` and ``load_state_dict``: in memory there are three vectors, on disk one
+tensor for each weight and each statistic of each operation.
 """
 
 import copy
@@ -12,19 +17,63 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
 from wsdarts_sdk.supernet.cell import Cell
 from wsdarts_sdk.supernet.ends import head_output, stem_output
-from wsdarts_sdk.supernet.gradients import Batch, Gradients, Wanted
-from wsdarts_sdk.supernet.initial import draw_weights
 from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
-from wsdarts_sdk.supernet.layout import Layout
-from wsdarts_sdk.supernet.names import read_names, write_names
-from wsdarts_sdk.supernet.planning import STEM_MULTIPLIER, plan_cells
+from wsdarts_sdk.supernet.layout import Layout, draw_weights
+from wsdarts_sdk.supernet.plan import STEM_MULTIPLIER, plan_cells
 from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, DeviceSkipDropout, SkipDropout
-from wsdarts_sdk.supernet.tape import Pass, Statistics, Tape, Vectors
+from wsdarts_sdk.supernet.tape import Batch, Gradients, Pass, Statistics, Tape, Vectors, Wanted
+
+_VECTOR = "cell_weights"
+_STATISTICS = {"running_mean": "running_mean", "running_var": "running_variance"}
+
+
+def write_names(net: "Supernet", state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Replace the vectors in a state dict by named views."""
+    views = net.layout.views(state.pop(prefix + _VECTOR)) | _statistics(net)
+    state |= {prefix + name: view for name, view in views.items()}
+
+
+def read_names(
+    net: "Supernet",
+    state: dict[str, Any],
+    prefix: str,
+    _metadata: Any,
+    _strict: bool,
+    missing: list[str],
+    _unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Copy the named tensors of a state dict into the vectors."""
+    vector = net.cell_weights.detach()
+    places = net.layout.views(vector) | _statistics(net)
+    for name, place in places.items():
+        value = state.pop(prefix + name, None)
+        if value is None:
+            missing.append(prefix + name)
+        elif value.shape != place.shape:
+            errors.append(
+                f"size mismatch for {prefix}{name}: copying a param with shape {value.shape} "
+                f"from checkpoint, the shape in current model is {place.shape}."
+            )
+        else:
+            place.copy_(value)
+    for name in net.statistics.runs:  # modules count their batches; nothing depends on it
+        state.pop(f"{prefix}{name}.num_batches_tracked", None)
+    state[prefix + _VECTOR] = vector
+
+
+def _statistics(net: "Supernet") -> dict[str, Tensor]:
+    return {
+        f"{name}.{suffix}": view
+        for suffix, buffer in _STATISTICS.items()
+        for name, view in net.statistics.views(net.get_buffer(buffer).detach()).items()
+    }
+
 
 _ALPHA_SCALE = 1e-3
 

@@ -3,11 +3,24 @@
 The edges that leave a source carry up to eight operations each, 14 · 8 branches in a cell. All
 branches of one operation that leave one source have the same input and the same shape, so they
 are one group and one call. Pooling does not even depend on the edge: its edges share one result.
+
+How a supernet is planned: its cells, their groups, and a place for every weight.
+
+How much memory a step needs, known before it runs.
+
+Counted are the tensors of image size: what the forward pass of the weights keeps for the
+backward pass, and the gradients that the backward pass holds at its widest. Weights, optimisers
+and a thread's own buffers are small beside them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wsdarts_sdk.supernet.layout import Run
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import DARTS_CANDIDATES
+from wsdarts_registry.errors import SpaceError
+from wsdarts_sdk.supernet.kernels.base import strided
+from wsdarts_sdk.supernet.layout import Layout, Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,3 +105,221 @@ class CellPlan:
     def column(self, edge: int, operation: str) -> int:
         """Where an operation's weight stands in the flat α."""
         return edge * len(self.candidates) + self.candidates.index(operation)
+
+
+STEM_MULTIPLIER = 3
+
+
+def reduction_positions(cells: int) -> frozenset[int]:
+    """Where the reduction cells stand: ⌊L/3⌋ and ⌊2L/3⌋."""
+    return frozenset({cells // 3, 2 * cells // 3})
+
+
+def plan_cells(
+    masks: OperationMasks, cells: int, channels: int, *, weights: Layout, statistics: Layout
+) -> tuple[CellPlan, ...]:
+    """Plan all cells and place their weights and running statistics, in their order.
+
+    Raises:
+        SpaceError: The engine has no operation of a candidate's name.
+    """
+    stem = STEM_MULTIPLIER * channels
+    inputs, after_reduction, plans = (stem, stem), False, []
+    for position in range(cells):
+        reduction = position in reduction_positions(cells)
+        channels *= 2 if reduction else 1
+        plan = plan_cell(
+            masks,
+            index=position,
+            inputs=inputs,
+            channels=channels,
+            reduction=reduction,
+            after_reduction=after_reduction,
+            weights=weights,
+            statistics=statistics,
+        )
+        plans.append(plan)
+        inputs = (inputs[1], plan.nodes * channels)
+        after_reduction = reduction
+    return tuple(plans)
+
+
+def plan_cell(
+    masks: OperationMasks,
+    *,
+    index: int,
+    inputs: tuple[int, int],
+    channels: int,
+    reduction: bool,
+    after_reduction: bool,
+    weights: Layout,
+    statistics: Layout,
+) -> CellPlan:
+    """Plan a cell and place its weights and running statistics.
+
+    Raises:
+        SpaceError: The engine has no operation of a candidate's name.
+    """
+    unknown = sorted(set(masks.space.candidates) - set(DARTS_CANDIDATES))
+    if unknown:
+        raise SpaceError(
+            f"the engine has no operation {unknown[0]!r}; expected one of "
+            f"{', '.join(sorted(DARTS_CANDIDATES))}"
+        )
+    place = _Places(f"cells.{index}", channels, weights, statistics)
+    kind = "reduction" if reduction else "normal"
+    space = masks.space
+    taken = (
+        place.halved("first", inputs[0]) if after_reduction else place.whole("first", inputs[0]),
+        place.whole("second", inputs[1]),
+    )
+    groups = []
+    for source in range(1 + space.nodes):
+        leaving = [e for e, (start, _) in enumerate(space.edges) if start == source]
+        for operation in space.candidates:
+            edges = tuple(e for e in leaving if operation in masks.operations(kind, e))
+            if not edges or operation == "none":
+                continue
+            stride = 2 if reduction and source < 2 else 1
+            targets = tuple(space.edges[e][1] - 2 for e in edges)
+            groups.append(place.group(operation, source, stride, edges, targets))
+    return CellPlan(
+        index=index,
+        kind=kind,
+        channels=channels,
+        nodes=space.nodes,
+        candidates=space.candidates,
+        inputs=taken,
+        groups=tuple(groups),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Places the tensors of one cell under the names of the plain network's modules."""
+
+    cell: str
+    channels: int
+    weights: Layout
+    statistics: Layout
+
+    def whole(self, name: str, inputs: int) -> Input:
+        weight = self.weights.merge([f"{self.cell}.{name}.1.weight"], (self.channels, inputs, 1, 1))
+        norm = self.statistics.merge([f"{self.cell}.{name}.2"], (self.channels,))
+        return Input(parts=(_matrix(weight, self.channels, inputs),), norm=norm, stride=1)
+
+    def halved(self, name: str, inputs: int) -> Input:
+        parts = self._even_and_odd([f"{self.cell}.{name}"], inputs)
+        norm = self.statistics.merge([f"{self.cell}.{name}.norm"], (self.channels,))
+        return Input(parts=parts, norm=norm, stride=2)
+
+    def group(
+        self,
+        operation: str,
+        source: int,
+        stride: int,
+        edges: tuple[int, ...],
+        targets: tuple[int, ...],
+    ) -> Group:
+        names = [f"{self.cell}.edges.{edge}.operations.{operation}" for edge in edges]
+        halves: tuple[Half, ...] = ()
+        parts: tuple[Run, ...] = ()
+        norm: Run | None = None
+        match operation.split("_", maxsplit=1)[0]:
+            case "sep":
+                kernel = int(operation[-1])
+                halves = (
+                    self._half(names, 1, kernel, stride, 1),
+                    self._half(names, 5, kernel, 1, 1),
+                )
+            case "dil":
+                halves = (self._half(names, 1, int(operation[-1]), stride, 2),)
+            case "max" | "avg":
+                norm = self._norm(names, "1")
+            case "skip" if stride == 2:
+                parts = self._even_and_odd(names, self.channels)
+                norm = self._norm(names, "norm")
+        return Group(
+            operation=operation,
+            source=source,
+            stride=stride,
+            edges=edges,
+            targets=targets,
+            halves=halves,
+            parts=parts,
+            norm=norm,
+        )
+
+    def _half(self, names: list[str], first: int, kernel: int, stride: int, dilation: int) -> Half:
+        """Depthwise, pointwise and norm are modules ``first``, ``first + 1`` and ``first + 2``."""
+        c = self.channels
+        depthwise = self.weights.merge(
+            [f"{n}.{first}.weight" for n in names], (c, 1, kernel, kernel)
+        )
+        pointwise = self.weights.merge([f"{n}.{first + 1}.weight" for n in names], (c, c, 1, 1))
+        return Half(
+            depthwise=Run(start=depthwise.start, shape=(len(names), c, kernel, kernel)),
+            pointwise=_matrix(pointwise, c, c, len(names)),
+            norm=self._norm(names, str(first + 2)),
+            stride=stride,
+            dilation=dilation,
+        )
+
+    def _even_and_odd(self, names: list[str], inputs: int) -> tuple[Run, ...]:
+        outputs = {"even": self.channels // 2, "odd": self.channels - self.channels // 2}
+        return tuple(
+            _matrix(
+                self.weights.merge([f"{n}.{part}.weight" for n in names], (count, inputs, 1, 1)),
+                count,
+                inputs,
+                len(names),
+            )
+            for part, count in outputs.items()
+        )
+
+    def _norm(self, names: list[str], module: str) -> Run:
+        return self.statistics.merge([f"{n}.{module}" for n in names], (self.channels,))
+
+
+def _matrix(run: Run, outputs: int, inputs: int, branches: int = 1) -> Run:
+    return Run(start=run.start, shape=(branches, outputs, inputs))
+
+
+# Depthwise and pointwise results of each half; one result of everything else that computes.
+_KEPT_BY_HALF = 2
+
+
+def elements_per_image(plans: Sequence[CellPlan], stem: int, size: int) -> int:
+    """Elements that one image of a batch needs in a step of the weights.
+
+    Args:
+        plans: Of the supernet's cells.
+        stem: Channels of its stem.
+        size: Rows and columns of an image.
+    """
+    kept = passing = 3 * stem * size**2  # convolution, norm and gradient of the stem
+    for plan in plans:
+        before = size**2
+        if plan.kind == "reduction":
+            size = strided(size, 2)
+        area = size**2
+        inputs = 4 * plan.channels * before  # two inputs, before and after their norm
+        branches = sum(_kept(group) * plan.channels * area for group in plan.groups)
+        output = plan.nodes * plan.channels * area
+        kept += inputs + branches + output
+        widest = max(
+            (len(group.edges) * plan.channels * area for group in plan.groups if group.halves),
+            default=0,
+        )
+        # Gradients of three outputs, of the cell's inputs, and between two halves.
+        passing = max(passing, 3 * output + inputs // 2 + widest)
+    return kept + passing
+
+
+def _kept(group: Group) -> int:
+    """Results that a group keeps, in tensors of one branch."""
+    if group.halves:
+        return _KEPT_BY_HALF * len(group.halves) * len(group.edges)
+    if group.identity:
+        return 0
+    return len(group.edges) if group.parts else 1  # the edges of a pool share its result

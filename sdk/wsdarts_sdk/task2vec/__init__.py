@@ -1,4 +1,7 @@
-"""Task2Vec: embeddings of tasks by the Fisher information of a probe network."""
+"""Task2Vec: embeddings of tasks by the Fisher information of a probe network.
+
+May import ``data``. Public: the names below.
+"""
 
 from wsdarts_sdk.task2vec.embedding import (
     check_limits,

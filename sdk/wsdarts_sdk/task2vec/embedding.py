@@ -9,18 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsdarts_registry.cache import cache_directory
-from wsdarts_registry.embedding import EmbeddingSpace, TaskEmbedding
+from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
+from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import EmbeddingError, SettingsError
-from wsdarts_registry.files import exists, read_regular, write_atomically
-from wsdarts_sdk.task2vec.choice import balanced_order
-from wsdarts_sdk.task2vec.estimation import Estimation
-from wsdarts_sdk.task2vec.limits import Limits
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.pixels import Progress
+from wsdarts_sdk.task2vec.estimation import Estimation, Limits
 from wsdarts_sdk.task2vec.probe import Probe
-from wsdarts_sdk.task2vec.sample import Sample
+from wsdarts_sdk.task2vec.sample import Sample, balanced_order
 from wsdarts_sdk.task2vec.settings import FisherSettings, VariationalSettings
-from wsdarts_sdk.tasks import ImageTask
-from wsdarts_sdk.tasks.pixels import Progress
 
 Settings = FisherSettings | VariationalSettings
 DEFAULT_SETTINGS = FisherSettings()

@@ -11,20 +11,34 @@ mean gradient of a batch instead, so that its scale depends on the batch size).
 
 No weight gradient is ever formed by autograd: a backward pass brings the gradient at each
 convolution's output, and what the convolution saw does the rest; see ``squares``.
+
+Networks whose parameters take no gradient for a while.
 """
 
 import hashlib
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsdarts_sdk.task2vec.frozen import frozen
-from wsdarts_sdk.task2vec.listening import Listener, Listening
+from wsdarts_sdk.task2vec.hooks import Listener, Listening
 from wsdarts_sdk.task2vec.probe import convolutions
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Let no parameter require a gradient, and put that back afterwards."""
+    wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
 
 
 def filter_fisher(

@@ -10,27 +10,144 @@
 A file may be followed by ``?name=value&…``: ``size``, ``mean`` and ``std`` (one number or three,
 by commas) replace the preprocessing, any other name is an option of ``timm.create_model``, as
 in ``mobilenetv2_100.safetensors?pad_type=same&size=224&mean=0.5&std=0.5``.
+
+Probe weights on the disk: safetensors, with a card in the metadata that says what they are.
+
+Putting weights from a file into a backbone, with nothing missing and nothing left over.
 """
 
 import json
 import re
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import huggingface_hub
+import numpy as np
 import timm
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
+from wsdarts_registry._advice import UPDATE, did_you_mean, nearest_names
+from wsdarts_registry._files import expanded, read_regular
+from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._tensors import read_tensors
 from wsdarts_registry.errors import ProbeError
-from wsdarts_registry.files import expanded
-from wsdarts_registry.libraries import naming_hidden_libraries
-from wsdarts_registry.suggestions import did_you_mean, nearest_names
-from wsdarts_sdk.allocation import TooLargeError, at_most
+from wsdarts_sdk.devices import TooLargeError, at_most
 from wsdarts_sdk.task2vec.probe import Option, Preprocessing, Probe, first_line
-from wsdarts_sdk.task2vec.probe_file import ProbeCard, read_probe_file
-from wsdarts_sdk.task2vec.weights import load_weights
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class ProbeCard(BaseModel):
+    """What a probe file says of itself; weights of other origin have none.
+
+    Attributes:
+        format: Version of this card.
+        name: Short name of the probe.
+        architecture: Name of a timm network.
+        options: Options of ``timm.create_model``.
+        size: Height and width of the input in pixels.
+        mean: Mean of the three channels, of the range 0 … 1.
+        std: Standard deviation of the three channels, of the same range.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    format: Literal[1]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    architecture: str
+    options: dict[str, str | int | float | bool | list[int]]
+    size: int
+    mean: list[float] = Field(min_length=3, max_length=3)
+    std: list[float] = Field(min_length=3, max_length=3)
+
+
+def read_probe_file(path: Path) -> tuple[Arrays, ProbeCard | None]:
+    """Read weights, and the card if there is one.
+
+    Raises:
+        ProbeError: The file is missing, damaged, or has a card of another form or version.
+    """
+    try:
+        content = read_regular(path)
+    except OSError as error:
+        raise ProbeError(
+            f"cannot read the probe {path}: {error.strerror}; expected a safetensors file of "
+            "weights of a timm network"
+        ) from error
+    arrays, metadata = read_tensors(content, what=f"the probe {path}", error=ProbeError)
+    return dict(arrays), None if metadata is None else _read_card(path, metadata)
+
+
+def _read_card(path: Path, data: Any) -> ProbeCard:
+    try:
+        return ProbeCard.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProbeError(
+            f"the card of the probe {path} is malformed at {where or 'its top'}: {first['msg']}; "
+            f"expected a file of this version: update with {UPDATE}"
+        ) from error
+
+
+_SHOWN = 3
+# Counts the batches of the training; eval mode does not read it.
+_COUNTER = "num_batches_tracked"
+
+
+def load_weights(network: nn.Module, weights: Arrays, *, what: str) -> None:
+    """Load a backbone strictly; weights of the classifier, which a probe drops, may be there.
+
+    Args:
+        network: A timm network without classifier.
+        weights: Arrays by name; floating-point ones of any precision.
+        what: Name of the file, for the message.
+
+    Raises:
+        ProbeError: Names are missing or unexpected, a shape differs, or a weight is not
+            finite.
+    """
+    wanted = {n: t for n, t in network.state_dict().items() if not n.endswith(_COUNTER)}
+    classifiers = _classifiers(network)
+    given = {
+        name: torch.from_numpy(array.copy())
+        for name, array in weights.items()
+        if not name.endswith(_COUNTER) and not name.startswith(classifiers)
+    }
+    problems = {
+        "missing": [name for name in wanted if name not in given],
+        "unexpected": [name for name in given if name not in wanted],
+        "of another shape": [
+            f"{name} {tuple(given[name].shape)} (expected {tuple(tensor.shape)})"
+            for name, tensor in wanted.items()
+            if name in given and given[name].shape != tensor.shape
+        ],
+        "not finite": [name for name, tensor in given.items() if not tensor.isfinite().all()],
+    }
+    found = "; ".join(f"{_few(names)} {problem}" for problem, names in problems.items() if names)
+    if found:
+        raise ProbeError(
+            f"the weights in {what} do not fit the network: {found}. Expected the state dict of "
+            "that timm network: name it as NETWORK=PATH, with its options after ?"
+        )
+    network.load_state_dict(given, strict=False)
+
+
+def _classifiers(network: nn.Module) -> tuple[str, ...]:
+    published: Any = network.pretrained_cfg
+    names = published.get("classifier") or ()
+    return tuple(f"{n}." for n in ((names,) if isinstance(names, str) else names))
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
 
 SHIPPED = Path(__file__).parent / "shipped" / "probe.safetensors"
 _SUFFIX = ".safetensors"

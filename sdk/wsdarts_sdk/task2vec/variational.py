@@ -44,10 +44,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_sdk.task2vec.frozen import frozen
-from wsdarts_sdk.task2vec.patches import energy
+from wsdarts_sdk.task2vec.fisher import frozen
 from wsdarts_sdk.task2vec.probe import convolutions
 from wsdarts_sdk.task2vec.settings import VariationalSettings
+from wsdarts_sdk.task2vec.squares import energy
 
 _INITIAL_PRECISION = 20.0  # of the weights' mean square, as in the authors' code
 _TINY = 1e-12  # keeps the gradient of a root finite where a filter sees zeros

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registry.factories import Push
-from wsdarts_registry.directory_store import DirectoryStore
 from wsdarts_registry.gallery.collection import read_collection
-from wsdarts_registry.gallery.script_data import (
+from wsdarts_registry.gallery.scripts import (
     data_script,
     distances_data,
     embeddings_data,
     script_json,
     spaces_data,
 )
+from wsdarts_registry.stores.directory import DirectoryStore
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),

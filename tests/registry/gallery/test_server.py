@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.gallery.server import serve_gallery
-from wsdarts_registry.gallery.site import build_gallery
-from wsdarts_registry.zoo import shipped_zoo
+from wsdarts_registry.gallery.site import build_gallery, serve_gallery
+from wsdarts_registry.stores.opening import shipped_zoo
 
 pytestmark = pytest.mark.processes
 

@@ -21,18 +21,18 @@ import numpy as np
 import torch
 import torch._dynamo  # the first step of an optimiser imports it: seconds that no life need lose
 
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.genotype import Genotype
-from wsdarts_registry.space import SearchSpace
-from wsdarts_sdk.network.settings import TrainingSettings
-from wsdarts_sdk.network.training import train_network
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.models.settings import TrainingSettings
+from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.journal import FileJournal
-from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, settings_json
 from wsdarts_sdk.supernet.kernels.choice import choose_kernels
-from wsdarts_sdk.tasks import ImageTask
 
 SEARCH = SearchSettings(
     space=SearchSpace(nodes=2, candidates=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_registry import file_lock
+from wsdarts_registry import _file_lock
+from wsdarts_registry._files import atomic_file
 from wsdarts_registry.errors import RunError, RunWarning, SettingsError
-from wsdarts_registry.files import atomic_file
 from wsdarts_sdk.presets import PAPER
-from wsdarts_sdk.runs.checkpoint import Checkpoint
 from wsdarts_sdk.runs.directory import RunDirectory, open_run, read_config, read_json
+from wsdarts_sdk.runs.journal import Checkpoint
 from wsdarts_sdk.search.settings import settings_json
 
 pytestmark = pytest.mark.processes
@@ -150,9 +150,9 @@ def test_what_is_being_written_to_a_run_is_no_leftover(tmp_path: Path) -> None:
 
 def test_without_locks_there_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(descriptor: int) -> bool:
-        raise file_lock.NoLocksError(errno.ENOSYS, "Function not implemented")
+        raise _file_lock.NoLocksError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(file_lock, "lock_open_file", no_locks)
+    monkeypatch.setattr(_file_lock, "lock_open_file", no_locks)
     with (
         pytest.warns(RunWarning, match=f"files in {tmp_path} cannot be locked"),
         open_run(tmp_path, CONFIG, resume=True) as run,

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.checkpoint import Checkpoint
-from wsdarts_sdk.runs.journal import FileJournal, Journal, MemoryJournal
+from wsdarts_sdk.runs.journal import Checkpoint, FileJournal, Journal, MemoryJournal
 
 pytestmark = pytest.mark.processes
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from wsdarts_registry.space import SearchSpace
-from wsdarts_sdk.search.batches import TrainPart
+from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
-from wsdarts_sdk.tasks import ImageTask
 
 SPACE = SearchSpace(
     nodes=2, candidates=("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
-from wsdarts_sdk.search.accumulation import accumulated, needed_memory, parts_that_fit
+from wsdarts_sdk.search.gradients import accumulated, needed_memory, parts_that_fit
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch, Supernet
 
 SIZE = 8

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.reference import pdarts
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import DARTS, SearchSpace
 from wsdarts_registry.errors import SpaceError
-from wsdarts_registry.genotype import Genotype
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import DARTS, SearchSpace
 from wsdarts_sdk.search.derivation import derive_genotype, masked_softmax, ranked_candidates
 
 Array = NDArray[np.float64]

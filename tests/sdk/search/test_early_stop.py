@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.runs.journal import MemoryJournal
-from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, StageSettings
-from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.runs.checkpoint import Checkpoint
-from wsdarts_sdk.runs.journal import MemoryJournal
-from wsdarts_sdk.search.batches import TrainPart
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.runs.journal import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.loop import Search, search
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.presets import PRESETS
 from wsdarts_sdk.runs.journal import FileJournal
-from wsdarts_sdk.search.accumulation import needed_memory
-from wsdarts_sdk.search.batches import TrainPart
+from wsdarts_sdk.search.gradients import needed_memory
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.precision import compute_dtype
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import take_step
-from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

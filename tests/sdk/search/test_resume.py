@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.space import CELL_KINDS
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.runs.journal import FileJournal, Journal, MemoryJournal
-from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

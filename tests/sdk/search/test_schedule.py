@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from wsdarts_sdk.search.schedule import (
+from wsdarts_sdk.search.optimisers import (
     cosine_learning_rate,
     skip_dropout_rate,
     stage_work,

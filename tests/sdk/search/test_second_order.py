@@ -10,10 +10,10 @@ from reference import gradients as plain
 from reference.comparison import TOLERANCE, random_batch, twins
 from reference.gradients import PlainInnerStep
 from reference.network import PlainSupernet
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
-from wsdarts_sdk.search import second_order as engine
-from wsdarts_sdk.search.second_order import InnerStep, second_order
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_sdk.search import gradients as engine
+from wsdarts_sdk.search.gradients import InnerStep, second_order
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch, SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from wsdarts_registry.architecture.space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.space import DARTS, SearchSpace
 from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,

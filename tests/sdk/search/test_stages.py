@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.runs.checkpoint import Checkpoint
-from wsdarts_sdk.runs.journal import MemoryJournal
-from wsdarts_sdk.search.batches import TrainPart
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import TrainPart, seed_of
+from wsdarts_sdk.runs.journal import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.loop import Search, SearchResult, search
-from wsdarts_sdk.search.randomness import seed_of
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, WeightOptimiser, darts
 from wsdarts_sdk.supernet import Supernet
-from wsdarts_sdk.tasks import ImageTask
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

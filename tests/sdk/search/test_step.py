@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.search.batches import TrainPart
-from wsdarts_sdk.search.randomness import seed_of
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.loader import TrainPart, seed_of
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
     SearchSettings,
@@ -20,7 +20,6 @@ from wsdarts_sdk.search.settings import (
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import take_step
 from wsdarts_sdk.supernet import Gradients, SkipDropout, Supernet
-from wsdarts_sdk.tasks import ImageTask, Part
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

@@ -7,13 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import DARTS
-from wsdarts_sdk.search.half import Half
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import DARTS
 from wsdarts_sdk.search.optimisers import clip_gradients, norm_of
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import move_alpha, move_weights
+from wsdarts_sdk.search.step import Half, move_alpha, move_weights
 from wsdarts_sdk.supernet import Batch, SkipDropout
 from wsdarts_sdk.supernet.ends import head_output, stem_output
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from wsdarts_registry.space import CELL_KINDS
-from wsdarts_sdk.network.settings import TrainingSettings
-from wsdarts_sdk.network.training import train_network
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.models.settings import TrainingSettings
+from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.runs.journal import MemoryJournal
-from wsdarts_sdk.search.batches import TrainPart
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.tasks import ImageTask, Part
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 Make = Callable[..., SearchSettings]

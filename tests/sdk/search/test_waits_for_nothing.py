@@ -13,15 +13,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wsdarts_registry.masks import OperationMasks
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_sdk.data import Part
 from wsdarts_sdk.search.graphs import unmoved
-from wsdarts_sdk.search.half import Half, StaticHalf
 from wsdarts_sdk.search.optimisers import set_learning_rate
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import move_alpha, move_weights
+from wsdarts_sdk.search.step import Half, StaticHalf, move_alpha, move_weights
 from wsdarts_sdk.supernet import Batch, SkipDropout
-from wsdarts_sdk.tasks import Part
 
 META = torch.device("meta")
 Make = Callable[..., SearchSettings]

@@ -10,16 +10,15 @@ from torch import Tensor, nn
 from reference import gradients as plain
 from reference.comparison import assert_agree, statistics
 from reference.network import PlainSupernet
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_sdk.search.batches import TrainPart
-from wsdarts_sdk.search.randomness import seed_of
-from wsdarts_sdk.search.schedule import skip_dropout_rate
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.loader import TrainPart, seed_of
+from wsdarts_sdk.search.optimisers import skip_dropout_rate
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, WeightOptimiser
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import places_of, take_step
 from wsdarts_sdk.supernet import Batch, SkipDropout
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
-from wsdarts_sdk.tasks import ImageTask, Part
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

@@ -17,8 +17,8 @@ from reference.comparison import (
     statistics,
     twins,
 )
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import DARTS, DARTS_CANDIDATES, SearchSpace
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import DARTS, DARTS_CANDIDATES, SearchSpace
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch, Kernels, SkipDropout
 
 MakeKernels = Callable[[torch.dtype], Kernels]

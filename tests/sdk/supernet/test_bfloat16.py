@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_sdk.supernet import Batch, SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout

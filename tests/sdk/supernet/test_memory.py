@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import DARTS
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import DARTS
 from wsdarts_sdk.supernet import Batch, Supernet
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
-from wsdarts_sdk.supernet.memory import elements_per_image
+from wsdarts_sdk.supernet.plan import elements_per_image
 
 BATCH = 3
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from reference.network import PlainSupernet
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError, SpaceError
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_sdk.supernet import Batch, Supernet, reduction_positions
 
 TWO_EDGES = SearchSpace(nodes=1)

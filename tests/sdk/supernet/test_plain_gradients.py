@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from reference.gradients import first_order
 from reference.network import PlainSupernet
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch, SkipDropout
 
 _STEP = 1e-6

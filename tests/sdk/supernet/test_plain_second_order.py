@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from reference import gradients
 from reference.gradients import PlainInnerStep, first_order, second_order
 from reference.network import PlainSupernet
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch, SkipDropout
 
 _RATE, _MOMENTUM, _DECAY = 0.3, 0.9, 0.01

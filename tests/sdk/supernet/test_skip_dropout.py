@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from reference.mixed import MixedOperation
 from reference.network import PlainCell, PlainSupernet
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_sdk.supernet import Kernels, SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.base import Term
 from wsdarts_sdk.supernet.skip_dropout import kept

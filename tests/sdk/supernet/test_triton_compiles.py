@@ -35,10 +35,10 @@ def compile_only(self, grid):
 
 JITFunction.__getitem__ = compile_only
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_sdk.supernet import Batch, SkipDropout, Supernet
-from wsdarts_sdk.supernet.kernels.triton_kernels import TritonKernels
+from wsdarts_sdk.supernet.kernels.triton.kernels import TritonKernels
 
 TritonKernels.check = lambda *_: None  # the tensors lie here; nothing runs on them
 candidates = ("max_pool_3x3", "skip_connect", "sep_conv_3x3")

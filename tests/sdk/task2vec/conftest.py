@@ -8,7 +8,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 
-from wsdarts_registry.tensors import write_tensors
+from wsdarts_registry._tensors import write_tensors
 from wsdarts_sdk.task2vec import Probe, load_probe
 
 CARD = {

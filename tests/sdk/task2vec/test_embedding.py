@@ -8,10 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from wsdarts_registry.distance import symmetric_distance
-from wsdarts_registry.embedding import TaskEmbedding
+from wsdarts_registry.embedding.distance import symmetric_distance
+from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.zoo import open_registry
+from wsdarts_registry.stores.opening import open_registry
+from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.task2vec import (
     FisherSettings,
     Probe,
@@ -21,13 +22,11 @@ from wsdarts_sdk.task2vec import (
     estimation,
     load_probe,
 )
-from wsdarts_sdk.task2vec.choice import balanced_order
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size
 from wsdarts_sdk.task2vec.fisher import filter_fisher, rademacher_signs
 from wsdarts_sdk.task2vec.head import fit_head
 from wsdarts_sdk.task2vec.loading import SHIPPED
-from wsdarts_sdk.task2vec.sample import Sample
-from wsdarts_sdk.tasks import ImageTask, Part
+from wsdarts_sdk.task2vec.sample import Sample, balanced_order
 
 from .conftest import gratings
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.task2vec import limits
-from wsdarts_sdk.task2vec.limits import Limits, until
+from wsdarts_sdk.task2vec import estimation
+from wsdarts_sdk.task2vec.estimation import Limits, until
 
 pytestmark = pytest.mark.processes
 
@@ -58,7 +58,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(limits.time, "perf_counter", clock)
+    monkeypatch.setattr(estimation.time, "perf_counter", clock)
     return clock
 
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wsdarts_registry._tensors import write_tensors
 from wsdarts_registry.errors import ProbeError
-from wsdarts_registry.tensors import write_tensors
 from wsdarts_sdk.task2vec import Probe, load_probe
 from wsdarts_sdk.task2vec.probe import Preprocessing
 

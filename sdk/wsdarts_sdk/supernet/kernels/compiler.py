@@ -20,9 +20,9 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from wsdarts_registry._files import is_file, modified, resolved
+from wsdarts_registry._text import plain_text
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.files import is_file, modified, resolved
-from wsdarts_registry.inert import plain_text
 from wsdarts_sdk.supernet.kernels.library_cache import (
     LibraryCache,
     is_made,

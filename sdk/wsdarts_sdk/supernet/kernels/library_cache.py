@@ -15,9 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsdarts_registry.cache import cache_directory
+from wsdarts_registry._files import cache_directory, exists, write_atomically
 from wsdarts_registry.errors import FileAccessError
-from wsdarts_registry.files import exists, write_atomically
 
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)

@@ -7,12 +7,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from wsdarts_registry.masks import OperationMasks
-from wsdarts_registry.space import SearchSpace
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_sdk.supernet.cell import Cell
 from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.layout import Layout
-from wsdarts_sdk.supernet.planning import plan_cell
+from wsdarts_sdk.supernet.plan import plan_cell
 from wsdarts_sdk.supernet.skip_dropout import SkipDropout
 from wsdarts_sdk.supernet.tape import Pass, Statistics, Vectors
 

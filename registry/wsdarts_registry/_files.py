@@ -1,0 +1,331 @@
+"""Looking at paths, reading regular files, and writing files that are never half written.
+
+``pathlib`` raises where a directory may not be entered or a name is too long, even from
+``exists``. So paths are looked at with the functions of this module alone: a path that cannot
+exist does not, and one that may not be examined is told in one line.
+
+Where downloaded and derived files are kept.
+"""
+
+import errno
+import fnmatch
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
+
+from wsdarts_registry._arguments import check_kind
+from wsdarts_registry._file_lock import NoLocksError, lock_open_file, try_lock
+from wsdarts_registry.errors import ArtifactError, FileAccessError
+
+# What a path that does not exist, or that no file can have, is answered with.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EBADF, errno.EINVAL)
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY"))
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is something at a path; a link that leads nowhere is nothing.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    return status(path) is not None
+
+
+def is_file(path: Path, *, follow_links: bool = True) -> bool:
+    """Return whether a path leads to a regular file.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    found = status(path, follow_links=follow_links)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def is_directory(path: Path, *, follow_links: bool = True) -> bool:
+    """Return whether a path leads to a directory.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    found = status(path, follow_links=follow_links)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def is_link(path: Path) -> bool:
+    """Return whether there is a symbolic link at a path, wherever it leads.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    found = status(path, follow_links=False)
+    return found is not None and stat.S_ISLNK(found.st_mode)
+
+
+def status(path: Path, *, follow_links: bool = True) -> os.stat_result | None:
+    """Return size, times and kind of what is at a path; None where there is nothing.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    try:
+        return path.stat() if follow_links else path.lstat()
+    except (OSError, ValueError) as error:
+        if _is_absent(error):
+            return None
+        raise _no_access(path, error) from error
+
+
+def modified(path: Path) -> int:
+    """Return when a file was written last, in nanoseconds since the epoch; 0 where there is none.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    found = status(path)
+    return 0 if found is None else found.st_mtime_ns
+
+
+def entries(directory: Path) -> tuple[Path, ...]:
+    """Return what a directory holds, sorted; nothing where there is no directory.
+
+    Raises:
+        FileAccessError: The directory may not be read.
+    """
+    try:
+        return tuple(sorted(directory.iterdir()))
+    except (OSError, ValueError) as error:
+        if _is_absent(error):
+            return ()
+        raise _no_access(directory, error) from error
+
+
+def matching(directory: Path, pattern: str) -> tuple[Path, ...]:
+    """Return what a directory holds whose name matches a pattern such as ``"*.json"``, sorted.
+
+    Raises:
+        FileAccessError: The directory may not be read.
+    """
+    return tuple(p for p in entries(directory) if fnmatch.fnmatchcase(p.name, pattern))
+
+
+def as_path(path: str | Path, what: str = "the path") -> Path:
+    """Return a path that is given as such or as text.
+
+    Args:
+        path: What was given.
+        what: What it is called in the error.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    check_kind(path, (str, os.PathLike), what, "text or a pathlib.Path")
+    return Path(path)
+
+
+def expanded(path: str | Path, what: str = "the path") -> Path:
+    """Return a path with ``~`` replaced by the home directory; an unknown user's stays.
+
+    Raises:
+        ArgumentError: As for ``as_path``.
+    """
+    given = as_path(path, what)
+    try:
+        return given.expanduser()
+    except RuntimeError:
+        return given
+
+
+def resolved(path: Path) -> Path:
+    """Return the absolute path without links; links that go round in circles stay."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # no file can have that name
+        return path.absolute()
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file; never wait at a pipe or read from a device.
+
+    Raises:
+        FileAccessError: There is no such file, it is no regular one, or it may not be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise _no_access(path, error) from error
+
+
+def _is_absent(error: OSError | ValueError) -> bool:
+    """Whether nothing is there; a ValueError tells of a null byte or a lone surrogate."""
+    return isinstance(error, ValueError) or error.errno in _ABSENT
+
+
+def _no_access(path: Path, error: OSError | ValueError) -> FileAccessError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    message = (
+        f"cannot read {path}: {reason}; check the path, and that you may read it and enter the "
+        "directories above it"
+    )
+    return FileAccessError.of(message, error, str(path))
+
+
+def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
+    """Open a file to read; never wait at a pipe or read from a device.
+
+    Raises:
+        OSError: There is no such file, it is no regular one, or it may not be read.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0)))
+    except ValueError as error:  # a null byte, or a lone surrogate
+        raise OSError(errno.EINVAL, f"no file has such a name ({error})", str(path)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int | None = None) -> Path:
+    """Write a file so that readers see the old content or the new, never a part.
+
+    Args:
+        path: Where it is to be.
+        content: All of it.
+        mode: Permissions; those that the process gives new files by default.
+
+    Raises:
+        OSError: As in ``atomic_file``.
+    """
+    with atomic_file(path, mode=mode) as file:
+        file.write(content)
+    return path
+
+
+@contextmanager
+def atomic_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
+    """Write and read a file that replaces ``path`` when the block ends, and not if it raises.
+
+    The content goes to a temporary name in the same directory, is flushed to the disk and
+    renamed over ``path``; missing parent directories are made.
+
+    Raises:
+        OSError: The directory cannot be written (full, read-only), or there is something else
+            than a file; ``path`` is unchanged.
+    """
+    if exists(path) and not is_file(path):  # a device would become a file
+        raise OSError(errno.EINVAL, "there is something else than a file", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_file(path) as (file, temporary):
+        yield file
+        file.flush()
+        if mode is not None:
+            temporary.chmod(mode)
+        os.fsync(file.fileno())
+        temporary.replace(path)
+    sync_directory(path.parent)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Make a file beside ``path`` to write and read, and remove it unless it was renamed.
+
+    It is locked while the block runs, so that ``remove_abandoned`` leaves it alone.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    while True:
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+        with _opened_anew(temporary) as file:
+            if not _is_mine(file):
+                continue
+            try:
+                yield file, temporary
+            finally:
+                temporary.unlink(missing_ok=True)
+            return
+
+
+def _opened_anew(path: Path) -> BinaryIO:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "w+b")
+
+
+def remove_abandoned(temporary: Path) -> bool:
+    """Remove a temporary file whose writer has ended, and return whether that was done.
+
+    A writer that lives holds its lock. Where the file system has no locks, nothing is removed.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    try:
+        lock = try_lock(temporary)
+    except OSError:
+        return False
+    if lock is None:
+        return False
+    with lock:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _is_mine(new: BinaryIO) -> bool:
+    """Lock a new file; False where somebody who clears up was faster and removes it."""
+    try:
+        return lock_open_file(new.fileno()) and os.fstat(new.fileno()).st_nlink > 0
+    except NoLocksError:
+        return True
+
+
+def sync_directory(path: Path) -> None:
+    """Flush a directory's entries, so that a rename in it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Join a relative POSIX path to ``root`` and refuse every way out of it.
+
+    Raises:
+        ArtifactError: The path is absolute, has ``..``, a backslash, a drive, an empty
+            part, or control characters.
+    """
+    parts = relative.split("/")
+    hostile = (
+        not relative
+        or any(part in ("", ".", "..") for part in parts)
+        or any(c in relative for c in "\\:")
+        or any(ord(c) < 32 or ord(c) == 127 for c in relative)
+    )
+    if hostile:
+        raise ArtifactError(
+            f"file path {relative!r} is not allowed; expected a plain relative path such as "
+            "'embeddings/probe.safetensors'"
+        )
+    return root.joinpath(*parts)
+
+
+CACHE_VARIABLE = "WSDARTS_HUB_CACHE"
+
+
+def cache_directory() -> Path:
+    """Directory of everything that can be deleted and made again.
+
+    The environment variable ``WSDARTS_HUB_CACHE`` names it where it is set and not empty;
+    else it is the user's cache directory of the platform. It may not exist yet.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return expanded(chosen)
+    return platformdirs.user_cache_path("wsdarts-hub")

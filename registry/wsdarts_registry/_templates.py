@@ -1,0 +1,57 @@
+"""Pages and cards from the templates of ``wsdarts_cards``, inert by default.
+
+A template may print any value: what is not ``Markup`` is made harmless on its way out, for
+HTML by ``plain_text`` and escaping, for Markdown by ``markdown_text``. Only markup that this
+code base made itself (drawings, charts, code blocks) is wrapped in ``Markup``.
+"""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from wsdarts_registry._text import code_span, fenced_code, markdown_text, plain_text
+
+_LONGEST_VALUE = 1000
+
+
+def html_page(template: str, /, **values: object) -> str:
+    """Fill an HTML template of ``wsdarts_cards``; every value but ``Markup`` is escaped."""
+    return html_environment().get_template(template).render(values)
+
+
+def html_environment(folder: str = "templates") -> Environment:
+    """The HTML templates in a folder of ``wsdarts_cards``, for whoever fills many of them."""
+    return _environment(folder, autoescape=True, finalize=_finalize_html)
+
+
+def markdown_page(template: str, /, **values: object) -> str:
+    """Fill a Markdown template of ``wsdarts_cards``; every value but ``Markup`` is literal text.
+
+    The filters ``code`` and ``fenced`` write code spans and fenced blocks.
+    """
+    environment = _environment("templates", autoescape=False, finalize=_finalize_markdown)
+    environment.filters["code"] = lambda value: Markup(code_span(str(value)))  # noqa: S704
+    environment.filters["fenced"] = lambda value, language="": Markup(  # noqa: S704
+        fenced_code(str(value), language)
+    )
+    return environment.get_template(template).render(values)
+
+
+def _environment(folder: str, **options: Any) -> Environment:
+    return Environment(  # noqa: S701 - the caller says how values are made inert
+        loader=PackageLoader("wsdarts_cards", folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
+    )
+
+
+def _finalize_html(value: object) -> object:
+    return value if isinstance(value, Markup) else plain_text(str(value), _LONGEST_VALUE)
+
+
+def _finalize_markdown(value: object) -> object:
+    return value if isinstance(value, Markup) else markdown_text(str(value), _LONGEST_VALUE)

@@ -1,0 +1,213 @@
+"""What is inside the files of an artifact: genotype, operation masks, weights, check."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsdarts_registry import _json
+from wsdarts_registry._tensors import Header, read_tensors, write_tensors
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.artifact.manifest import CHECK, GENOTYPE, MASKS, WEIGHTS, NetworkRecord
+from wsdarts_registry.errors import ArtifactError, SpaceError
+
+# For each cell kind and each edge its candidates with their probabilities, strongest first.
+Ranked = Mapping[str, Sequence[Sequence[tuple[str, float]]]]
+Tensors = dict[str, NDArray[Any]]
+
+MAX_STAGES = 32
+_MAX_CHECK_VALUES = 2**26
+_FLOATS = ("F64", "F32", "F16")
+_FLOAT_NAMES = ("float64", "float32", "float16")
+
+
+def alpha_name(kind: str) -> str:
+    """Name of α of a cell kind in ``weights.safetensors``."""
+    return f"alpha.{kind}"
+
+
+def write_genotype(genotype: Genotype, ranked: Ranked) -> bytes:
+    """Write ``genotype.json``: the genotype and the ranked candidates on each edge."""
+    edges = {
+        kind: [[[name, float(p)] for name, p in edge] for edge in ranked[kind]]
+        for kind in CELL_KINDS
+    }
+    return _json.dump({**genotype.to_json(), "ranked": edges})
+
+
+def read_genotype(content: bytes, masks: OperationMasks) -> tuple[Genotype, Ranked]:
+    """Read ``genotype.json`` and hold it against the final operation masks.
+
+    Raises:
+        ArtifactError: It is malformed, of another search space, chooses an operation that the
+            masks do not have, or does not rank exactly the operations that they have.
+    """
+    data = _json.load(content, what=GENOTYPE)
+    try:
+        genotype = Genotype.from_json(data)
+    except SpaceError as error:
+        raise ArtifactError(f"{GENOTYPE}: {error}") from error
+    if genotype.space != masks.space:
+        raise ArtifactError(f"{GENOTYPE} is of another search space than artifact.json")
+    ranked = data.get("ranked")
+    if not isinstance(ranked, dict) or set(ranked) != set(CELL_KINDS):
+        raise ArtifactError(f"{GENOTYPE} has no 'ranked' with the keys normal and reduction")
+    for kind in CELL_KINDS:
+        _check_chosen(genotype, masks, kind)
+    return genotype, {kind: _read_ranked(ranked[kind], masks, kind) for kind in CELL_KINDS}
+
+
+def write_masks(stages: Sequence[OperationMasks]) -> bytes:
+    """Write ``op_masks.safetensors``: the masks after each stage, the last ones the result."""
+    arrays = {
+        f"stage_{number}/{kind}": masks.array(kind)
+        for number, masks in enumerate(stages, start=1)
+        for kind in CELL_KINDS
+    }
+    return write_tensors(arrays)
+
+
+def read_masks(content: bytes, space: SearchSpace) -> tuple[OperationMasks, ...]:
+    """Read ``op_masks.safetensors``.
+
+    Raises:
+        ArtifactError: It is malformed, has gaps in its stages, or does not fit the space.
+    """
+    arrays, _ = read_tensors(content, what=MASKS)
+    count = len(arrays) // len(CELL_KINDS)
+    numbers = range(1, min(count, MAX_STAGES) + 1)
+    expected = {f"stage_{number}/{kind}" for number in numbers for kind in CELL_KINDS}
+    if not expected or set(arrays) != expected:
+        raise ArtifactError(
+            f"{MASKS} holds {len(arrays)} tensors; expected stage_1/normal, stage_1/reduction, "
+            f"stage_2/normal and so on, up to {MAX_STAGES} stages"
+        )
+    if any(array.dtype not in (np.bool_, np.uint8) for array in arrays.values()):
+        raise ArtifactError(f"{MASKS} holds tensors that are not BOOL or U8")
+    if any((array.view(np.uint8) > 1).any() for array in arrays.values()):
+        raise ArtifactError(f"{MASKS} holds values other than 0 and 1")
+    try:
+        return tuple(
+            OperationMasks.from_arrays(
+                space,
+                *(arrays[f"stage_{number}/{kind}"].astype(np.bool_) for kind in CELL_KINDS),
+            )
+            for number in numbers
+        )
+    except SpaceError as error:
+        raise ArtifactError(f"{MASKS}: {error}") from error
+
+
+def check_weights_header(header: Header, space: SearchSpace) -> None:
+    """Check that ``weights.safetensors`` has α of both cell kinds, of the space's shape.
+
+    Raises:
+        ArtifactError: α is missing or has another shape or type.
+    """
+    for kind in CELL_KINDS:
+        record = header.tensors.get(alpha_name(kind))
+        if record is None or record.shape != space.shape or record.dtype not in _FLOATS:
+            found = "none" if record is None else f"{record.dtype} of shape {record.shape}"
+            raise ArtifactError(
+                f"{WEIGHTS}: tensor {alpha_name(kind)!r} is {found}; expected floating-point "
+                f"numbers of shape {space.shape}"
+            )
+
+
+def read_weights(content: bytes) -> Tensors:
+    """Read ``weights.safetensors``.
+
+    Raises:
+        ArtifactError: It is malformed or holds a number that is not finite.
+    """
+    arrays, _ = read_tensors(content, what=WEIGHTS)
+    _check_finite(WEIGHTS, arrays)
+    return arrays
+
+
+def check_check_header(header: Header, network: NetworkRecord) -> None:
+    """Check that ``check.safetensors`` has an input and an output, of a size that can be run.
+
+    Raises:
+        ArtifactError: Other tensors are there, of another shape, or far too many pixels.
+    """
+    found = {name: record.dtype for name, record in header.tensors.items()}
+    if set(found) != {"input", "output"} or not set(found.values()) <= set(_FLOATS):
+        raise ArtifactError(
+            f"{CHECK} holds the tensors {sorted(found)[:5]}; expected floating-point 'input' and "
+            "'output'"
+        )
+    given, made = header.tensors["input"].shape, header.tensors["output"].shape
+    match given, made:
+        case (batch, 3, height, width), (outputs, _) if batch == outputs and height == width:
+            if 0 < batch * height * width * network.channels <= _MAX_CHECK_VALUES:
+                return
+    raise ArtifactError(
+        f"{CHECK} has an input of shape {given} and an output of shape {made}; expected "
+        "(batch, 3, size, size) and (batch, width), and batch x size x size x channels at most "
+        f"{_MAX_CHECK_VALUES}"
+    )
+
+
+def read_check(content: bytes) -> Tensors:
+    """Read ``check.safetensors``: the tensors ``input`` and ``output``.
+
+    Raises:
+        ArtifactError: It is malformed or holds a number that is not finite.
+    """
+    arrays, _ = read_tensors(content, what=CHECK)
+    _check_finite(CHECK, arrays)
+    return arrays
+
+
+def _check_finite(path: str, arrays: Tensors) -> None:
+    for name, array in arrays.items():
+        if array.dtype.name in _FLOAT_NAMES and not np.isfinite(array).all():
+            raise ArtifactError(
+                f"{path}: tensor {name!r} holds NaN or infinity; the search that made it "
+                "diverged: use the operation masks without the weights"
+            )
+
+
+def _check_chosen(genotype: Genotype, masks: OperationMasks, kind: str) -> None:
+    space = masks.space
+    for target, node in enumerate(genotype.cell(kind), start=2):
+        for connection in node:
+            edge = space.edges.index((connection.source, target))
+            if connection.operation not in masks.operations(kind, edge):
+                raise ArtifactError(
+                    f"{GENOTYPE} chooses {connection.operation} on edge {space.edges[edge]} of "
+                    f"the {kind} cell, where {MASKS} keeps only "
+                    f"{', '.join(masks.operations(kind, edge))}"
+                )
+
+
+def _read_ranked(
+    data: Any, masks: OperationMasks, kind: str
+) -> tuple[tuple[tuple[str, float], ...], ...]:
+    edges = masks.space.edges
+    if not isinstance(data, list) or len(data) != len(edges):
+        raise ArtifactError(f"{GENOTYPE}: 'ranked' of the {kind} cell needs {len(edges)} edges")
+    return tuple(_read_edge(entry, masks, kind, index) for index, entry in enumerate(data))
+
+
+def _read_edge(
+    data: Any, masks: OperationMasks, kind: str, edge: int
+) -> tuple[tuple[str, float], ...]:
+    found = []
+    for entry in data if isinstance(data, list) else ():
+        match entry:
+            case [str(name), int() | float() as p] if not isinstance(p, bool) and 0 <= p <= 1:
+                found.append((name, float(p)))
+    names, kept = [name for name, _ in found], masks.operations(kind, edge)
+    strengths = [p for _, p in found]
+    if sorted(names) != sorted(kept) or strengths != sorted(strengths, reverse=True):
+        raise ArtifactError(
+            f"{GENOTYPE}: 'ranked' on edge {masks.space.edges[edge]} of the {kind} cell is "
+            f"malformed; expected [operation, probability], strongest first, for "
+            f"{', '.join(kept)}"
+        )
+    return tuple(found)

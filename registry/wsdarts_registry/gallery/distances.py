@@ -1,0 +1,377 @@
+"""The artifacts that rank in one embedding space, and how far their tasks are from each other.
+
+An order of tasks in which near ones stand side by side.
+
+Tasks as points in the plane whose distances are as near to the measured ones as can be.
+
+The map of the tasks: each a dot that leads to its page, near tasks near each other.
+
+The distances of a space as a table whose cells are the darker, the nearer.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from wsdarts_registry._text import clipped, display_width
+from wsdarts_registry.drawing.svg import element, number, text
+from wsdarts_registry.embedding.distance import distance_matrix, symmetric_distance
+from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
+from wsdarts_registry.embedding.nearness import Figures, figures, is_near
+from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
+from wsdarts_registry.gallery.facts import Exhibit
+
+Floats = NDArray[np.float64]
+
+
+def side_by_side(distances: Floats) -> tuple[int, ...]:
+    """Order tasks for a heat map.
+
+    Clusters are joined by average linkage; of the four ways to put two side by side, the one is
+    taken whose meeting ends are nearest to each other (the first of those that are equal).
+
+    Args:
+        distances: Shape ``(tasks, tasks)``, symmetric, zeros on the diagonal.
+
+    Returns:
+        Indices of all tasks; none for none.
+
+    Source:
+        Gruvaeus and Wainer, "Two additions to hierarchical cluster analysis", 1972.
+    """
+    count = len(distances)
+    orders: dict[int, list[int]] = {i: [i] for i in range(count)}
+    between = distances.astype(np.float64, copy=True)
+    np.fill_diagonal(between, np.inf)
+    for _ in range(count - 1):
+        a, b = divmod(int(between.argmin()), count)
+        sizes = len(orders[a]), len(orders[b])
+        orders[a] = _joined(orders[a], orders.pop(b), distances)
+        merged = (sizes[0] * between[a] + sizes[1] * between[b]) / sum(sizes)
+        merged[a] = np.inf
+        between[a], between[:, a] = merged, merged
+        between[b], between[:, b] = np.inf, np.inf
+    return tuple(index for order in orders.values() for index in order)
+
+
+def _joined(left: list[int], right: list[int], distances: Floats) -> list[int]:
+    ways = [(a, b) for a in (left, left[::-1]) for b in (right, right[::-1])]
+    best = min(ways, key=lambda way: float(distances[way[0][-1], way[1][0]]))
+    return best[0] + best[1]
+
+
+_STEPS = 500
+_SETTLED = 1e-7  # relative change of the squared differences after which nothing moves any more
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PointMap:
+    """Points for tasks.
+
+    Attributes:
+        points: Shape ``(tasks, 2)``, around the origin, the widest direction along the first axis.
+        stress: Kruskal's stress 1, the root of the squared differences between distances in the
+            plane and those asked for, relative to the latter: 0 is a map without distortion.
+    """
+
+    points: Floats
+    stress: float
+
+
+def point_map(distances: Floats) -> PointMap:
+    r"""Place tasks in the plane by metric scaling (SMACOF), the same way each time.
+
+    Minimises $\sum_{i<j} (\lVert x_i - x_j \rVert - d_{ij})^2$ from the classical solution.
+
+    Args:
+        distances: Shape ``(tasks, tasks)``, symmetric, >= 0, zeros on the diagonal.
+
+    Source:
+        de Leeuw, "Applications of convex analysis to multidimensional scaling", 1977: the
+        Guttman transform with equal weights. Kruskal, 1964, for the stress.
+    """
+    count = len(distances)
+    total = float(np.square(distances).sum())
+    if total == 0:
+        return PointMap(points=np.zeros((count, 2)), stress=0.0)
+    points = _classical(distances)
+    found = _plane(points)
+    loss = float(np.square(found - distances).sum())
+    for _ in range(_STEPS):
+        ratio = np.divide(distances, found, out=np.zeros_like(found), where=found > 0)
+        points = (ratio.sum(axis=1)[:, None] * points - ratio @ points) / count
+        found = _plane(points)
+        before, loss = loss, float(np.square(found - distances).sum())
+        if before - loss <= _SETTLED * total:
+            break
+    return PointMap(points=_turned(points), stress=float(np.sqrt(loss / total)))
+
+
+def _classical(distances: Floats) -> Floats:
+    """Torgerson's solution: the two strongest axes of the doubly centred squared distances."""
+    squares = np.square(distances)
+    rows = squares.mean(axis=1)
+    values, vectors = np.linalg.eigh(-0.5 * (squares - rows - rows[:, None] + squares.mean()))
+    lengths = np.sqrt(np.maximum(values[-2:], 0))
+    points: Floats = np.zeros((len(distances), 2))
+    points[:, -len(lengths) :] = vectors[:, -2:] * lengths
+    return points[:, ::-1].copy()
+
+
+def _plane(points: Floats) -> Floats:
+    """Distances of points from each other."""
+    products = points @ points.T
+    lengths = np.diagonal(products)
+    squares = lengths + lengths[:, None] - 2 * products
+    np.fill_diagonal(squares, 0)
+    found: Floats = np.sqrt(np.maximum(squares, 0))
+    return found
+
+
+def _turned(points: Floats) -> Floats:
+    """Turned to their main axes; each axis points to where its farthest point is."""
+    centred = points - points.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    turned: Floats = centred @ axes[:, ::-1]
+    far = turned[np.abs(turned).argmax(axis=0), [0, 1]]
+    return turned * np.where(far < 0, -1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RankedSpace:
+    """An embedding space of a registry.
+
+    Attributes:
+        space: Probe and estimator.
+        members: The latest version of each name that has an embedding in it.
+        embeddings: Of each member, the one that it is ranked by.
+        distances: Of the members' tasks from each other, shape ``(members, members)``.
+        order: The members such that near ones stand side by side.
+        map: The members as points in the plane.
+        threshold: Up to which distance a task is near; None where that was not measured.
+    """
+
+    space: EmbeddingSpace
+    members: tuple[Exhibit, ...]
+    embeddings: tuple[TaskEmbedding, ...]
+    distances: NDArray[np.float64]
+    order: tuple[int, ...]
+    map: PointMap
+    threshold: NearThreshold | None
+
+    @classmethod
+    def of(
+        cls, space: EmbeddingSpace, members: tuple[Exhibit, ...], threshold: NearThreshold | None
+    ) -> Self:
+        """Measure at least one member.
+
+        Raises:
+            EmbeddingError: Their embeddings have different widths.
+        """
+        embeddings = tuple(member.artifact.embedding(space) for member in members)
+        check_comparable(embeddings[0], embeddings[1:])
+        distances = distance_matrix(np.stack([e.values for e in embeddings]))
+        return cls(
+            space=space,
+            members=members,
+            embeddings=embeddings,
+            distances=distances,
+            order=side_by_side(distances),
+            map=point_map(distances),
+            threshold=threshold,
+        )
+
+    @property
+    def key(self) -> str:
+        """Short name that is safe in a file name and as an element's id."""
+        return self.space.key
+
+    def figures(self, distances: Iterable[float], *, digits: int = 4) -> Figures:
+        """Distances and the threshold as text that orders them as their verdicts do."""
+        limit = self.threshold.distance if self.threshold else None
+        return figures(distances, limit, digits=digits)
+
+    def neighbours(self, exhibit: Exhibit, k: int) -> tuple[tuple[Exhibit, float], ...] | None:
+        """The nearest other names, nearest first; None if it has no embedding here."""
+        if exhibit in self.members:
+            distances = self.distances[self.members.index(exhibit)]
+        elif exhibit.entry.manifest.ranking_record(self.space) is not None:
+            embedding = exhibit.artifact.embedding(self.space)
+            check_comparable(embedding, self.embeddings[:1])
+            distances = symmetric_distance(
+                embedding.values, np.stack([e.values for e in self.embeddings])
+            )
+        else:
+            return None
+        others = [
+            (member, float(distance))
+            for member, distance in zip(self.members, distances, strict=True)
+            if member.entry.name != exhibit.entry.name
+        ]
+        return tuple(sorted(others, key=lambda other: (other[1], other[0].reference))[:k])
+
+
+_WIDTH, _TALLEST, _SHORTEST = 760.0, 470.0, 220.0
+_MARGIN = 46.0
+_SCALE_HEIGHT = 34.0  # the bar at the bottom
+_RIGHT_MARGIN = 165.0  # names stand at the right of their dots
+_MOST_NAMES = 40
+_CHARACTER, _LINE = 7.5, 15.0
+_SCALES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dot:
+    x: float
+    y: float
+    place: int
+
+
+def task_map(space: RankedSpace) -> Markup:
+    """Draw the map as an SVG element; its colours are in the gallery's style sheet."""
+    many = len(space.members) > _MOST_NAMES
+    right = _MARGIN if many else _RIGHT_MARGIN
+    spread = max(float(abs(space.map.points).max()), 1e-9)
+    points = space.map.points
+    low, high = points.min(axis=0), points.max(axis=0)
+    unit = (_WIDTH - _MARGIN - right) / max(float(high[0] - low[0]), spread)
+    unit = min(unit, (_TALLEST - 2 * _MARGIN) / max(float(high[1] - low[1]), spread / 4))
+    tall = unit * float(high[1] - low[1])
+    height = max(_SHORTEST, tall + 2 * _MARGIN + _SCALE_HEIGHT)
+    lift = (height - _SCALE_HEIGHT - tall) / 2
+    shift = (_WIDTH + _MARGIN - right - unit * float(high[0] - low[0])) / 2
+    dots = [
+        _Dot(x=shift + unit * float(x - low[0]), y=lift + unit * float(high[1] - y), place=place)
+        for place, (x, y) in enumerate(points)
+    ]
+    names = {} if many else _names(dots, space)
+    marks = "".join(_mark(dot, space, names.get(dot.place), many=many) for dot in dots)
+    return Markup(  # noqa: S704 - every text in it is escaped
+        f'<svg class="map" viewBox="0 0 {number(_WIDTH)} {number(height)}" role="group" '
+        f'aria-label="Map of {len(dots)} tasks">{marks}{_scale(unit, height)}</svg>'
+    )
+
+
+def _mark(dot: _Dot, space: RankedSpace, name: str | None, *, many: bool) -> str:
+    member = space.members[dot.place]
+    size = 3.5 if many else 6.5
+    shape = (
+        element("rect", x=dot.x - size, y=dot.y - size, width=2 * size, height=2 * size)
+        if member.sort == "meta"
+        else element("circle", cx=dot.x, cy=dot.y, r=size)
+    )
+    tasks = ", ".join(task.name for task in member.entry.manifest.tasks)
+    # The list has the same links: a keyboard need not pass through a thousand dots.
+    skipped = {"tabindex": "-1"} if many else {}
+    return element(
+        "a",
+        None,
+        element("title", None, text(f"{member.reference}: {tasks}")),
+        shape,
+        name or "",
+        href=member.page,
+        class_=member.sort,
+        data_r=member.reference,
+        **skipped,
+    )
+
+
+def _names(dots: list[_Dot], space: RankedSpace) -> dict[int, str]:
+    """Names beside the dots, where they cover neither a dot nor another name."""
+    taken: list[Box] = [(dot.x - 8, dot.y - 8, dot.x + 8, dot.y + 8) for dot in dots]
+    names = {}
+    for dot in dots:
+        name = clipped(space.members[dot.place].entry.name, 28)
+        width = _CHARACTER * display_width(name)
+        for x, y in (
+            (dot.x + 11, dot.y + 4),
+            (dot.x - 11 - width, dot.y + 4),
+            (dot.x - width / 2, dot.y - 12),
+            (dot.x - width / 2, dot.y + 21),
+            (dot.x - 7, dot.y - 12),
+            (dot.x - 7, dot.y + 21),
+        ):
+            box = (x, y - _LINE + 3, x + width, y + 3)
+            if box[0] >= 0 and box[2] <= _WIDTH and not any(_overlap(box, b) for b in taken):
+                taken.append(box)
+                names[dot.place] = element("text", None, text(name), x=x, y=y)
+                break
+    return names
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _scale(unit: float, height: float) -> str:
+    """A bar as long as a round distance."""
+    length = next((s for s in _SCALES if unit * s <= _WIDTH / 4), _SCALES[-1])
+    left, y = 16.0, height - 12
+    bar = f"M{number(left)} {number(y - 4)}v4h{number(unit * length)}v-4"
+    return element("path", None, d=bar, class_="scale") + element(
+        "text", None, text(f"distance {length:g}"), x=left + 4, y=y - 8, class_="soft"
+    )
+
+
+SHADES = 10
+# Beyond that a table is no longer read; a script paints the map.
+_MOST_ROWS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """The rows of a heat map and the threshold that frames cells.
+
+    Attributes:
+        rows: Near ones side by side.
+        threshold: With as many digits as set it apart from every cell; None without one.
+    """
+
+    rows: tuple["HeatRow", ...]
+    threshold: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatRow:
+    """One task's distances.
+
+    Attributes:
+        number: Its column, counted from 1.
+        exhibit: The artifact.
+        cells: Of each column the distance in words, the shade, 0 the nearest, and whether it is
+            another task within the threshold.
+    """
+
+    number: int
+    exhibit: Exhibit
+    cells: tuple[tuple[str, int, bool], ...]
+
+
+def heat_map(space: RankedSpace) -> HeatMap | None:
+    """The heat map of a space as a table; None where that would have too many rows."""
+    if len(space.members) > _MOST_ROWS:
+        return None
+    largest = float(space.distances.max()) or 1.0
+    limit = space.threshold.distance if space.threshold else None
+    shown = space.figures(space.distances.ravel().tolist(), digits=2)
+
+    def cell(row: int, column: int) -> tuple[str, int, bool]:
+        distance = float(space.distances[row, column])
+        shade = min(SHADES - 1, int(SHADES * distance / largest))
+        near = row != column and limit is not None and is_near(distance, limit)
+        return shown.distances[row * len(space.members) + column], shade, near
+
+    rows = tuple(
+        HeatRow(
+            number=number,
+            exhibit=space.members[row],
+            cells=tuple(cell(row, column) for column in space.order),
+        )
+        for number, row in enumerate(space.order, start=1)
+    )
+    return HeatMap(rows=rows, threshold=shown.threshold)

@@ -1,0 +1,290 @@
+"""Views of what a registry holds: genotypes, masks, artifacts, rankings.
+
+Views of what artifacts have to do with each other: family trees and differences.
+"""
+
+from collections.abc import Sequence
+
+from wsdarts_registry._format import count, duration, figure, setting, several, size
+from wsdarts_registry._text import plain_text
+from wsdarts_registry.architecture.genotype import Connection, Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.difference import Difference, SettingChange
+from wsdarts_registry.artifact.manifest import Manifest, described, provenance_facts
+from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.drawing.cells import cell_svg, cell_text, edge_name, masks_svg, node_name
+from wsdarts_registry.embedding.nearness import is_near
+from wsdarts_registry.embedding.ranking import Neighbour, Ranking
+from wsdarts_registry.gallery.pictures import Drawing
+from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, Tree, view
+from wsdarts_registry.stores.lineage import Family, Relative
+
+_LONGEST_GENOTYPE = 100_000
+
+
+def genotype_view(genotype: Genotype) -> str:
+    """Both cells, drawn and in words."""
+    return view(
+        "Genotype",
+        f"of {several(genotype.space.nodes, 'intermediate node')}. {genotype.in_words}",
+        panels=cell_panels(genotype),
+    )
+
+
+def cell_panels(genotype: Genotype) -> tuple[Panel, ...]:
+    """Drawings of both cells, and the same as text."""
+    kinds = CELL_KINDS
+    drawings = tuple(Drawing(name=f"{k}.svg", svg=cell_svg(genotype, k)) for k in kinds)
+    darts = plain_text(genotype.to_darts(), _LONGEST_GENOTYPE)
+    texts = [*(cell_text(genotype, kind) for kind in kinds), darts]
+    return (
+        Panel(title="The cells", drawings=drawings),
+        Panel(title="As text", lines="\n\n".join(texts), folded=True),
+    )
+
+
+def masks_view(masks: OperationMasks) -> str:
+    """Which operations survive, drawn."""
+    return view("Operation masks", masks.in_words, panels=[masks_panel(masks)])
+
+
+def masks_panel(masks: OperationMasks) -> Panel:
+    """Which operations survive, drawn."""
+    drawing = Drawing(name="masks.svg", svg=masks_svg(masks))
+    return Panel(title="Surviving operations", drawings=(drawing,))
+
+
+def artifact_view(artifact: Artifact) -> str:
+    """What it is, its cells, its tasks, its figures, and what it started from."""
+    manifest, what = artifact.manifest, described(artifact.manifest)
+    return view(
+        "Artifact",
+        f"{what[:1].upper()}{what[1:]}.",
+        figures=[
+            ("images", count(sum(task.images for task in manifest.tasks))),
+            ("classes", count(sum(task.classes for task in manifest.tasks))),
+            ("search time", duration(manifest.provenance.seconds)),
+            ("all files", size(sum(record.size for record in manifest.files.values()))),
+        ],
+        panels=[
+            Panel(title="What it was searched on", table=_tasks(manifest)),
+            *cell_panels(artifact.genotype),
+            Panel(title="Figures", table=pairs_table("figure", _figures(manifest)), folded=True),
+            Panel(title="Lineage and provenance", table=_origin(artifact), folded=True),
+        ],
+    )
+
+
+def ranking_view(ranking: Ranking) -> str:
+    """The nearest artifacts with bars, the threshold, and the judgement."""
+    return view("Ranking", f"{ranking.why}.", panels=[neighbours_panel(ranking)])
+
+
+def neighbours_panel(ranking: Ranking, chosen: tuple[str, ...] = ()) -> Panel:
+    """The nearest artifacts with bars and the threshold; those that were chosen stand out."""
+    neighbours, threshold, shown = ranking.neighbours, ranking.threshold, ranking.figures
+    largest = max([n.distance for n in neighbours] + [threshold or 0.0])
+    scale = 100 / (1.05 * largest) if largest > 0 else 0.0
+    judged = () if threshold is None else ("judgement",)
+    return Panel(
+        title="Nearest artifacts",
+        text=_remarks(ranking, shown.threshold),
+        table=Table(
+            header=("artifact", "distance", *judged, "kind", "task", "embedded images", "classes"),
+            rows=tuple(
+                (
+                    n.reference,
+                    distance,
+                    *(_judgement(n, threshold) for _ in judged),
+                    n.kind,
+                    n.task_name,
+                    count(n.images),
+                    count(n.classes),
+                )
+                for n, distance in zip(neighbours, shown.distances, strict=True)
+            ),
+            right=frozenset({1, 4 + len(judged), 5 + len(judged)}),
+            bars=Bars(
+                column=1,
+                lengths=tuple(round(n.distance * scale, 2) for n in neighbours),
+                mark=None if threshold is None else round(threshold * scale, 2),
+            ),
+            chosen=frozenset(i for i, n in enumerate(neighbours) if n.reference in chosen),
+        ),
+    )
+
+
+def _remarks(ranking: Ranking, threshold: str | None) -> tuple[str, ...]:
+    said = []
+    if threshold is not None:
+        said.append(f"The line marks the threshold, {threshold}.")
+    said += [f"{v.reference} is {v.word} and was left out." for v in ranking.damaged]
+    return tuple(said)
+
+
+def pairs_table(what: str, pairs: Pairs) -> Table:
+    """Names and values."""
+    return Table(header=(what, "value"), rows=tuple(pairs))
+
+
+def _judgement(neighbour: Neighbour, threshold: float | None) -> str:
+    """In words; a mean over several tasks is near to everything, so it is not judged."""
+    if threshold is None or neighbour.kind != "transfer":
+        return "–"
+    return "near" if is_near(neighbour.distance, threshold) else "beyond"
+
+
+def _tasks(manifest: Manifest) -> Table:
+    return Table(
+        header=("task", "images", "classes", "digest"),
+        rows=tuple(
+            (task.name, count(task.images), count(task.classes), f"{task.digest[:19]}…")
+            for task in manifest.tasks
+        ),
+        right=frozenset({1, 2}),
+    )
+
+
+def _figures(manifest: Manifest) -> Pairs:
+    return [
+        (name.replace("_", " "), figure(value, "ratio" if name.endswith("accuracy") else ""))
+        for name, value in manifest.metrics.items()
+    ]
+
+
+def _origin(artifact: Artifact) -> Table:
+    manifest = artifact.manifest
+    lineage = manifest.lineage
+    parents = ", ".join(f"{p.reference} ({p.digest[:19]}…)" for p in lineage.parents)
+    facts = [
+        ("digest", artifact.digest),
+        ("started", f"{lineage.mode} from {parents}" if parents else lineage.mode),
+        *provenance_facts(manifest.provenance),
+        ("licence", manifest.license or "not stated"),
+        ("about", manifest.description or "–"),
+    ]
+    return pairs_table("fact", facts)
+
+
+_MANY = 12
+_DIGITS = 19  # "sha256:" and as many digits as a reference needs
+_OMITTED = {"deeper": "more with a larger depth", "above": "see above"}
+
+
+def family_view(family: Family) -> str:
+    """Ancestors and descendants as nested lists."""
+    reference, mode = str(family.entry.reference), family.entry.manifest.lineage.mode
+    none = "No artifact of this registry."
+    cold = f"No other artifact ({mode})."
+    return view(
+        "Lineage",
+        f"of {reference}, {family.entry.digest[:_DIGITS]}….",
+        panels=[
+            Panel(
+                title=f"It started ({mode}) from" if family.parents else "It started from",
+                text=() if family.parents else (cold,),
+                tree=_trees(family.parents),
+            ),
+            Panel(
+                title="Started from it",
+                text=() if family.children else (none,),
+                tree=_trees(family.children),
+            ),
+        ],
+    )
+
+
+def difference_view(found: Difference) -> str:
+    """What differs, in tables; sections without a difference are named."""
+    panels = [
+        ("operations after the last stage", _masks(found)),
+        ("genotype", _genotype(found)),
+        ("tasks", _compared_tasks(found)),
+        ("settings", _settings(found.config)),
+        ("figures", _compared_figures(found)),
+        ("other facts", _settings(found.facts)),
+        ("files", Table(header=("file",), rows=tuple((path,) for path in found.files))),
+    ]
+    same = ", ".join(name for name, table in panels if not table.rows)
+    return view(
+        "Difference",
+        f"of {found.after[:_DIGITS]}… from {found.before[:_DIGITS]}…. "
+        + (f"The same in both: {same}." if same else "They differ in everything."),
+        figures=[
+            (f"distance by {space.probe}", f"{distance:.4f}") for space, distance in found.distances
+        ],
+        panels=[
+            Panel(
+                title=name.capitalize(),
+                table=table,
+                folded=len(table.rows) > _MANY,
+            )
+            for name, table in panels
+            if table.rows
+        ],
+    )
+
+
+def _trees(relatives: Sequence[Relative]) -> tuple[Tree, ...]:
+    return tuple(Tree(text=_described(r), below=_trees(r.relatives)) for r in relatives)
+
+
+def _described(relative: Relative) -> str:
+    said = [f"{relative.reference}, {relative.digest[:_DIGITS]}…"]
+    if not relative.entries and relative.damaged:
+        said.append(
+            f"{relative.damaged[0].word} ({', '.join(str(d.reference) for d in relative.damaged)})"
+        )
+    elif not relative.entries:
+        said.append("not in this registry")
+    elif relative.mode:
+        said.append(f"started {relative.mode}")
+    if relative.entries and relative.entries[0].yanked:
+        said.append(f"yanked: {relative.entries[0].yanked.reason}")
+    if relative.omitted:
+        said.append(_OMITTED[relative.omitted])
+    return "; ".join(said)
+
+
+def _masks(found: Difference) -> Table:
+    rows = (
+        (edge_name(*e.edge), e.kind, ", ".join(e.lost), ", ".join(e.gained)) for e in found.masks
+    )
+    return Table(header=("edge", "cell", "lost", "gained"), rows=tuple(rows))
+
+
+def _genotype(found: Difference) -> Table:
+    rows = (
+        (node_name(n.node), n.kind, _connections(n.before), _connections(n.after))
+        for n in found.genotype
+    )
+    return Table(header=("node", "cell", "before", "after"), rows=tuple(rows))
+
+
+def _compared_tasks(found: Difference) -> Table:
+    sides = (("lost", found.lost_tasks), ("gained", found.gained_tasks))
+    rows = ((task.name, side) for side, tasks in sides for task in tasks)
+    return Table(header=("task", "which is"), rows=tuple(rows))
+
+
+def _settings(changes: Sequence[SettingChange]) -> Table:
+    rows = ((change.key, _value(change.before), _value(change.after)) for change in changes)
+    return Table(header=("key", "before", "after"), rows=tuple(rows))
+
+
+def _compared_figures(found: Difference) -> Table:
+    def written(name: str, value: float | None) -> str:
+        unit = "ratio" if name.endswith("accuracy") else ""
+        return "–" if value is None else figure(value, unit)
+
+    rows = ((f.name, written(f.name, f.before), written(f.name, f.after)) for f in found.metrics)
+    return Table(header=("figure", "before", "after"), rows=tuple(rows), right=frozenset({1, 2}))
+
+
+def _value(values: Sequence[object]) -> str:
+    return setting(values[0]) if values else "(not there)"
+
+
+def _connections(connections: Sequence[Connection]) -> str:
+    return ", ".join(f"{c.operation} of {node_name(c.source)}" for c in connections) or "–"

@@ -1,0 +1,110 @@
+"""What is nearest to an artifact in the registry that it is about to be published in."""
+
+from collections.abc import Iterator
+
+from wsdarts_registry.artifact.manifest import Manifest, own_files
+from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.embedding.embedding import TaskEmbedding
+from wsdarts_registry.embedding.nearness import is_near
+from wsdarts_registry.embedding.ranking import Neighbour, Ranking
+from wsdarts_registry.errors import NoCommonSpaceError, WsdartsError
+from wsdarts_registry.publishing.card_facts import NeighbourFacts, NeighbourhoodFacts
+from wsdarts_registry.stores.catalogue import Catalogue
+from wsdarts_registry.stores.records import Entry
+from wsdarts_registry.stores.reference import Reference
+
+_SHOWN = 5
+# Some that are ranked are not shown: other versions of the name, and copies under other names.
+_RANKED = 2 * _SHOWN
+
+
+def neighbourhood(
+    seen: Catalogue, name: str, artifact: Artifact, *, day: str
+) -> NeighbourhoodFacts | None:
+    """Rank a registry for the card of an artifact that will be published in it.
+
+    Args:
+        seen: What the registry holds.
+        name: Name that the artifact will have; its own versions are no neighbours.
+        artifact: The artifact, before it has a version.
+        day: The day, UTC.
+
+    Returns:
+        At most five neighbours, or why there are none: a registry that cannot be ranked is no
+        reason not to publish. None for an artifact without embeddings.
+    """
+    if not artifact.manifest.embeddings:
+        return None
+    try:
+        if not any(other != name and _is_listed(seen, other) for other in seen.names()):
+            return NeighbourhoodFacts(day=day, state="first")
+        return _ranked(seen, name, artifact, day)
+    except (WsdartsError, OSError):
+        return NeighbourhoodFacts(day=day, state="unknown")
+
+
+def _is_listed(seen: Catalogue, name: str) -> bool:
+    return any(info.yanked is None for info in seen.versions(name))
+
+
+def _has_others(seen: Catalogue, name: str, manifest: Manifest) -> bool:
+    """Whether something is listed under another name that is no copy."""
+    found = (
+        seen.examined(other, info)
+        for other in seen.names()
+        if other != name
+        for info in seen.versions(other)
+        if info.yanked is None
+    )
+    return any(isinstance(e, Entry) and own_files(e.manifest) != own_files(manifest) for e in found)
+
+
+def _ranked(seen: Catalogue, name: str, artifact: Artifact, day: str) -> NeighbourhoodFacts:
+    for embedding in _queries(seen, artifact):
+        try:
+            ranking = seen.nearest(embedding, _RANKED)
+        except NoCommonSpaceError:
+            continue
+        found = [n for n in ranking.neighbours if _is_another(seen, n, name, artifact.manifest)]
+        if not found:  # nothing but itself, as it was or copied
+            continue
+        judged = artifact.manifest.kind == "transfer"
+        return NeighbourhoodFacts(
+            day=day,
+            state="ranked",
+            rows=tuple(_facts(n, ranking, judged=judged) for n in found[:_SHOWN]),
+            probe=embedding.space.probe,
+            threshold=ranking.threshold,
+        )
+    others = _has_others(seen, name, artifact.manifest)
+    return NeighbourhoodFacts(day=day, state="strange" if others else "first")
+
+
+def _queries(seen: Catalogue, artifact: Artifact) -> Iterator[TaskEmbedding]:
+    """The embeddings that it is ranked by, those first for which a threshold was measured."""
+    config, manifest = seen.config, artifact.manifest
+    spaces = list(dict.fromkeys(r.space.embedding_space for r in manifest.embeddings))
+    for space in sorted(spaces, key=lambda space: config.threshold(space) is None):
+        if manifest.ranking_record(space) is not None:
+            yield artifact.embedding(space)
+
+
+def _is_another(seen: Catalogue, neighbour: Neighbour, name: str, manifest: Manifest) -> bool:
+    reference = Reference.parse(neighbour.reference)
+    if reference.name == name or reference.version is None:
+        return False
+    other = seen.entry(reference.name, reference.version).manifest
+    return own_files(other) != own_files(manifest)  # else a copy, whatever it is called
+
+
+def _facts(neighbour: Neighbour, ranking: Ranking, *, judged: bool) -> NeighbourFacts:
+    near = None
+    # Thresholds are measured between single tasks; a mean of several is near to everything.
+    if judged and ranking.threshold is not None and neighbour.kind == "transfer":
+        near = is_near(neighbour.distance, ranking.threshold)
+    return NeighbourFacts(
+        reference=neighbour.reference,
+        distance=neighbour.distance,
+        task=neighbour.task_name,
+        near=near,
+    )

@@ -1,0 +1,359 @@
+"""What can be listed and ranked: the reading half of a registry, or what one held at a moment.
+
+What a registry held at one moment, read a piece at a time.
+
+Names, versions and settings are listed once, so a push or a yank in between changes nothing.
+What a version holds never changes; it is read when it is asked for, and what was read last is
+kept.
+"""
+
+import shlex
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._format import several
+from wsdarts_registry._text import spaced_text
+from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.errors import (
+    ArtifactError,
+    RecordError,
+    ReferenceNotFoundError,
+    RegistryError,
+    RegistryWarning,
+    UnreadableError,
+    WsdartsError,
+)
+from wsdarts_registry.stores import version_rules
+from wsdarts_registry.stores.records import DamagedVersion, Entry, RegistryConfig, VersionInfo
+from wsdarts_registry.stores.reference import Reference
+
+if TYPE_CHECKING:
+    from wsdarts_registry.embedding.embedding import TaskEmbedding
+    from wsdarts_registry.embedding.ranking import Ranking
+if TYPE_CHECKING:
+    from wsdarts_registry.embedding.embedding import TaskEmbedding
+
+# What reading a version raises that is damaged, and not out of reach.
+DAMAGE = (ArtifactError, RecordError)
+_WARNINGS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """The versions of a registry.
+
+    Attributes:
+        entries: Those that can be read, by name and version.
+        damaged: Those whose manifests or records are damaged, by name and version.
+    """
+
+    entries: tuple[Entry, ...]
+    damaged: tuple[DamagedVersion, ...]
+
+
+class Catalogue(ABC):
+    """Names, their versions, and what each of them is."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {spaced_text(self.location, 400)}>"
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """What ``open_registry`` was given to open this registry."""
+
+    @property
+    @abstractmethod
+    def config(self) -> RegistryConfig:
+        """Name, default probe and thresholds."""
+
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names with at least one version, yanked or not, sorted."""
+
+    @abstractmethod
+    def versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """The versions of a name, ascending; none for an unknown name."""
+
+    @abstractmethod
+    def entry(self, name: str, version: int) -> Entry:
+        """One version with its manifest.
+
+        Raises:
+            ArtifactError: The manifest is missing, damaged or malformed.
+        """
+
+    @abstractmethod
+    def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
+        """The embedding that ranks an entry in a space; None if it has none there.
+
+        Raises:
+            ArtifactError: It is damaged or malformed.
+        """
+
+    def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
+        """All versions with their manifests, by name and version.
+
+        Damaged ones are left out with a RegistryWarning; ``survey`` has them.
+        """
+        found = self.survey(include_yanked)
+        self.warn_of(found.damaged)
+        return found.entries
+
+    def survey(self, include_yanked: bool = False) -> Survey:
+        """All versions by name and version: those that can be read, and those that cannot."""
+        found = [self.examined(name, info) for name, info in self.listed(include_yanked)]
+        return Survey(
+            entries=tuple(version for version in found if isinstance(version, Entry)),
+            damaged=tuple(version for version in found if isinstance(version, DamagedVersion)),
+        )
+
+    def listed(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
+        """Yield all versions by name and version, without reading a manifest."""
+        for name in self.names():
+            for info in self.versions(name):
+                if include_yanked or info.yanked is None:
+                    yield name, info
+
+    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
+        """Rank the latest version of each name by the distance of its task.
+
+        Damaged ones are left out with a RegistryWarning, and named by the ranking.
+
+        Args:
+            embedding: Embedding of the task that looks for a neighbour.
+            k: How many neighbours to return.
+
+        Raises:
+            RegistryError: The registry has no artifacts, or ``k`` is below 1.
+            NoCommonSpaceError: No artifact has an embedding in the query's space; names the
+                spaces that there are.
+            EmbeddingError: An embedding in that space has another width.
+        """
+        # Imported here: listing a registry needs no numpy.
+        from wsdarts_registry.stores.ranking import rank_registry  # noqa: PLC0415
+
+        return rank_registry(self, embedding, k)
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """Return the aliases of a name and the version that each means."""
+        return {
+            alias: info.version for info in self.versions(name) for alias in info.status.aliases
+        }
+
+    def resolve(self, reference: str | Reference) -> Entry:
+        """Find the version that a reference means: for a plain name the latest not yanked.
+
+        Raises:
+            ReferenceNotFoundError: There is none; close names and the command that lists
+                all are named.
+            RegistryError: The reference is malformed, or fits several versions.
+            ArtifactError: The manifest is damaged.
+        """
+        wanted = parsed(reference)
+        return self.entry_or_advice(wanted.name, self.find(wanted).version)
+
+    def find(self, reference: Reference) -> VersionInfo:
+        """As ``resolve``, without reading the manifest.
+
+        Raises:
+            ReferenceNotFoundError: There is none.
+            RegistryError: The reference fits several versions.
+        """
+        versions = self.versions(reference.name)
+        if not versions:
+            raise ReferenceNotFoundError(self._unknown_name(reference.name))
+        if reference.version is not None:
+            fitting = [v for v in versions if v.version == reference.version]
+        elif reference.digest is not None:
+            fitting = [v for v in versions if v.digest and v.digest.startswith(reference.digest)]
+            if len({v.digest for v in fitting}) > 1:
+                raise RegistryError(
+                    f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
+                )
+        elif reference.alias is not None:
+            meant = version_rules.version_of_alias(self, reference.name, reference.alias)
+            fitting = [v for v in versions if v.version == meant]
+            if fitting and fitting[0].yanked is not None:
+                raise ReferenceNotFoundError(
+                    f"{reference} means {reference.name}@{meant}, which was yanked "
+                    f"({fitting[0].yanked.reason}); name an exact version to use it all the same"
+                )
+        else:
+            fitting = [v for v in versions if v.yanked is None]
+        if not fitting:
+            raise ReferenceNotFoundError(self._unknown_version(reference, versions))
+        return fitting[-1]
+
+    def _unknown_name(self, name: str) -> str:
+        hint = did_you_mean(nearest_names(name, self.names()))
+        return (
+            f"the registry {self.location} has no artifact named {name}; {hint}"
+            f"`wsdarts-hub list{self.option}` lists all"
+        )
+
+    def _unknown_version(self, reference: Reference, versions: Sequence[VersionInfo]) -> str:
+        if reference == Reference(name=reference.name):
+            last = versions[-1]
+            reason = last.yanked.reason if last.yanked else ""
+            return (
+                f"every version of {reference.name} is yanked ({reference.name}@{last.version}: "
+                f"{reason}); name an exact version to use it all the same"
+            )
+        return f"there is no {reference}; there is {_listed(reference.name, versions)}"
+
+    @property
+    def option(self) -> str:
+        """How the command line names this registry: `` --registry LOCATION``."""
+        return f" --registry {shlex.quote(self.location)}"
+
+    def examined(self, name: str, info: VersionInfo) -> Entry | DamagedVersion:
+        """One version with its manifest, or what is wrong with it."""
+        try:
+            return self.entry(name, info.version)
+        except DAMAGE as error:
+            return damaged_version(name, info, error)
+
+    def warn_of(self, damaged: Sequence[DamagedVersion]) -> None:
+        """Warn of what is damaged or may not be read, unless somebody has hidden it already."""
+        listed = [version for version in damaged if version.status.yanked is None]
+        for version in listed[:_WARNINGS]:
+            if version.unreadable:
+                text = f"{version.reference} was left out: {version.why}"
+            else:
+                text = (
+                    f"{version.reference} is damaged and was left out: {version.why}; "
+                    f"{self._advice(version.reference)}"
+                )
+            warnings.warn(text, RegistryWarning, stacklevel=3)
+        if listed[_WARNINGS:]:
+            warnings.warn(
+                f"{several(len(listed) - _WARNINGS, 'more version')} of {self.location} "
+                f"are damaged or cannot be read; `wsdarts-hub list{self.option}` shows all",
+                RegistryWarning,
+                stacklevel=3,
+            )
+
+    def entry_or_advice(self, name: str, version: int) -> Entry:
+        """One version with its manifest.
+
+        Raises:
+            ArtifactError: The manifest is damaged; says what to do about it.
+        """
+        reference = Reference(name=name, version=version)
+        try:
+            return self.entry(name, version)
+        except UnreadableError as error:
+            raise UnreadableError(f"{reference}: {error}") from error
+        except ArtifactError as error:
+            raise ArtifactError(f"{reference}: {error}; {self._advice(reference)}") from error
+
+    def _advice(self, reference: Reference) -> str:
+        return (
+            f"restore it, or hide it with `wsdarts-hub yank {reference} --reason damaged"
+            f"{self.option}`"
+        )
+
+
+def damaged_version(name: str, info: VersionInfo, error: WsdartsError) -> DamagedVersion:
+    """What is said of a version that raised one of ``DAMAGE``."""
+    return DamagedVersion(
+        name=name,
+        version=info.version,
+        digest=info.digest,
+        why=str(error),
+        status=info.status,
+        unreadable=isinstance(error, UnreadableError),
+    )
+
+
+def parsed(reference: str | Reference) -> Reference:
+    """Return a reference, parsed if it is text."""
+    return reference if isinstance(reference, Reference) else Reference.parse(reference)
+
+
+def _listed(name: str, versions: Sequence[VersionInfo]) -> str:
+    shown = ", ".join(
+        f"{name}@{v.version} ({v.digest[:19] if v.digest else 'damaged'})" for v in versions[-5:]
+    )
+    return f"{shown} and {len(versions) - 5} older ones" if len(versions) > 5 else shown
+
+
+# A manifest takes some tens of kilobytes of memory; a registry may have a hundred thousand.
+_MANIFESTS_KEPT = 2048
+_EMBEDDINGS_KEPT = 64
+
+
+class Snapshot(Catalogue):
+    """A registry as it was when this was made.
+
+    Args:
+        store: The registry, which reads what is asked for.
+
+    Raises:
+        RegistryError: It cannot be listed.
+    """
+
+    def __init__(self, store: Catalogue) -> None:
+        self._store = store
+        self._config = store.config
+        self._versions = {name: store.versions(name) for name in store.names()}
+        self._entry = lru_cache(_MANIFESTS_KEPT)(self._read)
+        self._embedding = lru_cache(_EMBEDDINGS_KEPT)(self._read_embedding)
+
+    @property
+    def location(self) -> str:
+        """What ``open_registry`` was given to open this registry."""
+        return self._store.location
+
+    @property
+    def option(self) -> str:
+        """How the command line names this registry."""
+        return self._store.option
+
+    @property
+    def config(self) -> RegistryConfig:
+        """Name, default probe and thresholds."""
+        return self._config
+
+    def names(self) -> tuple[str, ...]:
+        """Names with at least one version, yanked or not, sorted."""
+        return tuple(self._versions)
+
+    def versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """The versions of a name, ascending; none for an unknown name."""
+        return self._versions.get(name, ())
+
+    def entry(self, name: str, version: int) -> Entry:
+        """One version with its manifest.
+
+        Raises:
+            ArtifactError: There was no such version, or its manifest is not the one that was there.
+        """
+        return self._entry(name, version)
+
+    def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
+        """The embedding that ranks an entry in a space; None if it has none there."""
+        return self._embedding(entry.name, entry.version, space)
+
+    def _read_embedding(
+        self, name: str, version: int, space: EmbeddingSpace
+    ) -> "TaskEmbedding | None":
+        return self._store.embedding(self.entry(name, version), space)
+
+    def _read(self, name: str, version: int) -> Entry:
+        listed = next((info for info in self.versions(name) if info.version == version), None)
+        if listed is None:
+            raise ArtifactError(f"{self.location} has no {name}@{version}")
+        entry = self._store.entry(name, version)
+        if listed.digest not in (None, entry.digest):
+            raise ArtifactError(
+                f"{name}@{version} has digest {entry.digest} now and had {listed.digest} before; "
+                "expected content that never changes: restore it, and repeat the command"
+            )
+        return replace(entry, status=listed.status)

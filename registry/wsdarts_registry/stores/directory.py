@@ -1,0 +1,402 @@
+"""A registry in a directory, which may be shared or mounted.
+
+Layout::
+
+    registry.json                   name, default probe, thresholds
+    artifacts/NAME/v3/              one version: the files of an artifact
+    artifacts/NAME/v3.yanked.json   why and when it was hidden, and perhaps restored
+    artifacts/NAME/v3.signature.json  a signature over its files
+    artifacts/NAME/aliases/stable.json  which version NAME@stable means
+    .staging/RANDOM/                a push that is under way, and
+    .staging/RANDOM.lock            the lock that it holds
+    .lock                           held while something above is decided and written
+
+What reads more than manifests is imported where it is needed: listing needs no numpy.
+
+A version appears by one rename of a directory that was copied, verified and flushed before.
+A rename onto a directory that has content fails, so of two pushes of one version one wins, even
+where files cannot be locked.
+
+What an operating system's refusal means for somebody who uses a registry.
+"""
+
+import errno
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsdarts_registry._file_lock import HeldLock, wait_for_lock
+from wsdarts_registry._files import entries, exists, is_directory, resolved, write_atomically
+from wsdarts_registry._json import MAX_RECORD_BYTES
+from wsdarts_registry._staging import move_into_place
+from wsdarts_registry.artifact.checked_files import (
+    claimed_digest,
+    read_checked,
+    read_limited,
+    read_manifest,
+)
+from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.errors import (
+    ArtifactError,
+    FileAccessError,
+    RegistryError,
+    RegistryWarning,
+)
+from wsdarts_registry.stores._directory_files import DirectoryRecords, StagingArea
+from wsdarts_registry.stores.catalogue import parsed
+from wsdarts_registry.stores.records import Alias
+from wsdarts_registry.stores.reference import Reference, check_name, is_name
+from wsdarts_registry.stores.store import Entry, RegistryConfig, Store, VersionInfo, Yank
+from wsdarts_registry.stores.version_rules import published_version
+
+if TYPE_CHECKING:
+    from wsdarts_registry.architecture.genotype import Genotype
+    from wsdarts_registry.artifact.reader import Artifact
+    from wsdarts_registry.artifact.writer import Edition
+    from wsdarts_registry.embedding.embedding import TaskEmbedding
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def read_problem(registry: Path, error: OSError) -> str:
+    """One line on why a registry cannot be read."""
+    return (
+        f"cannot read the registry {registry}: {error.strerror}; check that it is mounted and "
+        "that you may read it"
+    )
+
+
+def write_problem(registry: Path, error: OSError) -> str:
+    """One line on why nothing could be written to a registry."""
+    if error.errno in _FULL:
+        return (
+            f"the disk of the registry {registry} is full; nothing was published: free some "
+            "space, or name another registry with --registry DIR"
+        )
+    if error.errno in _READ_ONLY:
+        return (
+            f"the registry {registry} is read-only for you ({error.strerror}); ask its owner for "
+            "write access, or name one of your own with --registry DIR"
+        )
+    return (
+        f"cannot write the registry {registry}: {error.strerror}; nothing was published: name "
+        "another one with --registry DIR"
+    )
+
+
+_CONFIG = "registry.json"
+_ARTIFACTS = "artifacts"
+_STAGING = ".staging"
+_VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+_LOCK = ".lock"
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_PATIENCE = 60.0  # seconds; a change takes a fraction of one
+_changed = threading.local()  # the registries that this thread is changing
+
+
+class DirectoryStore(Store):
+    """A registry in a directory.
+
+    Args:
+        root: Its directory.
+        create: Make the registry if the directory is missing or empty.
+        read_only: Refuse to publish and to yank, whatever the file system allows.
+
+    Raises:
+        RegistryError: The directory is no registry, of an unknown format version, or cannot
+            be read or made.
+    """
+
+    def __init__(self, root: str | Path, *, create: bool = False, read_only: bool = False) -> None:
+        self._root = Path(root)
+        self._read_only = read_only
+        self._staging = StagingArea(self._root / _STAGING)
+        if create and not exists(self._root / _CONFIG):
+            self._create()
+        _ = self.config  # reads it: a directory that is no registry is refused here
+
+    @property
+    def location(self) -> str:
+        """The directory."""
+        return str(self._root)
+
+    @property
+    def config(self) -> RegistryConfig:
+        """Content of ``registry.json``.
+
+        Raises:
+            RegistryError: It is missing, malformed or of an unknown format version.
+        """
+        try:
+            content = read_limited(self._root, _CONFIG, MAX_RECORD_BYTES)
+        except ArtifactError as error:
+            raise RegistryError(
+                f"{self._root} is not a registry: {_CONFIG} cannot be read; name another one with "
+                "--registry DIR, or make one by pushing to a new directory"
+            ) from error
+        return RegistryConfig.from_bytes(
+            content, what=str(self._root / _CONFIG), error=RegistryError
+        )
+
+    def configure(self, config: RegistryConfig) -> None:
+        """Replace ``registry.json``.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
+        with self._writing():
+            write_atomically(self._root / _CONFIG, config.to_bytes())
+
+    def names(self) -> tuple[str, ...]:
+        """Names with at least one version, yanked or not, sorted.
+
+        A name whose directory cannot be read is left out with a RegistryWarning.
+        """
+        with self._reading():
+            folder = self._root / _ARTIFACTS
+            found = [path.name for path in entries(folder)]
+        return tuple(sorted(name for name in found if is_name(name) and self._has_versions(name)))
+
+    def versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """The versions of a name, ascending; none for an unknown name.
+
+        Raises:
+            RegistryError: The directory cannot be read.
+        """
+        with self._reading():
+            status = self._records(name).readable_status
+            return tuple(
+                VersionInfo(version=n, digest=claimed_digest(self.path(name, n)), status=status(n))
+                for n in self._numbers(name)
+            )
+
+    def entry(self, name: str, version: int) -> Entry:
+        """One version with its manifest.
+
+        Raises:
+            ArtifactError: The manifest is missing, damaged or malformed.
+            RecordError: What is said of it is malformed: whether it was yanked.
+        """
+        manifest, digest = read_manifest(self.path(name, version))
+        with self._reading():
+            status = self._records(name).status(version)
+        return Entry(name=name, version=version, digest=digest, manifest=manifest, status=status)
+
+    def path(self, name: str, version: int) -> Path:
+        """Directory of one version."""
+        check_name(name)
+        return self._root / _ARTIFACTS / name / f"v{version}"
+
+    def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
+        """The embedding that ranks an entry in a space; None if it has none there."""
+        from wsdarts_registry.artifact.reader import read_embedding  # noqa: PLC0415
+
+        record = entry.manifest.ranking_record(space)
+        if record is None:
+            return None
+        return read_embedding(self.path(entry.name, entry.version), entry.manifest, record)
+
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry; reads no weights."""
+        from wsdarts_registry.artifact.reader import read_cells  # noqa: PLC0415
+
+        return read_cells(self.path(entry.name, entry.version), entry.manifest)[0]
+
+    def read(self, entry: Entry, path: str) -> bytes:
+        """One small file of a published version, verified."""
+        return read_checked(self.path(entry.name, entry.version), path, entry.manifest.files[path])
+
+    def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
+        """Verify an artifact where it lies or, with ``out``, in a copy."""
+        from wsdarts_registry.artifact.reader import read_artifact  # noqa: PLC0415
+        from wsdarts_registry.artifact.writer import copied_out  # noqa: PLC0415
+
+        wanted = parsed(reference)
+        found = self.find(wanted)
+        self._records(wanted.name).status(found.version)  # refuses one that may be yanked or not
+        artifact = read_artifact(self.path(wanted.name, found.version), found.digest)
+        self.check_signed(wanted.name, found.version, artifact)
+        return artifact if out is None else copied_out(artifact, Path(out))
+
+    def publish(
+        self, artifact: "str | Path | Edition", name: str, version: int | None = None
+    ) -> Entry:
+        """Copy an artifact in, verified on the way, and let it appear by one rename."""
+        from wsdarts_registry.artifact.writer import Edition  # noqa: PLC0415
+
+        Reference(name=name, version=version)  # refuses bad names and numbers
+        with self._writing():
+            edition = artifact if isinstance(artifact, Edition) else Edition.of(artifact)
+            published = published_version(self, name, version, edition.digest)
+            if published is not None:
+                edition.check_bytes()
+            else:
+                self._staging.sweep()
+                with self._staging.new() as copy:
+                    edition.write_to(copy)
+                    published = self._claim(copy, name, version, edition.digest)
+            return self.entry(name, published)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep other processes from changing the registry while the block decides and writes.
+
+        Raises:
+            RegistryError: It cannot be written, or another process does not finish a change.
+        """
+        place = str(resolved(self._root))
+        held: set[str] = _changed.__dict__.setdefault("places", set())
+        if place in held:
+            yield
+            return
+        with self._writing():
+            lock = self._lock()
+        held.add(place)
+        try:
+            yield
+        finally:
+            held.remove(place)
+            if lock is not None:
+                lock.release()
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """Directories of pushes whose processes have ended."""
+        with self._reading():
+            return self._staging.abandoned()
+
+    def unlocked(self) -> tuple[Path, ...]:
+        """Directories of pushes that have no lock, so that nothing tells whether they ended."""
+        with self._reading():
+            return self._staging.unlocked()
+
+    def sweep(self, *, unlocked: bool = False) -> None:
+        """Remove the directories of abandoned pushes and, if asked to, of those without a lock."""
+        with self._writing():
+            self._staging.sweep(unlocked=unlocked)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """The aliases of a name and the version that each means.
+
+        Raises:
+            RegistryError: A record of an alias is malformed, or the directory cannot be read.
+        """
+        check_name(name)
+        with self._reading():
+            return self._records(name).aliases()
+
+    def signature(self, name: str, version: int) -> bytes | None:
+        """The signature beside a version; None if it was not signed."""
+        with self._reading():
+            return self._records(name).signature(version)
+
+    def write_yank(self, name: str, version: int, yank: Yank) -> None:
+        """Write the reason beside the version; the version itself is not touched."""
+        with self._writing():
+            self._records(name).write_yank(version, yank)
+
+    def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
+        """Write or remove the file of an alias."""
+        with self._writing():
+            self._records(name).write_alias(alias, record)
+
+    def write_signature(self, name: str, version: int, signature: bytes) -> None:
+        """Write the signature beside the version."""
+        with self._writing():
+            self._records(name).write_signature(version, signature)
+
+    def _records(self, name: str) -> DirectoryRecords:
+        return DirectoryRecords(self._root / _ARTIFACTS / name)
+
+    def _claim(self, copy: Path, name: str, version: int | None, digest: str) -> int:
+        """Rename a finished copy to its version, unless the content was published meanwhile."""
+        with self.changing():
+            while True:
+                # The number is taken before contents are compared: where there are no locks,
+                # whoever publishes in between takes that number.
+                number = version or max(self._numbers(name), default=0) + 1
+                published = published_version(self, name, version, digest)
+                if published is not None:
+                    return published
+                try:
+                    move_into_place(copy, self.path(name, number))
+                except OSError as error:
+                    if error.errno not in _TAKEN:
+                        raise
+                else:
+                    return number
+
+    def _lock(self) -> HeldLock | None:
+        """The lock of the registry; None where there is none to be had.
+
+        Whoever may not even make the file is told so when the change itself is written.
+        """
+        with suppress(OSError):
+            lock = wait_for_lock(self._root / _LOCK, seconds=_PATIENCE)
+            if lock is None:
+                raise RegistryError(
+                    f"another process has been changing the registry {self._root} for "
+                    f"{_PATIENCE:.0f} s; expected a fraction of a second: end that process if it "
+                    "hangs, then try again"
+                )
+            return lock
+        return None
+
+    def _create(self) -> None:
+        with self._writing():
+            self._root.mkdir(parents=True, exist_ok=True)
+            # Hidden files do not count: another process may be creating the same registry.
+            others = sorted(p.name for p in entries(self._root) if not p.name.startswith("."))
+            if others and others != ["lost+found"] and _CONFIG not in others:
+                raise RegistryError(
+                    f"{self._root} holds other files ({', '.join(others[:3])}); expected a new or "
+                    "empty directory for a registry"
+                )
+        with self.changing(), self._writing():
+            if not exists(self._root / _CONFIG):
+                name = self._root.absolute().name
+                config = RegistryConfig(name=name if is_name(name) else "registry")
+                write_atomically(self._root / _CONFIG, config.to_bytes())
+
+    def _has_versions(self, name: str) -> bool:
+        try:
+            return bool(self._numbers(name))
+        except RegistryError as error:
+            warnings.warn(f"{name} is left out: {error}", RegistryWarning, stacklevel=4)
+            return False
+
+    def _numbers(self, name: str) -> list[int]:
+        folder = self._root / _ARTIFACTS / name
+        with self._reading(folder):
+            found = [
+                int(match[1])
+                for path in entries(folder)
+                if (match := _VERSION.fullmatch(path.name)) and is_directory(path)
+            ]
+        return sorted(found)
+
+    @contextmanager
+    def _reading(self, place: Path | None = None) -> Iterator[None]:
+        try:
+            yield
+        except FileAccessError as error:  # says already which path it is about
+            raise RegistryError(str(error)) from error
+        except OSError as error:
+            raise RegistryError(read_problem(place or self._root, error)) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        if self._read_only:
+            raise RegistryError(
+                f"the registry {self._root} is read-only; name one of your own with --registry DIR"
+            )
+        try:
+            yield
+        except FileAccessError as error:  # says already which path it is about
+            raise RegistryError(str(error)) from error
+        except OSError as error:
+            raise RegistryError(write_problem(self._root, error)) from error

@@ -1,0 +1,204 @@
+"""Family trees of artifacts: what one was started from, and what was started from it.
+
+An artifact names its parents by digest, so whatever they are called in a registry, they are
+found. A digest covers the digests of the parents, so nobody can be their own ancestor.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from wsdarts_registry._arguments import check_whole
+from wsdarts_registry._text import plain_text
+from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.stores.catalogue import Survey
+from wsdarts_registry.stores.opening import open_for
+from wsdarts_registry.stores.records import DamagedVersion, Entry
+from wsdarts_registry.stores.store import Store
+
+DEPTH = 10
+MAX_DEPTH = 100
+
+# Digests of the next generation, each with what the artifact that names it calls it.
+_Next = Callable[[str], list[tuple[str, str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relative:
+    """An ancestor or a descendant.
+
+    Attributes:
+        digest: ``"sha256:…"``, which identifies it.
+        reference: What it is called in this registry, ``"NAME@3"``; where it is not in it, what
+            its child calls it, which another registry may understand.
+        entries: Every version of this registry with that content; none where it is not in it.
+        damaged: Versions of this registry that claim that content, and are damaged.
+        relatives: The next generation in the same direction.
+        omitted: Why there may be more relatives than these: they are ``"deeper"`` than was
+            asked for, or stand ``"above"``, where this artifact is met for the first time.
+    """
+
+    digest: str
+    reference: str
+    entries: tuple[Entry, ...]
+    relatives: tuple["Relative", ...] = ()
+    omitted: Literal["deeper", "above"] | None = None
+    damaged: tuple[DamagedVersion, ...] = ()
+
+    @property
+    def mode(self) -> str | None:
+        """How its own search started; None where it is not in this registry."""
+        return self.entries[0].manifest.lineage.mode if self.entries else None
+
+    def to_json(self, generation: str) -> dict[str, Any]:
+        """Return plain JSON data, the next generation under the key ``generation``."""
+        return {
+            "reference": self.reference,
+            "digest": self.digest,
+            "in_registry": bool(self.entries),
+            "also": [str(e.reference) for e in self.entries if str(e.reference) != self.reference],
+            "yanked": bool(self.entries) and self.entries[0].yanked is not None,
+            "mode": self.mode,
+            "omitted": self.omitted,
+            "damaged": [str(version.reference) for version in self.damaged],
+            generation: [relative.to_json(generation) for relative in self.relatives],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """An artifact with its ancestors and its descendants in one registry.
+
+    Attributes:
+        entry: The artifact.
+        parents: What it was started from, in the order of its manifest.
+        children: What was started from it, by name and version, what is yanked last.
+    """
+
+    entry: Entry
+    parents: tuple[Relative, ...]
+    children: tuple[Relative, ...]
+
+    def __repr__(self) -> str:
+        parents, children = (
+            ", ".join(plain_text(relative.reference, 80) for relative in relatives) or "none"
+            for relatives in (self.parents, self.children)
+        )
+        return f"<Family of {self.entry.reference}: parents {parents}; children {children}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_registry.notebook.views import family_view  # noqa: PLC0415 - only to be shown
+
+        return family_view(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "reference": str(self.entry.reference),
+            "digest": self.entry.digest,
+            "mode": self.entry.manifest.lineage.mode,
+            "parents": [relative.to_json("parents") for relative in self.parents],
+            "children": [relative.to_json("children") for relative in self.children],
+        }
+
+
+def lineage(
+    reference: str, *, registry: str | Path | Store | None = None, depth: int = DEPTH
+) -> Family:
+    """Find what an artifact was started from, and what was started from it.
+
+    Args:
+        reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``.
+        registry: Directory of a registry; the shipped zoo by default.
+        depth: How many generations to follow in each direction, 1 to 100.
+
+    Raises:
+        ReferenceNotFoundError: There is no such artifact.
+        RegistryError: The registry cannot be read, or the depth is out of range.
+        ArtifactError: The artifact itself is damaged; others that are, are passed over with a
+            RegistryWarning.
+    """
+    check_whole(depth, "depth")
+    if not 1 <= depth <= MAX_DEPTH:
+        raise RegistryError(f"depth {depth}; expected 1 to {MAX_DEPTH} generations")
+    store, within = open_for(reference, registry)
+    entry = store.resolve(within)
+    survey = store.survey(include_yanked=True)
+    store.warn_of(survey.damaged)
+    known = _by_digest(survey)
+    children: dict[str, dict[str, str]] = {}
+    for digest, (first, *_) in known.items():
+        for parent in first.manifest.lineage.parents:
+            children.setdefault(parent.digest, {})[digest] = ""
+
+    def parents_of(digest: str) -> list[tuple[str, str]]:
+        entries = known.get(digest, ())
+        parents = entries[0].manifest.lineage.parents if entries else ()
+        return list({parent.digest: parent.reference for parent in parents}.items())
+
+    def children_of(digest: str) -> list[tuple[str, str]]:
+        return list(children.get(digest, {}).items())
+
+    def damaged_as(digest: str) -> tuple[DamagedVersion, ...]:
+        return tuple(version for version in survey.damaged if version.digest == digest)
+
+    def completed(relatives: tuple[Relative, ...]) -> tuple[Relative, ...]:
+        return tuple(
+            replace(r, relatives=completed(r.relatives), damaged=damaged_as(r.digest))
+            for r in relatives
+        )
+
+    return Family(
+        entry=entry,
+        parents=completed(_generation(entry.digest, known, parents_of, depth, set())),
+        children=completed(_generation(entry.digest, known, children_of, depth, set())),
+    )
+
+
+def _by_digest(survey: Survey) -> dict[str, tuple[Entry, ...]]:
+    """The versions with each content, those that are not yanked first."""
+    found: dict[str, tuple[Entry, ...]] = {}
+    for entry in sorted(survey.entries, key=lambda entry: entry.yanked is not None):
+        found[entry.digest] = (*found.get(entry.digest, ()), entry)
+    return found
+
+
+def _generation(
+    digest: str,
+    known: dict[str, tuple[Entry, ...]],
+    following: _Next,
+    depth: int,
+    seen: set[str],
+) -> tuple[Relative, ...]:
+    """The next generation after ``digest`` with those that follow it; fills ``seen``."""
+    found = []
+    for other, hint in following(digest):
+        entries = known.get(other, ())
+        omitted: Literal["deeper", "above"] | None = None
+        relatives: tuple[Relative, ...] = ()
+        if following(other):
+            if other in seen:
+                omitted = "above"
+            elif depth == 1:
+                omitted = "deeper"
+            else:
+                seen.add(other)
+                relatives = _generation(other, known, following, depth - 1, seen)
+        found.append(
+            Relative(
+                digest=other,
+                reference=_called(entries, hint),
+                entries=entries,
+                relatives=relatives,
+                omitted=omitted,
+            )
+        )
+    return tuple(found)
+
+
+def _called(entries: tuple[Entry, ...], hint: str) -> str:
+    """Of several references the one that the child knows, if it is right."""
+    references = [str(entry.reference) for entry in entries]
+    return hint if hint in references or not references else references[0]

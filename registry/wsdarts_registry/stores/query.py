@@ -1,0 +1,272 @@
+"""Finding artifacts of a registry by what their manifests say."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import check_kind, check_text, check_whole
+from wsdarts_registry.architecture.space import DARTS_CANDIDATES
+from wsdarts_registry.artifact.manifest import WEIGHTS
+from wsdarts_registry.errors import ArgumentError, ArtifactError, RegistryError
+from wsdarts_registry.stores.catalogue import damaged_version
+from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.records import DamagedVersion, Entry, VersionInfo
+from wsdarts_registry.stores.store import Store
+
+Kind = Literal["transfer", "meta-transfer"]
+Order = Literal["name", "created", "images", "classes", "size", "accuracy"]
+# Smallest and largest, both included; None for no limit.
+Range = tuple[int | None, int | None]
+
+ACCURACY = "alpha_accuracy"
+_MOST_OPERATIONS = 64
+_MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryFacts:
+    """What is listed of an artifact, read off its manifest.
+
+    Attributes:
+        entry: The artifact.
+    """
+
+    entry: Entry
+
+    @property
+    def images(self) -> int:
+        """Images of all its tasks."""
+        return sum(task.images for task in self.entry.manifest.tasks)
+
+    @property
+    def classes(self) -> int:
+        """Classes of all its tasks."""
+        return sum(task.classes for task in self.entry.manifest.tasks)
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """Names of the probes that it has embeddings by."""
+        return tuple(dict.fromkeys(r.space.probe for r in self.entry.manifest.embeddings))
+
+    @property
+    def created(self) -> str:
+        """When its search ended, UTC, ``"2026-01-02T03:04:05Z"``."""
+        return self.entry.manifest.provenance.created
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files, the manifest apart."""
+        return sum(record.size for record in self.entry.manifest.files.values())
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on the α half at the end of the search, in [0, 1]; None if not stated."""
+        return self.entry.manifest.metrics.get(ACCURACY)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data; the keys stay the same from version to version."""
+        entry, manifest = self.entry, self.entry.manifest
+        return {
+            "reference": str(entry.reference),
+            "name": entry.name,
+            "version": entry.version,
+            "digest": entry.digest,
+            "kind": manifest.kind,
+            "tasks": [task.model_dump() for task in manifest.tasks],
+            "images": self.images,
+            "classes": self.classes,
+            "probes": list(self.probes),
+            "created": self.created,
+            "bytes": self.size,
+            "weights": WEIGHTS in manifest.files,
+            "license": manifest.license,
+            "description": manifest.description,
+            "metrics": dict(manifest.metrics),
+            "lineage": manifest.lineage.model_dump(mode="json"),
+            "status": entry.status.to_json(),
+            "damaged": None,
+        }
+
+
+def damaged_json(version: DamagedVersion) -> dict[str, Any]:
+    """Return plain JSON data with the keys of a version that can be read, null where unknown."""
+    return {
+        "reference": str(version.reference),
+        "name": version.name,
+        "version": version.version,
+        "digest": version.digest,
+        **dict.fromkeys(("kind", "tasks", "images", "classes", "probes", "created", "bytes")),
+        **dict.fromkeys(("weights", "license", "description", "metrics", "lineage")),
+        "status": version.status.to_json(),
+        "damaged": version.why,
+    }
+
+
+def find(
+    *,
+    registry: str | Path | Store | None = None,
+    kind: Kind | None = None,
+    task: str | None = None,
+    probe: str | None = None,
+    images: Range = (None, None),
+    classes: Range = (None, None),
+    operation: str | None = None,
+    since: str | None = None,
+    signed: bool = False,
+    yanked: bool = False,
+    sort: Order = "name",
+    reverse: bool = False,
+    limit: int | None = None,
+    damaged: Callable[[DamagedVersion], object] | None = None,
+) -> tuple[Entry, ...]:
+    """Find the artifacts of a registry that are all of what is asked for.
+
+    Damaged versions, of which nothing says whether they are, are left out with a RegistryWarning.
+
+    Args:
+        registry: Directory of a registry; the shipped zoo by default.
+        kind: ``"transfer"`` or ``"meta-transfer"``.
+        task: A part of the name of one of its tasks, in any case.
+        probe: A part of the name of a probe that it has an embedding by, in any case.
+        images: Smallest and largest number of images of all its tasks; None for no limit.
+        classes: The same for classes.
+        operation: An operation that its genotype uses, one of the candidates of DARTS or of an
+            artifact; reads more than manifests.
+        since: A day ``"2026-01-31"`` or a moment ``"2026-01-31T12:00:00Z"`` (UTC); created then
+            or later.
+        signed: Only what is signed; says nothing about whose signature it is.
+        yanked: Yanked versions, too.
+        sort: By ``"name"`` and version; when it was ``"created"``; number of ``"images"`` or
+            ``"classes"``; ``"size"`` of its files; ``"accuracy"`` on the α half of its search.
+            The smallest first, and last what does not state it.
+        reverse: The largest first; last what does not state it, all the same.
+        limit: At most so many.
+        damaged: Is called with each damaged version, instead of a warning.
+
+    Raises:
+        RegistryError: The registry cannot be read, or an argument makes no sense.
+    """
+    _check(kind, since, sort, limit)
+    _check_kinds(task=task, probe=probe, operation=operation, images=images, classes=classes)
+    store = open_registry(registry)
+    survey = store.survey(include_yanked=yanked)
+    if operation is not None:
+        _check_operation(operation, survey.entries)
+    broken = list(survey.damaged)
+    fitting = [
+        facts
+        for facts in (EntryFacts(entry=e) for e in survey.entries)
+        if (kind is None or facts.entry.manifest.kind == kind)
+        and _named(task, (t.name for t in facts.entry.manifest.tasks))
+        and _named(probe, facts.probes)
+        and _within(facts.images, images)
+        and _within(facts.classes, classes)
+        and (since is None or facts.created >= since)
+        and (facts.entry.status.signed or not signed)
+    ]
+    ordered = (facts.entry for facts in _sorted(fitting, sort, reverse=reverse))
+    # Last, and one by one, since this reads more than manifests.
+    fits = (e for e in ordered if operation is None or _uses(store, e, operation, broken))
+    found = tuple(islice(fits, limit))
+    if damaged is None:
+        store.warn_of(broken)
+    else:
+        for version in broken:
+            damaged(version)
+    return found
+
+
+_KEYS: dict[str, Callable[[EntryFacts], Any]] = {
+    "created": lambda facts: facts.created,
+    "images": lambda facts: facts.images,
+    "classes": lambda facts: facts.classes,
+    "size": lambda facts: facts.size,
+    "accuracy": lambda facts: facts.accuracy,
+}
+
+
+def _sorted(found: list[EntryFacts], order: Order, *, reverse: bool) -> list[EntryFacts]:
+    """In that order; what is equal stays by name and version, as the entries come."""
+    if order == "name":
+        return found[::-1] if reverse else found
+    key = _KEYS[order]
+    stated = sorted((f for f in found if key(f) is not None), key=key, reverse=reverse)
+    return [*stated, *(f for f in found if key(f) is None)]
+
+
+def _check(kind: str | None, since: str | None, sort: str, limit: int | None) -> None:
+    for name, value in {"kind": kind, "since": since}.items():
+        check_text(value, name, optional=True)
+    check_text(sort, "sort")
+    if limit is not None:
+        check_whole(limit, "limit")
+    if kind is not None and kind not in get_args(Kind):
+        raise RegistryError(f"kind {kind[:40]!r}; expected {' or '.join(get_args(Kind))}")
+    if since is not None and not any(_is_moment(since, form) for form in _MOMENTS):
+        raise RegistryError(
+            f"date {since[:40]!r}; expected a day such as 2026-01-31, or 2026-01-31T12:00:00Z"
+        )
+    if sort not in get_args(Order):
+        raise RegistryError(f"order {sort[:40]!r}; expected one of {', '.join(get_args(Order))}")
+    if limit is not None and limit < 1:
+        raise RegistryError(f"limit {limit}; expected 1 or more")
+
+
+def _check_kinds(*, images: Range, classes: Range, **texts: str | None) -> None:
+    """Refuse arguments of another kind."""
+    for name, text in texts.items():
+        check_text(text, name, optional=True)
+    for name, limits in {"images": images, "classes": classes}.items():
+        expected = "(smallest, largest) as whole numbers, None for no limit"
+        check_kind(limits, (tuple, list), name, expected)
+        if len(limits) != 2:
+            raise ArgumentError(f"{name} is {limits!r}; expected {expected}")
+        for limit in limits:
+            check_kind(limit, (Integral, type(None)), f"a limit of {name}", expected)
+
+
+def _check_operation(operation: str, entries: Iterable[Entry]) -> None:
+    known = dict.fromkeys(DARTS_CANDIDATES)
+    for entry in entries:
+        known |= dict.fromkeys(entry.manifest.space.candidates)
+    if operation not in known:
+        close = did_you_mean(nearest_names(operation, known))
+        raise RegistryError(
+            f"no artifact has the operation {operation[:40]!r} as a candidate; {close}expected one "
+            f"of {', '.join(list(known)[:_MOST_OPERATIONS])}"
+        )
+
+
+def _is_moment(text: str, form: str) -> bool:
+    try:
+        # Read and written again: "2026-1-2" is read, too, but does not compare as text.
+        return datetime.strptime(text, form).strftime(form) == text
+    except ValueError:
+        return False
+
+
+def _named(wanted: str | None, names: Iterable[str]) -> bool:
+    return wanted is None or any(wanted.casefold() in name.casefold() for name in names)
+
+
+def _within(value: int, limits: Range) -> bool:
+    smallest, largest = limits
+    return (smallest is None or smallest <= value) and (largest is None or value <= largest)
+
+
+def _uses(store: Store, entry: Entry, operation: str, broken: list[DamagedVersion]) -> bool:
+    """Whether a genotype uses an operation; one that cannot be read is added to ``broken``."""
+    if operation not in entry.manifest.space.candidates:
+        return False
+    try:
+        genotype = store.genotype(entry)
+    except ArtifactError as error:
+        info = VersionInfo(version=entry.version, digest=entry.digest, status=entry.status)
+        broken.append(damaged_version(entry.name, info, error))
+        return False
+    return any(genotype.count(operation, kind) for kind in ("normal", "reduction"))

@@ -1,0 +1,272 @@
+"""What every registry can do, whether it is a directory or a namespace on the Hub."""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.stores import version_rules
+from wsdarts_registry.stores.catalogue import Catalogue, Snapshot, parsed
+from wsdarts_registry.stores.records import (
+    Alias,
+    Entry,
+    NearRecord,
+    RegistryConfig,
+    VersionInfo,
+    Yank,
+)
+from wsdarts_registry.stores.reference import Reference
+from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy, required_policy
+
+if TYPE_CHECKING:
+    from wsdarts_registry.architecture.genotype import Genotype
+    from wsdarts_registry.artifact.reader import Artifact
+    from wsdarts_registry.artifact.writer import Edition
+    from wsdarts_registry.embedding.embedding import TaskEmbedding
+    from wsdarts_registry.embedding.ranking import Ranking
+
+__all__ = ["Entry", "NearRecord", "RegistryConfig", "Store", "VersionInfo", "Yank"]
+
+
+class Store(Catalogue):
+    """A registry of artifacts.
+
+    Versions are write-once; everything that is read is verified. A subclass says where names,
+    versions, files and records lie; resolving, listing, ranking and the rules of a version's
+    version_rules are the same for all, and so is whose signature an artifact needs to be read.
+    """
+
+    signature_policy: SignaturePolicy | None = None
+
+    def requiring(self, required: Required) -> Self:
+        """Return the same registry, from which artifacts are read only if signed as required.
+
+        Args:
+            required: Files of public keys, one of which has to have signed; or a policy. None
+                means the user's own policy.
+
+        Raises:
+            SignatureError: The list of keys is empty.
+        """
+        other = copy.copy(self)
+        other.signature_policy = required_policy(required)
+        return other
+
+    def check_signed(self, name: str, version: int, artifact: "Artifact") -> None:
+        """Refuse a verified artifact that is not signed as is required here.
+
+        Raises:
+            SignatureError: It is not, or the user's policy cannot be read.
+            RegistryError: Its signature cannot be read.
+        """
+        policy = (
+            SignaturePolicy.of_user() if self.signature_policy is None else self.signature_policy
+        )
+        rule = policy.rule(self.location, name)
+        if rule is not None and rule.accept != "unsigned":
+            reference = Reference(name=name, version=version)
+            policy.check(artifact, self.signature(name, version), reference, rule)
+
+    @abstractmethod
+    def configure(self, config: RegistryConfig) -> None:
+        """Replace the settings.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
+
+    def genotype(self, entry: Entry) -> "Genotype":
+        """The genotype of an entry.
+
+        Raises:
+            ArtifactError: It is damaged or malformed.
+        """
+        return self.look(Reference(name=entry.name, digest=entry.digest)).genotype
+
+    def look(self, reference: str | Reference) -> "Artifact":
+        """As ``pull``, for who needs no weights: they are not fetched from elsewhere.
+
+        What there is has been verified. Where the weights are missing, ``weights`` and ``check``
+        raise an ArtifactError.
+
+        Raises:
+            ReferenceNotFoundError: There is no such artifact.
+            ArtifactError: It is damaged or malformed.
+            SignatureError: It is not signed as is required.
+        """
+        return self.pull(reference)
+
+    @abstractmethod
+    def read(self, entry: Entry, path: str) -> bytes:
+        """One small file of a published version, verified.
+
+        Raises:
+            ArtifactError: It is damaged, or larger than 8 MiB.
+        """
+
+    @abstractmethod
+    def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
+        """Fetch and verify an artifact.
+
+        Args:
+            reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``.
+            out: A new or empty directory to put it into; None for a place of the store's own.
+
+        Raises:
+            ReferenceNotFoundError: There is no such artifact.
+            ArtifactError: It is damaged or malformed.
+            SignatureError: It is not signed as is required; nothing was written.
+            RegistryError: ``out`` is not empty or cannot be written.
+        """
+
+    @abstractmethod
+    def publish(
+        self, artifact: "str | Path | Edition", name: str, version: int | None = None
+    ) -> Entry:
+        """Publish an artifact as a new version.
+
+        Args:
+            artifact: Its directory, as ``write_artifact`` wrote it, or an edition of it.
+            name: Name to publish under.
+            version: Exact version; None takes the next one. Content that is already
+                published under this name is not published twice: its entry is returned.
+
+        Raises:
+            ArtifactError: The artifact does not verify.
+            VersionConflictError: The version exists with other content, or the content exists
+                as another version.
+            RegistryError: The registry cannot be written, or the content was yanked.
+        """
+
+    @abstractmethod
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """The aliases of a name and the version that each means; none for an unknown name."""
+
+    @abstractmethod
+    def signature(self, name: str, version: int) -> bytes | None:
+        """The signature of a version, not verified; None if it was not signed."""
+
+    @abstractmethod
+    def write_yank(self, name: str, version: int, yank: Yank) -> None:
+        """Replace the record of a version's yank. For ``yank`` and ``unyank``."""
+
+    @abstractmethod
+    def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
+        """Replace the record of an alias, or remove it. For ``set_alias`` and ``remove_alias``."""
+
+    @abstractmethod
+    def write_signature(self, name: str, version: int, signature: bytes) -> None:
+        """Replace the signature of a version, which is verified already."""
+
+    def hub_id(self, name: str) -> str | None:  # noqa: ARG002
+        """Id of the repository of a name on the Hub; None for a registry that is not there."""
+        return None
+
+    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
+        """Rank the latest version of each name by the distance of its task."""
+        return self.catalogue().nearest(embedding, k)
+
+    def catalogue(self) -> Catalogue:
+        """Return what it holds now, for several questions about one moment.
+
+        Raises:
+            RegistryError: It cannot be read.
+        """
+        return Snapshot(self)
+
+    def settle(self, name: str) -> None:
+        """Finish a push of a name that ended before its last step, where that can happen.
+
+        Raises:
+            RegistryError: It cannot be finished.
+        """
+
+    def rebuild_index(self) -> tuple[str, ...]:
+        """Make what speeds up listing and ranking anew, where the registry keeps such a thing.
+
+        Returns:
+            The names in it.
+
+        Raises:
+            RegistryError: It cannot be written, or there is no such thing.
+        """
+        raise RegistryError(
+            f"{self.location} keeps no index; expected a registry on the Hub, such as hf://lab"
+        )
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Keep other processes from changing the registry while a block decides and writes.
+
+        What is decided by what the registry holds needs it, such as
+        ``store.configure(changed(store.config))``; every method of the registry does so by itself.
+
+        Raises:
+            RegistryError: It cannot be written, or another process did not finish a change.
+        """
+        return nullcontext()
+
+    def abandoned(self) -> tuple[Path, ...]:
+        """What pushes left behind that were killed; none where nothing can be left."""
+        return ()
+
+    def unlocked(self) -> tuple[Path, ...]:
+        """What pushes left behind, or work in: nothing tells which."""
+        return ()
+
+    def sweep(self, *, unlocked: bool = False) -> None:
+        """Remove what ``abandoned`` lists.
+
+        Args:
+            unlocked: Remove what ``unlocked`` lists, too; nobody may be pushing.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
+
+    def yank(self, reference: str | Reference, reason: str) -> None:
+        """Hide a version from listing, ranking and plain ``NAME``; it stays pullable exactly.
+
+        Raises:
+            ReferenceNotFoundError: There is no such version.
+            RegistryError: The reference is not exact, the reason is empty, the version is
+                yanked already, or the registry cannot be written.
+        """
+        wanted = parsed(reference)
+        with self.changing():
+            self.write_yank(wanted.name, *version_rules.new_yank(self, wanted, reason))
+
+    def unyank(self, reference: str | Reference, reason: str) -> None:
+        """Take a yank back; both reasons stay on record.
+
+        Raises:
+            ReferenceNotFoundError: There is no such version.
+            RegistryError: The reference is not exact, the reason is empty, the version is not
+                yanked, or the registry cannot be written.
+        """
+        wanted = parsed(reference)
+        with self.changing():
+            self.write_yank(wanted.name, *version_rules.lifted_yank(self, wanted, reason))
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Let ``NAME@ALIAS`` mean a version, whatever it meant before.
+
+        Raises:
+            ReferenceNotFoundError: There is no such version.
+            RegistryError: The alias is malformed, the version is yanked, or the registry cannot
+                be written.
+        """
+        with self.changing():
+            self.write_alias(name, alias, version_rules.new_alias(self, name, alias, version))
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Let ``NAME@ALIAS`` mean nothing any more.
+
+        Raises:
+            RegistryError: There is no such alias, or the registry cannot be written.
+        """
+        with self.changing():
+            version_rules.version_of_alias(self, name, alias)
+            self.write_alias(name, alias, None)

@@ -1,0 +1,217 @@
+"""From an encoded image to RGB pixels of a given size.
+
+| found | made of it |
+|---|---|
+| EXIF or TIFF orientation | the image is turned upright |
+| grey, bilevel, YCbCr, HSV, CMYK | RGB, as Pillow converts it |
+| alpha or a transparent colour (RGBA, LA, PA, palette) | laid over white |
+| 16-bit grey (Pillow's modes ``I;16…``, ``I``) | the low byte is dropped |
+| signed 8-bit and 16-bit grey | an error |
+| 32-bit grey | as 16-bit grey; values outside 0…65535 are an error |
+| mode ``F`` (floating-point grey) | values in [0, 1] times 255; others are an error |
+| TIFF of integers or floating point where white is 0 | turned, so that black is |
+| several frames | the first |
+
+Then the image is squashed to a square, bilinear with Pillow's support for shrinking.
+"""
+
+import functools
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from wsdarts_sdk.data.identity import Content
+
+DECODER_VERSION = 2
+"""Goes up whenever the same bytes decode to other pixels; part of the cache's file names."""
+
+LARGEST_IMAGE = 100_000_000
+"""Pixels of the largest image that is decoded; more may be a decompression bomb."""
+
+_TOO_MANY = f"more than the {LARGEST_IMAGE // 1_000_000} megapixels that are decoded"
+# Pillow has no common base for what its decoders raise on malformed bytes.
+_DECODER_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+# Formats that start no outside program and hold one picture (EPS would call Ghostscript).
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+_ORIENTATION_TAG = 0x0112
+_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 339
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Undecodable:
+    """Why an image cannot be used."""
+
+    reason: str
+
+
+def decode(content: Content, size: int) -> NDArray[np.uint8] | Undecodable:
+    """Decode one image and squash it to a square.
+
+    Args:
+        content: An encoded image, or RGB pixels of shape ``(height, width, 3)``.
+        size: Pixels along each side of the result.
+
+    Returns:
+        RGB pixels of shape ``(size, size, 3)``, or the reason why there are none.
+    """
+    if not isinstance(content, bytes):
+        return _squash(Image.fromarray(content), size)
+    try:
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+            pixels = image.width * image.height
+            if pixels <= LARGEST_IMAGE:
+                return _squash(to_rgb(image), size)
+            reason = f"{pixels / 1e6:.1f} megapixels are {_TOO_MANY}"
+    except UnidentifiedImageError:
+        reason = "not an image in a known format" if content else "the file is empty"
+    except Image.DecompressionBombError:
+        reason = f"its pixels are {_TOO_MANY}"
+    except _DECODER_ERRORS as error:
+        return _undecodable(error)
+    return Undecodable(reason)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn an image upright and convert it to RGB, as the table at the top of this module says.
+
+    Raises:
+        ValueError: Values are out of the range that has a meaning without their image's owner
+            (floating point outside [0, 1], integers that are no unsigned 16-bit ones), or
+            Pillow has no conversion from the image's mode.
+    """
+    layout = _tiff_layout(image)
+    image.load()
+    signed_bytes = image.mode == "L" and layout.signed
+    turn = _UPRIGHT.get(_orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.mode == "F" or image.mode.startswith("I") or signed_bytes:
+        image = Image.fromarray(_eight_bits(np.asarray(image), layout))
+    elif image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def pillow_pixels(image: Image.Image) -> NDArray[np.uint8] | Undecodable:
+    """Return the RGB pixels of an open image, ``(height, width, 3)``, or why there are none."""
+    try:
+        return np.asarray(to_rgb(image), dtype=np.uint8)
+    except _DECODER_ERRORS as error:
+        return _undecodable(error)
+
+
+def _undecodable(error: Exception) -> Undecodable:
+    return Undecodable(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none that can be read.
+
+    Viewers show an image with broken EXIF as it is stored, so it is not corrupt.
+    """
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _DECODER_ERRORS:
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """What a TIFF says of its numbers, which Pillow reads all alike.
+
+    Attributes:
+        bits: Bits of a number.
+        signed: Whether integers have a sign.
+        white_is_zero: Whether 0 is white.
+    """
+
+    bits: int = 16
+    signed: bool = False
+    white_is_zero: bool = False
+
+
+def _tiff_layout(image: Image.Image) -> _Layout:
+    tags = getattr(image, "tag_v2", None)
+    if tags is None or (image.mode not in ("L", "F") and not image.mode.startswith("I")):
+        return _Layout()
+
+    def first(tag: int, default: int) -> int:
+        found = tags.get(tag, default)
+        found = found[0] if isinstance(found, tuple) and found else found
+        return found if isinstance(found, int) else default
+
+    return _Layout(
+        bits=first(_BITS_TAG, 1),
+        signed=first(_SAMPLE_FORMAT_TAG, 1) == 2,
+        white_is_zero=first(_PHOTOMETRIC_TAG, 1) == 0,
+    )
+
+
+def _eight_bits(grey: NDArray[np.generic], layout: _Layout) -> NDArray[np.uint8]:
+    """Return one-channel pixels of any type as 8-bit grey.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    if grey.dtype.kind == "f":
+        shares = grey.astype(np.float64)
+        if not ((shares >= 0) & (shares <= 1)).all():
+            raise ValueError("a floating-point image has values outside [0, 1]")
+        return np.round((1 - shares if layout.white_is_zero else shares) * 255).astype(np.uint8)
+    values = grey.astype(np.int64)
+    if layout.signed and layout.bits == 8:  # Pillow reads these as unsigned
+        values = (values + 128) % 256 - 128
+    elif layout.bits == 32 and not layout.signed:  # and these as signed
+        values %= 2**32
+    low, high = int(values.min()), int(values.max())
+    if (layout.signed and layout.bits < 32) or low < 0 or high > 65535:
+        # The units of a CT or of heights: only their owner knows what is black and what white.
+        kind = f"{'a signed' if layout.signed else 'an unsigned'} {layout.bits}-bit image"
+        raise ValueError(
+            f"{kind} has values from {low} to {high} and no agreed black and white; rescale the "
+            "range that matters to 0 to 255 and save it as unsigned 8-bit"
+        )
+    # Of 12 bits, which Pillow unpacks into 16, white is 4095.
+    white, drop = (4095, 4) if layout.bits == 12 else (65535, 8)
+    values = white - values if layout.white_is_zero else values
+    return np.right_shift(values, drop).astype(np.uint8)
+
+
+def _squash(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """The formats that this Pillow has; AVIF is not in every build."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)

@@ -1,0 +1,266 @@
+"""Batches of a task's train part, each a function of its place in the search.
+
+What is held out has no way in here: only the two halves of the train part are taken out of the
+task's pixels. Images and classes go by their digests, so that no name has a way in either.
+
+Work that is done one step ahead, on a thread, while its result is not needed yet.
+
+Random numbers that depend on where a search stands, not on how it got there.
+
+Every draw comes from a stream named by its purpose and position (stage, epoch, step). A
+resumed search therefore needs no stored generator state to go on exactly as it would have.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from wsdarts_registry._format import size
+from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
+from wsdarts_sdk.data.placement import Images, Prepared, fits, in_chunks, place_images
+from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.supernet import Batch
+
+_Result = TypeVar("_Result")
+_DEPTH = 2  # results under way or waiting: one is in use while two are made
+
+
+def ahead(
+    jobs: Iterable[Callable[[], _Result]], *, threaded: bool = True
+) -> Generator[_Result, None, None]:
+    """Do jobs one after another on a thread and yield their results in order.
+
+    At most two are done before they are asked for. An error of a job is raised where its result
+    would be. Closing the generator, or an error, ends the thread.
+
+    Args:
+        jobs: Must not depend on when they are done.
+        threaded: Otherwise each is done where its result is asked for.
+    """
+    if not threaded:
+        yield from (job() for job in jobs)
+        return
+    pending: deque[Future[_Result]] = deque()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="wsdarts-ahead")
+    try:
+        for job in jobs:
+            pending.append(thread.submit(job))
+            if len(pending) > _DEPTH:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+Name = str | int
+
+
+def seed_of(*name: Name) -> int:
+    """A 63-bit seed for the stream of that name."""
+    text = "/".join(str(part) for part in name)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def stream(*name: Name) -> torch.Generator:
+    """A CPU generator at the start of the stream of that name."""
+    return torch.Generator().manual_seed(seed_of(*name))
+
+
+_MIN_BATCH = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainPart:
+    """The two halves of one task's train part, ready to be drawn from.
+
+    Attributes:
+        name: The task's name.
+        classes: Number of classes.
+        weights: The half that trains the supernet's weights.
+        alpha: The half that trains α.
+        augmentation: How batches are made.
+        batch_size: Images in a batch, at most the size of the smaller half.
+        head: Which of the supernet's heads belongs to the task.
+        seed: Seed of order and augmentation.
+    """
+
+    name: str
+    classes: int
+    weights: Images
+    alpha: Images
+    augmentation: Augmentation
+    batch_size: int
+    head: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        task: ImageTask,
+        *,
+        image_size: int,
+        batch_size: int,
+        padding: int,
+        flip: bool,
+        head: int = 0,
+        seed: int = 0,
+        device: torch.device | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Take the train part of a task to a device, or stream it from the cache.
+
+        Args:
+            task: The dataset.
+            image_size: Pixels a side.
+            batch_size: Images in a batch, if there are as many.
+            padding: Pixels of black padding before the random crop.
+            flip: Whether to mirror half of the images.
+            head: Which of the supernet's heads belongs to the task.
+            seed: Seed of order and augmentation.
+            device: Where batches are needed; the CPU by default.
+            memory_format: Of the batches' images.
+            progress: Told how many images are decoded, and if they do not fit into memory.
+
+        Raises:
+            SettingsError: A half has a single image, too few for a batch norm.
+        """
+        device = device or torch.device("cpu")
+        _check_halves(task)
+        cache = task.pixels(image_size, progress=progress)
+        held = fits(cache, len(task.train_indices), device)
+        weights, alpha = (
+            place_images(
+                cache,
+                task.nameless_labels,
+                task.nameless(task.indices(part)),
+                device=device,
+                held=held,
+            )
+            for part in (Part.WEIGHTS, Part.ALPHA)
+        )
+        mean, std = channel_statistics(in_chunks(cache, task.train_indices))
+        part = cls(
+            name=task.name,
+            classes=task.classes,
+            weights=weights,
+            alpha=alpha,
+            augmentation=Augmentation(
+                mean=mean.to(device),
+                std=std.to(device),
+                padding=padding,
+                flip=flip,
+                memory_format=memory_format,
+            ),
+            batch_size=min(batch_size, len(weights), len(alpha)),
+            head=head,
+            seed=seed,
+        )
+        if progress is not None and not held:
+            progress(f"{task.name}, {part.storage}", 1, 1)
+        return part
+
+    @property
+    def storage(self) -> str:
+        """Where the images are, in words."""
+        octets = 3 * self.weights.size**2 * (len(self.weights) + len(self.alpha))
+        if self.weights.streamed:
+            return f"{size(octets)} of images streamed from the cache"
+        return f"{size(octets)} of images held on {self.weights.labels.device}"
+
+    def steps(self, limit: int | None) -> int:
+        """Full batches of the weights half in an epoch, at most ``limit``.
+
+        The public code runs the last, smaller batch, too; here its images, which are others
+        in every epoch, wait for the next.
+        """
+        full = len(self.weights) // self.batch_size
+        return full if limit is None else min(full, limit)
+
+    def batch(self, part: Part, stage: int, epoch: int, step: int) -> Batch:
+        """The batch at one place of the search; a function of that place and the seed alone.
+
+        A half that is shorter than the epoch starts over in a new order.
+        """
+        return self.finish(part, self.prepare(part, stage, epoch, step))
+
+    def prepare(self, part: Part, stage: int, epoch: int, step: int) -> Prepared:
+        """What the CPU does for a batch; in any thread."""
+        half = self._half(part)
+        full = len(half) // self.batch_size
+        where = (self.seed, self.head, str(part), stage, epoch)
+        order = _order(len(half), "order", *where, step // full)
+        start = (step % full) * self.batch_size
+        chosen = order[start : start + self.batch_size]
+        return half.prepare(chosen, self.augmentation, stream("augmentation", *where, step))
+
+    def finish(self, part: Part, prepared: Prepared) -> Batch:
+        """What the device does for a batch; it need not have done it when this returns."""
+        images, labels = self._half(part).finish(prepared, self.augmentation)
+        return Batch(images=images, labels=labels, head=self.head)
+
+    def _half(self, part: Part) -> Images:
+        return self.weights if part is Part.WEIGHTS else self.alpha
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where in a search a batch belongs.
+
+    Attributes:
+        task: Whose batch.
+        part: Of which half.
+        stage: Index of the stage.
+        epoch: Within the stage.
+        step: Within the epoch.
+    """
+
+    task: TrainPart
+    part: Part
+    stage: int
+    epoch: int
+    step: int
+
+    def prepare(self) -> Prepared:
+        """What the CPU does for the batch."""
+        return self.task.prepare(self.part, self.stage, self.epoch, self.step)
+
+
+def batches(places: Sequence[Place]) -> Generator[Batch, None, None]:
+    """Yield the batches of these places in order, the next ones read ahead if they are streamed.
+
+    The batches are those of ``TrainPart.batch``. Where images are held, nothing has to be
+    waited for: on the CPU a thread would take from the search what it gives, and to a GPU the
+    work for a batch is handed over while it is still busy with the step before. Close the
+    generator when the rest is not needed.
+    """
+    streamed = any(place.task.weights.streamed for place in places)
+    with closing(ahead((place.prepare for place in places), threaded=streamed)) as prepared:
+        for place, each in zip(places, prepared, strict=True):
+            yield place.task.finish(place.part, each)
+
+
+@lru_cache(maxsize=8)  # the orders of a few halves: a step needs a slice of them
+def _order(length: int, *name: Name) -> Tensor:
+    return torch.randperm(length, generator=stream(*name))
+
+
+def _check_halves(task: ImageTask) -> None:
+    for part in (Part.WEIGHTS, Part.ALPHA):
+        found = len(task.indices(part))
+        if found < _MIN_BATCH:
+            raise SettingsError(
+                f"the {part} half of {task.name} has {found} images; a search needs at least "
+                f"{_MIN_BATCH}: add images"
+            )

@@ -1,0 +1,9 @@
+"""Sources of images: one module for each form in which users hand in a dataset.
+
+May import the identity and decoding of images. Public: ``ImageSource``, ``open_source``.
+"""
+
+from wsdarts_sdk.data.sources.base import ImageSource
+from wsdarts_sdk.data.sources.opening import open_source
+
+__all__ = ["ImageSource", "open_source"]

@@ -1,0 +1,228 @@
+"""Folders of images with labels in ``metadata.csv`` or ``metadata.jsonl``, as `datasets` has them.
+
+Each row names a file below the folder, ``file_name``, and has its label in another column.
+"""
+
+import csv
+import functools
+import io
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsdarts_registry import _json
+from wsdarts_registry._files import exists, inside, is_file, read_regular, resolved
+from wsdarts_registry._format import several
+from wsdarts_registry.errors import ArtifactError, TaskError
+from wsdarts_sdk.data.sources.base import METADATA, ImageSource, Read, file_stamps, named_labels
+from wsdarts_sdk.data.sources.folder import image_files, read_file
+from wsdarts_sdk.data.sources.table import Column, choose_columns
+from wsdarts_sdk.data.split import GIVEN_CODES, GivenPart
+
+FILE_NAME = "file_name"
+_LARGEST = 2**28
+Rows = list[dict[str, Any]]
+"""Rows of a table, as plain values by column."""
+
+
+class MetadataSource(ImageSource):
+    """Images that the metadata of one folder or of several, its splits, name.
+
+    Args:
+        root: The folder that was named.
+        tables: For each folder with metadata, that file and its rows.
+        image_column: See ``choose_columns``.
+        label_column: See ``choose_columns``.
+        parts: The part of a given split that each folder is; None where there is no such split.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        tables: Mapping[Path, tuple[Path, Rows]],
+        *,
+        image_column: str | None,
+        label_column: str | None,
+        parts: Sequence[GivenPart] | None = None,
+    ) -> None:
+        self._files: list[Path] = []
+        values: list[Any] = []
+        for folder, (file, rows) in tables.items():
+            image, label = choose_columns(_columns(rows), image_column, label_column, str(file))
+            self._files += _image_files(folder, file, [row.get(image.name) for row in rows])
+            values += [row.get(label.name) for row in rows]
+        where = f"the label column of {', '.join(str(file) for file, _ in tables.values())}"
+        class_names, numbers = named_labels(_whole_numbers(values), where)
+        self.location = f"metadata of {resolved(root)}"
+        super().__init__(
+            name=resolved(root).name, class_names=class_names, labels=numbers, encoded=True
+        )
+        if parts is not None:
+            codes = np.array([GIVEN_CODES[part] for part in parts], dtype=np.int8)
+            self.given = np.repeat(codes, [len(rows) for _, rows in tables.values()])
+
+    def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
+        """Yield the files; they are read where the result is called."""
+        for row in rows.tolist():
+            yield row, functools.partial(read_file, self._files[row])
+
+    def stamps(self) -> NDArray[np.void]:
+        """Return the stamp of each file."""
+        return file_stamps(self._files)
+
+    def describe(self, row: int) -> str:
+        """Return the file's path."""
+        return str(self._files[row])
+
+
+def read_metadata(folder: Path) -> tuple[Path, Rows] | TaskError | None:
+    """Return the metadata of a folder and its rows.
+
+    Returns:
+        The file and its rows; an error that says why what there is does not name images; None
+        where there is nothing.
+
+    Raises:
+        TaskError: It is damaged, too large, or there are two of it that differ.
+    """
+    usable: list[tuple[Path, Rows]] = []
+    reasons: list[str] = []
+    for file in (folder / name for name in METADATA):
+        if not exists(file):
+            continue
+        if not is_file(file):
+            reasons.append(f"{file} is no regular file")
+            continue
+        rows = _rows(file)
+        if not rows:
+            reasons.append(f"{file} has no rows")
+        elif FILE_NAME not in rows[0]:
+            reasons.append(f"{file} has the columns {', '.join(map(str, rows[0]))} only")
+        else:
+            usable.append((file, rows))
+    if len(usable) > 1 and len({_comparable(rows) for _, rows in usable}) > 1:
+        files = " and ".join(file.name for file, _ in usable)
+        raise TaskError(
+            f"{folder} has {files}, which differ; expected one of them. Keep the one that is right"
+        )
+    if usable:
+        return usable[0]
+    if not reasons:
+        return None
+    return TaskError(
+        f"{' and '.join(reasons)}; expected a table with the column {FILE_NAME} and one of labels, "
+        "separated by commas in metadata.csv. Correct it, or put the images of each class into a "
+        "folder of its own"
+    )
+
+
+def _comparable(rows: Rows) -> frozenset[tuple[tuple[str, str], ...]]:
+    """Rows as they compare between CSV, all of which is text, and JSON; order does not count."""
+    return frozenset(
+        tuple(sorted((name, "" if value is None else str(value)) for name, value in row.items()))
+        for row in rows
+    )
+
+
+def names_labels(rows: Rows) -> bool:
+    """Return whether one column is a label by its name."""
+    try:
+        choose_columns(_columns(rows), None, None, "")
+    except TaskError:
+        return False
+    return True
+
+
+def _rows(file: Path) -> Rows:
+    """Rows as plain values, of one kind of file or the other."""
+    content = read_regular(file)
+    if len(content) > _LARGEST:
+        raise TaskError(f"{file} has {len(content):,} bytes; expected at most {_LARGEST:,}")
+    try:
+        if file.suffix == ".csv":
+            rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+        else:
+            rows = [_row(line, f"line {number} of {file}") for number, line in _lines(content)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise TaskError(
+            f"{file} cannot be read ({' '.join(str(error).split())}); expected a table in UTF-8 "
+            f"with a column {FILE_NAME}"
+        ) from error
+    # Values without a column are under None, and columns without a value hold None.
+    longer = next((number for number, row in enumerate(rows) if None in row), None)
+    if longer is not None:
+        raise TaskError(
+            f"row {longer} of {file} has more values than there are columns; expected a value for "
+            "each column. Put quotes around values that have a comma"
+        )
+    return rows
+
+
+def _lines(content: bytes) -> list[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers from 1."""
+    lines = content.removeprefix(BOM_UTF8).splitlines()
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _row(line: bytes, what: str) -> dict[str, Any]:
+    remedy = f'expected a row such as {{"{FILE_NAME}": "0.jpg", "label": "cat"}}. Write it so'
+    row = _json.load(line, what=what, error=TaskError, remedy=remedy)
+    if not isinstance(row, dict):
+        raise TaskError(f"{what} is no object; {remedy}")
+    return row
+
+
+def _columns(rows: Rows) -> tuple[Column, ...]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return tuple(
+        Column(
+            name=name,
+            type="path" if name == FILE_NAME else _kind(rows, name),
+            declared_image=name == FILE_NAME,
+            can_hold_images=name == FILE_NAME,
+            can_hold_labels=name != FILE_NAME and _kind(rows, name) in ("int", "str", "bool"),
+            class_names=None,
+        )
+        for name in names
+    )
+
+
+def _kind(rows: Rows, name: str) -> str:
+    kinds = {type(row.get(name)).__name__ for row in rows} - {"NoneType"}
+    return next(iter(kinds)) if len(kinds) == 1 else "mixed"
+
+
+def _whole_numbers(values: Sequence[Any]) -> Sequence[Any]:
+    """Text of whole numbers, as all of CSV is text, as numbers, so that 10 follows 9."""
+    texts = [value for value in values if isinstance(value, str)]
+    whole = all(value == str(int(value)) for value in texts if _is_digits(value))
+    if len(texts) < len(values) or not whole or not all(map(_is_digits, texts)):
+        return values
+    return [int(value) for value in texts]
+
+
+def _is_digits(text: str) -> bool:
+    return len(text) < 19 and text.isascii() and text.removeprefix("-").isdigit()
+
+
+def _image_files(folder: Path, file: Path, names: Sequence[Any]) -> list[Path]:
+    found = []
+    for row, name in enumerate(names):
+        try:
+            found.append(inside(folder, str(name).removeprefix("./")))
+        except ArtifactError as error:
+            raise TaskError(
+                f"row {row} of {file} names the file {str(name)!r}; expected a plain relative path "
+                f"to an image below {folder}, such as 'cats/0.jpg'. Correct the row"
+            ) from error
+    unnamed = sorted(set(image_files(folder)) - set(found))
+    if unnamed:
+        raise TaskError(
+            f"{file} does not name {several(len(unnamed), 'image')} in {folder}, first "
+            f"{unnamed[0]}; expected a row for each. Add rows, or take the images out"
+        )
+    return found

@@ -1,0 +1,264 @@
+"""The split of a task: from the content of its images alone, the same everywhere.
+
+Two steps. First the held-out part is taken away. Within a class the distinct images are sorted
+by a salted digest; the first third of them, rounded to the nearest whole number and at least 1,
+is for validation. Where the images come with a split of their own, that is kept instead: its
+``validation`` and ``test`` are held out.
+
+Then the train part that is left is halved, into ``weights`` and ``alpha``, as a function of the
+train part alone: nothing that is held out can move an image between the halves. Where a class
+has an odd number of train images, the odd one goes to ``weights`` in every second such class (in
+the order of digests of the classes' train images), so that the two halves of the task are equal,
+too.
+
+Copies of an image within a class stay together. An image that stands in several classes
+cannot be validated fairly; it is in the train part of all of them, in the same half, and
+does not count for the third.
+"""
+
+import enum
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsdarts_registry._format import several
+from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data.identity import class_digests
+
+SPLIT_RULE = 2
+"""Goes up whenever the same images are split otherwise; a run records it.
+
+Rule 1, of which runs have no record, ordered the classes with an odd image by digests that
+covered the validation third, too.
+"""
+
+_SALT = b"wsdarts-hub split 1"
+_SMALLEST_CLASS = 3
+
+
+class Part(enum.StrEnum):
+    """A part of the split; ``weights`` and ``alpha`` together are the train part."""
+
+    WEIGHTS = "weights"
+    ALPHA = "alpha"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class GivenPart(enum.StrEnum):
+    """A part of a split that images come with; ``test`` only beside ``validation``."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+PART_CODES = {part: code for code, part in enumerate(Part)}
+GIVEN_CODES = {part: code for code, part in enumerate(GivenPart)}
+_LEAST_GIVEN = {GivenPart.TRAIN: 2, GivenPart.VALIDATION: 1, GivenPart.TEST: 1}
+# What folders, files and splits of datasets call their parts.
+_NAMES = {
+    GivenPart.TRAIN: ("train", "training"),
+    GivenPart.VALIDATION: ("val", "valid", "validation", "dev", "eval", "evaluation"),
+    GivenPart.TEST: ("test", "testing"),
+}
+_PART_OF_NAME = {name: part for part, names in _NAMES.items() for name in names}
+
+
+def part_named(name: str) -> GivenPart | None:
+    """Return the part that a folder, file or split of this name holds; None if it names none."""
+    return _PART_OF_NAME.get(name.lower())
+
+
+def with_validation(parts: Sequence[GivenPart]) -> tuple[GivenPart, ...]:
+    """Return the parts with a held-out part that is alone as the one for validation."""
+    if GivenPart.VALIDATION in parts:
+        return tuple(parts)
+    alone = {GivenPart.TEST: GivenPart.VALIDATION}
+    return tuple(alone.get(part, part) for part in parts)
+
+
+def parts_of_splits(names: Sequence[str], where: str) -> tuple[GivenPart, ...] | None:
+    """Return the part that each split of a dataset is, by its name.
+
+    Args:
+        names: Names of the splits.
+        where: What the splits are of, for the error.
+
+    Returns:
+        One part for each; None where the names tell of no train and held-out part.
+
+    Raises:
+        TaskError: They do, but a split is named as none, or two as the same.
+    """
+    parts = [part_named(name) for name in names]
+    if not has_train_and_held_out(parts):
+        return None
+    known = [part for part in parts if part is not None]
+    unclear = [
+        name
+        for name, part in zip(names, parts, strict=True)
+        if part is None or parts.count(part) > 1
+    ]
+    if unclear:
+        raise TaskError(
+            f"{where} has the splits {', '.join(names)}, and it is not clear what part "
+            f"{' and '.join(map(repr, unclear))} {'is' if len(unclear) == 1 else 'are'}; expected "
+            "train, validation and test, each at most once. Name those that are meant: they are "
+            f"put together and split here, such as --split {names[parts.index(GivenPart.TRAIN)]} "
+            "(split=…)"
+        )
+    return with_validation(known)
+
+
+def has_train_and_held_out(parts: Sequence[GivenPart | None]) -> bool:
+    """Return whether parts are a split to keep: one to train on, and one that is held out."""
+    return GivenPart.TRAIN in parts and bool({GivenPart.VALIDATION, GivenPart.TEST} & {*parts})
+
+
+def in_train_part(parts: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Mark the images of the train part, shape ``(images,)``."""
+    return np.isin(parts, [PART_CODES[Part.WEIGHTS], PART_CODES[Part.ALPHA]])
+
+
+def given_parts(parts: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return the parts without the halves: position in ``GivenPart``, shape ``(images,)``."""
+    code_of = {Part.VALIDATION: GivenPart.VALIDATION, Part.TEST: GivenPart.TEST}
+    table = [GIVEN_CODES[code_of.get(part, GivenPart.TRAIN)] for part in Part]
+    return np.array(table, dtype=np.int8)[parts]
+
+
+def split_parts(
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    class_names: tuple[str, ...],
+    given: NDArray[np.int8] | None = None,
+) -> NDArray[np.int8]:
+    """Assign every image to a part.
+
+    Args:
+        labels: Class of each image, shape ``(images,)``, non-decreasing.
+        digests: Digest of each image, shape ``(images,)``, sorted within each class.
+        class_names: Names of the classes, for the error.
+        given: Position in ``GivenPart`` of each image's part, shape ``(images,)``; None where
+            the images come with no split.
+
+    Returns:
+        The position in ``Part`` of each image's part, shape ``(images,)``.
+
+    Raises:
+        TaskError: A class has fewer than three distinct images of its own; of a given split,
+            fewer than two to train on, or none in a part that is held out.
+    """
+    if given is None:
+        held_out = _validation_third(labels, digests, class_names)
+        parts = np.where(held_out, PART_CODES[Part.VALIDATION], PART_CODES[Part.WEIGHTS])
+    else:
+        _check_given(labels, digests, given, class_names)
+        table = {
+            GivenPart.TRAIN: Part.WEIGHTS,
+            GivenPart.VALIDATION: Part.VALIDATION,
+            GivenPart.TEST: Part.TEST,
+        }
+        parts = np.array([PART_CODES[table[part]] for part in GivenPart])[given]
+    train = in_train_part(parts.astype(np.int8))
+    parts[train] = halves(labels[train], digests[train])
+    return parts.astype(np.int8)
+
+
+def halves(labels: NDArray[np.int64], digests: NDArray[np.bytes_]) -> NDArray[np.int8]:
+    """Assign every image of a train part to a half.
+
+    Args:
+        labels: Class of each image of the train part, shape ``(images,)``, non-decreasing.
+        digests: Digest of each, shape ``(images,)``, sorted within each class.
+
+    Returns:
+        The position in ``Part`` of each image's half, shape ``(images,)``.
+    """
+    present, labels = np.unique(labels, return_inverse=True)
+    own, shared = _own_and_shared(labels, digests, len(present))
+    part_of = {digest: _salted(digest)[0] % 2 for digest in shared}
+    extra_to_weights = True
+    for label in np.argsort(class_digests(labels, digests), kind="stable").tolist():
+        ranked = sorted(own[label], key=_salted)
+        weights = len(ranked) // 2
+        if len(ranked) % 2:
+            weights += extra_to_weights
+            extra_to_weights = not extra_to_weights
+        for rank, digest in enumerate(ranked):
+            part_of[digest] = PART_CODES[Part.WEIGHTS if rank < weights else Part.ALPHA]
+    return np.array([part_of[digest] for digest in digests.tolist()], dtype=np.int8)
+
+
+def _validation_third(
+    labels: NDArray[np.int64], digests: NDArray[np.bytes_], class_names: tuple[str, ...]
+) -> NDArray[np.bool_]:
+    """Mark the images of the validation third."""
+    own, _ = _own_and_shared(labels, digests, len(class_names))
+    _check_sizes(own, labels, class_names)
+    third: set[bytes] = set()
+    for images in own:
+        size = (len(images) + 1) // 3  # n / 3 to the nearest; never a tie
+        third.update(sorted(images, key=_salted)[:size])
+    return np.array([digest in third for digest in digests.tolist()], dtype=np.bool_)
+
+
+def _own_and_shared(
+    labels: NDArray[np.int64], digests: NDArray[np.bytes_], classes: int
+) -> tuple[list[list[bytes]], set[bytes]]:
+    """Return the distinct images that stand in one class alone, by class, and the others."""
+    first = _first_copies(labels, digests)
+    distinct, counts = np.unique(digests[first], return_counts=True)
+    shared = set(distinct[counts > 1].tolist())
+    own: list[list[bytes]] = [[] for _ in range(classes)]
+    for label, digest in zip(labels[first].tolist(), digests[first].tolist(), strict=True):
+        if digest not in shared:
+            own[label].append(digest)
+    return own, shared
+
+
+def _first_copies(labels: NDArray[np.int64], digests: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+    """Mark the first copy of each image in each class."""
+    first = np.ones(len(labels), dtype=np.bool_)
+    first[1:] = (labels[1:] != labels[:-1]) | (digests[1:] != digests[:-1])
+    return first
+
+
+def _check_sizes(
+    own: list[list[bytes]], labels: NDArray[np.int64], class_names: tuple[str, ...]
+) -> None:
+    for label, images in enumerate(own):
+        if len(images) < _SMALLEST_CLASS:
+            total = int(np.count_nonzero(labels == label))
+            raise TaskError(
+                f"class {class_names[label]!r} has {several(len(images), 'distinct image')} of its "
+                f"own ({total} with copies and images that stand in other classes, too); the split "
+                f"needs at least {_SMALLEST_CLASS}. Add images to the class, or leave it out"
+            )
+
+
+def _check_given(
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    given: NDArray[np.int8],
+    class_names: tuple[str, ...],
+) -> None:
+    for part in GivenPart:
+        inside = given == GIVEN_CODES[part]
+        if part is GivenPart.TEST and not inside.any():
+            continue
+        for label, name in enumerate(class_names):
+            found = len(np.unique(digests[inside & (labels == label)]))
+            if found < _LEAST_GIVEN[part]:
+                raise TaskError(
+                    f"class {name!r} has {several(found, 'distinct image')} in the part {part} of "
+                    f"the given split; expected at least {_LEAST_GIVEN[part]}. Add images to the "
+                    "class there, or leave it out of all parts"
+                )
+
+
+def _salted(digest: bytes) -> bytes:
+    return hashlib.sha256(digest + _SALT).digest()

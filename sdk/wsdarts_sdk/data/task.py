@@ -1,0 +1,404 @@
+"""Image classification tasks."""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wsdarts_registry._arguments import check_kind, check_text
+from wsdarts_registry._files import as_path, cache_directory
+from wsdarts_registry._format import count, several
+from wsdarts_registry._text import plain_text, settled_line
+from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data.identity import canonical_order, class_digests, task_digest
+from wsdarts_sdk.data.images import TaskImages, corrupt_images, read_digests
+from wsdarts_sdk.data.pixels import Progress
+from wsdarts_sdk.data.sources import ImageSource, open_source
+from wsdarts_sdk.data.split import (
+    GIVEN_CODES,
+    PART_CODES,
+    GivenPart,
+    Part,
+    given_parts,
+    in_train_part,
+    split_parts,
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageTask:
+    """A labelled image dataset with its split.
+
+    Images are in canonical order: by class, then by digest, whatever the order of the files.
+
+    **Identity.** An image is identified by the SHA-256 of its encoded bytes; an image that
+    comes decoded (tensors, torchvision), by that of its shape and RGB pixels. The digest of
+    a class is the SHA-256 of its sorted image digests, and ``digest`` that of the sorted
+    class digests. So it does not change with the order of the files, the names of the
+    folder and the classes, or the machine; and the same files in a folder, in parquet or in
+    a dataset of the Hub are the same task. The split follows from the digests, too.
+
+    **A split of its own.** Where files come with a split (named ``train`` and ``val``, say), that
+    is kept, and ``digest`` covers it: each image's part stands behind its digest. ``train``
+    is the train part, ``val`` (or ``test``, where it is alone) the validation part; with both,
+    ``test`` is what a training is evaluated on.
+
+    Attributes:
+        name: Name of the folder or dataset, for display only.
+        digest: ``"sha256:…"``, what the task is.
+        class_names: Names by label. Labels follow the alphabet for folders and plain label
+            columns, and the source's own order where it has one.
+        labels: Label of each image, shape ``(images,)``.
+        image_digests: Digest of each image, 64 hexadecimal digits, shape ``(images,)``.
+        parts: Position in ``Part`` of each image's part, shape ``(images,)``.
+        given_split: Whether the images came with that split.
+        skipped: Images that do not decode and were left out, with the reason.
+        images: Where the images are; ``pixels`` reads them.
+    """
+
+    name: str
+    digest: str
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    image_digests: NDArray[np.bytes_] = field(repr=False)
+    parts: NDArray[np.int8]
+    given_split: bool = False
+    skipped: tuple[str, ...] = ()
+    images: TaskImages = field(repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        data: Any,
+        *,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        split: str | Sequence[str] | None = None,
+        skip_corrupt: bool = False,
+        name: str | None = None,
+        cache_dir: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> "ImageTask":
+        """Read a task, and decode all its images unless these very images were decoded before.
+
+        Args:
+            data: Path of a folder of class folders (or of the folders ``train`` and ``val``, or
+                ``test``, of such), of one with ``metadata.csv`` or ``metadata.jsonl``, or of one
+                that ``save_to_disk`` of `datasets` wrote; of a parquet file, of a WebDataset tar
+                file or of a folder of either; ``"hf:NAME"`` or ``"hf:NAME:CONFIG"``;
+                ``"torchvision:NAME"``;
+                or ``(images, labels)`` or ``(images, labels, class_names)``, as NumPy arrays
+                or torch tensors: images uint8 or floating point in [0, 1], shape
+                ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``; class names a list, or a
+                dict from or to the labels.
+            image_column: Which column of a table holds the images.
+            label_column: Which column of a table holds the labels.
+            split: Which splits of a Hub or torchvision dataset, of a folder of
+                ``save_to_disk`` or of folders with metadata to put together (``"train"``,
+                ``"train+test"``); without it, a split on this machine is kept, and others are
+                put together with a note.
+            skip_corrupt: Leave out images that do not decode, instead of refusing the task.
+            name: Another name for display.
+            cache_dir: Where decoded pixels are kept; else ``cache_directory()``.
+            progress: Called with (what, done, total).
+
+        Raises:
+            TaskError: There is no such data, or it is no classification task with at least
+                two classes of at least three distinct images, or an image is corrupt.
+        """
+        check_text(name, "name", optional=True)
+        check_kind(skip_corrupt, bool, "skip_corrupt", "True or False")
+        cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
+        source = open_source(
+            data, image_column=image_column, label_column=label_column, split=split, cache=cache
+        )
+        name = settled_line(name) if name else source.name
+        _check_classes(source, name)
+        digests, failed = read_digests(source, cache, progress)
+
+        def arrange(left_out: Iterable[int]) -> _Arranged:
+            rows = np.setdiff1d(np.arange(len(digests)), list(left_out)).astype(np.int64)
+            return _arrange(
+                source.labels[rows],
+                digests[rows],
+                class_names=source.class_names,
+                source=source,
+                rows=rows,
+                cache=cache,
+                given=None if source.given is None else source.given[rows],
+            )
+
+        arranged = arrange(failed)
+        if source.encoded:
+            failed = dict(sorted((failed | arranged.images.find_corrupt(progress)).items()))
+        if failed and not skip_corrupt:
+            raise corrupt_images(source, failed)
+        skipped = tuple(f"{source.describe(row)}: {f.reason}" for row, f in failed.items())
+        return _split(arrange(failed) if failed else arranged, name, skipped)
+
+    def __repr__(self) -> str:
+        split = f", split as given ({self.part_sizes})" if self.given_split else ""
+        skipped = f", {len(self.skipped)} more left out" if self.skipped else ""
+        return (
+            f"<ImageTask {plain_text(self.name, 80)}: {several(len(self), 'image')} of "
+            f"{self.classes} classes{split}{skipped}, {self.digest[:19]}…>"
+        )
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def dataset(self) -> str | None:
+        """Id on the Hugging Face Hub of the dataset that the images are from, all or some of it.
+
+        A label beside ``name``, and no part of what the task is; None where the images were read
+        from elsewhere.
+        """
+        return self.images.source.dataset
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """Number of images at the source that are not read, by suffix in lower case.
+
+        Those whose format is not decoded, or whose name does not say that they are images (by
+        what suffix they have, ``""`` for none), and those that lie in no class folder.
+        """
+        return self.images.source.passed_over
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know about how the task was read, as sentences; mostly there is nothing."""
+        found = list(self.images.source.notes)
+        if self.given_split:
+            found.append(f"split as given: {self.part_sizes}")
+            repeated = self._held_out_copies()
+            if repeated:
+                found.append(
+                    f"the train part has copies of {several(repeated, 'held-out image')}, so what "
+                    "is measured on these flatters"
+                )
+            repeated = self._test_copies()
+            if repeated:
+                found.append(
+                    f"the validation part, by which a training is chosen, has copies of "
+                    f"{several(repeated, 'test image')}, so what is measured on these flatters"
+                )
+        return tuple(found)
+
+    @property
+    def part_sizes(self) -> str:
+        """How many images are to train on and held out, such as ``train 12, validation 6``."""
+        given = [GIVEN_CODES[part] for part in GivenPart]
+        sizes = np.bincount(given_parts(self.parts), minlength=len(given)).tolist()
+        shown = zip(GivenPart, sizes, strict=True)
+        return ", ".join(f"{part} {count(size)}" for part, size in shown if size)
+
+    @property
+    def held_out(self) -> Part:
+        """The part that a training is evaluated on: ``test`` if there is one."""
+        return Part.TEST if len(self.indices(Part.TEST)) else Part.VALIDATION
+
+    def indices(self, part: Part) -> NDArray[np.int64]:
+        """Return the indices of a part's images, increasing."""
+        return np.flatnonzero(self.parts == PART_CODES[part]).astype(np.int64)
+
+    @property
+    def train_indices(self) -> NDArray[np.int64]:
+        """Indices of the train part (``weights`` and ``alpha``), increasing."""
+        return np.flatnonzero(in_train_part(self.parts)).astype(np.int64)
+
+    @functools.cached_property
+    def nameless_labels(self) -> NDArray[np.int64]:
+        """Label of each image, shape ``(images,)``, with classes numbered by their train images.
+
+        Neither the names of the classes nor an image that is held out changes the numbers, so
+        what a search computes depends on the train part alone, to the last bit.
+        """
+        train = self.train_indices
+        digests = class_digests(self.labels[train], self.image_digests[train])
+        order = np.argsort(digests, kind="stable")
+        number = np.empty(self.classes, dtype=np.int64)
+        number[order] = np.arange(self.classes)
+        return number[self.labels]
+
+    def nameless(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return indices in an order that no name changes: by digest, then ``nameless_labels``."""
+        keys = (self.nameless_labels[indices], self.image_digests[indices])
+        return indices[np.lexsort(keys)]
+
+    def pixels(self, size: int, *, progress: Progress | None = None) -> NDArray[np.uint8]:
+        """Return all images as RGB, squashed to squares, from the cache.
+
+        Args:
+            size: Pixels a side, 8 to 4000.
+            progress: Called with (what, done, total) while images are decoded.
+
+        Returns:
+            Shape ``(images, size, size, 3)``, in canonical order; memory-mapped, read-only.
+
+        Raises:
+            TaskError: The size is out of range, the cache cannot be written, or the source
+                has changed since the task was loaded.
+        """
+        _check_size(size)
+        return self.images.pixels(size, progress)
+
+    def read(
+        self, indices: ArrayLike, size: int, *, progress: Progress | None = None
+    ) -> NDArray[np.uint8]:
+        """Decode some images as RGB, squashed to squares, and keep nothing in the cache.
+
+        For few images at a large size, such as a probe's.
+
+        Args:
+            indices: Which images, integers of shape ``(chosen,)``.
+            size: Pixels a side, 8 to 4000.
+            progress: Called with (what, done, total) while images are decoded.
+
+        Returns:
+            Shape ``(chosen, size, size, 3)``, in the order of ``indices``.
+
+        Raises:
+            TaskError: The size is out of range, or the source has changed since the task was
+                loaded.
+        """
+        _check_size(size)
+        return self.images.read(np.asarray(indices), size, progress)
+
+    def subset(self, indices: ArrayLike) -> "ImageTask":
+        """Return some of the images as a task of its own, with its own digest and split.
+
+        Of a given split every image keeps its part.
+
+        Args:
+            indices: Which images, integers of shape ``(chosen,)``, each at most once.
+
+        Raises:
+            TaskError: An index is out of range or given twice, or the images are no task.
+        """
+        chosen = np.asarray(indices)
+        valid = (
+            chosen.ndim == 1
+            and chosen.dtype.kind in "iu"
+            and ((chosen >= 0) & (chosen < len(self))).all()
+            and len(np.unique(chosen)) == len(chosen)
+        )
+        if not valid:
+            raise TaskError(
+                f"the indices of a subset of {self.name} do not fit; expected integers from 0 "
+                f"to {len(self) - 1}, each once"
+            )
+        arranged = _arrange(
+            self.labels[chosen],
+            self.image_digests[chosen],
+            class_names=self.class_names,
+            source=self.images.source,
+            rows=self.images.rows[chosen],
+            cache=self.images.cache,
+            given=given_parts(self.parts[chosen]) if self.given_split else None,
+            whole=self.images.whole or self.images,
+        )
+        return _split(arranged, self.name, ())
+
+    def _held_out_copies(self) -> int:
+        """How many held-out images are copies of images in the train part."""
+        train = in_train_part(self.parts)
+        return int(np.isin(self.image_digests[~train], self.image_digests[train]).sum())
+
+    def _test_copies(self) -> int:
+        """How many test images are copies of images in the validation part."""
+        test, validation = self.indices(Part.TEST), self.indices(Part.VALIDATION)
+        return int(np.isin(self.image_digests[test], self.image_digests[validation]).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arranged:
+    """Images in canonical order, before the split."""
+
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    given: NDArray[np.int8] | None
+    images: TaskImages
+
+
+def _check_size(size: int) -> None:
+    if not 8 <= size <= 4000:
+        raise TaskError(f"images of {size} pixels a side asked for; expected 8 to 4000")
+
+
+def _check_classes(source: ImageSource, name: str) -> None:
+    present = [source.class_names[label] for label in np.unique(source.labels).tolist()]
+    if len(present) < 2:
+        raise _too_few_classes(name, present)
+
+
+def _too_few_classes(name: str, present: Sequence[str]) -> TaskError:
+    found = f"one class ({present[0]!r})" if present else "no images"
+    return TaskError(
+        f"{name} has {found}; expected at least two classes with images (in an image folder, "
+        "one folder for each class). Add a class"
+    )
+
+
+def _arrange(
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    *,
+    class_names: tuple[str, ...],
+    source: ImageSource,
+    rows: NDArray[np.int64],
+    cache: Path,
+    given: NDArray[np.int8] | None,
+    whole: TaskImages | None = None,
+) -> _Arranged:
+    """Put images into canonical order and leave out classes without images."""
+    present, labels = np.unique(labels, return_inverse=True)
+    order = canonical_order(labels, digests, given)
+    labels, digests = labels[order].astype(np.int64), digests[order]
+    given = None if given is None else given[order]
+    names = None if given is None else [tuple(GivenPart)[code] for code in given]
+    for array in (labels, digests):
+        array.flags.writeable = False
+    return _Arranged(
+        class_names=tuple(class_names[label] for label in present.tolist()),
+        labels=labels,
+        given=given,
+        images=TaskImages(
+            source=source,
+            rows=rows[order],
+            digests=digests,
+            cache=cache,
+            task=task_digest(class_digests(labels, digests, names)),
+            whole=whole,
+        ),
+    )
+
+
+def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTask:
+    """Make the task, if its classes allow a split."""
+    if len(arranged.class_names) < 2:
+        raise _too_few_classes(name, arranged.class_names)
+    images = arranged.images
+    parts = split_parts(arranged.labels, images.digests, arranged.class_names, arranged.given)
+    parts.flags.writeable = False
+    return ImageTask(
+        name=name,
+        digest=images.task,
+        class_names=arranged.class_names,
+        labels=arranged.labels,
+        image_digests=images.digests,
+        parts=parts,
+        given_split=arranged.given is not None,
+        skipped=skipped,
+        images=images,
+    )

@@ -1,0 +1,224 @@
+"""A trained network with its preprocessing and class names, as one module and one file."""
+
+import json
+import reprlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from wsdarts_registry._advice import UPDATE
+from wsdarts_registry._files import as_path, expanded, is_directory, open_regular, write_atomically
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
+from wsdarts_sdk.devices import TooLargeError, at_most
+from wsdarts_sdk.models.network import DerivedNetwork
+from wsdarts_sdk.models.prediction import AnyImage, Prediction, predict
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.models.onnx_export import OnnxFile
+
+MODEL_FILE = "model.safetensors"
+_FORMAT = 1
+_LARGEST_IMAGE = 8192
+_SPARE = 2**24
+
+
+class Classifier(nn.Module):
+    """An image classifier: normalisation, derived network, class names.
+
+    Call it with RGB images in [0, 1] of shape ``(B, 3, image_size, image_size)``, of any floating
+    type; it returns logits of shape ``(B, classes)``, of the type of the network's weights.
+
+    Args:
+        network: The derived network.
+        mean: Channel means of the images that it was trained on, in [0, 1], shape ``(3,)``.
+        std: Channel standard deviations, shape ``(3,)``.
+        image_size: Pixels a side that it was trained at.
+        class_names: In the order of the logits; as many as the network has classes.
+
+    Raises:
+        SettingsError: Another number of class names, or no list of them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: DerivedNetwork,
+        *,
+        mean: Tensor,
+        std: Tensor,
+        image_size: int,
+        class_names: Sequence[str],
+    ) -> None:
+        super().__init__()
+        classes = network.config["classes"]
+        listed = isinstance(class_names, list | tuple)
+        if not listed or not all(isinstance(name, str) for name in class_names):
+            raise SettingsError(
+                f"class_names is {reprlib.repr(class_names)}; expected a list of {classes} names, "
+                "in the order of the logits"
+            )
+        if len(class_names) != classes:
+            raise SettingsError(
+                f"{len(class_names)} class names for {classes} classes; expected one for each"
+            )
+        self.network, self.image_size = network, image_size
+        self.class_names = tuple(class_names)
+        self.register_buffer("mean", mean.reshape(1, 3, 1, 1))
+        self.register_buffer("std", std.reshape(1, 3, 1, 1))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits, shape ``(B, classes)``.
+
+        Raises:
+            TaskError: The images have another shape, or are integers, which would stand for
+                [0, 255].
+        """
+        # Tracing would record the comparison.
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            _check_shape(x_BCHW)
+        if not x_BCHW.is_floating_point():
+            raise TaskError(
+                f"images are of type {x_BCHW.dtype}; expected floating point in [0, 1]. Divide "
+                "them: model(images / 255)"
+            )
+        dtype = next(self.network.parameters()).dtype
+        logits: Tensor = self.network(((x_BCHW - self.mean) / self.std).to(dtype))
+        return logits
+
+    def predict(
+        self, images: AnyImage | Iterable[AnyImage], *, top_k: int = 5, batch_size: int = 64
+    ) -> list[Prediction]:
+        """What the model says of images; ``prediction.predict`` yields the same in turn.
+
+        Args:
+            images: One or several of: paths of files or folders, encoded images (bytes, or a file
+                opened as binary), Pillow images, or pixels as a NumPy array or a torch tensor,
+                uint8 or in [0, 1]: one image, or several of shape ``(N, …)``.
+            top_k: How many classes to name.
+            batch_size: Images that go through the network together.
+
+        Returns:
+            One for each image, in order; an image that does not decode has a ``problem``.
+
+        Raises:
+            TaskError: A folder has no images or cannot be listed, or pixels have another form.
+        """
+        return list(predict(self, images, top_k=top_k, batch_size=batch_size))
+
+    def save_timm(self, directory: str | Path) -> Path:
+        """Write a folder that timm loads; see ``timm_folder.save_timm``."""
+        from wsdarts_sdk.models.timm_folder import save_timm  # noqa: PLC0415 - it imports this
+
+        return save_timm(self, directory)
+
+    def save_onnx(
+        self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
+    ) -> "OnnxFile":
+        """Write an ONNX file that was checked; see ``onnx_file.save_onnx``."""
+        from wsdarts_sdk.models.onnx_export import save_onnx  # noqa: PLC0415 - it imports this
+
+        return save_onnx(self, path, images=images)
+
+    def save(self, path: str | Path) -> Path:
+        """Write weights, architecture, preprocessing and class names as one safetensors file."""
+        about = {
+            "format": _FORMAT,
+            **self.network.config,
+            "image_size": self.image_size,
+            "class_names": list(self.class_names),
+        }
+        # The auxiliary tower only helps in training.
+        tensors = {
+            name: value.detach().cpu().clone().contiguous()
+            for name, value in self.state_dict().items()
+            if not name.startswith("network.auxiliary.")
+        }
+        return write_atomically(as_path(path), save(tensors, {"classifier": json.dumps(about)}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Classifier":
+        """Read a file of ``save``, or the one in a training's run directory, in eval mode.
+
+        Raises:
+            ArtifactError: The file is missing, cut off, or not such a file.
+        """
+        path = expanded(path, "the file of a model")
+        path = path / MODEL_FILE if is_directory(path) else path
+        try:
+            with open_regular(path), safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {})["classifier"])
+                names = file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
+            model = _build(about, tensors)
+            model.load_state_dict(tensors)
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ArtifactError(
+                f"{path} is not a trained model of this library ({reason}); expected the run "
+                f"directory of `wsdarts-hub train`, or the {MODEL_FILE} in it"
+            ) from error
+        except TooLargeError as error:
+            raise ArtifactError(
+                f"{path} describes a larger network than it holds weights of; train it again"
+            ) from error
+        except (SpaceError, SettingsError) as error:
+            raise ArtifactError(
+                f"{path} is not a trained model of this library: {error}"
+            ) from error
+        return model.eval()
+
+
+def _check_shape(images: Any) -> None:
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
+        is_array = isinstance(images, Tensor)
+        found = f"have shape {tuple(images.shape)}" if is_array else f"are {reprlib.repr(images)}"
+        raise TaskError(f"images {found}; expected a tensor of shape (images, 3, height, width)")
+
+
+def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
+    """The untrained classifier that a file describes.
+
+    Args:
+        about: The file's metadata.
+        tensors: Its weights; a network that needs more is not built.
+
+    Raises:
+        TooLargeError: It needs more.
+    """
+    if about["format"] != _FORMAT:
+        raise ValueError(
+            f"it has format {about['format']!r} and this version reads {_FORMAT}: update with "
+            f"{UPDATE}"
+        )
+    class_names, size = about["class_names"], about["image_size"]
+    extent = (about["cells"], about["channels"], about["classes"], size)
+    whole = all(type(number) is int for number in extent)
+    if not whole or about["cells"] > len(tensors) or not 1 <= size <= _LARGEST_IMAGE:
+        raise ValueError(
+            f"cells, channels, classes and image size are {extent}, with {len(tensors)} tensors"
+        )
+    genotype = Genotype.from_json(about["genotype"])
+    # As much again as the weights, for what is made on the way.
+    with at_most(_SPARE + 2 * 4 * sum(tensor.numel() for tensor in tensors.values())):
+        network = DerivedNetwork(
+            genotype,
+            classes=about["classes"],
+            cells=about["cells"],
+            channels=about["channels"],
+            stem=about.get("stem", "cifar"),
+        )
+    return Classifier(
+        network,
+        mean=torch.zeros(3),
+        std=torch.ones(3),
+        image_size=size,
+        class_names=class_names,
+    )

@@ -1,0 +1,197 @@
+"""From whatever names a genotype or a trained model to a network."""
+
+from pathlib import Path
+from typing import Any
+
+from wsdarts_registry._files import exists, expanded, is_directory, is_file
+from wsdarts_registry._text import spaced_text
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.genotype_text import holds_genotype
+from wsdarts_registry.artifact.checked_files import read_manifest
+from wsdarts_registry.artifact.manifest import MANIFEST, Manifest
+from wsdarts_registry.artifact.reader import Artifact, read_artifact
+from wsdarts_registry.errors import RegistryError, RunError, SettingsError, SignatureError
+from wsdarts_registry.publishing.training import run_of
+from wsdarts_registry.stores.opening import open_for
+from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
+from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
+from wsdarts_sdk.models.network import DerivedNetwork, Stem
+from wsdarts_sdk.runs.directory import read_config
+
+GENOTYPE_FILE = "genotype.json"
+_ARTIFACT = "artifact"
+_WHAT = "the genotype or model"
+_MANY_CLASSES = 100_000
+_CONFIG = "config.json"
+
+
+def load_network(
+    source: Genotype | str | Path,
+    *,
+    registry: str | Path | Store | None = None,
+    classes: int | None = None,
+    cells: int | None = None,
+    channels: int | None = None,
+    stem: Stem | None = None,
+    auxiliary: bool = False,
+    seed: int = 0,
+    require_signature: Required = None,
+) -> DerivedNetwork | Classifier:
+    """The network of a genotype, or a trained model.
+
+    **A genotype has no weights**: its network comes untrained, with random weights, in train
+    mode, and wants normalised images. The weights of an artifact are a supernet's, which do not
+    fit it. Only a trained model (the file or the run directory of ``train``) comes with
+    weights, in eval mode, and wants images in [0, 1].
+
+    Args:
+        source: A genotype; its JSON; its text as the public DARTS and P-DARTS code prints it, or
+            a log with such text, of which the last counts; a file with either; the directory of
+            an artifact or of a search; a reference such as ``"cifar10-1000@1"``; or a trained
+            model. What exists as a path is read as one.
+        registry: Where a reference is looked up; the shipped zoo by default.
+        classes: Number of classes; by default that of the task that the genotype was searched
+            on, where the source knows it.
+        cells: Number of cells; 20 by default.
+        channels: Channels of the first cell; 16 by default (the papers' results have 36).
+        stem: ``"cifar"``, the default, or ``"imagenet"``; see ``DerivedNetwork``.
+        auxiliary: Whether to build the auxiliary tower, which only helps in training.
+        seed: Seed of the random weights.
+        require_signature: Files of public keys, one of which has to have signed the artifact of a
+            reference, or a ``SignaturePolicy``; by default the user's own policy decides. What
+            is no reference lies in no registry, and has no signature.
+
+    Returns:
+        A ``DerivedNetwork``, or the ``Classifier`` of a trained model; both map images
+        of shape ``(B, 3, H, W)`` to logits of shape ``(B, classes)``.
+
+    Raises:
+        WsdartsError: There is nothing of that name, it is damaged or no genotype, or the
+            numbers do not fit; or it is not signed as is required.
+    """
+    given = {"classes": classes, "cells": cells, "channels": channels, "stem": stem}
+    shape: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    model = None if isinstance(source, Genotype) else _trained_file(source)
+    if model is not None:
+        _refuse_unsigned(source, require_signature)
+        if shape or auxiliary:
+            named = ", ".join(shape) or "auxiliary"
+            raise SettingsError(
+                f"{source} is a trained model, whose shape is fixed; leave out {named}, or name "
+                f"its genotype, such as {model.parent / GENOTYPE_FILE}"
+            )
+        return Classifier.load(model)
+    genotype, known = _find(source, registry, require_signature)
+    if classes is None and known is not None and known > _MANY_CLASSES:
+        raise SettingsError(
+            f"{source} names {known} classes, more than any dataset has; expected at most "
+            f"{_MANY_CLASSES}: name their number, classes=10"
+        )
+    shape.setdefault("classes", known)
+    if shape["classes"] is None:
+        raise SettingsError("a genotype alone has no number of classes; name it: classes=10")
+    return DerivedNetwork(genotype, **shape, auxiliary=auxiliary, seed=seed)
+
+
+def find_genotype(
+    source: Genotype | str | Path,
+    *,
+    registry: str | Path | Store | None = None,
+    require_signature: Required = None,
+) -> Genotype:
+    """The genotype that ``source`` is or names, as for ``load_network``.
+
+    Raises:
+        RunError: The directory has no genotype yet.
+        SpaceError: The file or text holds none.
+        RegistryError: There is neither a path nor an artifact of that name.
+        SignatureError: It is not signed as is required.
+    """
+    return _find(source, registry, require_signature)[0]
+
+
+def source_run(source: Genotype | str | Path) -> Path | None:
+    """Return the run of a search that a genotype was named by; None for anything else.
+
+    A training names the run that it was made from, and a file in a run that run.
+    """
+    if isinstance(source, Genotype) or (isinstance(source, str) and _is_text(source)):
+        return None
+    path = expanded(source, _WHAT)
+    for place in (path, path.parent):
+        if is_file(place / _CONFIG) and is_directory(place):
+            if read_config(place).get("command") == "train":
+                return run_of(place)
+            return place
+    return None
+
+
+def _trained_file(source: str | Path) -> Path | None:
+    """The model file that a path is, or that lies in the run directory of a training."""
+    if isinstance(source, str) and _is_text(source):
+        return None
+    path = expanded(source, _WHAT)
+    if path.suffix == ".safetensors":
+        return path
+    return path / MODEL_FILE if is_file(path / MODEL_FILE) else None
+
+
+def _find(
+    source: Genotype | str | Path,
+    registry: str | Path | Store | None,
+    require_signature: Required,
+) -> tuple[Genotype, int | None]:
+    """A genotype, and the number of classes that it was searched for if that is known."""
+    if isinstance(source, Genotype):
+        return source, None
+    if isinstance(source, str) and _is_text(source):
+        _refuse_unsigned("the text of a genotype", require_signature)
+        return Genotype.from_text(source), None
+    path = expanded(source, _WHAT)
+    if is_directory(path):
+        _refuse_unsigned(source, require_signature)
+        return _in_directory(path)
+    if isinstance(source, Path) or exists(path):
+        _refuse_unsigned(source, require_signature)
+        return Genotype.load(path), None
+    try:
+        store, reference = open_for(source, registry, require_signature=require_signature)
+        return _of_artifact(store.look(reference))
+    except RegistryError as error:
+        shown = spaced_text(source)
+        raise type(error)(f"there is no file or directory {shown}, and {error}") from error
+
+
+def _refuse_unsigned(source: object, required: Required) -> None:
+    """Refuse a file or directory where keys are named: only a registry has signatures."""
+    if required is not None and not isinstance(required, SignaturePolicy):
+        raise SignatureError(
+            f"a signature lies in a registry, not with {source}; name the artifact there, such as "
+            "NAME@3, or leave out the required signature"
+        )
+
+
+def _is_text(source: str) -> bool:
+    """Whether a string is a genotype itself; no path and no reference looks like that."""
+    return holds_genotype(source) or source.lstrip().startswith(("{", "```")) or "\n" in source
+
+
+def _in_directory(path: Path) -> tuple[Genotype, int | None]:
+    """That of an artifact's directory or of a run."""
+    if is_file(path / MANIFEST):
+        return _of_artifact(read_artifact(path))
+    read_config(path)
+    if not exists(path / GENOTYPE_FILE):
+        raise RunError(f"the run {path} has no genotype yet; finish it with --resume first")
+    artifact = path / _ARTIFACT
+    known = _classes(read_manifest(artifact)[0]) if is_file(artifact / MANIFEST) else None
+    return Genotype.load(path / GENOTYPE_FILE), known
+
+
+def _of_artifact(artifact: Artifact) -> tuple[Genotype, int | None]:
+    return artifact.genotype, _classes(artifact.manifest)
+
+
+def _classes(manifest: Manifest) -> int | None:
+    return manifest.tasks[0].classes if len(manifest.tasks) == 1 else None

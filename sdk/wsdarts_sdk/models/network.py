@@ -1,0 +1,400 @@
+"""The derived network: a genotype's cells stacked, as DARTS evaluates what it finds.
+
+Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.2 and its public code
+(NetworkCIFAR, NetworkImageNet); drop path from Larsson et al., "FractalNet", 2017,
+arXiv:1605.07648.
+
+The candidate operations, one module each, as DARTS defines them.
+
+Shape legend of this package: B images, C channels, H rows, W columns. With stride 2 every
+operation returns ``ceil(H / 2) × ceil(W / 2)``, for odd sizes too.
+
+Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.1 and its public code.
+"""
+
+import operator
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.errors import ExportError, SettingsError, SpaceError
+from wsdarts_sdk.models.settings import Cells
+from wsdarts_sdk.setting_fields import Channels, Classes, Seed, check_value
+from wsdarts_sdk.supernet import STEM_MULTIPLIER, reduction_positions
+
+
+class Zero(nn.Module):
+    """``none``: no connection, an output of zeros."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return zeros of the strided shape."""
+        return x_BCHW[:, :, :: self.stride, :: self.stride].mul(0.0)
+
+
+class FactorizedReduce(nn.Module):
+    """``skip_connect`` with stride 2: two 1×1 convolutions on the even and on the odd pixels."""
+
+    def __init__(self, inputs: int, outputs: int, *, affine: bool) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs, affine=affine)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Halve rows and columns."""
+        x = x_BCHW.relu()
+        # With an odd size the shifted lattice is one short; the public code fails there.
+        shifted = F.pad(x[:, :, 1:, 1:], (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        joined: Tensor = self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+        return joined
+
+
+class ReluConvNorm(nn.Sequential):
+    """ReLU, a 1×1 convolution and batch norm: how a cell takes its inputs."""
+
+    def __init__(self, inputs: int, outputs: int, *, affine: bool) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs, affine=affine),
+        )
+
+
+class Pooling(nn.Sequential):
+    """3×3 pooling; in a search a batch norm without affine parameters follows."""
+
+    def __init__(self, channels: int, stride: int, *, kind: str, affine: bool) -> None:
+        pool: nn.Module
+        if kind == "max":
+            pool = nn.MaxPool2d(3, stride=stride, padding=1)
+        else:
+            pool = nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False)
+        # The derived network pools without a norm (DARTS, P-DARTS): affine tells the two apart.
+        norm = [] if affine else [nn.BatchNorm2d(channels, affine=False)]
+        super().__init__(pool, *norm)
+
+
+class DilatedConv(nn.Sequential):
+    """ReLU, depthwise convolution with dilation 2, pointwise convolution, batch norm."""
+
+    def __init__(self, channels: int, stride: int, *, kernel: int, affine: bool) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(
+                channels,
+                channels,
+                kernel,
+                stride=stride,
+                padding=kernel - 1,
+                dilation=2,
+                groups=channels,
+                bias=False,
+            ),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+class SeparableConv(nn.Sequential):
+    """Twice: ReLU, depthwise convolution, pointwise convolution, batch norm."""
+
+    def __init__(self, channels: int, stride: int, *, kernel: int, affine: bool) -> None:
+        def half(step: int) -> list[nn.Module]:
+            return [
+                nn.ReLU(),
+                nn.Conv2d(
+                    channels,
+                    channels,
+                    kernel,
+                    stride=step,
+                    padding=kernel // 2,
+                    groups=channels,
+                    bias=False,
+                ),
+                nn.Conv2d(channels, channels, 1, bias=False),
+                nn.BatchNorm2d(channels, affine=affine),
+            ]
+
+        super().__init__(*half(stride), *half(1))
+
+
+def build_operation(name: str, channels: int, stride: int, *, affine: bool) -> nn.Module:
+    """Build the candidate operation of that name.
+
+    Args:
+        name: One of the DARTS candidates.
+        channels: Channels of input and output.
+        stride: 1, or 2 on the edges from a reduction cell's inputs.
+        affine: Whether batch norms learn scale and shift: not in a search, yes in the
+            derived network.
+
+    Raises:
+        SpaceError: No operation has that name.
+    """
+    match name:
+        case "none":
+            return Zero(stride)
+        case "max_pool_3x3" | "avg_pool_3x3":
+            return Pooling(channels, stride, kind=name[:3], affine=affine)
+        case "skip_connect" if stride == 1:
+            return nn.Identity()
+        case "skip_connect":
+            return FactorizedReduce(channels, channels, affine=affine)
+        case "sep_conv_3x3" | "sep_conv_5x5":
+            return SeparableConv(channels, stride, kernel=int(name[-1]), affine=affine)
+        case "dil_conv_3x3" | "dil_conv_5x5":
+            return DilatedConv(channels, stride, kernel=int(name[-1]), affine=affine)
+    raise SpaceError(
+        f"the engine has no operation {name!r}; expected one of none, max_pool_3x3, "
+        "avg_pool_3x3, skip_connect, sep_conv_3x3, sep_conv_5x5, dil_conv_3x3, dil_conv_5x5"
+    )
+
+
+_AUXILIARY_WIDTHS = (128, 768)
+Stem = Literal["cifar", "imagenet"]
+
+
+def drop_path(x_BCHW: Tensor, rate: float, draws: Generator | None) -> Tensor:
+    """Drop whole images of a path with probability ``rate``; scale the rest by 1/(1 − rate)."""
+    if draws is None or rate <= 0:
+        return x_BCHW
+    kept = torch.empty(len(x_BCHW), 1, 1, 1, dtype=x_BCHW.dtype)
+    kept.bernoulli_(1 - rate, generator=draws)
+    return x_BCHW * kept.to(x_BCHW.device) / (1 - rate)
+
+
+class DerivedCell(nn.Module):
+    """One cell of a genotype."""
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        inputs: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+    ) -> None:
+        super().__init__()
+        cell = genotype.cell("reduction" if reduction else "normal")
+        self.first: nn.Module
+        if after_reduction:
+            self.first = FactorizedReduce(inputs[0], channels, affine=True)
+        else:
+            self.first = ReluConvNorm(inputs[0], channels, affine=True)
+        self.second = ReluConvNorm(inputs[1], channels, affine=True)
+        self.sources = [[connection.source for connection in node] for node in cell]
+        self.nodes = nn.ModuleList(
+            nn.ModuleList(
+                build_operation(
+                    connection.operation,
+                    channels,
+                    stride=2 if reduction and connection.source < 2 else 1,
+                    affine=True,
+                )
+                for connection in node
+            )
+            for node in cell
+        )
+
+    def forward(
+        self, previous: tuple[Tensor, Tensor], rate: float, draws: Generator | None
+    ) -> Tensor:
+        """Concatenate the intermediate nodes, shape ``(B, nodes · channels, H, W)``."""
+        states = [self.first(previous[0]), self.second(previous[1])]
+        for sources, operations in zip(self.sources, self.nodes, strict=True):
+            parts = []
+            for source, operation in zip(sources, operations, strict=True):  # type: ignore[call-overload]
+                y = operation(states[source])
+                # An identity is the path that keeps the node alive: it is never dropped.
+                kept = isinstance(operation, nn.Identity)
+                parts.append(y if kept else drop_path(y, rate, draws))
+            states.append(sum(parts[1:], start=parts[0]))
+        return torch.cat(states[2:], dim=1)
+
+
+class AuxiliaryHead(nn.Module):
+    """The auxiliary tower: a second classifier at two thirds of the depth.
+
+    For 8×8 maps the pooling is DARTS' (5×5, stride 3); other sizes are pooled to 2×2 with
+    windows in the same proportion.
+    """
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        narrow, wide = _AUXILIARY_WIDTHS
+        self.project = nn.Sequential(
+            nn.Conv2d(inputs, narrow, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()
+        )
+        self.gather = nn.Sequential(
+            nn.Conv2d(narrow, wide, 2, bias=False), nn.BatchNorm2d(wide), nn.ReLU()
+        )
+        self.classify = nn.Linear(wide, classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits, shape ``(B, classes)``."""
+        x = x_BCHW.relu()
+        rows, columns = x.shape[2:]
+        if min(rows, columns) < 2:
+            x = F.interpolate(x, size=(2, 2))
+        else:
+            stride = (max(1, 3 * rows // 8), max(1, 3 * columns // 8))
+            kernel = (rows - stride[0], columns - stride[1])
+            x = F.avg_pool2d(x, kernel, stride, count_include_pad=False)
+        logits: Tensor = self.classify(self.gather(self.project(x)).flatten(1))
+        return logits
+
+
+class DerivedNetwork(nn.Module):
+    """A classifier made of a genotype's cells.
+
+    Args:
+        genotype: The two cells.
+        classes: Number of classes.
+        cells: Number of cells; 20 in the papers.
+        channels: Channels of the first cell; doubled by each reduction cell.
+        stem: ``"cifar"`` hands the cells the full resolution; ``"imagenet"`` an eighth of it,
+            for large images.
+        auxiliary: Whether to build the auxiliary tower, used in training only.
+        seed: Seed of the initial weights.
+
+    Raises:
+        SettingsError: Fewer than one cell, two channels or one class, or more than can be
+            computed; or another stem.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        classes: int,
+        cells: int = 20,
+        channels: int = 16,
+        stem: Stem = "cifar",
+        auxiliary: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if stem not in get_args(Stem):
+            raise SettingsError(
+                f"there is no stem {stem!r}; expected {' or '.join(get_args(Stem))}"
+            )
+        cells, channels, classes, seed = map(_plain, (cells, channels, classes, seed))
+        check_value("cells", cells, Cells)
+        check_value("channels", channels, Channels)
+        check_value("classes", classes, Classes)
+        check_value("seed", seed, Seed)
+        self.config: dict[str, Any] = {
+            "genotype": genotype.to_json(),
+            "classes": classes,
+            "cells": cells,
+            "channels": channels,
+            "stem": stem,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._build(genotype, classes, cells, channels, auxiliary=auxiliary)
+
+    def __prepare_scriptable__(self) -> "DerivedNetwork":
+        """Refuse ``torch.jit.script``, which asks every module for this."""
+        raise not_scriptable()
+
+    def _build(
+        self, genotype: Genotype, classes: int, cells: int, channels: int, *, auxiliary: bool
+    ) -> None:
+        kind: Stem = self.config["stem"]
+        self.stem, self.second_stem = _stems(kind, channels)
+        self.cells = nn.ModuleList()
+        self.auxiliary_position = 2 * cells // 3
+        self.auxiliary: AuxiliaryHead | None = None
+        inputs = (stem_channels(kind, channels), stem_channels(kind, channels))
+        # The second half of ImageNet's stem halves the maps, as a reduction cell does.
+        after_reduction = self.second_stem is not None
+        for position in range(cells):
+            reduction = position in reduction_positions(cells)
+            channels *= 2 if reduction else 1
+            cell = DerivedCell(
+                genotype,
+                inputs=inputs,
+                channels=channels,
+                reduction=reduction,
+                after_reduction=after_reduction,
+            )
+            self.cells.append(cell)
+            inputs = (inputs[1], genotype.space.nodes * channels)
+            after_reduction = reduction
+            if auxiliary and position == self.auxiliary_position:
+                self.auxiliary = AuxiliaryHead(inputs[1], classes)
+        self.classifier = nn.Linear(inputs[1], classes)
+
+    def run_stem(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The two inputs of the first cell."""
+        first = self.stem(x_BCHW)
+        return first, first if self.second_stem is None else self.second_stem(first)
+
+    def run_cells(
+        self, x_BCHW: Tensor, rate: float = 0.0, draws: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The output of the last cell and of the cell below the auxiliary tower."""
+        previous = self.run_stem(x_BCHW)
+        below = previous[1]
+        for position, cell in enumerate(self.cells):
+            previous = (previous[1], cell(previous, rate, draws))
+            if position == self.auxiliary_position:
+                below = previous[1]
+        return previous[1], below
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits, shape ``(B, classes)``, without drop path and auxiliary tower."""
+        logits: Tensor = self.classifier(self.run_cells(x_BCHW)[0].mean(dim=(2, 3)))
+        return logits
+
+    def forward_training(
+        self, x_BCHW: Tensor, *, rate: float, draws: Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits and the auxiliary tower's logits, with drop path."""
+        last, below = self.run_cells(x_BCHW, rate, draws)
+        logits = self.classifier(last.mean(dim=(2, 3)))
+        return logits, None if self.auxiliary is None else self.auxiliary(below)
+
+
+def _plain(number: int) -> int:
+    """A whole number of NumPy or torch, such as ``labels.max() + 1``, as Python's."""
+    whole = hasattr(number, "__index__") and not isinstance(number, bool)
+    return operator.index(number) if whole else number
+
+
+def not_scriptable() -> ExportError:
+    """Describe that TorchScript cannot compile what a genotype decides, and what can."""
+    return ExportError(
+        "a network of a genotype cannot be scripted by torch.jit.script (scriptable=True): its "
+        "cells differ from genotype to genotype. Use torch.jit.trace, torch.export or "
+        "torch.compile, or write ONNX (save_onnx)"
+    )
+
+
+def stem_channels(kind: Stem, channels: int) -> int:
+    """Channels of what a stem puts out, for that many channels of the first cell."""
+    return STEM_MULTIPLIER * channels if kind == "cifar" else channels
+
+
+def _stems(kind: Stem, channels: int) -> tuple[nn.Sequential, nn.Sequential | None]:
+    """What makes the first cell's inputs of images, and its second input of the first one."""
+    if kind == "cifar":
+        width = stem_channels(kind, channels)
+        conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(width)), None
+
+    def halve(inputs: int, outputs: int) -> list[nn.Module]:
+        conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        return [conv, nn.BatchNorm2d(outputs)]
+
+    first = [*halve(3, channels // 2), nn.ReLU(), *halve(channels // 2, channels)]
+    return nn.Sequential(*first), nn.Sequential(nn.ReLU(), *halve(channels, channels))

@@ -1,0 +1,322 @@
+"""The derived network as a timm model, under the names that timm registers here.
+
+timm builds only architectures that are registered in the running process, so whoever wants one
+of these imports ``wsdarts_hub.timm`` first. The network is ``DerivedNetwork`` with timm's
+methods; names and shapes of its weights are the same.
+
+Genotypes that the public code of DARTS and P-DARTS publishes.
+"""
+
+from typing import Any
+
+import torch
+from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
+from timm.layers.config import is_scriptable
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.models.network import DerivedNetwork, Stem, not_scriptable, stem_channels
+from wsdarts_sdk.supernet import reduction_positions
+
+DARTS_V2 = """Genotype(
+    normal=[
+        ("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("sep_conv_3x3", 1),
+        ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 0), ("dil_conv_3x3", 2),
+    ],
+    normal_concat=range(2, 6),
+    reduce=[
+        ("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("max_pool_3x3", 1),
+        ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("max_pool_3x3", 1),
+    ],
+    reduce_concat=range(2, 6),
+)"""
+"""Liu et al., "DARTS", 2019, arXiv:1806.09055: second order, found on CIFAR-10."""
+PDARTS = """Genotype(
+    normal=[
+        ("skip_connect", 0), ("dil_conv_3x3", 1), ("skip_connect", 0), ("sep_conv_3x3", 1),
+        ("sep_conv_3x3", 1), ("sep_conv_3x3", 3), ("sep_conv_3x3", 0), ("dil_conv_5x5", 4),
+    ],
+    normal_concat=range(2, 6),
+    reduce=[
+        ("avg_pool_3x3", 0), ("sep_conv_5x5", 1), ("sep_conv_3x3", 0), ("dil_conv_5x5", 2),
+        ("max_pool_3x3", 0), ("dil_conv_3x3", 1), ("dil_conv_3x3", 1), ("dil_conv_5x5", 3),
+    ],
+    reduce_concat=range(2, 6),
+)"""
+"""Chen et al., "Progressive Differentiable Architecture Search", 2019, arXiv:1904.12760: found on
+CIFAR-10."""
+
+
+ARCHITECTURE = "wsdarts_network"
+_CIFAR = {"cells": 20, "channels": 36, "stem": "cifar"}
+_IMAGENET = {"cells": 14, "channels": 48, "stem": "imagenet"}
+
+
+class TimmNetwork(DerivedNetwork):
+    """A derived network that does what timm expects of its models.
+
+    Args:
+        genotype: The two cells: a ``Genotype``, its JSON data, or text of the DARTS code.
+        num_classes: Number of classes; 0 builds no last layer.
+        in_chans: Channels of the images.
+        global_pool: ``"avg"``, ``"max"``, another of timm's kinds, or ``""`` for none.
+        drop_rate: Dropout before the last layer, in training.
+        drop_path_rate: Rate of drop path, in training.
+        cells: Number of cells.
+        channels: Channels of the first cell.
+        stem: As for ``DerivedNetwork``.
+
+    Random weights follow ``torch.manual_seed``.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype | dict[str, Any] | str,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        cells: int = 20,
+        channels: int = 16,
+        stem: Stem = "cifar",
+    ) -> None:
+        found = _genotype(genotype)
+        super().__init__(
+            found,
+            classes=max(num_classes, 1),
+            cells=cells,
+            channels=channels,
+            stem=stem,
+            seed=int(torch.randint(2**31 - 1, ())),
+        )
+        self.nodes, self.num_classes = found.space.nodes, num_classes
+        self.drop_rate, self.drop_path_rate = drop_rate, drop_path_rate
+        self.num_features = self.head_hidden_size = self.classifier.in_features
+        if in_chans != 3:
+            large = stem == "imagenet"
+            wide, stride = (channels // 2, 2) if large else (stem_channels(stem, channels), 1)
+            self.stem[0] = nn.Conv2d(in_chans, wide, 3, stride=stride, padding=1, bias=False)
+        self.feature_info = self._feature_info()
+        if num_classes == 0 or global_pool != "avg":
+            self.reset_classifier(num_classes, global_pool)
+        else:
+            self.global_pool = SelectAdaptivePool2d(pool_type="avg", flatten=True)
+
+    def _feature_info(self) -> list[dict[str, Any]]:
+        stem, channels = self.config["stem"], self.config["channels"]
+        width, cell = stem_channels(stem, channels), self.nodes * channels
+        return [
+            {
+                "module": module,
+                "reduction": stride,
+                "num_chs": cell << level if module.startswith("cells.") else width,
+            }
+            for module, stride, level in feature_points(len(self.cells), stem)
+        ]
+
+    def forward_features(self, x_BCHW: Tensor) -> Tensor:
+        """The last cell's maps, shape ``(B, num_features, H', W')``."""
+        training = self.training and self.drop_path_rate > 0
+        draws = torch.default_generator if training else None
+        return self.run_cells(x_BCHW, self.drop_path_rate, draws)[0]
+
+    def forward_head(self, x_BCHW: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits ``(B, num_classes)`` of the last cell's maps, or what the last layer sees."""
+        x: Tensor = self.global_pool(x_BCHW)
+        x = F.dropout(x, self.drop_rate, training=self.training)
+        return x if pre_logits else self.classifier(x)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Logits, shape ``(B, num_classes)``."""
+        return self.forward_head(self.forward_features(x_BCHW))
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer."""
+        return self.classifier
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the last layer by a new one, or by none where there are to be no classes."""
+        if global_pool is not None:
+            self.global_pool = SelectAdaptivePool2d(
+                pool_type=global_pool, flatten=bool(global_pool)
+            )
+        inputs = self.num_features * int(self.global_pool.feat_mult())  # type: ignore[no-untyped-call]
+        if num_classes and not self.global_pool.pool_type:
+            raise SettingsError(
+                "without pooling there can be no last layer: set num_classes=0 or global_pool='avg'"
+            )
+        self.num_classes = num_classes
+        new = nn.Linear(inputs, num_classes) if num_classes else nn.Identity()
+        self.add_module("classifier", new.to(next(self.parameters()).device))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The maps before each halving, as ``feature_info`` lists them, and the last cell's.
+
+        Args:
+            x: Images, shape ``(B, in_chans, H, W)``.
+            indices: Which of them; all by default, an integer means the last ones.
+            norm: Has no effect: the network has no last norm.
+            stop_early: Whether to skip the cells behind the last of them.
+            output_fmt: ``"NCHW"`` is the only one.
+            intermediates_only: Whether to return the list alone.
+        """
+        del norm
+        if output_fmt != "NCHW":
+            raise SettingsError(f"output_fmt is {output_fmt!r}; expected 'NCHW'")
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        names = {self.feature_info[index]["module"]: index for index in take}
+        previous = self.run_stem(x)
+        found: dict[str, Tensor] = {"stem": previous[0], "second_stem": previous[1]}
+        for position, cell in enumerate(self.cells):
+            if stop_early and self.feature_info[last]["module"] in found:
+                break
+            previous = (previous[1], cell(previous, 0.0, None))
+            found[f"cells.{position}"] = previous[1]
+        maps = [found[name] for name, _ in sorted(names.items(), key=lambda item: item[1])]
+        return maps if intermediates_only else (previous[1], maps)
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Remove the cells behind the last of some maps; the indices from the beginning."""
+        del prune_norm
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        module = self.feature_info[last]["module"]
+        kept = int(module.partition(".")[2]) + 1 if module.startswith("cells.") else 0
+        self.cells = self.cells[:kept]
+        if prune_head:
+            self.reset_classifier(0, "")
+        found: list[int] = take
+        return found
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """How timm groups the weights by depth."""
+        return {
+            "stem": r"^(?:second_)?stem",
+            "blocks": r"^cells\.(\d+)" if not coarse else r"^cells",
+        }
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Refused: drop path draws anew when a cell is computed again."""
+        if enable:
+            raise SettingsError("gradient checkpointing is not supported by this network")
+
+
+def feature_points(cells: int, stem: Stem) -> list[tuple[str, int, int]]:
+    """Where maps are taken: before each halving, and at the end.
+
+    Returns:
+        Name of the module, how many pixels of the image one of the map is wide, and how often
+        the channels have doubled.
+    """
+    large = stem == "imagenet"
+    points = [("stem", 4, 0)] if large else []
+    for level, end in enumerate([*sorted(set(reduction_positions(cells))), cells]):
+        before = "second_stem" if large else "stem"
+        name = f"cells.{end - 1}" if end else before
+        points.append((name, (8 if large else 1) << level, level))
+    return points
+
+
+def _genotype(source: Genotype | dict[str, Any] | str) -> Genotype:
+    """The cells; never a path or a reference, because a config.json from anywhere names them."""
+    if isinstance(source, Genotype):
+        return source
+    if isinstance(source, dict):
+        return Genotype.from_json(source)
+    return Genotype.from_text(source)
+
+
+def _settings(classes: int, size: int) -> dict[str, Any]:
+    """What timm wants to know of weights that there are none of."""
+    return {
+        "url": "",
+        "num_classes": classes,
+        "input_size": (3, size, size),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "first_conv": "stem.0",
+        "classifier": "classifier",
+        "license": "apache-2.0",
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        ARCHITECTURE: _settings(1000, 84),
+        "wsdarts_darts_v2_cifar": _settings(10, 32),
+        "wsdarts_darts_v2_imagenet": _settings(1000, 224),
+        "wsdarts_pdarts_cifar": _settings(10, 32),
+        "wsdarts_pdarts_imagenet": _settings(1000, 224),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, **arguments: Any) -> nn.Module:
+    if is_scriptable():  # type: ignore[no-untyped-call] # create_model(…, scriptable=True)
+        raise not_scriptable()
+    points = feature_points(arguments.get("cells", 20), arguments.get("stem", "cifar"))
+    model: nn.Module = build_model_with_cfg(
+        TimmNetwork,
+        variant,
+        pretrained,
+        feature_cfg={"out_indices": tuple(range(len(points))), "feature_cls": "getter"},
+        **arguments,
+    )
+    return model
+
+
+@register_model
+def wsdarts_network(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """The network of any genotype: ``genotype=…``, ``cells``, ``channels`` and ``stem``."""
+    if "genotype" not in arguments:
+        raise SettingsError(
+            f"{ARCHITECTURE} needs the argument genotype: a Genotype, its JSON or DARTS text"
+        )
+    return _create(ARCHITECTURE, pretrained, **arguments)
+
+
+@register_model
+def wsdarts_darts_v2_cifar(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """DARTS' second-order cells as for CIFAR-10: 20 cells, 36 channels."""
+    fixed = {"genotype": DARTS_V2, **_CIFAR}
+    return _create("wsdarts_darts_v2_cifar", pretrained, **{**fixed, **arguments})
+
+
+@register_model
+def wsdarts_darts_v2_imagenet(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """DARTS' second-order cells as for ImageNet: 14 cells, 48 channels."""
+    fixed = {"genotype": DARTS_V2, **_IMAGENET}
+    return _create("wsdarts_darts_v2_imagenet", pretrained, **{**fixed, **arguments})
+
+
+@register_model
+def wsdarts_pdarts_cifar(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """P-DARTS' cells as for CIFAR-10: 20 cells, 36 channels."""
+    fixed = {"genotype": PDARTS, **_CIFAR}
+    return _create("wsdarts_pdarts_cifar", pretrained, **{**fixed, **arguments})
+
+
+@register_model
+def wsdarts_pdarts_imagenet(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """P-DARTS' cells as for ImageNet: 14 cells, 48 channels."""
+    fixed = {"genotype": PDARTS, **_IMAGENET}
+    return _create("wsdarts_pdarts_imagenet", pretrained, **{**fixed, **arguments})

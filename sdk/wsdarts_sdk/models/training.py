@@ -1,0 +1,308 @@
+"""Training of a derived network from scratch, and its evaluation."""
+
+import math
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsdarts_registry._format import several, share
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
+from wsdarts_sdk.data.loader import ahead, seed_of, stream
+from wsdarts_sdk.data.placement import Images, Prepared, fits, in_chunks, place_images
+from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.network import DerivedNetwork
+from wsdarts_sdk.models.settings import TrainingSettings
+from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.runs.journal import Checkpoint, Journal, MemoryJournal
+from wsdarts_sdk.search.optimisers import cosine_learning_rate
+from wsdarts_sdk.search.settings import WeightOptimiser
+from wsdarts_sdk.search.state import restore_optimiser
+
+_EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """A trained network and how good it is.
+
+    Attributes:
+        genotype: Its cells.
+        model: In eval mode, with its preprocessing and class names.
+        accuracy: Share of the held-out images that it labels right.
+        loss: Mean cross-entropy on them.
+        images: How many images it was evaluated on.
+        held_out: Which part they are: ``validation``, or ``test`` where the task has one; in a
+            selection ``alpha``, or ``validation`` beside a test part.
+        parameters: Number of the network's parameters, without the auxiliary tower.
+        seconds: Wall time of training and evaluation.
+        rows: Metrics of each epoch.
+    """
+
+    genotype: Genotype
+    model: Classifier
+    accuracy: float
+    loss: float
+    images: int
+    held_out: str
+    parameters: int
+    seconds: float
+    rows: tuple[dict[str, Any], ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<TrainingResult: {share(self.accuracy)} of {several(self.images, 'image')}, "
+            f"{several(self.parameters, 'parameter')}, {several(len(self.rows), 'epoch')}>"
+        )
+
+
+def train_network(
+    genotype: Genotype,
+    task: ImageTask,
+    settings: TrainingSettings,
+    *,
+    selection: bool = False,
+    journal: Journal | None = None,
+    progress: Progress = silent,
+    device: torch.device | None = None,
+) -> TrainingResult:
+    """Train a genotype's network and evaluate it once, at the end.
+
+    Args:
+        genotype: The cells.
+        task: The dataset.
+        settings: What to do.
+        selection: Rank candidates without touching what the task is evaluated on: train on the
+            weights half and evaluate on the alpha half; where the task has a test part, on the
+            train part and the validation part. Otherwise train on the whole train part and
+            evaluate on the validation part, or on the test part where there is one.
+        journal: Where to keep the place; in memory by default.
+        progress: Told how many steps are done.
+        device: Where to run.
+
+    Raises:
+        SettingsError: The task has fewer images than a batch norm needs, or the loss is not
+            finite.
+    """
+    training = Training(genotype, task, settings, selection=selection, device=device)
+    return training.run(journal or MemoryJournal(), progress)
+
+
+class Training:
+    """One training; see ``train_network``."""
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        task: ImageTask,
+        settings: TrainingSettings,
+        *,
+        selection: bool,
+        device: torch.device | None,
+    ) -> None:
+        self.genotype, self.task, self.settings = genotype, task, settings
+        self.device = device or torch.device("cpu")
+        self._take_images(selection=selection)
+        self._build()
+        self.epoch = self.rows = 0
+        self.seconds = 0.0
+
+    def _take_images(self, *, selection: bool) -> None:
+        task, settings = self.task, self.settings
+        indices, self.held_out = _trained_and_held_out(task, selection=selection)
+        # What is chosen must not depend on names; the model of a training keeps its class names.
+        self.labels = task.nameless_labels if selection else task.labels
+        if len(indices) < 2:
+            raise SettingsError(
+                f"{task.name} has {len(indices)} images to train on; training needs at least 2"
+            )
+        self.images = self._place(task.nameless(indices) if selection else indices)
+        self.batch_size = min(settings.batch_size, len(self.images))
+        full = len(self.images) // self.batch_size
+        limit = settings.steps_per_epoch
+        self.steps = full if limit is None else min(full, limit)
+        mean, std = channel_statistics(in_chunks(task.pixels(settings.image_size), indices))
+        self.augmentation = Augmentation(
+            mean=mean.to(self.device),
+            std=std.to(self.device),
+            padding=settings.padding,
+            flip=settings.flip,
+            cutout=settings.cutout,
+            memory_format=torch.channels_last,  # in which depthwise layers and pools are faster
+        )
+
+    def _build(self) -> None:
+        settings = self.settings
+        self.net = DerivedNetwork(
+            self.genotype,
+            classes=self.task.classes,
+            cells=settings.cells,
+            channels=settings.channels,
+            auxiliary=settings.auxiliary_weight > 0,
+            seed=seed_of(settings.seed, "network"),
+        ).to(self.device)
+        self.net = self.net.to(memory_format=torch.channels_last)
+        self.sgd = torch.optim.SGD(
+            self.net.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+
+    def run(self, journal: Journal, progress: Progress) -> TrainingResult:
+        """Train to the end, from the journal's last checkpoint if it has one."""
+        checkpoint = journal.restore()
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        journal.truncate(self.rows)
+        while self.epoch < self.settings.epochs:
+            journal.append(self._run_epoch(progress))
+            self.epoch, self.rows = self.epoch + 1, self.rows + 1
+            # A checkpoint costs a flush to the disk: not after each of many short epochs.
+            if journal.due() or self.epoch == self.settings.epochs:
+                journal.checkpoint(self._checkpoint())
+        started = time.perf_counter()
+        accuracy, loss = self._evaluate(progress)
+        tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
+        return TrainingResult(
+            genotype=self.genotype,
+            model=self._classifier(),
+            accuracy=accuracy,
+            loss=loss,
+            images=len(self.task.indices(self.held_out)),
+            held_out=str(self.held_out),
+            parameters=count_parameters(self.net) - tower,
+            seconds=self.seconds + time.perf_counter() - started,
+            rows=tuple(journal.rows()),
+        )
+
+    def _place(self, indices: NDArray[np.int64]) -> Images:
+        cache = self.task.pixels(self.settings.image_size)
+        held = fits(cache, len(indices), self.device)
+        return place_images(cache, self.labels, indices, device=self.device, held=held)
+
+    def _prepare(self, order: Tensor, step: int) -> tuple[Prepared, torch.Generator]:
+        chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        draws = stream(self.settings.seed, "training", self.epoch, step)
+        return self.images.prepare(chosen, self.augmentation, draws), draws
+
+    def _run_epoch(self, progress: Progress) -> dict[str, Any]:
+        settings, started = self.settings, time.perf_counter()
+        schedule = WeightOptimiser(learning_rate=settings.learning_rate)
+        rate = cosine_learning_rate(schedule, self.epoch, settings.epochs)
+        for group in self.sgd.param_groups:
+            group["lr"] = rate
+        order = torch.randperm(
+            len(self.images), generator=stream(settings.seed, "training", self.epoch, "order")
+        )
+        jobs = (partial(self._prepare, order, step) for step in range(self.steps))
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.net.train()
+        with closing(ahead(jobs, threaded=self.images.streamed)) as prepared:
+            for step, (batch, draws) in enumerate(prepared):
+                self._run_step(batch, draws, sums)
+                done = self.epoch * self.steps + step + 1
+                total = settings.epochs * self.steps
+                progress(f"training, epoch {self.epoch + 1}/{settings.epochs}", done, total)
+        self.seconds += time.perf_counter() - started
+        loss, hits = (sums / (self.steps * self.batch_size)).tolist()
+        _check_finite(loss, f"after epoch {self.epoch + 1}")
+        return {
+            "epoch": self.epoch,
+            "learning_rate": rate,
+            "loss": loss,
+            "accuracy": hits,
+            "seconds": self.seconds,
+        }
+
+    def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
+        images, labels = self.images.finish(batch, self.augmentation)
+        rate = self.settings.drop_path * self.epoch / self.settings.epochs
+        logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
+        loss = F.cross_entropy(logits, labels)
+        total = loss
+        if auxiliary is not None:
+            total = loss + self.settings.auxiliary_weight * F.cross_entropy(auxiliary, labels)
+        self.sgd.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
+        self.sgd.step()
+        hits = (logits.argmax(dim=1) == labels).sum()
+        sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
+
+    @torch.no_grad()
+    def _evaluate(self, progress: Progress) -> tuple[float, float]:
+        images = self._place(self.task.indices(self.held_out))
+        self.net.eval()
+        loss = hits = 0.0
+        total = len(images)
+        for start in range(0, total, _EVALUATION_BATCH):
+            stop = min(start + _EVALUATION_BATCH, total)
+            pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
+            logits = self.net(self.augmentation.normalise(pixels))
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            hits += float((logits.argmax(dim=1) == labels).sum())
+            progress("evaluation", stop, total)
+        # The loss of an epoch was computed before its last step.
+        _check_finite(loss, f"on the {self.held_out} part")
+        return hits / total, loss / total
+
+    def _classifier(self) -> Classifier:
+        # As a network that is loaded from a file would be, to the last bit of its results.
+        return Classifier(
+            self.net.to(memory_format=torch.contiguous_format),
+            mean=self.augmentation.mean,
+            std=self.augmentation.std,
+            image_size=self.settings.image_size,
+            class_names=self.task.class_names,
+        ).eval()
+
+    def _checkpoint(self) -> Checkpoint:
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        for name, parameter in self.net.named_parameters():
+            momentum = self.sgd.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"optimiser.momentum_buffer.{name}"] = momentum
+        facts = {"epoch": self.epoch, "rows": self.rows, "seconds": self.seconds}
+        return Checkpoint(tensors=tensors, facts=facts)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        prefix = "net."
+        tensors = checkpoint.tensors
+        own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
+        self.net.load_state_dict(own)
+        restore_optimiser(self.sgd, self.net, tensors)
+        self.epoch, self.rows = checkpoint.facts["epoch"], checkpoint.facts["rows"]
+        self.seconds = checkpoint.facts["seconds"]
+
+
+def _check_finite(loss: float, when: str) -> None:
+    """Raise a SettingsError for the loss of a training that has diverged."""
+    if not math.isfinite(loss):
+        raise SettingsError(
+            f"the loss is not finite {when}; lower the learning rate or the gradient clip"
+        )
+
+
+def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[np.int64], Part]:
+    """Which images to train on, and which part to evaluate on."""
+    if not selection:
+        return task.train_indices, task.held_out
+    if task.held_out is Part.TEST:
+        return task.train_indices, Part.VALIDATION
+    return task.indices(Part.WEIGHTS), Part.ALPHA
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,1 +1,0 @@
-"""The network derived from a genotype, and its training."""

@@ -1,0 +1,142 @@
+"""Embedding a dataset, and ranking a registry by it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsdarts_registry.embedding.embedding import TaskEmbedding
+from wsdarts_registry.embedding.ranking import Ranking
+from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.ranking import check_k, check_rankable
+from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.devices import find_device
+from wsdarts_sdk.pipelines.job import Data, ReadingOptions, find_probe, load_task, probe_for
+from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.progress import Progress, shown
+from wsdarts_sdk.task2vec import (
+    FisherSettings,
+    Probe,
+    VariationalSettings,
+    check_limits,
+    embed,
+    embedding_space,
+)
+
+
+@public_job("embed")
+def embed_data(
+    data: Data,
+    *,
+    probe: str | Path | Probe | None = None,
+    settings: FisherSettings | VariationalSettings | None = None,
+    budget: float | str | None = None,
+    target_error: float | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
+) -> TaskEmbedding:
+    """The task embedding of a dataset, from its train part alone.
+
+    Args:
+        data: Folder of class folders, parquet file, ``"hf:NAME"``, ``"torchvision:NAME"``,
+            ``(images, labels)`` or an ``ImageTask``.
+        probe: The probe; the shipped one by default.
+        settings: How to estimate the Fisher information; the exact or sketched one by default.
+        budget: Time after which no more images are added: seconds, or ``"30s"``, ``"2m"``.
+        target_error: Relative standard error, such as 0.05, at which no more are added.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        progress: Told what is done and how much is left; lines on stderr by default.
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+
+    Raises:
+        WsdartsError: Data or probe cannot be read, or a limit is out of range.
+    """
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    settings = settings or FisherSettings()
+    check_limits(settings, budget, target_error)
+    network = find_probe(probe, find_device(device))
+    progress = shown(progress)
+    return embed(
+        load_task(data, reading, progress=progress),
+        network,
+        settings,
+        budget=budget,
+        target_error=target_error,
+        progress=progress,
+    )
+
+
+@public_job("nearest")
+def nearest(
+    data: Data | TaskEmbedding,
+    *,
+    registry: str | Path | Store | None = None,
+    probe: str | Path | Probe | None = None,
+    settings: FisherSettings | VariationalSettings | None = None,
+    budget: float | str | None = None,
+    target_error: float | None = None,
+    k: int = 5,
+    device: str | None = None,
+    progress: Progress | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
+) -> Ranking:
+    """The artifacts whose task is nearest to a dataset's, and whether that is near at all.
+
+    Args:
+        data: A dataset in any of its forms, or a task embedding or the ``.safetensors`` file of
+            one.
+        registry: Directory of a registry; the shipped zoo by default.
+        probe: The probe that embeds the dataset; the shipped one by default. Where the registry
+            names another one, it has to be named here.
+        settings: As for ``embed``; embeddings by other settings do not compare.
+        budget: As for ``embed``.
+        target_error: As for ``embed``.
+        k: How many to list.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        progress: Told what is done and how much is left; lines on stderr by default.
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+
+    Raises:
+        WsdartsError: Data, probe or registry cannot be read, or the registry holds no
+            embedding by this probe and these settings.
+    """
+    check_k(k)
+    catalogue = open_registry(registry).catalogue()
+    if isinstance(data, str | Path) and str(data).endswith(".safetensors"):
+        data = TaskEmbedding.load(data)
+    if isinstance(data, TaskEmbedding):
+        return catalogue.nearest(data, k)
+    settings = settings or FisherSettings()
+    check_limits(settings, budget, target_error)
+    network = probe_for(probe, catalogue, find_device(device))
+    check_rankable(catalogue, embedding_space(network, settings))
+    embedding = embed_data(
+        data,
+        probe=network,
+        settings=settings,
+        budget=budget,
+        target_error=target_error,
+        device=device,
+        progress=progress,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    return catalogue.nearest(embedding, k)

@@ -1,0 +1,330 @@
+"""A job under way: the open run directory with what every step of the job needs.
+
+What users hand in: datasets and probes in any of their forms, and where a run goes.
+"""
+
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsdarts_registry._files import as_path, exists, expanded, is_directory, resolved
+from wsdarts_registry._format import several
+from wsdarts_registry.errors import ProbeError, RunError, TaskError
+from wsdarts_registry.stores.catalogue import Catalogue
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.split import SPLIT_RULE
+from wsdarts_sdk.presets import Preset
+from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.reports.facts import Command
+from wsdarts_sdk.reports.rows import begin_report
+from wsdarts_sdk.runs.cost import Costs
+from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
+from wsdarts_sdk.runs.environment import environment
+from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.task2vec import Probe, load_probe
+
+# A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
+Data = Any
+_SHIPPED = "shipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a dataset is read, as for ``ImageTask.load``.
+
+    Attributes:
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the task.
+    """
+
+    image_column: str | None = None
+    label_column: str | None = None
+    split: str | Sequence[str] | None = None
+    skip_corrupt: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options by name, as ``ImageTask.load`` takes them."""
+        return {field: getattr(self, field) for field in self.__dataclass_fields__}
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the options that differ from their defaults."""
+        return tuple(name for name, value in self.to_json().items() if value not in (None, False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadData:
+    """A dataset that a job reads after it has checked everything else.
+
+    Attributes:
+        data: The dataset, in any of the forms of ``ImageTask.load``.
+        reading: How to read it.
+        on_load: Called with the task as soon as it is read.
+    """
+
+    data: Data
+    reading: ReadingOptions
+    on_load: Callable[[ImageTask], None]
+
+
+def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> ImageTask:
+    """Return the task that ``data`` names or is.
+
+    What is to be known about a task that is read here is said by ``progress``, and of
+    ``UnreadData`` by whoever hears that it is loaded.
+
+    Raises:
+        TaskError: It cannot be read, or is loaded already and options say how to read it.
+    """
+    if isinstance(data, UnreadData):
+        task = _read(data.data, data.reading, progress)
+        data.on_load(task)
+        return task
+    if not isinstance(data, ImageTask):
+        task = _read(data, reading, progress)
+        for note in task.notes:
+            progress(f"{task.name}: {note}", 1, 1)
+        return task
+    if reading.given:
+        raise TaskError(
+            f"{data.name} is loaded already, so {', '.join(reading.given)} cannot say how to read "
+            "it; give it to ImageTask.load, or name the dataset itself"
+        )
+    return data
+
+
+def _read(data: Data, reading: ReadingOptions, progress: Progress) -> ImageTask:
+    if isinstance(data, ImageTask):
+        return data
+    return ImageTask.load(data, **reading.to_json(), progress=progress)
+
+
+def load_tasks(
+    data: Sequence[Data], reading: ReadingOptions, *, progress: Progress
+) -> list[ImageTask]:
+    """Several tasks, each once.
+
+    Raises:
+        TaskError: No task, or one task twice.
+    """
+    check_data(data)
+    tasks = [load_task(each, reading, progress=progress) for each in data]
+    digests = [task.digest for task in tasks]
+    for position, task in enumerate(tasks):
+        if task.digest in digests[:position]:
+            raise TaskError(f"{task.name} is given twice (the same images); give each task once")
+    return tasks
+
+
+def check_data(data: Sequence[Data]) -> None:
+    """Refuse no dataset.
+
+    Raises:
+        TaskError: There is none.
+    """
+    if not data:
+        raise TaskError("no dataset was given; name at least one")
+
+
+def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:
+    """The probe itself, or the one of that name (None is the shipped one), on a device."""
+    return probe if isinstance(probe, Probe) else load_probe(probe, device=str(device))
+
+
+def probe_for(probe: str | Path | Probe | None, registry: Catalogue, device: torch.device) -> Probe:
+    """The probe that was asked for; else the shipped one, if the registry names that.
+
+    A registry is anyone's: which other network is built and fetched, the user decides.
+
+    Raises:
+        ProbeError: None was asked for, and the registry names another than the shipped one.
+    """
+    named = registry.config.default_probe
+    if probe is None and named != _SHIPPED:
+        raise ProbeError(
+            f"the registry {registry.location} names the probe {named}, which is only loaded if "
+            f"you ask for it: --probe {shlex.quote(named)}, or --probe {_SHIPPED} for the one that "
+            "comes with the package"
+        )
+    return find_probe(probe, device)
+
+
+def train_parts(
+    tasks: Sequence[ImageTask], settings: SearchSettings, device: torch.device, progress: Progress
+) -> list[TrainPart]:
+    """The train part of each task at the search's image size, heads in the given order."""
+    return [
+        TrainPart.of(
+            task,
+            image_size=settings.image_size,
+            batch_size=settings.batch_size,
+            padding=settings.padding,
+            flip=settings.flip,
+            head=head,
+            seed=settings.seed,
+            device=device,
+            memory_format=torch.channels_last,
+            progress=progress,
+        )
+        for head, task in enumerate(tasks)
+    ]
+
+
+def run_path(out: str | Path | None, command: str, name: str) -> Path:
+    """Where a run goes: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
+    if out is not None:
+        return as_path(out, "out")
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
+    numbers = itertools.count(1)
+    return next(p for n in numbers if not exists(p := Path("runs") / f"{command}-{stem}-{n}"))
+
+
+def check_apart(out: Path, data: Sequence[Data]) -> None:
+    """Refuse to write in the folder of a dataset, which could not be read any more afterwards.
+
+    Raises:
+        RunError: The file or directory is to lie in such a folder.
+    """
+    written = resolved(out)
+    for folder in filter(None, map(_folder, data)):
+        if written.is_relative_to(resolved(folder)):
+            raise RunError(
+                f"{out} lies in the dataset {folder}, whose images it would be taken for; choose "
+                "an --out outside of it"
+            )
+
+
+def _folder(data: Data) -> Path | None:
+    """The folder of files that a dataset is; None where it is none."""
+    if isinstance(data, UnreadData):
+        return _folder(data.data)
+    if isinstance(data, ImageTask):
+        kind, _, root = (data.images.source.location or "").partition(" ")
+        return Path(root) if kind == "folder" else None
+    if not isinstance(data, str | os.PathLike) or not os.fspath(data):
+        return None
+    path = expanded(os.fspath(data).removeprefix("hf:"))
+    return path if is_directory(path) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job in its open run directory; made by ``open_job``.
+
+    Attributes:
+        run: The run directory.
+        tasks: The datasets, at least one.
+        preset: Settings of all parts.
+        device: Where it runs.
+        progress: Told what is done and how much is left.
+        costs: Wall time by phase so far.
+    """
+
+    run: RunDirectory
+    tasks: tuple[ImageTask, ...]
+    preset: Preset
+    device: torch.device
+    progress: Progress
+    costs: Costs
+
+
+def check_job(
+    command: Command,
+    data: Sequence[Data],
+    preset: Preset,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    **config: Any,
+) -> None:
+    """Refuse a run directory that ``open_job`` will refuse, whatever the tasks are.
+
+    Args:
+        command: As for ``open_job``, like all that follow.
+        data: The datasets, read or not.
+        preset: Settings of all parts.
+        out: The run directory.
+        resume: Whether to go on with the run that is there.
+        config: What else decides the result.
+
+    Raises:
+        RunError: As for ``check_run``, or it lies in the folder of a dataset.
+    """
+    where = run_path(out, command, "data")
+    check_apart(where, data)
+    check_run(where, _config(command, preset, config), resume=resume)
+
+
+@contextmanager
+def open_job(
+    command: Command,
+    tasks: Sequence[ImageTask],
+    preset: Preset,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    device: torch.device,
+    progress: Progress,
+    began: float | None = None,
+    **config: Any,
+) -> Iterator[Job]:
+    """Open the run directory of a job, and keep others out until it is closed.
+
+    Args:
+        command: What the job is called on the command line.
+        tasks: The datasets, at least one.
+        preset: Settings of all parts.
+        out: The run directory; the first free ``runs/COMMAND-NAME-N`` by default.
+        resume: Go on with the run that is there, or begin if there is none.
+        device: Where it runs.
+        progress: Told what is done and how much is left.
+        began: When the job began, by ``time.monotonic``, for what it costs; now by default.
+        config: What else decides the result, as JSON data: on a resume it has to be the same.
+
+    Raises:
+        RunError: As for ``open_run``.
+    """
+    config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
+    with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
+        where, before = environment(device), run.read_json("environment.json")
+        _tell_of_threads(before, where, progress)
+        run.write_json("environment.json", where)
+        begin_report(run, command, tasks, preset, config, where)
+        costs = Costs(run, began)
+        with costs.session():
+            yield Job(
+                run=run,
+                tasks=tuple(tasks),
+                preset=preset,
+                device=device,
+                progress=costs.keeping(progress),
+                costs=costs,
+            )
+
+
+def _config(command: Command, preset: Preset, config: dict[str, Any]) -> dict[str, Any]:
+    """What a run records of what decides its result, but for its tasks."""
+    return {"command": command, "split_rule": SPLIT_RULE, "preset": preset.name, **config}
+
+
+def _tell_of_threads(before: Any, now: dict[str, Any], progress: Progress) -> None:
+    """Say where a run goes on with another number of threads than it began with."""
+    there = before.get("threads") if isinstance(before, dict) else None
+    if there not in (None, now["threads"]):
+        progress(
+            f"going on with {several(now['threads'], 'thread')}, begun with {there}: only a search "
+            "on compiled kernels stays the same to the bit",
+            0,
+            1,
+        )

@@ -1,0 +1,196 @@
+"""TAS from cold: on one task λ and λ̂, on several λ_meta."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from wsdarts_registry._format import duration
+from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.embedding.embedding import TaskEmbedding
+from wsdarts_registry.errors import ProbeError
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.devices import find_device
+from wsdarts_sdk.pipelines.finish import Found, finish_search
+from wsdarts_sdk.pipelines.job import (
+    Data,
+    Job,
+    ReadingOptions,
+    check_data,
+    check_job,
+    find_probe,
+    load_tasks,
+    open_job,
+    train_parts,
+)
+from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.presets import Preset, find_preset
+from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.search import loop
+from wsdarts_sdk.search.loop import SearchResult
+from wsdarts_sdk.search.settings import SearchSettings, settings_json
+from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRun:
+    """A finished TAS run.
+
+    Attributes:
+        path: The run directory.
+        tasks: What was searched on.
+        settings: With which settings.
+        masks: The transfer architecture λ (λ_meta for several tasks).
+        genotype: What λ̂'s α discretises to.
+        result: Everything that the search found.
+        artifact: Directory of the artifact that ``push`` publishes.
+        report: The report, one HTML file.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
+    """
+
+    path: Path
+    tasks: tuple[ImageTask, ...]
+    settings: SearchSettings
+    masks: OperationMasks
+    genotype: Genotype
+    result: SearchResult
+    artifact: Path
+    report: Path
+    seconds: dict[str, float]
+    cached: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        names = ", ".join(plain_text(task.name, 80) for task in self.tasks)
+        took = duration(sum(self.seconds.values()))
+        return f"<SearchRun on {names}, {took}, in {spaced_text(str(self.path))}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_sdk.pipelines.notebook import search_view  # noqa: PLC0415 - only to be shown
+
+        return search_view(self)
+
+
+@public_job("search", settings=("search",))
+def search(
+    *data: Data,
+    out: str | Path | None = None,
+    preset: str | Preset = "small",
+    seed: int | None = None,
+    probes: Sequence[str | Path | Probe | None] = (None,),
+    resume: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
+) -> SearchRun:
+    """Search from cold and write a run directory with its artifact and report.
+
+    Args:
+        data: One dataset (λ), or several (λ_meta): folder of class folders, parquet file,
+            ``"hf:NAME"``, ``"torchvision:NAME"``, ``(images, labels)`` or an ``ImageTask``.
+        out: The run directory; the first free ``runs/search-NAME-N`` by default.
+        preset: ``"paper"``, ``"small"``, ``"tiny"`` or a ``Preset`` of your own.
+        seed: Seed of everything random; the preset's by default.
+        probes: Probes that embed the tasks for the artifact; None is the shipped one.
+        resume: Go on with the run in ``out``, or begin if there is none.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        progress: Told what is done and how much is left; lines on stderr by default.
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+
+    Raises:
+        WsdartsError: Data, settings or run directory do not fit; each says what to do.
+    """
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    began = session_began()
+    chosen = find_preset(preset, seed=seed)
+    where = find_device(device)
+    check_kernels(where)
+    check_data(data)
+    config = {"search": settings_json(chosen.search)}
+    check_job("search", data, chosen, out=out, resume=resume, **config)
+    networks = _find_probes(probes, where)
+    progress = shown(progress)
+    tasks = load_tasks(data, reading, progress=progress)
+    with open_job(
+        "search",
+        tasks,
+        chosen,
+        out=out,
+        resume=resume,
+        device=where,
+        progress=progress,
+        began=began,
+        **config,
+    ) as job:
+        found = _search(job, networks)
+        artifact, report = finish_search(found)
+    return SearchRun(
+        path=job.run.path,
+        tasks=job.tasks,
+        settings=chosen.search,
+        masks=found.result.stage_masks[-1],
+        genotype=found.result.genotype,
+        result=found.result,
+        artifact=artifact,
+        report=report,
+        seconds=job.costs.seconds,
+        cached=job.costs.cached,
+    )
+
+
+def _find_probes(
+    probes: Sequence[str | Path | Probe | None], device: torch.device
+) -> tuple[Probe, ...]:
+    """The probes, each once.
+
+    Raises:
+        ProbeError: There is none of that name, or one is named twice.
+    """
+    networks = tuple(find_probe(probe, device) for probe in probes)
+    spaces = [embedding_space(network) for network in networks]
+    for place, space in enumerate(spaces):
+        if space in spaces[:place]:
+            raise ProbeError(f"the probe {space} is named twice; name each probe once")
+    return networks
+
+
+def _search(job: Job, probes: Sequence[Probe]) -> Found:
+    settings = job.preset.search
+    embeddings: list[TaskEmbedding] = []
+    with job.costs.phase("embedding", known=lambda: _embedding_cost(job.tasks, probes)):
+        for probe in probes:
+            embeddings += [embed(task, probe, progress=job.progress) for task in job.tasks]
+    with job.costs.phase("loading"):
+        parts = train_parts(job.tasks, settings, job.device, job.progress)
+    result = loop.search(
+        parts,
+        settings,
+        journal=job.run.journal("search"),
+        progress=job.progress,
+        device=job.device,
+    )
+    job.costs.record("search", sum(result.seconds))
+    return Found(job=job, settings=settings, result=result, embeddings=tuple(embeddings))
+
+
+def _embedding_cost(tasks: Sequence[ImageTask], probes: Sequence[Probe]) -> float | None:
+    """What computing the embeddings that the cache has had cost; None where it has none."""
+    seconds = [embedding_seconds(task, probe) for probe in probes for task in tasks]
+    known = [each for each in seconds if each is not None]
+    return sum(known) if known else None

@@ -1,0 +1,166 @@
+"""Training of a found architecture, in a run directory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wsdarts_registry._format import several, share
+from wsdarts_registry._text import spaced_text
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.publishing.training import link_training, now
+from wsdarts_registry.stores.signature_policy import Required
+from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.devices import find_device
+from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
+from wsdarts_sdk.models.loading import GENOTYPE_FILE, find_genotype, source_run
+from wsdarts_sdk.models.training import TrainingResult, train_network
+from wsdarts_sdk.pipelines.job import Data, Job, ReadingOptions, check_job, load_task, open_job
+from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.pipelines.training_report import write_training_report
+from wsdarts_sdk.presets import Preset, find_preset
+from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.supernet.kernels.choice import check_kernels
+
+_RESULT = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """A finished training.
+
+    Attributes:
+        model: The trained classifier, a ``torch.nn.Module`` in eval mode.
+        accuracy: Share of the validation third that it labels right.
+        result: Everything that the training measured.
+        path: The run directory.
+        model_file: The model as safetensors; ``Classifier.load`` reads it.
+        report: The report, one HTML file.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
+    """
+
+    model: Classifier
+    accuracy: float
+    result: TrainingResult
+    path: Path
+    model_file: Path
+    report: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    cached: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        accuracy = f"{share(self.accuracy)} of {several(self.result.images, 'held-out image')}"
+        return f"<TrainingRun: {accuracy}, in {spaced_text(str(self.path))}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_sdk.pipelines.notebook import training_view  # noqa: PLC0415 - only to be shown
+
+        return training_view(self)
+
+
+@public_job("train", settings=("training",))
+def train(
+    genotype: Genotype | str | Path,
+    data: Data,
+    *,
+    registry: str | Path | Store | None = None,
+    out: str | Path | None = None,
+    preset: str | Preset = "small",
+    seed: int | None = None,
+    resume: bool = False,
+    require_signature: Required = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
+) -> TrainingRun:
+    """Train a genotype's network on the train part and evaluate it on the validation third.
+
+    Args:
+        genotype: A genotype, or what names one, in any form that ``load_network`` takes.
+        data: The dataset, in any of the forms of ``ImageTask.load``, or an ``ImageTask``.
+        registry: Where a reference is looked up; the shipped zoo by default.
+        out: The run directory; the first free ``runs/train-NAME-N`` by default.
+        preset: Whose training settings to use.
+        seed: Seed of everything random; the preset's by default.
+        resume: Go on with the training in ``out``, or begin if there is none.
+        require_signature: Whose signature the artifact of a reference needs, as for
+            ``load_network``.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        progress: Told what is done and how much is left; lines on stderr by default.
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+
+    Raises:
+        WsdartsError: Genotype, data, settings or run directory do not fit.
+    """
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    began = session_began()
+    chosen = find_preset(preset, seed=seed)
+    where = find_device(device)
+    check_kernels(where)
+    cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
+    run = source_run(genotype)
+    config: dict[str, Any] = {
+        "training": settings_json(chosen.training),
+        "genotype": cells.to_json(),
+    }
+    check_job("train", [data], chosen, out=out, resume=resume, **config)
+    progress = shown(progress)
+    task = load_task(data, reading, progress=progress)
+    with open_job(
+        "train",
+        [task],
+        chosen,
+        out=out,
+        resume=resume,
+        device=where,
+        progress=progress,
+        began=began,
+        **config,
+    ) as job:
+        return _train(job, cells, run)
+
+
+def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
+    run = job.run
+    result = train_network(
+        genotype,
+        job.tasks[0],
+        job.preset.training,
+        journal=run.journal("training"),
+        progress=job.progress,
+        device=job.device,
+    )
+    job.costs.record("training", result.seconds)
+    genotype.save(run.path / GENOTYPE_FILE)
+    model_file = result.model.save(run.path / MODEL_FILE)
+    figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
+    finished = (run.read_json(_RESULT) or {}).get("finished") or now()
+    measured = {name: getattr(result, name) for name in figures}
+    run.write_json(_RESULT, {**measured, "finished": finished})
+    if made_from is not None:
+        link_training(made_from, run.path)
+    job.costs.finish()
+    return TrainingRun(
+        model=result.model,
+        accuracy=result.accuracy,
+        result=result,
+        path=run.path,
+        model_file=model_file,
+        report=write_training_report(job, result),
+        seconds=job.costs.seconds,
+        cached=job.costs.cached,
+    )

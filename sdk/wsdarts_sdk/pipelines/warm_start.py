@@ -1,0 +1,293 @@
+"""The main job: embed a dataset, find the nearest artifact, warm-start a search from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wsdarts_registry._files import exists
+from wsdarts_registry._format import duration
+from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.embedding.ranking import Neighbour
+from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.publishing.training import link_training
+from wsdarts_registry.stores.opening import open_for, open_registry
+from wsdarts_registry.stores.signature_policy import Required
+from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.devices import find_device
+from wsdarts_sdk.pipelines.finish import Found, finish_search, write_search_report
+from wsdarts_sdk.pipelines.job import (
+    Data,
+    Job,
+    ReadingOptions,
+    check_job,
+    load_task,
+    open_job,
+    probe_for,
+    train_parts,
+)
+from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.pipelines.search import SearchRun
+from wsdarts_sdk.pipelines.start import (
+    Choice,
+    Mode,
+    Plan,
+    decide_start,
+    embed_task,
+    plan_start,
+    prepare_start,
+    read_kept,
+)
+from wsdarts_sdk.pipelines.sweep import Trial, search_once, search_swept
+from wsdarts_sdk.pipelines.train import TrainingRun, train
+from wsdarts_sdk.presets import Preset, find_preset
+from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.reports.facts import ColdCost
+from wsdarts_sdk.reports.rows import phase_costs
+from wsdarts_sdk.search.loop import SearchResult
+from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.task2vec import Probe
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """What a warm start found.
+
+    Attributes:
+        source: Exact reference of the artifact that it started from, or ``"cold"``.
+        mode: ``topology``, ``trained``, ``meta``, ``union`` or ``cold``.
+        why: The rule that chose source and mode, in words.
+        genotype: The architecture that it found.
+        neighbours: The registry's nearest artifacts, nearest first.
+        task: The dataset.
+        result: Everything that the search found.
+        trials: The sweep's trials, best first; empty without a sweep.
+        path: The run directory.
+        artifact: Directory of the artifact that ``push`` publishes.
+        report: The report, one HTML file.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
+        found: What the report is made of.
+    """
+
+    source: str
+    mode: str
+    why: str
+    genotype: Genotype
+    neighbours: tuple[Neighbour, ...]
+    task: ImageTask
+    result: SearchResult
+    trials: tuple[Trial, ...]
+    path: Path
+    artifact: Path
+    report: Path
+    seconds: dict[str, float]
+    found: Found
+    cached: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        took = duration(sum(self.seconds.values()))
+        return (
+            f"<WarmStart on {plain_text(self.task.name, 80)} from {plain_text(self.source, 200)} "
+            f"(mode {self.mode}), {took}, in {spaced_text(str(self.path))}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wsdarts_sdk.pipelines.notebook import warm_start_view  # noqa: PLC0415 - only to be shown
+
+        return warm_start_view(self)
+
+    @public_job("train", settings=("training",))
+    def train(
+        self,
+        *,
+        preset: str | Preset = "small",
+        seed: int | None = None,
+        out: str | Path | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> TrainingRun:
+        """Train the genotype's network from scratch and evaluate it on the validation third.
+
+        Args:
+            preset: Whose training settings to use.
+            seed: Seed of everything random; the preset's by default.
+            out: Run directory of the training; by default the first free ``training-PRESET-N``
+                in this run, or the last one with ``resume``.
+            resume: Go on with the training in ``out``, or begin if there is none.
+            progress: Told what is done and how much is left; lines on stderr by default.
+        """
+        chosen = find_preset(preset)
+        found = train(
+            self.genotype,
+            self.task,
+            out=out or self._training_directory(chosen.name, resume=resume),
+            preset=chosen,
+            seed=seed,
+            resume=resume,
+            device=str(self.found.job.device),
+            progress=progress,
+        )
+        link_training(self.path, found.path)
+        return found
+
+    def _training_directory(self, preset: str, *, resume: bool) -> Path:
+        number = 1
+        while exists(self.path / f"training-{preset}-{number}"):
+            number += 1
+        return self.path / f"training-{preset}-{max(1, number - 1) if resume else number}"
+
+    def compare(self, cold: SearchRun, where: str) -> Path:
+        """Write the report again with what a cold search cost beside this one's.
+
+        Args:
+            cold: A cold search of the same preset on the same task.
+            where: Where its figures are from, as a sentence.
+
+        Raises:
+            SettingsError: It is a search of another task, preset or seed.
+        """
+        ours = self.found.job.preset.search
+        if cold.tasks[0].digest != self.task.digest or cold.settings != ours:
+            raise SettingsError(
+                f"the cold search in {cold.path} has another task or other settings than the warm "
+                f"start in {self.path}; compare searches of one task and one preset"
+            )
+        measured = ColdCost(phases=phase_costs(cold.seconds, cold.cached), origin=where)
+        return write_search_report(self.found, measured)
+
+
+@public_job("warm_start", settings=("search", "selection"))
+def warm_start(
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    registry: str | Path | Store | None = None,
+    source: str | None = None,
+    mode: Mode = "auto",
+    preset: str | Preset = "small",
+    seed: int | None = None,
+    probe: str | Path | Probe | None = None,
+    k: int = 5,
+    sweep_skip_dropout: bool = False,
+    resume: bool = False,
+    require_signature: Required = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split: str | Sequence[str] | None = None,
+    skip_corrupt: bool = False,
+) -> WarmStart:
+    """Embed a dataset, find the nearest artifact and warm-start a search from it.
+
+    Args:
+        data: Folder of class folders, parquet file, ``"hf:NAME"``, ``"torchvision:NAME"``,
+            ``(images, labels)`` or an ``ImageTask``.
+        out: The run directory; the first free ``runs/warm-start-NAME-N`` by default.
+        registry: Directory of a registry; the shipped zoo by default.
+        source: Reference of the artifact to start from, perhaps with its registry on the Hub
+            (``hf://OWNER/NAME@3``); by default the nearest decides.
+        mode: What to take over; ``auto`` decides by stated rules, and says why.
+        preset: ``"paper"``, ``"small"``, ``"tiny"`` or a ``Preset`` of your own; a warm
+            start is its last stage, a cold search all of it.
+        seed: Seed of everything random; the preset's by default.
+        probe: The probe that embeds the task; the shipped one by default. Where the registry
+            names another one, it has to be named here.
+        k: How many of the nearest to report, and to join in mode ``union``.
+        sweep_skip_dropout: Search with a skip-connect dropout of 0 to 0.9 and keep the
+            genotype that is best after a short training on the train part.
+        resume: Go on with the run in ``out``, or begin if there is none.
+        require_signature: Files of public keys, one of which has to have signed what the search
+            starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        progress: Told what is done and how much is left; lines on stderr by default.
+        image_column: Which column of a table holds the images.
+        label_column: Which column of a table holds the labels.
+        split: Which splits of a Hub or torchvision dataset to put together; all by default.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+
+    Raises:
+        WsdartsError: Data, settings, registry or run directory do not fit.
+    """
+    reading = ReadingOptions(
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+    )
+    began = session_began()
+    store = open_registry(registry, require_signature=require_signature)
+    if source is not None:
+        store, source = open_for(source, registry, require_signature=require_signature)
+    choice = Choice(source=source, mode=mode, k=k)
+    chosen = find_preset(preset, seed=seed)
+    where = find_device(device)
+    check_kernels(where)
+    kept = read_kept(out, resume=resume)
+    catalogue = None if kept else store.catalogue()
+    network = probe_for(probe, catalogue or store, where)
+    config = {
+        "search": settings_json(chosen.search),
+        "mode": mode,
+        "source": source,
+        "k": k,
+        "probe": network.digest,
+        "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
+    }
+    check_job("warm-start", [data], chosen, out=out, resume=resume, **config)
+    plan = plan_start(store, catalogue, choice, chosen.search, probe=network, kept=kept)
+    progress = shown(progress)
+    task = load_task(data, reading, progress=progress)
+    with open_job(
+        "warm-start",
+        [task],
+        chosen,
+        out=out,
+        resume=resume,
+        device=where,
+        progress=progress,
+        began=began,
+        **config,
+    ) as job:
+        return _run(job, plan, network, sweeping=sweep_skip_dropout)
+
+
+def _run(job: Job, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
+    embedding = embed_task(job, probe)
+    decided = decide_start(job, plan, embedding)
+    decision, ranking = decided.decision, decided.ranking
+    start = prepare_start(job, plan, decision)
+    with job.costs.phase("loading"):
+        (part,) = train_parts(job.tasks, start.settings, job.device, job.progress)
+    searched = (search_swept if sweeping else search_once)(job, part, start)
+    found = Found(
+        job=job,
+        settings=searched.settings,
+        result=searched.result,
+        embeddings=(embedding,),
+        decision=decision,
+        ranking=ranking,
+        trials=searched.trials,
+        origin=start.origin,
+    )
+    artifact, report = finish_search(found)
+    return WarmStart(
+        source=str(decision),
+        mode=decision.mode,
+        why=decision.why,
+        genotype=searched.result.genotype,
+        neighbours=found.ranking.neighbours if found.ranking else (),
+        task=job.tasks[0],
+        result=searched.result,
+        trials=searched.trials,
+        path=job.run.path,
+        artifact=artifact,
+        report=report,
+        seconds=job.costs.seconds,
+        cached=job.costs.cached,
+        found=found,
+    )

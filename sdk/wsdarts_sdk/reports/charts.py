@@ -1,0 +1,320 @@
+"""Line charts as inline SVG: axes, ticks, stage bands and labels at the lines' ends.
+
+Colours are classes of the report's style sheet, so the charts follow its light and dark ground.
+A chart is drawn at the width of a telephone and scales up; nothing in it gets smaller than that.
+
+What a run cost, phase by phase, beside a cold search: the bars, the table and the sentence.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from wsdarts_registry._format import duration, share
+from wsdarts_registry.drawing.svg import element, number, text
+from wsdarts_sdk.reports.facts import OTHER, PhaseCost, RunReport
+
+_WIDTH, _HEIGHT = 360.0, 210.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 22.0, 30.0
+_CHARACTER = 6.2
+_MOST_MARKERS = 16
+_LABEL_PITCH = 13.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A line: one value an epoch, None or not finite where there is none.
+
+    Attributes:
+        name: Its label; empty for the only line of a chart.
+        values: As many as the chart has epochs.
+        tone: Class of the style sheet that gives its colour and its dashes, such as ``"a"``.
+        breaks: Epochs before which the line is broken, besides those at which a band begins.
+    """
+
+    name: str
+    values: Sequence[float | None]
+    tone: str = "a"
+    breaks: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A stage on the horizontal axis: its first and last epoch, counted from 1."""
+
+    first: int
+    last: int
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    epochs: int
+    low: float
+    high: float
+    right: float
+
+    def x(self, epoch: float) -> float:
+        """Middle of an epoch, in pixels; epochs are columns of equal width."""
+        return _LEFT + (epoch - 0.5) / self.epochs * (self.right - _LEFT)
+
+    def y(self, value: float) -> float:
+        return (
+            _HEIGHT
+            - _BOTTOM
+            - (value - self.low) / (self.high - self.low) * (_HEIGHT - _BOTTOM - _TOP)
+        )
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Series],
+    bands: Sequence[Band],
+    *,
+    write: Callable[[float], str],
+    zero: bool = False,
+    whole: bool = False,
+) -> Markup | None:
+    """Draw one or a few series over the epochs of a run.
+
+    Args:
+        title: What is drawn; read out by screen readers, too.
+        lines: Series of equal length.
+        bands: Stages, which are shaded in turn and named at the top.
+        write: Writes a value of the vertical axis.
+        zero: Whether that axis starts at 0.
+        whole: Whether its values are whole numbers.
+
+    Returns:
+        The SVG, or None if no series has a finite value.
+    """
+    lines = [line for line in lines if _finite(line.values)]
+    everything = [value for line in lines for value in _finite(line.values)]
+    if not everything:
+        return None
+    lowest = min([0.0, *everything] if zero else everything)
+    ticks = nice_ticks(lowest, max(everything), whole=whole)
+    labels = [f"{line.name} {write(_finite(line.values)[-1])}".strip() for line in lines]
+    room = max(len(label) for label in labels) * _CHARACTER + 10
+    scale = _Scale(
+        epochs=len(lines[0].values), low=ticks[0], high=ticks[-1], right=_WIDTH - _RIGHT - room
+    )
+    parts = [
+        element("title", None, text(title)),
+        element("desc", None, text(_described(lines, write), 2000)),
+    ]
+    parts += [_band(band, scale, odd=place % 2 == 1) for place, band in enumerate(bands)]
+    parts += [_horizontal(tick, scale, write) for tick in ticks]
+    parts += [_epoch_tick(epoch, scale) for epoch in _epoch_ticks(scale.epochs)]
+    parts.append(_word("epoch", (_LEFT + scale.right) / 2, _HEIGHT - 4, "middle"))
+    breaks = {band.first for band in bands}
+    parts += [_line(line, scale, breaks | line.breaks) for line in lines]
+    parts += _end_labels(lines, labels, scale)
+    box = f"0 0 {number(_WIDTH)} {number(_HEIGHT)}"
+    return Markup(element("svg", None, *parts, viewBox=box, class_="chart", role="img"))  # noqa: S704
+
+
+def nice_ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[float]:
+    """Round values, evenly spaced, from at most ``low`` to at least ``high``; two or more."""
+    largest = max(abs(high), abs(low))
+    if high - low <= max(1e-12 * largest, 1e-200):
+        margin = largest / 2 if largest > 1e-200 else 0.5
+        low, high = low - margin if low else 0.0, high + margin  # none of our values is below 0
+    rough = max((high - low) / (most - 1), 1.0 if whole else 0.0)
+    power = 10.0 ** math.floor(math.log10(rough))
+    factors = (1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)
+    step = next(power * factor for factor in factors if power * factor >= 0.999 * rough)
+    first = math.floor(low / step + 1e-9)
+    last = max(math.ceil(high / step - 1e-9), first + 1)
+    return [tick * step for tick in range(first, last + 1)]
+
+
+def _finite(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def _described(lines: Sequence[Series], write: Callable[[float], str]) -> str:
+    said = []
+    for line in lines:
+        values = _finite(line.values)
+        said.append(f"{line.name or 'It'} goes from {write(values[0])} to {write(values[-1])}.")
+    return " ".join(said)
+
+
+def _word(content: str, x: float, y: float, anchor: str, class_: str = "tick") -> str:
+    return element("text", None, text(content), x=x, y=y, text_anchor=anchor, class_=class_)
+
+
+def _band(band: Band, scale: _Scale, *, odd: bool) -> str:
+    left, right = scale.x(band.first - 0.5), scale.x(band.last + 0.5)
+    ground = element(
+        "rect",
+        None,
+        x=left,
+        y=_TOP,
+        width=right - left,
+        height=_HEIGHT - _TOP - _BOTTOM,
+        class_="band odd" if odd else "band",
+    )
+    # A narrow band keeps the number of its stage alone, a very narrow one nothing.
+    for label in (band.label, *band.label.split()[-1:]):
+        if len(label) * _CHARACTER <= right - left:
+            return ground + _word(label, (left + right) / 2, _TOP - 7, "middle")
+    return ground
+
+
+def _horizontal(tick: float, scale: _Scale, write: Callable[[float], str]) -> str:
+    y = scale.y(tick)
+    line = element(
+        "path", None, d=f"M{number(_LEFT)} {number(y)}H{number(scale.right)}", class_="grid"
+    )
+    return line + _word(write(tick), _LEFT - 6, y + 3.6, "end")
+
+
+def _epoch_ticks(epochs: int) -> list[int]:
+    wanted = [round(tick) for tick in nice_ticks(0, epochs, 6, whole=True)]
+    return sorted({1, *(tick for tick in wanted if 1 < tick <= epochs)} if epochs > 1 else {1})
+
+
+def _epoch_tick(epoch: int, scale: _Scale) -> str:
+    return _word(str(epoch), scale.x(epoch), _HEIGHT - _BOTTOM + 13, "middle")
+
+
+def _line(line: Series, scale: _Scale, breaks: AbstractSet[int]) -> str:
+    """The line, broken where a value is missing or a stage begins, with markers if few."""
+    path, dots, drawing = [], [], False
+    for epoch, value in enumerate(line.values, start=1):
+        if value is None or not math.isfinite(value):
+            drawing = False
+            continue
+        x, y = scale.x(epoch), scale.y(value)
+        onward = drawing and epoch not in breaks
+        path.append(f"{'L' if onward else 'M'}{number(x)} {number(y)}")
+        dots.append(element("circle", None, cx=x, cy=y, r=2.4, class_=f"dot {line.tone}"))
+        drawing = True
+    markers = dots if len(dots) <= _MOST_MARKERS else []
+    return element("path", None, d="".join(path), class_=f"line {line.tone}") + "".join(markers)
+
+
+def _end_labels(lines: Sequence[Series], labels: Sequence[str], scale: _Scale) -> list[str]:
+    """Labels right of the lines' last values, moved apart where they would overlap."""
+    wanted = sorted(
+        (scale.y(_finite(line.values)[-1]), line.tone, label)
+        for line, label in zip(lines, labels, strict=True)
+    )
+    heights: list[float] = []
+    for y, _, _ in wanted:
+        heights.append(max(y, heights[-1] + _LABEL_PITCH) if heights else y)
+    excess = max(0.0, heights[-1] - (_HEIGHT - _BOTTOM))
+    return [
+        _word(label, scale.right + 6, height - excess + 3.8, "start", f"end {tone}")
+        for height, (_, tone, label) in zip(heights, wanted, strict=True)
+    ]
+
+
+_PHASE_TONES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostBar:
+    """A row of the cost picture: its segments as (phase, share of the longest bar, tone)."""
+
+    name: str
+    total: str
+    segments: list[tuple[str, float, int]]
+
+
+def phase_title(phase: str) -> str:
+    """Return what a phase is called where it is shown."""
+    return "other (imports, compiling, …)" if phase == OTHER else phase
+
+
+def phase_amount(seconds: float, cached: float | None = None) -> str:
+    """Return what was spent on a phase, and what a cache has saved."""
+    if cached is None:
+        return duration(seconds)
+    return f"{duration(seconds)}, from a cache (computing it took {duration(cached)})"
+
+
+def total_seconds(costs: tuple[PhaseCost, ...]) -> float:
+    """What all phases took together: the clock's total."""
+    return sum(cost.seconds for cost in costs)
+
+
+Named = tuple[str, tuple[PhaseCost, ...]]
+
+
+def named_costs(report: RunReport) -> list[Named]:
+    """This run, and the cold search that it is compared with."""
+    runs = [("This run", report.costs)]
+    if report.cold:
+        runs.append(("A cold search", report.cold.phases))
+    return runs
+
+
+def cost_bars(runs: Sequence[Named]) -> list[CostBar]:
+    """One bar for each run, on one scale; none where nothing took any time."""
+    longest = max((total_seconds(costs) for _, costs in runs), default=0.0)
+    phases = _phases(runs)
+    return [
+        CostBar(
+            name=name,
+            total=duration(total_seconds(costs)),
+            segments=[
+                (
+                    f"{phase_title(cost.phase)}: {phase_amount(cost.seconds, cost.cached)}",
+                    round(100 * cost.seconds / longest, 2),
+                    phases.index(cost.phase) % _PHASE_TONES,
+                )
+                for cost in costs
+            ],
+        )
+        for name, costs in runs
+        if longest > 0
+    ]
+
+
+def cost_rows(runs: Sequence[Named]) -> list[tuple[str, int, list[str]]]:
+    """Phase, tone, and what it cost in each run."""
+
+    def written(costs: tuple[PhaseCost, ...], phase: str) -> str:
+        found = [cost for cost in costs if cost.phase == phase]
+        cached = [cost.cached for cost in found if cost.cached is not None]
+        if not found:
+            return "–"
+        return phase_amount(total_seconds(tuple(found)), sum(cached) if cached else None)
+
+    return [
+        (phase_title(phase), place % _PHASE_TONES, [written(costs, phase) for _, costs in runs])
+        for place, phase in enumerate(_phases(runs))
+    ]
+
+
+def _phases(runs: Sequence[Named]) -> list[str]:
+    """Names of all phases, the first run's first."""
+    found = list(dict.fromkeys(cost.phase for _, costs in runs for cost in costs))
+    return sorted(found, key=lambda phase: phase == OTHER)  # the rest comes last
+
+
+def saving(report: RunReport) -> str | None:
+    """What this run cost beside the cold search, as a sentence."""
+    if report.cold is None or not report.costs:
+        return None
+    here, there = total_seconds(report.costs), total_seconds(report.cold.phases)
+    if there <= 0:
+        return None
+    difference = share(abs(1 - here / there))
+    word = "less" if here < there else "more"
+    return (
+        f"This run took {duration(here)}{search_alone(report.costs)}: {difference} {word} than a "
+        f"cold search{search_alone(report.cold.phases)}."
+    )
+
+
+def search_alone(costs: tuple[PhaseCost, ...]) -> str:
+    """Return what the search took without all else, in parentheses; empty without a search."""
+    seconds = sum(cost.seconds for cost in costs if cost.phase == "search")
+    return f" (its search alone {duration(seconds)})" if seconds else ""

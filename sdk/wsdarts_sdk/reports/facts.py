@@ -1,0 +1,283 @@
+"""What the report of a run says, as plain values; ``report`` makes the page of them.
+
+``report_file`` keeps them on disk, whence the limits of texts and numbers here.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.errors import RunError
+
+LONGEST_TEXT = 1000
+MOST_ROWS = 10_000
+OTHER = "other"
+"""The phase of what is in no other: imports, compiling, work that a stop undid."""
+Command = Literal["search", "warm-start", "train"]
+Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0)]
+Rows = Field(max_length=MOST_ROWS)
+Pairs = Annotated[tuple[tuple[Words, Words], ...], Rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourRow:
+    """An artifact of the registry and how far its task is from this one."""
+
+    reference: Words
+    distance: float
+    task: Words
+    chosen: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionFacts:
+    """What the search started from, and by which rule.
+
+    Attributes:
+        mode: ``topology``, ``trained``, ``meta``, ``union`` or ``cold``.
+        sources: Exact references of the artifacts, none for ``cold``.
+        why: The rule that decided, as a sentence.
+        neighbours: Nearest first.
+        threshold: Largest distance that counts as near; None where none was measured.
+        near: Whether the nearest is near; None where that is not known.
+        probe: Embedding space that the distances were measured in.
+    """
+
+    mode: Words
+    sources: Annotated[tuple[Words, ...], Rows]
+    why: Words
+    neighbours: Annotated[tuple[NeighbourRow, ...], Rows] = ()
+    threshold: float | None = None
+    near: bool | None = None
+    probe: Words | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """A task, with the number of images in each part, and whether it came with that split."""
+
+    name: Words
+    digest: Words
+    classes: Whole
+    weights_images: Whole
+    alpha_images: Whole
+    validation_images: Whole
+    test_images: Whole = 0
+    given_split: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRow:
+    """A stage: cells, operations an edge has at most, and epochs that were run."""
+
+    cells: Whole
+    operations: Whole
+    epochs: Whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """Means over one epoch of a search.
+
+    Attributes:
+        stage: Counted from 1; ``epoch`` within its stage, from 1, too.
+        alpha_loss: None in epochs that leave α alone, like ``alpha_accuracy``.
+        seconds: Wall time of this epoch.
+        peak_memory: Most bytes that the process held; None where it is not measured.
+        needed_memory: Bytes of a step, as estimated before it ran.
+        skip_connects: In the normal cell that α would give now, before refinement.
+        skip_connects_reduction: The same in the reduction cell; None where it was not counted.
+    """
+
+    stage: Whole
+    epoch: Whole
+    weights_loss: float | None
+    weights_accuracy: float | None
+    alpha_loss: float | None
+    alpha_accuracy: float | None
+    learning_rate: float
+    skip_dropout: float
+    seconds: Seconds
+    peak_memory: float | None = None
+    needed_memory: float | None = None
+    skip_connects: Whole | None = None
+    skip_connects_reduction: Whole | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AlphaHistory:
+    """Softmax of α after each epoch row, for each cell kind.
+
+    Attributes:
+        space: Its edges and candidates name the axes.
+        normal: Shape ``(epochs, edges, candidates)``; 0 or NaN for a dropped operation.
+        reduction: The same for the reduction cell.
+
+    Raises:
+        RunError: A shape does not fit the space.
+    """
+
+    space: SearchSpace
+    normal: NDArray[np.float64]
+    reduction: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for kind in CELL_KINDS:
+            shape = self.cell(kind).shape
+            if len(shape) != 3 or shape[1:] != self.space.shape:
+                raise RunError(
+                    f"the α history of the {kind} cell has shape {shape}; expected "
+                    f"(epochs, {', '.join(map(str, self.space.shape))})"
+                )
+
+    def cell(self, kind: str) -> NDArray[np.float64]:
+        """History of the ``"normal"`` or the ``"reduction"`` cell."""
+        return self.normal if kind == "normal" else self.reduction
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseCost:
+    """Wall time of one phase, in seconds.
+
+    Attributes:
+        phase: Its name; ``OTHER`` for what is in no phase.
+        seconds: What was spent on it in this run.
+        cached: What computing its result had cost, where that came from a cache; not spent here.
+    """
+
+    phase: Words
+    seconds: Seconds
+    cached: Seconds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdCost:
+    """What a cold search of the same preset cost, and where that figure is from."""
+
+    phases: Annotated[tuple[PhaseCost, ...], Rows]
+    origin: Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEpoch:
+    """Means over one epoch of the training of a derived network, on the train part."""
+
+    epoch: Whole
+    loss: float
+    accuracy: float
+    learning_rate: float
+    seconds: Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """The derived network after its training.
+
+    Attributes:
+        accuracy: On the images that were held out, in [0, 1]; None if it was not evaluated.
+        parameters: Trainable parameters, without auxiliary towers; None before it is finished.
+        seconds: Wall time of training and evaluation.
+        epochs: One row each.
+        note: What to know when reading the accuracy, as a sentence.
+        held_out: What the images are that it was evaluated on.
+    """
+
+    accuracy: float | None
+    parameters: Whole | None
+    seconds: Seconds
+    epochs: Annotated[tuple[TrainingEpoch, ...], Rows] = ()
+    note: Words = ""
+    held_out: Words = "validation third"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A further table, such as the trials of a sweep; numbers come as text."""
+
+    title: Words
+    header: Annotated[tuple[Words, ...], Rows]
+    rows: Annotated[tuple[tuple[Words, ...], ...], Rows]
+    note: Words = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was asked for, as runs are compared by it.
+
+    Attributes:
+        command: What the job is called on the command line.
+        preset: Name of the preset.
+        settings: Digest of the preset's settings for this job, without the seed.
+        seed: Seed of everything random.
+        hardware: Where it ran.
+    """
+
+    command: Command
+    preset: Words
+    settings: Words
+    seed: Whole
+    hardware: Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """Everything that the report of a run says; what is missing is left out of the page.
+
+    Attributes:
+        title: Heading, such as ``Warm start on digits``.
+        summary: One sentence: what was done, and why.
+        created: Date and time, UTC, as text.
+        asked: What it is compared by; None for a report of nothing that was run.
+        unfinished: How far a run came that was stopped, as a sentence; empty for a finished one.
+        epochs: In the order of the run; ``alpha`` has one entry for each of them.
+        masks: Operations that survived the last stage.
+        skip_limit: Most skip-connects that the refinement leaves in the normal cell; None without
+            a limit.
+        final_parameters: Of the network that the paper trains in the end, without its last layer.
+        costs: Wall time of this run by phase; together the clock's total of all sessions.
+        warnings: Sentences; a collapse to skip-connects is found here without being told.
+        settings: Names and values, as text; ``environment`` the same.
+
+    Raises:
+        RunError: ``alpha`` has another number of entries than there are epochs.
+    """
+
+    title: Words
+    summary: Words
+    created: Words
+    asked: Asked | None = None
+    unfinished: Words = ""
+    decision: DecisionFacts | None = None
+    tasks: Annotated[tuple[TaskRow, ...], Rows] = ()
+    stages: Annotated[tuple[StageRow, ...], Rows] = ()
+    epochs: Annotated[tuple[EpochRow, ...], Rows] = ()
+    alpha: AlphaHistory | None = None
+    genotype: Genotype | None = None
+    masks: OperationMasks | None = None
+    skip_limit: Whole | None = None
+    final_parameters: Whole | None = None
+    costs: Annotated[tuple[PhaseCost, ...], Rows] = ()
+    cold: ColdCost | None = None
+    warnings: tuple[str, ...] = ()
+    training: TrainingFacts | None = None
+    tables: Annotated[tuple[Table, ...], Rows] = ()
+    settings: Pairs = ()
+    environment: Pairs = ()
+
+    def __post_init__(self) -> None:
+        if self.alpha is None:
+            return
+        found = {len(self.alpha.cell(kind)) for kind in CELL_KINDS}
+        if found != {len(self.epochs)}:
+            raise RunError(
+                f"the α history has {sorted(found)} entries; expected {len(self.epochs)}, one for "
+                "each epoch row"
+            )

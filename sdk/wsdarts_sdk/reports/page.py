@@ -1,0 +1,156 @@
+"""The report of a run: one HTML file that needs nothing but itself.
+
+No scripts, no requests (a Content-Security-Policy in the page forbids both), light and dark,
+for narrow screens and for paper. All text in it that comes from outside is escaped.
+"""
+
+from markupsafe import Markup, escape
+
+from wsdarts_registry._format import count, duration, share, size
+from wsdarts_registry._templates import html_page
+from wsdarts_registry._text import plain_text
+from wsdarts_registry.architecture.collapse import Collapse, find_collapses
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.drawing.cells import cell_svg, cell_text, masks_svg
+from wsdarts_registry.embedding.nearness import figures
+from wsdarts_sdk.reports.alpha_chart import (
+    alpha_tiles,
+    edge_markup,
+    mean_even,
+    mean_strongest,
+    tone_of,
+    tone_styles,
+)
+from wsdarts_sdk.reports.charts import (
+    Band,
+    cost_bars,
+    cost_rows,
+    named_costs,
+    saving,
+    total_seconds,
+)
+from wsdarts_sdk.reports.epochs import search_charts, skip_counts, stage_bands, training_charts
+from wsdarts_sdk.reports.facts import RunReport
+
+
+def render_report(report: RunReport) -> str:
+    """Write the report as HTML; equal reports give equal text."""
+    bands = stage_bands(report.epochs)
+    return html_page(
+        "report.html.j2",
+        report=report,
+        title=plain_text(report.title, 160),
+        kinds=CELL_KINDS,
+        given=any(task.given_split for task in report.tasks),
+        tested=any(task.test_images for task in report.tasks),
+        tone_styles=tone_styles(),
+        tiles_at_top=_headline(report),
+        warnings=_warnings(report),
+        neighbours=_neighbours(report),
+        cells=_cells(report),
+        darts_text=_darts_text(report),
+        masks=Markup(masks_svg(report.masks)) if report.masks else None,  # noqa: S704
+        charts=search_charts(report.epochs, bands),
+        training_charts=training_charts(report),
+        alpha=_alpha(report, bands),
+        bars=cost_bars(named_costs(report)),
+        cost_rows=cost_rows(named_costs(report)),
+        saving=saving(report),
+        count=count,
+        duration=duration,
+        share=share,
+        size=size,
+        decimals=lambda value: f"{value:.4g}",
+    )
+
+
+def _headline(report: RunReport) -> list[tuple[str, str]]:
+    """The few figures at the top: name and value."""
+    found = []
+    if report.training and report.training.accuracy is not None:
+        where = f"accuracy on the {plain_text(report.training.held_out)}"
+        found.append((where, share(report.training.accuracy)))
+    if report.training and report.training.parameters is not None:
+        found.append(("parameters", count(report.training.parameters)))
+    if report.genotype:
+        skips = [str(report.genotype.count("skip_connect", kind)) for kind in CELL_KINDS]
+        found.append(("skip-connects, normal and reduction cell", " and ".join(skips)))
+    if report.epochs:
+        found.append(("epochs searched", count(len(report.epochs))))
+    if report.costs:
+        found.append(("wall time", duration(total_seconds(report.costs))))
+    if report.costs and report.cold:
+        found.append(("a cold search", duration(total_seconds(report.cold.phases))))
+    return found
+
+
+def _warnings(report: RunReport) -> list[str]:
+    return [
+        *([f"This run has not finished. {report.unfinished}"] if report.unfinished else []),
+        *report.warnings,
+        *map(str, collapses(report)),
+    ]
+
+
+def collapses(report: RunReport) -> tuple[Collapse, ...]:
+    """The cells that have collapsed to skip-connects, with the moment where epochs are known."""
+    if report.genotype is None:
+        return ()
+    return find_collapses(report.genotype, skip_counts(report.epochs))
+
+
+def _neighbours(report: RunReport) -> dict[str, object] | None:
+    """Rows with the length of their bars, and where the threshold stands, in percent."""
+    decision = report.decision
+    if decision is None or not decision.neighbours:
+        return None
+    largest = max([row.distance for row in decision.neighbours] + [decision.threshold or 0.0])
+    scale = 100 / (1.05 * largest) if largest > 0 else 0.0
+    shown = figures((row.distance for row in decision.neighbours), decision.threshold)
+    return {
+        "rows": [
+            (row, round(row.distance * scale, 2), text)
+            for row, text in zip(decision.neighbours, shown.distances, strict=True)
+        ],
+        "limit": shown.threshold,
+        "threshold": None if decision.threshold is None else round(decision.threshold * scale, 2),
+    }
+
+
+def _cells(report: RunReport) -> list[tuple[str, Markup, Markup]]:
+    """Kind, drawing and text of both cells; the text keeps its lines."""
+    genotype = report.genotype
+    if genotype is None:
+        return []
+    return [
+        (kind, Markup(cell_svg(genotype, kind)), escape(cell_text(genotype, kind)))  # noqa: S704
+        for kind in CELL_KINDS
+    ]
+
+
+def _darts_text(report: RunReport) -> Markup:
+    """The genotype in full, in the format of the public DARTS code."""
+    return escape(plain_text(report.genotype.to_darts(), 100_000) if report.genotype else "")
+
+
+def _alpha(report: RunReport, bands: list[Band]) -> dict[str, object] | None:
+    """Tiles of each cell kind, the legend, and the shares at the end as a table."""
+    history = report.alpha
+    if history is None or not report.epochs:
+        return None
+    candidates = history.space.candidates
+    edges = [edge_markup(source, target) for source, target in history.space.edges]
+    return {
+        "tiles": {kind: alpha_tiles(history, kind, bands) for kind in CELL_KINDS},
+        "columns": history.space.nodes + 1,
+        "legend": [(name, tone_of(name, candidates)) for name in candidates],
+        "decided": {kind: share(mean_strongest(history, kind)) for kind in CELL_KINDS},
+        "level": {kind: share(mean_even(history, kind)) for kind in CELL_KINDS},
+        "last": {
+            kind: [
+                (edge, [share(float(value)) if value > 0 else "–" for value in values])
+                for edge, values in zip(edges, history.cell(kind)[-1], strict=True)
+            ]
+            for kind in CELL_KINDS
+        },
+    }

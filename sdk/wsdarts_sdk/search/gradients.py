@@ -1,0 +1,189 @@
+"""Gradients of a batch that does not fit into memory at once.
+
+The parts' gradients are averaged by their number of images, so the result is that of the whole
+batch up to batch norm, whose statistics are each part's own, and the draws of the dropout.
+
+The second-order gradient of α.
+
+Source: Liu et al., "DARTS", 2019, arXiv:1806.09055: equation 5 with ξ = the weights' learning
+rate, and equations 7 and 8 for the finite difference.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wsdarts_registry._format import size
+from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.devices import free_memory
+from wsdarts_sdk.search.optimisers import norm_of
+from wsdarts_sdk.supernet import (
+    NO_DROPOUT,
+    STEM_MULTIPLIER,
+    Batch,
+    Gradients,
+    SkipDropout,
+    Supernet,
+    Wanted,
+)
+from wsdarts_sdk.supernet.plan import elements_per_image
+from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
+
+# Of one pass; or with its numbers on the device, then those of each part of the batch.
+Dropout = SkipDropout | Sequence[DeviceSkipDropout]
+_LEAST = 2  # images in a part: a batch norm needs two
+_SHARE = 0.8  # of the free memory: allocators and other processes need some
+
+
+def needed_memory(net: Supernet, *, image_size: int, batch: int) -> int:
+    """Bytes that a step takes at most for a batch, by estimate."""
+    elements = elements_per_image(net.plans, STEM_MULTIPLIER * net.channels, image_size)
+    return elements * batch * (net.compute_dtype or net.cell_weights.dtype).itemsize
+
+
+def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | None = None) -> int:
+    """In how many parts a batch has to be computed to fit into memory.
+
+    Args:
+        net: The supernet, on its device.
+        image_size: Rows and columns.
+        batch: Images in a batch.
+        free: Bytes that can be had; by default what is free on the device now.
+
+    Raises:
+        SettingsError: Not even two images fit.
+    """
+    room = _SHARE * (free_memory(net.cell_weights.device) if free is None else free)
+    for parts in range(1, max(batch // _LEAST, 1) + 1):
+        if needed_memory(net, image_size=image_size, batch=-(-batch // parts)) <= room:
+            return parts
+    least = needed_memory(net, image_size=image_size, batch=_LEAST)
+    raise SettingsError(
+        f"a search step of {_LEAST} images of {image_size} pixels needs {size(least)} and "
+        f"{size(int(room))} can be had; use smaller images or fewer channels or cells "
+        "(--set search.image_size=…, --set search.channels=…)"
+    )
+
+
+def accumulated(
+    net: Supernet, batch: Batch, wanted: Wanted, *, skip: Dropout, parts: int
+) -> Gradients:
+    """Gradients of the batch's mean cross-entropy, computed in parts."""
+    if parts == 1:
+        return net.gradients(batch, wanted, skip=_of_part(skip, 0))
+    found: list[Gradients] = []
+    images, labels = batch.images.tensor_split(parts), batch.labels.tensor_split(parts)
+    for number, (some, their) in enumerate(zip(images, labels, strict=True)):
+        part = replace(batch, images=some, labels=their)
+        own = net.gradients(part, wanted, skip=_of_part(skip, number))
+        share = len(their) / len(batch.labels)
+        found.append(
+            Gradients(
+                loss=share * own.loss,
+                logits=own.logits,
+                alpha=tuple(share * gradient for gradient in own.alpha),
+                weights=tuple(None if g is None else share * g for g in own.weights),
+            )
+        )
+        if number:
+            found = [_sum(found[0], found[1])]
+    return found[0]
+
+
+def for_part(skip: SkipDropout, number: int) -> SkipDropout:
+    """Every part of a batch has draws of its own."""
+    return replace(skip, seed=skip.seed + number)
+
+
+def _of_part(skip: Dropout, number: int) -> SkipDropout | DeviceSkipDropout:
+    return for_part(skip, number) if isinstance(skip, SkipDropout) else skip[number]
+
+
+def _sum(first: Gradients, second: Gradients) -> Gradients:
+    return Gradients(
+        loss=first.loss + second.loss,
+        logits=torch.cat([first.logits, second.logits]),
+        alpha=tuple(a + b for a, b in zip(first.alpha, second.alpha, strict=True)),
+        weights=tuple(_both(a, b) for a, b in zip(first.weights, second.weights, strict=True)),
+    )
+
+
+def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return first if second is None or first is None else first + second
+
+
+_EPSILON = 0.01
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InnerStep:
+    """The weight step that a second-order α step looks through: w′ = w − ξ(∇w L + μ·m + λ·w).
+
+    Attributes:
+        batch: The batch of the coming weight step.
+        learning_rate: ξ.
+        momentum: μ.
+        buffers: m of each weight parameter, in their order; None where m = 0.
+        weight_decay: λ.
+        skip: Skip-connect dropout of the coming weight step.
+    """
+
+    batch: Batch
+    learning_rate: float
+    momentum: float
+    buffers: Sequence[Tensor | None]
+    weight_decay: float
+    skip: SkipDropout = NO_DROPOUT
+
+
+@torch.no_grad()
+def second_order(
+    net: Supernet, batch: Batch, inner: InnerStep, skip: SkipDropout, *, parts: int = 1
+) -> Gradients:
+    """Gradient of L_α(w′(α), α) for α, where w′ is the weights after the inner step.
+
+    The product with the mixed second derivative is a central difference,
+    ``(∇α L_w(w + εv) − ∇α L_w(w − εv)) / 2ε`` with ``v = ∇w′ L_α`` and ``ε = 0.01 / ‖v‖``;
+    both of its passes use the same random draws. Batches are computed in so many ``parts``.
+    Weights and running statistics are as before
+    afterwards: all of these evaluations are hypothetical.
+    """
+    weights = net.weight_parameters()
+    with _hypothetical(net) as start:
+        slopes = accumulated(net, inner.batch, "weights", skip=inner.skip, parts=parts).weights
+        for weight, slope, buffer in zip(weights, slopes, inner.buffers, strict=True):
+            fixed = inner.weight_decay * weight
+            if buffer is not None:
+                fixed += inner.momentum * buffer
+            weight.sub_(inner.learning_rate * (fixed if slope is None else fixed + slope))
+        outer = accumulated(net, batch, "both", skip=skip, parts=parts)
+        direction = [None if v is None else v.clone() for v in outer.weights]
+        norm = norm_of([v for v in direction if v is not None])
+        epsilon = _EPSILON / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+
+        def slope_at(sign: int) -> tuple[Tensor, ...]:
+            for weight, before, v in zip(weights, start, direction, strict=True):
+                weight.copy_(before if v is None else before + sign * epsilon * v)
+            return accumulated(net, inner.batch, "alpha", skip=inner.skip, parts=parts).alpha
+
+        alpha = tuple(
+            direct - inner.learning_rate * (up - down) / (2 * epsilon)
+            for direct, up, down in zip(outer.alpha, slope_at(1), slope_at(-1), strict=True)
+        )
+    return replace(outer, alpha=alpha, weights=())
+
+
+@contextmanager
+def _hypothetical(net: Supernet) -> Iterator[list[Tensor]]:
+    """Copies of the weights; they and all buffers are put back at the end."""
+    changed: list[Tensor] = [*net.weight_parameters(), *net.buffers()]
+    before = [tensor.clone() for tensor in changed]
+    try:
+        yield before[: len(net.weight_parameters())]
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+from tests.cli.conftest import Run
+from wsdarts_registry.stores.directory import DirectoryStore
+
+
+def test_copy_says_what_travelled(zoo: Path, run: Run, tmp_path: Path) -> None:
+    store, other = DirectoryStore(zoo), tmp_path / "other"
+    store.write_signature("flowers", 1, b"{}")
+    store.set_alias("flowers", "stable", 1)
+    arguments = ("copy", "flowers", "--to", other, "--as", "mine", "--registry", zoo)
+    shown = run(*arguments)
+    assert shown.code == 0
+    assert shown.lines == [
+        "mine@1",
+        f"digest     {store.resolve('flowers').digest}",
+        f"copied     {other}",
+        "signature  copied with it",
+    ]
+    assert shown.err == (
+        "its aliases were not copied (stable); set them with `wsdarts-hub alias set mine stable 1 "
+        f"--registry {other}`\n"
+    )
+    again = run(*arguments)
+    assert again.code == 0
+    assert [line.split()[0] for line in again.lines] == ["mine@1", "digest", "there", "signature"]
+    assert run(*arguments, "-q").out == "mine@1\n"
+
+
+def test_a_yanked_version_is_copied_with_a_warning(zoo: Path, run: Run, tmp_path: Path) -> None:
+    DirectoryStore(zoo).yank("flowers@1", "wrong labels")
+    there = ("--to", tmp_path / "other", "--registry", zoo)
+    refused = run("copy", "flowers", *there)
+    assert (refused.code, refused.out) == (1, "")
+    shown = run("copy", "flowers@1", *there)
+    assert shown.code == 0
+    assert shown.err == (
+        f"warning: flowers@1 was yanked (wrong labels); flowers@1 in {tmp_path / 'other'} is not\n"
+    )
+
+
+def test_copy_needs_a_target(zoo: Path, run: Run) -> None:
+    shown = run("copy", "flowers", "--registry", zoo)
+    assert shown.code == 2
+    assert "--to" in shown.err
+
+
+def test_aliases_that_are_set_there_need_not_be_set(zoo: Path, run: Run) -> None:
+    store = DirectoryStore(zoo)
+    for alias in ("stable", "tested"):
+        store.set_alias("flowers", alias, 1)
+    same = run("copy", "flowers@1", "--to", zoo, "--registry", zoo)
+    assert (same.code, same.err) == (0, "")
+    renamed = run("copy", "flowers@1", "--to", zoo, "--registry", zoo, "--as", "mine")
+    assert "(stable, tested)" in renamed.err
+    store.set_alias("mine", "stable", 1)
+    renamed = run("copy", "flowers@1", "--to", zoo, "--registry", zoo, "--as", "mine")
+    assert "alias set mine tested 1" in renamed.err
+    assert "stable" not in renamed.err

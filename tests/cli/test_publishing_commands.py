@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+
+import wsdarts_hub as hub
+from tests.cli.conftest import Run
+
+
+def test_push_makes_the_registry_and_prints_the_reference(
+    zoo: Path, run: Run, tmp_path: Path
+) -> None:
+    draft, registry = tmp_path / "drafts" / "flowers", tmp_path / "new"
+    shown = run("push", draft, "mine", "--registry", registry)
+    assert (shown.code, shown.lines[0]) == (0, "mine@1")
+    again = run("push", draft, "mine", "--registry", registry, "-q")
+    assert again.lines == ["mine@1"]
+
+
+def test_push_sets_licence_description_and_version(zoo: Path, run: Run, tmp_path: Path) -> None:
+    shown = run(
+        *("push", tmp_path / "drafts" / "flowers", "mine", "--registry", zoo, "--version", 4),
+        *("--license", "mit", "--description", "Only a test"),
+    )
+    assert shown.lines[0] == "mine@4"
+    about = run("show", "mine", "--registry", zoo).out
+    assert "license    mit" in about
+    assert "about      Only a test" in about
+    card = hub.pull("mine@4", registry=zoo).card or ""
+    assert "\nOnly a test\n" in card.split("## The cells")[0]
+    assert "Only a test" not in card.split("## Licence")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("push", "{draft}", "mine"),
+        ("yank", "flowers@1", "--reason", "a test"),
+        ("unyank", "flowers@1", "--reason", "a test"),
+        ("alias", "set", "flowers102", "stable", "1"),
+        ("alias", "remove", "flowers102", "stable"),
+    ],
+)
+def test_the_shipped_zoo_is_not_written(
+    arguments: tuple[str, ...], zoo: Path, run: Run, tmp_path: Path
+) -> None:
+    draft = str(tmp_path / "drafts" / "flowers")
+    shown = run(*(argument.format(draft=draft) for argument in arguments))
+    assert shown.code == 1
+    assert "read-only" in shown.err
+    assert "--registry DIR" in shown.err
+    assert "WSDARTS_HUB_REGISTRY" in shown.err
+
+
+def test_push_writes_where_the_environment_says(
+    zoo: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSDARTS_HUB_REGISTRY", str(tmp_path / "own"))
+    assert run("push", tmp_path / "drafts" / "flowers", "mine").code == 0
+    assert run("list", "-q").lines == ["mine@1"]
+
+
+def test_yank_hides_a_version(zoo: Path, run: Run) -> None:
+    shown = run("yank", "flowers@1", "--reason", "wrong labels", "--registry", zoo)
+    assert (shown.code, shown.out) == (0, "yanked flowers@1: wrong labels\n")
+    assert "flowers@1" not in run("list", "-q", "--registry", zoo).lines
+    assert "wrong labels" in run("list", "--yanked", "--registry", zoo).out
+
+
+def test_unyank_restores_a_version_and_keeps_both_reasons(zoo: Path, run: Run) -> None:
+    there = ("--registry", zoo)
+    assert "is not yanked" in run("unyank", "flowers@1", "--reason", "a test", *there).err
+    run("yank", "flowers@1", "--reason", "wrong labels", *there)
+    shown = run("unyank", "flowers@1", "--reason", "they were right", *there)
+    assert (shown.code, shown.out) == (0, "restored flowers@1: they were right\n")
+    assert "flowers@1" in run("list", "-q", *there).lines
+    about = run("show", "flowers", *there).out
+    assert ": wrong labels\nrestored   2" in about
+    assert ": they were right\n" in about
+    data = json.loads(run("show", "flowers", "--json", *there).out)
+    assert data["yanked"] is None
+    assert data["status"]["yanked"] is False
+    assert data["status"]["yank"]["lifted"]["reason"] == "they were right"
+
+
+def test_yank_needs_a_reason(zoo: Path, run: Run) -> None:
+    shown = run("yank", "flowers@1", "--registry", zoo)
+    assert shown.code == 2
+    assert "--reason" in shown.err
+
+
+def test_yank_needs_an_exact_version(zoo: Path, run: Run) -> None:
+    shown = run("yank", "flowers", "--reason", "a test", "--registry", zoo)
+    assert shown.code == 1
+    assert "flowers is not exact; name the version to hide, such as flowers@1" in shown.err
+
+
+def test_push_of_an_unfinished_run_says_what_to_do(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shown = run("push", tmp_path / "run", "mine", "--registry", tmp_path / "new")
+    assert shown.code == 1
+    assert "has no artifact to publish; finish the search with --resume" in shown.err
+
+
+def test_push_of_a_directory_that_is_not_there_says_so(run: Run, tmp_path: Path) -> None:
+    shown = run("push", tmp_path / "typo", "mine", "--registry", tmp_path / "new")
+    assert shown.code == 1
+    assert "typo does not exist; expected the --out of a `wsdarts-hub search`" in shown.err
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,155 @@
+"""Measure how the code is laid out, and fail where it is worse than agreed.
+
+``python -m tests.layout`` prints one line for each measure with its bar; ``make lint`` runs it.
+Imports inside functions and under ``TYPE_CHECKING`` count like all others.
+"""
+
+import ast
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "wsdarts_hub": ROOT,
+    "wsdarts_sdk": ROOT / "sdk",
+    "wsdarts_registry": ROOT / "registry",
+    "wsdarts_cards": ROOT / "cards",
+}
+MAIN_JOB = "wsdarts_sdk.pipelines.warm_start"
+SENTENCE = 5  # words from which on a literal in an assertion pins prose
+Graph = dict[str, set[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One figure and the most that it may be."""
+
+    name: str
+    found: int
+    bar: int
+    where: tuple[str, ...] = ()
+
+
+def measures() -> list[Measure]:
+    """Return all measures of the checkout."""
+    files = dict(modules())
+    graph = imports(files)
+    circles = strong_components(graph)
+    folders = Counter(file.parent for file in files.values() if file.name != "__init__.py")
+    widest = max(folders.values())
+    sentences = [where for file in sorted((ROOT / "tests").rglob("*.py")) for where in pinned(file)]
+    return [
+        Measure(
+            name="circles of imports",
+            found=len(circles),
+            bar=0,
+            where=tuple(" ".join(sorted(circle)) for circle in circles),
+        ),
+        Measure(
+            name="modules directly in one folder",
+            found=widest,
+            bar=16,
+            where=tuple(str(f.relative_to(ROOT)) for f, n in folders.items() if n == widest),
+        ),
+        Measure(name="Python modules of the product", found=len(files), bar=210),
+        Measure(
+            name="modules that warm_start reaches", found=len(reached(graph, MAIN_JOB)), bar=150
+        ),
+        Measure(
+            name="lines of the product",
+            found=sum(len(text_of(file).splitlines()) for file in files.values()),
+            bar=36_400,
+        ),
+        Measure(
+            name="lines of tests that pin sentences",
+            found=len(sentences),
+            bar=60,
+            where=tuple(sentences),
+        ),
+    ]
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yield the dotted name and the file of each module of the product."""
+    for package, base in PACKAGES.items():
+        for file in sorted((base / package).rglob("*.py")):
+            parts = file.relative_to(base).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), file
+
+
+def imports(files: dict[str, Path]) -> Graph:
+    """Return which modules each module imports, anywhere in its text."""
+    graph: Graph = {name: set() for name in files}
+    for name, file in files.items():
+        for node in ast.walk(ast.parse(text_of(file))):
+            if isinstance(node, ast.Import):
+                graph[name].update(alias.name for alias in node.names if alias.name in files)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    below = f"{node.module}.{alias.name}"
+                    graph[name].update({below if below in files else node.module} & files.keys())
+        graph[name].discard(name)
+    return graph
+
+
+def strong_components(graph: Graph) -> list[set[str]]:
+    """Return the sets of modules that import each other, directly or not."""
+    reach = {name: reached(graph, name) for name in graph}
+    groups = {
+        frozenset({name, *(other for other in reach[name] if name in reach[other])})
+        for name in graph
+    }
+    return [set(group) for group in groups if len(group) > 1]
+
+
+def reached(graph: Graph, start: str) -> set[str]:
+    """Return all modules that a module imports, directly or not, and itself."""
+    found: set[str] = set()
+    waiting = [start] if start in graph else []
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(graph[name])
+    return found
+
+
+def pinned(file: Path) -> Iterator[str]:
+    """Yield the places of a test file where an assertion holds a sentence literally."""
+    for node in ast.walk(ast.parse(text_of(file))):
+        if isinstance(node, ast.Assert):
+            parts: list[ast.AST] = [node.test]
+        elif isinstance(node, ast.keyword) and node.arg == "match":
+            parts = [node.value]
+        else:
+            continue
+        for part in parts:
+            for literal in ast.walk(part):
+                if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
+                    words = [w for w in literal.value.split() if any(c.isalpha() for c in w)]
+                    if len(words) >= SENTENCE:
+                        yield f"{file.relative_to(ROOT)}:{literal.lineno}"
+
+
+def text_of(file: Path) -> str:
+    """Return the text of a source file."""
+    return file.read_text(encoding="utf-8")
+
+
+def main() -> int:
+    """Print all measures; return 1 if one is worse than its bar."""
+    found = measures()
+    for measure in found:
+        verdict = "ok" if measure.found <= measure.bar else "TOO MANY"
+        print(f"{measure.name:36}{measure.found:>8,}  at most {measure.bar:>6,}  {verdict}")
+        if measure.found > measure.bar:
+            for where in measure.where[:20]:
+                print(f"    {where}")
+    return int(any(measure.found > measure.bar for measure in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""A finished training within a run: its accuracy goes along with the artifact."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from tests.registry.factories import digest_of, make_artifact, make_genotype
+from wsdarts_registry.errors import RegistryWarning, RunError
+from wsdarts_registry.publishing.publication import push
+from wsdarts_registry.publishing.training import link_training, run_of
+from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.store import Entry
+
+CLASSIFIER = {"classifier_accuracy", "classifier_images", "classifier_epochs"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run directory with an artifact of flowers."""
+    metrics = {"alpha_accuracy": 0.25}
+    make_artifact(tmp_path / "run" / "artifact", "flowers", files={}, metrics=metrics)
+    (tmp_path / "run" / "config.json").write_text('{"format": 1, "command": "search"}')
+    return tmp_path / "run"
+
+
+def _train(place: Path, *, result: dict[str, Any] | None = None, **changes: Any) -> None:
+    """What `wsdarts-hub train` leaves, as far as it is read."""
+    config = {
+        "format": 1,
+        "command": "train",
+        "tasks": [digest_of("flowers")],
+        "preset": "tiny",
+        "training": {"cells": 5, "epochs": 8, "seed": 3, "crop_padding": None},
+        "genotype": make_genotype().to_json(),
+        **changes,
+    }
+    found = {"accuracy": 0.625, "loss": 1.5, "images": 40, "held_out": "validation"}
+    place.mkdir(parents=True)
+    (place / "config.json").write_text(json.dumps(config))
+    (place / "result.json").write_text(json.dumps({**found, **(result or {})}))
+
+
+def test_its_accuracy_is_on_the_card_and_in_the_list_of_the_hub(
+    run: Path, store: DirectoryStore
+) -> None:
+    before = push(run, "flowers", registry=store)
+    assert not CLASSIFIER & before.manifest.metrics.keys()
+    _train(run / "training")
+    entry = push(run, "flowers", registry=store)
+    assert entry.version == 2  # it says more than the first
+    assert {key: entry.manifest.metrics[key] for key in CLASSIFIER} == {
+        "classifier_accuracy": 0.625,
+        "classifier_images": 40,
+        "classifier_epochs": 8,
+    }
+    assert entry.manifest.config["classifier"] == {
+        "cells": 5, "epochs": 8, "seed": 3, "crop_padding": None,
+    }  # fmt: skip
+    card = str(store.pull("flowers").card)
+    what = (
+        "accuracy on the validation third (40 images) of a classifier with these cells, trained "
+        "from scratch for 8 epochs"
+    )
+    assert f"| {what}; it is not part of the artifact | 62.5 % (one seed) |" in card
+    classifier, supernet = ModelCard(card).data.eval_results or []
+    assert classifier.metric_value == 0.625
+    assert classifier.metric_name == f"{what}, one seed; not in this repository"
+    assert supernet.metric_value == 0.25
+    assert push(run, "flowers", registry=store) == entry
+
+
+def _left_out(run: Path, store: DirectoryStore, reason: str) -> Entry:
+    with pytest.warns(RegistryWarning, match=f"a training was left out: .*{reason}"):
+        entry = push(run, "flowers", registry=store)
+    assert not CLASSIFIER & entry.manifest.metrics.keys()
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"tasks": [digest_of("birds")]}, "other cells or another task"),
+        (
+            {"genotype": {**make_genotype().to_json(), "normal": [[["none", 0]], [["none", 0]]]}},
+            "other cells or another task",
+        ),
+        ({"genotype": {}}, "cannot be read"),
+        ({"command": "warm-start"}, "cannot be read: command"),
+        ({"result": {"accuracy": 62.5}}, "cannot be read: accuracy"),
+        ({"result": {"held_out": "alpha"}}, "cannot be read: held_out"),
+    ],
+)
+def test_what_is_no_training_of_these_cells_is_left_out(
+    changes: dict[str, Any], reason: str, run: Path, store: DirectoryStore
+) -> None:
+    _train(run / "training", **changes)
+    _left_out(run, store, reason)
+
+
+def test_of_several_the_one_that_finished_last_goes_along(run: Path, store: DirectoryStore) -> None:
+    _train(run / "training-tiny-1", result={"finished": "2026-01-02T03:04:06Z"})
+    best = {"accuracy": 0.75, "finished": "2026-01-02T03:04:05Z"}
+    _train(run / "training-tiny-2", result=best)
+    _train(run / "elsewhere-called", result={"finished": "2025-01-02T03:04:05Z"})
+    with pytest.warns(RegistryWarning, match=r"3 trainings.*training-tiny-1 \(62\.5 %\)"):
+        entry = push(run, "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.625
+    named = push(run, "flowers", registry=store, training=run / "training-tiny-2")
+    assert named.manifest.metrics["classifier_accuracy"] == 0.75
+
+
+def test_without_a_date_the_file_tells_when_it_finished(run: Path, store: DirectoryStore) -> None:
+    for name, accuracy, when in (("training", 0.5, 2000.0), ("training-2", 0.25, 1000.0)):
+        _train(run / name, result={"accuracy": accuracy})
+        os.utime(run / name / "result.json", (when, when))
+    with pytest.warns(RegistryWarning, match="2 trainings"):
+        entry = push(run, "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.5
+
+
+def test_a_training_elsewhere_is_found(run: Path, store: DirectoryStore, tmp_path: Path) -> None:
+    _train(tmp_path / "net")
+    link_training(run, tmp_path / "net")
+    assert run_of(tmp_path / "net") == run
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        entry = push(run, "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.625
+
+
+def test_both_may_be_moved_together(run: Path, store: DirectoryStore, tmp_path: Path) -> None:
+    _train(tmp_path / "net")
+    link_training(run, tmp_path / "net")
+    (tmp_path / "moved").mkdir()
+    for name in ("run", "net"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    entry = push(tmp_path / "moved" / "run", "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.625
+    assert run_of(tmp_path / "moved" / "net") == tmp_path / "moved" / "run"
+
+
+def test_one_that_is_gone_is_said_and_can_be_named(
+    run: Path, store: DirectoryStore, tmp_path: Path
+) -> None:
+    _train(tmp_path / "net")
+    link_training(run, tmp_path / "net")
+    (tmp_path / "net").rename(tmp_path / "elsewhere")
+    with pytest.warns(RegistryWarning, match=rf"{tmp_path / 'net'} any more.*--training"):
+        entry = push(run, "flowers", registry=store)
+    assert not CLASSIFIER & entry.manifest.metrics.keys()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        named = push(run, "flowers", registry=store, training=tmp_path / "elsewhere")
+    assert named.manifest.metrics["classifier_accuracy"] == 0.625
+
+
+def test_a_training_that_was_named_has_to_be_one(
+    run: Path, store: DirectoryStore, tmp_path: Path
+) -> None:
+    _train(tmp_path / "other", tasks=[digest_of("birds")])
+    (tmp_path / "unfinished").mkdir()
+    for name in ("other", "unfinished", "nowhere"):
+        with pytest.raises(RunError, match=rf"{tmp_path / name} .*expected the --out") as raised:
+            push(run, "flowers", registry=store, training=tmp_path / name)
+        assert "fetch" not in str(raised.value)  # a training is made, not fetched
+    assert not store.names()
+
+
+def test_a_record_that_is_damaged_stops_nothing(
+    run: Path, store: DirectoryStore, tmp_path: Path
+) -> None:
+    _train(tmp_path / "net")
+    link_training(run, tmp_path / "net")
+    for number, text in enumerate(("{", "[]", '{"format": 1, "path": 3, "relative": ""}')):
+        (run / "trainings" / f"{number}.json").write_text(text)
+    entry = push(run, "flowers", registry=store)
+    assert entry.manifest.metrics["classifier_accuracy"] == 0.625

@@ -1,0 +1,145 @@
+"""Artifacts are found by all that is asked for, and sorted with what is unknown last."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.registry.factories import (
+    SPACE,
+    digest_of,
+    make_artifact,
+    make_draft,
+    make_embedding,
+    make_space,
+)
+from wsdarts_registry.architecture.genotype import Connection, Genotype
+from wsdarts_registry.artifact.manifest import TaskRecord
+from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.stores.query import find
+from wsdarts_registry.stores.store import Store
+
+SIZES = {"few": (5, 100), "some": (10, 50), "many": (20, 3000)}
+CREATED = {"few": "2026-03-01T00:00:00Z", "some": "2026-01-31T23:59:59Z"}
+PROBE = {"few": "resnet18", "some": "MobileNetV2"}
+
+
+@pytest.fixture
+def filled(store: Store, tmp_path: Path) -> Store:
+    """Artifacts named few, some, many by their classes, and both: few and many."""
+    provenance = make_draft().provenance
+    for name, (classes, images) in SIZES.items():
+        task = TaskRecord(
+            name=f"Set-{name}", digest=digest_of(name), images=images, classes=classes
+        )
+        embedding = make_embedding(name, space=make_space(PROBE.get(name, "tiny")))
+        changes: dict[str, Any] = {
+            "tasks": [task],
+            "embeddings": [embedding],
+            "metrics": {} if name == "some" else {"alpha_accuracy": classes / 100},
+            "provenance": provenance.model_copy(
+                update={"created": CREATED.get(name, "2026-01-02T03:04:05Z")}
+            ),
+        }
+        if name == "few":
+            node = (Connection(source=0, operation="skip_connect"), *_sep(1))
+            usual = (*_sep(0), *_sep(1))
+            changes["genotype"] = Genotype(
+                space=SPACE, normal=(usual, usual), reduction=(usual, node)
+            )
+        make_artifact(tmp_path / name, name, weights=name != "few", **changes)
+        store.publish(tmp_path / name, name)
+    make_artifact(tmp_path / "both", "few", "many", weights=False)
+    store.publish(tmp_path / "both", "both")
+    return store
+
+
+def _sep(source: int) -> tuple[Connection]:
+    return (Connection(source=source, operation="sep_conv_3x3"),)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ({}, ["both", "few", "many", "some"]),
+        ({"kind": "meta-transfer"}, ["both"]),
+        ({"kind": "transfer", "task": "set-"}, ["few", "many", "some"]),
+        ({"task": "FEW"}, ["both", "few"]),
+        ({"probe": "mobilenet"}, ["some"]),
+        ({"classes": (10, 20)}, ["both", "many", "some"]),  # both ends included; both has 10 + 10
+        ({"classes": (11, None)}, ["both", "many"]),
+        ({"images": (None, 100)}, ["few", "some"]),
+        ({"images": (None, 99)}, ["some"]),
+        ({"images": (101, 240), "kind": "transfer"}, []),
+        ({"since": "2026-01-31"}, ["few", "some"]),
+        ({"since": "2026-02-01"}, ["few"]),
+        ({"since": "2026-03-01T00:00:00Z"}, ["few"]),
+        ({"since": "2026-03-01T00:00:01Z"}, []),
+        ({"operation": "skip_connect"}, ["few"]),
+        ({"operation": "sep_conv_3x3", "limit": 2}, ["both", "few"]),
+        ({"operation": "none"}, []),
+        ({"signed": True}, []),
+    ],
+)
+def test_filters(filled: Store, wanted: dict[str, Any], names: list[str]) -> None:
+    assert [entry.name for entry in find(registry=filled, **wanted)] == names
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [
+        ("name", ["both", "few", "many", "some"]),
+        ("created", ["both", "many", "some", "few"]),
+        ("images", ["some", "few", "both", "many"]),
+        ("classes", ["few", "some", "both", "many"]),
+        # Neither some (no metrics) nor both (another figure) state it: last in both directions.
+        ("accuracy", ["few", "many", "both", "some"]),
+    ],
+)
+def test_orders(filled: Store, order: Any, names: list[str]) -> None:
+    assert [entry.name for entry in find(registry=filled, sort=order)] == names
+    back = [entry.name for entry in find(registry=filled, sort=order, reverse=True)]
+    if order == "accuracy":
+        assert back == ["many", "few", "both", "some"]
+    elif order in ("created", "classes"):  # equal ones keep their order
+        assert (
+            back
+            == {
+                "created": ["few", "some", "both", "many"],
+                "classes": ["both", "many", "some", "few"],
+            }[order]
+        )
+    else:
+        assert back == names[::-1]
+
+
+def test_the_largest_has_its_weights(filled: Store) -> None:
+    names = [entry.name for entry in find(registry=filled, sort="size")]
+    assert set(names[:2]) == {"both", "few"}
+    assert [e.name for e in find(registry=filled, sort="size", reverse=True, limit=1)] == names[-1:]
+
+
+def test_signed_and_yanked(filled: Store) -> None:
+    filled.write_signature("many", 1, b"{}")
+    assert [entry.name for entry in find(registry=filled, signed=True)] == ["many"]
+    filled.yank("many@1", "wrong labels")
+    assert find(registry=filled, signed=True) == ()
+    assert [entry.name for entry in find(registry=filled, signed=True, yanked=True)] == ["many"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"since": "yesterday"}, "date 'yesterday'; expected a day such as 2026-01-31"),
+        ({"since": "2026-1-2"}, "date '2026-1-2'"),
+        ({"since": "2026-02-30"}, "date '2026-02-30'"),
+        ({"kind": "transfr"}, "kind 'transfr'; expected transfer or meta-transfer"),
+        ({"operation": "sepconv"}, "'sepconv' .*; did you mean .*sep_conv_3x3.* one of none, max_"),
+        ({"operation": "zzz"}, "'zzz' as a candidate; expected one of none, max_pool_3x3"),
+        ({"sort": "beauty"}, "order 'beauty'; expected one of name, created"),
+        ({"limit": 0}, "limit 0; expected 1 or more"),
+    ],
+)
+def test_refused(filled: Store, wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(RegistryError, match=message):
+        find(registry=filled, **wanted)

@@ -1,0 +1,133 @@
+"""The files that a registry on the Hub adds to artifacts: read back as written, and limited."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.registry.factories import digest_of, make_artifact
+from wsdarts_registry._tensors import read_header
+from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.stores.huggingface.index import (
+    Content,
+    Index,
+    IndexedName,
+    IndexedVersion,
+    ranking_records,
+)
+from wsdarts_registry.stores.huggingface.location import namespace_of, split_reference
+from wsdarts_registry.stores.huggingface.record import HubRecord, VersionRecord
+from wsdarts_registry.stores.records import Alias, Lift, Yank
+
+MOMENT = "2026-01-02T03:04:05Z"
+NUMBERS = st.integers(1, 999_999_999)
+YANKS = st.builds(
+    Yank,
+    reason=st.just("wrong"),
+    when=st.just(MOMENT),
+    lifted=st.none() | st.just(Lift(reason="right", when=MOMENT)),
+)
+RECORDS = st.builds(
+    HubRecord,
+    versions=st.dictionaries(
+        NUMBERS.map(str), st.integers().map(lambda n: VersionRecord(digest=digest_of(str(n))))
+    ),
+    yanked=st.dictionaries(NUMBERS.map(str), YANKS),
+    aliases=st.dictionaries(
+        st.from_regex(r"[a-u][a-z0-9-]{0,31}", fullmatch=True).filter(lambda a: a != "latest"),
+        NUMBERS.map(lambda n: Alias(version=n, when=MOMENT)),
+    ),
+)
+
+
+@given(RECORDS, NUMBERS)
+def test_a_record_is_read_as_it_was_written(record: HubRecord, version: int) -> None:
+    assert HubRecord.from_bytes(record.to_commit(), what="x") == record
+    assert list(record.digests) == sorted(map(int, record.versions))
+    more = record.with_version(version, digest_of("new"))
+    assert more.digests == {**record.digests, version: digest_of("new")}
+    alias = Alias(version=version, when=MOMENT)
+    assert more.with_alias("v", alias).with_alias("v", None).aliases.keys() <= record.aliases.keys()
+    assert "stable" in more.with_alias("stable", alias).status(version, signed=False).aliases
+
+
+def test_a_record_by_hand() -> None:
+    record = HubRecord().with_version(3, digest_of("x"))
+    data = {
+        "format": 1,
+        "versions": {"3": {"digest": digest_of("x")}},
+        "yanked": {},
+        "aliases": {},
+    }
+    assert record.to_bytes() == json.dumps(data, sort_keys=True, separators=(",", ":")).encode() + (
+        b"\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"format":2}',
+        b'{"format":1,"versions":{"0":{"digest":"x"}}}',
+        b'{"format":1,"versions":{"03":{"digest":"sha256:' + b"0" * 64 + b'"}}}',
+        b'{"format":1,"aliases":{"latest":{"format":1,"version":1,"when":"2026-01-02T03:04:05Z"}}}',
+        b'{"format":1,"aliases":{"v2":{"format":1,"version":1,"when":"2026-01-02T03:04:05Z"}}}',
+        b'{"format":1,"more":1}',
+        b"[]",
+    ],
+)
+def test_records_that_are_none(content: bytes) -> None:
+    with pytest.raises(RegistryError):
+        HubRecord.from_bytes(content, what="registry.json", error=RegistryError)
+
+
+def test_a_record_that_nobody_would_read_is_not_committed() -> None:
+    yank = Yank(reason="x" * 200, when=MOMENT)
+    record = HubRecord(yanked={str(number): yank for number in range(1, 4600)})
+    with pytest.raises(RegistryError, match=r"new registry\.json has \d+ bytes; expected at most"):
+        record.to_commit()
+
+
+def test_an_index_holds_the_bytes_of_the_artifacts(tmp_path: Path) -> None:
+    names, contents = {}, {}
+    for name, tasks in (("one", ("flowers",)), ("meta", ("flowers", "birds"))):
+        make_artifact(tmp_path / name, *tasks)
+        artifact = read_artifact(tmp_path / name)
+        version = IndexedVersion(version=1, digest=artifact.digest, commit="a" * 40)
+        names[name] = IndexedName(name=name, commit="b" * 40, versions=(version,))
+        records = ranking_records(artifact.manifest)
+        contents[artifact.digest] = Content(
+            manifest=(tmp_path / name / "artifact.json").read_bytes(),
+            parsed=artifact.manifest,
+            embeddings={record.file: artifact.read(record.file) for record in records},
+        )
+    index = Index(names=names, contents=contents)
+    content = index.to_bytes()
+    assert Index.from_bytes(content) == index
+    assert Index.from_bytes(content).to_bytes() == content
+    # Of three embeddings of the meta-transfer artifact the mean alone ranks it.
+    header = read_header(content, len(content), what="x")
+    assert len(header.tensors) == 4
+    assert {record.dtype for record in header.tensors.values()} == {"U8"}
+    # An artifact that could not be read has nothing in the index, and does not spoil it.
+    partial = Index(names=names, contents=dict(list(contents.items())[:1]))
+    assert Index.from_bytes(partial.to_bytes()) == partial
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_index(content: bytes) -> None:
+    with pytest.raises(RegistryError):
+        Index.from_bytes(content)
+
+
+def test_references_with_a_registry() -> None:
+    assert split_reference("flowers@3") == (None, "flowers@3")
+    assert split_reference("hf://lab/flowers@3") == ("hf://lab", "flowers@3")
+    assert split_reference("hf://lab/a/b") == ("hf://lab", "a/b")  # which no reference is
+    assert namespace_of("hf://My-Lab/") == "My-Lab"
+    for text in ("hf://", "hf://lab/x", "hf://../x", "hf://a b", "hf://-lab", "hf://lab?x"):
+        with pytest.raises(RegistryError, match="is malformed; expected hf:// and the name"):
+            namespace_of(text)

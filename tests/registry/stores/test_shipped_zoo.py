@@ -1,0 +1,57 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
+from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.opening import open_registry, shipped_zoo
+
+
+def test_the_shipped_zoo_is_the_default_and_read_only() -> None:
+    store = open_registry(None)
+    assert Path(store.location) == shipped_zoo()
+    with pytest.raises(RegistryError, match="is read-only; name one of your own"):
+        store.yank(str(store.entries(include_yanked=True)[0].reference), "a test")
+
+
+def test_what_to_type_about_the_shipped_zoo_names_no_directory_of_the_package() -> None:
+    with pytest.raises(ReferenceNotFoundError, match=r"; `wsdarts-hub list` lists all$"):
+        open_registry(None).resolve("absent")
+
+
+def test_directories(tmp_path: Path) -> None:
+    DirectoryStore(tmp_path / "zoo", create=True)
+    assert open_registry(tmp_path / "zoo").location == str(tmp_path / "zoo")
+    assert open_registry(str(tmp_path / "zoo")).names() == ()
+    assert open_registry(tmp_path / "new", create=True).names() == ()
+
+
+def test_an_open_registry_is_taken_as_it_is(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "zoo", create=True)
+    assert open_registry(store) is store
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("hf://", "'hf://' is malformed; expected hf:// and the name of a user"),
+        ("hf://lab/flowers", "'hf://lab/flowers' is malformed"),
+        ("s3://bucket", "there are no such registries; name a directory, or a namespace"),
+        ("", "the location of the registry is empty"),
+        ("/absent", "/absent is not a registry"),
+    ],
+)
+def test_locations_that_are_no_registry(location: str, message: str) -> None:
+    with pytest.raises(RegistryError, match=message):
+        open_registry(location)
+
+
+def test_browsing_needs_no_torch() -> None:
+    code = (
+        "import sys; from wsdarts_registry.stores.opening import open_registry;"
+        "open_registry().entries();"
+        "assert not {'torch', 'datasets', 'timm', 'torchvision'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,229 @@
+"""Commands that read one artifact: ``show``, ``pull`` and ``verify``.
+
+What commands about artifacts are given: a reference, or a directory with an artifact.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.options import complete_reference
+from wsdarts_registry._files import expanded, is_directory, is_file
+from wsdarts_registry._format import size
+from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
+from wsdarts_registry.stores.huggingface.location import is_hub
+
+if TYPE_CHECKING:
+    from wsdarts_registry.artifact.manifest import Manifest
+    from wsdarts_registry.artifact.reader import Artifact
+    from wsdarts_registry.stores.signature_policy import SignaturePolicy
+if TYPE_CHECKING:
+    from wsdarts_registry.artifact.reader import Artifact
+    from wsdarts_registry.stores.signature_policy import SignaturePolicy
+
+SubjectArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF|DIR",
+        help="NAME, NAME@3, NAME@stable or NAME@sha256:HEX, or the directory of an artifact or a "
+        "run.",
+        autocompletion=complete_reference,
+        show_default=False,
+    ),
+]
+
+
+def read_subject(
+    subject: str,
+    registry: str | None,
+    required: "SignaturePolicy | None" = None,
+    *,
+    weights: bool = True,
+) -> "Artifact":
+    """The artifact in a directory or a run directory, else the one of that reference.
+
+    Args:
+        subject: What the user named.
+        registry: Where a reference is looked up.
+        required: Whose signature it needs; what the user's own policy says by default.
+        weights: Whether they are needed; they are not fetched otherwise.
+
+    Raises:
+        SignatureError: It is not signed as is required.
+        ArtifactError: It is damaged, or a directory holds none.
+        ReferenceNotFoundError: There is neither a directory nor an artifact of that name.
+    """
+    from wsdarts_registry.artifact.manifest import MANIFEST  # noqa: PLC0415
+    from wsdarts_registry.artifact.reader import read_artifact  # noqa: PLC0415
+    from wsdarts_registry.stores.opening import open_for  # noqa: PLC0415
+
+    path = expanded(subject)
+    for directory in (path, path / "artifact"):
+        if is_file(directory / MANIFEST):
+            if required is not None:
+                raise SignatureError(
+                    f"a signature lies in a registry, not in the directory {subject}; name the "
+                    "artifact there, such as NAME@3 --registry DIR"
+                )
+            return read_artifact(directory)
+    if not is_hub(subject) and ("/" in subject or subject.startswith(".")):
+        what = f"holds no {MANIFEST}" if is_directory(path) else "is no directory"
+        raise ArtifactError(
+            f"{subject} {what}; expected the directory of an artifact or of a finished search, or "
+            "a reference such as NAME@3"
+        )
+    try:
+        store, within = open_for(subject, registry, require_signature=required)
+        return store.pull(within) if weights else store.look(within)
+    except ReferenceNotFoundError as error:
+        what = f"no {MANIFEST} in the directory" if is_directory(path) else "no directory"
+        raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
+
+
+def show(
+    reference: options.ReferenceArgument,
+    *,
+    registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Show everything about one artifact, its cells drawn in text.
+
+    The JSON of a damaged one is what `list --json` says of it; the exit code is 1.
+
+    Example:
+        wsdarts-hub show flowers102@1
+
+    Python:
+        from wsdarts_hub import pull
+        artifact = pull("flowers102@1")
+        print(artifact.manifest, artifact.genotype)
+    """
+    from wsdarts_hub.cli.shared import artifact_page  # noqa: PLC0415
+    from wsdarts_registry.stores.catalogue import DAMAGE  # noqa: PLC0415
+    from wsdarts_registry.stores.opening import open_for  # noqa: PLC0415
+
+    required = options.required_signature(require_signature, policy)
+    store, within = open_for(reference, registry, require_signature=required)
+    try:
+        entry = store.resolve(within)
+        artifact = store.look(entry.reference)
+    except DAMAGE as error:
+        if as_json:
+            display.drawing(
+                json.dumps(artifact_page.damaged_as_json(store, within, error), indent=2)
+            )
+        raise
+    if as_json:
+        display.drawing(json.dumps(artifact_page.as_json(entry, artifact), indent=2))
+    elif quiet:
+        display.line(f"{entry.reference} {entry.digest}")
+    else:
+        artifact_page.show(entry, artifact)
+
+
+def pull(
+    reference: options.ReferenceArgument,
+    *,
+    registry: options.RegistryOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="New or empty directory to copy it to. Without it, it is verified where it is.",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Load the weights, too, and prove that they compute what they must (with torch).",
+        ),
+    ] = False,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Fetch an artifact and verify every file of it.
+
+    Example:
+        wsdarts-hub pull flowers102@1 --out flowers102 --check
+
+    Python:
+        from wsdarts_hub import pull
+        print(pull("flowers102@1", out="flowers102", check=True).genotype)
+    """
+    required = options.required_signature(require_signature, policy)
+    display.show_transfers(quiet=quiet)
+    artifact = hub.pull(
+        reference, registry=registry, out=out, check=check, require_signature=required
+    )
+    display.line(str(artifact.directory))
+    if not quiet:
+        display.facts([*_verified(artifact), *_signer(required)], whole=("signature",))
+
+
+def verify(
+    subject: SubjectArgument,
+    *,
+    registry: options.RegistryOption = None,
+    weights: Annotated[
+        bool,
+        typer.Option(
+            "--weights",
+            help="Load the weights, too, and prove that they compute what they must (with torch).",
+        ),
+    ] = False,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Verify every size, checksum and shape of an artifact.
+
+    Example:
+        wsdarts-hub verify flowers102@1 --weights
+
+    Python:
+        from wsdarts_hub import pull
+        print(pull("flowers102@1").digest)
+    """
+    required = options.required_signature(require_signature, policy)
+    artifact = read_subject(subject, registry, required)
+    found = [*_verified(artifact), *_signer(required)]
+    if weights:
+        found.append(("weights", _check_weights(artifact)))
+    display.line(f"verified: {subject}")
+    if not quiet:
+        display.facts(found, whole=("signature",))
+
+
+def _signer(required: "SignaturePolicy | None") -> list[tuple[str, str]]:
+    return [] if required is None else [("signature", f"verified, by {required.origin}")]
+
+
+def _verified(artifact: "Artifact") -> list[tuple[str, str]]:
+    files = len(artifact.manifest.files)
+    return [
+        ("digest", artifact.digest),
+        ("files", f"{files} and the manifest, {size(_total(artifact.manifest))}"),
+    ]
+
+
+def _check_weights(artifact: "Artifact") -> str:
+    from wsdarts_sdk.artifacts.check import run_check  # noqa: PLC0415
+
+    difference = run_check(artifact)
+    if difference is None:
+        return "none to check: the artifact holds masks alone"
+    return f"compute what they must (relative difference {difference:.1e})"
+
+
+def _total(manifest: "Manifest") -> int:
+    return sum(record.size for record in manifest.files.values())

@@ -1,0 +1,312 @@
+"""Commands about task embeddings: ``embed`` and ``nearest``."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.progress import working
+from wsdarts_hub.cli.shared.run_work import unread
+from wsdarts_registry._files import exists, is_directory
+from wsdarts_registry._format import count
+from wsdarts_registry.embedding.nearness import figures
+from wsdarts_registry.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
+    from wsdarts_registry.embedding.ranking import Neighbour, Ranking
+    from wsdarts_sdk.data import ImageTask
+    from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
+
+_SUFFIX = ".safetensors"
+
+
+def embed(
+    data: options.DataArgument,
+    *,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROBE",
+            help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
+            "The shipped one by default.",
+            show_default=False,
+        ),
+    ] = None,
+    estimator: options.EstimatorOption = None,
+    budget: options.BudgetOption = None,
+    target_error: options.TargetErrorOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where to write it. NAME.embedding.safetensors, here, by default."
+        ),
+    ] = None,
+    image_column: options.ImageColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    split: options.SplitOption = None,
+    skip_corrupt: options.SkipCorruptOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write the Task2Vec embedding of a dataset to a file.
+
+    Only the train part of the dataset is looked at. `nearest` takes the file instead of the
+    dataset, and then needs neither the images nor torch.
+
+    The standard error is by how much a filter's value would change with other images, on average
+    and relative to it. It does not know of the classifier on top of the probe, which is fitted to
+    the very images.
+
+    Example:
+        wsdarts-hub embed path/to/images --out images.safetensors --budget 30s
+
+    Python:
+        from wsdarts_hub import embed
+        embed("path/to/images", budget="30s").save("images.safetensors")
+    """
+    if out is not None:
+        from wsdarts_sdk.pipelines.job import check_apart  # noqa: PLC0415 - it loads torch
+
+        check_apart(out, [data])
+        _check_writable(out)
+    read: list[ImageTask] = []
+    with working(quiet=quiet) as work:
+        embedding = hub.embed(
+            unread(
+                data,
+                image_column=image_column,
+                label_column=label_column,
+                split=split,
+                skip_corrupt=skip_corrupt,
+                quiet=quiet,
+                on_load=read.append,
+            ),
+            probe=probe,
+            settings=_settings(estimator),
+            budget=budget,
+            target_error=target_error,
+            device=device,
+            progress=work.progress,
+        )
+    (task,) = read
+    path = out or Path(f"{_file_stem(task.name)}.embedding{_SUFFIX}")
+    try:
+        embedding.save(path)
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from error
+    display.line(str(path))
+    if not quiet:
+        space = embedding.space
+        display.facts(
+            [
+                ("task", f"{task.name}, {count(len(task))} images, {count(task.classes)} classes"),
+                *([("given split", task.part_sizes)] if task.given_split else []),
+                ("digest", task.digest),
+                ("probe", f"{space.probe} ({space.probe_digest})"),
+                ("estimator", _estimator(space)),
+                ("filters", count(len(embedding.values))),
+                ("embedded", _embedded(embedding)),
+                ("standard error", _standard_error(embedding)),
+            ]
+        )
+
+
+def nearest(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA|EMBEDDING",
+            help="Folder of class folders, parquet file, hf:NAME, torchvision:NAME, or a "
+            f"{_SUFFIX} file that `embed` wrote.",
+            show_default=False,
+        ),
+    ],
+    *,
+    registry: options.RegistryOption = None,
+    probe: options.ProbeOption = None,
+    estimator: options.EstimatorOption = None,
+    budget: options.BudgetOption = None,
+    target_error: options.TargetErrorOption = None,
+    k: options.NeighboursOption = 5,
+    as_json: options.JsonOption = False,
+    image_column: options.ImageColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    split: options.SplitOption = None,
+    skip_corrupt: options.SkipCorruptOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """List the artifacts nearest to a dataset, nearest first.
+
+    Says, too, whether that is near at all, by a measured threshold.
+
+    The JSON is an object: `near`, whether the nearest is near, and `threshold`, the largest
+    distance that counts as near (both null where none was measured); `why`, the same as a
+    sentence; `damaged`, the versions that were left out since they are damaged, each with its
+    `reference` and, as `damaged`, what is wrong; and `neighbours`, nearest first. The keys of
+    each: `reference`, the exact version; `distance`, from 0 to 1; `kind`, transfer or
+    meta-transfer; `task`, the name of its dataset or datasets; `images` and `classes`, those that
+    its embedding was made from. The table calls these images `embedded`: they are fewer than the
+    dataset's, which `list` counts.
+
+    Example:
+        wsdarts-hub nearest path/to/images -k 3
+
+    Python:
+        from wsdarts_hub import nearest
+        for neighbour in nearest("path/to/images", k=3).neighbours:
+            print(neighbour.reference, neighbour.distance)
+    """
+    if data.endswith(_SUFFIX):
+        _refuse_data_options(
+            probe=probe,
+            estimator=estimator,
+            budget=budget,
+            target_error=target_error,
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt or None,
+            device=device,
+        )
+        embedding = hub.TaskEmbedding.load(data)
+        ranking = hub.open_registry(registry).nearest(embedding, k)
+    else:
+        with working(quiet=quiet) as work:
+            ranking = hub.nearest(
+                unread(
+                    data,
+                    image_column=image_column,
+                    label_column=label_column,
+                    split=split,
+                    skip_corrupt=skip_corrupt,
+                    quiet=quiet,
+                ),
+                registry=registry,
+                probe=probe,
+                settings=_settings(estimator),
+                budget=budget,
+                target_error=target_error,
+                k=k,
+                device=device,
+                progress=work.progress,
+            )
+    if as_json:
+        display.drawing(json.dumps(_as_json(ranking), indent=2))
+    elif quiet:
+        for neighbour, distance in zip(ranking.neighbours, ranking.figures.distances, strict=True):
+            display.line(f"{neighbour.reference} {distance}")
+    else:
+        show_ranking(ranking)
+
+
+def show_ranking(ranking: "Ranking") -> None:
+    """Print the neighbours as a table, and whether they are near."""
+    show_neighbours(ranking.neighbours, ranking.threshold)
+    typer.echo()
+    display.sentence(ranking.why)
+
+
+def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None) -> None:
+    """Print neighbours as a table, with digits that tell them from the threshold."""
+    distances = figures((n.distance for n in neighbours), threshold).distances
+    display.table(
+        ("reference", "distance", "kind", "task", "embedded", "classes"),
+        [
+            (
+                n.reference,
+                distance,
+                n.kind,
+                n.task_name,
+                count(n.images),
+                count(n.classes),
+            )
+            for n, distance in zip(neighbours, distances, strict=True)
+        ],
+        right=("distance", "embedded", "classes"),
+        whole=("reference", "kind"),
+        optional=("embedded", "classes", "kind"),
+    )
+
+
+def _as_json(ranking: "Ranking") -> dict[str, Any]:
+    return {
+        "near": ranking.near,
+        "threshold": ranking.threshold,
+        "why": ranking.why,
+        "damaged": [
+            {"reference": str(version.reference), "damaged": version.why}
+            for version in ranking.damaged
+        ],
+        "neighbours": [
+            {
+                "reference": neighbour.reference,
+                "distance": neighbour.distance,
+                "kind": neighbour.kind,
+                "task": neighbour.task_name,
+                "images": neighbour.images,
+                "classes": neighbour.classes,
+            }
+            for neighbour in ranking.neighbours
+        ],
+    }
+
+
+def _settings(
+    estimator: options.Estimator | None,
+) -> "FisherSettings | VariationalSettings | None":
+    return hub.VariationalSettings() if estimator == "variational" else None
+
+
+def _estimator(space: "EmbeddingSpace") -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in space.settings)
+    return f"{space.estimator} version {space.version} ({settings})"
+
+
+def _embedded(embedding: "TaskEmbedding") -> str:
+    return f"{count(embedding.images)} images, {count(embedding.classes)} classes"
+
+
+def _standard_error(embedding: "TaskEmbedding") -> str:
+    relative, distance = embedding.relative_error, embedding.distance_error
+    if relative is None or distance is None:
+        return "unknown"
+    return f"{100 * relative:.2g} % of a value; adds about {distance:.2g} to a distance"
+
+
+def _refuse_data_options(**given: object) -> None:
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if names:
+        raise typer.BadParameter(
+            f"{', '.join(names)} cannot be used with an embedding, which is made already; leave "
+            "it out, or name the dataset instead"
+        )
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, as far as that can be seen without writing.
+
+    Raises:
+        EmbeddingError: It is a directory, or what is above it is none or may not be written.
+    """
+    if is_directory(path):
+        raise _unwritable(path, "it is a directory")
+    above = next(parent for parent in path.absolute().parents if exists(parent))
+    if not is_directory(above):
+        raise _unwritable(path, f"{above} is no directory")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise _unwritable(path, f"{above} may not be written")
+
+
+def _unwritable(path: Path, reason: str | None) -> EmbeddingError:
+    return EmbeddingError(f"cannot write {path}: {reason}; name another file with --out")
+
+
+def _file_stem(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"

@@ -1,0 +1,218 @@
+"""The command ``list``."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.shared import display, options
+from wsdarts_registry._format import count, share, size
+
+if TYPE_CHECKING:
+    from wsdarts_registry.stores.query import EntryFacts, Range
+    from wsdarts_registry.stores.records import DamagedVersion
+
+_SHOWN = 60
+_OPTIONAL = ("probe", "created", "size", "kind")  # on a narrow terminal
+_RANGE = re.compile(r"([0-9]{1,15})?(\.\.)?([0-9]{1,15})?")
+
+KindOption = Annotated[
+    Literal["transfer", "meta-transfer"] | None,
+    typer.Option(help="List this kind alone.", show_default=False),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="The name of a task contains this.", show_default=False),
+]
+ProbeNameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="It has an embedding by a probe whose name contains this.",
+        show_default=False,
+    ),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIN..MAX",
+        help="How many classes its tasks have: 10..100, 10.., ..100 or 10.",
+        show_default=False,
+    ),
+]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIN..MAX",
+        help="How many images its tasks have, in the same way.",
+        show_default=False,
+    ),
+]
+OperationOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Its genotype uses this operation, such as sep_conv_3x3.",
+        show_default=False,
+    ),
+]
+SignedOption = Annotated[
+    bool, typer.Option("--signed", help="It is signed; verify says whether by whom you trust.")
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE",
+        help="It was created then or later: 2026-01-31 or 2026-01-31T12:00:00Z.",
+        show_default=False,
+    ),
+]
+YankedOption = Annotated[
+    bool, typer.Option("--yanked", help="List yanked versions, too, with the reason.")
+]
+SortOption = Annotated[
+    Literal["name", "created", "images", "classes", "size", "accuracy"],
+    typer.Option(help="The smallest or oldest first; accuracy is that on the α half."),
+]
+ReverseOption = Annotated[bool, typer.Option("--reverse", help="The largest or newest first.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="At most so many.", show_default=False)
+]
+
+
+def list_artifacts(
+    *,
+    registry: options.RegistryOption = None,
+    kind: KindOption = None,
+    task: TaskOption = None,
+    probe: ProbeNameOption = None,
+    classes: ClassesOption = None,
+    images: ImagesOption = None,
+    operation: OperationOption = None,
+    signed: SignedOption = False,
+    since: SinceOption = None,
+    yanked: YankedOption = False,
+    sort: SortOption = "name",
+    reverse: ReverseOption = False,
+    limit: LimitOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """List the artifacts of a registry.
+
+    What is listed is all of what is asked for, and what is damaged, of which nothing says whether
+    it is. With --json it is an array of objects with the keys reference, name, version, digest,
+    kind, tasks, images, classes, probes, created, bytes, weights, license, description, metrics,
+    lineage, status and damaged. The last says what is wrong with a damaged version, of which most
+    others are null.
+
+    Example:
+        wsdarts-hub list --classes 10..100 --sort accuracy --reverse
+
+    Python:
+        from wsdarts_hub import find
+        for entry in find(classes=(10, 100), sort="accuracy", reverse=True):
+            print(entry.reference, entry.manifest.kind)
+    """
+    from wsdarts_registry.stores.query import EntryFacts, damaged_json, find  # noqa: PLC0415
+
+    store = hub.open_registry(registry)
+    damaged: list[DamagedVersion] = []
+    entries = find(
+        registry=store,
+        kind=kind,
+        task=task,
+        probe=probe,
+        classes=_range("--classes", classes),
+        images=_range("--images", images),
+        operation=operation,
+        since=since,
+        signed=signed,
+        yanked=yanked,
+        sort=sort,
+        reverse=reverse,
+        limit=limit,
+        damaged=damaged.append,
+    )
+    store.warn_of(damaged)
+    found = [EntryFacts(entry=entry) for entry in entries]
+    if as_json:
+        data = [*(facts.to_json() for facts in found), *map(damaged_json, damaged)]
+        display.drawing(json.dumps(data, indent=2))
+    elif quiet:
+        for entry in entries:
+            display.line(str(entry.reference))
+    elif found or damaged:
+        _show(found, damaged, sort)
+    elif store.names():
+        display.line(f"nothing fits; `wsdarts-hub list{store.option}` lists all")
+    else:
+        display.line(f"{store.location} has no artifacts yet; publish one with `wsdarts-hub push`")
+
+
+def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", sort: str) -> None:
+    headers = ["reference", "kind", "tasks", "images", "classes", "probe", "created", "size"]
+    rows = [_row(facts) for facts in found]
+    rows += [
+        [str(version.reference), version.word, *[""] * (len(headers) - 2)] for version in damaged
+    ]
+    accuracies = [f.accuracy for f in found] + [None] * len(damaged)
+    statuses = [f.entry.status for f in found] + [version.status for version in damaged]
+    more = {
+        "accuracy": ["" if accuracy is None else share(accuracy) for accuracy in accuracies],
+        "aliases": [", ".join(status.aliases) for status in statuses],
+        "signed": ["yes" if status.signed else "" for status in statuses],
+        "yanked": [status.yanked.reason if status.yanked else "" for status in statuses],
+    }
+    if sort != "accuracy":
+        del more["accuracy"]
+    for header, cells in more.items():
+        if any(cells):
+            headers.append(header)
+            for row, cell in zip(rows, cells, strict=True):
+                row.append(cell)
+    display.table(
+        headers,
+        rows,
+        right=("images", "classes", "size", "accuracy"),
+        whole=("reference", "kind", "created"),
+        # What is damaged is told by the kind.
+        optional=[h for h in _OPTIONAL if h != sort and not (damaged and h == "kind")],
+        spare=[header for header in ("classes", "images") if header != sort],
+    )
+
+
+def _row(facts: "EntryFacts") -> list[str]:
+    manifest = facts.entry.manifest
+    return [
+        str(facts.entry.reference),
+        manifest.kind,
+        _listed([task.name for task in manifest.tasks]),
+        count(facts.images),
+        count(facts.classes),
+        _listed(facts.probes),
+        facts.created[:10],
+        size(facts.size),
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _range(option: str, text: str | None) -> "Range":
+    """``10..100``, ``10..``, ``..100`` or ``10``, which is both."""
+    if text is None:
+        return None, None
+    match = _RANGE.fullmatch(text)
+    if match is None or not (match[1] or match[3]) or (match[3] and not match[2]):
+        raise typer.BadParameter(f"{option} {text[:40]}: expected 10..100, 10.., ..100 or 10")
+    smallest = int(match[1]) if match[1] else None
+    largest = int(match[3]) if match[3] else None if match[2] else smallest
+    if smallest is not None and largest is not None and smallest > largest:
+        raise typer.BadParameter(f"{option} {text}: nothing lies between; swap the two")
+    return smallest, largest

@@ -1,0 +1,151 @@
+"""Commands that use a trained model: ``predict`` and ``export``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.progress import working
+from wsdarts_registry._format import several, share
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.models.prediction import Prediction
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Run directory of a training, or the model.safetensors in it.",
+        show_default=False,
+    ),
+]
+
+
+def predict(
+    model: ModelArgument,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES",
+            help="Files, and folders with files at any depth.",
+            show_default=False,
+        ),
+    ],
+    *,
+    top_k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many classes.")] = 3,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images that are computed together.")
+    ] = 64,
+    as_json: options.JsonOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Say which classes a trained model sees in images.
+
+    Images are prepared as those were that it was trained on. One that cannot be read is named
+    on stderr, and the exit code is then 1; the others are predicted all the same.
+
+    Example:
+        wsdarts-hub predict runs/images/training path/to/photo.jpg path/to/photos -k 3
+
+    Python:
+        from wsdarts_hub import Classifier
+        model = Classifier.load("runs/images/training")
+        for found in model.predict(["path/to/photo.jpg", "path/to/photos"], top_k=3):
+            print(found.image, found.classes)
+    """
+    from wsdarts_sdk.devices import find_device  # noqa: PLC0415
+    from wsdarts_sdk.models.prediction import predict as predict_each  # noqa: PLC0415
+
+    network = hub.Classifier.load(model).to(find_device(device))
+    failed, rows = False, []
+    with working(quiet=quiet) as work:
+        for found in predict_each(
+            network, images, top_k=top_k, batch_size=batch_size, progress=work.progress
+        ):
+            if found.problem is not None:
+                failed = True
+                display.note(f"{found.image}: {found.problem}")
+            if as_json:
+                rows.append(_as_json(found))
+            elif found.problem is None:
+                display.line(_line(found, quiet=quiet))
+    if as_json:
+        display.drawing(json.dumps(rows, indent=2))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _line(found: "Prediction", *, quiet: bool) -> str:
+    if quiet:
+        return f"{found.image} {found.name}"
+    return f"{found.image}  {', '.join(f'{name} {share(p)}' for name, p in found.classes)}"
+
+
+def _as_json(found: "Prediction") -> dict[str, Any]:
+    if found.problem is not None:
+        return {"image": found.image, "problem": found.problem}
+    classes = [{"name": name, "probability": value} for name, value in found.classes]
+    return {"image": found.image, "classes": classes}
+
+
+def export(
+    model: ModelArgument,
+    *,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an ONNX file; needs the extra onnx."),
+    ] = None,
+    timm: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a folder that timm loads; new or empty."),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="File or folder of real images on which model and ONNX file are compared, beside "
+            "random ones. May be repeated.",
+        ),
+    ] = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write a trained model as ONNX, or as a folder for timm.
+
+    The ONNX file takes any number of images in [0, 1] and normalises them itself; it is compared
+    with the model, and not written where the two differ. timm loads the folder in a process that
+    has imported wsdarts_hub.timm; with its card it is a model repository as it stands, and
+    `hf upload OWNER/NAME DIR` publishes it on the Hub.
+
+    Example:
+        wsdarts-hub export runs/images/training --onnx model.onnx --images path/to/images
+
+    Python:
+        from wsdarts_hub import Classifier
+        model = Classifier.load("runs/images/training")
+        print(model.save_onnx("model.onnx", images="path/to/images").difference)
+        model.save_timm("timm-model")
+    """
+    if onnx is None and timm is None:
+        raise typer.BadParameter("name what to write: --onnx FILE or --timm DIR")
+    network = hub.Classifier.load(model)
+    if onnx is not None:
+        if not quiet:
+            display.note("exporting to ONNX, which takes about a minute for 20 cells")
+        found = network.save_onnx(onnx, images=images or ())
+        display.line(str(found.path))
+        if not quiet:
+            display.line(
+                f"computes what the model computes, on {several(found.images, 'image')} "
+                f"(relative difference {found.difference:.1e})"
+            )
+    if timm is not None:
+        display.line(str(network.save_timm(timm)))
+        if not quiet:
+            display.line(
+                "in Python: import timm, wsdarts_hub.timm; "
+                f"timm.create_model({f'local-dir:{timm}'!r}, pretrained=True)"
+            )

@@ -1,0 +1,291 @@
+"""Commands that write versions, hide them and restore them: ``push``, ``yank``, ``unyank``.
+
+The command ``copy``.
+
+Commands about signatures: ``keygen`` and ``sign``.
+"""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.shared import display, options
+
+if TYPE_CHECKING:
+    from wsdarts_registry.publishing.copying import Copied
+
+
+def push(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Run directory of a search or a warm start, or an artifact directory.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name to publish under.", show_default=False)
+    ],
+    *,
+    registry: options.RegistryOption = None,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Exact version. The next one by default.", show_default=False
+        ),
+    ] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="ID",
+            help="Licence of the artifact, such as cc-by-4.0.",
+            show_default=False,
+        ),
+    ] = None,
+    description: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
+    ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Sign it with the private key in this file.", show_default=False
+        ),
+    ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Run directory of the training whose accuracy goes along. The last one that RUN "
+            "knows of by default.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Publish a finished run as a new version of a name.
+
+    The directory of the registry is made if it is missing; on the Hugging Face Hub each name is a
+    model repository of its own. Versions are write-once: what is
+    published already is not published again.
+
+    Where a training of the found cells is finished, its accuracy goes along. RUN knows those that
+    `train RUN` made, wherever they lie; of several it is the one that finished last.
+
+    Example:
+        wsdarts-hub push runs/images images --registry my-zoo
+
+    Python:
+        from wsdarts_hub import push
+        print(push("runs/images", "images", registry="my-zoo").reference)
+    """
+    display.show_transfers(quiet=quiet)
+    entry = hub.push(
+        run,
+        name,
+        registry=registry,
+        version=version,
+        license=license_,
+        description=description,
+        sign=sign,
+        training=training,
+    )
+    display.line(str(entry.reference))
+    if not quiet:
+        display.facts([("digest", entry.digest)])
+
+
+def yank(
+    reference: options.ExactReferenceArgument,
+    *,
+    reason: options.ReasonOption,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Hide a version from listing and ranking.
+
+    It stays pullable by its exact version, with the reason shown.
+
+    Example:
+        wsdarts-hub yank images@1 --reason "wrong labels" --registry my-zoo
+
+    Python:
+        from wsdarts_hub import open_registry
+        open_registry("my-zoo").yank("images@1", "wrong labels")
+    """
+    from wsdarts_registry.stores.opening import open_for  # noqa: PLC0415
+
+    store, within = open_for(reference, registry, writable=True)
+    store.yank(within, reason)
+    display.line(f"yanked {reference}" if quiet else f"yanked {reference}: {reason}")
+
+
+def unyank(
+    reference: options.ExactReferenceArgument,
+    *,
+    reason: options.ReasonOption,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Take a yank back: list and rank a version again.
+
+    Both reasons stay on record; `show` gives them.
+
+    Example:
+        wsdarts-hub unyank images@1 --reason "the labels were right" --registry my-zoo
+
+    Python:
+        from wsdarts_hub import open_registry
+        open_registry("my-zoo").unyank("images@1", "the labels were right")
+    """
+    hub.open_registry(registry, writable=True).unyank(reference, reason)
+    display.line(f"restored {reference}" if quiet else f"restored {reference}: {reason}")
+
+
+_SIGNATURES = {
+    "copied": "copied with it",
+    "there already": "there already",
+    "another one there": "not copied: another one is there",
+    "another name": "not copied: it is of {source}; sign {entry} again to have one",
+}
+
+
+def copy(
+    reference: options.ReferenceArgument,
+    *,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="REGISTRY",
+            help="Registry to copy to; a directory is made if it is missing.",
+            show_default=False,
+        ),
+    ],
+    registry: options.RegistryOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="NAME", help="Name there. Its own by default.", show_default=False
+        ),
+    ] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Exact version. The next one by default.", show_default=False
+        ),
+    ] = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Copy an artifact to another registry, under the same digest.
+
+    A signature travels with it, unless it gets another name or version; its aliases and whether it
+    was yanked do not. A yanked version is copied only if it is named exactly. What is there already
+    is not copied again.
+
+    Example:
+        wsdarts-hub copy flowers102 --to my-zoo --as flowers
+
+    Python:
+        from wsdarts_hub import copy
+        print(copy("flowers102", "my-zoo", name="flowers").entry.reference)
+    """
+    copied = hub.copy(
+        reference,
+        to,
+        registry=registry,
+        name=name,
+        version=version,
+        require_signature=options.required_signature(require_signature, policy),
+    )
+    display.line(str(copied.entry.reference))
+    if not quiet:
+        _say(copied, to)
+
+
+def _say(copied: "Copied", to: str) -> None:
+    source, entry = copied.source, copied.entry
+    facts = [("digest", entry.digest), ("copied" if copied.made else "there already", to)]
+    if copied.signature in _SIGNATURES:
+        facts.append(
+            (
+                "signature",
+                _SIGNATURES[copied.signature].format(
+                    source=source.reference, entry=entry.reference
+                ),
+            )
+        )
+    display.facts(facts)
+    if source.yanked:
+        display.note(
+            f"warning: {source.reference} was yanked ({source.yanked.reason}); "
+            f"{entry.reference} in {to} is not"
+        )
+    left = [alias for alias in source.status.aliases if alias not in entry.status.aliases]
+    if left:
+        display.note(
+            f"its aliases were not copied ({', '.join(left)}); set them with `wsdarts-hub alias "
+            f"set {entry.name} {left[0]} {entry.version} --registry {shlex.quote(to)}`"
+        )
+
+
+def keygen(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="New file for the private key.", show_default=False),
+    ],
+    *,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Make a key pair to sign artifacts with.
+
+    FILE is the private key: keep it to yourself. FILE.pub is the public key: give it to those who
+    are to verify your signatures. Needs the extra `signing`, by
+    `pip install '.[signing]'` in the checkout.
+
+    Example:
+        wsdarts-hub keygen my.key
+
+    Python:
+        from wsdarts_hub import make_keys
+        private, public = make_keys("my.key")
+    """
+    private, public = hub.make_keys(file)
+    display.line(str(public))
+    if not quiet:
+        display.facts([("private", f"{private} (keep it to yourself)")])
+
+
+def sign(
+    reference: options.ReferenceArgument,
+    *,
+    key: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Your private key.", show_default=False),
+    ],
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Sign a published version.
+
+    The signature says that this name and version has this content, and fits no other. It lies
+    beside the version, whose content and digest stay as they are. Another signature replaces it.
+    Needs the extra `signing`, by `pip install '.[signing]'` in the checkout.
+
+    Example:
+        wsdarts-hub sign images@1 --key my.key --registry my-zoo
+
+    Python:
+        from wsdarts_hub import sign
+        sign("images@1", key="my.key", registry="my-zoo")
+    """
+    entry = hub.sign(reference, key=key, registry=registry)
+    display.line(f"signed {entry.reference}")
+    if not quiet:
+        display.facts([("digest", entry.digest)])

@@ -1,0 +1,123 @@
+"""The command ``report``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.shared import display, options
+from wsdarts_registry._format import several
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.reports.report import Report
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN",
+            help="Run directory of a search, a warm start or a training; several are compared.",
+            show_default=False,
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write the page. report.html, or comparison.html for several runs, here "
+            "by default; only a page of ours is written over.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write the report of a run anew, or compare several runs.
+
+    The page is one HTML file that loads nothing: what each run was, final figures, cost by phase,
+    curves in one chart each, cells side by side and the edges that agree, and the spread over
+    seeds where runs differ in the seed alone. A run that has not finished is shown as far as it
+    came. With --json a page is written only where --out names it.
+
+    The JSON is an object with the keys runs, costs, seeds and edges. Runs are called by letters,
+    A for the first.
+
+    Example:
+        wsdarts-hub report runs/cold runs/warm --out comparison.html
+
+    Python:
+        from wsdarts_hub import report
+        found = report("runs/cold", "runs/warm")
+        print(found.to_json(), found.save("comparison.html"))
+    """
+    found = hub.report(*runs)
+    if as_json:
+        if out is not None:
+            found.save(out)
+        display.drawing(json.dumps(found.to_json(), indent=2))
+        return
+    page = found.save(out)
+    display.line(str(page))
+    if not quiet:
+        _show(found)
+
+
+def _show(found: "Report") -> None:
+    from wsdarts_sdk.reports.compared_runs import figure_table  # noqa: PLC0415
+    from wsdarts_sdk.reports.comparison import cost_comparisons  # noqa: PLC0415
+
+    display.heading("run" if len(found.runs) == 1 else several(len(found.runs), "run"))
+    display.table(
+        ("", "run", "what", "task", "mode", "preset", "seed", "state"),
+        [
+            (
+                run.letter,
+                run.name,
+                run.what,
+                ", ".join(task.name for task in run.report.tasks),
+                run.mode,
+                run.report.asked.preset if run.report.asked else "",
+                "" if run.seed is None else str(run.seed),
+                run.state,
+            )
+            for run in found.runs
+        ],
+        right=("seed",),
+        whole=("run", "what"),
+        optional=("preset", "seed", "mode"),
+    )
+    for sentence in found.warnings():
+        display.sentence(f"warning: {sentence}")
+    display.heading("figures")
+    letters = [run.letter for run in found.runs]
+    display.table(("figure", *letters), figure_table(found.runs), right=letters)
+    costs = cost_comparisons(found.runs)
+    if costs:
+        display.heading("cost")
+        for each in costs:
+            display.sentence(each.sentence)
+    _show_spreads(found)
+
+
+def _show_spreads(found: "Report") -> None:
+    from wsdarts_sdk.reports.compared_runs import FIGURES  # noqa: PLC0415
+    from wsdarts_sdk.reports.comparison import seed_groups  # noqa: PLC0415
+
+    for group in seed_groups(found.runs):
+        display.heading(f"{', '.join(group.runs)} differ in the seed alone")
+        display.table(
+            ("figure", "mean", "standard deviation"),
+            [
+                (
+                    FIGURES[each.figure].title,
+                    FIGURES[each.figure].mean(each.mean),
+                    FIGURES[each.figure].deviation(each.deviation),
+                )
+                for each in group.spreads
+            ],
+            right=("mean", "standard deviation"),
+        )

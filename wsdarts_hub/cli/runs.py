@@ -1,0 +1,310 @@
+"""Commands that search: ``search`` from cold and ``warm-start`` from the nearest artifact.
+
+The command ``train``.
+"""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.options import complete_reference
+from wsdarts_hub.cli.shared.run_work import run_work
+from wsdarts_hub.cli.shared.search_page import (
+    show_collapses,
+    show_costs,
+    show_search,
+    show_warm_start,
+)
+from wsdarts_registry._format import count, share
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.pipelines.train import TrainingRun
+
+
+def search(
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA",
+            help="Folder of class folders, parquet file, hf:NAME or torchvision:NAME. Several "
+            "are searched jointly, for a meta-transfer architecture.",
+            show_default=False,
+        ),
+    ],
+    *,
+    preset: options.PresetOption = "small",
+    seed: options.SeedOption = None,
+    out: options.OutOption = None,
+    resume: options.ResumeOption = False,
+    settings: options.SetOption = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROBE",
+            help="Probe network that embeds the data for the artifact; the shipped one by "
+            "default. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    image_column: options.ImageColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    split: options.SplitOption = None,
+    skip_corrupt: options.SkipCorruptOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Search from cold, on one dataset or on several together.
+
+    The run directory gets the artifact that `push` publishes, the genotype and a report.
+
+    Example:
+        wsdarts-hub search path/to/images --preset tiny --out runs/images
+
+    Python:
+        from wsdarts_hub import search
+        print(search("path/to/images", preset="tiny", out="runs/images").genotype)
+    """
+    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
+
+    chosen = preset_with(preset, settings)
+    with run_work(
+        "search",
+        data,
+        out=out,
+        resume=resume,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+        quiet=quiet,
+    ) as work:
+        found = hub.search(
+            *work.data,
+            out=out,
+            preset=chosen,
+            seed=seed,
+            probes=probe or (None,),
+            resume=resume,
+            device=device,
+            progress=work.progress,
+        )
+    show_search(found, quiet=quiet)
+    if not quiet:
+        display.heading("next")
+        display.line(f"wsdarts-hub push {_quoted(found.path)} NAME --registry DIR")
+
+
+def warm_start(
+    data: options.DataArgument,
+    *,
+    registry: options.RegistryOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="REF",
+            help="Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
+            "NAME@sha256:HEX. The nearest by default.",
+            autocompletion=complete_reference,
+            show_default=False,
+        ),
+    ] = None,
+    mode: Annotated[
+        options.Mode,
+        typer.Option(
+            help="What to take over: masks (topology), masks with weights (trained), the masks of "
+            "a joint search (meta) or of the k nearest (union), or nothing (cold)."
+        ),
+    ] = "auto",
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep",
+            help="Search with a skip-connect dropout of 0 to 0.9 and keep the best after a short "
+            "training.",
+        ),
+    ] = False,
+    preset: options.PresetOption = "small",
+    seed: options.SeedOption = None,
+    out: options.OutOption = None,
+    resume: options.ResumeOption = False,
+    settings: options.SetOption = None,
+    probe: options.ProbeOption = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
+    k: options.NeighboursOption = 5,
+    image_column: options.ImageColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    split: options.SplitOption = None,
+    skip_corrupt: options.SkipCorruptOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Search for an architecture from the nearest artifact.
+
+    Embeds the dataset and ranks the registry by it. Mode auto starts from the nearest artifact
+    if that is near; else from a meta-transfer architecture of the registry; else from cold.
+
+    Example:
+        wsdarts-hub warm-start path/to/images --preset tiny --out runs/images
+
+    Python:
+        from wsdarts_hub import warm_start
+        result = warm_start("path/to/images", preset="tiny", out="runs/images")
+        print(result.source, result.genotype)
+    """
+    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
+
+    chosen = preset_with(preset, settings)
+    required = options.required_signature(require_signature, policy)
+    with run_work(
+        "warm-start",
+        [data],
+        out=out,
+        resume=resume,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+        quiet=quiet,
+    ) as work:
+        found = hub.warm_start(
+            *work.data,
+            out=out,
+            registry=registry,
+            source=source,
+            mode=mode,
+            preset=chosen,
+            seed=seed,
+            probe=probe,
+            k=k,
+            sweep_skip_dropout=sweep,
+            resume=resume,
+            require_signature=required,
+            device=device,
+            progress=work.progress,
+        )
+    show_warm_start(found, quiet=quiet)
+    if not quiet:
+        display.heading("next")
+        command = ["wsdarts-hub", "train", str(found.path), data, "--preset", preset]
+        command += _given(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+            device=device,
+        )
+        display.line(shlex.join([*command, "--out", str(found.path / "training")]))
+
+
+def _given(**values: str | bool | None) -> list[str]:
+    """The options that were given, as they are typed."""
+    words = []
+    for name, value in values.items():
+        if value:
+            words += [f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else [])]
+    return words
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+_WITHOUT = {
+    "search": "train searches nothing, its settings are those below training",
+    "selection": "train selects nothing, its settings are those below training",
+}
+
+
+def train(
+    genotype: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|REF|GENOTYPE",
+            help="Run directory of a search, a reference such as NAME@3, or a file with a genotype "
+            "as JSON or as the DARTS code prints it.",
+            autocompletion=complete_reference,
+            show_default=False,
+        ),
+    ],
+    data: options.DataArgument,
+    *,
+    registry: options.RegistryOption = None,
+    require_signature: options.RequireSignatureOption = None,
+    policy: options.PolicyOption = None,
+    preset: options.PresetOption = "small",
+    seed: options.SeedOption = None,
+    out: options.OutOption = None,
+    resume: options.ResumeOption = False,
+    settings: options.SetOption = None,
+    image_column: options.ImageColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    split: options.SplitOption = None,
+    skip_corrupt: options.SkipCorruptOption = False,
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Train what a search found, and evaluate it.
+
+    It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
+    split that the dataset comes with it is evaluated on the test part, or else the validation part.
+
+    Example:
+        wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
+
+    Python:
+        from wsdarts_hub import train
+        result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
+        print(result.accuracy)
+    """
+    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
+
+    chosen = preset_with(preset, settings, without=_WITHOUT)
+    required = options.required_signature(require_signature, policy)
+    with run_work(
+        "train",
+        [data],
+        out=out,
+        resume=resume,
+        image_column=image_column,
+        label_column=label_column,
+        split=split,
+        skip_corrupt=skip_corrupt,
+        quiet=quiet,
+    ) as work:
+        found = hub.train(
+            genotype,
+            *work.data,
+            registry=registry,
+            require_signature=required,
+            out=out,
+            preset=chosen,
+            seed=seed,
+            resume=resume,
+            device=device,
+            progress=work.progress,
+        )
+    show_training(found, quiet=quiet)
+
+
+def show_training(found: "TrainingRun", *, quiet: bool) -> None:
+    """Print how good a trained network is, and where it is."""
+    if quiet:
+        display.line(f"{found.accuracy:.4f} {found.model_file}")
+        return
+    result = found.result
+    display.facts(
+        [
+            ("accuracy", f"{share(found.accuracy)} of {count(result.images)} held-out images"),
+            ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
+            ("report", str(found.report)),
+        ],
+        whole=("model", "report"),
+    )
+    show_costs(found.seconds, found.cached)
+    show_collapses(result.genotype)

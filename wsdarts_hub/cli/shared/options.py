@@ -1,0 +1,262 @@
+"""Arguments and options that several commands share, each described once.
+
+What a shell proposes for names and references, on the press of a key.
+
+Directories alone are asked, never a network; what cannot be read proposes nothing.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from wsdarts_registry.errors import SettingsError
+
+if TYPE_CHECKING:
+    from wsdarts_registry.stores.signature_policy import SignaturePolicy
+if TYPE_CHECKING:
+    from wsdarts_registry.stores.store import Store
+
+
+def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the registry that begin so."""
+    return _proposed(ctx, incomplete, exact=False, references=False)
+
+
+def complete_reference(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names and aliases that begin so; behind an @ versions, too."""
+    return _proposed(ctx, incomplete, exact=False)
+
+
+def complete_exact_reference(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Versions that begin so, the yanked ones among them."""
+    return _proposed(ctx, incomplete, exact=True)
+
+
+def _proposed(
+    ctx: typer.Context, incomplete: str, *, exact: bool, references: bool = True
+) -> list[str]:
+    from wsdarts_registry.errors import WsdartsError  # noqa: PLC0415
+    from wsdarts_registry.stores.opening import REGISTRY_VARIABLE, open_registry  # noqa: PLC0415
+
+    location = ctx.params.get("registry") or os.environ.get(REGISTRY_VARIABLE)
+    if location and "://" in location:
+        return []
+    try:
+        store = open_registry(location)
+        name = incomplete.partition("@")[0]
+        names = [known for known in store.names() if known.startswith(name)]
+        if not references:
+            return names
+        behind = "@" in incomplete
+        found = (r for known in names for r in _references(store, known, exact, behind))
+        return [reference for reference in found if reference.startswith(incomplete)]
+    except (WsdartsError, OSError):
+        return []
+
+
+def _references(store: "Store", name: str, exact: bool, behind: bool) -> Iterator[str]:
+    versions = store.versions(name)
+    if not exact and any(info.yanked is None for info in versions):
+        yield name
+    if not exact:
+        hidden = {info.version for info in versions if info.yanked}
+        for alias, version in sorted(store.aliases(name).items()):
+            if version not in hidden:
+                yield f"{name}@{alias}"
+    if exact or behind:
+        for info in versions:
+            yield f"{name}@{info.version}"
+
+
+Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
+Estimator = Literal["fisher", "variational"]
+PresetName = Literal["paper", "small", "tiny"]
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Folder of class folders, parquet file, hf:NAME or torchvision:NAME.",
+        show_default=False,
+    ),
+]
+ReferenceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="NAME, NAME@3, an alias such as NAME@stable, or NAME@sha256:HEX; or with its "
+        "registry, hf://OWNER/NAME@3.",
+        autocompletion=complete_reference,
+        show_default=False,
+    ),
+]
+ExactReferenceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="Exact version: NAME@3 or NAME@sha256:HEX.",
+        autocompletion=complete_exact_reference,
+        show_default=False,
+    ),
+]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of the artifact.",
+        autocompletion=complete_name,
+        show_default=False,
+    ),
+]
+ReasonOption = Annotated[
+    str, typer.Option(metavar="TEXT", help="Why; shown to who asks for it.", show_default=False)
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|hf://OWNER",
+        help="Directory of the registry, or a user or an organisation on the Hugging Face Hub. "
+        "Without it the environment variable WSDARTS_HUB_REGISTRY, else the zoo that comes with "
+        "the package.",
+        show_default=False,
+    ),
+]
+ProbeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROBE",
+        help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
+        "The shipped one by default; what else a registry names has to be asked for.",
+        show_default=False,
+    ),
+]
+EstimatorOption = Annotated[
+    Estimator | None,
+    typer.Option(
+        metavar="fisher|variational",
+        help="How the Fisher information is estimated: exactly or sketched, or by variational "
+        "inference. Only embeddings by the same estimator can be compared. fisher by default.",
+        show_default=False,
+    ),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Add no more images after this time: 30s, 2m or a number of seconds. "
+        "The embedding says how many it has.",
+        show_default=False,
+    ),
+]
+TargetErrorOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Add no more images once the relative standard error is at most this, such as 0.05.",
+        show_default=False,
+    ),
+]
+NeighboursOption = Annotated[
+    int, typer.Option("-k", min=1, metavar="N", help="How many neighbours.")
+]
+ImageColumnOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Column of a table that holds the images."),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Column of a table that holds the labels."),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Splits of a dataset to put together and split here, such as train+test. By default "
+        "files keep a split of their own, and the splits of a Hub or torchvision dataset are put "
+        "together.",
+    ),
+]
+SkipCorruptOption = Annotated[
+    bool,
+    typer.Option("--skip-corrupt", help="Leave out images that do not decode, and list them."),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N. CUDA where there is one by default."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Seed of everything random. The preset's by default."),
+]
+PresetOption = Annotated[
+    PresetName,
+    typer.Option(help="Settings: paper (GPU), small (CPU, up to an hour), tiny (about a minute)."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the preset, such as search.channels=8 or "
+        "search.stages.2.epochs=5 (stages count from 1). May be repeated.",
+        show_default=False,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="RUN",
+        help="The run directory. The first free one in runs/ by default.",
+        show_default=False,
+    ),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out, or begin if there is none.")
+]
+RequireSignatureOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--require-signature",
+        metavar="KEY",
+        help="Refuse what the owner of this public key has not signed, under its name and "
+        "version. May be repeated: one of them suffices.",
+        show_default=False,
+    ),
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Policy that says whose signature an artifact needs. Without it the file that the "
+        "environment variable WSDARTS_HUB_POLICY names, else your own policy.json if there is one.",
+        show_default=False,
+    ),
+]
+
+
+def required_signature(
+    require_signature: list[Path] | None, policy: Path | None
+) -> "SignaturePolicy | None":
+    """The policy that the two options ask for; None for the user's own.
+
+    Raises:
+        SettingsError: Both are given.
+        SignatureError: The policy cannot be read.
+    """
+    from wsdarts_registry.stores.signature_policy import SignaturePolicy  # noqa: PLC0415
+
+    if require_signature and policy is not None:
+        raise SettingsError(
+            "--require-signature and --policy both say whose signature is needed; give one of them"
+        )
+    if require_signature:
+        return SignaturePolicy.of_keys(*require_signature)
+    return None if policy is None else SignaturePolicy.load(policy)
