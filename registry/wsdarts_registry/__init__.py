@@ -12,3 +12,5 @@ Packages import downwards only::
 Nothing here imports torch, so a laptop without it can browse, rank and publish. What is stable
 is what ``wsdarts_hub`` names; everything else may change.
 """
+
+import wsdarts_registry.notebook  # noqa: F401 - registers the views of notebooks

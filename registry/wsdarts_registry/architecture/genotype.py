@@ -11,6 +11,7 @@ from wsdarts_registry import _json
 from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._files import as_path, open_regular, write_atomically
 from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype_text import FIELDS, genotype_fields, holds_genotype
 from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SpaceError
@@ -30,7 +31,7 @@ Cell = tuple[tuple[Connection, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Genotype:
+class Genotype(Viewable):
     """A discrete normal and reduction cell.
 
     Laws: ``Genotype.from_json(g.to_json()) == g`` and, where every node has two connections
@@ -80,12 +81,6 @@ class Genotype:
 
     def __repr__(self) -> str:
         return f"<Genotype: {self.in_words[:-1]}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_registry.notebook.views import genotype_view  # noqa: PLC0415 - only to be shown
-
-        return genotype_view(self)
 
     def cell(self, kind: str) -> Cell:
         """The ``"normal"`` or the ``"reduction"`` cell."""

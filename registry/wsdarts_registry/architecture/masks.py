@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
@@ -13,7 +14,7 @@ Rows = tuple[tuple[bool, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperationMasks:
+class OperationMasks(Viewable):
     """The candidates that survive on each edge of the two cells.
 
     Law: ``OperationMasks.from_json(masks.to_json()) == masks``.
@@ -47,12 +48,6 @@ class OperationMasks:
 
     def __repr__(self) -> str:
         return f"<OperationMasks: {self.in_words[:-1]}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_registry.notebook.views import masks_view  # noqa: PLC0415 - only to be shown
-
-        return masks_view(self)
 
     @property
     def in_words(self) -> str:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from wsdarts_registry import _json
 from wsdarts_registry._format import several
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Connection
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -156,7 +157,7 @@ class FigureDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class Difference(Viewable):
     """How a second artifact differs from a first.
 
     Attributes:
@@ -200,12 +201,6 @@ class Difference:
         differ = ", ".join(several(len(found), what) for what, found in parts.items() if found)
         both = f"{self.before[:19]}… and {self.after[:19]}…"
         return f"<Difference between {both}: {differ or 'none'}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_registry.notebook.views import difference_view  # noqa: PLC0415 - only to be shown
-
-        return difference_view(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""

@@ -13,6 +13,7 @@ from wsdarts_registry import _json, _tensors
 from wsdarts_registry._files import inside
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry._staging import write_flushed
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact import contents
@@ -50,7 +51,7 @@ MAX_EMBEDDING_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Artifact:
+class Artifact(Viewable):
     """A verified artifact in a directory.
 
     Attributes:
@@ -74,12 +75,6 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"<Artifact {self.digest[:19]}…: {described(self.manifest)}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_registry.notebook.views import artifact_view  # noqa: PLC0415 - only to be shown
-
-        return artifact_view(self)
 
     @property
     def masks(self) -> OperationMasks:

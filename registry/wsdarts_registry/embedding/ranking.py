@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wsdarts_registry._text import plain_text
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.embedding.distance import TOLERANCE, scan, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding.matrix import EmbeddingMatrix
@@ -52,7 +53,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranking:
+class Ranking(Viewable):
     """The nearest artifacts, nearest first, with a judgement.
 
     Attributes:
@@ -75,12 +76,6 @@ class Ranking:
             for n, distance in zip(self.neighbours, self.figures.distances, strict=True)
         )
         return f"<Ranking: {listed}; {plain_text(self.why, 400)}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_registry.notebook.views import ranking_view  # noqa: PLC0415 - only to be shown
-
-        return ranking_view(self)
 
     @property
     def figures(self) -> Figures:

@@ -11,12 +11,12 @@ from wsdarts_registry._templates import html_environment
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_text
+from wsdarts_registry.drawing.documents import Drawing
 from wsdarts_registry.drawing.svg import family_of
 from wsdarts_registry.gallery import facts
 from wsdarts_registry.gallery.collection import Collection
 from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
 from wsdarts_registry.gallery.facts import KIND_TITLES, Exhibit
-from wsdarts_registry.gallery.pictures import Drawing
 from wsdarts_registry.gallery.scripts import loader, policies
 
 _NEIGHBOURS = 8

@@ -22,11 +22,11 @@ import numpy as np
 
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.drawing.documents import Drawing
 from wsdarts_registry.drawing.svg import FAMILIES, Shades, dark_styles
 from wsdarts_registry.gallery import facts
 from wsdarts_registry.gallery.distances import RankedSpace
 from wsdarts_registry.gallery.facts import Exhibit
-from wsdarts_registry.gallery.pictures import Drawing
 
 # What would end a script or a line of one within HTML or JavaScript; JSON knows them as escapes.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}

@@ -18,11 +18,11 @@ from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry._staging import discarded_on_error, is_vacant, move_into_place
 from wsdarts_registry.artifact.checked_files import read_limited
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
+from wsdarts_registry.drawing.documents import Drawing, cell_drawings, masks_drawing
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.gallery.collection import Collection, Progress, read_collection
 from wsdarts_registry.gallery.facts import Exhibit
 from wsdarts_registry.gallery.pages import Pages
-from wsdarts_registry.gallery.pictures import Drawing, cell_drawings, masks_drawing
 from wsdarts_registry.gallery.scripts import (
     assets,
     comparison_data,
@@ -106,7 +106,10 @@ def _files(collection: Collection, progress: Progress) -> Iterator[tuple[str, by
     normal: dict[str, Drawing] = {}
     for done, exhibit in enumerate(collection.exhibits):
         progress("writing pages", done, len(collection.exhibits))
-        cells, masks = cell_drawings(exhibit), masks_drawing(exhibit)
+        cells, masks = (
+            cell_drawings(exhibit.artifact.genotype),
+            masks_drawing(exhibit.artifact.masks),
+        )
         normal[exhibit.reference] = cells[0]
         yield exhibit.page, pages.artifact(exhibit, cells, masks)
         for drawing in (*cells, masks):

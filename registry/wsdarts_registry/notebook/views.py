@@ -13,10 +13,10 @@ from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.artifact.difference import Difference, SettingChange
 from wsdarts_registry.artifact.manifest import Manifest, described, provenance_facts
 from wsdarts_registry.artifact.reader import Artifact
-from wsdarts_registry.drawing.cells import cell_svg, cell_text, edge_name, masks_svg, node_name
+from wsdarts_registry.drawing.cells import cell_text, edge_name, node_name
+from wsdarts_registry.drawing.documents import cell_drawings, masks_drawing
 from wsdarts_registry.embedding.nearness import is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
-from wsdarts_registry.gallery.pictures import Drawing
 from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, Tree, view
 from wsdarts_registry.stores.lineage import Family, Relative
 
@@ -34,12 +34,10 @@ def genotype_view(genotype: Genotype) -> str:
 
 def cell_panels(genotype: Genotype) -> tuple[Panel, ...]:
     """Drawings of both cells, and the same as text."""
-    kinds = CELL_KINDS
-    drawings = tuple(Drawing(name=f"{k}.svg", svg=cell_svg(genotype, k)) for k in kinds)
     darts = plain_text(genotype.to_darts(), _LONGEST_GENOTYPE)
-    texts = [*(cell_text(genotype, kind) for kind in kinds), darts]
+    texts = [*(cell_text(genotype, kind) for kind in CELL_KINDS), darts]
     return (
-        Panel(title="The cells", drawings=drawings),
+        Panel(title="The cells", drawings=cell_drawings(genotype)),
         Panel(title="As text", lines="\n\n".join(texts), folded=True),
     )
 
@@ -51,8 +49,7 @@ def masks_view(masks: OperationMasks) -> str:
 
 def masks_panel(masks: OperationMasks) -> Panel:
     """Which operations survive, drawn."""
-    drawing = Drawing(name="masks.svg", svg=masks_svg(masks))
-    return Panel(title="Surviving operations", drawings=(drawing,))
+    return Panel(title="Surviving operations", drawings=(masks_drawing(masks),))
 
 
 def artifact_view(artifact: Artifact) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from wsdarts_registry._arguments import check_whole
 from wsdarts_registry._text import plain_text
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.catalogue import Survey
 from wsdarts_registry.stores.opening import open_for
@@ -67,7 +68,7 @@ class Relative:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class Family(Viewable):
     """An artifact with its ancestors and its descendants in one registry.
 
     Attributes:
@@ -86,12 +87,6 @@ class Family:
             for relatives in (self.parents, self.children)
         )
         return f"<Family of {self.entry.reference}: parents {parents}; children {children}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_registry.notebook.views import family_view  # noqa: PLC0415 - only to be shown
-
-        return family_view(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""

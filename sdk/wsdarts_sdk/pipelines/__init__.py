@@ -4,3 +4,15 @@ Embed, search, warm start, sweep, train, doctor, demo.
 May import everything of the SDK. Public: ``warm_start``, ``search``, ``train``, ``embed_data``,
 ``nearest`` and their results, in the modules of these names.
 """
+
+from wsdarts_registry._views import register_views
+
+_VIEWS = "wsdarts_sdk.pipelines.notebook"
+
+register_views(
+    {
+        "wsdarts_sdk.pipelines.search:SearchRun": f"{_VIEWS}:search_view",
+        "wsdarts_sdk.pipelines.train:TrainingRun": f"{_VIEWS}:training_view",
+        "wsdarts_sdk.pipelines.warm_start:WarmStart": f"{_VIEWS}:warm_start_view",
+    }
+)

@@ -6,7 +6,6 @@ it is said what is gone.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -17,6 +16,10 @@ from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import FileAccessError
 from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, view
 from wsdarts_registry.notebook.views import cell_panels, neighbours_panel
+from wsdarts_sdk.pipelines.search import SearchRun
+from wsdarts_sdk.pipelines.sweep import Trial
+from wsdarts_sdk.pipelines.train import TrainingRun
+from wsdarts_sdk.pipelines.warm_start import WarmStart
 from wsdarts_sdk.reports.charts import phase_amount, phase_title
 from wsdarts_sdk.reports.epochs import (
     search_charts,
@@ -28,16 +31,10 @@ from wsdarts_sdk.reports.epochs import (
 from wsdarts_sdk.reports.facts import RunReport, TrainingFacts
 from wsdarts_sdk.search.loop import SearchResult
 
-if TYPE_CHECKING:  # they show themselves through this module
-    from wsdarts_sdk.pipelines.search import SearchRun
-    from wsdarts_sdk.pipelines.sweep import Trial
-    from wsdarts_sdk.pipelines.train import TrainingRun
-    from wsdarts_sdk.pipelines.warm_start import WarmStart
-
 _SHOWN_CURVES = ("Loss", "Accuracy", "Skip-connects before refinement")
 
 
-def warm_start_view(found: "WarmStart") -> str:
+def warm_start_view(found: WarmStart) -> str:
     """What it started from and why, its cells, curves and cost."""
     if found.mode == "cold":
         start = f"on {found.task.name}, from cold: {found.why}."
@@ -61,7 +58,7 @@ def warm_start_view(found: "WarmStart") -> str:
     )
 
 
-def search_view(found: "SearchRun") -> str:
+def search_view(found: SearchRun) -> str:
     """What it searched on, its cells, curves and cost."""
     tasks = ", ".join(task.name for task in found.tasks)
     what = "λ_meta, over several tasks" if len(found.tasks) > 1 else "λ and λ̂"
@@ -77,7 +74,7 @@ def search_view(found: "SearchRun") -> str:
     )
 
 
-def training_view(found: "TrainingRun") -> str:
+def training_view(found: TrainingRun) -> str:
     """How good the network is, its curves and cells."""
     result = found.result
     facts = TrainingFacts(
@@ -147,7 +144,7 @@ def _cost(seconds: dict[str, float], cached: dict[str, float]) -> list[Panel]:
     return [Panel(title="Cost", table=table)]
 
 
-def _sweep(trials: "Sequence[Trial]") -> Panel:
+def _sweep(trials: Sequence[Trial]) -> Panel:
     return Panel(
         title="Sweep over skip-connect dropout, best first",
         table=Table(

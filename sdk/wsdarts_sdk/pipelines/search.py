@@ -8,6 +8,7 @@ import torch
 
 from wsdarts_registry._format import duration
 from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.embedding.embedding import TaskEmbedding
@@ -37,7 +38,7 @@ from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_spac
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchRun:
+class SearchRun(Viewable):
     """A finished TAS run.
 
     Attributes:
@@ -68,12 +69,6 @@ class SearchRun:
         names = ", ".join(plain_text(task.name, 80) for task in self.tasks)
         took = duration(sum(self.seconds.values()))
         return f"<SearchRun on {names}, {took}, in {spaced_text(str(self.path))}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_sdk.pipelines.notebook import search_view  # noqa: PLC0415 - only to be shown
-
-        return search_view(self)
 
 
 @public_job("search", settings=("search",))

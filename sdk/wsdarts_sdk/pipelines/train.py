@@ -7,6 +7,7 @@ from typing import Any
 
 from wsdarts_registry._format import several, share
 from wsdarts_registry._text import spaced_text
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training import link_training, now
 from wsdarts_registry.stores.signature_policy import Required
@@ -27,7 +28,7 @@ _RESULT = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRun:
+class TrainingRun(Viewable):
     """A finished training.
 
     Attributes:
@@ -53,12 +54,6 @@ class TrainingRun:
     def __repr__(self) -> str:
         accuracy = f"{share(self.accuracy)} of {several(self.result.images, 'held-out image')}"
         return f"<TrainingRun: {accuracy}, in {spaced_text(str(self.path))}>"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_sdk.pipelines.notebook import training_view  # noqa: PLC0415 - only to be shown
-
-        return training_view(self)
 
 
 @public_job("train", settings=("training",))

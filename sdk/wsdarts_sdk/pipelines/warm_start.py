@@ -7,6 +7,7 @@ from pathlib import Path
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
 from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.ranking import Neighbour
 from wsdarts_registry.errors import SettingsError
@@ -52,7 +53,7 @@ from wsdarts_sdk.task2vec import Probe
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmStart:
+class WarmStart(Viewable):
     """What a warm start found.
 
     Attributes:
@@ -93,12 +94,6 @@ class WarmStart:
             f"<WarmStart on {plain_text(self.task.name, 80)} from {plain_text(self.source, 200)} "
             f"(mode {self.mode}), {took}, in {spaced_text(str(self.path))}>"
         )
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from wsdarts_sdk.pipelines.notebook import warm_start_view  # noqa: PLC0415 - only to be shown
-
-        return warm_start_view(self)
 
     @public_job("train", settings=("training",))
     def train(

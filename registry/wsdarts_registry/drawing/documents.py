@@ -1,4 +1,4 @@
-"""Drawings of an exhibit: as files, within a page, and in words."""
+"""SVG documents of cells and masks: as files, within a page, and in words."""
 
 import base64
 import html
@@ -8,9 +8,10 @@ from functools import cached_property
 
 from markupsafe import Markup
 
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg, masks_svg
-from wsdarts_registry.gallery.facts import Exhibit
 
 _STYLE = re.compile(r"<style>[^<]*</style>\n?")
 _DESCRIPTION = re.compile(r"<desc[^>]*>([^<]*)</desc>")
@@ -53,12 +54,11 @@ class Drawing:
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def cell_drawings(exhibit: Exhibit) -> tuple[Drawing, ...]:
-    """The normal and the reduction cell."""
-    genotype = exhibit.artifact.genotype
+def cell_drawings(genotype: Genotype) -> tuple[Drawing, ...]:
+    """Draw the normal and the reduction cell."""
     return tuple(Drawing(name=f"{k}.svg", svg=cell_svg(genotype, k)) for k in CELL_KINDS)
 
 
-def masks_drawing(exhibit: Exhibit) -> Drawing:
-    """λ: the operations that survived the last stage."""
-    return Drawing(name="masks.svg", svg=masks_svg(exhibit.artifact.masks))
+def masks_drawing(masks: OperationMasks) -> Drawing:
+    """Draw λ: the operations that survived the last stage."""
+    return Drawing(name="masks.svg", svg=masks_svg(masks))
