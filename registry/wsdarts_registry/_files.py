@@ -329,3 +329,8 @@ def cache_directory() -> Path:
     if chosen:
         return expanded(chosen)
     return platformdirs.user_cache_path("wsdarts-hub")
+
+
+def shipped_zoo() -> Path:
+    """Return the directory of the registry that comes with the package."""
+    return Path(__file__).parent / "zoo_data"

@@ -10,6 +10,7 @@ from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.errors import NoCommonSpaceError, WsdartsError
 from wsdarts_registry.publishing.card_facts import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.stores.catalogue import Catalogue
+from wsdarts_registry.stores.ranking import rank_registry
 from wsdarts_registry.stores.records import Entry
 from wsdarts_registry.stores.reference import Reference
 
@@ -62,7 +63,7 @@ def _has_others(seen: Catalogue, name: str, manifest: Manifest) -> bool:
 def _ranked(seen: Catalogue, name: str, artifact: Artifact, day: str) -> NeighbourhoodFacts:
     for embedding in _queries(seen, artifact):
         try:
-            ranking = seen.nearest(embedding, _RANKED)
+            ranking = rank_registry(seen, embedding, _RANKED)
         except NoCommonSpaceError:
             continue
         found = [n for n in ranking.neighbours if _is_another(seen, n, name, artifact.manifest)]

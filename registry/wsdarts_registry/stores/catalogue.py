@@ -28,13 +28,9 @@ from wsdarts_registry.errors import (
     UnreadableError,
     WsdartsError,
 )
-from wsdarts_registry.stores import version_rules
 from wsdarts_registry.stores.records import DamagedVersion, Entry, RegistryConfig, VersionInfo
 from wsdarts_registry.stores.reference import Reference
 
-if TYPE_CHECKING:
-    from wsdarts_registry.embedding.embedding import TaskEmbedding
-    from wsdarts_registry.embedding.ranking import Ranking
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding
 
@@ -120,31 +116,24 @@ class Catalogue(ABC):
                 if include_yanked or info.yanked is None:
                     yield name, info
 
-    def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
-        """Rank the latest version of each name by the distance of its task.
-
-        Damaged ones are left out with a RegistryWarning, and named by the ranking.
-
-        Args:
-            embedding: Embedding of the task that looks for a neighbour.
-            k: How many neighbours to return.
-
-        Raises:
-            RegistryError: The registry has no artifacts, or ``k`` is below 1.
-            NoCommonSpaceError: No artifact has an embedding in the query's space; names the
-                spaces that there are.
-            EmbeddingError: An embedding in that space has another width.
-        """
-        # Imported here: listing a registry needs no numpy.
-        from wsdarts_registry.stores.ranking import rank_registry  # noqa: PLC0415
-
-        return rank_registry(self, embedding, k)
-
     def aliases(self, name: str) -> Mapping[str, int]:
         """Return the aliases of a name and the version that each means."""
         return {
             alias: info.version for info in self.versions(name) for alias in info.status.aliases
         }
+
+    def version_of_alias(self, name: str, alias: str) -> int:
+        """Return the version that an alias means.
+
+        Raises:
+            RegistryError: The name has no such alias; says which it has.
+        """
+        known = self.aliases(name)
+        if alias not in known:
+            raise RegistryError(
+                f"{name} has no alias {alias}; it has {', '.join(sorted(known)) or 'none'}"
+            )
+        return known[alias]
 
     def resolve(self, reference: str | Reference) -> Entry:
         """Find the version that a reference means: for a plain name the latest not yanked.
@@ -177,7 +166,7 @@ class Catalogue(ABC):
                     f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
                 )
         elif reference.alias is not None:
-            meant = version_rules.version_of_alias(self, reference.name, reference.alias)
+            meant = self.version_of_alias(reference.name, reference.alias)
             fitting = [v for v in versions if v.version == meant]
             if fitting and fitting[0].yanked is not None:
                 raise ReferenceNotFoundError(

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from wsdarts_registry._arguments import check_text
-from wsdarts_registry._files import expanded
+from wsdarts_registry._files import expanded, shipped_zoo
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.huggingface.location import is_hub, split_reference
@@ -12,11 +12,6 @@ from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 
 REGISTRY_VARIABLE = "WSDARTS_HUB_REGISTRY"
-
-
-def shipped_zoo() -> Path:
-    """Directory of the registry that comes with the package."""
-    return Path(__file__).parents[1] / "zoo_data"
 
 
 class ShippedZoo(DirectoryStore):

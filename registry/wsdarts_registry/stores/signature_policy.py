@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import platformdirs
 from pydantic import Field
 
-from wsdarts_registry._files import exists, expanded, read_regular, resolved
+from wsdarts_registry._files import exists, expanded, read_regular, resolved, shipped_zoo
 from wsdarts_registry._json import Document, Record
 from wsdarts_registry.errors import FileAccessError, SignatureError
 from wsdarts_registry.stores.huggingface.location import is_hub
@@ -159,8 +159,6 @@ class SignaturePolicy:
         if registry == "*":
             return True
         if registry == _SHIPPED:
-            from wsdarts_registry.stores.opening import shipped_zoo  # noqa: PLC0415 (it imports stores)
-
             registry = str(shipped_zoo())
         if is_hub(registry) or is_hub(location):
             return registry.rstrip("/").casefold() == location.rstrip("/").casefold()

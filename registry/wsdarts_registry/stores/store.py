@@ -166,8 +166,24 @@ class Store(Catalogue):
         return None
 
     def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
-        """Rank the latest version of each name by the distance of its task."""
-        return self.catalogue().nearest(embedding, k)
+        """Rank the latest version of each name by the distance of its task.
+
+        Damaged ones are left out with a RegistryWarning, and named by the ranking.
+
+        Args:
+            embedding: Embedding of the task that looks for a neighbour.
+            k: How many neighbours to return.
+
+        Raises:
+            RegistryError: The registry has no artifacts, or ``k`` is below 1.
+            NoCommonSpaceError: No artifact has an embedding in the query's space; names the
+                spaces that there are.
+            EmbeddingError: An embedding in that space has another width.
+        """
+        # Imported here: listing a registry needs no numpy.
+        from wsdarts_registry.stores.ranking import rank_registry  # noqa: PLC0415
+
+        return rank_registry(self.catalogue(), embedding, k)
 
     def catalogue(self) -> Catalogue:
         """Return what it holds now, for several questions about one moment.
@@ -268,5 +284,5 @@ class Store(Catalogue):
             RegistryError: There is no such alias, or the registry cannot be written.
         """
         with self.changing():
-            version_rules.version_of_alias(self, name, alias)
+            self.version_of_alias(name, alias)
             self.write_alias(name, alias, None)

@@ -5,21 +5,17 @@ same in every store, and each store says where the records lie.
 """
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from wsdarts_registry._json import explain
 from wsdarts_registry.errors import RegistryError, VersionConflictError
+from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.records import Alias, Lift, VersionInfo, Yank
 from wsdarts_registry.stores.reference import Reference, check_alias
 
-if TYPE_CHECKING:
-    from wsdarts_registry.stores.catalogue import Catalogue
-    from wsdarts_registry.stores.store import Store
 
-
-def new_yank(store: "Store", reference: Reference, reason: str) -> tuple[int, Yank]:
+def new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:
     """The version to hide and its record; see ``Store.yank``."""
     info = _exact(store, reference, "hide")
     if info.yanked is not None:
@@ -32,7 +28,7 @@ def new_yank(store: "Store", reference: Reference, reason: str) -> tuple[int, Ya
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
 
 
-def lifted_yank(store: "Store", reference: Reference, reason: str) -> tuple[int, Yank]:
+def lifted_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:
     """The version to restore and its record; see ``Store.unyank``."""
     info = _exact(store, reference, "restore")
     if info.yanked is None:
@@ -44,7 +40,7 @@ def lifted_yank(store: "Store", reference: Reference, reason: str) -> tuple[int,
     return info.version, info.yanked.model_copy(update={"lifted": lift})
 
 
-def new_alias(store: "Store", name: str, alias: str, version: int) -> Alias:
+def new_alias(store: Catalogue, name: str, alias: str, version: int) -> Alias:
     """The record of an alias; see ``Store.set_alias``."""
     check_alias(alias)
     info = store.find(Reference(name=name, version=version))
@@ -55,21 +51,7 @@ def new_alias(store: "Store", name: str, alias: str, version: int) -> Alias:
     return Alias(version=version, when=_now())
 
 
-def version_of_alias(store: "Catalogue", name: str, alias: str) -> int:
-    """The version that an alias means.
-
-    Raises:
-        RegistryError: The name has no such alias; says which it has.
-    """
-    known = store.aliases(name)
-    if alias not in known:
-        raise RegistryError(
-            f"{name} has no alias {alias}; it has {', '.join(sorted(known)) or 'none'}"
-        )
-    return known[alias]
-
-
-def published_version(store: "Store", name: str, version: int | None, digest: str) -> int | None:
+def published_version(store: Catalogue, name: str, version: int | None, digest: str) -> int | None:
     """The version that has a content already, if any.
 
     Args:
@@ -106,7 +88,7 @@ def published_version(store: "Store", name: str, version: int | None, digest: st
     return None
 
 
-def _exact(store: "Store", reference: Reference, what: str) -> VersionInfo:
+def _exact(store: Catalogue, reference: Reference, what: str) -> VersionInfo:
     if not reference.is_exact:
         raise RegistryError(
             f"{reference} is not exact; name the version to {what}, such as {reference.name}@1"

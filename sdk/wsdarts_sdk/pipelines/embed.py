@@ -6,7 +6,7 @@ from pathlib import Path
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_registry.stores.ranking import check_k, check_rankable
+from wsdarts_registry.stores.ranking import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.job import Data, ReadingOptions, find_probe, load_task, probe_for
@@ -121,7 +121,7 @@ def nearest(
     if isinstance(data, str | Path) and str(data).endswith(".safetensors"):
         data = TaskEmbedding.load(data)
     if isinstance(data, TaskEmbedding):
-        return catalogue.nearest(data, k)
+        return rank_registry(catalogue, data, k)
     settings = settings or FisherSettings()
     check_limits(settings, budget, target_error)
     network = probe_for(probe, catalogue, find_device(device))
@@ -139,4 +139,4 @@ def nearest(
         split=split,
         skip_corrupt=skip_corrupt,
     )
-    return catalogue.nearest(embedding, k)
+    return rank_registry(catalogue, embedding, k)

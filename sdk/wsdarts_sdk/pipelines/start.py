@@ -30,7 +30,7 @@ from wsdarts_registry.errors import (
     WsdartsError,
 )
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
-from wsdarts_registry.stores.ranking import check_rankable, neighbours_of_kind
+from wsdarts_registry.stores.ranking import check_rankable, neighbours_of_kind, rank_registry
 from wsdarts_registry.stores.records import Entry
 from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.store import Store
@@ -480,7 +480,7 @@ def _rank(catalogue: Catalogue, embedding: TaskEmbedding, choice: Choice) -> Ran
     if not any(catalogue.listed()):
         return None
     try:
-        return catalogue.nearest(embedding, choice.k)
+        return rank_registry(catalogue, embedding, choice.k)
     except NoCommonSpaceError:
         if choice.needs_ranking:
             raise
