@@ -35,7 +35,7 @@ from wsdarts_registry.stores.records import Entry
 from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
-from wsdarts_sdk.artifacts.loading import check_space, starting_point
+from wsdarts_sdk.artifacts.starting import check_space, starting_point
 from wsdarts_sdk.pipelines.job import Job
 from wsdarts_sdk.runs.start_record import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
