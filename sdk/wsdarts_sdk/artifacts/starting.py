@@ -35,7 +35,7 @@ def starting_point(
     if mode == "trained":
         weights = first.weights()
         if weights is None:
-            raise SettingsError(f"{reference} has no weights; use --mode topology")
+            raise SettingsError(f"{reference} has no weights", hint="use --mode topology")
         run_check(first)
         return StartingPoint(
             masks=first.masks,
@@ -57,6 +57,9 @@ def check_space(reference: str, space: SearchSpace, settings: SearchSettings) ->
     """
     if space != settings.space:
         raise SettingsError(
-            f"{reference} has the search space {space}; this search has {settings.space}: search "
-            "in the artifact's space, or start from another artifact"
+            f"{reference} has the search space {space}",
+            hint=(
+                f"this search has {settings.space}: search in the artifact's space, or start "
+                "from another artifact"
+            ),
         )
