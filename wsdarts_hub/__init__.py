@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.stores.opening import open_registry
     from wsdarts_registry.stores.query import find
     from wsdarts_registry.stores.signature_policy import SignaturePolicy
-    from wsdarts_sdk.artifacts.loading import pull
+    from wsdarts_sdk.artifacts.pulling import pull
     from wsdarts_sdk.data import ImageTask
     from wsdarts_sdk.models.classifier import Classifier
     from wsdarts_sdk.models.loading import load_network
@@ -87,7 +87,7 @@ _HOME = {
     "make_keys": "wsdarts_registry.artifact.signing",
     "nearest": "wsdarts_sdk.pipelines.embed",
     "open_registry": "wsdarts_registry.stores.opening",
-    "pull": "wsdarts_sdk.artifacts.loading",
+    "pull": "wsdarts_sdk.artifacts.pulling",
     "push": "wsdarts_registry.publishing.publication",
     "report": "wsdarts_sdk.reports.report",
     "search": "wsdarts_sdk.pipelines.search",

@@ -21,7 +21,7 @@ def check_kind(value: Any, kinds: type | tuple[type, ...], name: str, expected: 
     """
     allowed = kinds if isinstance(kinds, tuple) else (kinds,)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise ArgumentError(f"{name} is {reprlib.repr(value)}; expected {expected}")
+        raise ArgumentError(name, found=reprlib.repr(value), expected=expected)
 
 
 def check_whole(value: Any, name: str, example: int = 3) -> None:

@@ -169,11 +169,8 @@ def _is_absent(error: OSError | ValueError) -> bool:
 
 def _no_access(path: Path, error: OSError | ValueError) -> FileAccessError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    message = (
-        f"cannot read {path}: {reason}; check the path, and that you may read it and enter the "
-        "directories above it"
-    )
-    return FileAccessError.of(message, error, str(path))
+    hint = "check the path, and that you may read it and enter the directories above it"
+    return FileAccessError.of(f"cannot read {path}: {reason}", error, str(path), hint=hint)
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
@@ -310,8 +307,8 @@ def inside(root: Path, relative: str) -> Path:
     )
     if hostile:
         raise ArtifactError(
-            f"file path {relative!r} is not allowed; expected a plain relative path such as "
-            "'embeddings/probe.safetensors'"
+            f"file path {relative!r} is not allowed",
+            expected="a plain relative path such as 'embeddings/probe.safetensors'",
         )
     return root.joinpath(*parts)
 

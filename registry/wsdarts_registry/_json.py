@@ -36,8 +36,8 @@ def dump(data: Any) -> bytes:
         return text.encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         raise ArtifactError(
-            f"data cannot be written as JSON ({_one_line(error)}); expected text, finite numbers, "
-            "booleans, null, lists and objects with text keys"
+            f"data cannot be written as JSON ({_one_line(error)})",
+            expected="text, finite numbers, booleans, null, lists and objects with text keys",
         ) from error
 
 
@@ -64,7 +64,7 @@ def load(
             integer of more than 63 bits.
     """
     if len(content) > max_bytes:
-        raise error(f"{what} has {len(content)} bytes; expected at most {max_bytes}")
+        raise error(f"{what} has {len(content)} bytes", expected=f"at most {max_bytes}")
     try:
         data = json.loads(
             content.decode(),
@@ -75,7 +75,7 @@ def load(
         )
         _check_tree(data)
     except (ValueError, RecursionError) as problem:
-        raise error(f"{what} is not valid JSON ({_one_line(problem)}); {remedy}") from problem
+        raise error(f"{what} is not valid JSON ({_one_line(problem)})", hint=remedy) from problem
     return data
 
 
@@ -220,11 +220,13 @@ class Document(Record):
         data = load(content, what=what, error=error, max_bytes=cls.MAX_BYTES)
         version = data.get("format") if isinstance(data, dict) else None
         if type(version) is not int:
-            raise error(f'{what} has no format version; expected an object with "format": {FORMAT}')
+            raise error(
+                f"{what} has no format version", expected=f'an object with "format": {FORMAT}'
+            )
         if version != FORMAT:
             raise error(
-                f"{what} has format {version}; this version reads format {FORMAT}: update with "
-                f"{UPDATE}"
+                f"{what} has format {version}",
+                hint=f"this version reads format {FORMAT}: update with {UPDATE}",
             )
         try:
             return cls.model_validate_json(content)

@@ -61,8 +61,8 @@ def naming_hidden_libraries() -> Iterator[None]:
         library, file = found
         reason = " ".join(str(error).split()) or type(error).__name__
         raise LibraryError(
-            f"{file} is imported in place of the library {library} ({spaced_text(reason)}); give "
-            "it another name, or start Python in another directory"
+            f"{file} is imported in place of the library {library} ({spaced_text(reason)})",
+            hint="give it another name, or start Python in another directory",
         ) from error
 
 

@@ -77,8 +77,8 @@ def write_tensors(tensors: Mapping[str, NDArray[Any]], metadata: Any = None) -> 
     for name, array in tensors.items():
         if array.dtype.name not in _WRITABLE:
             raise ArtifactError(
-                f"tensor {name!r} has type {array.dtype.name}; expected one of "
-                f"{', '.join(sorted(_WRITABLE))}: convert it first"
+                f"tensor {name!r} has type {array.dtype.name}",
+                expected=f"one of {', '.join(sorted(_WRITABLE))}: convert it first",
             )
     dense = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     shaped = {name: array.reshape(tensors[name].shape) for name, array in dense.items()}
@@ -109,7 +109,9 @@ def read_tensors(
     try:
         arrays = parse(content)
     except (SafetensorError, ValueError, KeyError) as problem:
-        raise error(f"{what} is not a safetensors file: {problem}; fetch it again") from problem
+        raise error(
+            f"{what} is not a safetensors file: {problem}", hint="fetch it again"
+        ) from problem
     for name, record in header.tensors.items():
         if record.dtype == "BOOL" and (arrays[name].view(np.uint8) > 1).any():
             raise error(f"{what}: BOOL tensor {name!r} holds bytes other than 0 and 1")
@@ -133,10 +135,10 @@ def read_header(
     length = header_length(start, size, what=what, error=error)
     raw = _json.load(bytes(start[_LENGTH_BYTES:length]), what=f"the header of {what}", error=error)
     if not isinstance(raw, dict):
-        raise error(f"the header of {what} is no JSON object; fetch the file again")
+        raise error(f"the header of {what} is no JSON object", hint="fetch the file again")
     metadata = _read_metadata(raw.pop("__metadata__", None), what, error)
     if len(raw) > MAX_TENSORS:
-        raise error(f"{what} has {len(raw)} tensors; expected at most {MAX_TENSORS}")
+        raise error(f"{what} has {len(raw)} tensors", expected=f"at most {MAX_TENSORS}")
     tensors = {name: _read_record(name, entry, what, error) for name, entry in raw.items()}
     _check_layout(tensors.values(), size - length, what, error)
     return Header(tensors=tensors, metadata=metadata, length=length)
@@ -151,16 +153,19 @@ def header_length(
         WsdartsError: Of class ``error``; the file is too short for it, or it is too long.
     """
     if size < _LENGTH_BYTES or len(start) < _LENGTH_BYTES:
-        raise error(f"{what} has {size} bytes and is no safetensors file; fetch it again")
+        raise error(f"{what} has {size} bytes and is no safetensors file", hint="fetch it again")
     length = _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")
     if length > size:
         raise error(
-            f"{what} is truncated or damaged: its header claims {length} bytes of a file of "
-            f"{size}; fetch it again"
+            (
+                f"{what} is truncated or damaged: its header claims {length} bytes of a file of "
+                f"{size}"
+            ),
+            hint="fetch it again",
         )
     if length - _LENGTH_BYTES > MAX_HEADER_BYTES:
         raise error(
-            f"the header of {what} claims {length} bytes; expected at most {MAX_HEADER_BYTES}"
+            f"the header of {what} claims {length} bytes", expected=f"at most {MAX_HEADER_BYTES}"
         )
     return length
 
@@ -169,7 +174,7 @@ def _read_metadata(data: Any, what: str, error: type[WsdartsError]) -> Any:
     if data is None:
         return None
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise error(f"the metadata of {what} is malformed; expected texts by name")
+        raise error(f"the metadata of {what} is malformed", expected="texts by name")
     if _METADATA_KEY not in data:
         return None
     return _json.load(data[_METADATA_KEY].encode(), what=f"the metadata of {what}", error=error)
@@ -177,8 +182,11 @@ def _read_metadata(data: Any, what: str, error: type[WsdartsError]) -> Any:
 
 def _read_record(name: str, entry: Any, what: str, error: type[WsdartsError]) -> TensorRecord:
     problem = error(
-        f"{what}: the header entry of tensor {name[:_MAX_NAME]!r} is malformed; expected a dtype "
-        f"of {', '.join(_ITEM_BYTES)}, a shape of at most {_MAX_DIMENSIONS} sizes, and two offsets"
+        f"{what}: the header entry of tensor {name[:_MAX_NAME]!r} is malformed",
+        expected=(
+            f"a dtype of {', '.join(_ITEM_BYTES)}, a shape of at most {_MAX_DIMENSIONS} sizes, "
+            "and two offsets"
+        ),
     )
     if not 0 < len(name) <= _MAX_NAME or not isinstance(entry, dict):
         raise problem
@@ -194,14 +202,17 @@ def _read_record(name: str, entry: Any, what: str, error: type[WsdartsError]) ->
     begin, end = offsets
     if end - begin != math.prod(shape) * _ITEM_BYTES[dtype]:
         raise error(
-            f"{what}: tensor {name!r} of type {dtype} and shape {shape} cannot lie in "
-            f"{end - begin} bytes; the file is damaged: fetch it again"
+            (
+                f"{what}: tensor {name!r} of type {dtype} and shape {shape} cannot lie in "
+                f"{end - begin} bytes"
+            ),
+            hint="the file is damaged: fetch it again",
         )
     # A tensor without elements takes no bytes, whatever its other sizes claim.
     if math.prod(max(size, 1) for size in shape) >= _MAX_ELEMENTS:
         raise error(
-            f"{what}: tensor {name!r} claims the shape {shape}; expected sizes whose product, "
-            "without zeros, is below 2^48"
+            f"{what}: tensor {name!r} claims the shape {shape}",
+            expected="sizes whose product, without zeros, is below 2^48",
         )
     return TensorRecord(dtype=dtype, shape=tuple(shape), begin=begin, end=end)
 
@@ -220,6 +231,9 @@ def _check_layout(
     edges = [(0, 0), *spans, (size, size)]
     if any(before[1] != after[0] for before, after in pairwise(edges)):
         raise error(
-            f"{what} is truncated or damaged: its tensors do not lie end to end in its {size} "
-            "bytes of data; fetch it again"
+            (
+                f"{what} is truncated or damaged: its tensors do not lie end to end in its "
+                f"{size} bytes of data"
+            ),
+            hint="fetch it again",
         )

@@ -1,7 +1,7 @@
 """Every error that a user can meet.
 
-Each message says what was found, what was expected and what to do next, on one
-line; the command line prints it after ``error:`` and exits with 1.
+Each is one line: what is wrong and what was found, what was expected, what to do next. The
+command line prints it after ``error:`` and exits with 1.
 """
 
 from errno import EINVAL
@@ -15,9 +15,30 @@ _LONGEST = 4000
 class WsdartsError(Exception):
     """Base of all errors that wsdarts-hub raises on purpose.
 
-    Messages quote what was found, which anyone may have written; as text they are one line that
-    can be read and cannot act, wherever it ends up: on a terminal, in a log, on a page.
+    The message reads ``WHAT is FOUND; expected EXPECTED; HINT``, without the parts that are
+    empty. Messages quote what was found, which anyone may have written; as text they are one line
+    that can be read and cannot act, wherever it ends up: on a terminal, in a log, on a page.
+
+    Attributes:
+        what: What is wrong, or the name of what has a wrong value.
+        found: The wrong value, as text; empty where ``what`` says all.
+        expected: What would have been right.
+        hint: What to do next, or what else helps.
     """
+
+    def __init__(
+        self, what: object = "", *, found: object = None, expected: object = "", hint: str = ""
+    ) -> None:
+        self.what = str(what)
+        self.found = "" if found is None else str(found)
+        self.expected = str(expected)
+        self.hint = hint
+        parts = (
+            f"{self.what} is {self.found}" if self.found else self.what,
+            f"expected {self.expected}" if self.expected else "",
+            hint,
+        )
+        super().__init__("; ".join(filter(None, parts)))
 
     def __str__(self) -> str:
         return spaced_text(BaseException.__str__(self), _LONGEST)
@@ -91,9 +112,9 @@ class FileAccessError(WsdartsError, OSError):
     """
 
     @classmethod
-    def of(cls, message: str, cause: OSError | ValueError, filename: str) -> Self:
+    def of(cls, what: str, cause: OSError | ValueError, filename: str, *, hint: str) -> Self:
         """Return an error with the number of its cause; a ValueError is an impossible name."""
-        error = cls(message)
+        error = cls(what, hint=hint)
         error.errno = cause.errno if isinstance(cause, OSError) else EINVAL
         error.strerror = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         error.filename = filename

@@ -30,16 +30,16 @@ def find_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise SettingsError(
-            f"no device is called {name!r}; expected cpu, cuda or cuda:N"
+            f"no device is called {name!r}", expected="cpu, cuda or cuda:N"
         ) from error
     if device.type not in ("cpu", "cuda"):
         raise SettingsError(
-            f"device {name} is of a kind that nothing here runs on; expected cpu, cuda or cuda:N"
+            f"device {name} is of a kind that nothing here runs on", expected="cpu, cuda or cuda:N"
         )
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(
-            f"device {name} was asked for but torch finds no CUDA device here; leave --device out, "
-            "or run `wsdarts-hub doctor`"
+            f"device {name} was asked for but torch finds no CUDA device here",
+            hint="leave --device out, or run `wsdarts-hub doctor`",
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(

@@ -36,8 +36,9 @@ class Preset:
         check_fields(self)
         if not is_plain_line(self.name, _LONGEST_NAME):
             raise SettingsError(
-                f"name is {self.name[:_LONGEST_NAME]!r}; expected one line of 1 to "
-                f"{_LONGEST_NAME} characters"
+                "name",
+                found=f"{self.name[:_LONGEST_NAME]!r}",
+                expected=f"one line of 1 to {_LONGEST_NAME} characters",
             )
 
 
@@ -176,13 +177,13 @@ def find_preset(preset: str | Preset, *, seed: int | None = None) -> Preset:
         if preset not in PRESETS:
             close = did_you_mean(nearest_names(preset, PRESETS))
             raise SettingsError(
-                f"no preset {preset!r}; {close}expected one of {', '.join(PRESETS)}"
+                f"no preset {preset!r}", hint=f"{close}expected one of {', '.join(PRESETS)}"
             )
         preset = PRESETS[preset]
     if not isinstance(preset, Preset):
         raise SettingsError(
-            f"the preset is of type {type(preset).__name__}; expected a Preset, or one of "
-            f"{', '.join(PRESETS)}"
+            f"the preset is of type {type(preset).__name__}",
+            expected=f"a Preset, or one of {', '.join(PRESETS)}",
         )
     if seed is None:
         return preset

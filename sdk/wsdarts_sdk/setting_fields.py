@@ -101,15 +101,18 @@ def check_value(name: str, value: Any, kind: Any) -> None:
     if not _fits(value, kind):
         limits = _limits(kind)
         why = "" if limits is None else limits.why_not(value)
-        raise SettingsError(f"{name} is {reprlib.repr(value)}; expected {_expected(kind)}{why}")
+        raise SettingsError(
+            f"{name}", found=reprlib.repr(value), expected=f"{_expected(kind)}{why}"
+        )
 
 
 def check_padding(padding: int, image_size: int) -> None:
     """Raise a SettingsError if images would be surrounded by more than their own size."""
     if padding > image_size:
         raise SettingsError(
-            f"crop_padding is {padding}; expected at most image_size, {image_size}, so that "
-            "something of each image is seen"
+            "crop_padding",
+            found=padding,
+            expected=f"at most image_size, {image_size}, so that something of each image is seen",
         )
 
 
@@ -147,7 +150,7 @@ def unknown_setting(
     """
     close = did_you_mean(nearest_settings(key, paths))
     has = f"{group} has" if group else "there are"
-    return SettingsError(f"there is no setting {name}; {close}{has} {', '.join(known)}")
+    return SettingsError(f"there is no setting {name}", hint=f"{close}{has} {', '.join(known)}")
 
 
 def nearest_settings(key: str, paths: Sequence[str]) -> tuple[str, ...]:

@@ -66,15 +66,18 @@ def read_subject(
         if is_file(directory / MANIFEST):
             if required is not None:
                 raise SignatureError(
-                    f"a signature lies in a registry, not in the directory {subject}; name the "
-                    "artifact there, such as NAME@3 --registry DIR"
+                    f"a signature lies in a registry, not in the directory {subject}",
+                    hint="name the artifact there, such as NAME@3 --registry DIR",
                 )
             return read_artifact(directory)
     if not is_hub(subject) and ("/" in subject or subject.startswith(".")):
         what = f"holds no {MANIFEST}" if is_directory(path) else "is no directory"
         raise ArtifactError(
-            f"{subject} {what}; expected the directory of an artifact or of a finished search, or "
-            "a reference such as NAME@3"
+            f"{subject} {what}",
+            expected=(
+                "the directory of an artifact or of a finished search, or a reference such as "
+                "NAME@3"
+            ),
         )
     try:
         store, within = open_for(subject, registry, require_signature=required)

@@ -305,7 +305,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _unwritable(path: Path, reason: str | None) -> EmbeddingError:
-    return EmbeddingError(f"cannot write {path}: {reason}; name another file with --out")
+    return EmbeddingError(f"cannot write {path}: {reason}", hint="name another file with --out")
 
 
 def _file_stem(name: str) -> str:

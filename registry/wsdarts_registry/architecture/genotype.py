@@ -56,7 +56,7 @@ class Genotype(Viewable):
             cell = self.cell(kind)
             if len(cell) != self.space.nodes:
                 raise SpaceError(
-                    f"the {kind} cell has {len(cell)} nodes; expected {self.space.nodes}"
+                    f"the {kind} cell has {len(cell)} nodes", expected=self.space.nodes
                 )
             for target, connections in enumerate(cell, start=2):
                 self._check_node(kind, target, connections)
@@ -65,15 +65,15 @@ class Genotype(Viewable):
         sources = [connection.source for connection in connections]
         if not sources or sources != sorted(set(sources)):
             raise SpaceError(
-                f"node {target} of the {kind} cell has sources {reprlib.repr(sources)}; "
-                "expected at least one, ascending and each once"
+                f"node {target} of the {kind} cell has sources {reprlib.repr(sources)}",
+                expected="at least one, ascending and each once",
             )
         for connection in connections:
             self.space.candidate_index(connection.operation)
             if not 0 <= connection.source < target:
                 raise SpaceError(
-                    f"node {target} of the {kind} cell has source {connection.source}; "
-                    f"expected 0 to {target - 1}"
+                    f"node {target} of the {kind} cell has source {connection.source}",
+                    expected=f"0 to {target - 1}",
                 )
 
     def __str__(self) -> str:
@@ -119,13 +119,13 @@ class Genotype(Viewable):
             return cls._from_fields({name: data[name] for name in FIELDS}, None)
         if not isinstance(data, dict) or not {"format", "space", *CELL_KINDS} <= set(data):
             raise SpaceError(
-                "a genotype in JSON has the keys format, space, normal and reduction; "
-                f"found {_keys(data)}"
+                "a genotype in JSON has the keys format, space, normal and reduction",
+                hint=f"found {_keys(data)}",
             )
         if type(data["format"]) is not int or data["format"] != _FORMAT:
             raise SpaceError(
-                f"the genotype has format {reprlib.repr(data['format'])}; this version "
-                f"reads {_FORMAT}: update with {UPDATE}"
+                f"the genotype has format {reprlib.repr(data['format'])}",
+                hint=f"this version reads {_FORMAT}: update with {UPDATE}",
             )
         space = SearchSpace.from_json(data["space"])
         cells = {kind: _read_cell(kind, data[kind]) for kind in CELL_KINDS}
@@ -149,8 +149,8 @@ class Genotype(Viewable):
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise SpaceError(
-                f"cannot read the genotype {spaced_text(str(path))}: {reason}; expected a JSON "
-                "file as written by Genotype.save, or DARTS genotype text"
+                f"cannot read the genotype {spaced_text(str(path))}: {reason}",
+                expected="a JSON file as written by Genotype.save, or DARTS genotype text",
             ) from error
         try:
             text = raw.decode("utf-8-sig")
@@ -211,7 +211,7 @@ class Genotype(Viewable):
     def _from_fields(cls, fields: dict[str, Any], space: SearchSpace | None) -> Self:
         for name, value in fields.items():
             if not isinstance(value, list):
-                raise SpaceError(f"{name} is {reprlib.repr(value)}; expected a list")
+                raise SpaceError(name, found=reprlib.repr(value), expected="a list")
         normal, reduction = fields["normal"], fields["reduce"]
         if space is None:
             space = SearchSpace(nodes=max(1, len(normal) // 2))
@@ -219,8 +219,12 @@ class Genotype(Viewable):
         for name in ("normal_concat", "reduce_concat"):
             if fields[name] != everything:
                 raise SpaceError(
-                    f"{name} is {reprlib.repr(fields[name])}; only cells that concatenate all "
-                    f"intermediate nodes, {everything}, are supported"
+                    f"{name}",
+                    found=reprlib.repr(fields[name]),
+                    hint=(
+                        f"only cells that concatenate all intermediate nodes, {everything}, are "
+                        "supported"
+                    ),
                 )
         return cls(
             space=space,
@@ -244,7 +248,7 @@ def _read_cell(kind: str, data: Any) -> Cell:
             case [str(operation), int(source)] if not isinstance(source, bool):
                 return Connection(source=source, operation=operation)
         found = reprlib.repr(entry)  # shortened: the file may be anyone's
-        raise SpaceError(f"the {kind} cell holds {found}; expected [operation, source]")
+        raise SpaceError(f"the {kind} cell holds {found}", expected="[operation, source]")
 
     if not isinstance(data, list) or not all(isinstance(node, list) for node in data):
         raise SpaceError(f"the {kind} cell in JSON is a list of nodes, each a list of connections")
@@ -254,5 +258,5 @@ def _read_cell(kind: str, data: Any) -> Cell:
 def _pairs_to_cell(kind: str, pairs: list[Any]) -> Cell:
     connections = _read_cell(kind, [pairs])[0]
     if len(connections) % 2:
-        raise SpaceError(f"the {kind} cell lists {len(connections)} connections; expected pairs")
+        raise SpaceError(f"the {kind} cell lists {len(connections)} connections", expected="pairs")
     return tuple(tuple(sorted(connections[i : i + 2])) for i in range(0, len(connections), 2))

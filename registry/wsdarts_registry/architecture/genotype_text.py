@@ -62,8 +62,8 @@ def genotype_fields(text: str) -> dict[str, list[Any]]:
     if len(names) > 1:
         known = ", ".join(sorted(name or "one without a name" for name in names))
         raise SpaceError(
-            f"the text holds {len(whole)} genotypes under different names ({plain_text(known)}); "
-            "expected one: leave the others out"
+            (f"the text holds {len(whole)} genotypes under different names ({plain_text(known)})"),
+            expected="one: leave the others out",
         )
     _, source, closed = whole[-1]
     if len(whole) > 1:
@@ -208,4 +208,4 @@ def _quoted(text: str) -> str:
 
 
 def _refused(reason: str) -> SpaceError:
-    return SpaceError(f"the text is not a DARTS genotype: {reason}; {_EXPECTED}")
+    return SpaceError(f"the text is not a DARTS genotype: {reason}", hint=_EXPECTED)

@@ -39,8 +39,8 @@ class OperationMasks(Viewable):
             edges, candidates = self.space.shape
             if found != (edges, {candidates}):
                 raise SpaceError(
-                    f"the {kind} mask has {found[0]} rows of lengths {sorted(found[1])}; "
-                    f"expected {edges} rows of {candidates}"
+                    f"the {kind} mask has {found[0]} rows of lengths {sorted(found[1])}",
+                    expected=f"{edges} rows of {candidates}",
                 )
             for edge, row in zip(self.space.edges, rows, strict=True):
                 if not any(row):
@@ -93,7 +93,7 @@ class OperationMasks(Viewable):
         def rows(array: NDArray[np.bool_]) -> Rows:
             # Before a row is looked at: a shape such as (2^40, 0) has no bytes and many rows.
             if array.shape != space.shape:
-                raise SpaceError(f"a mask has shape {array.shape}; expected {space.shape}")
+                raise SpaceError(f"a mask has shape {array.shape}", expected=space.shape)
             return tuple(tuple(bool(kept) for kept in row) for row in array)
 
         return cls(space=space, normal=rows(normal), reduction=rows(reduction))
@@ -135,13 +135,13 @@ class OperationMasks(Viewable):
             Chen et al., "Progressive DARTS", 2019, arXiv:1904.12760, section 3.2.
         """
         if keep < 1:
-            raise SpaceError(f"an edge cannot keep {keep} operations; expected at least 1")
+            raise SpaceError(f"an edge cannot keep {keep} operations", expected="at least 1")
 
         def pruned(kind: str, alpha: NDArray[np.float64]) -> NDArray[np.bool_]:
             if alpha.shape != self.space.shape or not np.isfinite(alpha).all():
                 raise SpaceError(
-                    f"α of the {kind} cell has shape {alpha.shape}; expected finite numbers "
-                    f"of shape {self.space.shape}"
+                    f"α of the {kind} cell has shape {alpha.shape}",
+                    expected=f"finite numbers of shape {self.space.shape}",
                 )
             mask = self.array(kind)
             weakness = np.where(mask, -alpha, np.inf)[:, ::-1]

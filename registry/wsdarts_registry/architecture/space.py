@@ -48,18 +48,20 @@ class SearchSpace:
     def __post_init__(self) -> None:
         listed = isinstance(self.candidates, tuple)
         if type(self.nodes) is not int:
-            raise SpaceError(f"nodes is {self.nodes!r}; expected a whole number")
+            raise SpaceError("nodes", found=repr(self.nodes), expected="a whole number")
         if not listed or not all(isinstance(name, str) for name in self.candidates):
             found = reprlib.repr(self.candidates)
-            raise SpaceError(f"candidates is {found}; expected a tuple of names")
+            raise SpaceError("candidates", found=found, expected="a tuple of names")
         if not 1 <= self.nodes <= _MAX_NODES:
-            raise SpaceError(f"a cell has {self.nodes} nodes; expected 1 to {_MAX_NODES}")
+            raise SpaceError(f"a cell has {self.nodes} nodes", expected=f"1 to {_MAX_NODES}")
         if not self.candidates:
-            raise SpaceError("the search space has no candidate operations; name at least one")
+            raise SpaceError(
+                "the search space has no candidate operations", hint="name at least one"
+            )
         if len(self.candidates) > _MAX_CANDIDATES:
             raise SpaceError(
-                f"the search space has {len(self.candidates)} candidate operations; expected at "
-                f"most {_MAX_CANDIDATES}"
+                f"the search space has {len(self.candidates)} candidate operations",
+                expected=f"at most {_MAX_CANDIDATES}",
             )
         if len(set(self.candidates)) != len(self.candidates):
             raise SpaceError(f"candidate operations are named twice: {', '.join(self.candidates)}")
@@ -91,8 +93,8 @@ class SearchSpace:
         """
         if name not in self.candidates:
             raise SpaceError(
-                f"operation {name!r} is not a candidate; expected one of "
-                f"{', '.join(self.candidates)}"
+                f"operation {name!r} is not a candidate",
+                expected=f"one of {', '.join(self.candidates)}",
             )
         return self.candidates.index(name)
 
@@ -115,8 +117,11 @@ class SearchSpace:
             ):
                 return cls(nodes=nodes, candidates=tuple(names))
         raise SpaceError(
-            "a search space in JSON has exactly the keys 'nodes' (a number) and "
-            f"'candidates' (names); found {reprlib.repr(data)}"
+            (
+                "a search space in JSON has exactly the keys 'nodes' (a number) and 'candidates' "
+                "(names)"
+            ),
+            hint=f"found {reprlib.repr(data)}",
         )
 
 

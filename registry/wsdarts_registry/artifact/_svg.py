@@ -116,7 +116,7 @@ class _Reader:
             parser.Parse(content, True)
         except expat.ExpatError as error:
             raise ArtifactError(
-                f"{self._what} is no SVG drawing ({error}); fetch it again"
+                f"{self._what} is no SVG drawing ({error})", hint="fetch it again"
             ) from error
 
     def _refuse_extra(self, *_: object) -> None:
@@ -186,6 +186,9 @@ class _Reader:
 
     def _problem(self, found: str) -> ArtifactError:
         return ArtifactError(
-            f"{self._what} holds {found}; expected a drawing that neither acts nor loads anything, "
-            "of the elements and attributes in docs/format.md"
+            f"{self._what} holds {found}",
+            expected=(
+                "a drawing that neither acts nor loads anything, of the elements and attributes "
+                "in docs/format.md"
+            ),
         )

@@ -29,7 +29,7 @@ def read_limited(root: Path, path: str, limit: int) -> bytes:
     with _open(root, path) as file:
         content = _read(root, path, file, limit + 1)
     if len(content) > limit:
-        raise ArtifactError(f"{root / path} is too long; expected at most {limit} bytes")
+        raise ArtifactError(f"{root / path} is too long", expected=f"at most {limit} bytes")
     return content
 
 
@@ -133,19 +133,19 @@ def list_files(root: Path) -> set[str]:
                         found.add(path)
                     else:
                         raise ArtifactError(
-                            f"{root / path} is a link or a special file; expected regular files"
+                            f"{root / path} is a link or a special file", expected="regular files"
                         )
                     if len(found) + len(waiting) + directories > 4 * MAX_FILES:
                         raise ArtifactError(
-                            f"{root} holds too many files for an artifact; expected at most "
-                            f"{MAX_FILES}"
+                            f"{root} holds too many files for an artifact",
+                            expected=f"at most {MAX_FILES}",
                         )
         except OSError as error:
             if isinstance(error, PermissionError):
                 raise _unreadable(root, below, error) from error
             raise ArtifactError(
-                f"cannot read the artifact {root}: {error.strerror}; expected a directory with "
-                "artifact.json"
+                f"cannot read the artifact {root}: {error.strerror}",
+                expected="a directory with artifact.json",
             ) from error
     return found
 
@@ -168,26 +168,27 @@ def _check_size(root: Path, path: str, expected: int, file: BinaryIO) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != expected:
         raise ArtifactError(
-            f"{root / path} has {size} bytes; its manifest says {expected}: the artifact is "
-            "damaged, fetch it again"
+            f"{root / path} has {size} bytes",
+            hint=f"its manifest says {expected}: the artifact is damaged, fetch it again",
         )
 
 
 def _unreadable(root: Path, path: str, error: OSError) -> ArtifactError:
     if isinstance(error, PermissionError):
         return UnreadableError(
-            f"cannot read {root / path}: {error.strerror}; ask its owner for permission to read it "
-            "and to enter the directories above it"
+            f"cannot read {root / path}: {error.strerror}",
+            hint="ask its owner for permission to read it and to enter the directories above it",
         )
     return ArtifactError(
-        f"cannot read {root / path}: {error.strerror}; the artifact is incomplete: fetch it again"
+        f"cannot read {root / path}: {error.strerror}",
+        hint="the artifact is incomplete: fetch it again",
     )
 
 
 def _damaged(root: Path, path: str) -> ArtifactError:
     return ArtifactError(
-        f"{root / path} has another sha256 than its manifest says; the artifact is damaged or "
-        "was changed: fetch it again"
+        f"{root / path} has another sha256 than its manifest says",
+        hint="the artifact is damaged or was changed: fetch it again",
     )
 
 
@@ -213,14 +214,14 @@ def read_manifest(
     expected = read_limited(root, CHECKSUM, _MAX_CHECKSUM_BYTES)
     if expected != checksum_line(found):
         raise ArtifactError(
-            f"{root / MANIFEST} has sha256 {found}, which is not what {CHECKSUM} says; the "
-            "artifact is damaged or was changed: fetch it again"
+            f"{root / MANIFEST} has sha256 {found}, which is not what {CHECKSUM} says",
+            hint="the artifact is damaged or was changed: fetch it again",
         )
     digest = f"sha256:{found}"
     if expected_digest is not None and digest != expected_digest:
         raise ArtifactError(
-            f"the artifact in {root} has digest {digest}; expected {expected_digest}: it is "
-            "another artifact than was asked for"
+            f"the artifact in {root} has digest {digest}",
+            expected=f"{expected_digest}: it is another artifact than was asked for",
         )
     return Manifest.from_bytes(content, what=str(root / MANIFEST)), digest
 

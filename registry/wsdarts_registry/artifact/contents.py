@@ -82,8 +82,11 @@ def read_masks(content: bytes, space: SearchSpace) -> tuple[OperationMasks, ...]
     expected = {f"stage_{number}/{kind}" for number in numbers for kind in CELL_KINDS}
     if not expected or set(arrays) != expected:
         raise ArtifactError(
-            f"{MASKS} holds {len(arrays)} tensors; expected stage_1/normal, stage_1/reduction, "
-            f"stage_2/normal and so on, up to {MAX_STAGES} stages"
+            f"{MASKS} holds {len(arrays)} tensors",
+            expected=(
+                "stage_1/normal, stage_1/reduction, stage_2/normal and so on, up to "
+                f"{MAX_STAGES} stages"
+            ),
         )
     if any(array.dtype not in (np.bool_, np.uint8) for array in arrays.values()):
         raise ArtifactError(f"{MASKS} holds tensors that are not BOOL or U8")
@@ -112,8 +115,9 @@ def check_weights_header(header: Header, space: SearchSpace) -> None:
         if record is None or record.shape != space.shape or record.dtype not in _FLOATS:
             found = "none" if record is None else f"{record.dtype} of shape {record.shape}"
             raise ArtifactError(
-                f"{WEIGHTS}: tensor {alpha_name(kind)!r} is {found}; expected floating-point "
-                f"numbers of shape {space.shape}"
+                f"{WEIGHTS}: tensor {alpha_name(kind)!r}",
+                found=found,
+                expected=f"floating-point numbers of shape {space.shape}",
             )
 
 
@@ -137,8 +141,8 @@ def check_check_header(header: Header, network: NetworkRecord) -> None:
     found = {name: record.dtype for name, record in header.tensors.items()}
     if set(found) != {"input", "output"} or not set(found.values()) <= set(_FLOATS):
         raise ArtifactError(
-            f"{CHECK} holds the tensors {sorted(found)[:5]}; expected floating-point 'input' and "
-            "'output'"
+            f"{CHECK} holds the tensors {sorted(found)[:5]}",
+            expected="floating-point 'input' and 'output'",
         )
     given, made = header.tensors["input"].shape, header.tensors["output"].shape
     match given, made:
@@ -146,9 +150,11 @@ def check_check_header(header: Header, network: NetworkRecord) -> None:
             if 0 < batch * height * width * network.channels <= _MAX_CHECK_VALUES:
                 return
     raise ArtifactError(
-        f"{CHECK} has an input of shape {given} and an output of shape {made}; expected "
-        "(batch, 3, size, size) and (batch, width), and batch x size x size x channels at most "
-        f"{_MAX_CHECK_VALUES}"
+        f"{CHECK} has an input of shape {given} and an output of shape {made}",
+        expected=(
+            "(batch, 3, size, size) and (batch, width), and batch x size x size x channels at "
+            f"most {_MAX_CHECK_VALUES}"
+        ),
     )
 
 
@@ -167,8 +173,10 @@ def _check_finite(path: str, arrays: Tensors) -> None:
     for name, array in arrays.items():
         if array.dtype.name in _FLOAT_NAMES and not np.isfinite(array).all():
             raise ArtifactError(
-                f"{path}: tensor {name!r} holds NaN or infinity; the search that made it "
-                "diverged: use the operation masks without the weights"
+                f"{path}: tensor {name!r} holds NaN or infinity",
+                hint=(
+                    "the search that made it diverged: use the operation masks without the weights"
+                ),
             )
 
 
@@ -206,8 +214,10 @@ def _read_edge(
     strengths = [p for _, p in found]
     if sorted(names) != sorted(kept) or strengths != sorted(strengths, reverse=True):
         raise ArtifactError(
-            f"{GENOTYPE}: 'ranked' on edge {masks.space.edges[edge]} of the {kind} cell is "
-            f"malformed; expected [operation, probability], strongest first, for "
-            f"{', '.join(kept)}"
+            (
+                f"{GENOTYPE}: 'ranked' on edge {masks.space.edges[edge]} of the {kind} cell is "
+                "malformed"
+            ),
+            expected=f"[operation, probability], strongest first, for {', '.join(kept)}",
         )
     return tuple(found)

@@ -103,8 +103,11 @@ class Artifact(Viewable):
         if record is None:
             spaces = {str(r.space.embedding_space) for r in self.manifest.embeddings}
             raise EmbeddingError(
-                f"the artifact in {self.directory} has no embedding by {space}; it has "
-                f"{'; '.join(sorted(spaces)) or 'none'}: embed the query with one of those"
+                f"the artifact in {self.directory} has no embedding by {space}",
+                hint=(
+                    f"it has {'; '.join(sorted(spaces)) or 'none'}: embed the query with one of "
+                    "those"
+                ),
             )
         return self.embeddings[self.manifest.embeddings.index(record)]
 
@@ -139,7 +142,8 @@ class Artifact(Viewable):
         """
         if path not in self.manifest.files:
             raise ArtifactError(
-                f"the artifact has no file {path!r}; it has {', '.join(self.manifest.files)}"
+                f"the artifact has no file {path!r}",
+                hint=f"it has {', '.join(self.manifest.files)}",
             )
         return read_checked(self.directory, path, self.manifest.files[path])
 
@@ -253,8 +257,8 @@ def parse_embedding(content: bytes, record: EmbeddingRecord, *, where: str) -> T
         raise ArtifactError(f"the artifact in {where} is malformed: {error}") from error
     if embedding.space != record.space.embedding_space:
         raise ArtifactError(
-            f"{record.file} in {where} is by {embedding.space}; the manifest says "
-            f"{record.space.embedding_space}"
+            f"{record.file} in {where} is by {embedding.space}",
+            hint=f"the manifest says {record.space.embedding_space}",
         )
     if embedding.task_digest != mean_task_digest(record.tasks):
         raise ArtifactError(f"{record.file} in {where} is of another task than the manifest says")
@@ -267,15 +271,15 @@ def _check_present(root: Path, present: set[str], files: Set[str]) -> None:
         if paths:
             listed = ", ".join(repr(path) for path in sorted(paths)[:5])
             raise ArtifactError(
-                f"the artifact in {root} {what} {listed}; expected exactly the files of its "
-                "manifest: fetch it again"
+                f"the artifact in {root} {what} {listed}",
+                expected="exactly the files of its manifest: fetch it again",
             )
 
 
 def _small(root: Path, manifest: Manifest, path: str, limit: int) -> bytes:
     size = manifest.files[path].size
     if size > limit:
-        raise ArtifactError(f"{root / path} has {size} bytes; expected at most {limit}")
+        raise ArtifactError(f"{root / path} has {size} bytes", expected=f"at most {limit}")
     return read_checked(root, path, manifest.files[path])
 
 

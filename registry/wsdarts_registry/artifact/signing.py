@@ -92,7 +92,7 @@ def make_keys(path: str | Path) -> tuple[Path, Path]:
                 file.write(content)
         except OSError as error:
             raise SignatureError(
-                f"cannot write the key {place}: {error.strerror}; name a new file"
+                f"cannot write the key {place}: {error.strerror}", hint="name a new file"
             ) from error
     return paths
 
@@ -176,32 +176,38 @@ def check_signature(
     what = str(reference)
     if signature is None:
         raise SignatureError(
-            f"{what} is not signed; ask its publisher to sign it (`wsdarts-hub sign {what} --key "
-            "KEY`), or use it without a required signature"
+            f"{what} is not signed",
+            hint=(
+                f"ask its publisher to sign it (`wsdarts-hub sign {what} --key KEY`), or use it "
+                "without a required signature"
+            ),
         )
     claims = _claims(signature, what)
     if claims.key not in keys:
         asked = " or ".join(f"{path} ({_fingerprint(key)[:16]}…)" for path, key in named)
         raise SignatureError(
-            f"{what} was signed with another key ({claims.key[:16]}…) than {asked}; ask its "
-            "publisher which is right"
+            f"{what} was signed with another key ({claims.key[:16]}…) than {asked}",
+            hint="ask its publisher which is right",
         )
     _verify(claims, keys[claims.key], what)
     if claims.files != _files(artifact):
         raise SignatureError(
-            f"the signature of {what} is of another artifact than {artifact.digest}; fetch both "
-            "again, or ask its publisher to sign this version"
+            f"the signature of {what} is of another artifact than {artifact.digest}",
+            hint="fetch both again, or ask its publisher to sign this version",
         )
     if claims.subject is None and not content_only:
         raise SignatureError(
-            f"the signature of {what} is of its content alone and names no version; ask its "
-            f"publisher to sign it again (`wsdarts-hub sign {what} --key KEY`), or let a policy "
-            'accept it ("accept": "content")'
+            f"the signature of {what} is of its content alone and names no version",
+            hint=(
+                f"ask its publisher to sign it again (`wsdarts-hub sign {what} --key KEY`), or "
+                'let a policy accept it ("accept": "content")'
+            ),
         )
     if claims.subject not in (None, reference):
         raise SignatureError(
-            f"the signature of {what} says that its content is {claims.subject}; use that, or ask "
-            f"its publisher to sign it as {what}, too"
+            f"the signature of {what} says that its content",
+            found=claims.subject,
+            hint=f"use that, or ask its publisher to sign it as {what}, too",
         )
 
 
@@ -253,8 +259,8 @@ def _verify(claims: _Claims, key: "EllipticCurvePublicKey", what: str) -> None:
         key.verify(claims.signature, _envelope(claims.payload), _algorithm(key.curve.name))
     except InvalidSignature as error:
         raise SignatureError(
-            f"the signature of {what} is damaged or was forged; fetch it again, or ask its "
-            "publisher to sign this version"
+            f"the signature of {what} is damaged or was forged",
+            hint="fetch it again, or ask its publisher to sign this version",
         ) from error
 
 
@@ -297,8 +303,8 @@ def _claims(signature: bytes, what: str) -> _Claims:
                         signature=made,
                     )
     raise SignatureError(
-        f"{name} is none of a key pair as `wsdarts-hub sign` writes it; fetch it again, or ask its "
-        "publisher to sign this version"
+        f"{name} is none of a key pair as `wsdarts-hub sign` writes it",
+        hint="fetch it again, or ask its publisher to sign this version",
     )
 
 
@@ -306,7 +312,7 @@ def _decoded(text: str, name: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise SignatureError(f"{name} is damaged; fetch it again") from error
+        raise SignatureError(f"{name} is damaged", hint="fetch it again") from error
 
 
 def _version(subject: str) -> Reference | None:
@@ -340,8 +346,11 @@ def _private_key(path: Path) -> "EllipticCurvePrivateKey":
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
         # What the library says could quote the file, which is a secret.
         raise SignatureError(
-            f"{path} holds no private key that can sign; expected PEM of the curve P-256, P-384 or "
-            "P-521, not encrypted: make one with `wsdarts-hub keygen FILE`"
+            f"{path} holds no private key that can sign",
+            expected=(
+                "PEM of the curve P-256, P-384 or P-521, not encrypted: make one with "
+                "`wsdarts-hub keygen FILE`"
+            ),
         )
     return key
 
@@ -387,7 +396,8 @@ def _read_key(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SignatureError(
-            f"cannot read the key {path}: {reason}; make a pair with `wsdarts-hub keygen FILE`"
+            f"cannot read the key {path}: {reason}",
+            hint="make a pair with `wsdarts-hub keygen FILE`",
         ) from error
 
 
@@ -397,5 +407,6 @@ def _need_package() -> None:
             import cryptography  # noqa: F401, PLC0415
     except ImportError as error:
         raise SignatureError(
-            f"signatures need the package cryptography; install it with {install_extra('signing')}"
+            "signatures need the package cryptography",
+            hint=f"install it with {install_extra('signing')}",
         ) from error

@@ -160,7 +160,7 @@ def _write(
     hexadecimal = hashlib.sha256(content).hexdigest()
     try:
         if not is_vacant(target):
-            raise ArtifactError(f"{target} is not empty; expected a new or empty directory")
+            raise ArtifactError(f"{target} is not empty", expected="a new or empty directory")
         with staged(target) as staging:
             for path in manifest.files:
                 if path in files:
@@ -172,15 +172,17 @@ def _write(
             read_artifact(staging, f"sha256:{hexadecimal}")
     except OSError as error:
         raise ArtifactError(
-            f"cannot write the artifact {target}: {error.strerror}; nothing was written: free "
-            "some space or name another directory"
+            f"cannot write the artifact {target}: {error.strerror}",
+            hint="nothing was written: free some space or name another directory",
         ) from error
     return f"sha256:{hexadecimal}"
 
 
 def _encode(draft: ArtifactDraft) -> tuple[dict[str, bytes], tuple[EmbeddingRecord, ...]]:
     if not draft.stage_masks:
-        raise ArtifactError("the draft has no operation masks; expected those of one stage or more")
+        raise ArtifactError(
+            "the draft has no operation masks", expected="those of one stage or more"
+        )
     if any(masks.space != draft.genotype.space for masks in draft.stage_masks):
         raise ArtifactError("the operation masks are of another search space than the genotype")
     files = {
@@ -194,7 +196,9 @@ def _encode(draft: ArtifactDraft) -> tuple[dict[str, bytes], tuple[EmbeddingReco
     files |= embedding_files
     taken = sorted(files.keys() & draft.files.keys())
     if taken:
-        raise ArtifactError(f"{', '.join(taken)} is written by wsdarts-hub; choose another path")
+        raise ArtifactError(
+            f"{', '.join(taken)} is written by wsdarts-hub", hint="choose another path"
+        )
     return files | dict(draft.files), records
 
 
@@ -216,8 +220,8 @@ def _encode_embeddings(
         count = sum(embedding.space == space for embedding in draft.embeddings)
         if set(here) != set(digests) or count != len(digests):
             raise ArtifactError(
-                f"there are {count} embeddings by {space} for {len(digests)} tasks; expected one "
-                "for each task of the draft and no other"
+                f"there are {count} embeddings by {space} for {len(digests)} tasks",
+                expected="one for each task of the draft and no other",
             )
         ordered = [here[digest] for digest in digests]
         add(f"{EMBEDDINGS}/{space.key}.safetensors", TaskEmbedding.mean(ordered), digests)
@@ -262,12 +266,12 @@ def copied_out(artifact: Artifact, target: Path) -> Artifact:
     """
     try:
         if not is_vacant(target):
-            raise RegistryError(f"{target} is not empty; name a new or empty directory")
+            raise RegistryError(f"{target} is not empty", hint="name a new or empty directory")
         with staged(target) as directory:
             artifact.copy_to(directory)
     except OSError as error:
         raise RegistryError(
-            f"cannot write {target}: {error.strerror}; name another directory"
+            f"cannot write {target}: {error.strerror}", hint="name another directory"
         ) from error
     return replace(artifact, directory=target)
 
@@ -319,8 +323,8 @@ class Edition:
         others = sorted(replaced.keys() - set(_REPLACEABLE))
         if others:
             raise ArtifactError(
-                f"{', '.join(others)} cannot be replaced when an artifact is published; only "
-                f"{' and '.join(_REPLACEABLE)} can"
+                f"{', '.join(others)} cannot be replaced when an artifact is published",
+                hint=f"only {' and '.join(_REPLACEABLE)} can",
             )
         for path, content in replaced.items():
             check_text(path, content)

@@ -68,8 +68,8 @@ def symmetric_distance(
     """
     if keys.ndim != 2 or query.shape != keys.shape[1:]:
         raise EmbeddingError(
-            f"query has shape {query.shape} but keys have shape {keys.shape}; "
-            "expected (filters,) and (tasks, filters). Embed both with the same probe."
+            f"query has shape {query.shape} but keys have shape {keys.shape}",
+            expected="(filters,) and (tasks, filters). Embed both with the same probe.",
         )
     query_1F = _checked("query", query[None])
     distances = np.empty(len(keys))
@@ -96,7 +96,7 @@ def distance_matrix(values: NDArray[np.float64]) -> NDArray[np.float64]:
         EmbeddingError: As in ``symmetric_distance``.
     """
     if values.ndim != 2:
-        raise EmbeddingError(f"embeddings have shape {values.shape}; expected (tasks, filters)")
+        raise EmbeddingError(f"embeddings have shape {values.shape}", expected="(tasks, filters)")
     matrix = np.zeros((len(values), len(values)))
     for row in range(len(values)):
         matrix[row, row:] = symmetric_distance(values[row], values[row:])
@@ -116,14 +116,14 @@ def _checked(what: str, rows: NDArray[np.float64]) -> NDArray[np.float64]:
     # Written so that NaN fails: every comparison with NaN is false.
     if not ((rows >= 0) & (rows <= _LARGEST)).all():
         raise EmbeddingError(
-            f"{what} holds a value that is negative, not finite or above {_LARGEST:g}; expected "
-            "Fisher information, which is >= 0: embed the task again"
+            f"{what} holds a value that is negative, not finite or above {_LARGEST:g}",
+            expected="Fisher information, which is >= 0: embed the task again",
         )
     present = np.where(rows >= _SMALLEST, rows, 0.0).astype(np.float64, copy=False)
     if not present.any(axis=1).all():
         raise EmbeddingError(
-            f"{what} holds an embedding of zeros only; expected at least one positive value: "
-            "embed the task again"
+            f"{what} holds an embedding of zeros only",
+            expected="at least one positive value: embed the task again",
         )
     return present
 
@@ -179,8 +179,8 @@ def scan(query: Floats, rows: Rows, *, threads: int | None = None) -> Floats:
     """
     if rows.ndim != 2 or query.shape != rows.shape[1:]:
         raise EmbeddingError(
-            f"query has shape {query.shape} but rows have shape {rows.shape}; expected "
-            "(filters,) and (tasks, filters). Embed both with the same probe."
+            f"query has shape {query.shape} but rows have shape {rows.shape}",
+            expected="(filters,) and (tasks, filters). Embed both with the same probe.",
         )
     with np.errstate(over="ignore", invalid="ignore"):
         values = query.astype(np.float32)

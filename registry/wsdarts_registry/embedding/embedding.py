@@ -68,12 +68,13 @@ class TaskEmbedding:
         check_digest("task", self.task_digest)
         if not is_plain_line(self.task_name, MAX_NAME):
             raise EmbeddingError(
-                f"the task's name is {self.task_name[:MAX_NAME]!r}; expected one line of 1 to "
-                f"{MAX_NAME} plain characters"
+                "the task's name",
+                found=f"{self.task_name[:MAX_NAME]!r}",
+                expected=f"one line of 1 to {MAX_NAME} plain characters",
             )
         for field, count in (("images", self.images), ("classes", self.classes)):
             if type(count) is not int or not 1 <= count <= MAX_INTEGER:
-                raise EmbeddingError(f"the embedding has {count!r} {field}; expected 1 or more")
+                raise EmbeddingError(f"the embedding has {count!r} {field}", expected="1 or more")
         object.__setattr__(self, "values", _check_values(self.values, self.task_name))
         if self.standard_error is not None:
             checked = _check_errors(self.standard_error, self.values, self.task_name)
@@ -109,7 +110,7 @@ class TaskEmbedding:
             EmbeddingError: There is none, or they are of different spaces or widths.
         """
         if not embeddings:
-            raise EmbeddingError("there is no mean of no embeddings; pass at least one")
+            raise EmbeddingError("there is no mean of no embeddings", hint="pass at least one")
         check_comparable(embeddings[0], embeddings[1:])
         if len(embeddings) == 1:
             return embeddings[0]
@@ -140,8 +141,8 @@ class TaskEmbedding:
             stored = self.values.astype(np.float32)
         if not np.isfinite(stored).all() or not stored.any():
             raise EmbeddingError(
-                f"the embedding of {self.task_name} has values up to {self.values.max():.3g}; "
-                "expected at most 3e38 and some above 1e-45: check the probe"
+                f"the embedding of {self.task_name} has values up to {self.values.max():.3g}",
+                expected="at most 3e38 and some above 1e-45: check the probe",
             )
         task = {
             "name": self.task_name,
@@ -164,15 +165,20 @@ class TaskEmbedding:
                 shape, NaN, or metadata of another form or format version.
         """
         if len(content) > _MAX_FILE:
-            raise EmbeddingError(f"{what} has {len(content)} bytes; expected at most {_MAX_FILE}")
+            raise EmbeddingError(
+                f"{what} has {len(content)} bytes", expected=f"at most {_MAX_FILE}"
+            )
         arrays, metadata = _tensors.read_tensors(content, what=what, error=EmbeddingError)
         fields = _read_metadata(metadata, what)
         found = {name: (array.dtype.name, array.ndim) for name, array in arrays.items()}
         expected = dict.fromkeys((_TENSOR, _ERROR_TENSOR), ("float32", 1))
         if found not in (expected, {_TENSOR: expected[_TENSOR]}):
             raise EmbeddingError(
-                f"{what} holds {found}; expected one float32 tensor {_TENSOR!r} of one dimension, "
-                f"and perhaps another {_ERROR_TENSOR!r}"
+                f"{what} holds {found}",
+                expected=(
+                    f"one float32 tensor {_TENSOR!r} of one dimension, and perhaps another "
+                    f"{_ERROR_TENSOR!r}"
+                ),
             )
         # Of a signalling NaN numpy warns here; it is refused like any other.
         with np.errstate(invalid="ignore"):
@@ -195,8 +201,8 @@ class TaskEmbedding:
                 content = file.read(_MAX_FILE + 1)
         except OSError as error:
             raise EmbeddingError(
-                f"cannot read the embedding {path}: {error.strerror}; expected a file as written "
-                "by `wsdarts-hub embed DATA --out FILE`"
+                f"cannot read the embedding {path}: {error.strerror}",
+                expected="a file as written by `wsdarts-hub embed DATA --out FILE`",
             ) from error
         return cls.from_bytes(content, what=str(path))
 
@@ -224,14 +230,19 @@ def check_comparable(query: TaskEmbedding, others: Sequence[TaskEmbedding]) -> N
     for other in others:
         if other.space != query.space:
             raise EmbeddingError(
-                f"the embedding of {query.task_name} was made by {query.space}, that of "
-                f"{other.task_name} by {other.space}; they do not compare: embed both with the "
-                "same probe"
+                (
+                    f"the embedding of {query.task_name} was made by {query.space}, that of "
+                    f"{other.task_name} by {other.space}"
+                ),
+                hint="they do not compare: embed both with the same probe",
             )
         if other.values.shape != query.values.shape:
             raise EmbeddingError(
-                f"the embedding of {query.task_name} has {len(query.values)} filters, that of "
-                f"{other.task_name} has {len(other.values)}; embed both with the same probe"
+                (
+                    f"the embedding of {query.task_name} has {len(query.values)} filters, that "
+                    f"of {other.task_name} has {len(other.values)}"
+                ),
+                hint="embed both with the same probe",
             )
 
 
@@ -239,14 +250,17 @@ def _check_values(values: NDArray[np.float64], name: str) -> NDArray[np.float64]
     checked = np.array(values, dtype=np.float64)
     if checked.ndim != 1 or not 1 <= len(checked) <= _MAX_FILTERS:
         raise EmbeddingError(
-            f"the embedding of {name} has shape {checked.shape}; expected (filters,), "
-            f"1 to {_MAX_FILTERS} filters"
+            f"the embedding of {name} has shape {checked.shape}",
+            expected=f"(filters,), 1 to {_MAX_FILTERS} filters",
         )
     _check_nonnegative(checked, f"the embedding of {name}")
     if not checked.any():
         raise EmbeddingError(
-            f"the embedding of {name} is zero at every filter; the probe saw nothing in the "
-            "images: check that they are not all equal, or use another probe"
+            f"the embedding of {name} is zero at every filter",
+            hint=(
+                "the probe saw nothing in the images: check that they are not all equal, or use "
+                "another probe"
+            ),
         )
     checked.setflags(write=False)
     return checked
@@ -258,8 +272,8 @@ def _check_errors(
     checked = np.array(errors, dtype=np.float64)
     if checked.shape != values.shape:
         raise EmbeddingError(
-            f"the standard error of {name} has shape {checked.shape}; expected that of the "
-            f"values, {values.shape}"
+            f"the standard error of {name} has shape {checked.shape}",
+            expected=f"that of the values, {values.shape}",
         )
     _check_nonnegative(checked, f"the standard error of {name}")
     checked.setflags(write=False)
@@ -270,8 +284,8 @@ def _check_nonnegative(numbers: NDArray[np.float64], what: str) -> None:
     bad = ~np.isfinite(numbers) | (numbers < 0)
     if bad.any():
         raise EmbeddingError(
-            f"{what} is {numbers[bad][0]} at filter {bad.argmax()}; expected finite numbers >= 0: "
-            "embed the task again"
+            f"{what} is {numbers[bad][0]} at filter {bad.argmax()}",
+            expected="finite numbers >= 0: embed the task again",
         )
 
 
@@ -288,8 +302,8 @@ def _read_metadata(data: Any, what: str) -> dict[str, Any]:
     match data:
         case {"format": int(version)} if version != _FORMAT or version is True:
             raise EmbeddingError(
-                f"{what} has embedding format {version}; this version reads {_FORMAT}: update "
-                f"with {UPDATE}"
+                f"{what} has embedding format {version}",
+                hint=f"this version reads {_FORMAT}: update with {UPDATE}",
             )
         case {
             "format": int(),
@@ -309,5 +323,5 @@ def _read_metadata(data: Any, what: str) -> dict[str, Any]:
                 "classes": classes,
             }
     raise EmbeddingError(
-        f"{what} has no embedding metadata; expected a file as written by `wsdarts-hub embed`"
+        f"{what} has no embedding metadata", expected="a file as written by `wsdarts-hub embed`"
     )

@@ -174,7 +174,7 @@ def judge(
         EmbeddingError: There is no neighbour.
     """
     if not neighbours:
-        raise EmbeddingError("there is no neighbour to judge; rank at least one artifact")
+        raise EmbeddingError("there is no neighbour to judge", hint="rank at least one artifact")
     nearest = next((n for n in neighbours if n.kind == "transfer"), neighbours[0])
     shown = figures((nearest.distance,), threshold.distance if threshold else None)
     found = f"{nearest.reference} is at distance {shown.distances[0]}"

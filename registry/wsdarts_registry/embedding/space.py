@@ -48,17 +48,20 @@ class EmbeddingSpace:
         for field, text in (("probe", self.probe), ("estimator", self.estimator)):
             if not is_plain_line(text, MAX_NAME):
                 raise EmbeddingError(
-                    f"the {field} of an embedding is {text[:MAX_NAME]!r}; expected one line of 1 "
-                    f"to {MAX_NAME} plain characters"
+                    f"the {field} of an embedding",
+                    found=f"{text[:MAX_NAME]!r}",
+                    expected=f"one line of 1 to {MAX_NAME} plain characters",
                 )
         check_digest("probe", self.probe_digest)
         if type(self.version) is not int or not 1 <= self.version <= MAX_INTEGER:
-            raise EmbeddingError(f"the estimator has version {self.version!r}; expected 1 or more")
+            raise EmbeddingError(
+                f"the estimator has version {self.version!r}", expected="1 or more"
+            )
         names = [name for name, _ in self.settings]
         if len(set(names)) != len(names) or len(names) > _MAX_SETTINGS:
             raise EmbeddingError(
-                f"the settings of an embedding are {reprlib.repr(names)}; expected each name once "
-                f"and at most {_MAX_SETTINGS}"
+                f"the settings of an embedding are {reprlib.repr(names)}",
+                expected=f"each name once and at most {_MAX_SETTINGS}",
             )
         checked = sorted((name, _check_setting(name, value)) for name, value in self.settings)
         object.__setattr__(self, "settings", tuple(checked))
@@ -110,8 +113,11 @@ class EmbeddingSpace:
                     settings=tuple(settings.items()),
                 )
         raise EmbeddingError(
-            "an embedding space in JSON has exactly the keys probe, probe_digest, estimator, "
-            f"version and settings; found {reprlib.repr(data)}"
+            (
+                "an embedding space in JSON has exactly the keys probe, probe_digest, estimator, "
+                "version and settings"
+            ),
+            hint=f"found {reprlib.repr(data)}",
         )
 
 
@@ -134,7 +140,7 @@ class NearThreshold:
 
     def __post_init__(self) -> None:
         if not 0 < self.distance < 1:
-            raise EmbeddingError(f"the threshold is {self.distance}; expected between 0 and 1")
+            raise EmbeddingError("the threshold", found=self.distance, expected="between 0 and 1")
 
 
 def check_digest(what: str, digest: str) -> None:
@@ -145,7 +151,9 @@ def check_digest(what: str, digest: str) -> None:
     """
     if not _DIGEST.fullmatch(digest):
         raise EmbeddingError(
-            f"the digest of the {what} is {digest[:80]!r}; expected 'sha256:' and 64 hex digits"
+            f"the digest of the {what}",
+            found=f"{digest[:80]!r}",
+            expected="'sha256:' and 64 hex digits",
         )
 
 
@@ -161,6 +169,7 @@ def _check_setting(name: str, value: Any) -> Setting:
                 whole = value.is_integer() and abs(value) <= MAX_INTEGER
                 return int(value) if whole else float(value)
     raise EmbeddingError(
-        f"setting {str(name)[:80]!r} of an embedding is {str(value)[:80]!r}; expected a name of "
-        "lower-case letters, digits and _, and a finite number or one line of text"
+        f"setting {str(name)[:80]!r} of an embedding",
+        found=f"{str(value)[:80]!r}",
+        expected="a name of a-z, 0-9 and _, and a finite number or one line of text",
     )

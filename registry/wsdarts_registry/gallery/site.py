@@ -70,7 +70,7 @@ def build_gallery(
             _replace(new, target)
     except OSError as error:
         raise RegistryError(
-            f"cannot write the gallery {target}: {error.strerror}; name another directory"
+            f"cannot write the gallery {target}: {error.strerror}", hint="name another directory"
         ) from error
     return target / "index.html"
 
@@ -90,13 +90,13 @@ def _check_target(target: Path) -> None:
         raise RegistryError(f"cannot read {target}: {error.strerror}") from error
     if not known:
         raise RegistryError(
-            f"{target} is not empty and is no gallery; name a new directory, or an older gallery "
-            "to replace"
+            f"{target} is not empty and is no gallery",
+            hint="name a new directory, or an older gallery to replace",
         )
     if foreign:
         raise RegistryError(
-            f"{target} also holds {min(foreign)!r}, which no gallery has and which would be lost; "
-            "move it away, or name another directory"
+            (f"{target} also holds {min(foreign)!r}, which no gallery has and which would be lost"),
+            hint="move it away, or name another directory",
         )
 
 
@@ -223,14 +223,15 @@ def serve_gallery(
     root = Path(directory)
     if not is_gallery(root):
         raise RegistryError(
-            f"{root} is no gallery; make one with `wsdarts-hub gallery build --out {root}`"
+            f"{root} is no gallery", hint=f"make one with `wsdarts-hub gallery build --out {root}`"
         )
     handler = partial(GalleryHandler, directory=str(root.absolute()))
     try:
         server = ThreadingHTTPServer((HOST, port), handler)
     except (OSError, OverflowError) as error:
         raise RegistryError(
-            f"cannot listen at port {port} ({error}); name another one with --port, or 0 for any"
+            f"cannot listen at port {port} ({error})",
+            hint="name another one with --port, or 0 for any",
         ) from error
     with server:
         started(f"http://{HOST}:{server.server_address[1]}/")

@@ -167,9 +167,12 @@ def _artifact_directory(run: Path) -> Path:
             return candidate
     if not exists(run):
         raise ArtifactError(
-            f"{run} does not exist; expected the --out of a `wsdarts-hub search` or `warm-start`"
+            f"{run} does not exist", expected="the --out of a `wsdarts-hub search` or `warm-start`"
         )
     raise ArtifactError(
-        f"{run} has no artifact to publish; finish the search with --resume, or name a run "
-        "directory of `wsdarts-hub search` or `warm-start`"
+        f"{run} has no artifact to publish",
+        hint=(
+            "finish the search with --resume, or name a run directory of `wsdarts-hub search` or "
+            "`warm-start`"
+        ),
     )

@@ -168,7 +168,7 @@ def with_training(
         named = _checked(training, manifest, genotype)
         if isinstance(named, str):
             raise RunError(
-                f"{named}; expected the --out of a finished `wsdarts-hub train {run} DATA`"
+                f"{named}", expected=f"the --out of a finished `wsdarts-hub train {run} DATA`"
             )
         return _measured(manifest, named)
     elsewhere, gone = trainings_elsewhere(run)

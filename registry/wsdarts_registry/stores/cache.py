@@ -255,8 +255,8 @@ def clean_cache(
                 store.sweep(unlocked=unlocked)
     except OSError as error:
         raise RegistryError(
-            f"cannot clean {error.filename or directory}: {error.strerror}; what was deleted "
-            "before stays deleted, and the rest can be tried again"
+            f"cannot clean {error.filename or directory}: {error.strerror}",
+            hint="what was deleted before stays deleted, and the rest can be tried again",
         ) from error
     return Cleaning(
         directory=directory,
@@ -297,7 +297,7 @@ def age(text: str | float) -> float:
     match = _AGE.fullmatch(str(text))
     if match is None:
         raise RegistryError(
-            f"age {str(text)[:40]!r}; expected a number and a unit, such as 30d, 12h or 90m"
+            f"age {str(text)[:40]!r}", expected="a number and a unit, such as 30d, 12h or 90m"
         )
     return float(match[1]) * _UNITS[match[2] or "s"]
 

@@ -131,7 +131,7 @@ class Catalogue(ABC):
         known = self.aliases(name)
         if alias not in known:
             raise RegistryError(
-                f"{name} has no alias {alias}; it has {', '.join(sorted(known)) or 'none'}"
+                f"{name} has no alias {alias}", hint=f"it has {', '.join(sorted(known)) or 'none'}"
             )
         return known[alias]
 
@@ -163,15 +163,18 @@ class Catalogue(ABC):
             fitting = [v for v in versions if v.digest and v.digest.startswith(reference.digest)]
             if len({v.digest for v in fitting}) > 1:
                 raise RegistryError(
-                    f"{reference} fits {_listed(reference.name, fitting)}; give more digits"
+                    f"{reference} fits {_listed(reference.name, fitting)}", hint="give more digits"
                 )
         elif reference.alias is not None:
             meant = self.version_of_alias(reference.name, reference.alias)
             fitting = [v for v in versions if v.version == meant]
             if fitting and fitting[0].yanked is not None:
                 raise ReferenceNotFoundError(
-                    f"{reference} means {reference.name}@{meant}, which was yanked "
-                    f"({fitting[0].yanked.reason}); name an exact version to use it all the same"
+                    (
+                        f"{reference} means {reference.name}@{meant}, which was yanked "
+                        f"({fitting[0].yanked.reason})"
+                    ),
+                    hint="name an exact version to use it all the same",
                 )
         else:
             fitting = [v for v in versions if v.yanked is None]
@@ -240,7 +243,7 @@ class Catalogue(ABC):
         except UnreadableError as error:
             raise UnreadableError(f"{reference}: {error}") from error
         except ArtifactError as error:
-            raise ArtifactError(f"{reference}: {error}; {self._advice(reference)}") from error
+            raise ArtifactError(f"{reference}: {error}", hint=self._advice(reference)) from error
 
     def _advice(self, reference: Reference) -> str:
         return (
@@ -342,7 +345,7 @@ class Snapshot(Catalogue):
         entry = self._store.entry(name, version)
         if listed.digest not in (None, entry.digest):
             raise ArtifactError(
-                f"{name}@{version} has digest {entry.digest} now and had {listed.digest} before; "
-                "expected content that never changes: restore it, and repeat the command"
+                (f"{name}@{version} has digest {entry.digest} now and had {listed.digest} before"),
+                expected="content that never changes: restore it, and repeat the command",
             )
         return replace(entry, status=listed.status)

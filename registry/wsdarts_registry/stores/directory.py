@@ -136,8 +136,11 @@ class DirectoryStore(Store):
             content = read_limited(self._root, _CONFIG, MAX_RECORD_BYTES)
         except ArtifactError as error:
             raise RegistryError(
-                f"{self._root} is not a registry: {_CONFIG} cannot be read; name another one with "
-                "--registry DIR, or make one by pushing to a new directory"
+                f"{self._root} is not a registry: {_CONFIG} cannot be read",
+                hint=(
+                    "name another one with --registry DIR, or make one by pushing to a new "
+                    "directory"
+                ),
             ) from error
         return RegistryConfig.from_bytes(
             content, what=str(self._root / _CONFIG), error=RegistryError
@@ -339,9 +342,11 @@ class DirectoryStore(Store):
             lock = wait_for_lock(self._root / _LOCK, seconds=_PATIENCE)
             if lock is None:
                 raise RegistryError(
-                    f"another process has been changing the registry {self._root} for "
-                    f"{_PATIENCE:.0f} s; expected a fraction of a second: end that process if it "
-                    "hangs, then try again"
+                    (
+                        f"another process has been changing the registry {self._root} for "
+                        f"{_PATIENCE:.0f} s"
+                    ),
+                    expected="a fraction of a second: end that process if it hangs, then try again",
                 )
             return lock
         return None
@@ -353,8 +358,8 @@ class DirectoryStore(Store):
             others = sorted(p.name for p in entries(self._root) if not p.name.startswith("."))
             if others and others != ["lost+found"] and _CONFIG not in others:
                 raise RegistryError(
-                    f"{self._root} holds other files ({', '.join(others[:3])}); expected a new or "
-                    "empty directory for a registry"
+                    f"{self._root} holds other files ({', '.join(others[:3])})",
+                    expected="a new or empty directory for a registry",
                 )
         with self.changing(), self._writing():
             if not exists(self._root / _CONFIG):
@@ -392,7 +397,8 @@ class DirectoryStore(Store):
     def _writing(self) -> Iterator[None]:
         if self._read_only:
             raise RegistryError(
-                f"the registry {self._root} is read-only; name one of your own with --registry DIR"
+                f"the registry {self._root} is read-only",
+                hint="name one of your own with --registry DIR",
             )
         try:
             yield

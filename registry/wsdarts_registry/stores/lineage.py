@@ -117,7 +117,7 @@ def lineage(
     """
     check_whole(depth, "depth")
     if not 1 <= depth <= MAX_DEPTH:
-        raise RegistryError(f"depth {depth}; expected 1 to {MAX_DEPTH} generations")
+        raise RegistryError(f"depth {depth}", expected=f"1 to {MAX_DEPTH} generations")
     store, within = open_for(reference, registry)
     entry = store.resolve(within)
     survey = store.survey(include_yanked=True)

@@ -66,8 +66,11 @@ def open_registry(
     if location is None:
         if create or writable:
             raise RegistryError(
-                "the zoo that comes with the package is read-only; name a directory with "
-                f"--registry DIR or in the environment variable {REGISTRY_VARIABLE}"
+                "the zoo that comes with the package is read-only",
+                hint=(
+                    "name a directory with --registry DIR or in the environment variable "
+                    f"{REGISTRY_VARIABLE}"
+                ),
             )
         return ShippedZoo()
     text = str(location)
@@ -78,11 +81,11 @@ def open_registry(
         return HubStore(text, endpoint=endpoint, insecure=insecure)
     if isinstance(location, str) and "://" in text:
         raise RegistryError(
-            f"cannot open {text}: there are no such registries; name a directory, or a namespace "
-            "on the Hugging Face Hub (hf://lab)"
+            f"cannot open {text}: there are no such registries",
+            hint="name a directory, or a namespace on the Hugging Face Hub (hf://lab)",
         )
     if not text:
-        raise RegistryError("the location of the registry is empty; name a directory")
+        raise RegistryError("the location of the registry is empty", hint="name a directory")
     return DirectoryStore(expanded(location, "the registry"), create=create)
 
 

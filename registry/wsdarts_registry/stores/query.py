@@ -206,15 +206,15 @@ def _check(kind: str | None, since: str | None, sort: str, limit: int | None) ->
     if limit is not None:
         check_whole(limit, "limit")
     if kind is not None and kind not in get_args(Kind):
-        raise RegistryError(f"kind {kind[:40]!r}; expected {' or '.join(get_args(Kind))}")
+        raise RegistryError(f"kind {kind[:40]!r}", expected=f"{' or '.join(get_args(Kind))}")
     if since is not None and not any(_is_moment(since, form) for form in _MOMENTS):
         raise RegistryError(
-            f"date {since[:40]!r}; expected a day such as 2026-01-31, or 2026-01-31T12:00:00Z"
+            f"date {since[:40]!r}", expected="a day such as 2026-01-31, or 2026-01-31T12:00:00Z"
         )
     if sort not in get_args(Order):
-        raise RegistryError(f"order {sort[:40]!r}; expected one of {', '.join(get_args(Order))}")
+        raise RegistryError(f"order {sort[:40]!r}", expected=f"one of {', '.join(get_args(Order))}")
     if limit is not None and limit < 1:
-        raise RegistryError(f"limit {limit}; expected 1 or more")
+        raise RegistryError(f"limit {limit}", expected="1 or more")
 
 
 def _check_kinds(*, images: Range, classes: Range, **texts: str | None) -> None:
@@ -225,7 +225,7 @@ def _check_kinds(*, images: Range, classes: Range, **texts: str | None) -> None:
         expected = "(smallest, largest) as whole numbers, None for no limit"
         check_kind(limits, (tuple, list), name, expected)
         if len(limits) != 2:
-            raise ArgumentError(f"{name} is {limits!r}; expected {expected}")
+            raise ArgumentError(name, found=repr(limits), expected=expected)
         for limit in limits:
             check_kind(limit, (Integral, type(None)), f"a limit of {name}", expected)
 
@@ -237,8 +237,8 @@ def _check_operation(operation: str, entries: Iterable[Entry]) -> None:
     if operation not in known:
         close = did_you_mean(nearest_names(operation, known))
         raise RegistryError(
-            f"no artifact has the operation {operation[:40]!r} as a candidate; {close}expected one "
-            f"of {', '.join(list(known)[:_MOST_OPERATIONS])}"
+            f"no artifact has the operation {operation[:40]!r} as a candidate",
+            hint=f"{close}expected one of {', '.join(list(known)[:_MOST_OPERATIONS])}",
         )
 
 

@@ -138,7 +138,7 @@ def check_k(k: int) -> None:
     """
     check_whole(k, "k")
     if k < 1:
-        raise RegistryError(f"{k} neighbours were asked for; expected at least 1")
+        raise RegistryError(f"{k} neighbours were asked for", expected="at least 1")
 
 
 def check_rankable(store: Catalogue, space: EmbeddingSpace) -> None:
@@ -166,8 +166,8 @@ def check_rankable(store: Catalogue, space: EmbeddingSpace) -> None:
 
 def _no_artifacts(store: Catalogue) -> RegistryError:
     return RegistryError(
-        f"the registry {store.location} has no artifacts; publish one with "
-        f"`wsdarts-hub push RUN NAME{store.option}`, or search cold"
+        f"the registry {store.location} has no artifacts",
+        hint=f"publish one with `wsdarts-hub push RUN NAME{store.option}`, or search cold",
     )
 
 
@@ -197,8 +197,8 @@ def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour,
     neighbours = rank(query.embedding, candidates)
     if any(abs(n.distance - scanned[n.reference]) > TOLERANCE for n in neighbours):
         raise RegistryError(
-            f"the cached embeddings in {matrix.path} are not those of {query.store.location}; "
-            f"remove the file (`rm {shlex.quote(str(matrix.path))}`), it is made again"
+            f"the cached embeddings in {matrix.path} are not those of {query.store.location}",
+            hint=f"remove the file (`rm {shlex.quote(str(matrix.path))}`), it is made again",
         )
     return neighbours
 

@@ -41,16 +41,17 @@ class Reference:
         check_name(self.name)
         if [self.version, self.digest, self.alias].count(None) < 2:
             raise RegistryError(
-                f"a reference to {self.name} has several of version, digest and alias; give one"
+                f"a reference to {self.name} has several of version, digest and alias",
+                hint="give one",
             )
         if self.alias is not None:
             check_alias(self.alias)
         if self.version is not None and not _VERSION.fullmatch(str(self.version)):
-            raise RegistryError(f"version {self.version} of {self.name}; expected 1 to 999999999")
+            raise RegistryError(f"version {self.version} of {self.name}", expected="1 to 999999999")
         if self.digest is not None and not _is_digest(self.digest):
             raise RegistryError(
-                f"digest {self.digest[:80]!r} of {self.name}; expected 'sha256:' and 12 to 64 "
-                "lower-case hex digits"
+                f"digest {self.digest[:80]!r} of {self.name}",
+                expected="'sha256:' and 12 to 64 lower-case hex digits",
             )
 
     def __str__(self) -> str:
@@ -80,8 +81,11 @@ class Reference:
         if is_alias(exact):
             return cls(name=name, alias=exact)
         raise RegistryError(
-            f"reference {text[:120]!r} is malformed; expected NAME, NAME@3, an alias such as "
-            "NAME@stable, or NAME@sha256:HEX with 12 to 64 hex digits"
+            f"reference {text[:120]!r} is malformed",
+            expected=(
+                "NAME, NAME@3, an alias such as NAME@stable, or NAME@sha256:HEX with 12 to 64 "
+                "hex digits"
+            ),
         )
 
 
@@ -94,8 +98,11 @@ def check_name(name: str) -> None:
     check_text(name, "the name")
     if not _NAME.fullmatch(name):
         raise RegistryError(
-            f"artifact name {name[:80]!r} is not allowed; expected 1 to 64 lower-case letters, "
-            "digits, '-', '_' and '.', a letter or digit first and last, no '--' or '..'"
+            f"artifact name {name[:80]!r} is not allowed",
+            expected=(
+                "1 to 64 lower-case letters, digits, '-', '_' and '.', a letter or digit first "
+                "and last, no '--' or '..'"
+            ),
         )
 
 
@@ -108,8 +115,11 @@ def check_alias(alias: str) -> None:
     check_text(alias, "the alias")
     if not is_alias(alias):
         raise RegistryError(
-            f"alias {alias[:80]!r} is not allowed; expected 1 to 32 lower-case letters, digits and "
-            "'-', a letter first, not like a version (v3) and not 'latest', which NAME alone means"
+            f"alias {alias[:80]!r} is not allowed",
+            expected=(
+                "1 to 32 lower-case letters, digits and '-', a letter first, not like a version "
+                "(v3) and not 'latest', which NAME alone means"
+            ),
         )
 
 

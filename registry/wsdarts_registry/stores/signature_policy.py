@@ -88,8 +88,11 @@ class SignaturePolicy:
         for number, rule in enumerate(rules, start=1):
             if (rule.accept == "unsigned") == bool(rule.keys):
                 raise SignatureError(
-                    f"rule {number} of {what} has {len(rule.keys)} keys and accepts "
-                    f'"{rule.accept}"; expected keys, or "accept": "unsigned" and none'
+                    (
+                        f"rule {number} of {what} has {len(rule.keys)} keys and accepts "
+                        f'"{rule.accept}"'
+                    ),
+                    expected='keys, or "accept": "unsigned" and none',
                 )
         return cls(rules=rules, folder=place.absolute().parent, origin=str(place))
 
@@ -179,7 +182,7 @@ def required_policy(required: Required) -> SignaturePolicy | None:
     keys = [required] if isinstance(required, str | Path) else list(required)
     if not keys:
         raise SignatureError(
-            "no key is named whose signature is required; name a file with a public key, as "
-            "`wsdarts-hub keygen` writes it"
+            "no key is named whose signature is required",
+            hint="name a file with a public key, as `wsdarts-hub keygen` writes it",
         )
     return SignaturePolicy.of_keys(*keys)

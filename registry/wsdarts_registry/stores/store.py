@@ -210,7 +210,7 @@ class Store(Catalogue):
             RegistryError: It cannot be written, or there is no such thing.
         """
         raise RegistryError(
-            f"{self.location} keeps no index; expected a registry on the Hub, such as hf://lab"
+            f"{self.location} keeps no index", expected="a registry on the Hub, such as hf://lab"
         )
 
     def changing(self) -> AbstractContextManager[None]:

@@ -32,7 +32,7 @@ def lifted_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[in
     """The version to restore and its record; see ``Store.unyank``."""
     info = _exact(store, reference, "restore")
     if info.yanked is None:
-        raise RegistryError(f"{reference} is not yanked; there is nothing to take back")
+        raise RegistryError(f"{reference} is not yanked", hint="there is nothing to take back")
     try:
         lift = Lift(reason=reason, when=_now())
     except ValidationError as problem:
@@ -46,7 +46,7 @@ def new_alias(store: Catalogue, name: str, alias: str, version: int) -> Alias:
     info = store.find(Reference(name=name, version=version))
     if info.yanked is not None:
         raise RegistryError(
-            f"{name}@{version} was yanked ({info.yanked.reason}); name a version that is not"
+            f"{name}@{version} was yanked ({info.yanked.reason})", hint="name a version that is not"
         )
     return Alias(version=version, when=_now())
 
@@ -68,21 +68,23 @@ def published_version(store: Catalogue, name: str, version: int | None, digest: 
         reference = f"{name}@{info.version}"
         if info.version == version and info.digest != digest:
             raise VersionConflictError(
-                f"{reference} exists with digest {info.digest}, and what is pushed has "
-                f"{digest}; versions are write-once: leave the version out to take the next"
+                (f"{reference} exists with digest {info.digest}, and what is pushed has {digest}"),
+                hint="versions are write-once: leave the version out to take the next",
             )
         if info.digest != digest:
             continue
         if info.yanked is not None:
             raise RegistryError(
-                f"this content is {reference}, which was yanked ({info.yanked.reason}); "
-                f"publish a corrected artifact, or restore it with `wsdarts-hub unyank {reference} "
-                f"--reason REASON{store.option}`"
+                f"this content is {reference}, which was yanked ({info.yanked.reason})",
+                hint=(
+                    "publish a corrected artifact, or restore it with `wsdarts-hub unyank "
+                    f"{reference} --reason REASON{store.option}`"
+                ),
             )
         if version not in (None, info.version):
             raise VersionConflictError(
-                f"this content ({digest}) is {reference} already; expected new content for "
-                f"version {version}: use {reference}"
+                f"this content ({digest}) is {reference} already",
+                expected=f"new content for version {version}: use {reference}",
             )
         return info.version
     return None
@@ -91,7 +93,8 @@ def published_version(store: Catalogue, name: str, version: int | None, digest: 
 def _exact(store: Catalogue, reference: Reference, what: str) -> VersionInfo:
     if not reference.is_exact:
         raise RegistryError(
-            f"{reference} is not exact; name the version to {what}, such as {reference.name}@1"
+            f"{reference} is not exact",
+            hint=f"name the version to {what}, such as {reference.name}@1",
         )
     return store.find(reference)
 

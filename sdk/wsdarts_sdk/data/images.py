@@ -188,7 +188,9 @@ class TaskImages:
                 raise corrupt_images(self.source, self._by_row(failed))
             found = open_pixels(path, shape)
         if found is None:
-            raise TaskError(f"the cache file {path} vanished as soon as it was made; try again")
+            raise TaskError(
+                f"the cache file {path} vanished as soon as it was made", hint="try again"
+            )
         return found
 
     def read(
@@ -339,9 +341,11 @@ def corrupt_images(source: ImageSource, failed: Mapping[int, Undecodable]) -> Ta
     (row, first), *others = failed.items()
     more = f" (and {len(others)} more cannot, either)" if others else ""
     return TaskError(
-        f"{source.describe(row)} cannot be decoded: {first.reason}{more}; expected whole images "
-        "only. Repair or remove it, or leave such images out with --skip-corrupt "
-        "(skip_corrupt=True)"
+        f"{source.describe(row)} cannot be decoded: {first.reason}{more}",
+        expected=(
+            "whole images only. Repair or remove it, or leave such images out with "
+            "--skip-corrupt (skip_corrupt=True)"
+        ),
     )
 
 

@@ -261,6 +261,6 @@ def _check_halves(task: ImageTask) -> None:
         found = len(task.indices(part))
         if found < _MIN_BATCH:
             raise SettingsError(
-                f"the {part} half of {task.name} has {found} images; a search needs at least "
-                f"{_MIN_BATCH}: add images"
+                f"the {part} half of {task.name} has {found} images",
+                hint=f"a search needs at least {_MIN_BATCH}: add images",
             )

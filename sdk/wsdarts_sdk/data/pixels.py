@@ -100,9 +100,11 @@ def write_pixels(
 def unusable_cache(path: Path, error: OSError) -> TaskError:
     """Describe a cache that cannot be written or read, and the way out."""
     return TaskError(
-        f"the cache file {path} cannot be used ({error.strerror or error}); expected a "
-        "writable directory with enough room. Free some, or name another directory in "
-        "WSDARTS_HUB_CACHE"
+        f"the cache file {path} cannot be used ({error.strerror or error})",
+        expected=(
+            "a writable directory with enough room. Free some, or name another directory in "
+            "WSDARTS_HUB_CACHE"
+        ),
     )
 
 

@@ -104,11 +104,15 @@ def parts_of_splits(names: Sequence[str], where: str) -> tuple[GivenPart, ...] |
     ]
     if unclear:
         raise TaskError(
-            f"{where} has the splits {', '.join(names)}, and it is not clear what part "
-            f"{' and '.join(map(repr, unclear))} {'is' if len(unclear) == 1 else 'are'}; expected "
-            "train, validation and test, each at most once. Name those that are meant: they are "
-            f"put together and split here, such as --split {names[parts.index(GivenPart.TRAIN)]} "
-            "(split=…)"
+            (
+                f"{where} has the splits {', '.join(names)}, and it is not clear what part "
+                f"{' and '.join(map(repr, unclear))} {('is' if len(unclear) == 1 else 'are')}"
+            ),
+            expected=(
+                "train, validation and test, each at most once. Name those that are meant: they "
+                "are put together and split here, such as --split "
+                f"{names[parts.index(GivenPart.TRAIN)]} (split=…)"
+            ),
         )
     return with_validation(known)
 
@@ -234,9 +238,15 @@ def _check_sizes(
         if len(images) < _SMALLEST_CLASS:
             total = int(np.count_nonzero(labels == label))
             raise TaskError(
-                f"class {class_names[label]!r} has {several(len(images), 'distinct image')} of its "
-                f"own ({total} with copies and images that stand in other classes, too); the split "
-                f"needs at least {_SMALLEST_CLASS}. Add images to the class, or leave it out"
+                (
+                    f"class {class_names[label]!r} has {several(len(images), 'distinct image')} "
+                    f"of its own ({total} with copies and images that stand in other classes, "
+                    "too)"
+                ),
+                hint=(
+                    f"the split needs at least {_SMALLEST_CLASS}. Add images to the class, or "
+                    "leave it out"
+                ),
             )
 
 
@@ -254,9 +264,14 @@ def _check_given(
             found = len(np.unique(digests[inside & (labels == label)]))
             if found < _LEAST_GIVEN[part]:
                 raise TaskError(
-                    f"class {name!r} has {several(found, 'distinct image')} in the part {part} of "
-                    f"the given split; expected at least {_LEAST_GIVEN[part]}. Add images to the "
-                    "class there, or leave it out of all parts"
+                    (
+                        f"class {name!r} has {several(found, 'distinct image')} in the part "
+                        f"{part} of the given split"
+                    ),
+                    expected=(
+                        f"at least {_LEAST_GIVEN[part]}. Add images to the class there, or leave "
+                        "it out of all parts"
+                    ),
                 )
 
 

@@ -295,8 +295,8 @@ class ImageTask:
         )
         if not valid:
             raise TaskError(
-                f"the indices of a subset of {self.name} do not fit; expected integers from 0 "
-                f"to {len(self) - 1}, each once"
+                f"the indices of a subset of {self.name} do not fit",
+                expected=f"integers from 0 to {len(self) - 1}, each once",
             )
         arranged = _arrange(
             self.labels[chosen],
@@ -333,7 +333,7 @@ class _Arranged:
 
 def _check_size(size: int) -> None:
     if not 8 <= size <= 4000:
-        raise TaskError(f"images of {size} pixels a side asked for; expected 8 to 4000")
+        raise TaskError(f"images of {size} pixels a side asked for", expected="8 to 4000")
 
 
 def _check_classes(source: ImageSource, name: str) -> None:
@@ -345,8 +345,11 @@ def _check_classes(source: ImageSource, name: str) -> None:
 def _too_few_classes(name: str, present: Sequence[str]) -> TaskError:
     found = f"one class ({present[0]!r})" if present else "no images"
     return TaskError(
-        f"{name} has {found}; expected at least two classes with images (in an image folder, "
-        "one folder for each class). Add a class"
+        f"{name} has {found}",
+        expected=(
+            "at least two classes with images (in an image folder, one folder for each class). "
+            "Add a class"
+        ),
     )
 
 

@@ -62,12 +62,13 @@ class Classifier(nn.Module):
         listed = isinstance(class_names, list | tuple)
         if not listed or not all(isinstance(name, str) for name in class_names):
             raise SettingsError(
-                f"class_names is {reprlib.repr(class_names)}; expected a list of {classes} names, "
-                "in the order of the logits"
+                "class_names",
+                found=reprlib.repr(class_names),
+                expected=f"a list of {classes} names, in the order of the logits",
             )
         if len(class_names) != classes:
             raise SettingsError(
-                f"{len(class_names)} class names for {classes} classes; expected one for each"
+                f"{len(class_names)} class names for {classes} classes", expected="one for each"
             )
         self.network, self.image_size = network, image_size
         self.class_names = tuple(class_names)
@@ -86,8 +87,8 @@ class Classifier(nn.Module):
             _check_shape(x_BCHW)
         if not x_BCHW.is_floating_point():
             raise TaskError(
-                f"images are of type {x_BCHW.dtype}; expected floating point in [0, 1]. Divide "
-                "them: model(images / 255)"
+                f"images are of type {x_BCHW.dtype}",
+                expected="floating point in [0, 1]. Divide them: model(images / 255)",
             )
         dtype = next(self.network.parameters()).dtype
         logits: Tensor = self.network(((x_BCHW - self.mean) / self.std).to(dtype))
@@ -162,12 +163,12 @@ class Classifier(nn.Module):
         except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ArtifactError(
-                f"{path} is not a trained model of this library ({reason}); expected the run "
-                f"directory of `wsdarts-hub train`, or the {MODEL_FILE} in it"
+                f"{path} is not a trained model of this library ({reason})",
+                expected=f"the run directory of `wsdarts-hub train`, or the {MODEL_FILE} in it",
             ) from error
         except TooLargeError as error:
             raise ArtifactError(
-                f"{path} describes a larger network than it holds weights of; train it again"
+                f"{path} describes a larger network than it holds weights of", hint="train it again"
             ) from error
         except (SpaceError, SettingsError) as error:
             raise ArtifactError(
@@ -180,7 +181,7 @@ def _check_shape(images: Any) -> None:
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
         is_array = isinstance(images, Tensor)
         found = f"have shape {tuple(images.shape)}" if is_array else f"are {reprlib.repr(images)}"
-        raise TaskError(f"images {found}; expected a tensor of shape (images, 3, height, width)")
+        raise TaskError(f"images {found}", expected="a tensor of shape (images, 3, height, width)")
 
 
 def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:

@@ -78,19 +78,22 @@ def load_network(
         if shape or auxiliary:
             named = ", ".join(shape) or "auxiliary"
             raise SettingsError(
-                f"{source} is a trained model, whose shape is fixed; leave out {named}, or name "
-                f"its genotype, such as {model.parent / GENOTYPE_FILE}"
+                f"{source} is a trained model, whose shape is fixed",
+                hint=(
+                    f"leave out {named}, or name its genotype, such as "
+                    f"{model.parent / GENOTYPE_FILE}"
+                ),
             )
         return Classifier.load(model)
     genotype, known = _find(source, registry, require_signature)
     if classes is None and known is not None and known > _MANY_CLASSES:
         raise SettingsError(
-            f"{source} names {known} classes, more than any dataset has; expected at most "
-            f"{_MANY_CLASSES}: name their number, classes=10"
+            f"{source} names {known} classes, more than any dataset has",
+            expected=f"at most {_MANY_CLASSES}: name their number, classes=10",
         )
     shape.setdefault("classes", known)
     if shape["classes"] is None:
-        raise SettingsError("a genotype alone has no number of classes; name it: classes=10")
+        raise SettingsError("a genotype alone has no number of classes", hint="name it: classes=10")
     return DerivedNetwork(genotype, **shape, auxiliary=auxiliary, seed=seed)
 
 
@@ -167,8 +170,8 @@ def _refuse_unsigned(source: object, required: Required) -> None:
     """Refuse a file or directory where keys are named: only a registry has signatures."""
     if required is not None and not isinstance(required, SignaturePolicy):
         raise SignatureError(
-            f"a signature lies in a registry, not with {source}; name the artifact there, such as "
-            "NAME@3, or leave out the required signature"
+            f"a signature lies in a registry, not with {source}",
+            hint="name the artifact there, such as NAME@3, or leave out the required signature",
         )
 
 
@@ -183,7 +186,7 @@ def _in_directory(path: Path) -> tuple[Genotype, int | None]:
         return _of_artifact(read_artifact(path))
     read_config(path)
     if not exists(path / GENOTYPE_FILE):
-        raise RunError(f"the run {path} has no genotype yet; finish it with --resume first")
+        raise RunError(f"the run {path} has no genotype yet", hint="finish it with --resume first")
     artifact = path / _ARTIFACT
     known = _classes(read_manifest(artifact)[0]) if is_file(artifact / MANIFEST) else None
     return Genotype.load(path / GENOTYPE_FILE), known

@@ -152,8 +152,11 @@ def build_operation(name: str, channels: int, stride: int, *, affine: bool) -> n
         case "dil_conv_3x3" | "dil_conv_5x5":
             return DilatedConv(channels, stride, kernel=int(name[-1]), affine=affine)
     raise SpaceError(
-        f"the engine has no operation {name!r}; expected one of none, max_pool_3x3, "
-        "avg_pool_3x3, skip_connect, sep_conv_3x3, sep_conv_5x5, dil_conv_3x3, dil_conv_5x5"
+        f"the engine has no operation {name!r}",
+        expected=(
+            "one of none, max_pool_3x3, avg_pool_3x3, skip_connect, sep_conv_3x3, sep_conv_5x5, "
+            "dil_conv_3x3, dil_conv_5x5"
+        ),
     )
 
 
@@ -284,7 +287,7 @@ class DerivedNetwork(nn.Module):
         super().__init__()
         if stem not in get_args(Stem):
             raise SettingsError(
-                f"there is no stem {stem!r}; expected {' or '.join(get_args(Stem))}"
+                f"there is no stem {stem!r}", expected=f"{' or '.join(get_args(Stem))}"
             )
         cells, channels, classes, seed = map(_plain, (cells, channels, classes, seed))
         check_value("cells", cells, Cells)

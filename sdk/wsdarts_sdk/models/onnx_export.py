@@ -72,17 +72,19 @@ def save_onnx(
     difference, count = _compare(copied, content, images)
     if not difference <= TOLERANCE:  # a NaN fails, too
         raise ExportError(
-            f"the ONNX file computes something else than the model (relative difference "
-            f"{difference:.1e}, allowed {TOLERANCE:.0e}); nothing was written. Try other versions "
-            "of torch and onnxscript"
+            (
+                "the ONNX file computes something else than the model (relative difference "
+                f"{difference:.1e}, allowed {TOLERANCE:.0e})"
+            ),
+            hint="nothing was written. Try other versions of torch and onnxscript",
         )
     target = expanded(path)
     try:
         write_atomically(target, content)
     except OSError as error:
         raise ExportError(
-            f"cannot write {target} ({error.strerror or error}); name a file in a directory that "
-            "can be written and has room"
+            f"cannot write {target} ({error.strerror or error})",
+            hint="name a file in a directory that can be written and has room",
         ) from error
     return OnnxFile(path=target, difference=difference, images=count)
 
@@ -117,11 +119,11 @@ def _exported(model: Classifier) -> bytes:
         except Exception as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ExportError(
-                f"torch cannot export this model ({reason}); try other versions of torch and "
-                "onnxscript"
+                f"torch cannot export this model ({reason})",
+                hint="try other versions of torch and onnxscript",
             ) from error
     if program is None:
-        raise ExportError("torch exported nothing; try another version of torch")
+        raise ExportError("torch exported nothing", hint="try another version of torch")
     proto: Any = program.model_proto
     set_model_props(proto, _metadata(model))
     return bytes(proto.SerializeToString())
@@ -164,7 +166,8 @@ def _batches(size: int, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tenso
     for row, pixels in decoded:
         if isinstance(pixels, Undecodable):
             raise ExportError(
-                f"the model cannot be compared on {names[row]}: {pixels.reason}; leave it out"
+                f"the model cannot be compared on {names[row]}: {pixels.reason}",
+                hint="leave it out",
             )
         good.append(pixels)
         if len(good) == _BATCH:

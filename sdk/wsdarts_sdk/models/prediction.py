@@ -97,7 +97,7 @@ def predict(
     check_whole(batch_size, "batch_size", 64)
     if min(top_k, batch_size) < 1:
         raise SettingsError(
-            f"top_k is {top_k} and batch_size {batch_size}; expected at least 1 of each"
+            f"top_k is {top_k} and batch_size {batch_size}", expected="at least 1 of each"
         )
     names, decoded = decoded_images(images, model.image_size, progress)
     training = model.training
@@ -140,7 +140,7 @@ def _listed(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
     if isinstance(images, _ONE_IMAGE) or _is_open_file(images):
         return [cast("AnyImage", images)]
     if isinstance(images, Mapping) or not isinstance(images, Iterable):
-        raise TaskError(f"images of type {type(images).__name__} cannot be read; {_EXPECTED}")
+        raise TaskError(f"images of type {type(images).__name__} cannot be read", hint=_EXPECTED)
     return cast("Iterable[AnyImage]", images)
 
 
@@ -188,7 +188,9 @@ def _files_in(folder: Path, progress: Progress) -> list[Path]:
     others = by_suffix(listing.passed_over)
     if not listing.files:
         found = f" that are read, but {others}" if others else ""
-        raise TaskError(f"the folder {folder} has no images{found}; name files, or another folder")
+        raise TaskError(
+            f"the folder {folder} has no images{found}", hint="name files, or another folder"
+        )
     if others:
         total = several(listing.passed_over.total(), "image")
         progress(f"passed over {total} in {folder}: {others}", 1, 1)
@@ -212,7 +214,7 @@ def _in_memory(image: Any, number: int) -> Content | Undecodable:
         return _read_whole(image)
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
-    raise TaskError(f"image {number} is of type {type(image).__name__}; {_EXPECTED}")
+    raise TaskError(f"image {number} is of type {type(image).__name__}", hint=_EXPECTED)
 
 
 def _read_whole(file: Any) -> Content | Undecodable:
@@ -288,7 +290,7 @@ def _probabilities(model: "Classifier", pixels_BHWC: Pixels) -> Tensor:
     logits: Tensor = model(as_input(pixels_BHWC).to(model.mean.device))
     if not bool(logits.isfinite().all()):
         raise ArtifactError(
-            "the model computes numbers that are not finite; train it again, with a lower "
-            "learning rate"
+            "the model computes numbers that are not finite",
+            hint="train it again, with a lower learning rate",
         )
     return logits.double().softmax(dim=1)

@@ -64,8 +64,11 @@ def count(network: nn.Module, image_size: int) -> Size:
             copied(torch.zeros(1, 3, image_size, image_size))
     except RuntimeError as error:
         raise SettingsError(
-            f"images of {image_size} pixels a side do not go through the network "
-            f"({' '.join(str(error).split())[:200]}); name another size"
+            (
+                f"images of {image_size} pixels a side do not go through the network "
+                f"({' '.join(str(error).split())[:200]})"
+            ),
+            hint="name another size",
         ) from error
     parameters = sum(
         p.numel() for n, p in copied.named_parameters() if "auxiliary" not in n.split(".")

@@ -59,7 +59,7 @@ def save_timm(model: Classifier, directory: str | Path) -> Path:
     }
     try:
         if not is_vacant(target):
-            raise ExportError(f"{target} is there already; name a new or an empty directory")
+            raise ExportError(f"{target} is there already", hint="name a new or an empty directory")
         with staged(target) as folder:
             write_flushed(folder / "model.safetensors", save(tensors, {"format": "pt"}))
             text = json.dumps(_config(model), indent=2, ensure_ascii=False) + "\n"
@@ -67,8 +67,8 @@ def save_timm(model: Classifier, directory: str | Path) -> Path:
             write_flushed(folder / "README.md", _card(model).encode())
     except OSError as error:
         raise ExportError(
-            f"cannot write {target} ({error.strerror or error}); name a directory that can be "
-            "written and has room"
+            f"cannot write {target} ({error.strerror or error})",
+            hint="name a directory that can be written and has room",
         ) from error
     return target
 

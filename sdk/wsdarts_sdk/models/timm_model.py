@@ -176,7 +176,7 @@ class TimmNetwork(DerivedNetwork):
         """
         del norm
         if output_fmt != "NCHW":
-            raise SettingsError(f"output_fmt is {output_fmt!r}; expected 'NCHW'")
+            raise SettingsError("output_fmt", found=repr(output_fmt), expected="'NCHW'")
         take, last = feature_take_indices(len(self.feature_info), indices)
         names = {self.feature_info[index]["module"]: index for index in take}
         previous = self.run_stem(x)

@@ -124,7 +124,8 @@ class Training:
         self.labels = task.nameless_labels if selection else task.labels
         if len(indices) < 2:
             raise SettingsError(
-                f"{task.name} has {len(indices)} images to train on; training needs at least 2"
+                f"{task.name} has {len(indices)} images to train on",
+                hint="training needs at least 2",
             )
         self.images = self._place(task.nameless(indices) if selection else indices)
         self.batch_size = min(settings.batch_size, len(self.images))
@@ -290,7 +291,7 @@ def _check_finite(loss: float, when: str) -> None:
     """Raise a SettingsError for the loss of a training that has diverged."""
     if not math.isfinite(loss):
         raise SettingsError(
-            f"the loss is not finite {when}; lower the learning rate or the gradient clip"
+            f"the loss is not finite {when}", hint="lower the learning rate or the gradient clip"
         )
 
 

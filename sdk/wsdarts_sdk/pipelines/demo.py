@@ -47,7 +47,9 @@ class Demo:
         there = entries(self.out)
         others = sorted(p.name for p in there if p.name not in RUNS and not p.name.startswith("."))
         if others:
-            raise RunError(f"{self.out} holds other files ({others[0]}); choose another --out")
+            raise RunError(
+                f"{self.out} holds other files ({others[0]})", hint="choose another --out"
+            )
         self.registry = registry or ShippedZoo()
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
@@ -93,8 +95,8 @@ def digits(*, progress: Progress = silent) -> ImageTask:
             from sklearn.datasets import load_digits  # noqa: PLC0415
     except ImportError as error:
         raise TaskError(
-            "the demo's images come with scikit-learn, which is not installed; install it with "
-            f"{install_extra('demo')}"
+            "the demo's images come with scikit-learn, which is not installed",
+            hint=f"install it with {install_extra('demo')}",
         ) from error
     found: Any = load_digits()
     images = np.round(found.images * 255 / _GREYS).astype(np.uint8)

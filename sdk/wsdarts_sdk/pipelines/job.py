@@ -98,8 +98,11 @@ def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> Ima
         return task
     if reading.given:
         raise TaskError(
-            f"{data.name} is loaded already, so {', '.join(reading.given)} cannot say how to read "
-            "it; give it to ImageTask.load, or name the dataset itself"
+            (
+                f"{data.name} is loaded already, so {', '.join(reading.given)} cannot say how to "
+                "read it"
+            ),
+            hint="give it to ImageTask.load, or name the dataset itself",
         )
     return data
 
@@ -123,7 +126,9 @@ def load_tasks(
     digests = [task.digest for task in tasks]
     for position, task in enumerate(tasks):
         if task.digest in digests[:position]:
-            raise TaskError(f"{task.name} is given twice (the same images); give each task once")
+            raise TaskError(
+                f"{task.name} is given twice (the same images)", hint="give each task once"
+            )
     return tasks
 
 
@@ -134,7 +139,7 @@ def check_data(data: Sequence[Data]) -> None:
         TaskError: There is none.
     """
     if not data:
-        raise TaskError("no dataset was given; name at least one")
+        raise TaskError("no dataset was given", hint="name at least one")
 
 
 def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:
@@ -200,8 +205,8 @@ def check_apart(out: Path, data: Sequence[Data]) -> None:
     for folder in filter(None, map(_folder, data)):
         if written.is_relative_to(resolved(folder)):
             raise RunError(
-                f"{out} lies in the dataset {folder}, whose images it would be taken for; choose "
-                "an --out outside of it"
+                f"{out} lies in the dataset {folder}, whose images it would be taken for",
+                hint="choose an --out outside of it",
             )
 
 

@@ -161,7 +161,7 @@ def _find_probes(
     spaces = [embedding_space(network) for network in networks]
     for place, space in enumerate(spaces):
         if space in spaces[:place]:
-            raise ProbeError(f"the probe {space} is named twice; name each probe once")
+            raise ProbeError(f"the probe {space} is named twice", hint="name each probe once")
     return networks
 
 

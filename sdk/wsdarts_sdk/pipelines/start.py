@@ -35,7 +35,7 @@ from wsdarts_registry.stores.records import Entry
 from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
-from wsdarts_sdk.artifacts.loading import check_space, starting_point
+from wsdarts_sdk.artifacts.starting import check_space, starting_point
 from wsdarts_sdk.pipelines.job import Job
 from wsdarts_sdk.runs.start_record import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
@@ -68,14 +68,16 @@ class Choice:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise SettingsError(f"mode is {self.mode!r}; expected one of {', '.join(MODES)}")
+            raise SettingsError(
+                "mode", found=repr(self.mode), expected=f"one of {', '.join(MODES)}"
+            )
         if self.source is not None and self.mode in _WITHOUT_SOURCE:
             raise SettingsError(
                 f"mode {self.mode!r} does not start from {self.source}: leave --from out, or take "
                 "--mode auto, topology or trained"
             )
         if self.k < 1:
-            raise SettingsError(f"{self.k} neighbours were asked for; expected at least 1")
+            raise SettingsError(f"{self.k} neighbours were asked for", expected="at least 1")
 
     @property
     def ranking_decides(self) -> bool:
@@ -235,8 +237,8 @@ def _first(singles: Iterable[Option], mode: str) -> Option:
 def nothing_to_rank(mode: str) -> RegistryError:
     """Return the error of a mode that needs an artifact where none can be ranked."""
     return RegistryError(
-        f"mode {mode!r} needs an artifact but the registry has none to rank; name one with "
-        "--from, or use --mode cold"
+        f"mode {mode!r} needs an artifact but the registry has none to rank",
+        hint="name one with --from, or use --mode cold",
     )
 
 
@@ -251,8 +253,11 @@ def _union(singles: Iterable[Option], k: int) -> Decision:
 def _meta(option: Option | None) -> Decision:
     if option is None or option.manifest.kind != META:
         raise RegistryError(
-            "mode 'meta' needs a meta-transfer artifact and there is none; list what there is with "
-            "`wsdarts-hub list`, or make one with `wsdarts-hub search DATA DATA… --out RUN`"
+            "mode 'meta' needs a meta-transfer artifact and there is none",
+            hint=(
+                "list what there is with `wsdarts-hub list`, or make one with `wsdarts-hub "
+                "search DATA DATA… --out RUN`"
+            ),
         )
     return _from("meta", "λ_meta was asked for", option)
 
@@ -261,8 +266,11 @@ def _single(mode: str, option: Option, settings: SearchSettings, why: str) -> De
     misfit = option.misfit(settings)
     if mode == "trained" and misfit:
         raise SettingsError(
-            f"{misfit}; use the settings that it was searched with, or --mode topology, which "
-            "takes its masks alone"
+            f"{misfit}",
+            hint=(
+                "use the settings that it was searched with, or --mode topology, which takes its "
+                "masks alone"
+            ),
         )
     return _from(mode, why, option)
 

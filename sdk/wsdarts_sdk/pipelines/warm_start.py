@@ -148,8 +148,11 @@ class WarmStart(Viewable):
         ours = self.found.job.preset.search
         if cold.tasks[0].digest != self.task.digest or cold.settings != ours:
             raise SettingsError(
-                f"the cold search in {cold.path} has another task or other settings than the warm "
-                f"start in {self.path}; compare searches of one task and one preset"
+                (
+                    f"the cold search in {cold.path} has another task or other settings than the "
+                    f"warm start in {self.path}"
+                ),
+                hint="compare searches of one task and one preset",
             )
         measured = ColdCost(phases=phase_costs(cold.seconds, cold.cached), origin=where)
         return write_search_report(self.found, measured)

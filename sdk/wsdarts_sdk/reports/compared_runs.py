@@ -115,8 +115,8 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
     """
     if not 1 <= len(paths) <= MOST_RUNS:
         raise RunError(
-            f"{len(paths)} runs were named; expected 1 to {MOST_RUNS}, as many as a page can tell "
-            "apart: compare a part of them"
+            f"{len(paths)} runs were named",
+            expected=f"1 to {MOST_RUNS}, as many as a page can tell apart: compare a part of them",
         )
     names = _names([as_path(path, "the run").absolute() for path in paths])
     found = []

@@ -134,8 +134,8 @@ class AlphaHistory:
             shape = self.cell(kind).shape
             if len(shape) != 3 or shape[1:] != self.space.shape:
                 raise RunError(
-                    f"the α history of the {kind} cell has shape {shape}; expected "
-                    f"(epochs, {', '.join(map(str, self.space.shape))})"
+                    f"the α history of the {kind} cell has shape {shape}",
+                    expected=f"(epochs, {', '.join(map(str, self.space.shape))})",
                 )
 
     def cell(self, kind: str) -> NDArray[np.float64]:
@@ -278,6 +278,6 @@ class RunReport:
         found = {len(self.alpha.cell(kind)) for kind in CELL_KINDS}
         if found != {len(self.epochs)}:
             raise RunError(
-                f"the α history has {sorted(found)} entries; expected {len(self.epochs)}, one for "
-                "each epoch row"
+                f"the α history has {sorted(found)} entries",
+                expected=f"{len(self.epochs)}, one for each epoch row",
             )

@@ -114,8 +114,8 @@ class ReportFile(Document):
             )
         except (SpaceError, RunError) as error:
             raise RunError(
-                f"{what} does not hold together ({error}); the same command with --resume writes "
-                "it anew"
+                f"{what} does not hold together ({error})",
+                hint="the same command with --resume writes it anew",
             ) from error
 
 

@@ -147,8 +147,8 @@ def _alpha(rows: Sequence[dict[str, Any]], begun: RunReport, path: Path) -> Alph
         return alpha_history(rows, begun.alpha.space)
     except (KeyError, ValueError) as error:
         raise RunError(
-            f"the metrics in {path} hold α of another shape than the run's search space; they are "
-            "damaged: delete them to go on without"
+            f"the metrics in {path} hold α of another shape than the run's search space",
+            hint="they are damaged: delete them to go on without",
         ) from error
 
 
@@ -173,7 +173,7 @@ def _rows(path: Path, kind: type[_Row]) -> list[dict[str, Any]]:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
     lines = content.split(b"\n")[:-1]
     if len(content) > _MAX_BYTES or len(lines) > MOST_ROWS:
-        raise RunError(f"{path} is too long; expected at most {MOST_ROWS} rows")
+        raise RunError(f"{path} is too long", expected=f"at most {MOST_ROWS} rows")
     rows = []
     for number, line in enumerate(lines, start=1):
         what = f"row {number} of {path}"

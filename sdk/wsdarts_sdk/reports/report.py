@@ -63,7 +63,8 @@ class Report:
             return write_atomically(path, self.page().encode())
         except OSError as error:
             raise RunError(
-                f"cannot write {path}: {error.strerror or error}; name another file with --out"
+                f"cannot write {path}: {error.strerror or error}",
+                hint="name another file with --out",
             ) from error
 
     def warnings(self) -> list[str]:
@@ -128,8 +129,8 @@ def _check_vacant(path: Path) -> None:
             if _OURS in file.read(_HEAD_BYTES):
                 return
     raise RunError(
-        f"{path} is there and is no report of wsdarts-hub, so it stays; name another file with "
-        "--out"
+        f"{path} is there and is no report of wsdarts-hub, so it stays",
+        hint="name another file with --out",
     )
 
 

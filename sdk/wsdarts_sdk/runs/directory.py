@@ -127,8 +127,8 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         if not _concerns(error, path):
             raise
         raise RunError(
-            f"cannot write in the run directory {path}: {error.strerror or error}; what is there "
-            "stays: make room or access, then repeat the command with --resume"
+            f"cannot write in the run directory {path}: {error.strerror or error}",
+            hint="what is there stays: make room or access, then repeat the command with --resume",
         ) from error
     finally:
         if lock is not None:
@@ -150,8 +150,8 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
     """
     if not _can_exist(path):
         raise RunError(
-            f"cannot write the run directory {str(path)!r}: no file can have such a name; choose "
-            "another --out"
+            f"cannot write the run directory {str(path)!r}: no file can have such a name",
+            hint="choose another --out",
         )
     if is_directory(path):
         _refuse_foreign(path)
@@ -164,8 +164,11 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
     above = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
     if not is_directory(above) or not os.access(above, os.W_OK | os.X_OK):
         raise RunError(
-            f"cannot write the run directory {path}: {above} is no directory, or may not be "
-            "written; choose another --out"
+            (
+                f"cannot write the run directory {path}: {above} is no directory, or may not be "
+                "written"
+            ),
+            hint="choose another --out",
         )
 
 
@@ -202,14 +205,14 @@ def _lock(path: Path) -> HeldLock | None:
         return None
     except OSError as error:
         raise RunError(
-            f"cannot write the run directory {path}: {error.strerror}; choose another --out"
+            f"cannot write the run directory {path}: {error.strerror}", hint="choose another --out"
         ) from error
     if lock is None:
         owner = path / _OWNER
         who = read_regular(owner).decode(errors="replace").strip() if exists(owner) else "unknown"
         raise RunError(
-            f"another process (pid {who}) is working in {path}; wait for it, or choose another "
-            "--out"
+            f"another process (pid {who}) is working in {path}",
+            hint="wait for it, or choose another --out",
         )
     return lock
 
@@ -223,14 +226,14 @@ def read_config(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not is_file(path / _CONFIG):
         raise RunError(
-            f"{path} is not a run directory (it has no {_CONFIG}); expected the --out of a "
-            "`wsdarts-hub search`, `warm-start` or `train`"
+            f"{path} is not a run directory (it has no {_CONFIG})",
+            expected="the --out of a `wsdarts-hub search`, `warm-start` or `train`",
         )
     config = read_json(path / _CONFIG)
     if not isinstance(config, dict) or config.get("format") != _FORMAT:
         raise RunError(
-            f"{path / _CONFIG} has an unknown format; this version reads {_FORMAT}: update with "
-            f"{UPDATE}"
+            f"{path / _CONFIG} has an unknown format",
+            hint=f"this version reads {_FORMAT}: update with {UPDATE}",
         )
     return config
 
@@ -264,8 +267,8 @@ def _refuse_foreign(path: Path) -> None:
     foreign = [p.name for p in entries(path) if not p.name.startswith(".")]
     if foreign and not exists(path / _CONFIG):
         raise RunError(
-            f"{path} is not empty and not a run directory (it holds {foreign[0]}); "
-            "choose another --out"
+            f"{path} is not empty and not a run directory (it holds {foreign[0]})",
+            hint="choose another --out",
         )
 
 
@@ -276,7 +279,7 @@ def _check_continued(
     there = read_config(path)
     if not resume:
         raise RunError(
-            f"{path} already holds a run; continue it with --resume, or choose another --out"
+            f"{path} already holds a run", hint="continue it with --resume, or choose another --out"
         )
     here = json.loads(json.dumps(config))
     if not part or SPLIT_RULE in config:
@@ -286,18 +289,22 @@ def _check_continued(
     differing = _differences(there, here)
     if differing:
         raise RunError(
-            f"{path} was started with other settings: {'; '.join(differing[:3])}; repeat its "
-            "own settings, or choose another --out"
+            f"{path} was started with other settings: {'; '.join(differing[:3])}",
+            hint="repeat its own settings, or choose another --out",
         )
 
 
 def _check_split_rule(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
     if there.get(SPLIT_RULE) != here.get(SPLIT_RULE):
         raise RunError(
-            f"{path} was begun by another version, whose halves of the train part are other ones "
-            f"(split rule {there.get(SPLIT_RULE, 1)}; this version has {here.get(SPLIT_RULE, 1)}), "
-            "so it cannot be gone on with; choose another --out. What it holds can still be "
-            "reported and pushed"
+            (
+                f"{path} was begun by another version, whose halves of the train part are other "
+                f"ones (split rule {there.get(SPLIT_RULE, 1)}"
+            ),
+            hint=(
+                f"this version has {here.get(SPLIT_RULE, 1)}), so it cannot be gone on with; "
+                "choose another --out. What it holds can still be reported and pushed"
+            ),
         )
 
 

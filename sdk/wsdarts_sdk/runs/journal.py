@@ -54,8 +54,8 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name).clone() for name in names}
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise RunError(
-                f"the checkpoint {path} cannot be read ({error}); delete it to start that part "
-                "of the run again"
+                f"the checkpoint {path} cannot be read ({error})",
+                hint="delete it to start that part of the run again",
             ) from error
         return cls(tensors=tensors, facts=facts)
 
@@ -162,8 +162,8 @@ class FileJournal:
             return [json.loads(line) for line in lines]
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{self._metrics} is not JSON lines ({error}); delete it to go on without the "
-                "metrics so far"
+                f"{self._metrics} is not JSON lines ({error})",
+                hint="delete it to go on without the metrics so far",
             ) from error
 
     def append(self, row: Row) -> None:

@@ -128,7 +128,7 @@ def _strongest_inputs(masks: OperationMasks, strengths: Array, target: int) -> l
     usable = [edge for edge in incoming if strengths[edge].max() > _GONE]
     if len(usable) < _INPUTS_PER_NODE:
         raise SpaceError(
-            f"node {target} has {len(usable)} incoming edges with an operation besides none; a "
-            "genotype needs 2: keep more operations on its edges"
+            f"node {target} has {len(usable)} incoming edges with an operation besides none",
+            hint="a genotype needs 2: keep more operations on its edges",
         )
     return sorted(usable, key=lambda edge: (-strengths[edge].max(), -edge))[:_INPUTS_PER_NODE]

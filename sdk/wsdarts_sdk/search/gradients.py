@@ -62,9 +62,14 @@ def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | No
             return parts
     least = needed_memory(net, image_size=image_size, batch=_LEAST)
     raise SettingsError(
-        f"a search step of {_LEAST} images of {image_size} pixels needs {size(least)} and "
-        f"{size(int(room))} can be had; use smaller images or fewer channels or cells "
-        "(--set search.image_size=…, --set search.channels=…)"
+        (
+            f"a search step of {_LEAST} images of {image_size} pixels needs {size(least)} and "
+            f"{size(int(room))} can be had"
+        ),
+        hint=(
+            "use smaller images or fewer channels or cells (--set search.image_size=…, --set "
+            "search.channels=…)"
+        ),
     )
 
 

@@ -63,8 +63,11 @@ def epoch_row(
     weights = [value.isfinite().all() for value in state.net.state_dict().values()]
     if not finite or not torch.stack(weights).all():
         raise SettingsError(
-            f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
-            f"{state.stage + 1}; lower the learning rates or the gradient clip"
+            (
+                f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
+                f"{state.stage + 1}"
+            ),
+            hint="lower the learning rates or the gradient clip",
         )
     genotype = derive_genotype(masks, alpha, skip_connects=None)
     derived = str(derive_genotype(masks, alpha, skip_connects=settings.skip_connects))
@@ -207,21 +210,27 @@ class Search:
         heads = sorted(task.head for task in self.tasks)
         if not heads or heads != list(range(len(heads))):
             raise SettingsError(
-                f"the tasks of a search have the heads {heads}; expected 0, 1, … each once: give "
-                "TrainPart.of another head for each task"
+                f"the tasks of a search have the heads {heads}",
+                expected="0, 1, … each once: give TrainPart.of another head for each task",
             )
 
     def _check_start(self) -> None:
         if self.start.masks.space != self.settings.space:
             raise SettingsError(
-                f"{self.start.source} has the search space {self.start.masks.space}, the settings "
-                f"have {self.settings.space}; use the artifact's space"
+                (
+                    f"{self.start.source} has the search space {self.start.masks.space}, the "
+                    f"settings have {self.settings.space}"
+                ),
+                hint="use the artifact's space",
             )
         allowed = self.settings.stages[0].operations
         if self.start.masks.widest > allowed:
             raise SettingsError(
-                f"{self.start.source} keeps {self.start.masks.widest} operations on an edge but "
-                f"the first stage allows {allowed}; raise it with SearchSettings.widened_to"
+                (
+                    f"{self.start.source} keeps {self.start.masks.widest} operations on an edge "
+                    f"but the first stage allows {allowed}"
+                ),
+                hint="raise it with SearchSettings.widened_to",
             )
         try:
             # Later stages leave each edge an operation besides `none`, if it has one now.

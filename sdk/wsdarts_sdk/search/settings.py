@@ -58,8 +58,9 @@ class StageSettings:
         check_fields(self)
         if self.weights_only_epochs > self.epochs:
             raise SettingsError(
-                f"weights_only_epochs is {self.weights_only_epochs}; expected at most epochs, "
-                f"{self.epochs}"
+                "weights_only_epochs",
+                found=self.weights_only_epochs,
+                expected=f"at most epochs, {self.epochs}",
             )
 
 
@@ -78,8 +79,9 @@ class WeightOptimiser:
         check_fields(self)
         if self.learning_rate_min > self.learning_rate:
             raise SettingsError(
-                f"learning_rate_min is {self.learning_rate_min}; expected at most learning_rate, "
-                f"{self.learning_rate}"
+                "learning_rate_min",
+                found=self.learning_rate_min,
+                expected=f"at most learning_rate, {self.learning_rate}",
             )
 
 
@@ -150,17 +152,21 @@ class SearchSettings:
     def __post_init__(self) -> None:
         check_fields(self)
         if not all(self.space.candidates):
-            raise SettingsError("space.candidates holds a name without letters; leave it out")
+            raise SettingsError(
+                "space.candidates holds a name without letters", hint="leave it out"
+            )
         if not self.stages:
-            raise SettingsError("a search has no stages; expected at least one")
+            raise SettingsError("a search has no stages", expected="at least one")
         kept = [stage.operations for stage in self.stages]
         if kept != sorted(kept, reverse=True):
-            raise SettingsError(f"later stages keep fewer operations; found {kept}")
+            raise SettingsError("later stages keep fewer operations", hint=f"found {kept}")
         if kept[-1] < 2 and "none" in self.space.candidates:
             raise SettingsError(
-                f"the last stage keeps {kept[-1]} operation on an edge, which may be `none`, so "
-                "that no genotype could be derived; keep at least 2, or leave `none` out of the "
-                "space"
+                (
+                    f"the last stage keeps {kept[-1]} operation on an edge, which may be `none`, "
+                    "so that no genotype could be derived"
+                ),
+                hint="keep at least 2, or leave `none` out of the space",
             )
         check_padding(self.padding, self.image_size)
 

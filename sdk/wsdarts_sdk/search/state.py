@@ -251,10 +251,15 @@ def load_weights(net: Supernet, weights: dict[str, Tensor], source: str) -> None
         here, there = own.get(name), weights.get(name)
         if here is None or there is None or here.shape != there.shape:
             raise SettingsError(
-                f"the weights of {source} do not fit this search: {name} is "
-                f"{_shape(there)} there and {_shape(here)} here ({len(net.plans)} cells, "
-                f"{net.channels} channels); use the settings that {source} was searched with, "
-                "or start from its masks alone (mode 'topology')"
+                (
+                    f"the weights of {source} do not fit this search: {name} is {_shape(there)} "
+                    f"there and {_shape(here)} here ({len(net.plans)} cells, {net.channels} "
+                    "channels)"
+                ),
+                hint=(
+                    f"use the settings that {source} was searched with, or start from its masks "
+                    "alone (mode 'topology')"
+                ),
             )
     with torch.no_grad():
         for name, value in own.items():
@@ -271,9 +276,14 @@ def load_alpha(net: Supernet, alpha: dict[str, Array], source: str) -> None:
         here, there = net.alpha[kind], torch.from_numpy(alpha[kind])
         if here.shape != there.shape or not there.isfinite().all():
             raise SettingsError(
-                f"α of {source} does not fit this search: {kind} is {_shape(there)} there and "
-                f"{_shape(here)} here, and must be finite; use the search space that {source} "
-                "was searched in, or start from its masks alone (mode 'topology')"
+                (
+                    f"α of {source} does not fit this search: {kind} is {_shape(there)} there "
+                    f"and {_shape(here)} here, and must be finite"
+                ),
+                hint=(
+                    f"use the search space that {source} was searched in, or start from its "
+                    "masks alone (mode 'topology')"
+                ),
             )
         with torch.no_grad():
             here.copy_(there)

@@ -115,8 +115,8 @@ class Supernet(nn.Module):
         super().__init__()
         if cells < 1 or channels < 2 or not classes:
             raise SettingsError(
-                f"a supernet needs at least 1 cell, 2 channels and 1 task; found {cells} cells, "
-                f"{channels} channels and {len(classes)} tasks"
+                "a supernet needs at least 1 cell, 2 channels and 1 task",
+                hint=f"found {cells} cells, {channels} channels and {len(classes)} tasks",
             )
         self.masks, self.channels = masks, channels
         self.layout, self.statistics = Layout(), Layout()
@@ -126,8 +126,11 @@ class Supernet(nn.Module):
         self.width = self.plans[-1].nodes * self.plans[-1].channels
         if at_most is not None and self.layout.size > at_most:
             raise SettingsError(
-                f"the supernet of {cells} cells and {channels} channels has {self.layout.size} "
-                f"weights; expected at most {at_most}"
+                (
+                    f"the supernet of {cells} cells and {channels} channels has "
+                    f"{self.layout.size} weights"
+                ),
+                expected=f"at most {at_most}",
             )
         self.cell_weights = nn.Parameter(torch.empty(self.layout.size))
         self.register_buffer("running_mean", torch.zeros(self.statistics.size), persistent=False)

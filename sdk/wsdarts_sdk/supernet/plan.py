@@ -163,8 +163,8 @@ def plan_cell(
     unknown = sorted(set(masks.space.candidates) - set(DARTS_CANDIDATES))
     if unknown:
         raise SpaceError(
-            f"the engine has no operation {unknown[0]!r}; expected one of "
-            f"{', '.join(sorted(DARTS_CANDIDATES))}"
+            f"the engine has no operation {unknown[0]!r}",
+            expected=f"one of {', '.join(sorted(DARTS_CANDIDATES))}",
         )
     place = _Places(f"cells.{index}", channels, weights, statistics)
     kind = "reduction" if reduction else "normal"

@@ -129,8 +129,8 @@ def check_limits(
     limits = Limits.of(budget, target_error)
     if limits and isinstance(settings, VariationalSettings):
         raise SettingsError(
-            "budget and target_error end the estimator fisher; leave them out for the variational "
-            "one, whose effort is its number of steps"
+            "budget and target_error end the estimator fisher",
+            hint="leave them out for the variational one, whose effort is its number of steps",
         )
     return limits
 

@@ -103,8 +103,9 @@ class Limits:
             check_kind(target_error, Real, "target_error", "a fraction, such as 0.05")
         if target_error is not None and not 0 < target_error < 1:
             raise SettingsError(
-                f"target_error is {target_error:g}; expected a fraction between 0 and 1, such as "
-                "0.05 for five per cent"
+                "target_error",
+                found=f"{target_error:g}",
+                expected="a fraction between 0 and 1, such as 0.05 for five per cent",
             )
         return cls(seconds=None if budget is None else _seconds(budget), error=target_error)
 
@@ -142,8 +143,9 @@ def _seconds(budget: float | str) -> float:
         seconds = float(budget)
     if not 0 < seconds < inf:
         raise SettingsError(
-            f"budget is {str(budget)[:40]!r}; expected a time above 0, such as 30s, 2m, 1h or a "
-            "number of seconds"
+            "budget",
+            found=f"{str(budget)[:40]!r}",
+            expected="a time above 0, such as 30s, 2m, 1h or a number of seconds",
         )
     return seconds
 

@@ -65,9 +65,9 @@ def fit_head(
     """
     classes = int(labels_N.max()) + 1
     if not l2 > 0:
-        raise SettingsError(f"head_l2 is {l2}; expected a positive number such as 10")
+        raise SettingsError("head_l2", found=l2, expected="a positive number such as 10")
     if classes < 2:
-        raise SettingsError("the images have one class only; a task needs at least two")
+        raise SettingsError("the images have one class only", hint="a task needs at least two")
     x_NF = features_NF.double()
     weights_N = 1 / torch.bincount(labels_N).double()[labels_N] / classes
     mean = weights_N @ x_NF
@@ -136,8 +136,11 @@ def _minimise(objective: _Objective, l2: float) -> Tensor:
         step_CF = _conjugate_gradients(objective, point, tolerance=min(0.1, norm) * norm)
         point = _line_search(objective, point, step_CF)
     raise SettingsError(
-        f"the probe's head did not converge with head_l2={l2:g} (gradient norm {point.norm:.1e}, "
-        f"expected {_GRADIENT_NORM:g}); choose a larger head_l2, such as {max(10.0, l2 * 100):g}"
+        (
+            f"the probe's head did not converge with head_l2={l2:g} (gradient norm "
+            f"{point.norm:.1e}, expected {_GRADIENT_NORM:g})"
+        ),
+        hint=f"choose a larger head_l2, such as {max(10.0, l2 * 100):g}",
     )
 
 

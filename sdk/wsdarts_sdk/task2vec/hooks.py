@@ -40,8 +40,11 @@ class Listener:
         """
         if self._heard is not None:
             raise ProbeError(
-                f"convolution {self.name} is used twice in one pass; Task2Vec needs a network "
-                "whose convolutions each run once: choose another probe"
+                f"convolution {self.name} is used twice in one pass",
+                hint=(
+                    "Task2Vec needs a network whose convolutions each run once: choose another "
+                    "probe"
+                ),
             )
         self._heard = conv, x_BCHW, output
         self._version = x_BCHW._version  # noqa: SLF001
@@ -69,8 +72,8 @@ class Listener:
         conv, x_BCHW, output = self._heard
         if x_BCHW._version != self._version:  # noqa: SLF001
             raise ProbeError(
-                f"the input of convolution {self.name} is overwritten later in the same pass; "
-                "Task2Vec needs it afterwards: choose another probe"
+                f"the input of convolution {self.name} is overwritten later in the same pass",
+                hint="Task2Vec needs it afterwards: choose another probe",
             )
         self._squares = cheapest(conv, x_BCHW, output, passes)
 

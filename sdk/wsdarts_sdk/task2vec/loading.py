@@ -76,8 +76,8 @@ def read_probe_file(path: Path) -> tuple[Arrays, ProbeCard | None]:
         content = read_regular(path)
     except OSError as error:
         raise ProbeError(
-            f"cannot read the probe {path}: {error.strerror}; expected a safetensors file of "
-            "weights of a timm network"
+            f"cannot read the probe {path}: {error.strerror}",
+            expected="a safetensors file of weights of a timm network",
         ) from error
     arrays, metadata = read_tensors(content, what=f"the probe {path}", error=ProbeError)
     return dict(arrays), None if metadata is None else _read_card(path, metadata)
@@ -90,8 +90,8 @@ def _read_card(path: Path, data: Any) -> ProbeCard:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ProbeError(
-            f"the card of the probe {path} is malformed at {where or 'its top'}: {first['msg']}; "
-            f"expected a file of this version: update with {UPDATE}"
+            (f"the card of the probe {path} is malformed at {where or 'its top'}: {first['msg']}"),
+            expected=f"a file of this version: update with {UPDATE}",
         ) from error
 
 
@@ -227,18 +227,22 @@ def _from_timm(name: str) -> Probe:
     found: Any = network.pretrained_cfg
     if not found.get("hf_hub_id"):
         raise ProbeError(
-            f"timm has no published weights for {name}; expected one of "
-            f"{_pretrained(name) or 'timm.list_pretrained()'}, or a local file as "
-            f"{name}=PATH{_SUFFIX}"
+            f"timm has no published weights for {name}",
+            expected=(
+                f"one of {_pretrained(name) or 'timm.list_pretrained()'}, or a local file as "
+                f"{name}=PATH{_SUFFIX}"
+            ),
         )
     file = found.get("hf_hub_filename") or f"model{_SUFFIX}"
     try:
         path = huggingface_hub.hf_hub_download(found["hf_hub_id"], file)
     except OSError as error:
         raise ProbeError(
-            f"the pretrained weights of {name} cannot be fetched ({first_line(error)}); expected "
-            "a connection to the Hugging Face Hub, or weights in its cache: go online, use the "
-            f"shipped probe, or name a local file as {name}=PATH{_SUFFIX}"
+            f"the pretrained weights of {name} cannot be fetched ({first_line(error)})",
+            expected=(
+                "a connection to the Hugging Face Hub, or weights in its cache: go online, use "
+                f"the shipped probe, or name a local file as {name}=PATH{_SUFFIX}"
+            ),
         ) from error
     weights, _ = read_probe_file(Path(path))
     load_weights(network, weights, what=f"{found['hf_hub_id']}/{file}")
@@ -271,24 +275,27 @@ def build_network(
     if not re.fullmatch(r"[A-Za-z0-9_]+", base) or not timm.is_model(base):
         hint = did_you_mean(nearest_names(base, timm.list_models()))
         raise ProbeError(
-            f"timm has no network {base!r}; {hint}expected a name of timm.list_models(), "
-            f"'shipped', or a local file as NETWORK=PATH{_SUFFIX}"
+            f"timm has no network {base!r}",
+            hint=(
+                f"{hint}expected a name of timm.list_models(), 'shipped', or a local file as "
+                f"NETWORK=PATH{_SUFFIX}"
+            ),
         )
     if tag and architecture not in timm.list_pretrained(f"{base}.*"):
         raise ProbeError(
-            f"timm has no weights {architecture!r}; expected one of {_pretrained(base) or base}"
+            f"timm has no weights {architecture!r}", expected=f"one of {_pretrained(base) or base}"
         )
     reserved = sorted(_RESERVED & set(options))
     if reserved:
         raise ProbeError(
-            f"{', '.join(reserved)} cannot be set for a probe; expected options of the network "
-            "itself, such as pad_type"
+            f"{', '.join(reserved)} cannot be set for a probe",
+            expected="options of the network itself, such as pad_type",
         )
     numbers = [n for value in options.values() for n in _numbers(value)]
     if any(not -_LARGEST_OPTION <= number <= _LARGEST_OPTION for number in numbers):
         raise ProbeError(
-            f"the options of the probe hold {max(numbers, key=abs)}; expected numbers up to "
-            f"{_LARGEST_OPTION}"
+            f"the options of the probe hold {max(numbers, key=abs)}",
+            expected=f"numbers up to {_LARGEST_OPTION}",
         )
     arguments: dict[str, Any] = dict(options)
     limit = nullcontext() if at_most_bytes is None else at_most(at_most_bytes)
@@ -297,14 +304,14 @@ def build_network(
             return timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
     except TooLargeError as error:
         raise ProbeError(
-            f"{architecture} is a larger network than the file holds weights of; name the network "
-            f"of these weights as NETWORK=PATH{_SUFFIX}"
+            f"{architecture} is a larger network than the file holds weights of",
+            hint=f"name the network of these weights as NETWORK=PATH{_SUFFIX}",
         ) from error
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items()) or "none"
         raise ProbeError(
-            f"timm does not build {architecture} with the options {given} ({first_line(error)}); "
-            "expected options of timm.create_model for this network"
+            (f"timm does not build {architecture} with the options {given} ({first_line(error)})"),
+            expected="options of timm.create_model for this network",
         ) from error
 
 
@@ -330,7 +337,9 @@ def _preprocessing(
     }
     values |= replaced
     if type(values["size"]) is not int:
-        raise ProbeError(f"size is {values['size']!r}; expected a number of pixels such as 224")
+        raise ProbeError(
+            "size", found=f"{values['size']!r}", expected="a number of pixels such as 224"
+        )
     return Preprocessing(
         size=values["size"],
         mean=_channels("mean", values["mean"]),
@@ -341,7 +350,7 @@ def _preprocessing(
 def _channels(what: str, value: Any) -> tuple[float, float, float]:
     values = value if isinstance(value, list) else [value] * 3
     if len(values) != 3 or not all(type(v) in (int, float) for v in values):
-        raise ProbeError(f"{what} is {value!r}; expected one number, or three by commas")
+        raise ProbeError(what, found=repr(value), expected="one number, or three by commas")
     red, green, blue = (float(v) for v in values)
     return red, green, blue
 
@@ -353,10 +362,10 @@ def _read_query(query: str) -> dict[str, Option]:
         pairs = parse_qsl(query, strict_parsing=True, keep_blank_values=True)
     except ValueError as error:
         raise ProbeError(
-            f"the probe's options {query!r} cannot be read; expected name=value, joined by &"
+            f"the probe's options {query!r} cannot be read", expected="name=value, joined by &"
         ) from error
     if len({name for name, _ in pairs}) < len(pairs):
-        raise ProbeError(f"the probe's options {query!r} name one twice; expected each once")
+        raise ProbeError(f"the probe's options {query!r} name one twice", expected="each once")
     return {name: _read_value(text) for name, text in pairs}
 
 

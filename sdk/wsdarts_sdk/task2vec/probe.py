@@ -43,19 +43,19 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size < MINIMUM_SIZE:
             raise ProbeError(
-                f"an input size of {self.size} pixels is too small; expected at least "
-                f"{MINIMUM_SIZE}, and for most networks 32 or more"
+                f"an input size of {self.size} pixels is too small",
+                expected=f"at least {MINIMUM_SIZE}, and for most networks 32 or more",
             )
         if self.size > _MAXIMUM_SIZE:
             raise ProbeError(
-                f"an input size of {self.size} pixels is too large; expected at most "
-                f"{_MAXIMUM_SIZE}"
+                f"an input size of {self.size} pixels is too large",
+                expected=f"at most {_MAXIMUM_SIZE}",
             )
         # Written so that NaN fails: every comparison with NaN is false.
         if not all(abs(m) < inf for m in self.mean) or not all(0 < s < inf for s in self.std):
             raise ProbeError(
-                f"mean is {self.mean} and std {self.std}; expected three finite numbers each, "
-                "those of std positive"
+                f"mean is {self.mean} and std {self.std}",
+                expected="three finite numbers each, those of std positive",
             )
 
 
@@ -124,13 +124,16 @@ class Probe:
         """
         if not convolutions(self.model):
             raise ProbeError(
-                f"probe {self.name} has no 2-d convolution, so it has no filters to measure; "
-                "choose a convolutional network such as timm:resnet34.tv_in1k"
+                f"probe {self.name} has no 2-d convolution, so it has no filters to measure",
+                hint="choose a convolutional network such as timm:resnet34.tv_in1k",
             )
         if not (hasattr(self.model, "forward_features") and hasattr(self.model, "forward_head")):
             raise ProbeError(
-                f"probe {self.name} has no pooled classifier (forward_features and forward_head "
-                "of timm); choose a timm classification network"
+                (
+                    f"probe {self.name} has no pooled classifier (forward_features and "
+                    "forward_head of timm)"
+                ),
+                hint="choose a timm classification network",
             )
         image = torch.zeros(1, 3, size, size, device=self.device)
         try:
@@ -138,14 +141,16 @@ class Probe:
                 shape = tuple(self.features(image).shape)
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ProbeError(
-                f"probe {self.name} does not take images of {size}×{size} pixels "
-                f"({first_line(error)}); expected about {self.preprocessing.size}: "
-                "choose a larger size"
+                (
+                    f"probe {self.name} does not take images of {size}×{size} pixels "
+                    f"({first_line(error)})"
+                ),
+                expected=f"about {self.preprocessing.size}: choose a larger size",
             ) from error
         if len(shape) != 2:
             raise ProbeError(
-                f"probe {self.name} gives features of shape {shape}; expected one pooled vector "
-                "for each image: choose a network with a global pooling"
+                f"probe {self.name} gives features of shape {shape}",
+                expected="one pooled vector for each image: choose a network with a global pooling",
             )
         return shape[1]
 

@@ -255,7 +255,8 @@ def required_signature(
 
     if require_signature and policy is not None:
         raise SettingsError(
-            "--require-signature and --policy both say whose signature is needed; give one of them"
+            "--require-signature and --policy both say whose signature is needed",
+            hint="give one of them",
         )
     if require_signature:
         return SignaturePolicy.of_keys(*require_signature)

@@ -40,12 +40,13 @@ def preset_with(
         key, sign, value = assignment.partition("=")
         if not sign:
             raise SettingsError(
-                f"--set {assignment} has no value; expected KEY=VALUE, such as search.channels=8"
+                f"--set {assignment} has no value", expected="KEY=VALUE, such as search.channels=8"
             )
         parts = key.strip().split(".")
         if parts[0] in (without or {}):
             raise SettingsError(
-                f"--set {key.strip()} has no effect here: {(without or {})[parts[0]]}; leave it out"
+                f"--set {key.strip()} has no effect here: {(without or {})[parts[0]]}",
+                hint="leave it out",
             )
         _plant(tree, parts, value.strip(), key)
     changed: Preset = _changed(preset, tree, "", tuple(setting_paths(preset)))
@@ -104,11 +105,11 @@ def _part(value: Any, below: str | Tree | None, where: str, kind: Any, paths: Se
     group = dataclasses.is_dataclass(value)
     if isinstance(below, dict):
         if not group and _item_kind(kind) is None:
-            raise SettingsError(f"{where} is a single value; set it as {where}=VALUE")
+            raise SettingsError(f"{where} is a single value", hint=f"set it as {where}=VALUE")
         return _changed(value, below, f"{where}.", paths)
     if group:
         names = ", ".join(f"{where}.{name}" for name in _fields(type(value)))
-        raise SettingsError(f"{where} is a group of settings; set one of {names}")
+        raise SettingsError(f"{where} is a group of settings", hint=f"set one of {names}")
     return _from_text(below, kind, where)
 
 
@@ -189,7 +190,7 @@ def _made(kind: Any, value: Mapping[str, Any], where: str) -> Any:
         if field.default is dataclasses.MISSING and field.name not in value
     ]
     if missing:
-        raise SettingsError(f"{where} has no {', '.join(missing)}; expected {_expected(kind)}")
+        raise SettingsError(f"{where} has no {', '.join(missing)}", expected=_expected(kind))
     parts = {name: _from_json(v, kinds[name], f"{where}.{name}") for name, v in value.items()}
     with _within(f"{where}."):
         return kind(**parts)
@@ -203,7 +204,7 @@ def _without_none(kind: Any) -> Any:
 
 
 def _wrong(where: str, value: Any, kind: Any) -> SettingsError:
-    return SettingsError(f"{where} is {value!r}; expected {_expected(kind)}")
+    return SettingsError(where, found=repr(value), expected=_expected(kind))
 
 
 def _expected(kind: Any) -> str:

@@ -193,7 +193,7 @@ class HubClient:
             raise ArtifactError(f"{repository.id} at {commit[:12]} has no {path}")
         if remote.size > limit:
             raise ArtifactError(
-                f"{path} of {repository.id} is too long; expected at most {limit} bytes"
+                f"{path} of {repository.id} is too long", expected=f"at most {limit} bytes"
             )
         url = self._file_url(repository, commit, path)
 
@@ -355,7 +355,9 @@ def _deletion(path: str) -> list[CommitOperationDelete]:
 
 
 def _damaged(repository: Repository, path: str) -> ArtifactError:
-    return ArtifactError(f"{path} of {repository.id} arrives damaged, twice; try again later")
+    return ArtifactError(
+        f"{path} of {repository.id} arrives damaged, twice", hint="try again later"
+    )
 
 
 def _offline(repository: str) -> RegistryError:

@@ -91,8 +91,8 @@ def fetch_artifact(
         return _place(found, manifest, entry, extent)
     except OSError as error:
         raise RegistryError(
-            f"cannot keep {entry.reference} in {cache_directory()}: {error.strerror}; free some "
-            "space, or name another cache in WSDARTS_HUB_CACHE"
+            f"cannot keep {entry.reference} in {cache_directory()}: {error.strerror}",
+            hint="free some space, or name another cache in WSDARTS_HUB_CACHE",
         ) from error
 
 

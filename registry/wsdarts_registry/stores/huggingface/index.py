@@ -169,7 +169,7 @@ def _table(metadata: object) -> IndexTable:
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if type(found) is int and found != 1:
         raise RegistryError(
-            f"{FILE} has format {found}; this version reads format 1: update with {UPDATE}"
+            f"{FILE} has format {found}", hint=f"this version reads format 1: update with {UPDATE}"
         )
     try:
         return IndexTable.model_validate_json(_json.dump(metadata))

@@ -29,8 +29,8 @@ def namespace_of(location: str) -> str:
     namespace = location.removeprefix(SCHEME).removesuffix("/")
     if not _NAMESPACE.fullmatch(namespace):
         raise RegistryError(
-            f"the registry {location[:120]!r} is malformed; expected hf:// and the name of a user "
-            "or an organisation, such as hf://lab"
+            f"the registry {location[:120]!r} is malformed",
+            expected="hf:// and the name of a user or an organisation, such as hf://lab",
         )
     return namespace
 
@@ -46,8 +46,8 @@ def split_reference(text: str) -> tuple[str | None, str]:
     namespace, _, reference = text.removeprefix(SCHEME).partition("/")
     if not reference:
         raise RegistryError(
-            f"reference {text[:120]!r} names no artifact; expected hf://OWNER/NAME, "
-            "hf://OWNER/NAME@3 or another one of its versions"
+            f"reference {text[:120]!r} names no artifact",
+            expected="hf://OWNER/NAME, hf://OWNER/NAME@3 or another one of its versions",
         )
     location = f"{SCHEME}{namespace}"
     namespace_of(location)
@@ -78,19 +78,24 @@ class HubAddress:
         parts = _split(self.url)
         if parts is None or parts.query or parts.fragment:
             raise RegistryError(
-                f"the address of the Hub {_shown(self.url)!r} is malformed; expected https://HOST, "
-                "scheme included, in HF_ENDPOINT or --endpoint"
+                f"the address of the Hub {_shown(self.url)!r} is malformed",
+                expected="https://HOST, scheme included, in HF_ENDPOINT or --endpoint",
             )
         if parts.username is not None or parts.password is not None:
             raise RegistryError(
-                f"the address of the Hub {_shown(self.url)!r} holds a user or a password, which "
-                "would be shown and stored; remove it, and log in with `hf auth login`"
+                (
+                    f"the address of the Hub {_shown(self.url)!r} holds a user or a password, "
+                    "which would be shown and stored"
+                ),
+                hint="remove it, and log in with `hf auth login`",
             )
         if not self.is_allowed(self.url):
             raise RegistryError(
-                f"the address of the Hub {_shown(self.url)!r} is not encrypted, so others on the "
-                f"way could read a token and change what is fetched; expected https://, or allow "
-                f"it with --insecure or {INSECURE_VARIABLE}=1"
+                (
+                    f"the address of the Hub {_shown(self.url)!r} is not encrypted, so others on "
+                    "the way could read a token and change what is fetched"
+                ),
+                expected=f"https://, or allow it with --insecure or {INSECURE_VARIABLE}=1",
             )
 
     def is_own(self, url: str) -> bool:

@@ -99,8 +99,11 @@ class ArtifactRepository:
         found = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if found != digest:
             raise ArtifactError(
-                f"the artifact of {self.place.id} at {commit[:12]} has digest {found}, and its "
-                f"{RECORD} says {digest}; it was changed by other means than wsdarts-hub"
+                (
+                    f"the artifact of {self.place.id} at {commit[:12]} has digest {found}, and "
+                    f"its {RECORD} says {digest}"
+                ),
+                hint="it was changed by other means than wsdarts-hub",
             )
         return content
 
@@ -113,14 +116,17 @@ class ArtifactRepository:
         record = manifest.files[path]
         if record.size > _MAX_SMALL_BYTES:
             raise ArtifactError(
-                f"{path} of {self.place.id} has {record.size} bytes; expected at most "
-                f"{_MAX_SMALL_BYTES}"
+                f"{path} of {self.place.id} has {record.size} bytes",
+                expected=f"at most {_MAX_SMALL_BYTES}",
             )
         content = self._client.read(self.place, commit, path, record.size)
         if file_record(content) != record:
             raise ArtifactError(
-                f"{path} of {self.place.id} at {commit[:12]} has another size or sha256 than its "
-                "manifest says; it is damaged: push the artifact again"
+                (
+                    f"{path} of {self.place.id} at {commit[:12]} has another size or sha256 than "
+                    "its manifest says"
+                ),
+                hint="it is damaged: push the artifact again",
             )
         return content
 
@@ -137,11 +143,16 @@ class ArtifactRepository:
         for path, record in expected.items():
             remote = found.get(path)
             if remote is None:
-                raise ArtifactError(f"{self.place.id} at {commit[:12]} lacks {path}; push it again")
+                raise ArtifactError(
+                    f"{self.place.id} at {commit[:12]} lacks {path}", hint="push it again"
+                )
             if remote.size != record.size or remote.sha256 not in (None, record.sha256):
                 raise ArtifactError(
-                    f"{path} of {self.place.id} at {commit[:12]} has {remote.size} bytes, or "
-                    f"another sha256; its manifest says {record.size} bytes: nothing was fetched"
+                    (
+                        f"{path} of {self.place.id} at {commit[:12]} has {remote.size} bytes, or "
+                        "another sha256"
+                    ),
+                    hint=f"its manifest says {record.size} bytes: nothing was fetched",
                 )
 
     def add(
@@ -225,8 +236,11 @@ class ArtifactRepository:
         others = [path for path in head.files if path not in _ITS_OWN]
         if others and RECORD not in head.files:
             raise RegistryError(
-                f"{self.place.id} is a model on the Hub that wsdarts-hub did not make (it holds "
-                f"{', '.join(others[:3])}); choose another name"
+                (
+                    f"{self.place.id} is a model on the Hub that wsdarts-hub did not make (it "
+                    f"holds {', '.join(others[:3])})"
+                ),
+                hint="choose another name",
             )
 
     def _tag(self, version: int, digest: str, commit: str) -> str:
@@ -237,8 +251,8 @@ class ArtifactRepository:
                 self.manifest_bytes(meant, digest)
         except ArtifactError as error:
             raise RegistryError(
-                f"the tag v{version} of {self.place.id} means other content ({error}); delete it "
-                "on the Hub, or push as another version"
+                f"the tag v{version} of {self.place.id} means other content ({error})",
+                hint="delete it on the Hub, or push as another version",
             ) from error
         return meant
 

@@ -28,12 +28,16 @@ def check_publishable(edition: Edition) -> None:
     taken = [path for path in edition.manifest.files if path.split("/")[0] in (RECORD, SIGNATURES)]
     if taken:
         raise ArtifactError(
-            f"the artifact has a file {taken[0]}, which on the Hub is the registry's own; rename it"
+            f"the artifact has a file {taken[0]}, which on the Hub is the registry's own",
+            hint="rename it",
         )
     if TAG not in _tags(edition.card):
         raise ArtifactError(
-            f"the card of the artifact does not say `library_name: {TAG}`, by which it is found on "
-            "the Hub; publish it with `wsdarts-hub push`, which writes the card"
+            (
+                f"the card of the artifact does not say `library_name: {TAG}`, by which it is "
+                "found on the Hub"
+            ),
+            hint="publish it with `wsdarts-hub push`, which writes the card",
         )
 
 
@@ -70,8 +74,8 @@ def _added(path: str, source: bytes | Path, record: FileRecord | None = None) ->
         raise ArtifactError(f"{path} cannot be sent to the Hub: {error}") from error
     if record is not None and sha256 != record.sha256:
         raise ArtifactError(
-            f"{source!s} has another sha256 than its manifest says; the artifact is damaged or was "
-            "changed: nothing was published"
+            f"{source!s} has another sha256 than its manifest says",
+            hint="the artifact is damaged or was changed: nothing was published",
         )
     return addition
 
@@ -91,9 +95,11 @@ def next_version(state: State, version: int | None, digest: str, name: str) -> i
     other = state.untagged.get(version, digest)
     if other != digest:
         raise VersionConflictError(
-            f"{name}@{version} was begun with digest {other} by a push that did not end, and what "
-            f"is pushed has {digest}; versions are write-once: leave the version out to take the "
-            "next"
+            (
+                f"{name}@{version} was begun with digest {other} by a push that did not end, and "
+                f"what is pushed has {digest}"
+            ),
+            hint="versions are write-once: leave the version out to take the next",
         )
     return version
 

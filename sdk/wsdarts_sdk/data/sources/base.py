@@ -139,8 +139,8 @@ def settled_names(found: Sequence[str], where: str) -> tuple[str, ...]:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise TaskError(
-            f"{where} has {names.count(twice[0])} classes called {twice[0]!r}; expected "
-            "different names. Rename them, or put their images together"
+            f"{where} has {names.count(twice[0])} classes called {twice[0]!r}",
+            expected="different names. Rename them, or put their images together",
         )
     return names
 
@@ -165,8 +165,8 @@ def named_labels(values: Sequence[Any], where: str) -> tuple[tuple[str, ...], ND
     if len(kinds) > 1 or not kinds <= {int, bool, str}:
         names = sorted(kind.__name__ for kind in kinds)
         raise TaskError(
-            f"{where}: values of type {', '.join(names)}; expected integers or strings, "
-            "one for each image"
+            f"{where}: values of type {', '.join(names)}",
+            expected="integers or strings, one for each image",
         )
     values = [unicodedata.normalize("NFC", v) if isinstance(v, str) else v for v in values]
     classes = sorted(set(values))
@@ -188,14 +188,16 @@ def checked_labels(
     check_present(values, where)
     for row, value in enumerate(values):
         if type(value) is not int:
-            raise TaskError(f"{where}: {value!r} at row {row}; expected integer class ids")
+            raise TaskError(f"{where}: {value!r} at row {row}", expected="integer class ids")
         if value < 0:
             raise negative_label(row, value, where)
         if value >= len(class_names):
             raise TaskError(
-                f"{where}: the class id {value} at row {row}, but only "
-                f"{several(len(class_names), 'class name')}; expected ids from 0 to "
-                f"{len(class_names) - 1}"
+                (
+                    f"{where}: the class id {value} at row {row}, but only "
+                    f"{several(len(class_names), 'class name')}"
+                ),
+                expected=f"ids from 0 to {len(class_names) - 1}",
             )
     return np.array(values, dtype=np.int64)
 
@@ -209,17 +211,22 @@ def check_present(values: Sequence[Any], where: str) -> None:
     ]
     if missing:
         raise TaskError(
-            f"{where}: no label in {len(missing)} of {len(values)} rows, first in row "
-            f"{missing[0]}; expected a label for each image. Leave those rows out"
+            (
+                f"{where}: no label in {len(missing)} of {len(values)} rows, first in row "
+                f"{missing[0]}"
+            ),
+            expected="a label for each image. Leave those rows out",
         )
 
 
 def negative_label(row: int, value: int, where: str) -> TaskError:
     """Describe a class id below 0, which usually marks a hidden label."""
     return TaskError(
-        f"{where}: the class id {value} at row {row}; expected ids from 0. Negative ids "
-        "usually mark hidden labels: leave those rows out, or choose splits with labels "
-        "(split=…)"
+        f"{where}: the class id {value} at row {row}",
+        expected=(
+            "ids from 0. Negative ids usually mark hidden labels: leave those rows out, or "
+            "choose splits with labels (split=…)"
+        ),
     )
 
 
@@ -243,8 +250,8 @@ def _has(folder: Path, name: str, look: Callable[[Path], bool]) -> bool:
         return look(folder / name)
     except FileAccessError as error:  # it would name a file that perhaps does not exist
         raise FileAccessError.of(
-            f"cannot enter {folder}: {error.strerror}; check its permissions, and those of the "
-            "directories above it",
+            f"cannot enter {folder}: {error.strerror}",
             error,
             str(folder),
+            hint="check its permissions, and those of the directories above it",
         ) from error

@@ -219,10 +219,15 @@ def _check_no_parts_below(root: Path, full: Sequence[Listing]) -> None:
             held = " and ".join(str(path.relative_to(root)) for path in found.values())
             parent = next(iter(found.values())).parent
             raise TaskError(
-                f"{root} has {_described(full)}, where {held} look like parts of a split below a "
-                "class folder; expected parts above the classes, such as "
-                f"{root / 'train' / 'CLASS'}. Move them there, or name the folder of a split, such "
-                f"as {parent}, if it holds classes in each part"
+                (
+                    f"{root} has {_described(full)}, where {held} look like parts of a split "
+                    "below a class folder"
+                ),
+                expected=(
+                    f"parts above the classes, such as {root / 'train' / 'CLASS'}. Move them "
+                    f"there, or name the folder of a split, such as {parent}, if it holds "
+                    "classes in each part"
+                ),
             )
 
 
@@ -251,9 +256,11 @@ def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
         if not named:
             raise _repeated_names(root, full)
         raise TaskError(
-            f"{root} has {_described(full)}, which look like splits, not classes{_unlike(named)}; "
-            "expected class folders, or the folders train and val (or test, or both) with the same "
-            f"class folders in each. {_likely(full)}"
+            (f"{root} has {_described(full)}, which look like splits, not classes{_unlike(named)}"),
+            expected=(
+                "class folders, or the folders train and val (or test, or both) with the same "
+                f"class folders in each. {_likely(full)}"
+            ),
         )
     for each in named:
         for name, files in each.groups.items():
@@ -265,11 +272,16 @@ def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
 def _repeated_names(root: Path, full: Sequence[Listing]) -> TaskError:
     """Describe folders of which none is named as a part, but which hold folders of equal names."""
     return TaskError(
-        f"{root} has {_described(full)}, which look like splits, not classes, as they repeat the "
-        "names of folders; expected class folders with their images directly in them, or the "
-        "folders train and val (or test, or both) with the same class folders in each. If they are "
-        f"splits: {_likely(full)}. If they are classes: move the images up, so that each class is "
-        "one folder without folders in it"
+        (
+            f"{root} has {_described(full)}, which look like splits, not classes, as they repeat "
+            "the names of folders"
+        ),
+        expected=(
+            "class folders with their images directly in them, or the folders train and val (or "
+            "test, or both) with the same class folders in each. If they are splits: "
+            f"{_likely(full)}. If they are classes: move the images up, so that each class is "
+            "one folder without folders in it"
+        ),
     )
 
 
@@ -319,25 +331,28 @@ def _class_folders_below(listing: Listing) -> Path | None:
 def _no_images(root: Path, loose: Sequence[str], passed_over: Mapping[str, int]) -> TaskError:
     if loose:
         return TaskError(
-            f"{root} has {several(len(loose), 'image')} directly in it and so no classes; expected "
-            f"one folder for each class, such as {root / 'CLASS' / loose[0]}"
+            f"{root} has {several(len(loose), 'image')} directly in it and so no classes",
+            expected=f"one folder for each class, such as {root / 'CLASS' / loose[0]}",
         )
     archives = list_files(root, ".tar")
     if archives:
         return TaskError(
-            f"{root} has no images, but {several(len(archives), 'tar file')} below it; expected "
-            f"the folder that holds them. Name it: {archives[0].parent}"
+            f"{root} has no images, but {several(len(archives), 'tar file')} below it",
+            expected=f"the folder that holds them. Name it: {archives[0].parent}",
         )
     return TaskError(
-        f"{root} has no images{_but(passed_over)}; expected one folder for each class with files "
-        f"such as {root / 'CLASS' / 'image.jpg'} (known: {', '.join(sorted(EXTENSIONS))})"
+        f"{root} has no images{_but(passed_over)}",
+        expected=(
+            f"one folder for each class with files such as {root / 'CLASS' / 'image.jpg'} "
+            f"(known: {', '.join(sorted(EXTENSIONS))})"
+        ),
     )
 
 
 def _empty_class(folder: Path, passed_over: Mapping[str, int]) -> TaskError:
     return TaskError(
-        f"class folder {folder} has no images{_but(passed_over)}; expected at least 3. Remove the "
-        "folder or add images"
+        f"class folder {folder} has no images{_but(passed_over)}",
+        expected="at least 3. Remove the folder or add images",
     )
 
 

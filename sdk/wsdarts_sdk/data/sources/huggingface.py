@@ -99,8 +99,8 @@ def chosen_splits(
     unknown = [name for name in wanted if name not in existing]
     if unknown or not wanted or len(set(wanted)) < len(wanted):
         raise TaskError(
-            f"splits {'+'.join(wanted)!r} cannot be taken from {where}; expected some of "
-            f"{', '.join(existing)}, each once, such as split={existing[0]!r}"
+            f"splits {'+'.join(wanted)!r} cannot be taken from {where}",
+            expected=f"some of {', '.join(existing)}, each once, such as split={existing[0]!r}",
         )
     return wanted
 
@@ -126,9 +126,12 @@ def _load_with_datasets(name: str, config: str | None) -> dict[str, Any]:
     except refused as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TaskError(
-            f"dataset {name!r} cannot be loaded: {reason}; expected a dataset on the Hub that "
-            "this machine can reach, in its cache, or in a local folder. Check the name "
-            "('hf:NAME:CONFIG'), the connection, and for gated datasets `hf auth login`"
+            f"dataset {name!r} cannot be loaded: {reason}",
+            expected=(
+                "a dataset on the Hub that this machine can reach, in its cache, or in a local "
+                "folder. Check the name ('hf:NAME:CONFIG'), the connection, and for gated "
+                "datasets `hf auth login`"
+            ),
         ) from error
     return dict(loaded)
 

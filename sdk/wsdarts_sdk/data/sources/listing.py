@@ -166,8 +166,8 @@ def _walked(root: Path) -> Iterator[tuple[Path, str, list[str], list[str]]]:
                         (folders if _is_folder(entry) else files).append(entry.name)
         except OSError as error:  # left out it would vanish without a word
             raise TaskError(
-                f"{error.filename or parent} cannot be listed ({error.strerror}); expected a "
-                "readable folder. Check its permissions"
+                f"{error.filename or parent} cannot be listed ({error.strerror})",
+                expected="a readable folder. Check its permissions",
             ) from error
         yield parent, top, folders, files
         waiting += [(parent / name, top or name) for name in sorted(folders, reverse=True)]
@@ -188,6 +188,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     if exists(Path(entry.path)):
         return False
     raise TaskError(
-        f"{entry.path} is a link that leads nowhere; expected a folder or a file. Mount or restore "
-        "what it leads to, or remove the link"
+        f"{entry.path} is a link that leads nowhere",
+        expected="a folder or a file. Mount or restore what it leads to, or remove the link",
     )

@@ -107,16 +107,19 @@ def read_metadata(folder: Path) -> tuple[Path, Rows] | TaskError | None:
     if len(usable) > 1 and len({_comparable(rows) for _, rows in usable}) > 1:
         files = " and ".join(file.name for file, _ in usable)
         raise TaskError(
-            f"{folder} has {files}, which differ; expected one of them. Keep the one that is right"
+            f"{folder} has {files}, which differ",
+            expected="one of them. Keep the one that is right",
         )
     if usable:
         return usable[0]
     if not reasons:
         return None
     return TaskError(
-        f"{' and '.join(reasons)}; expected a table with the column {FILE_NAME} and one of labels, "
-        "separated by commas in metadata.csv. Correct it, or put the images of each class into a "
-        "folder of its own"
+        f"{' and '.join(reasons)}",
+        expected=(
+            f"a table with the column {FILE_NAME} and one of labels, separated by commas in "
+            "metadata.csv. Correct it, or put the images of each class into a folder of its own"
+        ),
     )
 
 
@@ -141,7 +144,7 @@ def _rows(file: Path) -> Rows:
     """Rows as plain values, of one kind of file or the other."""
     content = read_regular(file)
     if len(content) > _LARGEST:
-        raise TaskError(f"{file} has {len(content):,} bytes; expected at most {_LARGEST:,}")
+        raise TaskError(f"{file} has {len(content):,} bytes", expected=f"at most {_LARGEST:,}")
     try:
         if file.suffix == ".csv":
             rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
@@ -149,15 +152,15 @@ def _rows(file: Path) -> Rows:
             rows = [_row(line, f"line {number} of {file}") for number, line in _lines(content)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise TaskError(
-            f"{file} cannot be read ({' '.join(str(error).split())}); expected a table in UTF-8 "
-            f"with a column {FILE_NAME}"
+            f"{file} cannot be read ({' '.join(str(error).split())})",
+            expected=f"a table in UTF-8 with a column {FILE_NAME}",
         ) from error
     # Values without a column are under None, and columns without a value hold None.
     longer = next((number for number, row in enumerate(rows) if None in row), None)
     if longer is not None:
         raise TaskError(
-            f"row {longer} of {file} has more values than there are columns; expected a value for "
-            "each column. Put quotes around values that have a comma"
+            f"row {longer} of {file} has more values than there are columns",
+            expected="a value for each column. Put quotes around values that have a comma",
         )
     return rows
 
@@ -172,7 +175,7 @@ def _row(line: bytes, what: str) -> dict[str, Any]:
     remedy = f'expected a row such as {{"{FILE_NAME}": "0.jpg", "label": "cat"}}. Write it so'
     row = _json.load(line, what=what, error=TaskError, remedy=remedy)
     if not isinstance(row, dict):
-        raise TaskError(f"{what} is no object; {remedy}")
+        raise TaskError(f"{what} is no object", hint=remedy)
     return row
 
 
@@ -216,13 +219,19 @@ def _image_files(folder: Path, file: Path, names: Sequence[Any]) -> list[Path]:
             found.append(inside(folder, str(name).removeprefix("./")))
         except ArtifactError as error:
             raise TaskError(
-                f"row {row} of {file} names the file {str(name)!r}; expected a plain relative path "
-                f"to an image below {folder}, such as 'cats/0.jpg'. Correct the row"
+                f"row {row} of {file} names the file {str(name)!r}",
+                expected=(
+                    f"a plain relative path to an image below {folder}, such as 'cats/0.jpg'. "
+                    "Correct the row"
+                ),
             ) from error
     unnamed = sorted(set(image_files(folder)) - set(found))
     if unnamed:
         raise TaskError(
-            f"{file} does not name {several(len(unnamed), 'image')} in {folder}, first "
-            f"{unnamed[0]}; expected a row for each. Add rows, or take the images out"
+            (
+                f"{file} does not name {several(len(unnamed), 'image')} in {folder}, first "
+                f"{unnamed[0]}"
+            ),
+            expected="a row for each. Add rows, or take the images out",
         )
     return found

@@ -36,10 +36,10 @@ def open_source(
         _refuse("arrays", **columns, split=split)
         return _tensors(data)
     if not isinstance(data, str | os.PathLike):
-        raise TaskError(f"data of type {type(data).__name__} cannot be read; {_EXPECTED}")
+        raise TaskError(f"data of type {type(data).__name__} cannot be read", hint=_EXPECTED)
     text = os.fspath(data)
     if text.strip() in ("", "hf:", "torchvision:"):
-        raise TaskError(f"{text!r} names no dataset; {_EXPECTED}")
+        raise TaskError(f"{text!r} names no dataset", hint=_EXPECTED)
     if text.startswith("hf:") and not is_saved(expanded(text[3:])):
         from wsdarts_sdk.data.sources.huggingface import hub_source  # noqa: PLC0415
 
@@ -57,7 +57,7 @@ def _path(
     path: Path, columns: dict[str, str | None], split: str | Sequence[str] | None
 ) -> ImageSource:
     if not exists(path):
-        raise TaskError(f"{path} does not exist; {_EXPECTED}. Check the path")
+        raise TaskError(f"{path} does not exist", hint=f"{_EXPECTED}. Check the path")
     source = _of_datasets(path, columns, split)
     if source is not None:
         return source
@@ -68,13 +68,13 @@ def _path(
             return _folder(path, columns)
         if image_files(path):
             raise TaskError(
-                f"{path} has both parquet files and image files; {_EXPECTED}. Name the folder "
-                f"or the file that is meant, such as {tables[0]}"
+                f"{path} has both parquet files and image files",
+                hint=f"{_EXPECTED}. Name the folder or the file that is meant, such as {tables[0]}",
             )
     elif path.suffix.lower() == ".parquet":
         tables = [path]
     else:
-        raise TaskError(f"{path} is a file, but not parquet or (uncompressed) tar; {_EXPECTED}")
+        raise TaskError(f"{path} is a file, but not parquet or (uncompressed) tar", hint=_EXPECTED)
     from wsdarts_sdk.data.sources.table import (  # noqa: PLC0415
         ParquetTable,
         TableSource,
@@ -210,7 +210,8 @@ def _tensors(data: Sequence[Any]) -> ImageSource:
 
     if len(data) not in (2, 3):
         raise TaskError(
-            f"{len(data)} arrays given; expected (images, labels) or (images, labels, class_names)"
+            f"{len(data)} arrays given",
+            expected="(images, labels) or (images, labels, class_names)",
         )
     images, labels = data[:2]
     return TensorSource(images, labels, data[2] if len(data) == 3 else None, name="tensors")
@@ -220,6 +221,6 @@ def _refuse(kind: str, **options: Any) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise TaskError(
-            f"{' and '.join(given)} cannot be chosen for {kind}; expected no such option. "
-            "Leave it out"
+            f"{' and '.join(given)} cannot be chosen for {kind}",
+            expected="no such option. Leave it out",
         )

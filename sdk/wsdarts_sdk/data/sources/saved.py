@@ -28,7 +28,7 @@ class ArrowTable(Table):
         self.where = str(path)
         self.path = path
         if not is_file(path):
-            raise TaskError(f"{path} is no regular file; expected Arrow data. Save it again")
+            raise TaskError(f"{path} is no regular file", expected="Arrow data. Save it again")
         try:
             with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
                 self.schema = stream.schema
@@ -65,7 +65,7 @@ def saved_source(
     name = resolved(folder).name
     if not is_file(folder / SPLITS):
         if split is not None:
-            raise TaskError(f"{folder} has no splits; leave out split={split!r}")
+            raise TaskError(f"{folder} has no splits", hint=f"leave out split={split!r}")
         return _source(_tables(folder), name, columns)
     listed = chosen_splits(_names(folder / SPLITS, "splits"), split, str(folder))
     splits = {key: _tables(folder / key) for key in listed}
@@ -114,5 +114,5 @@ def _names(file: Path, key: str) -> tuple[str, ...]:
     ]
     plain = all(name and Path(name).name == name for name in names)
     if not names or not plain:
-        raise TaskError(f"{file} lists no files in {key!r}; {remedy}")
+        raise TaskError(f"{file} lists no files in {key!r}", hint=remedy)
     return tuple(names)

@@ -121,20 +121,26 @@ def _choose(
                 if column in usable:
                     return column
                 raise TaskError(
-                    f"column {chosen!r} of {where} is of type {column.type} and cannot be the "
-                    f"{role} column; expected {_EXPECTED[role]}. The columns are: {existing}"
+                    (
+                        f"column {chosen!r} of {where} is of type {column.type} and cannot be "
+                        f"the {role} column"
+                    ),
+                    expected=f"{_EXPECTED[role]}. The columns are: {existing}",
                 )
-        raise TaskError(f"{where} has no column {chosen!r}; the columns are: {existing}; {how}")
+        raise TaskError(
+            f"{where} has no column {chosen!r}", hint=f"the columns are: {existing}; {how}"
+        )
     if not candidates:
         raise TaskError(
-            f"{where} has no {role} column that can be told; expected {_EXPECTED[role]}. "
-            f"The columns are: {existing}; {how}"
+            f"{where} has no {role} column that can be told",
+            expected=f"{_EXPECTED[role]}. The columns are: {existing}",
+            hint=how,
         )
     if len(candidates) > 1:
         names = ", ".join(c.name for c in candidates)
         raise TaskError(
-            f"{where} has several columns that may be the {role} column: {names}; {how}. "
-            f"The columns are: {existing}"
+            f"{where} has several columns that may be the {role} column: {names}",
+            hint=f"{how}. The columns are: {existing}",
         )
     return candidates[0]
 
@@ -228,7 +234,7 @@ class ParquetTable(Table):
         self._file = path
         if not is_file(path):
             raise TaskError(
-                f"{path} is no regular file; expected a parquet file. Remove it, or name another"
+                f"{path} is no regular file", expected="a parquet file. Remove it, or name another"
             )
         try:
             self.schema = pq.read_schema(path)
@@ -269,8 +275,11 @@ def damaged_table(where: str, error: Exception) -> TaskError:
     """Describe a table that Arrow cannot read."""
     reason = " ".join(str(error).split())
     return TaskError(
-        f"{where} cannot be read ({reason}); expected whole parquet or Arrow data with an image "
-        "and a label column. Download or write it again"
+        f"{where} cannot be read ({reason})",
+        expected=(
+            "whole parquet or Arrow data with an image and a label column. Download or write it "
+            "again"
+        ),
     )
 
 
@@ -300,8 +309,11 @@ class TableSource(ImageSource):
             found = (other_image.name, other_label.name, other_label.class_names)
             if found != (image.name, label.name, label.class_names):
                 raise TaskError(
-                    f"{table.where} has other image and label columns or class names than "
-                    f"{tables[0].where}; expected tables of one dataset. Load them one by one"
+                    (
+                        f"{table.where} has other image and label columns or class names than "
+                        f"{tables[0].where}"
+                    ),
+                    expected="tables of one dataset. Load them one by one",
                 )
         self._tables = tables
         self._image = image.name
@@ -374,9 +386,14 @@ def parts_of_files(root: Path, files: Sequence[Path]) -> tuple[GivenPart, ...] |
         return None
     if None in parts:
         raise TaskError(
-            f"{files[parts.index(None)]} lies beside files of a train and a held-out part and is "
-            "named as none of them; expected names that begin with train, validation or test. "
-            "Rename it, or name the file that is meant"
+            (
+                f"{files[parts.index(None)]} lies beside files of a train and a held-out part "
+                "and is named as none of them"
+            ),
+            expected=(
+                "names that begin with train, validation or test. Rename it, or name the file "
+                "that is meant"
+            ),
         )
     return with_validation([part for part in parts if part is not None])
 

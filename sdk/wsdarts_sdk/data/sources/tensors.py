@@ -48,8 +48,8 @@ class TensorSource(ImageSource):
         pixels = as_numpy(images, "images")
         if pixels.ndim and len(values) != len(pixels):
             raise TaskError(
-                f"{len(pixels)} images of shape {pixels.shape} and {len(values)} labels; "
-                "expected one label for each image"
+                f"{len(pixels)} images of shape {pixels.shape} and {len(values)} labels",
+                expected="one label for each image",
             )
         self._pixels = rgb_pixels(pixels)
         if class_names is None:
@@ -90,12 +90,12 @@ def as_numpy(array: Any, what: str) -> NDArray[Any]:
         except (TypeError, RuntimeError) as error:
             kind = "meta" if array.is_meta else str(array.layout)
             raise TaskError(
-                f"{what} as a torch tensor of kind {kind} cannot be read; expected a dense tensor "
-                "with values, such as tensor.to_dense() of a sparse one"
+                f"{what} as a torch tensor of kind {kind} cannot be read",
+                expected="a dense tensor with values, such as tensor.to_dense() of a sparse one",
             ) from error
     raise TaskError(
-        f"{what} of type {type(array).__name__} cannot be read; expected a NumPy array or a "
-        f"torch tensor{_FORMS[what]}"
+        f"{what} of type {type(array).__name__} cannot be read",
+        expected=f"a NumPy array or a torch tensor{_FORMS[what]}",
     )
 
 
@@ -111,16 +111,19 @@ def _label_list(labels: Any) -> list[Any]:
             array = array[:, 0]
         if array.ndim != 1:
             raise TaskError(
-                f"labels have shape {array.shape}; expected (images,) or (images, 1), one class "
-                f"id for each image{_one_column(array)}"
+                f"labels have shape {array.shape}",
+                expected=f"(images,) or (images, 1), a class id for each image{_one_column(array)}",
             )
         values = [_scalar(value) for value in array.tolist()]
     values = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
     numbers = [value for value in values if isinstance(value, float)]
     if numbers and all(value.is_integer() for value in numbers):
         raise TaskError(
-            f"labels are floating point, such as {numbers[0]}; expected integers or strings. "
-            "Convert them: labels.astype(int) of an array, labels.long() of a tensor"
+            f"labels are floating point, such as {numbers[0]}",
+            expected=(
+                "integers or strings. Convert them: labels.astype(int) of an array, "
+                "labels.long() of a tensor"
+            ),
         )
     return values
 
@@ -151,8 +154,11 @@ def _named(
         values = [int(value) for value in values]
     if any(isinstance(value, str) for value in values):
         raise TaskError(
-            "the labels are strings and class_names are given, too; expected integer labels with "
-            "class_names. Leave class_names out: strings name their classes themselves"
+            "the labels are strings and class_names are given, too",
+            expected=(
+                "integer labels with class_names. Leave class_names out: strings name their "
+                "classes themselves"
+            ),
         )
     if ids == tuple(range(len(ids))):
         return names, checked_labels(values, names, "the labels")
@@ -160,8 +166,8 @@ def _named(
     for row, value in enumerate(values):
         if value is not None and (type(value) is not int or value not in positions):
             raise TaskError(
-                f"the labels hold {value!r} at row {row}, which class_names does not name; "
-                f"expected one of {', '.join(map(str, ids[:20]))}"
+                f"the labels hold {value!r} at row {row}, which class_names does not name",
+                expected=f"one of {', '.join(map(str, ids[:20]))}",
             )
     found = [None if value is None else positions[value] for value in values]
     return names, checked_labels(found, names, "the labels")
@@ -181,7 +187,7 @@ def _ids_and_names(class_names: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
     pairs.sort(key=lambda pair: pair[0])
     ids = tuple(number for number, _ in pairs)
     if len(set(ids)) < len(ids):
-        raise TaskError("class_names gives one id two names; expected one name for each class id")
+        raise TaskError("class_names gives one id two names", expected="one name for each class id")
     return ids, tuple(unicodedata.normalize("NFC", str(name)) for _, name in pairs)
 
 
@@ -201,8 +207,12 @@ def _pairs(class_names: Mapping[Any, Any]) -> list[tuple[int, Any]]:
 
 def _no_names(class_names: Any) -> TaskError:
     return TaskError(
-        f"class_names is {reprlib.repr(class_names)}; expected a list of names by class id, such "
-        "as ['cat', 'dog'], or a dict such as {0: 'cat', 1: 'dog'} or {'cat': 0, 'dog': 1}"
+        "class_names",
+        found=reprlib.repr(class_names),
+        expected=(
+            "a list of names by class id, such as ['cat', 'dog'], or a dict such as {0: 'cat', "
+            "1: 'dog'} or {'cat': 0, 'dog': 1}"
+        ),
     )
 
 
@@ -230,11 +240,11 @@ def _channels_last(pixels: NDArray[Any]) -> NDArray[Any]:
         first = last = False
     if first and last:
         raise TaskError(
-            f"images of shape {pixels.shape} may have their channels first or last; expected "
-            f"{_SHAPES}, with one reading only. Pass images of more than 4 pixels a side"
+            f"images of shape {pixels.shape} may have their channels first or last",
+            expected=f"{_SHAPES}, with one reading only. Pass images of more than 4 pixels a side",
         )
     if not (first or last) or 0 in pixels.shape[1:]:
-        raise TaskError(f"images have shape {pixels.shape}; expected {_SHAPES}. Reshape them so")
+        raise TaskError(f"images have shape {pixels.shape}", expected=f"{_SHAPES}. Reshape them so")
     return np.moveaxis(pixels, 1, -1) if first else pixels
 
 
@@ -243,13 +253,13 @@ def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         return pixels
     if pixels.dtype.kind != "f":
         raise TaskError(
-            f"images are of type {pixels.dtype}; expected uint8, or floating point in [0, 1]. "
-            "Convert them"
+            f"images are of type {pixels.dtype}",
+            expected="uint8, or floating point in [0, 1]. Convert them",
         )
     if not ((pixels >= 0) & (pixels <= 1)).all():
         raise TaskError(
-            f"floating-point images have values from {pixels.min():g} to {pixels.max():g}; "
-            "expected [0, 1]. Divide by 255, or undo their normalisation"
+            f"floating-point images have values from {pixels.min():g} to {pixels.max():g}",
+            expected="[0, 1]. Divide by 255, or undo their normalisation",
         )
     return np.round(pixels.astype(np.float64) * 255).astype(np.uint8)
 

@@ -104,8 +104,8 @@ def _known(name: str) -> str:
         return by_lower[name.lower()]
     close = did_you_mean(nearest_names(name, _DATASETS, least=0.5))
     raise TaskError(
-        f"torchvision has no classification dataset {name!r} that is known here; {close}expected "
-        f"one of {', '.join(_DATASETS)}"
+        f"torchvision has no classification dataset {name!r} that is known here",
+        hint=f"{close}expected one of {', '.join(_DATASETS)}",
     )
 
 
@@ -123,8 +123,8 @@ def _open(name: str, root: Path, arguments: _Arguments) -> Any:
     except (OSError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TaskError(
-            f"torchvision's {name} cannot be had: {reason}; expected it in {root}, or a "
-            "connection to download it. Connect, or put its files there"
+            f"torchvision's {name} cannot be had: {reason}",
+            expected=f"it in {root}, or a connection to download it",
         ) from error
 
 

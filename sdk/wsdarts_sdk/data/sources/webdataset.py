@@ -41,8 +41,11 @@ class TarTable(Table):
         self._columns, self._images = _columns(samples)
         if not self._images:
             raise TaskError(
-                f"{path} has no images; expected an uncompressed tar file of WebDataset, with "
-                "members such as 0001.jpg and 0001.cls"
+                f"{path} has no images",
+                expected=(
+                    "an uncompressed tar file of WebDataset, with members such as 0001.jpg and "
+                    "0001.cls"
+                ),
             )
         features = {name: {"_type": "Image"} for name in self._images}
         metadata = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -70,8 +73,8 @@ class TarTable(Table):
     def _damaged(self, error: Exception) -> TaskError:
         reason = " ".join(str(error).split()) or type(error).__name__
         return TaskError(
-            f"{self.where} cannot be read as a tar file ({reason}); expected an uncompressed one "
-            "of WebDataset. Decompress it, or download it again"
+            f"{self.where} cannot be read as a tar file ({reason})",
+            expected="an uncompressed one of WebDataset. Decompress it, or download it again",
         )
 
 
@@ -124,8 +127,8 @@ def _samples_of_one(
         for field, value in _fields(file, extension.lower(), member, where):
             if field in sample:
                 raise TaskError(
-                    f"{where} has two {field!r} of the sample {name!r}; expected one. Write "
-                    "the archive again"
+                    f"{where} has two {field!r} of the sample {name!r}",
+                    expected="one. Write the archive again",
                 )
             sample[field] = value
     if sample:

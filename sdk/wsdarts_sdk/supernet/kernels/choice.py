@@ -74,13 +74,16 @@ def check_kernels(device: torch.device) -> None:
         _asked_for_triton(device)
     if asked == "compiled" and device.type != "cpu":
         raise SettingsError(
-            f"{VARIABLE} asks for compiled kernels, but they are for the CPU, not {device}; leave "
-            "it unset"
+            f"{VARIABLE} asks for compiled kernels, but they are for the CPU, not {device}",
+            hint="leave it unset",
         )
     if asked == "compiled" and not has_compiler():
         raise SettingsError(
-            f"{VARIABLE} asks for compiled kernels, but there is no C++ compiler (g++, clang++, or "
-            "what CXX names); install one, or leave it unset"
+            (
+                f"{VARIABLE} asks for compiled kernels, but there is no C++ compiler (g++, "
+                "clang++, or what CXX names)"
+            ),
+            hint="install one, or leave it unset",
         )
 
 
@@ -88,7 +91,9 @@ def _asked() -> str | None:
     asked = os.environ.get(VARIABLE) or None
     if asked not in (None, "compiled", "portable", "triton"):
         raise SettingsError(
-            f"{VARIABLE} is {asked!r}; expected compiled, portable or triton, or leave it unset"
+            f"{VARIABLE}",
+            found=repr(asked),
+            expected="compiled, portable or triton, or leave it unset",
         )
     return asked
 
@@ -119,15 +124,15 @@ _ON_CUDA: dict[str, Callable[[], Kernels]] = {"portable": PortableKernels, "trit
 def _asked_for_triton(device: torch.device) -> Choice:
     if find_spec("triton") is None:
         raise SettingsError(
-            f"{VARIABLE} asks for triton kernels, but triton is not installed; pip install triton, "
-            "or leave it unset"
+            f"{VARIABLE} asks for triton kernels, but triton is not installed",
+            hint="pip install triton, or leave it unset",
         )
     from wsdarts_sdk.supernet.kernels.triton.kernels import interpreted  # noqa: PLC0415
 
     if device.type != "cuda" and not interpreted():
         raise SettingsError(
-            f"{VARIABLE} asks for triton kernels, but they are for CUDA, not {device}; leave it "
-            "unset"
+            f"{VARIABLE} asks for triton kernels, but they are for CUDA, not {device}",
+            hint="leave it unset",
         )
     return Choice(kernels=_triton(), why=f"{VARIABLE} says so")
 

@@ -1,61 +1,14 @@
-"""Pulling artifacts, with the proof that their weights load right if it is asked for.
-
-From artifacts to the starting point of a search.
-"""
+"""Where a search starts: from all operations, or from what artifacts found."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.publishing import publication
-from wsdarts_registry.stores.signature_policy import Required
-from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
-
-
-def pull(
-    reference: str,
-    *,
-    registry: str | Path | Store | None = None,
-    out: str | Path | None = None,
-    check: bool = False,
-    require_signature: Required = None,
-) -> Artifact:
-    """Fetch and verify an artifact.
-
-    Args:
-        reference: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``.
-        registry: Directory of a registry; the shipped zoo by default.
-        out: A new or empty directory to put it into; None reads it in place.
-        check: Load the weights, too, and prove that they compute what they must (with torch).
-        require_signature: Files of public keys, one of which has to have signed this version, or
-            a ``SignaturePolicy``; by default the user's own policy decides.
-
-    Raises:
-        ReferenceNotFoundError: There is no such artifact.
-        ArtifactError: It is damaged, or its weights compute something else; nothing was written.
-        SignatureError: It is not signed as is required; nothing was written.
-        RegistryError: The registry cannot be read, or ``out`` is not empty.
-    """
-    return publication.pull(
-        reference,
-        registry=registry,
-        out=out,
-        require_signature=require_signature,
-        accept=_check_weights if check else None,
-    )
-
-
-def _check_weights(artifact: Artifact) -> None:
-    # Imported here: pulling needs no torch.
-    from wsdarts_sdk.artifacts.check import run_check  # noqa: PLC0415
-
-    run_check(artifact)
 
 
 def starting_point(
@@ -82,7 +35,7 @@ def starting_point(
     if mode == "trained":
         weights = first.weights()
         if weights is None:
-            raise SettingsError(f"{reference} has no weights; use --mode topology")
+            raise SettingsError(f"{reference} has no weights", hint="use --mode topology")
         run_check(first)
         return StartingPoint(
             masks=first.masks,
@@ -104,6 +57,9 @@ def check_space(reference: str, space: SearchSpace, settings: SearchSettings) ->
     """
     if space != settings.space:
         raise SettingsError(
-            f"{reference} has the search space {space}; this search has {settings.space}: search "
-            "in the artifact's space, or start from another artifact"
+            f"{reference} has the search space {space}",
+            hint=(
+                f"this search has {settings.space}: search in the artifact's space, or start "
+                "from another artifact"
+            ),
         )
