@@ -152,8 +152,8 @@ def _compiler() -> tuple[str, ...]:
         usual = shutil.which("g++") or shutil.which("clang++")
         if usual is None:
             raise _CompilerError(
-                "no C++ compiler (g++ or clang++) was found",
-                hint="install one for searches on the CPU that are several times faster",
+                "no C++ compiler (g++ or clang++) was found; install one for searches on the CPU "
+                "that are several times faster"
             )
         return (usual,)
     try:
@@ -162,8 +162,8 @@ def _compiler() -> tuple[str, ...]:
         raise _CompilerError(f"CXX is {plain_text(asked)!r}: {error}") from error
     if not words or _program(words[0]) is None:
         raise _CompilerError(
-            f"CXX is {plain_text(asked)!r}, which names no program",
-            expected="a C++ compiler such as g++ or 'ccache g++', or leave it unset",
+            f"CXX is {plain_text(asked)!r}, which names no program; expected a C++ compiler such "
+            "as g++ or 'ccache g++', or leave it unset"
         )
     return tuple(words)
 
