@@ -29,7 +29,6 @@ from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
 from wsdarts_sdk.data.placement import Images, Prepared, fits, in_chunks, place_images
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.supernet import Batch
 
 _Result = TypeVar("_Result")
 _DEPTH = 2  # results under way or waiting: one is in use while two are made
@@ -78,6 +77,21 @@ def stream(*name: Name) -> torch.Generator:
 
 
 _MIN_BATCH = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """One batch of one task.
+
+    Attributes:
+        images: Normalised images, shape ``(B, 3, H, W)``.
+        labels: Class indices, shape ``(B,)``.
+        head: Which task's classifier it belongs to.
+    """
+
+    images: Tensor
+    labels: Tensor
+    head: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,12 +4,12 @@ import json
 import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._files import as_path, expanded, is_directory, open_regular, write_atomically
@@ -17,10 +17,9 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_sdk.devices import TooLargeError, at_most
 from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.models.prediction import AnyImage, Prediction, predict
-
-if TYPE_CHECKING:
-    from wsdarts_sdk.models.onnx_export import OnnxFile
+from wsdarts_sdk.models.onnx_export import OnnxFile, save_onnx
+from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
+from wsdarts_sdk.models.timm_folder import save_timm
 
 MODEL_FILE = "model.safetensors"
 _FORMAT = 1
@@ -28,7 +27,7 @@ _LARGEST_IMAGE = 8192
 _SPARE = 2**24
 
 
-class Classifier(nn.Module):
+class Classifier(TrainedModel):
     """An image classifier: normalisation, derived network, class names.
 
     Call it with RGB images in [0, 1] of shape ``(B, 3, image_size, image_size)``, of any floating
@@ -44,9 +43,6 @@ class Classifier(nn.Module):
     Raises:
         SettingsError: Another number of class names, or no list of them.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -116,16 +112,12 @@ class Classifier(nn.Module):
 
     def save_timm(self, directory: str | Path) -> Path:
         """Write a folder that timm loads; see ``timm_folder.save_timm``."""
-        from wsdarts_sdk.models.timm_folder import save_timm  # noqa: PLC0415 - it imports this
-
         return save_timm(self, directory)
 
     def save_onnx(
         self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
-    ) -> "OnnxFile":
+    ) -> OnnxFile:
         """Write an ONNX file that was checked; see ``onnx_file.save_onnx``."""
-        from wsdarts_sdk.models.onnx_export import save_onnx  # noqa: PLC0415 - it imports this
-
         return save_onnx(self, path, images=images)
 
     def save(self, path: str | Path) -> Path:

@@ -18,12 +18,12 @@ from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
 from wsdarts_sdk.runs.directory import read_config
+from wsdarts_sdk.runs.files import CONFIG
 
 GENOTYPE_FILE = "genotype.json"
 _ARTIFACT = "artifact"
 _WHAT = "the genotype or model"
 _MANY_CLASSES = 100_000
-_CONFIG = "config.json"
 
 
 def load_network(
@@ -123,7 +123,7 @@ def source_run(source: Genotype | str | Path) -> Path | None:
         return None
     path = expanded(source, _WHAT)
     for place in (path, path.parent):
-        if is_file(place / _CONFIG) and is_directory(place):
+        if is_file(place / CONFIG) and is_directory(place):
             if read_config(place).get("command") == "train":
                 return run_of(place)
             return place

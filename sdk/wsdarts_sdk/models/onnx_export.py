@@ -25,8 +25,7 @@ from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ExportError
 from wsdarts_sdk.data.decoding import Undecodable
-from wsdarts_sdk.models.classifier import Classifier
-from wsdarts_sdk.models.prediction import AnyImage, as_input, decoded_images
+from wsdarts_sdk.models.prediction import AnyImage, TrainedModel, as_input, decoded_images
 
 TOLERANCE = 1e-4
 """Greatest difference between logits of model and file, relative to the greatest logit (or 1)."""
@@ -51,7 +50,7 @@ class OnnxFile:
 
 
 def save_onnx(
-    model: Classifier, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
+    model: TrainedModel, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
 ) -> OnnxFile:
     """Export a trained model, and compare both on random and on real images.
 
@@ -101,7 +100,7 @@ def _check_packages() -> None:
         ) from error
 
 
-def _exported(model: Classifier) -> bytes:
+def _exported(model: TrainedModel) -> bytes:
     from onnx.helper import set_model_props  # noqa: PLC0415
 
     example = torch.rand(2, 3, model.image_size, model.image_size)
@@ -129,7 +128,7 @@ def _exported(model: Classifier) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _metadata(model: Classifier) -> dict[str, str]:
+def _metadata(model: TrainedModel) -> dict[str, str]:
     return {
         "class_names": json.dumps(list(model.class_names), ensure_ascii=False),
         "image_size": str(model.image_size),
@@ -138,7 +137,7 @@ def _metadata(model: Classifier) -> dict[str, str]:
 
 
 def _compare(
-    model: Classifier, content: bytes, images: AnyImage | Iterable[AnyImage]
+    model: TrainedModel, content: bytes, images: AnyImage | Iterable[AnyImage]
 ) -> tuple[float, int]:
     """Greatest relative difference of the logits, and on how many images."""
     from onnxruntime import InferenceSession  # noqa: PLC0415

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsdarts_registry._arguments import check_whole
 from wsdarts_registry._files import exists, expanded, is_directory
@@ -27,10 +27,8 @@ from wsdarts_sdk.data.sources.base import Read
 from wsdarts_sdk.data.sources.folder import read_file
 from wsdarts_sdk.data.sources.listing import by_suffix, list_images
 from wsdarts_sdk.data.sources.tensors import as_numpy, rgb_pixels
+from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from wsdarts_sdk.models.classifier import Classifier
 
 AnyImage = str | Path | bytes | bytearray | BinaryIO | Image.Image | NDArray[Any] | Tensor
 """A file or folder; an encoded image as bytes or as a file opened as binary; a Pillow image; or
@@ -44,6 +42,16 @@ _EXPECTED = (
     "images, or pixels as NumPy arrays or torch tensors"
 )
 _MOST_PIXELS = 2**26
+
+
+class TrainedModel(nn.Module):
+    """The parts of a ``Classifier`` that predictions and exports need."""
+
+    mean: Tensor
+    std: Tensor
+    network: DerivedNetwork
+    image_size: int
+    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +76,7 @@ class Prediction:
 
 
 def predict(
-    model: "Classifier",
+    model: TrainedModel,
     images: AnyImage | Iterable[AnyImage],
     *,
     top_k: int = 5,
@@ -265,7 +273,7 @@ def _batches(
 
 @torch.no_grad()
 def _predicted(
-    model: "Classifier",
+    model: TrainedModel,
     names: Sequence[str],
     batch: Sequence[tuple[int, Pixels | Undecodable]],
     top_k: int,
@@ -286,7 +294,7 @@ def _predicted(
     return found
 
 
-def _probabilities(model: "Classifier", pixels_BHWC: Pixels) -> Tensor:
+def _probabilities(model: TrainedModel, pixels_BHWC: Pixels) -> Tensor:
     logits: Tensor = model(as_input(pixels_BHWC).to(model.mean.device))
     if not bool(logits.isfinite().all()):
         raise ArtifactError(

@@ -21,7 +21,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import ExportError
-from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.prediction import TrainedModel
 
 # As in ``timm_model``, which loads timm: importing it takes seconds.
 _ARCHITECTURE = "wsdarts_network"
@@ -34,7 +34,7 @@ _METADATA = {
 _MOST_NAMES = 50
 
 
-def save_timm(model: Classifier, directory: str | Path) -> Path:
+def save_timm(model: TrainedModel, directory: str | Path) -> Path:
     """Write a trained model as a folder for ``timm.create_model("local-dir:…")``.
 
     The preprocessing becomes timm's transform: images are squashed, divided by 255 and
@@ -73,7 +73,7 @@ def save_timm(model: Classifier, directory: str | Path) -> Path:
     return target
 
 
-def _config(model: Classifier) -> dict[str, Any]:
+def _config(model: TrainedModel) -> dict[str, Any]:
     config, size = model.network.config, model.image_size
     return {
         "architecture": _ARCHITECTURE,
@@ -96,7 +96,7 @@ def _config(model: Classifier) -> dict[str, Any]:
     }
 
 
-def _card(model: Classifier) -> str:
+def _card(model: TrainedModel) -> str:
     """The ``README.md``: what the files say, and how they are loaded."""
     config, names = model.network.config, model.class_names
     genotype = Genotype.from_json(config["genotype"])

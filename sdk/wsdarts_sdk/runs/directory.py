@@ -33,6 +33,7 @@ from wsdarts_registry._files import (
     write_atomically,
 )
 from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
+from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, CONFIG
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.journal import FileJournal
@@ -40,9 +41,7 @@ if TYPE_CHECKING:
 SPLIT_RULE = "split_rule"
 """Key of a run's configuration: by which rule its train part was halved; none for the first."""
 
-CHECKPOINT_SUFFIX = ".checkpoint.safetensors"
 _FORMAT = 1
-_CONFIG = "config.json"
 _LOCK = ".lock"
 _OWNER = ".owner"
 _DISK_ERRORS = (
@@ -158,7 +157,7 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
         lock = _lock(path)
         if lock is not None:
             lock.release()
-        if exists(path / _CONFIG):
+        if exists(path / CONFIG):
             _check_continued(path, config, resume=resume, part=True)
         return
     above = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
@@ -224,15 +223,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
         RunError: There is no run, or it is of an unknown format.
     """
     path = Path(path)
-    if not is_file(path / _CONFIG):
+    if not is_file(path / CONFIG):
         raise RunError(
-            f"{path} is not a run directory (it has no {_CONFIG})",
+            f"{path} is not a run directory (it has no {CONFIG})",
             expected="the --out of a `wsdarts-hub search`, `warm-start` or `train`",
         )
-    config = read_json(path / _CONFIG)
+    config = read_json(path / CONFIG)
     if not isinstance(config, dict) or config.get("format") != _FORMAT:
         raise RunError(
-            f"{path / _CONFIG} has an unknown format",
+            f"{path / CONFIG} has an unknown format",
             hint=f"this version reads {_FORMAT}: update with {UPDATE}",
         )
     return config
@@ -254,9 +253,9 @@ def read_json(path: Path) -> Any:
 
 def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:
     """Write the configuration of a new run, or compare it; whether the run begins here."""
-    if not exists(run.path / _CONFIG):
+    if not exists(run.path / CONFIG):
         _refuse_foreign(run.path)
-        run.write_json(_CONFIG, config)
+        run.write_json(CONFIG, config)
         return True
     _check_continued(run.path, config, resume=resume)
     return False
@@ -265,7 +264,7 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
 def _refuse_foreign(path: Path) -> None:
     # A kill can leave a temporary file of the configuration itself behind.
     foreign = [p.name for p in entries(path) if not p.name.startswith(".")]
-    if foreign and not exists(path / _CONFIG):
+    if foreign and not exists(path / CONFIG):
         raise RunError(
             f"{path} is not empty and not a run directory (it holds {foreign[0]})",
             hint="choose another --out",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wsdarts_registry._files import exists, open_regular, read_regular, write_atomically
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.directory import CHECKPOINT_SUFFIX
+from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX
 
 _FACTS = "facts"
 

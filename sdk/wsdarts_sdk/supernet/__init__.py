@@ -3,11 +3,12 @@
 May import ``data`` for batches. Public: the names below.
 """
 
+from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
 from wsdarts_sdk.supernet.network import Supernet
 from wsdarts_sdk.supernet.plan import STEM_MULTIPLIER, reduction_positions
 from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
-from wsdarts_sdk.supernet.tape import Batch, Gradients, Wanted
+from wsdarts_sdk.supernet.tape import Gradients, Wanted
 
 __all__ = [
     "NO_DROPOUT",

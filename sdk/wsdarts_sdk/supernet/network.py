@@ -20,13 +20,14 @@ from torch.nn import functional as F
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet.cell import Cell
 from wsdarts_sdk.supernet.ends import head_output, stem_output
 from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
 from wsdarts_sdk.supernet.layout import Layout, draw_weights
 from wsdarts_sdk.supernet.plan import STEM_MULTIPLIER, plan_cells
 from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, DeviceSkipDropout, SkipDropout
-from wsdarts_sdk.supernet.tape import Batch, Gradients, Pass, Statistics, Tape, Vectors, Wanted
+from wsdarts_sdk.supernet.tape import Gradients, Pass, Statistics, Tape, Vectors, Wanted
 
 _VECTOR = "cell_weights"
 _STATISTICS = {"running_mean": "running_mean", "running_var": "running_variance"}

@@ -121,21 +121,6 @@ Wanted = Literal["alpha", "weights", "both"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """One batch of one task.
-
-    Attributes:
-        images: Normalised images, shape ``(B, 3, H, W)``.
-        labels: Class indices, shape ``(B,)``.
-        head: Which task's classifier it belongs to.
-    """
-
-    images: Tensor
-    labels: Tensor
-    head: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Gradients:
     """A loss, its logits and the gradients that were asked for.
 

@@ -79,7 +79,7 @@ def test_each_field_makes_another_space() -> None:
         ({"settings": (("a", 1), ("a", 2))}, "expected each name once"),
         ({"settings": (("a", float("nan")),)}, "setting 'a' of an embedding is 'nan'"),
         ({"settings": (("a", True),)}, "setting 'a' of an embedding is 'True'"),
-        ({"settings": (("A b", 1),)}, "expected a name of lower-case letters"),
+        ({"settings": (("A b", 1),)}, "expected a name of a-z"),
     ],
 )
 def test_bad_spaces(change: dict[str, Any], message: str) -> None:
