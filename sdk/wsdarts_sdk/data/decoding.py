@@ -19,13 +19,12 @@ import functools
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-
-from wsdarts_sdk.data.identity import Content
 
 DECODER_VERSION = 2
 """Goes up whenever the same bytes decode to other pixels; part of the cache's file names."""
@@ -69,6 +68,13 @@ class Undecodable:
     """Why an image cannot be used."""
 
     reason: str
+
+
+Content = bytes | NDArray[np.uint8]
+"""An encoded image (a file's bytes), or RGB pixels of shape ``(height, width, 3)``."""
+
+Read = Callable[[], Content | Undecodable]
+"""Fetches one image; may be called from another thread."""
 
 
 def decode(content: Content, size: int) -> NDArray[np.uint8] | Undecodable:

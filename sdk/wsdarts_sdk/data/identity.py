@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Content = bytes | NDArray[np.uint8]
+from wsdarts_sdk.data.decoding import Content
 
 
 def image_digest(content: Content) -> bytes:

@@ -27,11 +27,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsdarts_registry._files import open_regular, write_atomically
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import DECODER_VERSION, Undecodable, decode
+from wsdarts_sdk.data.decoding import DECODER_VERSION, Read, Undecodable, decode
 from wsdarts_sdk.data.identity import image_digest, list_digest
 from wsdarts_sdk.data.pixels import Progress, in_threads, open_pixels, unusable_cache, write_pixels
 from wsdarts_sdk.data.sources import ImageSource
-from wsdarts_sdk.data.sources.base import STAMP, Read, is_settled
+from wsdarts_sdk.data.sources.base import STAMP, is_settled
 
 _ENTRY = np.dtype([("stamp", STAMP), ("digest", "S64")])
 _CHECKSUM = hashlib.sha256().digest_size

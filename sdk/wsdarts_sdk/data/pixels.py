@@ -21,8 +21,7 @@ from wsdarts_registry._files import (
     temporary_file,
 )
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import Undecodable
-from wsdarts_sdk.data.sources.base import Read
+from wsdarts_sdk.data.decoding import Read, Undecodable
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, how much of it, how much in all)."""

@@ -20,10 +20,8 @@ from wsdarts_registry._files import exists, expanded, is_directory
 from wsdarts_registry._format import several
 from wsdarts_registry.errors import ArtifactError, FileAccessError, SettingsError, TaskError
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.data.decoding import Undecodable, decode, pillow_pixels
-from wsdarts_sdk.data.identity import Content
+from wsdarts_sdk.data.decoding import Content, Read, Undecodable, decode, pillow_pixels
 from wsdarts_sdk.data.pixels import Pixels, in_threads
-from wsdarts_sdk.data.sources.base import Read
 from wsdarts_sdk.data.sources.folder import read_file
 from wsdarts_sdk.data.sources.listing import by_suffix, list_images
 from wsdarts_sdk.data.sources.tensors import as_numpy, rgb_pixels

@@ -22,8 +22,7 @@ from wsdarts_registry._files import exists, is_file
 from wsdarts_registry._format import several
 from wsdarts_registry._text import settled_line
 from wsdarts_registry.errors import FileAccessError, TaskError
-from wsdarts_sdk.data.decoding import Undecodable
-from wsdarts_sdk.data.identity import Content
+from wsdarts_sdk.data.decoding import Read
 
 STAMP = np.dtype(
     [("inode", "<u8"), ("size", "<i8"), ("modified", "<i8"), ("changed", "<i8"), ("row", "<i8")]
@@ -65,10 +64,6 @@ def _stamp(file: Path) -> tuple[int, int, int, int, int]:
         return 0, 0, 0, 0, 0
     inode = status.st_ino % 2**64
     return inode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, 0
-
-
-Read = Callable[[], Content | Undecodable]
-"""Fetches one image; may be called from another thread."""
 
 
 class ImageSource(ABC):

@@ -17,9 +17,8 @@ from wsdarts_registry._files import (
 )
 from wsdarts_registry._format import several
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import Undecodable
-from wsdarts_sdk.data.identity import Content
-from wsdarts_sdk.data.sources.base import ImageSource, Read, file_stamps
+from wsdarts_sdk.data.decoding import Content, Read, Undecodable
+from wsdarts_sdk.data.sources.base import ImageSource, file_stamps
 from wsdarts_sdk.data.sources.listing import (
     EXTENSIONS,
     Listing,

@@ -18,7 +18,8 @@ from wsdarts_registry import _json
 from wsdarts_registry._files import exists, inside, is_file, read_regular, resolved
 from wsdarts_registry._format import several
 from wsdarts_registry.errors import ArtifactError, TaskError
-from wsdarts_sdk.data.sources.base import METADATA, ImageSource, Read, file_stamps, named_labels
+from wsdarts_sdk.data.decoding import Read
+from wsdarts_sdk.data.sources.base import METADATA, ImageSource, file_stamps, named_labels
 from wsdarts_sdk.data.sources.folder import image_files, read_file
 from wsdarts_sdk.data.sources.table import Column, choose_columns
 from wsdarts_sdk.data.split import GIVEN_CODES, GivenPart

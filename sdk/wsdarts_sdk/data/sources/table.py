@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 
 from wsdarts_registry._files import is_file, open_regular, resolved
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import Undecodable
-from wsdarts_sdk.data.identity import Content
+from wsdarts_sdk.data.decoding import Content, Read, Undecodable
 from wsdarts_sdk.data.sources.base import (
     STAMP,
     ImageSource,
-    Read,
     checked_labels,
     file_stamps,
     named_labels,

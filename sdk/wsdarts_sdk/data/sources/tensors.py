@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.sources.base import ImageSource, Read, checked_labels, named_labels
+from wsdarts_sdk.data.decoding import Read
+from wsdarts_sdk.data.sources.base import ImageSource, checked_labels, named_labels
 
 _CHANNELS = (1, 3, 4)
 _SHAPES = "(N, C, H, W), (N, H, W, C) or (N, H, W) with C of 1, 3 or 4"

@@ -13,15 +13,8 @@ from PIL import Image
 from wsdarts_registry._advice import did_you_mean, nearest_names
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import Undecodable, pillow_pixels
-from wsdarts_sdk.data.identity import Content
-from wsdarts_sdk.data.sources.base import (
-    ImageSource,
-    Read,
-    checked_labels,
-    named_labels,
-    put_together,
-)
+from wsdarts_sdk.data.decoding import Content, Read, Undecodable, pillow_pixels
+from wsdarts_sdk.data.sources.base import ImageSource, checked_labels, named_labels, put_together
 from wsdarts_sdk.data.sources.huggingface import chosen_splits
 
 _Arguments = Mapping[str, Any]
