@@ -15,12 +15,13 @@ from step_engines import CHANNELS, CLASSES, STAGES, Lean, Recorded, Setting, pub
 from torch import Tensor
 
 from wsdarts_sdk.data import Part
+from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search.graphs import Graphs, graphs_for
 from wsdarts_sdk.search.precision import exact_float32
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import Half, Runner, directly, move_alpha, move_weights
-from wsdarts_sdk.supernet import NO_DROPOUT, Batch
+from wsdarts_sdk.supernet import NO_DROPOUT
 from wsdarts_sdk.supernet.kernels.choice import choose_kernels
 
 

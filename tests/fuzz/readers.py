@@ -50,8 +50,9 @@ from wsdarts_registry.stores.huggingface.record import HubRecord
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
 from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
+from wsdarts_sdk.data.sources import DataOptions
+from wsdarts_sdk.data.sources.huggingface import ArrowTable
 from wsdarts_sdk.data.sources.metadata import read_metadata
-from wsdarts_sdk.data.sources.saved import ArrowTable
 from wsdarts_sdk.data.sources.table import Table, TableSource
 from wsdarts_sdk.data.sources.webdataset import TarTable
 from wsdarts_sdk.reports.file import REPORT_FILE, ReportFile, keep_report
@@ -278,7 +279,7 @@ def _dataset_readers(folder: Path) -> dict[str, Reader]:
     def read_table(name: str, kind: Callable[[Path], Table], content: bytes) -> None:
         file = folder / name
         file.write_bytes(content)
-        source = TableSource([kind(file)], name=name, image_column=None, label_column=None)
+        source = TableSource([kind(file)], name=name, options=DataOptions())
         for _, read in source.images(np.arange(len(source.labels))):
             read()
 

@@ -75,15 +75,19 @@ def embed(
 
         check_apart(out, [data])
         _check_writable(out)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:
         embedding = hub.embed(
             unread(
                 data,
-                image_column=image_column,
-                label_column=label_column,
-                split=split,
-                skip_corrupt=skip_corrupt,
+                options=DataOptions(
+                    image_column=image_column,
+                    label_column=label_column,
+                    split=split,
+                    skip_corrupt=skip_corrupt,
+                ),
                 quiet=quiet,
                 on_load=read.append,
             ),
@@ -178,14 +182,18 @@ def nearest(
         embedding = hub.TaskEmbedding.load(data)
         ranking = hub.open_registry(registry).nearest(embedding, k)
     else:
+        from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
         with working(quiet=quiet) as work:
             ranking = hub.nearest(
                 unread(
                     data,
-                    image_column=image_column,
-                    label_column=label_column,
-                    split=split,
-                    skip_corrupt=skip_corrupt,
+                    options=DataOptions(
+                        image_column=image_column,
+                        label_column=label_column,
+                        split=split,
+                        skip_corrupt=skip_corrupt,
+                    ),
                     quiet=quiet,
                 ),
                 registry=registry,

@@ -71,15 +71,19 @@ def search(
     from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
 
     chosen = preset_with(preset, settings)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     with run_work(
         "search",
         data,
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.search(
@@ -161,15 +165,19 @@ def warm_start(
 
     chosen = preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     with run_work(
         "warm-start",
         [data],
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.warm_start(
@@ -266,15 +274,19 @@ def train(
 
     chosen = preset_with(preset, settings, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     with run_work(
         "train",
         [data],
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.train(

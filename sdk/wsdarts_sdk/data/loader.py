@@ -1,4 +1,9 @@
-"""Batches of a task's train part, each a function of its place in the search.
+"""Where the images of a search lie: on the device, or streamed from the cache.
+
+What fits is held on the device as uint8. What does not stays in the task's memory-mapped file,
+and only the images of a batch are copied. The batches are the same.
+
+Batches of a task's train part, each a function of its place in the search.
 
 What is held out has no way in here: only the two halves of the train part are taken out of the
 task's pixels. Images and classes go by their digests, so that no name has a way in either.
@@ -12,29 +17,202 @@ resumed search therefore needs no stored generator state to go on exactly as it 
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wsdarts_registry._format import size
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
-from wsdarts_sdk.data.placement import Images, Prepared, fits, in_chunks, place_images
+from wsdarts_sdk.data.augmentation import Augmentation, Draws, channel_statistics
+from wsdarts_sdk.devices import free_memory
 from wsdarts_sdk.progress import Progress
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A batch as far as the CPU makes it; in pinned memory if the device is a GPU.
+
+    Attributes:
+        draws: What chance drew.
+        source: Where the pixels come from: indices into images that are held, int64 of shape
+            ``(B,)``, or pixels that were read, uint8 of shape ``(B, size, size, 3)``.
+    """
+
+    draws: Draws
+    source: Tensor
+
+
+class Images(ABC):
+    """Labelled square images.
+
+    Attributes:
+        labels: Class of each image, int64 on the device of the batches, shape ``(N,)``.
+        size: Pixels a side.
+        streamed: Whether each batch has to be read first, so that it pays to be early.
+    """
+
+    labels: Tensor
+    size: int
+    streamed: bool
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def prepare(
+        self, images: Tensor, augmentation: Augmentation, generator: torch.Generator
+    ) -> Prepared:
+        """Draw a batch and read what has to be read; all of it on the CPU, in any thread.
+
+        Args:
+            images: Index of each image, int64 on the CPU, shape ``(B,)``.
+            augmentation: What will be done to them.
+            generator: Where chance comes from.
+        """
+        draws = augmentation.draw(images, self.size, generator)
+        if self._pinned:
+            draws = Draws(table=draws.table.pin_memory())
+        return Prepared(draws=draws, source=self._read(images))
+
+    def finish(self, prepared: Prepared, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
+        """Augmented images, shape ``(B, 3, size, size)``, and their labels, on the device.
+
+        Nothing here waits for the device.
+        """
+        device = self.labels.device
+        draws = prepared.draws.to(device)
+        pixels = self._take(prepared.source.to(device, non_blocking=True))
+        return augmentation.apply(pixels, draws), self.labels.index_select(0, draws.images)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """The uint8 pixels of some images on the device, shape ``(n, size, size, 3)``.
+
+        Args:
+            images: Their indices, int64 on the CPU, shape ``(n,)``.
+        """
+        return self._take(self._read(images).to(self.labels.device))
+
+    @property
+    def _pinned(self) -> bool:
+        # From pinned memory a GPU copies by itself, while the CPU goes on.
+        return self.labels.device.type == "cuda"
+
+    @abstractmethod
+    def _read(self, images: Tensor) -> Tensor:
+        """``Prepared.source`` of these images."""
+
+    @abstractmethod
+    def _take(self, source: Tensor) -> Tensor:
+        """The pixels, from ``Prepared.source`` on the device."""
+
+
+class HeldImages(Images):
+    """Images on the device.
+
+    Args:
+        pixels: uint8, shape ``(N, size, size, 3)``.
+        labels: On the same device.
+    """
+
+    streamed = False
+
+    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+        self.labels, self.size = labels, pixels.shape[1]
+        self._pixels = pixels
+
+    def _read(self, images: Tensor) -> Tensor:
+        return images.pin_memory() if self._pinned else images
+
+    def _take(self, source: Tensor) -> Tensor:
+        return self._pixels.index_select(0, source)
+
+
+class StreamedImages(Images):
+    """Images of which each batch is copied from the cache.
+
+    Args:
+        cache: All pixels of the task, memory-mapped, shape ``(M, size, size, 3)``.
+        indices: Which of them these images are, shape ``(N,)``.
+        labels: On the device.
+    """
+
+    streamed = True
+
+    def __init__(
+        self, cache: NDArray[np.uint8], indices: NDArray[np.int64], labels: Tensor
+    ) -> None:
+        self.labels, self.size = labels, cache.shape[1]
+        self._cache, self._indices = cache, indices
+
+    def _read(self, images: Tensor) -> Tensor:
+        shape = (len(images), *self._cache.shape[1:])
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
+        rows = self._indices[images.numpy()]
+        # In mode "clip" NumPy writes straight into the tensor, without a buffer of its own.
+        np.take(self._cache, rows, axis=0, out=pixels.numpy(), mode="clip")
+        return pixels
+
+    def _take(self, source: Tensor) -> Tensor:
+        return source
+
+
+def place_images(
+    cache: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    *,
+    device: torch.device,
+    held: bool,
+) -> Images:
+    """Put some images of a task on a device, or leave them in the cache.
+
+    Args:
+        cache: All pixels of the task, shape ``(M, size, size, 3)``.
+        labels: Label of each image of the task, shape ``(M,)``.
+        indices: Which images, shape ``(N,)``.
+        device: Where batches are needed.
+        held: Whether to hold the pixels on the device.
+    """
+    own_labels = torch.from_numpy(labels[indices]).to(device)
+    if held:
+        pixels = np.take(cache, indices, axis=0)
+        return HeldImages(torch.from_numpy(pixels).to(device), own_labels)
+    return StreamedImages(cache, indices, own_labels)
+
+
+def fits(cache: NDArray[np.uint8], count: int, device: torch.device) -> bool:
+    """Whether so many images take at most half of the memory that the device has free.
+
+    The rest is for the network, whose needs are larger.
+    """
+    octets: int = count * cache[0].nbytes
+    return 2 * octets <= free_memory(device)
+
+
+def in_chunks(cache: NDArray[np.uint8], indices: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the pixels of some images a few at a time, for what has to see them all."""
+    for start in range(0, len(indices), _CHUNK):
+        yield np.take(cache, indices[start : start + _CHUNK], axis=0)
+
 
 _Result = TypeVar("_Result")
 _DEPTH = 2  # results under way or waiting: one is in use while two are made
 
 
-def ahead(
+def prefetch(
     jobs: Iterable[Callable[[], _Result]], *, threaded: bool = True
 ) -> Generator[_Result, None, None]:
     """Do jobs one after another on a thread and yield their results in order.
@@ -50,7 +228,7 @@ def ahead(
         yield from (job() for job in jobs)
         return
     pending: deque[Future[_Result]] = deque()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="wsdarts-ahead")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="wsdarts-prefetch")
     try:
         for job in jobs:
             pending.append(thread.submit(job))
@@ -157,8 +335,8 @@ class TrainPart:
         weights, alpha = (
             place_images(
                 cache,
-                task.nameless_labels,
-                task.nameless(task.indices(part)),
+                task.canonical_labels,
+                task.in_canonical_order(task.indices(part)),
                 device=device,
                 held=held,
             )
@@ -229,7 +407,7 @@ class TrainPart:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class BatchPosition:
     """Where in a search a batch belongs.
 
     Attributes:
@@ -251,7 +429,7 @@ class Place:
         return self.task.prepare(self.part, self.stage, self.epoch, self.step)
 
 
-def batches(places: Sequence[Place]) -> Generator[Batch, None, None]:
+def batches(places: Sequence[BatchPosition]) -> Generator[Batch, None, None]:
     """Yield the batches of these places in order, the next ones read ahead if they are streamed.
 
     The batches are those of ``TrainPart.batch``. Where images are held, nothing has to be
@@ -260,7 +438,7 @@ def batches(places: Sequence[Place]) -> Generator[Batch, None, None]:
     generator when the rest is not needed.
     """
     streamed = any(place.task.weights.streamed for place in places)
-    with closing(ahead((place.prepare for place in places), threaded=streamed)) as prepared:
+    with closing(prefetch((place.prepare for place in places), threaded=streamed)) as prepared:
         for place, each in zip(places, prepared, strict=True):
             yield place.task.finish(place.part, each)
 

@@ -24,7 +24,7 @@ from wsdarts_registry._files import expanded, write_atomically
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ExportError
-from wsdarts_sdk.data.decoding import Undecodable
+from wsdarts_sdk.data.decoding import CorruptImage
 from wsdarts_sdk.models.prediction import AnyImage, TrainedModel, as_input, decoded_images
 
 TOLERANCE = 1e-4
@@ -163,7 +163,7 @@ def _batches(size: int, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tenso
     names, decoded = decoded_images(images, size)
     good = []
     for row, pixels in decoded:
-        if isinstance(pixels, Undecodable):
+        if isinstance(pixels, CorruptImage):
             raise ExportError(
                 f"the model cannot be compared on {names[row]}: {pixels.reason}",
                 hint="leave it out",

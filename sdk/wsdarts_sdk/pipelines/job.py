@@ -19,9 +19,10 @@ from wsdarts_registry._files import as_path, exists, expanded, is_directory, res
 from wsdarts_registry._format import several
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.data.split import SPLIT_RULE
+from wsdarts_sdk.data.task import read_task
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.reports.facts import Command
@@ -38,32 +39,6 @@ _SHIPPED = "shipped"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadingOptions:
-    """How a dataset is read, as for ``ImageTask.load``.
-
-    Attributes:
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the task.
-    """
-
-    image_column: str | None = None
-    label_column: str | None = None
-    split: str | Sequence[str] | None = None
-    skip_corrupt: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the options by name, as ``ImageTask.load`` takes them."""
-        return {field: getattr(self, field) for field in self.__dataclass_fields__}
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """Names of the options that differ from their defaults."""
-        return tuple(name for name, value in self.to_json().items() if value not in (None, False))
-
-
-@dataclass(frozen=True, kw_only=True)
 class UnreadData:
     """A dataset that a job reads after it has checked everything else.
 
@@ -74,11 +49,11 @@ class UnreadData:
     """
 
     data: Data
-    reading: ReadingOptions
+    reading: DataOptions
     on_load: Callable[[ImageTask], None]
 
 
-def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> ImageTask:
+def load_task(data: Data, reading: DataOptions, *, progress: Progress) -> ImageTask:
     """Return the task that ``data`` names or is.
 
     What is to be known about a task that is read here is said by ``progress``, and of
@@ -107,14 +82,14 @@ def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> Ima
     return data
 
 
-def _read(data: Data, reading: ReadingOptions, progress: Progress) -> ImageTask:
+def _read(data: Data, reading: DataOptions, progress: Progress) -> ImageTask:
     if isinstance(data, ImageTask):
         return data
-    return ImageTask.load(data, **reading.to_json(), progress=progress)
+    return read_task(data, reading, progress=progress)
 
 
 def load_tasks(
-    data: Sequence[Data], reading: ReadingOptions, *, progress: Progress
+    data: Sequence[Data], reading: DataOptions, *, progress: Progress
 ) -> list[ImageTask]:
     """Several tasks, each once.
 

@@ -12,11 +12,12 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training import link_training, now
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
 from wsdarts_sdk.models.loading import GENOTYPE_FILE, find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
-from wsdarts_sdk.pipelines.job import Data, Job, ReadingOptions, check_job, load_task, open_job
+from wsdarts_sdk.pipelines.job import Data, Job, check_job, load_task, open_job
 from wsdarts_sdk.pipelines.parameters import public_job
 from wsdarts_sdk.pipelines.training_report import write_training_report
 from wsdarts_sdk.presets import Preset, find_preset
@@ -96,7 +97,7 @@ def train(
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    reading = ReadingOptions(
+    reading = DataOptions(
         image_column=image_column,
         label_column=label_column,
         split=split,

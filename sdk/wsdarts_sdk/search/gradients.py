@@ -18,12 +18,12 @@ from torch import Tensor
 
 from wsdarts_registry._format import size
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.devices import free_memory
 from wsdarts_sdk.search.optimisers import norm_of
 from wsdarts_sdk.supernet import (
     NO_DROPOUT,
     STEM_MULTIPLIER,
-    Batch,
     Gradients,
     SkipDropout,
     Supernet,

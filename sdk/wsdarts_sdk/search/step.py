@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from wsdarts_sdk.data import Part
-from wsdarts_sdk.data.loader import Place, TrainPart, batches, seed_of
+from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches, seed_of
 from wsdarts_sdk.search.gradients import Dropout, InnerStep, accumulated, for_part, second_order
 from wsdarts_sdk.search.optimisers import clip_gradients, skip_dropout_rate
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.supernet import Batch, Gradients, SkipDropout
+from wsdarts_sdk.supernet import Gradients, SkipDropout
 from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
 
 
@@ -98,14 +98,14 @@ def directly(_part: Part, half: Half, work: Work) -> None:
 
 def places_of(
     state: SearchState, task: TrainPart, settings: SearchSettings, step: int
-) -> list[Place]:
+) -> list[BatchPosition]:
     """The batches that one step needs, in the order in which it takes them."""
     stage = settings.stages[state.stage]
     parts = [Part.WEIGHTS]
     if state.epoch >= stage.weights_only_epochs:
         parts.append(Part.ALPHA)
     return [
-        Place(task=task, part=part, stage=state.stage, epoch=state.epoch, step=step)
+        BatchPosition(task=task, part=part, stage=state.stage, epoch=state.epoch, step=step)
         for part in parts
     ]
 

@@ -3,7 +3,6 @@
 May import ``data`` for batches. Public: the names below.
 """
 
-from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
 from wsdarts_sdk.supernet.network import Supernet
 from wsdarts_sdk.supernet.plan import STEM_MULTIPLIER, reduction_positions
@@ -13,7 +12,6 @@ from wsdarts_sdk.supernet.tape import Gradients, Wanted
 __all__ = [
     "NO_DROPOUT",
     "STEM_MULTIPLIER",
-    "Batch",
     "Gradients",
     "Kernels",
     "SkipDropout",

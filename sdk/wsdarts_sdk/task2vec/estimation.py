@@ -42,7 +42,7 @@ from wsdarts_registry._files import read_regular, write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError, FileAccessError, SettingsError
-from wsdarts_sdk.data.pixels import Progress
+from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.task2vec.fisher import image_fisher, rademacher_signs
 from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.probe import Probe
@@ -152,7 +152,7 @@ def _seconds(budget: float | str) -> float:
 
 _BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**20}
 _FEATURES_SHARE = 0.25
-_TRUSTED = 30  # images that a standard error needs before it may end the work
+_LEAST_IMAGES = 30  # images that a standard error needs before it may end the work
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -285,7 +285,7 @@ class Estimation:
         return now + share * (end - now)
 
     def _exact_enough(self, rows: list[NDArray[np.floating]], done: int) -> bool:
-        if self.limits.error is None or done < _TRUSTED:
+        if self.limits.error is None or done < _LEAST_IMAGES:
             return False
         shares_NF = np.concatenate(rows)
         error = standard_error(shares_NF)

@@ -1,4 +1,11 @@
-r"""The diagonal Fisher information of a network, one number for each convolution filter.
+r"""HookedNetwork to the convolutions of a network while it runs.
+
+Within ``HookedNetwork`` every convolution is one node of the autograd graph whose backward pass
+hands the gradient δ at its output to a hook, and computes the gradient at its input only:
+weights get none. Batch norm in eval mode, which is a scale and a shift for each channel, runs
+as such, since the backward pass of torch's own operator is many times slower on a CPU.
+
+The diagonal Fisher information of a network, one number for each convolution filter.
 
 For images $x$ and the network's own labels $y \sim p(y|x)$,
 
@@ -18,14 +25,207 @@ Networks whose parameters take no gradient for a while.
 import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from wsdarts_sdk.task2vec.hooks import Listener, Listening
+from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.task2vec.probe import convolutions
+from wsdarts_sdk.task2vec.squares import Convolution, Squares, cheapest, padded
+
+
+class ConvolutionHook:
+    """Listens at one convolution: adds up the squared gradients of its filters."""
+
+    def __init__(self, name: str, conv: nn.Conv2d) -> None:
+        self.name = name
+        self.module = conv
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new batch."""
+        self._squares: Squares | None = None
+        self._recorded: tuple[Convolution, Tensor, torch.Size] | None = None
+        self._version = 0
+
+    def record(self, conv: Convolution, x_BCHW: Tensor, output: torch.Size) -> None:
+        """Take note of the convolution's input.
+
+        Raises:
+            ProbeError: There was one already.
+        """
+        if self._recorded is not None:
+            raise ProbeError(
+                f"convolution {self.name} is used twice in one pass",
+                hint=(
+                    "Task2Vec needs a network whose convolutions each run once: choose another "
+                    "probe"
+                ),
+            )
+        self._recorded = conv, x_BCHW, output
+        self._version = x_BCHW._version  # noqa: SLF001
+
+    def check_recorded(self) -> None:
+        """Refuse a module that ran without the function that is listened to.
+
+        Raises:
+            ProbeError: Names it.
+        """
+        if self._recorded is None:
+            raise ProbeError(
+                f"convolution {self.name} ({type(self.module).__name__}) does not run by "
+                "torch.nn.functional.conv2d, so its gradients cannot be had: choose another probe"
+            )
+
+    def prepare(self, passes: int) -> None:
+        """Get ready for so many backward passes.
+
+        Raises:
+            ProbeError: The input is there no more.
+        """
+        if self._recorded is None:
+            return
+        conv, x_BCHW, output = self._recorded
+        if x_BCHW._version != self._version:  # noqa: SLF001
+            raise ProbeError(
+                f"the input of convolution {self.name} is overwritten later in the same pass",
+                hint="Task2Vec needs it afterwards: choose another probe",
+            )
+        self._squares = cheapest(conv, x_BCHW, output, passes)
+
+    def add(self, delta_BOHW: Tensor) -> None:
+        """Add the squares of one backward pass."""
+        if self._squares is not None:
+            self._squares.add(delta_BOHW)
+
+    def mean_squares(self, images: int) -> Tensor:
+        """Mean over each filter's weights of the squares, shape ``(images, filters)``."""
+        weight = self.module.weight
+        if self._squares is None:
+            return weight.new_zeros(images, len(weight))
+        return self._squares.total() / weight[0].numel()
+
+
+class _HookedConvolution(torch.autograd.Function):
+    """A convolution whose backward pass tells its hook, and no weight."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_BCHW: Tensor, _anchor: Tensor, conv: Convolution, hook: ConvolutionHook
+    ) -> Tensor:
+        y_BOHW = conv(x_BCHW)
+        ctx.conv, ctx.hook, ctx.x_BCHW = conv, hook, x_BCHW.detach()
+        hook.record(conv, ctx.x_BCHW, y_BOHW.shape)
+        return y_BOHW
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor | None, ...]:
+        delta_BOHW = deltas[0].contiguous(memory_format=torch.channels_last)
+        ctx.hook.add(delta_BOHW)
+        before = None
+        if ctx.needs_input_grad[0]:  # not so for the first convolution
+            before = ctx.conv.input_gradient(delta_BOHW, ctx.x_BCHW)
+        return before, None, None, None
+
+
+class HookedNetwork(TorchFunctionMode):
+    """While this is entered, convolutions of the given conv_hooks are heard.
+
+    Attributes:
+        anchor: What to differentiate by: it reaches every convolution, and nothing else has to
+            require a gradient.
+    """
+
+    def __init__(self, conv_hooks: list[ConvolutionHook]) -> None:
+        super().__init__()
+        self.anchor = torch.zeros((), requires_grad=True)
+        self._hooks = {hook.module: hook for hook in conv_hooks}
+        self._running: ConvolutionHook | None = None
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run a function of torch, or what stands in for it."""
+        named = kwargs or {}
+        if func is F.conv2d and self._running is not None:
+            return self._convolve(self._running, *args, **named)
+        if func is F.batch_norm:
+            return _batch_norm(*args, **named)
+        return func(*args, **named)
+
+    def starts(self, module: nn.Module, _inputs: Any) -> None:
+        """Forward pre-hook of a convolution."""
+        self._running = self._hooks[module]  # type: ignore[index]
+
+    def ends(self, module: nn.Module, _inputs: Any, _output: Any) -> None:
+        """Forward hook of a convolution."""
+        self._hooks[module].check_recorded()  # type: ignore[index]
+        self._running = None
+
+    def _convolve(
+        self,
+        hook: ConvolutionHook,
+        input: Tensor,  # noqa: A002  (the names are those of F.conv2d)
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: int | tuple[int, ...] = 1,
+        padding: str | int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        x_BCHW = input
+        if isinstance(padding, str):
+            if padding == "same":
+                positions = (x_BCHW.shape[2], x_BCHW.shape[3])
+                x_BCHW = padded(hook.module, x_BCHW, positions)
+            padding = 0
+        conv = Convolution(
+            weight=weight.detach().contiguous(memory_format=torch.channels_last),
+            bias=bias,
+            stride=_pair(stride),
+            padding=_pair(padding),
+            dilation=_pair(dilation),
+            groups=groups,
+        )
+        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
+        y_BOHW: Tensor = _HookedConvolution.apply(x_BCHW, self.anchor, conv, hook)
+        return y_BOHW
+
+
+def _batch_norm(
+    input: Tensor,  # noqa: A002  (the names are those of F.batch_norm)
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if training or running_mean is None or running_var is None:
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    scale_C = (running_var + eps).rsqrt()
+    scale_C = scale_C if weight is None else scale_C * weight
+    shift_C = -running_mean * scale_C
+    shift_C = shift_C if bias is None else shift_C + bias
+    channels = (-1, *[1] * (input.ndim - 2))
+    return torch.addcmul(shift_C.reshape(channels), input, scale_C.reshape(channels))
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    first, *rest = value
+    return first, rest[0] if rest else first
 
 
 @contextmanager
@@ -97,19 +297,19 @@ def image_fisher(
             sum over the two), or cannot be listened to.
     """
     parameter = next(network.parameters())
-    listeners = [Listener(name, conv) for name, conv in convolutions(network).items()]
-    listening = Listening(listeners)
+    conv_hooks = [ConvolutionHook(name, conv) for name, conv in convolutions(network).items()]
+    hooked = HookedNetwork(conv_hooks)
     with frozen(network), ExitStack() as hooks:
-        for listener in listeners:
-            hooks.callback(listener.module.register_forward_pre_hook(listening.starts).remove)
-            hooks.callback(listener.module.register_forward_hook(listening.ends).remove)
+        for hook in conv_hooks:
+            hooks.callback(hook.module.register_forward_pre_hook(hooked.starts).remove)
+            hooks.callback(hook.module.register_forward_hook(hooked.ends).remove)
         for start in range(0, len(images), batch):
             x = images[start : start + batch].to(parameter)
             chosen = None if signs is None else signs[start : start + batch].to(parameter)
-            _backward_passes(network, x, chosen, listeners, listening)
-            squares = [listener.mean_squares(len(x)) for listener in listeners]
-            for listener in listeners:
-                listener.forget()
+            _backward_passes(network, x, chosen, conv_hooks, hooked)
+            squares = [hook.mean_squares(len(x)) for hook in conv_hooks]
+            for hook in conv_hooks:
+                hook.reset()
             yield torch.cat(squares, dim=1).cpu().numpy()
 
 
@@ -117,19 +317,19 @@ def _backward_passes(
     network: nn.Module,
     x: Tensor,
     signs_BKC: Tensor | None,
-    listeners: list[Listener],
-    listening: Listening,
+    conv_hooks: list[ConvolutionHook],
+    hooked: HookedNetwork,
 ) -> None:
-    with listening, torch.enable_grad():
+    with hooked, torch.enable_grad():
         logits_BC = network(x)
     probabilities_BC = logits_BC.detach().double().softmax(1)
     factors = label_factors(probabilities_BC, signs_BKC)
-    for listener in listeners:
-        listener.prepare(passes=len(factors))
+    for hook in conv_hooks:
+        hook.prepare(passes=len(factors))
     for number, factor_BC in enumerate(factors, start=1):
         torch.autograd.grad(
             logits_BC,
-            listening.anchor,
+            hooked.anchor,
             factor_BC.to(logits_BC),
             retain_graph=number < len(factors),
             allow_unused=True,

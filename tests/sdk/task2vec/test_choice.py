@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdarts_sdk.task2vec.sample import balanced_choice, balanced_order, canonical_labels
+from wsdarts_sdk.task2vec.embedding import balanced_choice, balanced_order, canonical_labels
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=40)
 

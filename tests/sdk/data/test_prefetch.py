@@ -7,13 +7,13 @@ from functools import partial
 
 import pytest
 
-from wsdarts_sdk.data.loader import ahead
+from wsdarts_sdk.data.loader import prefetch
 
 pytestmark = pytest.mark.processes
 
 
 def _threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("wsdarts-ahead")]
+    return [t.name for t in threading.enumerate() if t.name.startswith("wsdarts-prefetch")]
 
 
 def _jobs(started: list[int], count: int) -> Iterator[Callable[[], int]]:
@@ -27,14 +27,14 @@ def _jobs(started: list[int], count: int) -> Iterator[Callable[[], int]]:
 @pytest.mark.parametrize("threaded", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
 def test_results_come_in_order(count: int, threaded: bool) -> None:
-    found = list(ahead(_jobs([], count), threaded=threaded))
+    found = list(prefetch(_jobs([], count), threaded=threaded))
     assert found == [number * number for number in range(count)]
     assert _threads() == []
 
 
 def test_two_are_done_ahead_and_no_more() -> None:
     started: list[int] = []
-    results = ahead(_jobs(started, 50))
+    results = prefetch(_jobs(started, 50))
     assert started == []
     assert next(results) == 0
     deadline = time.monotonic() + 300
@@ -48,7 +48,7 @@ def test_two_are_done_ahead_and_no_more() -> None:
 
 def test_without_a_thread_nothing_is_done_ahead() -> None:
     started: list[int] = []
-    results = ahead(_jobs(started, 50), threaded=False)
+    results = prefetch(_jobs(started, 50), threaded=False)
     assert next(results) == 0
     assert started == [0]
     assert _threads() == []
@@ -56,7 +56,7 @@ def test_without_a_thread_nothing_is_done_ahead() -> None:
 
 def test_jobs_run_while_the_caller_is_busy() -> None:
     done = threading.Event()
-    results = ahead([lambda: None, done.set])
+    results = prefetch([lambda: None, done.set])
     next(results)
     assert done.wait(300)
     results.close()
@@ -67,7 +67,7 @@ def test_an_error_comes_where_its_result_would(threaded: bool) -> None:
     def fail() -> int:
         raise ZeroDivisionError
 
-    results = ahead([lambda: 1, fail, lambda: 3], threaded=threaded)
+    results = prefetch([lambda: 1, fail, lambda: 3], threaded=threaded)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -76,7 +76,7 @@ def test_an_error_comes_where_its_result_would(threaded: bool) -> None:
 
 def test_an_error_of_the_caller_ends_the_thread() -> None:
     def use() -> None:
-        for _ in ahead(_jobs([], 50)):
+        for _ in prefetch(_jobs([], 50)):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
