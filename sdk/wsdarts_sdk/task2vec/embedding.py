@@ -1,8 +1,6 @@
-"""The images that stand for a task, in an order that no label name and no file order changes.
+"""The embedding of a task: a sample of its images, an estimate from them, and a cache.
 
-Which images stand for a task, and how its classes are numbered.
-
-The embedding of a task: chosen images, an estimate from them, and a cache of what is done.
+Sample and order depend on the content of the images alone, not on names or the order of files.
 """
 
 import dataclasses
@@ -23,12 +21,13 @@ from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.split import class_digests
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.task2vec.estimation import Estimation, Limits
+from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.probe import Probe
-from wsdarts_sdk.task2vec.settings import FisherSettings, VariationalSettings
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 
 def balanced_choice(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Choose at most ``limit`` positions, as evenly over the classes as they allow.
+    """Choose at most ``limit`` positions, as evenly over the classes as possible.
 
     The first image of every class is taken, then the second of every class, and so on; what
     is left of the limit in the last round goes to the images that stand first. So the choice
@@ -37,7 +36,7 @@ def balanced_choice(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 
     Args:
         labels: One class an image, shape ``(images,)``, in canonical order.
-        limit: How many to choose, at least 1. It may be below the number of classes.
+        limit: Number of images to choose, at least 1; may be below the number of classes.
 
     Returns:
         Positions in ``labels``, ascending, shape ``(min(limit, images),)``.
@@ -46,7 +45,7 @@ def balanced_choice(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 
 
 def balanced_order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Order positions so that every first part is as evenly over the classes as can be.
+    """Return positions in an order of which every first part is even over the classes.
 
     Args:
         labels: One class an image, shape ``(images,)``.
@@ -62,7 +61,7 @@ def balanced_order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.lexsort((np.arange(len(labels)), rounds))
 
 
-def canonical_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def number_by_appearance(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number the classes by their first appearance, from 0.
 
     Law: any renumbering of the classes gives the same result, so that nothing computed from
@@ -88,21 +87,21 @@ class Sample:
 
     @classmethod
     def of(cls, task: ImageTask, images: int) -> "Sample":
-        """Choose at most so many images of the train part, as evenly as its classes allow.
+        """Choose at most so many images of the train part, as evenly over classes as possible.
 
-        Images go by their digests, so which ones are chosen is random in effect, but the same
-        on every machine, whatever the order of the files and the names of the classes. No
-        image of the validation part has any influence.
+        The choice is by digests, so it is random in effect, but the same on every machine,
+        whatever the order of the files and the names of the classes. Held-out images have no
+        influence.
         """
         train = task.train_indices
         digests, labels = task.image_digests[train], task.labels[train]
-        # An image may stand in two classes; then the class with the lower digest goes first.
+        # For an image in two classes, the class with the lower digest goes first.
         order = np.lexsort((class_digests(labels, digests)[labels], digests))
         chosen = order[balanced_choice(labels[order], images)]
-        return cls(indices=train[chosen], labels=canonical_labels(labels[chosen]))
+        return cls(indices=train[chosen], labels=number_by_appearance(labels[chosen]))
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         return len(self.indices)
 
     def pixels(self, task: ImageTask, size: int, progress: Progress | None) -> Tensor:
@@ -124,7 +123,7 @@ _VERSIONS = {FisherSettings: ("fisher", 1), VariationalSettings: ("variational",
 
 
 def embedding_space(probe: Probe, settings: Settings = DEFAULT_SETTINGS) -> EmbeddingSpace:
-    """The space that embeddings by this probe and with these settings belong to."""
+    """Return the space of embeddings by this probe and with these settings."""
     estimator, version = _VERSIONS[type(settings)]
     values = dataclasses.asdict(settings)
     values["size"] = input_size(probe, settings)
@@ -138,7 +137,7 @@ def embedding_space(probe: Probe, settings: Settings = DEFAULT_SETTINGS) -> Embe
 
 
 def input_size(probe: Probe, settings: Settings) -> int:
-    """Pixels a side at which the probe sees images."""
+    """Return the pixels a side of the probe's input."""
     return probe.preprocessing.size if settings.size is None else settings.size
 
 
@@ -152,21 +151,21 @@ def embed(
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
 ) -> TaskEmbedding:
-    """Embed a task by a probe. Only images of its train part are looked at.
+    """Embed a task by a probe, from images of its train part alone.
 
-    Finished embeddings are kept in the cache by task, probe and settings, and the probe's
-    features by task, probe, number of images and size. One that a budget or a target ended early
-    says how many images it has, and is not kept; where there is a finished one, that is returned.
+    Finished embeddings are cached by task, probe and settings, and the probe's features by task,
+    probe, number of images and size. An embedding that a budget or a target ended early has its
+    number of images and is not cached; if a finished one is cached, that is returned.
 
     Args:
         task: A task with at least two classes.
-        probe: The network; the computation runs where its weights lie.
-        settings: Which estimator, and its settings.
+        probe: The network; the computation runs on the device of its weights.
+        settings: Settings of one of the estimators.
         budget: Seconds, or a time such as ``"30s"`` or ``"2m"``: no images are added after it.
-            What is least is done in any case: decoding, the head, one batch of images.
+            Decoding, the head and one batch of images are done in any case.
         target_error: No images are added once the relative standard error is this small; see
             ``uncertainty``.
-        cache_dir: Where the cache is; else ``cache_directory()``.
+        cache_dir: Directory of the cache; else ``cache_directory()``.
         progress: Called with (what, done, total).
 
     Raises:
@@ -189,12 +188,12 @@ def embed(
         probe.check(size)
     sample = Sample.of(task, settings.images)
     order = balanced_order(sample.labels)
-    places = torch.from_numpy(order)
+    positions = torch.from_numpy(order)
     estimation = Estimation(
         probe=probe,
-        pixels=sample.pixels(task, size, progress)[places],
-        labels=torch.from_numpy(sample.labels)[places],
-        places=places,
+        pixels=sample.pixels(task, size, progress)[positions],
+        labels=torch.from_numpy(sample.labels)[positions],
+        positions=positions,
         limits=limits,
         started=started,
         progress=progress,
@@ -228,7 +227,7 @@ def check_limits(
     limits = Limits.of(budget, target_error)
     if limits and isinstance(settings, VariationalSettings):
         raise SettingsError(
-            "budget and target_error end the estimator fisher",
+            "budget and target_error are for the estimator fisher",
             hint="leave them out for the variational one, whose effort is its number of steps",
         )
     return limits
@@ -241,7 +240,7 @@ def embedding_seconds(
     *,
     cache_dir: str | Path | None = None,
 ) -> float | None:
-    """What the cached embedding of a task cost when it was computed; None where that is lost."""
+    """Return the seconds that the cached embedding of a task took; None if unknown."""
     cache = cache_directory() if cache_dir is None else Path(cache_dir)
     try:
         found = json.loads(read_regular(_cost_file(_cache_file(cache, task, probe, settings))))
@@ -275,7 +274,7 @@ def _cached_embedding(path: Path, task: ImageTask, space: EmbeddingSpace) -> Tas
 
 
 def _as_stored(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """As they will come from the cache."""
+    """Return values rounded as those from the cache."""
     return values.astype(np.float32).astype(np.float64)
 
 

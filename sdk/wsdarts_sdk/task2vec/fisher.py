@@ -1,11 +1,4 @@
-r"""HookedNetwork to the convolutions of a network while it runs.
-
-Within ``HookedNetwork`` every convolution is one node of the autograd graph whose backward pass
-hands the gradient δ at its output to a hook, and computes the gradient at its input only:
-weights get none. Batch norm in eval mode, which is a scale and a shift for each channel, runs
-as such, since the backward pass of torch's own operator is many times slower on a CPU.
-
-The diagonal Fisher information of a network, one number for each convolution filter.
+r"""The diagonal Fisher information of a network, one number for each convolution filter.
 
 For images $x$ and the network's own labels $y \sim p(y|x)$,
 
@@ -16,16 +9,18 @@ with a square of *per-image* gradients, and batch norm in eval mode so that imag
 (Achille et al., "Task2Vec", 2019, arXiv:1902.03545, section 3; the authors' code squares the
 mean gradient of a batch instead, so that its scale depends on the batch size).
 
-No weight gradient is ever formed by autograd: a backward pass brings the gradient at each
-convolution's output, and what the convolution saw does the rest; see ``squares``.
-
-Networks whose parameters take no gradient for a while.
+Autograd forms no weight gradient. Within ``HookedNetwork`` every convolution is one node of the
+autograd graph whose backward pass hands the gradient δ at its output to a hook, which squares it
+with the input of the convolution (see ``squares``), and computes the gradient at its input only.
+Batch norm in eval mode, which is a scale and a shift for each channel, runs as such, since the
+backward pass of torch's own operator is many times slower on a CPU.
 """
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -35,12 +30,55 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from wsdarts_registry.errors import ProbeError
-from wsdarts_sdk.task2vec.probe import convolutions
+from wsdarts_sdk.setting_fields import (
+    PositiveAmount,
+    Seed,
+    Within,
+    check_fields,
+    known_names,
+)
+from wsdarts_sdk.task2vec.probe import MINIMUM_SIZE, convolutions
 from wsdarts_sdk.task2vec.squares import Convolution, Squares, cheapest, padded
+
+Images = Annotated[int, Within(1, 10_000_000)]
+Size = Annotated[int, Within(MINIMUM_SIZE, 4000)]
+
+
+@known_names
+@dataclass(frozen=True, kw_only=True)
+class FisherSettings:
+    """Settings of the Fisher information by per-image gradients.
+
+    Attributes:
+        images: At most so many images of the train part stand for the task, evenly over its
+            classes. Distances shrink a little with more images, so they only compare at equal
+            numbers.
+        head_l2: λ of the head; see ``fit_head``.
+        std_floor: Least relative standard deviation in the head's standardisation.
+        size: Input size in pixels; None for the probe's own.
+        exact_classes: The expectation over labels is exact for at most so many classes.
+        sketches: With more classes, how many random sketches take its place; see
+            ``label_factors``.
+        seed: Seed of the sketches.
+
+    Raises:
+        SettingsError: A number is out of range.
+    """
+
+    images: Images = 500
+    head_l2: PositiveAmount = 10.0
+    std_floor: PositiveAmount = 0.1
+    size: Size | None = None
+    exact_classes: Annotated[int, Within(0, 1_000_000)] = 10
+    sketches: Annotated[int, Within(1, 10_000)] = 4
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class ConvolutionHook:
-    """Listens at one convolution: adds up the squared gradients of its filters."""
+    """The hook of one convolution: adds up the squared gradients of its filters."""
 
     def __init__(self, name: str, conv: nn.Conv2d) -> None:
         self.name = name
@@ -54,39 +92,35 @@ class ConvolutionHook:
         self._version = 0
 
     def record(self, conv: Convolution, x_BCHW: Tensor, output: torch.Size) -> None:
-        """Take note of the convolution's input.
+        """Record the input of the convolution.
 
         Raises:
-            ProbeError: There was one already.
+            ProbeError: One is recorded already.
         """
         if self._recorded is not None:
             raise ProbeError(
                 f"convolution {self.name} is used twice in one pass",
-                hint=(
-                    "Task2Vec needs a network whose convolutions each run once: choose another "
-                    "probe"
-                ),
+                expected="a network whose convolutions each run once",
+                hint="choose another probe",
             )
         self._recorded = conv, x_BCHW, output
         self._version = x_BCHW._version  # noqa: SLF001
 
     def check_recorded(self) -> None:
-        """Refuse a module that ran without the function that is listened to.
-
-        Raises:
-            ProbeError: Names it.
-        """
+        """Raise a ProbeError if the module ran without ``torch.nn.functional.conv2d``."""
         if self._recorded is None:
             raise ProbeError(
-                f"convolution {self.name} ({type(self.module).__name__}) does not run by "
-                "torch.nn.functional.conv2d, so its gradients cannot be had: choose another probe"
+                f"the kind of convolution {self.name}",
+                found=type(self.module).__name__,
+                expected="a module that runs torch.nn.functional.conv2d",
+                hint="choose another probe",
             )
 
     def prepare(self, passes: int) -> None:
-        """Get ready for so many backward passes.
+        """Prepare for so many backward passes.
 
         Raises:
-            ProbeError: The input is there no more.
+            ProbeError: The input was overwritten.
         """
         if self._recorded is None:
             return
@@ -94,7 +128,8 @@ class ConvolutionHook:
         if x_BCHW._version != self._version:  # noqa: SLF001
             raise ProbeError(
                 f"the input of convolution {self.name} is overwritten later in the same pass",
-                hint="Task2Vec needs it afterwards: choose another probe",
+                expected="a network that keeps it for the backward pass",
+                hint="choose another probe",
             )
         self._squares = cheapest(conv, x_BCHW, output, passes)
 
@@ -104,7 +139,7 @@ class ConvolutionHook:
             self._squares.add(delta_BOHW)
 
     def mean_squares(self, images: int) -> Tensor:
-        """Mean over each filter's weights of the squares, shape ``(images, filters)``."""
+        """Return the mean square over each filter's weights, shape ``(images, filters)``."""
         weight = self.module.weight
         if self._squares is None:
             return weight.new_zeros(images, len(weight))
@@ -112,7 +147,7 @@ class ConvolutionHook:
 
 
 class _HookedConvolution(torch.autograd.Function):
-    """A convolution whose backward pass tells its hook, and no weight."""
+    """A convolution whose backward pass calls its hook and forms no weight gradient."""
 
     @staticmethod
     def forward(
@@ -134,11 +169,11 @@ class _HookedConvolution(torch.autograd.Function):
 
 
 class HookedNetwork(TorchFunctionMode):
-    """While this is entered, convolutions of the given conv_hooks are heard.
+    """A context in which the convolutions of a network call their hooks.
 
     Attributes:
-        anchor: What to differentiate by: it reaches every convolution, and nothing else has to
-            require a gradient.
+        anchor: The tensor to differentiate by. It reaches every convolution, so nothing else has
+            to require a gradient.
     """
 
     def __init__(self, conv_hooks: list[ConvolutionHook]) -> None:
@@ -154,7 +189,7 @@ class HookedNetwork(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run a function of torch, or what stands in for it."""
+        """Run a function of torch, or its replacement."""
         named = kwargs or {}
         if func is F.conv2d and self._running is not None:
             return self._convolve(self._running, *args, **named)
@@ -162,12 +197,12 @@ class HookedNetwork(TorchFunctionMode):
             return _batch_norm(*args, **named)
         return func(*args, **named)
 
-    def starts(self, module: nn.Module, _inputs: Any) -> None:
-        """Forward pre-hook of a convolution."""
+    def enter_module(self, module: nn.Module, _inputs: Any) -> None:
+        """Mark a convolution as running (a forward pre-hook)."""
         self._running = self._hooks[module]  # type: ignore[index]
 
-    def ends(self, module: nn.Module, _inputs: Any, _output: Any) -> None:
-        """Forward hook of a convolution."""
+    def leave_module(self, module: nn.Module, _inputs: Any, _output: Any) -> None:
+        """Check that a convolution was recorded (a forward hook)."""
         self._hooks[module].check_recorded()  # type: ignore[index]
         self._running = None
 
@@ -230,7 +265,7 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Let no parameter require a gradient, and put that back afterwards."""
+    """Let no parameter require a gradient within this context."""
     wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in wanted:
         parameter.requires_grad_(False)
@@ -252,7 +287,7 @@ def filter_fisher(
     r"""Return the Fisher information of every convolution filter of a network.
 
     Args:
-        network: See ``image_fisher``, as for the others.
+        network: See ``image_fisher``.
         images: Shape ``(images, channels, height, width)``.
         signs: For sketches of the label expectation; exact without.
         batch: Images at a time.
@@ -276,7 +311,7 @@ def filter_fisher(
 def image_fisher(
     network: nn.Module, images: Tensor, *, signs: Tensor | None = None, batch: int = 16
 ) -> Generator[NDArray[np.floating]]:
-    r"""Yield what each image adds to the Fisher information of every filter.
+    r"""Yield the share of each image in the Fisher information of every filter.
 
     Args:
         network: Maps images to logits ``(images, classes)``; in eval mode, and no image may
@@ -294,15 +329,15 @@ def image_fisher(
 
     Raises:
         ProbeError: A convolution is used twice in one pass (its squared gradient is then no
-            sum over the two), or cannot be listened to.
+            sum over the two), or cannot be hooked.
     """
     parameter = next(network.parameters())
     conv_hooks = [ConvolutionHook(name, conv) for name, conv in convolutions(network).items()]
     hooked = HookedNetwork(conv_hooks)
     with frozen(network), ExitStack() as hooks:
         for hook in conv_hooks:
-            hooks.callback(hook.module.register_forward_pre_hook(hooked.starts).remove)
-            hooks.callback(hook.module.register_forward_hook(hooked.ends).remove)
+            hooks.callback(hook.module.register_forward_pre_hook(hooked.enter_module).remove)
+            hooks.callback(hook.module.register_forward_hook(hooked.leave_module).remove)
         for start in range(0, len(images), batch):
             x = images[start : start + batch].to(parameter)
             chosen = None if signs is None else signs[start : start + batch].to(parameter)
@@ -337,7 +372,7 @@ def _backward_passes(
 
 
 def label_factors(probabilities_BC: Tensor, signs_BKC: Tensor | None) -> list[Tensor]:
-    r"""Factors $v$ of the output Fisher, with $E[\sum v v^T] = diag(p) - p p^T$.
+    r"""Return factors $v$ of the output Fisher, with $E[\sum v v^T] = diag(p) - p p^T$.
 
     A gradient of $\log p(y|x)$ at the logits is $e_y - p$, so the output Fisher is
     $S (I - s s^T) S$ with $s = \sqrt p$ and $S = diag(s)$. Exactly, the factors are the columns of
@@ -370,7 +405,7 @@ def label_factors(probabilities_BC: Tensor, signs_BKC: Tensor | None) -> list[Te
 
 
 def rademacher_signs(images: int, sketches: int, classes: int, seed: int) -> Tensor:
-    """Random signs ±1, int8, shape ``(images, sketches, classes)``.
+    """Return random signs ±1, int8, shape ``(images, sketches, classes)``.
 
     They come from SHAKE-256 of the seed, so they are the same on every machine and with every
     version of every library, and image ``i`` keeps its signs when more images follow.

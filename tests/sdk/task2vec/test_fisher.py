@@ -270,7 +270,7 @@ def test_a_convolution_that_cannot_be_heard_is_refused() -> None:
             return mapped.unflatten(2, (input.shape[2], input.shape[3]))  # type: ignore[no-any-return, no-untyped-call]
 
     network = nn.Sequential(Own(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ProbeError, match=r"0 \(Own\) .*conv2d"):
+    with pytest.raises(ProbeError, match=r"convolution 0 .*Own; .*conv2d"):
         filter_fisher(network, images().float())
 
 

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.task2vec import variational
 from wsdarts_sdk.task2vec.fisher import filter_fisher
-from wsdarts_sdk.task2vec.settings import VariationalSettings
-from wsdarts_sdk.task2vec.variational import variational_fisher
+from wsdarts_sdk.task2vec.variational import VariationalSettings, variational_fisher
 
 
 def linear_probe() -> tuple[nn.Module, Tensor, Tensor]:
