@@ -176,7 +176,7 @@ def test_a_file_of_an_unknown_network(tmp_path: Path) -> None:
 
 def test_a_truncated_file(probe_file: Path) -> None:
     probe_file.write_bytes(probe_file.read_bytes()[:-100])
-    with pytest.raises(ProbeError, match="is truncated or damaged"):
+    with pytest.raises(ProbeError, match="truncated or damaged"):
         load_probe(probe_file)
     probe_file.write_bytes(b"")
     with pytest.raises(ProbeError, match="has 0 bytes"):
@@ -204,14 +204,17 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "card of the probe .* is malformed at format"),
+        ({"format": 2}, "malformed at format"),
         ({"size": "64"}, "malformed at size"),
         ({"mean": [0.5]}, "malformed at mean"),
         ({"name": "../up"}, "malformed at name"),
         ({"more": 1}, "malformed at more"),
         ({"options": {"checkpoint_path": "x.pth"}}, "checkpoint_path cannot be set"),
-        ({"architecture": "vit_giant_patch14_224", "options": {}}, "vit_giant_patch14_224 is a la"),
-        ({"options": {"channels": [4, 6, 8, 10_000]}}, "is a larger network than the file holds"),
+        (
+            {"architecture": "vit_giant_patch14_224", "options": {}},
+            "^vit_giant_patch14_224 .*larger network",
+        ),
+        ({"options": {"channels": [4, 6, 8, 10_000]}}, "larger network"),
         ({"options": {"base_width": 10**9}}, "1000000000; .*16384"),
         ({"size": 100_000}, "100000 pixels; .*2048"),
     ],
@@ -231,7 +234,7 @@ def test_only_a_regular_file_is_read(kind: str, tmp_path: Path) -> None:
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    with pytest.raises(ProbeError, match=f"cannot read the probe {path}"):
+    with pytest.raises(ProbeError, match=str(path)):
         load_probe(path)
 
 
@@ -255,11 +258,11 @@ class Pooled(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Pooled(nn.Linear(32, 4)), "has no 2-d convolution"),
-        (nn.Sequential(nn.Conv2d(3, 4, 1)), "has no pooled classifier"),
-        (Pooled(nn.Conv2d(3, 4, 1), pool=False), "expected one pooled vector for each image"),
-        (Pooled(nn.Conv2d(3, 4, 40)), "does not take images of 32×32 pixels .*larger size"),
-        (Pooled(nn.Conv2d(1, 4, 1)), "does not take images of 32×32 pixels"),
+        (Pooled(nn.Linear(32, 4)), "no 2-d convolution"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1)), "no pooled classifier"),
+        (Pooled(nn.Conv2d(3, 4, 1), pool=False), "one pooled vector"),
+        (Pooled(nn.Conv2d(3, 4, 40)), "32×32 pixels .*larger size"),
+        (Pooled(nn.Conv2d(1, 4, 1)), "32×32 pixels"),
     ],
 )
 def test_networks_that_cannot_be_probes(model: nn.Module, message: str) -> None:
