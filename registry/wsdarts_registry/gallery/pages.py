@@ -10,6 +10,12 @@ from wsdarts_registry._format import count, duration, size
 from wsdarts_registry._templates import html_environment
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.facts import (
+    metric_facts,
+    overview_facts,
+    provenance_facts,
+    search_facts,
+)
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.drawing.documents import Drawing
 from wsdarts_registry.drawing.svg import family_of
@@ -76,23 +82,23 @@ class Pages:
     def artifact(self, exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing) -> bytes:
         """The page of one version."""
         versions = [e for e in self._collection.exhibits if e.entry.name == exhibit.entry.name]
-        reference = exhibit.reference
+        reference, manifest = exhibit.reference, exhibit.entry.manifest
         return self._page(
             "artifact.html.j2",
             title=reference,
             root="../../",
             exhibit=exhibit,
-            manifest=exhibit.entry.manifest,
+            manifest=manifest,
             about=[
                 escape(plain_text(paragraph, _LONGEST))
-                for paragraph in exhibit.entry.manifest.description.split("\n\n")
+                for paragraph in manifest.description.split("\n\n")
                 if paragraph.strip()
             ],
-            glance=facts.at_a_glance(exhibit),
+            glance=overview_facts(manifest),
             identity=facts.identity(exhibit),
-            search=facts.search(exhibit),
-            figures=facts.figures(exhibit),
-            provenance=facts.provenance(exhibit),
+            search=search_facts(manifest, exhibit.artifact.stage_masks),
+            figures=metric_facts(manifest),
+            provenance=provenance_facts(manifest.provenance),
             cells=[
                 (kind, drawing, escape(cell_text(exhibit.artifact.genotype, kind)))
                 for kind, drawing in zip(CELL_KINDS, cells, strict=True)

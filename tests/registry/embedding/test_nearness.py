@@ -14,7 +14,7 @@ from wsdarts_registry.embedding.distance import distance_matrix
 from wsdarts_registry.embedding.nearness import ROUNDING, figures, is_near
 from wsdarts_registry.embedding.ranking import Neighbour, judge
 from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
-from wsdarts_registry.publishing.card_facts import NeighbourFacts, NeighbourhoodFacts
+from wsdarts_registry.publishing.neighbours import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
 
