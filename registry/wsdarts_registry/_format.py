@@ -35,7 +35,7 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def several(value: int, what: str) -> str:
+def pluralize(value: int, what: str) -> str:
     """Write a number of things: ``1 image``, ``1,797 images``; ``what`` takes an s."""
     return f"{count(value)} {what}" if value == 1 else f"{count(value)} {what}s"
 

@@ -5,7 +5,7 @@ Views of what artifacts have to do with each other: family trees and differences
 
 from collections.abc import Sequence
 
-from wsdarts_registry._format import count, duration, figure, setting, several, size
+from wsdarts_registry._format import count, duration, figure, pluralize, setting, size
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -27,7 +27,7 @@ def genotype_view(genotype: Genotype) -> str:
     """Both cells, drawn and in words."""
     return view(
         "Genotype",
-        f"of {several(genotype.space.nodes, 'intermediate node')}. {genotype.in_words}",
+        f"of {pluralize(genotype.space.nodes, 'intermediate node')}. {genotype.in_words}",
         panels=cell_panels(genotype),
     )
 

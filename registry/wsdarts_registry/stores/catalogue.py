@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wsdarts_registry._advice import did_you_mean, nearest_names
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import spaced_text
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import (
@@ -225,7 +225,7 @@ class Catalogue(ABC):
             warnings.warn(text, RegistryWarning, stacklevel=3)
         if listed[_WARNINGS:]:
             warnings.warn(
-                f"{several(len(listed) - _WARNINGS, 'more version')} of {self.location} "
+                f"{pluralize(len(listed) - _WARNINGS, 'more version')} of {self.location} "
                 f"are damaged or cannot be read; `wsdarts-hub list{self.option}` shows all",
                 RegistryWarning,
                 stacklevel=3,

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wsdarts_registry._format import several, share
+from wsdarts_registry._format import pluralize, share
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -158,7 +158,7 @@ def render_comparison(runs: Sequence[ComparedRun]) -> str:
     charts = overlaid_charts(runs)
     return html_page(
         "report_comparison.html.j2",
-        title=f"{several(len(runs), 'run')} compared",
+        title=f"{pluralize(len(runs), 'run')} compared",
         summary=_summary(runs),
         runs=runs,
         tones={run.letter: tone_of_run(place) for place, run in enumerate(runs)},

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry._files import exists, is_file
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import settled_line
 from wsdarts_registry.errors import FileAccessError, TaskError
 from wsdarts_sdk.data.decoding import Undecodable
@@ -195,7 +195,7 @@ def checked_labels(
             raise TaskError(
                 (
                     f"{where}: the class id {value} at row {row}, but only "
-                    f"{several(len(class_names), 'class name')}"
+                    f"{pluralize(len(class_names), 'class name')}"
                 ),
                 expected=f"ids from 0 to {len(class_names) - 1}",
             )
