@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsdarts_registry._format import pluralize, share
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._text import spaced_text
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
@@ -52,7 +52,7 @@ class TrainingRun(Viewable):
     cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        accuracy = f"{share(self.accuracy)} of {pluralize(self.result.images, 'held-out image')}"
+        accuracy = f"{percent(self.accuracy)} of {pluralize(self.result.images, 'held-out image')}"
         return f"<TrainingRun: {accuracy}, in {spaced_text(str(self.path))}>"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from wsdarts_registry._files import as_path
-from wsdarts_registry._format import count, duration, share
+from wsdarts_registry._format import count, duration, percent
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.charts import total_seconds
@@ -169,7 +169,7 @@ def _loss(title: str) -> Figure:
 
 
 def _accuracy(title: str) -> Figure:
-    return Figure(title=title, write=share, mean=share, deviation=_points)
+    return Figure(title=title, write=percent, mean=percent, deviation=_points)
 
 
 def _skips(title: str) -> Figure:

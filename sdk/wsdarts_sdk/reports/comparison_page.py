@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wsdarts_registry._format import pluralize, share
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -59,7 +59,7 @@ class CurveTable:
 
 
 _LOSS = _Measure(chart=lambda value: f"{value:.3g}", table=lambda value: f"{value:.4g}")
-_ACCURACY = _Measure(chart=lambda value: f"{100 * value:.3g} %", table=share)
+_ACCURACY = _Measure(chart=lambda value: f"{100 * value:.3g} %", table=percent)
 _COUNT = _Measure(
     chart=lambda value: f"{value:.0f}", table=lambda value: f"{value:.0f}", whole=True
 )
