@@ -6,7 +6,7 @@ Views of what artifacts have to do with each other: family trees and differences
 from collections.abc import Sequence
 
 from wsdarts_registry._format import count, duration, figure, pluralize, setting, size
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -34,7 +34,7 @@ def genotype_view(genotype: Genotype) -> str:
 
 def cell_panels(genotype: Genotype) -> tuple[Panel, ...]:
     """Drawings of both cells, and the same as text."""
-    darts = plain_text(genotype.to_darts(), _LONGEST_GENOTYPE)
+    darts = sanitize(genotype.to_darts(), _LONGEST_GENOTYPE)
     texts = [*(cell_text(genotype, kind) for kind in CELL_KINDS), darts]
     return (
         Panel(title="The cells", drawings=cell_drawings(genotype)),

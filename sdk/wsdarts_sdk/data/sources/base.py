@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry._files import exists, is_file
 from wsdarts_registry._format import pluralize
-from wsdarts_registry._text import settled_line
+from wsdarts_registry._text import sanitize_name
 from wsdarts_registry.errors import FileAccessError, TaskError
 from wsdarts_sdk.data.decoding import Undecodable
 from wsdarts_sdk.data.identity import Content
@@ -97,7 +97,7 @@ class ImageSource(ABC):
     def __init__(
         self, *, name: str, class_names: Sequence[str], labels: NDArray[np.int64], encoded: bool
     ) -> None:
-        self.name = settled_line(name)
+        self.name = sanitize_name(name)
         self.class_names = settled_names(class_names, self.name)
         self.labels = labels
         self.encoded = encoded
@@ -135,7 +135,7 @@ def settled_names(found: Sequence[str], where: str) -> tuple[str, ...]:
     Raises:
         TaskError: Two classes have the same name.
     """
-    names = tuple(map(settled_line, found))
+    names = tuple(map(sanitize_name, found))
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise TaskError(
