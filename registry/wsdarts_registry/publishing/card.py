@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from wsdarts_registry._format import count, duration, metric_text, setting
 from wsdarts_registry._templates import markdown_page
-from wsdarts_registry._text import code_span, plain_text
+from wsdarts_registry._text import code_span, sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.space import CELL_KINDS, DARTS
 from wsdarts_registry.artifact.facts import Facts, image_count, licence_text
@@ -246,8 +246,8 @@ def render_card(facts: CardFacts) -> str:
         head=Markup(card_head(facts)),  # noqa: S704 - safe YAML of plain text
         facts=facts,
         manifest=manifest,
-        shell_reference=shlex.quote(plain_text(facts.reference)),
-        python_reference=json.dumps(plain_text(facts.reference), ensure_ascii=False),
+        shell_reference=shlex.quote(sanitize(facts.reference)),
+        python_reference=json.dumps(sanitize(facts.reference), ensure_ascii=False),
         preset=facts.preset if facts.preset in PRESET_NAMES else "small",
         cells="\n\n".join(cell_text(genotype, kind) for kind in CELL_KINDS),
         candidates=", ".join(genotype.space.candidates),
@@ -292,7 +292,7 @@ def card_head(facts: CardFacts) -> str:
     tags = ["wsdarts-hub", "neural-architecture-search", "darts", manifest.kind]
     if facts.weights:
         tags.append("supernet-weights")
-    data["tags"] = [plain_text(tag, 80) for tag in tags]
+    data["tags"] = [sanitize(tag, 80) for tag in tags]
     datasets = [task.dataset for task in manifest.tasks if _is_from_hub(task)]
     if datasets:
         data["datasets"] = list(dict.fromkeys(datasets))
@@ -330,12 +330,12 @@ def _model_index(facts: CardFacts) -> list[dict[str, Any]]:
     results = [
         EvalResult(
             task_type=_TASK_TYPE,
-            dataset_type=known or plain_text(task.digest, 80),
-            dataset_name=plain_text(task.name),
+            dataset_type=known or sanitize(task.digest, 80),
+            dataset_name=sanitize(task.name),
             metric_type="accuracy",
             metric_value=accuracy,
-            metric_name=plain_text(label),
+            metric_name=sanitize(label),
         )
         for label, accuracy in facts.scores
     ]
-    return eval_results_to_model_index(plain_text(facts.name), results)
+    return eval_results_to_model_index(sanitize(facts.name), results)

@@ -12,8 +12,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from wsdarts_registry._format import share
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._format import percent
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import FAMILIES, element, family_of, number, solid_index, text
 from wsdarts_sdk.reports.charts import Band
@@ -58,8 +58,8 @@ def alpha_tiles(history: AlphaHistory, kind: str, bands: Sequence[Band]) -> list
                 row=target - 1,
                 column=source + 1,
                 picture=_stack(history, shares[:, edge], bands, f"{name}, {kind} cell"),
-                strongest=plain_text(strongest, 24),
-                share=share(float(last.max())),
+                strongest=sanitize(strongest, 24),
+                share=percent(float(last.max())),
                 tone=tone_of(strongest, history.space.candidates),
             )
         )

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from pydantic import JsonValue
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.artifact.manifest import (
     PICTURE,
@@ -350,7 +350,7 @@ def _hostile(text: str) -> CardFacts:
             ),
             lineage=Lineage.model_construct(mode=text, parents=(parent,)),
             license=text,
-            description=plain_text(text) or "a",  # without one there is no paragraph
+            description=sanitize(text) or "a",  # without one there is no paragraph
             tasks=(_task(name=text, digest=text, dataset=text),),
             embeddings=(_probe(text),),
         ),
