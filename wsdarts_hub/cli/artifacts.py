@@ -81,7 +81,7 @@ def read_subject(
         )
     try:
         store, within = open_for(subject, registry, require_signature=required)
-        return store.pull(within) if weights else store.look(within)
+        return store.pull(within) if weights else store.pull_without_weights(within)
     except ReferenceNotFoundError as error:
         what = f"no {MANIFEST} in the directory" if is_directory(path) else "no directory"
         raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
@@ -116,7 +116,7 @@ def show(
     store, within = open_for(reference, registry, require_signature=required)
     try:
         entry = store.resolve(within)
-        artifact = store.look(entry.reference)
+        artifact = store.pull_without_weights(entry.reference)
     except DAMAGE as error:
         if as_json:
             display.drawing(

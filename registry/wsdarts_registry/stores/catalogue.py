@@ -40,7 +40,7 @@ _WARNINGS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class ScanResult:
     """The versions of a registry.
 
     Attributes:
@@ -95,21 +95,21 @@ class Catalogue(ABC):
     def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
         """All versions with their manifests, by name and version.
 
-        Damaged ones are left out with a RegistryWarning; ``survey`` has them.
+        Damaged ones are left out with a RegistryWarning; ``scan`` has them.
         """
-        found = self.survey(include_yanked)
-        self.warn_of(found.damaged)
+        found = self.scan(include_yanked)
+        self.warn_damaged(found.damaged)
         return found.entries
 
-    def survey(self, include_yanked: bool = False) -> Survey:
+    def scan(self, include_yanked: bool = False) -> ScanResult:
         """All versions by name and version: those that can be read, and those that cannot."""
-        found = [self.examined(name, info) for name, info in self.listed(include_yanked)]
-        return Survey(
+        found = [self.read_version(name, info) for name, info in self.iter_versions(include_yanked)]
+        return ScanResult(
             entries=tuple(version for version in found if isinstance(version, Entry)),
             damaged=tuple(version for version in found if isinstance(version, DamagedVersion)),
         )
 
-    def listed(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
+    def iter_versions(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
         """Yield all versions by name and version, without reading a manifest."""
         for name in self.names():
             for info in self.versions(name):
@@ -204,14 +204,14 @@ class Catalogue(ABC):
         """How the command line names this registry: `` --registry LOCATION``."""
         return f" --registry {shlex.quote(self.location)}"
 
-    def examined(self, name: str, info: VersionInfo) -> Entry | DamagedVersion:
+    def read_version(self, name: str, info: VersionInfo) -> Entry | DamagedVersion:
         """One version with its manifest, or what is wrong with it."""
         try:
             return self.entry(name, info.version)
         except DAMAGE as error:
             return damaged_version(name, info, error)
 
-    def warn_of(self, damaged: Sequence[DamagedVersion]) -> None:
+    def warn_damaged(self, damaged: Sequence[DamagedVersion]) -> None:
         """Warn of what is damaged or may not be read, unless somebody has hidden it already."""
         listed = [version for version in damaged if version.status.yanked is None]
         for version in listed[:_WARNINGS]:

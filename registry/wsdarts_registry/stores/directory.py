@@ -50,8 +50,14 @@ from wsdarts_registry.stores._directory_files import DirectoryRecords, StagingAr
 from wsdarts_registry.stores.catalogue import parsed
 from wsdarts_registry.stores.records import Alias
 from wsdarts_registry.stores.reference import Reference, check_name, is_name
-from wsdarts_registry.stores.store import Entry, RegistryConfig, Store, VersionInfo, Yank
-from wsdarts_registry.stores.version_rules import published_version
+from wsdarts_registry.stores.store import (
+    Entry,
+    RegistryConfig,
+    Store,
+    VersionInfo,
+    Yank,
+    published_version,
+)
 
 if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Genotype
@@ -239,7 +245,7 @@ class DirectoryStore(Store):
             if published is not None:
                 edition.check_bytes()
             else:
-                self._staging.sweep()
+                self._staging.remove_stale_uploads()
                 with self._staging.new() as copy:
                     edition.write_to(copy)
                     published = self._claim(copy, name, version, edition.digest)
@@ -267,20 +273,20 @@ class DirectoryStore(Store):
             if lock is not None:
                 lock.release()
 
-    def abandoned(self) -> tuple[Path, ...]:
+    def stale_uploads(self) -> tuple[Path, ...]:
         """Directories of pushes whose processes have ended."""
         with self._reading():
-            return self._staging.abandoned()
+            return self._staging.stale_uploads()
 
-    def unlocked(self) -> tuple[Path, ...]:
+    def unlocked_uploads(self) -> tuple[Path, ...]:
         """Directories of pushes that have no lock, so that nothing tells whether they ended."""
         with self._reading():
-            return self._staging.unlocked()
+            return self._staging.unlocked_uploads()
 
-    def sweep(self, *, unlocked: bool = False) -> None:
+    def remove_stale_uploads(self, *, unlocked: bool = False) -> None:
         """Remove the directories of abandoned pushes and, if asked to, of those without a lock."""
         with self._writing():
-            self._staging.sweep(unlocked=unlocked)
+            self._staging.remove_stale_uploads(unlocked=unlocked)
 
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a name and the version that each means.

@@ -160,7 +160,7 @@ def _find(
         return Genotype.load(path), None
     try:
         store, reference = open_for(source, registry, require_signature=require_signature)
-        return _of_artifact(store.look(reference))
+        return _of_artifact(store.pull_without_weights(reference))
     except RegistryError as error:
         shown = sanitize_spaced(source)
         raise type(error)(f"there is no file or directory {shown}, and {error}") from error

@@ -15,7 +15,7 @@ from wsdarts_registry._staging import staged
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores import cache as cleaning_module
 from wsdarts_registry.stores._directory_files import StagingArea
-from wsdarts_registry.stores.cache import Cleaning, age, clean_cache, held_below, remove_below
+from wsdarts_registry.stores.cache import Cleaning, age, clean_cache, open_files, remove_below
 from wsdarts_registry.stores.directory import DirectoryStore
 
 pytestmark = pytest.mark.processes
@@ -243,7 +243,7 @@ def test_where_the_system_does_not_tell_a_day_is_kept(
     make(cache / "nearest" / "ab.npy", 0.5)
     make(cache / "nearest" / "cd.npy", 1.5)
     assert len(clean_cache(older_than=0).found) == 2
-    monkeypatch.setattr(cleaning_module, "held_below", lambda root: None)
+    monkeypatch.setattr(cleaning_module, "open_files", lambda root: None)
     assert found(clean_cache(older_than=0), cache) == ["nearest/cd.npy"]
 
 
@@ -341,7 +341,7 @@ def test_no_cache_is_an_empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("WSDARTS_HUB_CACHE", str(tmp_path / "nowhere"))
     assert clean_cache(delete=True).found == ()
     assert not (tmp_path / "nowhere").exists()
-    assert held_below(tmp_path / "nowhere") in (None, frozenset())
+    assert open_files(tmp_path / "nowhere") in (None, frozenset())
 
 
 @pytest.mark.parametrize(

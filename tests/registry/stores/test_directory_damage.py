@@ -107,9 +107,9 @@ def test_one_damaged_version_is_named_and_fails_no_other(
     push("birds")
     DAMAGES[damage](store.path("birds", 1))
 
-    survey = store.survey()
-    assert survey.entries == (good, later)
-    (bad,) = survey.damaged
+    scan = store.scan()
+    assert scan.entries == (good, later)
+    (bad,) = scan.damaged
     assert (str(bad.reference), bad.why != "") == ("birds@1", True)
     with pytest.warns(RegistryWarning, match="birds@1 is damaged"):
         assert store.entries() == (good, later)
@@ -145,7 +145,7 @@ def test_what_this_user_may_not_read_is_not_called_damaged(
                 store.resolve("birds")
             with pytest.raises(UnreadableError):
                 store.pull("birds")
-            (bad,) = store.survey().damaged
+            (bad,) = store.scan().damaged
     finally:
         place.chmod(mode)
     assert bad.unreadable

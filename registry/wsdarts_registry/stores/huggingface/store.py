@@ -17,7 +17,7 @@ from wsdarts_registry.artifact.reader import Artifact, parse_embedding
 from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
-from wsdarts_registry.stores.catalogue import Survey
+from wsdarts_registry.stores.catalogue import ScanResult
 from wsdarts_registry.stores.huggingface.answers import State
 from wsdarts_registry.stores.huggingface.catalogue import PRIVATE, HubCatalogue, Namespace, indexed
 from wsdarts_registry.stores.huggingface.client import HubClient
@@ -30,8 +30,7 @@ from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
 from wsdarts_registry.stores.huggingface.upload import check_publishable, next_version, operations
 from wsdarts_registry.stores.records import Alias, Entry, RegistryConfig, VersionInfo, Yank
 from wsdarts_registry.stores.reference import Reference, check_name, is_name
-from wsdarts_registry.stores.store import Store
-from wsdarts_registry.stores.version_rules import published_version
+from wsdarts_registry.stores.store import Store, published_version
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding
@@ -87,9 +86,9 @@ class HubStore(Store):
         """Names with at least one version, yanked or not, sorted."""
         return self.catalogue().names()
 
-    def survey(self, include_yanked: bool = False) -> Survey:
+    def scan(self, include_yanked: bool = False) -> ScanResult:
         """All versions by name and version: those that can be read, and those that cannot."""
-        return self.catalogue().survey(include_yanked)
+        return self.catalogue().scan(include_yanked)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """The versions of a name, ascending; none for an unknown name."""
@@ -122,7 +121,7 @@ class HubStore(Store):
         artifact = self._fetched(reference, Extent.WHOLE)
         return artifact if out is None else copied_out(artifact, Path(out))
 
-    def look(self, reference: str | Reference) -> Artifact:
+    def pull_without_weights(self, reference: str | Reference) -> Artifact:
         """Fetch an artifact without its weights, unless it is there, and verify it."""
         return self._fetched(reference, Extent.WITHOUT_WEIGHTS)
 
@@ -199,7 +198,7 @@ class HubStore(Store):
             merged=current(self._namespace, found, self.location),
         )
 
-    def settle(self, name: str) -> None:
+    def finish_push(self, name: str) -> None:
         """Tag the versions whose push ended before it could."""
         repository = self._namespace.artifact(name)
         repository.finish(repository.state())

@@ -43,7 +43,7 @@ def test_a_published_version_is_the_artifact(store: Store, push: Push, tmp_path:
 
 def test_a_look_shows_the_artifact(store: Store, push: Push, tmp_path: Path) -> None:
     entry = push("flowers")
-    whole, seen = read_artifact(tmp_path / "source"), store.look("flowers@1")
+    whole, seen = read_artifact(tmp_path / "source"), store.pull_without_weights("flowers@1")
     assert seen.digest == entry.digest
     assert (seen.manifest, seen.genotype, seen.ranked) == (
         *(whole.manifest, whole.genotype, whole.ranked),
@@ -52,7 +52,7 @@ def test_a_look_shows_the_artifact(store: Store, push: Push, tmp_path: Path) -> 
     assert [e.task_digest for e in seen.embeddings] == [e.task_digest for e in whole.embeddings]
     assert seen.read("README.md") == CARD
     with pytest.raises(ReferenceNotFoundError):
-        store.look("flowers@2")
+        store.pull_without_weights("flowers@2")
 
 
 def test_a_new_version_leaves_nothing_of_the_last(store: Store, tmp_path: Path) -> None:
