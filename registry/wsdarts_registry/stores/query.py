@@ -239,7 +239,8 @@ def _check_operation(operation: str, entries: Iterable[Entry]) -> None:
         close = did_you_mean(nearest_names(operation, known))
         raise RegistryError(
             f"no artifact has the operation {operation[:40]!r} as a candidate",
-            hint=f"{close}expected one of {', '.join(list(known)[:_MOST_OPERATIONS])}",
+            expected=f"one of {', '.join(list(known)[:_MOST_OPERATIONS])}",
+            hint=close.rstrip(),
         )
 
 

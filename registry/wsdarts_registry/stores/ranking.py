@@ -90,9 +90,7 @@ def rank_registry(store: Catalogue, embedding: TaskEmbedding, k: int) -> Ranking
         found = _nearest(query, k)
         if not found:
             what = f"the embedding of {embedding.task_name} was made"
-            raise NoCommonSpaceError(
-                _no_common_space(store, query.valid, damaged, f"{what} by {embedding.space}")
-            )
+            raise _no_common_space(store, query.valid, damaged, f"{what} by {embedding.space}")
         ranking = judge(found, threshold, images=embedding.images).first(k)
     finally:
         left_out = tuple(damaged[name] for name in sorted(damaged))
@@ -159,9 +157,7 @@ def check_rankable(store: Catalogue, space: EmbeddingSpace) -> None:
         elif found.manifest.ranking_record(space) is not None:
             return
     valid = _without(latest, damaged)
-    raise NoCommonSpaceError(
-        _no_common_space(store, valid, damaged, f"the task would be embedded by {space}")
-    )
+    raise _no_common_space(store, valid, damaged, f"the task would be embedded by {space}")
 
 
 def _no_artifacts(store: Catalogue) -> RegistryError:
@@ -231,12 +227,13 @@ def _without(latest: _Versions, damaged: Mapping[str, DamagedVersion]) -> _Versi
 
 def _no_common_space(
     store: Catalogue, valid: _Versions, damaged: Mapping[str, DamagedVersion], what: str
-) -> str:
+) -> NoCommonSpaceError:
     if not valid:
         listed = [str(damaged[name].reference) for name in sorted(damaged)]
-        return (
+        return NoCommonSpaceError(
             f"all that could be ranked of {store.location} is damaged "
-            f"({', '.join(listed[:5])}{' …' if listed[5:] else ''}); restore it, or search cold"
+            f"({', '.join(listed[:5])}{' …' if listed[5:] else ''})",
+            hint="restore it, or search cold",
         )
     found = [store.read_version(*versions[0]) for versions in valid.values()]
     spaces = {
@@ -245,8 +242,10 @@ def _no_common_space(
         if isinstance(entry, Entry)
         for record in entry.manifest.embeddings
     }
-    return (
-        f"{what}, but the artifacts of {store.location} have embeddings by "
-        f"{'; '.join(sorted(spaces)) or 'no probe at all'}: embed the task with one of those "
-        "(--probe, --estimator)"
+    return NoCommonSpaceError(
+        what,
+        expected=(
+            f"one of the spaces of {store.location}: {'; '.join(sorted(spaces)) or 'there is none'}"
+        ),
+        hint="embed the task with one of those (--probe, --estimator)",
     )

@@ -353,5 +353,6 @@ def test_ages(text: str | float, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "d", "-1d", "3w", "1e3", "nan", "30 d"])
 def test_what_is_no_age_is_refused(cache: Path, text: str) -> None:
-    with pytest.raises(RegistryError, match=r"expected a number and a unit, such as 30d"):
+    with pytest.raises(RegistryError, match=r"^age ") as caught:
         clean_cache(older_than=text)
+    assert "30d" in caught.value.expected

@@ -241,8 +241,8 @@ class HubCatalogue(Catalogue):
         found = self._version(entry.name, entry.version)
         return embedding_of(self._content(entry.name, found), record, entry)
 
-    def _unknown_name(self, name: str) -> str:
-        return f"{super()._unknown_name(name)}; {PRIVATE}"
+    def _unknown_name_hint(self, name: str) -> str:
+        return f"{super()._unknown_name_hint(name)}; {PRIVATE}"
 
     def _version(self, name: str, number: int) -> IndexedVersion:
         entry = self._merged.names.get(name)

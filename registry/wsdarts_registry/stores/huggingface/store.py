@@ -272,11 +272,11 @@ class HubStore(Store):
             else:
                 return number, state
 
-    def _unknown_name(self, name: str) -> str:
+    def _unknown_name_hint(self, name: str) -> str:
         with warnings.catch_warnings():
             # What the index lacks is of no interest to somebody who mistyped a name.
             warnings.simplefilter("ignore", RegistryWarning)
-            return f"{super()._unknown_name(name)}; {PRIVATE}"
+            return f"{super()._unknown_name_hint(name)}; {PRIVATE}"
 
     def _state(self, name: str) -> State:
         check_name(name)
