@@ -16,12 +16,11 @@ from torch import Tensor
 
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.search.graphs import Graphs, graphs_for
-from wsdarts_sdk.search.precision import exact_float32
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
-from wsdarts_sdk.search.state import SearchState
+from wsdarts_sdk.search.state import SearchState, exact_float32
 from wsdarts_sdk.search.step import Half, Runner, directly, move_alpha, move_weights
 from wsdarts_sdk.supernet import NO_DROPOUT, Batch
-from wsdarts_sdk.supernet.kernels.choice import choose_kernels
+from wsdarts_sdk.supernet.kernel_choice import choose_kernels
 
 
 class Engine(ABC):

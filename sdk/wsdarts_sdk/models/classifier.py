@@ -16,10 +16,9 @@ from wsdarts_registry._files import as_path, expanded, is_directory, open_regula
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_sdk.devices import TooLargeError, at_most
+from wsdarts_sdk.models.export import OnnxFile, save_onnx, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.models.onnx_export import OnnxFile, save_onnx
 from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
-from wsdarts_sdk.models.timm_folder import save_timm
 
 MODEL_FILE = "model.safetensors"
 _FORMAT = 1
@@ -111,13 +110,13 @@ class Classifier(TrainedModel):
         return list(predict(self, images, top_k=top_k, batch_size=batch_size))
 
     def save_timm(self, directory: str | Path) -> Path:
-        """Write a folder that timm loads; see ``timm_folder.save_timm``."""
+        """Write a folder that timm loads; see ``export.save_timm``."""
         return save_timm(self, directory)
 
     def save_onnx(
         self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
     ) -> OnnxFile:
-        """Write an ONNX file that was checked; see ``onnx_file.save_onnx``."""
+        """Write an ONNX file that was checked; see ``export.save_onnx``."""
         return save_onnx(self, path, images=images)
 
     def save(self, path: str | Path) -> Path:

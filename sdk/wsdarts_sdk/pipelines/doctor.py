@@ -166,7 +166,7 @@ def _engine(name: str) -> Iterator[Finding]:
     """What a search would run on there; nothing is compiled to find out."""
     import torch  # noqa: PLC0415
 
-    from wsdarts_sdk.supernet.kernels.choice import choose_kernels, must_wait  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernel_choice import choose_kernels, must_wait  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernels.compiler import why_not_kept  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"

@@ -45,7 +45,6 @@ from wsdarts_sdk.reports.rows import (
 )
 from wsdarts_sdk.runs.start_record import neighbour_rows
 from wsdarts_sdk.search.loop import SearchResult
-from wsdarts_sdk.search.optimisers import work
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 
 
@@ -133,7 +132,7 @@ def _search_summary(found: Found, *, measured: bool) -> str:
     text = f"Started from {decision}, mode {decision.mode}."
     if measured or found.trials:
         return text
-    part = share(work(settings) / work(found.job.preset.search))
+    part = share(settings.work() / found.job.preset.search.work())
     return (
         f"{text} It does {part} of the work of a cold search of this preset (cells × "
         "operations × passes, counted; no cold search was measured here)."

@@ -33,7 +33,7 @@ from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 
 

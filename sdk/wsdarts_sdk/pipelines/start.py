@@ -40,7 +40,7 @@ from wsdarts_sdk.pipelines.job import Job
 from wsdarts_sdk.runs.start_record import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
-from wsdarts_sdk.supernet.kernels.choice import compile_ahead
+from wsdarts_sdk.supernet.kernel_choice import compile_ahead
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]

@@ -22,7 +22,7 @@ from wsdarts_sdk.pipelines.training_report import write_training_report
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
 _RESULT = "result.json"
 

@@ -48,7 +48,7 @@ from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 from wsdarts_sdk.task2vec import Probe
 
 

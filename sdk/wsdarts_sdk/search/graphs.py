@@ -9,16 +9,19 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from wsdarts_sdk.data import Part
-from wsdarts_sdk.search.optimisers import settle
+from wsdarts_sdk.runs.journal import step_count
+from wsdarts_sdk.search.gradients import for_part
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import Half, StaticHalf, Work
+from wsdarts_sdk.search.step import Half, Work
 from wsdarts_sdk.supernet import SkipDropout
+from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
 
 Replay = Callable[[], None]
 # Warms some work up and records it: what it does is done, how often is left open.
@@ -26,6 +29,56 @@ Record = Callable[[Replay], Replay]
 Clock = Callable[[Replay], float]
 _TIMED = 3  # runs of each kind that are timed before one is chosen
 _Key = tuple[Part, int, tuple[int, ...], int, bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StaticHalf:
+    """A half in buffers.
+
+    Attributes:
+        half: Over the buffers; its dropout has its own numbers for each part of the batch.
+    """
+
+    half: Half
+
+    @classmethod
+    def like(cls, half: Half, *, parts: int, cells: int, edges: int) -> Self:
+        """Room for halves of the same shapes, task and kind of dropout.
+
+        Args:
+            half: One of them, with its numbers on the host.
+            parts: In how many parts the batch is computed.
+            cells: Of the supernet.
+            edges: Of a cell.
+        """
+        batch, skip = half.batch, half.skip
+        if isinstance(skip, SkipDropout) and skip.rate > 0:
+            device = batch.images.device
+            skip = tuple(DeviceSkipDropout.room(cells, edges, device) for _ in range(parts))
+        room = replace(
+            batch,
+            images=torch.empty_like(batch.images),
+            labels=torch.empty_like(batch.labels),
+        )
+        return cls(half=Half(batch=room, skip=skip))
+
+    def fill(self, half: Half) -> None:
+        """Take over a half; nothing waits for the device."""
+        self.half.batch.images.copy_(half.batch.images)
+        self.half.batch.labels.copy_(half.batch.labels)
+        if isinstance(self.half.skip, Sequence) and isinstance(half.skip, SkipDropout):
+            for part, room in enumerate(self.half.skip):
+                _fill(room, for_part(half.skip, part))
+
+
+def _fill(room: DeviceSkipDropout, skip: SkipDropout) -> None:
+    cells, edges = room.seeds.shape
+    source = DeviceSkipDropout.room(cells, edges, torch.device("cpu"))
+    source.fill(skip)
+    # From pinned memory a GPU copies by itself, and the memory is kept until it has.
+    seeds = source.seeds.pin_memory() if room.seeds.device.type == "cuda" else source.seeds
+    room.seeds.copy_(seeds, non_blocking=True)
+    room.rate.fill_(skip.rate)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,3 +278,15 @@ def _moved(state: SearchState) -> Iterator[Tensor]:
 
 def _of(module: nn.Module) -> list[nn.Parameter]:
     return list(module.parameters())
+
+
+def settle(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
+    """Make now what the first step would make; the step itself stays the same."""
+    for parameter in parameters:
+        kept = optimiser.state[parameter]
+        if isinstance(optimiser, torch.optim.Adam) and not kept:
+            kept["step"] = step_count(optimiser, parameter)
+            kept["exp_avg"] = torch.zeros_like(parameter)
+            kept["exp_avg_sq"] = torch.zeros_like(parameter)
+        elif isinstance(optimiser, torch.optim.SGD) and optimiser.defaults["momentum"]:
+            kept.setdefault("momentum_buffer", torch.zeros_like(parameter))

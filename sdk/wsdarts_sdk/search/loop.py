@@ -29,18 +29,19 @@ from wsdarts_sdk.runs.journal import Journal, MemoryJournal
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.gradients import needed_memory, parts_that_fit
 from wsdarts_sdk.search.graphs import Graphs, graphs_for
-from wsdarts_sdk.search.optimisers import (
-    cosine_learning_rate,
-    set_learning_rate,
-    skip_dropout_rate,
-    stage_work,
-    work,
-)
-from wsdarts_sdk.search.precision import compute_dtype, exact_float32, name_of
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
+from wsdarts_sdk.search.state import (
+    Array,
+    SearchState,
+    StartingPoint,
+    compute_dtype,
+    exact_float32,
+    name_of,
+    set_learning_rate,
+    transferable,
+)
 from wsdarts_sdk.search.step import directly, places_of, take_step
-from wsdarts_sdk.supernet.kernels.choice import compile_ahead
+from wsdarts_sdk.supernet.kernel_choice import compile_ahead
 
 
 def epoch_row(
@@ -79,7 +80,7 @@ def epoch_row(
         "epoch": state.epoch,
         "steps": sum(task.steps(settings.steps_per_epoch) for task in tasks),
         "learning_rate": learning_rate,
-        "skip_dropout": skip_dropout_rate(stage, state.epoch),
+        "skip_dropout": stage.skip_dropout_at(state.epoch),
         "weights_loss": _mean(sums[0], sums[2]),
         "weights_accuracy": _mean(sums[1], sums[2]),
         "alpha_loss": _mean(sums[3], sums[5]),
@@ -284,7 +285,7 @@ class Search:
     def _run_epoch(self, state: SearchState, graphs: Graphs | None) -> None:
         """Go on with the epoch at ``state.step``, to its end."""
         stage = self.settings.stages[state.stage]
-        rate = cosine_learning_rate(self.settings.weights, state.epoch, stage.epochs)
+        rate = self.settings.weights.rate_at(state.epoch, stage.epochs)
         set_learning_rate(state.sgd, rate)
         if len(state.seconds) == state.stage:
             state.seconds.append(0.0)
@@ -326,16 +327,15 @@ class Search:
     def _report(self, state: SearchState, steps: int) -> None:
         """Progress in units of work."""
         stages = self.settings.stages
-        total = work(self.settings)
-        done = sum(stage_work(stage, stage.epochs) for stage in stages[: state.stage])
-        done += stage_work(stages[state.stage], state.epoch + state.step / steps)
+        done = sum(stage.work() for stage in stages[: state.stage])
+        done += stages[state.stage].work(state.epoch + state.step / steps)
         what = (
             f"stage {state.stage + 1}/{len(stages)}, "
             f"epoch {state.epoch + 1}/{stages[state.stage].epochs}"
         )
         if state.parts > 1:
             what += f", batches in {state.parts} parts to fit into memory"
-        self.progress(what, round(1000 * done / total), 1000)
+        self.progress(what, round(1000 * done / self.settings.work()), 1000)
 
 
 def search(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from wsdarts_registry.architecture.space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.schedule import cosine_learning_rate, skip_dropout_rate
 from wsdarts_sdk.setting_fields import (
     Amount,
     BatchSize,
@@ -63,6 +64,21 @@ class StageSettings:
                 expected=f"at most epochs, {self.epochs}",
             )
 
+    def skip_dropout_at(self, epoch: int) -> float:
+        """Return the rate of the dropout on skip-connects in an epoch."""
+        return skip_dropout_rate(
+            first=self.skip_dropout,
+            epoch=epoch,
+            epochs=self.epochs,
+            weights_only_epochs=self.weights_only_epochs,
+        )
+
+    def work(self, epochs: float | None = None) -> float:
+        """Return the work of the first epochs: cells · operations, twice with α steps."""
+        epochs = self.epochs if epochs is None else epochs
+        weights_only = min(epochs, self.weights_only_epochs)
+        return self.cells * self.operations * (2 * epochs - weights_only)
+
 
 @known_names
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +99,12 @@ class WeightOptimiser:
                 found=self.learning_rate_min,
                 expected=f"at most learning_rate, {self.learning_rate}",
             )
+
+    def rate_at(self, epoch: int, epochs: int) -> float:
+        """Return the learning rate in an epoch."""
+        return cosine_learning_rate(
+            first=self.learning_rate, last=self.learning_rate_min, epoch=epoch, epochs=epochs
+        )
 
 
 @known_names
@@ -169,6 +191,10 @@ class SearchSettings:
                 hint="keep at least 2, or leave `none` out of the space",
             )
         check_padding(self.padding, self.image_size)
+
+    def work(self) -> float:
+        """Return the work of all stages, which tells shares of the cost, not seconds."""
+        return sum(stage.work() for stage in self.stages)
 
     @property
     def padding(self) -> int:

@@ -1,6 +1,12 @@
-"""The state of a search between two steps, and its checkpoint."""
+"""The state of a search between two steps, and its checkpoint.
 
-from collections.abc import Callable, Sequence
+What the cells of a search are computed in.
+
+Weights, α and its softmax, batch statistics and both optimisers are float32 always.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +19,58 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import seed_of
-from wsdarts_sdk.runs.journal import Checkpoint
-from wsdarts_sdk.search.optimisers import adam_for, sgd_for, step_count
-from wsdarts_sdk.search.precision import compute_dtype, dtype_of, name_of
-from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.runs.journal import Checkpoint, optimiser_tensors, restore_optimiser
+from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, WeightOptimiser
 from wsdarts_sdk.supernet import Supernet
+
+
+def compute_dtype(settings: SearchSettings) -> torch.dtype:
+    """The dtype that a search begins with."""
+    return dtype_of(settings.compute_dtype)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Multiply float32 as float32 on CUDA, and put back how it was.
+
+    By default torch lets cuDNN round the factors of convolutions to TF32, of ten bits, and programs
+    may allow the same to matrix products. A search steps by the signs of α's gradient, in which
+    such roundings show (``docs/decisions/what-alpha-is-computed-in.md``). The settings are torch's,
+    for the whole process.
+    """
+    places = _tf32()
+    before = [getattr(place, name) for place, name, _ in places]
+    try:
+        for place, name, exact in places:
+            setattr(place, name, exact)
+        yield
+    finally:
+        for (place, name, _), value in zip(places, before, strict=True):
+            setattr(place, name, value)
+
+
+def _tf32() -> list[tuple[Any, str, Any]]:
+    """Where torch keeps what float32 may be rounded to, with the value that means not at all."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    newer = [(place, "fp32_precision", "ieee") for place in (matmul, getattr(cudnn, "conv", None))]
+    if getattr(torch.backends, "fp32_precision", "none") == "tf32":
+        return newer
+    try:
+        _ = cudnn.allow_tf32, matmul.allow_tf32
+    except RuntimeError:  # a program has used torch's newer names, which exclude the older ones
+        return newer
+    return [(matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """``float32`` or ``bfloat16`` by its name."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The name that ``dtype_of`` takes."""
+    return str(dtype).removeprefix("torch.")
+
 
 Array = NDArray[np.float64]
 _SUMS = 6
@@ -139,12 +192,8 @@ class SearchState:
     def to_checkpoint(self) -> Checkpoint:
         """Everything but what the settings and the data determine."""
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        for name, parameter in self.net.named_parameters():
-            for optimiser in (self.sgd, self.adam):
-                for key, value in optimiser.state.get(parameter, {}).items():
-                    names = as_named if key == "step" else self.net.named_views
-                    named = names(name, value)
-                    tensors |= {f"optimiser.{key}.{own}": view for own, view in named.items()}
+        for optimiser in (self.sgd, self.adam):
+            tensors |= optimiser_tensors(optimiser, self.net, self.net.named_views)
         facts: dict[str, Any] = {
             "position": [self.stage, self.epoch, self.step],
             "masks": [masks.to_json() for masks in self.masks],
@@ -187,45 +236,6 @@ class SearchState:
         restore_optimiser(state.sgd, state.net, tensors, state.net.named_views)
         restore_optimiser(state.adam, state.net, tensors, state.net.named_views)
         return state
-
-
-Names = Callable[[str, Tensor], dict[str, Tensor]]
-
-
-def as_named(name: str, value: Tensor) -> dict[str, Tensor]:
-    """A parameter that is on disk under its own name."""
-    return {name: value}
-
-
-def restore_optimiser(
-    optimiser: torch.optim.Optimizer,
-    net: nn.Module,
-    tensors: dict[str, Tensor],
-    names: Names = as_named,
-) -> None:
-    """Put ``optimiser.KEY.WEIGHT`` tensors back where the optimiser keeps them.
-
-    Args:
-        optimiser: Whose state is restored.
-        net: Whose parameters it moves.
-        tensors: Of the checkpoint.
-        names: Views of a parameter's tensor under the names on disk.
-    """
-    managed = {id(p) for group in optimiser.param_groups for p in group["params"]}
-    for name, parameter in net.named_parameters():
-        if id(parameter) not in managed:
-            continue
-        for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
-            counts = key == "step"
-            place = step_count(optimiser, parameter) if counts else torch.zeros_like(parameter)
-            views = as_named(name, place) if counts else names(name, place)
-            found = {own: tensors.get(f"optimiser.{key}.{own}") for own in views}
-            values = {own: value for own, value in found.items() if value is not None}
-            if len(values) < len(views):
-                continue
-            for own, view in views.items():
-                view.copy_(values[own])
-            optimiser.state[parameter][key] = place
 
 
 def transferable(net: Supernet) -> dict[str, Tensor]:
@@ -291,3 +301,39 @@ def load_alpha(net: Supernet, alpha: dict[str, Array], source: str) -> None:
 
 def _shape(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else f"of shape {tuple(tensor.shape)}"
+
+
+def sgd_for(weights: Sequence[nn.Parameter], settings: WeightOptimiser) -> torch.optim.SGD:
+    """SGD with its learning rate in a tensor, which ``set_learning_rate`` fills."""
+    device = weights[0].device
+    graphed = device.type == "cuda"
+    # The fused kernel of CUDA alone reads the rate where it lies, in float32; others ask for it.
+    dtype = torch.float32 if graphed else torch.float64
+    sgd = torch.optim.SGD(
+        list(weights),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        fused=graphed or None,
+    )
+    rate = torch.tensor(settings.learning_rate, dtype=dtype, device=device)
+    for group in sgd.param_groups:
+        group["lr"] = rate
+    return sgd
+
+
+def adam_for(alpha: Sequence[nn.Parameter], settings: AlphaOptimiser) -> torch.optim.Adam:
+    """Adam, whose step count lies on the device where that is a GPU."""
+    return torch.optim.Adam(
+        list(alpha),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        weight_decay=settings.weight_decay,
+        capturable=alpha[0].device.type == "cuda",
+    )
+
+
+def set_learning_rate(sgd: torch.optim.SGD, rate: float) -> None:
+    """Change the learning rate in place, without waiting for the device."""
+    for group in sgd.param_groups:
+        group["lr"].fill_(rate)

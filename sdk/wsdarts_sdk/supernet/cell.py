@@ -7,7 +7,15 @@ normalised or weighted branch ever exists.
 
 Backward, in the opposite order: one pass over a node's gradient and its branches finds α's
 gradients and all that the norms need; then each group sends its gradient to its source.
+
+What the forward pass of a cell leaves for its backward pass, and what both are given.
+
+What gradients are asked of, and what is found.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,15 +23,116 @@ from torch import Tensor
 from wsdarts_sdk.supernet.kernels.base import (
     Convolution,
     Kernels,
-    Lattice,
     Norm,
+    OutputGradient,
+    PointwiseConvolution,
     Term,
-    Upstream,
     strided,
 )
-from wsdarts_sdk.supernet.layout import Run
-from wsdarts_sdk.supernet.plan import CellPlan, Group, Half, Input
-from wsdarts_sdk.supernet.tape import Computed, Entry, Pass, Tape, Vectors
+from wsdarts_sdk.supernet.plan import CellPlan, Group, Input, SeparableHalf, Slice
+from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout, SkipDropout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vectors:
+    """The flat vectors that a network's runs are views of.
+
+    Attributes:
+        weights: All weights of all cells.
+        gradient: Where weight gradients are written, or None.
+        running_mean: Of all batch norms.
+        running_variance: The same.
+    """
+
+    weights: Tensor
+    gradient: Tensor | None
+    running_mean: Tensor
+    running_variance: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statistics:
+    """What the batch norms of one pass find: one vector each for all of them.
+
+    Attributes:
+        mean: Of the batch.
+        rstd: 1/√(variance + ε).
+        coefficients: Three times as long; see ``OutputGradient``.
+    """
+
+    mean: Tensor
+    rstd: Tensor
+    coefficients: Tensor
+
+    @classmethod
+    def like(cls, running: Tensor) -> Self:
+        """Room for as many batch norms as there are running statistics."""
+        return cls(
+            mean=torch.empty_like(running),
+            rstd=torch.empty_like(running),
+            coefficients=running.new_empty(3 * len(running)),
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class Computed:
+    """What the forward pass of a group leaves for the backward pass."""
+
+    group: Group
+    convolutions: list[Convolution] = field(default_factory=list)
+    middles: list[Tensor | None] = field(default_factory=list)
+    results: list[Tensor] = field(default_factory=list)
+    norms: list[Norm] = field(default_factory=list)
+    pointwise: PointwiseConvolution | None = None
+    terms: list[Term] = field(default_factory=list)
+
+    def term(self, branch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, mean and rstd of one branch's last result."""
+        norm, values = self.norms[-1], self.results[-1]
+        shared = values.dim() == 4
+        return values if shared else values[branch], norm.mean[branch], norm.rstd[branch]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One term of a node: which branch it is and where its α stands."""
+
+    term: Term
+    computed: Computed
+    branch: int
+    column: int
+
+
+@dataclass(kw_only=True, slots=True)
+class Tape:
+    """What a cell's forward pass leaves for its backward pass."""
+
+    output: Tensor
+    inputs: list[tuple[PointwiseConvolution, Tensor, Norm]] = field(default_factory=list)
+    sources: list[Tensor] = field(default_factory=list)
+    computed: list[list[Computed]] = field(default_factory=list)
+    nodes: list[list[Entry]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pass:
+    """What stays the same for all cells in one forward pass.
+
+    Attributes:
+        alpha: Softmaxed α of each kind, as ``Kernels.scalars`` gives it.
+        training: Whether batch norms use batch statistics and identities drop.
+        keep: Whether a backward pass follows.
+        weight_gradients: Whether it is to find weight gradients.
+        skip: Dropout on identities.
+        statistics: Room for what the batch norms find.
+    """
+
+    alpha: dict[str, Sequence[Any]]
+    training: bool
+    keep: bool
+    weight_gradients: bool
+    skip: SkipDropout | DeviceSkipDropout
+    statistics: Statistics
 
 
 class Cell:
@@ -68,7 +177,7 @@ class Cell:
 
     def _take(self, taken: Input, tensor: Tensor, tape: Tape, how: Pass) -> Tensor:
         """Bring one of the cell's inputs to its number of channels and size."""
-        lattice = Lattice(
+        pointwise = PointwiseConvolution(
             source=tensor,
             parts=tuple(
                 (run.of(self.vectors.weights), offset) for offset, run in enumerate(taken.parts)
@@ -76,8 +185,8 @@ class Cell:
             stride=taken.stride,
         )
         norm = self._norm(taken.norm, how)
-        result = self.kernels.lattice_forward(lattice, norm)
-        tape.inputs.append((lattice, result, norm))
+        result = self.kernels.pointwise_forward(pointwise, norm)
+        tape.inputs.append((pointwise, result, norm))
         source = self.kernels.empty(*result.shape[1:], like=result)
         self.kernels.mix_forward([_input_term(result, norm)], source)
         return source
@@ -120,14 +229,16 @@ class Cell:
                 parts = tuple(
                     (run.of(self.vectors.weights), offset) for offset, run in enumerate(group.parts)
                 )
-                computed.lattice = Lattice(source=source, parts=parts, stride=group.stride)
-                computed.results.append(kernels.lattice_forward(computed.lattice, norm))
+                computed.pointwise = PointwiseConvolution(
+                    source=source, parts=parts, stride=group.stride
+                )
+                computed.results.append(kernels.pointwise_forward(computed.pointwise, norm))
             else:
                 kind = group.operation[:3]
                 computed.results.append(kernels.pooling_forward(source, kind, group.stride, norm))
         return computed
 
-    def _convolve(self, half: Half, source: Tensor, computed: Computed, how: Pass) -> None:
+    def _convolve(self, half: SeparableHalf, source: Tensor, computed: Computed, how: Pass) -> None:
         """One half of a separable convolution, or a dilated one."""
         second = bool(computed.results)
         convolution = Convolution(
@@ -175,10 +286,10 @@ class Cell:
                 self._send(computed, tape.sources[source], nodes, into, how)
             if source >= 2:
                 self._unmix(tape, source - 2, nodes, alpha_gradient)
-        for (lattice, result, norm), reached, to, taken in zip(
+        for (pointwise, result, norm), reached, to, taken in zip(
             tape.inputs, inputs, to_previous, plan.inputs, strict=True
         ):
-            self._give_back(lattice, result, norm, reached, to, taken, how)
+            self._give_back(pointwise, result, norm, reached, to, taken, how)
         kernels.release(*inputs)
         self._release(tape)
 
@@ -214,25 +325,27 @@ class Cell:
             for term, gradient in zip(computed.terms, reached, strict=True):
                 kernels.identity_backward(term, gradient, into)
             return
-        upstream = Upstream(gradients=reached, coefficients=computed.norms[-1].coefficients)
+        output_gradient = OutputGradient(
+            gradients=reached, coefficients=computed.norms[-1].coefficients
+        )
         if group.halves:
-            self._send_through_halves(computed, upstream, into, how)
-        elif computed.lattice is not None:
-            kernels.lattice_backward(
-                computed.lattice,
+            self._send_through_halves(computed, output_gradient, into, how)
+        elif computed.pointwise is not None:
+            kernels.pointwise_backward(
+                computed.pointwise,
                 computed.results[0],
-                upstream,
+                output_gradient,
                 source_gradient=into,
                 weight_gradients=self._gradients(group.parts, how),
             )
         else:
             kind = group.operation[:3]
             kernels.pooling_backward(
-                source, kind, group.stride, computed.results[0], upstream, into
+                source, kind, group.stride, computed.results[0], output_gradient, into
             )
 
     def _send_through_halves(
-        self, computed: Computed, upstream: Upstream, into: Tensor, how: Pass
+        self, computed: Computed, output_gradient: OutputGradient, into: Tensor, how: Pass
     ) -> None:
         kernels = self.kernels
         for place in reversed(range(len(computed.convolutions))):
@@ -242,17 +355,17 @@ class Cell:
                 computed.convolutions[place],
                 computed.middles[place],
                 computed.results[place],
-                upstream,
+                output_gradient,
                 source_gradient=into if place == 0 else None,
                 weight_gradients=None if wanted is None else (wanted[0], wanted[1]),
             )
-            kernels.release(upstream.memory)
+            kernels.release(output_gradient.memory)
             if between is not None:
-                upstream = between
+                output_gradient = between
 
     def _give_back(
         self,
-        lattice: Lattice,
+        pointwise: PointwiseConvolution,
         result: Tensor,
         norm: Norm,
         reached: Tensor,
@@ -265,22 +378,22 @@ class Cell:
         if to is None and wanted is None:
             return
         self.kernels.mix_backward([_input_term(result, norm)], reached, [norm.coefficients[0]])
-        self.kernels.lattice_backward(
-            lattice,
+        self.kernels.pointwise_backward(
+            pointwise,
             result,
-            Upstream(gradients=[reached], coefficients=norm.coefficients),
+            OutputGradient(gradients=[reached], coefficients=norm.coefficients),
             source_gradient=to,
             weight_gradients=wanted,
         )
 
-    def _gradients(self, runs: tuple[Run, ...], how: Pass) -> list[Tensor] | None:
+    def _gradients(self, runs: tuple[Slice, ...], how: Pass) -> list[Tensor] | None:
         if not how.weight_gradients or self.vectors.gradient is None:
             return None
         return [run.of(self.vectors.gradient) for run in runs]
 
-    def _norm(self, run: Run, how: Pass) -> Norm:
+    def _norm(self, run: Slice, how: Pass) -> Norm:
         branches, channels = run.shape
-        wide = Run(start=3 * run.start, shape=(branches, 3, channels))
+        wide = Slice(start=3 * run.start, shape=(branches, 3, channels))
         return Norm(
             mean=run.of(how.statistics.mean),
             rstd=run.of(how.statistics.rstd),

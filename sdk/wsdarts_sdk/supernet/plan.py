@@ -11,25 +11,97 @@ How much memory a step needs, known before it runs.
 Counted are the tensors of image size: what the forward pass of the weights keeps for the
 backward pass, and the gradients that the backward pass holds at its widest. Weights, optimisers
 and a thread's own buffers are small beside them.
+
+Where each weight of a supernet lies in one flat vector.
+
+The engine keeps all weights of its cells in one vector, and the branches that it computes
+together next to each other. On disk and in tests a supernet has one tensor for each weight of
+each operation, under the names that the plain network of modules would give them. Both are the
+same memory: every named tensor is a contiguous run of the vector, so a weight, its gradient and
+its momentum are all read and written through views.
+
+The initial weights of a supernet's cells.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import DARTS_CANDIDATES
 from wsdarts_registry.errors import SpaceError
 from wsdarts_sdk.supernet.kernels.base import strided
-from wsdarts_sdk.supernet.layout import Layout, Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Half:
+class Slice:
+    """A contiguous run of a vector, seen as a tensor."""
+
+    start: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    def of(self, vector: Tensor) -> Tensor:
+        """The view of this run."""
+        return vector[self.start : self.start + self.size].view(self.shape)
+
+
+@dataclass(kw_only=True)
+class Layout:
+    """Named runs, one after the other.
+
+    Attributes:
+        size: Length of the vector so far.
+        runs: The run of each name.
+    """
+
+    size: int = 0
+    runs: dict[str, Slice] = field(default_factory=dict)
+
+    def merge(self, names: list[str], shape: tuple[int, ...]) -> Slice:
+        """Place tensors of one shape next to each other; their common run has an axis more."""
+        merged = Slice(start=self.size, shape=(len(names), *shape))
+        for name in names:
+            run = Slice(start=self.size, shape=shape)
+            self.runs[name] = run
+            self.size += run.size
+        return merged
+
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """Every name's view of a vector: of weights, of gradients, of momentum."""
+        return {name: run.of(vector) for name, run in self.runs.items()}
+
+
+def draw_weights(views: Mapping[str, Tensor]) -> None:
+    """Draw the named weights as torch's own layers do, in the order that modules are made in."""
+    for name in sorted(views, key=_module_order):
+        nn.init.kaiming_uniform_(views[name], a=5**0.5)
+
+
+def _module_order(name: str) -> tuple[int, int, int, int, str]:
+    """Sorts weights as nested modules would be made: first, second, then edge by edge."""
+    parts = name.split(".")
+    cell = int(parts[1])
+    if parts[2] != "edges":
+        return (cell, 0, 0, 0, name)
+    return (cell, 1, int(parts[3]), DARTS_CANDIDATES.index(parts[5]), name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeparableHalf:
     """Depthwise convolution, pointwise convolution and norm of all branches of a group."""
 
-    depthwise: Run
-    pointwise: Run
-    norm: Run
+    depthwise: Slice
+    pointwise: Slice
+    norm: Slice
     stride: int
     dilation: int
 
@@ -54,9 +126,9 @@ class Group:
     stride: int
     edges: tuple[int, ...]
     targets: tuple[int, ...]
-    halves: tuple[Half, ...] = ()
-    parts: tuple[Run, ...] = ()
-    norm: Run | None = None
+    halves: tuple[SeparableHalf, ...] = ()
+    parts: tuple[Slice, ...] = ()
+    norm: Slice | None = None
 
     @property
     def identity(self) -> bool:
@@ -74,8 +146,8 @@ class Input:
         stride: 2 for the factorised reduction behind a reduction cell.
     """
 
-    parts: tuple[Run, ...]
-    norm: Run
+    parts: tuple[Slice, ...]
+    norm: Slice
     stride: int
 
 
@@ -222,9 +294,9 @@ class _Places:
         targets: tuple[int, ...],
     ) -> Group:
         names = [f"{self.cell}.edges.{edge}.operations.{operation}" for edge in edges]
-        halves: tuple[Half, ...] = ()
-        parts: tuple[Run, ...] = ()
-        norm: Run | None = None
+        halves: tuple[SeparableHalf, ...] = ()
+        parts: tuple[Slice, ...] = ()
+        norm: Slice | None = None
         match operation.split("_", maxsplit=1)[0]:
             case "sep":
                 kernel = int(operation[-1])
@@ -250,22 +322,24 @@ class _Places:
             norm=norm,
         )
 
-    def _half(self, names: list[str], first: int, kernel: int, stride: int, dilation: int) -> Half:
+    def _half(
+        self, names: list[str], first: int, kernel: int, stride: int, dilation: int
+    ) -> SeparableHalf:
         """Depthwise, pointwise and norm are modules ``first``, ``first + 1`` and ``first + 2``."""
         c = self.channels
         depthwise = self.weights.merge(
             [f"{n}.{first}.weight" for n in names], (c, 1, kernel, kernel)
         )
         pointwise = self.weights.merge([f"{n}.{first + 1}.weight" for n in names], (c, c, 1, 1))
-        return Half(
-            depthwise=Run(start=depthwise.start, shape=(len(names), c, kernel, kernel)),
+        return SeparableHalf(
+            depthwise=Slice(start=depthwise.start, shape=(len(names), c, kernel, kernel)),
             pointwise=_matrix(pointwise, c, c, len(names)),
             norm=self._norm(names, str(first + 2)),
             stride=stride,
             dilation=dilation,
         )
 
-    def _even_and_odd(self, names: list[str], inputs: int) -> tuple[Run, ...]:
+    def _even_and_odd(self, names: list[str], inputs: int) -> tuple[Slice, ...]:
         outputs = {"even": self.channels // 2, "odd": self.channels - self.channels // 2}
         return tuple(
             _matrix(
@@ -277,12 +351,12 @@ class _Places:
             for part, count in outputs.items()
         )
 
-    def _norm(self, names: list[str], module: str) -> Run:
+    def _norm(self, names: list[str], module: str) -> Slice:
         return self.statistics.merge([f"{n}.{module}" for n in names], (self.channels,))
 
 
-def _matrix(run: Run, outputs: int, inputs: int, branches: int = 1) -> Run:
-    return Run(start=run.start, shape=(branches, outputs, inputs))
+def _matrix(run: Slice, outputs: int, inputs: int, branches: int = 1) -> Slice:
+    return Slice(start=run.start, shape=(branches, outputs, inputs))
 
 
 # Depthwise and pointwise results of each half; one result of everything else that computes.

@@ -15,11 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_sdk.data import Part
-from wsdarts_sdk.search.graphs import unmoved
-from wsdarts_sdk.search.optimisers import set_learning_rate
+from wsdarts_sdk.search.graphs import StaticHalf, unmoved
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import Half, StaticHalf, move_alpha, move_weights
+from wsdarts_sdk.search.state import SearchState, set_learning_rate
+from wsdarts_sdk.search.step import Half, move_alpha, move_weights
 from wsdarts_sdk.supernet import Batch, SkipDropout
 
 META = torch.device("meta")

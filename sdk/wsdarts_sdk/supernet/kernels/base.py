@@ -26,7 +26,7 @@ class Norm:
         rstd: 1/√(variance + ε), filled by the forward pass, shape ``(M, C)``.
         running_mean: Updated in training, read in evaluation, shape ``(M, C)``.
         running_variance: The same, unbiased as torch keeps it.
-        coefficients: Room for the backward pass, shape ``(M, 3, C)``; see ``Upstream``.
+        coefficients: Room for the backward pass, shape ``(M, 3, C)``; see ``OutputGradient``.
         training: Whether batch statistics are used.
     """
 
@@ -60,7 +60,7 @@ class Term:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Upstream:
+class OutputGradient:
     """The gradient that reaches each branch's result y: ``a · g + b · y + c`` by channel.
 
     Attributes:
@@ -96,7 +96,7 @@ class Convolution:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lattice:
+class PointwiseConvolution:
     """ReLU and a 1×1 convolution: on all pixels, or halved on the even and the odd ones.
 
     Attributes:
@@ -132,26 +132,26 @@ class Kernels(ABC):
         convolution: Convolution,
         middle: Tensor | None,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         *,
         source_gradient: Tensor | None,
         weight_gradients: tuple[Tensor, Tensor] | None,
-    ) -> Upstream | None:
+    ) -> OutputGradient | None:
         """Add to a shared source's gradient; return what reaches an own source.
 
         Weight gradients are written, where asked for: depthwise, then pointwise.
         """
 
     @abstractmethod
-    def lattice_forward(self, lattice: Lattice, norm: Norm) -> Tensor:
+    def pointwise_forward(self, pointwise: PointwiseConvolution, norm: Norm) -> Tensor:
         """The results before ``norm``, shape ``(M, B, H, W, O)``."""
 
     @abstractmethod
-    def lattice_backward(
+    def pointwise_backward(
         self,
-        lattice: Lattice,
+        pointwise: PointwiseConvolution,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         *,
         source_gradient: Tensor | None,
         weight_gradients: Sequence[Tensor] | None,
@@ -169,7 +169,7 @@ class Kernels(ABC):
         kind: str,
         stride: int,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         source_gradient: Tensor,
     ) -> None:
         """Add to the source's gradient what all edges together send back."""

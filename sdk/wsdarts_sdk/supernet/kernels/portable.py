@@ -16,10 +16,10 @@ from wsdarts_sdk.supernet.kernels.base import (
     MOMENTUM,
     Convolution,
     Kernels,
-    Lattice,
     Norm,
+    OutputGradient,
+    PointwiseConvolution,
     Term,
-    Upstream,
     strided,
 )
 from wsdarts_sdk.supernet.skip_dropout import kept
@@ -48,12 +48,12 @@ class PortableKernels(Kernels):
         convolution: Convolution,
         middle: Tensor | None,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         *,
         source_gradient: Tensor | None,
         weight_gradients: tuple[Tensor, Tensor] | None,
-    ) -> Upstream | None:
-        outer = self._through_norm(upstream, result)
+    ) -> OutputGradient | None:
+        outer = self._through_norm(output_gradient, result)
         inner = _multiply(outer, convolution.pointwise.transpose(1, 2))
         if weight_gradients is not None:
             assert middle is not None  # kept where weight gradients are wanted  # noqa: S101
@@ -65,7 +65,7 @@ class PortableKernels(Kernels):
         norm = convolution.norm
         assert norm is not None  # an own source is a normalised result  # noqa: S101
         self._own_coefficients(sent, convolution.source, norm)
-        return Upstream(gradients=sent.unbind(0), coefficients=norm.coefficients)
+        return OutputGradient(gradients=sent.unbind(0), coefficients=norm.coefficients)
 
     def _depthwise(self, convolution: Convolution) -> Tensor:
         """The depthwise convolutions of all branches, shape ``(M, B, H, W, C)``."""
@@ -126,51 +126,53 @@ class PortableKernels(Kernels):
         norm.running_mean.lerp_(mean.to(dtype), MOMENTUM)
         norm.running_variance.lerp_(unbiased.to(dtype), MOMENTUM)
 
-    def _through_norm(self, upstream: Upstream, result: Tensor) -> Tensor:
+    def _through_norm(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
         """The gradient of each branch's result, shape ``(M, B, H, W, C)``."""
-        a, b, c = upstream.coefficients[:, :, None, None, None].unbind(1)
+        a, b, c = output_gradient.coefficients[:, :, None, None, None].unbind(1)
         found = torch.addcmul(c, result.to(c.dtype), b)
-        return found.addcmul_(torch.stack(list(upstream.gradients)).to(c.dtype), a).to(result.dtype)
+        return found.addcmul_(torch.stack(list(output_gradient.gradients)).to(c.dtype), a).to(
+            result.dtype
+        )
 
-    def _through_norms(self, upstream: Upstream, result: Tensor) -> Tensor:
+    def _through_norms(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
         """The gradient of a result that all branches share, shape ``(B, H, W, C)``."""
-        shared = result.expand(len(upstream.gradients), -1, -1, -1, -1)
-        return self._through_norm(upstream, shared).sum(0)
+        shared = result.expand(len(output_gradient.gradients), -1, -1, -1, -1)
+        return self._through_norm(output_gradient, shared).sum(0)
 
     def _own_coefficients(self, gradients: Tensor, source: Tensor, norm: Norm) -> None:
         """Coefficients of a norm whose results reach the gradients' places unweighted."""
         ones = torch.ones_like(norm.rstd)
         norm.coefficients.copy_(_coefficients(gradients, source, norm.mean, norm.rstd, ones)[0])
 
-    def lattice_forward(self, lattice: Lattice, norm: Norm) -> Tensor:
+    def pointwise_forward(self, pointwise: PointwiseConvolution, norm: Norm) -> Tensor:
         parts = [
-            _multiply(_lattice(lattice, offset).expand(len(weights), -1, -1, -1, -1), weights)
-            for weights, offset in lattice.parts
+            _multiply(_seen_pixels(pointwise, offset).expand(len(weights), -1, -1, -1, -1), weights)
+            for weights, offset in pointwise.parts
         ]
         result = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         self._finish(norm, result)
         return result
 
-    def lattice_backward(
+    def pointwise_backward(
         self,
-        lattice: Lattice,
+        pointwise: PointwiseConvolution,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         *,
         source_gradient: Tensor | None,
         weight_gradients: Sequence[Tensor] | None,
     ) -> None:
-        outer, start = self._through_norm(upstream, result), 0
-        for index, (weights, offset) in enumerate(lattice.parts):
+        outer, start = self._through_norm(output_gradient, result), 0
+        for index, (weights, offset) in enumerate(pointwise.parts):
             part = outer[..., start : start + weights.shape[1]]
             start += weights.shape[1]
-            seen = _lattice(lattice, offset)
+            seen = _seen_pixels(pointwise, offset)
             if weight_gradients is not None:
                 weight_gradients[index].copy_(part.flatten(1, 3).mT @ seen.flatten(0, 2))
             if source_gradient is None:
                 continue
             sent = _multiply(part, weights.transpose(1, 2)).sum(0).where(seen > 0, 0)
-            there = source_gradient[:, offset :: lattice.stride, offset :: lattice.stride]
+            there = source_gradient[:, offset :: pointwise.stride, offset :: pointwise.stride]
             there += sent[:, : there.shape[1], : there.shape[2]]
 
     def pooling_forward(self, source: Tensor, kind: str, stride: int, norm: Norm) -> Tensor:
@@ -184,10 +186,10 @@ class PortableKernels(Kernels):
         kind: str,
         stride: int,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         source_gradient: Tensor,
     ) -> None:
-        reached = self._through_norms(upstream, result)
+        reached = self._through_norms(output_gradient, result)
         with torch.enable_grad():
             leaf = source.detach().requires_grad_()
             pooled = _pool(leaf, kind, stride)
@@ -262,11 +264,11 @@ def _multiply(images: Tensor, weights: Tensor) -> Tensor:
     return flat.view(*images.shape[:-1], -1)
 
 
-def _lattice(lattice: Lattice, offset: int) -> Tensor:
+def _seen_pixels(pointwise: PointwiseConvolution, offset: int) -> Tensor:
     """ReLU of the pixels that one part sees, zeros beyond the border."""
-    _, height, width, _ = lattice.source.shape
-    taken = lattice.source[:, offset :: lattice.stride, offset :: lattice.stride].relu()
-    rows, columns = strided(height, lattice.stride), strided(width, lattice.stride)
+    _, height, width, _ = pointwise.source.shape
+    taken = pointwise.source[:, offset :: pointwise.stride, offset :: pointwise.stride].relu()
+    rows, columns = strided(height, pointwise.stride), strided(width, pointwise.stride)
     return F.pad(taken, (0, 0, 0, columns - taken.shape[2], 0, rows - taken.shape[1]))
 
 
@@ -285,7 +287,7 @@ def wide(tensor: Tensor) -> torch.dtype:
 def _coefficients(
     gradient: Tensor, values: Tensor, mean: Tensor, rstd: Tensor, alpha: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """a, b and c of ``Upstream``, shape ``(…, 3, C)``, and Σ g·ŷ of each channel."""
+    """a, b and c of ``OutputGradient``, shape ``(…, 3, C)``, and Σ g·ŷ of each channel."""
     dtype = wide(gradient)
     g, y = gradient.to(dtype), values.to(dtype)
     pixels = y.shape[-4] * y.shape[-3] * y.shape[-2]

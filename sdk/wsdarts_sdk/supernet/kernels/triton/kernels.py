@@ -21,12 +21,12 @@ from wsdarts_sdk.supernet.kernels.base import (
     MOMENTUM,
     Convolution,
     Norm,
+    OutputGradient,
     Term,
-    Upstream,
     strided,
 )
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels, wide
-from wsdarts_sdk.supernet.kernels.triton import batch_norm, depthwise, mix
+from wsdarts_sdk.supernet.kernels.triton import depthwise, norm_and_mix
 from wsdarts_sdk.supernet.kernels.triton.blocks import LENGTHS, Blocks, Terms, filled, pitch
 
 _TERMS = LENGTHS[-1]  # of one launch
@@ -35,7 +35,7 @@ _CHANNELS = 64  # that one program takes at once, where it takes all of them
 
 def interpreted() -> bool:
     """Whether ``TRITON_INTERPRET`` has the kernels run in Python, on any device."""
-    return not isinstance(mix.mix, JITFunction)
+    return not isinstance(norm_and_mix.mix, JITFunction)
 
 
 class TritonKernels(PortableKernels):
@@ -59,7 +59,7 @@ class TritonKernels(PortableKernels):
             last = first == starts[-1]
             place = result if last else torch.empty_like(result, dtype=wide(result))
             with _on(result):
-                mix.mix[(blocks.programs,)](
+                norm_and_mix.mix[(blocks.programs,)](
                     *some.normed,
                     *some.identities,
                     *some.draws,
@@ -100,7 +100,7 @@ class TritonKernels(PortableKernels):
             device=gradient.device,
         )
         with _on(gradient):
-            mix.mix_sums[(blocks.summing, 1 + len(terms))](
+            norm_and_mix.mix_sums[(blocks.summing, 1 + len(terms))](
                 gradient,
                 pitch(gradient),
                 *some.normed[:2],
@@ -126,7 +126,7 @@ class TritonKernels(PortableKernels):
     def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
         some, blocks = Terms.of([term], gradient), Blocks.of(gradient)
         with _on(gradient):
-            mix.identity[(blocks.programs,)](
+            norm_and_mix.identity[(blocks.programs,)](
                 gradient,
                 pitch(gradient),
                 some.identities[2],
@@ -148,10 +148,10 @@ class TritonKernels(PortableKernels):
         measured = 1 if result.stride(0) == 0 else len(result)
         partial = _partial(2, measured, blocks, result)
         with _on(result):
-            batch_norm.moments[(blocks.summing, measured)](
+            norm_and_mix.moments[(blocks.summing, measured)](
                 result, partial, blocks.pixels, blocks.channels, blocks.span, **blocks.sizes
             )
-            batch_norm.finish[(len(norm.mean) * blocks.parts,)](
+            norm_and_mix.finish[(len(norm.mean) * blocks.parts,)](
                 partial,
                 norm.mean,
                 norm.rstd,
@@ -167,30 +167,30 @@ class TritonKernels(PortableKernels):
                 BLOCK_C=blocks.sizes["BLOCK_C"],
             )
 
-    def _through_norm(self, upstream: Upstream, result: Tensor) -> Tensor:
-        if len(upstream.gradients) > _TERMS:
-            return super()._through_norm(upstream, result)
+    def _through_norm(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
+        if len(output_gradient.gradients) > _TERMS:
+            return super()._through_norm(output_gradient, result)
         reached = torch.empty_like(result)
-        self._through(upstream, result, reached, summed=False)
+        self._through(output_gradient, result, reached, summed=False)
         return reached
 
-    def _through_norms(self, upstream: Upstream, result: Tensor) -> Tensor:
-        if len(upstream.gradients) > _TERMS:
-            return super()._through_norms(upstream, result)
+    def _through_norms(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
+        if len(output_gradient.gradients) > _TERMS:
+            return super()._through_norms(output_gradient, result)
         reached = torch.empty_like(result)
-        self._through(upstream, result, reached, summed=True)
+        self._through(output_gradient, result, reached, summed=True)
         return reached
 
     def _through(
-        self, upstream: Upstream, result: Tensor, reached: Tensor, *, summed: bool
+        self, output_gradient: OutputGradient, result: Tensor, reached: Tensor, *, summed: bool
     ) -> None:
-        blocks, count = Blocks.of(result), len(upstream.gradients)
-        gradients = filled(upstream.gradients)
+        blocks, count = Blocks.of(result), len(output_gradient.gradients)
+        gradients = filled(output_gradient.gradients)
         with _on(result):
-            batch_norm.through[(blocks.programs, 1 if summed else count)](
+            norm_and_mix.through[(blocks.programs, 1 if summed else count)](
                 gradients,
                 pitch(gradients[0]),
-                upstream.coefficients,
+                output_gradient.coefficients,
                 result,
                 0 if summed else result.stride(0),
                 reached,
@@ -206,7 +206,7 @@ class TritonKernels(PortableKernels):
         blocks, branches = Blocks.of(source), len(source)
         partial = _partial(2, branches, blocks, source)
         with _on(source):
-            batch_norm.own_sums[(blocks.summing, branches)](
+            norm_and_mix.own_sums[(blocks.summing, branches)](
                 gradients,
                 source,
                 partial,
@@ -331,7 +331,7 @@ def _coefficients(
         some = slice(first, first + _TERMS)
         means, rstds, alphas, into = (filled(kind[some]) for kind in (*norms, places))
         with _on(found):
-            mix.coefficients[(len(places[some]),)](
+            norm_and_mix.coefficients[(len(places[some]),)](
                 totals if total_step == 0 else totals[some],
                 products[some],
                 means,

@@ -3,6 +3,12 @@
 Input ``images``: RGB in [0, 1], float32, shape ``(batch, 3, size, size)``; the normalisation is
 part of the graph. Output ``logits``: shape ``(batch, classes)``. The file's metadata hold
 ``class_names`` (a JSON list in the order of the logits), ``image_size`` and ``genotype``.
+
+A trained model as a folder that timm loads.
+
+``config.json`` names the registered architecture, its arguments (the genotype among them) and
+the preprocessing; ``model.safetensors`` holds the weights under timm's names. Hub repositories
+of timm models consist of the same two files and a card, so the folder can be uploaded as it is.
 """
 
 import copy
@@ -17,19 +23,27 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml  # type: ignore[import-untyped, unused-ignore]
+from markupsafe import Markup
+from safetensors.torch import save
 from torch import Tensor
 
 from wsdarts_registry._advice import install_extra
 from wsdarts_registry._files import expanded, write_atomically
+from wsdarts_registry._format import count
 from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._staging import is_vacant, staged, write_flushed
+from wsdarts_registry._templates import markdown_page
+from wsdarts_registry._text import code_span
 from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import ExportError
 from wsdarts_sdk.data.decoding import Undecodable
 from wsdarts_sdk.models.prediction import AnyImage, TrainedModel, as_input, decoded_images
 
 TOLERANCE = 1e-4
 """Greatest difference between logits of model and file, relative to the greatest logit (or 1)."""
-
 _BATCH = 32
 _NOISE = (1, 7)  # batches of other sizes than the one that is traced
 
@@ -124,11 +138,11 @@ def _exported(model: TrainedModel) -> bytes:
     if program is None:
         raise ExportError("torch exported nothing", hint="try another version of torch")
     proto: Any = program.model_proto
-    set_model_props(proto, _metadata(model))
+    set_model_props(proto, _onnx_metadata(model))
     return bytes(proto.SerializeToString())
 
 
-def _metadata(model: TrainedModel) -> dict[str, str]:
+def _onnx_metadata(model: TrainedModel) -> dict[str, str]:
     return {
         "class_names": json.dumps(list(model.class_names), ensure_ascii=False),
         "image_size": str(model.image_size),
@@ -187,3 +201,94 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+# As in ``timm_model``, which loads timm: importing it takes seconds.
+_TIMM_ARCHITECTURE = "wsdarts_network"
+# By these the Hub finds it, and offers timm to load it.
+_CARD_METADATA = {
+    "library_name": "timm",
+    "pipeline_tag": "image-classification",
+    "tags": ["timm", "image-classification", "wsdarts-hub", "neural-architecture-search", "darts"],
+}
+_MOST_NAMES = 50
+
+
+def save_timm(model: TrainedModel, directory: str | Path) -> Path:
+    """Write a trained model as a folder for ``timm.create_model("local-dir:…")``.
+
+    The preprocessing becomes timm's transform: images are squashed, divided by 255 and
+    normalised, and the network gets the result (the ``Classifier`` itself takes images in
+    [0, 1] and normalises them).
+
+    Args:
+        model: The trained model.
+        directory: New or empty.
+
+    Returns:
+        The directory.
+
+    Raises:
+        ExportError: The directory is not empty or cannot be written.
+    """
+    target = Path(directory)
+    tensors = {
+        name: value.detach().cpu().clone().contiguous()
+        for name, value in model.network.state_dict().items()
+        if not name.startswith("auxiliary.")
+    }
+    try:
+        if not is_vacant(target):
+            raise ExportError(f"{target} is there already", hint="name a new or an empty directory")
+        with staged(target) as folder:
+            write_flushed(folder / "model.safetensors", save(tensors, {"format": "pt"}))
+            text = json.dumps(_timm_config(model), indent=2, ensure_ascii=False) + "\n"
+            write_flushed(folder / "config.json", text.encode())
+            write_flushed(folder / "README.md", _timm_card(model).encode())
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {target} ({error.strerror or error})",
+            hint="name a directory that can be written and has room",
+        ) from error
+    return target
+
+
+def _timm_config(model: TrainedModel) -> dict[str, Any]:
+    config, size = model.network.config, model.image_size
+    return {
+        "architecture": _TIMM_ARCHITECTURE,
+        "num_classes": config["classes"],
+        "num_features": model.network.classifier.in_features,
+        "global_pool": "avg",
+        "label_names": list(model.class_names),
+        "model_args": {name: config[name] for name in ("genotype", "cells", "channels", "stem")},
+        "pretrained_cfg": {
+            "num_classes": config["classes"],
+            "input_size": [3, size, size],
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+            "mean": model.mean.flatten().tolist(),
+            "std": model.std.flatten().tolist(),
+            "first_conv": "stem.0",
+            "classifier": "classifier",
+        },
+    }
+
+
+def _timm_card(model: TrainedModel) -> str:
+    """The ``README.md``: what the files say, and how they are loaded."""
+    config, names = model.network.config, model.class_names
+    genotype = Genotype.from_json(config["genotype"])
+    listed = ", ".join(code_span(name, 100) for name in names[:_MOST_NAMES])
+    more = f" and {count(len(names) - _MOST_NAMES)} more" if len(names) > _MOST_NAMES else ""
+    return markdown_page(
+        "timm_card.md.j2",
+        head=Markup(yaml.safe_dump(_CARD_METADATA, sort_keys=False)),  # noqa: S704 - constants
+        classes=count(len(names)),
+        cells=config["cells"],
+        channels=config["channels"],
+        size=model.image_size,
+        drawn="\n\n".join(cell_text(genotype, kind) for kind in CELL_KINDS),
+        names=Markup(listed + more),  # noqa: S704 - code spans
+    )
