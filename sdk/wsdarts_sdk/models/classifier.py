@@ -71,7 +71,7 @@ class Classifier(TrainedModel):
         self.register_buffer("std", std.reshape(1, 3, 1, 1))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, classes)``.
+        """Return logits, shape ``(B, classes)``.
 
         Raises:
             TaskError: The images have another shape, or are integers, which would stand for
@@ -92,7 +92,7 @@ class Classifier(TrainedModel):
     def predict(
         self, images: AnyImage | Iterable[AnyImage], *, top_k: int = 5, batch_size: int = 64
     ) -> list[Prediction]:
-        """What the model says of images; ``prediction.predict`` yields the same in turn.
+        """Return predictions for images; ``prediction.predict`` yields them one by one.
 
         Args:
             images: One or several of: paths of files or folders, encoded images (bytes, or a file
@@ -176,7 +176,7 @@ def _check_shape(images: Any) -> None:
 
 
 def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
-    """The untrained classifier that a file describes.
+    """Return the untrained classifier that a file describes.
 
     Args:
         about: The file's metadata.

@@ -1,14 +1,13 @@
-"""A trained model as an ONNX file, which is compared with the model before it gets its name.
+"""Export of a trained model: as an ONNX file, and as a folder that timm loads.
 
-Input ``images``: RGB in [0, 1], float32, shape ``(batch, 3, size, size)``; the normalisation is
-part of the graph. Output ``logits``: shape ``(batch, classes)``. The file's metadata hold
-``class_names`` (a JSON list in the order of the logits), ``image_size`` and ``genotype``.
+An ONNX file is compared with the model before it gets its name. Input ``images``: RGB in [0, 1],
+float32, shape ``(batch, 3, size, size)``; the normalisation is part of the graph. Output
+``logits``: shape ``(batch, classes)``. The file's metadata hold ``class_names`` (a JSON list in the
+order of the logits), ``image_size`` and ``genotype``.
 
-A trained model as a folder that timm loads.
-
-``config.json`` names the registered architecture, its arguments (the genotype among them) and
-the preprocessing; ``model.safetensors`` holds the weights under timm's names. Hub repositories
-of timm models consist of the same two files and a card, so the folder can be uploaded as it is.
+A folder for timm holds ``config.json``, which names the registered architecture, its arguments (the
+genotype among them) and the preprocessing; ``model.safetensors`` with the weights under timm's
+names; and a card. timm's repositories on Hugging Face hold the same files.
 """
 
 import copy
@@ -153,7 +152,7 @@ def _onnx_metadata(model: TrainedModel) -> dict[str, str]:
 def _compare(
     model: TrainedModel, content: bytes, images: AnyImage | Iterable[AnyImage]
 ) -> tuple[float, int]:
-    """Greatest relative difference of the logits, and on how many images."""
+    """Return the greatest relative difference of the logits, and the number of images."""
     from onnxruntime import InferenceSession  # noqa: PLC0415
 
     session = InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -192,7 +191,7 @@ def _batches(size: int, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tenso
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the exporter says of its own insides off the terminal."""
+    """Silence the exporter's own messages and warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -277,7 +276,7 @@ def _timm_config(model: TrainedModel) -> dict[str, Any]:
 
 
 def _timm_card(model: TrainedModel) -> str:
-    """The ``README.md``: what the files say, and how they are loaded."""
+    """Return the ``README.md``: a description of the model and how to load it."""
     config, names = model.network.config, model.class_names
     genotype = Genotype.from_json(config["genotype"])
     listed = ", ".join(code_span(name, 100) for name in names[:_MOST_NAMES])

@@ -1,20 +1,11 @@
-"""The derived network: a genotype's cells stacked, as DARTS evaluates what it finds.
+"""The derived network: a genotype's cells stacked, as DARTS evaluates them, and its size.
+
+The size is counted by running a copy of the network on one image. (torch's ``meta`` device would
+compute nothing, and takes ten times as long: its operations are written in Python.)
 
 Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.2 and its public code
 (NetworkCIFAR, NetworkImageNet); drop path from Larsson et al., "FractalNet", 2017,
 arXiv:1605.07648.
-
-The candidate operations, one module each, as DARTS defines them.
-
-Shape legend of this package: B images, C channels, H rows, W columns. With stride 2 every
-operation returns ``ceil(H / 2) × ceil(W / 2)``, for odd sizes too.
-
-Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.1 and its public code.
-
-How large a network is: parameters, and multiply-adds for one image.
-
-A copy of the network is run on one image and each layer's output is seen. (torch's ``meta``
-device would compute nothing, and takes ten times as long: its operations are written in Python.)
 """
 
 import copy
@@ -117,7 +108,7 @@ class AuxiliaryHead(nn.Module):
         self.classify = nn.Linear(wide, classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, classes)``."""
+        """Return logits, shape ``(B, classes)``."""
         x = x_BCHW.relu()
         rows, columns = x.shape[2:]
         if min(rows, columns) < 2:
@@ -213,14 +204,14 @@ class DerivedNetwork(nn.Module):
         self.classifier = nn.Linear(inputs[1], classes)
 
     def run_stem(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The two inputs of the first cell."""
+        """Return the two inputs of the first cell."""
         first = self.stem(x_BCHW)
         return first, first if self.second_stem is None else self.second_stem(first)
 
     def run_cells(
         self, x_BCHW: Tensor, rate: float = 0.0, draws: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The output of the last cell and of the cell below the auxiliary tower."""
+        """Return the output of the last cell and of the cell below the auxiliary tower."""
         previous = self.run_stem(x_BCHW)
         below = previous[1]
         for position, cell in enumerate(self.cells):
@@ -230,27 +221,27 @@ class DerivedNetwork(nn.Module):
         return previous[1], below
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, classes)``, without drop path and auxiliary tower."""
+        """Return logits, shape ``(B, classes)``, without drop path and auxiliary tower."""
         logits: Tensor = self.classifier(self.run_cells(x_BCHW)[0].mean(dim=(2, 3)))
         return logits
 
     def forward_training(
         self, x_BCHW: Tensor, *, rate: float, draws: Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits and the auxiliary tower's logits, with drop path."""
+        """Return logits and the auxiliary tower's logits, with drop path."""
         last, below = self.run_cells(x_BCHW, rate, draws)
         logits = self.classifier(last.mean(dim=(2, 3)))
         return logits, None if self.auxiliary is None else self.auxiliary(below)
 
 
 def _plain(number: int) -> int:
-    """A whole number of NumPy or torch, such as ``labels.max() + 1``, as Python's."""
+    """Return a whole number of NumPy or torch, such as ``labels.max() + 1``, as Python's."""
     whole = hasattr(number, "__index__") and not isinstance(number, bool)
     return operator.index(number) if whole else number
 
 
 def not_scriptable() -> ExportError:
-    """Describe that TorchScript cannot compile what a genotype decides, and what can."""
+    """Return the error for ``torch.jit.script``, with alternatives."""
     return ExportError(
         "a network of a genotype cannot be scripted by torch.jit.script (scriptable=True): its "
         "cells differ from genotype to genotype. Use torch.jit.trace, torch.export or "
@@ -259,12 +250,12 @@ def not_scriptable() -> ExportError:
 
 
 def stem_channels(kind: Stem, channels: int) -> int:
-    """Channels of what a stem puts out, for that many channels of the first cell."""
+    """Return the output channels of a stem, for that many channels of the first cell."""
     return STEM_MULTIPLIER * channels if kind == "cifar" else channels
 
 
 def _stems(kind: Stem, channels: int) -> tuple[nn.Sequential, nn.Sequential | None]:
-    """What makes the first cell's inputs of images, and its second input of the first one."""
+    """Return the stem, and for ImageNet the second stem, which takes the first one's output."""
     if kind == "cifar":
         width = stem_channels(kind, channels)
         conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
@@ -280,7 +271,7 @@ def _stems(kind: Stem, channels: int) -> tuple[nn.Sequential, nn.Sequential | No
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How large a network is.
+    """Parameters and multiply-adds of a network.
 
     Attributes:
         parameters: Weights that training changes, without the auxiliary tower.
@@ -337,7 +328,7 @@ def count(network: nn.Module, image_size: int) -> Size:
 
 
 def final_sizes(genotype: Genotype) -> dict[str, int]:
-    """Parameters and multiply-adds of a genotype's final network, by name of the metric.
+    """Return parameters and multiply-adds of a genotype's final network, by metric.
 
     It is the network of the papers' final evaluation (20 cells of 16 channels), for small and for
     large images, without its last layer: how many classes that has depends on the task, and so
@@ -355,6 +346,6 @@ def final_sizes(genotype: Genotype) -> dict[str, int]:
 
 
 def _add(sizes: list[int], each: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
-    """Note what a layer does: for each number that it puts out, as many products."""
+    """Record the multiply-adds of a layer: ``each`` for every element of its output."""
     del module, inputs
     sizes.append(each * output.numel())

@@ -1,7 +1,7 @@
 """The candidate operations as torch modules, as DARTS defines them.
 
 A derived network is built of them. The supernet computes the same operations in groups: a new
-candidate is added here and in ``build_operation``, in ``supernet/plan.py`` (``_Places.group``)
+candidate is added here and in ``build_operation``, in ``supernet/plan.py`` (``_CellLayout.group``)
 and, if no kernel computes it yet, in ``supernet/cell.py`` and ``supernet/kernels``.
 
 Shape legend of this package: B images, C channels, H rows, W columns. With stride 2 every
@@ -48,7 +48,7 @@ class FactorizedReduce(nn.Module):
 
 
 class ReluConvNorm(nn.Sequential):
-    """ReLU, a 1×1 convolution and batch norm: how a cell takes its inputs."""
+    """ReLU, a 1×1 convolution and batch norm: the preprocessing of a cell's inputs."""
 
     def __init__(self, inputs: int, outputs: int, *, affine: bool) -> None:
         super().__init__(

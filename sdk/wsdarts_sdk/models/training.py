@@ -38,7 +38,7 @@ _EVALUATION_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """A trained network and how good it is.
+    """A trained network and its accuracy.
 
     Attributes:
         genotype: Its cells.
@@ -300,7 +300,7 @@ def _check_finite(loss: float, when: str) -> None:
 
 
 def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[np.int64], Part]:
-    """Which images to train on, and which part to evaluate on."""
+    """Return the images to train on, and the part to evaluate on."""
     if not selection:
         return task.train_indices, task.held_out
     if task.held_out is Part.TEST:
@@ -309,5 +309,5 @@ def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters of a module."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

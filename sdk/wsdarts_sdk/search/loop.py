@@ -1,9 +1,7 @@
-"""The search itself: stages, epochs, steps, with a checkpoint between any two of them.
+"""The search loop: stages, epochs, steps, with a checkpoint between any two of them.
 
 One loop serves TAS on one task (λ, λ̂), TAS on several tasks (λ_meta), plain P-DARTS and DARTS
 from cold, and warm starts: they differ in their settings, tasks and starting point only.
-
-The row of metrics that a search leaves of each epoch.
 """
 
 import time
@@ -40,7 +38,7 @@ from wsdarts_sdk.search.state import (
     set_learning_rate,
     transferable,
 )
-from wsdarts_sdk.search.step import directly, places_of, take_step
+from wsdarts_sdk.search.step import places_of, run_eagerly, take_step
 from wsdarts_sdk.supernet.kernel_choice import compile_ahead
 
 
@@ -52,7 +50,7 @@ def epoch_row(
     learning_rate: float,
     device: torch.device,
 ) -> dict[str, Any]:
-    """The metrics of the epoch that has just ended; updates how long the genotype is stable.
+    """Return the metrics of the epoch that ended; count how long the genotype is stable.
 
     Raises:
         SettingsError: The loss, α or a weight is not finite.
@@ -110,7 +108,7 @@ def _mean(total: float, count: float) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         stage_masks: Masks after each stage; the last are the transfer architecture λ.
@@ -258,7 +256,7 @@ class Search:
         return state
 
     def _stage_is_over(self, state: SearchState) -> bool:
-        """After its last epoch, or in the last stage when the genotype has been stable."""
+        """Return whether the stage has run its epochs, or the last one's genotype is stable."""
         stable = self.settings.stable_epochs
         if state.stage == len(self.settings.stages) - 1 and stable is not None:
             return state.unchanged >= stable or state.epoch == self.settings.stages[-1].epochs
@@ -283,7 +281,7 @@ class Search:
         return fresh
 
     def _run_epoch(self, state: SearchState, graphs: Graphs | None) -> None:
-        """Go on with the epoch at ``state.step``, to its end."""
+        """Run the epoch from ``state.step`` to its end."""
         stage = self.settings.stages[state.stage]
         rate = self.settings.weights.rate_at(state.epoch, stage.epochs)
         set_learning_rate(state.sgd, rate)
@@ -304,7 +302,7 @@ class Search:
         places = [p for task, step in left for p in places_of(state, task, self.settings, step)]
         with closing(batches(places)) as ready:
             for task, step in left:
-                take_step(state, task, self.settings, step, rate, ready, graphs or directly)
+                take_step(state, task, self.settings, step, rate, ready, graphs or run_eagerly)
                 state.step += 1
                 self._report(state, len(plan))
                 if self.journal.due() and state.step < len(plan):
@@ -325,7 +323,7 @@ class Search:
             self.progress(what, 0, 1)
 
     def _report(self, state: SearchState, steps: int) -> None:
-        """Progress in units of work."""
+        """Report the progress in units of work."""
         stages = self.settings.stages
         done = sum(stage.work() for stage in stages[: state.stage])
         done += stages[state.stage].work(state.epoch + state.step / steps)

@@ -1,8 +1,8 @@
-"""The state of a search between two steps, and its checkpoint.
+"""The state of a search between two steps, its checkpoint, optimisers and precision.
 
-What the cells of a search are computed in.
-
-Weights, α and its softmax, batch statistics and both optimisers are float32 always.
+Weights, α and its softmax, batch statistics and both optimisers are float32 always; the cells are
+computed in the settings' ``compute_dtype``. A recorded step can be replayed with these optimisers:
+the learning rate that changes is a tensor beside the weights, and Adam counts its steps there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,13 +25,13 @@ from wsdarts_sdk.supernet import Supernet
 
 
 def compute_dtype(settings: SearchSettings) -> torch.dtype:
-    """The dtype that a search begins with."""
+    """Return the dtype that a search begins with."""
     return dtype_of(settings.compute_dtype)
 
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Multiply float32 as float32 on CUDA, and put back how it was.
+    """Multiply float32 without TF32 on CUDA within the context.
 
     By default torch lets cuDNN round the factors of convolutions to TF32, of ten bits, and programs
     may allow the same to matrix products. A search steps by the signs of α's gradient, in which
@@ -50,7 +50,7 @@ def exact_float32() -> Iterator[None]:
 
 
 def _tf32() -> list[tuple[Any, str, Any]]:
-    """Where torch keeps what float32 may be rounded to, with the value that means not at all."""
+    """Return torch's settings of rounding float32 to TF32, with the values that forbid it."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     newer = [(place, "fp32_precision", "ieee") for place in (matmul, getattr(cudnn, "conv", None))]
     if getattr(torch.backends, "fp32_precision", "none") == "tf32":
@@ -63,12 +63,12 @@ def _tf32() -> list[tuple[Any, str, Any]]:
 
 
 def dtype_of(name: str) -> torch.dtype:
-    """``float32`` or ``bfloat16`` by its name."""
+    """Return ``float32`` or ``bfloat16`` by its name."""
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """The name that ``dtype_of`` takes."""
+    """Return the name that ``dtype_of`` takes."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -78,7 +78,7 @@ _SUMS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class StartingPoint:
-    """What a search starts from.
+    """The starting point of a search.
 
     Attributes:
         masks: Which candidates exist: all of them from cold, λ's from an artifact.
@@ -139,7 +139,7 @@ class SearchState:
         device: torch.device,
         dtype: torch.dtype | None = None,
     ) -> "SearchState":
-        """The beginning of a stage: fresh weights, fresh α, fresh optimisers.
+        """Return the state at the start of a stage: fresh weights, α and optimisers.
 
         Args:
             settings: Of the search.
@@ -171,11 +171,11 @@ class SearchState:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the cells are computed in."""
+        """The dtype that the cells are computed in."""
         return self.net.compute_dtype or self.net.cell_weights.dtype
 
     def start_from(self, start: StartingPoint) -> None:
-        """Take over the weights and α of a starting point; heads stay fresh.
+        """Load the weights and α of a starting point; heads stay fresh.
 
         Raises:
             SettingsError: The shapes do not fit this supernet.
@@ -186,11 +186,11 @@ class SearchState:
             load_alpha(self.net, start.alpha, start.source)
 
     def alpha(self) -> dict[str, Array]:
-        """α of both cell kinds in float64."""
+        """Return α of both cell kinds in float64."""
         return {k: self.net.alpha[k].detach().cpu().double().numpy() for k in CELL_KINDS}
 
     def to_checkpoint(self) -> Checkpoint:
-        """Everything but what the settings and the data determine."""
+        """Return everything but what the settings and the data determine."""
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         for optimiser in (self.sgd, self.adam):
             tensors |= optimiser_tensors(optimiser, self.net, self.net.named_views)
@@ -214,7 +214,7 @@ class SearchState:
         classes: Sequence[int],
         device: torch.device,
     ) -> "SearchState":
-        """The state that ``to_checkpoint`` described.
+        """Return the state that ``to_checkpoint`` described.
 
         It goes on in the dtype that it began with, wherever that was.
         """
@@ -239,7 +239,7 @@ class SearchState:
 
 
 def transferable(net: Supernet) -> dict[str, Tensor]:
-    """Weights and running statistics without heads and α: what λ̂ hands on.
+    """Return weights and running statistics without heads and α, as λ̂ hands them on.
 
     Batch norm's count of batches is left out: with a fixed momentum nothing depends on it.
     """
@@ -304,7 +304,7 @@ def _shape(tensor: Tensor | None) -> str:
 
 
 def sgd_for(weights: Sequence[nn.Parameter], settings: WeightOptimiser) -> torch.optim.SGD:
-    """SGD with its learning rate in a tensor, which ``set_learning_rate`` fills."""
+    """Return SGD with its learning rate in a tensor, which ``set_learning_rate`` fills."""
     device = weights[0].device
     graphed = device.type == "cuda"
     # The fused kernel of CUDA alone reads the rate where it lies, in float32; others ask for it.
@@ -323,7 +323,7 @@ def sgd_for(weights: Sequence[nn.Parameter], settings: WeightOptimiser) -> torch
 
 
 def adam_for(alpha: Sequence[nn.Parameter], settings: AlphaOptimiser) -> torch.optim.Adam:
-    """Adam, whose step count lies on the device where that is a GPU."""
+    """Return Adam, whose step count lies on the device where that is a GPU."""
     return torch.optim.Adam(
         list(alpha),
         lr=settings.learning_rate,

@@ -35,7 +35,7 @@ from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout, SkipDropout
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vectors:
-    """The flat vectors that a network's runs are views of.
+    """The flat vectors that a network's slices are views of.
 
     Attributes:
         weights: All weights of all cells.
@@ -52,7 +52,7 @@ class Vectors:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """What the batch norms of one pass find: one vector each for all of them.
+    """Statistics of the batch norms of one pass: one vector each for all of them.
 
     Attributes:
         mean: Of the batch.
@@ -66,7 +66,7 @@ class Statistics:
 
     @classmethod
     def like(cls, running: Tensor) -> Self:
-        """Room for as many batch norms as there are running statistics."""
+        """Allocate memory for as many batch norms as there are running statistics."""
         return cls(
             mean=torch.empty_like(running),
             rstd=torch.empty_like(running),
@@ -75,8 +75,8 @@ class Statistics:
 
 
 @dataclass(kw_only=True, slots=True)
-class Computed:
-    """What the forward pass of a group leaves for the backward pass."""
+class GroupResults:
+    """Results of a group's forward pass, kept for the backward pass."""
 
     group: Group
     convolutions: list[Convolution] = field(default_factory=list)
@@ -87,36 +87,36 @@ class Computed:
     terms: list[Term] = field(default_factory=list)
 
     def term(self, branch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Values, mean and rstd of one branch's last result."""
+        """Return values, mean and rstd of one branch's last result."""
         norm, values = self.norms[-1], self.results[-1]
         shared = values.dim() == 4
         return values if shared else values[branch], norm.mean[branch], norm.rstd[branch]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """One term of a node: which branch it is and where its α stands."""
+class NodeTerm:
+    """One term of a node with its branch and the column of its α."""
 
     term: Term
-    computed: Computed
+    computed: GroupResults
     branch: int
     column: int
 
 
 @dataclass(kw_only=True, slots=True)
 class Tape:
-    """What a cell's forward pass leaves for its backward pass."""
+    """Results of a cell's forward pass, kept for its backward pass."""
 
     output: Tensor
     inputs: list[tuple[PointwiseConvolution, Tensor, Norm]] = field(default_factory=list)
     sources: list[Tensor] = field(default_factory=list)
-    computed: list[list[Computed]] = field(default_factory=list)
-    nodes: list[list[Entry]] = field(default_factory=list)
+    computed: list[list[GroupResults]] = field(default_factory=list)
+    nodes: list[list[NodeTerm]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pass:
-    """What stays the same for all cells in one forward pass.
+class PassOptions:
+    """Options and memory of one pass, the same for all cells.
 
     Attributes:
         alpha: Softmaxed α of each kind, as ``Kernels.scalars`` gives it.
@@ -136,7 +136,7 @@ class Pass:
 
 
 class Cell:
-    """Evaluates one cell of a plan with the kernels of one engine."""
+    """One cell of a plan, evaluated by the kernels of one engine."""
 
     def __init__(self, plan: CellPlan, vectors: Vectors, kernels: Kernels) -> None:
         self.plan, self.vectors, self.kernels = plan, vectors, kernels
@@ -144,12 +144,12 @@ class Cell:
 
     # ------------------------------------------------------------------ forward
 
-    def forward(self, previous: tuple[Tensor, Tensor], how: Pass) -> Tape:
+    def forward(self, previous: tuple[Tensor, Tensor], options: PassOptions) -> Tape:
         """Compute the cell.
 
         Args:
             previous: Outputs of the cell before the last and of the last cell, ``(B, H, W, I)``.
-            how: The pass.
+            options: The pass.
 
         Returns:
             A tape whose output has the shape ``(B, H, W, nodes · C)``.
@@ -157,7 +157,7 @@ class Cell:
         plan, kernels = self.plan, self.kernels
         tape = Tape(output=previous[0])
         for taken, tensor in zip(plan.inputs, previous, strict=True):
-            tape.sources.append(self._take(taken, tensor, tape, how))
+            tape.sources.append(self._process_input(taken, tensor, tape, options))
         images, height, width, channels = tape.sources[1].shape
         if plan.kind == "reduction":
             height, width = strided(height, 2), strided(width, 2)
@@ -170,12 +170,14 @@ class Cell:
                 node = tape.output[..., (source - 2) * channels : (source - 1) * channels]
                 kernels.mix_forward([entry.term for entry in tape.nodes[source - 2]], node)
                 tape.sources.append(node)
-            self._leave(source, tape, how)
-        if not how.keep:
+            self._compute_groups(source, tape, options)
+        if not options.keep:
             self._release(tape)
         return tape
 
-    def _take(self, taken: Input, tensor: Tensor, tape: Tape, how: Pass) -> Tensor:
+    def _process_input(
+        self, taken: Input, tensor: Tensor, tape: Tape, options: PassOptions
+    ) -> Tensor:
         """Bring one of the cell's inputs to its number of channels and size."""
         pointwise = PointwiseConvolution(
             source=tensor,
@@ -184,21 +186,21 @@ class Cell:
             ),
             stride=taken.stride,
         )
-        norm = self._norm(taken.norm, how)
+        norm = self._norm(taken.norm, options)
         result = self.kernels.pointwise_forward(pointwise, norm)
         tape.inputs.append((pointwise, result, norm))
         source = self.kernels.empty(*result.shape[1:], like=result)
         self.kernels.mix_forward([_input_term(result, norm)], source)
         return source
 
-    def _leave(self, source: int, tape: Tape, how: Pass) -> None:
+    def _compute_groups(self, source: int, tape: Tape, options: PassOptions) -> None:
         """Compute every group that leaves a source and hand its branches to their nodes."""
-        alpha = how.alpha[self.plan.kind]
+        alpha = options.alpha[self.plan.kind]
         tape.computed.append([])
         for group in self.plan.groups:
             if group.source != source:
                 continue
-            computed = self._compute(group, tape.sources[source], how)
+            computed = self._compute_group(group, tape.sources[source], options)
             tape.computed[source].append(computed)
             for branch, (edge, target) in enumerate(zip(group.edges, group.targets, strict=True)):
                 column = self.plan.column(edge, group.operation)
@@ -206,24 +208,24 @@ class Cell:
                     term = Term(
                         values=tape.sources[source],
                         alpha=alpha[column],
-                        seed=how.skip.edge_seed(self.plan.index, edge),
-                        rate=how.skip.rate if how.training else 0.0,
+                        seed=options.skip.edge_seed(self.plan.index, edge),
+                        rate=options.skip.rate if options.training else 0.0,
                     )
                 else:
                     values, mean, rstd = computed.term(branch)
                     term = Term(values=values, mean=mean, rstd=rstd, alpha=alpha[column])
                 computed.terms.append(term)
                 tape.nodes[target].append(
-                    Entry(term=term, computed=computed, branch=branch, column=column)
+                    NodeTerm(term=term, computed=computed, branch=branch, column=column)
                 )
 
-    def _compute(self, group: Group, source: Tensor, how: Pass) -> Computed:
-        kernels, computed = self.kernels, Computed(group=group)
+    def _compute_group(self, group: Group, source: Tensor, options: PassOptions) -> GroupResults:
+        kernels, computed = self.kernels, GroupResults(group=group)
         if group.halves:
             for half in group.halves:
-                self._convolve(half, source, computed, how)
+                self._convolve(half, source, computed, options)
         elif group.norm is not None:
-            norm = self._norm(group.norm, how)
+            norm = self._norm(group.norm, options)
             computed.norms.append(norm)
             if group.parts:
                 parts = tuple(
@@ -238,8 +240,10 @@ class Cell:
                 computed.results.append(kernels.pooling_forward(source, kind, group.stride, norm))
         return computed
 
-    def _convolve(self, half: SeparableHalf, source: Tensor, computed: Computed, how: Pass) -> None:
-        """One half of a separable convolution, or a dilated one."""
+    def _convolve(
+        self, half: SeparableHalf, source: Tensor, computed: GroupResults, options: PassOptions
+    ) -> None:
+        """Compute one half of a separable convolution, or a dilated one."""
         second = bool(computed.results)
         convolution = Convolution(
             source=computed.results[-1] if second else source,
@@ -249,9 +253,9 @@ class Cell:
             stride=half.stride,
             dilation=half.dilation,
         )
-        norm = self._norm(half.norm, how)
+        norm = self._norm(half.norm, options)
         middle, result = self.kernels.convolution_forward(
-            convolution, norm, keep=how.keep and how.weight_gradients
+            convolution, norm, keep=options.keep and options.weight_gradients
         )
         computed.convolutions.append(convolution)
         computed.middles.append(middle)
@@ -266,7 +270,7 @@ class Cell:
         gradient: Tensor,
         to_previous: tuple[Tensor | None, Tensor | None],
         alpha_gradient: Tensor,
-        how: Pass,
+        options: PassOptions,
     ) -> None:
         """Send a gradient back through the cell and release its memory.
 
@@ -275,7 +279,7 @@ class Cell:
             gradient: Of the output; used as working memory.
             to_previous: Where the gradients of the two inputs are added, or None.
             alpha_gradient: Where the gradients of the softmaxed α are added, flat, float64.
-            how: The pass.
+            options: The pass.
         """
         plan, kernels, c = self.plan, self.kernels, self.plan.channels
         nodes = [gradient[..., k * c : (k + 1) * c] for k in range(plan.nodes)]
@@ -283,17 +287,19 @@ class Cell:
         for source in reversed(range(2 + plan.nodes)):
             into = inputs[source] if source < 2 else nodes[source - 2]
             for computed in tape.computed[source]:
-                self._send(computed, tape.sources[source], nodes, into, how)
+                self._group_backward(computed, tape.sources[source], nodes, into, options)
             if source >= 2:
-                self._unmix(tape, source - 2, nodes, alpha_gradient)
+                self._mix_backward(tape, source - 2, nodes, alpha_gradient)
         for (pointwise, result, norm), reached, to, taken in zip(
             tape.inputs, inputs, to_previous, plan.inputs, strict=True
         ):
-            self._give_back(pointwise, result, norm, reached, to, taken, how)
+            self._input_backward(pointwise, result, norm, reached, to, taken, options)
         kernels.release(*inputs)
         self._release(tape)
 
-    def _unmix(self, tape: Tape, node: int, nodes: list[Tensor], alpha_gradient: Tensor) -> None:
+    def _mix_backward(
+        self, tape: Tape, node: int, nodes: list[Tensor], alpha_gradient: Tensor
+    ) -> None:
         """Find α's gradients at a node, and the coefficients of the norms of its branches."""
         entries = tape.nodes[node]
         if not entries:
@@ -310,13 +316,13 @@ class Cell:
             self._columns[node] = torch.tensor(columns, device=alpha_gradient.device)
         alpha_gradient.index_add_(0, self._columns[node], found)
 
-    def _send(
+    def _group_backward(
         self,
-        computed: Computed,
+        computed: GroupResults,
         source: Tensor,
         nodes: list[Tensor],
         into: Tensor,
-        how: Pass,
+        options: PassOptions,
     ) -> None:
         """Send the gradients of a group's branches to its source."""
         group, kernels = computed.group, self.kernels
@@ -329,14 +335,14 @@ class Cell:
             gradients=reached, coefficients=computed.norms[-1].coefficients
         )
         if group.halves:
-            self._send_through_halves(computed, output_gradient, into, how)
+            self._convolutions_backward(computed, output_gradient, into, options)
         elif computed.pointwise is not None:
             kernels.pointwise_backward(
                 computed.pointwise,
                 computed.results[0],
                 output_gradient,
                 source_gradient=into,
-                weight_gradients=self._gradients(group.parts, how),
+                weight_gradients=self._gradients(group.parts, options),
             )
         else:
             kind = group.operation[:3]
@@ -344,13 +350,17 @@ class Cell:
                 source, kind, group.stride, computed.results[0], output_gradient, into
             )
 
-    def _send_through_halves(
-        self, computed: Computed, output_gradient: OutputGradient, into: Tensor, how: Pass
+    def _convolutions_backward(
+        self,
+        computed: GroupResults,
+        output_gradient: OutputGradient,
+        into: Tensor,
+        options: PassOptions,
     ) -> None:
         kernels = self.kernels
         for place in reversed(range(len(computed.convolutions))):
             half = computed.group.halves[place]
-            wanted = self._gradients((half.depthwise, half.pointwise), how)
+            wanted = self._gradients((half.depthwise, half.pointwise), options)
             between = kernels.convolution_backward(
                 computed.convolutions[place],
                 computed.middles[place],
@@ -363,7 +373,7 @@ class Cell:
             if between is not None:
                 output_gradient = between
 
-    def _give_back(
+    def _input_backward(
         self,
         pointwise: PointwiseConvolution,
         result: Tensor,
@@ -371,10 +381,10 @@ class Cell:
         reached: Tensor,
         to: Tensor | None,
         taken: Input,
-        how: Pass,
+        options: PassOptions,
     ) -> None:
         """Send the gradient of a source through the convolution that made it."""
-        wanted = self._gradients(taken.parts, how)
+        wanted = self._gradients(taken.parts, options)
         if to is None and wanted is None:
             return
         self.kernels.mix_backward([_input_term(result, norm)], reached, [norm.coefficients[0]])
@@ -386,21 +396,21 @@ class Cell:
             weight_gradients=wanted,
         )
 
-    def _gradients(self, runs: tuple[Slice, ...], how: Pass) -> list[Tensor] | None:
-        if not how.weight_gradients or self.vectors.gradient is None:
+    def _gradients(self, runs: tuple[Slice, ...], options: PassOptions) -> list[Tensor] | None:
+        if not options.weight_gradients or self.vectors.gradient is None:
             return None
         return [run.of(self.vectors.gradient) for run in runs]
 
-    def _norm(self, run: Slice, how: Pass) -> Norm:
+    def _norm(self, run: Slice, options: PassOptions) -> Norm:
         branches, channels = run.shape
         wide = Slice(start=3 * run.start, shape=(branches, 3, channels))
         return Norm(
-            mean=run.of(how.statistics.mean),
-            rstd=run.of(how.statistics.rstd),
-            coefficients=wide.of(how.statistics.coefficients),
+            mean=run.of(options.statistics.mean),
+            rstd=run.of(options.statistics.rstd),
+            coefficients=wide.of(options.statistics.coefficients),
             running_mean=run.of(self.vectors.running_mean),
             running_variance=run.of(self.vectors.running_variance),
-            training=how.training,
+            training=options.training,
         )
 
     def _release(self, tape: Tape) -> None:

@@ -1,6 +1,7 @@
-"""Which kernels a supernet runs on.
+"""The choice of kernels: compiled, portable or Triton.
 
-Kernels that could run on a device, tried on one cell: the fastest of those that are right.
+On CUDA the candidates run one cell forward and backward; of those whose results agree with the
+portable kernels the fastest is taken.
 """
 
 import os
@@ -16,7 +17,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.supernet.cell import Cell, Pass, Statistics, Vectors
+from wsdarts_sdk.supernet.cell import Cell, PassOptions, Statistics, Vectors
 from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 from wsdarts_sdk.supernet.kernels.compiler import compiled_library, has_compiler, must_compile
@@ -42,7 +43,7 @@ class Choice:
 
 
 def choose_kernels(device: torch.device, dtype: torch.dtype) -> Choice:
-    """Compiled kernels on the CPU, the faster of Triton and portable ones on CUDA.
+    """Return compiled kernels on the CPU, the faster of Triton and portable ones on CUDA.
 
     What is faster is measured on a cell when a process first asks for a device and dtype; kernels
     that fail there or compute something else are not taken. Elsewhere, and where others cannot be
@@ -108,14 +109,14 @@ def _asked() -> str | None:
 
 
 def must_wait(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether choosing takes a while, since the compiled kernels have to be made first."""
+    """Return whether choosing has to compile the kernels first, which takes a while."""
     asked = os.environ.get(VARIABLE) or None
     wanted = asked in (None, "compiled") and device.type == "cpu" and dtype in _COMPILED_DTYPES
     return wanted and must_compile()
 
 
 def compile_ahead(device: torch.device, dtype: torch.dtype, progress: Progress) -> None:
-    """Make the compiled kernels now, and say so, if the first use would have to."""
+    """Compile the kernels now, and report it, if the first use would have to."""
     if must_wait(device, dtype):
         progress("compiling the engine for this processor, once", 0, 1)
         compiled_library()
@@ -155,7 +156,7 @@ def _fastest_on_cuda(device: torch.device, dtype: torch.dtype) -> Choice:
 
 @cache
 def _measured(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
-    """The name of the fastest kernels and the figures, measured once in a process."""
+    """Return the name of the fastest kernels and the figures, measured once in a process."""
     with torch.cuda.device(device):
         verdict = pick_fastest(_ON_CUDA, CellBenchmark(device, dtype), cuda_milliseconds)
     return verdict.name, verdict.why
@@ -173,7 +174,7 @@ _HALF = 0.15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """What a trial found.
+    """The kernels that a comparison picked.
 
     Attributes:
         name: Of the kernels to run on.
@@ -187,7 +188,7 @@ class Selection:
 def pick_fastest(
     candidates: Mapping[str, Callable[[], Kernels]], run: Computation, timer: Timer
 ) -> Selection:
-    """Run each of the candidates, drop those that fail or differ, and name the fastest.
+    """Run all candidates, drop those that fail or differ, and return the fastest.
 
     Args:
         candidates: By name, how each is made. The first is what the others must agree with; an
@@ -216,7 +217,7 @@ def pick_fastest(
 
 
 def _check(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
-    """Refuse results that are not those of the first candidate."""
+    """Raise an ArithmeticError for results that are not those of the first candidate."""
     for value, right in zip(found, wanted, strict=True):
         away = (value.double() - right.double()).norm() / right.double().norm()
         allowed = _TOLERANCE.get(right.dtype, _HALF)
@@ -230,7 +231,7 @@ def _line(error: Exception) -> str:
 
 
 def cuda_milliseconds(call: Callable[[], object]) -> float:
-    """The least of a few repeats by the device's own clock, after a first that does not count."""
+    """Return the least time of a few repeats by the device's clock, after a warm-up."""
     call()
     found: list[float] = []
     for _ in range(_REPEATS):
@@ -247,7 +248,7 @@ def cuda_milliseconds(call: Callable[[], object]) -> float:
 
 
 class CellBenchmark:
-    """A normal cell of all operations, forward and backward, always on the same numbers.
+    """Benchmark of a normal cell of all operations, always on the same numbers.
 
     Args:
         device: Where it is computed.
@@ -284,7 +285,7 @@ class CellBenchmark:
 
     @torch.no_grad()
     def __call__(self, kernels: Kernels) -> list[Tensor]:
-        """Output, running statistics, and gradients of the inputs, the weights and α."""
+        """Return output, running statistics, and gradients of the inputs, the weights and α."""
         mean, variance = torch.zeros_like(self._running), torch.ones_like(self._running)
         vectors = Vectors(
             weights=self._weights,
@@ -292,7 +293,7 @@ class CellBenchmark:
             running_mean=mean,
             running_variance=variance,
         )
-        how = Pass(
+        options = PassOptions(
             alpha={"normal": kernels.scalars(self._alpha)},
             training=True,
             keep=True,
@@ -301,10 +302,10 @@ class CellBenchmark:
             statistics=Statistics.like(self._running),
         )
         cell, found = Cell(self.plan, vectors, kernels), torch.zeros_like(self._alpha).double()
-        tape = cell.forward((self._images, self._images), how)
+        tape = cell.forward((self._images, self._images), options)
         output = tape.output.clone()
         to = torch.zeros_like(self._images)
-        cell.backward(tape, self._gradient.clone(), (to, to), found, how)
+        cell.backward(tape, self._gradient.clone(), (to, to), found, options)
         assert vectors.gradient is not None  # given above  # noqa: S101
         # The gradients' dtype decides how near they must be: that of what was computed in.
         dtype = self._weights.dtype

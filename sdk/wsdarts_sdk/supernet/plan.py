@@ -1,26 +1,16 @@
-"""What is computed in a cell: groups of branches, and where their weights lie.
+"""The plan of a supernet's cells: groups of branches, and places for their weights.
 
 The edges that leave a source carry up to eight operations each, 14 · 8 branches in a cell. All
 branches of one operation that leave one source have the same input and the same shape, so they
 are one group and one call. Pooling does not even depend on the edge: its edges share one result.
 
-How a supernet is planned: its cells, their groups, and a place for every weight.
+All weights of the cells lie in one vector (``Layout``), those of a group next to each other. Every
+named tensor on disk is a contiguous slice of it, so that a weight, its gradient and its momentum
+are read and written through views.
 
-How much memory a step needs, known before it runs.
-
-Counted are the tensors of image size: what the forward pass of the weights keeps for the
-backward pass, and the gradients that the backward pass holds at its widest. Weights, optimisers
-and a thread's own buffers are small beside them.
-
-Where each weight of a supernet lies in one flat vector.
-
-The engine keeps all weights of its cells in one vector, and the branches that it computes
-together next to each other. On disk and in tests a supernet has one tensor for each weight of
-each operation, under the names that the plain network of modules would give them. Both are the
-same memory: every named tensor is a contiguous run of the vector, so a weight, its gradient and
-its momentum are all read and written through views.
-
-The initial weights of a supernet's cells.
+The memory of a step is known before it runs (``elements_per_image``). Counted are the tensors of
+image size: the results that the forward pass keeps for the backward pass, and the gradients that
+the backward pass holds at its widest. Weights, optimisers and a thread's buffers are small.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +26,7 @@ from wsdarts_sdk.supernet.kernels.base import strided
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slice:
-    """A contiguous run of a vector, seen as a tensor."""
+    """A contiguous slice of a vector, viewed as a tensor."""
 
     start: int
     shape: tuple[int, ...]
@@ -50,13 +40,13 @@ class Slice:
         return size
 
     def of(self, vector: Tensor) -> Tensor:
-        """The view of this run."""
+        """Return the view of this slice."""
         return vector[self.start : self.start + self.size].view(self.shape)
 
 
 @dataclass(kw_only=True)
 class Layout:
-    """Named runs, one after the other.
+    """Named slices, one after the other.
 
     Attributes:
         size: Length of the vector so far.
@@ -67,7 +57,7 @@ class Layout:
     runs: dict[str, Slice] = field(default_factory=dict)
 
     def merge(self, names: list[str], shape: tuple[int, ...]) -> Slice:
-        """Place tensors of one shape next to each other; their common run has an axis more."""
+        """Place tensors of one shape next to each other; their common slice has an axis more."""
         merged = Slice(start=self.size, shape=(len(names), *shape))
         for name in names:
             run = Slice(start=self.size, shape=shape)
@@ -76,7 +66,7 @@ class Layout:
         return merged
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
-        """Every name's view of a vector: of weights, of gradients, of momentum."""
+        """Return each name's view of a vector: of weights, of gradients, of momentum."""
         return {name: run.of(vector) for name, run in self.runs.items()}
 
 
@@ -87,7 +77,7 @@ def draw_weights(views: Mapping[str, Tensor]) -> None:
 
 
 def _module_order(name: str) -> tuple[int, int, int, int, str]:
-    """Sorts weights as nested modules would be made: first, second, then edge by edge."""
+    """Return a sort key by which nested modules would be made: first, second, then edges."""
     parts = name.split(".")
     cell = int(parts[1])
     if parts[2] != "edges":
@@ -138,7 +128,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Input:
-    """How a cell takes one of its two inputs: ReLU, 1×1 convolution and norm.
+    """Preprocessing of one of a cell's two inputs: ReLU, 1×1 convolution and norm.
 
     Attributes:
         parts: Weights, one for all pixels or two for the even and the odd ones.
@@ -175,7 +165,7 @@ class CellPlan:
     groups: tuple[Group, ...]
 
     def column(self, edge: int, operation: str) -> int:
-        """Where an operation's weight stands in the flat α."""
+        """Return the index of an operation's weight in the flat α."""
         return edge * len(self.candidates) + self.candidates.index(operation)
 
 
@@ -183,7 +173,7 @@ STEM_MULTIPLIER = 3
 
 
 def reduction_positions(cells: int) -> frozenset[int]:
-    """Where the reduction cells stand: ⌊L/3⌋ and ⌊2L/3⌋."""
+    """Return the positions of the reduction cells: ⌊L/3⌋ and ⌊2L/3⌋."""
     return frozenset({cells // 3, 2 * cells // 3})
 
 
@@ -238,12 +228,12 @@ def plan_cell(
             f"the engine has no operation {unknown[0]!r}",
             expected=f"one of {', '.join(sorted(DARTS_CANDIDATES))}",
         )
-    place = _Places(f"cells.{index}", channels, weights, statistics)
+    layout = _CellLayout(f"cells.{index}", channels, weights, statistics)
     kind = "reduction" if reduction else "normal"
     space = masks.space
     taken = (
-        place.halved("first", inputs[0]) if after_reduction else place.whole("first", inputs[0]),
-        place.whole("second", inputs[1]),
+        layout.halved("first", inputs[0]) if after_reduction else layout.whole("first", inputs[0]),
+        layout.whole("second", inputs[1]),
     )
     groups = []
     for source in range(1 + space.nodes):
@@ -254,7 +244,7 @@ def plan_cell(
                 continue
             stride = 2 if reduction and source < 2 else 1
             targets = tuple(space.edges[e][1] - 2 for e in edges)
-            groups.append(place.group(operation, source, stride, edges, targets))
+            groups.append(layout.group(operation, source, stride, edges, targets))
     return CellPlan(
         index=index,
         kind=kind,
@@ -267,8 +257,8 @@ def plan_cell(
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """Places the tensors of one cell under the names of the plain network's modules."""
+class _CellLayout:
+    """Layout of one cell's tensors under the names of the plain network's modules."""
 
     cell: str
     channels: int
@@ -325,7 +315,7 @@ class _Places:
     def _half(
         self, names: list[str], first: int, kernel: int, stride: int, dilation: int
     ) -> SeparableHalf:
-        """Depthwise, pointwise and norm are modules ``first``, ``first + 1`` and ``first + 2``."""
+        """Place depthwise, pointwise and norm: modules ``first``, ``first + 1``, ``first + 2``."""
         c = self.channels
         depthwise = self.weights.merge(
             [f"{n}.{first}.weight" for n in names], (c, 1, kernel, kernel)
@@ -364,7 +354,7 @@ _KEPT_BY_HALF = 2
 
 
 def elements_per_image(plans: Sequence[CellPlan], stem: int, size: int) -> int:
-    """Elements that one image of a batch needs in a step of the weights.
+    """Return the number of elements that one image of a batch needs in a weight step.
 
     Args:
         plans: Of the supernet's cells.
@@ -391,7 +381,7 @@ def elements_per_image(plans: Sequence[CellPlan], stem: int, size: int) -> int:
 
 
 def _kept(group: Group) -> int:
-    """Results that a group keeps, in tensors of one branch."""
+    """Return the number of results that a group keeps, in tensors of one branch."""
     if group.halves:
         return _KEPT_BY_HALF * len(group.halves) * len(group.edges)
     if group.identity:

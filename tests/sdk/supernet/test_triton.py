@@ -55,7 +55,7 @@ def draw() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
@@ -75,14 +75,14 @@ def terms(
 ) -> list[Term]:
     """Both kinds in turn; an identity's source is a slice of a wider tensor."""
     found: list[Term] = []
-    alphas = torch.rand(normed + identities, generator=draw).to(DEVICE, wide(dtype)).unbind(0)
+    alphas = torch.rand(normed + identities, generator=draw).to(DEVICE, sum_dtype(dtype)).unbind(0)
     for index in range(max(normed, identities)):
         if index < normed:
             found.append(
                 Term(
                     values=randn(draw, 2, 3, 7, 5, dtype=dtype) + 1,
-                    mean=randn(draw, 5, dtype=wide(dtype)),
-                    rstd=randn(draw, 5, dtype=wide(dtype)).abs(),
+                    mean=randn(draw, 5, dtype=sum_dtype(dtype)),
+                    rstd=randn(draw, 5, dtype=sum_dtype(dtype)).abs(),
                     alpha=alphas[index],
                 )
             )
@@ -99,11 +99,11 @@ def terms(
 
 
 def norm(branches: int, channels: int, dtype: torch.dtype) -> Norm:
-    zeros = torch.zeros(branches, channels, dtype=wide(dtype), device=DEVICE)
+    zeros = torch.zeros(branches, channels, dtype=sum_dtype(dtype), device=DEVICE)
     return Norm(
         mean=zeros.clone(),
         rstd=zeros.clone(),
-        coefficients=torch.zeros(branches, 3, channels, dtype=wide(dtype), device=DEVICE),
+        coefficients=torch.zeros(branches, 3, channels, dtype=sum_dtype(dtype), device=DEVICE),
         running_mean=zeros + 0.5,
         running_variance=zeros + 2,
         training=True,
@@ -125,7 +125,7 @@ def test_mix(
         output = node.clone()
         kernels.mix_forward(summed, output[..., 5:])
         outputs.append(output)
-        room = torch.zeros(len(summed), 3, 5, dtype=wide(dtype), device=DEVICE)
+        room = torch.zeros(len(summed), 3, 5, dtype=sum_dtype(dtype), device=DEVICE)
         into = [None if t.mean is None else room[i] for i, t in enumerate(summed)]
         sums.append(kernels.mix_backward(summed, gradient, into))
         places.append(room)
@@ -191,7 +191,7 @@ def test_identity_backward_adds(dtype: torch.dtype, draw: torch.Generator) -> No
 def test_pooling(kind: str, dtype: torch.dtype, draw: torch.Generator) -> None:
     source = randn(draw, 2, 7, 5, 6, dtype=dtype)[..., :3]
     node = randn(draw, 2, 4, 3, 6, dtype=dtype)
-    coefficients = randn(draw, 2, 3, 3, dtype=wide(dtype))
+    coefficients = randn(draw, 2, 3, 3, dtype=sum_dtype(dtype))
     norms = [norm(2, 3, dtype) for _ in BOTH]  # two edges share the result
     found = []
     for kernels, own in zip(BOTH, norms, strict=True):
@@ -218,7 +218,7 @@ def test_pointwise_convolution(stride: int, dtype: torch.dtype, draw: torch.Gene
     parts = [(randn(draw, 2, 2, 6, dtype=dtype), offset) for offset in range(stride)]
     pointwise = PointwiseConvolution(source=source, parts=tuple(parts), stride=stride)
     node = randn(draw, 2, -(-7 // stride), -(-5 // stride), 4 * stride, dtype=dtype)
-    coefficients = randn(draw, 2, 3, 2 * stride, dtype=wide(dtype))
+    coefficients = randn(draw, 2, 3, 2 * stride, dtype=sum_dtype(dtype))
     norms = [norm(2, 2 * stride, dtype) for _ in BOTH]
     found = []
     for kernels, own in zip(BOTH, norms, strict=True):
@@ -261,7 +261,7 @@ def test_convolution(
     source, before = randn(draw, 2, 7, 5, 6, dtype=dtype)[..., 3:], None
     if own:
         source, before = randn(draw, 2, 2, 7, 5, 3, dtype=dtype), norm(2, 3, dtype)
-        before.mean.copy_(randn(draw, 2, 3, dtype=wide(dtype)))
+        before.mean.copy_(randn(draw, 2, 3, dtype=sum_dtype(dtype)))
         before.rstd.fill_(0.7)
     convolution = Convolution(
         source=source,
@@ -272,7 +272,7 @@ def test_convolution(
         dilation=dilation,
     )
     node = randn(draw, 2, -(-7 // stride), -(-5 // stride), 6, dtype=dtype)
-    coefficients = randn(draw, 2, 3, 3, dtype=wide(dtype))
+    coefficients = randn(draw, 2, 3, 3, dtype=sum_dtype(dtype))
     found: list[list[Tensor]] = []
     for kernels in BOTH:
         after = norm(2, 3, dtype)

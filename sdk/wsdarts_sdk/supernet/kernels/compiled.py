@@ -1,7 +1,4 @@
-"""The kernels of ``cpu.cpp``, called through ctypes.
-
-How tensors are described to ``cpu.cpp``: its structs, and what fills them.
-"""
+"""The kernels of ``cpu.cpp``, called through ctypes with structs that describe tensors."""
 
 import ctypes
 from collections import defaultdict
@@ -84,7 +81,7 @@ class CompiledKernels(Kernels):
                 self._free[tensor.numel()].append(tensor.view(-1))
 
     def held(self) -> int:
-        """Elements of all memory that is held for results; between steps, all that they took."""
+        """Return the elements of all free memory for results; between steps, all that they took."""
         return sum(count * len(free) for count, free in self._free.items())
 
     def convolution_forward(
@@ -290,8 +287,6 @@ _SIZE = ctypes.c_int64
 
 
 class _Shape(ctypes.Structure):
-    """Extents of a call's images: source and result."""
-
     _fields_ = [
         (name, _SIZE)
         for name in (
@@ -311,8 +306,6 @@ class _Shape(ctypes.Structure):
 
 
 class _Depthwise(ctypes.Structure):
-    """A ``Convolution``."""
-
     _fields_ = [
         ("shape", _Shape),
         ("source", _POINTER),
@@ -325,8 +318,6 @@ class _Depthwise(ctypes.Structure):
 
 
 class _Pointwise(ctypes.Structure):
-    """One part of a ``PointwiseConvolution``, and where its outputs stand among all."""
-
     _fields_ = [
         ("shape", _Shape),
         ("offset", _SIZE),
@@ -339,8 +330,6 @@ class _Pointwise(ctypes.Structure):
 
 
 class _Statistics(ctypes.Structure):
-    """A ``Norm`` of the forward pass."""
-
     _fields_ = [
         ("mean", _POINTER),
         ("rstd", _POINTER),
@@ -354,19 +343,17 @@ class _Statistics(ctypes.Structure):
 
 
 class _OutputGradient(ctypes.Structure):
-    """A ``OutputGradient``."""
-
     _fields_ = [("gradients", _POINTER), ("pitch", _SIZE), ("coefficients", _POINTER)]
 
 
 class _SourceGradient(ctypes.Structure):
-    """Where a source's gradient goes, and room for its sums."""
+    """A source's gradient, and memory for its sums."""
 
     _fields_ = [("gradient", _POINTER), ("pitch", _SIZE), ("sums", _POINTER)]
 
 
 class _WeightGradients(ctypes.Structure):
-    """Where weight gradients go; null where none are wanted."""
+    """Weight gradients; null where none are wanted."""
 
     _fields_ = [("depthwise", _POINTER), ("pointwise", _POINTER)]
 
@@ -389,27 +376,27 @@ def _term_struct(scalar: type) -> type[ctypes.Structure]:
 
 
 def _address(tensor: Tensor | None) -> int | None:
-    """Where a tensor's memory begins; None for none."""
+    """Return the address of a tensor's memory; None for none."""
     return None if tensor is None else tensor.data_ptr()
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    """The same as ctypes passes it."""
+    """Return the address as ctypes passes it."""
     return _POINTER(_address(tensor))
 
 
 def _pitch(tensor: Tensor) -> int:
-    """Elements from one pixel to the next."""
+    """Return the number of elements from one pixel to the next."""
     return tensor.stride(-2)
 
 
 def _extents(tensor: Tensor) -> tuple[ctypes.c_int64, ...]:
-    """A tensor's shape, as arguments."""
+    """Return a tensor's shape, as arguments."""
     return tuple(_SIZE(extent) for extent in tensor.shape)
 
 
 def _depthwise(convolution: Convolution) -> tuple[_Depthwise, tuple[int, ...]]:
-    """The description that ``cpu.cpp`` takes, and the shape of the result."""
+    """Return the struct of a convolution, and the shape of the result."""
     source, norm = convolution.source, convolution.norm
     branches, kernel = len(convolution.depthwise), convolution.depthwise.shape[-1]
     images, height, width, channels = source.shape[-4:]
@@ -439,7 +426,7 @@ def _depthwise(convolution: Convolution) -> tuple[_Depthwise, tuple[int, ...]]:
 
 
 def _pointwise_parts(pointwise: PointwiseConvolution, total: int) -> list[_Pointwise]:
-    """The description of each part; ``total`` counts the outputs of all."""
+    """Return the struct of each part; ``total`` counts the outputs of all."""
     images, height, width, channels = pointwise.source.shape
     rows, columns = strided(height, pointwise.stride), strided(width, pointwise.stride)
     described, start = [], 0
@@ -474,7 +461,7 @@ def _pointwise_parts(pointwise: PointwiseConvolution, total: int) -> list[_Point
 
 
 def _pool_shape(source: Tensor, stride: int, branches: int) -> _Shape:
-    """Extents of a 3×3 pooling."""
+    """Return the extents of a 3×3 pooling."""
     images, height, width, channels = source.shape
     return _Shape(
         branches,
@@ -492,7 +479,7 @@ def _pool_shape(source: Tensor, stride: int, branches: int) -> _Shape:
 
 
 def _statistics(norm: Norm, *, shared: bool = False) -> _Statistics:
-    """The description of a norm; ``shared`` where its branches have one result."""
+    """Return the struct of a norm; ``shared`` where its branches have one result."""
     return _Statistics(
         norm.mean.data_ptr(),
         norm.rstd.data_ptr(),
@@ -506,7 +493,7 @@ def _statistics(norm: Norm, *, shared: bool = False) -> _Statistics:
 
 
 def _output_gradient(reaching: OutputGradient) -> _OutputGradient:
-    """The description of what reaches a result."""
+    """Return the struct of an output gradient."""
     gradients = reaching.gradients
     found = _OutputGradient(
         pitch=_pitch(gradients[0]), coefficients=reaching.coefficients.data_ptr()

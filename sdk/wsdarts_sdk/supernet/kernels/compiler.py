@@ -1,14 +1,12 @@
-"""Compiles ``cpu.cpp`` once for this machine.
+"""Compilation of ``cpu.cpp`` for this machine, and the cache of the compiled libraries.
 
-The library is kept in the user's cache under the digest of source, compiler, flags and what of
-the environment the compiler reads. It is built for the processor at hand, so it is made where it
+A library is kept in the user's cache under the digest of source, compiler, flags and the
+environment that the compiler reads. It is built for the processor at hand, so it is made where it
 runs; there is nothing to download.
 
-The cache of compiled libraries: machine code that this process may load.
-
 A library is loaded only if its content has the digest in its name, and if only this user or root
-could have written it, in a directory that only its owner can write. What was checked is loaded:
-the open file, not its path. See ``docs/decisions/what-machine-code-is-loaded.md``.
+could have written it, in a directory that only its owner can write. The open file that was checked
+is loaded, not its path. See ``docs/decisions/what-machine-code-is-loaded.md``.
 """
 
 import ctypes
@@ -135,7 +133,7 @@ class LibraryCache:
 
 @contextmanager
 def library_cache() -> Iterator[LibraryCache | str]:
-    """Open the directory ``kernels`` of the cache; the reason, where no library is to lie there.
+    """Open the cache's directory ``kernels``, or give the reason why it is not used.
 
     It is made so that only its owner can write to it, and made so again where it is this user's
     and others can. A link is followed if this user or root made it.
@@ -166,7 +164,7 @@ def library_cache() -> Iterator[LibraryCache | str]:
 
 
 def is_made() -> bool:
-    """Return whether there is anything where libraries are kept."""
+    """Return whether the directory of the cache exists."""
     with suppress(FileAccessError):
         return exists(_path())
     return False
@@ -186,7 +184,7 @@ def _path() -> Path:
 
 
 def _take_back(descriptor: int) -> None:
-    """Let only its owner write to a directory, if it is this user's."""
+    """Remove the write permission of others from a directory, if it is this user's."""
     status = os.fstat(descriptor)
     if hasattr(os, "geteuid") and status.st_uid == os.geteuid():
         with suppress(OSError):  # a file system without modes
@@ -194,12 +192,12 @@ def _take_back(descriptor: int) -> None:
 
 
 def _writable_by_others(status: os.stat_result) -> bool:
-    """Whether anyone but this user and root could have written it."""
+    """Return whether anyone but this user and root could have written it."""
     return _is_strangers(status) or bool(status.st_mode & _OTHERS_WRITE)
 
 
 def _is_strangers(status: os.stat_result) -> bool:
-    """Whether it is neither this user's nor root's."""
+    """Return whether it is neither this user's nor root's."""
     return hasattr(os, "geteuid") and status.st_uid not in (os.geteuid(), 0)
 
 
@@ -238,12 +236,12 @@ _PREFIXES = ("CCACHE_", "SCCACHE_", "NIX_")
 
 
 class _CompilerError(Exception):
-    """Why there is no library."""
+    """The compiler is missing or failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compiled:
-    """What became of compiling.
+    """The outcome of compiling.
 
     Attributes:
         library: The loaded library, or None.
@@ -264,7 +262,7 @@ def has_compiler() -> bool:
 
 
 def must_compile() -> bool:
-    """Whether asking for the library takes a while: it is not in the cache yet."""
+    """Return whether the library has yet to be compiled, which takes a while."""
     try:
         compiler = _compiler()
     except _CompilerError:
@@ -278,7 +276,7 @@ def must_compile() -> bool:
 
 
 def why_not_kept() -> str | None:
-    """Why a compiled library cannot be kept, so that each process compiles; None if it can."""
+    """Return why a compiled library cannot be kept, so that each process compiles, or None."""
     if not is_made():
         return None
     with library_cache() as found:
@@ -287,7 +285,7 @@ def why_not_kept() -> str | None:
 
 @cache
 def compiled_library() -> Compiled:
-    """The library, compiled if it must be; reasons instead of errors where it cannot be."""
+    """Return the library, compiled if it must be, or the reason why there is none."""
     try:
         compiler = _compiler()
     except _CompilerError as error:
@@ -299,7 +297,7 @@ def compiled_library() -> Compiled:
 
 
 def _kept(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -> Compiled | None:
-    """What the cache holds."""
+    """Return the cached library."""
     if isinstance(place, str):
         return None
     for flags in _BUILDS:
@@ -329,7 +327,7 @@ def _how(name: str, flags: tuple[str, ...]) -> str:
 
 
 def _compiler() -> tuple[str, ...]:
-    """The compiler's program and arguments: ``CXX`` as make reads it, or what is installed."""
+    """Return the compiler's command: ``CXX`` as make reads it, or an installed compiler."""
     asked = os.environ.get("CXX", "").strip()
     if not asked:
         usual = shutil.which("g++") or shutil.which("clang++")
@@ -352,7 +350,7 @@ def _compiler() -> tuple[str, ...]:
 
 
 def _program(word: str) -> Path | None:
-    """The file that a word of the command runs; None where it is no program."""
+    """Return the file that a word of the command runs; None where it is no program."""
     try:
         found = shutil.which(word)
         return Path(found) if found is not None and is_file(Path(found)) else None
@@ -365,7 +363,7 @@ def _source() -> bytes:
 
 
 def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
-    """Name what the machine code depends on."""
+    """Return the digest of everything that the machine code depends on."""
     programs = [
         (str(resolved(program)), modified(program))
         for program in map(_program, compiler)
@@ -382,7 +380,7 @@ def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
 
 
 def _environment(temporary: str) -> dict[str, str]:
-    """What the compiler may know of the environment."""
+    """Return the variables of the environment that are passed to the compiler."""
     passed = {
         name: value
         for name, value in os.environ.items()
@@ -394,7 +392,7 @@ def _environment(temporary: str) -> dict[str, str]:
 def _made(
     compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str
 ) -> tuple[ctypes.CDLL, str | None]:
-    """Compile in a directory of this user alone; the library, and why it is not kept."""
+    """Compile in a directory of this user alone; return the library and why it is not kept."""
     with tempfile.TemporaryDirectory() as scratch:
         code, made = Path(scratch) / "cpu.cpp", Path(scratch) / "cpu.so"
         code.write_bytes(_source())
@@ -410,7 +408,7 @@ def _made(
 
 
 def _run(command: list[str], scratch: Path) -> None:
-    """Run the compiler; end it and what it started if it takes too long."""
+    """Run the compiler; end it and its child processes if it takes too long."""
     said = scratch / "messages"
     with said.open("wb") as messages:
         process = subprocess.Popen(  # noqa: S603 (the compiler of the user's own choice)
@@ -434,7 +432,7 @@ def _run(command: list[str], scratch: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a compiler that still runs, with the programs that it started."""
+    """End a compiler that still runs, with its child processes."""
     if process.poll() is None:
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -444,7 +442,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _processor() -> str:
-    """Model and features of the processor, as far as the system tells."""
+    """Return model and features of the processor, as far as the system tells."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,7 +1,7 @@
 """The kernels in plain torch operations: on any device, in any floating dtype.
 
-What runs where nothing faster does, and what the compiled kernels are tested against.
-Statistics and their coefficients are kept in float32 at least.
+They run where nothing faster does, and the other kernels are tested against them. Statistics and
+their coefficients are kept in float32 at least.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _PIXELS = (-4, -3, -2)
 
 
 class PortableKernels(Kernels):
-    """Kernels that every device has."""
+    """Kernels that run on every device."""
 
     name = "portable"
 
@@ -68,7 +68,7 @@ class PortableKernels(Kernels):
         return OutputGradient(gradients=sent.unbind(0), coefficients=norm.coefficients)
 
     def _depthwise(self, convolution: Convolution) -> Tensor:
-        """The depthwise convolutions of all branches, shape ``(M, B, H, W, C)``."""
+        """Return the depthwise convolutions of all branches, shape ``(M, B, H, W, C)``."""
         weights = convolution.depthwise.flatten(0, 1).unsqueeze(1)
         seen = _side_by_side(_seen(convolution))
         found = F.conv2d(
@@ -118,7 +118,7 @@ class PortableKernels(Kernels):
             norm.mean.copy_(norm.running_mean)
             norm.rstd.copy_((norm.running_variance + EPSILON).rsqrt())
             return
-        variance, mean = torch.var_mean(result.to(wide(result)), dim=_PIXELS, correction=0)
+        variance, mean = torch.var_mean(result.to(sum_dtype(result)), dim=_PIXELS, correction=0)
         norm.mean.copy_(mean)
         norm.rstd.copy_((variance + EPSILON).rsqrt())
         count = result[0].numel() // result.shape[-1]
@@ -127,7 +127,7 @@ class PortableKernels(Kernels):
         norm.running_variance.lerp_(unbiased.to(dtype), MOMENTUM)
 
     def _through_norm(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
-        """The gradient of each branch's result, shape ``(M, B, H, W, C)``."""
+        """Return the gradient of each branch's result, shape ``(M, B, H, W, C)``."""
         a, b, c = output_gradient.coefficients[:, :, None, None, None].unbind(1)
         found = torch.addcmul(c, result.to(c.dtype), b)
         return found.addcmul_(torch.stack(list(output_gradient.gradients)).to(c.dtype), a).to(
@@ -135,12 +135,12 @@ class PortableKernels(Kernels):
         )
 
     def _through_norms(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
-        """The gradient of a result that all branches share, shape ``(B, H, W, C)``."""
+        """Return the gradient of a result that all branches share, shape ``(B, H, W, C)``."""
         shared = result.expand(len(output_gradient.gradients), -1, -1, -1, -1)
         return self._through_norm(output_gradient, shared).sum(0)
 
     def _own_coefficients(self, gradients: Tensor, source: Tensor, norm: Norm) -> None:
-        """Coefficients of a norm whose results reach the gradients' places unweighted."""
+        """Compute the coefficients of a norm whose results have no weights."""
         ones = torch.ones_like(norm.rstd)
         norm.coefficients.copy_(_coefficients(gradients, source, norm.mean, norm.rstd, ones)[0])
 
@@ -196,7 +196,7 @@ class PortableKernels(Kernels):
         source_gradient += torch.autograd.grad(pooled, leaf, reached)[0]
 
     def mix_forward(self, terms: Sequence[Term], result: Tensor) -> None:
-        total = torch.zeros_like(result, dtype=wide(result))
+        total = torch.zeros_like(result, dtype=sum_dtype(result))
         for term in terms:
             values = _dropped(term, term.values).to(total.dtype)
             if term.mean is None or term.rstd is None:
@@ -213,7 +213,7 @@ class PortableKernels(Kernels):
         for term, place in zip(terms, coefficients, strict=True):
             if place is None or term.mean is None or term.rstd is None:
                 values = _dropped(term, term.values)
-                found.append((gradient.to(wide(gradient)) * values).sum())
+                found.append((gradient.to(sum_dtype(gradient)) * values).sum())
                 continue
             own, normed = _coefficients(
                 gradient, term.values, term.mean, term.rstd, term.alpha * torch.ones_like(term.rstd)
@@ -227,7 +227,7 @@ class PortableKernels(Kernels):
 
 
 def _seen(convolution: Convolution) -> Tensor:
-    """What the depthwise convolution sees, shape ``(M, B, H, W, C)``."""
+    """Return the input of the depthwise convolution, shape ``(M, B, H, W, C)``."""
     source, norm = convolution.source, convolution.norm
     if norm is None:
         return source.relu().expand(len(convolution.depthwise), -1, -1, -1, -1)
@@ -240,17 +240,17 @@ def _padding(convolution: Convolution) -> int:
 
 
 def _side_by_side(branches: Tensor) -> Tensor:
-    """``(M, B, H, W, C)`` as the images of one grouped convolution, ``(B, H, W, M · C)``."""
+    """Reshape ``(M, B, H, W, C)`` for one grouped convolution, ``(B, H, W, M · C)``."""
     return branches.permute(1, 2, 3, 0, 4).flatten(3)
 
 
 def _apart(images: Tensor, branches: int) -> Tensor:
-    """The opposite of ``_side_by_side``, a view."""
+    """Undo ``_side_by_side``; the result is a view."""
     return images.reshape(*images.shape[:-1], branches, -1).permute(3, 0, 1, 2, 4)
 
 
 def _channels(images: Tensor) -> Tensor:
-    """``(B, H, W, C)`` as torch's ``(B, C, H, W)`` with channels last in memory."""
+    """View ``(B, H, W, C)`` as torch's ``(B, C, H, W)`` with channels last in memory."""
     return images.permute(0, 3, 1, 2)
 
 
@@ -259,13 +259,13 @@ def _images(channels: Tensor) -> Tensor:
 
 
 def _multiply(images: Tensor, weights: Tensor) -> Tensor:
-    """``(M, B, H, W, I)`` by ``(M, O, I)``: a 1×1 convolution."""
+    """Multiply ``(M, B, H, W, I)`` by ``(M, O, I)``: a 1×1 convolution."""
     flat = torch.bmm(images.flatten(1, 3), weights.transpose(1, 2).to(images.dtype))
     return flat.view(*images.shape[:-1], -1)
 
 
 def _seen_pixels(pointwise: PointwiseConvolution, offset: int) -> Tensor:
-    """ReLU of the pixels that one part sees, zeros beyond the border."""
+    """Return the ReLU of the pixels that one part sees, zeros beyond the border."""
     _, height, width, _ = pointwise.source.shape
     taken = pointwise.source[:, offset :: pointwise.stride, offset :: pointwise.stride].relu()
     rows, columns = strided(height, pointwise.stride), strided(width, pointwise.stride)
@@ -279,16 +279,16 @@ def _pool(source: Tensor, kind: str, stride: int) -> Tensor:
     return _images(F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)).contiguous()
 
 
-def wide(tensor: Tensor) -> torch.dtype:
-    """The dtype that sums are kept in."""
+def sum_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype that sums are kept in."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _coefficients(
     gradient: Tensor, values: Tensor, mean: Tensor, rstd: Tensor, alpha: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """a, b and c of ``OutputGradient``, shape ``(…, 3, C)``, and Σ g·ŷ of each channel."""
-    dtype = wide(gradient)
+    """Return a, b and c of ``OutputGradient``, ``(…, 3, C)``, and Σ g·ŷ of each channel."""
+    dtype = sum_dtype(gradient)
     g, y = gradient.to(dtype), values.to(dtype)
     pixels = y.shape[-4] * y.shape[-3] * y.shape[-2]
     total = g.sum(_PIXELS)

@@ -1,16 +1,12 @@
-"""Triton kernels of a node's sum: its branches with their norms and α, and the way back.
+"""Triton kernels of batch norms and of a node's sum of branches, forward and backward.
 
 Every image tensor is seen as pixels × channels, a pixel ``pitch`` elements after the one before.
 Terms are tuples of pointers, so a node of thirty branches is one launch. Sums of many pixels are
 taken in two stages, chunk by chunk in a fixed order: the same numbers every time, without atomics.
 
-Needs triton: import it late.
-
-Triton kernels of a batch norm: its statistics in one pass, and the way back through it.
-
-Means and squared deviations are found chunk by chunk and put together as Chan, Golub and LeVeque
-do ("Updating formulae and a pairwise algorithm for computing sample variances", 1979), so nothing
-cancels. A chunk is read twice, the second time from a cache.
+Means and squared deviations are merged as Chan, Golub and LeVeque do ("Updating formulae and a
+pairwise algorithm for computing sample variances", 1979), so nothing cancels. A chunk is read
+twice, the second time from a cache.
 
 Needs triton: import it late.
 """
@@ -36,7 +32,7 @@ _MIX_NUMBERS += ["places", "normed", "identities", "pixels", "span", "total_step
 
 @triton.jit
 def _kept(numbers, seed, threshold):
-    """Which elements an identity keeps: the draws of ``skip_dropout.kept``."""
+    """Return the elements that an identity keeps: the draws of ``skip_dropout.kept``."""
     z = numbers * _STEP + seed
     z = (z ^ ((z >> 30) & _LOW_34)) * _FIRST
     z = (z ^ ((z >> 27) & _LOW_37)) * _SECOND
@@ -46,7 +42,7 @@ def _kept(numbers, seed, threshold):
 
 @triton.jit
 def _dropped(values, p, c, channels, seed, rate, ON_DEVICE: tl.constexpr, ACC: tl.constexpr):
-    """An identity's output. A rate is float64 on the device, or of the host, in units of 2⁻⁵³."""
+    """Return an identity's output. A rate is float64 on the device, on the host in 2⁻⁵³."""
     if ON_DEVICE:
         word = tl.load(seed)
         threshold = tl.ceil(tl.load(rate) * _UNIT).to(tl.int64)
@@ -137,7 +133,7 @@ def mix_sums(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """A chunk's part of one sum, ``(1 + terms, chunks, C)``: Σ g, then Σ g·y of each term."""
+    """Write a chunk's part of a sum, ``(1 + terms, chunks, C)``: Σ g, then Σ g·y of each term."""
     chunk, c = block(channels, BLOCK_C)
     term = tl.program_id(1)
     own, pitch, seed, rate = values[0], pitches[0], seeds[0], rates[0]
@@ -180,7 +176,7 @@ def coefficients(
     TERMS: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """a, b and c of ``OutputGradient`` and Σ g·ŷ of one term, from float64 sums over all pixels."""
+    """Write a, b and c of ``OutputGradient`` and Σ g·ŷ of a term, from float64 sums."""
     term = tl.program_id(0)
     own_mean, own_rstd, own_alpha, to = means[0], rstds[0], alphas[0], places[0]
     for i in tl.static_range(TERMS):
@@ -253,7 +249,7 @@ def moments(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Mean and squared deviations of each chunk of each branch: ``(2, M, chunks, C)``."""
+    """Write mean and squared deviations of each chunk of each branch, ``(2, M, chunks, C)``."""
     (chunk, c), chunks = block(channels, BLOCK_C), tl.cdiv(pixels, span)
     branch, branches = tl.program_id(1).to(tl.int64), tl.num_programs(1)
     known = c < channels
@@ -295,7 +291,7 @@ def finish(
     EPSILON: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Put the chunks of a branch together; write mean and rstd, move the running statistics.
+    """Merge the chunks of a branch; write mean and rstd, update the running statistics.
 
     ``measured`` is the number of branches in ``partial``: 1 where all of them share one result.
     """
@@ -328,7 +324,7 @@ def finish(
 
 @triton.jit
 def _reached(gradient, values, row, place, there, channels, known, inside, ACC: tl.constexpr):
-    """a·g + b·y + c, with the coefficients of a row."""
+    """Return a·g + b·y + c, with the coefficients of a row."""
     a = tl.load(row, mask=known, other=0.0).to(ACC)
     b = tl.load(row + channels, mask=known, other=0.0).to(ACC)
     shift = tl.load(row + 2 * channels, mask=known, other=0.0).to(ACC)
@@ -338,7 +334,7 @@ def _reached(gradient, values, row, place, there, channels, known, inside, ACC: 
 
 
 @triton.jit(do_not_specialize=_NORM_NUMBERS)
-def through(
+def norm_backward(
     gradients,
     gradient_pitch,
     coefficients,
@@ -373,7 +369,7 @@ def through(
 
 
 @triton.jit(do_not_specialize=_NORM_NUMBERS)
-def own_sums(
+def gradient_sums(
     gradient,
     values,
     partial,
@@ -384,7 +380,7 @@ def own_sums(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Σ g and Σ g·y of each chunk of each branch: ``(2, M, chunks, C)``."""
+    """Write Σ g and Σ g·y of each chunk of each branch, ``(2, M, chunks, C)``."""
     (chunk, c), chunks = block(channels, BLOCK_C), tl.cdiv(pixels, span)
     branch, branches = tl.program_id(1).to(tl.int64), tl.num_programs(1)
     known = c < channels
