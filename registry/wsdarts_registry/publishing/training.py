@@ -91,11 +91,6 @@ class _Training:
     finished: float
 
 
-def now() -> str:
-    """Return date and time, UTC, as ``result.json`` of a training has them."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
 def link_training(run: Path, training: Path) -> None:
     """Let a run know of a training that was made of what it found, and the training of the run.
 

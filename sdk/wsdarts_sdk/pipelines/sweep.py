@@ -1,10 +1,8 @@
-"""The sweep over skip-connect dropout, and the short training that picks its winner.
+"""The search of a warm start: with one skip-connect dropout, or with a sweep over it.
 
 The paper runs ten warm starts with a dropout of 0 to 0.9, trains each result briefly on the
-train part and keeps the best. Trials are kept by Optuna in the run directory, so a sweep that
-was stopped goes on where it was.
-
-The search of a warm start: once, or with every rate of a sweep.
+train part and keeps the best. Optuna stores the trials in the run directory, so that a sweep can
+be resumed.
 """
 
 from collections.abc import Callable

@@ -5,7 +5,6 @@ The report of a run that begins: what was asked for, before anything is found.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,9 @@ from wsdarts_sdk.reports.file import REPORT_FILE, keep_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 
-def now() -> str:
-    """Date and time, UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def created() -> str:
+    """Return date and time, UTC, as a report shows them."""
+    return f"{_json.now()[:16].replace('T', ' ')} UTC"
 
 
 def task_row(task: ImageTask) -> TaskRow:
@@ -124,7 +123,7 @@ def begin_report(
         RunReport(
             title=title(TITLES[command], tasks),
             summary="This run has not finished.",
-            created=now(),
+            created=created(),
             asked=asked(command, preset, settings, environment),
             unfinished="It has only begun.",
             tasks=tuple(map(task_row, tasks)),

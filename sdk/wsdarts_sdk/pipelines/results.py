@@ -1,9 +1,4 @@
-"""What a search leaves behind in its run directory: genotype, drawing, artifact, report.
-
-The report of a search or warm start, from what the run found.
-
-What a finished search found, as its artifact and its report tell it.
-"""
+"""Results of a finished search in its run directory: genotype, drawing, artifact, report."""
 
 import shutil
 from contextlib import suppress
@@ -20,8 +15,8 @@ from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.artifacts.building import Origin, build_artifact
 from wsdarts_sdk.data import Part
+from wsdarts_sdk.pipelines.decision import Decision
 from wsdarts_sdk.pipelines.job import Job
-from wsdarts_sdk.pipelines.start import Decision
 from wsdarts_sdk.pipelines.sweep import Trial
 from wsdarts_sdk.reports.epochs import alpha_history, search_epochs
 from wsdarts_sdk.reports.facts import (
@@ -36,8 +31,8 @@ from wsdarts_sdk.reports.file import REPORT_FILE, read_report, save_report
 from wsdarts_sdk.reports.rows import (
     TITLES,
     asked,
+    created,
     held_out_words,
-    now,
     pairs,
     phase_costs,
     task_row,
@@ -88,7 +83,7 @@ def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
     report = RunReport(
         title=title(_verb(found.decision), job.tasks),
         summary=_search_summary(found, measured=cold is not None),
-        created=now(),
+        created=created(),
         asked=asked(command, job.preset, preset, environment),
         decision=_decision(found),
         tasks=tuple(map(task_row, job.tasks)),
