@@ -17,24 +17,21 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.manifest import SpaceRecord
 from wsdarts_registry.errors import RunError, SpaceError
 from wsdarts_sdk.reports.facts import (
-    LONGEST_TEXT,
     AlphaHistory,
     Asked,
     ColdCost,
     DecisionFacts,
     EpochRow,
     Pairs,
-    PhaseCost,
-    Rows,
     RunReport,
     StageRow,
     Table,
     TaskRow,
     TrainingFacts,
-    Whole,
-    Words,
 )
 from wsdarts_sdk.reports.page import render_report
+from wsdarts_sdk.runs.cost import PhaseCost
+from wsdarts_sdk.runs.directory import LONGEST_TEXT, Rows, Whole, Words
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.directory import RunDirectory

@@ -22,19 +22,10 @@ from wsdarts_sdk.reports.epochs import (
     search_epochs,
     training_epochs,
 )
-from wsdarts_sdk.reports.facts import (
-    MOST_ROWS,
-    AlphaHistory,
-    DecisionFacts,
-    PhaseCost,
-    RunReport,
-    Seconds,
-    TrainingFacts,
-    Whole,
-)
+from wsdarts_sdk.reports.facts import AlphaHistory, DecisionFacts, RunReport, TrainingFacts
 from wsdarts_sdk.reports.file import REPORT_FILE, read_report
-from wsdarts_sdk.runs.cost import read_costs
-from wsdarts_sdk.runs.directory import SPLIT_RULE, read_config
+from wsdarts_sdk.runs.cost import PhaseCost, read_costs
+from wsdarts_sdk.runs.directory import MOST_ROWS, SPLIT_RULE, Seconds, Whole, read_config
 from wsdarts_sdk.runs.start_record import neighbour_rows, read_start
 
 _SUFFIX = ".metrics.jsonl"

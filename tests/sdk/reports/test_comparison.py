@@ -25,7 +25,8 @@ from wsdarts_sdk.reports.comparison_page import (
     render_comparison,
     tone_of_run,
 )
-from wsdarts_sdk.reports.facts import PhaseCost, RunReport
+from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.runs.cost import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
