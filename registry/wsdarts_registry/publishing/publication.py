@@ -10,13 +10,11 @@ from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
 from wsdarts_registry.artifact.writer import Edition
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.publishing.card import written_files
-from wsdarts_registry.publishing.training import with_training
+from wsdarts_registry.publishing.training import RUN_ARTIFACT, with_training
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Entry, Store
-
-_ARTIFACT = "artifact"
 
 
 def push(
@@ -162,7 +160,7 @@ def _signing() -> ModuleType:
 
 
 def _artifact_directory(run: Path) -> Path:
-    for candidate in (run / _ARTIFACT, run):
+    for candidate in (run / RUN_ARTIFACT, run):
         if is_file(candidate / MANIFEST):
             return candidate
     if not exists(run):

@@ -20,8 +20,8 @@ from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.onnx_export import OnnxFile, save_onnx
 from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
 from wsdarts_sdk.models.timm_folder import save_timm
+from wsdarts_sdk.runs.files import MODEL_FILE
 
-MODEL_FILE = "model.safetensors"
 _FORMAT = 1
 _LARGEST_IMAGE = 8192
 _SPARE = 2**24

@@ -15,13 +15,11 @@ from wsdarts_registry.publishing.training import run_of
 from wsdarts_registry.stores.opening import open_for
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
+from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
 from wsdarts_sdk.runs.directory import read_config
-from wsdarts_sdk.runs.files import CONFIG
+from wsdarts_sdk.runs.files import ARTIFACT_FOLDER, CONFIG_FILE, GENOTYPE_FILE, MODEL_FILE
 
-GENOTYPE_FILE = "genotype.json"
-_ARTIFACT = "artifact"
 _WHAT = "the genotype or model"
 _MANY_CLASSES = 100_000
 
@@ -123,7 +121,7 @@ def source_run(source: Genotype | str | Path) -> Path | None:
         return None
     path = expanded(source, _WHAT)
     for place in (path, path.parent):
-        if is_file(place / CONFIG) and is_directory(place):
+        if is_file(place / CONFIG_FILE) and is_directory(place):
             if read_config(place).get("command") == "train":
                 return run_of(place)
             return place
@@ -187,7 +185,7 @@ def _in_directory(path: Path) -> tuple[Genotype, int | None]:
     read_config(path)
     if not exists(path / GENOTYPE_FILE):
         raise RunError(f"the run {path} has no genotype yet", hint="finish it with --resume first")
-    artifact = path / _ARTIFACT
+    artifact = path / ARTIFACT_FOLDER
     known = _classes(read_manifest(artifact)[0]) if is_file(artifact / MANIFEST) else None
     return Genotype.load(path / GENOTYPE_FILE), known
 

@@ -28,8 +28,9 @@ from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.reports.facts import Command
 from wsdarts_sdk.reports.rows import begin_report
-from wsdarts_sdk.runs.cost import Costs
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
+from wsdarts_sdk.runs.files import ENVIRONMENT_FILE
+from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.task2vec import Probe, load_probe
 
@@ -242,7 +243,7 @@ class Job:
     preset: Preset
     device: torch.device
     progress: Progress
-    costs: Costs
+    costs: CostMeter
 
 
 def check_job(
@@ -303,18 +304,18 @@ def open_job(
     """
     config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
     with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
-        where, before = environment(device), run.read_json("environment.json")
+        where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
         _tell_of_threads(before, where, progress)
-        run.write_json("environment.json", where)
+        run.write_json(ENVIRONMENT_FILE, where)
         begin_report(run, command, tasks, preset, config, where)
-        costs = Costs(run, began)
+        costs = CostMeter(run, began)
         with costs.session():
             yield Job(
                 run=run,
                 tasks=tuple(tasks),
                 preset=preset,
                 device=device,
-                progress=costs.keeping(progress),
+                progress=costs.saving(progress),
                 costs=costs,
             )
 

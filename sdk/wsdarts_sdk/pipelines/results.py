@@ -27,7 +27,7 @@ from wsdarts_sdk.reports.facts import (
     StageRow,
     Table,
 )
-from wsdarts_sdk.reports.file import REPORT_FILE, read_report, save_report
+from wsdarts_sdk.reports.file import read_report, save_report
 from wsdarts_sdk.reports.rows import (
     TITLES,
     asked,
@@ -38,7 +38,15 @@ from wsdarts_sdk.reports.rows import (
     task_row,
     title,
 )
-from wsdarts_sdk.runs.start_record import neighbour_rows
+from wsdarts_sdk.runs.files import (
+    ARTIFACT_FOLDER,
+    CELLS_FILE,
+    ENVIRONMENT_FILE,
+    GENOTYPE_FILE,
+    REPORT_FILE,
+    RESULT_FILE,
+)
+from wsdarts_sdk.runs.records import neighbour_rows
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.optimisers import work
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -78,7 +86,7 @@ def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
     """
     job, result, settings = found.job, found.result, found.settings
     command: Command = "search" if found.decision is None else "warm-start"
-    environment = job.run.read_json("environment.json")
+    environment = job.run.read_json(ENVIRONMENT_FILE)
     preset = settings_json(job.preset.search)
     report = RunReport(
         title=title(_verb(found.decision), job.tasks),
@@ -96,7 +104,7 @@ def write_search_report(found: Found, cold: ColdCost | None = None) -> Path:
         genotype=result.genotype,
         masks=result.stage_masks[-1],
         skip_limit=settings.skip_connects,
-        final_parameters=_final_parameters(job.run.path / "artifact"),
+        final_parameters=_final_parameters(job.run.path / ARTIFACT_FOLDER),
         costs=phase_costs(job.costs.seconds, job.costs.cached),
         cold=cold,
         tables=(*_trials(found), *_steps_run(result)),
@@ -220,9 +228,9 @@ def finish_search(found: Found) -> tuple[Path, Path]:
         The artifact's directory and the report's path.
     """
     job, result = found.job, found.result
-    result.genotype.save(job.run.path / "genotype.json")
-    job.run.write_text("cells.svg", genotype_svg(result.genotype))
-    artifact = job.run.path / "artifact"
+    result.genotype.save(job.run.path / GENOTYPE_FILE)
+    job.run.write_text(CELLS_FILE, genotype_svg(result.genotype))
+    artifact = job.run.path / ARTIFACT_FOLDER
     if not _is_current(artifact, found):
         shutil.rmtree(artifact, ignore_errors=True)
         build_artifact(
@@ -238,7 +246,7 @@ def finish_search(found: Found) -> tuple[Path, Path]:
         )
     job.costs.finish()
     digest = read_manifest(artifact)[1]
-    job.run.write_json("result.json", {**_summary(found), "artifact": digest})
+    job.run.write_json(RESULT_FILE, {**_summary(found), "artifact": digest})
     return artifact, write_search_report(found)
 
 

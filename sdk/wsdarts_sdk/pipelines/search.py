@@ -30,6 +30,7 @@ from wsdarts_sdk.pipelines.job import (
 from wsdarts_sdk.pipelines.results import Found, finish_search
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.runs.files import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -176,7 +177,7 @@ def _search(job: Job, probes: Sequence[Probe]) -> Found:
     result = loop.search(
         parts,
         settings,
-        journal=job.run.journal("search"),
+        journal=job.run.journal(SEARCH_JOURNAL),
         progress=job.progress,
         device=job.device,
     )

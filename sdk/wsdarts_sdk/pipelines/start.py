@@ -34,13 +34,13 @@ from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.pipelines.decision import META, Choice, Decision, Option, decide, nothing_to_rank
 from wsdarts_sdk.pipelines.job import Job
-from wsdarts_sdk.runs.start_record import read_start, write_start
+from wsdarts_sdk.runs.files import EMBEDDING_FILE
+from wsdarts_sdk.runs.records import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
 from wsdarts_sdk.supernet.kernels.choice import compile_ahead
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 
-_EMBEDDING = "embedding.safetensors"
 Sources = tuple[tuple[str, Artifact], ...]
 
 
@@ -149,7 +149,7 @@ def _check_possible(
 def embed_task(job: Job, probe: Probe) -> TaskEmbedding:
     """Embed the job's task, or read the embedding that an earlier session kept in the run."""
     (task,) = job.tasks
-    file = job.run.path / _EMBEDDING
+    file = job.run.path / EMBEDDING_FILE
     with job.costs.phase("embedding", known=lambda: embedding_seconds(task, probe)):
         kept = _kept_embedding(file)
         if kept and (kept.space, kept.task_digest) == (embedding_space(probe), task.digest):

@@ -14,8 +14,8 @@ from wsdarts_registry.publishing.training import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
-from wsdarts_sdk.models.loading import GENOTYPE_FILE, find_genotype, source_run
+from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.pipelines.job import (
     Data,
@@ -41,6 +41,13 @@ from wsdarts_sdk.reports.rows import (
     task_row,
     title,
 )
+from wsdarts_sdk.runs.files import (
+    ENVIRONMENT_FILE,
+    GENOTYPE_FILE,
+    MODEL_FILE,
+    RESULT_FILE,
+    TRAINING_JOURNAL,
+)
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernels.choice import check_kernels
 
@@ -48,7 +55,7 @@ from wsdarts_sdk.supernet.kernels.choice import check_kernels
 def write_training_report(job: Job, result: TrainingResult) -> Path:
     """Write ``report.json`` and ``report.html`` of a training; return the page's path."""
     (task,), settings = job.tasks, job.preset.training
-    environment = job.run.read_json("environment.json")
+    environment = job.run.read_json(ENVIRONMENT_FILE)
     report = RunReport(
         title=title(TITLES["train"], job.tasks),
         summary=(
@@ -73,9 +80,6 @@ def write_training_report(job: Job, result: TrainingResult) -> Path:
         environment=pairs(environment),
     )
     return save_report(job.run, report)
-
-
-_RESULT = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +190,7 @@ def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
         genotype,
         job.tasks[0],
         job.preset.training,
-        journal=run.journal("training"),
+        journal=run.journal(TRAINING_JOURNAL),
         progress=job.progress,
         device=job.device,
     )
@@ -194,9 +198,9 @@ def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
     genotype.save(run.path / GENOTYPE_FILE)
     model_file = result.model.save(run.path / MODEL_FILE)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
-    finished = (run.read_json(_RESULT) or {}).get("finished") or now()
+    finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
     measured = {name: getattr(result, name) for name in figures}
-    run.write_json(_RESULT, {**measured, "finished": finished})
+    run.write_json(RESULT_FILE, {**measured, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
     job.costs.finish()

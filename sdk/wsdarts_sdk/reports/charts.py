@@ -16,7 +16,7 @@ from markupsafe import Markup
 from wsdarts_registry._format import duration, share
 from wsdarts_registry.drawing.svg import element, number, text
 from wsdarts_sdk.reports.facts import RunReport
-from wsdarts_sdk.runs.cost import OTHER, PhaseCost
+from wsdarts_sdk.runs.records import OTHER, PhaseCost
 
 _WIDTH, _HEIGHT = 360.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 22.0, 30.0

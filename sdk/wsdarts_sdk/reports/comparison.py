@@ -8,7 +8,7 @@ from itertools import groupby
 from wsdarts_registry._format import duration, share
 from wsdarts_sdk.reports.charts import search_alone, total_seconds
 from wsdarts_sdk.reports.compared_runs import FIGURES, OF_TRAINING, ComparedRun, figures
-from wsdarts_sdk.runs.cost import OTHER
+from wsdarts_sdk.runs.records import OTHER
 
 
 @dataclass(frozen=True, kw_only=True)

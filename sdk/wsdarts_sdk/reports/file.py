@@ -30,14 +30,13 @@ from wsdarts_sdk.reports.facts import (
     TrainingFacts,
 )
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.runs.cost import PhaseCost
 from wsdarts_sdk.runs.directory import LONGEST_TEXT, Rows, Whole, Words
+from wsdarts_sdk.runs.files import REPORT_FILE, REPORT_PAGE
+from wsdarts_sdk.runs.records import PhaseCost
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.directory import RunDirectory
 
-REPORT_FILE = "report.json"
-REPORT_PAGE = "report.html"
 _FORMAT = 1
 _DECIMALS = 4  # a page shows three of them
 _Share = Annotated[float, Field(ge=0, le=1)]

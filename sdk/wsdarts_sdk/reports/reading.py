@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from wsdarts_registry import _json
-from wsdarts_registry._files import entries, exists, matching, modified, open_regular
-from wsdarts_registry._json import Record, explain
+from wsdarts_registry._files import entries, exists, matching, modified
+from wsdarts_registry._json import Record
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.errors import RunError, WsdartsError
 from wsdarts_registry.publishing.training import trainings_elsewhere
@@ -23,13 +22,17 @@ from wsdarts_sdk.reports.epochs import (
     training_epochs,
 )
 from wsdarts_sdk.reports.facts import AlphaHistory, DecisionFacts, RunReport, TrainingFacts
-from wsdarts_sdk.reports.file import REPORT_FILE, read_report
-from wsdarts_sdk.runs.cost import PhaseCost, read_costs
-from wsdarts_sdk.runs.directory import MOST_ROWS, SPLIT_RULE, Seconds, Whole, read_config
-from wsdarts_sdk.runs.start_record import neighbour_rows, read_start
+from wsdarts_sdk.reports.file import read_report
+from wsdarts_sdk.runs.directory import SPLIT_RULE, Seconds, Whole, read_config
+from wsdarts_sdk.runs.files import (
+    METRICS_SUFFIX,
+    REPORT_FILE,
+    SEARCH_JOURNAL,
+    SELECTION_JOURNAL,
+    TRAINING_JOURNAL,
+)
+from wsdarts_sdk.runs.records import PhaseCost, neighbour_rows, read_costs, read_rows, read_start
 
-_SUFFIX = ".metrics.jsonl"
-_MAX_BYTES = 64 * 2**20
 _Shares = tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...]
 _NO_EPOCH = "It has no whole epoch yet."
 _GOES_ON = "It was stopped or is still at work; the same command with --resume goes on with it."
@@ -80,7 +83,7 @@ def filled_in(begun: RunReport, path: Path, *, resumable: bool) -> RunReport:
 
 
 def _training(begun: RunReport, path: Path) -> RunReport:
-    rows = _rows(path / f"training{_SUFFIX}", _TrainingRow)
+    rows = read_rows(path / f"{TRAINING_JOURNAL}{METRICS_SUFFIX}", _TrainingRow)
     epochs = training_epochs(rows)
     seconds = sum(row.seconds for row in epochs)
     where = f"Its last whole epoch is {epochs[-1].epoch}." if epochs else _NO_EPOCH
@@ -95,15 +98,15 @@ def _training(begun: RunReport, path: Path) -> RunReport:
 
 def _search(begun: RunReport, path: Path) -> RunReport:
     journals = _search_journals(path)
-    rows = _rows(journals[-1], _SearchRow) if journals else []
+    rows = read_rows(journals[-1], _SearchRow) if journals else []
     epochs = search_epochs(rows)
     where = (
         f"Its last whole epoch is epoch {epochs[-1].epoch} of stage {epochs[-1].stage}."
         if epochs
         else _NO_EPOCH
     )
-    if len(journals) > 1 or (journals and journals[-1].name != f"search{_SUFFIX}"):
-        rate = journals[-1].name.removeprefix("search-").removesuffix(_SUFFIX)
+    if len(journals) > 1 or (journals and journals[-1].name != f"{SEARCH_JOURNAL}{METRICS_SUFFIX}"):
+        rate = journals[-1].name.removeprefix(f"{SEARCH_JOURNAL}-").removesuffix(METRICS_SUFFIX)
         where = (
             f"Its sweep has begun {len(journals)} of its searches; shown is the one with a "
             f"skip-connect dropout of {plain_text(rate, 20)}. {where}"
@@ -122,11 +125,11 @@ def _search(begun: RunReport, path: Path) -> RunReport:
 def _searched_seconds(path: Path, journals: Sequence[Path]) -> float:
     """What the search took so far; in a sweep all searches, and the trainings that rank them."""
     try:
-        selections = matching(path, f"selection-*{_SUFFIX}")
+        selections = matching(path, f"{SELECTION_JOURNAL}-*{METRICS_SUFFIX}")
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    rows = [_rows(file, _SearchRow) for file in journals]
-    rows += [_rows(file, _TrainingRow) for file in selections]
+    rows = [read_rows(file, _SearchRow) for file in journals]
+    rows += [read_rows(file, _TrainingRow) for file in selections]
     return sum(sum(epoch_seconds(each)) for each in rows)
 
 
@@ -146,34 +149,13 @@ def _alpha(rows: Sequence[dict[str, Any]], begun: RunReport, path: Path) -> Alph
 def _search_journals(path: Path) -> list[Path]:
     """The journal of a search, or those of a sweep's searches, the one written last at the end."""
     try:
-        single = path / f"search{_SUFFIX}"
-        found = (single,) if exists(single) else matching(path, f"search-*{_SUFFIX}")
+        single = path / f"{SEARCH_JOURNAL}{METRICS_SUFFIX}"
+        found = (
+            (single,) if exists(single) else matching(path, f"{SEARCH_JOURNAL}-*{METRICS_SUFFIX}")
+        )
         return sorted(found, key=lambda file: (modified(file), file.name))
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _rows(path: Path, kind: type[_Row]) -> list[dict[str, Any]]:
-    """Whole rows of a journal; a last line that a kill has cut off does not count."""
-    if not exists(path):
-        return []
-    try:
-        with open_regular(path) as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    lines = content.split(b"\n")[:-1]
-    if len(content) > _MAX_BYTES or len(lines) > MOST_ROWS:
-        raise RunError(f"{path} is too long", expected=f"at most {MOST_ROWS} rows")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        what = f"row {number} of {path}"
-        _json.load(line, what=what, error=RunError)
-        try:
-            rows.append(kind.model_validate_json(line).model_dump())
-        except ValidationError as problem:
-            raise RunError(f"{what} is not valid: {explain(problem)}") from problem
-    return rows
 
 
 def _decision(path: Path) -> DecisionFacts | None:

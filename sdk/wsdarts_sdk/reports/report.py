@@ -23,8 +23,8 @@ from wsdarts_sdk.reports.comparison import (
     with_cells,
 )
 from wsdarts_sdk.reports.comparison_page import render_comparison, run_warnings
-from wsdarts_sdk.reports.file import REPORT_PAGE
 from wsdarts_sdk.reports.page import collapses, render_report
+from wsdarts_sdk.runs.files import REPORT_PAGE
 
 _COMPARISON_PAGE = "comparison.html"
 _OURS = b'<meta name="generator" content="wsdarts-hub report">'

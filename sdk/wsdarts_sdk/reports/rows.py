@@ -17,9 +17,10 @@ from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.reports.facts import AlphaHistory, Asked, Command, Pairs, RunReport, TaskRow
-from wsdarts_sdk.reports.file import REPORT_FILE, keep_report
-from wsdarts_sdk.runs.cost import PhaseCost
+from wsdarts_sdk.reports.file import keep_report
 from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.files import REPORT_FILE
+from wsdarts_sdk.runs.records import PhaseCost
 
 
 def created() -> str:

@@ -15,8 +15,8 @@ from wsdarts_registry.errors import RunError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.progress import counting_from, silent
 from wsdarts_sdk.reports.reading import read_run, seconds_spent
-from wsdarts_sdk.runs.cost import Costs, read_costs
 from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.records import CostMeter, read_costs
 from wsdarts_sdk.task2vec import embedding_seconds, load_probe
 
 pytestmark = pytest.mark.processes
@@ -39,7 +39,7 @@ def test_parts_add_up_to_the_clock_over_all_sessions(tmp_path: Path) -> None:
     run, clock = RunDirectory(tmp_path), Hands()
     began = clock()
     clock.work(5)  # imports
-    first = Costs(run, began, clock)
+    first = CostMeter(run, began, clock)
     with first.phase("embedding"):
         clock.work(10)
     clock.work(3)  # compiling
@@ -56,7 +56,7 @@ def test_parts_add_up_to_the_clock_over_all_sessions(tmp_path: Path) -> None:
     assert kept.seconds == {"embedding": 10.0, "loading": 2.0, "other": 8.0}
     assert (kept.total, kept.finished) == (20.0, False)
 
-    second = Costs(run, clock(), clock)
+    second = CostMeter(run, clock(), clock)
     with second.session():
         clock.work(4)
         with second.phase("loading"):
@@ -67,7 +67,7 @@ def test_parts_add_up_to_the_clock_over_all_sessions(tmp_path: Path) -> None:
         clock.work(7)  # after the end
     assert second.seconds == {"embedding": 10.0, "loading": 3.0, "search": 30.0, "other": 13.0}
     assert sum(second.seconds.values()) == 20 + 4 + 1 + 31
-    again = Costs(run, clock() - 50, clock)
+    again = CostMeter(run, clock() - 50, clock)
     with again.session(), again.phase("loading"):
         clock.work(100)
     assert again.seconds == second.seconds
@@ -76,20 +76,20 @@ def test_parts_add_up_to_the_clock_over_all_sessions(tmp_path: Path) -> None:
 def test_a_session_that_is_killed_has_kept_its_time(tmp_path: Path) -> None:
     run, clock = RunDirectory(tmp_path), Hands()
     told: list[str] = []
-    costs = Costs(run, clock(), clock)
-    progress = costs.keeping(lambda what, done, total: told.append(what))
+    costs = CostMeter(run, clock(), clock)
+    progress = costs.saving(lambda what, done, total: told.append(what))
     progress("a", 0, 9)
     assert not (tmp_path / "costs.json").exists()
     clock.work(25)
     progress("b", 1, 9)
     assert told == ["a", "b"]
     assert read_costs(tmp_path).seconds == {"other": 25.0}
-    assert Costs(run, clock(), clock).seconds == {"other": 25.0}
+    assert CostMeter(run, clock(), clock).seconds == {"other": 25.0}
 
 
 def test_what_came_from_a_cache_is_not_counted(tmp_path: Path) -> None:
     run, clock = RunDirectory(tmp_path), Hands()
-    costs = Costs(run, clock(), clock)
+    costs = CostMeter(run, clock(), clock)
     with costs.phase("embedding", known=lambda: 60.0):
         clock.work(0.5)
     assert costs.cached == {"embedding": 60.0}
@@ -98,10 +98,10 @@ def test_what_came_from_a_cache_is_not_counted(tmp_path: Path) -> None:
     assert (row.seconds, row.cached) == (0.5, 60.0)
     # What an earlier session of the run computed itself is no gift of a cache.
     other = RunDirectory(tmp_path / "other")
-    first = Costs(other, clock(), clock)
+    first = CostMeter(other, clock(), clock)
     with first.phase("embedding", known=lambda: None):
         clock.work(60)
-    second = Costs(other, clock(), clock)
+    second = CostMeter(other, clock(), clock)
     with second.phase("embedding", known=lambda: 60.0):
         clock.work(1)
     assert (second.cached, second.seconds) == ({}, {"embedding": 61.0})
@@ -110,14 +110,6 @@ def test_what_came_from_a_cache_is_not_counted(tmp_path: Path) -> None:
 def test_costs_of_earlier_versions(tmp_path: Path) -> None:
     (tmp_path / "costs.json").write_text('{"embedding": 7.5, "search": 2.5}')
     assert read_costs(tmp_path).seconds == {"embedding": 7.5, "search": 2.5}
-    clock = Hands()
-    going_on = Costs(RunDirectory(tmp_path), clock(), clock)
-    clock.work(3)
-    assert going_on.seconds == {"embedding": 7.5, "search": 2.5, "other": 3.0}
-    (tmp_path / "result.json").write_text("{}")
-    finished = Costs(RunDirectory(tmp_path), clock(), clock)
-    clock.work(3)
-    assert finished.seconds == {"embedding": 7.5, "search": 2.5}
 
 
 @pytest.mark.parametrize(
