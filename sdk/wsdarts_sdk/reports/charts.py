@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from wsdarts_registry._format import duration, share
+from wsdarts_registry._format import duration, percent
 from wsdarts_registry.drawing.svg import element, number, text
 from wsdarts_sdk.reports.facts import RunReport
 from wsdarts_sdk.runs.records import OTHER, PhaseCost
@@ -307,7 +307,7 @@ def saving(report: RunReport) -> str | None:
     here, there = total_seconds(report.costs), total_seconds(report.cold.phases)
     if there <= 0:
         return None
-    difference = share(abs(1 - here / there))
+    difference = percent(abs(1 - here / there))
     word = "less" if here < there else "more"
     return (
         f"This run took {duration(here)}{search_alone(report.costs)}: {difference} {word} than a "

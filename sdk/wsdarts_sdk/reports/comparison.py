@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from wsdarts_registry._format import duration, share
+from wsdarts_registry._format import duration, percent
 from wsdarts_sdk.reports.charts import search_alone, total_seconds
 from wsdarts_sdk.reports.compared_runs import FIGURES, OF_TRAINING, ComparedRun, figures
 from wsdarts_sdk.runs.records import OTHER
@@ -93,7 +93,7 @@ def _cost_comparison(run: ComparedRun, cold: ComparedRun) -> CostComparison:
         sentence = (
             f"{run.letter} took {duration(here)}{search_alone(run.report.costs)}, the cold search "
             f"{cold.letter} {duration(there)}{search_alone(cold.report.costs)}: "
-            f"{share(abs(1 - here / there))} {word}. Task, preset and hardware are the same."
+            f"{percent(abs(1 - here / there))} {word}. Task, preset and hardware are the same."
         )
     else:
         sentence = (

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from wsdarts_registry import _json
 from wsdarts_registry._files import open_regular
 from wsdarts_registry._json import Document, Record
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.manifest import SpaceRecord
@@ -146,7 +146,7 @@ def read_report(path: Path) -> RunReport:
 def _plain(value: Any) -> Any:
     """Values of a report as JSON data."""
     if isinstance(value, str):
-        return plain_text(value, LONGEST_TEXT)
+        return sanitize(value, LONGEST_TEXT)
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):

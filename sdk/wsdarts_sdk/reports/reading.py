@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from wsdarts_registry._files import entries, exists, matching, modified
 from wsdarts_registry._json import Record
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RunError, WsdartsError
 from wsdarts_registry.publishing.training import trainings_elsewhere
 from wsdarts_sdk.reports.epochs import (
@@ -109,7 +109,7 @@ def _search(begun: RunReport, path: Path) -> RunReport:
         rate = journals[-1].name.removeprefix(f"{SEARCH_JOURNAL}-").removesuffix(METRICS_SUFFIX)
         where = (
             f"Its sweep has begun {len(journals)} of its searches; shown is the one with a "
-            f"skip-connect dropout of {plain_text(rate, 20)}. {where}"
+            f"skip-connect dropout of {sanitize(rate, 20)}. {where}"
         )
     decision = _decision(path)
     return replace(
