@@ -32,6 +32,7 @@ from wsdarts_registry.artifact.manifest import (
     same_but_for_card,
 )
 from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.artifact.reference import is_name
 from wsdarts_registry.drawing.cells import cell_text, genotype_svg
 from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.publishing.card_facts import (
@@ -44,7 +45,6 @@ from wsdarts_registry.publishing.card_facts import (
 from wsdarts_registry.publishing.neighbours import neighbourhood
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.records import Entry
-from wsdarts_registry.stores.reference import is_name
 from wsdarts_registry.stores.store import Store
 
 # Licence identifiers of the Hub (huggingface.co/docs/hub/repositories-licenses) that fit data and

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from wsdarts_registry._format import setting
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest
-from wsdarts_registry.embedding.nearness import Figures, figures
+from wsdarts_registry.embedding.space import Figures, figures
 from wsdarts_registry.publishing.training import (
     CLASSIFIER_ACCURACY,
     CLASSIFIER_EPOCHS,

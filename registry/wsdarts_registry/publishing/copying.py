@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.artifact.signing import signed_reference
 from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.stores.opening import open_for, open_registry
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Entry, Store
 from wsdarts_registry.stores.version_rules import published_version

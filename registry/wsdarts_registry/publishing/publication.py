@@ -7,12 +7,12 @@ from types import ModuleType
 from wsdarts_registry._files import as_path, exists, is_file
 from wsdarts_registry.artifact.manifest import MANIFEST
 from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.artifact.writer import Edition
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.publishing.card import written_files
 from wsdarts_registry.publishing.training import with_training
 from wsdarts_registry.stores.opening import open_for, open_registry
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Entry, Store
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from wsdarts_registry._json import explain
+from wsdarts_registry.artifact.reference import Reference, check_alias
 from wsdarts_registry.errors import RegistryError, VersionConflictError
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.records import Alias, Lift, VersionInfo, Yank
-from wsdarts_registry.stores.reference import Reference, check_alias
 
 
 def new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.presets import SMALL
 

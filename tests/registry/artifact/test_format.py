@@ -22,12 +22,12 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.artifact.manifest import NetworkRecord, Provenance, TaskRecord
 from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.artifact.signing import check_signature
 from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_registry.stores.reference import Reference
 
 _RECORDS = {
     "v1.yanked.json": {"format", "reason", "when", "lifted"},

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsdarts_registry.artifact.reference import Reference, is_alias, is_name
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.stores.reference import Reference, is_alias, is_name
 
 _NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True).filter(is_name)
 _DIGESTS = st.text("0123456789abcdef", min_size=12, max_size=64).map("sha256:{}".format)
