@@ -317,7 +317,7 @@ def test_a_signature_by_the_page_verifies(tmp_path: Path) -> None:
     other = ec.generate_private_key(ec.SECP256R1())
     bad = json.loads(_signature_by_the_page(tmp_path / "artifact", other))
     bad["verificationMaterial"] = json.loads(good)["verificationMaterial"]
-    with pytest.raises(SignatureError, match="is damaged or was forged"):
+    with pytest.raises(SignatureError, match="forged"):
         check_signature(artifact, json.dumps(bad).encode(), keys, reference)
 
 

@@ -128,7 +128,7 @@ def test_what_draws_is_accepted(inside: str) -> None:
     ],
 )
 def test_what_acts_or_loads_is_refused(inside: str) -> None:
-    with pytest.raises(ArtifactError, match=r"^x\.svg (holds|is no SVG drawing)"):
+    with pytest.raises(ArtifactError, match=r"^x\.svg (holds|is no SVG)"):
         check_svg(f"{_OPEN}{inside}</svg>".encode(), what="x.svg")
 
 
