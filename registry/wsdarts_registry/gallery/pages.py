@@ -13,10 +13,10 @@ from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.drawing.documents import Drawing
 from wsdarts_registry.drawing.svg import family_of
-from wsdarts_registry.gallery import facts
+from wsdarts_registry.gallery import items
 from wsdarts_registry.gallery.collection import Collection
 from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
-from wsdarts_registry.gallery.facts import KIND_TITLES, Exhibit
+from wsdarts_registry.gallery.items import KIND_TITLES, Exhibit
 from wsdarts_registry.gallery.scripts import loader, policies
 
 _NEIGHBOURS = 8
@@ -88,11 +88,11 @@ class Pages:
                 for paragraph in exhibit.entry.manifest.description.split("\n\n")
                 if paragraph.strip()
             ],
-            glance=facts.at_a_glance(exhibit),
-            identity=facts.identity(exhibit),
-            search=facts.search(exhibit),
-            figures=facts.figures(exhibit),
-            provenance=facts.provenance(exhibit),
+            glance=items.at_a_glance(exhibit),
+            identity=items.identity(exhibit),
+            search=items.search(exhibit),
+            figures=items.figures(exhibit),
+            provenance=items.provenance(exhibit),
             cells=[
                 (kind, drawing, escape(cell_text(exhibit.artifact.genotype, kind)))
                 for kind, drawing in zip(CELL_KINDS, cells, strict=True)
