@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 from wsdarts_registry._format import count, duration, size
 from wsdarts_registry._templates import html_environment
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.drawing.documents import Drawing
@@ -84,7 +84,7 @@ class Pages:
             exhibit=exhibit,
             manifest=exhibit.entry.manifest,
             about=[
-                escape(plain_text(paragraph, _LONGEST))
+                escape(sanitize(paragraph, _LONGEST))
                 for paragraph in exhibit.entry.manifest.description.split("\n\n")
                 if paragraph.strip()
             ],
