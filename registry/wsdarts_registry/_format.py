@@ -35,12 +35,12 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def several(value: int, what: str) -> str:
+def pluralize(value: int, what: str) -> str:
     """Write a number of things: ``1 image``, ``1,797 images``; ``what`` takes an s."""
     return f"{count(value)} {what}" if value == 1 else f"{count(value)} {what}s"
 
 
-def share(value: float) -> str:
+def percent(value: float) -> str:
     """Write a ratio as a percentage with one decimal; 1 is 100 %."""
     if not math.isfinite(value):
         return "unknown"
@@ -62,7 +62,7 @@ def size(octets: float) -> str:
 def figure(value: float, unit: str = "") -> str:
     """Write a measured value in its unit: ``"ratio"``, ``"s"``, ``"count"``, ``"B"`` or other."""
     if unit == "ratio":
-        return share(value)
+        return percent(value)
     if unit == "s":
         return duration(value)
     if unit == "B":

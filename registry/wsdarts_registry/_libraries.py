@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType, TracebackType
 
-from wsdarts_registry._text import spaced_text
+from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry.errors import LibraryError, WsdartsError
 
 # What this library and its extras import, with the name that it is installed by.
@@ -61,7 +61,7 @@ def naming_hidden_libraries() -> Iterator[None]:
         library, file = found
         reason = " ".join(str(error).split()) or type(error).__name__
         raise LibraryError(
-            f"{file} is imported in place of the library {library} ({spaced_text(reason)})",
+            f"{file} is imported in place of the library {library} ({sanitize_spaced(reason)})",
             hint="give it another name, or start Python in another directory",
         ) from error
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from wsdarts_registry import _json
 from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._files import as_path, open_regular, write_atomically
-from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype_text import FIELDS, genotype_fields, holds_genotype
 from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
@@ -96,7 +96,7 @@ class Genotype(Viewable):
         said = []
         for kind in CELL_KINDS:
             chosen = Counter(c.operation for node in self.cell(kind) for c in node)
-            tally = (f"{number} {plain_text(name, 40)}" for name, number in chosen.most_common())
+            tally = (f"{number} {sanitize(name, 40)}" for name, number in chosen.most_common())
             said.append(f"{kind} cell {', '.join(tally)}")
         return f"In the {'; in the '.join(said)}."
 
@@ -149,7 +149,7 @@ class Genotype(Viewable):
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise SpaceError(
-                f"cannot read the genotype {spaced_text(str(path))}: {reason}",
+                f"cannot read the genotype {sanitize_spaced(str(path))}: {reason}",
                 expected="a JSON file as written by Genotype.save, or DARTS genotype text",
             ) from error
         try:

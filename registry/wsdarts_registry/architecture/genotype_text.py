@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import SpaceError
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
@@ -62,7 +62,7 @@ def genotype_fields(text: str) -> dict[str, list[Any]]:
     if len(names) > 1:
         known = ", ".join(sorted(name or "one without a name" for name in names))
         raise SpaceError(
-            (f"the text holds {len(whole)} genotypes under different names ({plain_text(known)})"),
+            (f"the text holds {len(whole)} genotypes under different names ({sanitize(known)})"),
             expected="one: leave the others out",
         )
     _, source, closed = whole[-1]
@@ -137,7 +137,7 @@ def _parsed(source: str) -> tuple[ast.Call, str]:
             rest = line[max((error.offset or 1) - 1, 0) :]
             problem = _refused(f"{_quoted(rest or line or attempt)} is not understood")
         except (ValueError, RecursionError, MemoryError) as error:
-            problem = _refused(plain_text(str(error), _SHOWN) or "it is nested too deep")
+            problem = _refused(sanitize(str(error), _SHOWN) or "it is nested too deep")
         else:
             if isinstance(tree, ast.Call):
                 return tree, attempt
@@ -204,7 +204,7 @@ def _unknown(node: ast.AST, source: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f"`{plain_text(text, _SHOWN)}`"
+    return f"`{sanitize(text, _SHOWN)}`"
 
 
 def _refused(reason: str) -> SpaceError:

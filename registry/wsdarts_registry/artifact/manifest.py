@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from wsdarts_registry._format import count, duration, several
+from wsdarts_registry._format import count, duration, pluralize
 from wsdarts_registry._json import (
     Count,
     Digest,
@@ -36,7 +36,7 @@ from wsdarts_registry._json import (
     ShortText,
     Text,
 )
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import WsdartsError
@@ -353,7 +353,7 @@ def described(manifest: Manifest) -> str:
     else:
         what = "a transfer architecture (λ, masks alone)"
     tasks = [
-        f"{plain_text(task.name, _LONGEST_NAME)} ({several(task.images, 'image')}, "
+        f"{sanitize(task.name, _LONGEST_NAME)} ({pluralize(task.images, 'image')}, "
         f"{count(task.classes)} {'class' if task.classes == 1 else 'classes'})"
         for task in manifest.tasks[:_MOST_TASKS]
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.embedding.distance import TOLERANCE, scan, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
@@ -75,7 +75,7 @@ class Ranking(Viewable):
             f"{n.reference} {distance}"
             for n, distance in zip(self.neighbours, self.figures.distances, strict=True)
         )
-        return f"<Ranking: {listed}; {plain_text(self.why, 400)}>"
+        return f"<Ranking: {listed}; {sanitize(self.why, 400)}>"
 
     @property
     def figures(self) -> Figures:

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from wsdarts_registry._format import count, duration, figure
 from wsdarts_registry._templates import markdown_page
-from wsdarts_registry._text import code_span, plain_text
+from wsdarts_registry._text import code_span, sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS, DARTS
 from wsdarts_registry.artifact.manifest import (
     CARD,
@@ -74,7 +74,7 @@ def card_head(facts: CardFacts) -> str:
     tags = ["wsdarts-hub", "neural-architecture-search", "darts", facts.kind]
     if facts.weights:
         tags.append("supernet-weights")
-    data["tags"] = [plain_text(tag, 80) for tag in tags]
+    data["tags"] = [sanitize(tag, 80) for tag in tags]
     datasets = [task.dataset for task in facts.tasks if is_from_hub(task)]
     if datasets:
         data["datasets"] = list(dict.fromkeys(datasets))
@@ -111,15 +111,15 @@ def _model_index(facts: CardFacts, task: TaskFacts) -> list[dict[str, Any]]:
     results = [
         EvalResult(
             task_type=_TASK_TYPE,
-            dataset_type=known or plain_text(task.digest, 80),
-            dataset_name=plain_text(task.name),
+            dataset_type=known or sanitize(task.digest, 80),
+            dataset_name=sanitize(task.name),
             metric_type="accuracy",
             metric_value=score.accuracy,
-            metric_name=plain_text(score.label),
+            metric_name=sanitize(score.label),
         )
         for score in facts.scores
     ]
-    return eval_results_to_model_index(plain_text(facts.name), results)
+    return eval_results_to_model_index(sanitize(facts.name), results)
 
 
 PRESET_NAMES = ("tiny", "small", "paper")
@@ -135,8 +135,8 @@ def render_card(facts: CardFacts) -> str:
         "card.md.j2",
         head=Markup(card_head(facts)),  # noqa: S704 - safe YAML of plain text
         facts=facts,
-        shell_reference=shlex.quote(plain_text(facts.reference)),
-        python_reference=json.dumps(plain_text(facts.reference), ensure_ascii=False),
+        shell_reference=shlex.quote(sanitize(facts.reference)),
+        python_reference=json.dumps(sanitize(facts.reference), ensure_ascii=False),
         preset=facts.preset if facts.preset in PRESET_NAMES else "small",
         cells="\n\n".join(cell_text(facts.genotype, kind) for kind in CELL_KINDS),
         candidates=", ".join(facts.genotype.space.candidates),

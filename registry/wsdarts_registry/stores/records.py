@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from wsdarts_registry._json import Count, Document, Line, Moment, Record
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord, Manifest, described
 from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
 from wsdarts_registry.errors import RegistryError
@@ -120,7 +120,7 @@ class DamagedVersion:
         return "unreadable" if self.unreadable else "damaged"
 
     def __repr__(self) -> str:
-        return f"<DamagedVersion {self.reference}: {plain_text(self.why, 400)}>"
+        return f"<DamagedVersion {self.reference}: {sanitize(self.why, 400)}>"
 
     @property
     def reference(self) -> Reference:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "datasets")
 
@@ -33,7 +33,7 @@ def hardware(device: torch.device) -> str:
     """The processor or GPU in one line, with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {several(torch.get_num_threads(), 'thread')}"
+    return f"{_processor()}, {pluralize(torch.get_num_threads(), 'thread')}"
 
 
 def environment(device: torch.device) -> dict[str, Any]:

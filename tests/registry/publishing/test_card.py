@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.artifact.manifest import PICTURE
 from wsdarts_registry.publishing.card import render_card
@@ -314,7 +314,7 @@ def _hostile(text: str) -> CardFacts:
         code_version=text,
         mode=text,
         licence=text,
-        description=plain_text(text) or "a",  # without one there is no paragraph
+        description=sanitize(text) or "a",  # without one there is no paragraph
         libraries=((text, text),),
         tasks=(replace(TASK, name=text, digest=text, dataset=text),),
         parents=(ParentFacts(reference=text, digest=text),),
