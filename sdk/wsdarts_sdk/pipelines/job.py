@@ -328,8 +328,8 @@ def _tell_of_threads(before: Any, now: dict[str, Any], progress: Progress) -> No
     there = before.get("threads") if isinstance(before, dict) else None
     if there not in (None, now["threads"]):
         progress(
-            f"going on with {pluralize(now['threads'], 'thread')}, begun with {there}: only a search "
-            "on compiled kernels stays the same to the bit",
+            f"going on with {pluralize(now['threads'], 'thread')}, begun with {there}: only a "
+            "search on compiled kernels stays the same to the bit",
             0,
             1,
         )
