@@ -63,7 +63,7 @@ def render_report(report: RunReport) -> str:
         saving=saving(report),
         count=count,
         duration=duration,
-        share=percent,
+        percent=percent,
         size=size,
         decimals=lambda value: f"{value:.4g}",
     )
