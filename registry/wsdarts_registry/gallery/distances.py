@@ -23,7 +23,7 @@ from wsdarts_registry.embedding.distance import distance_matrix, symmetric_dista
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding.nearness import Figures, figures, is_near
 from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.gallery.items import Exhibit
 
 Floats = NDArray[np.float64]
 
