@@ -54,9 +54,8 @@ from wsdarts_sdk.data.sources.metadata import read_metadata
 from wsdarts_sdk.data.sources.saved import ArrowTable
 from wsdarts_sdk.data.sources.table import Table, TableSource
 from wsdarts_sdk.data.sources.webdataset import TarTable
-from wsdarts_sdk.reports.file import REPORT_FILE, ReportFile, keep_report
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.reading import filled_in
+from wsdarts_sdk.reports.storage import REPORT_FILE, ReportFile, filled_in, keep_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 _WHEN = "2026-01-02T03:04:05Z"

@@ -23,7 +23,6 @@ from wsdarts_sdk.data import Part
 from wsdarts_sdk.pipelines.job import Job
 from wsdarts_sdk.pipelines.start import Decision
 from wsdarts_sdk.pipelines.sweep import Trial
-from wsdarts_sdk.reports.epochs import alpha_history, search_epochs
 from wsdarts_sdk.reports.facts import (
     ColdCost,
     Command,
@@ -32,17 +31,19 @@ from wsdarts_sdk.reports.facts import (
     StageRow,
     Table,
 )
-from wsdarts_sdk.reports.file import REPORT_FILE, read_report, save_report
 from wsdarts_sdk.reports.rows import (
     TITLES,
+    alpha_history,
     asked,
     held_out_words,
     now,
     pairs,
     phase_costs,
+    search_epochs,
     task_row,
     title,
 )
+from wsdarts_sdk.reports.storage import REPORT_FILE, read_report, save_report
 from wsdarts_sdk.runs.start_record import neighbour_rows
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.optimisers import work

@@ -25,7 +25,7 @@ from wsdarts_sdk.data.split import SPLIT_RULE
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.reports.facts import Command
-from wsdarts_sdk.reports.rows import begin_report
+from wsdarts_sdk.reports.storage import begin_report
 from wsdarts_sdk.runs.cost import Costs
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.environment import environment

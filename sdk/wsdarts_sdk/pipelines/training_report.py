@@ -4,9 +4,7 @@ from pathlib import Path
 
 from wsdarts_sdk.models.training import TrainingResult
 from wsdarts_sdk.pipelines.job import Job
-from wsdarts_sdk.reports.epochs import training_epochs
 from wsdarts_sdk.reports.facts import RunReport, TrainingFacts
-from wsdarts_sdk.reports.file import save_report
 from wsdarts_sdk.reports.rows import (
     TITLES,
     asked,
@@ -16,7 +14,9 @@ from wsdarts_sdk.reports.rows import (
     phase_costs,
     task_row,
     title,
+    training_epochs,
 )
+from wsdarts_sdk.reports.storage import save_report
 from wsdarts_sdk.search.settings import settings_json
 
 

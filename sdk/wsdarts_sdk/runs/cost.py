@@ -22,11 +22,27 @@ from wsdarts_registry._files import exists
 from wsdarts_registry._json import Record, explain
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.progress import Clock, Progress
-from wsdarts_sdk.reports.facts import OTHER, PhaseCost, Seconds, Words
-from wsdarts_sdk.runs.directory import RunDirectory, read_json
+from wsdarts_sdk.runs.directory import RunDirectory, Seconds, Words, read_json
 
+OTHER = "other"
+"""The phase of what is in no other: imports, compiling, work that a stop undid."""
 _FILE = "costs.json"
 _FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseCost:
+    """Wall time of one phase, in seconds.
+
+    Attributes:
+        phase: Its name; ``OTHER`` for what is in no phase.
+        seconds: What was spent on it in this run.
+        cached: What computing its result had cost, where that came from a cache; not spent here.
+    """
+
+    phase: Words
+    seconds: Seconds
+    cached: Seconds | None = None
 
 
 class _Record(Record):

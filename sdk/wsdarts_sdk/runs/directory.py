@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from wsdarts_registry import _json
 from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
 
 SPLIT_RULE = "split_rule"
 """Key of a run's configuration: by which rule its train part was halved; none for the first."""
+
+LONGEST_TEXT = 1000
+MOST_ROWS = 10_000
+# Limits of what files of a run may hold.
+Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0)]
+Rows = Field(max_length=MOST_ROWS)
 
 _FORMAT = 1
 _LOCK = ".lock"

@@ -4,6 +4,7 @@ Both are written at once, so a run that goes on starts from what it started from
 shows the neighbours of which the reason speaks. Runs of earlier versions kept the decision alone.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,19 @@ from wsdarts_registry._files import exists
 from wsdarts_registry._json import Digest, Record, explain
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports.facts import NeighbourRow, Rows, Whole, Words
-from wsdarts_sdk.runs.directory import RunDirectory, read_json
+from wsdarts_sdk.runs.directory import Rows, RunDirectory, Whole, Words, read_json
 
 _FILE = "decision.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourRow:
+    """An artifact of the registry and how far its task is from this one."""
+
+    reference: Words
+    distance: float
+    task: Words
+    chosen: bool = False
 
 
 class _Neighbour(Record):

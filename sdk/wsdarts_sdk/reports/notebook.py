@@ -21,14 +21,9 @@ from wsdarts_sdk.pipelines.sweep import Trial
 from wsdarts_sdk.pipelines.train import TrainingRun
 from wsdarts_sdk.pipelines.warm_start import WarmStart
 from wsdarts_sdk.reports.charts import phase_amount, phase_title
-from wsdarts_sdk.reports.epochs import (
-    search_charts,
-    search_epochs,
-    stage_bands,
-    training_charts,
-    training_epochs,
-)
 from wsdarts_sdk.reports.facts import RunReport, TrainingFacts
+from wsdarts_sdk.reports.page import search_charts, stage_bands, training_charts
+from wsdarts_sdk.reports.rows import search_epochs, training_epochs
 from wsdarts_sdk.search.loop import SearchResult
 
 _SHOWN_CURVES = ("Loss", "Accuracy", "Skip-connects before refinement")
