@@ -7,10 +7,10 @@ same in every store, and each store says where the records lie.
 from pydantic import ValidationError
 
 from wsdarts_registry._json import explain, now
+from wsdarts_registry.artifact.reference import Reference, check_alias
 from wsdarts_registry.errors import RegistryError, VersionConflictError
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.records import Alias, Lift, VersionInfo, Yank
-from wsdarts_registry.stores.reference import Reference, check_alias
 
 
 def new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:

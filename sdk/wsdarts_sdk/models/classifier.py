@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._files import as_path, expanded, is_directory, open_regular, write_atomically
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_sdk.devices import TooLargeError, at_most

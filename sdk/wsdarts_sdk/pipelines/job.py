@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._files import as_path, exists, expanded, is_directory, resolved
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
@@ -27,7 +27,7 @@ from wsdarts_sdk.devices import environment
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.reports.facts import Command
-from wsdarts_sdk.reports.rows import begin_report
+from wsdarts_sdk.reports.storage import begin_report
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.files import ENVIRONMENT_FILE
 from wsdarts_sdk.runs.records import CostMeter
@@ -330,8 +330,8 @@ def _tell_of_threads(before: Any, now: dict[str, Any], progress: Progress) -> No
     there = before.get("threads") if isinstance(before, dict) else None
     if there not in (None, now["threads"]):
         progress(
-            f"going on with {pluralize(now['threads'], 'thread')}, begun with {there}: only a search "
-            "on compiled kernels stays the same to the bit",
+            f"going on with {pluralize(now['threads'], 'thread')}, begun with {there}: only a "
+            "search on compiled kernels stays the same to the bit",
             0,
             1,
         )

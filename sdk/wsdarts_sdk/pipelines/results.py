@@ -18,7 +18,6 @@ from wsdarts_sdk.data import Part
 from wsdarts_sdk.pipelines.decision import Decision
 from wsdarts_sdk.pipelines.job import Job
 from wsdarts_sdk.pipelines.sweep import Trial
-from wsdarts_sdk.reports.epochs import alpha_history, search_epochs
 from wsdarts_sdk.reports.facts import (
     ColdCost,
     Command,
@@ -27,17 +26,19 @@ from wsdarts_sdk.reports.facts import (
     StageRow,
     Table,
 )
-from wsdarts_sdk.reports.file import read_report, save_report
 from wsdarts_sdk.reports.rows import (
     TITLES,
+    alpha_history,
     asked,
     created,
     held_out_words,
     pairs,
     phase_costs,
+    search_epochs,
     task_row,
     title,
 )
+from wsdarts_sdk.reports.storage import read_report, save_report
 from wsdarts_sdk.runs.files import (
     ARTIFACT_FOLDER,
     CELLS_FILE,

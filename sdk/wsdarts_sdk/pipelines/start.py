@@ -16,6 +16,7 @@ from wsdarts_registry._files import as_path
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.embedding.space import EmbeddingSpace
@@ -28,7 +29,6 @@ from wsdarts_registry.errors import (
 )
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.ranking import check_rankable, neighbours_of_kind, rank_registry
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check

@@ -28,9 +28,7 @@ from wsdarts_sdk.pipelines.job import (
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.reports.epochs import training_epochs
 from wsdarts_sdk.reports.facts import RunReport, TrainingFacts
-from wsdarts_sdk.reports.file import save_report
 from wsdarts_sdk.reports.rows import (
     TITLES,
     asked,
@@ -40,7 +38,9 @@ from wsdarts_sdk.reports.rows import (
     phase_costs,
     task_row,
     title,
+    training_epochs,
 )
+from wsdarts_sdk.reports.storage import save_report
 from wsdarts_sdk.runs.files import (
     ENVIRONMENT_FILE,
     GENOTYPE_FILE,

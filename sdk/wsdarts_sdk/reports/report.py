@@ -14,11 +14,13 @@ from wsdarts_registry._files import (
 )
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports.compared_runs import ComparedRun, figures, read_runs
 from wsdarts_sdk.reports.comparison import (
+    ComparedRun,
     SeedGroup,
     cost_comparisons,
     edge_rows,
+    figures,
+    read_runs,
     seed_groups,
     with_cells,
 )

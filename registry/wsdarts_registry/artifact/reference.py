@@ -1,4 +1,4 @@
-"""How artifacts are named: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``."""
+"""References to artifacts: ``NAME``, ``NAME@3``, ``NAME@stable`` or ``NAME@sha256:…``."""
 
 import re
 from dataclasses import dataclass

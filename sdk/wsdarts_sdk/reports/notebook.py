@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from wsdarts_registry._files import exists
-from wsdarts_registry._format import count, duration, several, share
+from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import FileAccessError
@@ -21,14 +21,9 @@ from wsdarts_sdk.pipelines.sweep import Trial
 from wsdarts_sdk.pipelines.train import TrainingRun
 from wsdarts_sdk.pipelines.warm_start import WarmStart
 from wsdarts_sdk.reports.charts import phase_amount, phase_title
-from wsdarts_sdk.reports.epochs import (
-    search_charts,
-    search_epochs,
-    stage_bands,
-    training_charts,
-    training_epochs,
-)
 from wsdarts_sdk.reports.facts import RunReport, TrainingFacts
+from wsdarts_sdk.reports.page import search_charts, stage_bands, training_charts
+from wsdarts_sdk.reports.rows import search_epochs, training_epochs
 from wsdarts_sdk.search.loop import SearchResult
 
 _SHOWN_CURVES = ("Loss", "Accuracy", "Skip-connects before refinement")
@@ -86,11 +81,11 @@ def training_view(found: TrainingRun) -> str:
     report = RunReport(title="", summary="", created="", training=facts)
     return view(
         "Training",
-        f"of a genotype's network for {several(len(result.rows), 'epoch')}: it labels "
-        f"{share(result.accuracy)} of {several(result.images, 'image')} right that nothing had "
+        f"of a genotype's network for {pluralize(len(result.rows), 'epoch')}: it labels "
+        f"{percent(result.accuracy)} of {pluralize(result.images, 'image')} right that nothing had "
         "seen. One training with one seed; another seed gives another figure.",
         figures=[
-            ("accuracy on the held-out images", share(result.accuracy)),
+            ("accuracy on the held-out images", percent(result.accuracy)),
             ("classes", count(len(found.model.class_names))),
             ("parameters", count(result.parameters)),
             ("wall time", duration(sum(found.seconds.values()) or result.seconds)),
@@ -152,7 +147,7 @@ def _sweep(trials: Sequence[Trial]) -> Panel:
             rows=tuple(
                 (
                     f"{trial.rate:g}",
-                    share(trial.accuracy),
+                    percent(trial.accuracy),
                     count(trial.genotype.count("skip_connect")),
                     duration(trial.seconds),
                 )

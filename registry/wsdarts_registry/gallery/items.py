@@ -6,9 +6,16 @@ What the gallery says of one version, as names and values in words.
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry._format import count, duration, figure, setting, size
-from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry._format import count, duration, setting
 from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.facts import (
+    Facts,
+    class_count,
+    image_count,
+    licence_text,
+    metric_facts,
+    start_text,
+)
 from wsdarts_registry.artifact.manifest import (
     CARD,
     CHECKSUM,
@@ -16,7 +23,6 @@ from wsdarts_registry.artifact.manifest import (
     MANIFEST,
     MASKS,
     PICTURE,
-    provenance_facts,
 )
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.stores.records import Entry
@@ -72,12 +78,12 @@ class Exhibit:
     @cached_property
     def images(self) -> int:
         """Images of all its tasks."""
-        return sum(task.images for task in self.entry.manifest.tasks)
+        return image_count(self.entry.manifest)
 
     @cached_property
     def classes(self) -> int:
         """Classes of all its tasks."""
-        return sum(task.classes for task in self.entry.manifest.tasks)
+        return class_count(self.entry.manifest)
 
     @cached_property
     def operations(self) -> tuple[str, ...]:
@@ -95,60 +101,17 @@ class Exhibit:
         return (*own, *(path for path in (CARD, PICTURE) if path in files))
 
 
-Facts = list[tuple[str, str]]
-_RATIO = "accuracy"
-
-
-def at_a_glance(exhibit: Exhibit) -> Facts:
-    """The few figures that stand at the top of a page."""
-    tasks = exhibit.entry.manifest.tasks
-    facts = [("images", count(exhibit.images)), ("classes", count(exhibit.classes))]
-    if len(tasks) > 1:
-        facts.insert(0, ("tasks", count(len(tasks))))
-    return [
-        *facts,
-        ("search time", duration(exhibit.entry.manifest.provenance.seconds)),
-        ("made", exhibit.entry.manifest.provenance.created[:10]),
-        ("all files", size(sum(r.size for r in exhibit.entry.manifest.files.values()))),
-    ]
-
-
 def identity(exhibit: Exhibit) -> Facts:
     """What it is called and may be used for."""
-    entry, manifest = exhibit.entry, exhibit.entry.manifest
+    entry = exhibit.entry
     return [
         ("reference", exhibit.reference),
         ("digest", entry.digest),
         ("other names", ", ".join(f"{entry.name}@{a}" for a in entry.status.aliases) or "none"),
         ("signature", "there is one; `verify` checks it" if entry.status.signed else "none"),
         ("kind", exhibit.kind_title),
-        ("licence", manifest.license or "not stated"),
+        ("licence", licence_text(entry.manifest)),
     ]
-
-
-def search(exhibit: Exhibit) -> Facts:
-    """How it was searched: space, supernet, masks and every setting."""
-    manifest = exhibit.entry.manifest
-    network = manifest.network
-    supernet = f"{network.cells} cells, {network.channels} channels"
-    stages = enumerate(exhibit.artifact.stage_masks, start=1)
-    return [
-        ("search space", str(manifest.search_space)),
-        ("supernet", f"{supernet}, images of {network.image_size} pixels"),
-        ("masks", "; ".join(f"after stage {i}: {_kept(masks)}" for i, masks in stages)),
-        *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
-    ]
-
-
-def figures(exhibit: Exhibit) -> Facts:
-    """Every measured figure by the name that the artifact gives it."""
-    metrics = exhibit.entry.manifest.metrics
-    return [(key.replace("_", " "), _figure(key, value)) for key, value in metrics.items()]
-
-
-def provenance(exhibit: Exhibit) -> Facts:
-    """When, where and by what it was made."""
-    return provenance_facts(exhibit.entry.manifest.provenance)
 
 
 def compared(exhibit: Exhibit) -> Facts:
@@ -167,24 +130,10 @@ def compared(exhibit: Exhibit) -> Facts:
         ),
         ("search time", duration(manifest.provenance.seconds)),
         ("seed", str(manifest.provenance.seed)),
-        ("started", _started(exhibit)),
+        ("started", start_text(manifest.lineage)),
         ("preset", setting(manifest.config.get("preset"))),
         ("hardware", manifest.provenance.hardware),
         ("made", manifest.provenance.created[:10]),
-        ("licence", manifest.license or "not stated"),
+        ("licence", licence_text(manifest)),
     ]
-    return [*facts, *((f"figure: {name}", value) for name, value in figures(exhibit))]
-
-
-def _started(exhibit: Exhibit) -> str:
-    lineage = exhibit.entry.manifest.lineage
-    parents = ", ".join(parent.reference for parent in lineage.parents)
-    return f"{lineage.mode} from {parents}" if parents else lineage.mode
-
-
-def _kept(masks: OperationMasks) -> str:
-    return f"at most {masks.widest} operations an edge"
-
-
-def _figure(key: str, value: float) -> str:
-    return figure(value, "ratio" if key.endswith(_RATIO) else "")
+    return [*facts, *((f"figure: {name}", value) for name, value in metric_facts(manifest))]
