@@ -27,11 +27,9 @@ from markupsafe import Markup
 from safetensors.torch import save
 from torch import Tensor
 
-from wsdarts_registry._advice import install_extra
-from wsdarts_registry._files import expanded, write_atomically
+from wsdarts_registry._files import expanded, is_vacant, staged, write_atomically, write_flushed
 from wsdarts_registry._format import count
-from wsdarts_registry._libraries import naming_hidden_libraries
-from wsdarts_registry._staging import is_vacant, staged, write_flushed
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span
 from wsdarts_registry.architecture.genotype import Genotype

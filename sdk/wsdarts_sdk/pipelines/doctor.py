@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from wsdarts_registry._advice import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry._files import (
     CACHE_VARIABLE,
     cache_directory,
@@ -24,6 +23,7 @@ from wsdarts_registry._files import (
     status,
 )
 from wsdarts_registry._format import count, pluralize, size
+from wsdarts_registry._libraries import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry.errors import FileAccessError, WsdartsError
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
