@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from wsdarts_sdk.data import ImageTask
     from wsdarts_sdk.models.classifier import Classifier
     from wsdarts_sdk.models.loading import load_network
-    from wsdarts_sdk.models.size import count
+    from wsdarts_sdk.models.network import count
     from wsdarts_sdk.pipelines.embed import embed_data as embed
     from wsdarts_sdk.pipelines.embed import nearest
     from wsdarts_sdk.pipelines.search import SearchRun, search
@@ -73,7 +73,7 @@ _HOME = {
     "WarmStart": "wsdarts_sdk.pipelines.warm_start",
     "WsdartsError": "wsdarts_registry.errors",
     "build_gallery": "wsdarts_registry.gallery.site",
-    "count": "wsdarts_sdk.models.size",
+    "count": "wsdarts_sdk.models.network",
     "clean_cache": "wsdarts_registry.stores.cache",
     "copy": "wsdarts_registry.publishing.publication",
     "darts": "wsdarts_sdk.search.settings",

@@ -16,11 +16,11 @@ from tests.registry.factories import (
     make_ranked,
     make_weights,
 )
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.manifest import SplitRecord
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.check import make_check as real_check
 from wsdarts_sdk.search.state import transferable
 from wsdarts_sdk.supernet import Supernet

@@ -8,13 +8,13 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
-from wsdarts_registry._json import explain
+from wsdarts_registry._json import explain, now
+from wsdarts_registry.artifact.reference import Reference, check_alias
 from wsdarts_registry.errors import RegistryError, VersionConflictError
 from wsdarts_registry.stores.catalogue import Catalogue, Snapshot, parsed
 from wsdarts_registry.stores.records import (
@@ -26,7 +26,6 @@ from wsdarts_registry.stores.records import (
     VersionInfo,
     Yank,
 )
-from wsdarts_registry.stores.reference import Reference, check_alias
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy, required_policy
 
 if TYPE_CHECKING:
@@ -304,7 +303,7 @@ def _new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int,
             f"{reference} was yanked already, on {info.yanked.when}: {info.yanked.reason}"
         )
     try:
-        return info.version, Yank(reason=reason, when=_now())
+        return info.version, Yank(reason=reason, when=now())
     except ValidationError as problem:
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
 
@@ -315,7 +314,7 @@ def _lifted_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[i
     if info.yanked is None:
         raise RegistryError(f"{reference} is not yanked", hint="there is nothing to take back")
     try:
-        lift = Lift(reason=reason, when=_now())
+        lift = Lift(reason=reason, when=now())
     except ValidationError as problem:
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
     return info.version, info.yanked.model_copy(update={"lifted": lift})
@@ -329,7 +328,7 @@ def _new_alias(store: Catalogue, name: str, alias: str, version: int) -> Alias:
         raise RegistryError(
             f"{name}@{version} was yanked ({info.yanked.reason})", hint="name a version that is not"
         )
-    return Alias(version=version, when=_now())
+    return Alias(version=version, when=now())
 
 
 def published_version(store: Catalogue, name: str, version: int | None, digest: str) -> int | None:
@@ -378,7 +377,3 @@ def _exact(store: Catalogue, reference: Reference, what: str) -> VersionInfo:
             hint=f"name the version to {what}, such as {reference.name}@1",
         )
     return store.find(reference)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
