@@ -36,12 +36,12 @@ from tests.registry.factories import make_artifact, make_embedding
 from tests.registry.stores.huggingface.hostile_hub import Asked, HostileHub, Said
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.stores.huggingface import connection, retry
+from wsdarts_registry.stores.huggingface import _transport, retry
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 _SECONDS = 60.0
 # What a session may make a Hub send, at most: one endless answer and what was on its way.
-_MOST_SENT = 4 * connection.MAX_ANSWER_BYTES
+_MOST_SENT = 4 * _transport.MAX_ANSWER_BYTES
 _LONGEST_ERROR = 4000
 # What the library writes into its cache.
 _CACHED = re.compile(
@@ -135,8 +135,8 @@ class Campaign:
             mock.patch.dict(os.environ, places),
             mock.patch.object(constants, "HF_HUB_CACHE", str(self._world / "huggingface")),
             mock.patch.object(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1.0),
-            mock.patch.object(connection, "SILENCE", 1.0),
-            mock.patch.object(connection, "MAX_PAGES", 30),
+            mock.patch.object(_transport, "SILENCE", 1.0),
+            mock.patch.object(_transport, "MAX_PAGES", 30),
             mock.patch.object(retry, "FIRST_PAUSE", 0.001),
             mock.patch.object(retry, "FIRST_CONTEST", 0.001),
             mock.patch.object(retry, "LONGEST_PAUSE", 0.002),

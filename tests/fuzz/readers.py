@@ -45,8 +45,8 @@ from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.embedding import matrix
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.stores.huggingface.index import Content, Index, IndexedName, IndexedVersion
-from wsdarts_registry.stores.huggingface.record import HubRecord
+from wsdarts_registry.stores.huggingface._artifact_repository import HubRecord
+from wsdarts_registry.stores.huggingface._index import Content, Index, IndexedName, IndexedVersion
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
 from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import SignaturePolicy

@@ -18,16 +18,27 @@ from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.stores.catalogue import Survey
-from wsdarts_registry.stores.huggingface.answers import State
-from wsdarts_registry.stores.huggingface.catalogue import PRIVATE, HubCatalogue, Namespace, indexed
-from wsdarts_registry.stores.huggingface.client import HubClient
-from wsdarts_registry.stores.huggingface.download import Extent, fetch_artifact, read_pulled
-from wsdarts_registry.stores.huggingface.index import Content, ranking_records
-from wsdarts_registry.stores.huggingface.index_repository import IndexRepository, current, update
+from wsdarts_registry.stores.huggingface._artifact_repository import State, signature_path
+from wsdarts_registry.stores.huggingface._catalogue import (
+    PRIVATE,
+    HubCatalogue,
+    Namespace,
+    current,
+    indexed,
+    update,
+)
+from wsdarts_registry.stores.huggingface._client import HubClient
+from wsdarts_registry.stores.huggingface._index import Content, IndexRepository, ranking_records
+from wsdarts_registry.stores.huggingface._transfer import (
+    Extent,
+    check_publishable,
+    fetch_artifact,
+    next_version,
+    operations,
+    read_pulled,
+)
 from wsdarts_registry.stores.huggingface.location import SCHEME, namespace_of
-from wsdarts_registry.stores.huggingface.record import signature_path
 from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
-from wsdarts_registry.stores.huggingface.upload import check_publishable, next_version, operations
 from wsdarts_registry.stores.records import Alias, Entry, RegistryConfig, VersionInfo, Yank
 from wsdarts_registry.stores.reference import Reference, check_name, is_name
 from wsdarts_registry.stores.store import Store

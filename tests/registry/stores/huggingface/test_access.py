@@ -12,7 +12,7 @@ from tests.hub_server import ALICE, ALICE_READS, BOB, Fault, HubServer
 from tests.registry.factories import CARD, make_artifact
 from tests.registry.stores.huggingface.conftest import LOCATION, Make
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
-from wsdarts_registry.stores.huggingface.errors import harmless
+from wsdarts_registry.stores.huggingface._errors import harmless
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = pytest.mark.processes

@@ -19,8 +19,8 @@ from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
 from wsdarts_registry.artifact.writer import Edition
 from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.gallery.site import build_gallery
-from wsdarts_registry.stores.huggingface import connection
-from wsdarts_registry.stores.huggingface.download import pulled
+from wsdarts_registry.stores.huggingface import _transport
+from wsdarts_registry.stores.huggingface._transfer import pulled
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = pytest.mark.processes
@@ -186,9 +186,9 @@ def test_a_hub_that_says_nothing_is_given_up(
     hub_server: HubServer, store: HubStore, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.publish(make("first"), "flowers")
-    monkeypatch.setattr(connection, "SILENCE", 0.2)
+    monkeypatch.setattr(_transport, "SILENCE", 0.2)
     hub_server.add_fault(Fault(kind="hang", path="flowers/refs", seconds=1.0, times=None))
-    with pytest.raises(RegistryError, match=r"the connection failed \(ReadTimeout\)"):
+    with pytest.raises(RegistryError, match=r"the _transport failed \(ReadTimeout\)"):
         store.resolve("flowers")
 
 

@@ -11,7 +11,8 @@ from tests.registry.factories import digest_of, make_artifact
 from wsdarts_registry._tensors import read_header
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.stores.huggingface.index import (
+from wsdarts_registry.stores.huggingface._artifact_repository import HubRecord, VersionRecord
+from wsdarts_registry.stores.huggingface._index import (
     Content,
     Index,
     IndexedName,
@@ -19,7 +20,6 @@ from wsdarts_registry.stores.huggingface.index import (
     ranking_records,
 )
 from wsdarts_registry.stores.huggingface.location import namespace_of, split_reference
-from wsdarts_registry.stores.huggingface.record import HubRecord, VersionRecord
 from wsdarts_registry.stores.records import Alias, Lift, Yank
 
 MOMENT = "2026-01-02T03:04:05Z"

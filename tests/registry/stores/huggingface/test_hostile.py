@@ -18,11 +18,10 @@ from tests.registry.stores.huggingface.conftest import LOCATION, Make
 from tests.registry.stores.huggingface.hostile_hub import Asked, HostileHub, Said, Spoil
 from wsdarts_registry._files import cache_directory
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
-from wsdarts_registry.stores.huggingface.answers import State
-from wsdarts_registry.stores.huggingface.client import HubClient
-from wsdarts_registry.stores.huggingface.guard import guarded
+from wsdarts_registry.stores.huggingface._artifact_repository import ArtifactRepository, State
+from wsdarts_registry.stores.huggingface._client import HubClient
+from wsdarts_registry.stores.huggingface._transport import guarded
 from wsdarts_registry.stores.huggingface.location import HubAddress
-from wsdarts_registry.stores.huggingface.repository import ArtifactRepository
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = [
@@ -182,7 +181,7 @@ def test_a_packed_answer_is_not_unpacked(evil: HostileHub) -> None:
 def test_an_answer_that_trickles_is_given_up(
     evil: HostileHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsdarts_registry.stores.huggingface.connection.SILENCE", 0.2)
+    monkeypatch.setattr("wsdarts_registry.stores.huggingface._transport.SILENCE", 0.2)
 
     def trickle() -> Iterator[bytes]:
         while True:
@@ -266,7 +265,7 @@ def test_no_token_goes_to_another_host(evil: HostileHub, make: Make, way: str) -
 
 
 def test_a_list_that_never_ends(evil: HostileHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsdarts_registry.stores.huggingface.connection.MAX_PAGES", 20)
+    monkeypatch.setattr("wsdarts_registry.stores.huggingface._transport.MAX_PAGES", 20)
     numbers = itertools.count()
 
     def spoil(asked: Asked, said: Said) -> None:
@@ -473,7 +472,7 @@ def test_a_wait_that_no_one_would_watch(evil: HostileHub, make: Make) -> None:
 def test_a_creation_that_is_to_be_repeated_for_ever(
     evil: HostileHub, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsdarts_registry.stores.huggingface.guard._MAX_REQUESTS", 20)
+    monkeypatch.setattr("wsdarts_registry.stores.huggingface._transport._MAX_REQUESTS", 20)
 
     def spoil(asked: Asked, said: Said) -> None:
         if "/repos/create" in asked.path:

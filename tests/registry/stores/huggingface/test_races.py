@@ -14,8 +14,8 @@ from tests.registry.stores.huggingface.conftest import Make
 from tests.registry.stores.huggingface.pushing import start
 from wsdarts_registry._tensors import read_header
 from wsdarts_registry.errors import RegistryError, VersionConflictError
-from wsdarts_registry.stores.huggingface.client import HubClient
-from wsdarts_registry.stores.huggingface.index_repository import IndexRepository
+from wsdarts_registry.stores.huggingface._client import HubClient
+from wsdarts_registry.stores.huggingface._index import IndexRepository
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 # The index is behind where a push did not come to its end, and says so.

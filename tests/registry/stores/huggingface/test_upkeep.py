@@ -17,15 +17,15 @@ from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryWarning
-from wsdarts_registry.stores.huggingface.client import HubClient
-from wsdarts_registry.stores.huggingface.index import (
+from wsdarts_registry.stores.huggingface._client import HubClient
+from wsdarts_registry.stores.huggingface._index import (
     FILE,
     Content,
     Index,
     IndexedName,
     IndexedVersion,
+    IndexRepository,
 )
-from wsdarts_registry.stores.huggingface.index_repository import IndexRepository
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = pytest.mark.processes

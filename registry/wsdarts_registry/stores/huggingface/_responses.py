@@ -9,7 +9,7 @@ What the repository of an artifact holds at one moment.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -24,9 +24,7 @@ from pydantic import (
 
 from wsdarts_registry._json import explain
 from wsdarts_registry._text import is_plain_line
-from wsdarts_registry.stores.huggingface.errors import Problem, ProblemError
-from wsdarts_registry.stores.huggingface.record import HubRecord, signature_path
-from wsdarts_registry.stores.records import Status, VersionInfo
+from wsdarts_registry.stores.huggingface._errors import Problem, ProblemError
 
 _MAX_FILES = 100_000
 _MAX_TAGS = 20_000
@@ -227,37 +225,3 @@ def _checked(read: Callable[[Any], _T], answer: object) -> _T:
         return read(answer)
     except ValidationError as error:
         raise ProblemError(Problem(kind="garbled", said=explain(error))) from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """What a repository holds at one moment.
-
-    Attributes:
-        head: Newest commit of main; None where there is no repository.
-        record: Versions, yanks and aliases; empty where main has none.
-        tags: Commit of each tagged version.
-    """
-
-    head: Head | None
-    record: HubRecord = field(default_factory=HubRecord)
-    tags: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def versions(self) -> tuple[VersionInfo, ...]:
-        """The versions that count, ascending."""
-        return tuple(
-            VersionInfo(version=version, digest=digest, status=self.status(version))
-            for version, digest in self.record.digests.items()
-            if version in self.tags
-        )
-
-    @property
-    def untagged(self) -> dict[int, str]:
-        """Versions whose push has ended before its last step, with their digests."""
-        return {n: d for n, d in self.record.digests.items() if n not in self.tags}
-
-    def status(self, version: int) -> Status:
-        """Everything that is said of one version."""
-        signed = self.head is not None and signature_path(version) in self.head.files
-        return self.record.status(version, signed=signed)

@@ -19,7 +19,16 @@ from pydantic import TypeAdapter
 from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import FileRecord
 from wsdarts_registry.errors import ArtifactError, RegistryError
-from wsdarts_registry.stores.huggingface.answers import (
+from wsdarts_registry.stores.huggingface._errors import (
+    CALL_ERRORS,
+    Problem,
+    ProblemError,
+    explained,
+    is_harmless,
+    problem_of,
+)
+from wsdarts_registry.stores.huggingface._offline_cache import KeptFiles, Memory
+from wsdarts_registry.stores.huggingface._responses import (
     FILES,
     HEAD,
     HEADS,
@@ -36,18 +45,8 @@ from wsdarts_registry.stores.huggingface.answers import (
     checked,
     checked_value,
 )
-from wsdarts_registry.stores.huggingface.connection import Connection
-from wsdarts_registry.stores.huggingface.errors import (
-    CALL_ERRORS,
-    Problem,
-    ProblemError,
-    explained,
-    is_harmless,
-    problem_of,
-)
-from wsdarts_registry.stores.huggingface.guard import guarded
+from wsdarts_registry.stores.huggingface._transport import Connection, guarded
 from wsdarts_registry.stores.huggingface.location import HubAddress, is_insecure_allowed
-from wsdarts_registry.stores.huggingface.offline_cache import KeptFiles, Memory
 from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
 
 TAG = "wsdarts-hub"

@@ -1,4 +1,9 @@
-"""One artifact on the Hub: a model repository whose tags ``v1``, ``v2``, … are its versions.
+"""What an artifact's repository on the Hub keeps beside its files, ``registry.json`` on main.
+
+All versions of a name stand in one file, so that of two pushes of one version one finds that main
+has moved.
+
+One artifact on the Hub: a model repository whose tags ``v1``, ``v2``, … are its versions.
 
 A version is one commit on main that holds the artifact's files and the record of all versions;
 then it is tagged. It counts once it is in the record and tagged. All of it is checked against the
@@ -9,10 +14,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from huggingface_hub import CommitOperationAdd
+from pydantic import AfterValidator, Field
 
-from wsdarts_registry._json import MAX_RECORD_BYTES
+from wsdarts_registry._json import MAX_RECORD_BYTES, Digest, Document, Record
 from wsdarts_registry.artifact.checked_files import checksum_line, file_record
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST, FileRecord, Manifest
 from wsdarts_registry.errors import (
@@ -21,16 +29,125 @@ from wsdarts_registry.errors import (
     ReferenceNotFoundError,
     RegistryError,
 )
-from wsdarts_registry.stores.huggingface.answers import Head, Repository, State
-from wsdarts_registry.stores.huggingface.client import HubClient
-from wsdarts_registry.stores.huggingface.record import RECORD, SIGNATURES, HubRecord
+from wsdarts_registry.stores.huggingface._client import HubClient
+from wsdarts_registry.stores.huggingface._responses import Head, Repository
 from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
-from wsdarts_registry.stores.records import Entry
+from wsdarts_registry.stores.records import Alias, Entry, Status, VersionInfo, Yank
+from wsdarts_registry.stores.reference import is_alias
+
+RECORD = "registry.json"
+SIGNATURES = "signatures"
+# An artifact may not bring files of its own to these places.
+RESERVED = (RECORD, SIGNATURES)
+_MAX_VERSIONS = 5000
+
+
+def _alias(text: str) -> str:
+    if not is_alias(text):
+        raise ValueError("expected an alias")
+    return text
+
+
+VersionKey = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
+AliasKey = Annotated[str, AfterValidator(_alias)]
+
+
+class VersionRecord(Record):
+    """The content of one version."""
+
+    digest: Digest
+
+
+class HubRecord(Document):
+    """``registry.json``: the versions of a name by number, their yanks, and its aliases."""
+
+    format: Literal[1] = 1
+    versions: dict[VersionKey, VersionRecord] = Field(default={}, max_length=_MAX_VERSIONS)
+    yanked: dict[VersionKey, Yank] = Field(default={}, max_length=_MAX_VERSIONS)
+    aliases: dict[AliasKey, Alias] = Field(default={}, max_length=1000)
+
+    @property
+    def digests(self) -> dict[int, str]:
+        """The digest of each version, ascending, whether it is tagged yet or not."""
+        return {n: self.versions[str(n)].digest for n in sorted(map(int, self.versions))}
+
+    def status(self, version: int, *, signed: bool) -> Status:
+        """Everything that is said of one version."""
+        names = (alias for alias, record in self.aliases.items() if record.version == version)
+        return Status(
+            yank=self.yanked.get(str(version)), aliases=tuple(sorted(names)), signed=signed
+        )
+
+    def to_commit(self) -> bytes:
+        """Its bytes, as they may be committed.
+
+        Raises:
+            RegistryError: It has become longer than anybody would read.
+        """
+        content = self.to_bytes()
+        type(self).from_bytes(content, what=f"the new {RECORD}", error=RegistryError)
+        return content
+
+    def with_version(self, version: int, digest: str) -> "HubRecord":
+        """A copy with one more version."""
+        versions = {**self.versions, str(version): VersionRecord(digest=digest)}
+        return self.model_copy(update={"versions": versions})
+
+    def with_yank(self, version: int, yank: Yank) -> "HubRecord":
+        """A copy with another record of a version's yank."""
+        return self.model_copy(update={"yanked": {**self.yanked, str(version): yank}})
+
+    def with_alias(self, alias: str, record: Alias | None) -> "HubRecord":
+        """A copy with another record of an alias, or without it."""
+        aliases = {name: kept for name, kept in self.aliases.items() if name != alias}
+        if record is not None:
+            aliases[alias] = record
+        return self.model_copy(update={"aliases": aliases})
+
+
+def signature_path(version: int) -> str:
+    """Where the signature of a version lies."""
+    return f"{SIGNATURES}/v{version}.json"
+
 
 _MAX_SMALL_BYTES = 8 * 2**20
 _TAG = re.compile(r"v([1-9][0-9]{0,8})")
 # What the Hub puts into every repository by itself.
 _ITS_OWN = (".gitattributes",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a repository holds at one moment.
+
+    Attributes:
+        head: Newest commit of main; None where there is no repository.
+        record: Versions, yanks and aliases; empty where main has none.
+        tags: Commit of each tagged version.
+    """
+
+    head: Head | None
+    record: HubRecord = field(default_factory=HubRecord)
+    tags: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def versions(self) -> tuple[VersionInfo, ...]:
+        """The versions that count, ascending."""
+        return tuple(
+            VersionInfo(version=version, digest=digest, status=self.status(version))
+            for version, digest in self.record.digests.items()
+            if version in self.tags
+        )
+
+    @property
+    def untagged(self) -> dict[int, str]:
+        """Versions whose push has ended before its last step, with their digests."""
+        return {n: d for n, d in self.record.digests.items() if n not in self.tags}
+
+    def status(self, version: int) -> Status:
+        """Everything that is said of one version."""
+        signed = self.head is not None and signature_path(version) in self.head.files
+        return self.record.status(version, signed=signed)
 
 
 class ArtifactRepository:
