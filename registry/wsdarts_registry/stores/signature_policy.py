@@ -19,7 +19,7 @@ from pydantic import Field
 from wsdarts_registry._files import exists, expanded, read_regular, resolved, shipped_zoo
 from wsdarts_registry._json import Document, Record
 from wsdarts_registry.errors import FileAccessError, SignatureError
-from wsdarts_registry.stores.huggingface.location import is_hub
+from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact.reader import Artifact
@@ -163,7 +163,7 @@ class SignaturePolicy:
             return True
         if registry == _SHIPPED:
             registry = str(shipped_zoo())
-        if is_hub(registry) or is_hub(location):
+        if is_huggingface(registry) or is_huggingface(location):
             return registry.rstrip("/").casefold() == location.rstrip("/").casefold()
         return resolved(self.folder / expanded(registry)) == resolved(Path(location))
 

@@ -1,13 +1,9 @@
-"""What an artifact's repository on the Hub keeps beside its files, ``registry.json`` on main.
+"""The repository of one artifact: a model repository whose tags ``v1``, ``v2``, … are its versions.
 
-All versions of a name stand in one file, so that of two pushes of one version one finds that main
-has moved.
-
-One artifact on the Hub: a model repository whose tags ``v1``, ``v2``, … are its versions.
-
-A version is one commit on main that holds the artifact's files and the record of all versions;
-then it is tagged. It counts once it is in the record and tagged. All of it is checked against the
-digest in the record, so nobody has to trust where a tag points.
+A version is one commit on main with the artifact's files and ``registry.json``, the record of all
+versions; then it is tagged. It is published once it is recorded and tagged, and is verified by the
+recorded digest wherever a tag points. All versions are in one file, so that of two pushes of the
+same version one fails because main has moved.
 """
 
 import hashlib
@@ -28,38 +24,41 @@ from wsdarts_registry.errors import (
     RecordError,
     ReferenceNotFoundError,
     RegistryError,
+    VersionConflictError,
 )
-from wsdarts_registry.stores.huggingface._client import HubClient
+from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._responses import Head, Repository
-from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
+from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import Alias, Entry, Status, VersionInfo, Yank
 from wsdarts_registry.stores.reference import is_alias
 
 RECORD = "registry.json"
 SIGNATURES = "signatures"
-# An artifact may not bring files of its own to these places.
-RESERVED = (RECORD, SIGNATURES)
 _MAX_VERSIONS = 5000
+_MAX_SMALL_BYTES = 8 * 2**20
+_TAG = re.compile(r"v([1-9][0-9]{0,8})")
+# Files that the Hub adds to every new repository.
+_CREATED_BY_HUB = (".gitattributes",)
 
 
-def _alias(text: str) -> str:
+def _check_alias(text: str) -> str:
     if not is_alias(text):
         raise ValueError("expected an alias")
     return text
 
 
 VersionKey = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
-AliasKey = Annotated[str, AfterValidator(_alias)]
+AliasKey = Annotated[str, AfterValidator(_check_alias)]
 
 
 class VersionRecord(Record):
-    """The content of one version."""
+    """Digest of one version."""
 
     digest: Digest
 
 
-class HubRecord(Document):
-    """``registry.json``: the versions of a name by number, their yanks, and its aliases."""
+class RepositoryRecord(Document):
+    """``registry.json``: versions of an artifact by number, yanked versions and aliases."""
 
     format: Literal[1] = 1
     versions: dict[VersionKey, VersionRecord] = Field(default={}, max_length=_MAX_VERSIONS)
@@ -68,37 +67,37 @@ class HubRecord(Document):
 
     @property
     def digests(self) -> dict[int, str]:
-        """The digest of each version, ascending, whether it is tagged yet or not."""
+        """Digest of each version, ascending, tagged or not."""
         return {n: self.versions[str(n)].digest for n in sorted(map(int, self.versions))}
 
     def status(self, version: int, *, signed: bool) -> Status:
-        """Everything that is said of one version."""
+        """Return yank, aliases and signature of a version."""
         names = (alias for alias, record in self.aliases.items() if record.version == version)
         return Status(
             yank=self.yanked.get(str(version)), aliases=tuple(sorted(names)), signed=signed
         )
 
     def to_commit(self) -> bytes:
-        """Its bytes, as they may be committed.
+        """Return its bytes.
 
         Raises:
-            RegistryError: It has become longer than anybody would read.
+            RegistryError: They are longer than the limit for reading a record.
         """
         content = self.to_bytes()
         type(self).from_bytes(content, what=f"the new {RECORD}", error=RegistryError)
         return content
 
-    def with_version(self, version: int, digest: str) -> "HubRecord":
-        """A copy with one more version."""
+    def with_version(self, version: int, digest: str) -> "RepositoryRecord":
+        """Return a copy with one more version."""
         versions = {**self.versions, str(version): VersionRecord(digest=digest)}
         return self.model_copy(update={"versions": versions})
 
-    def with_yank(self, version: int, yank: Yank) -> "HubRecord":
-        """A copy with another record of a version's yank."""
+    def with_yank(self, version: int, yank: Yank) -> "RepositoryRecord":
+        """Return a copy with another yank of a version."""
         return self.model_copy(update={"yanked": {**self.yanked, str(version): yank}})
 
-    def with_alias(self, alias: str, record: Alias | None) -> "HubRecord":
-        """A copy with another record of an alias, or without it."""
+    def with_alias(self, alias: str, record: Alias | None) -> "RepositoryRecord":
+        """Return a copy with another record of an alias, or without it."""
         aliases = {name: kept for name, kept in self.aliases.items() if name != alias}
         if record is not None:
             aliases[alias] = record
@@ -106,33 +105,27 @@ class HubRecord(Document):
 
 
 def signature_path(version: int) -> str:
-    """Where the signature of a version lies."""
+    """Return the path of the signature of a version."""
     return f"{SIGNATURES}/v{version}.json"
-
-
-_MAX_SMALL_BYTES = 8 * 2**20
-_TAG = re.compile(r"v([1-9][0-9]{0,8})")
-# What the Hub puts into every repository by itself.
-_ITS_OWN = (".gitattributes",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What a repository holds at one moment.
+    """The state of an artifact's repository when it was read.
 
     Attributes:
-        head: Newest commit of main; None where there is no repository.
-        record: Versions, yanks and aliases; empty where main has none.
+        head: Newest commit of main; None without a repository.
+        record: Versions, yanked versions and aliases; empty if main has none.
         tags: Commit of each tagged version.
     """
 
     head: Head | None
-    record: HubRecord = field(default_factory=HubRecord)
+    record: RepositoryRecord = field(default_factory=RepositoryRecord)
     tags: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def versions(self) -> tuple[VersionInfo, ...]:
-        """The versions that count, ascending."""
+        """The published versions, ascending."""
         return tuple(
             VersionInfo(version=version, digest=digest, status=self.status(version))
             for version, digest in self.record.digests.items()
@@ -140,44 +133,64 @@ class State:
         )
 
     @property
-    def untagged(self) -> dict[int, str]:
-        """Versions whose push has ended before its last step, with their digests."""
+    def pending(self) -> dict[int, str]:
+        """Digests of the versions whose push is pending: committed, not tagged."""
         return {n: d for n, d in self.record.digests.items() if n not in self.tags}
 
     def status(self, version: int) -> Status:
-        """Everything that is said of one version."""
+        """Return yank, aliases and signature of a version."""
         signed = self.head is not None and signature_path(version) in self.head.files
         return self.record.status(version, signed=signed)
 
+    def next_version(self, version: int | None, digest: str, name: str) -> int:
+        """Return the number for a push of a digest, as version ``version`` or the next one.
+
+        Numbers of pending pushes count as taken; only the same content may finish them.
+
+        Raises:
+            VersionConflictError: A push of the version with other content is pending.
+        """
+        numbers = {found: number for number, found in self.pending.items()}
+        if version is None:
+            return numbers.get(digest) or max(self.record.digests, default=0) + 1
+        other = self.pending.get(version, digest)
+        if other != digest:
+            raise VersionConflictError(
+                f"{name}@{version} was begun with digest {other} by a push that did not end, and "
+                f"what is pushed has {digest}",
+                hint="versions are write-once: leave the version out to take the next",
+            )
+        return version
+
 
 class ArtifactRepository:
-    """The versions of one name.
+    """The repository of one artifact.
 
     Args:
-        client: The Hub.
-        namespace: Whose registry it is.
+        client: Client of the Hub.
+        namespace: User or organisation.
         name: Name of the artifact.
     """
 
-    def __init__(self, client: HubClient, namespace: str, name: str) -> None:
+    def __init__(self, client: HuggingFaceClient, namespace: str, name: str) -> None:
         self._client = client
         self.name = name
-        self.place = Repository(id=f"{namespace}/{name}")
+        self.remote = Repository(id=f"{namespace}/{name}")
 
     def state(self) -> State:
-        """Read what is there now.
+        """Read the current state.
 
         Raises:
             RegistryError: The Hub cannot be asked.
             RecordError: The record is malformed.
         """
-        head = self._client.head(self.place)
+        head = self._client.head(self.remote)
         if head is None or RECORD not in head.files:
             return State(head=head)
-        content = self._client.read(self.place, head.commit, RECORD, MAX_RECORD_BYTES)
-        what = f"{RECORD} of {self.place.id}"
-        record = HubRecord.from_bytes(content, what=what, error=RecordError)
-        tags = self._client.tags(self.place)
+        content = self._client.read(self.remote, head.commit, RECORD, MAX_RECORD_BYTES)
+        what = f"{RECORD} of {self.remote.id}"
+        record = RepositoryRecord.from_bytes(content, what=what, error=RecordError)
+        tags = self._client.tags(self.remote)
         numbers = {
             int(match[1]): commit
             for tag, commit in tags.items()
@@ -186,13 +199,13 @@ class ArtifactRepository:
         return State(head=head, record=record, tags=numbers)
 
     def entry(self, state: State, version: int) -> Entry:
-        """One version with its verified manifest.
+        """Return a version with its verified manifest.
 
         Raises:
             ArtifactError: There is no such version, or its tag means other content.
         """
         if version not in state.tags or version not in state.record.digests:
-            raise ArtifactError(f"{self.place.id} has no version {version} any more")
+            raise ArtifactError(f"{self.remote.id} has no version {version} any more")
         digest = state.record.digests[version]
         manifest = Manifest.from_bytes(
             self.manifest_bytes(state.tags[version], digest),
@@ -207,48 +220,46 @@ class ArtifactRepository:
         )
 
     def manifest_bytes(self, commit: str, digest: str) -> bytes:
-        """The manifest at a commit, which has to have a digest.
+        """Return the manifest at a commit, verified by its digest.
 
         Raises:
-            ArtifactError: It is missing or has another one.
+            ArtifactError: It is missing or has another digest.
         """
-        content = self._client.read(self.place, commit, MANIFEST, MAX_RECORD_BYTES)
+        content = self._client.read(self.remote, commit, MANIFEST, MAX_RECORD_BYTES)
         found = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if found != digest:
             raise ArtifactError(
-                (
-                    f"the artifact of {self.place.id} at {commit[:12]} has digest {found}, and "
-                    f"its {RECORD} says {digest}"
-                ),
+                f"digest of {self.remote.id} at {commit[:12]}",
+                found=found,
+                expected=f"{digest} as in its {RECORD}",
                 hint="it was changed by other means than wsdarts-hub",
             )
         return content
 
     def file_bytes(self, commit: str, manifest: Manifest, path: str) -> bytes:
-        """A small file of a version, verified.
+        """Return a small file of a version, verified.
 
         Raises:
-            ArtifactError: It is missing, or has another size or sha256 than its manifest says.
+            ArtifactError: It is missing, or its size or sha256 is not the manifest's.
         """
         record = manifest.files[path]
         if record.size > _MAX_SMALL_BYTES:
             raise ArtifactError(
-                f"{path} of {self.place.id} has {record.size} bytes",
+                f"size of {path} of {self.remote.id}",
+                found=f"{record.size} bytes",
                 expected=f"at most {_MAX_SMALL_BYTES}",
             )
-        content = self._client.read(self.place, commit, path, record.size)
+        content = self._client.read(self.remote, commit, path, record.size)
         if file_record(content) != record:
             raise ArtifactError(
-                (
-                    f"{path} of {self.place.id} at {commit[:12]} has another size or sha256 than "
-                    "its manifest says"
-                ),
+                f"{path} of {self.remote.id} at {commit[:12]} has another size or sha256 than its "
+                "manifest says",
                 hint="it is damaged: push the artifact again",
             )
         return content
 
     def check_files(self, commit: str, manifest: Manifest, digest: str) -> None:
-        """Compare what the Hub says of an artifact's files with the manifest; fetch none.
+        """Compare the Hub's sizes and hashes of an artifact's files with the manifest; fetch none.
 
         Raises:
             ArtifactError: One is missing, or has another size or sha256.
@@ -256,46 +267,42 @@ class ArtifactRepository:
         line = checksum_line(digest.removeprefix("sha256:"))
         own = FileRecord(size=len(line), sha256=hashlib.sha256(line).hexdigest())
         expected = {**manifest.files, CHECKSUM: own}
-        found = self._client.describe(self.place, commit, list(expected))
+        found = self._client.describe(self.remote, commit, list(expected))
         for path, record in expected.items():
-            remote = found.get(path)
-            if remote is None:
+            info = found.get(path)
+            if info is None:
                 raise ArtifactError(
-                    f"{self.place.id} at {commit[:12]} lacks {path}", hint="push it again"
+                    f"{self.remote.id} at {commit[:12]} lacks {path}", hint="push it again"
                 )
-            if remote.size != record.size or remote.sha256 not in (None, record.sha256):
+            if info.size != record.size or info.sha256 not in (None, record.sha256):
                 raise ArtifactError(
-                    (
-                        f"{path} of {self.place.id} at {commit[:12]} has {remote.size} bytes, or "
-                        "another sha256"
-                    ),
-                    hint=f"its manifest says {record.size} bytes: nothing was fetched",
+                    f"{path} of {self.remote.id} at {commit[:12]} has {info.size} bytes, or "
+                    "another sha256",
+                    expected=f"{record.size} bytes, as its manifest says",
+                    hint="nothing was fetched",
                 )
 
     def add(
         self, state: State, version: int, digest: str, files: Sequence[CommitOperationAdd]
     ) -> State:
-        """Commit a version to main, from where the state was read, and tag it.
-
-        Returns:
-            What is there then, if nobody else wrote since.
+        """Commit a version on top of a state, tag it, and return the new state.
 
         Raises:
-            UnsettledError: Main has moved, or the answer was lost.
-            RegistryError: It was refused, the repository is somebody's model, or the tag means
+            RetryableError: Main has moved, or the answer was lost.
+            RegistryError: It was refused, the repository was made by others, or the tag means
                 other content.
         """
-        head = state.head or self._client.create(self.place)
-        self._check_ours(head)
+        head = state.head or self._client.create(self.remote)
+        self._check_owned(head)
         record = state.record.with_version(version, digest)
-        kept = {*_ITS_OWN, RECORD, *(addition.path_in_repo for addition in files)}
+        kept = {*_CREATED_BY_HUB, RECORD, *(addition.path_in_repo for addition in files)}
         stale = [
             path
             for path in head.files
             if path not in kept and not path.startswith(f"{SIGNATURES}/")
         ]
         commit = self._client.commit(
-            self.place,
+            self.remote,
             head.commit,
             _title(self.name, version),
             [*files, CommitOperationAdd(RECORD, record.to_commit())],
@@ -306,13 +313,13 @@ class ArtifactRepository:
         now = Head(commit=commit, files=(*kept, *signatures), private=head.private)
         return State(head=now, record=record, tags={**state.tags, version: tagged})
 
-    def finish(self, state: State) -> bool:
-        """Tag the versions whose push ended before it could; whether there were any.
+    def finish_pending(self, state: State) -> bool:
+        """Tag the versions of pending pushes; return whether there were any.
 
-        One whose commit cannot be found any more, or does not verify, stays hidden.
+        A version whose commit is lost, or does not verify, stays hidden.
         """
         done = False
-        for version, digest in state.untagged.items():
+        for version, digest in state.pending.items():
             commit = self._commit_of(state, version, digest)
             if commit is not None:
                 self._tag(version, digest, commit)
@@ -322,59 +329,54 @@ class ArtifactRepository:
     def edit(
         self,
         title: str,
-        change: Callable[[HubRecord], HubRecord],
+        change: Callable[[RepositoryRecord], RepositoryRecord],
         files: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Change the record on main, again and again until nobody was faster.
+        """Change the record on main in a commit, with other files.
 
         Raises:
             RegistryError: It cannot be written.
         """
-        patience = Patience()
-        while True:
+
+        def attempt() -> None:
             state = self.state()
             if state.head is None:
-                raise ReferenceNotFoundError(f"there is no repository {self.place.id}")
+                raise ReferenceNotFoundError(f"there is no repository {self.remote.id}")
             changed = {RECORD: change(state.record).to_commit(), **(files or {})}
             additions = [CommitOperationAdd(path, content) for path, content in changed.items()]
-            try:
-                self._client.commit(self.place, state.head.commit, title, additions)
-            except UnsettledError as error:
-                patience.after(error)
-            else:
-                return
+            self._client.commit(self.remote, state.head.commit, title, additions)
 
-    def _check_ours(self, head: Head) -> None:
-        """Refuse to write to a repository that is somebody's model.
+        with_retries(attempt)
+
+    def _check_owned(self, head: Head) -> None:
+        """Refuse to write to a repository that was made by others.
 
         Raises:
             RegistryError: It has files, but no record.
         """
-        others = [path for path in head.files if path not in _ITS_OWN]
+        others = [path for path in head.files if path not in _CREATED_BY_HUB]
         if others and RECORD not in head.files:
             raise RegistryError(
-                (
-                    f"{self.place.id} is a model on the Hub that wsdarts-hub did not make (it "
-                    f"holds {', '.join(others[:3])})"
-                ),
+                f"{self.remote.id} is a model on the Hub that wsdarts-hub did not make (it holds "
+                f"{', '.join(others[:3])})",
                 hint="choose another name",
             )
 
     def _tag(self, version: int, digest: str, commit: str) -> str:
-        """Tag a version, unless it is tagged; the commit that the tag means."""
-        meant = self._client.tag(self.place, f"v{version}", commit)
+        """Tag a version, unless it is tagged; return the commit of the tag."""
+        tagged = self._client.tag(self.remote, f"v{version}", commit)
         try:
-            if meant != commit:
-                self.manifest_bytes(meant, digest)
+            if tagged != commit:
+                self.manifest_bytes(tagged, digest)
         except ArtifactError as error:
             raise RegistryError(
-                f"the tag v{version} of {self.place.id} means other content ({error})",
+                f"the tag v{version} of {self.remote.id} means other content ({error})",
                 hint="delete it on the Hub, or push as another version",
             ) from error
-        return meant
+        return tagged
 
     def _commit_of(self, state: State, version: int, digest: str) -> str | None:
-        """A commit that holds a version whole."""
+        """Return a commit with all files of a version; None if there is none."""
         for commit in self._candidates(state, version):
             with suppress(ArtifactError):
                 content = self.manifest_bytes(commit, digest)
@@ -386,7 +388,7 @@ class ArtifactRepository:
         if state.head is not None:
             yield state.head.commit
         title = _title(self.name, version)
-        yield from (commit for commit, found in self._client.history(self.place) if found == title)
+        yield from (commit for commit, found in self._client.history(self.remote) if found == title)
 
 
 def _title(name: str, version: int) -> str:

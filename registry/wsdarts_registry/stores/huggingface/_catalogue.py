@@ -1,8 +1,8 @@
-"""What a namespace on the Hub holds at one moment: its index, and whatever that does not know yet.
+"""The catalogue of a namespace at one moment, and the update of its index.
 
-The index is compared with the list of the namespace's repositories, which costs one call. Names
-that the index does not have, or whose main branch has moved since it was written, are read from
-the artifacts themselves. So what is listed and ranked is what is there, whatever the index says.
+The index is compared with the list of the namespace's repositories, which takes one request. Names
+that the index lacks, or whose main branch has moved since, are read from their repositories, so
+that lists and rankings are right even if the index is outdated.
 """
 
 import warnings
@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from wsdarts_registry.artifact.manifest import EmbeddingRecord, Manifest
+from wsdarts_registry.artifact.manifest import Manifest
+from wsdarts_registry.artifact.reader import parse_embedding
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.huggingface._artifact_repository import ArtifactRepository, State
-from wsdarts_registry.stores.huggingface._client import HubClient
+from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._index import (
-    EMPTY,
+    EMPTY_INDEX,
     Content,
     FoundIndex,
     Index,
@@ -28,50 +29,50 @@ from wsdarts_registry.stores.huggingface._index import (
     IndexRepository,
     ranking_records,
 )
-from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
+from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import Entry, RegistryConfig, VersionInfo
 from wsdarts_registry.stores.reference import is_name
 
 _AT_ONCE = 8
-PRIVATE = "if it is private, log in with `hf auth login`"
-"""What may help who named an artifact that is not there."""
+# Hint where a named artifact is not found.
+LOGIN_HINT = "if it is private, log in with `hf auth login`"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Namespace:
-    """A user or an organisation on the Hub, whose models are artifacts."""
+    """A user or organisation whose models are artifacts."""
 
-    client: HubClient
+    client: HuggingFaceClient
     name: str
 
     def artifact(self, name: str) -> ArtifactRepository:
-        """The repository of an artifact."""
+        """Return the repository of an artifact."""
         return ArtifactRepository(self.client, self.name, name)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merged:
-    """An index, brought up to date in memory.
+class MergedIndex:
+    """An index that was updated in memory.
 
     Attributes:
-        names: Every name as it is now.
-        private: Names of artifacts that not everybody may see.
-        behind: Names that the index did not know, or not as they are now.
-        contents: What was in the index, by digest.
+        names: All names with their current versions.
+        private: Names of private artifacts.
+        outdated: Names that the index lacked, or had in an older state.
+        contents: Contents of the index by digest.
     """
 
     names: Mapping[str, IndexedName]
     private: frozenset[str]
-    behind: tuple[str, ...]
+    outdated: tuple[str, ...]
     contents: Mapping[str, Content]
 
     def index(self, namespace: Namespace, known: Mapping[str, Content], *, private: bool) -> Index:
-        """A whole index of it; what no index had is fetched.
+        """Return a complete index; missing contents are fetched.
 
         Args:
-            namespace: Where the artifacts are.
+            namespace: Namespace of the artifacts.
             known: Contents that need not be fetched, by digest.
-            private: Whether artifacts may be in it that not everybody may see.
+            private: Whether to include private artifacts.
         """
         names = {
             name: entry for name, entry in self.names.items() if private or name not in self.private
@@ -85,7 +86,7 @@ class Merged:
         missing = {digest: wanted[digest] for digest in wanted if digest not in contents}
 
         def fetch(item: tuple[str, IndexedVersion]) -> Content | None:
-            with suppress(ArtifactError):  # damaged ones are left out, and read by themselves
+            with suppress(ArtifactError):  # damaged artifacts are left out, and read one by one
                 return fetch_content(namespace.artifact(item[0]), item[1])
             return None
 
@@ -103,14 +104,14 @@ def merge(
     index: Index,
     always: Iterable[str] = (),
     known: Mapping[str, IndexedName] | None = None,
-) -> Merged:
-    """Bring an index up to date.
+) -> MergedIndex:
+    """Update an index in memory.
 
     Args:
-        namespace: What it is the index of.
-        index: What was read; it has to be older than this call.
-        always: Names that are read whatever the list says, which may lag behind.
-        known: What was just written, by name; taken where the list agrees.
+        namespace: Namespace of the index.
+        index: The index; read before this call.
+        always: Names that are read even if the list, which may be late, shows no change.
+        known: Entries that were just written, by name; used where the list agrees.
 
     Raises:
         RegistryError: The Hub cannot be asked.
@@ -124,38 +125,38 @@ def merge(
                 current.setdefault(name, source[name])
     asked = sorted({*heads, *index.names, *always} - current.keys())
     states = _states(namespace, asked)
-    read = {name: found for name, state in states.items() if (found := indexed(name, state))}
+    read = {name: found for name, state in states.items() if (found := index_entry(name, state))}
     names = {**current, **read}
     private = {name for name, (_, private) in heads.items() if private}
     private |= {name for name, state in states.items() if state.head and state.head.private}
-    behind = [name for name in asked if index.names.get(name) != names.get(name)]
-    return Merged(
+    outdated = [name for name in asked if index.names.get(name) != names.get(name)]
+    return MergedIndex(
         names=names,
         private=frozenset(private),
-        behind=tuple(behind),
+        outdated=tuple(outdated),
         contents=index.contents,
     )
 
 
 def _states(namespace: Namespace, names: Sequence[str]) -> dict[str, State]:
-    """What is there of each name; one whose record is damaged is left out with a warning."""
+    """Return the state of each name; warn of damaged records and leave them out."""
 
-    def ask(name: str) -> State | RecordError:
+    def read_state(name: str) -> State | RecordError:
         try:
             return namespace.artifact(name).state()
         except RecordError as error:
             return error
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = dict(zip(names, pool.map(ask, names), strict=True))
+        found = dict(zip(names, pool.map(read_state, names), strict=True))
     for name, state in found.items():
         if isinstance(state, RecordError):
             warnings.warn(f"{name} is left out: {state}", RegistryWarning, stacklevel=5)
     return {name: state for name, state in found.items() if isinstance(state, State)}
 
 
-def indexed(name: str, state: State) -> IndexedName | None:
-    """What an index says of a name; None where there is no repository."""
+def index_entry(name: str, state: State) -> IndexedName | None:
+    """Return the index entry of a name; None without a repository."""
     if state.head is None:
         return None
     versions = tuple(
@@ -173,7 +174,7 @@ def indexed(name: str, state: State) -> IndexedName | None:
 
 
 def fetch_content(repository: ArtifactRepository, version: IndexedVersion) -> Content:
-    """What an index holds of a version, fetched and verified.
+    """Fetch and verify the content of a version for an index.
 
     Raises:
         ArtifactError: It is damaged.
@@ -187,26 +188,26 @@ def fetch_content(repository: ArtifactRepository, version: IndexedVersion) -> Co
     return Content(manifest=manifest, parsed=parsed, embeddings=embeddings)
 
 
-def current(namespace: Namespace, found: FoundIndex, location: str) -> Merged:
-    """What the namespace holds now; warns where its index is missing, damaged or behind.
+def read_catalogue_index(namespace: Namespace, found: FoundIndex, location: str) -> MergedIndex:
+    """Update an index in memory; warn if it is missing, damaged or outdated.
 
     Args:
-        namespace: Where the artifacts are.
+        namespace: Namespace of the artifacts.
         found: Its index, read just before.
-        location: What the registry is called.
+        location: Location of the registry.
 
     Raises:
         RegistryError: The Hub cannot be asked.
     """
-    merged = merge(namespace, found.index or EMPTY)
-    reason = _reason(found, merged, location)
+    merged = merge(namespace, found.index or EMPTY_INDEX)
+    reason = _index_problem(found, merged, location)
     if reason:
         remedy = f"`wsdarts-hub index rebuild --registry {location}` makes it anew"
         warnings.warn(f"{reason}; {remedy}", RegistryWarning, stacklevel=4)
     return merged
 
 
-def update(
+def update_index(
     namespace: Namespace,
     repository: IndexRepository,
     *,
@@ -215,70 +216,66 @@ def update(
     known: Mapping[str, Content] | None = None,
     anew: bool = False,
 ) -> tuple[str, ...]:
-    """Write an index of what the namespace holds now, unless there is one.
+    """Write the index of a namespace, unless it is up to date; return the names in it.
 
-    Of several that write at once the first wins, and the others look again: what they wanted to
-    write is often there by then, since each writes everything that it finds behind.
+    Of several writers the first wins, and the others read the index again: it often holds their
+    changes by then, since each writer adds everything that is outdated.
 
     Args:
-        namespace: What it is the index of.
-        repository: Where it lies.
-        always: Names that are read whatever the list of the namespace says.
-        written: What was just written, by name; taken where the list agrees.
+        namespace: Namespace of the index.
+        repository: Repository of the index.
+        always: Names that are read even if the list of the namespace shows no change.
+        written: Entries that were just written, by name; used where the list agrees.
         known: Contents that need not be fetched, by digest.
-        anew: Take nothing from the index that is there.
-
-    Returns:
-        The names in it.
+        anew: Ignore the existing index.
 
     Raises:
         RegistryError: The Hub cannot be asked, or the index cannot be written.
     """
     names = tuple(always)
-    patience = Patience()
-    while True:
-        try:
-            # The index is read before the list, so that the list is never older.
-            found = repository.find()
-            head = found.head or repository.made()
-            before = EMPTY if anew else found.index
-            merged = merge(namespace, before or EMPTY, names, written)
-            index = merged.index(namespace, known or {}, private=head.private)
-            if found.index != index:
-                repository.write(index, head)
-            return tuple(sorted(name for name, entry in index.names.items() if entry.versions))
-        except UnsettledError as error:
-            patience.after(error)
+
+    def attempt() -> tuple[str, ...]:
+        # The index is read before the list, so that the list is never older.
+        found = repository.find()
+        head = found.head or repository.ensure_head()
+        before = EMPTY_INDEX if anew else found.index
+        merged = merge(namespace, before or EMPTY_INDEX, names, written)
+        index = merged.index(namespace, known or {}, private=head.private)
+        if found.index != index:
+            repository.write(index, head)
+        return tuple(sorted(name for name, entry in index.names.items() if entry.versions))
+
+    return with_retries(attempt)
 
 
-def _reason(found: FoundIndex, merged: Merged, location: str) -> str:
-    behind = [name for name in merged.behind if name not in merged.private]
+def _index_problem(found: FoundIndex, merged: MergedIndex, location: str) -> str:
+    outdated = [name for name in merged.outdated if name not in merged.private]
     if found.problem:
         return (
             f"the index of {location} cannot be used ({found.problem}), so each artifact was read "
             "by itself"
         )
-    if not behind:
+    if not outdated:
         return ""
     if found.index is None:
         return f"{location} has no index, so each artifact was read by itself"
-    listed = ", ".join(behind[:3])
-    more = f" and {len(behind) - 3} more" if len(behind) > 3 else ""
+    listed = ", ".join(outdated[:3])
+    more = f" and {len(outdated) - 3} more" if len(outdated) > 3 else ""
     return f"the index of {location} is behind, so {listed}{more} had to be read directly"
 
 
-class HubCatalogue(Catalogue):
-    """The artifacts of a namespace at one moment.
+class NamespaceCatalogue(Catalogue):
+    """Catalogue of a namespace at one moment.
 
     Args:
-        namespace: Where they are.
-        location: What ``open_registry`` was given.
+        namespace: Namespace of the artifacts.
+        location: Location of the registry.
         config: Name, default probe and thresholds.
-        merged: What is there.
+        merged: Its updated index.
     """
 
     def __init__(
-        self, *, namespace: Namespace, location: str, config: RegistryConfig, merged: Merged
+        self, *, namespace: Namespace, location: str, config: RegistryConfig, merged: MergedIndex
     ) -> None:
         self._namespace = namespace
         self._location = location
@@ -288,7 +285,7 @@ class HubCatalogue(Catalogue):
 
     @property
     def location(self) -> str:
-        """What ``open_registry`` was given."""
+        """Location of the registry."""
         return self._location
 
     @property
@@ -297,16 +294,16 @@ class HubCatalogue(Catalogue):
         return self._config
 
     def names(self) -> tuple[str, ...]:
-        """Names with at least one version, yanked or not, sorted."""
+        """Return the names with at least one version, yanked or not, sorted."""
         return tuple(sorted(name for name, entry in self._merged.names.items() if entry.versions))
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
-        """The versions of a name, ascending; none for an unknown name."""
+        """Return the versions of a name, ascending; none for an unknown name."""
         entry = self._merged.names.get(name)
         return tuple(version.info for version in entry.versions) if entry else ()
 
     def entry(self, name: str, version: int) -> Entry:
-        """One version with its manifest."""
+        """Return a version with its manifest."""
         found = self._version(name, version)
         return Entry(
             name=name,
@@ -317,15 +314,16 @@ class HubCatalogue(Catalogue):
         )
 
     def embedding(self, entry: Entry, space: EmbeddingSpace) -> TaskEmbedding | None:
-        """The embedding that ranks an entry in a space; None if it has none there."""
+        """Return the embedding that ranks an entry in a space; None if it has none there."""
         record = entry.manifest.ranking_record(space)
         if record is None:
             return None
         found = self._version(entry.name, entry.version)
-        return embedding_of(self._content(entry.name, found), record, entry)
+        content = self._content(entry.name, found).embeddings[record.file]
+        return parse_embedding(content, record, where=str(entry.reference))
 
     def _unknown_name(self, name: str) -> str:
-        return f"{super()._unknown_name(name)}; {PRIVATE}"
+        return f"{super()._unknown_name(name)}; {LOGIN_HINT}"
 
     def _version(self, name: str, number: int) -> IndexedVersion:
         entry = self._merged.names.get(name)
@@ -341,15 +339,3 @@ class HubCatalogue(Catalogue):
         if digest not in self._fetched:
             self._fetched[digest] = fetch_content(self._namespace.artifact(name), version)
         return self._fetched[digest]
-
-
-def embedding_of(content: Content, record: EmbeddingRecord, entry: Entry) -> TaskEmbedding:
-    """Read a verified embedding.
-
-    Raises:
-        ArtifactError: It is malformed, or of another space or task than recorded.
-    """
-    # Imported here: listing a registry needs no numpy.
-    from wsdarts_registry.artifact.reader import parse_embedding  # noqa: PLC0415
-
-    return parse_embedding(content.embeddings[record.file], record, where=str(entry.reference))

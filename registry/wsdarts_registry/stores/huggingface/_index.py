@@ -1,11 +1,11 @@
-"""The index of a registry on the Hub, ``index.safetensors``: all that a ranking reads, in one file.
+"""The index of a namespace, ``index.safetensors`` in its dataset repository ``wsdarts-registry``.
 
-For each version there are its manifest and its ranking embeddings, byte by byte as in the
-artifact, as U8 _tensors ``DIGEST/artifact.json`` and ``DIGEST/embeddings/KEY.safetensors``. The
-metadata says of each name which commit of its main branch that was read from, and its versions.
-
-A manifest is checked by its digest and an embedding by its manifest, so whoever reads an index has
-to believe the table alone; and a name whose main has moved since is read anew.
+It holds all that a ranking reads: of each version the manifest and the ranking embeddings, byte by
+byte as in the artifact, as U8 tensors ``DIGEST/artifact.json`` and
+``DIGEST/embeddings/KEY.safetensors``. Its metadata is a table of the names, with the commit of main
+that each was read from, and of their versions. A manifest is verified by its digest and an
+embedding by its manifest; a name whose main has moved since is read again. The settings of the
+registry, ``registry.json``, are in the same repository.
 """
 
 import hashlib
@@ -25,20 +25,20 @@ from wsdarts_registry.artifact.manifest import MANIFEST, EmbeddingRecord, Manife
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.stores.huggingface._artifact_repository import AliasKey
-from wsdarts_registry.stores.huggingface._client import HubClient
+from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._responses import Commit, Head, Repository
-from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
+from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import RegistryConfig, Status, VersionInfo, Yank
 from wsdarts_registry.stores.reference import is_name
 
-FILE = "index.safetensors"
+INDEX_FILE = "index.safetensors"
 MAX_BYTES = 2 * 2**30
 _MAX_NAMES = 100_000
 _MAX_VERSIONS = 5000
 
 
 class IndexedVersion(Record):
-    """A version of a name: its content, the commit that its tag means, and what is said of it."""
+    """A version of an artifact: digest, commit of its tag, yank, aliases and signature."""
 
     version: Count
     digest: Digest
@@ -55,7 +55,7 @@ class IndexedVersion(Record):
 
 
 class IndexedName(Record):
-    """A name, the commit of its main branch that was read, and its versions, ascending."""
+    """An artifact's name, the commit of main that was read, and its versions, ascending."""
 
     name: Annotated[str, Field(max_length=64)]
     commit: Commit
@@ -69,12 +69,12 @@ class IndexedName(Record):
         return self
 
     def version(self, number: int) -> IndexedVersion | None:
-        """The version of a number."""
+        """Return the version with a number; None if there is none."""
         return next((version for version in self.versions if version.version == number), None)
 
 
 class IndexTable(Record):
-    """The metadata of ``index.safetensors``."""
+    """Metadata of ``index.safetensors``."""
 
     format: Literal[1] = 1
     names: Annotated[tuple[IndexedName, ...], Field(max_length=_MAX_NAMES)] = ()
@@ -82,12 +82,12 @@ class IndexTable(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What an index holds of one artifact.
+    """Manifest and ranking embeddings of one artifact.
 
     Attributes:
         manifest: ``artifact.json``, byte by byte.
-        parsed: What that says.
-        embeddings: The embeddings by which it is ranked, byte by byte, by path.
+        parsed: The parsed manifest.
+        embeddings: The ranking embeddings by path, byte by byte.
     """
 
     manifest: bytes
@@ -100,7 +100,7 @@ class Index:
     """An index in memory.
 
     Attributes:
-        names: Its table, by name.
+        names: Its table by name.
         contents: Verified contents by digest; those of damaged artifacts are missing.
     """
 
@@ -108,7 +108,7 @@ class Index:
     contents: Mapping[str, Content]
 
     def to_bytes(self) -> bytes:
-        """Write ``index.safetensors``; equal indices have equal bytes."""
+        """Return the bytes of ``index.safetensors``; equal indices have equal bytes."""
         table = IndexTable(names=tuple(self.names[name] for name in sorted(self.names)))
         arrays = {}
         for digest in sorted(_digests(self.names.values()) & self.contents.keys()):
@@ -119,32 +119,32 @@ class Index:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Index":
-        """Read and verify an index, every byte of it.
+        """Read and verify an index.
 
         Raises:
-            WsdartsError: It is damaged or malformed in any way.
+            WsdartsError: It is damaged or malformed.
         """
-        arrays, metadata = _tensors.read_tensors(content, what=FILE, error=RegistryError)
+        arrays, metadata = _tensors.read_tensors(content, what=INDEX_FILE, error=RegistryError)
         table = _table(metadata)
         files: dict[str, dict[str, bytes]] = {}
         for name, array in arrays.items():
             hexadecimal, _, path = name.partition("/")
             if array.dtype != np.uint8 or array.ndim != 1:
-                raise RegistryError(f"tensor {name[:120]!r} of {FILE} holds no bytes")
+                raise RegistryError(f"tensor {name[:120]!r} of {INDEX_FILE} holds no bytes")
             files.setdefault(f"sha256:{hexadecimal}", {})[path] = array.tobytes()
         names = {entry.name: entry for entry in table.names}
-        strangers = files.keys() - _digests(table.names)
-        if strangers or len(names) != len(table.names):
-            raise RegistryError(f"{FILE} holds what its table does not name")
+        unlisted = files.keys() - _digests(table.names)
+        if unlisted or len(names) != len(table.names):
+            raise RegistryError(f"{INDEX_FILE} holds what its table does not name")
         contents = {digest: _content(digest, found) for digest, found in files.items()}
         return cls(names=names, contents=contents)
 
 
-EMPTY = Index(names={}, contents={})
+EMPTY_INDEX = Index(names={}, contents={})
 
 
 def ranking_records(manifest: Manifest) -> tuple[EmbeddingRecord, ...]:
-    """The embeddings by which an artifact is ranked, one in each space."""
+    """Return the embeddings that rank an artifact, one in each space."""
     spaces: dict[EmbeddingSpace, None] = dict.fromkeys(
         record.space.embedding_space for record in manifest.embeddings
     )
@@ -155,14 +155,14 @@ def ranking_records(manifest: Manifest) -> tuple[EmbeddingRecord, ...]:
 def _content(digest: str, files: Mapping[str, bytes]) -> Content:
     manifest = files.get(MANIFEST, b"")
     if f"sha256:{hashlib.sha256(manifest).hexdigest()}" != digest:
-        raise RegistryError(f"a manifest in {FILE} has another digest than {digest}")
-    parsed = Manifest.from_bytes(manifest, what=f"a manifest in {FILE}", error=RegistryError)
+        raise RegistryError(f"a manifest in {INDEX_FILE} has another digest than {digest}")
+    parsed = Manifest.from_bytes(manifest, what=f"a manifest in {INDEX_FILE}", error=RegistryError)
     paths = {record.file for record in ranking_records(parsed)}
     if files.keys() != {MANIFEST, *paths}:
-        raise RegistryError(f"{FILE} has not the ranking embeddings of {digest}")
+        raise RegistryError(f"{INDEX_FILE} has not the ranking embeddings of {digest}")
     for path in paths:
         if file_record(files[path]) != parsed.files[path]:
-            raise RegistryError(f"{path} of {digest} in {FILE} has another sha256")
+            raise RegistryError(f"{path} of {digest} in {INDEX_FILE} has another sha256")
     return Content(
         manifest=manifest, parsed=parsed, embeddings={path: files[path] for path in sorted(paths)}
     )
@@ -172,12 +172,15 @@ def _table(metadata: object) -> IndexTable:
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if type(found) is int and found != 1:
         raise RegistryError(
-            f"{FILE} has format {found}", hint=f"this version reads format 1: update with {UPDATE}"
+            f"{INDEX_FILE} has format {found}",
+            hint=f"this version reads format 1: update with {UPDATE}",
         )
     try:
         return IndexTable.model_validate_json(_json.dump(metadata))
     except ValidationError as problem:
-        raise RegistryError(f"the table of {FILE} is not valid: {explain(problem)}") from problem
+        raise RegistryError(
+            f"the table of {INDEX_FILE} is not valid: {explain(problem)}"
+        ) from problem
 
 
 def _digests(names: Iterable[IndexedName]) -> set[str]:
@@ -191,12 +194,12 @@ CARD = "README.md"
 
 @dataclass(frozen=True, kw_only=True)
 class FoundIndex:
-    """The index that is there.
+    """Index of a namespace, if it has a usable one.
 
     Attributes:
-        head: Newest commit of its repository; None where there is none.
-        index: The index; None where there is none that can be used.
-        problem: Why it cannot be used; empty where it can, or is missing.
+        head: Newest commit of its repository; None without a repository.
+        index: The index; None if it is missing or unusable.
+        problem: Reason why it is unusable; else empty.
     """
 
     head: Head | None
@@ -205,29 +208,29 @@ class FoundIndex:
 
 
 class IndexRepository:
-    """Settings and index of one namespace.
+    """Repository of the settings and the index of one namespace.
 
     Args:
-        client: The Hub.
-        namespace: Whose registry it is.
+        client: Client of the Hub.
+        namespace: User or organisation.
     """
 
-    def __init__(self, client: HubClient, namespace: str) -> None:
+    def __init__(self, client: HuggingFaceClient, namespace: str) -> None:
         self._client = client
         self._namespace = namespace
-        self._last: tuple[str, Index] | None = None  # commit and what was read there
-        self.place = Repository(id=f"{namespace}/{NAME}", kind="dataset")
+        self._last: tuple[str, Index] | None = None  # with its commit
+        self.remote = Repository(id=f"{namespace}/{NAME}", kind="dataset")
 
     def config(self, head: Head | None) -> RegistryConfig:
-        """The settings at a commit; where there are none, those of a new registry.
+        """Return the settings at a commit, by default those of a new registry.
 
         Raises:
             RegistryError: They are malformed, or the Hub cannot be asked.
         """
         if head is None or CONFIG not in head.files:
             return RegistryConfig(name=self._namespace)
-        content = self._client.read(self.place, head.commit, CONFIG, MAX_RECORD_BYTES)
-        what = f"{CONFIG} of {self.place.path}"
+        content = self._client.read(self.remote, head.commit, CONFIG, MAX_RECORD_BYTES)
+        what = f"{CONFIG} of {self.remote.path}"
         return RegistryConfig.from_bytes(content, what=what, error=RegistryError)
 
     def configure(self, config: RegistryConfig) -> None:
@@ -236,21 +239,17 @@ class IndexRepository:
         Raises:
             RegistryError: They cannot be written.
         """
-        patience = Patience()
-        while True:
+
+        def attempt() -> None:
             additions = [CommitOperationAdd(CONFIG, config.to_bytes())]
-            try:
-                self._client.commit(
-                    self.place, self.made().commit, "Change the settings", additions
-                )
-            except UnsettledError as error:
-                patience.after(error)
-            else:
-                return
+            parent = self.ensure_head().commit
+            self._client.commit(self.remote, parent, "Change the settings", additions)
+
+        with_retries(attempt)
 
     def head(self) -> Head | None:
-        """The head of main; None where there is no such repository."""
-        return self._client.head(self.place)
+        """Return the head of main; None without a repository."""
+        return self._client.head(self.remote)
 
     def find(self) -> FoundIndex:
         """Read and verify the index.
@@ -259,13 +258,13 @@ class IndexRepository:
             RegistryError: The Hub cannot be asked.
         """
         head = self.head()
-        if head is None or FILE not in head.files:
+        if head is None or INDEX_FILE not in head.files:
             return FoundIndex(head=head, index=None)
         last = self._last
         if last is not None and last[0] == head.commit:
             return FoundIndex(head=head, index=last[1])
         try:
-            content = self._client.read(self.place, head.commit, FILE, MAX_BYTES)
+            content = self._client.read(self.remote, head.commit, INDEX_FILE, MAX_BYTES)
         except ArtifactError as error:
             return FoundIndex(head=head, index=None, problem=str(error))
         try:
@@ -275,28 +274,28 @@ class IndexRepository:
         self._last = (head.commit, index)
         return FoundIndex(head=head, index=index)
 
-    def made(self) -> Head:
-        """The head of main; the repository is created where it is missing.
+    def ensure_head(self) -> Head:
+        """Return the head of main; create a missing repository.
 
         Raises:
-            RegistryError: It cannot be.
+            RegistryError: It cannot be created.
         """
-        return self.head() or self._client.create(self.place)
+        return self.head() or self._client.create(self.remote)
 
     def write(self, index: Index, head: Head) -> None:
-        """Replace the index that was read at a commit.
+        """Replace the index that was read at a head.
 
         Raises:
-            UnsettledError: It was replaced since, or the answer was lost.
+            RetryableError: It was replaced meanwhile, or the response was lost.
             RegistryError: It cannot be written.
         """
-        additions = [CommitOperationAdd(FILE, index.to_bytes())]
+        additions = [CommitOperationAdd(INDEX_FILE, index.to_bytes())]
         if CONFIG not in head.files:
             config = RegistryConfig(name=self._namespace)
             additions.append(CommitOperationAdd(CONFIG, config.to_bytes()))
         if CARD not in head.files:
             additions.append(CommitOperationAdd(CARD, _card(self._namespace).encode()))
-        self._client.commit(self.place, head.commit, "Update the index", additions)
+        self._client.commit(self.remote, head.commit, "Update the index", additions)
 
 
 def _card(namespace: str) -> str:

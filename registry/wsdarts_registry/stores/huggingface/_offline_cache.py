@@ -1,7 +1,7 @@
-"""What the cache keeps of a Hub: what it answered last, and the files that were fetched.
+"""The offline cache: the last API responses of a Hub, and the files that were fetched from it.
 
-Answers are for when the Hub may not be asked, and are checked again when they are recalled. Files
-are kept by their sha256 and verified whenever they are taken.
+Responses are used where the Hub may not be asked, and are checked again when they are read. Files
+are stored by their sha256 and verified whenever they are read.
 """
 
 import hashlib
@@ -24,40 +24,40 @@ _MAX_BYTES = 64 * 2**20
 _T = TypeVar("_T")
 
 
-class Memory:
-    """Answers of one Hub by question, each a JSON file in the cache."""
+class OfflineCache:
+    """API responses of one Hub by key, each a JSON file in the cache directory."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def recall(
+    def fetch(
         self,
-        question: str,
+        key: str,
         kind: TypeAdapter[_T],
-        ask: Callable[[], _T | None],
-        unknown: RegistryError,
+        request: Callable[[], _T | None],
+        missing: RegistryError,
     ) -> _T | None:
-        """Ask the Hub and remember the answer; where HF_HUB_OFFLINE is set, recall it.
+        """Send a request and store its response; where HF_HUB_OFFLINE is set, return the stored.
 
         Args:
-            question: What is asked.
-            kind: What the answer has to be.
-            ask: Asks the Hub.
-            unknown: What to raise where the Hub may not be asked and never was.
+            key: Name of the response.
+            kind: Type of the response.
+            request: Asks the Hub.
+            missing: Raised offline where no response is stored.
         """
         if constants.is_offline_mode():
-            found = self.known(question, kind)
+            found = self.get(key, kind)
             if found is None:
-                raise unknown
+                raise missing
             return found
-        answer = ask()
-        if answer is not None:  # what is not there may be there by the time that it is recalled
-            self.remember(question, kind, answer)
-        return answer
+        response = request()
+        if response is not None:  # what does not exist yet may exist later
+            self.put(key, kind, response)
+        return response
 
-    def known(self, question: str, kind: TypeAdapter[_T]) -> _T | None:
-        """An answer that was remembered; None if there is none, or it is damaged."""
-        path = self._path(question)
+    def get(self, key: str, kind: TypeAdapter[_T]) -> _T | None:
+        """Return a stored response; None if there is none, or it is damaged."""
+        path = self._path(key)
         try:
             content = read_regular(path)
             _json.load(content, what=str(path), max_bytes=_MAX_BYTES)
@@ -65,24 +65,24 @@ class Memory:
         except (WsdartsError, ValidationError):
             return None
 
-    def remember(self, question: str, kind: TypeAdapter[_T], answer: _T) -> None:
-        """Keep an answer; a cache that cannot be written makes offline use impossible, only."""
-        path = self._path(question)
-        content = _json.dump(kind.dump_python(answer, mode="json"))
+    def put(self, key: str, kind: TypeAdapter[_T], response: _T) -> None:
+        """Store a response; a cache that cannot be written only makes offline use impossible."""
+        path = self._path(key)
+        content = _json.dump(kind.dump_python(response, mode="json"))
         with suppress(OSError):
             if not path.is_file() or path.read_bytes() != content:
-                _write(path, content)
+                _replace(path, content)
 
-    def _path(self, question: str) -> Path:
-        name = hashlib.sha256(f"{self._url} {question}".encode()).hexdigest()
+    def _path(self, key: str) -> Path:
+        name = hashlib.sha256(f"{self._url} {key}".encode()).hexdigest()
         return cache_directory() / "hub" / f"{name}.json"
 
 
-class KeptFiles:
-    """Files that were fetched, by their sha256: ``hub/files/HEX`` in the cache."""
+class FileCache:
+    """Fetched files by their sha256: ``hub/files/HEX`` in the cache directory."""
 
     def find(self, record: FileRecord) -> Path | None:
-        """Where a file is, verified; None if it is not there or damaged."""
+        """Return the path of a file, verified; None if it is missing or damaged."""
         path = self._path(record)
         with suppress(WsdartsError):
             if exists(path):
@@ -91,23 +91,23 @@ class KeptFiles:
         return None
 
     def read(self, record: FileRecord) -> bytes | None:
-        """The content of a file, verified; None if it is not there or damaged."""
+        """Return the content of a file, verified; None if it is missing or damaged."""
         path = self._path(record)
         with suppress(WsdartsError):
             return read_checked(path.parent, path.name, record)
         return None
 
-    def keep(
+    def add(
         self, record: FileRecord, fetch: Callable[[Callable[[bytes], object]], object]
     ) -> Path | None:
-        """Write a file block by block; it appears once it is whole and what its record says.
+        """Write a file block by block; it appears once it is complete and verified.
 
         Args:
             record: Its size and sha256.
-            fetch: Is given what writes a block.
+            fetch: Takes a function that writes a block.
 
         Returns:
-            Where it is; None if it was not what its record says.
+            Its path; None if the content does not match the record.
 
         Raises:
             OSError: The cache cannot be written.
@@ -133,8 +133,8 @@ class KeptFiles:
         return cache_directory() / "hub" / "files" / record.sha256
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file in one step; after a power cut it may be lost, and is asked for again."""
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file in one step; a power cut may lose it, as it can be fetched again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

@@ -1,10 +1,8 @@
-"""Checked values of what a Hub answers. Nothing of an answer is used that did not pass here.
+"""Types of API responses; nothing of a response is used before it was checked here.
 
-A Hub can be wrong, taken over, or another server than the one that was meant, so every commit,
-tag, path, size and hash has a type that says what it may be, and every list a length. What the
-cache remembers of an answer passes here again when it is recalled.
-
-What the repository of an artifact holds at one moment.
+A Hub can be wrong, taken over, or another server than intended, so every commit, tag, path, size
+and hash has a type with its limits, and every list a greatest length. Responses in the offline
+cache are checked again when they are read.
 """
 
 import hashlib
@@ -24,22 +22,22 @@ from pydantic import (
 
 from wsdarts_registry._json import explain
 from wsdarts_registry._text import is_plain_line
-from wsdarts_registry.stores.huggingface._errors import Problem, ProblemError
+from wsdarts_registry.stores.huggingface._errors import Failure, RequestError
 
 _MAX_FILES = 100_000
 _MAX_TAGS = 20_000
-_LONGEST_PATH = 4096
+_MAX_PATH = 4096
 _T = TypeVar("_T")
 
 
-def _path(path: str) -> str:
+def _check_path(path: str) -> str:
     parts = path.split("/")
-    if not is_plain_line(path, _LONGEST_PATH) or any(part in ("", ".", "..") for part in parts):
+    if not is_plain_line(path, _MAX_PATH) or any(part in ("", ".", "..") for part in parts):
         raise ValueError("expected a relative path without '..' or control characters")
     return path
 
 
-def _line(text: str) -> str:
+def _check_line(text: str) -> str:
     if not is_plain_line(text, len(text)):
         raise ValueError("expected one line without control characters")
     return text
@@ -48,42 +46,42 @@ def _line(text: str) -> str:
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0, le=2**53)]
-RemotePath = Annotated[str, Field(max_length=_LONGEST_PATH), AfterValidator(_path)]
-RefName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_line)]
+RemotePath = Annotated[str, Field(max_length=_MAX_PATH), AfterValidator(_check_path)]
+RefName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_check_line)]
 RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}$")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A repository on the Hub, a model or a dataset, by its id ``"lab/flowers"``."""
+    """A model or dataset repository, by its id such as ``"lab/flowers"``."""
 
     id: str
     kind: Literal["model", "dataset"] = "model"
 
     @property
     def path(self) -> str:
-        """Its address on the Hub, without the server."""
+        """Path of its address on the Hub."""
         return self.id if self.kind == "model" else f"datasets/{self.id}"
 
     @property
     def api(self) -> str:
-        """Its address in the Hub's API, without the server."""
+        """Path of its address in the API."""
         return f"/api/{self.kind}s/{self.id}"
 
 
-class Answer(BaseModel):
-    """Base of all answers: no conversions and no changes; what is not read is ignored."""
+class _Response(BaseModel):
+    """Base of all responses: strict and frozen; unknown keys are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", validate_default=True)
 
 
-class Head(Answer):
+class Head(_Response):
     """The newest commit of a repository's main branch.
 
     Attributes:
-        commit: Its hash.
+        commit: Hash of the commit.
         files: Paths of all files.
-        private: Whether only some may see it.
+        private: Whether the repository is private.
     """
 
     commit: Commit
@@ -91,12 +89,12 @@ class Head(Answer):
     private: bool = False
 
 
-class _Sibling(Answer):
+class _Sibling(_Response):
     rfilename: RemotePath
 
 
-class RepositoryInfo(Answer):
-    """A repository; one without a commit has no ``sha``."""
+class RepositoryInfo(_Response):
+    """A repository; without a commit ``sha`` is None."""
 
     sha: Commit | None = None
     private: bool = False
@@ -104,25 +102,25 @@ class RepositoryInfo(Answer):
 
     @property
     def head(self) -> Head | None:
-        """The newest commit of main; None where there is none."""
+        """Newest commit of main; None without a commit."""
         if self.sha is None:
             return None
         files = sorted(sibling.rfilename for sibling in self.siblings or ())
         return Head(commit=self.sha, files=tuple(files), private=self.private)
 
 
-class _Tag(Answer):
+class _Tag(_Response):
     name: RefName
     commit: Commit = Field(alias="targetCommit")
 
 
-class References(Answer):
+class References(_Response):
     """The tags of a repository."""
 
     tags: Annotated[tuple[_Tag, ...], Field(max_length=_MAX_TAGS)]
 
 
-class ListedRepository(Answer):
+class ListedRepository(_Response):
     """A repository in a list."""
 
     id: RepositoryId
@@ -130,20 +128,20 @@ class ListedRepository(Answer):
     private: bool = False
 
 
-class HistoryEntry(Answer):
+class HistoryEntry(_Response):
     """A commit in a history."""
 
     id: Commit
     title: Annotated[str, Field(max_length=10_000)]
 
 
-class _LfsFile(Answer):
+class _LfsFile(_Response):
     sha256: Sha256 = Field(validation_alias=AliasChoices("sha256", "oid"))
     size: Size
 
 
-class RemoteFile(Answer):
-    """What the Hub says of a path before anything is fetched."""
+class RemoteFile(_Response):
+    """Size and hash of a path, before anything is fetched."""
 
     type: Literal["file", "directory"]
     path: RemotePath
@@ -153,16 +151,16 @@ class RemoteFile(Answer):
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size in bytes."""
         return self.lfs.size if self.lfs else self.own_size
 
     @property
     def sha256(self) -> str | None:
-        """Hash of an LFS file; None for another one."""
+        """Hash of an LFS file; None for another file."""
         return self.lfs.sha256 if self.lfs else None
 
     def is_content(self, content: bytes) -> bool:
-        """Whether a content has the size and the hash that the Hub says."""
+        """Return whether a content has this size and hash."""
         if len(content) != self.size:
             return False
         if self.lfs:
@@ -171,57 +169,57 @@ class RemoteFile(Answer):
         return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == self.oid
 
 
-class _PlannedFile(Answer):
+class _PlannedFile(_Response):
     path: RemotePath
-    left_out: bool = Field(default=False, alias="shouldIgnore")
+    ignored: bool = Field(default=False, alias="shouldIgnore")
 
 
-class UploadPlan(Answer):
-    """How files are to be uploaded; the client reads more of it, and leaves some out silently."""
+class UploadPlan(_Response):
+    """The Hub's plan of an upload; huggingface_hub leaves ignored files out silently."""
 
     files: Annotated[tuple[_PlannedFile, ...], Field(max_length=_MAX_FILES)]
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """The paths that a ``.gitignore`` in the repository keeps out."""
-        return tuple(file.path for file in self.files if file.left_out)
+    def ignored(self) -> tuple[str, ...]:
+        """Paths that a ``.gitignore`` in the repository excludes."""
+        return tuple(file.path for file in self.files if file.ignored)
 
 
 HEAD = TypeAdapter(Head)
-INFO = TypeAdapter(RepositoryInfo)
+REPOSITORY_INFO = TypeAdapter(RepositoryInfo)
 REFERENCES = TypeAdapter(References)
-# A page of a list; the client counts the pages.
-LISTED = TypeAdapter(Annotated[tuple[ListedRepository, ...], Field(max_length=10_000)])
+# One page each.
+REPOSITORIES = TypeAdapter(Annotated[tuple[ListedRepository, ...], Field(max_length=10_000)])
 HISTORY = TypeAdapter(Annotated[tuple[HistoryEntry, ...], Field(max_length=10_000)])
 FILES = TypeAdapter(Annotated[tuple[RemoteFile, ...], Field(max_length=_MAX_FILES)])
-PLAN = TypeAdapter(UploadPlan)
-MADE = TypeAdapter(Commit)
-# As they are remembered.
+UPLOAD_PLAN = TypeAdapter(UploadPlan)
+COMMIT_HASH = TypeAdapter(Commit)
+# As the offline cache stores them.
 TAGS = TypeAdapter(Annotated[dict[RefName, Commit], Field(max_length=_MAX_TAGS)])
 HEADS = TypeAdapter(dict[RepositoryId, tuple[Commit, bool]])
 Heads = Mapping[str, tuple[str, bool]]
 
 
-def checked(kind: TypeAdapter[_T], content: bytes) -> _T:
-    """Read an answer.
+def parse_response(kind: TypeAdapter[_T], content: bytes) -> _T:
+    """Return the checked value of a response.
 
     Raises:
-        ProblemError: It is not what the Hub answers there; says what is wrong.
+        RequestError: It is malformed.
     """
     return _checked(kind.validate_json, content)
 
 
-def checked_value(kind: TypeAdapter[_T], value: object) -> _T:
-    """Check a value that the client read from an answer.
+def check_value(kind: TypeAdapter[_T], value: object) -> _T:
+    """Check a value that huggingface_hub read from a response, and return it.
 
     Raises:
-        ProblemError: As in ``checked``.
+        RequestError: It is malformed.
     """
     return _checked(kind.validate_python, value)
 
 
-def _checked(read: Callable[[Any], _T], answer: object) -> _T:
+def _checked(validate: Callable[[Any], _T], response: object) -> _T:
     try:
-        return read(answer)
+        return validate(response)
     except ValidationError as error:
-        raise ProblemError(Problem(kind="garbled", said=explain(error))) from None
+        raise RequestError(Failure(kind="malformed", message=explain(error))) from None

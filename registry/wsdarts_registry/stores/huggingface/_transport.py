@@ -1,18 +1,11 @@
-"""Requests to a Hub, each bounded in bytes, time and reach.
+"""The transport: requests to a Hub, each bounded in bytes, time and reach.
 
-They go through the client's own session, which knows proxies, certificates and offline mode. What
-the client would do by itself is done here under limits: an answer is given up while it comes, not
-after; a redirect or a next page may lead elsewhere, the token does not go along; and nothing is
-sent without encryption beyond this machine, unless that was allowed. What writes is the client's
-own work; ``guard`` holds that to the same limits.
-
-The client's own calls that write, held to the limits of all other requests.
-
-How files are uploaded and committed is the client's to know. It trusts the server with it: it
-takes the token wherever an answer says that an upload is confirmed, reads answers of any length and
-waits as long as it is told to. So while a call of it runs, its session has hooks that look at each
-request before it is sent, and at each answer before the client does. Uploads by Xet, which are made
-to the official Hub alone, do not go through that session.
+Requests that read are sent by ``Connection`` through huggingface_hub's session, which knows
+proxies, certificates and offline mode. Writing is left to huggingface_hub, whose protocol of
+uploads changes with the Hub; ``guarded_api`` holds it to the same limits by hooks in that session:
+a response is given up while it comes, a token goes to no other host, and nothing is sent without
+encryption beyond this machine unless that was allowed. Uploads by Xet, which are made to the
+official Hub alone, do not go through the session.
 """
 
 import re
@@ -35,149 +28,150 @@ from wsdarts_registry.stores.huggingface._errors import (
     CLIENT_ERRORS,
     INVALID_URL,
     TRANSPORT_MODULE,
-    Problem,
-    ProblemError,
-    harmless,
-    problem_of_client,
-    refusal,
+    Failure,
+    RequestError,
+    classify_client_error,
+    classify_response,
+    redact,
 )
-from wsdarts_registry.stores.huggingface._responses import PLAN, checked
-from wsdarts_registry.stores.huggingface.location import HubAddress
+from wsdarts_registry.stores.huggingface._responses import UPLOAD_PLAN, parse_response
+from wsdarts_registry.stores.huggingface.location import Endpoint
 
-# What requests say who sends them.
+# User agent of the requests.
 LIBRARY = "wsdarts-hub"
-# Seconds after which a Hub that says nothing is given up; the client itself would wait for ever.
-SILENCE = 120.0
-# Bytes a second, below which an answer is given up once it has taken longer than SILENCE.
-SLOWEST = 1024
-MAX_ANSWER_BYTES = 16 * 2**20
+# Seconds after which a silent Hub is given up; huggingface_hub itself would wait for ever.
+TIMEOUT = 120.0
+# Rate below which a response is given up once it has taken longer than TIMEOUT.
+MIN_BYTES_PER_SECOND = 1024
+MAX_RESPONSE_BYTES = 16 * 2**20
 MAX_PAGES = 1000
-_MAX_REFUSAL_BYTES = 2**16
+_MAX_ERROR_BYTES = 2**16
 _MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-# Those that repeat the request with its method and body.
-_REPEATING = (307, 308)
+# Redirects that keep method and body of the request.
+_SAME_METHOD = (307, 308)
 _NEXT = re.compile(r"<([^<>]*)>\s*;[^,]*\brel=\"?next\b")
-_BLOCK = 2**20
-# Smaller files come and go without a progress bar.
+# From this size on a file has a progress bar.
 _LARGE = 10 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
-    """The headers, names in any case, and the content of a successful answer."""
+class Response:
+    """A successful response; names of headers in any case."""
 
     headers: Mapping[str, str]
     content: bytes
 
 
 class Connection:
-    """Requests to one Hub.
+    """Requests that read from one Hub.
 
     Args:
-        address: Where it is, and where else may be asked.
-        token: A token; None for what the client finds.
+        endpoint: Its address, which says what other addresses are allowed.
+        token: A token; None for the one that huggingface_hub finds.
     """
 
-    def __init__(self, address: HubAddress, token: str | None = None) -> None:
-        self._address = address
+    def __init__(self, endpoint: Endpoint, token: str | None = None) -> None:
+        self._endpoint = endpoint
         self._token = token
 
     def url(self, path: str, parameters: list[tuple[str, str]] | None = None) -> str:
-        """The whole address of a path on the Hub."""
+        """Return the whole address of a path on the Hub."""
         query = f"?{urlencode(parameters)}" if parameters else ""
-        return f"{self._address.url}{path}{query}"
+        return f"{self._endpoint.url}{path}{query}"
 
-    def ask(
+    def request(
         self,
         method: str,
         url: str,
         body: bytes = b"",
         *,
         headers: Mapping[str, str] | None = None,
-        limit: int = MAX_ANSWER_BYTES,
-    ) -> Reply:
-        """Send a request and read its answer.
+        limit: int = MAX_RESPONSE_BYTES,
+    ) -> Response:
+        """Send a request and return its response.
 
         Args:
             method: ``GET`` or ``POST``.
-            url: Whole address; only the Hub's own gets the token.
-            body: What to send.
+            url: Whole address; the token goes to the Hub's own alone.
+            body: Content of the request.
             headers: Further headers.
-            limit: Longest answer.
+            limit: Most bytes of the response.
 
         Raises:
-            ProblemError: The answer is a refusal, too long or too slow, or the request would have
-                to go where it may not.
+            RequestError: The response is an error, too long or too slow, or leads to an address
+                that is not allowed.
         """
-        with self._answer(method, url, body, headers or {}, SILENCE) as response:
+        with self._response(method, url, body, headers or {}, TIMEOUT) as response:
             content = b"".join(blocks(response.headers, response.iter_raw(), limit))
-            return Reply(headers=response.headers, content=content)
+            return Response(headers=response.headers, content=content)
 
-    def pages(self, url: str) -> Iterator[Reply]:
-        """Read a list page by page.
+    def pages(self, url: str) -> Iterator[Response]:
+        """Yield the pages of a list.
 
         Raises:
-            ProblemError: As in ``ask``; or the list goes on elsewhere, in a circle or for too long.
+            RequestError: As in ``request``; or the list goes on elsewhere, in a circle or too long.
         """
         seen: set[str] = set()
         while url not in seen:
             seen.add(url)
             if len(seen) > MAX_PAGES:
-                raise refused(f"a list has more than {MAX_PAGES} pages")
-            reply = self.ask("GET", url)
-            yield reply
-            found = _NEXT.search(reply.headers.get("Link", ""))
+                raise untrusted(f"a list has more than {MAX_PAGES} pages")
+            response = self.request("GET", url)
+            yield response
+            found = _NEXT.search(response.headers.get("Link", ""))
             if found is None:
                 return
-            url = _joined(url, found[1])
-            if not self._address.is_own(url):
-                raise refused(f"a list goes on at another address ({host_of(url)})")
-        raise refused("a list goes on in a circle")
+            url = _join_url(url, found[1])
+            if not self._endpoint.is_own(url):
+                raise untrusted(f"a list goes on at another address ({host_of(url)})")
+        raise untrusted("a list goes on in a circle")
 
     def download(self, url: str, size: int, write: Callable[[bytes], object], name: str) -> None:
         """Fetch a file block by block.
 
         Args:
             url: Whole address.
-            size: Bytes that it should have; a longer one is given up, a shorter one is not noticed.
+            size: Expected bytes; a longer file is given up, a shorter one is not noticed.
             write: Takes each block.
-            name: What a progress bar calls it.
+            name: Title of the progress bar.
 
         Raises:
-            ProblemError: As in ``ask``.
+            RequestError: As in ``request``.
         """
-        with self._answer("GET", url, b"", {}, constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
-            for block in _shown(blocks(response.headers, response.iter_raw(), size), size, name):
+        with self._response("GET", url, b"", {}, constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
+            for block in _with_progress(
+                blocks(response.headers, response.iter_raw(), size), size, name
+            ):
                 write(block)
 
     @contextmanager
-    def _answer(
+    def _response(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Iterator[Any]:
-        """An answer with a status below 300, whose content was not read yet."""
+        """Yield a successful response, whose content was not read yet."""
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._send(method, url, body, headers, timeout)
             try:
                 where = response.headers.get("Location")
                 if response.status_code in _REDIRECTS and where is not None:
-                    _beginning(response)  # so that the connection can be used again
-                    url = self._redirected(method, url, response.status_code, where)
+                    _read_beginning(response)  # so that the connection can be used again
+                    url = self._redirect(method, url, response.status_code, where)
                     continue
                 self._check(response, method)
                 yield response
                 return
             finally:
                 response.close()
-        raise refused(f"it redirects more than {_MAX_REDIRECTS} times")
+        raise untrusted(f"it redirects more than {_MAX_REDIRECTS} times")
 
     def _send(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Any:
-        if not self._address.is_allowed(url):
-            raise refused(f"it leads to {host_of(url)}, which is not encrypted or no address")
+        if not self._endpoint.is_allowed(url):
+            raise untrusted(f"it leads to {host_of(url)}, which is not encrypted or no address")
         sent = {**headers, "Accept-Encoding": "identity"}
-        if self._address.is_own(url):
+        if self._endpoint.is_own(url):
             own = build_hf_headers(
                 token=self._token, library_name=LIBRARY, library_version=library_version()
             )
@@ -192,29 +186,31 @@ class Connection:
         )
         return session.send(request, stream=True, follow_redirects=False, auth=None)
 
-    def _redirected(self, method: str, url: str, status: int, where: str) -> str:
-        """The address that a redirect leads to, where it may be followed."""
-        target = _joined(url, where)
-        repeats = status in _REPEATING and self._address.is_own(target)
-        if method != "GET" and not repeats:
-            raise refused(f"it redirects what is sent to {host_of(target)}")
+    def _redirect(self, method: str, url: str, status: int, where: str) -> str:
+        """Return the target of a redirect that may be followed."""
+        target = _join_url(url, where)
+        keeps_method = status in _SAME_METHOD and self._endpoint.is_own(target)
+        if method != "GET" and not keeps_method:
+            raise untrusted(f"it redirects what is sent to {host_of(target)}")
         return target
 
     def _check(self, response: Any, method: str) -> None:
-        """Refuse an answer that is no success, or is packed so that its length says nothing."""
+        """Refuse a response that is no success, or is compressed."""
         status, headers = response.status_code, response.headers
         if status >= 400:
-            content = _beginning(response)
-            raise ProblemError(
-                refusal(status, headers, content, reading=method == "GET", token=self._token)
+            content = _read_beginning(response)
+            raise RequestError(
+                classify_response(
+                    status, headers, content, reading=method == "GET", token=self._token
+                )
             )
-        check_not_packed(headers)
+        check_not_compressed(headers)
         if not 200 <= status < 300:
-            raise ProblemError(Problem(kind="garbled", said=f"status {status}"))
+            raise RequestError(Failure(kind="malformed", message=f"status {status}"))
 
 
-def _shown(content: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
-    """Pass blocks on, with the client's progress bar where they are many."""
+def _with_progress(content: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
+    """Pass blocks on; show huggingface_hub's progress bar for a large file."""
     if size < _LARGE:
         yield from content
         return
@@ -228,51 +224,52 @@ def _shown(content: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
 
 
 def client_session() -> Any:
-    """The client's session; it is made at the first call, of proxies and certificates.
+    """Return huggingface_hub's session, which is made at the first call.
 
     Raises:
-        ProblemError: It cannot be made of them.
+        RequestError: A proxy or the certificates cannot be used.
     """
     try:
         return get_session()
     except ImportError as error:
-        said = (
+        cause: Exception = error
+        message = (
             "the proxy in ALL_PROXY or HTTPS_PROXY is a SOCKS proxy, and the package for that is "
-            "not installed; install it with `pip install socksio`, or unset the proxy"
+            "not installed"
         )
-        raise ProblemError(Problem(kind="setup", said=said)) from error
+        hint = "install it with `pip install socksio`, or unset the proxy"
     except OSError as error:
-        said = (
-            f"the certificates cannot be read ({error.strerror or type(error).__name__}); check "
-            "SSL_CERT_FILE and SSL_CERT_DIR"
-        )
-        raise ProblemError(Problem(kind="setup", said=said)) from error
+        cause = error
+        message = f"the certificates cannot be read ({error.strerror or type(error).__name__})"
+        hint = "check SSL_CERT_FILE and SSL_CERT_DIR"
     except (ValueError, INVALID_URL) as error:
-        said = (
-            f"the proxy in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY is no address "
-            f"({harmless(str(error))}); correct or unset it"
+        cause = error
+        message = (
+            "the proxy in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY is no address "
+            f"({redact(str(error))})"
         )
-        raise ProblemError(Problem(kind="setup", said=said)) from error
+        hint = "correct or unset it"
+    raise RequestError(Failure(kind="setup", message=message, hint=hint)) from cause
 
 
-def check_not_packed(headers: Mapping[str, str]) -> None:
-    """Refuse an answer whose length says nothing of what it unpacks to.
+def check_not_compressed(headers: Mapping[str, str]) -> None:
+    """Refuse a compressed response, whose length does not bound its content.
 
     Raises:
-        ProblemError: It is compressed.
+        RequestError: It is compressed.
     """
     if headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        said = "it is compressed, which was not asked"
-        raise ProblemError(Problem(kind="garbled", said=said))
+        message = "it is compressed, which was not asked"
+        raise RequestError(Failure(kind="malformed", message=message))
 
 
 def blocks(
     headers: Mapping[str, str], content: Iterable[bytes], limit: int, *, cut: bool = False
 ) -> Iterator[bytes]:
-    """Pass on the content of an answer, which is given up, or cut, where it becomes too long.
+    """Pass on the content of a response, which is given up, or cut, once it is too long.
 
     Raises:
-        ProblemError: It announces or has more than ``limit`` bytes, or comes too slowly.
+        RequestError: It announces or has more than ``limit`` bytes, or is too slow.
     """
     begun, received = time.monotonic(), 0
     announced = headers.get("Content-Length", "")
@@ -283,41 +280,41 @@ def blocks(
         if received > limit:
             if cut:
                 return
-            raise refused(f"it sends more than the {limit} bytes that are expected")
-        if time.monotonic() - begun > SILENCE + received / SLOWEST:
-            raise ProblemError(Problem(kind="network", said="it sends too slowly"))
+            raise untrusted(f"it sends more than the {limit} bytes that are expected")
+        if time.monotonic() - begun > TIMEOUT + received / MIN_BYTES_PER_SECOND:
+            raise RequestError(Failure(kind="network", message="it sends too slowly"))
         yield block
 
 
-def _beginning(response: Any) -> bytes:
-    content = blocks(response.headers, response.iter_raw(), _MAX_REFUSAL_BYTES, cut=True)
+def _read_beginning(response: Any) -> bytes:
+    content = blocks(response.headers, response.iter_raw(), _MAX_ERROR_BYTES, cut=True)
     return b"".join(content)
 
 
 def _check_length(announced: str, limit: int) -> None:
     if len(announced) > 18 or int(announced) > limit:
-        raise refused(f"it announces {announced[:20]} bytes where {limit} at most are expected")
+        raise untrusted(f"it announces {announced[:20]} bytes where {limit} at most are expected")
 
 
-def _joined(url: str, where: str) -> str:
+def _join_url(url: str, where: str) -> str:
     try:
         return urljoin(url, where)
     except ValueError:
-        raise refused("it leads to an address that is none") from None
+        raise untrusted("it leads to an address that is none") from None
 
 
 def host_of(url: str) -> str:
-    """An address without what may be secret in it."""
+    """Return the host of an address, without anything secret in it."""
     return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2][:100]
 
 
-def refused(said: str) -> ProblemError:
-    """The error for an answer that asks for what is not done."""
-    return ProblemError(Problem(kind="refused", said=said))
+def untrusted(message: str) -> RequestError:
+    """Return the error of a response that cannot be trusted."""
+    return RequestError(Failure(kind="untrusted", message=message))
 
 
 def library_version() -> str:
-    """The version of this library, which requests name."""
+    """Return the version of this library."""
     try:
         return version(LIBRARY)
     except PackageNotFoundError:
@@ -325,55 +322,55 @@ def library_version() -> str:
 
 
 _OFFICIAL = "https://huggingface.co"
-# By this header, which the Hub takes for tracing, a request shows of which call it is a part.
-_MARK = "X-Request-Id"
-# Requests of one call; the client repeats some for as long as a Hub asks it to.
+# Names the call that a request belongs to; the Hub uses the header for tracing.
+_CALL_HEADER = "X-Request-Id"
+# Of one call; huggingface_hub repeats requests as long as a Hub asks it to.
 _MAX_REQUESTS = 10_000
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
 
 @contextmanager
-def guarded(address: HubAddress, token: str | None) -> Iterator[HfApi]:
+def guarded_api(endpoint: Endpoint, token: str | None) -> Iterator[HfApi]:
     """Yield a client for one call that writes.
 
-    What it sends with its token goes to the Hub's own address. Contents may go elsewhere, without
-    it, where the address may be asked.
+    Requests with the token go to the Hub's own address. Contents may go to other allowed addresses,
+    without the token.
 
     Raises:
-        ProblemError: The call failed; whatever the client raises over an answer is that.
+        RequestError: The call failed.
     """
-    mark = uuid.uuid4().hex
+    call_id = uuid.uuid4().hex
     api = HfApi(
-        endpoint=address.url,
+        endpoint=endpoint.url,
         token=token,
         library_name=LIBRARY,
         library_version=library_version(),
-        headers={_MARK: mark},
+        headers={_CALL_HEADER: call_id},
     )
-    _HOOKS.add(mark, _Call(address=address, token=token))
+    _HOOKS.add(call_id, _Call(endpoint=endpoint, token=token))
     try:
         yield api
     except CLIENT_ERRORS as error:
-        raise ProblemError(problem_of_client(error, token)) from error
+        raise RequestError(classify_client_error(error, token)) from error
     finally:
-        _HOOKS.remove(mark)
+        _HOOKS.remove(call_id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    address: HubAddress
+    endpoint: Endpoint
     token: str | None
 
 
 @dataclass
 class _Hooks:
-    """The hooks in the client's session, which are there while calls run.
+    """Hooks in huggingface_hub's session, present while calls run.
 
     Attributes:
-        calls: The calls that run, by their marks.
-        requests: How many requests each has made.
-        sessions: Those that have the hooks.
-        without_xet: Whether the user wants no Xet.
+        calls: Running calls by their id.
+        requests: Number of requests of each call.
+        sessions: Sessions with the hooks.
+        without_xet: Whether the user disabled Xet.
     """
 
     calls: dict[str, _Call] = field(default_factory=dict)
@@ -382,93 +379,94 @@ class _Hooks:
     without_xet: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, mark: str, call: _Call) -> None:
+    def add(self, call_id: str, call: _Call) -> None:
         """Guard a call.
 
         Raises:
-            ProblemError: The client has no session.
+            RequestError: There is no session.
         """
         session = client_session()
         with self._lock:
             if not self.calls:
                 self.without_xet = constants.HF_HUB_DISABLE_XET
-            self.calls[mark] = call
+            self.calls[call_id] = call
             if session not in self.sessions:
                 self.sessions.append(session)
-                # In place of the old lists, which other threads may be reading.
+                # New lists, since other threads may be reading the old ones.
                 session.event_hooks = {
-                    "request": [*session.event_hooks["request"], self._look_at_request],
-                    "response": [*session.event_hooks["response"], self._look_at_answer],
+                    "request": [*session.event_hooks["request"], self._check_request],
+                    "response": [*session.event_hooks["response"], self._check_response],
                 }
-            self._choose_uploads()
+            self._choose_upload_protocol()
 
-    def remove(self, mark: str) -> None:
-        """Guard a call no longer."""
+    def remove(self, call_id: str) -> None:
+        """Stop guarding a call."""
         with self._lock:
-            del self.calls[mark], self.requests[mark]
-            self._choose_uploads()
+            del self.calls[call_id], self.requests[call_id]
+            self._choose_upload_protocol()
             if self.calls:
                 return
             for session in self.sessions:
                 hooks = session.event_hooks
                 session.event_hooks = {
-                    "request": [h for h in hooks["request"] if h != self._look_at_request],
-                    "response": [h for h in hooks["response"] if h != self._look_at_answer],
+                    "request": [h for h in hooks["request"] if h != self._check_request],
+                    "response": [h for h in hooks["response"] if h != self._check_response],
                 }
             self.sessions.clear()
 
-    def _choose_uploads(self) -> None:
-        """Let the client upload by LFS where a Hub is not the official one.
+    def _choose_upload_protocol(self) -> None:
+        """Disable Xet unless all running calls are to the official Hub.
 
-        It takes Xet wherever that is installed, without asking the server, and this constant alone
-        tells it not to.
+        huggingface_hub uses Xet wherever it is installed, and only this constant prevents it.
         """
-        others = any(call.address.url != _OFFICIAL for call in self.calls.values())
+        others = any(call.endpoint.url != _OFFICIAL for call in self.calls.values())
         constants.HF_HUB_DISABLE_XET = self.without_xet or others
 
-    def _look_at_request(self, request: Any) -> None:
-        """Refuse a request that would go where it may not, and limit its time."""
-        url, mark = str(request.url), request.headers.get(_MARK, "")
+    def _check_request(self, request: Any) -> None:
+        """Refuse a request to an address that is not allowed, and limit its time."""
+        url, call_id = str(request.url), request.headers.get(_CALL_HEADER, "")
         with self._lock:
             calls = tuple(self.calls.values())
-            call = self.calls.get(mark)
+            call = self.calls.get(call_id)
             if call is not None:
-                self.requests[mark] += 1
-            count = self.requests[mark]
-        if call is None and _is_of_others(request):
+                self.requests[call_id] += 1
+            count = self.requests[call_id]
+        if call is None and _is_unrelated(request):
             return
         where = host_of(url)
-        if call is not None and not call.address.is_own(url):
-            raise refused(f"it leads what has a token to {where}")
-        if call is None and not any(running.address.is_allowed(url) for running in calls):
-            raise refused(f"it leads to {where}, which is not encrypted or no address")
+        if call is not None and not call.endpoint.is_own(url):
+            raise untrusted(f"it leads what has a token to {where}")
+        if call is None and not any(running.endpoint.is_allowed(url) for running in calls):
+            raise untrusted(f"it leads to {where}, which is not encrypted or no address")
         if count > _MAX_REQUESTS:
-            raise refused(f"it takes more than {_MAX_REQUESTS} requests")
+            raise untrusted(f"it takes more than {_MAX_REQUESTS} requests")
         request.headers["Accept-Encoding"] = "identity"
-        limits = dict.fromkeys(_TIMEOUTS, SILENCE)
-        request.extensions = {**request.extensions, "timeout": limits, "trace": _end_at_failure}
+        limits = dict.fromkeys(_TIMEOUTS, TIMEOUT)
+        request.extensions = {**request.extensions, "timeout": limits, "trace": _raise_on_failure}
 
-    def _look_at_answer(self, response: Any) -> None:
-        """Read an answer under limits, and let the client see it if it may act on it."""
+    def _check_response(self, response: Any) -> None:
+        """Read a response under limits before huggingface_hub sees it."""
         request, headers = response.request, response.headers
         with self._lock:
-            call = self.calls.get(request.headers.get(_MARK, ""))
-        if call is None and _is_of_others(request):
+            call = self.calls.get(request.headers.get(_CALL_HEADER, ""))
+        if call is None and _is_unrelated(request):
             return
-        check_not_packed(headers)
-        found = blocks(headers, response.stream, MAX_ANSWER_BYTES)
+        check_not_compressed(headers)
+        found = blocks(headers, response.stream, MAX_RESPONSE_BYTES)
         content = b"".join(found)
         response.stream.close()
         if call is None and response.has_redirect_location:
-            raise refused("it redirects what is uploaded")
-        if response.status_code in BUSY:  # else the client would wait as long as it is told to
+            raise untrusted("it redirects what is uploaded")
+        if response.status_code in BUSY:  # huggingface_hub would wait as long as it is told to
             token = call.token if call else None
-            raise ProblemError(
-                refusal(response.status_code, headers, content, reading=False, token=token)
+            raise RequestError(
+                classify_response(
+                    response.status_code, headers, content, reading=False, token=token
+                )
             )
         if "/preupload/" in request.url.path and response.is_success:
             _check_plan(content)
-        # What the client would print as it is.
+        # huggingface_hub would print these texts as they are.
         headers.pop("X-HF-Warning", None)
         if request.url.path.endswith("/api/validate-yaml") and response.is_success:
             content = b"{}"
@@ -479,17 +477,18 @@ _HOOKS = _Hooks()
 
 
 def _check_plan(content: bytes) -> None:
-    left_out = checked(PLAN, content).left_out
-    if left_out:
-        said = f"a .gitignore there keeps {left_out[0]} out; remove it, or that line of it"
-        raise ProblemError(Problem(kind="setup", said=said))
+    ignored = parse_response(UPLOAD_PLAN, content).ignored
+    if ignored:
+        message = f"a .gitignore there excludes {ignored[0]}"
+        hint = "remove it, or that line of it"
+        raise RequestError(Failure(kind="setup", message=message, hint=hint))
 
 
-def _is_of_others(request: Any) -> bool:
-    """Whether a request without a mark is certainly none of the client's uploads.
+def _is_unrelated(request: Any) -> bool:
+    """Return whether a request without a call id is certainly no upload of a guarded call.
 
-    Uploads have no mark, and may run in threads of their own. Another thread may read meanwhile, or
-    use the client for something else.
+    Uploads carry no id, and may run in threads of their own. Another thread may read meanwhile, or
+    use huggingface_hub for something else.
     """
     headers = request.headers
     return (
@@ -499,13 +498,12 @@ def _is_of_others(request: Any) -> bool:
     )
 
 
-def _end_at_failure(event: str, info: dict[str, Any]) -> None:
-    """End a call whose connection fails, which is done again under the limits of a registry.
+def _raise_on_failure(event: str, info: dict[str, Any]) -> None:
+    """End a call whose connection fails; the registry retries it under its own limits.
 
-    The client would repeat the request by itself; after a failed connection with a new session,
-    which has no hooks.
+    huggingface_hub would repeat the request by itself, with a new session that has no hooks.
     """
     error = info.get("exception")
-    # What breaks off while it is sent may have been answered before.
+    # A request that breaks off while it is sent may have a response already.
     if event.endswith(".failed") and ".send_request" not in event and isinstance(error, Exception):
-        raise ProblemError(Problem(kind="network", said=type(error).__name__)) from error
+        raise RequestError(Failure(kind="network", message=type(error).__name__)) from error
