@@ -68,9 +68,7 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
-
-    chosen = preset_with(preset, settings)
+    chosen = options.preset_with(preset, settings)
     with run_work(
         "search",
         data,
@@ -157,9 +155,7 @@ def warm_start(
         result = warm_start("path/to/images", preset="tiny", out="runs/images")
         print(result.source, result.genotype)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
-
-    chosen = preset_with(preset, settings)
+    chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
     with run_work(
         "warm-start",
@@ -262,9 +258,7 @@ def train(
         result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
         print(result.accuracy)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
-
-    chosen = preset_with(preset, settings, without=_WITHOUT)
+    chosen = options.preset_with(preset, settings, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
     with run_work(
         "train",

@@ -1,14 +1,14 @@
-"""What a public job says of a parameter that it does not have."""
+"""Errors of the public jobs for keywords that they do not have."""
 
-import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from wsdarts_registry._advice import did_you_mean, nearest_names
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.presets import SMALL
+from wsdarts_sdk.setting_fields import setting_kinds
 
 _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 def public_job(
     name: str, *, settings: Sequence[str] = ()
 ) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
-    """Let a function say, of a keyword that it does not know, which was probably meant.
+    """Make a function name the nearest parameter where a keyword is unknown.
 
     Args:
         name: What users call the function.
@@ -50,26 +50,17 @@ def public_job(
 
 
 def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
-    paths = [path for part in settings for path in _paths(part, getattr(SMALL, part))]
-    of_preset = [path for path in paths if path.rpartition(".")[2] == unknown]
+    of_preset = [
+        path
+        for path, _ in sorted(setting_kinds(SMALL), reverse=True)  # every search has the last stage
+        if path.partition(".")[0] in settings and path.rpartition(".")[2] == unknown
+    ]
     if of_preset:
-        path = of_preset[0]
         return (
             f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset a changed "
-            f"copy (dataclasses.replace), or use `--set {path}=…` on the command line"
+            f"copy (dataclasses.replace), or use `--set {of_preset[0]}=…` on the command line"
         )
     if unknown in inspect.signature(ImageTask.load).parameters:
         return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
     close = nearest_names(unknown, known, most=1, least=0.5)
     return f"{did_you_mean([repr(name) for name in close])}it has {', '.join(known)}"
-
-
-def _paths(where: str, value: Any) -> Iterator[str]:
-    """Names of all settings below a part of a preset, as ``--set`` takes them."""
-    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-        for number in range(len(value), 0, -1):  # the last stage first: every search has it
-            yield from _paths(f"{where}.{number}", value[number - 1])
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield f"{where}.{field.name}"
-            yield from _paths(f"{where}.{field.name}", getattr(value, field.name))

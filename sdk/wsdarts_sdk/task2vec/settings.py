@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from pydantic import Field
+
 from wsdarts_sdk.setting_fields import (
     PositiveAmount,
     Seed,
     Steps,
-    Within,
-    check_fields,
-    known_names,
+    validated,
 )
 from wsdarts_sdk.task2vec.probe import MINIMUM_SIZE
 
-Images = Annotated[int, Within(1, 10_000_000)]
-Size = Annotated[int, Within(MINIMUM_SIZE, 4000)]
+Images = Annotated[int, Field(ge=1, le=10_000_000)]
+Size = Annotated[int, Field(ge=MINIMUM_SIZE, le=4000)]
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True)
 class FisherSettings:
     """Settings of the Fisher information by per-image gradients.
@@ -42,15 +42,12 @@ class FisherSettings:
     head_l2: PositiveAmount = 10.0
     std_floor: PositiveAmount = 0.1
     size: Size | None = None
-    exact_classes: Annotated[int, Within(0, 1_000_000)] = 10
-    sketches: Annotated[int, Within(1, 10_000)] = 4
+    exact_classes: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    sketches: Annotated[int, Field(ge=1, le=10_000)] = 4
     seed: Seed = 0
 
-    def __post_init__(self) -> None:
-        check_fields(self)
 
-
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True)
 class VariationalSettings:
     """Settings of the variational estimator.
@@ -80,8 +77,5 @@ class VariationalSettings:
     prior: PositiveAmount = 1.0
     steps: Steps = 150
     rate: PositiveAmount = 0.1
-    batch: Annotated[int, Within(1, 65_536)] = 16
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 16
     seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)

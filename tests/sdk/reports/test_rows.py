@@ -1,6 +1,6 @@
 """Rows that the reports of searches and trainings share."""
 
-from wsdarts_hub.cli.shared.settings_option import preset_with
+from wsdarts_hub.cli.shared.options import preset_with
 from wsdarts_sdk.presets import TINY
 from wsdarts_sdk.reports.epochs import epoch_seconds
 from wsdarts_sdk.reports.rows import pairs
