@@ -2,7 +2,7 @@
 
 A library is loaded only if its content has the digest in its name, and if only this user or root
 could have written it, in a directory that only its owner can write. What was checked is loaded:
-the open file, not its path. See ``docs/decisions/what-machine-code-is-loaded.md``.
+the open file, not its path. See ``docs/decisions/compiled-kernels.md``.
 """
 
 import ctypes
