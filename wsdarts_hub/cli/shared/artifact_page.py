@@ -4,7 +4,7 @@ from typing import Any
 
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.display import figure_text
-from wsdarts_registry._format import count, setting, size
+from wsdarts_registry._format import count, setting, several, size
 from wsdarts_registry.architecture.collapse import find_collapses
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -128,7 +128,7 @@ def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tupl
         ("space", str(space)),
         (
             "supernet",
-            f"{network.cells} cells, {network.channels} channels, {size_of_images}",
+            f"{several(network.cells, 'cell')}, {several(network.channels, 'channel')}, {size_of_images}",
         ),
         ("masks", "; ".join(f"after stage {i}: {_kept(m)}" for i, m in enumerate(stages, start=1))),
     ]
@@ -139,7 +139,7 @@ def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tupl
 
 
 def _kept(masks: OperationMasks) -> str:
-    return f"at most {masks.widest} operations an edge"
+    return f"at most {several(masks.widest, 'operation')} an edge"
 
 
 def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
