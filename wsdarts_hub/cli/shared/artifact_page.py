@@ -123,13 +123,14 @@ def _status(status: Status) -> list[tuple[str, str]]:
 
 def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tuple[str, str]]:
     network, space = manifest.network, manifest.search_space
-    size_of_images = f"images of {network.image_size} pixels"
+    supernet = (
+        several(network.cells, "cell"),
+        several(network.channels, "channel"),
+        f"images of {network.image_size} pixels",
+    )
     facts = [
         ("space", str(space)),
-        (
-            "supernet",
-            f"{several(network.cells, 'cell')}, {several(network.channels, 'channel')}, {size_of_images}",
-        ),
+        ("supernet", ", ".join(supernet)),
         ("masks", "; ".join(f"after stage {i}: {_kept(m)}" for i, m in enumerate(stages, start=1))),
     ]
     return [
