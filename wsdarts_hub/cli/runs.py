@@ -19,7 +19,7 @@ from wsdarts_hub.cli.shared.search_page import (
     show_search,
     show_warm_start,
 )
-from wsdarts_registry._format import count, several, share
+from wsdarts_registry._format import count, percent, pluralize
 
 if TYPE_CHECKING:
     from wsdarts_sdk.pipelines.train import TrainingRun
@@ -294,7 +294,10 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     result = found.result
     display.facts(
         [
-            ("accuracy", f"{share(found.accuracy)} of {several(result.images, 'held-out image')}"),
+            (
+                "accuracy",
+                f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}",
+            ),
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
         ],
