@@ -232,8 +232,8 @@ def _show(cleaning: "Cleaning") -> None:
     if cleaning.unlocked:
         display.line(
             "kept, since no lock tells whether somebody works there: "
-            f"{pluralize(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; while "
-            "nobody does, add --unlocked"
+            f"{pluralize(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; "
+            "while nobody does, add --unlocked"
         )
 
 
