@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.documents import Drawing
 from wsdarts_registry.drawing.svg import FAMILIES, Shades, dark_styles
-from wsdarts_registry.gallery import facts
+from wsdarts_registry.gallery import items
 from wsdarts_registry.gallery.distances import RankedSpace
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.gallery.items import Exhibit
 
 # What would end a script or a line of one within HTML or JavaScript; JSON knows them as escapes.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -45,7 +45,7 @@ def data_script(key: str, data: Any) -> bytes:
 def spaces_data(name: str, spaces: tuple[RankedSpace, ...]) -> Any:
     """What there is to rank by: each embedding space with its threshold."""
     return {
-        "registry": plain_text(name),
+        "registry": sanitize(name),
         "spaces": [
             {
                 "key": space.key,
@@ -68,7 +68,7 @@ def embeddings_data(space: RankedSpace) -> Any:
             {
                 "reference": member.reference,
                 "kind": member.entry.manifest.kind,
-                "task": plain_text(embedding.task_name),
+                "task": sanitize(embedding.task_name),
                 "images": embedding.images,
                 "classes": embedding.classes,
                 "page": member.page,
@@ -118,7 +118,7 @@ def comparison_data(exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing
             for kept in row
         ),
         "facts": [
-            [plain_text(name), plain_text(value, 1000)] for name, value in facts.compared(exhibit)
+            [sanitize(name), sanitize(value, 1000)] for name, value in items.compared(exhibit)
         ],
     }
 

@@ -161,8 +161,8 @@ class ImageTask:
             repeated = self._held_out_copies()
             if repeated:
                 found.append(
-                    f"the train part has copies of {pluralize(repeated, 'held-out image')}, so what "
-                    "is measured on these flatters"
+                    f"the train part has copies of {pluralize(repeated, 'held-out image')}, so "
+                    "what is measured on these flatters"
                 )
             repeated = self._test_copies()
             if repeated:

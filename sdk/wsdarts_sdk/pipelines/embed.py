@@ -10,8 +10,13 @@ from wsdarts_registry.stores.ranking import check_k, check_rankable, rank_regist
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.job import Data, find_probe, load_task, probe_for
-from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.pipelines.job import (
+    Data,
+    find_probe,
+    load_task,
+    probe_for,
+    public_job,
+)
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.task2vec import (
     FisherSettings,

@@ -161,8 +161,8 @@ def _with_passed_over(
     found = list(notes)
     if inside and not notes:
         found.append(
-            f"passed over {pluralize(inside.total(), 'image')} in class folders, by a suffix that is "
-            f"not read: {by_suffix(inside)} ({_READ})"
+            f"passed over {pluralize(inside.total(), 'image')} in class folders, by a suffix "
+            f"that is not read: {by_suffix(inside)} ({_READ})"
         )
     if beside:
         found.append(
