@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.reader import Artifact, parse_embedding
+from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
@@ -39,7 +40,6 @@ from wsdarts_registry.stores.huggingface._transfer import (
 from wsdarts_registry.stores.huggingface.location import SCHEME, namespace_of
 from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import Alias, Entry, RegistryConfig, VersionInfo, Yank
-from wsdarts_registry.stores.reference import Reference, check_name, is_name
 from wsdarts_registry.stores.store import Store
 from wsdarts_registry.stores.version_rules import published_version
 
