@@ -15,7 +15,7 @@ from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_registry._files import expanded, is_directory, is_file
 from wsdarts_registry._format import size
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
-from wsdarts_registry.stores.huggingface.location import is_hub
+from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact.manifest import Manifest
@@ -71,7 +71,7 @@ def read_subject(
                     hint="name the artifact there, such as NAME@3 --registry DIR",
                 )
             return read_artifact(directory)
-    if not is_hub(subject) and ("/" in subject or subject.startswith(".")):
+    if not is_huggingface(subject) and ("/" in subject or subject.startswith(".")):
         what = f"holds no {MANIFEST}" if is_directory(path) else "is no directory"
         raise ArtifactError(
             f"{subject} {what}",

@@ -36,7 +36,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import ExportError
-from wsdarts_sdk.data.decoding import Undecodable
+from wsdarts_sdk.data.decoding import CorruptImage
 from wsdarts_sdk.models.prediction import AnyImage, TrainedModel, as_input, decoded_images
 
 TOLERANCE = 1e-4
@@ -174,7 +174,7 @@ def _batches(size: int, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tenso
     names, decoded = decoded_images(images, size)
     good = []
     for row, pixels in decoded:
-        if isinstance(pixels, Undecodable):
+        if isinstance(pixels, CorruptImage):
             raise ExportError(
                 f"the model cannot be compared on {names[row]}: {pixels.reason}",
                 hint="leave it out",

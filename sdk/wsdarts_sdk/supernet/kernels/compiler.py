@@ -6,7 +6,7 @@ runs; there is nothing to download.
 
 A library is loaded only if its content has the digest in its name, and if only this user or root
 could have written it, in a directory that only its owner can write. The open file that was checked
-is loaded, not its path. See ``docs/decisions/what-machine-code-is-loaded.md``.
+is loaded, not its path. See ``docs/decisions/compiled-kernels.md``.
 """
 
 import ctypes
