@@ -1,4 +1,4 @@
-"""What is nearest to an artifact in the registry that it is about to be published in."""
+"""Nearest artifacts of the registry in which an artifact is about to be published."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class NeighbourFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourhoodFacts:
-    """What was nearest in the registry on the day of publication.
+    """Nearest artifacts of the registry on the day of publication.
 
     Attributes:
         day: The day, UTC, as ``YYYY-MM-DD``.
@@ -92,7 +92,7 @@ def _is_listed(seen: Catalogue, name: str) -> bool:
 
 
 def _has_others(seen: Catalogue, name: str, manifest: Manifest) -> bool:
-    """Whether something is listed under another name that is no copy."""
+    """Return whether something is listed under another name that is no copy."""
     found = (
         seen.read_version(other, info)
         for other in seen.names()
@@ -125,7 +125,7 @@ def _ranked(seen: Catalogue, name: str, artifact: Artifact, day: str) -> Neighbo
 
 
 def _queries(seen: Catalogue, artifact: Artifact) -> Iterator[TaskEmbedding]:
-    """The embeddings that it is ranked by, those first for which a threshold was measured."""
+    """Yield the embeddings to rank it by, those first for which a threshold was measured."""
     config, manifest = seen.config, artifact.manifest
     spaces = list(dict.fromkeys(r.space.embedding_space for r in manifest.embeddings))
     for space in sorted(spaces, key=lambda space: config.threshold(space) is None):

@@ -1,11 +1,9 @@
-"""How good the network of a found genotype is, where its run knows of a finished training.
+"""Accuracy of a trained network with the found cells, for the artifact of a run.
 
-That network is no part of an artifact, which holds a supernet. But its accuracy on images that
-nothing before had seen is what the cells are judged by, so it goes along as metrics, with the
-settings of the training in the artifact's config.
-
-A run knows the trainings in its own directory, and those elsewhere of which it keeps a record,
-``trainings/HASH.json``. The training says in turn, in ``made_from.json``, which run it is of.
+The network is no part of an artifact, which holds a supernet, but its accuracy on unseen images is
+what the cells are judged by. It is published as metrics, with the settings of the training in the
+artifact's config. A run finds the trainings in its own directory, and others by the records
+``trainings/HASH.json``; a training names its run in ``made_from.json``.
 """
 
 import calendar
@@ -44,7 +42,7 @@ _RECORDS, _MADE_FROM = "trainings", "made_from.json"
 
 
 class _Part(BaseModel):
-    """What is read of a training; it holds more."""
+    """Fields that are read of a training's files, which have more."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -65,7 +63,7 @@ class _Result(_Part):
 
 
 class _Place(Document):
-    """Where something lies: its absolute path, and the way to it from here."""
+    """A directory: its absolute path, and its path relative to the record."""
 
     format: Literal[1] = 1
     path: str
@@ -92,7 +90,7 @@ class _Training:
 
 
 def link_training(run: Path, training: Path) -> None:
-    """Let a run know of a training that was made of what it found, and the training of the run.
+    """Record a training in the run that it was made from, and the run in the training.
 
     Where one of them cannot be written, a warning says so; nothing that was measured is lost.
 
@@ -205,7 +203,7 @@ def _measured(manifest: Manifest, training: _Training) -> Manifest:
 
 
 def _checked(place: Path, manifest: Manifest, genotype: Genotype) -> _Training | str:
-    """A training of these cells on this task; else why it is none."""
+    """Return a training of these cells on this task, or the reason why it is none."""
     missing = [name for name in (RUN_CONFIG, RUN_RESULT) if not is_file(place / name)]
     if missing:
         return f"{place} is no finished training (it has no {' and no '.join(missing)})"
@@ -238,7 +236,7 @@ def _read_training(place: Path) -> _Training:
 
 
 def _is_training(place: Path) -> bool:
-    """Whether a directory in a run is called a training, or says that it is one."""
+    """Return whether a directory in a run is a training, by its name or its config."""
     if place.name.startswith("training") and place.name != _RECORDS:
         return True
     try:
@@ -249,7 +247,7 @@ def _is_training(place: Path) -> bool:
 
 
 def _find(record: Path) -> Path | None:
-    """The directory that a record leads to, also where both were moved together."""
+    """Return the directory of a record, also where both were moved together."""
     try:
         content = read_limited(record.parent, record.name, MAX_RECORD_BYTES)
         known = _Place.from_bytes(content, what=str(record))
@@ -262,7 +260,7 @@ def _find(record: Path) -> Path | None:
 
 
 def _recorded(record: Path) -> str:
-    """The path that a record names; empty where it cannot be read."""
+    """Return the path that a record names; empty where it cannot be read."""
     try:
         content = read_limited(record.parent, record.name, MAX_RECORD_BYTES)
         return _Place.from_bytes(content, what=str(record)).path

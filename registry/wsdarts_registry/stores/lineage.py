@@ -1,4 +1,4 @@
-"""LineageTree trees of artifacts: what one was started from, and what was started from it.
+"""Lineage trees of artifacts: what one was started from, and what was started from it.
 
 An artifact names its parents by digest, so whatever they are called in a registry, they are
 found. A digest covers the digests of the parents, so nobody can be their own ancestor.
@@ -27,7 +27,7 @@ _Next = Callable[[str], list[tuple[str, str]]]
 
 @dataclass(frozen=True, kw_only=True)
 class LineageNode:
-    """An ancestor or a descendant.
+    """An ancestor or a descendant in a lineage tree.
 
     Attributes:
         digest: ``"sha256:…"``, which identifies it.
@@ -49,7 +49,7 @@ class LineageNode:
 
     @property
     def mode(self) -> str | None:
-        """How its own search started; None where it is not in this registry."""
+        """The start of its own search, such as ``"cold"``; None if it is in another registry."""
         return self.entries[0].manifest.lineage.mode if self.entries else None
 
     def to_json(self, generation: str) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def lineage(
 
 
 def _by_digest(scan: ScanResult) -> dict[str, tuple[Entry, ...]]:
-    """The versions with each content, those that are not yanked first."""
+    """Return the versions with each content, those that are not yanked first."""
     found: dict[str, tuple[Entry, ...]] = {}
     for entry in sorted(scan.entries, key=lambda entry: entry.yanked is not None):
         found[entry.digest] = (*found.get(entry.digest, ()), entry)
@@ -167,7 +167,7 @@ def _generation(
     depth: int,
     seen: set[str],
 ) -> tuple[LineageNode, ...]:
-    """The next generation after ``digest`` with those that follow it; fills ``seen``."""
+    """Return the next generation after ``digest`` with its descendants; fills ``seen``."""
     found = []
     for other, hint in following(digest):
         entries = known.get(other, ())
@@ -194,6 +194,6 @@ def _generation(
 
 
 def _called(entries: tuple[Entry, ...], hint: str) -> str:
-    """Of several references the one that the child knows, if it is right."""
+    """Return the reference that the child knows if it is right, else the first."""
     references = [str(entry.reference) for entry in entries]
     return hint if hint in references or not references else references[0]

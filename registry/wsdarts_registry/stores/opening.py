@@ -23,7 +23,7 @@ class ShippedZoo(DirectoryStore):
 
     @property
     def option(self) -> str:
-        """Nothing: it is what the command line reads where no registry is named."""
+        """Empty: the command line reads this registry where none is named."""
         return ""
 
 

@@ -36,7 +36,7 @@ _MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 
 @dataclass(frozen=True, kw_only=True)
 class EntryFacts:
-    """What is listed of an artifact, read off its manifest.
+    """Facts of an artifact by which it is listed, sorted and found.
 
     Attributes:
         entry: The artifact.
@@ -61,7 +61,7 @@ class EntryFacts:
 
     @property
     def created(self) -> str:
-        """When its search ended, UTC, ``"2026-01-02T03:04:05Z"``."""
+        """The time when its search ended, UTC, ``"2026-01-02T03:04:05Z"``."""
         return self.entry.manifest.provenance.created
 
     @property
@@ -197,7 +197,7 @@ _KEYS: dict[str, Callable[[EntryFacts], Any]] = {
 
 
 def _sorted(found: list[EntryFacts], order: Order, *, reverse: bool) -> list[EntryFacts]:
-    """In that order; what is equal stays by name and version, as the entries come."""
+    """Return the facts in that order; equal ones stay in theirs, by name and version."""
     if order == "name":
         return found[::-1] if reverse else found
     key = _KEYS[order]
@@ -267,7 +267,7 @@ def _within(value: int, limits: Range) -> bool:
 
 
 def _uses(store: Store, entry: Entry, operation: str, broken: list[DamagedVersion]) -> bool:
-    """Whether a genotype uses an operation; one that cannot be read is added to ``broken``."""
+    """Return whether a genotype uses an operation; add an unreadable one to ``broken``."""
     if operation not in entry.manifest.space.candidates:
         return False
     try:

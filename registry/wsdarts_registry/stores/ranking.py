@@ -42,9 +42,9 @@ class _Query:
         return _without(self.latest, self.damaged)
 
     def read(self, name: str, info: VersionInfo) -> tuple[str, TaskEmbedding | None] | None:
-        """Kind of a version, and its embedding in the task's space if it has one there.
+        """Return the kind of a version, and its embedding in the task's space or None.
 
-        None for a version that is damaged, which is kept in mind.
+        Return None for a version that is damaged, and add it to ``damaged``.
         """
         try:
             entry = self.store.entry(name, info.version)
@@ -57,7 +57,7 @@ class _Query:
         return entry.manifest.kind, found
 
     def read_any(self, digest: str) -> tuple[str, TaskEmbedding | None] | None:
-        """As ``read``, of whichever version with that digest is not damaged."""
+        """Read the first version with that digest that is not damaged; see ``read``."""
         answers = (self.read(name, info) for name, info in self.latest[digest])
         return next((answer for answer in answers if answer is not None), None)
 
@@ -168,7 +168,7 @@ def _no_artifacts(store: Catalogue) -> RegistryError:
 
 
 def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour, ...]:
-    """All artifacts that can be among the ``k`` nearest, in order, by what they hold."""
+    """Return all artifacts that can be among the ``k`` nearest, in order."""
     while True:
         matrix = read_matrix(
             matrix_path(query.store.location, query.embedding.space),
@@ -200,7 +200,7 @@ def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour,
 
 
 def _latest(store: Catalogue) -> tuple[_Versions, dict[str, DamagedVersion]]:
-    """The latest version of each name by digest, and those that are damaged by name."""
+    """Return the latest version of each name by digest, and damaged ones by name."""
     latest: _Versions = {}
     damaged: dict[str, DamagedVersion] = {}
     for name in store.names():
@@ -217,7 +217,7 @@ def _latest(store: Catalogue) -> tuple[_Versions, dict[str, DamagedVersion]]:
 
 
 def _without(latest: _Versions, damaged: Mapping[str, DamagedVersion]) -> _Versions:
-    """The versions that are not known to be damaged."""
+    """Return the versions that are not known to be damaged."""
     left = {
         digest: [(name, info) for name, info in versions if name not in damaged]
         for digest, versions in latest.items()

@@ -1,4 +1,4 @@
-"""Whose signature an artifact needs before it is used.
+"""Signature policies: whose signature an artifact needs before it is used.
 
 A policy is a short list of rules; the first that fits a registry and a name says which keys may
 have signed. It comes from keys that a call names, from a file, or, where neither is named, from
@@ -36,7 +36,7 @@ _Pattern = Annotated[str, Field(pattern=r"^[a-z0-9._*-]{1,64}$")]
 
 
 class PolicyRule(Record):
-    """Which keys may have signed the artifacts of a registry, or some of them.
+    """Rule of a policy: the keys that may have signed artifacts of a registry.
 
     Attributes:
         registry: ``hf://OWNER``, a directory, ``shipped`` for the zoo that comes with the
@@ -60,7 +60,7 @@ class _PolicyDocument(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class SignaturePolicy:
-    """Rules; the first that fits decides, and where none fits no signature is needed.
+    """List of rules; the first that fits decides, and where none fits no signature is needed.
 
     Attributes:
         rules: The rules.

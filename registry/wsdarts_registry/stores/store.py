@@ -86,7 +86,7 @@ class Store(Catalogue):
         """
 
     def genotype(self, entry: Entry) -> "Genotype":
-        """The genotype of an entry.
+        """Return the genotype of an entry.
 
         Raises:
             ArtifactError: It is damaged or malformed.
@@ -94,10 +94,9 @@ class Store(Catalogue):
         return self.pull_without_weights(Reference(name=entry.name, digest=entry.digest)).genotype
 
     def pull_without_weights(self, reference: str | Reference) -> "Artifact":
-        """As ``pull``, for who needs no weights: they are not fetched from elsewhere.
+        """Fetch and verify an artifact without downloading its weights.
 
-        What there is has been verified. Where the weights are missing, ``weights`` and ``check``
-        raise an ArtifactError.
+        Where the weights are missing, its ``weights`` and ``check`` raise an ArtifactError.
 
         Raises:
             ReferenceNotFoundError: There is no such artifact.
@@ -108,7 +107,7 @@ class Store(Catalogue):
 
     @abstractmethod
     def read(self, entry: Entry, path: str) -> bytes:
-        """One small file of a published version, verified.
+        """Return one small file of a published version, verified.
 
         Raises:
             ArtifactError: It is damaged, or larger than 8 MiB.
@@ -150,11 +149,11 @@ class Store(Catalogue):
 
     @abstractmethod
     def aliases(self, name: str) -> Mapping[str, int]:
-        """The aliases of a name and the version that each means; none for an unknown name."""
+        """Return the aliases of a name and the version of each; none for an unknown name."""
 
     @abstractmethod
     def signature(self, name: str, version: int) -> bytes | None:
-        """The signature of a version, not verified; None if it was not signed."""
+        """Return the signature of a version, not verified; None if it was not signed."""
 
     @abstractmethod
     def write_yank(self, name: str, version: int, yank: Yank) -> None:
@@ -169,7 +168,7 @@ class Store(Catalogue):
         """Replace the signature of a version, which is verified already."""
 
     def hub_id(self, name: str) -> str | None:  # noqa: ARG002
-        """Id of the repository of a name on the Hub; None for a registry that is not there."""
+        """Return the id of the repository of a name on the Hub; None for other registries."""
         return None
 
     def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
@@ -193,7 +192,7 @@ class Store(Catalogue):
         return rank_registry(self.catalogue(), embedding, k)
 
     def catalogue(self) -> Catalogue:
-        """Return what it holds now, for several questions about one moment.
+        """Return a snapshot of what the registry holds now.
 
         Raises:
             RegistryError: It cannot be read.
@@ -201,20 +200,20 @@ class Store(Catalogue):
         return Snapshot(self)
 
     def finish_push(self, name: str) -> None:
-        """Finish a push of a name that ended before its last step, where that can happen.
+        """Finish a pending push of a name: one that ended before its last step.
 
         Raises:
             RegistryError: It cannot be finished.
         """
 
     def rebuild_index(self) -> tuple[str, ...]:
-        """Make what speeds up listing and ranking anew, where the registry keeps such a thing.
+        """Rebuild the index that speeds up listing and ranking, where the registry has one.
 
         Returns:
             The names in it.
 
         Raises:
-            RegistryError: It cannot be written, or there is no such thing.
+            RegistryError: It cannot be written, or the registry has none.
         """
         raise RegistryError(
             f"{self.location} keeps no index", expected="a registry on the Hub, such as hf://lab"
@@ -232,18 +231,18 @@ class Store(Catalogue):
         return nullcontext()
 
     def stale_uploads(self) -> tuple[Path, ...]:
-        """What pushes left behind that were killed; none where nothing can be left."""
+        """Return the uploads of pushes that were killed; none where nothing can be left."""
         return ()
 
     def unlocked_uploads(self) -> tuple[Path, ...]:
-        """What pushes left behind, or work in: nothing tells which."""
+        """Return the uploads without a lock, whose pushes may have ended or not."""
         return ()
 
     def remove_stale_uploads(self, *, unlocked: bool = False) -> None:
-        """Remove what ``stale_uploads`` lists.
+        """Remove what ``stale_uploads`` returns.
 
         Args:
-            unlocked: Remove what ``unlocked_uploads`` lists, too; nobody may be pushing.
+            unlocked: Remove what ``unlocked_uploads`` returns, too; nobody may be pushing.
 
         Raises:
             RegistryError: The registry cannot be written.
