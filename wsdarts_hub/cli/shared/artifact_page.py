@@ -1,4 +1,4 @@
-"""What ``show`` says about one artifact."""
+"""The page and the JSON that ``show`` prints of one artifact."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ from wsdarts_registry.stores.store import Store
 
 
 def damaged_as_json(store: Store, reference: str, error: WsdartsError) -> dict[str, Any]:
-    """Everything that is known of a damaged version as plain JSON data."""
+    """Return everything that is known of a damaged version as plain JSON data."""
     wanted = Reference.parse(reference)
     return damaged_json(damaged_version(wanted.name, store.find(wanted), error))
 
 
 def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
-    """Everything as plain JSON data."""
+    """Return everything about an artifact as plain JSON data."""
     yanked = entry.yanked
     return {
         "reference": str(entry.reference),
@@ -90,7 +90,7 @@ def _identity(entry: Entry, artifact: Artifact) -> list[tuple[str, str]]:
 
 
 def _tasks(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows; the dataset stands as it is typed, where one is known."""
+    """Return columns and rows; the dataset stands as it is typed, where one is known."""
     tasks = manifest.tasks
     columns = {
         "task": [task.name for task in tasks],
