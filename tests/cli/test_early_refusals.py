@@ -1,4 +1,4 @@
-"""What is refused from the arguments and the registry alone is refused before an image is read."""
+"""Refusals by arguments and registry alone, before an image is read."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What long work shows on a terminal and elsewhere."""
+"""Progress of long work on a terminal and elsewhere."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""What a search prints of what it found."""
+"""Output of a search."""
 
 from pathlib import Path
 
