@@ -11,7 +11,7 @@ import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.work import unread, working
 from wsdarts_registry._files import exists, is_directory
-from wsdarts_registry._format import count, several
+from wsdarts_registry._format import count, pluralize
 from wsdarts_registry.embedding.nearness import figures
 from wsdarts_registry.errors import EmbeddingError
 
@@ -105,7 +105,7 @@ def embed(
             [
                 (
                     "task",
-                    f"{task.name}, {several(len(task), 'image')}, {count(task.classes)} classes",
+                    f"{task.name}, {pluralize(len(task), 'image')}, {count(task.classes)} classes",
                 ),
                 *([("given split", task.part_sizes)] if task.given_split else []),
                 ("digest", task.digest),
@@ -271,7 +271,7 @@ def _estimator(space: "EmbeddingSpace") -> str:
 
 
 def _embedded(embedding: "TaskEmbedding") -> str:
-    return f"{several(embedding.images, 'image')}, {count(embedding.classes)} classes"
+    return f"{pluralize(embedding.images, 'image')}, {count(embedding.classes)} classes"
 
 
 def _standard_error(embedding: "TaskEmbedding") -> str:

@@ -9,7 +9,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import count, several, size
+from wsdarts_registry._format import count, pluralize, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +140,7 @@ def rebuild_index(
         for name in names:
             display.line(name)
     else:
-        display.line(f"the index of {registry} is new: {several(len(names), 'name')}")
+        display.line(f"the index of {registry} is new: {pluralize(len(names), 'name')}")
 
 
 _WHY = {"old": "not used", "interrupted": "left by a killed process"}
@@ -223,13 +223,13 @@ def _show(cleaning: "Cleaning") -> None:
         )
     if cleaning.held:
         display.line(
-            f"kept, since a process has it open: {several(len(cleaning.held), 'file')}, "
+            f"kept, since a process has it open: {pluralize(len(cleaning.held), 'file')}, "
             f"{size(_total(cleaning.held))}"
         )
     if cleaning.unlocked:
         display.line(
             "kept, since no lock tells whether somebody works there: "
-            f"{several(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; while "
+            f"{pluralize(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; while "
             "nobody does, add --unlocked"
         )
 

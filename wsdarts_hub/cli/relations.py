@@ -9,7 +9,7 @@ import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import SubjectArgument, read_subject
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.display import figure_difference, figure_text
-from wsdarts_registry._format import setting, several
+from wsdarts_registry._format import pluralize, setting
 
 if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Connection
@@ -161,7 +161,7 @@ def _connections(connections: "Sequence[Connection]") -> str:
 
 
 def _tasks(tasks: "Sequence[TaskRecord]") -> str:
-    return ", ".join(f"{t.name} ({several(t.images, 'image')})" for t in tasks)
+    return ", ".join(f"{t.name} ({pluralize(t.images, 'image')})" for t in tasks)
 
 
 _DEPTH = 10

@@ -7,7 +7,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 
 if TYPE_CHECKING:
     from wsdarts_sdk.reports.report import Report
@@ -69,7 +69,7 @@ def _show(found: "Report") -> None:
     from wsdarts_sdk.reports.compared_runs import figure_table  # noqa: PLC0415
     from wsdarts_sdk.reports.comparison import cost_comparisons  # noqa: PLC0415
 
-    display.heading("run" if len(found.runs) == 1 else several(len(found.runs), "run"))
+    display.heading("run" if len(found.runs) == 1 else pluralize(len(found.runs), "run"))
     display.table(
         ("", "run", "what", "task", "mode", "preset", "seed", "state"),
         [

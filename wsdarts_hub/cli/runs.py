@@ -11,7 +11,7 @@ from wsdarts_hub.cli.embeddings import show_neighbours
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_hub.cli.shared.work import run_work
-from wsdarts_registry._format import count, duration, several, share
+from wsdarts_registry._format import count, duration, percent, pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
         display.heading("sweep over skip-connect dropout, best first")
         display.table(
             ("dropout", "accuracy", "seconds"),
-            [(f"{t.rate:g}", share(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
+            [(f"{t.rate:g}", percent(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
             right=("dropout", "accuracy", "seconds"),
         )
     show_genotype(found.genotype, found.path, rows=found.result.rows)
@@ -378,7 +378,10 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     result = found.result
     display.facts(
         [
-            ("accuracy", f"{share(found.accuracy)} of {several(result.images, 'held-out image')}"),
+            (
+                "accuracy",
+                f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}",
+            ),
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
         ],

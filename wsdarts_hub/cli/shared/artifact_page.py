@@ -4,7 +4,7 @@ from typing import Any
 
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.display import figure_text
-from wsdarts_registry._format import count, setting, several, size
+from wsdarts_registry._format import count, pluralize, setting, size
 from wsdarts_registry.architecture.collapse import find_collapses
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -124,8 +124,8 @@ def _status(status: Status) -> list[tuple[str, str]]:
 def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tuple[str, str]]:
     network, space = manifest.network, manifest.search_space
     supernet = (
-        several(network.cells, "cell"),
-        several(network.channels, "channel"),
+        pluralize(network.cells, "cell"),
+        pluralize(network.channels, "channel"),
         f"images of {network.image_size} pixels",
     )
     facts = [
@@ -140,7 +140,7 @@ def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tupl
 
 
 def _kept(masks: OperationMasks) -> str:
-    return f"at most {several(masks.widest, 'operation')} an edge"
+    return f"at most {pluralize(masks.widest, 'operation')} an edge"
 
 
 def _provenance(manifest: Manifest) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from wsdarts_registry._format import figure
-from wsdarts_registry._text import clipped, display_width, padded, plain_text, spaced_text
+from wsdarts_registry._text import clipped, display_width, padded, sanitize, sanitize_spaced
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,7 @@ def show_transfers(*, quiet: bool) -> None:
 
 def line(text: str = "") -> None:
     """Print one line as it is; a terminal breaks it where it ends."""
-    _say(spaced_text(text, _LONGEST))
+    _say(sanitize_spaced(text, _LONGEST))
 
 
 def drawing(text: str) -> None:
@@ -58,7 +58,7 @@ def heading(text: str) -> None:
 
 def title(text: str) -> None:
     """Print a line that stands out on a terminal."""
-    shown = spaced_text(text, _LONGEST)
+    shown = sanitize_spaced(text, _LONGEST)
     _say(typer.style(shown, bold=True) if _coloured() else shown)
 
 
@@ -68,7 +68,7 @@ def sentence(text: str) -> None:
 
     console = _console()
     with console.capture() as captured:
-        console.print(Text(plain_text(text, _LONGEST)))
+        console.print(Text(sanitize(text, _LONGEST)))
     _say(captured.get(), nl=False)
 
 
@@ -78,7 +78,9 @@ def facts(pairs: Sequence[tuple[str, str]], *, whole: Collection[str] = ()) -> N
     On a terminal a long value goes on below itself, broken between words; elsewhere, and where it
     is in ``whole`` (paths, which are copied), it stays on one line.
     """
-    shown = [(clipped(name, _LONGEST_NAME), spaced_text(value, _LONGEST)) for name, value in pairs]
+    shown = [
+        (clipped(name, _LONGEST_NAME), sanitize_spaced(value, _LONGEST)) for name, value in pairs
+    ]
     width = max((display_width(name) for name, _ in shown), default=0) + _GAP
     for name, value in shown:
         kept = name in whole or not sys.stdout.isatty()
@@ -90,7 +92,7 @@ def facts(pairs: Sequence[tuple[str, str]], *, whole: Collection[str] = ()) -> N
 
 def branch(text: str, *, first: str, further: str) -> None:
     """Print a line of a tree behind ``first``; on a terminal it goes on behind ``further``."""
-    shown = spaced_text(text, _LONGEST)
+    shown = sanitize_spaced(text, _LONGEST)
     lines = [shown]
     if sys.stdout.isatty():
         ahead = max(display_width(first), display_width(further))
@@ -139,7 +141,7 @@ def table(
             width=width if holds and header in fixed else None,
         )
     for cells in zip(*(column[1:] for column in columns if column[0] in room), strict=True):
-        shown.add_row(*(Text(plain_text(cell)) for cell in cells))
+        shown.add_row(*(Text(sanitize(cell)) for cell in cells))
     with console.capture() as captured:
         console.print(shown)
     for text in captured.get().splitlines():
@@ -156,7 +158,7 @@ def _needed(room: Mapping[str, int], fixed: Collection[str] | None = None) -> in
 
 def note(text: str) -> None:
     """Print a line to stderr, where progress and warnings go."""
-    typer.echo(spaced_text(text, _LONGEST), file=sys.stderr)
+    typer.echo(sanitize_spaced(text, _LONGEST), file=sys.stderr)
 
 
 def _say(text: str = "", *, nl: bool = True) -> None:
@@ -166,7 +168,7 @@ def _say(text: str = "", *, nl: bool = True) -> None:
 
 def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
     """Return the width that a header with its cells needs so that no word is broken."""
-    texts = [plain_text(cell) for cell in cells]
+    texts = [sanitize(cell) for cell in cells]
     if cells[0] not in unbroken:
         texts = [word for text in texts for word in text.split()]
     return max(map(display_width, texts), default=0)
