@@ -71,7 +71,7 @@ def embed(
         embed("path/to/images", budget="30s").save("images.safetensors")
     """
     if out is not None:
-        from wsdarts_sdk.pipelines.job import check_apart  # noqa: PLC0415 - it loads torch
+        from wsdarts_sdk.pipelines.setup import check_apart  # noqa: PLC0415 - it loads torch
 
         check_apart(out, [data])
         _check_writable(out)

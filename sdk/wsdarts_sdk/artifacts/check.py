@@ -131,23 +131,20 @@ def artifact_alpha(tensors: dict[str, NDArray[np.float32]]) -> dict[str, Array]:
 def _compare(found: NDArray[np.float32], expected: NDArray[np.float32], allowed: float) -> float:
     if found.shape != expected.shape:
         raise ArtifactError(
-            f"the artifact's check expects outputs of shape {expected.shape}",
-            hint=(
-                f"its weights give {found.shape}: it is damaged or was made by another engine; "
-                f"{_ADVICE}"
-            ),
+            "shape of the outputs that the artifact's weights give",
+            found=found.shape,
+            expected=expected.shape,
+            hint=f"it is damaged or was made by another engine: {_ADVICE}",
         )
     differences = np.abs(found - expected)
     difference = float(differences.max() / max(np.abs(expected).max(), 1e-12))
     if not difference <= allowed:
         worst = np.unravel_index(differences.argmax(), differences.shape)
         raise ArtifactError(
-            (
-                f"the artifact's weights give {found[worst]:.6g} where its check says "
-                f"{expected[worst]:.6g} (relative difference {difference:.1e}, allowed "
-                f"{allowed:.0e})"
-            ),
-            hint=_ADVICE,
+            "an output that the artifact's weights give",
+            found=f"{found[worst]:.6g}",
+            expected=f"{expected[worst]:.6g}",
+            hint=f"relative difference {difference:.1e}, allowed {allowed:.0e}; {_ADVICE}",
         )
     return difference
 

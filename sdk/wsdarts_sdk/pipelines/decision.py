@@ -44,11 +44,13 @@ class Choice:
             )
         if self.source is not None and self.mode in _WITHOUT_SOURCE:
             raise SettingsError(
-                f"mode {self.mode!r} does not start from {self.source}: leave --from out, or take "
-                "--mode auto, topology or trained"
+                f"source of mode {self.mode!r}",
+                found=self.source,
+                expected="none",
+                hint="leave --from out, or take --mode auto, topology or trained",
             )
         if self.k < 1:
-            raise SettingsError(f"{self.k} neighbours were asked for", expected="at least 1")
+            raise SettingsError("number of neighbours", found=self.k, expected="at least 1")
 
     @property
     def ranking_decides(self) -> bool:
@@ -69,13 +71,15 @@ class Decision:
         mode: ``topology`` (λ), ``trained`` (λ̂), ``meta`` (λ_meta), ``union`` or ``cold``.
         sources: Exact references of the artifacts, none for ``cold``.
         why: The rule that decided, in words.
-        digests: Digest of each source; none where an earlier version kept the decision.
+        digests: Digest of each source; none where the first version recorded the decision.
+        ranking: The ranking that it was made by; None where nothing was ranked.
     """
 
     mode: str
     sources: tuple[str, ...]
     why: str
     digests: tuple[str, ...] = ()
+    ranking: Ranking | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what a run's result says of it."""
@@ -237,7 +241,7 @@ def _single(mode: str, option: Option, settings: SearchSettings, why: str) -> De
     misfit = option.misfit(settings)
     if mode == "trained" and misfit:
         raise SettingsError(
-            f"{misfit}",
+            misfit,
             hint=(
                 "use the settings that it was searched with, or --mode topology, which takes its "
                 "masks alone"

@@ -9,13 +9,13 @@ from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.ranking import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.job import (
+from wsdarts_sdk.pipelines.setup import (
     Data,
     ReadingOptions,
+    checks_keywords,
     find_probe,
     load_task,
     probe_for,
-    public_job,
 )
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.task2vec import (
@@ -28,7 +28,7 @@ from wsdarts_sdk.task2vec import (
 )
 
 
-@public_job("embed")
+@checks_keywords("embed")
 def embed_data(
     data: Data,
     *,
@@ -82,7 +82,7 @@ def embed_data(
     )
 
 
-@public_job("nearest")
+@checks_keywords("nearest")
 def nearest(
     data: Data | TaskEmbedding,
     *,

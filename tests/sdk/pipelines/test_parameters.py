@@ -11,7 +11,7 @@ import pytest
 import wsdarts_hub as hub
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.pipelines.job import ReadingOptions
+from wsdarts_sdk.pipelines.setup import ReadingOptions
 
 JOBS = {name: getattr(hub, name) for name in ("search", "warm_start", "train", "embed", "nearest")}
 

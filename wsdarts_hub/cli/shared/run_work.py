@@ -18,11 +18,11 @@ from wsdarts_sdk.progress import TimeSpent, session_began
 
 if TYPE_CHECKING:
     from wsdarts_sdk.data import ImageTask
-    from wsdarts_sdk.pipelines.job import UnreadData
+    from wsdarts_sdk.pipelines.setup import UnreadData
     from wsdarts_sdk.progress import Progress
 if TYPE_CHECKING:
     from wsdarts_sdk.data import ImageTask
-    from wsdarts_sdk.pipelines.job import UnreadData
+    from wsdarts_sdk.pipelines.setup import UnreadData
 
 
 def unread(
@@ -46,7 +46,7 @@ def unread(
         quiet: Whether to list nothing.
         on_load: Called with the task, too.
     """
-    from wsdarts_sdk.pipelines.job import ReadingOptions, UnreadData  # noqa: PLC0415
+    from wsdarts_sdk.pipelines.setup import ReadingOptions, UnreadData  # noqa: PLC0415
 
     def loaded(task: "ImageTask") -> None:
         for text in () if quiet else task.notes:
@@ -107,7 +107,7 @@ def run_work(
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with the run in --out; name it")
     with working(quiet=quiet, run=out, spent=_spent(out, resume=resume)) as work:
-        from wsdarts_sdk.pipelines.job import run_path  # noqa: PLC0415
+        from wsdarts_sdk.pipelines.setup import run_path  # noqa: PLC0415
 
         def name_run(task: "ImageTask") -> None:
             if not work.hint:  # as the job names it: after the first dataset
