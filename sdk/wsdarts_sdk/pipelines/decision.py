@@ -22,7 +22,7 @@ _WITHOUT_SOURCE = ("union", "cold")
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What the user asked to start from.
+    """The user's request for what to start from.
 
     Attributes:
         source: Reference of the artifact; None lets the mode choose.
@@ -65,7 +65,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What to start from.
+    """Artifacts that a warm start starts from, and the mode in which it uses them.
 
     Attributes:
         mode: ``topology`` (λ), ``trained`` (λ̂), ``meta`` (λ_meta), ``union`` or ``cold``.
@@ -102,7 +102,7 @@ class Option:
 
     @property
     def manifest(self) -> Manifest:
-        """What it is."""
+        """Its manifest."""
         return self.entry.manifest
 
     @property
@@ -218,7 +218,7 @@ def nothing_to_rank(mode: str) -> RegistryError:
 
 
 def _union(singles: Iterable[Option], k: int) -> Decision:
-    """The union of many masks is nearly the whole space, so few are joined by default."""
+    """Join the masks of the nearest; few by default, since the union of many is the whole space."""
     nearest = tuple(islice(singles, k))
     _first(nearest, "union")
     why = f"the union of the masks of the {len(nearest)} nearest was asked for (k sets how many)"

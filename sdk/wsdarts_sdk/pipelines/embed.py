@@ -43,7 +43,7 @@ def embed_data(
     split: str | Sequence[str] | None = None,
     skip_corrupt: bool = False,
 ) -> TaskEmbedding:
-    """The task embedding of a dataset, from its train part alone.
+    """Return the task embedding of a dataset, from its train part alone.
 
     Args:
         data: Folder of class folders, parquet file, ``"hf:NAME"``, ``"torchvision:NAME"``,
@@ -99,7 +99,7 @@ def nearest(
     split: str | Sequence[str] | None = None,
     skip_corrupt: bool = False,
 ) -> Ranking:
-    """The artifacts whose task is nearest to a dataset's, and whether that is near at all.
+    """Return the artifacts whose task is nearest to a dataset's, and whether that is near at all.
 
     Args:
         data: A dataset in any of its forms, or a task embedding or the ``.safetensors`` file of

@@ -96,7 +96,7 @@ def write_search_report(found: FinishedSearch, cold: ColdCost | None = None) -> 
 
 
 def _final_parameters(artifact: Path) -> int | None:
-    """What the artifact says of the size of the network that is trained in the end."""
+    """Return the parameters of the final network, as the artifact records them."""
     size = read_manifest(artifact)[0].metrics.get("final_parameters")
     return None if size is None else int(size)
 
@@ -169,7 +169,7 @@ def _trials(found: FinishedSearch) -> tuple[Table, ...]:
 
 
 def _steps_run(result: SearchResult) -> tuple[Table, ...]:
-    """How the steps of each stage ran, where there was a choice."""
+    """Return a table of how the steps of each stage ran, where there was a choice."""
     rows = tuple(
         (str(stage + 1), half, row["compute_dtype"], how)
         for stage, row in {row["stage"]: row for row in result.rows}.items()
@@ -236,7 +236,7 @@ def _summary(found: FinishedSearch) -> dict[str, Any]:
 
 
 def _is_current(artifact: Path, found: FinishedSearch) -> bool:
-    """Whether the artifact is there already, with embeddings by the same probes."""
+    """Return whether the artifact is there already, with embeddings by the same probes."""
     if not exists(artifact):
         return False
     manifest, _ = read_manifest(artifact)

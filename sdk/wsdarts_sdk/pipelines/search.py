@@ -154,7 +154,7 @@ def search(
 def _find_probes(
     probes: Sequence[str | Path | Probe | None], device: torch.device
 ) -> tuple[Probe, ...]:
-    """The probes, each once.
+    """Return the probes, each once.
 
     Raises:
         ProbeError: There is none of that name, or one is named twice.
@@ -189,7 +189,7 @@ def _search(context: RunContext, probes: Sequence[Probe]) -> FinishedSearch:
 
 
 def _embedding_cost(tasks: Sequence[ImageTask], probes: Sequence[Probe]) -> float | None:
-    """What computing the embeddings that the cache has had cost; None where it has none."""
+    """Return the cost of the embeddings that the cache has, in seconds; None where it has none."""
     seconds = [embedding_seconds(task, probe) for probe in probes for task in tasks]
     known = [each for each in seconds if each is not None]
     return sum(known) if known else None

@@ -51,7 +51,7 @@ _SHIPPED = "shipped"
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
-    """How a dataset is read, as for ``ImageTask.load``.
+    """Options for reading a dataset, as for ``ImageTask.load``.
 
     Attributes:
         image_column: Which column of a table holds the images.
@@ -93,8 +93,8 @@ class UnreadData:
 def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> ImageTask:
     """Return the task that ``data`` names or is.
 
-    What is to be known about a task that is read here is said by ``progress``, and of
-    ``UnreadData`` by whoever hears that it is loaded.
+    Notes on a task that is read here go to ``progress``; those of ``UnreadData`` are left to its
+    ``on_load``.
 
     Raises:
         TaskError: It cannot be read, or is loaded already and options say how to read it.
@@ -128,7 +128,7 @@ def _read(data: Data, reading: ReadingOptions, progress: Progress) -> ImageTask:
 def load_tasks(
     data: Sequence[Data], reading: ReadingOptions, *, progress: Progress
 ) -> list[ImageTask]:
-    """Several tasks, each once.
+    """Return several tasks, each once.
 
     Raises:
         TaskError: No task, or one task twice.
@@ -145,7 +145,7 @@ def load_tasks(
 
 
 def check_data(data: Sequence[Data]) -> None:
-    """Refuse no dataset.
+    """Refuse an empty list of datasets.
 
     Raises:
         TaskError: There is none.
@@ -155,12 +155,12 @@ def check_data(data: Sequence[Data]) -> None:
 
 
 def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:
-    """The probe itself, or the one of that name (None is the shipped one), on a device."""
+    """Return the probe itself, or the one of that name (None is the shipped one), on a device."""
     return probe if isinstance(probe, Probe) else load_probe(probe, device=str(device))
 
 
 def probe_for(probe: str | Path | Probe | None, registry: Catalogue, device: torch.device) -> Probe:
-    """The probe that was asked for; else the shipped one, if the registry names that.
+    """Return the probe that was asked for; else the shipped one, if the registry names that.
 
     A registry is anyone's: which other network is built and fetched, the user decides.
 
@@ -183,7 +183,7 @@ def probe_for(probe: str | Path | Probe | None, registry: Catalogue, device: tor
 def train_parts(
     tasks: Sequence[ImageTask], settings: SearchSettings, device: torch.device, progress: Progress
 ) -> list[TrainPart]:
-    """The train part of each task at the search's image size, heads in the given order."""
+    """Return the train part of each task at the search's image size, heads in the given order."""
     return [
         TrainPart.of(
             task,
@@ -202,7 +202,7 @@ def train_parts(
 
 
 def run_path(out: str | Path | None, command: str, name: str) -> Path:
-    """Where a run goes: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
+    """Return the directory of a run: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
     if out is not None:
         return as_path(out, "out")
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
@@ -226,7 +226,7 @@ def check_apart(out: Path, data: Sequence[Data]) -> None:
 
 
 def _folder(data: Data) -> Path | None:
-    """The folder of files that a dataset is; None where it is none."""
+    """Return the folder of files that a dataset is; None where it is none."""
     if isinstance(data, UnreadData):
         return _folder(data.data)
     if isinstance(data, ImageTask):
@@ -363,12 +363,12 @@ def open_context(
 
 
 def _config(command: Command, preset: Preset, config: dict[str, Any]) -> dict[str, Any]:
-    """What a run records of what decides its result, but for its tasks."""
+    """Return the configuration that decides a run's result, except its tasks."""
     return {"command": command, "split_rule": SPLIT_RULE, "preset": preset.name, **config}
 
 
 def _report_threads(before: Any, now: dict[str, Any], progress: Progress) -> None:
-    """Say where a run goes on with another number of threads than it began with."""
+    """Report a run that is continued with another number of threads than it began with."""
     there = before.get("threads") if isinstance(before, dict) else None
     if there not in (None, now["threads"]):
         progress(
@@ -386,7 +386,7 @@ _Result = TypeVar("_Result")
 def checks_keywords(
     name: str, *, settings: Sequence[str] = ()
 ) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
-    """Let a function say, of a keyword that it does not know, which was probably meant.
+    """Let a function name, for an unknown keyword, the one that was probably meant.
 
     Args:
         name: What users call the function.
@@ -434,7 +434,7 @@ def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
 
 
 def _paths(where: str, value: Any) -> Iterator[str]:
-    """Names of all settings below a part of a preset, as ``--set`` takes them."""
+    """Yield the names of all settings below a part of a preset, as ``--set`` takes them."""
     if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
         for number in range(len(value), 0, -1):  # the last stage first: every search has it
             yield from _paths(f"{where}.{number}", value[number - 1])

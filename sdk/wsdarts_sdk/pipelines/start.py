@@ -46,7 +46,7 @@ Sources = tuple[tuple[str, Artifact], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Where a search starts, with the settings that it has there.
+    """Starting point of a search, with the settings that it has there.
 
     Attributes:
         point: Masks, and perhaps weights and α.
@@ -61,7 +61,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a warm start knows before it reads an image.
+    """Facts of a warm start that are known before an image is read.
 
     Attributes:
         store: Where artifacts are pulled from.
@@ -222,7 +222,7 @@ def _exact(reference: str, digest: str) -> Reference:
 
 
 def settings_of_mode(search: SearchSettings, mode: str) -> SearchSettings:
-    """All stages from cold, else the last, which is shorter from trained weights and α.
+    """Return all stages from cold, else the last, which is shorter from trained weights and α.
 
     A warm start has a limit on skip-connects of its own, ``warm_skip_connects``.
     """
@@ -239,7 +239,7 @@ def _saved_embedding(file: Path) -> TaskEmbedding | None:
 
 
 def _rank(catalogue: Catalogue, embedding: TaskEmbedding, choice: Choice) -> Ranking | None:
-    """The nearest artifacts; None where none can be ranked and the mode can do without."""
+    """Return the nearest artifacts; None where none can be ranked and the mode can do without."""
     if not any(catalogue.listed()):
         return None
     try:
@@ -261,7 +261,7 @@ def _singles(
     embedding: TaskEmbedding,
     ranking: Ranking | None,
 ) -> Iterator[Option]:
-    """Single-task artifacts of the search's space, nearest first."""
+    """Yield single-task artifacts of the search's space, nearest first."""
     for neighbour in _of_kind(catalogue, embedding, ranking, "transfer"):
         yield from _option(catalogue, settings, Reference.parse(neighbour.reference))
 
@@ -272,7 +272,7 @@ def _metas(
     embedding: TaskEmbedding | None = None,
     ranking: Ranking | None = None,
 ) -> Iterator[Option]:
-    """Meta-transfer artifacts of the search's space: ranked ones by distance, then all others."""
+    """Yield meta-transfer artifacts of the search's space: ranked ones by distance, then others."""
     if embedding is not None:
         for neighbour in _of_kind(catalogue, embedding, ranking, META):
             yield from _option(catalogue, settings, Reference.parse(neighbour.reference))
@@ -284,7 +284,7 @@ def _metas(
 def _of_kind(
     catalogue: Catalogue, embedding: TaskEmbedding, ranking: Ranking | None, kind: str
 ) -> Iterator[Neighbour]:
-    """Artifacts of a kind, nearest first: those of the ranking, then further ones."""
+    """Yield artifacts of a kind, nearest first: those of the ranking, then further ones."""
     if ranking is None:
         return
     known = [neighbour for neighbour in ranking.neighbours if neighbour.kind == kind]
@@ -296,7 +296,7 @@ def _of_kind(
 def _option(
     catalogue: Catalogue, settings: SearchSettings, reference: Reference, kind: str | None = None
 ) -> Iterator[Option]:
-    """A version as an option, if it is of the search's space and the kind."""
+    """Yield a version as an option, if it is of the search's space and the kind."""
     assert reference.version is not None  # noqa: S101 - rankings and lists name exact versions
     try:
         entry = catalogue.entry(reference.name, reference.version)
@@ -309,7 +309,7 @@ def _option(
 def starting_point(
     mode: str, sources: Sequence[tuple[str, Artifact]], settings: SearchSettings
 ) -> StartingPoint:
-    """What a search starts from.
+    """Return the starting point of a search.
 
     Args:
         mode: ``cold`` (all operations), ``topology`` or ``meta`` (the masks of one artifact),

@@ -91,7 +91,7 @@ def sweep(
 
 
 def _part_of(progress: Progress, rate: float, number: int, trials: int) -> Progress:
-    """Progress of one trial as a part of the whole sweep's."""
+    """Return the progress of one trial as a part of the whole sweep's."""
 
     def shown(what: str, done: int, total: int, /) -> None:
         where = f"dropout {rate:g} ({number + 1}/{trials}), {what}"
@@ -120,7 +120,7 @@ def _read(params: dict[str, Any], attributes: dict[str, Any], value: float | Non
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOutcome:
-    """What was found, and how.
+    """Result of the search of a warm start.
 
     Attributes:
         settings: Settings of the search, the winner's in a sweep.

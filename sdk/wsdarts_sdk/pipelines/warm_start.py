@@ -53,7 +53,7 @@ from wsdarts_sdk.task2vec import Probe
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart(Viewable):
-    """What a warm start found.
+    """Result of a warm start.
 
     Attributes:
         source: Exact reference of the artifact that it started from, or ``"cold"``.

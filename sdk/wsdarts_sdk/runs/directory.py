@@ -169,7 +169,7 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
 
 
 def _can_exist(path: Path) -> bool:
-    """Whether the system has such names: without null bytes, in its encoding."""
+    """Return whether the system has such names: without null bytes, in its encoding."""
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
@@ -184,7 +184,7 @@ def _empty(path: Path) -> None:
 
 
 def _concerns(error: OSError, path: Path) -> bool:
-    """Whether it is about the disk or a file of the run, and not, say, about a connection."""
+    """Return whether an error is about the disk or a file of the run, not about a connection."""
     return error.errno in _DISK_ERRORS or str(error.filename or "").startswith(str(path))
 
 
@@ -214,7 +214,7 @@ def _lock(path: Path) -> HeldLock | None:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The configuration of a run that exists.
+    """Return the configuration of a run that exists.
 
     Raises:
         RunError: There is no run, or it is of an unknown format.
