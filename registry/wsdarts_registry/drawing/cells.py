@@ -11,8 +11,16 @@ from wsdarts_registry._text import clipped, display_width, padded, plain_text
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
-from wsdarts_registry.drawing.layout import FONT_SIZE, Box, CellLayout, Label, Node, Wire, lay_out
-from wsdarts_registry.drawing.order import OUTPUT
+from wsdarts_registry.drawing.layout import (
+    FONT_SIZE,
+    OUTPUT,
+    Box,
+    CellLayout,
+    Label,
+    Node,
+    Wire,
+    lay_out,
+)
 from wsdarts_registry.drawing.svg import (
     FAMILIES,
     MONO,

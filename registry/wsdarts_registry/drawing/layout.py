@@ -1,124 +1,29 @@
-"""Where the parts of a drawn cell lie: nodes in layers, operations beside their node.
+"""Geometry of a drawn cell: nodes in columns by their depth, operations stacked beside their node.
 
-The layout is a layered one (Sugiyama et al., 1981), made for cells. A node's layer is one more
-than that of its latest input. The operations of a node are labels stacked at its left, so each
-column holds blocks of labels and node. A wire that has to pass a column gets a lane of its own
-in it, and wires bend between columns only; so no wire ever runs behind a node or a label, and
-no two labels touch. Wires from one source share their lanes until they part.
-
-This module computes geometry only, in pixels of the drawing, x to the right and y down.
-
-How high the parts of a drawn cell stand: in order, apart, and near what they are wired to.
-
-All lengths are pixels of the drawing; y grows downwards and its zero is arbitrary.
+A node stands one column right of its latest input, with the labels of its operations at its left;
+the blocks of a column stand above each other around one middle line. A wire that has to pass a
+column runs on a lane above or below the blocks of it, and wires bend between columns only: no wire
+runs behind a node or a label, and no two labels touch. Wires of one source share their lane.
+All lengths are pixels, x to the right and y down.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from statistics import fmean
 
 from wsdarts_registry._text import clipped, display_width
 from wsdarts_registry.architecture.genotype import Cell
-from wsdarts_registry.drawing import order
-from wsdarts_registry.drawing.order import OUTPUT, Item, Link, Spot
 
-LABEL_HEIGHT = 24.0
-NODE = 30.0
-_LABEL_GAP = 7.0
-_LANE = 2.0
-_ROW_GAP = 20.0
-# Which side of an item, whether from lane to lane, towards which item, how far off its middle.
-_Pull = tuple[str, bool, Item, float]
-
-
-def item_height(item: Item, cell: Cell) -> float:
-    """Height that an item takes in its column: its node and stacked labels, or a lane."""
-    if item.kind != "node":
-        return _LANE
-    labels = len(cell[item.source - 2]) if item.source >= 2 else 1
-    return max(NODE, labels * LABEL_HEIGHT + (labels - 1) * _LABEL_GAP)
-
-
-def _label_offsets(count: int) -> list[float]:
-    """Middles of a node's stacked labels, relative to the middle of the node."""
-    return [(row - (count - 1) / 2) * (LABEL_HEIGHT + _LABEL_GAP) for row in range(count)]
-
-
-def item_middles(
-    columns: list[list[Item]], links: list[Link], heights: dict[Item, float], cell: Cell
-) -> dict[Item, float]:
-    """Return the height of each item's middle; equal cells give equal heights."""
-    pulls: dict[Item, list[_Pull]] = {item: [] for column in columns for item in column}
-    for link in links:
-        end, offset = link.spot.item, label_offset(link.spot, cell)
-        level = "node" not in (end.kind, link.start.kind)
-        pulls[end].append(("left", level, link.start, -offset))
-        pulls[link.start].append(("right", level, end, offset))
-    middles: dict[Item, float] = {}
-    for column in columns:
-        middles.update(_spread([(0.0, 1.0)] * len(column), column, heights))
-    for sweep in range(60):
-        # Forward and backward in turn brings the linked together; then both sides weigh, and
-        # lanes pull lanes harder, in the end so hard that what goes on goes on straight.
-        side = "both" if sweep >= 16 else ("left", "right")[sweep % 2]
-        lane_weight = 3.0 if sweep < 48 else 1000.0
-        for column in columns if sweep % 2 == 0 else columns[::-1]:
-            wanted = [_wanted(item, pulls[item], middles, side, lane_weight) for item in column]
-            middles.update(_spread(wanted, column, heights))
-    return middles
-
-
-def _wanted(
-    item: Item, pulls: list[_Pull], middles: dict[Item, float], side: str, lane_weight: float
-) -> tuple[float, float]:
-    """Where an item is pulled to, and how strongly."""
-    used = [
-        (lane_weight if level else 1.0, middles[other] + offset)
-        for pull_side, level, other, offset in pulls
-        if side in ("both", pull_side)
-    ]
-    if not used:
-        return middles[item], 1.0
-    total = sum(weight for weight, _ in used)
-    return sum(weight * y for weight, y in used) / total, total
-
-
-def label_offset(spot: Spot, cell: Cell) -> float:
-    """Where a wire ends at its item, relative to the middle of the item."""
-    if spot.row is None:
-        return 0.0
-    return _label_offsets(len(cell[spot.item.source - 2]))[spot.row]
-
-
-def _spread(
-    wanted: list[tuple[float, float]], column: list[Item], heights: dict[Item, float]
-) -> dict[Item, float]:
-    """Least moved positions that keep the order and a gap (pool adjacent violators).
-
-    Weighing each item by its pulls makes the sweeps descend on one energy, so they settle.
-    """
-    shifts = [0.0]
-    for above, below in pairwise(column):
-        gap = _ROW_GAP if "node" in (above.kind, below.kind) else 0.7 * _ROW_GAP
-        shifts.append(shifts[-1] + (heights[above] + heights[below]) / 2 + gap)
-    pools: list[tuple[float, float, int]] = []
-    for (target, weight), shift in zip(wanted, shifts, strict=True):
-        mean, mass, size = target - shift, weight, 1
-        while pools and pools[-1][0] > mean:
-            other, other_mass, count = pools.pop()
-            mean = (mean * mass + other * other_mass) / (mass + other_mass)
-            mass, size = mass + other_mass, size + count
-        pools.append((mean, mass, size))
-    level = [mean for mean, _, size in pools for _ in range(size)]
-    return {item: y + shift for item, y, shift in zip(column, level, shifts, strict=True)}
-
-
+OUTPUT = -1
 FONT_SIZE = 12.0
 # The widest of the usual fixed-width fonts takes 0.602 of its size for a character.
 _CHARACTER = 0.62 * FONT_SIZE
 _LABEL_COLUMNS = 22
-_PORT_WIDTH, _PORT_HEIGHT = 54.0, 30.0
+_LABEL_HEIGHT, _LABEL_GAP = 24.0, 7.0
+_NODE = 30.0
+_PORT_WIDTH = 54.0
 _STEM = 26.0
-_COLUMN_GAP = 46.0
+_ROW = _LABEL_HEIGHT + _LABEL_GAP
+_BLOCK_GAP, _LANE_GAP, _COLUMN_GAP = 20.0, 16.0, 46.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +67,7 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True)
 class Wire:
-    """A curve between two columns and, where it is the first to pass the second, on through it.
+    """A curve between two columns and, where it passes the second, the lane through it.
 
     Attributes:
         source: Whose output it carries, a node's index; −1 for the way to the output.
@@ -188,121 +93,215 @@ class CellLayout:
     wires: tuple[Wire, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Lane:
+    """A horizontal way at height ``y`` through the columns ``first`` to ``last``."""
+
+    first: int
+    last: int
+    y: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """A wire's way into a column, from the height ``start`` to ``end``; ``through`` on a lane."""
+
+    source: int
+    column: int
+    start: float
+    end: float
+    through: bool = False
+
+
+def depths(cell: Cell) -> list[int]:
+    """Return the column of each node by index: 0 for the inputs, else right of the latest input."""
+    found = [0, 0]
+    for node in cell:
+        found.append(1 + max(found[connection.source] for connection in node))
+    return found
+
+
 def lay_out(cell: Cell) -> CellLayout:
     """Place the nodes, labels and wires of one cell; the same cell gives the same layout."""
-    columns, links = order.ordered_columns(cell)
-    label_text = {
-        (connection.source, target): clipped(connection.operation, _LABEL_COLUMNS)
-        for target, node in enumerate(cell, start=2)
-        for connection in node
-    }
-    heights = {item: item_height(item, cell) for column in columns for item in column}
-    middles = item_middles(columns, links, heights, cell)
-    highest = min(middles[item] - heights[item] / 2 for item in middles)
-    middles = {item: round(y - highest, 1) for item, y in middles.items()}
-    spans = _column_spans(columns, links, middles, label_text)
-    nodes, labels = _boxes(columns, links, middles, spans, cell, label_text)
+    depth = depths(cell)
+    columns = _columns(cell, depth)
+    middles = _middles(cell, columns)
+    lanes = _lanes(cell, depth, columns, middles)
+    rows = _label_middles(cell, depth, middles, lanes)
+    pieces = _pieces(depth, middles, rows, lanes)
+    spans = _spans(cell, columns, pieces)
+    reach = [abs(middles[i]) + _height(cell, i) / 2 for i in middles]
+    top = max([*reach, *(-lane.y for lane in lanes.values())])
+    bottom = max([*reach, *(lane.y for lane in lanes.values())])
+
+    def box(left: float, middle: float, width: float, height: float) -> Box:
+        return Box(left=left, top=round(top + middle - height / 2, 1), width=width, height=height)
+
+    ends = {index: spans[depth[index]][1] for index in range(2, len(depth))}
+    operations = {(c.source, t): c.operation for t, node in enumerate(cell, 2) for c in node}
     return CellLayout(
         width=spans[-1][1],
-        height=max(middles[item] + heights[item] / 2 for item in middles),
-        nodes=nodes,
-        labels=labels,
-        wires=_wires(links, middles, spans, nodes, labels),
+        height=round(top + bottom, 1),
+        nodes=(
+            Node(index=OUTPUT, box=box(spans[-1][0], middles[OUTPUT], _PORT_WIDTH, _NODE)),
+            *(Node(index=i, box=box(0, middles[i], _PORT_WIDTH, _NODE)) for i in (0, 1)),
+            *(
+                Node(index=i, box=box(end - _NODE, middles[i], _NODE, _NODE))
+                for i, end in ends.items()
+            ),
+        ),
+        labels=tuple(
+            Label(
+                source=source,
+                target=target,
+                operation=operation,
+                text=clipped(operation, _LABEL_COLUMNS),
+                box=box(
+                    spans[depth[target]][0],
+                    rows[source, target],
+                    ends[target] - spans[depth[target]][0] - _STEM - _NODE,
+                    _LABEL_HEIGHT,
+                ),
+            )
+            for (source, target), operation in operations.items()
+        ),
+        wires=tuple(
+            Wire(
+                source=piece.source,
+                start=(spans[piece.column - 1][1], round(top + piece.start, 1)),
+                bend=(spans[piece.column][0], round(top + piece.end, 1)),
+                end=(spans[piece.column][1 if piece.through else 0], round(top + piece.end, 1)),
+            )
+            for piece in pieces
+        ),
     )
 
 
-def _column_spans(
-    columns: list[list[Item]],
-    links: list[Link],
-    middles: dict[Item, float],
-    label_text: dict[tuple[int, int], str],
-) -> list[tuple[float, float]]:
-    """Left and right side of each column; steep wires get a wider gap before their column."""
+def _columns(cell: Cell, depth: list[int]) -> list[list[int]]:
+    """Return the nodes of each column from top to bottom, by the mean height of their inputs."""
+    columns = [[0, 1]]
+    place = {0: -0.5, 1: 0.5}
+    for number in range(1, max(depth) + 1):
+        members = [index for index, column in enumerate(depth) if column == number]
+        members.sort(key=lambda index: fmean(place[c.source] for c in cell[index - 2]))
+        place |= {index: row - (len(members) - 1) / 2 for row, index in enumerate(members)}
+        columns.append(members)
+    return [*columns, [OUTPUT]]
+
+
+def _height(cell: Cell, index: int) -> float:
+    """Return the height of a node with the labels of its operations."""
+    labels = len(cell[index - 2]) if index >= 2 else 1
+    return max(_NODE, labels * _ROW - _LABEL_GAP)
+
+
+def _middles(cell: Cell, columns: list[list[int]]) -> dict[int, float]:
+    """Return the heights of the nodes; every column stands around 0."""
+    found = {}
+    for column in columns:
+        y = -sum(_height(cell, index) + _BLOCK_GAP for index in column) / 2
+        for index in column:
+            step = _height(cell, index) + _BLOCK_GAP
+            found[index] = y + step / 2
+            y += step
+    return found
+
+
+def _lanes(
+    cell: Cell, depth: list[int], columns: list[list[int]], middles: dict[int, float]
+) -> dict[int, _Lane]:
+    """Return the lanes by source, ``OUTPUT`` for the one that nodes share to the output.
+
+    Each lies above or below all that it passes, where the way is shorter; the short ones are
+    placed first and so lie inside.
+    """
+    targets: dict[int, list[int]] = {source: [] for source in range(len(depth))}
+    for target, node in enumerate(cell, start=2):
+        for connection in node:
+            targets[connection.source].append(target)
+    reach = [max((depth[t] for t in found), default=0) for found in targets.values()]
+    order = sorted(targets, key=lambda source: (reach[source] - depth[source], source))
+    edges = {  # of what stands in each column so far, upwards and downwards
+        side: [max(side * middles[i] + _height(cell, i) / 2 for i in column) for column in columns]
+        for side in (-1, 1)
+    }
+    lanes: dict[int, _Lane] = {}
+    for source in [*order, OUTPUT]:
+        if source == OUTPUT:
+            first, last = 2, len(columns) - 2
+            linked = [index for index, column in enumerate(depth) if 0 < column < last]
+        else:
+            first, last = depth[source] + 1, reach[source] - 1
+            linked = [source, *(t for t in targets[source] if depth[t] > first)]
+        if last < first:
+            continue
+        passed = range(first, last + 1)
+        ways = {side: max(edges[side][column] for column in passed) + _LANE_GAP for side in edges}
+        side = min(ways, key=lambda s: sum(abs(s * ways[s] - middles[index]) for index in linked))
+        for column in passed:
+            edges[side][column] = ways[side]
+        lanes[source] = _Lane(first=first, last=last, y=side * ways[side])
+    return lanes
+
+
+def _label_middles(
+    cell: Cell, depth: list[int], middles: dict[int, float], lanes: dict[int, _Lane]
+) -> dict[tuple[int, int], float]:
+    """Return the heights of the labels by source and target, in the order of their wires."""
+    found = {}
+    for target, node in enumerate(cell, start=2):
+        arriving = sorted(
+            (
+                lanes[c.source].y if depth[target] > depth[c.source] + 1 else middles[c.source],
+                c.source,
+            )
+            for c in node
+        )
+        for row, (_, source) in enumerate(arriving):
+            found[source, target] = middles[target] + (row - (len(node) - 1) / 2) * _ROW
+    return found
+
+
+def _pieces(
+    depth: list[int],
+    middles: dict[int, float],
+    rows: dict[tuple[int, int], float],
+    lanes: dict[int, _Lane],
+) -> list[_Piece]:
+    """Return the wires to the labels, along the lanes, and to the output."""
+    found = []
+    for (source, target), end in rows.items():
+        direct = depth[target] == depth[source] + 1
+        start = middles[source] if direct else lanes[source].y
+        found.append(_Piece(source=source, column=depth[target], start=start, end=end))
+    output = max(depth) + 1
+    for source, lane in lanes.items():
+        entering = [source] if source != OUTPUT else range(2, len(depth))
+        for column in range(lane.first, lane.last + 1):
+            starts = [middles[index] for index in entering if depth[index] + 1 == column]
+            starts += [lane.y] if column > lane.first else []
+            for place, start in enumerate(starts):
+                piece = _Piece(
+                    source=source, column=column, start=start, end=lane.y, through=place == 0
+                )
+                found.append(piece)
+    starts = [middles[index] for index, column in enumerate(depth) if column == output - 1]
+    starts += [lanes[OUTPUT].y] if OUTPUT in lanes else []
+    end = middles[OUTPUT]
+    found += [_Piece(source=OUTPUT, column=output, start=start, end=end) for start in starts]
+    return found
+
+
+def _spans(cell: Cell, columns: list[list[int]], pieces: list[_Piece]) -> list[tuple[float, float]]:
+    """Return the sides of each column; steep wires get a wider gap before their column."""
     spans = [(0.0, _PORT_WIDTH)]
     for number, column in enumerate(columns[1:], start=1):
-        steepest = max(
-            abs(middles[link.start] - middles[link.spot.item])
-            for link in links
-            if link.column == number
-        )
+        steepest = max(abs(each.end - each.start) for each in pieces if each.column == number)
         left = round(spans[-1][1] + _COLUMN_GAP + min(70.0, 0.2 * steepest), 1)
-        targets = {item.source for item in column if item.kind == "node"}
-        texts = [text for (_, target), text in label_text.items() if target in targets]
         width = _PORT_WIDTH
-        if texts:
-            width = _label_width(texts) + _STEM + NODE
+        if OUTPUT not in column:
+            operations = [c.operation for index in column for c in cell[index - 2]]
+            longest = max(display_width(clipped(name, _LABEL_COLUMNS)) for name in operations)
+            width = max(longest * _CHARACTER + 18, 64.0) + _STEM + _NODE
         spans.append((left, round(left + width, 1)))
     return spans
-
-
-def _label_width(texts: list[str]) -> float:
-    return max(max(display_width(text) for text in texts) * _CHARACTER + 18, 64.0)
-
-
-def _boxes(
-    columns: list[list[Item]],
-    links: list[Link],
-    middles: dict[Item, float],
-    spans: list[tuple[float, float]],
-    cell: Cell,
-    label_text: dict[tuple[int, int], str],
-) -> tuple[tuple[Node, ...], tuple[Label, ...]]:
-    operations = {(c.source, t): c.operation for t, node in enumerate(cell, start=2) for c in node}
-    nodes: list[Node] = []
-    for column, (left, right) in zip(columns, spans, strict=True):
-        for item in column:
-            if item.kind != "node":
-                continue
-            port = item.source < 2
-            width, height = (_PORT_WIDTH, _PORT_HEIGHT) if port else (NODE, NODE)
-            start = left if port else right - width
-            top = middles[item] - height / 2
-            box = Box(left=start, top=top, width=width, height=height)
-            nodes.append(Node(index=item.source, box=box))
-    labels: list[Label] = []
-    for link in links:
-        if link.spot.row is None:
-            continue
-        left, right = spans[link.column]
-        edge = (link.source, link.spot.item.source)
-        middle = middles[link.spot.item] + label_offset(link.spot, cell)
-        box = Box(
-            left=left,
-            top=middle - LABEL_HEIGHT / 2,
-            width=right - left - _STEM - NODE,
-            height=LABEL_HEIGHT,
-        )
-        text, operation = label_text[edge], operations[edge]
-        labels.append(
-            Label(source=edge[0], target=edge[1], operation=operation, text=text, box=box)
-        )
-    by_edge = sorted(labels, key=lambda label: (label.target, label.source))
-    return tuple(sorted(nodes, key=lambda node: node.index)), tuple(by_edge)
-
-
-def _wires(
-    links: list[Link],
-    middles: dict[Item, float],
-    spans: list[tuple[float, float]],
-    nodes: tuple[Node, ...],
-    labels: tuple[Label, ...],
-) -> tuple[Wire, ...]:
-    node_at = {node.index: node.box for node in nodes}
-    label_at = {(label.source, label.target): label.box for label in labels}
-    wires: list[Wire] = []
-    passed: set[Item] = set()
-    for link in links:
-        item = link.spot.item
-        start = (spans[link.column - 1][1], middles[link.start])
-        if link.spot.row is not None:
-            box = label_at[link.source, item.source]
-            bend = end = (box.left, box.middle)
-        elif item.kind == "node":
-            bend = end = (node_at[OUTPUT].left, node_at[OUTPUT].middle)
-        else:
-            bend = (spans[link.column][0], middles[item])
-            end = bend if item in passed else (spans[link.column][1], middles[item])
-            passed.add(item)
-        source = OUTPUT if item.source < 0 else link.source
-        wires.append(Wire(source=source, start=start, bend=bend, end=end))
-    return tuple(wires)
