@@ -23,7 +23,7 @@ from wsdarts_registry.embedding.distance import distance_matrix, symmetric_dista
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding.nearness import Figures, figures, is_near
 from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
-from wsdarts_registry.gallery.items import Exhibit
+from wsdarts_registry.gallery.items import GalleryItem
 
 Floats = NDArray[np.float64]
 
@@ -156,7 +156,7 @@ class RankedSpace:
     """
 
     space: EmbeddingSpace
-    members: tuple[Exhibit, ...]
+    members: tuple[GalleryItem, ...]
     embeddings: tuple[TaskEmbedding, ...]
     distances: NDArray[np.float64]
     order: tuple[int, ...]
@@ -165,7 +165,10 @@ class RankedSpace:
 
     @classmethod
     def of(
-        cls, space: EmbeddingSpace, members: tuple[Exhibit, ...], threshold: NearThreshold | None
+        cls,
+        space: EmbeddingSpace,
+        members: tuple[GalleryItem, ...],
+        threshold: NearThreshold | None,
     ) -> Self:
         """Measure at least one member.
 
@@ -195,12 +198,12 @@ class RankedSpace:
         limit = self.threshold.distance if self.threshold else None
         return figures(distances, limit, digits=digits)
 
-    def neighbours(self, exhibit: Exhibit, k: int) -> tuple[tuple[Exhibit, float], ...] | None:
+    def neighbours(self, item: GalleryItem, k: int) -> tuple[tuple[GalleryItem, float], ...] | None:
         """The nearest other names, nearest first; None if it has no embedding here."""
-        if exhibit in self.members:
-            distances = self.distances[self.members.index(exhibit)]
-        elif exhibit.entry.manifest.ranking_record(self.space) is not None:
-            embedding = exhibit.artifact.embedding(self.space)
+        if item in self.members:
+            distances = self.distances[self.members.index(item)]
+        elif item.entry.manifest.ranking_record(self.space) is not None:
+            embedding = item.artifact.embedding(self.space)
             check_comparable(embedding, self.embeddings[:1])
             distances = symmetric_distance(
                 embedding.values, np.stack([e.values for e in self.embeddings])
@@ -210,7 +213,7 @@ class RankedSpace:
         others = [
             (member, float(distance))
             for member, distance in zip(self.members, distances, strict=True)
-            if member.entry.name != exhibit.entry.name
+            if member.entry.name != item.entry.name
         ]
         return tuple(sorted(others, key=lambda other: (other[1], other[0].reference))[:k])
 
@@ -342,13 +345,13 @@ class HeatRow:
 
     Attributes:
         number: Its column, counted from 1.
-        exhibit: The artifact.
+        item: The artifact.
         cells: Of each column the distance in words, the shade, 0 the nearest, and whether it is
             another task within the threshold.
     """
 
     number: int
-    exhibit: Exhibit
+    item: GalleryItem
     cells: tuple[tuple[str, int, bool], ...]
 
 
@@ -369,7 +372,7 @@ def heat_map(space: RankedSpace) -> HeatMap | None:
     rows = tuple(
         HeatRow(
             number=number,
-            exhibit=space.members[row],
+            item=space.members[row],
             cells=tuple(cell(row, column) for column in space.order),
         )
         for number, row in enumerate(space.order, start=1)

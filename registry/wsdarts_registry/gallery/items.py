@@ -29,7 +29,7 @@ KIND_TITLES = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Exhibit:
+class GalleryItem:
     """A version with all that is shown of it.
 
     Attributes:
@@ -99,39 +99,39 @@ Facts = list[tuple[str, str]]
 _RATIO = "accuracy"
 
 
-def at_a_glance(exhibit: Exhibit) -> Facts:
+def at_a_glance(item: GalleryItem) -> Facts:
     """The few figures that stand at the top of a page."""
-    tasks = exhibit.entry.manifest.tasks
-    facts = [("images", count(exhibit.images)), ("classes", count(exhibit.classes))]
+    tasks = item.entry.manifest.tasks
+    facts = [("images", count(item.images)), ("classes", count(item.classes))]
     if len(tasks) > 1:
         facts.insert(0, ("tasks", count(len(tasks))))
     return [
         *facts,
-        ("search time", duration(exhibit.entry.manifest.provenance.seconds)),
-        ("made", exhibit.entry.manifest.provenance.created[:10]),
-        ("all files", size(sum(r.size for r in exhibit.entry.manifest.files.values()))),
+        ("search time", duration(item.entry.manifest.provenance.seconds)),
+        ("made", item.entry.manifest.provenance.created[:10]),
+        ("all files", size(sum(r.size for r in item.entry.manifest.files.values()))),
     ]
 
 
-def identity(exhibit: Exhibit) -> Facts:
+def identity(item: GalleryItem) -> Facts:
     """What it is called and may be used for."""
-    entry, manifest = exhibit.entry, exhibit.entry.manifest
+    entry, manifest = item.entry, item.entry.manifest
     return [
-        ("reference", exhibit.reference),
+        ("reference", item.reference),
         ("digest", entry.digest),
         ("other names", ", ".join(f"{entry.name}@{a}" for a in entry.status.aliases) or "none"),
         ("signature", "there is one; `verify` checks it" if entry.status.signed else "none"),
-        ("kind", exhibit.kind_title),
+        ("kind", item.kind_title),
         ("licence", manifest.license or "not stated"),
     ]
 
 
-def search(exhibit: Exhibit) -> Facts:
+def search(item: GalleryItem) -> Facts:
     """How it was searched: space, supernet, masks and every setting."""
-    manifest = exhibit.entry.manifest
+    manifest = item.entry.manifest
     network = manifest.network
     supernet = f"{network.cells} cells, {network.channels} channels"
-    stages = enumerate(exhibit.artifact.stage_masks, start=1)
+    stages = enumerate(item.artifact.stage_masks, start=1)
     return [
         ("search space", str(manifest.search_space)),
         ("supernet", f"{supernet}, images of {network.image_size} pixels"),
@@ -140,44 +140,44 @@ def search(exhibit: Exhibit) -> Facts:
     ]
 
 
-def figures(exhibit: Exhibit) -> Facts:
+def figures(item: GalleryItem) -> Facts:
     """Every measured figure by the name that the artifact gives it."""
-    metrics = exhibit.entry.manifest.metrics
+    metrics = item.entry.manifest.metrics
     return [(key.replace("_", " "), _figure(key, value)) for key, value in metrics.items()]
 
 
-def provenance(exhibit: Exhibit) -> Facts:
+def provenance(item: GalleryItem) -> Facts:
     """When, where and by what it was made."""
-    return provenance_facts(exhibit.entry.manifest.provenance)
+    return provenance_facts(item.entry.manifest.provenance)
 
 
-def compared(exhibit: Exhibit) -> Facts:
+def compared(item: GalleryItem) -> Facts:
     """What stands side by side when several are compared; names are equal for all."""
-    manifest = exhibit.entry.manifest
-    genotype = exhibit.artifact.genotype
+    manifest = item.entry.manifest
+    genotype = item.artifact.genotype
     facts = [
-        ("kind", exhibit.kind_title),
+        ("kind", item.kind_title),
         ("tasks", ", ".join(task.name for task in manifest.tasks)),
-        ("images", count(exhibit.images)),
-        ("classes", count(exhibit.classes)),
-        ("operations used", ", ".join(exhibit.operations)),
+        ("images", count(item.images)),
+        ("classes", count(item.classes)),
+        ("operations used", ", ".join(item.operations)),
         *(
             (f"skip-connects, {kind} cell", count(genotype.count("skip_connect", kind)))
             for kind in CELL_KINDS
         ),
         ("search time", duration(manifest.provenance.seconds)),
         ("seed", str(manifest.provenance.seed)),
-        ("started", _started(exhibit)),
+        ("started", _started(item)),
         ("preset", setting(manifest.config.get("preset"))),
         ("hardware", manifest.provenance.hardware),
         ("made", manifest.provenance.created[:10]),
         ("licence", manifest.license or "not stated"),
     ]
-    return [*facts, *((f"figure: {name}", value) for name, value in figures(exhibit))]
+    return [*facts, *((f"figure: {name}", value) for name, value in figures(item))]
 
 
-def _started(exhibit: Exhibit) -> str:
-    lineage = exhibit.entry.manifest.lineage
+def _started(item: GalleryItem) -> str:
+    lineage = item.entry.manifest.lineage
     parents = ", ".join(parent.reference for parent in lineage.parents)
     return f"{lineage.mode} from {parents}" if parents else lineage.mode
 

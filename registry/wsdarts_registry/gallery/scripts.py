@@ -22,11 +22,11 @@ import numpy as np
 
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.architecture.space import CELL_KINDS
-from wsdarts_registry.drawing.documents import Drawing
+from wsdarts_registry.drawing.cells import Drawing
 from wsdarts_registry.drawing.svg import FAMILIES, Shades, dark_styles
 from wsdarts_registry.gallery import items
 from wsdarts_registry.gallery.distances import RankedSpace
-from wsdarts_registry.gallery.items import Exhibit
+from wsdarts_registry.gallery.items import GalleryItem
 
 # What would end a script or a line of one within HTML or JavaScript; JSON knows them as escapes.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -90,16 +90,16 @@ def distances_data(space: RankedSpace) -> Any:
     }
 
 
-def comparison_data(exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing) -> Any:
+def comparison_data(item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawing) -> Any:
     """What the comparison shows of one version; all text is inert already."""
-    artifact = exhibit.artifact
+    artifact = item.artifact
     return {
-        "reference": exhibit.reference,
-        "page": exhibit.page,
+        "reference": item.reference,
+        "page": item.page,
         "pictures": [
             {
                 "name": title,
-                "file": f"{exhibit.folder}/{drawing.name}",
+                "file": f"{item.folder}/{drawing.name}",
                 "width": drawing.size[0],
                 "height": drawing.size[1],
                 "words": drawing.description,
@@ -118,7 +118,7 @@ def comparison_data(exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing
             for kept in row
         ),
         "facts": [
-            [plain_text(name), plain_text(value, 1000)] for name, value in items.compared(exhibit)
+            [plain_text(name), plain_text(value, 1000)] for name, value in items.compared(item)
         ],
     }
 

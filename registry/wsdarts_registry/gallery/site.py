@@ -18,10 +18,10 @@ from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry._staging import discarded_on_error, is_vacant, move_into_place
 from wsdarts_registry.artifact.checked_files import read_limited
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
-from wsdarts_registry.drawing.documents import Drawing, cell_drawings, masks_drawing
+from wsdarts_registry.drawing.cells import Drawing, cell_drawings, masks_drawing
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.gallery.collection import Collection, Progress, read_collection
-from wsdarts_registry.gallery.items import Exhibit
+from wsdarts_registry.gallery.items import GalleryItem
 from wsdarts_registry.gallery.pages import Pages
 from wsdarts_registry.gallery.scripts import (
     assets,
@@ -104,19 +104,19 @@ def _files(collection: Collection, progress: Progress) -> Iterator[tuple[str, by
     """Every file by its path."""
     pages = Pages(collection)
     normal: dict[str, Drawing] = {}
-    for done, exhibit in enumerate(collection.exhibits):
-        progress("writing pages", done, len(collection.exhibits))
+    for done, item in enumerate(collection.items):
+        progress("writing pages", done, len(collection.items))
         cells, masks = (
-            cell_drawings(exhibit.artifact.genotype),
-            masks_drawing(exhibit.artifact.masks),
+            cell_drawings(item.artifact.genotype),
+            masks_drawing(item.artifact.masks),
         )
-        normal[exhibit.reference] = cells[0]
-        yield exhibit.page, pages.artifact(exhibit, cells, masks)
+        normal[item.reference] = cells[0]
+        yield item.page, pages.artifact(item, cells, masks)
         for drawing in (*cells, masks):
-            yield f"{exhibit.folder}/{drawing.name}", drawing.svg.encode()
-        data = comparison_data(exhibit, cells, masks)
-        yield f"{exhibit.folder}/compared.js", data_script(exhibit.reference, data)
-        yield from _raw(exhibit)
+            yield f"{item.folder}/{drawing.name}", drawing.svg.encode()
+        data = comparison_data(item, cells, masks)
+        yield f"{item.folder}/compared.js", data_script(item.reference, data)
+        yield from _raw(item)
     yield "index.html", pages.start(normal)
     yield "nearest.html", pages.nearest()
     yield "compare.html", pages.compare()
@@ -138,14 +138,14 @@ def _space_files(collection: Collection) -> Iterator[tuple[str, bytes]]:
             yield f"data/{what}-{space.key}.js", data_script(f"{what}-{space.key}", data)
 
 
-def _raw(exhibit: Exhibit) -> Iterator[tuple[str, bytes]]:
+def _raw(item: GalleryItem) -> Iterator[tuple[str, bytes]]:
     """Files of the artifact itself, as they are."""
-    for path in exhibit.raw_files:
+    for path in item.raw_files:
         if path in (MANIFEST, CHECKSUM):
-            content = read_limited(exhibit.artifact.directory, path, MAX_RECORD_BYTES)
+            content = read_limited(item.artifact.directory, path, MAX_RECORD_BYTES)
         else:
-            content = exhibit.artifact.read(path)
-        yield f"{exhibit.folder}/{path}", content
+            content = item.artifact.read(path)
+        yield f"{item.folder}/{path}", content
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -13,8 +13,13 @@ from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.artifact.difference import Difference, SettingChange
 from wsdarts_registry.artifact.manifest import Manifest, described, provenance_facts
 from wsdarts_registry.artifact.reader import Artifact
-from wsdarts_registry.drawing.cells import cell_text, edge_name, node_name
-from wsdarts_registry.drawing.documents import cell_drawings, masks_drawing
+from wsdarts_registry.drawing.cells import (
+    cell_drawings,
+    cell_text,
+    edge_name,
+    masks_drawing,
+    node_name,
+)
 from wsdarts_registry.embedding.nearness import is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, Tree, view

@@ -16,8 +16,8 @@ from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.drawing import svg
+from wsdarts_registry.drawing._layout import Box, CellLayout, Wire, depths, lay_out
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, genotype_svg, masks_svg, node_name
-from wsdarts_registry.drawing.layout import Box, CellLayout, Wire, depths, lay_out
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -95,7 +95,7 @@ class CellLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lane:
-    """A horizontal way at height ``y`` through the columns ``first`` to ``last``."""
+    """A horizontal wire at height ``y`` through the columns ``first`` to ``last``."""
 
     first: int
     last: int
@@ -104,7 +104,7 @@ class _Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class _Piece:
-    """A wire's way into a column, from the height ``start`` to ``end``; ``through`` on a lane."""
+    """A wire into a column, from height ``start`` to ``end``; ``through`` if a lane goes on."""
 
     source: int
     column: int
