@@ -55,7 +55,7 @@ from wsdarts_sdk.data.sources.saved import ArrowTable
 from wsdarts_sdk.data.sources.table import Table, TableSource
 from wsdarts_sdk.data.sources.webdataset import TarTable
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.storage import REPORT_FILE, ReportFile, filled_in, keep_report
+from wsdarts_sdk.reports.storage import REPORT_FILE, ReportFile, complete_from_journals, keep_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 _WHEN = "2026-01-02T03:04:05Z"
@@ -251,7 +251,7 @@ def _run_readers(folder: Path) -> dict[str, Reader]:
 
     def read_journal(content: bytes) -> None:
         journal.write_bytes(content)
-        filled_in(begun, folder, resumable=True)
+        complete_from_journals(begun, folder, resumable=True)
 
     rows = json.dumps(row(0, 0, 2.0)).encode() + b"\n"
     return {

@@ -1,4 +1,4 @@
-"""Everything that a gallery shows of a registry, read and verified once."""
+"""Content of a registry that a gallery shows, read and verified once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from wsdarts_registry.stores.catalogue import DAMAGE, damaged_version
 from wsdarts_registry.stores.records import DamagedVersion
 from wsdarts_registry.stores.store import Store
 
-# Is told what is done, how much of it, and of how much.
+# Called with a task, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Collection:
-    """The items of a registry.
+    """All gallery items of a registry.
 
     Attributes:
         name: What the registry is called.
-        option: What commands need to find it, such as `` --registry hf://lab``; empty where that is
-            for the reader to say, or not needed.
+        option: Option by which commands find it, such as `` --registry hf://lab``; empty where the
+            reader has to fill it in, or none is needed.
         shipped: Whether it is the zoo that commands look into by default.
         items: Every version, yanked ones too, by name and version.
         damaged: Versions that cannot be shown, but for those that are yanked.
@@ -39,12 +39,12 @@ class Collection:
 
     @property
     def listed(self) -> tuple[GalleryItem, ...]:
-        """Those that are not yanked."""
+        """Items that are not yanked."""
         return tuple(e for e in self.items if e.entry.yanked is None)
 
     @cached_property
     def by_digest(self) -> dict[str, tuple[GalleryItem, ...]]:
-        """The versions that have a content."""
+        """Items by the digest of their content."""
         found: dict[str, tuple[GalleryItem, ...]] = {}
         for item in self.items:
             digest = item.entry.digest
@@ -53,7 +53,7 @@ class Collection:
 
     @cached_property
     def children(self) -> dict[str, tuple[GalleryItem, ...]]:
-        """The versions that were started from a content, by its digest."""
+        """Items that were started from a content, by its digest."""
         found: dict[str, tuple[GalleryItem, ...]] = {}
         for item in self.items:
             for parent in item.entry.manifest.lineage.parents:
@@ -62,7 +62,7 @@ class Collection:
 
 
 def read_collection(store: Store, progress: Progress) -> Collection:
-    """Read every version of a registry; of a damaged one there is only what is wrong with it.
+    """Read every version of a registry; a damaged one only with what is wrong with it.
 
     Raises:
         EmbeddingError: Embeddings of one space have different widths.

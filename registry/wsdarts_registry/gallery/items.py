@@ -1,12 +1,9 @@
-"""One version of an artifact as the gallery shows it.
-
-What the gallery says of one version, as names and values in words.
-"""
+"""Gallery items: one version of an artifact each, and its facts as names and values in words."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry._format import count, duration, figure, setting, size
+from wsdarts_registry._format import count, duration, figure, setting, several, size
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.artifact.manifest import (
@@ -30,12 +27,12 @@ KIND_TITLES = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GalleryItem:
-    """A version with all that is shown of it.
+    """A version of an artifact with all that the gallery shows of it.
 
     Attributes:
-        entry: What the registry says about it.
+        entry: Its entry in the registry.
         artifact: Its verified content.
-        latest: Whether it is what a plain ``NAME`` means, and so can be ranked.
+        latest: Whether a plain ``NAME`` means this version, so that it can be ranked.
     """
 
     entry: Entry
@@ -49,12 +46,12 @@ class GalleryItem:
 
     @property
     def folder(self) -> str:
-        """Where its files lie in the gallery."""
+        """Folder of its files, from the gallery's root."""
         return f"artifacts/{self.entry.name}/v{self.entry.version}"
 
     @property
     def page(self) -> str:
-        """Its page, from the gallery's root."""
+        """Path of its page, from the gallery's root."""
         return f"{self.folder}.html"
 
     @property
@@ -66,17 +63,17 @@ class GalleryItem:
 
     @property
     def kind_title(self) -> str:
-        """Its kind in words."""
+        """Kind in words."""
         return KIND_TITLES[self.sort]
 
     @cached_property
     def images(self) -> int:
-        """Images of all its tasks."""
+        """Number of images of all its tasks."""
         return sum(task.images for task in self.entry.manifest.tasks)
 
     @cached_property
     def classes(self) -> int:
-        """Classes of all its tasks."""
+        """Number of classes of all its tasks."""
         return sum(task.classes for task in self.entry.manifest.tasks)
 
     @cached_property
@@ -88,7 +85,7 @@ class GalleryItem:
 
     @property
     def raw_files(self) -> tuple[str, ...]:
-        """Files that the gallery carries along: all but the weights and what checks them."""
+        """Files that the gallery copies: all but the weights and their checksums."""
         files = self.entry.manifest.files
         own = [MANIFEST, CHECKSUM, GENOTYPE, MASKS]
         own += [record.file for record in self.entry.manifest.embeddings]
@@ -100,7 +97,7 @@ _RATIO = "accuracy"
 
 
 def at_a_glance(item: GalleryItem) -> Facts:
-    """The few figures that stand at the top of a page."""
+    """Return the few figures at the top of a page."""
     tasks = item.entry.manifest.tasks
     facts = [("images", count(item.images)), ("classes", count(item.classes))]
     if len(tasks) > 1:
@@ -114,7 +111,7 @@ def at_a_glance(item: GalleryItem) -> Facts:
 
 
 def identity(item: GalleryItem) -> Facts:
-    """What it is called and may be used for."""
+    """Return names, digest, signature, kind and licence."""
     entry, manifest = item.entry, item.entry.manifest
     return [
         ("reference", item.reference),
@@ -127,32 +124,32 @@ def identity(item: GalleryItem) -> Facts:
 
 
 def search(item: GalleryItem) -> Facts:
-    """How it was searched: space, supernet, masks and every setting."""
+    """Return how it was searched: space, supernet, masks and every setting."""
     manifest = item.entry.manifest
     network = manifest.network
-    supernet = f"{network.cells} cells, {network.channels} channels"
+    supernet = f"{several(network.cells, 'cell')}, {several(network.channels, 'channel')}"
     stages = enumerate(item.artifact.stage_masks, start=1)
     return [
         ("search space", str(manifest.search_space)),
-        ("supernet", f"{supernet}, images of {network.image_size} pixels"),
+        ("supernet", f"{supernet}, images of {several(network.image_size, 'pixel')}"),
         ("masks", "; ".join(f"after stage {i}: {_kept(masks)}" for i, masks in stages)),
         *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
     ]
 
 
 def figures(item: GalleryItem) -> Facts:
-    """Every measured figure by the name that the artifact gives it."""
+    """Return every measured figure by the name that the artifact gives it."""
     metrics = item.entry.manifest.metrics
     return [(key.replace("_", " "), _figure(key, value)) for key, value in metrics.items()]
 
 
 def provenance(item: GalleryItem) -> Facts:
-    """When, where and by what it was made."""
+    """Return when, where and by what it was made."""
     return provenance_facts(item.entry.manifest.provenance)
 
 
 def compared(item: GalleryItem) -> Facts:
-    """What stands side by side when several are compared; names are equal for all."""
+    """Return the facts of a side-by-side comparison; their names are equal for all items."""
     manifest = item.entry.manifest
     genotype = item.artifact.genotype
     facts = [
@@ -183,7 +180,7 @@ def _started(item: GalleryItem) -> str:
 
 
 def _kept(masks: OperationMasks) -> str:
-    return f"at most {masks.widest} operations an edge"
+    return f"at most {several(masks.widest, 'operation')} an edge"
 
 
 def _figure(key: str, value: float) -> str:

@@ -1,4 +1,4 @@
-"""The pages of the gallery, from the templates of ``wsdarts_cards``."""
+"""HTML pages of the gallery, from the templates of ``wsdarts_cards``."""
 
 import json
 import shlex
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from wsdarts_registry._format import count, duration, size
 from wsdarts_registry._templates import html_environment
 from wsdarts_registry._text import plain_text
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -28,7 +27,7 @@ _DISTANCES = ("data", "distances", "heat_map")
 
 @dataclass(frozen=True, kw_only=True)
 class LineageLink:
-    """An artifact in a lineage: a link where the gallery has it, else its name alone."""
+    """An artifact in a lineage, with its page where the gallery has it."""
 
     reference: str
     digest: str
@@ -36,22 +35,19 @@ class LineageLink:
 
 
 class Pages:
-    """Writes the pages of a collection."""
+    """The pages of a collection."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         self._templates = html_environment("gallery")
         self._templates.globals.update(
-            count=count,
-            duration=duration,
-            size=size,
             family=lambda operation: family_of(operation).key,
             registry=collection.name,
             kind_titles=KIND_TITLES,
         )
 
     def start(self, cells: dict[str, Drawing]) -> bytes:
-        """The start page; ``cells`` holds the normal cell of each listed item."""
+        """Write the start page; ``cells`` holds the normal cell of each listed item."""
         listed = self._collection.listed
         used = {operation for item in listed for operation in item.operations}
         candidates = [name for item in listed for name in item.artifact.genotype.space.candidates]
@@ -71,7 +67,7 @@ class Pages:
         )
 
     def artifact(self, item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawing) -> bytes:
-        """The page of one version."""
+        """Write the page of one version."""
         versions = [e for e in self._collection.items if e.entry.name == item.entry.name]
         reference = item.reference
         return self._page(
@@ -111,7 +107,7 @@ class Pages:
         )
 
     def nearest(self) -> bytes:
-        """The page that ranks an embedding."""
+        """Write the page that ranks an embedding."""
         return self._page(
             "nearest.html.j2",
             title="Find a start",
@@ -120,7 +116,7 @@ class Pages:
         )
 
     def compare(self) -> bytes:
-        """The page that shows several versions side by side."""
+        """Write the page that shows several versions side by side."""
         return self._page(
             "compare.html.j2",
             title="Compare",
@@ -129,7 +125,7 @@ class Pages:
         )
 
     def distances(self) -> bytes:
-        """The page of all distances: for each space a map and a heat map."""
+        """Write the page of all distances: for each space a map and a heat map."""
         spaces = [(s, task_map(s), heat_map(s)) for s in self._collection.spaces]
         painted = any(heat is None for _, _, heat in spaces)
         return self._page(

@@ -1,7 +1,4 @@
-"""Writing the gallery of a registry into a directory, whole or not at all.
-
-A gallery, served to this machine alone.
-"""
+"""The gallery as a site: written to a directory, whole or not at all, and served locally."""
 
 import json
 import shutil
@@ -51,7 +48,7 @@ def build_gallery(
     Args:
         registry: A registry or its location; by default the one that commands look into.
         out: A new or empty directory, or an older gallery, which is replaced.
-        progress: Is told what is being done.
+        progress: Called with what is being done.
 
     Returns:
         The start page.
@@ -76,7 +73,7 @@ def build_gallery(
 
 
 def is_gallery(directory: Path) -> bool:
-    """Whether a directory holds a gallery."""
+    """Return whether a directory holds a gallery."""
     return is_file(directory / MARKER) and is_file(directory / "index.html")
 
 
@@ -95,13 +92,13 @@ def _check_target(target: Path) -> None:
         )
     if foreign:
         raise RegistryError(
-            (f"{target} also holds {min(foreign)!r}, which no gallery has and which would be lost"),
+            f"{target} also holds {min(foreign)!r}, which no gallery has and which would be lost",
             hint="move it away, or name another directory",
         )
 
 
 def _files(collection: Collection, progress: Progress) -> Iterator[tuple[str, bytes]]:
-    """Every file by its path."""
+    """Yield every file by its path."""
     pages = Pages(collection)
     normal: dict[str, Drawing] = {}
     for done, item in enumerate(collection.items):
@@ -139,7 +136,7 @@ def _space_files(collection: Collection) -> Iterator[tuple[str, bytes]]:
 
 
 def _raw(item: GalleryItem) -> Iterator[tuple[str, bytes]]:
-    """Files of the artifact itself, as they are."""
+    """Yield the files of the artifact itself, unchanged."""
     for path in item.raw_files:
         if path in (MANIFEST, CHECKSUM):
             content = read_limited(item.artifact.directory, path, MAX_RECORD_BYTES)
@@ -155,7 +152,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _replace(new: Path, target: Path) -> None:
-    """Put a gallery into the place of an older one, or of nothing."""
+    """Move a gallery to its place, where an older one may be."""
     if is_vacant(target):
         move_into_place(new, target)
         return
@@ -174,7 +171,7 @@ _NAMES = (HOST, "localhost")
 
 
 class GalleryHandler(SimpleHTTPRequestHandler):
-    """Files of the gallery, to requests that mean this machine; no list of a directory."""
+    """Request handler that serves the files of a gallery to this machine; lists no directory."""
 
     extensions_map = {  # noqa: RUF012 - as the base class has it
         **SimpleHTTPRequestHandler.extensions_map,
@@ -185,7 +182,7 @@ class GalleryHandler(SimpleHTTPRequestHandler):
     }
 
     def send_head(self) -> Any:
-        """Refuse names that some other site may have given this machine."""
+        """Refuse requests for other host names, which another site may have pointed here."""
         name = self.headers.get("Host", HOST).rpartition(":")
         if (name[0] or name[2]) not in _NAMES:
             self.send_error(HTTPStatus.FORBIDDEN)
@@ -197,14 +194,14 @@ class GalleryHandler(SimpleHTTPRequestHandler):
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def end_headers(self) -> None:
-        """Send what a page cannot say of itself."""
+        """Send the headers that a page cannot set itself."""
         self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 def serve_gallery(
@@ -213,9 +210,9 @@ def serve_gallery(
     """Serve a gallery to this machine until Ctrl-C.
 
     Args:
-        directory: What ``build_gallery`` wrote.
+        directory: A directory that ``build_gallery`` wrote.
         port: Port to listen at; 0 takes a free one.
-        started: Is told the address.
+        started: Called with the address.
 
     Raises:
         RegistryError: The directory is no gallery, or the port is taken.

@@ -57,7 +57,7 @@ def test_widths_must_agree(store: DirectoryStore, push: Push) -> None:
     push("flowers")
     values = make_embedding("birds").values[:-1]
     push("birds", embedding=make_embedding("birds", values=values))
-    with pytest.raises(EmbeddingError, match="has 6 filters, that of flowers has 7"):
+    with pytest.raises(EmbeddingError, match=r"6 filters.* flowers has 7"):
         read_collection(store, silent)
 
 
