@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from wsdarts_registry._format import count, duration, several, share, size
 from wsdarts_registry._text import code_span, fenced_code, markdown_text, plain_text
 
 _LONGEST_VALUE = 1000
@@ -39,7 +40,7 @@ def markdown_page(template: str, /, **values: object) -> str:
 
 
 def _environment(folder: str, **options: Any) -> Environment:
-    return Environment(  # noqa: S701 - the caller says how values are made inert
+    environment = Environment(  # noqa: S701 - the caller says how values are made inert
         loader=PackageLoader("wsdarts_cards", folder),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -47,6 +48,10 @@ def _environment(folder: str, **options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
+    environment.globals.update(
+        count=count, duration=duration, several=several, share=share, size=size
+    )
+    return environment
 
 
 def _finalize_html(value: object) -> object:

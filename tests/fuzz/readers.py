@@ -54,9 +54,8 @@ from wsdarts_sdk.data.sources.metadata import read_metadata
 from wsdarts_sdk.data.sources.saved import ArrowTable
 from wsdarts_sdk.data.sources.table import Table, TableSource
 from wsdarts_sdk.data.sources.webdataset import TarTable
-from wsdarts_sdk.reports.file import ReportFile, keep_report
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.reading import filled_in
+from wsdarts_sdk.reports.storage import ReportFile, complete_from_journals, keep_report
 from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.files import REPORT_FILE
 
@@ -253,7 +252,7 @@ def _run_readers(folder: Path) -> dict[str, Reader]:
 
     def read_journal(content: bytes) -> None:
         journal.write_bytes(content)
-        filled_in(begun, folder, resumable=True)
+        complete_from_journals(begun, folder, resumable=True)
 
     rows = json.dumps(row(0, 0, 2.0)).encode() + b"\n"
     return {

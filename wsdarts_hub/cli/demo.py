@@ -60,7 +60,7 @@ def demo(
         print(result.train(preset="tiny").accuracy)
     """
     from wsdarts_sdk.pipelines.demo import RUNS, Demo, digits  # noqa: PLC0415
-    from wsdarts_sdk.reports.reading import seconds_spent  # noqa: PLC0415
+    from wsdarts_sdk.reports.storage import seconds_spent  # noqa: PLC0415
 
     steps = Demo(out)
     spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))

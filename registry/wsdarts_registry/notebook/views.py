@@ -1,7 +1,4 @@
-"""Views of what a registry holds: genotypes, masks, artifacts, rankings.
-
-Views of what artifacts have to do with each other: family trees and differences.
-"""
+"""Notebook views of genotypes, masks, artifacts, rankings, lineage trees and differences."""
 
 from collections.abc import Sequence
 
@@ -13,8 +10,13 @@ from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.artifact.difference import Difference, SettingChange
 from wsdarts_registry.artifact.manifest import Manifest, described, provenance_facts
 from wsdarts_registry.artifact.reader import Artifact
-from wsdarts_registry.drawing.cells import cell_text, edge_name, node_name
-from wsdarts_registry.drawing.documents import cell_drawings, masks_drawing
+from wsdarts_registry.drawing.cells import (
+    cell_drawings,
+    cell_text,
+    edge_name,
+    masks_drawing,
+    node_name,
+)
 from wsdarts_registry.embedding.nearness import is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, Tree, view
@@ -24,7 +26,7 @@ _LONGEST_GENOTYPE = 100_000
 
 
 def genotype_view(genotype: Genotype) -> str:
-    """Both cells, drawn and in words."""
+    """Show both cells, drawn and in words."""
     return view(
         "Genotype",
         f"of {several(genotype.space.nodes, 'intermediate node')}. {genotype.in_words}",
@@ -33,7 +35,7 @@ def genotype_view(genotype: Genotype) -> str:
 
 
 def cell_panels(genotype: Genotype) -> tuple[Panel, ...]:
-    """Drawings of both cells, and the same as text."""
+    """Return panels with drawings of both cells, and with the same as text."""
     darts = plain_text(genotype.to_darts(), _LONGEST_GENOTYPE)
     texts = [*(cell_text(genotype, kind) for kind in CELL_KINDS), darts]
     return (
@@ -43,17 +45,13 @@ def cell_panels(genotype: Genotype) -> tuple[Panel, ...]:
 
 
 def masks_view(masks: OperationMasks) -> str:
-    """Which operations survive, drawn."""
-    return view("Operation masks", masks.in_words, panels=[masks_panel(masks)])
-
-
-def masks_panel(masks: OperationMasks) -> Panel:
-    """Which operations survive, drawn."""
-    return Panel(title="Surviving operations", drawings=(masks_drawing(masks),))
+    """Show the operations that survive, drawn."""
+    panel = Panel(title="Surviving operations", drawings=(masks_drawing(masks),))
+    return view("Operation masks", masks.in_words, panels=[panel])
 
 
 def artifact_view(artifact: Artifact) -> str:
-    """What it is, its cells, its tasks, its figures, and what it started from."""
+    """Show kind, cells, tasks, figures and lineage of an artifact."""
     manifest, what = artifact.manifest, described(artifact.manifest)
     return view(
         "Artifact",
@@ -74,12 +72,12 @@ def artifact_view(artifact: Artifact) -> str:
 
 
 def ranking_view(ranking: Ranking) -> str:
-    """The nearest artifacts with bars, the threshold, and the judgement."""
+    """Show the nearest artifacts with bars, the threshold, and the judgement."""
     return view("Ranking", f"{ranking.why}.", panels=[neighbours_panel(ranking)])
 
 
 def neighbours_panel(ranking: Ranking, chosen: tuple[str, ...] = ()) -> Panel:
-    """The nearest artifacts with bars and the threshold; those that were chosen stand out."""
+    """Return the nearest artifacts with bars and threshold; chosen ones stand out."""
     neighbours, threshold, shown = ranking.neighbours, ranking.threshold, ranking.figures
     largest = max([n.distance for n in neighbours] + [threshold or 0.0])
     scale = 100 / (1.05 * largest) if largest > 0 else 0.0
@@ -121,12 +119,12 @@ def _remarks(ranking: Ranking, threshold: str | None) -> tuple[str, ...]:
 
 
 def pairs_table(what: str, pairs: Pairs) -> Table:
-    """Names and values."""
+    """Return names and values as a table."""
     return Table(header=(what, "value"), rows=tuple(pairs))
 
 
 def _judgement(neighbour: Neighbour, threshold: float | None) -> str:
-    """In words; a mean over several tasks is near to everything, so it is not judged."""
+    """Say whether it is near; a mean over several tasks, near to everything, is not judged."""
     if threshold is None or neighbour.kind != "transfer":
         return "–"
     return "near" if is_near(neighbour.distance, threshold) else "beyond"
@@ -170,7 +168,7 @@ _OMITTED = {"deeper": "more with a larger depth", "above": "see above"}
 
 
 def family_view(family: Family) -> str:
-    """Ancestors and descendants as nested lists."""
+    """Show ancestors and descendants as nested lists."""
     reference, mode = str(family.entry.reference), family.entry.manifest.lineage.mode
     none = "No artifact of this registry."
     cold = f"No other artifact ({mode})."
@@ -193,7 +191,7 @@ def family_view(family: Family) -> str:
 
 
 def difference_view(found: Difference) -> str:
-    """What differs, in tables; sections without a difference are named."""
+    """Show differences in tables; sections without one are named."""
     panels = [
         ("operations after the last stage", _masks(found)),
         ("genotype", _genotype(found)),

@@ -16,7 +16,6 @@ from wsdarts_sdk.data import Part
 from wsdarts_sdk.pipelines.decision import Decision
 from wsdarts_sdk.pipelines.setup import RunContext
 from wsdarts_sdk.pipelines.sweep import Trial
-from wsdarts_sdk.reports.epochs import alpha_history, search_epochs
 from wsdarts_sdk.reports.facts import (
     ColdCost,
     DecisionFacts,
@@ -25,7 +24,9 @@ from wsdarts_sdk.reports.facts import (
 )
 from wsdarts_sdk.reports.rows import (
     TITLES,
+    alpha_history,
     held_out_words,
+    search_epochs,
 )
 from wsdarts_sdk.runs.files import (
     ARTIFACT_FOLDER,

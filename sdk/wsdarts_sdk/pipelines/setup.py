@@ -28,16 +28,15 @@ from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.reports.facts import Command, RunReport
-from wsdarts_sdk.reports.file import save_report
 from wsdarts_sdk.reports.rows import (
     asked,
-    begin_report,
     created,
     pairs,
     phase_costs,
     task_row,
     title,
 )
+from wsdarts_sdk.reports.storage import begin_report, save_report
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.files import ENVIRONMENT_FILE
 from wsdarts_sdk.runs.records import CostMeter

@@ -28,11 +28,11 @@ from wsdarts_sdk.pipelines.setup import (
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.reports.epochs import training_epochs
 from wsdarts_sdk.reports.facts import TrainingFacts
 from wsdarts_sdk.reports.rows import (
     TITLES,
     held_out_words,
+    training_epochs,
 )
 from wsdarts_sdk.runs.files import (
     GENOTYPE_FILE,

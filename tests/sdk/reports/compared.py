@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.sdk.reports.samples import make_asked, make_genotype, make_report
-from wsdarts_sdk.reports.compared_runs import ComparedRun
+from wsdarts_sdk.reports.comparison import ComparedRun
 from wsdarts_sdk.reports.facts import RunReport
 from wsdarts_sdk.runs.records import PhaseCost
 

@@ -132,6 +132,6 @@ def _spent(run: Path | None, *, resume: bool) -> TimeSpent:
     """The time that counts from the start of the command, and what the run had cost before."""
     if run is None or not resume:
         return TimeSpent(began=session_began())
-    from wsdarts_sdk.reports.reading import seconds_spent  # noqa: PLC0415
+    from wsdarts_sdk.reports.storage import seconds_spent  # noqa: PLC0415
 
     return TimeSpent(seconds_spent(run), began=session_began())

@@ -1,12 +1,9 @@
-"""One version of an artifact as the gallery shows it.
-
-What the gallery says of one version, as names and values in words.
-"""
+"""Gallery items: one version of an artifact each, and its facts as names and values in words."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry._format import count, duration, figure, setting, size
+from wsdarts_registry._format import count, duration, figure, setting, several, size
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.artifact.manifest import (
@@ -29,13 +26,13 @@ KIND_TITLES = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Exhibit:
-    """A version with all that is shown of it.
+class GalleryItem:
+    """A version of an artifact with all that the gallery shows of it.
 
     Attributes:
-        entry: What the registry says about it.
+        entry: Its entry in the registry.
         artifact: Its verified content.
-        latest: Whether it is what a plain ``NAME`` means, and so can be ranked.
+        latest: Whether a plain ``NAME`` means this version, so that it can be ranked.
     """
 
     entry: Entry
@@ -49,12 +46,12 @@ class Exhibit:
 
     @property
     def folder(self) -> str:
-        """Where its files lie in the gallery."""
+        """Folder of its files, from the gallery's root."""
         return f"artifacts/{self.entry.name}/v{self.entry.version}"
 
     @property
     def page(self) -> str:
-        """Its page, from the gallery's root."""
+        """Path of its page, from the gallery's root."""
         return f"{self.folder}.html"
 
     @property
@@ -66,17 +63,17 @@ class Exhibit:
 
     @property
     def kind_title(self) -> str:
-        """Its kind in words."""
+        """Kind in words."""
         return KIND_TITLES[self.sort]
 
     @cached_property
     def images(self) -> int:
-        """Images of all its tasks."""
+        """Number of images of all its tasks."""
         return sum(task.images for task in self.entry.manifest.tasks)
 
     @cached_property
     def classes(self) -> int:
-        """Classes of all its tasks."""
+        """Number of classes of all its tasks."""
         return sum(task.classes for task in self.entry.manifest.tasks)
 
     @cached_property
@@ -88,7 +85,7 @@ class Exhibit:
 
     @property
     def raw_files(self) -> tuple[str, ...]:
-        """Files that the gallery carries along: all but the weights and what checks them."""
+        """Files that the gallery copies: all but the weights and their checksums."""
         files = self.entry.manifest.files
         own = [MANIFEST, CHECKSUM, GENOTYPE, MASKS]
         own += [record.file for record in self.entry.manifest.embeddings]
@@ -99,91 +96,91 @@ Facts = list[tuple[str, str]]
 _RATIO = "accuracy"
 
 
-def at_a_glance(exhibit: Exhibit) -> Facts:
-    """The few figures that stand at the top of a page."""
-    tasks = exhibit.entry.manifest.tasks
-    facts = [("images", count(exhibit.images)), ("classes", count(exhibit.classes))]
+def at_a_glance(item: GalleryItem) -> Facts:
+    """Return the few figures at the top of a page."""
+    tasks = item.entry.manifest.tasks
+    facts = [("images", count(item.images)), ("classes", count(item.classes))]
     if len(tasks) > 1:
         facts.insert(0, ("tasks", count(len(tasks))))
     return [
         *facts,
-        ("search time", duration(exhibit.entry.manifest.provenance.seconds)),
-        ("made", exhibit.entry.manifest.provenance.created[:10]),
-        ("all files", size(sum(r.size for r in exhibit.entry.manifest.files.values()))),
+        ("search time", duration(item.entry.manifest.provenance.seconds)),
+        ("made", item.entry.manifest.provenance.created[:10]),
+        ("all files", size(sum(r.size for r in item.entry.manifest.files.values()))),
     ]
 
 
-def identity(exhibit: Exhibit) -> Facts:
-    """What it is called and may be used for."""
-    entry, manifest = exhibit.entry, exhibit.entry.manifest
+def identity(item: GalleryItem) -> Facts:
+    """Return names, digest, signature, kind and licence."""
+    entry, manifest = item.entry, item.entry.manifest
     return [
-        ("reference", exhibit.reference),
+        ("reference", item.reference),
         ("digest", entry.digest),
         ("other names", ", ".join(f"{entry.name}@{a}" for a in entry.status.aliases) or "none"),
         ("signature", "there is one; `verify` checks it" if entry.status.signed else "none"),
-        ("kind", exhibit.kind_title),
+        ("kind", item.kind_title),
         ("licence", manifest.license or "not stated"),
     ]
 
 
-def search(exhibit: Exhibit) -> Facts:
-    """How it was searched: space, supernet, masks and every setting."""
-    manifest = exhibit.entry.manifest
+def search(item: GalleryItem) -> Facts:
+    """Return how it was searched: space, supernet, masks and every setting."""
+    manifest = item.entry.manifest
     network = manifest.network
-    supernet = f"{network.cells} cells, {network.channels} channels"
-    stages = enumerate(exhibit.artifact.stage_masks, start=1)
+    supernet = f"{several(network.cells, 'cell')}, {several(network.channels, 'channel')}"
+    stages = enumerate(item.artifact.stage_masks, start=1)
     return [
         ("search space", str(manifest.search_space)),
-        ("supernet", f"{supernet}, images of {network.image_size} pixels"),
+        ("supernet", f"{supernet}, images of {several(network.image_size, 'pixel')}"),
         ("masks", "; ".join(f"after stage {i}: {_kept(masks)}" for i, masks in stages)),
         *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
     ]
 
 
-def figures(exhibit: Exhibit) -> Facts:
-    """Every measured figure by the name that the artifact gives it."""
-    metrics = exhibit.entry.manifest.metrics
+def figures(item: GalleryItem) -> Facts:
+    """Return every measured figure by the name that the artifact gives it."""
+    metrics = item.entry.manifest.metrics
     return [(key.replace("_", " "), _figure(key, value)) for key, value in metrics.items()]
 
 
-def provenance(exhibit: Exhibit) -> Facts:
-    """When, where and by what it was made."""
-    return provenance_facts(exhibit.entry.manifest.provenance)
+def provenance(item: GalleryItem) -> Facts:
+    """Return when, where and by what it was made."""
+    return provenance_facts(item.entry.manifest.provenance)
 
 
-def compared(exhibit: Exhibit) -> Facts:
-    """What stands side by side when several are compared; names are equal for all."""
-    manifest = exhibit.entry.manifest
-    genotype = exhibit.artifact.genotype
+def compared(item: GalleryItem) -> Facts:
+    """Return the facts of a side-by-side comparison; their names are equal for all items."""
+    manifest = item.entry.manifest
+    genotype = item.artifact.genotype
     facts = [
-        ("kind", exhibit.kind_title),
+        ("kind", item.kind_title),
         ("tasks", ", ".join(task.name for task in manifest.tasks)),
-        ("images", count(exhibit.images)),
-        ("classes", count(exhibit.classes)),
-        ("operations used", ", ".join(exhibit.operations)),
+        ("images", count(item.images)),
+        ("classes", count(item.classes)),
+        ("operations used", ", ".join(item.operations)),
         *(
             (f"skip-connects, {kind} cell", count(genotype.count("skip_connect", kind)))
             for kind in CELL_KINDS
         ),
         ("search time", duration(manifest.provenance.seconds)),
         ("seed", str(manifest.provenance.seed)),
-        ("started", _started(exhibit)),
+        ("started", _started(item)),
         ("preset", setting(manifest.config.get("preset"))),
         ("hardware", manifest.provenance.hardware),
         ("made", manifest.provenance.created[:10]),
         ("licence", manifest.license or "not stated"),
     ]
-    return [*facts, *((f"figure: {name}", value) for name, value in figures(exhibit))]
+    return [*facts, *((f"figure: {name}", value) for name, value in figures(item))]
 
 
-def _started(exhibit: Exhibit) -> str:
-    lineage = exhibit.entry.manifest.lineage
+def _started(item: GalleryItem) -> str:
+    lineage = item.entry.manifest.lineage
     parents = ", ".join(parent.reference for parent in lineage.parents)
     return f"{lineage.mode} from {parents}" if parents else lineage.mode
 
 
 def _kept(masks: OperationMasks) -> str:
-    return f"at most {masks.widest} operations an edge"
+    return f"at most {several(masks.widest, 'operation')} an edge"
 
 
 def _figure(key: str, value: float) -> str:
