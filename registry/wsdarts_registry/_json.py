@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from wsdarts_registry._advice import UPDATE
-from wsdarts_registry._text import is_plain_line, is_plain_text, plain_text
+from wsdarts_registry._text import is_plain_line, is_plain_text, sanitize
 from wsdarts_registry.errors import ArtifactError, WsdartsError
 
 MAX_DEPTH = 32
@@ -247,4 +247,4 @@ def explain(problem: ValidationError) -> str:
         f"{'.'.join(str(part)[:60] for part in e['loc']) or 'document'}: {e['msg']}" for e in errors
     ]
     more = f" (and {len(places) - 3} more)" if len(places) > 3 else ""
-    return plain_text("; ".join(places[:3]) + more, 1000)
+    return sanitize("; ".join(places[:3]) + more, 1000)

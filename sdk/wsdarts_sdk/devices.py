@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import SettingsError
 
 
@@ -162,7 +162,7 @@ def hardware(device: torch.device) -> str:
     """Return the processor or GPU in one line, with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {several(torch.get_num_threads(), 'thread')}"
+    return f"{_processor()}, {pluralize(torch.get_num_threads(), 'thread')}"
 
 
 def environment(device: torch.device) -> dict[str, Any]:

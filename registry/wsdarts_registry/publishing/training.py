@@ -28,7 +28,7 @@ from wsdarts_registry._files import (
     modified,
     write_atomically,
 )
-from wsdarts_registry._format import share
+from wsdarts_registry._format import percent
 from wsdarts_registry._json import MAX_RECORD_BYTES, Document, Moment, explain
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.artifact.checked_files import read_limited
@@ -182,7 +182,7 @@ def with_training(
     if len(fitting) > 1:
         _warn(
             f"{run} has {len(fitting)} trainings; the one that finished last goes along: "
-            f"{last.place} ({share(last.result.accuracy)}); name another with --training"
+            f"{last.place} ({percent(last.result.accuracy)}); name another with --training"
         )
     return _measured(manifest, last)
 

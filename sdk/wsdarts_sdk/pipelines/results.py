@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry._files import exists
-from wsdarts_registry._format import share
+from wsdarts_registry._format import percent
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.embedding.embedding import TaskEmbedding
@@ -118,7 +118,7 @@ def _search_summary(found: FinishedSearch, *, measured: bool) -> str:
     text = f"Started from {decision}, mode {decision.mode}."
     if measured or found.trials:
         return text
-    part = share(work(settings) / work(found.context.preset.search))
+    part = percent(work(settings) / work(found.context.preset.search))
     return (
         f"{text} It does {part} of the work of a cold search of this preset (cells × "
         "operations × passes, counted; no cold search was measured here)."

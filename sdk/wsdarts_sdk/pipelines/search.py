@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from wsdarts_registry._format import duration
-from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -68,9 +68,9 @@ class SearchRun(Viewable):
     cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        names = ", ".join(plain_text(task.name, 80) for task in self.tasks)
+        names = ", ".join(sanitize(task.name, 80) for task in self.tasks)
         took = duration(sum(self.seconds.values()))
-        return f"<SearchRun on {names}, {took}, in {spaced_text(str(self.path))}>"
+        return f"<SearchRun on {names}, {took}, in {sanitize_spaced(str(self.path))}>"
 
 
 @checks_keywords("search", settings=("search",))

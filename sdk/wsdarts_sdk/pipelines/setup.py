@@ -17,7 +17,7 @@ import torch
 
 from wsdarts_registry._advice import did_you_mean, nearest_names
 from wsdarts_registry._files import as_path, exists, expanded, is_directory, resolved
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_sdk.data import ImageTask
@@ -371,7 +371,7 @@ def _report_threads(before: Any, now: dict[str, Any], progress: Progress) -> Non
     there = before.get("threads") if isinstance(before, dict) else None
     if there not in (None, now["threads"]):
         progress(
-            f"going on with {several(now['threads'], 'thread')}, begun with {there}: only a search "
+            f"going on with {pluralize(now['threads'], 'thread')}, begun with {there}: only a search "
             "on compiled kernels stays the same to the bit",
             0,
             1,

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsdarts_registry._format import several, share
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._json import now
-from wsdarts_registry._text import spaced_text
+from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training import link_training
@@ -70,8 +70,8 @@ class TrainingRun(Viewable):
     cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        accuracy = f"{share(self.accuracy)} of {several(self.result.images, 'held-out image')}"
-        return f"<TrainingRun: {accuracy}, in {spaced_text(str(self.path))}>"
+        accuracy = f"{percent(self.accuracy)} of {pluralize(self.result.images, 'held-out image')}"
+        return f"<TrainingRun: {accuracy}, in {sanitize_spaced(str(self.path))}>"
 
 
 @checks_keywords("train", settings=("training",))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
-from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.ranking import Neighbour
@@ -90,8 +90,8 @@ class WarmStart(Viewable):
     def __repr__(self) -> str:
         took = duration(sum(self.seconds.values()))
         return (
-            f"<WarmStart on {plain_text(self.task.name, 80)} from {plain_text(self.source, 200)} "
-            f"(mode {self.mode}), {took}, in {spaced_text(str(self.path))}>"
+            f"<WarmStart on {sanitize(self.task.name, 80)} from {sanitize(self.source, 200)} "
+            f"(mode {self.mode}), {took}, in {sanitize_spaced(str(self.path))}>"
         )
 
     @checks_keywords("train", settings=("training",))
