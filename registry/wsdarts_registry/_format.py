@@ -35,13 +35,13 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def several(value: int, what: str) -> str:
+def pluralize(value: int, what: str) -> str:
     """Write a number of things: ``1 image``, ``1,797 images``, ``2 classes``."""
     ending = "" if value == 1 else "es" if what.endswith("s") else "s"
     return f"{count(value)} {what}{ending}"
 
 
-def share(value: float) -> str:
+def percent(value: float) -> str:
     """Write a ratio as a percentage with one decimal; 1 is 100 %."""
     if not math.isfinite(value):
         return "unknown"
@@ -63,7 +63,7 @@ def size(octets: float) -> str:
 def figure(value: float, unit: str = "") -> str:
     """Write a measured value in its unit: ``"ratio"``, ``"s"``, ``"count"``, ``"B"`` or other."""
     if unit == "ratio":
-        return share(value)
+        return percent(value)
     if unit == "s":
         return duration(value)
     if unit == "B":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry._format import count, duration, figure, setting, several, size
+from wsdarts_registry._format import count, duration, figure, setting, pluralize, size
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.artifact.manifest import (
@@ -127,11 +127,11 @@ def search(item: GalleryItem) -> Facts:
     """Return how it was searched: space, supernet, masks and every setting."""
     manifest = item.entry.manifest
     network = manifest.network
-    supernet = f"{several(network.cells, 'cell')}, {several(network.channels, 'channel')}"
+    supernet = f"{pluralize(network.cells, 'cell')}, {pluralize(network.channels, 'channel')}"
     stages = enumerate(item.artifact.stage_masks, start=1)
     return [
         ("search space", str(manifest.search_space)),
-        ("supernet", f"{supernet}, images of {several(network.image_size, 'pixel')}"),
+        ("supernet", f"{supernet}, images of {pluralize(network.image_size, 'pixel')}"),
         ("masks", "; ".join(f"after stage {i}: {_kept(masks)}" for i, masks in stages)),
         *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
     ]
@@ -180,7 +180,7 @@ def _started(item: GalleryItem) -> str:
 
 
 def _kept(masks: OperationMasks) -> str:
-    return f"at most {several(masks.widest, 'operation')} an edge"
+    return f"at most {pluralize(masks.widest, 'operation')} an edge"
 
 
 def _figure(key: str, value: float) -> str:

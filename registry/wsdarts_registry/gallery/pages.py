@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from wsdarts_registry._templates import html_environment
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import Drawing, cell_text
 from wsdarts_registry.drawing.svg import family_of
@@ -77,7 +77,7 @@ class Pages:
             item=item,
             manifest=item.entry.manifest,
             about=[
-                escape(plain_text(paragraph, _LONGEST))
+                escape(sanitize(paragraph, _LONGEST))
                 for paragraph in item.entry.manifest.description.split("\n\n")
                 if paragraph.strip()
             ],

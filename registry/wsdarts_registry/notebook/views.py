@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from wsdarts_registry._format import count, duration, figure, setting, several, size
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._format import count, duration, figure, setting, pluralize, size
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -29,14 +29,14 @@ def genotype_view(genotype: Genotype) -> str:
     """Show both cells, drawn and in words."""
     return view(
         "Genotype",
-        f"of {several(genotype.space.nodes, 'intermediate node')}. {genotype.in_words}",
+        f"of {pluralize(genotype.space.nodes, 'intermediate node')}. {genotype.in_words}",
         panels=cell_panels(genotype),
     )
 
 
 def cell_panels(genotype: Genotype) -> tuple[Panel, ...]:
     """Return panels with drawings of both cells, and with the same as text."""
-    darts = plain_text(genotype.to_darts(), _LONGEST_GENOTYPE)
+    darts = sanitize(genotype.to_darts(), _LONGEST_GENOTYPE)
     texts = [*(cell_text(genotype, kind) for kind in CELL_KINDS), darts]
     return (
         Panel(title="The cells", drawings=cell_drawings(genotype)),

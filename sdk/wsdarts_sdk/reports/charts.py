@@ -13,8 +13,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from wsdarts_registry._format import duration, share
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._format import duration, percent
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import FAMILIES, element, family_of, number, solid_index, text
 from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
@@ -319,7 +319,7 @@ def saving(report: RunReport) -> str | None:
     here, there = total_seconds(report.costs), total_seconds(report.cold.phases)
     if there <= 0:
         return None
-    difference = share(abs(1 - here / there))
+    difference = percent(abs(1 - here / there))
     word = "less" if here < there else "more"
     return (
         f"This run took {duration(here)}{search_alone(report.costs)}: {difference} {word} than a "
@@ -375,8 +375,8 @@ def alpha_tiles(history: AlphaHistory, kind: str, bands: Sequence[Band]) -> list
                 row=target - 1,
                 column=source + 1,
                 picture=_stack(history, shares[:, edge], bands, f"{name}, {kind} cell"),
-                strongest=plain_text(strongest, 24),
-                share=share(float(last.max())),
+                strongest=sanitize(strongest, 24),
+                percent=percent(float(last.max())),
                 tone=tone_of(strongest, history.space.candidates),
             )
         )

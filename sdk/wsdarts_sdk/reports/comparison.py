@@ -13,8 +13,8 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from wsdarts_registry._files import as_path
-from wsdarts_registry._format import count, duration, several, share
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._format import count, duration, pluralize, percent
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.charts import search_alone, total_seconds
 from wsdarts_sdk.reports.facts import RunReport
@@ -133,7 +133,7 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
 def _names(paths: Sequence[Path]) -> list[str]:
     short = [path.name for path in paths]
     return [
-        plain_text(f"{path.parent.name}/{name}" if short.count(name) > 1 else name, 80)
+        sanitize(f"{path.parent.name}/{name}" if short.count(name) > 1 else name, 80)
         for path, name in zip(paths, short, strict=True)
     ]
 
@@ -172,7 +172,7 @@ def _loss(title: str) -> Figure:
 
 
 def _accuracy(title: str) -> Figure:
-    return Figure(title=title, write=share, mean=share, deviation=_points)
+    return Figure(title=title, write=percent, mean=percent, deviation=_points)
 
 
 def _skips(title: str) -> Figure:
@@ -319,7 +319,7 @@ def _cost_comparison(run: ComparedRun, cold: ComparedRun) -> CostComparison:
         sentence = (
             f"{run.letter} took {duration(here)}{search_alone(run.report.costs)}, the cold search "
             f"{cold.letter} {duration(there)}{search_alone(cold.report.costs)}: "
-            f"{share(abs(1 - here / there))} {word}. Task, preset and hardware are the same."
+            f"{percent(abs(1 - here / there))} {word}. Task, preset and hardware are the same."
         )
     else:
         sentence = (
@@ -430,7 +430,7 @@ def agreement(rows: Sequence[EdgeRow]) -> str:
     same = sum(row.same for row in rows)
     other = sum(row.shared and not row.same for row in rows)
     return (
-        f"Of the {several(len(rows), 'edge')} that any of them uses, {same} "
+        f"Of the {pluralize(len(rows), 'edge')} that any of them uses, {same} "
         f"{'has' if same == 1 else 'have'} the same operation in all, and {other} further "
         f"{'is' if other == 1 else 'are'} used by all with different ones."
     )

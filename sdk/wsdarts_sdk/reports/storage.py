@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationError
 from wsdarts_registry import _json
 from wsdarts_registry._files import entries, exists, matching, modified, open_regular
 from wsdarts_registry._json import Document, Record, explain
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
@@ -178,7 +178,7 @@ def read_report(path: Path) -> RunReport:
 def _plain(value: Any) -> Any:
     """Return values of a report as JSON data."""
     if isinstance(value, str):
-        return plain_text(value, LONGEST_TEXT)
+        return sanitize(value, LONGEST_TEXT)
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
@@ -338,7 +338,7 @@ def _search(begun: RunReport, path: Path) -> RunReport:
         rate = journals[-1].name.removeprefix("search-").removesuffix(_SUFFIX)
         where = (
             f"Its sweep has begun {len(journals)} of its searches; shown is the one with a "
-            f"skip-connect dropout of {plain_text(rate, 20)}. {where}"
+            f"skip-connect dropout of {sanitize(rate, 20)}. {where}"
         )
     decision = _decision(path)
     return replace(
