@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding
     from wsdarts_registry.errors import WsdartsError
     from wsdarts_registry.gallery.site import build_gallery, serve_gallery
-    from wsdarts_registry.publishing.copying import copy
-    from wsdarts_registry.publishing.publication import push
+    from wsdarts_registry.publishing.publication import copy, push
     from wsdarts_registry.publishing.publication import sign_version as sign
     from wsdarts_registry.stores.cache import clean_cache
     from wsdarts_registry.stores.directory import DirectoryStore
@@ -76,7 +75,7 @@ _HOME = {
     "build_gallery": "wsdarts_registry.gallery.site",
     "count": "wsdarts_sdk.models.size",
     "clean_cache": "wsdarts_registry.stores.cache",
-    "copy": "wsdarts_registry.publishing.copying",
+    "copy": "wsdarts_registry.publishing.publication",
     "darts": "wsdarts_sdk.search.settings",
     "difference": "wsdarts_registry.artifact.difference",
     "embed": "wsdarts_sdk.pipelines.embed:embed_data",

@@ -1,4 +1,4 @@
-"""Pages and cards from the templates of ``wsdarts_cards``, inert by default.
+"""Pages and cards from the templates of ``wsdarts_cards``, sanitized by default.
 
 A template may print any value: what is not ``Markup`` is made harmless on its way out, for
 HTML by ``sanitize`` and escaping, for Markdown by ``escape_markdown``. Only markup that this
@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from wsdarts_registry._format import count, duration, pluralize, percent, size
-from wsdarts_registry._text import code_span, fenced_code, escape_markdown, sanitize
+from wsdarts_registry._format import count, duration, percent, pluralize, size
+from wsdarts_registry._text import code_span, escape_markdown, fenced_code, sanitize
 
 _LONGEST_VALUE = 1000
 

@@ -7,7 +7,7 @@ command line prints it after ``error:`` and exits with 1.
 from errno import EINVAL
 from typing import Self
 
-from wsdarts_registry._text import spaced_text
+from wsdarts_registry._text import sanitize_spaced
 
 _LONGEST = 4000
 
@@ -41,7 +41,7 @@ class WsdartsError(Exception):
         super().__init__("; ".join(filter(None, parts)))
 
     def __str__(self) -> str:
-        return spaced_text(BaseException.__str__(self), _LONGEST)
+        return sanitize_spaced(BaseException.__str__(self), _LONGEST)
 
 
 class SpaceError(WsdartsError):

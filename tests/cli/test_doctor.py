@@ -8,9 +8,9 @@ import torch
 
 from tests.cli.conftest import Run
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_sdk.devices import hardware
 from wsdarts_sdk.pipelines import doctor
 from wsdarts_sdk.pipelines.doctor import diagnose
-from wsdarts_sdk.runs.environment import hardware
 
 
 def test_all_is_well(zoo: Path, run: Run) -> None:

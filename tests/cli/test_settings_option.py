@@ -11,7 +11,7 @@ from tests.cli.conftest import Run
 from wsdarts_hub.cli.shared.options import Mode, PresetName
 from wsdarts_hub.cli.shared.settings_option import preset_with
 from wsdarts_registry.errors import SettingsError, SpaceError
-from wsdarts_sdk.pipelines.start import MODES
+from wsdarts_sdk.pipelines.decision import MODES
 from wsdarts_sdk.presets import PRESETS, TINY
 from wsdarts_sdk.search.settings import settings_json
 

@@ -37,10 +37,11 @@ from wsdarts_registry._tensors import write_tensors
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact import contents, signing
-from wsdarts_registry.artifact._svg import check_svg
 from wsdarts_registry.artifact.checked_files import checksum_line, file_record
+from wsdarts_registry.artifact.contents import check_svg
 from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord, Manifest, NetworkRecord
 from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.embedding import matrix
 from wsdarts_registry.embedding.embedding import TaskEmbedding
@@ -48,15 +49,15 @@ from wsdarts_registry.errors import RunError
 from wsdarts_registry.stores.huggingface.index import Content, Index, IndexedName, IndexedVersion
 from wsdarts_registry.stores.huggingface.record import HubRecord
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
 from wsdarts_sdk.data.sources.metadata import read_metadata
 from wsdarts_sdk.data.sources.saved import ArrowTable
 from wsdarts_sdk.data.sources.table import Table, TableSource
 from wsdarts_sdk.data.sources.webdataset import TarTable
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.storage import REPORT_FILE, ReportFile, complete_from_journals, keep_report
+from wsdarts_sdk.reports.storage import ReportFile, complete_from_journals, keep_report
 from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.files import REPORT_FILE
 
 _WHEN = "2026-01-02T03:04:05Z"
 

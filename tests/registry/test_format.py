@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from wsdarts_registry._format import count, duration, figure, setting, pluralize, percent, size
+from wsdarts_registry._format import count, duration, figure, percent, pluralize, setting, size
 
 
 @pytest.mark.parametrize(

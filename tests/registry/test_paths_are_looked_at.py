@@ -67,7 +67,6 @@ ALLOWED = {
         "(process / 'fd').iterdir",
     ],
     "artifact/checked_files.py": ["target.open"],
-    "wsdarts_registry/_staging.py": ["path.open"],
     "gallery/site.py": ["path.open"],
     "runs/journal.py": ["self._metrics.open"],
 }

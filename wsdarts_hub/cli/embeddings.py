@@ -14,7 +14,6 @@ from wsdarts_hub.cli.shared.progress import working
 from wsdarts_hub.cli.shared.run_work import unread
 from wsdarts_registry._files import exists, is_directory
 from wsdarts_registry._format import count
-from wsdarts_registry.embedding.nearness import figures
 from wsdarts_registry.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -215,6 +214,8 @@ def show_ranking(ranking: "Ranking") -> None:
 
 def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None) -> None:
     """Print neighbours as a table, with digits that tell them from the threshold."""
+    from wsdarts_registry.embedding.space import figures  # noqa: PLC0415 - it loads pydantic
+
     distances = figures((n.distance for n in neighbours), threshold).distances
     display.table(
         ("reference", "distance", "kind", "task", "embedded", "classes"),

@@ -12,7 +12,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import count, several, size
+from wsdarts_registry._format import count, pluralize, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,14 +226,14 @@ def _show(cleaning: "Cleaning") -> None:
         )
     if cleaning.held:
         display.line(
-            f"kept, since a process has it open: {several(len(cleaning.held), 'file')}, "
+            f"kept, since a process has it open: {pluralize(len(cleaning.held), 'file')}, "
             f"{size(_total(cleaning.held))}"
         )
     if cleaning.unlocked:
         display.line(
             "kept, since no lock tells whether somebody works there: "
-            f"{several(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; while "
-            "nobody does, add --unlocked"
+            f"{pluralize(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; "
+            "while nobody does, add --unlocked"
         )
 
 

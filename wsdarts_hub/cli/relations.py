@@ -12,8 +12,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import SubjectArgument, read_subject
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.display import figure_difference, figure_text
-from wsdarts_registry._format import count, setting
+from wsdarts_registry._format import count, metric_difference, metric_text, setting
 
 if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Connection
@@ -116,9 +115,9 @@ def _show(found: "Difference") -> None:
             [
                 (
                     f.name,
-                    "" if f.before is None else figure_text(f.name, f.before),
-                    "" if f.after is None else figure_text(f.name, f.after),
-                    "" if f.difference is None else figure_difference(f.name, f.difference),
+                    "" if f.before is None else metric_text(f.name, f.before),
+                    "" if f.after is None else metric_text(f.name, f.after),
+                    "" if f.difference is None else metric_difference(f.name, f.difference),
                 )
                 for f in found.metrics
             ],

@@ -19,7 +19,7 @@ from wsdarts_hub.cli.shared.search_page import (
     show_search,
     show_warm_start,
 )
-from wsdarts_registry._format import count, share
+from wsdarts_registry._format import count, percent
 
 if TYPE_CHECKING:
     from wsdarts_sdk.pipelines.train import TrainingRun
@@ -300,7 +300,7 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     result = found.result
     display.facts(
         [
-            ("accuracy", f"{share(found.accuracy)} of {count(result.images)} held-out images"),
+            ("accuracy", f"{percent(found.accuracy)} of {count(result.images)} held-out images"),
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
         ],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import SpaceError
 
 DARTS_CANDIDATES = (
@@ -67,7 +67,7 @@ class SearchSpace:
             raise SpaceError(f"candidate operations are named twice: {', '.join(self.candidates)}")
 
     def __str__(self) -> str:
-        return f"{several(self.nodes, 'node')}, operations {', '.join(self.candidates)}"
+        return f"{pluralize(self.nodes, 'node')}, operations {', '.join(self.candidates)}"
 
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry import _tensors
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._files import as_path, open_regular, write_atomically
-from wsdarts_registry._format import several
-from wsdarts_registry._text import is_plain_line, plain_text
+from wsdarts_registry._format import pluralize
+from wsdarts_registry._libraries import UPDATE
+from wsdarts_registry._text import is_plain_line, sanitize
 from wsdarts_registry.embedding.space import MAX_INTEGER, MAX_NAME, EmbeddingSpace, check_digest
 from wsdarts_registry.errors import EmbeddingError
 
@@ -82,8 +82,8 @@ class TaskEmbedding:
 
     def __repr__(self) -> str:
         return (
-            f"<TaskEmbedding of {plain_text(self.task_name, 80)}: "
-            f"{several(len(self.values), 'filter')} of {plain_text(str(self.space), 200)}>"
+            f"<TaskEmbedding of {sanitize(self.task_name, 80)}: "
+            f"{pluralize(len(self.values), 'filter')} of {sanitize(str(self.space), 200)}>"
         )
 
     @property

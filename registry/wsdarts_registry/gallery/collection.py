@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.gallery.distances import RankedSpace
 from wsdarts_registry.gallery.items import GalleryItem
 from wsdarts_registry.stores.catalogue import DAMAGE, damaged_version
-from wsdarts_registry.stores.records import DamagedVersion
+from wsdarts_registry.stores.records import DamagedVersion, shipped_zoo
 from wsdarts_registry.stores.store import Store
 
 # Called with a task, how much of it is done, and how much there is.

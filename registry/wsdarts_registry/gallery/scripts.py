@@ -111,9 +111,7 @@ def comparison_data(item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawin
             for row in artifact.masks.rows(kind)
             for kept in row
         ),
-        "facts": [
-            [sanitize(name), sanitize(value, 1000)] for name, value in items.compared(item)
-        ],
+        "facts": [[sanitize(name), sanitize(value, 1000)] for name, value in items.compared(item)],
     }
 
 

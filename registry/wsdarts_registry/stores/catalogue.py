@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
-from wsdarts_registry._format import several
-from wsdarts_registry._text import spaced_text
+from wsdarts_registry._arguments import did_you_mean, nearest_names
+from wsdarts_registry._format import pluralize
+from wsdarts_registry._text import sanitize_spaced
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import (
     ArtifactError,
@@ -29,7 +30,6 @@ from wsdarts_registry.errors import (
     WsdartsError,
 )
 from wsdarts_registry.stores.records import DamagedVersion, Entry, RegistryConfig, VersionInfo
-from wsdarts_registry.stores.reference import Reference
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding
@@ -56,7 +56,7 @@ class Catalogue(ABC):
     """Names, their versions, and what each of them is."""
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {spaced_text(self.location, 400)}>"
+        return f"<{type(self).__name__} {sanitize_spaced(self.location, 400)}>"
 
     @property
     @abstractmethod
@@ -225,7 +225,7 @@ class Catalogue(ABC):
             warnings.warn(text, RegistryWarning, stacklevel=3)
         if listed[_WARNINGS:]:
             warnings.warn(
-                f"{several(len(listed) - _WARNINGS, 'more version')} of {self.location} "
+                f"{pluralize(len(listed) - _WARNINGS, 'more version')} of {self.location} "
                 f"are damaged or cannot be read; `wsdarts-hub list{self.option}` shows all",
                 RegistryWarning,
                 stacklevel=3,

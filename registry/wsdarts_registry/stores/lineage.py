@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsdarts_registry._arguments import check_whole
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.catalogue import Survey
@@ -83,7 +83,7 @@ class Family(Viewable):
 
     def __repr__(self) -> str:
         parents, children = (
-            ", ".join(plain_text(relative.reference, 80) for relative in relatives) or "none"
+            ", ".join(sanitize(relative.reference, 80) for relative in relatives) or "none"
             for relatives in (self.parents, self.children)
         )
         return f"<Family of {self.entry.reference}: parents {parents}; children {children}>"

@@ -8,9 +8,15 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
-from wsdarts_registry._arguments import check_kind, check_text, check_whole
+from wsdarts_registry._arguments import (
+    check_kind,
+    check_text,
+    check_whole,
+    did_you_mean,
+    nearest_names,
+)
 from wsdarts_registry.architecture.space import DARTS_CANDIDATES
+from wsdarts_registry.artifact.facts import class_count, image_count, total_size
 from wsdarts_registry.artifact.manifest import WEIGHTS
 from wsdarts_registry.errors import ArgumentError, ArtifactError, RegistryError
 from wsdarts_registry.stores.catalogue import damaged_version
@@ -41,12 +47,12 @@ class EntryFacts:
     @property
     def images(self) -> int:
         """Images of all its tasks."""
-        return sum(task.images for task in self.entry.manifest.tasks)
+        return image_count(self.entry.manifest)
 
     @property
     def classes(self) -> int:
         """Classes of all its tasks."""
-        return sum(task.classes for task in self.entry.manifest.tasks)
+        return class_count(self.entry.manifest)
 
     @property
     def probes(self) -> tuple[str, ...]:
@@ -61,7 +67,7 @@ class EntryFacts:
     @property
     def size(self) -> int:
         """Bytes of its files, the manifest apart."""
-        return sum(record.size for record in self.entry.manifest.files.values())
+        return total_size(self.entry.manifest)
 
     @property
     def accuracy(self) -> float | None:

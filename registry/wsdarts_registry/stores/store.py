@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores import version_rules
 from wsdarts_registry.stores.catalogue import Catalogue, Snapshot, parsed
@@ -18,7 +19,6 @@ from wsdarts_registry.stores.records import (
     VersionInfo,
     Yank,
 )
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy, required_policy
 
 if TYPE_CHECKING:

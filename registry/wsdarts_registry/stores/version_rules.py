@@ -4,15 +4,13 @@ The content of a version never changes; what is written here stands beside it. T
 same in every store, and each store says where the records lie.
 """
 
-from datetime import UTC, datetime
-
 from pydantic import ValidationError
 
-from wsdarts_registry._json import explain
+from wsdarts_registry._json import explain, now
+from wsdarts_registry.artifact.reference import Reference, check_alias
 from wsdarts_registry.errors import RegistryError, VersionConflictError
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.records import Alias, Lift, VersionInfo, Yank
-from wsdarts_registry.stores.reference import Reference, check_alias
 
 
 def new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:
@@ -23,7 +21,7 @@ def new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, 
             f"{reference} was yanked already, on {info.yanked.when}: {info.yanked.reason}"
         )
     try:
-        return info.version, Yank(reason=reason, when=_now())
+        return info.version, Yank(reason=reason, when=now())
     except ValidationError as problem:
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
 
@@ -34,7 +32,7 @@ def lifted_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[in
     if info.yanked is None:
         raise RegistryError(f"{reference} is not yanked", hint="there is nothing to take back")
     try:
-        lift = Lift(reason=reason, when=_now())
+        lift = Lift(reason=reason, when=now())
     except ValidationError as problem:
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
     return info.version, info.yanked.model_copy(update={"lifted": lift})
@@ -48,7 +46,7 @@ def new_alias(store: Catalogue, name: str, alias: str, version: int) -> Alias:
         raise RegistryError(
             f"{name}@{version} was yanked ({info.yanked.reason})", hint="name a version that is not"
         )
-    return Alias(version=version, when=_now())
+    return Alias(version=version, when=now())
 
 
 def published_version(store: Catalogue, name: str, version: int | None, digest: str) -> int | None:
@@ -97,7 +95,3 @@ def _exact(store: Catalogue, reference: Reference, what: str) -> VersionInfo:
             hint=f"name the version to {what}, such as {reference.name}@1",
         )
     return store.find(reference)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

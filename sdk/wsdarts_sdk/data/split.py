@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.identity import class_digests
 
@@ -239,7 +239,7 @@ def _check_sizes(
             total = int(np.count_nonzero(labels == label))
             raise TaskError(
                 (
-                    f"class {class_names[label]!r} has {several(len(images), 'distinct image')} "
+                    f"class {class_names[label]!r} has {pluralize(len(images), 'distinct image')} "
                     f"of its own ({total} with copies and images that stand in other classes, "
                     "too)"
                 ),
@@ -265,7 +265,7 @@ def _check_given(
             if found < _LEAST_GIVEN[part]:
                 raise TaskError(
                     (
-                        f"class {name!r} has {several(found, 'distinct image')} in the part "
+                        f"class {name!r} has {pluralize(found, 'distinct image')} in the part "
                         f"{part} of the given split"
                     ),
                     expected=(

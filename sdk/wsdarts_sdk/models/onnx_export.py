@@ -19,9 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsdarts_registry._advice import install_extra
 from wsdarts_registry._files import expanded, write_atomically
-from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ExportError
 from wsdarts_sdk.data.decoding import Undecodable

@@ -13,8 +13,8 @@ import yaml  # type: ignore[import-untyped, unused-ignore]
 from markupsafe import Markup
 from safetensors.torch import save
 
+from wsdarts_registry._files import is_vacant, staged, write_flushed
 from wsdarts_registry._format import count
-from wsdarts_registry._staging import is_vacant, staged, write_flushed
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span
 from wsdarts_registry.architecture.genotype import Genotype

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_registry._format import several, share
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
@@ -61,8 +61,8 @@ class TrainingResult:
 
     def __repr__(self) -> str:
         return (
-            f"<TrainingResult: {share(self.accuracy)} of {several(self.images, 'image')}, "
-            f"{several(self.parameters, 'parameter')}, {several(len(self.rows), 'epoch')}>"
+            f"<TrainingResult: {percent(self.accuracy)} of {pluralize(self.images, 'image')}, "
+            f"{pluralize(self.parameters, 'parameter')}, {pluralize(len(self.rows), 'epoch')}>"
         )
 
 

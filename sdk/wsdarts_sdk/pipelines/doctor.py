@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from wsdarts_registry._advice import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry._files import (
     CACHE_VARIABLE,
     cache_directory,
@@ -23,7 +22,8 @@ from wsdarts_registry._files import (
     is_directory,
     status,
 )
-from wsdarts_registry._format import count, several, size
+from wsdarts_registry._format import count, pluralize, size
+from wsdarts_registry._libraries import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry.errors import FileAccessError, WsdartsError
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
@@ -149,7 +149,7 @@ def _devices() -> Iterator[Finding]:
         yield _ok("devices", f"cuda:{number}", f"{about.name}, {size(about.total_memory)}")
         yield from _engine(f"cuda:{number}")
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
-    found = f"{several(cores, 'core')}, torch uses {several(threads, 'thread')}"
+    found = f"{pluralize(cores, 'core')}, torch uses {pluralize(threads, 'thread')}"
     yield _ok("devices", "cpu", found)
     yield from _engine("cpu")
     if not torch.cuda.is_available():
@@ -281,7 +281,9 @@ def _versions_of(store: Store, name: str) -> Iterator[Finding]:
             yield artifact
             continue
         files = artifact.manifest.files.values()
-        total = f"verified, {several(len(files), 'file')}, {size(sum(file.size for file in files))}"
+        total = (
+            f"verified, {pluralize(len(files), 'file')}, {size(sum(file.size for file in files))}"
+        )
         yanked = f"; yanked: {info.yanked.reason}" if info.yanked else ""
         yield _ok("registry", reference, total + yanked)
 

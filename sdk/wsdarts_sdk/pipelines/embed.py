@@ -9,8 +9,14 @@ from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.ranking import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.job import Data, ReadingOptions, find_probe, load_task, probe_for
-from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.pipelines.job import (
+    Data,
+    ReadingOptions,
+    find_probe,
+    load_task,
+    probe_for,
+    public_job,
+)
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.task2vec import (
     FisherSettings,

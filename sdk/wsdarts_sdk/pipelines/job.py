@@ -1,8 +1,7 @@
-"""A job under way: the open run directory with what every step of the job needs.
+"""Inputs of a pipeline (datasets, probes, keywords) and the open run directory that it works in."""
 
-What users hand in: datasets and probes in any of their forms, and where a run goes.
-"""
-
+import dataclasses
+import inspect
 import itertools
 import os
 import re
@@ -10,25 +9,28 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._files import as_path, exists, expanded, is_directory, resolved
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.data.split import SPLIT_RULE
-from wsdarts_sdk.presets import Preset
+from wsdarts_sdk.devices import environment
+from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.reports.facts import Command
 from wsdarts_sdk.reports.storage import begin_report
-from wsdarts_sdk.runs.cost import Costs
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
-from wsdarts_sdk.runs.environment import environment
+from wsdarts_sdk.runs.files import ENVIRONMENT_FILE
+from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.task2vec import Probe, load_probe
 
@@ -241,7 +243,7 @@ class Job:
     preset: Preset
     device: torch.device
     progress: Progress
-    costs: Costs
+    costs: CostMeter
 
 
 def check_job(
@@ -302,18 +304,18 @@ def open_job(
     """
     config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
     with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
-        where, before = environment(device), run.read_json("environment.json")
+        where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
         _tell_of_threads(before, where, progress)
-        run.write_json("environment.json", where)
+        run.write_json(ENVIRONMENT_FILE, where)
         begin_report(run, command, tasks, preset, config, where)
-        costs = Costs(run, began)
+        costs = CostMeter(run, began)
         with costs.session():
             yield Job(
                 run=run,
                 tasks=tuple(tasks),
                 preset=preset,
                 device=device,
-                progress=costs.keeping(progress),
+                progress=costs.saving(progress),
                 costs=costs,
             )
 
@@ -328,8 +330,73 @@ def _tell_of_threads(before: Any, now: dict[str, Any], progress: Progress) -> No
     there = before.get("threads") if isinstance(before, dict) else None
     if there not in (None, now["threads"]):
         progress(
-            f"going on with {several(now['threads'], 'thread')}, begun with {there}: only a search "
-            "on compiled kernels stays the same to the bit",
+            f"going on with {pluralize(now['threads'], 'thread')}, begun with {there}: only a "
+            "search on compiled kernels stays the same to the bit",
             0,
             1,
         )
+
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
+
+
+def public_job(
+    name: str, *, settings: Sequence[str] = ()
+) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
+    """Let a function say, of a keyword that it does not know, which was probably meant.
+
+    Args:
+        name: What users call the function.
+        settings: Which parts of a preset it uses, such as ``training``.
+
+    Returns:
+        A decorator; the function keeps its signature, and raises a TypeError that names the
+        nearest parameter, or the setting of a preset with that name.
+    """
+
+    def decorate(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
+        known = [
+            parameter.name
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            and parameter.name != "self"
+        ]
+
+        @wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
+            unknown = next((word for word in kwargs if word not in known), None)
+            if unknown is not None:
+                advice = _advice(unknown, known, settings)
+                raise TypeError(f"{name}() has no parameter {unknown!r}; {advice}")
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
+    paths = [path for part in settings for path in _paths(part, getattr(SMALL, part))]
+    of_preset = [path for path in paths if path.rpartition(".")[2] == unknown]
+    if of_preset:
+        path = of_preset[0]
+        return (
+            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset a changed "
+            f"copy (dataclasses.replace), or use `--set {path}=…` on the command line"
+        )
+    if unknown in inspect.signature(ImageTask.load).parameters:
+        return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
+    close = nearest_names(unknown, known, most=1, least=0.5)
+    return f"{did_you_mean([repr(name) for name in close])}it has {', '.join(known)}"
+
+
+def _paths(where: str, value: Any) -> Iterator[str]:
+    """Names of all settings below a part of a preset, as ``--set`` takes them."""
+    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        for number in range(len(value), 0, -1):  # the last stage first: every search has it
+            yield from _paths(f"{where}.{number}", value[number - 1])
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield f"{where}.{field.name}"
+            yield from _paths(f"{where}.{field.name}", getattr(value, field.name))

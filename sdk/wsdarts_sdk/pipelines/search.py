@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from wsdarts_registry._format import duration
-from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -15,7 +15,6 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.finish import Found, finish_search
 from wsdarts_sdk.pipelines.job import (
     Data,
     Job,
@@ -25,11 +24,13 @@ from wsdarts_sdk.pipelines.job import (
     find_probe,
     load_tasks,
     open_job,
+    public_job,
     train_parts,
 )
-from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.pipelines.results import Found, finish_search
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.runs.files import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -66,9 +67,9 @@ class SearchRun(Viewable):
     cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        names = ", ".join(plain_text(task.name, 80) for task in self.tasks)
+        names = ", ".join(sanitize(task.name, 80) for task in self.tasks)
         took = duration(sum(self.seconds.values()))
-        return f"<SearchRun on {names}, {took}, in {spaced_text(str(self.path))}>"
+        return f"<SearchRun on {names}, {took}, in {sanitize_spaced(str(self.path))}>"
 
 
 @public_job("search", settings=("search",))
@@ -176,7 +177,7 @@ def _search(job: Job, probes: Sequence[Probe]) -> Found:
     result = loop.search(
         parts,
         settings,
-        journal=job.run.journal("search"),
+        journal=job.run.journal(SEARCH_JOURNAL),
         progress=job.progress,
         device=job.device,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
-from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.ranking import Neighbour
@@ -17,7 +17,7 @@ from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.finish import Found, finish_search, write_search_report
+from wsdarts_sdk.pipelines.decision import Choice, Mode
 from wsdarts_sdk.pipelines.job import (
     Data,
     Job,
@@ -26,13 +26,12 @@ from wsdarts_sdk.pipelines.job import (
     load_task,
     open_job,
     probe_for,
+    public_job,
     train_parts,
 )
-from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.pipelines.results import Found, finish_search, write_search_report
 from wsdarts_sdk.pipelines.search import SearchRun
 from wsdarts_sdk.pipelines.start import (
-    Choice,
-    Mode,
     Plan,
     decide_start,
     embed_task,
@@ -91,8 +90,8 @@ class WarmStart(Viewable):
     def __repr__(self) -> str:
         took = duration(sum(self.seconds.values()))
         return (
-            f"<WarmStart on {plain_text(self.task.name, 80)} from {plain_text(self.source, 200)} "
-            f"(mode {self.mode}), {took}, in {spaced_text(str(self.path))}>"
+            f"<WarmStart on {sanitize(self.task.name, 80)} from {sanitize(self.source, 200)} "
+            f"(mode {self.mode}), {took}, in {sanitize_spaced(str(self.path))}>"
         )
 
     @public_job("train", settings=("training",))

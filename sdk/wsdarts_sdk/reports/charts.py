@@ -18,7 +18,7 @@ from wsdarts_registry._text import sanitize
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import FAMILIES, element, family_of, number, solid_index, text
 from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
-from wsdarts_sdk.runs.cost import OTHER, PhaseCost
+from wsdarts_sdk.runs.records import OTHER, PhaseCost
 
 _WIDTH, _HEIGHT = 360.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 22.0, 30.0
@@ -376,7 +376,7 @@ def alpha_tiles(history: AlphaHistory, kind: str, bands: Sequence[Band]) -> list
                 column=source + 1,
                 picture=_stack(history, shares[:, edge], bands, f"{name}, {kind} cell"),
                 strongest=sanitize(strongest, 24),
-                percent=percent(float(last.max())),
+                share=percent(float(last.max())),
                 tone=tone_of(strongest, history.space.candidates),
             )
         )

@@ -1,9 +1,4 @@
-"""One of several runs that are compared: its letter, its name, and what it says.
-
-The figures that runs are compared by: of each run one value, or none.
-
-What several runs have in common and what not, as plain values.
-"""
+"""Several runs compared: their figures, costs, spread over seeds, and cells, as plain values."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -13,13 +8,13 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from wsdarts_registry._files import as_path
-from wsdarts_registry._format import count, duration, pluralize, percent
+from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.charts import search_alone, total_seconds
 from wsdarts_sdk.reports.facts import RunReport
 from wsdarts_sdk.reports.storage import read_run, trainings_within
-from wsdarts_sdk.runs.cost import OTHER
+from wsdarts_sdk.runs.records import OTHER
 
 MOST_RUNS = 12
 

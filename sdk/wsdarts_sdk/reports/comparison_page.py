@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wsdarts_registry._format import pluralize, percent
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS

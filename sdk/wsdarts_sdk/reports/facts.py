@@ -13,9 +13,8 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.cost import PhaseCost
 from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words
-from wsdarts_sdk.runs.start_record import NeighbourRow
+from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
 Command = Literal["search", "warm-start", "train"]
 Pairs = Annotated[tuple[tuple[Words, Words], ...], Rows]

@@ -11,7 +11,7 @@ from typing import Protocol
 from markupsafe import Markup
 
 from wsdarts_registry._files import exists
-from wsdarts_registry._format import count, duration, pluralize, percent
+from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS

@@ -7,7 +7,6 @@ The curves of a run, epoch by epoch.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -27,12 +26,12 @@ from wsdarts_sdk.reports.facts import (
     TaskRow,
     TrainingEpoch,
 )
-from wsdarts_sdk.runs.cost import PhaseCost
+from wsdarts_sdk.runs.records import PhaseCost
 
 
-def now() -> str:
-    """Return date and time, UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def created() -> str:
+    """Return date and time, UTC, as a report shows them."""
+    return f"{_json.now()[:16].replace('T', ' ')} UTC"
 
 
 def task_row(task: ImageTask) -> TaskRow:

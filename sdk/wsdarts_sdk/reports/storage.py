@@ -12,11 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue
 
 from wsdarts_registry import _json
 from wsdarts_registry._files import entries, exists, matching, modified, open_regular
-from wsdarts_registry._json import Document, Record, explain
+from wsdarts_registry._json import Document, Record
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -45,18 +45,16 @@ from wsdarts_sdk.reports.rows import (
     TITLES,
     alpha_history,
     asked,
+    created,
     epoch_seconds,
-    now,
     pairs,
     search_epochs,
     task_row,
     title,
     training_epochs,
 )
-from wsdarts_sdk.runs.cost import PhaseCost, read_costs
 from wsdarts_sdk.runs.directory import (
     LONGEST_TEXT,
-    MOST_ROWS,
     SPLIT_RULE,
     Rows,
     RunDirectory,
@@ -65,10 +63,16 @@ from wsdarts_sdk.runs.directory import (
     Words,
     read_config,
 )
-from wsdarts_sdk.runs.start_record import neighbour_rows, read_start
+from wsdarts_sdk.runs.files import (
+    METRICS_SUFFIX,
+    REPORT_FILE,
+    REPORT_PAGE,
+    SEARCH_JOURNAL,
+    SELECTION_JOURNAL,
+    TRAINING_JOURNAL,
+)
+from wsdarts_sdk.runs.records import PhaseCost, neighbour_rows, read_costs, read_rows, read_start
 
-REPORT_FILE = "report.json"
-REPORT_PAGE = "report.html"
 _FORMAT = 1
 _DECIMALS = 4  # a page shows three of them
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -246,7 +250,7 @@ def begin_report(
         RunReport(
             title=title(TITLES[command], tasks),
             summary="This run has not finished.",
-            created=now(),
+            created=created(),
             asked=asked(command, preset, settings, environment),
             unfinished="It has only begun.",
             tasks=tuple(map(task_row, tasks)),
@@ -312,7 +316,7 @@ def complete_from_journals(begun: RunReport, path: Path, *, resumable: bool) -> 
 
 
 def _training(begun: RunReport, path: Path) -> RunReport:
-    rows = _rows(path / f"training{_SUFFIX}", _TrainingRow)
+    rows = read_rows(path / f"{TRAINING_JOURNAL}{METRICS_SUFFIX}", _TrainingRow)
     epochs = training_epochs(rows)
     seconds = sum(row.seconds for row in epochs)
     where = f"Its last whole epoch is {epochs[-1].epoch}." if epochs else _NO_EPOCH
@@ -327,15 +331,15 @@ def _training(begun: RunReport, path: Path) -> RunReport:
 
 def _search(begun: RunReport, path: Path) -> RunReport:
     journals = _search_journals(path)
-    rows = _rows(journals[-1], _SearchRow) if journals else []
+    rows = read_rows(journals[-1], _SearchRow) if journals else []
     epochs = search_epochs(rows)
     where = (
         f"Its last whole epoch is epoch {epochs[-1].epoch} of stage {epochs[-1].stage}."
         if epochs
         else _NO_EPOCH
     )
-    if len(journals) > 1 or (journals and journals[-1].name != f"search{_SUFFIX}"):
-        rate = journals[-1].name.removeprefix("search-").removesuffix(_SUFFIX)
+    if len(journals) > 1 or (journals and journals[-1].name != f"{SEARCH_JOURNAL}{METRICS_SUFFIX}"):
+        rate = journals[-1].name.removeprefix(f"{SEARCH_JOURNAL}-").removesuffix(METRICS_SUFFIX)
         where = (
             f"Its sweep has begun {len(journals)} of its searches; shown is the one with a "
             f"skip-connect dropout of {sanitize(rate, 20)}. {where}"
@@ -354,11 +358,11 @@ def _search(begun: RunReport, path: Path) -> RunReport:
 def _searched_seconds(path: Path, journals: Sequence[Path]) -> float:
     """Return the seconds of the search so far; in a sweep of all searches and trainings."""
     try:
-        selections = matching(path, f"selection-*{_SUFFIX}")
+        selections = matching(path, f"{SELECTION_JOURNAL}-*{METRICS_SUFFIX}")
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    rows = [_rows(file, _SearchRow) for file in journals]
-    rows += [_rows(file, _TrainingRow) for file in selections]
+    rows = [read_rows(file, _SearchRow) for file in journals]
+    rows += [read_rows(file, _TrainingRow) for file in selections]
     return sum(sum(epoch_seconds(each)) for each in rows)
 
 
@@ -378,34 +382,13 @@ def _alpha(rows: Sequence[dict[str, Any]], begun: RunReport, path: Path) -> Alph
 def _search_journals(path: Path) -> list[Path]:
     """Return the journals of a search, or of all of a sweep, in the order of their last writing."""
     try:
-        single = path / f"search{_SUFFIX}"
-        found = (single,) if exists(single) else matching(path, f"search-*{_SUFFIX}")
+        single = path / f"{SEARCH_JOURNAL}{METRICS_SUFFIX}"
+        found = (
+            (single,) if exists(single) else matching(path, f"{SEARCH_JOURNAL}-*{METRICS_SUFFIX}")
+        )
         return sorted(found, key=lambda file: (modified(file), file.name))
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _rows(path: Path, kind: type[_Row]) -> list[dict[str, Any]]:
-    """Read the whole rows of a journal; a last line that a kill has cut off does not count."""
-    if not exists(path):
-        return []
-    try:
-        with open_regular(path) as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    lines = content.split(b"\n")[:-1]
-    if len(content) > _MAX_BYTES or len(lines) > MOST_ROWS:
-        raise RunError(f"{path} is too long", expected=f"at most {MOST_ROWS} rows")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        what = f"row {number} of {path}"
-        _json.load(line, what=what, error=RunError)
-        try:
-            rows.append(kind.model_validate_json(line).model_dump())
-        except ValidationError as problem:
-            raise RunError(f"{what} is not valid: {explain(problem)}") from problem
-    return rows
 
 
 def _decision(path: Path) -> DecisionFacts | None:

@@ -1,6 +1,6 @@
-"""Where long work keeps its place: checkpoints and a row of metrics for each epoch.
+"""Journals of a search or a training: a checkpoint to resume from, and metrics for each epoch.
 
-Checkpoints: one safetensors file that holds tensors and the facts beside them.
+A checkpoint is one safetensors file, which holds tensors and JSON data beside them.
 """
 
 import copy
@@ -14,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from wsdarts_registry._files import exists, open_regular, read_regular, write_atomically
+from wsdarts_registry._files import exists, open_regular, write_atomically
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX
+from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, METRICS_SUFFIX
+from wsdarts_sdk.runs.records import read_rows
 
 _FACTS = "facts"
 
@@ -136,7 +137,7 @@ class FileJournal:
 
     def __init__(self, directory: Path, name: str, interval: float = _INTERVAL_SECONDS) -> None:
         self._checkpoint = directory / f"{name}{CHECKPOINT_SUFFIX}"
-        self._metrics = directory / f"{name}.metrics.jsonl"
+        self._metrics = directory / f"{name}{METRICS_SUFFIX}"
         self._interval = interval
         self._last = time.monotonic()
 
@@ -154,17 +155,8 @@ class FileJournal:
         self._last = time.monotonic()
 
     def rows(self) -> list[Row]:
-        """All whole rows; a last line that a kill has cut off does not count."""
-        if not exists(self._metrics):
-            return []
-        try:
-            lines = read_regular(self._metrics).decode().split("\n")[:-1]
-            return [json.loads(line) for line in lines]
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self._metrics} is not JSON lines ({error})",
-                hint="delete it to go on without the metrics so far",
-            ) from error
+        """All whole rows; see ``read_rows``."""
+        return read_rows(self._metrics)
 
     def append(self, row: Row) -> None:
         """Add a row."""

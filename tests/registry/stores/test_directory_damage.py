@@ -18,7 +18,7 @@ from wsdarts_registry.errors import (
     UnreadableError,
     WsdartsError,
 )
-from wsdarts_registry.publishing.copying import copy
+from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.publishing.publication import push as push_run
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.lineage import lineage

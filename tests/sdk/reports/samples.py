@@ -22,8 +22,7 @@ from wsdarts_sdk.reports.facts import (
     TrainingEpoch,
     TrainingFacts,
 )
-from wsdarts_sdk.runs.cost import PhaseCost
-from wsdarts_sdk.runs.start_record import NeighbourRow
+from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
 SPACE = SearchSpace(nodes=2, candidates=("none", "skip_connect", "sep_conv_3x3", "max_pool_3x3"))
 

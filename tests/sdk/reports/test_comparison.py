@@ -28,7 +28,7 @@ from wsdarts_sdk.reports.comparison_page import (
     tone_of_run,
 )
 from wsdarts_sdk.reports.facts import RunReport
-from wsdarts_sdk.runs.cost import PhaseCost
+from wsdarts_sdk.runs.records import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -51,7 +51,7 @@ def row(stage: int, epoch: int, seconds: float) -> dict[str, Any]:
         "alpha_accuracy": None,
         "learning_rate": 0.02,
         "skip_dropout": 0.1,
-        "probabilities": dict.fromkeys(CELL_KINDS, percent),
+        "probabilities": dict.fromkeys(CELL_KINDS, share),
     }
 
 

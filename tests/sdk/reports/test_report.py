@@ -14,7 +14,7 @@ from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.facts import AlphaHistory, ColdCost, DecisionFacts, RunReport
 from wsdarts_sdk.reports.page import collapses, render_report
-from wsdarts_sdk.runs.cost import PhaseCost
+from wsdarts_sdk.runs.records import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

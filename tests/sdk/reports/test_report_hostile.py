@@ -12,8 +12,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_sdk.reports.facts import AlphaHistory, ColdCost, RunReport, Table
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.runs.cost import PhaseCost
-from wsdarts_sdk.runs.start_record import NeighbourRow
+from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>",

@@ -13,7 +13,7 @@ import typer
 
 from wsdarts_hub.cli.shared.display import note
 from wsdarts_hub.cli.shared.progress import working
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_sdk.progress import TimeSpent, session_began
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def unread(
         for text in () if quiet else task.notes:
             note(f"{task.name}: {text}")
         if task.skipped and not quiet:
-            note(f"{task.name}: left out {several(len(task.skipped), 'corrupt image')}:")
+            note(f"{task.name}: left out {pluralize(len(task.skipped), 'corrupt image')}:")
             for skipped in task.skipped:
                 note(f"  {skipped}")
         if on_load is not None:

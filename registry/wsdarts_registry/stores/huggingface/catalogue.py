@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from wsdarts_registry.artifact.manifest import EmbeddingRecord, Manifest
+from wsdarts_registry.artifact.reference import is_name
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning
@@ -27,7 +28,6 @@ from wsdarts_registry.stores.huggingface.index import (
 )
 from wsdarts_registry.stores.huggingface.repository import ArtifactRepository
 from wsdarts_registry.stores.records import Entry, RegistryConfig, VersionInfo
-from wsdarts_registry.stores.reference import is_name
 
 _AT_ONCE = 8
 PRIVATE = "if it is private, log in with `hf auth login`"

@@ -16,8 +16,7 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from wsdarts_registry._files import cache_directory, inside
-from wsdarts_registry._staging import discarded_on_error
+from wsdarts_registry._files import cache_directory, discarded_on_error, inside
 from wsdarts_registry.artifact.checked_files import checksum_line
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact

@@ -16,7 +16,7 @@ from huggingface_hub import errors as hub
 from huggingface_hub import get_token
 from pydantic import BaseModel, ValidationError
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RegistryError
 
 Kind = Literal[
@@ -251,7 +251,7 @@ def harmless(text: str, token: str | None = None) -> str:
     for secret in (get_token(), token):
         if secret:
             text = text.replace(secret, "…")
-    return plain_text(_TOKEN.sub("…", _ADDRESS.sub("…", text)), 200)
+    return sanitize(_TOKEN.sub("…", _ADDRESS.sub("…", text)), 200)
 
 
 def is_harmless(error: BaseException) -> bool:

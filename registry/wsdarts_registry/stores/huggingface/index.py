@@ -17,16 +17,16 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from wsdarts_registry import _json, _tensors
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._json import Count, Digest, Record, explain
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import MANIFEST, EmbeddingRecord, Manifest
+from wsdarts_registry.artifact.reference import is_name
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.huggingface.answers import Commit
 from wsdarts_registry.stores.huggingface.record import AliasKey
 from wsdarts_registry.stores.records import Status, VersionInfo, Yank
-from wsdarts_registry.stores.reference import is_name
 
 FILE = "index.safetensors"
 MAX_BYTES = 2 * 2**30

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from wsdarts_registry._json import Digest, Document, Record
+from wsdarts_registry.artifact.reference import is_alias
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.records import Alias, Status, Yank
-from wsdarts_registry.stores.reference import is_alias
 
 RECORD = "registry.json"
 SIGNATURES = "signatures"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.reader import Artifact, parse_embedding
+from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
@@ -29,7 +30,6 @@ from wsdarts_registry.stores.huggingface.record import signature_path
 from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
 from wsdarts_registry.stores.huggingface.upload import check_publishable, next_version, operations
 from wsdarts_registry.stores.records import Alias, Entry, RegistryConfig, VersionInfo, Yank
-from wsdarts_registry.stores.reference import Reference, check_name, is_name
 from wsdarts_registry.stores.store import Store
 from wsdarts_registry.stores.version_rules import published_version
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry._files import exists, is_file
-from wsdarts_registry._format import several
-from wsdarts_registry._text import settled_line
+from wsdarts_registry._format import pluralize
+from wsdarts_registry._text import sanitize_name
 from wsdarts_registry.errors import FileAccessError, TaskError
 from wsdarts_sdk.data.decoding import Undecodable
 from wsdarts_sdk.data.identity import Content
@@ -97,7 +97,7 @@ class ImageSource(ABC):
     def __init__(
         self, *, name: str, class_names: Sequence[str], labels: NDArray[np.int64], encoded: bool
     ) -> None:
-        self.name = settled_line(name)
+        self.name = sanitize_name(name)
         self.class_names = settled_names(class_names, self.name)
         self.labels = labels
         self.encoded = encoded
@@ -135,7 +135,7 @@ def settled_names(found: Sequence[str], where: str) -> tuple[str, ...]:
     Raises:
         TaskError: Two classes have the same name.
     """
-    names = tuple(map(settled_line, found))
+    names = tuple(map(sanitize_name, found))
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise TaskError(
@@ -195,7 +195,7 @@ def checked_labels(
             raise TaskError(
                 (
                     f"{where}: the class id {value} at row {row}, but only "
-                    f"{several(len(class_names), 'class name')}"
+                    f"{pluralize(len(class_names), 'class name')}"
                 ),
                 expected=f"ids from 0 to {len(class_names) - 1}",
             )

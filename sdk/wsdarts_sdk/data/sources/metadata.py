@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry import _json
 from wsdarts_registry._files import exists, inside, is_file, read_regular, resolved
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, TaskError
 from wsdarts_sdk.data.sources.base import METADATA, ImageSource, Read, file_stamps, named_labels
 from wsdarts_sdk.data.sources.folder import image_files, read_file
@@ -229,7 +229,7 @@ def _image_files(folder: Path, file: Path, names: Sequence[Any]) -> list[Path]:
     if unnamed:
         raise TaskError(
             (
-                f"{file} does not name {several(len(unnamed), 'image')} in {folder}, first "
+                f"{file} does not name {pluralize(len(unnamed), 'image')} in {folder}, first "
                 f"{unnamed[0]}"
             ),
             expected="a row for each. Add rows, or take the images out",

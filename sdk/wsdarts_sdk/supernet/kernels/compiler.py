@@ -21,7 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from wsdarts_registry._files import is_file, modified, resolved
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_sdk.supernet.kernels.library_cache import (
     LibraryCache,
@@ -109,7 +109,7 @@ def compiled_library() -> Compiled:
         compiler = _compiler()
     except _CompilerError as error:
         return Compiled(library=None, why=str(error))
-    name = plain_text(" ".join(compiler))
+    name = sanitize(" ".join(compiler))
     with library_cache() as place:
         kept = _kept(compiler, name, place)
         return kept if kept is not None else _compiled(compiler, name, place)
@@ -133,9 +133,9 @@ def _compiled(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -
         try:
             library, problem = _made(compiler, flags, place)
         except (_CompilerError, OSError) as error:
-            reasons.append(plain_text(str(error), 400))
+            reasons.append(sanitize(str(error), 400))
             continue
-        unkept = "" if problem is None else f"; not kept, since {plain_text(problem, 400)}"
+        unkept = "" if problem is None else f"; not kept, since {sanitize(problem, 400)}"
         return Compiled(library=library, why=_how(name, flags) + unkept)
     return Compiled(library=None, why=f"{name} could not compile them: {reasons[-1]}")
 
@@ -159,10 +159,10 @@ def _compiler() -> tuple[str, ...]:
     try:
         words = [asked] if _program(asked) else shlex.split(asked)
     except ValueError as error:
-        raise _CompilerError(f"CXX is {plain_text(asked)!r}: {error}") from error
+        raise _CompilerError(f"CXX is {sanitize(asked)!r}: {error}") from error
     if not words or _program(words[0]) is None:
         raise _CompilerError(
-            f"CXX is {plain_text(asked)!r}, which names no program; expected a C++ compiler such "
+            f"CXX is {sanitize(asked)!r}, which names no program; expected a C++ compiler such "
             "as g++ or 'ccache g++', or leave it unset"
         )
     return tuple(words)

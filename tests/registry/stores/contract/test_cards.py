@@ -12,8 +12,7 @@ from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryError, VersionConflictError
-from wsdarts_registry.publishing.copying import copy
-from wsdarts_registry.publishing.publication import push
+from wsdarts_registry.publishing.publication import copy, push
 from wsdarts_registry.stores.records import NearRecord
 from wsdarts_registry.stores.store import Entry, Store
 

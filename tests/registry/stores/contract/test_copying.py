@@ -10,7 +10,7 @@ from wsdarts_registry.errors import (
     RegistryError,
     VersionConflictError,
 )
-from wsdarts_registry.publishing.copying import copy
+from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.store import Store
 

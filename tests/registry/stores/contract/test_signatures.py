@@ -11,7 +11,7 @@ from tests.registry.factories import Push
 from wsdarts_registry.artifact import signing
 from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.publishing import publication
-from wsdarts_registry.publishing.copying import copy
+from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.signature_policy import POLICY_VARIABLE, SignaturePolicy
 from wsdarts_registry.stores.store import Store
