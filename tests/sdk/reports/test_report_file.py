@@ -80,7 +80,7 @@ def changed(path: Path, **changes: Any) -> Path:
         ({"title": "y" * 1001}, "title: String should have at most 1000 characters"),
         ({"costs": [{"phase": "search", "seconds": -1.0}]}, "costs.0.seconds: Input should be"),
         ({"epochs": [{"stage": 1}]}, "epochs.0.epoch: Field required"),
-        ({"genotype": {"format": 1}}, "does not hold together (a genotype in JSON has the keys"),
+        ({"genotype": {"format": 1}}, "genotype in JSON"),
         ({"epochs": []}, "the α history has [4] entries; expected 0, one for each epoch row"),
         ({"tasks": None}, "tasks: Input should be a valid"),
     ],
