@@ -12,12 +12,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.artifact.manifest import same_but_for_card
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.writer import rewrite_artifact
 from wsdarts_registry.publishing.publication import new_card_files
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 
 def main() -> None:

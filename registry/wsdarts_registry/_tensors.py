@@ -1,4 +1,4 @@
-"""Safetensors bytes, read and written with suspicion.
+"""Safetensors bytes, read only after every claim of their header was checked.
 
 A header is a claim by whoever wrote the file. Everything that it claims (lengths, shapes,
 types, offsets) is checked against the bytes that are really there before memory is claimed

@@ -209,7 +209,7 @@ def fenced_code(text: str, language: str = "") -> str:
 
 
 def display_width(text: str) -> int:
-    """Return how many columns of a fixed-width font a text takes: wide characters two, accents 0."""
+    """Return the columns that a text takes in a fixed-width font: two for a wide character."""
     return sum(_columns(character) for character in text)
 
 

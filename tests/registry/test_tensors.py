@@ -54,7 +54,7 @@ def test_every_truncation_is_refused() -> None:
 
 
 def test_trailing_bytes_are_refused() -> None:
-    with pytest.raises(ArtifactError, match=r"truncated or damaged.*end to end"):
+    with pytest.raises(ArtifactError, match="end to end"):
         read_tensors(write_tensors({"a": np.ones(2)}) + b"\0", what="file")
 
 
@@ -122,10 +122,10 @@ def test_a_huge_header_is_refused_before_it_is_read() -> None:
 def test_too_many_tensors_are_refused() -> None:
     entry = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
     content = _file({str(n): entry for n in range(32_769)})
-    with pytest.raises(ArtifactError, match="has 32769 tensors; expected at most 32768"):
+    with pytest.raises(ArtifactError, match=r"32769 tensors; .* 32768"):
         read_tensors(content, what="file")
 
 
 def test_types_that_the_format_lacks_are_refused() -> None:
-    with pytest.raises(ArtifactError, match=r"tensor 'a' has type complex128.*convert it first"):
+    with pytest.raises(ArtifactError, match=r"'a' has type complex128"):
         write_tensors({"a": np.ones(2, dtype=np.complex128)})

@@ -15,7 +15,7 @@ from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_registry._files import expanded, is_directory, is_file
 from wsdarts_registry._format import size
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
-from wsdarts_registry.stores.huggingface.location import is_hub
+from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact.manifest import Manifest
@@ -59,10 +59,11 @@ def read_subject(
     """
     from wsdarts_registry.artifact.manifest import MANIFEST  # noqa: PLC0415
     from wsdarts_registry.artifact.reader import read_artifact  # noqa: PLC0415
+    from wsdarts_registry.publishing.training import RUN_ARTIFACT  # noqa: PLC0415
     from wsdarts_registry.stores.opening import open_for  # noqa: PLC0415
 
     path = expanded(subject)
-    for directory in (path, path / "artifact"):
+    for directory in (path, path / RUN_ARTIFACT):
         if is_file(directory / MANIFEST):
             if required is not None:
                 raise SignatureError(
@@ -70,7 +71,7 @@ def read_subject(
                     hint="name the artifact there, such as NAME@3 --registry DIR",
                 )
             return read_artifact(directory)
-    if not is_hub(subject) and ("/" in subject or subject.startswith(".")):
+    if not is_huggingface(subject) and ("/" in subject or subject.startswith(".")):
         what = f"holds no {MANIFEST}" if is_directory(path) else "is no directory"
         raise ArtifactError(
             f"{subject} {what}",

@@ -143,7 +143,7 @@ def rebuild_index(
         for name in names:
             display.line(name)
     else:
-        display.line(f"the index of {registry} is new: {count(len(names))} names")
+        display.line(f"the index of {registry} is new: {pluralize(len(names), 'name')}")
 
 
 _WHY = {"old": "not used", "interrupted": "left by a killed process"}

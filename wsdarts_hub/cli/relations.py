@@ -12,7 +12,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import SubjectArgument, read_subject
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import count, metric_difference, metric_text, setting
+from wsdarts_registry._format import metric_difference, metric_text, pluralize, setting
 
 if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Connection
@@ -165,7 +165,7 @@ def _connections(connections: "Sequence[Connection]") -> str:
 
 
 def _tasks(tasks: "Sequence[TaskRecord]") -> str:
-    return ", ".join(f"{t.name} ({count(t.images)} images)" for t in tasks)
+    return ", ".join(f"{t.name} ({pluralize(t.images, 'image')})" for t in tasks)
 
 
 _DEPTH = 10

@@ -1,7 +1,4 @@
-"""How two artifacts differ: masks, genotype, tasks, settings, figures and files.
-
-How two sets of nested settings differ, key by key.
-"""
+"""Differences between two artifacts: masks, genotype, tasks, settings, figures and files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -2,12 +2,6 @@
 
 The models here are the format. ``docs/format.md`` explains it and
 ``docs/schema/artifact.schema.json`` is generated from them.
-
-Ids of datasets on the Hugging Face Hub, ``OWNER/NAME`` or ``NAME``.
-
-What an artifact is, in a few words.
-
-How an artifact came to be, as people read it.
 """
 
 import re

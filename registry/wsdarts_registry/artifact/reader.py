@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsdarts_registry import _json, _tensors
-from wsdarts_registry._files import inside
+from wsdarts_registry._files import inside, write_flushed
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._staging import write_flushed
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact import contents
-from wsdarts_registry.artifact._svg import check_svg
 from wsdarts_registry.artifact.checked_files import (
     check_file,
     copy_checked,
@@ -27,7 +25,7 @@ from wsdarts_registry.artifact.checked_files import (
     read_manifest,
     read_start,
 )
-from wsdarts_registry.artifact.contents import Ranked, Tensors
+from wsdarts_registry.artifact.contents import Ranked, Tensors, check_svg
 from wsdarts_registry.artifact.manifest import (
     CARD,
     CHECK,

@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdarts_registry import _json
-from wsdarts_registry._advice import install_extra
 from wsdarts_registry._files import expanded, open_regular
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.artifact.checked_files import checksum_line
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.errors import RegistryError, SignatureError
-from wsdarts_registry.stores.reference import Reference
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import (

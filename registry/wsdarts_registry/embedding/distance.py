@@ -1,23 +1,18 @@
-"""Distances between Task2Vec embeddings.
+"""Distances between Task2Vec embeddings: exact ones, and a fast scan over many.
 
-An embedding is the diagonal of a probe network's Fisher information: one
-non-negative number per filter. Two embeddings are comparable only if the same
-probe made them, so every function here checks widths before it computes.
+An embedding is the diagonal of a probe network's Fisher information: one non-negative number per
+filter. Two embeddings are comparable only if the same probe made them, so every function here
+checks widths before it computes.
 
-This module must not import torch: a laptop that only browses the zoo has to be
-able to rank it.
-
-Distances from one task to many, in one pass over float32 rows.
-
-With q the query, f a row, u = q / (q + f) and v = f / (q + f) = 1 - u, entry by entry, D the
-number of entries that are not zero in both, S1 = Σu and S2 = Σu²::
+``scan`` makes one pass over float32 rows. With q the query, f a row, u = q / (q + f) and
+v = f / (q + f) = 1 - u, entry by entry, D the number of entries that are not zero in both,
+S1 = Σu and S2 = Σu²::
 
     u·v = S1 - S2        v·v = D - 2 S1 + S2        d = 1 - u·v / sqrt(u·u v·v)
 
 so one buffer holds all that is needed of a chunk of rows. v·v would cancel where u is near 1;
 therefore u and v change places where u is the larger one on average. What is summed then has a
 mean of at most 0.6, so that the other's square sum is at least 0.16 D and keeps its digits.
-
 Quotients are float32, their sums float32 over blocks of 1,024 filters, and float64 over blocks.
 """
 

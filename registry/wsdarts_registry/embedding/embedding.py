@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry import _tensors
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._files import as_path, open_regular, write_atomically
 from wsdarts_registry._format import pluralize
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry._text import is_plain_line, sanitize
 from wsdarts_registry.embedding.space import MAX_INTEGER, MAX_NAME, EmbeddingSpace, check_digest
 from wsdarts_registry.errors import EmbeddingError

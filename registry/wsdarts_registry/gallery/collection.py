@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.gallery.distances import RankedSpace
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.gallery.items import Exhibit
 from wsdarts_registry.stores.catalogue import DAMAGE, damaged_version
-from wsdarts_registry.stores.records import DamagedVersion
+from wsdarts_registry.stores.records import DamagedVersion, shipped_zoo
 from wsdarts_registry.stores.store import Store
 
 # Is told what is done, how much of it, and of how much.

@@ -21,9 +21,14 @@ from wsdarts_registry._text import clipped, display_width
 from wsdarts_registry.drawing.svg import element, number, text
 from wsdarts_registry.embedding.distance import distance_matrix, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
-from wsdarts_registry.embedding.nearness import Figures, figures, is_near
-from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.embedding.space import (
+    EmbeddingSpace,
+    Figures,
+    NearThreshold,
+    figures,
+    is_near,
+)
+from wsdarts_registry.gallery.items import Exhibit
 
 Floats = NDArray[np.float64]
 

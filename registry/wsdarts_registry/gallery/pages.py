@@ -19,10 +19,9 @@ from wsdarts_registry.artifact.facts import (
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.drawing.documents import Drawing
 from wsdarts_registry.drawing.svg import family_of
-from wsdarts_registry.gallery import facts
 from wsdarts_registry.gallery.collection import Collection
 from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
-from wsdarts_registry.gallery.facts import KIND_TITLES, Exhibit
+from wsdarts_registry.gallery.items import KIND_TITLES, Exhibit, identity
 from wsdarts_registry.gallery.scripts import loader, policies
 
 _NEIGHBOURS = 8
@@ -95,7 +94,7 @@ class Pages:
                 if paragraph.strip()
             ],
             glance=overview_facts(manifest),
-            identity=facts.identity(exhibit),
+            identity=identity(exhibit),
             search=search_facts(manifest, exhibit.artifact.stage_masks),
             figures=metric_facts(manifest),
             provenance=provenance_facts(manifest.provenance),

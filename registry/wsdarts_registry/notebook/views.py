@@ -23,8 +23,8 @@ from wsdarts_registry.artifact.manifest import Manifest, described
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.drawing.cells import cell_text, edge_name, node_name
 from wsdarts_registry.drawing.documents import cell_drawings, masks_drawing
-from wsdarts_registry.embedding.nearness import is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
+from wsdarts_registry.embedding.space import is_near
 from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, Tree, view
 from wsdarts_registry.stores.lineage import LineageNode, LineageTree
 

@@ -21,16 +21,16 @@ from wsdarts_registry.artifact.manifest import (
     same_but_for_card,
 )
 from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
+from wsdarts_registry.artifact.reference import Reference, is_name
 from wsdarts_registry.artifact.writer import Edition
 from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning, SignatureError
 from wsdarts_registry.publishing.card import CardFacts, render_card
 from wsdarts_registry.publishing.neighbours import neighbourhood
-from wsdarts_registry.publishing.training import with_training
+from wsdarts_registry.publishing.training import RUN_ARTIFACT, with_training
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.records import Entry
-from wsdarts_registry.stores.reference import Reference, is_name
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store, published_version
 
@@ -267,7 +267,7 @@ def _signing() -> ModuleType:
 
 
 def _artifact_directory(run: Path) -> Path:
-    for candidate in (run / _ARTIFACT, run):
+    for candidate in (run / RUN_ARTIFACT, run):
         if is_file(candidate / MANIFEST):
             return candidate
     if not exists(run):

@@ -20,9 +20,9 @@ from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry._files import entries, exists, is_directory, write_atomically
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.checked_files import read_limited
+from wsdarts_registry.artifact.reference import is_alias
 from wsdarts_registry.errors import ArtifactError, RecordError, RegistryError
 from wsdarts_registry.stores.records import Alias, Status, Yank
-from wsdarts_registry.stores.reference import is_alias
 
 _ALIASES = "aliases"
 _SUFFIX = ".json"

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import sanitize_spaced
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import (
     ArtifactError,
@@ -26,7 +27,6 @@ from wsdarts_registry.errors import (
     WsdartsError,
 )
 from wsdarts_registry.stores.records import DamagedVersion, Entry, RegistryConfig, VersionInfo
-from wsdarts_registry.stores.reference import Reference
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding

@@ -28,15 +28,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdarts_registry._file_lock import HeldLock, wait_for_lock
-from wsdarts_registry._files import entries, exists, is_directory, resolved, write_atomically
+from wsdarts_registry._files import (
+    entries,
+    exists,
+    is_directory,
+    move_into_place,
+    resolved,
+    write_atomically,
+)
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._staging import move_into_place
 from wsdarts_registry.artifact.checked_files import (
     claimed_digest,
     read_checked,
     read_limited,
     read_manifest,
 )
+from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import (
     ArtifactError,
@@ -47,7 +54,6 @@ from wsdarts_registry.errors import (
 from wsdarts_registry.stores._directory_files import DirectoryRecords, StagingArea
 from wsdarts_registry.stores.catalogue import parsed
 from wsdarts_registry.stores.records import Alias
-from wsdarts_registry.stores.reference import Reference, check_name, is_name
 from wsdarts_registry.stores.store import (
     Entry,
     RegistryConfig,

@@ -8,8 +8,13 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
-from wsdarts_registry._arguments import check_kind, check_text, check_whole
+from wsdarts_registry._arguments import (
+    check_kind,
+    check_text,
+    check_whole,
+    did_you_mean,
+    nearest_names,
+)
 from wsdarts_registry.architecture.space import DARTS_CANDIDATES
 from wsdarts_registry.artifact.facts import class_count, image_count, total_size
 from wsdarts_registry.artifact.manifest import WEIGHTS

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from wsdarts_registry._arguments import check_whole
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.distance import TOLERANCE
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding.matrix import matrix_path, read_matrix
@@ -13,7 +14,6 @@ from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import NoCommonSpaceError, RegistryError
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue, damaged_version
 from wsdarts_registry.stores.records import DamagedVersion, Entry, VersionInfo
-from wsdarts_registry.stores.reference import Reference
 
 # For each digest the names whose latest version has it, and that version.
 _Versions = dict[str, list[tuple[str, VersionInfo]]]

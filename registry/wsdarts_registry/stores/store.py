@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import ValidationError
 
 from wsdarts_registry._json import explain
+from wsdarts_registry.artifact.reference import Reference, check_alias
 from wsdarts_registry.errors import RegistryError, VersionConflictError
 from wsdarts_registry.stores.catalogue import Catalogue, Snapshot, parsed
 from wsdarts_registry.stores.records import (
@@ -26,7 +27,6 @@ from wsdarts_registry.stores.records import (
     VersionInfo,
     Yank,
 )
-from wsdarts_registry.stores.reference import Reference, check_alias
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy, required_policy
 
 if TYPE_CHECKING:

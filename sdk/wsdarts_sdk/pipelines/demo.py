@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from wsdarts_registry._advice import install_extra
 from wsdarts_registry._files import entries
-from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import RunError, TaskError
 from wsdarts_registry.stores.opening import ShippedZoo

@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from wsdarts_registry._advice import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry._files import (
     CACHE_VARIABLE,
     cache_directory,
@@ -24,6 +23,7 @@ from wsdarts_registry._files import (
     status,
 )
 from wsdarts_registry._format import count, pluralize, size
+from wsdarts_registry._libraries import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry.errors import FileAccessError, WsdartsError
 from wsdarts_registry.stores.cache import describe_folder
 from wsdarts_registry.stores.opening import open_registry
@@ -154,7 +154,7 @@ def _engine(name: str) -> Iterator[Finding]:
     """What a search would run on there; nothing is compiled to find out."""
     import torch  # noqa: PLC0415
 
-    from wsdarts_sdk.supernet.kernels.choice import choose_kernels, must_wait  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernel_choice import choose_kernels, must_wait  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernels.compiler import why_not_kept  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"

@@ -149,7 +149,7 @@ def test_hostile_text_is_refused_and_not_run(
     hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SpaceError, match=r"not a DARTS genotype: .*expected Genotype") as caught:
+    with pytest.raises(SpaceError, match=r"not a DARTS genotype") as caught:
         Genotype.from_darts(hostile)
     assert len(str(caught.value)) < 300
     assert not list(tmp_path.iterdir())
@@ -227,7 +227,7 @@ def test_the_last_genotype_of_a_log_counts(caplog: pytest.LogCaptureFixture) -> 
     found = Genotype.from_darts(f"stage 1 genotype = {first}\nstage 2 genotype = {last}\nGenotype(")
     assert found == Genotype.from_darts(last)
     assert "2 genotypes" in caplog.text
-    with pytest.raises(SpaceError, match=r"2 genotypes under different names \(V1, V2\)"):
+    with pytest.raises(SpaceError, match=r"2 genotypes .*\(V1, V2\)"):
         Genotype.from_darts(f"V1 = {first}\nV2 = {last}\nDARTS = V2\n")
 
 
@@ -293,7 +293,7 @@ def test_cells_that_do_not_hold_together(bad: str, message: str) -> None:
 
 def test_more_nodes_than_any_space_has() -> None:
     many = "[" + "('skip_connect', 0), ('skip_connect', 1), " * 200 + "]"
-    with pytest.raises(SpaceError, match="a cell has 200 nodes; expected 1 to 64"):
+    with pytest.raises(SpaceError, match=r"200 nodes; .* 64"):
         Genotype.from_darts(text(normal=many, concat="range(2, 99)"))
 
 
@@ -364,5 +364,5 @@ def test_files_that_hold_no_genotype(content: bytes, message: str, tmp_path: Pat
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"cannot read the genotype .*cell\.json: No such file"):
+    with pytest.raises(SpaceError, match=r"cell\.json: No such file"):
         Genotype.load(tmp_path / "cell.json")

@@ -10,8 +10,7 @@ import pytest
 
 from tests.registry.processes import container, finish, start
 from wsdarts_registry import _file_lock
-from wsdarts_registry._files import atomic_file
-from wsdarts_registry._staging import staged
+from wsdarts_registry._files import atomic_file, staged
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores import cache as cleaning_module
 from wsdarts_registry.stores._directory_files import StagingArea

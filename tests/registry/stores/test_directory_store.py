@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from tests.registry.factories import CARD, Push, digest_of
+from wsdarts_registry.artifact import reference
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import (
     ArtifactError,
     ReferenceNotFoundError,
     RegistryError,
 )
-from wsdarts_registry.stores import reference
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.store import RegistryConfig
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.records import shipped_zoo
 
 
 def test_the_shipped_zoo_is_the_default_and_read_only() -> None:

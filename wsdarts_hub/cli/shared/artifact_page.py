@@ -16,12 +16,12 @@ from wsdarts_registry.artifact.facts import (
 )
 from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.stores.catalogue import damaged_version
 from wsdarts_registry.stores.query import damaged_json
 from wsdarts_registry.stores.records import Entry, Status
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.store import Store
 
 
