@@ -74,6 +74,26 @@ def figure(value: float, unit: str = "") -> str:
     return f"{value:.4g} {'' if unit == 'count' else unit}".rstrip()
 
 
+def metric_text(name: str, value: float) -> str:
+    """Write a value of a metric, whose name tells the unit: ``62.1 %``, ``1.43``."""
+    return figure(value, "ratio" if _is_ratio(name) else "")
+
+
+def metric_difference(name: str, difference: float) -> str:
+    """Write a difference with its sign: in percentage points for a ratio, ``+2.5 points``."""
+    if _is_ratio(name):
+        text = f"{100 * difference:+.1f} points"
+    elif float(difference).is_integer():
+        text = f"{difference:+,.0f}"
+    else:
+        text = f"{difference:+.4g}"
+    return text.replace("-", "−") if text.startswith("-") else text
+
+
+def _is_ratio(name: str) -> bool:
+    return name.endswith("accuracy")
+
+
 def setting(value: Any) -> str:
     """Write a setting, plain JSON data, on one line; single values as ``--set`` takes them."""
     if isinstance(value, dict):

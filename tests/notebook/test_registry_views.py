@@ -122,7 +122,7 @@ def test_a_family_and_a_difference(zoo: DirectoryStore) -> None:
     assert "It started (trained) from" in page.words
     assert "a@1, sha256:" in page.words
     assert "No artifact of this registry." in page.words
-    assert repr(family) == "<Family of b@1: parents a@1; children none>"
+    assert repr(family) == "<LineageTree of b@1: parents a@1; children none>"
     none = read_view(lineage("a", registry=zoo))
     assert "No other artifact (cold)." in none.words
     found = difference(zoo.pull("a"), zoo.pull("b"))

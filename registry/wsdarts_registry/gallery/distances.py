@@ -28,7 +28,7 @@ from wsdarts_registry.embedding.space import (
     figures,
     is_near,
 )
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.gallery.items import Exhibit
 
 Floats = NDArray[np.float64]
 

@@ -10,13 +10,18 @@ from wsdarts_registry._format import count, duration, size
 from wsdarts_registry._templates import html_environment
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.facts import (
+    metric_facts,
+    overview_facts,
+    provenance_facts,
+    search_facts,
+)
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.drawing.documents import Drawing
 from wsdarts_registry.drawing.svg import family_of
-from wsdarts_registry.gallery import facts
 from wsdarts_registry.gallery.collection import Collection
 from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
-from wsdarts_registry.gallery.facts import KIND_TITLES, Exhibit
+from wsdarts_registry.gallery.items import KIND_TITLES, Exhibit, identity
 from wsdarts_registry.gallery.scripts import loader, policies
 
 _NEIGHBOURS = 8
@@ -76,23 +81,23 @@ class Pages:
     def artifact(self, exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing) -> bytes:
         """The page of one version."""
         versions = [e for e in self._collection.exhibits if e.entry.name == exhibit.entry.name]
-        reference = exhibit.reference
+        reference, manifest = exhibit.reference, exhibit.entry.manifest
         return self._page(
             "artifact.html.j2",
             title=reference,
             root="../../",
             exhibit=exhibit,
-            manifest=exhibit.entry.manifest,
+            manifest=manifest,
             about=[
                 escape(sanitize(paragraph, _LONGEST))
-                for paragraph in exhibit.entry.manifest.description.split("\n\n")
+                for paragraph in manifest.description.split("\n\n")
                 if paragraph.strip()
             ],
-            glance=facts.at_a_glance(exhibit),
-            identity=facts.identity(exhibit),
-            search=facts.search(exhibit),
-            figures=facts.figures(exhibit),
-            provenance=facts.provenance(exhibit),
+            glance=overview_facts(manifest),
+            identity=identity(exhibit),
+            search=search_facts(manifest, exhibit.artifact.stage_masks),
+            figures=metric_facts(manifest),
+            provenance=provenance_facts(manifest.provenance),
             cells=[
                 (kind, drawing, escape(cell_text(exhibit.artifact.genotype, kind)))
                 for kind, drawing in zip(CELL_KINDS, cells, strict=True)

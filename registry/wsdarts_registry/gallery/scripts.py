@@ -24,9 +24,9 @@ from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.documents import Drawing
 from wsdarts_registry.drawing.svg import FAMILIES, Shades, dark_styles
-from wsdarts_registry.gallery import facts
+from wsdarts_registry.gallery import items
 from wsdarts_registry.gallery.distances import RankedSpace
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.gallery.items import Exhibit
 
 # What would end a script or a line of one within HTML or JavaScript; JSON knows them as escapes.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -118,7 +118,7 @@ def comparison_data(exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing
             for kept in row
         ),
         "facts": [
-            [sanitize(name), sanitize(value, 1000)] for name, value in facts.compared(exhibit)
+            [sanitize(name), sanitize(value, 1000)] for name, value in items.compared(exhibit)
         ],
     }
 

@@ -29,7 +29,7 @@ from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.drawing.documents import Drawing, cell_drawings, masks_drawing
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.gallery.collection import Collection, Progress, read_collection
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.gallery.items import Exhibit
 from wsdarts_registry.gallery.pages import Pages
 from wsdarts_registry.gallery.scripts import (
     assets,

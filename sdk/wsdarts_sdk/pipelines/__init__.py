@@ -7,7 +7,7 @@ May import everything of the SDK. Public: ``warm_start``, ``search``, ``train``,
 
 from wsdarts_registry._views import register_views
 
-_VIEWS = "wsdarts_sdk.pipelines.notebook"
+_VIEWS = "wsdarts_sdk.reports.notebook"
 
 register_views(
     {

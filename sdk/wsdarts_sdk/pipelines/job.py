@@ -1,8 +1,6 @@
-"""A job under way: the open run directory with what every step of the job needs.
+"""Inputs of a pipeline (datasets, probes, keywords) and the open run directory that it works in."""
 
-What users hand in: datasets and probes in any of their forms, and where a run goes.
-"""
-
+import inspect
 import itertools
 import os
 import re
@@ -10,57 +8,36 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._files import as_path, exists, expanded, is_directory, resolved
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.data.split import SPLIT_RULE
-from wsdarts_sdk.presets import Preset
+from wsdarts_sdk.data.task import read_task
+from wsdarts_sdk.devices import environment
+from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.reports.facts import Command
-from wsdarts_sdk.reports.rows import begin_report
-from wsdarts_sdk.runs.cost import Costs
+from wsdarts_sdk.reports.storage import begin_report
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
-from wsdarts_sdk.runs.environment import environment
+from wsdarts_sdk.runs.files import ENVIRONMENT_FILE
+from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.setting_fields import setting_kinds
 from wsdarts_sdk.task2vec import Probe, load_probe
 
 # A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
 Data = Any
 _SHIPPED = "shipped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadingOptions:
-    """How a dataset is read, as for ``ImageTask.load``.
-
-    Attributes:
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the task.
-    """
-
-    image_column: str | None = None
-    label_column: str | None = None
-    split: str | Sequence[str] | None = None
-    skip_corrupt: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the options by name, as ``ImageTask.load`` takes them."""
-        return {field: getattr(self, field) for field in self.__dataclass_fields__}
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """Names of the options that differ from their defaults."""
-        return tuple(name for name, value in self.to_json().items() if value not in (None, False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +51,11 @@ class UnreadData:
     """
 
     data: Data
-    reading: ReadingOptions
+    reading: DataOptions
     on_load: Callable[[ImageTask], None]
 
 
-def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> ImageTask:
+def load_task(data: Data, reading: DataOptions, *, progress: Progress) -> ImageTask:
     """Return the task that ``data`` names or is.
 
     What is to be known about a task that is read here is said by ``progress``, and of
@@ -107,14 +84,14 @@ def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> Ima
     return data
 
 
-def _read(data: Data, reading: ReadingOptions, progress: Progress) -> ImageTask:
+def _read(data: Data, reading: DataOptions, progress: Progress) -> ImageTask:
     if isinstance(data, ImageTask):
         return data
-    return ImageTask.load(data, **reading.to_json(), progress=progress)
+    return read_task(data, reading, progress=progress)
 
 
 def load_tasks(
-    data: Sequence[Data], reading: ReadingOptions, *, progress: Progress
+    data: Sequence[Data], reading: DataOptions, *, progress: Progress
 ) -> list[ImageTask]:
     """Several tasks, each once.
 
@@ -241,7 +218,7 @@ class Job:
     preset: Preset
     device: torch.device
     progress: Progress
-    costs: Costs
+    costs: CostMeter
 
 
 def check_job(
@@ -302,18 +279,18 @@ def open_job(
     """
     config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
     with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
-        where, before = environment(device), run.read_json("environment.json")
+        where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
         _tell_of_threads(before, where, progress)
-        run.write_json("environment.json", where)
+        run.write_json(ENVIRONMENT_FILE, where)
         begin_report(run, command, tasks, preset, config, where)
-        costs = Costs(run, began)
+        costs = CostMeter(run, began)
         with costs.session():
             yield Job(
                 run=run,
                 tasks=tuple(tasks),
                 preset=preset,
                 device=device,
-                progress=costs.keeping(progress),
+                progress=costs.saving(progress),
                 costs=costs,
             )
 
@@ -333,3 +310,60 @@ def _tell_of_threads(before: Any, now: dict[str, Any], progress: Progress) -> No
             0,
             1,
         )
+
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
+
+
+def public_job(
+    name: str, *, settings: Sequence[str] = ()
+) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
+    """Let a function say, of a keyword that it does not know, which was probably meant.
+
+    Args:
+        name: What users call the function.
+        settings: Which parts of a preset it uses, such as ``training``.
+
+    Returns:
+        A decorator; the function keeps its signature, and raises a TypeError that names the
+        nearest parameter, or the setting of a preset with that name.
+    """
+
+    def decorate(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
+        known = [
+            parameter.name
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            and parameter.name != "self"
+        ]
+
+        @wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
+            unknown = next((word for word in kwargs if word not in known), None)
+            if unknown is not None:
+                advice = _advice(unknown, known, settings)
+                raise TypeError(f"{name}() has no parameter {unknown!r}; {advice}")
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
+    of_preset = [
+        path
+        for path, _ in sorted(setting_kinds(SMALL), reverse=True)  # every search has the last stage
+        if path.partition(".")[0] in settings and path.rpartition(".")[2] == unknown
+    ]
+    if of_preset:
+        path = of_preset[0]
+        return (
+            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset a changed "
+            f"copy (dataclasses.replace), or use `--set {path}=…` on the command line"
+        )
+    if unknown in inspect.signature(ImageTask.load).parameters:
+        return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
+    close = nearest_names(unknown, known, most=1, least=0.5)
+    return f"{did_you_mean([repr(name) for name in close])}it has {', '.join(known)}"

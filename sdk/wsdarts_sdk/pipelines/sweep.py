@@ -1,10 +1,8 @@
-"""The sweep over skip-connect dropout, and the short training that picks its winner.
+"""The search of a warm start: with one skip-connect dropout, or with a sweep over it.
 
 The paper runs ten warm starts with a dropout of 0 to 0.9, trains each result briefly on the
-train part and keeps the best. Trials are kept by Optuna in the run directory, so a sweep that
-was stopped goes on where it was.
-
-The search of a warm start: once, or with every rate of a sweep.
+train part and keeps the best. Optuna stores the trials in the run directory, so that a sweep can
+be resumed.
 """
 
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from wsdarts_sdk.pipelines.job import Job
 from wsdarts_sdk.pipelines.start import Start
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.files import SEARCH_JOURNAL, SELECTION_JOURNAL, SWEEP_FILE
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
 
@@ -70,7 +69,7 @@ def sweep(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name="sweep",
-        storage=f"sqlite:///{resolved(run.path) / 'sweep.db'}",
+        storage=f"sqlite:///{resolved(run.path) / SWEEP_FILE}",
         direction="maximize",
         load_if_exists=True,
     )
@@ -135,7 +134,7 @@ class Searched:
 
 def search_once(job: Job, part: TrainPart, start: Start) -> Searched:
     """Search with the skip-connect dropout of the settings."""
-    result = _search(job, part, start, start.settings, "search", job.progress)
+    result = _search(job, part, start, start.settings, SEARCH_JOURNAL, job.progress)
     job.costs.record("search", sum(result.seconds))
     return Searched(settings=start.settings, result=result)
 
@@ -166,7 +165,7 @@ def _trial(job: Job, part: TrainPart, start: Start, rate: float, progress: Progr
         job.tasks[0],
         job.preset.selection,
         selection=True,
-        journal=job.run.journal(f"selection-{rate:g}"),
+        journal=job.run.journal(f"{SELECTION_JOURNAL}-{rate:g}"),
         progress=progress,
         device=job.device,
     )
@@ -179,7 +178,7 @@ def _trial(job: Job, part: TrainPart, start: Start, rate: float, progress: Progr
 
 
 def _journal(rate: float) -> str:
-    return f"search-{rate:g}"
+    return f"{SEARCH_JOURNAL}-{rate:g}"
 
 
 def _search(

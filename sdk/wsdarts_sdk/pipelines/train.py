@@ -1,4 +1,4 @@
-"""Training of a found architecture, in a run directory."""
+"""Training of a genotype's network from scratch, in a run directory with a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,25 +6,80 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry._format import percent, pluralize
+from wsdarts_registry._json import now
 from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.publishing.training import link_training, now
+from wsdarts_registry.publishing.training import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
-from wsdarts_sdk.models.loading import GENOTYPE_FILE, find_genotype, source_run
+from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
-from wsdarts_sdk.pipelines.job import Data, Job, ReadingOptions, check_job, load_task, open_job
-from wsdarts_sdk.pipelines.parameters import public_job
-from wsdarts_sdk.pipelines.training_report import write_training_report
+from wsdarts_sdk.pipelines.job import (
+    Data,
+    Job,
+    check_job,
+    load_task,
+    open_job,
+    public_job,
+)
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.reports.facts import RunReport, TrainingFacts
+from wsdarts_sdk.reports.rows import (
+    TITLES,
+    asked,
+    created,
+    held_out_words,
+    pairs,
+    phase_costs,
+    task_row,
+    title,
+    training_epochs,
+)
+from wsdarts_sdk.reports.storage import save_report
+from wsdarts_sdk.runs.files import (
+    ENVIRONMENT_FILE,
+    GENOTYPE_FILE,
+    MODEL_FILE,
+    RESULT_FILE,
+    TRAINING_JOURNAL,
+)
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
-_RESULT = "result.json"
+
+def write_training_report(job: Job, result: TrainingResult) -> Path:
+    """Write ``report.json`` and ``report.html`` of a training; return the page's path."""
+    (task,), settings = job.tasks, job.preset.training
+    environment = job.run.read_json(ENVIRONMENT_FILE)
+    report = RunReport(
+        title=title(TITLES["train"], job.tasks),
+        summary=(
+            f"The derived network was trained from scratch for {settings.epochs} epochs on "
+            f"{len(task.train_indices)} images and evaluated once, at the end, on "
+            f"{result.images} images that nothing had seen."
+        ),
+        created=created(),
+        asked=asked("train", job.preset, settings_json(settings), environment),
+        tasks=(task_row(task),),
+        genotype=result.genotype,
+        costs=phase_costs(job.costs.seconds, job.costs.cached),
+        training=TrainingFacts(
+            accuracy=result.accuracy,
+            parameters=result.parameters,
+            seconds=result.seconds,
+            epochs=training_epochs(result.rows),
+            note="One training with one seed; another seed gives another figure.",
+            held_out=held_out_words(task),
+        ),
+        settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
+        environment=pairs(environment),
+    )
+    return save_report(job.run, report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +151,7 @@ def train(
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    reading = ReadingOptions(
+    reading = DataOptions(
         image_column=image_column,
         label_column=label_column,
         split=split,
@@ -135,7 +190,7 @@ def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
         genotype,
         job.tasks[0],
         job.preset.training,
-        journal=run.journal("training"),
+        journal=run.journal(TRAINING_JOURNAL),
         progress=job.progress,
         device=job.device,
     )
@@ -143,9 +198,9 @@ def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
     genotype.save(run.path / GENOTYPE_FILE)
     model_file = result.model.save(run.path / MODEL_FILE)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
-    finished = (run.read_json(_RESULT) or {}).get("finished") or now()
+    finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
     measured = {name: getattr(result, name) for name in figures}
-    run.write_json(_RESULT, {**measured, "finished": finished})
+    run.write_json(RESULT_FILE, {**measured, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
     job.costs.finish()

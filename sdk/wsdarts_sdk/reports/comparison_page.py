@@ -14,19 +14,19 @@ from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg
-from wsdarts_sdk.reports.alpha_chart import edge_markup
-from wsdarts_sdk.reports.charts import Series, cost_bars, cost_rows, line_chart
-from wsdarts_sdk.reports.compared_runs import FIGURES, ComparedRun, figure_table
+from wsdarts_sdk.reports.charts import Series, cost_bars, cost_rows, edge_markup, line_chart
 from wsdarts_sdk.reports.comparison import (
+    FIGURES,
+    ComparedRun,
     SeedGroup,
     agreement,
     cost_comparisons,
     edge_rows,
+    figure_table,
     seed_groups,
     with_cells,
 )
-from wsdarts_sdk.reports.epochs import stage_bands
-from wsdarts_sdk.reports.page import collapses
+from wsdarts_sdk.reports.page import collapses, stage_bands
 
 _TONES = 8
 Values = Sequence[float | None]

@@ -1,6 +1,6 @@
-"""What the report of a run says, as plain values; ``report`` makes the page of them.
+"""Facts of a run that its report shows, as plain values.
 
-``report_file`` keeps them on disk, whence the limits of texts and numbers here.
+``file`` keeps them on disk as ``report.json``; ``page`` makes the HTML page of them.
 """
 
 from dataclasses import dataclass
@@ -8,33 +8,16 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import RunError
+from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words
+from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
-LONGEST_TEXT = 1000
-MOST_ROWS = 10_000
-OTHER = "other"
-"""The phase of what is in no other: imports, compiling, work that a stop undid."""
 Command = Literal["search", "warm-start", "train"]
-Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
-Whole = Annotated[int, Field(ge=0, le=2**53)]
-Seconds = Annotated[float, Field(ge=0)]
-Rows = Field(max_length=MOST_ROWS)
 Pairs = Annotated[tuple[tuple[Words, Words], ...], Rows]
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeighbourRow:
-    """An artifact of the registry and how far its task is from this one."""
-
-    reference: Words
-    distance: float
-    task: Words
-    chosen: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,21 +124,6 @@ class AlphaHistory:
     def cell(self, kind: str) -> NDArray[np.float64]:
         """History of the ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhaseCost:
-    """Wall time of one phase, in seconds.
-
-    Attributes:
-        phase: Its name; ``OTHER`` for what is in no phase.
-        seconds: What was spent on it in this run.
-        cached: What computing its result had cost, where that came from a cache; not spent here.
-    """
-
-    phase: Words
-    seconds: Seconds
-    cached: Seconds | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,9 @@ No scripts, no requests (a Content-Security-Policy in the page forbids both), li
 for narrow screens and for paper. All text in it that comes from outside is escaped.
 """
 
+from collections.abc import Callable
+from itertools import groupby
+
 from markupsafe import Markup, escape
 
 from wsdarts_registry._format import count, duration, percent, size
@@ -13,24 +16,26 @@ from wsdarts_registry.architecture.collapse import Collapse, find_collapses
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, masks_svg
 from wsdarts_registry.embedding.space import figures
-from wsdarts_sdk.reports.alpha_chart import (
-    alpha_tiles,
-    edge_markup,
-    mean_even,
-    mean_strongest,
-    tone_of,
-    tone_styles,
-)
 from wsdarts_sdk.reports.charts import (
     Band,
+    Series,
+    alpha_tiles,
     cost_bars,
     cost_rows,
+    edge_markup,
+    line_chart,
+    mean_even,
+    mean_strongest,
     named_costs,
     saving,
+    short_number,
+    short_percent,
+    tone_of,
+    tone_styles,
     total_seconds,
 )
-from wsdarts_sdk.reports.epochs import search_charts, skip_counts, stage_bands, training_charts
-from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.reports.facts import EpochRow, RunReport
+from wsdarts_sdk.reports.rows import skip_counts
 
 
 def render_report(report: RunReport) -> str:
@@ -154,3 +159,95 @@ def _alpha(report: RunReport, bands: list[Band]) -> dict[str, object] | None:
             for kind in CELL_KINDS
         },
     }
+
+
+def stage_bands(rows: tuple[EpochRow, ...]) -> list[Band]:
+    """Runs of epochs of the same stage."""
+    bands: list[Band] = []
+    for stage, group in groupby(rows, key=lambda row: row.stage):
+        first = bands[-1].last + 1 if bands else 1
+        last = first + len(list(group)) - 1
+        bands.append(Band(first=first, last=last, label=f"stage {stage}"))
+    return bands
+
+
+def search_charts(rows: tuple[EpochRow, ...], bands: list[Band]) -> list[tuple[str, Markup]]:
+    """Title and drawing of each curve of a search that has values."""
+
+    def column(name: str) -> list[float | None]:
+        return [getattr(row, name) for row in rows]
+
+    def halves(measure: str) -> list[Series]:
+        return [
+            Series(name="weights", values=column(f"weights_{measure}"), tone="a"),
+            Series(name="α", values=column(f"alpha_{measure}"), tone="b"),
+        ]
+
+    def alone(name: str) -> list[Series]:
+        return [Series(name="", values=column(name), tone="a")]
+
+    drawn = [
+        (
+            "Loss",
+            line_chart("Loss by epoch", halves("loss"), bands, write=short_number),
+        ),
+        (
+            "Accuracy",
+            line_chart("Accuracy by epoch", halves("accuracy"), bands, write=short_percent),
+        ),
+        (
+            "Skip-connects before refinement",
+            line_chart(
+                "Skip-connects",
+                alone("skip_connects"),
+                bands,
+                write=short_number,
+                zero=True,
+                whole=True,
+            ),
+        ),
+        (
+            "Learning rate of the weights",
+            line_chart(
+                "Learning rate", alone("learning_rate"), bands, write=short_number, zero=True
+            ),
+        ),
+        (
+            "Dropout on skip-connects",
+            line_chart("Skip dropout", alone("skip_dropout"), bands, write=short_number, zero=True),
+        ),
+        (
+            "Seconds an epoch",
+            line_chart("Seconds", alone("seconds"), bands, write=short_number, zero=True),
+        ),
+        (
+            "Memory",
+            line_chart(
+                "Memory",
+                [
+                    Series(name="process at most", values=column("peak_memory"), tone="a"),
+                    Series(name="a step, estimated", values=column("needed_memory"), tone="b"),
+                ],
+                bands,
+                write=size,
+                zero=True,
+            ),
+        ),
+    ]
+    return [(title, chart) for title, chart in drawn if chart is not None]
+
+
+def training_charts(report: RunReport) -> list[tuple[str, Markup]]:
+    """The same of a training; none where there was none."""
+    rows = report.training.epochs if report.training else ()
+
+    def chart(title: str, name: str, write: Callable[[float], str]) -> tuple[str, Markup | None]:
+        values = [float(getattr(row, name)) for row in rows]
+        return title, line_chart(title, [Series(name="", values=values)], [], write=write)
+
+    drawn = [
+        chart("Loss on the train part", "loss", short_number),
+        chart("Accuracy on the train part", "accuracy", short_percent),
+        chart("Learning rate", "learning_rate", short_number),
+    ]
+    return [(title, picture) for title, picture in drawn if picture is not None]

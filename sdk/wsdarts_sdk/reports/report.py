@@ -14,17 +14,19 @@ from wsdarts_registry._files import (
 )
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports.compared_runs import ComparedRun, figures, read_runs
 from wsdarts_sdk.reports.comparison import (
+    ComparedRun,
     SeedGroup,
     cost_comparisons,
     edge_rows,
+    figures,
+    read_runs,
     seed_groups,
     with_cells,
 )
 from wsdarts_sdk.reports.comparison_page import render_comparison, run_warnings
-from wsdarts_sdk.reports.file import REPORT_PAGE
 from wsdarts_sdk.reports.page import collapses, render_report
+from wsdarts_sdk.runs.files import REPORT_PAGE
 
 _COMPARISON_PAGE = "comparison.html"
 _OURS = b'<meta name="generator" content="wsdarts-hub report">'

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from wsdarts_registry import _json
 from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
@@ -33,13 +35,21 @@ from wsdarts_registry._files import (
 )
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
-from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, CONFIG
+from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, CONFIG_FILE
 
 if TYPE_CHECKING:
     from wsdarts_sdk.runs.journal import FileJournal
 
 SPLIT_RULE = "split_rule"
 """Key of a run's configuration: by which rule its train part was halved; none for the first."""
+
+LONGEST_TEXT = 1000
+MOST_ROWS = 10_000
+# Limits of what files of a run may hold.
+Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0)]
+Rows = Field(max_length=MOST_ROWS)
 
 _FORMAT = 1
 _LOCK = ".lock"
@@ -157,7 +167,7 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
         lock = _lock(path)
         if lock is not None:
             lock.release()
-        if exists(path / CONFIG):
+        if exists(path / CONFIG_FILE):
             _check_continued(path, config, resume=resume, part=True)
         return
     above = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
@@ -223,15 +233,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
         RunError: There is no run, or it is of an unknown format.
     """
     path = Path(path)
-    if not is_file(path / CONFIG):
+    if not is_file(path / CONFIG_FILE):
         raise RunError(
-            f"{path} is not a run directory (it has no {CONFIG})",
+            f"{path} is not a run directory (it has no {CONFIG_FILE})",
             expected="the --out of a `wsdarts-hub search`, `warm-start` or `train`",
         )
-    config = read_json(path / CONFIG)
+    config = read_json(path / CONFIG_FILE)
     if not isinstance(config, dict) or config.get("format") != _FORMAT:
         raise RunError(
-            f"{path / CONFIG} has an unknown format",
+            f"{path / CONFIG_FILE} has an unknown format",
             hint=f"this version reads {_FORMAT}: update with {UPDATE}",
         )
     return config
@@ -253,9 +263,9 @@ def read_json(path: Path) -> Any:
 
 def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:
     """Write the configuration of a new run, or compare it; whether the run begins here."""
-    if not exists(run.path / CONFIG):
+    if not exists(run.path / CONFIG_FILE):
         _refuse_foreign(run.path)
-        run.write_json(CONFIG, config)
+        run.write_json(CONFIG_FILE, config)
         return True
     _check_continued(run.path, config, resume=resume)
     return False
@@ -264,7 +274,7 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
 def _refuse_foreign(path: Path) -> None:
     # A kill can leave a temporary file of the configuration itself behind.
     foreign = [p.name for p in entries(path) if not p.name.startswith(".")]
-    if foreign and not exists(path / CONFIG):
+    if foreign and not exists(path / CONFIG_FILE):
         raise RunError(
             f"{path} is not empty and not a run directory (it holds {foreign[0]})",
             hint="choose another --out",

@@ -11,15 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_sdk.reports.alpha_chart import (
+from wsdarts_sdk.reports.charts import (
+    Band,
+    Series,
     alpha_tiles,
     edge_markup,
+    line_chart,
     mean_even,
     mean_strongest,
+    nice_ticks,
     tone_of,
     tone_styles,
 )
-from wsdarts_sdk.reports.charts import Band, Series, line_chart, nice_ticks
 from wsdarts_sdk.reports.facts import AlphaHistory
 
 SPACE = SearchSpace(nodes=1, candidates=("none", "skip_connect", "sep_conv_3x3", "sep_conv_5x5"))

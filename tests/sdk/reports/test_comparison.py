@@ -11,11 +11,12 @@ from tests.sdk.reports.compared import LAZY, OTHER, make_cold, make_runs, make_t
 from tests.sdk.reports.samples import Page, make_asked, make_genotype, make_report
 from tests.sdk.reports.test_report_hostile import HOSTILE, make_hostile
 from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_sdk.reports.compared_runs import ComparedRun, figures
 from wsdarts_sdk.reports.comparison import (
+    ComparedRun,
     agreement,
     cost_comparisons,
     edge_rows,
+    figures,
     seed_groups,
     with_cells,
 )
@@ -25,7 +26,8 @@ from wsdarts_sdk.reports.comparison_page import (
     render_comparison,
     tone_of_run,
 )
-from wsdarts_sdk.reports.facts import PhaseCost, RunReport
+from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.runs.records import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -13,9 +13,8 @@ from tests.sdk.reports.samples import SPACE, make_asked, make_genotype, make_rep
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
-from wsdarts_sdk.reports.file import keep_report
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.reading import read_run, seconds_spent, trainings_within
+from wsdarts_sdk.reports.storage import keep_report, read_run, seconds_spent, trainings_within
 from wsdarts_sdk.runs.directory import RunDirectory
 
 

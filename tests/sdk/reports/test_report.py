@@ -12,14 +12,9 @@ from tests.sdk.reports.samples import SPACE, Page, make_epoch, make_genotype, ma
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports.facts import (
-    AlphaHistory,
-    ColdCost,
-    DecisionFacts,
-    PhaseCost,
-    RunReport,
-)
+from wsdarts_sdk.reports.facts import AlphaHistory, ColdCost, DecisionFacts, RunReport
 from wsdarts_sdk.reports.page import render_report
+from wsdarts_sdk.runs.records import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

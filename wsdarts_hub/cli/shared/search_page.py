@@ -66,7 +66,7 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
     """
     from wsdarts_registry.architecture.space import CELL_KINDS  # noqa: PLC0415
     from wsdarts_registry.drawing.cells import cell_text  # noqa: PLC0415
-    from wsdarts_sdk.reports.epochs import search_epochs, skip_counts  # noqa: PLC0415
+    from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
 
     display.heading("genotype")
     for kind in CELL_KINDS:
