@@ -28,7 +28,7 @@ from wsdarts_registry.drawing.cells import (
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.embedding.space import is_near
 from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, Tree, view
-from wsdarts_registry.stores.lineage import Family, Relative
+from wsdarts_registry.stores.lineage import LineageNode
 
 _LONGEST_GENOTYPE = 100_000
 
@@ -162,7 +162,7 @@ _MANY = 12
 _OMITTED = {"deeper": "more with a larger depth", "above": "see above"}
 
 
-def family_view(family: Family) -> str:
+def lineage_view(family: LineageTree) -> str:
     """Show ancestors and descendants as nested lists."""
     reference, mode = str(family.entry.reference), family.entry.manifest.lineage.mode
     none = "No artifact of this registry."
@@ -216,11 +216,11 @@ def difference_view(found: Difference) -> str:
     )
 
 
-def _trees(relatives: Sequence[Relative]) -> tuple[Tree, ...]:
+def _trees(relatives: Sequence[LineageNode]) -> tuple[Tree, ...]:
     return tuple(Tree(text=_described(r), below=_trees(r.relatives)) for r in relatives)
 
 
-def _described(relative: Relative) -> str:
+def _described(relative: LineageNode) -> str:
     said = [f"{relative.reference}, {relative.digest[:SHOWN_DIGEST]}…"]
     if not relative.entries and relative.damaged:
         said.append(
