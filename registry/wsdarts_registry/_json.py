@@ -1,10 +1,8 @@
-"""JSON without its traps: no duplicate keys, no NaN, no bottomless nesting.
+"""Strict JSON, and the base of every JSON document on disk.
 
-Writing is canonical, so that equal data has equal bytes and an equal digest.
-
-What every JSON document on disk has in common: strictness, and how it is read.
-
-The limits here are part of the format, see ``docs/format.md``.
+Reading refuses what readers disagree about: duplicate keys, NaN, bottomless nesting. Writing is
+canonical, so that equal data has equal bytes and an equal digest. The limits here are part of the
+format, see ``docs/format.md``.
 """
 
 import json
@@ -15,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from wsdarts_registry._advice import UPDATE
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry._text import is_plain_line, is_plain_text, sanitize
 from wsdarts_registry.errors import ArtifactError, WsdartsError
 

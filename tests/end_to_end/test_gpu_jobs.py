@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.artifact.manifest import same_but_for_card
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk import presets
 from wsdarts_sdk.artifacts.check import run_check
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.gallery.conftest import Browser
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.records import shipped_zoo
 
 PAGES = (
     "index.html",

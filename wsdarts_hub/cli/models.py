@@ -9,7 +9,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.progress import working
-from wsdarts_registry._format import several, share
+from wsdarts_registry._format import percent, pluralize
 
 if TYPE_CHECKING:
     from wsdarts_sdk.models.prediction import Prediction
@@ -82,7 +82,7 @@ def predict(
 def _line(found: "Prediction", *, quiet: bool) -> str:
     if quiet:
         return f"{found.image} {found.name}"
-    return f"{found.image}  {', '.join(f'{name} {share(p)}' for name, p in found.classes)}"
+    return f"{found.image}  {', '.join(f'{name} {percent(p)}' for name, p in found.classes)}"
 
 
 def _as_json(found: "Prediction") -> dict[str, Any]:
@@ -139,7 +139,7 @@ def export(
         display.line(str(found.path))
         if not quiet:
             display.line(
-                f"computes what the model computes, on {several(found.images, 'image')} "
+                f"computes what the model computes, on {pluralize(found.images, 'image')} "
                 f"(relative difference {found.difference:.1e})"
             )
     if timm is not None:

@@ -8,7 +8,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 
 if TYPE_CHECKING:
     from wsdarts_sdk.reports.report import Report
@@ -72,7 +72,7 @@ def _show(found: "Report") -> None:
         figure_table,
     )
 
-    display.heading("run" if len(found.runs) == 1 else several(len(found.runs), "run"))
+    display.heading("run" if len(found.runs) == 1 else pluralize(len(found.runs), "run"))
     display.table(
         ("", "run", "what", "task", "mode", "preset", "seed", "state"),
         [

@@ -12,7 +12,7 @@ from html import escape
 
 from markupsafe import Markup
 
-from wsdarts_registry._text import clipped, display_width, padded, plain_text
+from wsdarts_registry._text import clipped, display_width, padded, sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -166,7 +166,7 @@ def _reading(genotype: Genotype, kind: str, index: int) -> str:
     if index < 2:
         return f"{node_name(index)} is the output of the {_INPUTS[index]}."
     chosen = genotype.cell(kind)[index - 2]
-    terms = " plus ".join(f"{plain_text(c.operation)} of {node_name(c.source)}" for c in chosen)
+    terms = " plus ".join(f"{sanitize(c.operation)} of {node_name(c.source)}" for c in chosen)
     return f"Node {node_name(index)} is {terms}."
 
 
@@ -389,7 +389,7 @@ def _edge_markup(source: int, target: int) -> str:
 
 
 def _kept(masks: OperationMasks, kind: str, index: int) -> str:
-    return ", ".join(plain_text(name, 40) for name in masks.operations(kind, index))
+    return ", ".join(sanitize(name, 40) for name in masks.operations(kind, index))
 
 
 def _words(masks: OperationMasks, kind: str) -> str:

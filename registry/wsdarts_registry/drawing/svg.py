@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +231,7 @@ def fingerprint(data: object) -> str:
 
 def text(content: str, limit: int = 200) -> str:
     """Return character data: sanitized, cut to ``limit`` and escaped."""
-    return escape(plain_text(content, limit), quote=False)
+    return escape(sanitize(content, limit), quote=False)
 
 
 def _quotable(value: str) -> str:

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.gallery.distances import RankedSpace
 from wsdarts_registry.gallery.items import GalleryItem
 from wsdarts_registry.stores.catalogue import DAMAGE, damaged_version
-from wsdarts_registry.stores.records import DamagedVersion
+from wsdarts_registry.stores.records import DamagedVersion, shipped_zoo
 from wsdarts_registry.stores.store import Store
 
 # Called with a task, how much of it is done, and how much there is.
@@ -74,7 +73,7 @@ def read_collection(store: Store, progress: Progress) -> Collection:
         progress("reading artifacts", done, len(infos))
         try:
             entry = store.entry(name, info.version)
-            artifact = store.look(entry.reference)
+            artifact = store.pull_without_weights(entry.reference)
         except DAMAGE as error:
             if info.yanked is None:
                 damaged.append(damaged_version(name, info, error))
@@ -82,7 +81,7 @@ def read_collection(store: Store, progress: Progress) -> Collection:
         is_latest = latest.get(name) == info.version
         items.append(GalleryItem(entry=entry, artifact=artifact, latest=is_latest))
     shown = tuple(items)
-    store.warn_of(damaged)
+    store.warn_damaged(damaged)
     return Collection(
         name=store.config.name,
         # A directory of this machine means nothing to a reader, and is no reader's business.

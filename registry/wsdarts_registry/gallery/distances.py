@@ -12,13 +12,18 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import clipped, display_width
 from wsdarts_registry.drawing.svg import element, number, text
 from wsdarts_registry.embedding.distance import distance_matrix, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
-from wsdarts_registry.embedding.nearness import Figures, figures, is_near
-from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
+from wsdarts_registry.embedding.space import (
+    EmbeddingSpace,
+    Figures,
+    NearThreshold,
+    figures,
+    is_near,
+)
 from wsdarts_registry.gallery.items import GalleryItem
 
 Floats = NDArray[np.float64]
@@ -250,7 +255,7 @@ def task_map(space: RankedSpace) -> Markup:
     ]
     names = {} if many else _names(dots, space)
     marks = "".join(_mark(dot, space, names.get(dot.place), many=many) for dot in dots)
-    tasks = several(len(dots), "task")
+    tasks = pluralize(len(dots), "task")
     return Markup(  # noqa: S704 - every text in it is escaped
         f'<svg class="map" viewBox="0 0 {number(_WIDTH)} {number(height)}" role="group" '
         f'aria-label="Map of {tasks}">{marks}{_scale(unit, height)}</svg>'

@@ -3,9 +3,16 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry._format import count, duration, figure, setting, several, size
-from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry._format import count, duration, setting
 from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.facts import (
+    Facts,
+    class_count,
+    image_count,
+    licence_text,
+    metric_facts,
+    start_text,
+)
 from wsdarts_registry.artifact.manifest import (
     CARD,
     CHECKSUM,
@@ -13,7 +20,6 @@ from wsdarts_registry.artifact.manifest import (
     MANIFEST,
     MASKS,
     PICTURE,
-    provenance_facts,
 )
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.stores.records import Entry
@@ -68,13 +74,13 @@ class GalleryItem:
 
     @cached_property
     def images(self) -> int:
-        """Number of images of all its tasks."""
-        return sum(task.images for task in self.entry.manifest.tasks)
+        """Images of all its tasks."""
+        return image_count(self.entry.manifest)
 
     @cached_property
     def classes(self) -> int:
-        """Number of classes of all its tasks."""
-        return sum(task.classes for task in self.entry.manifest.tasks)
+        """Classes of all its tasks."""
+        return class_count(self.entry.manifest)
 
     @cached_property
     def operations(self) -> tuple[str, ...]:
@@ -92,64 +98,21 @@ class GalleryItem:
         return (*own, *(path for path in (CARD, PICTURE) if path in files))
 
 
-Facts = list[tuple[str, str]]
-_RATIO = "accuracy"
-
-
-def at_a_glance(item: GalleryItem) -> Facts:
-    """Return the few figures at the top of a page."""
-    tasks = item.entry.manifest.tasks
-    facts = [("images", count(item.images)), ("classes", count(item.classes))]
-    if len(tasks) > 1:
-        facts.insert(0, ("tasks", count(len(tasks))))
-    return [
-        *facts,
-        ("search time", duration(item.entry.manifest.provenance.seconds)),
-        ("made", item.entry.manifest.provenance.created[:10]),
-        ("all files", size(sum(r.size for r in item.entry.manifest.files.values()))),
-    ]
-
-
 def identity(item: GalleryItem) -> Facts:
-    """Return names, digest, signature, kind and licence."""
-    entry, manifest = item.entry, item.entry.manifest
+    """What it is called and may be used for."""
+    entry = item.entry
     return [
         ("reference", item.reference),
         ("digest", entry.digest),
         ("other names", ", ".join(f"{entry.name}@{a}" for a in entry.status.aliases) or "none"),
         ("signature", "there is one; `verify` checks it" if entry.status.signed else "none"),
         ("kind", item.kind_title),
-        ("licence", manifest.license or "not stated"),
+        ("licence", licence_text(entry.manifest)),
     ]
-
-
-def search(item: GalleryItem) -> Facts:
-    """Return how it was searched: space, supernet, masks and every setting."""
-    manifest = item.entry.manifest
-    network = manifest.network
-    supernet = f"{several(network.cells, 'cell')}, {several(network.channels, 'channel')}"
-    stages = enumerate(item.artifact.stage_masks, start=1)
-    return [
-        ("search space", str(manifest.search_space)),
-        ("supernet", f"{supernet}, images of {several(network.image_size, 'pixel')}"),
-        ("masks", "; ".join(f"after stage {i}: {_kept(masks)}" for i, masks in stages)),
-        *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
-    ]
-
-
-def figures(item: GalleryItem) -> Facts:
-    """Return every measured figure by the name that the artifact gives it."""
-    metrics = item.entry.manifest.metrics
-    return [(key.replace("_", " "), _figure(key, value)) for key, value in metrics.items()]
-
-
-def provenance(item: GalleryItem) -> Facts:
-    """Return when, where and by what it was made."""
-    return provenance_facts(item.entry.manifest.provenance)
 
 
 def compared(item: GalleryItem) -> Facts:
-    """Return the facts of a side-by-side comparison; their names are equal for all items."""
+    """What stands side by side when several are compared; names are equal for all."""
     manifest = item.entry.manifest
     genotype = item.artifact.genotype
     facts = [
@@ -164,24 +127,10 @@ def compared(item: GalleryItem) -> Facts:
         ),
         ("search time", duration(manifest.provenance.seconds)),
         ("seed", str(manifest.provenance.seed)),
-        ("started", _started(item)),
+        ("started", start_text(manifest.lineage)),
         ("preset", setting(manifest.config.get("preset"))),
         ("hardware", manifest.provenance.hardware),
         ("made", manifest.provenance.created[:10]),
-        ("licence", manifest.license or "not stated"),
+        ("licence", licence_text(manifest)),
     ]
-    return [*facts, *((f"figure: {name}", value) for name, value in figures(item))]
-
-
-def _started(item: GalleryItem) -> str:
-    lineage = item.entry.manifest.lineage
-    parents = ", ".join(parent.reference for parent in lineage.parents)
-    return f"{lineage.mode} from {parents}" if parents else lineage.mode
-
-
-def _kept(masks: OperationMasks) -> str:
-    return f"at most {several(masks.widest, 'operation')} an edge"
-
-
-def _figure(key: str, value: float) -> str:
-    return figure(value, "ratio" if key.endswith(_RATIO) else "")
+    return [*facts, *((f"figure: {name}", value) for name, value in metric_facts(manifest))]

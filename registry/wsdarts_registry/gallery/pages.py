@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from wsdarts_registry._templates import html_environment
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.artifact.facts import (
+    metric_facts,
+    overview_facts,
+    provenance_facts,
+    search_facts,
+)
 from wsdarts_registry.drawing.cells import Drawing, cell_text
 from wsdarts_registry.drawing.svg import family_of
-from wsdarts_registry.gallery import items
 from wsdarts_registry.gallery.collection import Collection
 from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
-from wsdarts_registry.gallery.items import KIND_TITLES, GalleryItem
+from wsdarts_registry.gallery.items import KIND_TITLES, GalleryItem, identity
 from wsdarts_registry.gallery.scripts import loader, policies
 
 _NEIGHBOURS = 8
@@ -67,25 +72,25 @@ class Pages:
         )
 
     def artifact(self, item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawing) -> bytes:
-        """Write the page of one version."""
+        """The page of one version."""
         versions = [e for e in self._collection.items if e.entry.name == item.entry.name]
-        reference = item.reference
+        reference, manifest = item.reference, item.entry.manifest
         return self._page(
             "artifact.html.j2",
             title=reference,
             root="../../",
             item=item,
-            manifest=item.entry.manifest,
+            manifest=manifest,
             about=[
-                escape(plain_text(paragraph, _LONGEST))
-                for paragraph in item.entry.manifest.description.split("\n\n")
+                escape(sanitize(paragraph, _LONGEST))
+                for paragraph in manifest.description.split("\n\n")
                 if paragraph.strip()
             ],
-            glance=items.at_a_glance(item),
-            identity=items.identity(item),
-            search=items.search(item),
-            figures=items.figures(item),
-            provenance=items.provenance(item),
+            glance=overview_facts(manifest),
+            identity=identity(item),
+            search=search_facts(manifest, item.artifact.stage_masks),
+            figures=metric_facts(manifest),
+            provenance=provenance_facts(manifest.provenance),
             cells=[
                 (kind, drawing, escape(cell_text(item.artifact.genotype, kind)))
                 for kind, drawing in zip(CELL_KINDS, cells, strict=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import Drawing
 from wsdarts_registry.drawing.svg import FAMILIES, Shades, dark_styles
@@ -39,7 +39,7 @@ def data_script(key: str, data: Any) -> bytes:
 def spaces_data(name: str, spaces: tuple[RankedSpace, ...]) -> Any:
     """Return the embedding spaces with their thresholds."""
     return {
-        "registry": plain_text(name),
+        "registry": sanitize(name),
         "spaces": [
             {
                 "key": space.key,
@@ -62,7 +62,7 @@ def embeddings_data(space: RankedSpace) -> Any:
             {
                 "reference": member.reference,
                 "kind": member.entry.manifest.kind,
-                "task": plain_text(embedding.task_name),
+                "task": sanitize(embedding.task_name),
                 "images": embedding.images,
                 "classes": embedding.classes,
                 "page": member.page,
@@ -111,9 +111,7 @@ def comparison_data(item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawin
             for row in artifact.masks.rows(kind)
             for kept in row
         ),
-        "facts": [
-            [plain_text(name), plain_text(value, 1000)] for name, value in items.compared(item)
-        ],
+        "facts": [[sanitize(name), sanitize(value, 1000)] for name, value in items.compared(item)],
     }
 
 

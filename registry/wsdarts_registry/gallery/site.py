@@ -10,9 +10,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from wsdarts_registry._files import as_path, entries, inside, is_directory, is_file
+from wsdarts_registry._files import (
+    as_path,
+    discarded_on_error,
+    entries,
+    inside,
+    is_directory,
+    is_file,
+    is_vacant,
+    move_into_place,
+)
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._staging import discarded_on_error, is_vacant, move_into_place
 from wsdarts_registry.artifact.checked_files import read_limited
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.drawing.cells import Drawing, cell_drawings, masks_drawing

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from wsdarts_registry._advice import install_extra
 from wsdarts_registry._files import entries
-from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import RunError, TaskError
 from wsdarts_registry.stores.opening import ShippedZoo
@@ -54,7 +53,7 @@ class Demo:
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
         """Return the nearest artifacts; None if the registry has none."""
-        if not any(self.registry.catalogue().listed()):
+        if not any(self.registry.catalogue().iter_versions()):
             return None
         return nearest(task, registry=self.registry, progress=progress)
 

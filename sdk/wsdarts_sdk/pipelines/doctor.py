@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from wsdarts_registry._advice import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry._files import (
     CACHE_VARIABLE,
     cache_directory,
@@ -24,7 +23,9 @@ from wsdarts_registry._files import (
     status,
 )
 from wsdarts_registry._format import count, pluralize, size
+from wsdarts_registry._libraries import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry.errors import FileAccessError, WsdartsError
+from wsdarts_registry.stores.cache import describe_folder
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
 
@@ -36,19 +37,6 @@ _OPTIONAL = {"scikit-learn": f"{install_extra('demo')}, for `wsdarts-hub demo`"}
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)")
 _LITTLE_SPACE = 10**9
 _MUCH_SPACE = 5 * 10**9
-_CONTENT = {
-    "tasks": "decoded images",
-    "checked": "which images decode",
-    "digests": "digests of files that were read",
-    "embeddings": "task embeddings",
-    "features": "features of probes",
-    "torchvision": "downloaded datasets",
-    "kernels": "the engine, compiled for this processor",
-    "nearest": "embeddings of registries, to be ranked",
-    "hub": "answers and files of the Hub",
-    "artifacts": "artifacts that were pulled from the Hub",
-    "outlines": "artifacts of the Hub that were looked at, without weights",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +145,7 @@ def _engine(name: str) -> Iterator[Finding]:
     """Yield what a search would run on there; nothing is compiled to find out."""
     import torch  # noqa: PLC0415
 
-    from wsdarts_sdk.supernet.kernels.choice import choose_kernels, must_wait  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernel_choice import choose_kernels, must_wait  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernels.compiler import why_not_kept  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"
@@ -206,10 +194,13 @@ def _cache() -> Iterator[Finding]:
         advice="make room on that disk" if free < _LITTLE_SPACE else "",
     )
     for path in entries(root):
-        content, held = _CONTENT.get(path.name, "other files"), _size(path)
+        held = _size(path)
         advice = f"delete {path} to free it; what is needed is made again"
         yield _ok(
-            "cache", path.name, f"{size(held)}, {content}", advice if held > _MUCH_SPACE else ""
+            "cache",
+            path.name,
+            f"{size(held)}, {describe_folder(path.name)}",
+            advice if held > _MUCH_SPACE else "",
         )
 
 
@@ -261,7 +252,7 @@ def _versions_of(store: Store, name: str) -> Iterator[Finding]:
         return
     for info in versions:
         reference = f"{name}@{info.version}"
-        artifact = _tried("registry", reference, partial(store.look, reference))
+        artifact = _tried("registry", reference, partial(store.pull_without_weights, reference))
         if isinstance(artifact, Finding):
             yield artifact
             continue

@@ -16,6 +16,7 @@ from wsdarts_registry._files import as_path
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.embedding.space import EmbeddingSpace
@@ -28,7 +29,6 @@ from wsdarts_registry.errors import (
 )
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.ranking import check_rankable, neighbours_of_kind, rank_registry
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
@@ -38,7 +38,7 @@ from wsdarts_sdk.runs.files import EMBEDDING_FILE
 from wsdarts_sdk.runs.records import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
-from wsdarts_sdk.supernet.kernels.choice import compile_ahead
+from wsdarts_sdk.supernet.kernel_choice import compile_ahead
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 
 Sources = tuple[tuple[str, Artifact], ...]
@@ -138,7 +138,7 @@ def _check_possible(
     if choice.mode == "meta":
         decide("meta", settings, ranking=None, singles=(), metas=_metas(catalogue, settings))
     elif choice.needs_ranking:
-        if not any(catalogue.listed()):
+        if not any(catalogue.iter_versions()):
             raise nothing_to_rank(choice.mode)
         check_rankable(catalogue, space)
 
@@ -240,7 +240,7 @@ def _saved_embedding(file: Path) -> TaskEmbedding | None:
 
 def _rank(catalogue: Catalogue, embedding: TaskEmbedding, choice: Choice) -> Ranking | None:
     """Return the nearest artifacts; None where none can be ranked and the mode can do without."""
-    if not any(catalogue.listed()):
+    if not any(catalogue.iter_versions()):
         return None
     try:
         return rank_registry(catalogue, embedding, choice.k)
@@ -276,7 +276,7 @@ def _metas(
     if embedding is not None:
         for neighbour in _of_kind(catalogue, embedding, ranking, META):
             yield from _option(catalogue, settings, Reference.parse(neighbour.reference))
-    for name, info in catalogue.listed():
+    for name, info in catalogue.iter_versions():
         reference = Reference(name=name, version=info.version)
         yield from _option(catalogue, settings, reference, kind=META)
 

@@ -13,13 +13,13 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.pipelines.setup import (
     Data,
-    ReadingOptions,
     RunContext,
     check_context,
     checks_keywords,
@@ -42,7 +42,7 @@ from wsdarts_sdk.runs.files import (
 )
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def train(
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    reading = ReadingOptions(
+    reading = DataOptions(
         image_column=image_column,
         label_column=label_column,
         split=split,

@@ -1,9 +1,4 @@
-"""One of several runs that are compared: its letter, its name, and what it says.
-
-The figures that runs are compared by: of each run one value, or none.
-
-What several runs have in common and what not, as plain values.
-"""
+"""Several runs compared: their figures, costs, spread over seeds, and cells, as plain values."""
 
 import statistics
 from collections.abc import Callable, Sequence

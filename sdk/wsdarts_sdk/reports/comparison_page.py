@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wsdarts_registry._format import several, share
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._templates import html_page
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg
 from wsdarts_sdk.reports.charts import (
@@ -67,7 +67,7 @@ class CurveTable:
 
 
 _LOSS = _Measure(chart=short_number, table=lambda value: f"{value:.4g}")
-_ACCURACY = _Measure(chart=short_percent, table=share)
+_ACCURACY = _Measure(chart=short_percent, table=percent)
 _COUNT = _Measure(
     chart=lambda value: f"{value:.0f}", table=lambda value: f"{value:.0f}", whole=True
 )
@@ -166,7 +166,7 @@ def render_comparison(runs: Sequence[ComparedRun]) -> str:
     charts = overlaid_charts(runs)
     return html_page(
         "report_comparison.html.j2",
-        title=f"{several(len(runs), 'run')} compared",
+        title=f"{pluralize(len(runs), 'run')} compared",
         summary=_summary(runs),
         runs=runs,
         tones={run.letter: tone_of_run(place) for place, run in enumerate(runs)},
@@ -186,7 +186,7 @@ def render_comparison(runs: Sequence[ComparedRun]) -> str:
 
 def _summary(runs: Sequence[ComparedRun]) -> str:
     names = list(dict.fromkeys(task.name for run in runs for task in run.report.tasks))
-    listed = ", ".join(plain_text(name, 60) for name in names[:_SHOWN_NAMES])
+    listed = ", ".join(sanitize(name, 60) for name in names[:_SHOWN_NAMES])
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     if len({run.tasks for run in runs}) == 1:
         return f"All on the same task: {listed}{more}."

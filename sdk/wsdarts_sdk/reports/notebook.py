@@ -11,7 +11,7 @@ from typing import Protocol
 from markupsafe import Markup
 
 from wsdarts_registry._files import exists
-from wsdarts_registry._format import count, duration, several, share
+from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -95,7 +95,7 @@ def search_view(found: _SearchRun) -> str:
     """Show tasks, cells, curves and cost of a search."""
     tasks = ", ".join(task.name for task in found.tasks)
     what = "λ_meta, over several tasks" if len(found.tasks) > 1 else "λ and λ̂"
-    stages = several(len(found.settings.stages), "stage")
+    stages = pluralize(len(found.settings.stages), "stage")
     start = f"on {tasks}, in {stages}, for {what}. {found.masks.in_words}"
     return _run_view("Search from cold", start, found)
 
@@ -105,11 +105,11 @@ def training_view(found: _TrainingRun) -> str:
     result = found.result
     return view(
         "Training",
-        f"of a genotype's network for {several(len(result.rows), 'epoch')}: it labels "
-        f"{share(result.accuracy)} of {several(result.images, 'image')} right that nothing had "
+        f"of a genotype's network for {pluralize(len(result.rows), 'epoch')}: it labels "
+        f"{percent(result.accuracy)} of {pluralize(result.images, 'image')} right that nothing had "
         "seen. One training with one seed; another seed gives another figure.",
         figures=[
-            ("accuracy on the held-out images", share(result.accuracy)),
+            ("accuracy on the held-out images", percent(result.accuracy)),
             ("classes", count(len(found.model.class_names))),
             ("parameters", count(result.parameters)),
             ("wall time", duration(sum(found.seconds.values()) or result.seconds)),
@@ -176,7 +176,7 @@ def _sweep(trials: Sequence[_Trial]) -> Panel:
             rows=tuple(
                 (
                     f"{trial.rate:g}",
-                    share(trial.accuracy),
+                    percent(trial.accuracy),
                     count(trial.genotype.count("skip_connect")),
                     duration(trial.seconds),
                 )

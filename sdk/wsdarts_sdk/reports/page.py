@@ -9,13 +9,13 @@ from itertools import groupby
 
 from markupsafe import Markup, escape
 
-from wsdarts_registry._format import count, duration, share, size
+from wsdarts_registry._format import count, duration, percent, size
 from wsdarts_registry._templates import html_page
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.collapse import Collapse, find_collapses
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, masks_svg
-from wsdarts_registry.embedding.nearness import figures
+from wsdarts_registry.embedding.space import figures
 from wsdarts_sdk.reports.charts import (
     Band,
     Series,
@@ -46,7 +46,7 @@ def render_report(report: RunReport) -> str:
     return html_page(
         "report.html.j2",
         report=report,
-        title=plain_text(report.title, 160),
+        title=sanitize(report.title, 160),
         kinds=CELL_KINDS,
         given=any(task.given_split for task in report.tasks),
         tested=any(task.test_images for task in report.tasks),
@@ -56,7 +56,7 @@ def render_report(report: RunReport) -> str:
         neighbours=_neighbours(report),
         cells=_cells(report),
         darts_text=escape(
-            plain_text(report.genotype.to_darts(), _LONGEST_GENOTYPE) if report.genotype else ""
+            sanitize(report.genotype.to_darts(), _LONGEST_GENOTYPE) if report.genotype else ""
         ),
         masks=Markup(masks_svg(report.masks)) if report.masks else None,  # noqa: S704
         charts=search_charts(report.epochs, bands),
@@ -73,8 +73,8 @@ def _headline(report: RunReport) -> list[tuple[str, str]]:
     """Return names and values of the few figures at the top."""
     found = []
     if report.training and report.training.accuracy is not None:
-        where = f"accuracy on the {plain_text(report.training.held_out)}"
-        found.append((where, share(report.training.accuracy)))
+        where = f"accuracy on the {sanitize(report.training.held_out)}"
+        found.append((where, percent(report.training.accuracy)))
     if report.training and report.training.parameters is not None:
         found.append(("parameters", count(report.training.parameters)))
     if report.genotype:
@@ -144,11 +144,11 @@ def _alpha(report: RunReport, bands: list[Band]) -> dict[str, object] | None:
         "tiles": {kind: alpha_tiles(history, kind, bands) for kind in CELL_KINDS},
         "columns": history.space.nodes + 1,
         "legend": [(name, tone_of(name, candidates)) for name in candidates],
-        "decided": {kind: share(mean_strongest(history, kind)) for kind in CELL_KINDS},
-        "level": {kind: share(mean_even(history, kind)) for kind in CELL_KINDS},
+        "decided": {kind: percent(mean_strongest(history, kind)) for kind in CELL_KINDS},
+        "level": {kind: percent(mean_even(history, kind)) for kind in CELL_KINDS},
         "last": {
             kind: [
-                (edge, [share(float(value)) if value > 0 else "–" for value in values])
+                (edge, [percent(float(value)) if value > 0 else "–" for value in values])
                 for edge, values in zip(edges, history.cell(kind)[-1], strict=True)
             ]
             for kind in CELL_KINDS

@@ -21,7 +21,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from wsdarts_registry import _json
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry._files import (
     entries,
@@ -34,6 +33,7 @@ from wsdarts_registry._files import (
     remove_abandoned,
     write_atomically,
 )
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
 from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, CONFIG_FILE
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.gallery.site import build_gallery, serve_gallery
+from wsdarts_registry.stores.records import shipped_zoo
 
 pytestmark = pytest.mark.processes
 

@@ -9,11 +9,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.registry.factories import Push, digest_of, make_artifact, make_draft
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.artifact.manifest import Lineage, Parent, SplitRecord
 from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 
 class Page(HTMLParser):

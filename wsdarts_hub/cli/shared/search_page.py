@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from wsdarts_hub.cli.embeddings import show_neighbours
 from wsdarts_hub.cli.shared import display
-from wsdarts_registry._format import duration, share
+from wsdarts_registry._format import duration, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
         display.heading("sweep over skip-connect dropout, best first")
         display.table(
             ("dropout", "accuracy", "seconds"),
-            [(f"{t.rate:g}", share(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
+            [(f"{t.rate:g}", percent(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
             right=("dropout", "accuracy", "seconds"),
         )
     show_genotype(found.genotype, found.path, rows=found.result.rows)
