@@ -10,7 +10,7 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding as TaskEmbedding
 from wsdarts_registry.errors import WsdartsError as WsdartsError
 from wsdarts_registry.gallery.site import build_gallery as build_gallery
 from wsdarts_registry.gallery.site import serve_gallery as serve_gallery
-from wsdarts_registry.publishing.copying import copy as copy
+from wsdarts_registry.publishing.publication import copy as copy
 from wsdarts_registry.publishing.publication import push as push
 from wsdarts_registry.publishing.publication import sign_version
 from wsdarts_registry.stores.cache import clean_cache as clean_cache
@@ -23,7 +23,7 @@ from wsdarts_sdk.artifacts.pulling import pull as pull
 from wsdarts_sdk.data import ImageTask as ImageTask
 from wsdarts_sdk.models.classifier import Classifier as Classifier
 from wsdarts_sdk.models.loading import load_network as load_network
-from wsdarts_sdk.models.size import count as count
+from wsdarts_sdk.models.network import count as count
 from wsdarts_sdk.pipelines.embed import embed_data
 from wsdarts_sdk.pipelines.embed import nearest as nearest
 from wsdarts_sdk.pipelines.search import SearchRun as SearchRun

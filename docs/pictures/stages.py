@@ -12,10 +12,10 @@ from docs.pictures.canvas import (
     picture,
     words,
 )
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import element
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 # Of preset `paper`: cells of the supernet, operations on an edge.
 _STAGES = ((5, 8), (11, 5), (17, 3))

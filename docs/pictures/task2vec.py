@@ -14,10 +14,10 @@ from docs.pictures.canvas import (
     picture,
     words,
 )
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.drawing.svg import element
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 _PROBE = "wsdarts-resnet10t"
 _ONE = "flowers102"

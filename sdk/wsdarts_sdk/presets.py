@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, replace
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._text import is_plain_line
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.settings import TrainingSettings

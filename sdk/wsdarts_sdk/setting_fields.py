@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry.errors import SettingsError
 
 _Class = TypeVar("_Class")

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.cli.conftest import Run
 from tests.cli.test_terminal import on_terminal
 from tests.registry.factories import SPACE, make_artifact, make_masks, make_ranked
-from wsdarts_hub.cli.shared.display import figure_difference
+from wsdarts_registry._format import metric_difference
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.stores.directory import DirectoryStore
 
@@ -75,7 +75,7 @@ def test_it_fits_a_terminal_of_80_columns(zoo: Path, tmp_path: Path) -> None:
 
 
 def test_differences_have_their_sign() -> None:
-    assert figure_difference("alpha_accuracy", -0.0234) == "−2.3 points"
-    assert figure_difference("alpha_loss", -0.5) == "−0.5"
-    assert figure_difference("steps", 19200) == "+19,200"
-    assert figure_difference("tiny", 1e-07) == "+1e-07"
+    assert metric_difference("alpha_accuracy", -0.0234) == "−2.3 points"
+    assert metric_difference("alpha_loss", -0.5) == "−0.5"
+    assert metric_difference("steps", 19200) == "+19,200"
+    assert metric_difference("tiny", 1e-07) == "+1e-07"

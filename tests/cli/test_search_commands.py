@@ -17,9 +17,9 @@ from PIL import Image
 import wsdarts_hub
 from tests.cli.conftest import Run, call_all_near
 from wsdarts_hub import VariationalSettings
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.pipelines.start import MODES
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.documentation.pages import ROOT
-from wsdarts_registry import _advice
+from wsdarts_registry import _libraries
 
 _FOLDERS = ("wsdarts_hub", "registry", "sdk", "cards", "docs")
 _KINDS = {".py", ".md", ".ipynb", ".html", ".cpp"}
@@ -36,10 +36,10 @@ def test_nothing_is_installed_from_an_index(file: Path) -> None:
 
 def test_the_advice_is_for_a_checkout() -> None:
     advice = (
-        _advice.INSTALL,
-        _advice.UPDATE,
-        _advice.REINSTALL,
-        _advice.install_extra("onnx"),
+        _libraries.INSTALL,
+        _libraries.UPDATE,
+        _libraries.REINSTALL,
+        _libraries.install_extra("onnx"),
     )
     for text in advice:
         assert re.search(r"`.*pip install [^`]*\..*` in the checkout", text)

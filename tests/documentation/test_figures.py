@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 _ROOT = Path(__file__).resolve().parents[2]
 

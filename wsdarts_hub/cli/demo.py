@@ -59,7 +59,7 @@ def demo(
         print(result.train(preset="tiny").accuracy)
     """
     from wsdarts_sdk.pipelines.demo import RUNS, Demo, digits  # noqa: PLC0415
-    from wsdarts_sdk.reports.reading import seconds_spent  # noqa: PLC0415
+    from wsdarts_sdk.reports.storage import seconds_spent  # noqa: PLC0415
 
     steps = Demo(out)
     spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))
@@ -126,8 +126,8 @@ def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
     display.sentence(
         "Both are cold searches here, so they differ by chance alone."
         if warm.mode == "cold"
-        else f"The warm start took {percent(seconds[0] / seconds[1])} of the cold search's time, its "
-        f"embedding {percent(embedding / seconds[1])} more."
+        else f"The warm start took {percent(seconds[0] / seconds[1])} of the cold search's time, "
+        f"its embedding {percent(embedding / seconds[1])} more."
     )
     display.sentence(COMPARED)
 

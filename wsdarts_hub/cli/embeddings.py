@@ -12,7 +12,6 @@ from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.work import unread, working
 from wsdarts_registry._files import exists, is_directory
 from wsdarts_registry._format import count, pluralize
-from wsdarts_registry.embedding.nearness import figures
 from wsdarts_registry.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -69,19 +68,23 @@ def embed(
         embed("path/to/images", budget="30s").save("images.safetensors")
     """
     if out is not None:
-        from wsdarts_sdk.pipelines.job import check_apart  # noqa: PLC0415 - it loads torch
+        from wsdarts_sdk.pipelines.setup import check_apart  # noqa: PLC0415 - it loads torch
 
         check_apart(out, [data])
         _check_writable(out)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:
         embedding = hub.embed(
             unread(
                 data,
-                image_column=image_column,
-                label_column=label_column,
-                split=split,
-                skip_corrupt=skip_corrupt,
+                options=DataOptions(
+                    image_column=image_column,
+                    label_column=label_column,
+                    split=split,
+                    skip_corrupt=skip_corrupt,
+                ),
                 quiet=quiet,
                 on_load=read.append,
             ),
@@ -179,14 +182,18 @@ def nearest(
         embedding = hub.TaskEmbedding.load(data)
         ranking = hub.open_registry(registry).nearest(embedding, k)
     else:
+        from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
         with working(quiet=quiet) as work:
             ranking = hub.nearest(
                 unread(
                     data,
-                    image_column=image_column,
-                    label_column=label_column,
-                    split=split,
-                    skip_corrupt=skip_corrupt,
+                    options=DataOptions(
+                        image_column=image_column,
+                        label_column=label_column,
+                        split=split,
+                        skip_corrupt=skip_corrupt,
+                    ),
                     quiet=quiet,
                 ),
                 registry=registry,
@@ -216,6 +223,8 @@ def show_ranking(ranking: "Ranking") -> None:
 
 def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None) -> None:
     """Print neighbours as a table, with digits that tell them from the threshold."""
+    from wsdarts_registry.embedding.space import figures  # noqa: PLC0415 - it loads pydantic
+
     distances = figures((n.distance for n in neighbours), threshold).distances
     display.table(
         ("reference", "distance", "kind", "task", "embedded", "classes"),

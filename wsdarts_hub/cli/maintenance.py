@@ -14,7 +14,7 @@ from wsdarts_registry._format import count, pluralize, size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsdarts_registry.stores.cache import Cleaning, Unused
+    from wsdarts_registry.stores.cache import CacheEntry, Cleaning
 
 AliasArgument = Annotated[
     str,
@@ -207,7 +207,7 @@ def _show(cleaning: "Cleaning") -> None:
     if not cleaning.found:
         display.line(f"nothing to delete in {cleaning.directory}")
     else:
-        groups: dict[tuple[str, str], list[Unused]] = {}
+        groups: dict[tuple[str, str], list[CacheEntry]] = {}
         for unused in cleaning.found:
             groups.setdefault((unused.what, _WHY[unused.why]), []).append(unused)
         display.table(
@@ -229,12 +229,12 @@ def _show(cleaning: "Cleaning") -> None:
     if cleaning.unlocked:
         display.line(
             "kept, since no lock tells whether somebody works there: "
-            f"{pluralize(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; while "
-            "nobody does, add --unlocked"
+            f"{pluralize(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; "
+            "while nobody does, add --unlocked"
         )
 
 
-def _total(unused: "Sequence[Unused]") -> int:
+def _total(unused: "Sequence[CacheEntry]") -> int:
     return sum(file.size for file in unused)
 
 

@@ -10,7 +10,7 @@ import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
 
 if TYPE_CHECKING:
-    from wsdarts_registry.publishing.copying import Copied
+    from wsdarts_registry.publishing.publication import Copied
 
 
 def push(

@@ -8,14 +8,13 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import SubjectArgument, read_subject
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.display import figure_difference, figure_text
-from wsdarts_registry._format import pluralize, setting
+from wsdarts_registry._format import metric_difference, metric_text, pluralize, setting
 
 if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Connection
     from wsdarts_registry.artifact.difference import Difference, SettingChange
     from wsdarts_registry.artifact.manifest import TaskRecord
-    from wsdarts_registry.stores.lineage import Family, Relative
+    from wsdarts_registry.stores.lineage import LineageNode, LineageTree
 
 _DIGITS = 19  # "sha256:" and as many digits as a reference needs
 
@@ -111,9 +110,9 @@ def _show(found: "Difference") -> None:
             [
                 (
                     f.name,
-                    "" if f.before is None else figure_text(f.name, f.before),
-                    "" if f.after is None else figure_text(f.name, f.after),
-                    "" if f.difference is None else figure_difference(f.name, f.difference),
+                    "" if f.before is None else metric_text(f.name, f.before),
+                    "" if f.after is None else metric_text(f.name, f.after),
+                    "" if f.difference is None else metric_difference(f.name, f.difference),
                 )
                 for f in found.metrics
             ],
@@ -202,7 +201,7 @@ def lineage(
         _show_family(family)
 
 
-def _show_family(family: "Family") -> None:
+def _show_family(family: "LineageTree") -> None:
     mode, reference = family.entry.manifest.lineage.mode, str(family.entry.reference)
     display.title(f"{reference}  {family.entry.digest[:_DIGITS]}")
     if family.parents:
@@ -217,7 +216,7 @@ def _show_family(family: "Family") -> None:
         display.line("no artifact of this registry was started from it")
 
 
-def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
+def _show_tree(relatives: "Sequence[LineageNode]", indent: str) -> None:
     for relative in relatives:
         last = relative is relatives[-1]
         below = indent + ("   " if last else "│  ")
@@ -227,7 +226,7 @@ def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
         _show_tree(relative.relatives, below)
 
 
-def _described(relative: "Relative") -> str:
+def _described(relative: "LineageNode") -> str:
     name = f"{relative.reference}  {relative.digest[:_DIGITS]}"
     if not relative.entries and relative.damaged:
         versions = ", ".join(str(version.reference) for version in relative.damaged)
@@ -246,7 +245,7 @@ def _described(relative: "Relative") -> str:
     return "  ".join(said)
 
 
-def _all(relatives: "Sequence[Relative]") -> "Iterator[Relative]":
+def _all(relatives: "Sequence[LineageNode]") -> "Iterator[LineageNode]":
     for relative in relatives:
         yield relative
         yield from _all(relative.relatives)

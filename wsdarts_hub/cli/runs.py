@@ -73,7 +73,7 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
     """
     from wsdarts_registry.architecture.space import CELL_KINDS  # noqa: PLC0415
     from wsdarts_registry.drawing.cells import cell_text  # noqa: PLC0415
-    from wsdarts_sdk.reports.epochs import search_epochs, skip_counts  # noqa: PLC0415
+    from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
 
     display.heading("genotype")
     for kind in CELL_KINDS:
@@ -152,16 +152,20 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     chosen = options.preset_with(preset, settings)
     with run_work(
         "search",
         data,
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.search(
@@ -241,15 +245,19 @@ def warm_start(
     """
     chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     with run_work(
         "warm-start",
         [data],
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.warm_start(
@@ -344,15 +352,19 @@ def train(
     """
     chosen = options.preset_with(preset, settings, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     with run_work(
         "train",
         [data],
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.train(

@@ -2,12 +2,6 @@
 
 The models here are the format. ``docs/format.md`` explains it and
 ``docs/schema/artifact.schema.json`` is generated from them.
-
-Ids of datasets on the Hugging Face Hub, ``OWNER/NAME`` or ``NAME``.
-
-What an artifact is, in a few words.
-
-How an artifact came to be, as people read it.
 """
 
 import re
@@ -23,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from wsdarts_registry._format import count, duration, several
+from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._json import (
     Count,
     Digest,
@@ -36,7 +30,7 @@ from wsdarts_registry._json import (
     ShortText,
     Text,
 )
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.space import SearchSpace
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import WsdartsError
@@ -353,21 +347,9 @@ def described(manifest: Manifest) -> str:
     else:
         what = "a transfer architecture (λ, masks alone)"
     tasks = [
-        f"{plain_text(task.name, _LONGEST_NAME)} ({several(task.images, 'image')}, "
+        f"{sanitize(task.name, _LONGEST_NAME)} ({pluralize(task.images, 'image')}, "
         f"{count(task.classes)} {'class' if task.classes == 1 else 'classes'})"
         for task in manifest.tasks[:_MOST_TASKS]
     ]
     more = len(manifest.tasks) - len(tasks)
     return f"{what} found on {', '.join(tasks)}{f' and {count(more)} more tasks' if more else ''}"
-
-
-def provenance_facts(made: Provenance) -> list[tuple[str, str]]:
-    """When, where and by what it was made, each fact with its name."""
-    return [
-        ("created", made.created),
-        ("seed", str(made.seed)),
-        ("wall time", duration(made.seconds)),
-        ("hardware", made.hardware),
-        ("code", made.code_version),
-        ("libraries", ", ".join(f"{n} {v}" for n, v in sorted(made.libraries.items()))),
-    ]

@@ -1,4 +1,4 @@
-"""Artifacts: what Transfer Architecture Search publishes, on disk and in hand.
+"""Artifacts, which Transfer Architecture Search publishes: reading and verifying them.
 
 Reading verifies everything: the checksum of the manifest, size and sha256 of each file,
 that no other file is there, and that genotype, masks, weights and embeddings belong to the
@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsdarts_registry import _json, _tensors
-from wsdarts_registry._files import inside
+from wsdarts_registry._files import inside, write_flushed
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._staging import write_flushed
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact import contents
-from wsdarts_registry.artifact._svg import check_svg
 from wsdarts_registry.artifact.checked_files import (
     check_file,
     copy_checked,
@@ -27,7 +25,7 @@ from wsdarts_registry.artifact.checked_files import (
     read_manifest,
     read_start,
 )
-from wsdarts_registry.artifact.contents import Ranked, Tensors
+from wsdarts_registry.artifact.contents import Ranked, Tensors, check_svg
 from wsdarts_registry.artifact.manifest import (
     CARD,
     CHECK,
@@ -104,10 +102,7 @@ class Artifact(Viewable):
             spaces = {str(r.space.embedding_space) for r in self.manifest.embeddings}
             raise EmbeddingError(
                 f"the artifact in {self.directory} has no embedding by {space}",
-                hint=(
-                    f"it has {'; '.join(sorted(spaces)) or 'none'}: embed the query with one of "
-                    "those"
-                ),
+                hint=f"it has {' and '.join(sorted(spaces)) or 'none'}: embed the query by those",
             )
         return self.embeddings[self.manifest.embeddings.index(record)]
 
@@ -258,7 +253,7 @@ def parse_embedding(content: bytes, record: EmbeddingRecord, *, where: str) -> T
     if embedding.space != record.space.embedding_space:
         raise ArtifactError(
             f"{record.file} in {where} is by {embedding.space}",
-            hint=f"the manifest says {record.space.embedding_space}",
+            expected=f"{record.space.embedding_space}, as the manifest says",
         )
     if embedding.task_digest != mean_task_digest(record.tasks):
         raise ArtifactError(f"{record.file} in {where} is of another task than the manifest says")
@@ -272,7 +267,8 @@ def _check_present(root: Path, present: set[str], files: Set[str]) -> None:
             listed = ", ".join(repr(path) for path in sorted(paths)[:5])
             raise ArtifactError(
                 f"the artifact in {root} {what} {listed}",
-                expected="exactly the files of its manifest: fetch it again",
+                expected="exactly the files of its manifest",
+                hint="fetch it again",
             )
 
 
@@ -310,7 +306,7 @@ def check_text(path: str, content: bytes, *, where: Path | None = None) -> None:
 
 
 def check_form(root: Path, manifest: Manifest, path: str) -> None:
-    """Check size and header of a file of _tensors, without reading the _tensors.
+    """Check size and header of a file of tensors, without reading the tensors.
 
     Raises:
         ArtifactError: The file is missing, has another size, or is malformed.

@@ -1,12 +1,7 @@
-"""Writing artifacts: from values in hand to a directory that verifies.
+"""Writing artifacts: new ones from drafts, copies, and published ones with another card.
 
-Copies of artifacts, where somebody wants to have them.
-
-An artifact as it is to be published: the files of a directory, some of them written anew.
-
-Its form is verified when it is made. The bytes of its largest files are verified once, by whoever
-takes them away: while they are copied, or by the client that sends them. So what is published is
-what was verified, and nothing is hashed twice that cannot have changed in between.
+The form of an artifact to publish is verified when it is made. The bytes of its largest files are
+verified once, by whoever takes them away: while they are copied, or by the client that sends them.
 """
 
 import hashlib
@@ -19,9 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from wsdarts_registry import _json
-from wsdarts_registry._files import inside
+from wsdarts_registry._files import inside, is_vacant, staged, write_flushed
 from wsdarts_registry._json import FORMAT, MAX_RECORD_BYTES, explain
-from wsdarts_registry._staging import is_vacant, staged, write_flushed
 from wsdarts_registry._tensors import write_tensors
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks

@@ -1,4 +1,4 @@
-"""How a derived network is built and trained."""
+"""Settings of a derived network and its training."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -2,8 +2,7 @@
 
 from wsdarts_hub.cli.shared.options import preset_with
 from wsdarts_sdk.presets import TINY
-from wsdarts_sdk.reports.epochs import epoch_seconds
-from wsdarts_sdk.reports.rows import pairs
+from wsdarts_sdk.reports.rows import epoch_seconds, pairs
 from wsdarts_sdk.search.settings import settings_json
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from wsdarts_registry._format import figure
 from wsdarts_registry._text import clipped, display_width, padded, sanitize, sanitize_spaced
 
 if TYPE_CHECKING:
@@ -233,26 +232,3 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
         raise error
     bad = error.object[error.start : error.end]
     return "".join(_PLAIN.get(character, "?") for character in bad), error.end
-
-
-_RATIO = "accuracy"
-
-
-def figure_text(name: str, value: float) -> str:
-    """Return a figure with its unit, which its name tells: ``62.1 %``, ``1.43``."""
-    return figure(value, "ratio" if _is_ratio(name) else "")
-
-
-def figure_difference(name: str, difference: float) -> str:
-    """Return a difference with its sign: in percentage points for a ratio, ``+2.5 points``."""
-    if _is_ratio(name):
-        text = f"{100 * difference:+.1f} points"
-    elif float(difference).is_integer():
-        text = f"{difference:+,.0f}"
-    else:
-        text = f"{difference:+.4g}"
-    return text.replace("-", "−") if text.startswith("-") else text
-
-
-def _is_ratio(name: str) -> bool:
-    return name.endswith(_RATIO)

@@ -18,8 +18,8 @@ from wsdarts_registry._format import pluralize
 from wsdarts_sdk.progress import Lines, Progress, TimeSpent, session_began, silent
 
 if TYPE_CHECKING:
-    from wsdarts_sdk.data import ImageTask
-    from wsdarts_sdk.pipelines.job import UnreadData
+    from wsdarts_sdk.data import DataOptions, ImageTask
+    from wsdarts_sdk.pipelines.setup import UnreadData
 
 _INTERRUPTED = 130
 
@@ -81,10 +81,7 @@ def shown_progress(*, quiet: bool, spent: TimeSpent) -> Iterator[Progress]:
 def unread(
     data: str,
     *,
-    image_column: str | None,
-    label_column: str | None,
-    split: str | None,
-    skip_corrupt: bool,
+    options: "DataOptions",
     quiet: bool,
     on_load: "Callable[[ImageTask], None] | None" = None,
 ) -> "UnreadData":
@@ -92,14 +89,11 @@ def unread(
 
     Args:
         data: As typed.
-        image_column: Option of that name, as those that follow.
-        label_column: As for ``ImageTask.load``.
-        split: As for ``ImageTask.load``.
-        skip_corrupt: As for ``ImageTask.load``.
+        options: Options of reading it.
         quiet: Whether to list nothing.
         on_load: Called with the task, too.
     """
-    from wsdarts_sdk.pipelines.job import ReadingOptions, UnreadData  # noqa: PLC0415
+    from wsdarts_sdk.pipelines.setup import UnreadData  # noqa: PLC0415
 
     def loaded(task: "ImageTask") -> None:
         for text in () if quiet else task.notes:
@@ -111,16 +105,7 @@ def unread(
         if on_load is not None:
             on_load(task)
 
-    return UnreadData(
-        data=data,
-        reading=ReadingOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
-        on_load=loaded,
-    )
+    return UnreadData(data=data, reading=options, on_load=loaded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +123,7 @@ def run_work(
     *,
     out: Path | None,
     resume: bool,
-    image_column: str | None,
-    label_column: str | None,
-    split: str | None,
-    skip_corrupt: bool,
+    options: "DataOptions",
     quiet: bool,
 ) -> Iterator[RunWork]:
     """Prepare the datasets and say, when Ctrl-C stops the job, how its run goes on.
@@ -151,32 +133,20 @@ def run_work(
         datasets: As typed, at least one.
         out: The run directory that was named.
         resume: Whether to go on with the run there, which then has to be named.
-        image_column: Option of that name, as those that follow.
-        label_column: As for ``unread``.
-        split: As for ``unread``.
-        skip_corrupt: As for ``unread``.
+        options: Options of reading the datasets.
         quiet: Whether to show neither progress nor what was left out.
     """
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with the run in --out; name it")
     with working(quiet=quiet, run=out, spent=_spent(out, resume=resume)) as work:
-        from wsdarts_sdk.pipelines.job import run_path  # noqa: PLC0415
+        from wsdarts_sdk.pipelines.setup import run_path  # noqa: PLC0415
 
         def name_run(task: "ImageTask") -> None:
             if not work.hint:  # as the job names it: after the first dataset
                 work.continues_in(run_path(out, command, task.name))
 
         unread_data = tuple(
-            unread(
-                each,
-                image_column=image_column,
-                label_column=label_column,
-                split=split,
-                skip_corrupt=skip_corrupt,
-                quiet=quiet,
-                on_load=name_run,
-            )
-            for each in datasets
+            unread(each, options=options, quiet=quiet, on_load=name_run) for each in datasets
         )
         yield RunWork(data=unread_data, progress=work.progress)
 
@@ -185,6 +155,6 @@ def _spent(run: Path | None, *, resume: bool) -> TimeSpent:
     """Return the time since the start of the command, with what the run had cost before."""
     if run is None or not resume:
         return TimeSpent(began=session_began())
-    from wsdarts_sdk.reports.reading import seconds_spent  # noqa: PLC0415
+    from wsdarts_sdk.reports.storage import seconds_spent  # noqa: PLC0415
 
     return TimeSpent(seconds_spent(run), began=session_began())
