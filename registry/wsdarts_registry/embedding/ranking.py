@@ -61,10 +61,12 @@ class UnreadVersion(Protocol):
     @property
     def word(self) -> str:
         """``damaged`` or ``unreadable``."""
+        ...
 
     @property
     def why(self) -> str:
         """The reason."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
