@@ -117,7 +117,7 @@ class Artifact(Viewable):
         Raises:
             ArtifactError: The file changed since, or holds a number that is not finite.
         """
-        return contents.read_weights(self.read(WEIGHTS)) if self.has_weights else None
+        return contents.read_finite(self.read(WEIGHTS), what=WEIGHTS) if self.has_weights else None
 
     def check(self) -> Tensors | None:
         """Return ``input`` and ``output`` that prove that the weights load right; None without.
@@ -127,7 +127,7 @@ class Artifact(Viewable):
         """
         if CHECK not in self.manifest.files:
             return None
-        return contents.read_check(self.read(CHECK))
+        return contents.read_finite(self.read(CHECK), what=CHECK)
 
     def read(self, path: str) -> bytes:
         """Return the content of one file of the manifest, verified again.
