@@ -57,14 +57,17 @@ class UnreadVersion(Protocol):
     @property
     def reference(self) -> object:
         """Exact reference, ``NAME@3``."""
+        ...
 
     @property
     def word(self) -> str:
         """``damaged`` or ``unreadable``."""
+        ...
 
     @property
     def why(self) -> str:
         """The reason."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
