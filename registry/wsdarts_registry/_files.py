@@ -149,15 +149,19 @@ def resolved(path: Path) -> Path:
         return path.absolute()
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path, limit: int = -1) -> bytes:
     """Return the content of a regular file; never wait at a pipe or read from a device.
+
+    Args:
+        path: The file.
+        limit: The most bytes to read; all by default.
 
     Raises:
         FileAccessError: There is no such file, it is no regular one, or it may not be read.
     """
     try:
         with open_regular(path) as file:
-            return file.read()
+            return file.read(limit)
     except (OSError, ValueError) as error:
         raise _no_access(path, error) from error
 
@@ -169,8 +173,12 @@ def _is_absent(error: OSError | ValueError) -> bool:
 
 def _no_access(path: Path, error: OSError | ValueError) -> FileAccessError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    hint = "check the path, and that you may read it and enter the directories above it"
-    return FileAccessError.of(f"cannot read {path}: {reason}", error, str(path), hint=hint)
+    return FileAccessError.of(
+        f"cannot read {path}: {reason}",
+        error,
+        str(path),
+        hint="check the path, and that you may read it and enter the directories above it",
+    )
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:

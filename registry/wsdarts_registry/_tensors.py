@@ -78,7 +78,8 @@ def write_tensors(tensors: Mapping[str, NDArray[Any]], metadata: Any = None) -> 
         if array.dtype.name not in _WRITABLE:
             raise ArtifactError(
                 f"tensor {name!r} has type {array.dtype.name}",
-                expected=f"one of {', '.join(sorted(_WRITABLE))}: convert it first",
+                expected=f"one of {', '.join(sorted(_WRITABLE))}",
+                hint="convert it first",
             )
     dense = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     shaped = {name: array.reshape(tensors[name].shape) for name, array in dense.items()}
@@ -157,10 +158,7 @@ def header_length(
     length = _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")
     if length > size:
         raise error(
-            (
-                f"{what} is truncated or damaged: its header claims {length} bytes of a file of "
-                f"{size}"
-            ),
+            f"{what} is truncated or damaged: its header claims {length} bytes of {size}",
             hint="fetch it again",
         )
     if length - _LENGTH_BYTES > MAX_HEADER_BYTES:
@@ -202,11 +200,9 @@ def _read_record(name: str, entry: Any, what: str, error: type[WsdartsError]) ->
     begin, end = offsets
     if end - begin != math.prod(shape) * _ITEM_BYTES[dtype]:
         raise error(
-            (
-                f"{what}: tensor {name!r} of type {dtype} and shape {shape} cannot lie in "
-                f"{end - begin} bytes"
-            ),
-            hint="the file is damaged: fetch it again",
+            f"{what} is damaged: tensor {name!r} of type {dtype} and shape {shape} has "
+            f"{end - begin} bytes",
+            hint="fetch it again",
         )
     # A tensor without elements takes no bytes, whatever its other sizes claim.
     if math.prod(max(size, 1) for size in shape) >= _MAX_ELEMENTS:
@@ -231,9 +227,7 @@ def _check_layout(
     edges = [(0, 0), *spans, (size, size)]
     if any(before[1] != after[0] for before, after in pairwise(edges)):
         raise error(
-            (
-                f"{what} is truncated or damaged: its tensors do not lie end to end in its "
-                f"{size} bytes of data"
-            ),
+            f"{what} is truncated or damaged: its tensors do not lie end to end in its {size} "
+            "bytes of data",
             hint="fetch it again",
         )

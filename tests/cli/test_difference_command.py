@@ -52,7 +52,8 @@ def test_as_json_and_quiet(zoo: Path, run: Run, tmp_path: Path) -> None:
     assert data["config"][0] == {"key": "preset", "before": "tiny", "after": "small"}
     assert data["metrics"][0]["difference"] == 0.525 - 0.5
     quiet = run("diff", "flowers@1", "flowers@2", "-q", *there).lines
-    assert quiet == ["operations after the last stage", "settings", "figures", "files"]
+    assert quiet[0].startswith("operations")
+    assert quiet[1:] == ["settings", "figures", "files"]
     assert run("diff", "flowers", "flowers", "-q", *there).out == ""
 
 

@@ -42,7 +42,7 @@ def test_the_advice_is_for_a_checkout() -> None:
         _libraries.install_extra("onnx"),
     )
     for text in advice:
-        assert re.search(r"`.*pip install [^`]*\..*` in the checkout of wsdarts-hub$", text)
+        assert re.search(r"`.*pip install [^`]*\..*` in the checkout", text)
 
 
 def test_the_site_is_built_so_that_warnings_fail() -> None:

@@ -34,9 +34,9 @@ from wsdarts_registry.errors import (
     WsdartsError,
 )
 from wsdarts_sdk.data import Part
-from wsdarts_sdk.models.size import final_sizes
+from wsdarts_sdk.models.network import final_sizes
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels import choice
+from wsdarts_sdk.supernet import kernel_choice
 
 # The preset's own stages with a few steps: every part runs, nothing is learned.
 _STAGES = tuple(replace(stage, epochs=2, trained_epochs=1) for stage in TINY.search.stages)
@@ -204,14 +204,14 @@ def test_compiling_is_said_before_weights_are_run(
     folder: Path, registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[str] = []
-    real = choice.compiled_library
+    real = kernel_choice.compiled_library
 
     def library() -> Any:
         heard.append("compiled")
         return real()
 
-    monkeypatch.setattr(choice, "must_compile", lambda: "compiled" not in heard)
-    monkeypatch.setattr(choice, "compiled_library", library)
+    monkeypatch.setattr(kernel_choice, "must_compile", lambda: "compiled" not in heard)
+    monkeypatch.setattr(kernel_choice, "compiled_library", library)
     warm_start(
         folder,
         registry=registry,

@@ -15,7 +15,7 @@ from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_registry._files import expanded, is_directory, is_file
 from wsdarts_registry._format import size
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
-from wsdarts_registry.stores.huggingface.location import is_hub
+from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact.manifest import Manifest
@@ -71,7 +71,7 @@ def read_subject(
                     hint="name the artifact there, such as NAME@3 --registry DIR",
                 )
             return read_artifact(directory)
-    if not is_hub(subject) and ("/" in subject or subject.startswith(".")):
+    if not is_huggingface(subject) and ("/" in subject or subject.startswith(".")):
         what = f"holds no {MANIFEST}" if is_directory(path) else "is no directory"
         raise ArtifactError(
             f"{subject} {what}",
@@ -82,7 +82,7 @@ def read_subject(
         )
     try:
         store, within = open_for(subject, registry, require_signature=required)
-        return store.pull(within) if weights else store.look(within)
+        return store.pull(within) if weights else store.pull_without_weights(within)
     except ReferenceNotFoundError as error:
         what = f"no {MANIFEST} in the directory" if is_directory(path) else "no directory"
         raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
@@ -117,7 +117,7 @@ def show(
     store, within = open_for(reference, registry, require_signature=required)
     try:
         entry = store.resolve(within)
-        artifact = store.look(entry.reference)
+        artifact = store.pull_without_weights(entry.reference)
     except DAMAGE as error:
         if as_json:
             display.drawing(

@@ -13,7 +13,7 @@ from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.progress import working
 from wsdarts_hub.cli.shared.search_page import show_decision, show_genotype
 from wsdarts_registry._files import exists
-from wsdarts_registry._format import count, duration, percent
+from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_sdk.progress import Progress, TimeSpent, counting_from
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def demo(
 
 def _show_task(task: "ImageTask") -> None:
     display.heading("1. the dataset")
-    display.line(f"{task.name}: {count(len(task))} images of {count(task.classes)} classes")
+    display.line(f"{task.name}: {pluralize(len(task), 'image')} of {count(task.classes)} classes")
 
 
 def _show_nearest(ranking: "Ranking | None") -> None:

@@ -137,7 +137,7 @@ def list_artifacts(
         limit=limit,
         damaged=damaged.append,
     )
-    store.warn_of(damaged)
+    store.warn_damaged(damaged)
     found = [EntryFacts(entry=entry) for entry in entries]
     if as_json:
         data = [*(facts.to_json() for facts in found), *map(damaged_json, damaged)]

@@ -17,7 +17,7 @@ from wsdarts_registry._format import count, pluralize, size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsdarts_registry.stores.cache import Cleaning, Unused
+    from wsdarts_registry.stores.cache import CacheEntry, Cleaning
 
 AliasArgument = Annotated[
     str,
@@ -143,7 +143,7 @@ def rebuild_index(
         for name in names:
             display.line(name)
     else:
-        display.line(f"the index of {registry} is new: {count(len(names))} names")
+        display.line(f"the index of {registry} is new: {pluralize(len(names), 'name')}")
 
 
 _WHY = {"old": "not used", "interrupted": "left by a killed process"}
@@ -210,7 +210,7 @@ def _show(cleaning: "Cleaning") -> None:
     if not cleaning.found:
         display.line(f"nothing to delete in {cleaning.directory}")
     else:
-        groups: dict[tuple[str, str], list[Unused]] = {}
+        groups: dict[tuple[str, str], list[CacheEntry]] = {}
         for unused in cleaning.found:
             groups.setdefault((unused.what, _WHY[unused.why]), []).append(unused)
         display.table(
@@ -237,5 +237,5 @@ def _show(cleaning: "Cleaning") -> None:
         )
 
 
-def _total(unused: "Sequence[Unused]") -> int:
+def _total(unused: "Sequence[CacheEntry]") -> int:
     return sum(file.size for file in unused)

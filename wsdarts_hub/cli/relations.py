@@ -12,14 +12,14 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import SubjectArgument, read_subject
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import count, metric_difference, metric_text, setting
+from wsdarts_registry._format import metric_difference, metric_text, pluralize, setting
 
 if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Connection
     from wsdarts_registry.artifact.difference import Difference, SettingChange
     from wsdarts_registry.artifact.manifest import TaskRecord
 if TYPE_CHECKING:
-    from wsdarts_registry.stores.lineage import Family, Relative
+    from wsdarts_registry.stores.lineage import LineageNode, LineageTree
 
 _DIGITS = 19  # "sha256:" and as many digits as a reference needs
 
@@ -165,7 +165,7 @@ def _connections(connections: "Sequence[Connection]") -> str:
 
 
 def _tasks(tasks: "Sequence[TaskRecord]") -> str:
-    return ", ".join(f"{t.name} ({count(t.images)} images)" for t in tasks)
+    return ", ".join(f"{t.name} ({pluralize(t.images, 'image')})" for t in tasks)
 
 
 _DEPTH = 10
@@ -207,7 +207,7 @@ def lineage(
         _show_family(family)
 
 
-def _show_family(family: "Family") -> None:
+def _show_family(family: "LineageTree") -> None:
     mode, reference = family.entry.manifest.lineage.mode, str(family.entry.reference)
     display.title(f"{reference}  {family.entry.digest[:_DIGEST_DIGITS]}")
     if family.parents:
@@ -222,7 +222,7 @@ def _show_family(family: "Family") -> None:
         display.line("no artifact of this registry was started from it")
 
 
-def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
+def _show_tree(relatives: "Sequence[LineageNode]", indent: str) -> None:
     for relative in relatives:
         last = relative is relatives[-1]
         below = indent + ("   " if last else "│  ")
@@ -232,7 +232,7 @@ def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
         _show_tree(relative.relatives, below)
 
 
-def _described(relative: "Relative") -> str:
+def _described(relative: "LineageNode") -> str:
     name = f"{relative.reference}  {relative.digest[:_DIGEST_DIGITS]}"
     if not relative.entries and relative.damaged:
         versions = ", ".join(str(version.reference) for version in relative.damaged)
@@ -251,7 +251,7 @@ def _described(relative: "Relative") -> str:
     return "  ".join(said)
 
 
-def _all(relatives: "Sequence[Relative]") -> "Iterator[Relative]":
+def _all(relatives: "Sequence[LineageNode]") -> "Iterator[LineageNode]":
     for relative in relatives:
         yield relative
         yield from _all(relative.relatives)

@@ -19,7 +19,7 @@ from wsdarts_hub.cli.shared.search_page import (
     show_search,
     show_warm_start,
 )
-from wsdarts_registry._format import count, percent
+from wsdarts_registry._format import count, percent, pluralize
 
 if TYPE_CHECKING:
     from wsdarts_sdk.pipelines.train import TrainingRun
@@ -68,18 +68,20 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
 
-    chosen = preset_with(preset, settings)
+    chosen = options.preset_with(preset, settings)
     with run_work(
         "search",
         data,
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.search(
@@ -157,19 +159,21 @@ def warm_start(
         result = warm_start("path/to/images", preset="tiny", out="runs/images")
         print(result.source, result.genotype)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
-
-    chosen = preset_with(preset, settings)
+    chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     with run_work(
         "warm-start",
         [data],
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.warm_start(
@@ -262,19 +266,21 @@ def train(
         result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
         print(result.accuracy)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
-
-    chosen = preset_with(preset, settings, without=_WITHOUT)
+    chosen = options.preset_with(preset, settings, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
+    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
+
     with run_work(
         "train",
         [data],
         out=out,
         resume=resume,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        options=DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
+        ),
         quiet=quiet,
     ) as work:
         found = hub.train(
@@ -300,7 +306,10 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     result = found.result
     display.facts(
         [
-            ("accuracy", f"{percent(found.accuracy)} of {count(result.images)} held-out images"),
+            (
+                "accuracy",
+                f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}",
+            ),
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
         ],

@@ -168,13 +168,19 @@ class OperationMasks(Viewable):
             SpaceError: The data is not of that form, or names an unknown operation.
         """
         if not isinstance(data, dict) or set(data) != {"space", *CELL_KINDS}:
-            raise SpaceError("operation masks in JSON have the keys space, normal and reduction")
+            raise SpaceError(
+                "operation masks in JSON are malformed",
+                expected="an object with the keys space, normal and reduction",
+            )
         space = SearchSpace.from_json(data["space"])
 
         def rows(kind: str) -> Rows:
             cell = data[kind]
             if not isinstance(cell, list) or not all(isinstance(names, list) for names in cell):
-                raise SpaceError(f"the {kind} mask in JSON is a list of lists of operation names")
+                raise SpaceError(
+                    f"the {kind} mask in JSON is malformed",
+                    expected="a list of lists of operation names",
+                )
             found = []
             for names in cell:
                 kept = {space.candidate_index(name) for name in names}

@@ -117,11 +117,9 @@ class SearchSpace:
             ):
                 return cls(nodes=nodes, candidates=tuple(names))
         raise SpaceError(
-            (
-                "a search space in JSON has exactly the keys 'nodes' (a number) and 'candidates' "
-                "(names)"
-            ),
-            hint=f"found {reprlib.repr(data)}",
+            "the search space in JSON",
+            found=reprlib.repr(data),
+            expected="an object with the keys 'nodes' (a number) and 'candidates' (names) alone",
         )
 
 

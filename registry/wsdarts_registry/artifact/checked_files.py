@@ -1,8 +1,6 @@
-"""Reading the manifest of an artifact without the rest of it, and so without numpy.
+"""The files of an artifact, read and copied against size and sha256, and its manifest alone.
 
-Reading and copying the files of an artifact, each against its size and sha256.
-
-Nothing here follows a link, waits at a pipe, or reads more than was announced.
+Nothing here follows a link, waits at a pipe, reads more than was announced, or needs numpy.
 """
 
 import hashlib
@@ -133,7 +131,7 @@ def list_files(root: Path) -> set[str]:
                         found.add(path)
                     else:
                         raise ArtifactError(
-                            f"{root / path} is a link or a special file", expected="regular files"
+                            f"{root / path} is a link or a special file", expected="a regular file"
                         )
                     if len(found) + len(waiting) + directories > 4 * MAX_FILES:
                         raise ArtifactError(
@@ -169,7 +167,8 @@ def _check_size(root: Path, path: str, expected: int, file: BinaryIO) -> None:
     if size != expected:
         raise ArtifactError(
             f"{root / path} has {size} bytes",
-            hint=f"its manifest says {expected}: the artifact is damaged, fetch it again",
+            expected=f"{expected}, as its manifest says",
+            hint="the artifact is damaged: fetch it again",
         )
 
 
@@ -221,7 +220,8 @@ def read_manifest(
     if expected_digest is not None and digest != expected_digest:
         raise ArtifactError(
             f"the artifact in {root} has digest {digest}",
-            expected=f"{expected_digest}: it is another artifact than was asked for",
+            expected=expected_digest,
+            hint="it is another artifact than was asked for",
         )
     return Manifest.from_bytes(content, what=str(root / MANIFEST)), digest
 

@@ -1,4 +1,4 @@
-"""Artifacts: what Transfer Architecture Search publishes, on disk and in hand.
+"""Artifacts, which Transfer Architecture Search publishes: reading and verifying them.
 
 Reading verifies everything: the checksum of the manifest, size and sha256 of each file,
 that no other file is there, and that genotype, masks, weights and embeddings belong to the
@@ -102,10 +102,7 @@ class Artifact(Viewable):
             spaces = {str(r.space.embedding_space) for r in self.manifest.embeddings}
             raise EmbeddingError(
                 f"the artifact in {self.directory} has no embedding by {space}",
-                hint=(
-                    f"it has {'; '.join(sorted(spaces)) or 'none'}: embed the query with one of "
-                    "those"
-                ),
+                hint=f"it has {' and '.join(sorted(spaces)) or 'none'}: embed the query by those",
             )
         return self.embeddings[self.manifest.embeddings.index(record)]
 
@@ -256,7 +253,7 @@ def parse_embedding(content: bytes, record: EmbeddingRecord, *, where: str) -> T
     if embedding.space != record.space.embedding_space:
         raise ArtifactError(
             f"{record.file} in {where} is by {embedding.space}",
-            hint=f"the manifest says {record.space.embedding_space}",
+            expected=f"{record.space.embedding_space}, as the manifest says",
         )
     if embedding.task_digest != mean_task_digest(record.tasks):
         raise ArtifactError(f"{record.file} in {where} is of another task than the manifest says")
@@ -270,7 +267,8 @@ def _check_present(root: Path, present: set[str], files: Set[str]) -> None:
             listed = ", ".join(repr(path) for path in sorted(paths)[:5])
             raise ArtifactError(
                 f"the artifact in {root} {what} {listed}",
-                expected="exactly the files of its manifest: fetch it again",
+                expected="exactly the files of its manifest",
+                hint="fetch it again",
             )
 
 
@@ -308,7 +306,7 @@ def check_text(path: str, content: bytes, *, where: Path | None = None) -> None:
 
 
 def check_form(root: Path, manifest: Manifest, path: str) -> None:
-    """Check size and header of a file of _tensors, without reading the _tensors.
+    """Check size and header of a file of tensors, without reading the tensors.
 
     Raises:
         ArtifactError: The file is missing, has another size, or is malformed.

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdarts_registry import _json
-from wsdarts_registry._files import expanded, open_regular
+from wsdarts_registry._files import expanded, read_regular
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.artifact.checked_files import checksum_line
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.artifact.reference import Reference
-from wsdarts_registry.errors import RegistryError, SignatureError
+from wsdarts_registry.errors import FileAccessError, RegistryError, SignatureError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -346,10 +346,8 @@ def _private_key(path: Path) -> "EllipticCurvePrivateKey":
         # What the library says could quote the file, which is a secret.
         raise SignatureError(
             f"{path} holds no private key that can sign",
-            expected=(
-                "PEM of the curve P-256, P-384 or P-521, not encrypted: make one with "
-                "`wsdarts-hub keygen FILE`"
-            ),
+            expected="PEM of the curve P-256, P-384 or P-521, not encrypted",
+            hint="make one with `wsdarts-hub keygen FILE`",
         )
     return key
 
@@ -365,16 +363,18 @@ def _public_key(path: Path) -> "EllipticCurvePublicKey":
     try:
         key = load_pem_public_key(content)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise SignatureError(_no_public_key(path)) from error
+        raise _no_public_key(path) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise SignatureError(_no_public_key(path))
+        raise _no_public_key(path)
     return key
 
 
-def _no_public_key(path: Path) -> str:
-    return (
-        f"{path} holds no public key; expected PEM of the curve P-256, P-384 or P-521, as "
-        "`wsdarts-hub keygen` writes it to FILE.pub"
+def _no_public_key(path: Path) -> SignatureError:
+    return SignatureError(
+        f"{path} holds no public key",
+        expected=(
+            "PEM of the curve P-256, P-384 or P-521, as `wsdarts-hub keygen` writes it to FILE.pub"
+        ),
     )
 
 
@@ -390,12 +390,10 @@ def _fingerprint(key: "EllipticCurvePublicKey") -> str:
 
 def _read_key(path: Path) -> bytes:
     try:
-        with open_regular(path) as file:
-            return file.read(_MAX_KEY_BYTES)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        return read_regular(path, _MAX_KEY_BYTES)
+    except FileAccessError as error:
         raise SignatureError(
-            f"cannot read the key {path}: {reason}",
+            f"cannot read the key {path}: {error.strerror}",
             hint="make a pair with `wsdarts-hub keygen FILE`",
         ) from error
 

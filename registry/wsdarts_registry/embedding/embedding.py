@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry import _tensors
-from wsdarts_registry._files import as_path, open_regular, write_atomically
+from wsdarts_registry._files import as_path, read_regular, write_atomically
 from wsdarts_registry._format import pluralize
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry._text import is_plain_line, sanitize
 from wsdarts_registry.embedding.space import MAX_INTEGER, MAX_NAME, EmbeddingSpace, check_digest
-from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry.errors import EmbeddingError, FileAccessError
 
 __all__ = [
     "EmbeddingSpace",
@@ -142,7 +142,8 @@ class TaskEmbedding:
         if not np.isfinite(stored).all() or not stored.any():
             raise EmbeddingError(
                 f"the embedding of {self.task_name} has values up to {self.values.max():.3g}",
-                expected="at most 3e38 and some above 1e-45: check the probe",
+                expected="at most 3e38 and some above 1e-45",
+                hint="check the probe",
             )
         task = {
             "name": self.task_name,
@@ -197,9 +198,8 @@ class TaskEmbedding:
             EmbeddingError: The file is missing or is no embedding.
         """
         try:
-            with open_regular(as_path(path)) as file:
-                content = file.read(_MAX_FILE + 1)
-        except OSError as error:
+            content = read_regular(as_path(path), _MAX_FILE + 1)
+        except FileAccessError as error:
             raise EmbeddingError(
                 f"cannot read the embedding {path}: {error.strerror}",
                 expected="a file as written by `wsdarts-hub embed DATA --out FILE`",
@@ -285,7 +285,8 @@ def _check_nonnegative(numbers: NDArray[np.float64], what: str) -> None:
     if bad.any():
         raise EmbeddingError(
             f"{what} is {numbers[bad][0]} at filter {bad.argmax()}",
-            expected="finite numbers >= 0: embed the task again",
+            expected="finite numbers >= 0",
+            hint="embed the task again",
         )
 
 

@@ -113,11 +113,11 @@ class EmbeddingSpace:
                     settings=tuple(settings.items()),
                 )
         raise EmbeddingError(
-            (
-                "an embedding space in JSON has exactly the keys probe, probe_digest, estimator, "
-                "version and settings"
+            "the embedding space in JSON",
+            found=reprlib.repr(data),
+            expected=(
+                "an object with the keys probe, probe_digest, estimator, version and settings alone"
             ),
-            hint=f"found {reprlib.repr(data)}",
         )
 
 
@@ -140,7 +140,9 @@ class NearThreshold:
 
     def __post_init__(self) -> None:
         if not 0 < self.distance < 1:
-            raise EmbeddingError("the threshold", found=self.distance, expected="between 0 and 1")
+            raise EmbeddingError(
+                "the threshold", found=self.distance, expected="above 0 and below 1"
+            )
 
 
 def check_digest(what: str, digest: str) -> None:

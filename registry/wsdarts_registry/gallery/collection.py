@@ -73,7 +73,7 @@ def read_collection(store: Store, progress: Progress) -> Collection:
         progress("reading artifacts", done, len(infos))
         try:
             entry = store.entry(name, info.version)
-            artifact = store.look(entry.reference)
+            artifact = store.pull_without_weights(entry.reference)
         except DAMAGE as error:
             if info.yanked is None:
                 damaged.append(damaged_version(name, info, error))
@@ -81,7 +81,7 @@ def read_collection(store: Store, progress: Progress) -> Collection:
         is_latest = latest.get(name) == info.version
         items.append(GalleryItem(entry=entry, artifact=artifact, latest=is_latest))
     shown = tuple(items)
-    store.warn_of(damaged)
+    store.warn_damaged(damaged)
     return Collection(
         name=store.config.name,
         # A directory of this machine means nothing to a reader, and is no reader's business.

@@ -37,7 +37,7 @@ from wsdarts_registry.drawing.cells import (
 )
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.embedding.space import is_near
-from wsdarts_registry.stores.lineage import Family, Relative
+from wsdarts_registry.stores.lineage import LineageNode, LineageTree
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -260,24 +260,24 @@ _MANY = 12
 _OMITTED = {"deeper": "more with a larger depth", "above": "see above"}
 
 
-def family_view(family: Family) -> str:
+def lineage_view(tree: LineageTree) -> str:
     """Show ancestors and descendants as nested lists."""
-    reference, mode = str(family.entry.reference), family.entry.manifest.lineage.mode
+    reference, mode = str(tree.entry.reference), tree.entry.manifest.lineage.mode
     none = "No artifact of this registry."
     cold = f"No other artifact ({mode})."
     return view(
         "Lineage",
-        f"of {reference}, {family.entry.digest[:SHOWN_DIGEST]}….",
+        f"of {reference}, {tree.entry.digest[:SHOWN_DIGEST]}….",
         panels=[
             Panel(
-                title=f"It started ({mode}) from" if family.parents else "It started from",
-                text=() if family.parents else (cold,),
-                tree=_trees(family.parents),
+                title=f"It started ({mode}) from" if tree.parents else "It started from",
+                text=() if tree.parents else (cold,),
+                tree=_trees(tree.parents),
             ),
             Panel(
                 title="Started from it",
-                text=() if family.children else (none,),
-                tree=_trees(family.children),
+                text=() if tree.children else (none,),
+                tree=_trees(tree.children),
             ),
         ],
     )
@@ -314,24 +314,24 @@ def difference_view(found: Difference) -> str:
     )
 
 
-def _trees(relatives: Sequence[Relative]) -> tuple[Tree, ...]:
-    return tuple(Tree(text=_described(r), below=_trees(r.relatives)) for r in relatives)
+def _trees(nodes: Sequence[LineageNode]) -> tuple[Tree, ...]:
+    return tuple(Tree(text=_described(r), below=_trees(r.relatives)) for r in nodes)
 
 
-def _described(relative: Relative) -> str:
-    said = [f"{relative.reference}, {relative.digest[:SHOWN_DIGEST]}…"]
-    if not relative.entries and relative.damaged:
+def _described(node: LineageNode) -> str:
+    said = [f"{node.reference}, {node.digest[:SHOWN_DIGEST]}…"]
+    if not node.entries and node.damaged:
         said.append(
-            f"{relative.damaged[0].word} ({', '.join(str(d.reference) for d in relative.damaged)})"
+            f"{node.damaged[0].word} ({', '.join(str(d.reference) for d in node.damaged)})"
         )
-    elif not relative.entries:
+    elif not node.entries:
         said.append("not in this registry")
-    elif relative.mode:
-        said.append(f"started {relative.mode}")
-    if relative.entries and relative.entries[0].yanked:
-        said.append(f"yanked: {relative.entries[0].yanked.reason}")
-    if relative.omitted:
-        said.append(_OMITTED[relative.omitted])
+    elif node.mode:
+        said.append(f"started {node.mode}")
+    if node.entries and node.entries[0].yanked:
+        said.append(f"yanked: {node.entries[0].yanked.reason}")
+    if node.omitted:
+        said.append(_OMITTED[node.omitted])
     return "; ".join(said)
 
 

@@ -94,7 +94,7 @@ def _is_listed(seen: Catalogue, name: str) -> bool:
 def _has_others(seen: Catalogue, name: str, manifest: Manifest) -> bool:
     """Whether something is listed under another name that is no copy."""
     found = (
-        seen.examined(other, info)
+        seen.read_version(other, info)
         for other in seen.names()
         if other != name
         for info in seen.versions(other)

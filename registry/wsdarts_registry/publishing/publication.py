@@ -32,8 +32,7 @@ from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.records import Entry
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
-from wsdarts_registry.stores.store import Store
-from wsdarts_registry.stores.version_rules import published_version
+from wsdarts_registry.stores.store import Store, published_version
 
 _ARTIFACT = "artifact"
 SignatureFate = Literal["none", "copied", "there already", "another one there", "another name"]
@@ -302,7 +301,7 @@ def card_files(
     Raises:
         RegistryError: The registry cannot be asked.
     """
-    store.settle(name)
+    store.finish_push(name)
     seen = _catalogue(store)
     same = _same_content(store, seen, manifest, name, version)
     if same is not None:

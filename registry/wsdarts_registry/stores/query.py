@@ -160,13 +160,13 @@ def find(
     _check(kind, since, sort, limit)
     _check_kinds(task=task, probe=probe, operation=operation, images=images, classes=classes)
     store = open_registry(registry)
-    survey = store.survey(include_yanked=yanked)
+    scan = store.scan(include_yanked=yanked)
     if operation is not None:
-        _check_operation(operation, survey.entries)
-    broken = list(survey.damaged)
+        _check_operation(operation, scan.entries)
+    broken = list(scan.damaged)
     fitting = [
         facts
-        for facts in (EntryFacts(entry=e) for e in survey.entries)
+        for facts in (EntryFacts(entry=e) for e in scan.entries)
         if (kind is None or facts.entry.manifest.kind == kind)
         and _named(task, (t.name for t in facts.entry.manifest.tasks))
         and _named(probe, facts.probes)
@@ -180,7 +180,7 @@ def find(
     fits = (e for e in ordered if operation is None or _uses(store, e, operation, broken))
     found = tuple(islice(fits, limit))
     if damaged is None:
-        store.warn_of(broken)
+        store.warn_damaged(broken)
     else:
         for version in broken:
             damaged(version)
@@ -244,7 +244,8 @@ def _check_operation(operation: str, entries: Iterable[Entry]) -> None:
         close = did_you_mean(nearest_names(operation, known))
         raise RegistryError(
             f"no artifact has the operation {operation[:40]!r} as a candidate",
-            hint=f"{close}expected one of {', '.join(list(known)[:_MOST_OPERATIONS])}",
+            expected=f"one of {', '.join(list(known)[:_MOST_OPERATIONS])}",
+            hint=close.rstrip(),
         )
 
 

@@ -53,7 +53,7 @@ class Demo:
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
         """The nearest artifacts; None if the registry has none."""
-        if not any(self.registry.catalogue().listed()):
+        if not any(self.registry.catalogue().iter_versions()):
             return None
         return nearest(task, registry=self.registry, progress=progress)
 

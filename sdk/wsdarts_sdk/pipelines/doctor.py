@@ -25,6 +25,7 @@ from wsdarts_registry._files import (
 from wsdarts_registry._format import count, pluralize, size
 from wsdarts_registry._libraries import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry.errors import FileAccessError, WsdartsError
+from wsdarts_registry.stores.cache import describe_folder
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
 
@@ -36,19 +37,6 @@ _OPTIONAL = {"scikit-learn": f"{install_extra('demo')}, for `wsdarts-hub demo`"}
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)")
 _LITTLE_SPACE = 10**9
 _MUCH_SPACE = 5 * 10**9
-_CONTENT = {
-    "tasks": "decoded images",
-    "checked": "which images decode",
-    "digests": "digests of files that were read",
-    "embeddings": "task embeddings",
-    "features": "features of probes",
-    "torchvision": "downloaded datasets",
-    "kernels": "the engine, compiled for this processor",
-    "nearest": "embeddings of registries, to be ranked",
-    "hub": "answers and files of the Hub",
-    "artifacts": "artifacts that were pulled from the Hub",
-    "outlines": "artifacts of the Hub that were looked at, without weights",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +154,7 @@ def _engine(name: str) -> Iterator[Finding]:
     """What a search would run on there; nothing is compiled to find out."""
     import torch  # noqa: PLC0415
 
-    from wsdarts_sdk.supernet.kernels.choice import choose_kernels, must_wait  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernel_choice import choose_kernels, must_wait  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernels.compiler import why_not_kept  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"
@@ -216,13 +204,13 @@ def _cache() -> Iterator[Finding]:
         advice="make room on that disk" if free < _LITTLE_SPACE else "",
     )
     for path in entries(root):
-        content, held = _CONTENT.get(path.name, "other files"), _size(path)
+        held = _size(path)
         advice = f"delete {path} to free it; what is needed is made again"
         yield Finding(
             group="cache",
             subject=path.name,
             state="ok",
-            found=f"{size(held)}, {content}",
+            found=f"{size(held)}, {describe_folder(path.name)}",
             advice=advice if held > _MUCH_SPACE else "",
         )
 
@@ -276,7 +264,7 @@ def _versions_of(store: Store, name: str) -> Iterator[Finding]:
         return
     for info in versions:
         reference = f"{name}@{info.version}"
-        artifact = _tried("registry", reference, partial(store.look, reference))
+        artifact = _tried("registry", reference, partial(store.pull_without_weights, reference))
         if isinstance(artifact, Finding):
             yield artifact
             continue

@@ -8,10 +8,10 @@ from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.ranking import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.job import (
     Data,
-    ReadingOptions,
     find_probe,
     load_task,
     probe_for,
@@ -62,7 +62,7 @@ def embed_data(
     Raises:
         WsdartsError: Data or probe cannot be read, or a limit is out of range.
     """
-    reading = ReadingOptions(
+    reading = DataOptions(
         image_column=image_column,
         label_column=label_column,
         split=split,

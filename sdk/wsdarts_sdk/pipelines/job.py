@@ -1,6 +1,5 @@
 """Inputs of a pipeline (datasets, probes, keywords) and the open run directory that it works in."""
 
-import dataclasses
 import inspect
 import itertools
 import os
@@ -20,9 +19,10 @@ from wsdarts_registry._files import as_path, exists, expanded, is_directory, res
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.data.split import SPLIT_RULE
+from wsdarts_sdk.data.task import read_task
 from wsdarts_sdk.devices import environment
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress
@@ -32,37 +32,12 @@ from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.files import ENVIRONMENT_FILE
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.setting_fields import setting_kinds
 from wsdarts_sdk.task2vec import Probe, load_probe
 
 # A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
 Data = Any
 _SHIPPED = "shipped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadingOptions:
-    """How a dataset is read, as for ``ImageTask.load``.
-
-    Attributes:
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the task.
-    """
-
-    image_column: str | None = None
-    label_column: str | None = None
-    split: str | Sequence[str] | None = None
-    skip_corrupt: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the options by name, as ``ImageTask.load`` takes them."""
-        return {field: getattr(self, field) for field in self.__dataclass_fields__}
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """Names of the options that differ from their defaults."""
-        return tuple(name for name, value in self.to_json().items() if value not in (None, False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +51,11 @@ class UnreadData:
     """
 
     data: Data
-    reading: ReadingOptions
+    reading: DataOptions
     on_load: Callable[[ImageTask], None]
 
 
-def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> ImageTask:
+def load_task(data: Data, reading: DataOptions, *, progress: Progress) -> ImageTask:
     """Return the task that ``data`` names or is.
 
     What is to be known about a task that is read here is said by ``progress``, and of
@@ -109,14 +84,14 @@ def load_task(data: Data, reading: ReadingOptions, *, progress: Progress) -> Ima
     return data
 
 
-def _read(data: Data, reading: ReadingOptions, progress: Progress) -> ImageTask:
+def _read(data: Data, reading: DataOptions, progress: Progress) -> ImageTask:
     if isinstance(data, ImageTask):
         return data
-    return ImageTask.load(data, **reading.to_json(), progress=progress)
+    return read_task(data, reading, progress=progress)
 
 
 def load_tasks(
-    data: Sequence[Data], reading: ReadingOptions, *, progress: Progress
+    data: Sequence[Data], reading: DataOptions, *, progress: Progress
 ) -> list[ImageTask]:
     """Several tasks, each once.
 
@@ -377,8 +352,11 @@ def public_job(
 
 
 def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
-    paths = [path for part in settings for path in _paths(part, getattr(SMALL, part))]
-    of_preset = [path for path in paths if path.rpartition(".")[2] == unknown]
+    of_preset = [
+        path
+        for path, _ in sorted(setting_kinds(SMALL), reverse=True)  # every search has the last stage
+        if path.partition(".")[0] in settings and path.rpartition(".")[2] == unknown
+    ]
     if of_preset:
         path = of_preset[0]
         return (
@@ -389,14 +367,3 @@ def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
         return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
     close = nearest_names(unknown, known, most=1, least=0.5)
     return f"{did_you_mean([repr(name) for name in close])}it has {', '.join(known)}"
-
-
-def _paths(where: str, value: Any) -> Iterator[str]:
-    """Names of all settings below a part of a preset, as ``--set`` takes them."""
-    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-        for number in range(len(value), 0, -1):  # the last stage first: every search has it
-            yield from _paths(f"{where}.{number}", value[number - 1])
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield f"{where}.{field.name}"
-            yield from _paths(f"{where}.{field.name}", getattr(value, field.name))

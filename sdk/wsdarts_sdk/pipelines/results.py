@@ -49,7 +49,6 @@ from wsdarts_sdk.runs.files import (
 )
 from wsdarts_sdk.runs.records import neighbour_rows
 from wsdarts_sdk.search.loop import SearchResult
-from wsdarts_sdk.search.optimisers import work
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 
 
@@ -137,7 +136,7 @@ def _search_summary(found: Found, *, measured: bool) -> str:
     text = f"Started from {decision}, mode {decision.mode}."
     if measured or found.trials:
         return text
-    part = percent(work(settings) / work(found.job.preset.search))
+    part = percent(settings.work() / found.job.preset.search.work())
     return (
         f"{text} It does {part} of the work of a cold search of this preset (cells × "
         "operations × passes, counted; no cold search was measured here)."

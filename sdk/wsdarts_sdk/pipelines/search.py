@@ -13,12 +13,11 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.job import (
     Data,
     Job,
-    ReadingOptions,
     check_data,
     check_job,
     find_probe,
@@ -34,7 +33,7 @@ from wsdarts_sdk.runs.files import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 
 
@@ -107,7 +106,7 @@ def search(
     Raises:
         WsdartsError: Data, settings or run directory do not fit; each says what to do.
     """
-    reading = ReadingOptions(
+    reading = DataOptions(
         image_column=image_column,
         label_column=label_column,
         split=split,

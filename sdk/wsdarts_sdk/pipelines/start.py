@@ -38,7 +38,7 @@ from wsdarts_sdk.runs.files import EMBEDDING_FILE
 from wsdarts_sdk.runs.records import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
-from wsdarts_sdk.supernet.kernels.choice import compile_ahead
+from wsdarts_sdk.supernet.kernel_choice import compile_ahead
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 
 Sources = tuple[tuple[str, Artifact], ...]
@@ -141,7 +141,7 @@ def _check_possible(
     if choice.mode == "meta":
         decide("meta", settings, ranking=None, singles=(), metas=_metas(catalogue, settings))
     elif choice.needs_ranking:
-        if not any(catalogue.listed()):
+        if not any(catalogue.iter_versions()):
             raise nothing_to_rank(choice.mode)
         check_rankable(catalogue, space)
 
@@ -243,7 +243,7 @@ def _kept_embedding(file: Path) -> TaskEmbedding | None:
 
 def _rank(catalogue: Catalogue, embedding: TaskEmbedding, choice: Choice) -> Ranking | None:
     """The nearest artifacts; None where none can be ranked and the mode can do without."""
-    if not any(catalogue.listed()):
+    if not any(catalogue.iter_versions()):
         return None
     try:
         return rank_registry(catalogue, embedding, choice.k)
@@ -279,7 +279,7 @@ def _metas(
     if embedding is not None:
         for neighbour in _of_kind(catalogue, embedding, ranking, META):
             yield from _option(catalogue, settings, Reference.parse(neighbour.reference))
-    for name, info in catalogue.listed():
+    for name, info in catalogue.iter_versions():
         reference = Reference(name=name, version=info.version)
         yield from _option(catalogue, settings, reference, kind=META)
 

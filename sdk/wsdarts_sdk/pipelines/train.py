@@ -13,6 +13,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.loading import find_genotype, source_run
@@ -20,7 +21,6 @@ from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.pipelines.job import (
     Data,
     Job,
-    ReadingOptions,
     check_job,
     load_task,
     open_job,
@@ -49,7 +49,7 @@ from wsdarts_sdk.runs.files import (
     TRAINING_JOURNAL,
 )
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
 
 def write_training_report(job: Job, result: TrainingResult) -> Path:
@@ -151,7 +151,7 @@ def train(
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    reading = ReadingOptions(
+    reading = DataOptions(
         image_column=image_column,
         label_column=label_column,
         split=split,

@@ -15,13 +15,12 @@ from wsdarts_registry.publishing.training import link_training
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.decision import Choice, Mode
 from wsdarts_sdk.pipelines.job import (
     Data,
     Job,
-    ReadingOptions,
     check_job,
     load_task,
     open_job,
@@ -47,7 +46,7 @@ from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 from wsdarts_sdk.task2vec import Probe
 
 
@@ -210,7 +209,7 @@ def warm_start(
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
-    reading = ReadingOptions(
+    reading = DataOptions(
         image_column=image_column,
         label_column=label_column,
         split=split,

@@ -6,13 +6,15 @@ A checkpoint is one safetensors file, which holds tensors and JSON data beside t
 import copy
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsdarts_registry._files import exists, open_regular, write_atomically
 from wsdarts_registry.errors import RunError
@@ -167,3 +169,59 @@ class FileJournal:
         """Keep the first rows only."""
         text = "".join(json.dumps(row) + "\n" for row in self.rows()[:rows])
         write_atomically(self._metrics, text.encode())
+
+
+Names = Callable[[str, Tensor], dict[str, Tensor]]
+
+
+def _own_name(name: str, value: Tensor) -> dict[str, Tensor]:
+    return {name: value}
+
+
+def optimiser_tensors(
+    optimiser: torch.optim.Optimizer, net: nn.Module, names: Names = _own_name
+) -> dict[str, Tensor]:
+    """Return an optimiser's state as ``optimiser.KEY.WEIGHT`` tensors of a checkpoint.
+
+    Args:
+        optimiser: Whose state it is.
+        net: Whose parameters it moves.
+        names: Views of a parameter's tensor under the names on disk.
+    """
+    return {
+        f"optimiser.{key}.{own}": view
+        for name, parameter in net.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
+        if value is not None
+        for own, view in (_own_name if key == "step" else names)(name, value).items()
+    }
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer,
+    net: nn.Module,
+    tensors: dict[str, Tensor],
+    names: Names = _own_name,
+) -> None:
+    """Put the tensors of ``optimiser_tensors`` back where the optimiser keeps them."""
+    managed = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    for name, parameter in net.named_parameters():
+        if id(parameter) not in managed:
+            continue
+        for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
+            counts = key == "step"
+            place = step_count(optimiser, parameter) if counts else torch.zeros_like(parameter)
+            views = _own_name(name, place) if counts else names(name, place)
+            found = {own: tensors.get(f"optimiser.{key}.{own}") for own in views}
+            values = {own: value for own, value in found.items() if value is not None}
+            if len(values) < len(views):
+                continue
+            for own, view in views.items():
+                view.copy_(values[own])
+            optimiser.state[parameter][key] = place
+
+
+def step_count(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> Tensor:
+    """Room for Adam's count of steps, where the optimiser keeps it."""
+    device = parameter.device if optimiser.defaults.get("capturable") else torch.device("cpu")
+    return torch.zeros((), device=device)

@@ -1,7 +1,9 @@
 """The model card: what it says of each kind of artifact, and that nothing in it acts."""
 
 import html
+import json
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -307,21 +309,20 @@ def test_small_searches_are_called_small() -> None:
 
 def test_commands_are_quoted_for_the_shell_and_for_python() -> None:
     card = render_card(replace(TRAINED, name="a b'; rm -rf ~ #\n```"))
-    assert "--from 'a b'\"'\"'; rm -rf ~ # ```' --preset tiny" in card
-    assert 'source="a b\'; rm -rf ~ # ```"' in card
+    name = "a b'; rm -rf ~ # ```"
+    assert f"--from {shlex.quote(name)} --preset tiny" in card
+    assert f"source={json.dumps(name)}" in card
     fences = [t for t in MarkdownIt("commonmark").parse(_parts(card)[1]) if t.type == "fence"]
     assert [fence.info for fence in fences] == ["text", "bash", "python"]
 
 
 def test_commands_name_the_registry_on_the_hub_and_a_preset_that_there_is() -> None:
     card = render_card(WARM)
-    assert "wsdarts-hub pull hf://acme/petals --out artifact\n" in card
+    assert "pull hf://acme/petals --out artifact\n" in card
     assert 'source="hf://acme/petals", preset="tiny")' in card
-    assert "`wsdarts-hub nearest path/to/images --registry hf://acme`" in card
+    assert "nearest path/to/images --registry hf://acme`" in card
     # What a run called its own settings is no preset that others have.
-    assert "--preset small --out run" in render_card(
-        _changed(TRAINED, config={"preset": "of-my-own"})
-    )
+    assert "--preset small --out" in render_card(_changed(TRAINED, config={"preset": "of-my-own"}))
 
 
 HOSTILE = (

@@ -17,21 +17,15 @@ from wsdarts_registry._format import pluralize
 from wsdarts_sdk.progress import TimeSpent, session_began
 
 if TYPE_CHECKING:
-    from wsdarts_sdk.data import ImageTask
+    from wsdarts_sdk.data import DataOptions, ImageTask
     from wsdarts_sdk.pipelines.job import UnreadData
     from wsdarts_sdk.progress import Progress
-if TYPE_CHECKING:
-    from wsdarts_sdk.data import ImageTask
-    from wsdarts_sdk.pipelines.job import UnreadData
 
 
 def unread(
     data: str,
     *,
-    image_column: str | None,
-    label_column: str | None,
-    split: str | None,
-    skip_corrupt: bool,
+    options: "DataOptions",
     quiet: bool,
     on_load: "Callable[[ImageTask], None] | None" = None,
 ) -> "UnreadData":
@@ -39,14 +33,11 @@ def unread(
 
     Args:
         data: As typed.
-        image_column: Option of that name, as those that follow.
-        label_column: As for ``ImageTask.load``.
-        split: As for ``ImageTask.load``.
-        skip_corrupt: As for ``ImageTask.load``.
+        options: Options of reading it.
         quiet: Whether to list nothing.
         on_load: Called with the task, too.
     """
-    from wsdarts_sdk.pipelines.job import ReadingOptions, UnreadData  # noqa: PLC0415
+    from wsdarts_sdk.pipelines.job import UnreadData  # noqa: PLC0415
 
     def loaded(task: "ImageTask") -> None:
         for text in () if quiet else task.notes:
@@ -58,16 +49,7 @@ def unread(
         if on_load is not None:
             on_load(task)
 
-    return UnreadData(
-        data=data,
-        reading=ReadingOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
-        on_load=loaded,
-    )
+    return UnreadData(data=data, reading=options, on_load=loaded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +67,7 @@ def run_work(
     *,
     out: Path | None,
     resume: bool,
-    image_column: str | None,
-    label_column: str | None,
-    split: str | None,
-    skip_corrupt: bool,
+    options: "DataOptions",
     quiet: bool,
 ) -> Iterator[RunWork]:
     """Prepare the datasets and say, when Ctrl-C stops the job, how its run goes on.
@@ -98,10 +77,7 @@ def run_work(
         datasets: As typed, at least one.
         out: The run directory that was named.
         resume: Whether to go on with the run there, which then has to be named.
-        image_column: Option of that name, as those that follow.
-        label_column: As for ``unread``.
-        split: As for ``unread``.
-        skip_corrupt: As for ``unread``.
+        options: Options of reading the datasets.
         quiet: Whether to show neither progress nor what was left out.
     """
     if resume and out is None:
@@ -114,16 +90,7 @@ def run_work(
                 work.continues_in(run_path(out, command, task.name))
 
         unread_data = tuple(
-            unread(
-                each,
-                image_column=image_column,
-                label_column=label_column,
-                split=split,
-                skip_corrupt=skip_corrupt,
-                quiet=quiet,
-                on_load=name_run,
-            )
-            for each in datasets
+            unread(each, options=options, quiet=quiet, on_load=name_run) for each in datasets
         )
         yield RunWork(data=unread_data, progress=work.progress)
 
