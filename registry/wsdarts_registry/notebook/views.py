@@ -321,9 +321,7 @@ def _trees(nodes: Sequence[LineageNode]) -> tuple[Tree, ...]:
 def _described(node: LineageNode) -> str:
     said = [f"{node.reference}, {node.digest[:SHOWN_DIGEST]}…"]
     if not node.entries and node.damaged:
-        said.append(
-            f"{node.damaged[0].word} ({', '.join(str(d.reference) for d in node.damaged)})"
-        )
+        said.append(f"{node.damaged[0].word} ({', '.join(str(d.reference) for d in node.damaged)})")
     elif not node.entries:
         said.append("not in this registry")
     elif node.mode:
