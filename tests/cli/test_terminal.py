@@ -1,4 +1,4 @@
-"""What only shows on a terminal, or when one end of a pipe is gone."""
+"""Output on a terminal, and into a pipe whose other end is gone."""
 
 import fcntl
 import os

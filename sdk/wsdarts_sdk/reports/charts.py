@@ -384,7 +384,7 @@ def alpha_tiles(history: AlphaHistory, kind: str, bands: Sequence[Band]) -> list
 
 
 def mean_strongest(history: AlphaHistory, kind: str) -> float:
-    """Return the mean over the edges of the largest final share, in (0, 1]."""
+    """Return the mean over the edges of the largest final percent, in (0, 1]."""
     return float(np.nan_to_num(history.cell(kind)[-1]).max(axis=1).mean())
 
 

@@ -264,8 +264,6 @@ def begin_report(
     )
 
 
-_SUFFIX = ".metrics.jsonl"
-_MAX_BYTES = 64 * 2**20
 _Shares = tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...]
 _NO_EPOCH = "It has no whole epoch yet."
 _GOES_ON = "It was stopped or is still at work; the same command with --resume goes on with it."

@@ -205,7 +205,7 @@ class CostMeter:
 
     @property
     def cached(self) -> dict[str, float]:
-        """What computing had cost what came from a cache, by phase; no part of ``seconds``."""
+        """Cost of computing what came from a cache, by phase; no part of ``seconds``."""
         return dict(self._costs.cached)
 
     @property
