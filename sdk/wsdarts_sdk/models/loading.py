@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry._files import exists, expanded, is_directory, is_file
-from wsdarts_registry._text import spaced_text
+from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.genotype_text import holds_genotype
 from wsdarts_registry.artifact.checked_files import read_manifest
@@ -163,7 +163,7 @@ def _find(
         store, reference = open_for(source, registry, require_signature=require_signature)
         return _of_artifact(store.look(reference))
     except RegistryError as error:
-        shown = spaced_text(source)
+        shown = sanitize_spaced(source)
         raise type(error)(f"there is no file or directory {shown}, and {error}") from error
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wsdarts_registry._arguments import check_whole
 from wsdarts_registry._files import exists, expanded, is_directory
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, FileAccessError, SettingsError, TaskError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.decoding import Undecodable, decode, pillow_pixels
@@ -90,7 +90,7 @@ def predict(
 
     Args:
         model: The trained model; it is in eval mode while this runs.
-        images: One image or several, in any of the forms of ``AnyImage``.
+        images: One image or pluralize, in any of the forms of ``AnyImage``.
         top_k: How many classes to name; all where there are fewer.
         batch_size: Images that go through the network together; fewer where they are so large
             that a batch would take more than about a gigabyte.
@@ -198,7 +198,7 @@ def _files_in(folder: Path, progress: Progress) -> list[Path]:
             f"the folder {folder} has no images{found}", hint="name files, or another folder"
         )
     if others:
-        total = several(listing.passed_over.total(), "image")
+        total = pluralize(listing.passed_over.total(), "image")
         progress(f"passed over {total} in {folder}: {others}", 1, 1)
     return listing.files
 
