@@ -24,7 +24,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.space import DARTS
 from wsdarts_registry.errors import ArtifactError, ExportError
 from wsdarts_sdk.data.sources.folder import image_files
-from wsdarts_sdk.models import onnx_export
+from wsdarts_sdk.models import export
 from wsdarts_sdk.models.loading import find_genotype
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.prediction import as_input, decoded_images
@@ -115,7 +115,7 @@ def exported(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
     opset = [helper.make_opsetid("", 20)]
     proto = helper.make_model(graph, opset_imports=opset, ir_version=10)
     onnx.checker.check_model(proto)
-    monkeypatch.setattr(onnx_export, "_exported", lambda _: proto.SerializeToString())
+    monkeypatch.setattr(export, "_exported", lambda _: proto.SerializeToString())
     return model
 
 

@@ -8,8 +8,7 @@ from tests.sdk.models.published import DARTS_V2, PDARTS
 from wsdarts_hub import Classifier, count, load_network
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.models.size import final_sizes
+from wsdarts_sdk.models.network import DerivedNetwork, final_sizes
 
 
 def test_multiply_adds_by_hand(genotype: Genotype) -> None:

@@ -22,7 +22,7 @@ from wsdarts_sdk.search.graphs import Graphs, Replay, choice, graphs_for
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import Half
+from wsdarts_sdk.search.step import StepInputs
 from wsdarts_sdk.supernet import SkipDropout
 
 Make = Callable[..., SearchSettings]
@@ -249,13 +249,13 @@ def test_whatever_a_graph_has_frozen_selects_another(
     state = fresh_state(settings)
     graphs = how.graphs_for(state, how.told.append)
     first = two_tasks[0].batch(Part.WEIGHTS, 0, 1, 0)
-    halves = [Half(batch=first, skip=drop(rate)) for rate in (0.3, 0.2, 0.0)]
+    halves = [StepInputs(batch=first, skip=drop(rate)) for rate in (0.3, 0.2, 0.0)]
     done: list[tuple[int, ...]] = []
 
-    def work(half: Half) -> None:
+    def work(half: StepInputs) -> None:
         done.append(tuple(half.batch.images.shape))
 
-    def made(part: Part, half: Half) -> int:
+    def made(part: Part, half: StepInputs) -> int:
         before = how.made
         graphs(part, half, work)
         return how.made - before
@@ -263,7 +263,7 @@ def test_whatever_a_graph_has_frozen_selects_another(
     assert [made(Part.WEIGHTS, half) for half in halves] == [1, 0, 1]
     assert [made(Part.ALPHA, half) for half in halves] == [1, 0, 1]
     other = two_tasks[1].batch(Part.WEIGHTS, 0, 1, 0)
-    assert made(Part.WEIGHTS, Half(batch=other, skip=drop(0.3))) == 1
+    assert made(Part.WEIGHTS, StepInputs(batch=other, skip=drop(0.3))) == 1
     short = cut(halves[0], 4)
     assert [made(Part.WEIGHTS, short), made(Part.WEIGHTS, short)] == [1, 0]
     assert done[-1] == (4, 3, 8, 8)
@@ -322,7 +322,7 @@ def drop(rate: float) -> SkipDropout:
     return SkipDropout(rate=rate, seed=7)
 
 
-def cut(half: Half, count: int) -> Half:
+def cut(half: StepInputs, count: int) -> StepInputs:
     batch = half.batch
     short = replace(batch, images=batch.images[:count], labels=batch.labels[:count])
     return replace(half, batch=short)

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.supernet import Kernels, choose_kernels
-from wsdarts_sdk.supernet.kernels import choice
+from wsdarts_sdk.supernet import Kernels, choose_kernels, kernel_choice
 from wsdarts_sdk.supernet.kernels.compiler import Compiled, compiled_library
 
 CPU = torch.device("cpu")
@@ -42,12 +41,12 @@ def test_only_what_must_be_compiled_is_waited_for(
 ) -> None:
     heard: list[str] = []
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", asked)
-    monkeypatch.setattr(choice, "must_compile", lambda: missing)
-    monkeypatch.setattr(choice, "compiled_library", lambda: heard.append("compiled"))
-    choice.compile_ahead(CPU, dtype, lambda what, done, total: heard.append(what))
+    monkeypatch.setattr(kernel_choice, "must_compile", lambda: missing)
+    monkeypatch.setattr(kernel_choice, "compiled_library", lambda: heard.append("compiled"))
+    kernel_choice.compile_ahead(CPU, dtype, lambda what, done, total: heard.append(what))
     words = ["compiling the engine for this processor, once", "compiled"]
     assert heard == (words if waits else [])
-    assert choice.must_wait(torch.device("cuda"), dtype) is False
+    assert kernel_choice.must_wait(torch.device("cuda"), dtype) is False
 
 
 def test_portable_for_what_is_not_compiled() -> None:
@@ -57,7 +56,9 @@ def test_portable_for_what_is_not_compiled() -> None:
 
 
 def test_portable_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "compiled_library", lambda: Compiled(library=None, why="none"))
+    monkeypatch.setattr(
+        kernel_choice, "compiled_library", lambda: Compiled(library=None, why="none")
+    )
     assert choose_kernels(CPU, torch.float32).kernels.name == "portable"
     assert choose_kernels(CPU, torch.float32).why == "none"
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "compiled")
@@ -83,7 +84,7 @@ def test_triton_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_kernels, "interpreted", lambda: False)
     with pytest.raises(SettingsError, match="they are for CUDA, not cpu; leave it unset"):
         choose_kernels(CPU, torch.float32)
-    monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    monkeypatch.setattr(kernel_choice, "find_spec", lambda _: None)
     with pytest.raises(SettingsError, match="triton is not installed; pip install triton"):
         choose_kernels(CPU, torch.float32)
 
