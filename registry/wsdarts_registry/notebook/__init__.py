@@ -16,6 +16,6 @@ register_views(
         "wsdarts_registry.artifact.difference:Difference": f"{_VIEWS}:difference_view",
         "wsdarts_registry.artifact.reader:Artifact": f"{_VIEWS}:artifact_view",
         "wsdarts_registry.embedding.ranking:Ranking": f"{_VIEWS}:ranking_view",
-        "wsdarts_registry.stores.lineage:Family": f"{_VIEWS}:family_view",
+        "wsdarts_registry.stores.lineage:LineageTree": f"{_VIEWS}:lineage_view",
     }
 )

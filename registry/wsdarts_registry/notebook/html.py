@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from wsdarts_registry._templates import html_page
-from wsdarts_registry.drawing.documents import Drawing
+from wsdarts_registry.drawing.cells import Drawing
 
 Pairs = Sequence[tuple[str, str]]
 
