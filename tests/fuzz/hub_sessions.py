@@ -33,15 +33,15 @@ from huggingface_hub import constants
 from tests.fuzz.campaign import TooSlowError
 from tests.hub_server import ALICE, HubServer
 from tests.registry.factories import make_artifact, make_embedding
-from tests.registry.stores.huggingface.hostile_hub import Asked, HostileHub, Said
+from tests.registry.stores.huggingface.hostile_hub import HostileHub, Request, Response
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.stores.huggingface import connection, retry
+from wsdarts_registry.stores.huggingface import _transport, retry
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 _SECONDS = 60.0
 # What a session may make a Hub send, at most: one endless answer and what was on its way.
-_MOST_SENT = 4 * connection.MAX_ANSWER_BYTES
+_MOST_SENT = 4 * _transport.MAX_RESPONSE_BYTES
 _LONGEST_ERROR = 4000
 # What the library writes into its cache.
 _CACHED = re.compile(
@@ -135,13 +135,13 @@ class Campaign:
             mock.patch.dict(os.environ, places),
             mock.patch.object(constants, "HF_HUB_CACHE", str(self._world / "huggingface")),
             mock.patch.object(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1.0),
-            mock.patch.object(connection, "SILENCE", 1.0),
-            mock.patch.object(connection, "MAX_PAGES", 30),
+            mock.patch.object(_transport, "TIMEOUT", 1.0),
+            mock.patch.object(_transport, "MAX_PAGES", 30),
             mock.patch.object(retry, "FIRST_PAUSE", 0.001),
-            mock.patch.object(retry, "FIRST_CONTEST", 0.001),
+            mock.patch.object(retry, "FIRST_CONFLICT_PAUSE", 0.001),
             mock.patch.object(retry, "LONGEST_PAUSE", 0.002),
-            mock.patch.object(retry, "LONGEST_CONTEST", 0.002),
-            mock.patch.object(retry.Patience, "seconds", 1.0),
+            mock.patch.object(retry, "LONGEST_CONFLICT_PAUSE", 0.002),
+            mock.patch.object(retry, "CONFLICT_SECONDS", 1.0),
         ):
             yield cache
 
@@ -161,7 +161,7 @@ def _work() -> dict[str, Work]:
 
     return {
         "pull": pull,
-        "look": lambda store, made: (store.look("flowers@stable"),),
+        "look": lambda store, made: (store.pull_without_weights("flowers@stable"),),
         "list": lambda store, made: store.entries(),
         "rank": rank,
         "push": lambda store, made: (store.publish(made / "third", "cars"),),
@@ -188,7 +188,7 @@ class Spoiler:
         self._endless = 1  # of one session, so that it ends
         self.done: list[str] = []
 
-    def __call__(self, asked: Asked, said: Said) -> None:
+    def __call__(self, asked: Request, said: Response) -> None:
         """Change an answer, or leave it."""
         with self._lock:
             if self._random.random() >= self._share:
@@ -199,7 +199,7 @@ class Spoiler:
             self.done.append(f"{way.__name__} {asked.path[:60]}")
             way(said)
 
-    def _json(self, said: Said) -> None:
+    def _json(self, said: Response) -> None:
         if not said.is_json or not isinstance(said.body, bytes):
             self._header(said)
             return
@@ -242,7 +242,7 @@ class Spoiler:
             ]
         )
 
-    def _header(self, said: Said) -> None:
+    def _header(self, said: Response) -> None:
         outside = f"{self._outside}/{self._random.randrange(100)}"
         name, value = self._random.choice(
             [
@@ -272,7 +272,7 @@ class Spoiler:
         if self._random.random() < 0.3:
             said.headers += [(f"X-{n}", "x") for n in range(500)]
 
-    def _status(self, said: Said) -> None:
+    def _status(self, said: Response) -> None:
         said.status = self._random.choice(
             [
                 *(101, 201, 204, 206, 301, 302, 304, 307, 308, 400, 401, 403, 404, 409, 412, 416),
@@ -284,7 +284,7 @@ class Spoiler:
         if self._random.random() < 0.1:
             said.before = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000
 
-    def _body(self, said: Said) -> None:
+    def _body(self, said: Response) -> None:
         content = said.body if isinstance(said.body, bytes) else b""
         kind = self._random.choice(
             ["cut", "empty", "html", "noise", "length", "chunks", "deep", "endless", "flip"]

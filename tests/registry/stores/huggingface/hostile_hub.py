@@ -20,7 +20,7 @@ _OWN = ("connection", "transfer-encoding", "content-length", "server", "date")
 
 
 @dataclass(kw_only=True)
-class Asked:
+class Request:
     """A request."""
 
     method: str
@@ -29,7 +29,7 @@ class Asked:
 
 
 @dataclass(kw_only=True)
-class Said:
+class Response:
     """An answer, which a test may change before it is sent.
 
     Attributes:
@@ -57,7 +57,7 @@ class Said:
         return any(n.lower() == "content-type" and "json" in v for n, v in self.headers)
 
 
-Spoil = Callable[[Asked, Said], None]
+Spoil = Callable[[Request, Response], None]
 
 
 class HostileHub:
@@ -75,7 +75,7 @@ class HostileHub:
         self.honest = honest
         self.spoil = spoil
         self.instead: Callable[[str], str] = lambda path: path  # what is asked of the honest hub
-        self.asked: list[Asked] = []
+        self.asked: list[Request] = []
         self.sent = 0
         self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Connection)
@@ -101,10 +101,10 @@ class HostileHub:
         self._thread.join()
         self._server.server_close()
 
-    def ask(self, asked: Asked, headers: dict[str, str], body: bytes) -> Said:
+    def ask(self, asked: Request, headers: dict[str, str], body: bytes) -> Response:
         """Return the honest answer, with addresses of this hub."""
         if self.honest is None:
-            return Said()
+            return Response()
         path = self.instead(asked.path)
         stored = _STORED.match(path) is not None
         host = (self.honest.storage_url if stored else self.honest.url).partition("://")[2]
@@ -116,7 +116,7 @@ class HostileHub:
             content = answer.read()
         finally:
             connection.close()
-        said = Said(status=answer.status, headers=found, body=content)
+        said = Response(status=answer.status, headers=found, body=content)
         if asked.method == "HEAD":
             said.length = answer.getheader("Content-Length") or ""
         if said.is_json:
@@ -148,7 +148,7 @@ class _Connection(BaseHTTPRequestHandler):
         owner = self.server.owner
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         token = self.headers.get("Authorization")
-        asked = Asked(method=self.command, path=self.path, token=token)
+        asked = Request(method=self.command, path=self.path, token=token)
         owner.asked.append(asked)
         kept = {n: v for n, v in self.headers.items() if n.lower() not in ("host", *_OWN)}
         said = owner.ask(asked, kept, body)
@@ -162,7 +162,7 @@ class _Connection(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
         """Say nothing."""
 
-    def _send(self, said: Said) -> None:
+    def _send(self, said: Response) -> None:
         headers = list(said.headers)
         if said.length is None:
             headers.append(("Transfer-Encoding", "chunked"))

@@ -12,7 +12,7 @@ from tests.hub_server import ALICE, ALICE_READS, BOB, Fault, HubServer
 from tests.registry.factories import CARD, make_artifact
 from tests.registry.stores.huggingface.conftest import LOCATION, Make
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
-from wsdarts_registry.stores.huggingface.errors import harmless
+from wsdarts_registry.stores.huggingface._errors import redact
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = pytest.mark.processes
@@ -145,7 +145,7 @@ def test_what_a_server_says_is_made_harmless(monkeypatch: pytest.MonkeyPatch) ->
         "see https://x.example/put?X-Amz-Signature=abc and hf_abcdefgh, Authorization: Bearer "
         "eyJhbGciOi, secret-of-another-form\n\x1b[2J"
     )
-    text = harmless(said)
+    text = redact(said)
     for secret in ("Signature", "hf_abcdefgh", "eyJhbGciOi", "secret-of", "\n", "\x1b"):
         assert secret not in text
 

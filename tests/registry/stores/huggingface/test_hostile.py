@@ -15,14 +15,13 @@ from huggingface_hub import constants, get_session
 
 from tests.hub_server import ALICE, HubServer
 from tests.registry.stores.huggingface.conftest import LOCATION, Make
-from tests.registry.stores.huggingface.hostile_hub import Asked, HostileHub, Said, Spoil
+from tests.registry.stores.huggingface.hostile_hub import HostileHub, Request, Response, Spoil
 from wsdarts_registry._files import cache_directory
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
-from wsdarts_registry.stores.huggingface.answers import State
-from wsdarts_registry.stores.huggingface.client import HubClient
-from wsdarts_registry.stores.huggingface.guard import guarded
-from wsdarts_registry.stores.huggingface.location import HubAddress
-from wsdarts_registry.stores.huggingface.repository import ArtifactRepository
+from wsdarts_registry.stores.huggingface._artifact_repository import ArtifactRepository, State
+from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
+from wsdarts_registry.stores.huggingface._transport import guarded_api
+from wsdarts_registry.stores.huggingface.location import Endpoint
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = [
@@ -45,7 +44,7 @@ def _at(evil: HostileHub) -> HubStore:
 
 
 def _state(evil: HostileHub) -> State:
-    return ArtifactRepository(HubClient(evil.url), "acme", "flowers").state()
+    return ArtifactRepository(HuggingFaceClient(evil.url), "acme", "flowers").state()
 
 
 def _error(work: Callable[[], object]) -> str:
@@ -60,7 +59,7 @@ def _error(work: Callable[[], object]) -> str:
 def _json(path: str, change: Any) -> Spoil:
     """Change the JSON of the answers to a path."""
 
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if re.search(path, asked.path) and said.status == 200:
             assert isinstance(said.body, bytes)
             data = json.loads(said.body)
@@ -70,7 +69,7 @@ def _json(path: str, change: Any) -> Spoil:
 
 
 def _header(path: str, name: str, value: str) -> Spoil:
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if re.search(path, asked.path):
             said.set(name, value)
 
@@ -149,7 +148,7 @@ def test_a_remembered_answer_is_checked_again(
 def test_an_answer_without_end_is_given_up(evil: HostileHub, announced: str | None) -> None:
     """Neither a length nor the end of the connection limits it: its reader does."""
 
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if "/refs" in asked.path:
             said.body, said.length = ENDLESS, announced
 
@@ -163,7 +162,7 @@ def test_an_answer_without_end_is_given_up(evil: HostileHub, announced: str | No
 def test_a_file_that_is_longer_than_announced_is_given_up(
     evil: HostileHub, announced: str | None
 ) -> None:
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if "registry.json" in asked.path and "/resolve/" in asked.path:
             said.body, said.length = ENDLESS, announced
 
@@ -182,14 +181,14 @@ def test_a_packed_answer_is_not_unpacked(evil: HostileHub) -> None:
 def test_an_answer_that_trickles_is_given_up(
     evil: HostileHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsdarts_registry.stores.huggingface.connection.SILENCE", 0.2)
+    monkeypatch.setattr("wsdarts_registry.stores.huggingface._transport.TIMEOUT", 0.2)
 
     def trickle() -> Iterator[bytes]:
         while True:
             evil.closing.wait(0.02)
             yield b" "
 
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if "/refs" in asked.path:
             said.body, said.length = trickle(), None
 
@@ -201,7 +200,7 @@ def test_an_answer_that_trickles_is_given_up(
 def _redirect(other: HostileHub, path: str, status: int, method: str = "") -> Spoil:
     """Redirect what is asked of a path."""
 
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if re.search(path, asked.path) and method in ("", asked.method):
             said.status = status
             said.set("Location", f"{other.url}{asked.path}")
@@ -266,10 +265,10 @@ def test_no_token_goes_to_another_host(evil: HostileHub, make: Make, way: str) -
 
 
 def test_a_list_that_never_ends(evil: HostileHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsdarts_registry.stores.huggingface.connection.MAX_PAGES", 20)
+    monkeypatch.setattr("wsdarts_registry.stores.huggingface._transport.MAX_PAGES", 20)
     numbers = itertools.count()
 
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if asked.path.startswith("/api/models?"):
             said.set("Link", f'<{evil.url}/api/models?page={next(numbers)}>; rel="next"')
 
@@ -285,7 +284,7 @@ def test_a_list_that_never_ends(evil: HostileHub, monkeypatch: pytest.MonkeyPatc
     "where", ["{self}", "file:///etc/passwd", "http://[x", "http://192.0.2.1/"]
 )
 def test_a_redirect_that_leads_nowhere(evil: HostileHub, where: str) -> None:
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if "/refs" in asked.path:
             said.status = 307
             said.set("Location", where.format(self=asked.path))
@@ -338,7 +337,7 @@ def test_a_name_that_the_client_does_not_touch(evil: HostileHub, make: Make) -> 
 
 
 def test_an_endless_file_takes_no_space(evil: HostileHub) -> None:
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if "/objects/" in asked.path:
             said.body, said.length = ENDLESS, None
 
@@ -351,7 +350,7 @@ def test_an_endless_file_takes_no_space(evil: HostileHub) -> None:
 
 
 def test_a_token_that_is_echoed_is_not_said(evil: HostileHub) -> None:
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         said.status = 418
         said.set("X-Error-Message", f"who sends {asked.token}? a-word-of-another-form")
 
@@ -426,7 +425,7 @@ def test_what_others_do_with_the_client_is_let_alone(evil: HostileHub, make: Mak
     with HostileHub(None, host="localhost") as other:
         other.spoil = _header("", "Content-Encoding", "identity, identity")
 
-        def spoil(asked: Asked, said: Said) -> None:
+        def spoil(asked: Request, said: Response) -> None:
             if "/preupload/" in asked.path:
                 for method in ("GET", "POST"):
                     headers = {"Authorization": "Bearer other"}
@@ -443,7 +442,7 @@ def test_what_others_do_with_the_client_is_let_alone(evil: HostileHub, make: Mak
 def test_an_answer_without_end_to_what_writes(
     evil: HostileHub, make: Make, path: str, announced: str | None
 ) -> None:
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if path in asked.path and asked.method != "GET":
             said.body, said.length = ENDLESS, announced
 
@@ -455,7 +454,7 @@ def test_an_answer_without_end_to_what_writes(
 def test_a_wait_that_no_one_would_watch(evil: HostileHub, make: Make) -> None:
     """Neither the client nor the registry sleeps that long."""
 
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if "/preupload/" in asked.path or asked.method == "PUT":
             said.status = 429
             said.set("Retry-After", "100000")
@@ -473,9 +472,9 @@ def test_a_wait_that_no_one_would_watch(evil: HostileHub, make: Make) -> None:
 def test_a_creation_that_is_to_be_repeated_for_ever(
     evil: HostileHub, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsdarts_registry.stores.huggingface.guard._MAX_REQUESTS", 20)
+    monkeypatch.setattr("wsdarts_registry.stores.huggingface._transport._MAX_REQUESTS", 20)
 
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         if "/repos/create" in asked.path:
             said.status = 409
             said.body = b"Cannot create repo: another conflicting operation is in progress"
@@ -488,7 +487,7 @@ def test_a_creation_that_is_to_be_repeated_for_ever(
 def test_what_a_hub_says_is_not_printed(
     evil: HostileHub, make: Make, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def spoil(asked: Asked, said: Said) -> None:
+    def spoil(asked: Request, said: Response) -> None:
         said.set("X-HF-Warning", "topic; \x1b[2Jgone")
         if "/validate-yaml" in asked.path:
             said.body = json.dumps({"warnings": [{"message": "\x1b[2Jgone"}]}).encode()
@@ -521,12 +520,12 @@ def test_xet_is_for_the_official_hub_alone(
     evil: HostileHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
-    official = HubAddress(url="https://huggingface.co")
-    with guarded(official, None):
+    official = Endpoint(url="https://huggingface.co")
+    with guarded_api(official, None):
         assert not constants.HF_HUB_DISABLE_XET
-        with guarded(HubAddress(url=evil.url), None):
+        with guarded_api(Endpoint(url=evil.url), None):
             assert constants.HF_HUB_DISABLE_XET
         assert not constants.HF_HUB_DISABLE_XET
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    with guarded(official, None):
+    with guarded_api(official, None):
         assert constants.HF_HUB_DISABLE_XET

@@ -17,15 +17,15 @@ from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryWarning
-from wsdarts_registry.stores.huggingface.client import HubClient
-from wsdarts_registry.stores.huggingface.index import (
-    FILE,
+from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
+from wsdarts_registry.stores.huggingface._index import (
+    INDEX_FILE,
     Content,
     Index,
     IndexedName,
     IndexedVersion,
+    IndexRepository,
 )
-from wsdarts_registry.stores.huggingface.index_repository import IndexRepository
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = pytest.mark.processes
@@ -61,10 +61,10 @@ def _forget() -> None:
 
 def _replace_index(hub: HubServer, change: Callable[[bytes], bytes]) -> None:
     api = _api(hub)
-    path = api.hf_hub_download(INDEX, FILE, repo_type="dataset")
+    path = api.hf_hub_download(INDEX, INDEX_FILE, repo_type="dataset")
     api.create_commit(
         INDEX,
-        [CommitOperationAdd(FILE, change(Path(path).read_bytes()))],
+        [CommitOperationAdd(INDEX_FILE, change(Path(path).read_bytes()))],
         commit_message="spoil",
         repo_type="dataset",
     )
@@ -123,7 +123,9 @@ def test_a_damaged_index_is_not_used(hub_server: HubServer, full: HubStore, how:
 
 
 def test_an_index_that_is_behind(hub_server: HubServer, full: HubStore, make: Make) -> None:
-    old = Path(_api(hub_server).hf_hub_download(INDEX, FILE, repo_type="dataset")).read_bytes()
+    old = Path(
+        _api(hub_server).hf_hub_download(INDEX, INDEX_FILE, repo_type="dataset")
+    ).read_bytes()
     full.publish(make("later"), "later")
     full.yank("birds@1", "wrong")
     full.set_alias("cars", "stable", 1)
@@ -167,7 +169,7 @@ def test_private_artifacts_stay_out_of_a_public_index(
 ) -> None:
     _api(hub_server).update_repo_settings("acme/birds", private=True)
     full.yank("cars@1", "wrong")
-    path = _api(hub_server).hf_hub_download(INDEX, FILE, repo_type="dataset")
+    path = _api(hub_server).hf_hub_download(INDEX, INDEX_FILE, repo_type="dataset")
     assert set(Index.from_bytes(Path(path).read_bytes()).names) == {"cars", "flowers"}
     assert _names(full) == ["birds@1", "flowers@1"]
     monkeypatch.setenv("HF_TOKEN", "")
@@ -232,5 +234,5 @@ def _fill(hub: HubServer, tmp_path: Path, count: int) -> None:
         contents[digest] = Content(
             manifest=manifest.to_bytes(), parsed=manifest, embeddings={path: embedding}
         )
-    repository = IndexRepository(HubClient(hub.url), "acme")
+    repository = IndexRepository(HuggingFaceClient(hub.url), "acme")
     repository.write(Index(names=names, contents=contents), repository.made())
