@@ -3,7 +3,7 @@
 ``flock(2)`` is what tells a living process from a dead one: unlike process ids it means the same
 in every PID namespace, and unlike ages it does not depend on a clock. It holds between all
 processes of one machine on local file systems, and between machines on NFS since version 4 and on
-most cluster file systems. ``docs/decisions/what-tells-that-a-push-has-ended.md`` says where it
+most cluster file systems. ``docs/decisions/push-locks.md`` says where it
 does not.
 """
 

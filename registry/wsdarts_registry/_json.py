@@ -8,7 +8,7 @@ format, see ``docs/format.md``.
 import json
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -129,6 +129,7 @@ MAX_RECORD_BYTES = 2**20
 SUFFIXES = (".json", ".md", ".safetensors", ".svg")
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _MAX_PARTS = 4
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 # Windows opens a device under these names, whatever the suffix.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(10))}
 
@@ -158,8 +159,13 @@ def _path(path: str) -> str:
 
 
 def _moment(text: str) -> str:
-    datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    datetime.strptime(text, _MOMENT)
     return text
+
+
+def now() -> str:
+    """Return date and time, UTC, as documents hold them (``Moment``)."""
+    return datetime.now(UTC).strftime(_MOMENT)
 
 
 Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from wsdarts_registry._format import count, duration, pluralize
+from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._json import (
     Count,
     Digest,
@@ -353,15 +353,3 @@ def described(manifest: Manifest) -> str:
     ]
     more = len(manifest.tasks) - len(tasks)
     return f"{what} found on {', '.join(tasks)}{f' and {count(more)} more tasks' if more else ''}"
-
-
-def provenance_facts(made: Provenance) -> list[tuple[str, str]]:
-    """Return when, where and by what it was made, each fact with its name."""
-    return [
-        ("created", made.created),
-        ("seed", str(made.seed)),
-        ("wall time", duration(made.seconds)),
-        ("hardware", made.hardware),
-        ("code", made.code_version),
-        ("libraries", ", ".join(f"{n} {v}" for n, v in sorted(made.libraries.items()))),
-    ]

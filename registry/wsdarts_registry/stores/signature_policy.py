@@ -19,7 +19,7 @@ from pydantic import Field
 from wsdarts_registry._files import exists, expanded, read_regular, resolved
 from wsdarts_registry._json import Document, Record
 from wsdarts_registry.errors import FileAccessError, SignatureError
-from wsdarts_registry.stores.huggingface.location import is_hub
+from wsdarts_registry.stores.huggingface.location import is_huggingface
 from wsdarts_registry.stores.records import shipped_zoo
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class SignaturePolicy:
             return True
         if registry == _SHIPPED:
             registry = str(shipped_zoo())
-        if is_hub(registry) or is_hub(location):
+        if is_huggingface(registry) or is_huggingface(location):
             return registry.rstrip("/").casefold() == location.rstrip("/").casefold()
         return resolved(self.folder / expanded(registry)) == resolved(Path(location))
 

@@ -17,7 +17,7 @@ from tests.registry.factories import Push, make_artifact
 from wsdarts_registry.artifact import signing
 from wsdarts_registry.errors import RegistryError, SignatureError, WsdartsError
 from wsdarts_registry.publishing import publication
-from wsdarts_registry.publishing.copying import copy
+from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
 

@@ -18,7 +18,7 @@ from wsdarts_registry.embedding.space import (
     figures,
     is_near,
 )
-from wsdarts_registry.publishing.card_facts import NeighbourFacts, NeighbourhoodFacts
+from wsdarts_registry.publishing.neighbours import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_registry.stores.store import Store
