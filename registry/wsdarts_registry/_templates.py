@@ -22,7 +22,7 @@ def html_page(template: str, /, **values: object) -> str:
 
 
 def html_environment(folder: str = "templates") -> Environment:
-    """The HTML templates in a folder of ``wsdarts_cards``, for whoever fills many of them."""
+    """Return the HTML templates in a folder of ``wsdarts_cards``, to fill many of them."""
     return _environment(folder, autoescape=True, finalize=_finalize_html)
 
 

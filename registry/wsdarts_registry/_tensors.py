@@ -1,6 +1,6 @@
 """Safetensors bytes, read only after every claim of their header was checked.
 
-A header is a claim by whoever wrote the file. Everything that it claims (lengths, shapes,
+A header is a claim by the author of the file. Everything that it claims (lengths, shapes,
 types, offsets) is checked against the bytes that are really there before memory is claimed
 for it; only then does the safetensors library parse the file.
 """
@@ -33,7 +33,7 @@ _WRITABLE = {"float64", "float32", "float16", "int64", "int32", "uint8", "bool"}
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRecord:
-    """What a checked header says of one tensor.
+    """The entry of one tensor in a checked header.
 
     Attributes:
         dtype: Name in the safetensors format: F64, F32, F16, I64, I32, U8 or BOOL.
@@ -148,7 +148,7 @@ def read_header(
 def header_length(
     start: bytes, size: int, *, what: str, error: type[WsdartsError] = ArtifactError
 ) -> int:
-    """Bytes before the first tensor, read from the first eight bytes of a file.
+    """Return how many bytes come before the first tensor, from the first eight of a file.
 
     Raises:
         WsdartsError: Of class ``error``; the file is too short for it, or it is too long.
@@ -222,7 +222,7 @@ def _natural(values: Any) -> bool:
 def _check_layout(
     records: Iterable[TensorRecord], size: int, what: str, error: type[WsdartsError]
 ) -> None:
-    """Tensors must lie end to end and fill the file: no gap, overlap or trailing byte."""
+    """Check that tensors lie end to end and fill the file: no gap, overlap or trailing byte."""
     spans = sorted((record.begin, record.end) for record in records)
     edges = [(0, 0), *spans, (size, size)]
     if any(before[1] != after[0] for before, after in pairwise(edges)):

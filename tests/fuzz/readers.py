@@ -324,13 +324,13 @@ def _read_sealed(directory: Path, content: bytes) -> None:
 def _read_weights(content: bytes) -> None:
     header = _tensors.read_header(content, len(content), what="file")
     contents.check_weights_header(header, SPACE)
-    contents.read_weights(content)
+    contents.read_finite(content, what="weights")
 
 
 def _read_check(content: bytes) -> None:
     header = _tensors.read_header(content, len(content), what="file")
     contents.check_check_header(header, NetworkRecord(cells=3, channels=4, image_size=32))
-    contents.read_check(content)
+    contents.read_finite(content, what="check")
 
 
 def _read_embedding(content: bytes) -> None:

@@ -288,16 +288,16 @@ class Genotype(Viewable):
         return f"<Genotype: {self.in_words[:-1]}>"
 
     def cell(self, kind: str) -> Cell:
-        """The ``"normal"`` or the ``"reduction"`` cell."""
+        """Return the ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction
 
     def count(self, operation: str, kind: str = "normal") -> int:
-        """How often an operation was chosen in one cell."""
+        """Return how often an operation was chosen in one cell."""
         return sum(c.operation == operation for node in self.cell(kind) for c in node)
 
     @property
     def in_words(self) -> str:
-        """How often each operation was chosen in the two cells, as a sentence."""
+        """The number of times that each operation was chosen in the two cells, as a sentence."""
         said = []
         for kind in CELL_KINDS:
             chosen = Counter(c.operation for node in self.cell(kind) for c in node)
@@ -435,7 +435,7 @@ class Genotype(Viewable):
 
 
 def _utf8(text: str) -> bytes:
-    """The text as bytes; characters that no file can hold make it no JSON."""
+    """Return the text as bytes; characters that no file can hold make it no JSON."""
     return text.encode("utf-8", "surrogatepass")
 
 

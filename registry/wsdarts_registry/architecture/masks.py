@@ -51,7 +51,7 @@ class OperationMasks(Viewable):
 
     @property
     def in_words(self) -> str:
-        """How many operations are left in the two cells, as a sentence."""
+        """The number of operations that are left in the two cells, as a sentence."""
         edges, candidates = self.space.shape
         kept = [f"{sum(map(sum, self.rows(kind)))} in the {kind} cell" for kind in CELL_KINDS]
         return (
@@ -60,15 +60,15 @@ class OperationMasks(Viewable):
         )
 
     def rows(self, kind: str) -> Rows:
-        """Rows of the ``"normal"`` or the ``"reduction"`` cell."""
+        """Return the rows of the ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction
 
     def array(self, kind: str) -> NDArray[np.bool_]:
-        """Mask of one cell kind as an array, shape ``(edges, candidates)``."""
+        """Return the mask of one kind of cell as an array, shape ``(edges, candidates)``."""
         return np.array(self.rows(kind), dtype=np.bool_)
 
     def operations(self, kind: str, edge: int) -> tuple[str, ...]:
-        """Names of the surviving operations on one edge, in candidate order."""
+        """Return the names of the operations left on one edge, in candidate order."""
         row = self.rows(kind)[edge]
         return tuple(name for name, kept in zip(self.space.candidates, row, strict=True) if kept)
 
@@ -79,7 +79,7 @@ class OperationMasks(Viewable):
 
     @classmethod
     def full(cls, space: SearchSpace) -> Self:
-        """Masks that keep every candidate on every edge."""
+        """Return masks that keep every candidate on every edge."""
         edges, candidates = space.shape
         rows = ((True,) * candidates,) * edges
         return cls(space=space, normal=rows, reduction=rows)
@@ -88,7 +88,7 @@ class OperationMasks(Viewable):
     def from_arrays(
         cls, space: SearchSpace, normal: NDArray[np.bool_], reduction: NDArray[np.bool_]
     ) -> Self:
-        """Masks from two bool arrays of shape ``(edges, candidates)``."""
+        """Return masks from two bool arrays of shape ``(edges, candidates)``."""
 
         def rows(array: NDArray[np.bool_]) -> Rows:
             # Before a row is looked at: a shape such as (2^40, 0) has no bytes and many rows.
@@ -99,7 +99,7 @@ class OperationMasks(Viewable):
         return cls(space=space, normal=rows(normal), reduction=rows(reduction))
 
     def union(self, other: "OperationMasks") -> "OperationMasks":
-        """Masks that keep an operation wherever one of the two keeps it.
+        """Return masks that keep an operation wherever one of the two keeps it.
 
         Raises:
             SpaceError: The masks belong to different search spaces.

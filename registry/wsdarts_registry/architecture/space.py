@@ -81,12 +81,12 @@ class SearchSpace:
         return len(self.edges), len(self.candidates)
 
     def incoming(self, target: int) -> range:
-        """Indices into ``edges`` of the edges that end in ``target``."""
+        """Return the indices into ``edges`` of the edges that end in ``target``."""
         start = sum(range(_INPUT_NODES, target))
         return range(start, start + target)
 
     def candidate_index(self, name: str) -> int:
-        """Column of a candidate operation.
+        """Return the column of a candidate operation.
 
         Raises:
             SpaceError: The space has no such candidate.

@@ -88,7 +88,7 @@ def copy_checked(root: Path, path: str, record: FileRecord, target: Path) -> Non
 
 
 def _checked_blocks(root: Path, path: str, record: FileRecord) -> Iterator[bytes]:
-    """Blocks of a file; raises after the last one if they were not what the record says."""
+    """Yield the blocks of a file; raise after the last one if they were not as recorded."""
     digest = hashlib.sha256()
     left = record.size
     with _open(root, path) as file:
@@ -104,12 +104,12 @@ def _checked_blocks(root: Path, path: str, record: FileRecord) -> Iterator[bytes
 
 
 def file_record(content: bytes) -> FileRecord:
-    """The record of a file with that content."""
+    """Return the record of a file with that content."""
     return FileRecord(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def list_files(root: Path) -> set[str]:
-    """POSIX paths of all files below a directory.
+    """Return the POSIX paths of all files below a directory.
 
     Raises:
         ArtifactError: The directory is missing, holds a link or a special file, or holds
@@ -227,7 +227,7 @@ def read_manifest(
 
 
 def claimed_digest(directory: Path) -> str | None:
-    """The digest that ``artifact.sha256`` claims; None if it cannot be read.
+    """Return the digest that ``artifact.sha256`` claims; None if it cannot be read.
 
     What is wrong with it is said by ``read_manifest``.
     """
@@ -240,5 +240,5 @@ def claimed_digest(directory: Path) -> str | None:
 
 
 def checksum_line(hexadecimal: str) -> bytes:
-    """Content of ``artifact.sha256``, as ``sha256sum`` writes and checks it."""
+    """Return the content of ``artifact.sha256``, as ``sha256sum`` writes and checks it."""
     return f"{hexadecimal}  {MANIFEST}\n".encode()

@@ -92,7 +92,7 @@ class Artifact(Viewable):
         return self.read(CARD).decode()
 
     def embedding(self, space: EmbeddingSpace) -> TaskEmbedding:
-        """The embedding that this artifact is ranked by: of its task, or its tasks' mean.
+        """Return the embedding that ranks this artifact: of its task, or its tasks' mean.
 
         Raises:
             EmbeddingError: It has none in that space; names both.
@@ -107,30 +107,30 @@ class Artifact(Viewable):
         return self.embeddings[self.manifest.embeddings.index(record)]
 
     def task_embeddings(self, space: EmbeddingSpace) -> tuple[TaskEmbedding, ...]:
-        """The embeddings of single tasks in one space, in the order of the manifest."""
+        """Return the embeddings of single tasks in one space, in the order of the manifest."""
         single = {task.digest for task in self.manifest.tasks}
         return tuple(e for e in self.embeddings if e.space == space and e.task_digest in single)
 
     def weights(self) -> Tensors | None:
-        """Supernet weights and α (``alpha.normal``, ``alpha.reduction``); None for a bare λ.
+        """Return supernet weights and α (``alpha.normal``, ``alpha.reduction``); None for a bare λ.
 
         Raises:
             ArtifactError: The file changed since, or holds a number that is not finite.
         """
-        return contents.read_weights(self.read(WEIGHTS)) if self.has_weights else None
+        return contents.read_finite(self.read(WEIGHTS), what=WEIGHTS) if self.has_weights else None
 
     def check(self) -> Tensors | None:
-        """``input`` and ``output`` that prove that the weights load right; None without.
+        """Return ``input`` and ``output`` that prove that the weights load right; None without.
 
         Raises:
             ArtifactError: The file changed since, or holds a number that is not finite.
         """
         if CHECK not in self.manifest.files:
             return None
-        return contents.read_check(self.read(CHECK))
+        return contents.read_finite(self.read(CHECK), what=CHECK)
 
     def read(self, path: str) -> bytes:
-        """Content of one file of the manifest, verified again.
+        """Return the content of one file of the manifest, verified again.
 
         Raises:
             ArtifactError: The manifest has no such file, or it changed since.
@@ -182,8 +182,8 @@ def read_artifact(
         directory: Directory with ``artifact.json``.
         expected_digest: ``"sha256:…"`` that it must have.
         without: Files of the manifest that must not be there.
-        unhashed: Tensor files of which only size and form are looked at, by who verifies their
-            bytes while taking them away.
+        unhashed: Tensor files of which only size and form are looked at, by a caller that
+            verifies their bytes while taking them away.
 
     Raises:
         ArtifactError: Anything about it that ``docs/format.md`` does not allow.

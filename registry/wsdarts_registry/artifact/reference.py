@@ -127,12 +127,12 @@ def check_alias(alias: str) -> None:
 
 
 def is_alias(text: str) -> bool:
-    """Whether ``text`` can be another word for a version."""
+    """Return whether ``text`` can be another word for a version."""
     return _ALIAS.fullmatch(text) is not None and text not in _NO_ALIAS
 
 
 def is_name(text: str) -> bool:
-    """Whether ``text`` can name an artifact."""
+    """Return whether ``text`` can name an artifact."""
     return _NAME.fullmatch(text) is not None
 
 

@@ -105,7 +105,7 @@ def _check_shapes(query: NDArray[np.float64], keys: NDArray[np.floating[Any]]) -
 
 
 def _unit_ratio(part: NDArray[np.float64], sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``part / sums`` entry by entry with 0/0 = 0, each row scaled to length 1."""
+    """Return ``part / sums`` entry by entry with 0/0 = 0, each row scaled to length 1."""
     ratio = np.divide(part, sums, out=np.zeros_like(sums), where=sums > 0)
     ratio /= ratio.max(axis=1, keepdims=True)  # a square of a tiny ratio would underflow
     ratio /= np.sqrt(np.square(ratio).sum(axis=1, keepdims=True))
@@ -238,7 +238,7 @@ def _scan_part(query: _Query, rows: Rows, distances: Floats) -> None:
 
 
 def _block_sums(query: _Query, rows: Rows, buffer: Rows, *, swap: bool) -> tuple[Rows, Rows]:
-    """Sums of u and of u² over each block of filters, or of v and v², shape (rows, blocks)."""
+    """Return the sums of u and of u² (or v and v²) over each block, shape (rows, blocks)."""
     blocks = buffer[: len(rows)]
     ratios = blocks.reshape(len(rows), -1)[:, : rows.shape[1]]
     np.add(query.addends, rows, out=ratios)

@@ -95,7 +95,7 @@ class TaskEmbedding:
 
     @property
     def distance_error(self) -> float | None:
-        r"""About how much the standard error adds to any distance: half its square, relative.
+        r"""The standard error's addition to any distance, about half its relative square.
 
         Near tasks have $d(a, b) \approx \frac12 Var_f \log(a_f / b_f)$, and independent errors of
         the logarithms add to this variance.
@@ -104,7 +104,7 @@ class TaskEmbedding:
 
     @classmethod
     def mean(cls, embeddings: Sequence["TaskEmbedding"]) -> "TaskEmbedding":
-        """The mean of the embeddings of several tasks, which stands for a λ_meta.
+        """Return the mean of the embeddings of several tasks, which stands for a λ_meta.
 
         Raises:
             EmbeddingError: There is none, or they are of different spaces or widths.
@@ -208,13 +208,13 @@ class TaskEmbedding:
 
 
 def relative_error(values: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
-    r"""Root mean square of $e_f / F_f$ over the filters whose value is above 0."""
+    r"""Return the root mean square of $e_f / F_f$ over the filters whose value is above 0."""
     positive = values > 0
     return float(np.sqrt(np.mean((errors[positive] / values[positive]) ** 2)))
 
 
 def mean_task_digest(digests: Sequence[str]) -> str:
-    """The task digest of a mean: of one task its own, else sha256 of the sorted digests."""
+    """Return the task digest of a mean: of one task its own, else sha256 of the sorted ones."""
     if len(digests) == 1:
         return digests[0]
     lines = "".join(f"{digest}\n" for digest in sorted(digests))
@@ -291,7 +291,7 @@ def _check_nonnegative(numbers: NDArray[np.float64], what: str) -> None:
 
 
 def _error_of_mean(errors: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
-    """Of the mean of independent values; unknown if one of them is."""
+    """Return the error of the mean of independent values; None if one of them is unknown."""
     known = [error for error in errors if error is not None]
     if len(known) < len(errors):
         return None

@@ -1,8 +1,17 @@
-"""Notebook views of genotypes, masks, artifacts, rankings, lineage trees and differences."""
+"""Notebook views of genotypes, masks, artifacts, rankings, lineage trees and differences.
+
+A view is HTML without scripts, requests and element names that two views could share, and its style
+rules reach nothing outside of it; drawings are images of their own. It follows the notebook's theme
+and reads as plain text and tables where styles are stripped. Nothing is read from the disk for it.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
 
 from wsdarts_registry._format import count, metric_text, pluralize, setting
+from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -19,6 +28,7 @@ from wsdarts_registry.artifact.facts import (
 from wsdarts_registry.artifact.manifest import Manifest, described
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.drawing.cells import (
+    Drawing,
     cell_drawings,
     cell_text,
     edge_name,
@@ -27,8 +37,96 @@ from wsdarts_registry.drawing.cells import (
 )
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.embedding.space import is_near
-from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, Tree, view
 from wsdarts_registry.stores.lineage import LineageNode, LineageTree
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """Bars in a column of a table.
+
+    Attributes:
+        column: Index of the column.
+        lengths: One for each row, in percent of the width.
+        mark: Place of a line across them all, in percent; None for none.
+    """
+
+    column: int
+    lengths: tuple[float, ...]
+    mark: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table; its cells are sanitized when it is written.
+
+    Attributes:
+        header: Names of the columns.
+        rows: Cells; the first of a row names it.
+        right: Columns of numbers.
+        bars: Drawn beside the numbers of one column.
+        chosen: Rows that stand out.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[int] = frozenset()
+    bars: Bars | None = None
+    chosen: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """An item of a nested list."""
+
+    text: str
+    below: tuple["Tree", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A part of a view; what is empty is left out.
+
+    Attributes:
+        title: Its heading.
+        text: Paragraphs.
+        drawings: SVG documents drawn by ``drawing``.
+        charts: Title and SVG of line charts, which take their colours from the view.
+        table: A table.
+        tree: Nested lists.
+        lines: Text that keeps its line breaks, sanitized before.
+        folded: Whether it is shown on demand.
+    """
+
+    title: str
+    text: tuple[str, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
+    charts: tuple[tuple[str, Markup], ...] = ()
+    table: Table | None = None
+    tree: tuple[Tree, ...] = ()
+    lines: str = ""
+    folded: bool = False
+
+
+def view(what: str, sentence: str, *, figures: Pairs = (), panels: Sequence[Panel] = ()) -> str:
+    """Write a view.
+
+    Args:
+        what: Kind of object, such as ``Genotype``.
+        sentence: Description of the object.
+        figures: Names and values of the few figures that matter most.
+        panels: The other parts.
+    """
+    return html_page(
+        "notebook.html.j2",
+        what=what,
+        sentence=sentence,
+        figures=figures,
+        panels=panels,
+        lines=escape,  # what else is written keeps no line breaks
+    )
+
 
 _LONGEST_GENOTYPE = 100_000
 
@@ -162,24 +260,24 @@ _MANY = 12
 _OMITTED = {"deeper": "more with a larger depth", "above": "see above"}
 
 
-def lineage_view(family: LineageTree) -> str:
+def lineage_view(tree: LineageTree) -> str:
     """Show ancestors and descendants as nested lists."""
-    reference, mode = str(family.entry.reference), family.entry.manifest.lineage.mode
+    reference, mode = str(tree.entry.reference), tree.entry.manifest.lineage.mode
     none = "No artifact of this registry."
     cold = f"No other artifact ({mode})."
     return view(
         "Lineage",
-        f"of {reference}, {family.entry.digest[:SHOWN_DIGEST]}….",
+        f"of {reference}, {tree.entry.digest[:SHOWN_DIGEST]}….",
         panels=[
             Panel(
-                title=f"It started ({mode}) from" if family.parents else "It started from",
-                text=() if family.parents else (cold,),
-                tree=_trees(family.parents),
+                title=f"It started ({mode}) from" if tree.parents else "It started from",
+                text=() if tree.parents else (cold,),
+                tree=_trees(tree.parents),
             ),
             Panel(
                 title="Started from it",
-                text=() if family.children else (none,),
-                tree=_trees(family.children),
+                text=() if tree.children else (none,),
+                tree=_trees(tree.children),
             ),
         ],
     )
@@ -216,24 +314,22 @@ def difference_view(found: Difference) -> str:
     )
 
 
-def _trees(relatives: Sequence[LineageNode]) -> tuple[Tree, ...]:
-    return tuple(Tree(text=_described(r), below=_trees(r.relatives)) for r in relatives)
+def _trees(nodes: Sequence[LineageNode]) -> tuple[Tree, ...]:
+    return tuple(Tree(text=_described(r), below=_trees(r.relatives)) for r in nodes)
 
 
-def _described(relative: LineageNode) -> str:
-    said = [f"{relative.reference}, {relative.digest[:SHOWN_DIGEST]}…"]
-    if not relative.entries and relative.damaged:
-        said.append(
-            f"{relative.damaged[0].word} ({', '.join(str(d.reference) for d in relative.damaged)})"
-        )
-    elif not relative.entries:
+def _described(node: LineageNode) -> str:
+    said = [f"{node.reference}, {node.digest[:SHOWN_DIGEST]}…"]
+    if not node.entries and node.damaged:
+        said.append(f"{node.damaged[0].word} ({', '.join(str(d.reference) for d in node.damaged)})")
+    elif not node.entries:
         said.append("not in this registry")
-    elif relative.mode:
-        said.append(f"started {relative.mode}")
-    if relative.entries and relative.entries[0].yanked:
-        said.append(f"yanked: {relative.entries[0].yanked.reason}")
-    if relative.omitted:
-        said.append(_OMITTED[relative.omitted])
+    elif node.mode:
+        said.append(f"started {node.mode}")
+    if node.entries and node.entries[0].yanked:
+        said.append(f"yanked: {node.entries[0].yanked.reason}")
+    if node.omitted:
+        said.append(_OMITTED[node.omitted])
     return "; ".join(said)
 
 

@@ -80,7 +80,7 @@ def changed(path: Path, **changes: Any) -> Path:
         ({"title": "y" * 1001}, "title: String should have"),
         ({"costs": [{"phase": "search", "seconds": -1.0}]}, "costs.0.seconds: "),
         ({"epochs": [{"stage": 1}]}, "epochs.0.epoch: Field required"),
-        ({"genotype": {"format": 1}}, "does not hold together (a genotype"),
+        ({"genotype": {"format": 1}}, "genotype in JSON"),
         ({"epochs": []}, "α history is 4; expected 0"),
         ({"tasks": None}, "tasks: Input should be"),
     ],
