@@ -5,10 +5,13 @@ from here, so that a fact has one label and one form.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wsdarts_registry._format import count, duration, metric_text, pluralize, setting, size
-from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.manifest import Lineage, Manifest, Provenance
+
+if TYPE_CHECKING:  # it loads numpy, which lists of artifacts do without
+    from wsdarts_registry.architecture.masks import OperationMasks
 
 Facts = list[tuple[str, str]]
 SHOWN_DIGEST = 19  # "sha256:" and as many digits as a reference needs
@@ -47,7 +50,7 @@ def overview_facts(manifest: Manifest) -> Facts:
     ]
 
 
-def search_facts(manifest: Manifest, stages: Sequence[OperationMasks]) -> Facts:
+def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Facts:
     """Return search space, supernet, masks after each stage, and every setting."""
     network = manifest.network
     masks = (

@@ -177,9 +177,9 @@ class SearchSettings:
         kept = [stage.operations for stage in self.stages]
         if kept != sorted(kept, reverse=True):
             raise SettingsError(
-                "the list of the stages' operations",
+                "stages.operations",
                 found=kept,
-                expected="later stages keep fewer operations",
+                expected="as many or fewer in each later stage",
             )
         if kept[-1] < 2 and "none" in self.space.candidates:
             raise SettingsError(
