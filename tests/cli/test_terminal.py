@@ -67,7 +67,7 @@ def test_what_show_says_fits_and_paths_stay_whole(zoo: Path) -> None:
     assert all(line.startswith(("digest ", "directory ")) for line in wide), wide
     first, second = (line for line in lines if "operations an edge" in line)
     assert re.match(r"masks +after stage 1: ", first)
-    assert re.match(r" +stage 2: ", second)
+    assert re.match(r" +after stage 2: ", second)
     assert "(no room for sha256)" in lines
 
 
