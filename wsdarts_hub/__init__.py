@@ -14,13 +14,13 @@ no torch does not load it.
 
 import ast
 from importlib import import_module
-from pathlib import Path
+from pkgutil import get_data
 from typing import Any
 
 
 def _origins() -> dict[str, tuple[str, str]]:
     """Return the module of each public name and its name there, as ``__init__.pyi`` lists them."""
-    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    stub = ast.parse(get_data(__name__, "__init__.pyi") or b"")
     found, private = {}, {}
     for node in stub.body:
         if isinstance(node, ast.ImportFrom):

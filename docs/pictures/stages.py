@@ -95,7 +95,7 @@ def _candidates(y: float, names: tuple[str, ...], left: frozenset[str]) -> list[
 
 
 def _ends(y: float) -> list[str]:
-    """What P-DARTS does next, and where TAS stops."""
+    """Draw the next step of P-DARTS, and the end of TAS."""
     middle = WIDTH / 2
     return [
         line((MARGIN, y), (WIDTH - MARGIN, y)),

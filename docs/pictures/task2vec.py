@@ -95,7 +95,7 @@ def _making(top: float) -> list[str]:
 
 
 def _bars(top: float, one: Vector, other: Vector) -> list[str]:
-    """How far log(a/b) is from its mean, for each of the shown filters."""
+    """Return the distance of log(a/b) from its mean, for each of the shown filters."""
     step = (WIDTH - 2 * MARGIN) / _SHOWN
     ratio = np.log(one / other)
     from_mean = ratio - ratio.mean()

@@ -149,28 +149,36 @@ def resolved(path: Path) -> Path:
         return path.absolute()
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path, limit: int = -1) -> bytes:
     """Return the content of a regular file; never wait at a pipe or read from a device.
+
+    Args:
+        path: The file.
+        limit: The most bytes to read; all by default.
 
     Raises:
         FileAccessError: There is no such file, it is no regular one, or it may not be read.
     """
     try:
         with open_regular(path) as file:
-            return file.read()
+            return file.read(limit)
     except (OSError, ValueError) as error:
         raise _no_access(path, error) from error
 
 
 def _is_absent(error: OSError | ValueError) -> bool:
-    """Whether nothing is there; a ValueError tells of a null byte or a lone surrogate."""
+    """Return whether nothing is there; a ValueError tells of a null byte or a lone surrogate."""
     return isinstance(error, ValueError) or error.errno in _ABSENT
 
 
 def _no_access(path: Path, error: OSError | ValueError) -> FileAccessError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    hint = "check the path, and that you may read it and enter the directories above it"
-    return FileAccessError.of(f"cannot read {path}: {reason}", error, str(path), hint=hint)
+    return FileAccessError.of(
+        f"cannot read {path}: {reason}",
+        error,
+        str(path),
+        hint="check the path, and that you may read it and enter the directories above it",
+    )
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
@@ -275,7 +283,7 @@ def remove_abandoned(temporary: Path) -> bool:
 
 
 def _is_mine(new: BinaryIO) -> bool:
-    """Lock a new file; False where somebody who clears up was faster and removes it."""
+    """Lock a new file; False where a clean-up was faster and removes it."""
     try:
         return lock_open_file(new.fileno()) and os.fstat(new.fileno()).st_nlink > 0
     except NoLocksError:
@@ -317,7 +325,7 @@ CACHE_VARIABLE = "WSDARTS_HUB_CACHE"
 
 
 def cache_directory() -> Path:
-    """Directory of everything that can be deleted and made again.
+    """Return the directory of everything that can be deleted and made again.
 
     The environment variable ``WSDARTS_HUB_CACHE`` names it where it is set and not empty;
     else it is the user's cache directory of the platform. It may not exist yet.
@@ -350,7 +358,7 @@ def staged(target: Path) -> Iterator[Path]:
 def discarded_on_error(path: Path) -> Iterator[Path]:
     """Make a directory, with its parents, that is removed if the block raises.
 
-    It is locked while the block runs, so that whoever cleans the cache leaves it alone.
+    It is locked while the block runs, so that cleaning the cache leaves it alone.
     """
     path.mkdir(parents=True)
     lock = None
@@ -395,7 +403,7 @@ def write_flushed(path: Path, content: bytes) -> None:
 
 
 def is_vacant(path: Path) -> bool:
-    """Whether ``path`` does not exist or is an empty directory, and no link.
+    """Return whether ``path`` does not exist or is an empty directory, and no link.
 
     Raises:
         OSError: The path cannot be examined.

@@ -36,8 +36,9 @@ def count(value: int) -> str:
 
 
 def pluralize(value: int, what: str) -> str:
-    """Write a number of things: ``1 image``, ``1,797 images``; ``what`` takes an s."""
-    return f"{count(value)} {what}" if value == 1 else f"{count(value)} {what}s"
+    """Write a number of things: ``1 image``, ``1,797 images``, ``2 classes``."""
+    ending = "" if value == 1 else "es" if what.endswith("s") else "s"
+    return f"{count(value)} {what}{ending}"
 
 
 def percent(value: float) -> str:

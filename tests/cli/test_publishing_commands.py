@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_push_sets_licence_description_and_version(zoo: Path, run: Run, tmp_path
     )
     assert shown.lines[0] == "mine@4"
     about = run("show", "mine", "--registry", zoo).out
-    assert "license    mit" in about
+    assert re.search(r"^licen[cs]e +mit$", about, re.MULTILINE)
     assert "about      Only a test" in about
     card = hub.pull("mine@4", registry=zoo).card or ""
     assert "\nOnly a test\n" in card.split("## The cells")[0]

@@ -108,10 +108,10 @@ def test_what_is_no_run_is_one_line(runs: tuple[Path, ...], run: Run, tmp_path: 
 
 
 def test_as_many_as_a_page_can_tell_apart(runs: tuple[Path, ...]) -> None:
-    with pytest.raises(WsdartsError, match=r"^13 runs .*1 to 12"):
-        report(*[runs[0]] * 13)
-    with pytest.raises(WsdartsError, match="0 runs were named"):
-        report()
+    for named in ([runs[0]] * 13, []):
+        with pytest.raises(WsdartsError) as caught:
+            report(*named)
+        assert (caught.value.found, caught.value.expected) == (str(len(named)), "1 to 12")
 
 
 def test_directories_of_one_name_are_told_apart(runs: tuple[Path, ...]) -> None:

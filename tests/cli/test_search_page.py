@@ -1,11 +1,11 @@
-"""What a search prints of what it found."""
+"""Output of a search."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.sdk.reports.samples import make_genotype
-from wsdarts_hub.cli.shared.search_page import show_genotype
+from wsdarts_hub.cli.runs import show_genotype
 
 ROW = {
     **dict.fromkeys(("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy"), 1.0),

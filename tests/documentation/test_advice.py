@@ -1,4 +1,4 @@
-"""What readers are told to install can be installed: from a checkout, there is no index with it."""
+"""Advice on installation: from a checkout, since no index has the package."""
 
 import re
 import tomllib

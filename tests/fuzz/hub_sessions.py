@@ -188,7 +188,7 @@ class Spoiler:
         self._endless = 1  # of one session, so that it ends
         self.done: list[str] = []
 
-    def __call__(self, asked: Request, said: Response) -> None:
+    def __call__(self, request: Request, response: Response) -> None:
         """Change an answer, or leave it."""
         with self._lock:
             if self._random.random() >= self._share:
@@ -196,20 +196,20 @@ class Spoiler:
             way = self._random.choice(
                 [self._json, self._json, self._json, self._header, self._status, self._body]
             )
-            self.done.append(f"{way.__name__} {asked.path[:60]}")
-            way(said)
+            self.done.append(f"{way.__name__} {request.path[:60]}")
+            way(response)
 
-    def _json(self, said: Response) -> None:
-        if not said.is_json or not isinstance(said.body, bytes):
-            self._header(said)
+    def _json(self, response: Response) -> None:
+        if not response.is_json or not isinstance(response.body, bytes):
+            self._header(response)
             return
-        data = json.loads(said.body)
+        data = json.loads(response.body)
         for _ in range(self._random.choice([1, 1, 3])):
             data = self._mutated(data)
         try:
-            said.body = json.dumps(data).encode("utf-8", "surrogatepass")
+            response.body = json.dumps(data).encode("utf-8", "surrogatepass")
         except (ValueError, RecursionError):
-            said.body = b"[" * 100_000
+            response.body = b"[" * 100_000
 
     def _mutated(self, data: Any) -> Any:
         inner = isinstance(data, (dict, list)) and bool(data)
@@ -242,7 +242,7 @@ class Spoiler:
             ]
         )
 
-    def _header(self, said: Response) -> None:
+    def _header(self, response: Response) -> None:
         outside = f"{self._outside}/{self._random.randrange(100)}"
         name, value = self._random.choice(
             [
@@ -268,24 +268,24 @@ class Spoiler:
                 ("Content-Type", "text/html"),
             ]
         )
-        said.set(name, value)
+        response.set(name, value)
         if self._random.random() < 0.3:
-            said.headers += [(f"X-{n}", "x") for n in range(500)]
+            response.headers += [(f"X-{n}", "x") for n in range(500)]
 
-    def _status(self, said: Response) -> None:
-        said.status = self._random.choice(
+    def _status(self, response: Response) -> None:
+        response.status = self._random.choice(
             [
                 *(101, 201, 204, 206, 301, 302, 304, 307, 308, 400, 401, 403, 404, 409, 412, 416),
                 *(418, 429, 500, 503, 599, 999),
             ]
         )
         if self._random.random() < 0.5:
-            self._header(said)
+            self._header(response)
         if self._random.random() < 0.1:
-            said.before = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000
+            response.before = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000
 
-    def _body(self, said: Response) -> None:
-        content = said.body if isinstance(said.body, bytes) else b""
+    def _body(self, response: Response) -> None:
+        content = response.body if isinstance(response.body, bytes) else b""
         kind = self._random.choice(
             ["cut", "empty", "html", "noise", "length", "chunks", "deep", "endless", "flip"]
         )
@@ -294,19 +294,19 @@ class Spoiler:
                 kind = "noise"
             else:
                 self._endless -= 1
-                said.body = itertools.repeat(self._random.choice([b"x", b" ", b"["]) * 2**16)
-                said.length = self._random.choice(["", None, "489000000"])
+                response.body = itertools.repeat(self._random.choice([b"x", b" ", b"["]) * 2**16)
+                response.length = self._random.choice(["", None, "489000000"])
         if kind == "cut":
-            said.body, said.length = content[: len(content) // 2], str(len(content) + 1)
+            response.body, response.length = content[: len(content) // 2], str(len(content) + 1)
         elif kind == "length":
-            said.length = self._random.choice(["-1", "9" * 30, "x", "3", "0"])
+            response.length = self._random.choice(["-1", "9" * 30, "x", "3", "0"])
         elif kind == "chunks":
-            said.length = None
+            response.length = None
         elif kind == "flip" and content:
             at = self._random.randrange(len(content))
-            said.body = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+            response.body = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
         elif kind in ("empty", "html", "noise", "deep"):
-            said.body = {
+            response.body = {
                 "empty": b"",
                 "html": b"<html>Log in to this network</html>",
                 "noise": self._random.randbytes(self._random.randrange(1, 5000)),

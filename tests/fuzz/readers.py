@@ -56,7 +56,7 @@ from wsdarts_sdk.data.sources.metadata import read_metadata
 from wsdarts_sdk.data.sources.table import Table, TableSource
 from wsdarts_sdk.data.sources.webdataset import TarTable
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.storage import ReportFile, filled_in, keep_report
+from wsdarts_sdk.reports.storage import ReportFile, complete_from_journals, keep_report
 from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.files import REPORT_FILE
 
@@ -253,7 +253,7 @@ def _run_readers(folder: Path) -> dict[str, Reader]:
 
     def read_journal(content: bytes) -> None:
         journal.write_bytes(content)
-        filled_in(begun, folder, resumable=True)
+        complete_from_journals(begun, folder, resumable=True)
 
     rows = json.dumps(row(0, 0, 2.0)).encode() + b"\n"
     return {
@@ -324,13 +324,13 @@ def _read_sealed(directory: Path, content: bytes) -> None:
 def _read_weights(content: bytes) -> None:
     header = _tensors.read_header(content, len(content), what="file")
     contents.check_weights_header(header, SPACE)
-    contents.read_weights(content)
+    contents.read_finite(content, what="weights")
 
 
 def _read_check(content: bytes) -> None:
     header = _tensors.read_header(content, len(content), what="file")
     contents.check_check_header(header, NetworkRecord(cells=3, channels=4, image_size=32))
-    contents.read_check(content)
+    contents.read_finite(content, what="check")
 
 
 def _read_embedding(content: bytes) -> None:

@@ -87,7 +87,7 @@ def _read_or_refuse(content: bytes) -> None:
     ("content", "message"),
     [
         (b"", "has 0 bytes and is no safetensors file"),
-        (_file({}, length=2**63), "its header claims 9223372036854775816 bytes of a file of 10"),
+        (_file({}, length=2**63), "claims 9223372036854775816 bytes"),
         (_file(b"[" * 5000), "not valid JSON"),
         (_file(b'{"a":1,"a":2}'), "a key stands twice"),
         (_file(b"[]"), "is no JSON object"),
@@ -97,7 +97,7 @@ def _read_or_refuse(content: bytes) -> None:
         (_file({"a": _entry(shape=[True, 2])}, b"12"), "is malformed"),
         (_file({"a": _entry(shape=[2.0])}, b"12"), "is malformed"),
         (_file({"a": _entry(shape=[1] * 9, offsets=[0, 1])}, b"1"), "is malformed"),
-        (_file({"a": _entry(shape=[2**32, 2**32, 2])}, b"12"), "cannot lie in 2 bytes"),
+        (_file({"a": _entry(shape=[2**32, 2**32, 2])}, b"12"), "2 bytes"),
         (_file({"a": {**_entry(), "x": 1}}, b"12"), "is malformed"),
         (_file({"": _entry()}, b"12"), "is malformed"),
         (_file({"a": _entry(), "b": _entry()}, b"12"), "do not lie end to end"),

@@ -1,6 +1,5 @@
 """Commands about task embeddings: ``embed`` and ``nearest``."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -10,8 +9,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.progress import working
-from wsdarts_hub.cli.shared.run_work import unread
+from wsdarts_hub.cli.shared.work import unread, working
 from wsdarts_registry._files import exists, is_directory
 from wsdarts_registry._format import count, pluralize
 from wsdarts_registry.errors import EmbeddingError
@@ -70,7 +68,7 @@ def embed(
         embed("path/to/images", budget="30s").save("images.safetensors")
     """
     if out is not None:
-        from wsdarts_sdk.pipelines.job import check_apart  # noqa: PLC0415 - it loads torch
+        from wsdarts_sdk.pipelines.setup import check_apart  # noqa: PLC0415 - it loads torch
 
         check_apart(out, [data])
         _check_writable(out)
@@ -208,7 +206,7 @@ def nearest(
                 progress=work.progress,
             )
     if as_json:
-        display.drawing(json.dumps(_as_json(ranking), indent=2))
+        display.json_data(_as_json(ranking))
     elif quiet:
         for neighbour, distance in zip(ranking.neighbours, ranking.figures.distances, strict=True):
             display.line(f"{neighbour.reference} {distance}")

@@ -1,6 +1,5 @@
 """The command ``list``."""
 
-import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -141,7 +140,7 @@ def list_artifacts(
     found = [EntryFacts(entry=entry) for entry in entries]
     if as_json:
         data = [*(facts.to_json() for facts in found), *map(damaged_json, damaged)]
-        display.drawing(json.dumps(data, indent=2))
+        display.json_data(data)
     elif quiet:
         for entry in entries:
             display.line(str(entry.reference))

@@ -1,9 +1,4 @@
-"""Commands that write versions, hide them and restore them: ``push``, ``yank``, ``unyank``.
-
-The command ``copy``.
-
-Commands about signatures: ``keygen`` and ``sign``.
-"""
+"""Commands that publish: ``push``, ``copy``, ``yank``, ``unyank``, ``keygen`` and ``sign``."""
 
 import shlex
 from pathlib import Path

@@ -1,9 +1,5 @@
-"""The command ``diff``.
+"""Commands that relate artifacts: ``diff`` and ``lineage``."""
 
-The command ``lineage``.
-"""
-
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +14,6 @@ if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Connection
     from wsdarts_registry.artifact.difference import Difference, SettingChange
     from wsdarts_registry.artifact.manifest import TaskRecord
-if TYPE_CHECKING:
     from wsdarts_registry.stores.lineage import LineageNode, LineageTree
 
 _DIGITS = 19  # "sha256:" and as many digits as a reference needs
@@ -54,7 +49,7 @@ def diff(
     )
     found = hub.difference(first, second)
     if as_json:
-        display.drawing(json.dumps(found.to_json(), indent=2))
+        display.json_data(found.to_json())
         return
     sections = {
         "operations after the last stage": bool(found.masks),
@@ -169,7 +164,6 @@ def _tasks(tasks: "Sequence[TaskRecord]") -> str:
 
 
 _DEPTH = 10
-_DIGEST_DIGITS = 19  # "sha256:" and as many digits as a reference needs
 _OMITTED = {"deeper": "more with a larger --depth", "above": "see above"}
 
 
@@ -198,7 +192,7 @@ def lineage(
     """
     family = hub.lineage(reference, registry=registry, depth=depth)
     if as_json:
-        display.drawing(json.dumps(family.to_json(), indent=2))
+        display.json_data(family.to_json())
     elif quiet:
         for what, relatives in (("ancestor", family.parents), ("descendant", family.children)):
             for relative in _all(relatives):
@@ -209,7 +203,7 @@ def lineage(
 
 def _show_family(family: "LineageTree") -> None:
     mode, reference = family.entry.manifest.lineage.mode, str(family.entry.reference)
-    display.title(f"{reference}  {family.entry.digest[:_DIGEST_DIGITS]}")
+    display.title(f"{reference}  {family.entry.digest[:_DIGITS]}")
     if family.parents:
         display.line(f"started ({mode}) from")
         _show_tree(family.parents, "")
@@ -233,7 +227,7 @@ def _show_tree(relatives: "Sequence[LineageNode]", indent: str) -> None:
 
 
 def _described(relative: "LineageNode") -> str:
-    name = f"{relative.reference}  {relative.digest[:_DIGEST_DIGITS]}"
+    name = f"{relative.reference}  {relative.digest[:_DIGITS]}"
     if not relative.entries and relative.damaged:
         versions = ", ".join(str(version.reference) for version in relative.damaged)
         return f"{name}  {relative.damaged[0].word} ({versions})"

@@ -1,6 +1,5 @@
 """The command ``report``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +57,7 @@ def report(
     if as_json:
         if out is not None:
             found.save(out)
-        display.drawing(json.dumps(found.to_json(), indent=2))
+        display.json_data(found.to_json())
         return
     page = found.save(out)
     display.line(str(page))

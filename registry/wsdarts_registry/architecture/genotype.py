@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from wsdarts_registry import _json
-from wsdarts_registry._files import as_path, open_regular, write_atomically
+from wsdarts_registry._files import as_path, read_regular, write_atomically
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
-from wsdarts_registry.errors import SpaceError
+from wsdarts_registry.errors import FileAccessError, SpaceError
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 _log = logging.getLogger(__name__)
 _EXPECTED = (
-    "expected Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=[…], "
+    "Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=[…], "
     "reduce_concat=range(2, 6))"
 )
 _MAX_TEXT = 4 * 2**20  # a training's whole log
@@ -71,8 +71,9 @@ def genotype_fields(text: str) -> dict[str, list[Any]]:
     if len(names) > 1:
         known = ", ".join(sorted(name or "one without a name" for name in names))
         raise SpaceError(
-            (f"the text holds {len(whole)} genotypes under different names ({sanitize(known)})"),
-            expected="one: leave the others out",
+            f"the text holds {len(whole)} genotypes under different names ({sanitize(known)})",
+            expected="one",
+            hint="leave the others out",
         )
     _, source, closed = whole[-1]
     if len(whole) > 1:
@@ -217,7 +218,7 @@ def _quoted(text: str) -> str:
 
 
 def _refused(reason: str) -> SpaceError:
-    return SpaceError(f"the text is not a DARTS genotype: {reason}", hint=_EXPECTED)
+    return SpaceError(f"the text is not a DARTS genotype: {reason}", expected=_EXPECTED)
 
 
 _FORMAT = 1
@@ -287,16 +288,16 @@ class Genotype(Viewable):
         return f"<Genotype: {self.in_words[:-1]}>"
 
     def cell(self, kind: str) -> Cell:
-        """The ``"normal"`` or the ``"reduction"`` cell."""
+        """Return the ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction
 
     def count(self, operation: str, kind: str = "normal") -> int:
-        """How often an operation was chosen in one cell."""
+        """Return how often an operation was chosen in one cell."""
         return sum(c.operation == operation for node in self.cell(kind) for c in node)
 
     @property
     def in_words(self) -> str:
-        """How often each operation was chosen in the two cells, as a sentence."""
+        """The number of times that each operation was chosen in the two cells, as a sentence."""
         said = []
         for kind in CELL_KINDS:
             chosen = Counter(c.operation for node in self.cell(kind) for c in node)
@@ -323,8 +324,9 @@ class Genotype(Viewable):
             return cls._from_fields({name: data[name] for name in FIELDS}, None)
         if not isinstance(data, dict) or not {"format", "space", *CELL_KINDS} <= set(data):
             raise SpaceError(
-                "a genotype in JSON has the keys format, space, normal and reduction",
-                hint=f"found {_keys(data)}",
+                "the genotype in JSON",
+                found=_keys(data),
+                expected="an object with the keys format, space, normal and reduction",
             )
         if type(data["format"]) is not int or data["format"] != _FORMAT:
             raise SpaceError(
@@ -348,12 +350,10 @@ class Genotype(Viewable):
             SpaceError: The file is missing or holds neither.
         """
         try:
-            with open_regular(as_path(path)) as file:
-                raw = file.read(_json.MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
+            raw = read_regular(as_path(path), _json.MAX_BYTES + 1)
+        except FileAccessError as error:
             raise SpaceError(
-                f"cannot read the genotype {sanitize_spaced(str(path))}: {reason}",
+                f"cannot read the genotype {sanitize_spaced(str(path))}: {error.strerror}",
                 expected="a JSON file as written by Genotype.save, or DARTS genotype text",
             ) from error
         try:
@@ -425,10 +425,7 @@ class Genotype(Viewable):
                 raise SpaceError(
                     f"{name}",
                     found=reprlib.repr(fields[name]),
-                    hint=(
-                        f"only cells that concatenate all intermediate nodes, {everything}, are "
-                        "supported"
-                    ),
+                    expected=f"all intermediate nodes, {everything}",
                 )
         return cls(
             space=space,
@@ -438,7 +435,7 @@ class Genotype(Viewable):
 
 
 def _utf8(text: str) -> bytes:
-    """The text as bytes; characters that no file can hold make it no JSON."""
+    """Return the text as bytes; characters that no file can hold make it no JSON."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -455,7 +452,11 @@ def _read_cell(kind: str, data: Any) -> Cell:
         raise SpaceError(f"the {kind} cell holds {found}", expected="[operation, source]")
 
     if not isinstance(data, list) or not all(isinstance(node, list) for node in data):
-        raise SpaceError(f"the {kind} cell in JSON is a list of nodes, each a list of connections")
+        raise SpaceError(
+            f"the {kind} cell in JSON",
+            found=reprlib.repr(data),
+            expected="a list of nodes, each a list of connections",
+        )
     return tuple(tuple(read(entry) for entry in node) for node in data)
 
 

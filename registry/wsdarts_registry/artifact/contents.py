@@ -127,14 +127,21 @@ def check_weights_header(header: Header, space: SearchSpace) -> None:
             )
 
 
-def read_weights(content: bytes) -> Tensors:
-    """Read ``weights.safetensors``.
+def read_finite(content: bytes, *, what: str) -> Tensors:
+    """Read ``weights.safetensors`` or ``check.safetensors``.
 
     Raises:
         ArtifactError: It is malformed or holds a number that is not finite.
     """
-    arrays, _ = read_tensors(content, what=WEIGHTS)
-    _check_finite(WEIGHTS, arrays)
+    arrays, _ = read_tensors(content, what=what)
+    for name, array in arrays.items():
+        if array.dtype.name in _FLOAT_NAMES and not np.isfinite(array).all():
+            raise ArtifactError(
+                f"{what}: tensor {name!r} holds NaN or infinity",
+                hint=(
+                    "the search that made it diverged: use the operation masks without the weights"
+                ),
+            )
     return arrays
 
 
@@ -162,28 +169,6 @@ def check_check_header(header: Header, network: NetworkRecord) -> None:
             f"most {_MAX_CHECK_VALUES}"
         ),
     )
-
-
-def read_check(content: bytes) -> Tensors:
-    """Read ``check.safetensors``: the tensors ``input`` and ``output``.
-
-    Raises:
-        ArtifactError: It is malformed or holds a number that is not finite.
-    """
-    arrays, _ = read_tensors(content, what=CHECK)
-    _check_finite(CHECK, arrays)
-    return arrays
-
-
-def _check_finite(path: str, arrays: Tensors) -> None:
-    for name, array in arrays.items():
-        if array.dtype.name in _FLOAT_NAMES and not np.isfinite(array).all():
-            raise ArtifactError(
-                f"{path}: tensor {name!r} holds NaN or infinity",
-                hint=(
-                    "the search that made it diverged: use the operation masks without the weights"
-                ),
-            )
 
 
 def _check_chosen(genotype: Genotype, masks: OperationMasks, kind: str) -> None:

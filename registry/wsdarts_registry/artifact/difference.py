@@ -155,7 +155,7 @@ class FigureDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Viewable):
-    """How a second artifact differs from a first.
+    """The differences of a second artifact from a first.
 
     Attributes:
         before: Digest of the first.

@@ -5,10 +5,13 @@ from here, so that a fact has one label and one form.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from wsdarts_registry._format import count, duration, metric_text, setting, size
-from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry._format import count, duration, metric_text, pluralize, setting, size
 from wsdarts_registry.artifact.manifest import Lineage, Manifest, Provenance
+
+if TYPE_CHECKING:  # it loads numpy, which lists of artifacts do without
+    from wsdarts_registry.architecture.masks import OperationMasks
 
 Facts = list[tuple[str, str]]
 SHOWN_DIGEST = 19  # "sha256:" and as many digits as a reference needs
@@ -47,11 +50,11 @@ def overview_facts(manifest: Manifest) -> Facts:
     ]
 
 
-def search_facts(manifest: Manifest, stages: Sequence[OperationMasks]) -> Facts:
+def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Facts:
     """Return search space, supernet, masks after each stage, and every setting."""
     network = manifest.network
     masks = (
-        f"after stage {number}: at most {stage.widest} operations an edge"
+        f"after stage {number}: at most {pluralize(stage.widest, 'operation')} an edge"
         for number, stage in enumerate(stages, start=1)
     )
     return [
@@ -59,8 +62,8 @@ def search_facts(manifest: Manifest, stages: Sequence[OperationMasks]) -> Facts:
         (
             "supernet",
             (
-                f"{network.cells} cells, {network.channels} channels, "
-                f"images of {network.image_size} pixels"
+                f"{pluralize(network.cells, 'cell')}, {pluralize(network.channels, 'channel')}, "
+                f"images of {pluralize(network.image_size, 'pixel')}"
             ),
         ),
         ("masks", "; ".join(masks)),

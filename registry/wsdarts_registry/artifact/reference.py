@@ -47,10 +47,13 @@ class Reference:
         if self.alias is not None:
             check_alias(self.alias)
         if self.version is not None and not _VERSION.fullmatch(str(self.version)):
-            raise RegistryError(f"version {self.version} of {self.name}", expected="1 to 999999999")
+            raise RegistryError(
+                f"the version of {self.name}", found=self.version, expected="1 to 999999999"
+            )
         if self.digest is not None and not _is_digest(self.digest):
             raise RegistryError(
-                f"digest {self.digest[:80]!r} of {self.name}",
+                f"the digest of {self.name}",
+                found=repr(self.digest[:80]),
                 expected="'sha256:' and 12 to 64 lower-case hex digits",
             )
 
@@ -124,12 +127,12 @@ def check_alias(alias: str) -> None:
 
 
 def is_alias(text: str) -> bool:
-    """Whether ``text`` can be another word for a version."""
+    """Return whether ``text`` can be another word for a version."""
     return _ALIAS.fullmatch(text) is not None and text not in _NO_ALIAS
 
 
 def is_name(text: str) -> bool:
-    """Whether ``text`` can name an artifact."""
+    """Return whether ``text`` can name an artifact."""
     return _NAME.fullmatch(text) is not None
 
 

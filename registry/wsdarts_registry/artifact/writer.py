@@ -1,7 +1,7 @@
 """Writing artifacts: new ones from drafts, copies, and published ones with another card.
 
 The form of an artifact to publish is verified when it is made. The bytes of its largest files are
-verified once, by whoever takes them away: while they are copied, or by the client that sends them.
+verified once, where they are taken away: while they are copied, or by the client that sends them.
 """
 
 import hashlib
@@ -199,7 +199,7 @@ def _encode(draft: ArtifactDraft) -> tuple[dict[str, bytes], tuple[EmbeddingReco
 def _encode_embeddings(
     draft: ArtifactDraft,
 ) -> tuple[dict[str, bytes], tuple[EmbeddingRecord, ...]]:
-    """Files and records of the embeddings of each space, in the order of the tasks."""
+    """Return files and records of the embeddings of each space, in the order of the tasks."""
     digests = [task.digest for task in draft.tasks]
     files: dict[str, bytes] = {}
     records: list[EmbeddingRecord] = []
@@ -275,7 +275,7 @@ _REPLACEABLE = (CARD, PICTURE)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Edition:
-    """What is to be published; made by ``of`` or ``changed``.
+    """An artifact to publish; made by ``of`` or ``changed``.
 
     Attributes:
         source: Where the files are, verified but for the bytes of the largest ones.
@@ -361,7 +361,7 @@ class Edition:
             check_file(self.source.directory, path, self.manifest.files[path])
 
     def check_taken(self, path: str) -> None:
-        """Look at the form of a file again, after its bytes were verified where they are.
+        """Check the form of a file again, after its bytes were verified where they are.
 
         Raises:
             ArtifactError: It is malformed.

@@ -57,14 +57,17 @@ class UnreadVersion(Protocol):
     @property
     def reference(self) -> object:
         """Exact reference, ``NAME@3``."""
+        ...
 
     @property
     def word(self) -> str:
         """``damaged`` or ``unreadable``."""
+        ...
 
     @property
     def why(self) -> str:
         """The reason."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,7 @@ class Ranking(Viewable):
         return figures((n.distance for n in self.neighbours), self.threshold)
 
     def first(self, k: int) -> "Ranking":
-        """The same judgement with at most ``k`` neighbours."""
+        """Return the same judgement with at most ``k`` neighbours."""
         return replace(self, neighbours=self.neighbours[:k])
 
 

@@ -113,11 +113,11 @@ class EmbeddingSpace:
                     settings=tuple(settings.items()),
                 )
         raise EmbeddingError(
-            (
-                "an embedding space in JSON has exactly the keys probe, probe_digest, estimator, "
-                "version and settings"
+            "the embedding space in JSON",
+            found=reprlib.repr(data),
+            expected=(
+                "an object with the keys probe, probe_digest, estimator, version and settings alone"
             ),
-            hint=f"found {reprlib.repr(data)}",
         )
 
 
@@ -140,7 +140,9 @@ class NearThreshold:
 
     def __post_init__(self) -> None:
         if not 0 < self.distance < 1:
-            raise EmbeddingError("the threshold", found=self.distance, expected="between 0 and 1")
+            raise EmbeddingError(
+                "the threshold", found=self.distance, expected="above 0 and below 1"
+            )
 
 
 def check_digest(what: str, digest: str) -> None:
@@ -158,7 +160,7 @@ def check_digest(what: str, digest: str) -> None:
 
 
 def _check_setting(name: str, value: Any) -> Setting:
-    """Whole floats become integers: 10 and 10.0 are equal and so need equal keys."""
+    """Check a setting; whole floats become integers: 10 and 10.0 are equal and need equal keys."""
     if type(name) is str and _SETTING_NAME.fullmatch(name):
         match value:
             case str() if is_plain_line(value, MAX_NAME):
@@ -176,7 +178,7 @@ def _check_setting(name: str, value: Any) -> Setting:
 
 
 ROUNDING = 1e-10
-"""How far a distance may lie above a threshold that it equals.
+"""The most that a distance may lie above a threshold that it equals.
 
 The order in which the terms of a distance are summed differs between processors and in browsers
 and moves it by less than this; a task that is embedded again moves by much more.
@@ -199,7 +201,7 @@ class Figures:
 
 
 def is_near(distance: float, threshold: float) -> bool:
-    """Whether a distance counts as near: up to the threshold, which is near itself."""
+    """Return whether a distance counts as near: up to the threshold, which is near itself."""
     return distance <= threshold + ROUNDING
 
 
@@ -234,7 +236,7 @@ def figures(
 
 
 def _digits(distance: float, threshold: float, limit: str | None, least: int) -> int:
-    """The fewest digits that order a distance as its verdict does, beside a threshold's text."""
+    """Return the fewest digits that order a distance as its verdict does, beside a threshold."""
     near = is_near(distance, threshold)
     for digits in range(least, _MOST_DIGITS):
         beside = float(limit if limit is not None else f"{threshold:.{digits}f}")

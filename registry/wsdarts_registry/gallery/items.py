@@ -1,7 +1,4 @@
-"""One version of an artifact as the gallery shows it.
-
-What the gallery says of one version, as names and values in words.
-"""
+"""Gallery items: one version of an artifact each, and its facts as names and values in words."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,13 +32,13 @@ KIND_TITLES = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Exhibit:
-    """A version with all that is shown of it.
+class GalleryItem:
+    """A version of an artifact with all that the gallery shows of it.
 
     Attributes:
-        entry: What the registry says about it.
+        entry: Its entry in the registry.
         artifact: Its verified content.
-        latest: Whether it is what a plain ``NAME`` means, and so can be ranked.
+        latest: Whether a plain ``NAME`` means this version, so that it can be ranked.
     """
 
     entry: Entry
@@ -55,12 +52,12 @@ class Exhibit:
 
     @property
     def folder(self) -> str:
-        """Where its files lie in the gallery."""
+        """Folder of its files, from the gallery's root."""
         return f"artifacts/{self.entry.name}/v{self.entry.version}"
 
     @property
     def page(self) -> str:
-        """Its page, from the gallery's root."""
+        """Path of its page, from the gallery's root."""
         return f"{self.folder}.html"
 
     @property
@@ -72,7 +69,7 @@ class Exhibit:
 
     @property
     def kind_title(self) -> str:
-        """Its kind in words."""
+        """Kind in words."""
         return KIND_TITLES[self.sort]
 
     @cached_property
@@ -94,36 +91,36 @@ class Exhibit:
 
     @property
     def raw_files(self) -> tuple[str, ...]:
-        """Files that the gallery carries along: all but the weights and what checks them."""
+        """Files that the gallery copies: all but the weights and their checksums."""
         files = self.entry.manifest.files
         own = [MANIFEST, CHECKSUM, GENOTYPE, MASKS]
         own += [record.file for record in self.entry.manifest.embeddings]
         return (*own, *(path for path in (CARD, PICTURE) if path in files))
 
 
-def identity(exhibit: Exhibit) -> Facts:
+def identity(item: GalleryItem) -> Facts:
     """What it is called and may be used for."""
-    entry = exhibit.entry
+    entry = item.entry
     return [
-        ("reference", exhibit.reference),
+        ("reference", item.reference),
         ("digest", entry.digest),
         ("other names", ", ".join(f"{entry.name}@{a}" for a in entry.status.aliases) or "none"),
         ("signature", "there is one; `verify` checks it" if entry.status.signed else "none"),
-        ("kind", exhibit.kind_title),
+        ("kind", item.kind_title),
         ("licence", licence_text(entry.manifest)),
     ]
 
 
-def compared(exhibit: Exhibit) -> Facts:
+def compared(item: GalleryItem) -> Facts:
     """What stands side by side when several are compared; names are equal for all."""
-    manifest = exhibit.entry.manifest
-    genotype = exhibit.artifact.genotype
+    manifest = item.entry.manifest
+    genotype = item.artifact.genotype
     facts = [
-        ("kind", exhibit.kind_title),
+        ("kind", item.kind_title),
         ("tasks", ", ".join(task.name for task in manifest.tasks)),
-        ("images", count(exhibit.images)),
-        ("classes", count(exhibit.classes)),
-        ("operations used", ", ".join(exhibit.operations)),
+        ("images", count(item.images)),
+        ("classes", count(item.classes)),
+        ("operations used", ", ".join(item.operations)),
         *(
             (f"skip-connects, {kind} cell", count(genotype.count("skip_connect", kind)))
             for kind in CELL_KINDS

@@ -1,4 +1,4 @@
-"""From a finished search to the artifact that ``push`` publishes."""
+"""Artifact of a finished search, which ``push`` publishes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from wsdarts_sdk.search.settings import SearchSettings, settings_json
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a search started, for the lineage of its artifact.
+    """Start of a search, for the lineage of its artifact.
 
     Attributes:
         mode: Mode of the warm start, or ``cold``.
@@ -147,7 +147,7 @@ def _given_split(task: ImageTask) -> SplitRecord | None:
 
 
 def _metrics(result: SearchResult) -> dict[str, int | float]:
-    """Steps of the weights, figures of the last epoch; skip-connects and size of what was found."""
+    """Return steps of the weights, figures of the last epoch, skip-connects and final size."""
     last: dict[str, Any] = result.rows[-1] if result.rows else {}
     names = ("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy")
     found = {name: last[name] for name in names if last.get(name) is not None}

@@ -83,7 +83,8 @@ class Classifier(TrainedModel):
         if not x_BCHW.is_floating_point():
             raise TaskError(
                 f"images are of type {x_BCHW.dtype}",
-                expected="floating point in [0, 1]. Divide them: model(images / 255)",
+                expected="floating point in [0, 1]",
+                hint="divide them: model(images / 255)",
             )
         dtype = next(self.network.parameters()).dtype
         logits: Tensor = self.network(((x_BCHW - self.mean) / self.std).to(dtype))
@@ -154,7 +155,8 @@ class Classifier(TrainedModel):
         except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ArtifactError(
-                f"{path} is not a trained model of this library ({reason})",
+                path,
+                found=f"not a trained model of this library ({reason})",
                 expected=f"the run directory of `wsdarts-hub train`, or the {MODEL_FILE} in it",
             ) from error
         except TooLargeError as error:
@@ -162,9 +164,8 @@ class Classifier(TrainedModel):
                 f"{path} describes a larger network than it holds weights of", hint="train it again"
             ) from error
         except (SpaceError, SettingsError) as error:
-            raise ArtifactError(
-                f"{path} is not a trained model of this library: {error}"
-            ) from error
+            found = f"not a trained model of this library: {error}"
+            raise ArtifactError(path, found=found) from error
         return model.eval()
 
 

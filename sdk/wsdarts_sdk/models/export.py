@@ -282,7 +282,7 @@ def _timm_card(model: TrainedModel) -> str:
     return markdown_page(
         "timm_card.md.j2",
         head=Markup(yaml.safe_dump(_CARD_METADATA, sort_keys=False)),  # noqa: S704 - constants
-        classes=count(len(names)),
+        classes=len(names),
         cells=config["cells"],
         channels=config["channels"],
         size=model.image_size,

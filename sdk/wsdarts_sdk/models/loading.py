@@ -86,7 +86,8 @@ def load_network(
     if classes is None and known is not None and known > _MANY_CLASSES:
         raise SettingsError(
             f"{source} names {known} classes, more than any dataset has",
-            expected=f"at most {_MANY_CLASSES}: name their number, classes=10",
+            expected=f"at most {_MANY_CLASSES}",
+            hint="name their number, classes=10",
         )
     shape.setdefault("classes", known)
     if shape["classes"] is None:

@@ -152,9 +152,7 @@ class DerivedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if stem not in get_args(Stem):
-            raise SettingsError(
-                f"there is no stem {stem!r}", expected=f"{' or '.join(get_args(Stem))}"
-            )
+            raise SettingsError("stem", found=repr(stem), expected=" or ".join(get_args(Stem)))
         cells, channels, classes, seed = map(_plain, (cells, channels, classes, seed))
         check_value("cells", cells, Cells)
         check_value("channels", channels, Channels)
@@ -243,9 +241,9 @@ def _plain(number: int) -> int:
 def not_scriptable() -> ExportError:
     """Return the error for ``torch.jit.script``, with alternatives."""
     return ExportError(
-        "a network of a genotype cannot be scripted by torch.jit.script (scriptable=True): its "
-        "cells differ from genotype to genotype. Use torch.jit.trace, torch.export or "
-        "torch.compile, or write ONNX (save_onnx)"
+        "torch.jit.script (scriptable=True) cannot compile the network of a genotype, whose cells "
+        "differ from genotype to genotype",
+        hint="use torch.jit.trace, torch.export or torch.compile, or write ONNX (save_onnx)",
     )
 
 

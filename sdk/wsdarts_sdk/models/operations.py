@@ -143,7 +143,8 @@ def build_operation(name: str, channels: int, stride: int, *, affine: bool) -> n
         case "dil_conv_3x3" | "dil_conv_5x5":
             return DilatedConv(channels, stride, kernel=int(name[-1]), affine=affine)
     raise SpaceError(
-        f"the engine has no operation {name!r}",
+        "the operation",
+        found=repr(name),
         expected=(
             "one of none, max_pool_3x3, avg_pool_3x3, skip_connect, sep_conv_3x3, sep_conv_5x5, "
             "dil_conv_3x3, dil_conv_5x5"

@@ -106,12 +106,10 @@ def predict(
         ArtifactError: The model computes numbers that are not finite.
         SettingsError: ``top_k`` or ``batch_size`` is below 1.
     """
-    check_whole(top_k, "top_k")
-    check_whole(batch_size, "batch_size", 64)
-    if min(top_k, batch_size) < 1:
-        raise SettingsError(
-            f"top_k is {top_k} and batch_size {batch_size}", expected="at least 1 of each"
-        )
+    for name, number in (("top_k", top_k), ("batch_size", batch_size)):
+        check_whole(number, name)
+        if number < 1:
+            raise SettingsError(name, found=number, expected="at least 1")
     names, decoded = decoded_images(images, model.image_size, progress)
     training = model.training
     model.eval()

@@ -22,7 +22,7 @@ _WITHOUT_SOURCE = ("union", "cold")
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What the user asked to start from.
+    """The user's request for what to start from.
 
     Attributes:
         source: Reference of the artifact; None lets the mode choose.
@@ -44,11 +44,13 @@ class Choice:
             )
         if self.source is not None and self.mode in _WITHOUT_SOURCE:
             raise SettingsError(
-                f"mode {self.mode!r} does not start from {self.source}: leave --from out, or take "
-                "--mode auto, topology or trained"
+                f"source of mode {self.mode!r}",
+                found=self.source,
+                expected="none",
+                hint="leave --from out, or take --mode auto, topology or trained",
             )
         if self.k < 1:
-            raise SettingsError(f"{self.k} neighbours were asked for", expected="at least 1")
+            raise SettingsError("number of neighbours", found=self.k, expected="at least 1")
 
     @property
     def ranking_decides(self) -> bool:
@@ -63,19 +65,21 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What to start from.
+    """Artifacts that a warm start starts from, and the mode in which it uses them.
 
     Attributes:
         mode: ``topology`` (λ), ``trained`` (λ̂), ``meta`` (λ_meta), ``union`` or ``cold``.
         sources: Exact references of the artifacts, none for ``cold``.
         why: The rule that decided, in words.
-        digests: Digest of each source; none where an earlier version kept the decision.
+        digests: Digest of each source; none where the first version recorded the decision.
+        ranking: The ranking that it was made by; None where nothing was ranked.
     """
 
     mode: str
     sources: tuple[str, ...]
     why: str
     digests: tuple[str, ...] = ()
+    ranking: Ranking | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what a run's result says of it."""
@@ -98,7 +102,7 @@ class Option:
 
     @property
     def manifest(self) -> Manifest:
-        """What it is."""
+        """Its manifest."""
         return self.entry.manifest
 
     @property
@@ -214,7 +218,7 @@ def nothing_to_rank(mode: str) -> RegistryError:
 
 
 def _union(singles: Iterable[Option], k: int) -> Decision:
-    """The union of many masks is nearly the whole space, so few are joined by default."""
+    """Join the masks of the nearest; few by default, since the union of many is the whole space."""
     nearest = tuple(islice(singles, k))
     _first(nearest, "union")
     why = f"the union of the masks of the {len(nearest)} nearest was asked for (k sets how many)"
@@ -237,7 +241,7 @@ def _single(mode: str, option: Option, settings: SearchSettings, why: str) -> De
     misfit = option.misfit(settings)
     if mode == "trained" and misfit:
         raise SettingsError(
-            f"{misfit}",
+            misfit,
             hint=(
                 "use the settings that it was searched with, or --mode topology, which takes its "
                 "masks alone"

@@ -33,7 +33,7 @@ from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.pipelines.decision import META, Choice, Decision, Option, decide, nothing_to_rank
-from wsdarts_sdk.pipelines.job import Job
+from wsdarts_sdk.pipelines.setup import RunContext
 from wsdarts_sdk.runs.files import EMBEDDING_FILE
 from wsdarts_sdk.runs.records import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
@@ -46,7 +46,7 @@ Sources = tuple[tuple[str, Artifact], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Where a search starts, with the settings that it has there.
+    """Starting point of a search, with the settings that it has there.
 
     Attributes:
         point: Masks, and perhaps weights and α.
@@ -60,23 +60,15 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decided:
-    """A decision, and the ranking that it was made by; None where there was none."""
-
-    decision: Decision
-    ranking: Ranking | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a warm start knows before it reads an image.
+    """Facts of a warm start that are known before an image is read.
 
     Attributes:
         store: Where artifacts are pulled from.
-        catalogue: What that held when the warm start began; None where a kept decision says all.
+        catalogue: What that held when the warm start began; None where a decision is recorded.
         choice: What the user asked for.
         settings: The search that is to be warm-started.
-        kept: What a run that goes on had decided.
+        recorded: Decision of the run that is continued.
         chosen: The artifact that the user chose.
         pulled: Artifacts that are known to be needed, verified.
     """
@@ -85,13 +77,13 @@ class Plan:
     catalogue: Catalogue | None
     choice: Choice
     settings: SearchSettings
-    kept: Decided | None = None
+    recorded: Decision | None = None
     chosen: Option | None = None
     pulled: Sources = ()
 
 
-def read_kept(out: str | Path | None, *, resume: bool) -> Decided | None:
-    """Read what the run that is to go on has decided; None where nothing was decided yet.
+def read_decision(out: str | Path | None, *, resume: bool) -> Decision | None:
+    """Read the decision of the run that is to be continued; None where nothing was decided yet.
 
     Raises:
         RunError: The file of the decision is damaged.
@@ -99,10 +91,13 @@ def read_kept(out: str | Path | None, *, resume: bool) -> Decided | None:
     record = read_start(as_path(out, "out")) if resume and out is not None else None
     if record is None:
         return None
-    decision = Decision(
-        mode=record.mode, sources=record.sources, why=record.why, digests=record.digests
+    return Decision(
+        mode=record.mode,
+        sources=record.sources,
+        why=record.why,
+        digests=record.digests,
+        ranking=record.neighbours,
     )
-    return Decided(decision=decision, ranking=record.neighbours)
 
 
 def plan_start(
@@ -112,7 +107,7 @@ def plan_start(
     settings: SearchSettings,
     *,
     probe: Probe,
-    kept: Decided | None,
+    recorded: Decision | None,
 ) -> Plan:
     """Find out what can be known without the task, and refuse what cannot become anything.
 
@@ -120,10 +115,12 @@ def plan_start(
         WsdartsError: The chosen artifact does not exist, is damaged, or is not of the search's
             space or the mode's kind; or the registry has nothing that the mode could start from.
     """
-    plan = Plan(store=store, catalogue=catalogue, choice=choice, settings=settings, kept=kept)
-    if kept is not None:
-        return replace(plan, pulled=_pull(store, kept.decision))
-    assert catalogue is not None  # noqa: S101 - only a kept decision does without
+    plan = Plan(
+        store=store, catalogue=catalogue, choice=choice, settings=settings, recorded=recorded
+    )
+    if recorded is not None:
+        return replace(plan, pulled=_pull(store, recorded))
+    assert catalogue is not None  # noqa: S101 - only a recorded decision does without
     if choice.source is None:
         _check_possible(catalogue, choice, settings, embedding_space(probe))
         return plan
@@ -146,29 +143,29 @@ def _check_possible(
         check_rankable(catalogue, space)
 
 
-def embed_task(job: Job, probe: Probe) -> TaskEmbedding:
-    """Embed the job's task, or read the embedding that an earlier session kept in the run."""
-    (task,) = job.tasks
-    file = job.run.path / EMBEDDING_FILE
-    with job.costs.phase("embedding", known=lambda: embedding_seconds(task, probe)):
-        kept = _kept_embedding(file)
-        if kept and (kept.space, kept.task_digest) == (embedding_space(probe), task.digest):
-            return kept
-        embedding = embed(task, probe, progress=job.progress)
+def embed_task(context: RunContext, probe: Probe) -> TaskEmbedding:
+    """Embed the task, or read the embedding that an earlier session saved in the run."""
+    (task,) = context.tasks
+    file = context.run.path / EMBEDDING_FILE
+    with context.costs.phase("embedding", known=lambda: embedding_seconds(task, probe)):
+        saved = _saved_embedding(file)
+        if saved and (saved.space, saved.task_digest) == (embedding_space(probe), task.digest):
+            return saved
+        embedding = embed(task, probe, progress=context.progress)
     embedding.save(file)
     return embedding
 
 
-def decide_start(job: Job, plan: Plan, embedding: TaskEmbedding) -> Decided:
+def decide_start(context: RunContext, plan: Plan, embedding: TaskEmbedding) -> Decision:
     """Rank the registry and decide, once: a run that goes on starts from what it started from.
 
     Raises:
         WsdartsError: As for ``decide``, or an artifact that had to be read is damaged.
     """
-    if plan.kept is not None:
-        return plan.kept
+    if plan.recorded is not None:
+        return plan.recorded
     assert plan.catalogue is not None  # noqa: S101 - plan_start has seen to that
-    with job.costs.phase("nearest"):
+    with context.costs.phase("nearest"):
         ranking = _rank(plan.catalogue, embedding, plan.choice)
         decision = decide(
             plan.choice.mode,
@@ -180,26 +177,26 @@ def decide_start(job: Job, plan: Plan, embedding: TaskEmbedding) -> Decided:
             k=plan.choice.k,
         )
     write_start(
-        job.run,
+        context.run,
         mode=decision.mode,
         sources=decision.sources,
         why=decision.why,
         digests=decision.digests,
         ranking=ranking,
     )
-    return Decided(decision=decision, ranking=ranking)
+    return replace(decision, ranking=ranking)
 
 
-def prepare_start(job: Job, plan: Plan, decision: Decision) -> Start:
+def prepare_start(context: RunContext, plan: Plan, decision: Decision) -> Start:
     """Pull what was decided on.
 
     Raises:
         WsdartsError: An artifact is gone, damaged, or does not fit the settings.
     """
     sources = plan.pulled or _pull(plan.store, decision)
-    settings = settings_of_mode(job.preset.search, decision.mode)
+    settings = settings_of_mode(context.preset.search, decision.mode)
     if decision.mode == "trained":  # its weights are run before they are used
-        compile_ahead(torch.device("cpu"), torch.float32, job.progress)
+        compile_ahead(torch.device("cpu"), torch.float32, context.progress)
     point = starting_point(decision.mode, sources, settings)
     return Start(
         point=point,
@@ -225,7 +222,7 @@ def _exact(reference: str, digest: str) -> Reference:
 
 
 def settings_of_mode(search: SearchSettings, mode: str) -> SearchSettings:
-    """All stages from cold, else the last, which is shorter from trained weights and α.
+    """Return all stages from cold, else the last, which is shorter from trained weights and α.
 
     A warm start has a limit on skip-connects of its own, ``warm_skip_connects``.
     """
@@ -234,7 +231,7 @@ def settings_of_mode(search: SearchSettings, mode: str) -> SearchSettings:
     return search.from_trained() if mode == "trained" else search.last_stage_only()
 
 
-def _kept_embedding(file: Path) -> TaskEmbedding | None:
+def _saved_embedding(file: Path) -> TaskEmbedding | None:
     try:
         return TaskEmbedding.load(file)
     except EmbeddingError:
@@ -242,7 +239,7 @@ def _kept_embedding(file: Path) -> TaskEmbedding | None:
 
 
 def _rank(catalogue: Catalogue, embedding: TaskEmbedding, choice: Choice) -> Ranking | None:
-    """The nearest artifacts; None where none can be ranked and the mode can do without."""
+    """Return the nearest artifacts; None where none can be ranked and the mode can do without."""
     if not any(catalogue.iter_versions()):
         return None
     try:
@@ -264,7 +261,7 @@ def _singles(
     embedding: TaskEmbedding,
     ranking: Ranking | None,
 ) -> Iterator[Option]:
-    """Single-task artifacts of the search's space, nearest first."""
+    """Yield single-task artifacts of the search's space, nearest first."""
     for neighbour in _of_kind(catalogue, embedding, ranking, "transfer"):
         yield from _option(catalogue, settings, Reference.parse(neighbour.reference))
 
@@ -275,7 +272,7 @@ def _metas(
     embedding: TaskEmbedding | None = None,
     ranking: Ranking | None = None,
 ) -> Iterator[Option]:
-    """Meta-transfer artifacts of the search's space: ranked ones by distance, then all others."""
+    """Yield meta-transfer artifacts of the search's space: ranked ones by distance, then others."""
     if embedding is not None:
         for neighbour in _of_kind(catalogue, embedding, ranking, META):
             yield from _option(catalogue, settings, Reference.parse(neighbour.reference))
@@ -287,7 +284,7 @@ def _metas(
 def _of_kind(
     catalogue: Catalogue, embedding: TaskEmbedding, ranking: Ranking | None, kind: str
 ) -> Iterator[Neighbour]:
-    """Artifacts of a kind, nearest first: those of the ranking, then further ones."""
+    """Yield artifacts of a kind, nearest first: those of the ranking, then further ones."""
     if ranking is None:
         return
     known = [neighbour for neighbour in ranking.neighbours if neighbour.kind == kind]
@@ -299,7 +296,7 @@ def _of_kind(
 def _option(
     catalogue: Catalogue, settings: SearchSettings, reference: Reference, kind: str | None = None
 ) -> Iterator[Option]:
-    """A version as an option, if it is of the search's space and the kind."""
+    """Yield a version as an option, if it is of the search's space and the kind."""
     assert reference.version is not None  # noqa: S101 - rankings and lists name exact versions
     try:
         entry = catalogue.entry(reference.name, reference.version)
@@ -312,7 +309,7 @@ def _option(
 def starting_point(
     mode: str, sources: Sequence[tuple[str, Artifact]], settings: SearchSettings
 ) -> StartingPoint:
-    """What a search starts from.
+    """Return the starting point of a search.
 
     Args:
         mode: ``cold`` (all operations), ``topology`` or ``meta`` (the masks of one artifact),
@@ -355,9 +352,8 @@ def check_space(reference: str, space: SearchSpace, settings: SearchSettings) ->
     """
     if space != settings.space:
         raise SettingsError(
-            f"{reference} has the search space {space}",
-            hint=(
-                f"this search has {settings.space}: search in the artifact's space, or start "
-                "from another artifact"
-            ),
+            f"search space of {reference}",
+            found=space,
+            expected=settings.space,
+            hint="search in the artifact's space, or start from another artifact",
         )

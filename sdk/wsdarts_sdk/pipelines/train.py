@@ -18,68 +18,31 @@ from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
-from wsdarts_sdk.pipelines.job import (
+from wsdarts_sdk.pipelines.setup import (
     Data,
-    Job,
-    check_job,
+    RunContext,
+    check_context,
+    checks_keywords,
     load_task,
-    open_job,
-    public_job,
+    open_context,
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.reports.facts import RunReport, TrainingFacts
+from wsdarts_sdk.reports.facts import TrainingFacts
 from wsdarts_sdk.reports.rows import (
     TITLES,
-    asked,
-    created,
     held_out_words,
-    pairs,
-    phase_costs,
-    task_row,
-    title,
     training_epochs,
 )
-from wsdarts_sdk.reports.storage import save_report
 from wsdarts_sdk.runs.files import (
-    ENVIRONMENT_FILE,
     GENOTYPE_FILE,
     MODEL_FILE,
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
+from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-
-
-def write_training_report(job: Job, result: TrainingResult) -> Path:
-    """Write ``report.json`` and ``report.html`` of a training; return the page's path."""
-    (task,), settings = job.tasks, job.preset.training
-    environment = job.run.read_json(ENVIRONMENT_FILE)
-    report = RunReport(
-        title=title(TITLES["train"], job.tasks),
-        summary=(
-            f"The derived network was trained from scratch for {settings.epochs} epochs on "
-            f"{len(task.train_indices)} images and evaluated once, at the end, on "
-            f"{result.images} images that nothing had seen."
-        ),
-        created=created(),
-        asked=asked("train", job.preset, settings_json(settings), environment),
-        tasks=(task_row(task),),
-        genotype=result.genotype,
-        costs=phase_costs(job.costs.seconds, job.costs.cached),
-        training=TrainingFacts(
-            accuracy=result.accuracy,
-            parameters=result.parameters,
-            seconds=result.seconds,
-            epochs=training_epochs(result.rows),
-            note="One training with one seed; another seed gives another figure.",
-            held_out=held_out_words(task),
-        ),
-        settings=(("preset", job.preset.name), *pairs(settings_json(settings))),
-        environment=pairs(environment),
-    )
-    return save_report(job.run, report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +74,7 @@ class TrainingRun(Viewable):
         return f"<TrainingRun: {accuracy}, in {sanitize_spaced(str(self.path))}>"
 
 
-@public_job("train", settings=("training",))
+@checks_keywords("train", settings=("training",))
 def train(
     genotype: Genotype | str | Path,
     data: Data,
@@ -167,10 +130,10 @@ def train(
         "training": settings_json(chosen.training),
         "genotype": cells.to_json(),
     }
-    check_job("train", [data], chosen, out=out, resume=resume, **config)
+    check_context("train", [data], chosen, out=out, resume=resume, **config)
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
-    with open_job(
+    with open_context(
         "train",
         [task],
         chosen,
@@ -180,21 +143,21 @@ def train(
         progress=progress,
         began=began,
         **config,
-    ) as job:
-        return _train(job, cells, run)
+    ) as context:
+        return _train(context, cells, run)
 
 
-def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
-    run = job.run
+def _train(context: RunContext, genotype: Genotype, made_from: Path | None) -> TrainingRun:
+    run = context.run
     result = train_network(
         genotype,
-        job.tasks[0],
-        job.preset.training,
-        journal=run.journal(TRAINING_JOURNAL),
-        progress=job.progress,
-        device=job.device,
+        context.tasks[0],
+        context.preset.training,
+        journal=FileJournal(run.path, TRAINING_JOURNAL),
+        progress=context.progress,
+        device=context.device,
     )
-    job.costs.record("training", result.seconds)
+    context.costs.record("training", result.seconds)
     genotype.save(run.path / GENOTYPE_FILE)
     model_file = result.model.save(run.path / MODEL_FILE)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
@@ -203,14 +166,36 @@ def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
     run.write_json(RESULT_FILE, {**measured, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
-    job.costs.finish()
+    context.costs.finish()
     return TrainingRun(
         model=result.model,
         accuracy=result.accuracy,
         result=result,
         path=run.path,
         model_file=model_file,
-        report=write_training_report(job, result),
-        seconds=job.costs.seconds,
-        cached=job.costs.cached,
+        report=_write_report(context, result),
+        seconds=context.costs.seconds,
+        cached=context.costs.cached,
+    )
+
+
+def _write_report(context: RunContext, result: TrainingResult) -> Path:
+    (task,), settings = context.tasks, context.preset.training
+    return context.report(
+        TITLES["train"],
+        settings,
+        summary=(
+            f"The derived network was trained from scratch for {settings.epochs} epochs on "
+            f"{len(task.train_indices)} images and evaluated once, at the end, on "
+            f"{result.images} images that nothing had seen."
+        ),
+        genotype=result.genotype,
+        training=TrainingFacts(
+            accuracy=result.accuracy,
+            parameters=result.parameters,
+            seconds=result.seconds,
+            epochs=training_epochs(result.rows),
+            note="One training with one seed; another seed gives another figure.",
+            held_out=held_out_words(task),
+        ),
     )

@@ -1,9 +1,4 @@
-"""One of several runs that are compared: its letter, its name, and what it says.
-
-The figures that runs are compared by: of each run one value, or none.
-
-What several runs have in common and what not, as plain values.
-"""
+"""Several runs compared: their figures, costs, spread over seeds, and cells, as plain values."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -13,7 +8,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from wsdarts_registry._files import as_path
-from wsdarts_registry._format import count, duration, percent
+from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.charts import search_alone, total_seconds
@@ -26,12 +21,12 @@ MOST_RUNS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRun:
-    """A run among others.
+    """A run that is compared with others.
 
     Attributes:
         letter: ``A``, ``B``, … in the order in which they were named.
-        name: Of its directory, with that of the one above where two are called the same.
-        report: What its own report says.
+        name: Name of its directory, after that of its parent where two are called the same.
+        report: The facts of its own report.
         trainings: Finished trainings of what a search found, that lie in its directory.
     """
 
@@ -53,28 +48,24 @@ class ComparedRun:
 
     @property
     def what(self) -> str:
-        """What it did, in a word or two."""
+        """Kind of job, in a word or two."""
         if self.report.asked is not None and self.report.asked.command == "train":
             return "training"
-        return (
-            f"{self.started} {'start' if self.started == 'warm' else 'search'}"
-            if (self.started)
-            else "search"
-        )
+        return {"warm": "warm start", "cold": "cold search", None: "search"}[self.started]
 
     @property
     def state(self) -> str:
-        """Whether it has finished."""
+        """``"finished"`` or ``"not finished"``."""
         return "not finished" if self.report.unfinished else "finished"
 
     @property
     def mode(self) -> str:
-        """What it took over; empty where there was nothing to choose."""
+        """Mode of the start; empty where there was nothing to choose."""
         return self.report.decision.mode if self.report.decision else ""
 
     @property
     def source(self) -> str:
-        """What it started from; empty for nothing."""
+        """References of the artifacts that it started from; empty for none."""
         return " + ".join(self.report.decision.sources) if self.report.decision else ""
 
     @property
@@ -96,13 +87,13 @@ class ComparedRun:
 
     @property
     def trained_as(self) -> tuple[str, ...] | None:
-        """All that decides the figures of that training but for cells and seed, if known."""
+        """Settings of that training that decide its figures, apart from the seed, if known."""
         asked = self.trained.asked if self.trained else None
         return (asked.preset, asked.settings, asked.hardware) if asked else None
 
     @property
     def apart_from_seed(self) -> tuple[object, ...] | None:
-        """All that decides a result but for the seed; None where that is not known, or no end."""
+        """Everything but the seed that decides the result; None if unknown or not finished."""
         report = self.report
         if report.asked is None or report.unfinished:
             return None
@@ -120,8 +111,10 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
     """
     if not 1 <= len(paths) <= MOST_RUNS:
         raise RunError(
-            f"{len(paths)} runs were named",
-            expected=f"1 to {MOST_RUNS}, as many as a page can tell apart: compare a part of them",
+            "the number of runs",
+            found=str(len(paths)),
+            expected=f"1 to {MOST_RUNS}",
+            hint="compare a part of them: a page cannot tell more apart",
         )
     names = _names([as_path(path, "the run").absolute() for path in paths])
     found = []
@@ -142,7 +135,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """How a figure is called and written.
+    """Title and format of a figure.
 
     Attributes:
         title: Heading of its column.
@@ -200,11 +193,11 @@ FIGURES = {
     "seconds": Figure(title="wall time", write=duration, mean=duration, deviation=duration),
 }
 OF_TRAINING = frozenset({"accuracy", "parameters"})
-"""Figures that a search has of its training."""
+"""Figures of a search that are those of its training."""
 
 
 def figures(run: ComparedRun) -> dict[str, float]:
-    """Values of one run by their keys in ``FIGURES``; losses are those of the last epoch.
+    """Return the values of one run by their keys in ``FIGURES``; losses of the last epoch.
 
     Accuracy and size of a search are those of the training that lies in its directory, if there
     is exactly one.
@@ -230,7 +223,7 @@ def figures(run: ComparedRun) -> dict[str, float]:
 
 
 def figure_table(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
-    """A row for each figure that any of the runs has: its title, and its value in each run."""
+    """Return a row for each figure that any run has: its title, and its value in each run."""
     known = [figures(run) for run in runs]
     return [
         (figure.title, *(figure.write(each[name]) if name in each else "–" for each in known))
@@ -241,13 +234,13 @@ def figure_table(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True, kw_only=True)
 class CostComparison:
-    """A warm start beside a cold search of the same task.
+    """The cost of a warm start beside that of a cold search of the same task.
 
     Attributes:
         run: Letter of the warm start.
         cold: Letter of the cold search.
         why_not: Why their costs cannot be compared; None if they can.
-        sentence: What one cost beside the other, or why that says nothing.
+        sentence: The comparison in words, or why there is none.
     """
 
     run: str
@@ -258,7 +251,7 @@ class CostComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A figure over runs that differ in the seed alone.
+    """Statistics of a figure over runs that differ in the seed alone.
 
     Attributes:
         figure: Its key, as in ``FIGURES``.
@@ -285,7 +278,7 @@ class SeedGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeRow:
-    """An edge that a genotype uses: of each run its operation there, None where it has none."""
+    """An edge that a genotype uses, with the operation of each run there; None for none."""
 
     source: int
     target: int
@@ -303,7 +296,7 @@ class EdgeRow:
 
 
 def cost_comparisons(runs: Sequence[ComparedRun]) -> tuple[CostComparison, ...]:
-    """Each finished warm start beside each finished cold search of the same task."""
+    """Compare each finished warm start with each finished cold search of the same task."""
     finished = [run for run in runs if not run.report.unfinished and run.report.costs]
     return tuple(
         _cost_comparison(run, cold)
@@ -347,12 +340,12 @@ def _why_not_comparable(run: ComparedRun, cold: ComparedRun) -> str | None:
 
 
 def _by_the_clock(run: ComparedRun) -> bool:
-    """Whether the costs of a run add up to the clock's total."""
+    """Return whether the costs of a run add up to the clock's total."""
     return any(cost.phase == OTHER for cost in run.report.costs)
 
 
 def seed_groups(runs: Sequence[ComparedRun]) -> tuple[SeedGroup, ...]:
-    """Runs that differ in the seed alone, two or more of them, in the order of their letters.
+    """Group runs that differ in the seed alone, two or more, in the order of their letters.
 
     Of several with one seed the first one counts. Figures of trainings that lie in the directories
     of searches are left out where those were not trained alike.
@@ -398,7 +391,7 @@ def _spread(name: str, values: list[float]) -> Spread:
 
 
 def edge_rows(runs: Sequence[ComparedRun], kind: str) -> tuple[EdgeRow, ...]:
-    """Every edge that a genotype uses, in the order of the search space.
+    """Return every edge that a genotype uses, in the order of the search space.
 
     Args:
         runs: Runs with a genotype, all of one search space.
@@ -421,18 +414,18 @@ def edge_rows(runs: Sequence[ComparedRun], kind: str) -> tuple[EdgeRow, ...]:
 
 
 def with_cells(runs: Sequence[ComparedRun]) -> tuple[ComparedRun, ...]:
-    """The runs whose cells can be compared: those that found some, if all have one space."""
+    """Return the runs whose cells can be compared: those with cells, if all have one space."""
     found = tuple(run for run in runs if run.report.genotype is not None)
     spaces = {run.report.genotype.space for run in found if run.report.genotype is not None}
     return found if len(found) > 1 and len(spaces) == 1 else ()
 
 
 def agreement(rows: Sequence[EdgeRow]) -> str:
-    """How far the cells of all runs agree, as a sentence."""
+    """Say how far the cells of all runs agree."""
     same = sum(row.same for row in rows)
     other = sum(row.shared and not row.same for row in rows)
     return (
-        f"Of the {len(rows)} edges that any of them uses, {same} "
+        f"Of the {pluralize(len(rows), 'edge')} that any of them uses, {same} "
         f"{'has' if same == 1 else 'have'} the same operation in all, and {other} further "
         f"{'is' if other == 1 else 'are'} used by all with different ones."
     )

@@ -1,36 +1,83 @@
-"""Views of runs: what searches, warm starts and trainings show of themselves in a notebook.
+"""Notebook views of searches, warm starts and trainings.
 
-Everything is told from memory, so a run whose directory was removed since is shown as well;
-it is said what is gone.
+They are written from values in memory, so a run whose directory was removed since is shown as well,
+with a note on the files that are gone. ``pipelines`` registers them by name for its results.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from markupsafe import Markup
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import FileAccessError
-from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, view
-from wsdarts_registry.notebook.views import cell_panels, neighbours_panel
-from wsdarts_sdk.pipelines.search import SearchRun
-from wsdarts_sdk.pipelines.sweep import Trial
-from wsdarts_sdk.pipelines.train import TrainingRun
-from wsdarts_sdk.pipelines.warm_start import WarmStart
+from wsdarts_registry.notebook.views import Bars, Panel, Table, cell_panels, neighbours_panel, view
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.training import TrainingResult
 from wsdarts_sdk.reports.charts import phase_amount, phase_title
-from wsdarts_sdk.reports.facts import RunReport, TrainingFacts
 from wsdarts_sdk.reports.page import search_charts, stage_bands, training_charts
 from wsdarts_sdk.reports.rows import search_epochs, training_epochs
 from wsdarts_sdk.search.loop import SearchResult
+from wsdarts_sdk.search.settings import SearchSettings
 
 _SHOWN_CURVES = ("Loss", "Accuracy", "Skip-connects before refinement")
 
 
-def warm_start_view(found: WarmStart) -> str:
-    """What it started from and why, its cells, curves and cost."""
+# ``pipelines`` lies above this package: the protocols name what the views take of its results.
+class _Found(Protocol):
+    ranking: Ranking | None
+
+
+class _Trial(Protocol):
+    rate: float
+    genotype: Genotype
+    accuracy: float
+    seconds: float
+
+
+class _Run(Protocol):
+    genotype: Genotype
+    result: SearchResult
+    path: Path
+    artifact: Path
+    report: Path
+    seconds: dict[str, float]
+    cached: dict[str, float]
+
+
+class _WarmStart(_Run, Protocol):
+    source: str
+    mode: str
+    why: str
+    task: ImageTask
+    trials: tuple[_Trial, ...]
+    found: _Found
+
+
+class _SearchRun(_Run, Protocol):
+    tasks: tuple[ImageTask, ...]
+    settings: SearchSettings
+    masks: OperationMasks
+
+
+class _TrainingRun(Protocol):
+    model: Classifier
+    result: TrainingResult
+    path: Path
+    model_file: Path
+    report: Path
+    seconds: dict[str, float]
+
+
+def warm_start_view(found: _WarmStart) -> str:
+    """Show the start and its reason, cells, curves and cost of a warm start."""
     if found.mode == "cold":
         start = f"on {found.task.name}, from cold: {found.why}."
     else:
@@ -40,45 +87,21 @@ def warm_start_view(found: WarmStart) -> str:
     panels = [neighbours_panel(ranking, chosen)] if ranking else []
     if found.trials:
         panels.append(_sweep(found.trials))
-    return view(
-        "Warm start",
-        start,
-        figures=_figures(found.genotype, found.result, found.seconds),
-        panels=[
-            *cell_panels(found.genotype),
-            *panels,
-            *_search_panels(found.result, found.seconds, found.cached),
-            _files(run=found.path, report=found.report, artifact=found.artifact),
-        ],
-    )
+    return _run_view("Warm start", start, found, panels)
 
 
-def search_view(found: SearchRun) -> str:
-    """What it searched on, its cells, curves and cost."""
+def search_view(found: _SearchRun) -> str:
+    """Show tasks, cells, curves and cost of a search."""
     tasks = ", ".join(task.name for task in found.tasks)
     what = "λ_meta, over several tasks" if len(found.tasks) > 1 else "λ and λ̂"
-    return view(
-        "Search from cold",
-        f"on {tasks}, in {len(found.settings.stages)} stages, for {what}. {found.masks.in_words}",
-        figures=_figures(found.genotype, found.result, found.seconds),
-        panels=[
-            *cell_panels(found.genotype),
-            *_search_panels(found.result, found.seconds, found.cached),
-            _files(run=found.path, report=found.report, artifact=found.artifact),
-        ],
-    )
+    stages = pluralize(len(found.settings.stages), "stage")
+    start = f"on {tasks}, in {stages}, for {what}. {found.masks.in_words}"
+    return _run_view("Search from cold", start, found)
 
 
-def training_view(found: TrainingRun) -> str:
-    """How good the network is, its curves and cells."""
+def training_view(found: _TrainingRun) -> str:
+    """Show accuracy, curves and cells of a training."""
     result = found.result
-    facts = TrainingFacts(
-        accuracy=result.accuracy,
-        parameters=result.parameters,
-        seconds=result.seconds,
-        epochs=training_epochs(result.rows),
-    )
-    report = RunReport(title="", summary="", created="", training=facts)
     return view(
         "Training",
         f"of a genotype's network for {pluralize(len(result.rows), 'epoch')}: it labels "
@@ -91,29 +114,34 @@ def training_view(found: TrainingRun) -> str:
             ("wall time", duration(sum(found.seconds.values()) or result.seconds)),
         ],
         panels=[
-            *_curves(training_charts(report)[:2]),
+            *_curves(training_charts(training_epochs(result.rows))[:2]),
             *cell_panels(result.genotype),
             _files(run=found.path, report=found.report, model=found.model_file),
         ],
     )
 
 
-def _figures(genotype: Genotype, result: SearchResult, seconds: dict[str, float]) -> Pairs:
-    skips = [count(genotype.count("skip_connect", kind)) for kind in CELL_KINDS]
-    return [
-        ("skip-connects, normal and reduction cell", " and ".join(skips)),
-        ("epochs", count(len(result.rows))),
-        ("wall time", duration(sum(seconds.values()))),
-    ]
-
-
-def _search_panels(
-    result: SearchResult, seconds: dict[str, float], cached: dict[str, float]
-) -> list[Panel]:
-    rows = search_epochs(result.rows)
+def _run_view(what: str, start: str, found: _Run, panels: Sequence[Panel] = ()) -> str:
+    """Show a run that searched: its cells, the given panels, curves, cost and files."""
+    skips = [count(found.genotype.count("skip_connect", kind)) for kind in CELL_KINDS]
+    rows = search_epochs(found.result.rows)
     charts = search_charts(rows, stage_bands(rows))
-    shown = [(title, chart) for title, chart in charts if title in _SHOWN_CURVES]
-    return [*_curves(shown), *_cost(seconds, cached)]
+    return view(
+        what,
+        start,
+        figures=[
+            ("skip-connects, normal and reduction cell", " and ".join(skips)),
+            ("epochs", count(len(rows))),
+            ("wall time", duration(sum(found.seconds.values()))),
+        ],
+        panels=[
+            *cell_panels(found.genotype),
+            *panels,
+            *_curves([(title, chart) for title, chart in charts if title in _SHOWN_CURVES]),
+            *_cost(found.seconds, found.cached),
+            _files(run=found.path, report=found.report, artifact=found.artifact),
+        ],
+    )
 
 
 def _curves(charts: Sequence[tuple[str, Markup]]) -> list[Panel]:
@@ -139,7 +167,7 @@ def _cost(seconds: dict[str, float], cached: dict[str, float]) -> list[Panel]:
     return [Panel(title="Cost", table=table)]
 
 
-def _sweep(trials: Sequence[Trial]) -> Panel:
+def _sweep(trials: Sequence[_Trial]) -> Panel:
     return Panel(
         title="Sweep over skip-connect dropout, best first",
         table=Table(

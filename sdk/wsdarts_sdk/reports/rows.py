@@ -35,7 +35,7 @@ def created() -> str:
 
 
 def task_row(task: ImageTask) -> TaskRow:
-    """A task with the number of images in each part."""
+    """Return the row of a task with the number of images in each part."""
     weights, alpha, validation, test = (len(task.indices(part)) for part in Part)
     return TaskRow(
         name=task.name,
@@ -50,12 +50,12 @@ def task_row(task: ImageTask) -> TaskRow:
 
 
 def held_out_words(task: ImageTask) -> str:
-    """What a training on a task is evaluated on, in words."""
+    """Name the images that a training on a task is evaluated on."""
     return f"{task.held_out} {'part' if task.given_split else 'third'}"
 
 
 def phase_costs(seconds: Mapping[str, float], cached: Mapping[str, float]) -> tuple[PhaseCost, ...]:
-    """Wall time by phase, and what came from a cache."""
+    """Return rows of wall time by phase, and of what came from a cache."""
     return tuple(
         PhaseCost(phase=phase, seconds=value, cached=cached.get(phase))
         for phase, value in seconds.items()
@@ -63,7 +63,7 @@ def phase_costs(seconds: Mapping[str, float], cached: Mapping[str, float]) -> tu
 
 
 def pairs(data: dict[str, Any]) -> Pairs:
-    """Settings as names and values, named and written as ``--set`` takes them."""
+    """Return settings as names and values, named and written as ``--set`` takes them."""
     found: list[tuple[str, str]] = []
     for name, value in data.items():
         if isinstance(value, dict):
@@ -79,7 +79,7 @@ def pairs(data: dict[str, Any]) -> Pairs:
 def asked(
     command: Command, preset: Preset, settings: dict[str, Any], environment: dict[str, Any]
 ) -> Asked:
-    """What runs are compared by; ``settings`` are the preset's for this command."""
+    """Return the request that runs are compared by; ``settings`` of the preset for the command."""
     unseeded = {name: value for name, value in settings.items() if name != "seed"}
     return Asked(
         command=command,
@@ -98,7 +98,7 @@ TITLES: dict[Command, str] = {
 
 
 def title(what: str, tasks: Sequence[ImageTask]) -> str:
-    """The heading of a report."""
+    """Return the heading of a report."""
     return f"{what} on {' and '.join(task.name for task in tasks)}"
 
 
@@ -109,7 +109,7 @@ _AS_THEY_ARE = (
 
 
 def search_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[EpochRow, ...]:
-    """The epochs of a search; journals count from 0, reports from 1."""
+    """Return the epochs of a search; journals count from 0, reports from 1."""
     return tuple(
         EpochRow(
             stage=row["stage"] + 1,
@@ -124,7 +124,7 @@ def search_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[EpochRow, ...]:
 
 
 def alpha_history(rows: Sequence[Mapping[str, Any]], space: SearchSpace) -> AlphaHistory:
-    """Softmax of α after each epoch of a search."""
+    """Return the softmax of α after each epoch of a search."""
     cells = {
         kind: np.array(
             [row["probabilities"][kind] for row in rows] or np.zeros((0, *space.shape)),
@@ -136,7 +136,7 @@ def alpha_history(rows: Sequence[Mapping[str, Any]], space: SearchSpace) -> Alph
 
 
 def training_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[TrainingEpoch, ...]:
-    """The epochs of a training."""
+    """Return the epochs of a training."""
     return tuple(
         TrainingEpoch(
             epoch=row["epoch"] + 1,
@@ -150,7 +150,7 @@ def training_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[TrainingEpoch, .
 
 
 def skip_counts(epochs: Sequence[EpochRow]) -> tuple[SkipCounts, ...]:
-    """Skip-connects that α would choose after each epoch; none where that has left α alone."""
+    """Return the skip-connects that α would choose after each epoch; None where α rested."""
     return tuple(
         SkipCounts(
             stage=row.stage,
@@ -163,7 +163,7 @@ def skip_counts(epochs: Sequence[EpochRow]) -> tuple[SkipCounts, ...]:
 
 
 def epoch_seconds(rows: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Seconds of each epoch; a row holds the seconds of its stage (or training) so far."""
+    """Return the seconds of each epoch; a row holds those of its stage or training so far."""
     found: list[float] = []
     stage, before = None, 0.0
     for row in rows:

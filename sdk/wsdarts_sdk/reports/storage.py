@@ -1,10 +1,7 @@
-"""``report.json``: what the report of a run says, so that newer code can write its page anew.
+"""Reports on disk: ``report.json`` and its page, written, and read back.
 
-Begin.
-
-Reading runs back from disk: what was asked for, what was found, how far they came.
-
-A run that has not finished, as far as its journals tell.
+A run writes its request first and all facts at its end. The facts of a run that has not finished
+are completed from its journals. Newer code can write the page of an older run again.
 """
 
 import dataclasses
@@ -122,7 +119,7 @@ class ReportFile(Document):
 
     @classmethod
     def of(cls, report: RunReport, *, what: str) -> Self:
-        """What a report says, its texts made harmless and cut to what a page shows."""
+        """Return the file of a report, its texts sanitized and cut to what a page shows."""
         names = [field.name for field in dataclasses.fields(report) if field.name not in _OWN]
         data = {name: _plain(getattr(report, name)) for name in names}
         data |= {
@@ -134,7 +131,7 @@ class ReportFile(Document):
         return cls.from_bytes(_json.dump(data), what=what, error=RunError)
 
     def report(self, *, what: str) -> RunReport:
-        """The report as values.
+        """Return the report as values.
 
         Raises:
             RunError: α, genotype or masks do not hold together.
@@ -161,7 +158,7 @@ def save_report(run: RunDirectory, report: RunReport) -> Path:
 
 
 def keep_report(run: RunDirectory, report: RunReport) -> RunReport:
-    """Write ``report.json`` alone; return what it says, as it will be read."""
+    """Write ``report.json`` alone; return the report as it will be read."""
     what = str(run.path / REPORT_FILE)
     file = ReportFile.of(report, what=what)
     run.write_text(REPORT_FILE, file.to_bytes().decode())
@@ -183,7 +180,7 @@ def read_report(path: Path) -> RunReport:
 
 
 def _plain(value: Any) -> Any:
-    """Values of a report as JSON data."""
+    """Return values of a report as JSON data."""
     if isinstance(value, str):
         return sanitize(value, LONGEST_TEXT)
     if dataclasses.is_dataclass(value):
@@ -204,7 +201,7 @@ def _alpha_data(history: AlphaHistory | None) -> dict[str, Any] | None:
 
 
 def _rounded(shares: NDArray[np.float64]) -> Any:
-    """Shares with few decimals; one above 0 stays above it, since 0 means dropped."""
+    """Round shares; one above 0 stays above it, since 0 means dropped."""
     known = np.nan_to_num(shares)
     smallest = 10.0**-_DECIMALS
     return np.where(known > 0, np.maximum(known.round(_DECIMALS), smallest), 0.0).tolist()
@@ -221,7 +218,7 @@ def _alpha_history(record: AlphaRecord | None) -> AlphaHistory | None:
             return np.array(shares or np.zeros((0, *space.shape)), dtype=np.float64)
         except ValueError as error:
             raise RunError(
-                f"an α history has rows of other lengths than {space.shape} or none"
+                "an α history has rows of different lengths", expected=f"shape {space.shape}"
             ) from error
 
     return AlphaHistory(space=space, normal=cell(record.normal), reduction=cell(record.reduction))
@@ -239,11 +236,11 @@ def begin_report(
 
     Args:
         run: The run directory.
-        command: What the job is called on the command line.
+        command: Name of the job on the command line.
         tasks: The datasets.
-        preset: Whose settings they are.
+        preset: The preset of the settings.
         config: The configuration of the run, with its settings and perhaps a genotype.
-        environment: Where it runs.
+        environment: Facts of the machine that it runs on.
     """
     if exists(run.path / REPORT_FILE):
         return
@@ -257,7 +254,9 @@ def begin_report(
             asked=asked(command, preset, settings, environment),
             unfinished="It has only begun.",
             tasks=tuple(map(task_row, tasks)),
-            alpha=None if command == "train" else _no_epochs(settings["space"]),
+            alpha=None
+            if command == "train"
+            else alpha_history((), SearchSpace.from_json(settings["space"])),
             genotype=Genotype.from_json(config["genotype"]) if command == "train" else None,
             settings=(("preset", preset.name), *pairs(settings)),
             environment=pairs(environment),
@@ -265,15 +264,6 @@ def begin_report(
     )
 
 
-def _no_epochs(space: Any) -> AlphaHistory:
-    """No α yet, in the space that it will have."""
-    known = SearchSpace.from_json(space)
-    empty = np.zeros((0, *known.shape))
-    return AlphaHistory(space=known, normal=empty, reduction=empty)
-
-
-_SUFFIX = ".metrics.jsonl"
-_MAX_BYTES = 64 * 2**20
 _Shares = tuple[tuple[Annotated[float, Field(ge=0, le=1)], ...], ...]
 _NO_EPOCH = "It has no whole epoch yet."
 _GOES_ON = "It was stopped or is still at work; the same command with --resume goes on with it."
@@ -307,11 +297,11 @@ class _TrainingRow(_Row):
     accuracy: float
 
 
-def filled_in(begun: RunReport, path: Path, *, resumable: bool) -> RunReport:
-    """The report of a run that has begun, with what it has done so far.
+def complete_from_journals(begun: RunReport, path: Path, *, resumable: bool) -> RunReport:
+    """Complete the report of a run that has begun with what it has done so far.
 
     Args:
-        begun: What was written when it began.
+        begun: The report that was written when it began.
         path: The run directory.
         resumable: Whether this version can go on with it.
 
@@ -364,7 +354,7 @@ def _search(begun: RunReport, path: Path) -> RunReport:
 
 
 def _searched_seconds(path: Path, journals: Sequence[Path]) -> float:
-    """What the search took so far; in a sweep all searches, and the trainings that rank them."""
+    """Return the seconds of the search so far; in a sweep of all searches and trainings."""
     try:
         selections = matching(path, f"{SELECTION_JOURNAL}-*{METRICS_SUFFIX}")
     except OSError as error:
@@ -375,7 +365,7 @@ def _searched_seconds(path: Path, journals: Sequence[Path]) -> float:
 
 
 def _alpha(rows: Sequence[dict[str, Any]], begun: RunReport, path: Path) -> AlphaHistory | None:
-    """α over time, in the space that the run was begun in."""
+    """Return α over time, in the space that the run was begun in."""
     if begun.alpha is None:
         return None
     try:
@@ -388,7 +378,7 @@ def _alpha(rows: Sequence[dict[str, Any]], begun: RunReport, path: Path) -> Alph
 
 
 def _search_journals(path: Path) -> list[Path]:
-    """The journal of a search, or those of a sweep's searches, the one written last at the end."""
+    """Return the journals of a search, or of all of a sweep, in the order of their last writing."""
     try:
         single = path / f"{SEARCH_JOURNAL}{METRICS_SUFFIX}"
         found = (
@@ -415,7 +405,7 @@ def _decision(path: Path) -> DecisionFacts | None:
 
 
 def _costs(path: Path, phase: str, seconds: float) -> tuple[PhaseCost, ...]:
-    """The phases that have ended, what this one took so far, and the rest by the clock."""
+    """Return the costs of ended phases, of this one so far, and the rest by the clock."""
     known = read_costs(path)
     if seconds > 0:
         known.phases.setdefault(phase, seconds)
@@ -423,7 +413,7 @@ def _costs(path: Path, phase: str, seconds: float) -> tuple[PhaseCost, ...]:
 
 
 def read_run(path: str | Path) -> RunReport:
-    """What the report of a run says; of an unfinished one as far as it came.
+    """Read the report of a run; that of an unfinished one with all that it has done.
 
     Raises:
         RunError: There is no run, it is from before reports were kept, or a file is damaged.
@@ -431,19 +421,18 @@ def read_run(path: str | Path) -> RunReport:
     path = Path(path)
     current = SPLIT_RULE in read_config(path)
     if not exists(path / REPORT_FILE):
-        why = (
-            f"it was stopped when it had hardly begun; the command that made it, with --out {path} "
-            "--resume, writes it and computes nothing twice"
-            if current
-            else "it was made by an earlier version; repeat it with another --out"
-        )
-        raise RunError(f"{path} has no {REPORT_FILE}: {why}")
+        if current:
+            why = "it was stopped when it had hardly begun"
+            hint = f"the command that made it, with --out {path} --resume, computes nothing twice"
+        else:
+            why, hint = "it was made by an earlier version", "repeat it with another --out"
+        raise RunError(f"{path} has no {REPORT_FILE}: {why}", hint=hint)
     report = read_report(path / REPORT_FILE)
-    return filled_in(report, path, resumable=current) if report.unfinished else report
+    return complete_from_journals(report, path, resumable=current) if report.unfinished else report
 
 
 def trainings_within(path: str | Path, report: RunReport) -> tuple[tuple[str, RunReport], ...]:
-    """The finished trainings that a search's run knows of: of what it found, on its task.
+    """Return the finished trainings of the genotype that a search found, on its task.
 
     Returns:
         Name of the directory and report of each, by name: those in directories of the run, and
@@ -466,7 +455,7 @@ def _digests(report: RunReport) -> list[str]:
 
 
 def seconds_spent(path: str | Path) -> float:
-    """What a run has cost so far; 0 where there is none, or none that can be read."""
+    """Return the cost of a run so far; 0 where there is none, or none that can be read."""
     try:
         return sum(cost.seconds for cost in read_run(path).costs)
     except WsdartsError:

@@ -26,7 +26,7 @@ _FACTS = "facts"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """Where long work stands.
+    """State of a search or a training to resume from.
 
     Attributes:
         tensors: By name; anything on any device.
@@ -68,14 +68,14 @@ _INTERVAL_SECONDS = 20.0
 
 
 class Journal(Protocol):
-    """What a search or a training needs of a run directory."""
+    """Checkpoints and metrics of a search or a training."""
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None at the beginning."""
+        """Return the last checkpoint, or None at the beginning."""
         ...
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint within an epoch."""
+        """Return whether it is time for a checkpoint within an epoch."""
         ...
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -83,7 +83,7 @@ class Journal(Protocol):
         ...
 
     def rows(self) -> list[Row]:
-        """All rows so far."""
+        """Return all rows so far."""
         ...
 
     def append(self, row: Row) -> None:
@@ -91,7 +91,7 @@ class Journal(Protocol):
         ...
 
     def truncate(self, rows: int) -> None:
-        """Forget all but the first rows: those that a restored checkpoint has not seen yet."""
+        """Remove all but the first rows, such as those after a restored checkpoint."""
         ...
 
 
@@ -103,11 +103,11 @@ class MemoryJournal:
         self._last: Checkpoint | None = None
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None."""
+        """Return the last checkpoint, or None."""
         return self._last
 
     def due(self) -> bool:
-        """Never: what lives in memory is lost with the process."""
+        """Return False: a checkpoint in memory is lost with the process."""
         return False
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -116,7 +116,7 @@ class MemoryJournal:
         self._last = Checkpoint(tensors=tensors, facts=copy.deepcopy(checkpoint.facts))
 
     def rows(self) -> list[Row]:
-        """All rows so far."""
+        """Return all rows so far."""
         return list(self._rows)
 
     def append(self, row: Row) -> None:
@@ -144,11 +144,11 @@ class FileJournal:
         self._last = time.monotonic()
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None at the beginning."""
+        """Return the last checkpoint, or None at the beginning."""
         return Checkpoint.load(self._checkpoint) if exists(self._checkpoint) else None
 
     def due(self) -> bool:
-        """Whether the interval has passed."""
+        """Return whether the interval has passed."""
         return time.monotonic() - self._last >= self._interval
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -157,7 +157,7 @@ class FileJournal:
         self._last = time.monotonic()
 
     def rows(self) -> list[Row]:
-        """All whole rows; see ``read_rows``."""
+        """Return all whole rows; see ``read_rows``."""
         return read_rows(self._metrics)
 
     def append(self, row: Row) -> None:

@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -205,7 +205,7 @@ class CostMeter:
 
     @property
     def cached(self) -> dict[str, float]:
-        """What computing had cost what came from a cache, by phase; no part of ``seconds``."""
+        """Cost of computing what came from a cache, by phase; no part of ``seconds``."""
         return dict(self._costs.cached)
 
     @property
@@ -365,7 +365,7 @@ def write_start(
     ranking: Ranking | None,
 ) -> None:
     """Write a decision with the ranking that it was made by."""
-    ranked = None if ranking is None else asdict(ranking)
+    ranked = None if ranking is None else asdict(replace(ranking, damaged=()))
     if ranked is not None:
         del ranked["damaged"]  # the registry's state, and no part of the decision
     decision = {"mode": mode, "sources": sources, "why": why, "digests": digests}

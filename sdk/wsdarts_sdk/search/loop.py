@@ -209,8 +209,10 @@ class Search:
         heads = sorted(task.head for task in self.tasks)
         if not heads or heads != list(range(len(heads))):
             raise SettingsError(
-                f"the tasks of a search have the heads {heads}",
-                expected="0, 1, … each once: give TrainPart.of another head for each task",
+                "the list of the tasks' heads",
+                found=heads,
+                expected="0, 1, … each once",
+                hint="give TrainPart.of another head for each task",
             )
 
     def _check_start(self) -> None:
@@ -225,10 +227,9 @@ class Search:
         allowed = self.settings.stages[0].operations
         if self.start.masks.widest > allowed:
             raise SettingsError(
-                (
-                    f"{self.start.source} keeps {self.start.masks.widest} operations on an edge "
-                    f"but the first stage allows {allowed}"
-                ),
+                f"the greatest number of operations on an edge of {self.start.source}",
+                found=self.start.masks.widest,
+                expected=f"at most {allowed}, as in the first stage",
                 hint="raise it with SearchSettings.widened_to",
             )
         try:

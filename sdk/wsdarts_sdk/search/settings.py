@@ -176,7 +176,11 @@ class SearchSettings:
             raise SettingsError("a search has no stages", expected="at least one")
         kept = [stage.operations for stage in self.stages]
         if kept != sorted(kept, reverse=True):
-            raise SettingsError("later stages keep fewer operations", hint=f"found {kept}")
+            raise SettingsError(
+                "stages.operations",
+                found=kept,
+                expected="as many or fewer in each later stage",
+            )
         if kept[-1] < 2 and "none" in self.space.candidates:
             raise SettingsError(
                 (

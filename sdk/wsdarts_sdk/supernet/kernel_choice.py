@@ -101,9 +101,10 @@ def _asked() -> str | None:
     asked = os.environ.get(VARIABLE) or None
     if asked not in (None, "compiled", "portable", "triton"):
         raise SettingsError(
-            f"{VARIABLE}",
+            VARIABLE,
             found=repr(asked),
-            expected="compiled, portable or triton, or leave it unset",
+            expected="compiled, portable or triton",
+            hint="leave it unset to have them chosen",
         )
     return asked
 

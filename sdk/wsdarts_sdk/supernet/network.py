@@ -195,8 +195,9 @@ class Supernet(nn.Module):
         super().__init__()
         if cells < 1 or channels < 2 or not classes:
             raise SettingsError(
-                "a supernet needs at least 1 cell, 2 channels and 1 task",
-                hint=f"found {cells} cells, {channels} channels and {len(classes)} tasks",
+                "the size of the supernet",
+                found=f"{cells} cells, {channels} channels and {len(classes)} tasks",
+                expected="at least 1 cell, 2 channels and 1 task",
             )
         self.masks, self.channels = masks, channels
         self.layout, self.statistics = Layout(), Layout()
@@ -206,10 +207,8 @@ class Supernet(nn.Module):
         self.width = self.plans[-1].nodes * self.plans[-1].channels
         if at_most is not None and self.layout.size > at_most:
             raise SettingsError(
-                (
-                    f"the supernet of {cells} cells and {channels} channels has "
-                    f"{self.layout.size} weights"
-                ),
+                f"the number of weights of {cells} cells and {channels} channels",
+                found=self.layout.size,
                 expected=f"at most {at_most}",
             )
         self.cell_weights = nn.Parameter(torch.empty(self.layout.size))

@@ -225,7 +225,8 @@ def plan_cell(
     unknown = sorted(set(masks.space.candidates) - set(DARTS_CANDIDATES))
     if unknown:
         raise SpaceError(
-            f"the engine has no operation {unknown[0]!r}",
+            "the operation",
+            found=repr(unknown[0]),
             expected=f"one of {', '.join(sorted(DARTS_CANDIDATES))}",
         )
     layout = _CellLayout(f"cells.{index}", channels, weights, statistics)

@@ -284,7 +284,7 @@ except WsdartsError as error:
             ("op_masks.safetensors", "expected at most 4194304"),
             ("genotype.json", "expected at most 4194304"),
             ("README.md", "expected at most 4194304"),
-            ("weights.safetensors", "its manifest says 3221225472"),
+            ("weights.safetensors", "expected 3221225472"),
         ):
             reseal(copy, lambda data, p=path: data["files"][p].update(size=3 * 2**30))
             assert message in run_in_little_memory(code, str(copy))

@@ -231,7 +231,7 @@ def _metadata() -> dict[str, Any]:
         ({"fisher": np.ones(2, np.float32)}, [1], "has no embedding metadata"),
         ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "x": 1}, "has no embedding metadata"),
         ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "format": 2}, "update with `git pull"),
-        ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "space": 1}, "an embedding space"),
+        ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "space": 1}, "the embedding space"),
     ],
 )
 def test_bad_files(tensors: dict[str, NDArray[Any]], metadata: Any, message: str) -> None:

@@ -94,7 +94,7 @@ def test_rows_that_are_not_valid_are_refused() -> None:
         scan(np.zeros(2), rows[:1])
     with pytest.raises(EmbeddingError, match=r"query holds .*negative"):
         scan(np.array([1.0, np.nan]), rows[:1])
-    with pytest.raises(EmbeddingError, match=r"query .*\(3,\) .*rows .*\(2, 2\)"):
+    with pytest.raises(EmbeddingError, match=r"\(3,\) .*\(2, 2\)"):
         scan(np.ones(3), rows)
 
 

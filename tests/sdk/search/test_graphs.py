@@ -4,6 +4,7 @@ Without a GPU a "recording" is the work itself over the same buffers, so that al
 capture is tested anywhere.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -216,9 +217,9 @@ def test_what_cannot_be_recorded_runs_call_by_call_and_is_said_once(
     assert_same(found, search([part], settings))
     assert how.replays == 0
     said = [what for what in how.told if "CUDA graph" in what]
-    why = "no CUDA graph could be made (operation not permitted when stream is capturing)"
-    assert said == [f"steps run call by call: {why}"]
-    assert found.rows[-1]["steps_run"] == {"alpha, weights": f"call by call: {why}"}
+    (why,) = found.rows[-1]["steps_run"].values()
+    assert "(operation not permitted" in why
+    assert said == [f"steps run {why}"]
 
 
 def test_what_is_no_faster_is_not_replayed(
@@ -235,10 +236,9 @@ def test_what_is_no_faster_is_not_replayed(
 
 
 def test_the_median_decides() -> None:
-    assert choice([3.0, 1.0, 9.0], [2.0, 2.9, 8.0]) == (
-        True,
-        "as a CUDA graph in 2900.0 ms, call by call in 3000.0 ms",
-    )
+    faster, why = choice([3.0, 1.0, 9.0], [2.0, 2.9, 8.0])
+    assert faster
+    assert re.findall(r"[\d.]+ ms", why) == ["2900.0 ms", "3000.0 ms"]
     assert not choice([1.0, 1.0, 9.0], [1.0, 1.0, 1.0])[0]  # the mean would choose the graph
 
 

@@ -139,7 +139,7 @@ def test_a_run_goes_on_in_the_dtype_that_it_began_with(
         journal=FileJournal(tmp_path, "search", 0.0),
         progress=lambda what, _done, _total, /: said.append(what),
     )
-    assert said[0] == "going on in bfloat16, as the run began"
+    assert "going on in bfloat16" in said[0]
     assert sum("going on" in what for what in said) == 1
     assert {row["compute_dtype"] for row in found.rows} == {"bfloat16"}
     for kind in CELL_KINDS:

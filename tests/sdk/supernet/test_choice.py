@@ -62,7 +62,7 @@ def test_portable_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) ->
     assert choose_kernels(CPU, torch.float32).kernels.name == "portable"
     assert choose_kernels(CPU, torch.float32).why == "none"
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "compiled")
-    with pytest.raises(SettingsError, match="asks for compiled kernels, but none"):
+    with pytest.raises(SettingsError, match="compiled kernels, but none"):
         choose_kernels(CPU, torch.float32)
 
 
@@ -71,7 +71,7 @@ def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     found = choose_kernels(CPU, torch.float32)
     assert (found.kernels.name, found.why) == ("portable", "WSDARTS_HUB_KERNELS says so")
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "fast")
-    with pytest.raises(SettingsError, match="is 'fast'; expected compiled, portable or triton"):
+    with pytest.raises(SettingsError, match="is 'fast'; expected compiled"):
         choose_kernels(CPU, torch.float32)
 
 
@@ -82,10 +82,10 @@ def test_triton_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     found = choose_kernels(CPU, torch.bfloat16)
     assert (found.kernels.name, found.why) == ("triton", "WSDARTS_HUB_KERNELS says so")
     monkeypatch.setattr(triton_kernels, "interpreted", lambda: False)
-    with pytest.raises(SettingsError, match="they are for CUDA, not cpu; leave it unset"):
+    with pytest.raises(SettingsError, match="for CUDA, not cpu"):
         choose_kernels(CPU, torch.float32)
     monkeypatch.setattr(kernel_choice, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match="triton is not installed; pip install triton"):
+    with pytest.raises(SettingsError, match="pip install triton"):
         choose_kernels(CPU, torch.float32)
 
 
@@ -101,7 +101,7 @@ def test_no_compiler_is_a_reason(empty_cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", "")
     found = _anew()
     assert found.library is None
-    assert found.why.startswith("no C++ compiler (g++ or clang++) was found; install one")
+    assert "no C++ compiler" in found.why
 
 
 @pytest.mark.parametrize(

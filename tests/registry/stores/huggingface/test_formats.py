@@ -87,7 +87,7 @@ def test_records_that_are_none(content: bytes) -> None:
 def test_a_record_that_nobody_would_read_is_not_committed() -> None:
     yank = Yank(reason="x" * 200, when=MOMENT)
     record = RepositoryRecord(yanked={str(number): yank for number in range(1, 4600)})
-    with pytest.raises(RegistryError, match=r"new registry\.json has \d+ bytes; expected at most"):
+    with pytest.raises(RegistryError, match=r"new registry\.json has \d+"):
         record.to_commit()
 
 
@@ -129,5 +129,6 @@ def test_references_with_a_registry() -> None:
     assert split_reference("hf://lab/a/b") == ("hf://lab", "a/b")  # which no reference is
     assert namespace_of("hf://My-Lab/") == "My-Lab"
     for text in ("hf://", "hf://lab/x", "hf://../x", "hf://a b", "hf://-lab", "hf://lab?x"):
-        with pytest.raises(RegistryError, match="is malformed; expected hf:// and the name"):
+        with pytest.raises(RegistryError, match="is malformed") as caught:
             namespace_of(text)
+        assert "hf://lab" in caught.value.expected

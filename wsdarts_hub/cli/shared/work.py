@@ -1,8 +1,10 @@
-"""What every command with a run directory does before its one call.
+"""Progress and interruption of long work, and the datasets and run directories that it takes.
 
-The datasets that commands are given: read by the job, once it has checked everything else.
+Progress goes to stderr: a bar on a terminal, a line now and then elsewhere, nothing if quiet.
 """
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +14,68 @@ from typing import TYPE_CHECKING
 import typer
 
 from wsdarts_hub.cli.shared.display import note
-from wsdarts_hub.cli.shared.progress import working
 from wsdarts_registry._format import pluralize
-from wsdarts_sdk.progress import TimeSpent, session_began
+from wsdarts_sdk.progress import Lines, Progress, TimeSpent, session_began, silent
 
 if TYPE_CHECKING:
     from wsdarts_sdk.data import DataOptions, ImageTask
-    from wsdarts_sdk.pipelines.job import UnreadData
-    from wsdarts_sdk.progress import Progress
+    from wsdarts_sdk.pipelines.setup import UnreadData
+
+_INTERRUPTED = 130
+
+
+@dataclass
+class Work:
+    """Long work under way.
+
+    Attributes:
+        progress: What the work calls.
+        hint: How to go on after an interruption; empty where there is nothing to go on with.
+    """
+
+    progress: Progress
+    hint: str = ""
+
+    def continues_in(self, run: Path) -> None:
+        """Say, after an interruption, that the run can be resumed."""
+        self.hint = f"the same command with --out {run} --resume goes on from here"
+
+
+@contextmanager
+def working(
+    *, quiet: bool, run: Path | None = None, hint: str = "", spent: TimeSpent | None = None
+) -> Iterator[Work]:
+    """Show progress while a command works, and say how to go on when Ctrl-C stops it.
+
+    Args:
+        quiet: Whether to show nothing.
+        run: The run directory, where it is known already.
+        hint: How to go on; ``run`` says it, too.
+        spent: What the command has cost so far; counts from now by default.
+    """
+    work = Work(progress=silent, hint=hint)
+    if run is not None:
+        work.continues_in(run)
+    try:
+        with shown_progress(quiet=quiet, spent=spent or TimeSpent()) as work.progress:
+            yield work
+    except KeyboardInterrupt:
+        note("; ".join(filter(None, ("interrupted", work.hint))))
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+@contextmanager
+def shown_progress(*, quiet: bool, spent: TimeSpent) -> Iterator[Progress]:
+    """Show progress as a bar, as lines, or not at all."""
+    if quiet:
+        yield silent
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from wsdarts_hub.cli.shared.rich_line import Line  # noqa: PLC0415
+
+        with Line(spent) as line:
+            yield line
+    else:
+        yield Lines(note, spent=spent)
 
 
 def unread(
@@ -29,7 +85,7 @@ def unread(
     quiet: bool,
     on_load: "Callable[[ImageTask], None] | None" = None,
 ) -> "UnreadData":
-    """A dataset that the job reads; the images that are left out of it are listed then.
+    """Return a dataset that the job reads; images that are left out of it are listed then.
 
     Args:
         data: As typed.
@@ -37,7 +93,7 @@ def unread(
         quiet: Whether to list nothing.
         on_load: Called with the task, too.
     """
-    from wsdarts_sdk.pipelines.job import UnreadData  # noqa: PLC0415
+    from wsdarts_sdk.pipelines.setup import UnreadData  # noqa: PLC0415
 
     def loaded(task: "ImageTask") -> None:
         for text in () if quiet else task.notes:
@@ -54,7 +110,7 @@ def unread(
 
 @dataclass(frozen=True, kw_only=True)
 class RunWork:
-    """Datasets for the job to read, and what it calls on the way."""
+    """Datasets for the job to read, and its progress."""
 
     data: "tuple[UnreadData, ...]"
     progress: "Progress"
@@ -83,7 +139,7 @@ def run_work(
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with the run in --out; name it")
     with working(quiet=quiet, run=out, spent=_spent(out, resume=resume)) as work:
-        from wsdarts_sdk.pipelines.job import run_path  # noqa: PLC0415
+        from wsdarts_sdk.pipelines.setup import run_path  # noqa: PLC0415
 
         def name_run(task: "ImageTask") -> None:
             if not work.hint:  # as the job names it: after the first dataset
@@ -96,7 +152,7 @@ def run_work(
 
 
 def _spent(run: Path | None, *, resume: bool) -> TimeSpent:
-    """The time that counts from the start of the command, and what the run had cost before."""
+    """Return the time since the start of the command, with what the run had cost before."""
     if run is None or not resume:
         return TimeSpent(began=session_began())
     from wsdarts_sdk.reports.storage import seconds_spent  # noqa: PLC0415

@@ -24,14 +24,23 @@ from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.data.split import SPLIT_RULE
 from wsdarts_sdk.data.task import read_task
 from wsdarts_sdk.devices import environment
+from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.reports.facts import Command
-from wsdarts_sdk.reports.storage import begin_report
+from wsdarts_sdk.reports.facts import Command, RunReport
+from wsdarts_sdk.reports.rows import (
+    asked,
+    created,
+    pairs,
+    phase_costs,
+    task_row,
+    title,
+)
+from wsdarts_sdk.reports.storage import begin_report, save_report
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.files import ENVIRONMENT_FILE
 from wsdarts_sdk.runs.records import CostMeter
-from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.setting_fields import setting_kinds
 from wsdarts_sdk.task2vec import Probe, load_probe
 
@@ -42,7 +51,7 @@ _SHIPPED = "shipped"
 
 @dataclass(frozen=True, kw_only=True)
 class UnreadData:
-    """A dataset that a job reads after it has checked everything else.
+    """A dataset that a pipeline reads after it has checked everything else.
 
     Attributes:
         data: The dataset, in any of the forms of ``ImageTask.load``.
@@ -58,8 +67,8 @@ class UnreadData:
 def load_task(data: Data, reading: DataOptions, *, progress: Progress) -> ImageTask:
     """Return the task that ``data`` names or is.
 
-    What is to be known about a task that is read here is said by ``progress``, and of
-    ``UnreadData`` by whoever hears that it is loaded.
+    Notes on a task that is read here go to ``progress``; those of ``UnreadData`` are left to its
+    ``on_load``.
 
     Raises:
         TaskError: It cannot be read, or is loaded already and options say how to read it.
@@ -93,7 +102,7 @@ def _read(data: Data, reading: DataOptions, progress: Progress) -> ImageTask:
 def load_tasks(
     data: Sequence[Data], reading: DataOptions, *, progress: Progress
 ) -> list[ImageTask]:
-    """Several tasks, each once.
+    """Return several tasks, each once.
 
     Raises:
         TaskError: No task, or one task twice.
@@ -110,7 +119,7 @@ def load_tasks(
 
 
 def check_data(data: Sequence[Data]) -> None:
-    """Refuse no dataset.
+    """Refuse an empty list of datasets.
 
     Raises:
         TaskError: There is none.
@@ -120,12 +129,12 @@ def check_data(data: Sequence[Data]) -> None:
 
 
 def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:
-    """The probe itself, or the one of that name (None is the shipped one), on a device."""
+    """Return the probe itself, or the one of that name (None is the shipped one), on a device."""
     return probe if isinstance(probe, Probe) else load_probe(probe, device=str(device))
 
 
 def probe_for(probe: str | Path | Probe | None, registry: Catalogue, device: torch.device) -> Probe:
-    """The probe that was asked for; else the shipped one, if the registry names that.
+    """Return the probe that was asked for; else the shipped one, if the registry names that.
 
     A registry is anyone's: which other network is built and fetched, the user decides.
 
@@ -136,8 +145,11 @@ def probe_for(probe: str | Path | Probe | None, registry: Catalogue, device: tor
     if probe is None and named != _SHIPPED:
         raise ProbeError(
             f"the registry {registry.location} names the probe {named}, which is only loaded if "
-            f"you ask for it: --probe {shlex.quote(named)}, or --probe {_SHIPPED} for the one that "
-            "comes with the package"
+            "you ask for it",
+            hint=(
+                f"take it with --probe {shlex.quote(named)}, or the one that comes with the "
+                f"package with --probe {_SHIPPED}"
+            ),
         )
     return find_probe(probe, device)
 
@@ -145,7 +157,7 @@ def probe_for(probe: str | Path | Probe | None, registry: Catalogue, device: tor
 def train_parts(
     tasks: Sequence[ImageTask], settings: SearchSettings, device: torch.device, progress: Progress
 ) -> list[TrainPart]:
-    """The train part of each task at the search's image size, heads in the given order."""
+    """Return the train part of each task at the search's image size, heads in the given order."""
     return [
         TrainPart.of(
             task,
@@ -164,7 +176,7 @@ def train_parts(
 
 
 def run_path(out: str | Path | None, command: str, name: str) -> Path:
-    """Where a run goes: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
+    """Return the directory of a run: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
     if out is not None:
         return as_path(out, "out")
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
@@ -188,7 +200,7 @@ def check_apart(out: Path, data: Sequence[Data]) -> None:
 
 
 def _folder(data: Data) -> Path | None:
-    """The folder of files that a dataset is; None where it is none."""
+    """Return the folder of files that a dataset is; None where it is none."""
     if isinstance(data, UnreadData):
         return _folder(data.data)
     if isinstance(data, ImageTask):
@@ -201,27 +213,54 @@ def _folder(data: Data) -> Path | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """A job in its open run directory; made by ``open_job``.
+class RunContext:
+    """A pipeline at work in its open run directory; made by ``open_context``.
 
     Attributes:
+        command: What the pipeline is called on the command line.
         run: The run directory.
         tasks: The datasets, at least one.
         preset: Settings of all parts.
         device: Where it runs.
         progress: Told what is done and how much is left.
         costs: Wall time by phase so far.
+        environment: Versions and hardware, as the run records them.
     """
 
+    command: Command
     run: RunDirectory
     tasks: tuple[ImageTask, ...]
     preset: Preset
     device: torch.device
     progress: Progress
     costs: CostMeter
+    environment: dict[str, Any]
+
+    def report(
+        self, heading: str, settings: SearchSettings | TrainingSettings, **facts: Any
+    ) -> Path:
+        """Write ``report.json`` and the page made of it; return the page's path.
+
+        Args:
+            heading: What was done, without the names of the tasks.
+            settings: Settings that were used; those of the preset are what runs are compared by.
+            facts: The other fields of the report.
+        """
+        preset = self.preset.training if self.command == "train" else self.preset.search
+        report = RunReport(
+            title=title(heading, self.tasks),
+            created=created(),
+            asked=asked(self.command, self.preset, settings_json(preset), self.environment),
+            tasks=tuple(map(task_row, self.tasks)),
+            costs=phase_costs(self.costs.seconds, self.costs.cached),
+            settings=(("preset", self.preset.name), *pairs(settings_json(settings))),
+            environment=pairs(self.environment),
+            **facts,
+        )
+        return save_report(self.run, report)
 
 
-def check_job(
+def check_context(
     command: Command,
     data: Sequence[Data],
     preset: Preset,
@@ -230,10 +269,10 @@ def check_job(
     resume: bool,
     **config: Any,
 ) -> None:
-    """Refuse a run directory that ``open_job`` will refuse, whatever the tasks are.
+    """Refuse a run directory that ``open_context`` will refuse, whatever the tasks are.
 
     Args:
-        command: As for ``open_job``, like all that follow.
+        command: As for ``open_context``, like all that follow.
         data: The datasets, read or not.
         preset: Settings of all parts.
         out: The run directory.
@@ -249,7 +288,7 @@ def check_job(
 
 
 @contextmanager
-def open_job(
+def open_context(
     command: Command,
     tasks: Sequence[ImageTask],
     preset: Preset,
@@ -260,18 +299,18 @@ def open_job(
     progress: Progress,
     began: float | None = None,
     **config: Any,
-) -> Iterator[Job]:
-    """Open the run directory of a job, and keep others out until it is closed.
+) -> Iterator[RunContext]:
+    """Open the run directory of a pipeline, and keep others out until it is closed.
 
     Args:
-        command: What the job is called on the command line.
+        command: What the pipeline is called on the command line.
         tasks: The datasets, at least one.
         preset: Settings of all parts.
         out: The run directory; the first free ``runs/COMMAND-NAME-N`` by default.
         resume: Go on with the run that is there, or begin if there is none.
         device: Where it runs.
         progress: Told what is done and how much is left.
-        began: When the job began, by ``time.monotonic``, for what it costs; now by default.
+        began: When the pipeline began, by ``time.monotonic``, for what it costs; now by default.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
@@ -280,28 +319,30 @@ def open_job(
     config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
     with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
         where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
-        _tell_of_threads(before, where, progress)
+        _report_threads(before, where, progress)
         run.write_json(ENVIRONMENT_FILE, where)
         begin_report(run, command, tasks, preset, config, where)
         costs = CostMeter(run, began)
         with costs.session():
-            yield Job(
+            yield RunContext(
+                command=command,
                 run=run,
                 tasks=tuple(tasks),
                 preset=preset,
                 device=device,
                 progress=costs.saving(progress),
                 costs=costs,
+                environment=where,
             )
 
 
 def _config(command: Command, preset: Preset, config: dict[str, Any]) -> dict[str, Any]:
-    """What a run records of what decides its result, but for its tasks."""
+    """Return the configuration that decides a run's result, except its tasks."""
     return {"command": command, "split_rule": SPLIT_RULE, "preset": preset.name, **config}
 
 
-def _tell_of_threads(before: Any, now: dict[str, Any], progress: Progress) -> None:
-    """Say where a run goes on with another number of threads than it began with."""
+def _report_threads(before: Any, now: dict[str, Any], progress: Progress) -> None:
+    """Report a run that is continued with another number of threads than it began with."""
     there = before.get("threads") if isinstance(before, dict) else None
     if there not in (None, now["threads"]):
         progress(
@@ -316,10 +357,10 @@ _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
 
 
-def public_job(
+def checks_keywords(
     name: str, *, settings: Sequence[str] = ()
 ) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
-    """Let a function say, of a keyword that it does not know, which was probably meant.
+    """Let a function name, for an unknown keyword, the one that was probably meant.
 
     Args:
         name: What users call the function.

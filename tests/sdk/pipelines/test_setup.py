@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.pipelines.job import open_job
+from wsdarts_sdk.pipelines.setup import open_context
 from wsdarts_sdk.presets import TINY
 from wsdarts_sdk.search.settings import settings_json
 
@@ -26,7 +26,7 @@ def test_another_number_of_threads_is_told_in_one_line(
     for threads in (1, 1, 2):
         torch.set_num_threads(threads)
         said.append("")
-        with open_job(
+        with open_context(
             "search",
             [digits_task],
             TINY,
@@ -35,8 +35,8 @@ def test_another_number_of_threads_is_told_in_one_line(
             device=torch.device("cpu"),
             progress=lambda what, _done, _total, /: said.append(what),
             search=settings_json(TINY.search),
-        ) as job:
-            assert job.run.read_json("environment.json")["threads"] == threads
+        ) as context:
+            assert context.run.read_json("environment.json")["threads"] == threads
     assert said[:3] == ["", "", ""]
     (line,) = said[3:]
     assert "2 threads" in line

@@ -1,11 +1,8 @@
-"""Commands about other words for versions: ``alias set``, ``alias remove``, ``alias list``.
+"""Commands that maintain a registry and this installation.
 
-Commands about the index of a registry on the Hugging Face Hub: ``index rebuild``.
-
-The command ``gc``.
+``alias``, ``index rebuild``, ``gc`` and ``doctor``.
 """
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,7 +93,7 @@ def list_aliases(
         store.resolve(name)  # raises, and says which names are close
     aliases = dict(sorted(store.aliases(name).items()))
     if as_json:
-        display.drawing(json.dumps(aliases, indent=2))
+        display.json_data(aliases)
     elif quiet:
         for alias in aliases:
             display.line(f"{name}@{alias}")
@@ -198,7 +195,7 @@ def gc(
         older_than=older_than, delete=delete, registry=registry, unlocked=unlocked
     )
     if as_json:
-        display.drawing(json.dumps(cleaning.to_json(), indent=2))
+        display.json_data(cleaning.to_json())
     elif quiet:
         for unused in cleaning.found:
             display.line(str(unused.path))
@@ -239,3 +236,44 @@ def _show(cleaning: "Cleaning") -> None:
 
 def _total(unused: "Sequence[CacheEntry]") -> int:
     return sum(file.size for file in unused)
+
+
+def doctor(
+    *,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Print what is installed and stored, and what to do about it.
+
+    That is: versions, devices and what a search would run on there, cache sizes, the registry and
+    the shipped probe. Every artifact of the registry is verified. The exit code is 1 if something
+    is broken; with --quiet only that is printed.
+
+    Example:
+        wsdarts-hub doctor
+
+    Python:
+        from wsdarts_hub import open_registry, pull
+        for entry in open_registry().entries(include_yanked=True):
+            pull(str(entry.reference))
+    """
+    from wsdarts_sdk.pipelines.doctor import diagnose  # noqa: PLC0415
+
+    broken, group = 0, ""
+    for finding in diagnose(registry):
+        broken += finding.state == "broken"
+        if quiet and finding.state != "broken":
+            continue
+        if finding.group != group and not quiet:
+            display.heading(finding.group)
+        group = finding.group
+        display.line(f"{_MARKS[finding.state]} {finding.subject}: {finding.found}")
+        if finding.advice:
+            display.line(f"       → {finding.advice}")
+    if not quiet:
+        display.heading(f"{broken} broken" if broken else "nothing is broken")
+    if broken:
+        raise typer.Exit(1)
+
+
+_MARKS = {"ok": "ok    ", "note": "note  ", "broken": "BROKEN"}

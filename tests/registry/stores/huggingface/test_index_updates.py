@@ -86,7 +86,7 @@ def test_a_ranking_downloads_the_index_alone_and_once(
 
 def test_a_missing_index(hub_server: HubServer, full: HubStore) -> None:
     _api(hub_server).delete_repo(INDEX, repo_type="dataset")
-    with pytest.warns(RegistryWarning, match=r"acme has no index.*rebuild --registry hf"):
+    with pytest.warns(RegistryWarning, match=r"no index.*index rebuild --registry"):
         assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
     assert full.rebuild_index() == ("birds", "cars", "flowers")
     assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
@@ -116,7 +116,7 @@ SPOILT: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_damaged_index_is_not_used(hub_server: HubServer, full: HubStore, how: str) -> None:
     _replace_index(hub_server, SPOILT[how])
-    with pytest.warns(RegistryWarning, match=r"index of hf://acme cannot be used \(.*read by"):
+    with pytest.warns(RegistryWarning, match=r"hf://acme cannot be used"):
         assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
     full.yank("cars@1", "wrong")  # whoever writes next makes it anew
     assert _names(full) == ["birds@1", "flowers@1"]
@@ -131,7 +131,7 @@ def test_an_index_that_is_behind(hub_server: HubServer, full: HubStore, make: Ma
     full.set_alias("cars", "stable", 1)
     _api(hub_server).delete_repo("acme/flowers")
     _replace_index(hub_server, lambda content: old)
-    with pytest.warns(RegistryWarning, match="behind, so birds, cars, flowers and 1 more had to"):
+    with pytest.warns(RegistryWarning, match="birds, cars, flowers and 1"):
         entries = full.entries(include_yanked=True)
     assert [str(entry.reference) for entry in entries] == ["birds@1", "cars@1", "later@1"]
     assert [bool(entry.yanked) for entry in entries] == [True, False, False]
@@ -235,4 +235,4 @@ def _fill(hub: HubServer, tmp_path: Path, count: int) -> None:
             manifest=manifest.to_bytes(), parsed=manifest, embeddings={path: embedding}
         )
     repository = IndexRepository(HuggingFaceClient(hub.url), "acme")
-    repository.write(Index(names=names, contents=contents), repository.made())
+    repository.write(Index(names=names, contents=contents), repository.ensure_head())
