@@ -230,7 +230,12 @@ class Catalogue(ABC):
         except UnreadableError as error:
             raise UnreadableError(f"{reference}: {error}") from error
         except ArtifactError as error:
-            raise ArtifactError(f"{reference}: {error}", hint=self._advice(reference)) from error
+            raise ArtifactError(
+                f"{reference}: {error.what}",
+                found=error.found or None,
+                expected=error.expected,
+                hint="; ".join(filter(None, (error.hint, self._advice(reference)))),
+            ) from error
 
     def _advice(self, reference: Reference) -> str:
         return (
