@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from wsdarts_registry._format import count, duration, percent, pluralize, size
 from wsdarts_registry._text import code_span, escape_markdown, fenced_code, sanitize
 
 _LONGEST_VALUE = 1000
@@ -21,7 +22,7 @@ def html_page(template: str, /, **values: object) -> str:
 
 
 def html_environment(folder: str = "templates") -> Environment:
-    """The HTML templates in a folder of ``wsdarts_cards``, for whoever fills many of them."""
+    """Return the HTML templates in a folder of ``wsdarts_cards``, to fill many of them."""
     return _environment(folder, autoescape=True, finalize=_finalize_html)
 
 
@@ -39,7 +40,7 @@ def markdown_page(template: str, /, **values: object) -> str:
 
 
 def _environment(folder: str, **options: Any) -> Environment:
-    return Environment(  # noqa: S701 - the caller says how values are sanitized
+    environment = Environment(  # noqa: S701 - the caller says how values are made inert
         loader=PackageLoader("wsdarts_cards", folder),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -47,6 +48,10 @@ def _environment(folder: str, **options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
+    environment.globals.update(
+        count=count, duration=duration, pluralize=pluralize, percent=percent, size=size
+    )
+    return environment
 
 
 def _finalize_html(value: object) -> object:

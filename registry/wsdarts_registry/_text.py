@@ -134,7 +134,7 @@ def _refused(line: str) -> Iterator[bool]:
 
 
 def _joins(line: str, place: int) -> bool:
-    """Whether a joiner stands between what it can join, none of it in the Latin alphabet."""
+    """Return whether a joiner stands between what it can join, none of it in the Latin alphabet."""
     if line[place] not in _JOINERS or not 0 < place < len(line) - 1:
         return False
     sides = line[place - 1], line[place + 1]
@@ -209,7 +209,7 @@ def fenced_code(text: str, language: str = "") -> str:
 
 
 def display_width(text: str) -> int:
-    """Return how many columns of a fixed-width font a text takes: wide characters two, accents 0."""
+    """Return the columns that a text takes in a fixed-width font: two for a wide character."""
     return sum(_columns(character) for character in text)
 
 

@@ -42,7 +42,7 @@ def test_from_a_push_to_a_pull(on_hub: Run, tmp_path: Path) -> None:
     assert on_hub("yank", "hf://acme/flowers@1", "--reason", "wrong").code == 0
     assert on_hub("list", "--quiet", *LAB).out == ""
     rebuilt = on_hub("index", "rebuild", *LAB)
-    assert "hf://acme is new: 1 " in rebuilt.out
+    assert rebuilt.out.endswith(" hf://acme is new: 1 name\n")
 
 
 def test_a_hub_that_is_not_encrypted_has_to_be_allowed(
@@ -64,8 +64,7 @@ def test_a_hub_that_is_not_encrypted_has_to_be_allowed(
 def test_errors_and_warnings_are_one_line(on_hub: Run, tmp_path: Path) -> None:
     gone = on_hub("pull", "hf://acme/flowers")
     assert gone.code == 1
-    assert gone.err.startswith("error: ")
-    assert "flowers" in gone.err
+    assert "no artifact named flowers; " in gone.err
     assert gone.err.count("\n") == 1
     for reference, said in (
         ("hf://acme", "error: reference 'hf://acme'"),

@@ -161,7 +161,7 @@ def _work() -> dict[str, Work]:
 
     return {
         "pull": pull,
-        "look": lambda store, made: (store.look("flowers@stable"),),
+        "look": lambda store, made: (store.pull_without_weights("flowers@stable"),),
         "list": lambda store, made: store.entries(),
         "rank": rank,
         "push": lambda store, made: (store.publish(made / "third", "cars"),),

@@ -32,6 +32,7 @@ def test_duration(seconds: float, text: str) -> None:
 def test_other_amounts() -> None:
     assert count(1_234_567) == "1,234,567"
     assert [pluralize(n, "image") for n in (0, 1, 1797)] == ["0 images", "1 image", "1,797 images"]
+    assert [pluralize(n, "class") for n in (1, 10)] == ["1 class", "10 classes"]
     assert percent(0.7134) == "71.3 %"
     assert [size(n) for n in (0, 812, 999_600, 3.41e6, 1.2e9, 310e6)] == [
         "0 B",

@@ -22,14 +22,20 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import pull, show, verify
 from wsdarts_hub.cli.demo import demo
-from wsdarts_hub.cli.doctor import doctor
 from wsdarts_hub.cli.embeddings import embed, nearest
 from wsdarts_hub.cli.gallery import build as build_gallery
 from wsdarts_hub.cli.gallery import serve as serve_gallery
 from wsdarts_hub.cli.listing import list_artifacts
+from wsdarts_hub.cli.maintenance import (
+    doctor,
+    gc,
+    list_aliases,
+    rebuild_index,
+    remove_alias,
+    set_alias,
+)
 from wsdarts_hub.cli.models import export, predict
 from wsdarts_hub.cli.publishing import copy, keygen, push, sign, unyank, yank
-from wsdarts_hub.cli.registry import gc, list_aliases, rebuild_index, remove_alias, set_alias
 from wsdarts_hub.cli.relations import diff, lineage
 from wsdarts_hub.cli.reports import report
 from wsdarts_hub.cli.runs import search, train, warm_start

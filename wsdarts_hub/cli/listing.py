@@ -1,6 +1,5 @@
 """The command ``list``."""
 
-import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -137,11 +136,11 @@ def list_artifacts(
         limit=limit,
         damaged=damaged.append,
     )
-    store.warn_of(damaged)
+    store.warn_damaged(damaged)
     found = [EntryFacts(entry=entry) for entry in entries]
     if as_json:
         data = [*(facts.to_json() for facts in found), *map(damaged_json, damaged)]
-        display.drawing(json.dumps(data, indent=2))
+        display.json_data(data)
     elif quiet:
         for entry in entries:
             display.line(str(entry.reference))

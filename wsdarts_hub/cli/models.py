@@ -1,6 +1,5 @@
 """Commands that use a trained model: ``predict`` and ``export``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.progress import working
+from wsdarts_hub.cli.shared.work import working
 from wsdarts_registry._format import percent, pluralize
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def predict(
             elif found.problem is None:
                 display.line(_line(found, quiet=quiet))
     if as_json:
-        display.drawing(json.dumps(rows, indent=2))
+        display.json_data(rows)
     if failed:
         raise typer.Exit(1)
 

@@ -81,12 +81,12 @@ class SearchSpace:
         return len(self.edges), len(self.candidates)
 
     def incoming(self, target: int) -> range:
-        """Indices into ``edges`` of the edges that end in ``target``."""
+        """Return the indices into ``edges`` of the edges that end in ``target``."""
         start = sum(range(_INPUT_NODES, target))
         return range(start, start + target)
 
     def candidate_index(self, name: str) -> int:
-        """Column of a candidate operation.
+        """Return the column of a candidate operation.
 
         Raises:
             SpaceError: The space has no such candidate.
@@ -117,11 +117,9 @@ class SearchSpace:
             ):
                 return cls(nodes=nodes, candidates=tuple(names))
         raise SpaceError(
-            (
-                "a search space in JSON has exactly the keys 'nodes' (a number) and 'candidates' "
-                "(names)"
-            ),
-            hint=f"found {reprlib.repr(data)}",
+            "the search space in JSON",
+            found=reprlib.repr(data),
+            expected="an object with the keys 'nodes' (a number) and 'candidates' (names) alone",
         )
 
 

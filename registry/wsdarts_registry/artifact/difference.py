@@ -1,7 +1,4 @@
-"""How two artifacts differ: masks, genotype, tasks, settings, figures and files.
-
-How two sets of nested settings differ, key by key.
-"""
+"""Differences between two artifacts: masks, genotype, tasks, settings, figures and files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -158,7 +155,7 @@ class FigureDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Viewable):
-    """How a second artifact differs from a first.
+    """The differences of a second artifact from a first.
 
     Attributes:
         before: Digest of the first.

@@ -18,23 +18,35 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
-from wsdarts_sdk.data.loader import ahead, seed_of, stream
-from wsdarts_sdk.data.placement import Images, Prepared, fits, in_chunks, place_images
+from wsdarts_sdk.data.loader import (
+    Images,
+    Prepared,
+    fits,
+    in_chunks,
+    place_images,
+    prefetch,
+    seed_of,
+    stream,
+)
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.runs.journal import Checkpoint, Journal, MemoryJournal
-from wsdarts_sdk.search.optimisers import cosine_learning_rate
-from wsdarts_sdk.search.settings import WeightOptimiser
-from wsdarts_sdk.search.state import restore_optimiser
+from wsdarts_sdk.runs.journal import (
+    Checkpoint,
+    Journal,
+    MemoryJournal,
+    optimiser_tensors,
+    restore_optimiser,
+)
+from wsdarts_sdk.schedule import cosine_learning_rate, drop_path_rate
 
 _EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """A trained network and how good it is.
+    """A trained network and its accuracy.
 
     Attributes:
         genotype: Its cells.
@@ -121,13 +133,13 @@ class Training:
         task, settings = self.task, self.settings
         indices, self.held_out = _trained_and_held_out(task, selection=selection)
         # What is chosen must not depend on names; the model of a training keeps its class names.
-        self.labels = task.nameless_labels if selection else task.labels
+        self.labels = task.canonical_labels if selection else task.labels
         if len(indices) < 2:
             raise SettingsError(
                 f"{task.name} has {len(indices)} images to train on",
                 hint="training needs at least 2",
             )
-        self.images = self._place(task.nameless(indices) if selection else indices)
+        self.images = self._place(task.in_canonical_order(indices) if selection else indices)
         self.batch_size = min(settings.batch_size, len(self.images))
         full = len(self.images) // self.batch_size
         limit = settings.steps_per_epoch
@@ -199,8 +211,9 @@ class Training:
 
     def _run_epoch(self, progress: Progress) -> dict[str, Any]:
         settings, started = self.settings, time.perf_counter()
-        schedule = WeightOptimiser(learning_rate=settings.learning_rate)
-        rate = cosine_learning_rate(schedule, self.epoch, settings.epochs)
+        rate = cosine_learning_rate(
+            first=settings.learning_rate, last=0.0, epoch=self.epoch, epochs=settings.epochs
+        )
         for group in self.sgd.param_groups:
             group["lr"] = rate
         order = torch.randperm(
@@ -209,7 +222,7 @@ class Training:
         jobs = (partial(self._prepare, order, step) for step in range(self.steps))
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.net.train()
-        with closing(ahead(jobs, threaded=self.images.streamed)) as prepared:
+        with closing(prefetch(jobs, threaded=self.images.streamed)) as prepared:
             for step, (batch, draws) in enumerate(prepared):
                 self._run_step(batch, draws, sums)
                 done = self.epoch * self.steps + step + 1
@@ -228,7 +241,9 @@ class Training:
 
     def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
         images, labels = self.images.finish(batch, self.augmentation)
-        rate = self.settings.drop_path * self.epoch / self.settings.epochs
+        rate = drop_path_rate(
+            last=self.settings.drop_path, epoch=self.epoch, epochs=self.settings.epochs
+        )
         logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
         loss = F.cross_entropy(logits, labels)
         total = loss
@@ -270,10 +285,7 @@ class Training:
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        for name, parameter in self.net.named_parameters():
-            momentum = self.sgd.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"optimiser.momentum_buffer.{name}"] = momentum
+        tensors |= optimiser_tensors(self.sgd, self.net)
         facts = {"epoch": self.epoch, "rows": self.rows, "seconds": self.seconds}
         return Checkpoint(tensors=tensors, facts=facts)
 
@@ -296,7 +308,7 @@ def _check_finite(loss: float, when: str) -> None:
 
 
 def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[np.int64], Part]:
-    """Which images to train on, and which part to evaluate on."""
+    """Return the images to train on, and the part to evaluate on."""
     if not selection:
         return task.train_indices, task.held_out
     if task.held_out is Part.TEST:
@@ -305,5 +317,5 @@ def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters of a module."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.registry.factories import make_artifact, make_genotype, make_masks
-from wsdarts_registry._files import shipped_zoo
-from wsdarts_registry.artifact._svg import check_svg
+from wsdarts_registry.artifact.contents import check_svg
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.drawing.cells import genotype_svg, masks_svg
 from wsdarts_registry.errors import ArtifactError
+from wsdarts_registry.stores.records import shipped_zoo
 
 _SVG = "http://www.w3.org/2000/svg"
 _OPEN = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
@@ -128,7 +128,7 @@ def test_what_draws_is_accepted(inside: str) -> None:
     ],
 )
 def test_what_acts_or_loads_is_refused(inside: str) -> None:
-    with pytest.raises(ArtifactError, match=r"^x\.svg (holds|is no SVG drawing)"):
+    with pytest.raises(ArtifactError, match=r"^x\.svg (holds|is no SVG)"):
         check_svg(f"{_OPEN}{inside}</svg>".encode(), what="x.svg")
 
 

@@ -1,13 +1,11 @@
-"""How results are printed: to stdout, in colour only on a terminal, never acting on it.
+"""Output of results to stdout, in colour only on a terminal.
 
-Text from artifacts and datasets goes through ``sanitize`` before it gets here or in here.
-
-Drawings and symbols for an output that knows few characters, such as ASCII.
-
-How the figures of an artifact are written.
+Text from artifacts and datasets goes through ``plain_text`` before it gets here or in here. For an
+output that knows few characters, such as ASCII, drawings and symbols are replaced.
 """
 
 import codecs
+import json
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from wsdarts_registry._format import figure
 from wsdarts_registry._text import clipped, display_width, padded, sanitize, sanitize_spaced
 
 if TYPE_CHECKING:
@@ -45,6 +42,11 @@ def line(text: str = "") -> None:
 def drawing(text: str) -> None:
     """Print lines whose white space matters and that are known to be harmless."""
     _say(text)
+
+
+def json_data(data: object) -> None:
+    """Print plain data as JSON."""
+    drawing(json.dumps(data, indent=2))
 
 
 def heading(text: str) -> None:
@@ -148,7 +150,7 @@ def table(
 
 
 def _needed(room: Mapping[str, int], fixed: Collection[str] | None = None) -> int:
-    """Columns of a terminal that a table needs, if words of columns not ``fixed`` may be broken."""
+    """Return the width that a table needs, if words of columns not ``fixed`` may be broken."""
     least = (n if fixed is None or h in fixed else min(n, _LEAST) for h, n in room.items())
     return sum(least) + _GAP * (len(room) - 1)
 
@@ -164,7 +166,7 @@ def _say(text: str = "", *, nl: bool = True) -> None:
 
 
 def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
-    """Columns of a terminal that a header with its cells needs so that no word is broken."""
+    """Return the width that a header with its cells needs so that no word is broken."""
     texts = [sanitize(cell) for cell in cells]
     if cells[0] not in unbroken:
         texts = [word for text in texts for word in text.split()]
@@ -225,31 +227,8 @@ def register() -> str:
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """What to write for characters that cannot be encoded, and where to go on behind them."""
+    """Return the text for characters that cannot be encoded, and the position behind them."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     bad = error.object[error.start : error.end]
     return "".join(_PLAIN.get(character, "?") for character in bad), error.end
-
-
-_RATIO = "accuracy"
-
-
-def figure_text(name: str, value: float) -> str:
-    """A figure with its unit, which its name tells: ``62.1 %``, ``1.43``."""
-    return figure(value, "ratio" if _is_ratio(name) else "")
-
-
-def figure_difference(name: str, difference: float) -> str:
-    """A difference with its sign: in percentage points for a ratio, ``+2.5 points``."""
-    if _is_ratio(name):
-        text = f"{100 * difference:+.1f} points"
-    elif float(difference).is_integer():
-        text = f"{difference:+,.0f}"
-    else:
-        text = f"{difference:+.4g}"
-    return text.replace("-", "−") if text.startswith("-") else text
-
-
-def _is_ratio(name: str) -> bool:
-    return name.endswith(_RATIO)

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field
 from wsdarts_registry._json import MAX_RECORD_BYTES, Digest, Document, Record
 from wsdarts_registry.artifact.checked_files import checksum_line, file_record
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST, FileRecord, Manifest
+from wsdarts_registry.artifact.reference import is_alias
 from wsdarts_registry.errors import (
     ArtifactError,
     RecordError,
@@ -30,7 +31,6 @@ from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._responses import Head, Repository
 from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import Alias, Entry, Status, VersionInfo, Yank
-from wsdarts_registry.stores.reference import is_alias
 
 RECORD = "registry.json"
 SIGNATURES = "signatures"

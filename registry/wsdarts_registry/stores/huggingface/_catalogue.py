@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.artifact.reader import parse_embedding
+from wsdarts_registry.artifact.reference import is_name
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning
@@ -31,7 +32,6 @@ from wsdarts_registry.stores.huggingface._index import (
 )
 from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import Entry, RegistryConfig, VersionInfo
-from wsdarts_registry.stores.reference import is_name
 
 _AT_ONCE = 8
 # Hint where a named artifact is not found.
@@ -287,8 +287,8 @@ class NamespaceCatalogue(Catalogue):
         content = self._content(entry.name, found).embeddings[record.file]
         return parse_embedding(content, record, where=str(entry.reference))
 
-    def _unknown_name(self, name: str) -> str:
-        return f"{super()._unknown_name(name)}; {LOGIN_HINT}"
+    def _unknown_name_hint(self, name: str) -> str:
+        return f"{super()._unknown_name_hint(name)}; {LOGIN_HINT}"
 
     def _version(self, name: str, number: int) -> IndexedVersion:
         entry = self._merged.names.get(name)

@@ -18,10 +18,11 @@ from huggingface_hub import CommitOperationAdd
 from pydantic import Field, ValidationError, model_validator
 
 from wsdarts_registry import _json, _tensors
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._json import MAX_RECORD_BYTES, Count, Digest, Record, explain
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import MANIFEST, EmbeddingRecord, Manifest
+from wsdarts_registry.artifact.reference import is_name
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.stores.huggingface._artifact_repository import AliasKey
@@ -29,7 +30,6 @@ from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._responses import Commit, Head, Repository
 from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import RegistryConfig, Status, VersionInfo, Yank
-from wsdarts_registry.stores.reference import is_name
 
 INDEX_FILE = "index.safetensors"
 MAX_BYTES = 2 * 2**30

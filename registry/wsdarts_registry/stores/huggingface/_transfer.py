@@ -19,8 +19,7 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped, unused-ignore]
 from huggingface_hub import CommitOperationAdd
 
-from wsdarts_registry._files import cache_directory, inside
-from wsdarts_registry._staging import discarded_on_error
+from wsdarts_registry._files import cache_directory, discarded_on_error, inside
 from wsdarts_registry.artifact.checked_files import checksum_line
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST, FileRecord
 from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.reader import Artifact, parse_embedding
+from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
-from wsdarts_registry.stores.catalogue import Survey
+from wsdarts_registry.stores.catalogue import ScanResult
 from wsdarts_registry.stores.huggingface._artifact_repository import State, signature_path
 from wsdarts_registry.stores.huggingface._catalogue import (
     LOGIN_HINT,
@@ -39,9 +40,7 @@ from wsdarts_registry.stores.huggingface._transfer import (
 from wsdarts_registry.stores.huggingface.location import SCHEME, namespace_of
 from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import Alias, Entry, RegistryConfig, VersionInfo, Yank
-from wsdarts_registry.stores.reference import Reference, check_name, is_name
-from wsdarts_registry.stores.store import Store
-from wsdarts_registry.stores.version_rules import published_version
+from wsdarts_registry.stores.store import Store, published_version
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding
@@ -96,9 +95,9 @@ class HubStore(Store):
         """Return the names with at least one version, yanked or not, sorted."""
         return self.catalogue().names()
 
-    def survey(self, include_yanked: bool = False) -> Survey:
+    def scan(self, include_yanked: bool = False) -> ScanResult:
         """Return all versions by name and version: readable ones, and damaged ones."""
-        return self.catalogue().survey(include_yanked)
+        return self.catalogue().scan(include_yanked)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """Return the versions of a name, ascending; none for an unknown name."""
@@ -131,7 +130,7 @@ class HubStore(Store):
         artifact = self._fetched(reference, Extent.WHOLE)
         return artifact if out is None else copied_out(artifact, Path(out))
 
-    def look(self, reference: str | Reference) -> Artifact:
+    def pull_without_weights(self, reference: str | Reference) -> Artifact:
         """Fetch an artifact without its weights, unless it is there, and verify it."""
         return self._fetched(reference, Extent.WITHOUT_WEIGHTS)
 
@@ -202,7 +201,7 @@ class HubStore(Store):
         """
         return open_catalogue(self._namespace, self._index, self.location)
 
-    def settle(self, name: str) -> None:
+    def finish_push(self, name: str) -> None:
         """Finish the pending pushes of a name."""
         repository = self._namespace.artifact(name)
         repository.finish_pending(repository.state())
@@ -269,11 +268,11 @@ class HubStore(Store):
 
         return with_retries(attempt)
 
-    def _unknown_name(self, name: str) -> str:
+    def _unknown_name_hint(self, name: str) -> str:
         with warnings.catch_warnings():
             # An outdated index does not matter to a user who mistyped a name.
             warnings.simplefilter("ignore", RegistryWarning)
-            return f"{super()._unknown_name(name)}; {LOGIN_HINT}"
+            return f"{super()._unknown_name_hint(name)}; {LOGIN_HINT}"
 
     def _state(self, name: str) -> State:
         check_name(name)

@@ -32,9 +32,9 @@ def test_it_is_named_and_fails_no_other(
     if path == "embeddings":
         path = next(file for file in bad.manifest.files if file.startswith("embeddings/"))
     _damage(hub_server, "bad", path, b"{")
-    survey = store.survey()
-    assert survey.entries == (good,)
-    assert [str(version.reference) for version in survey.damaged] == ["bad@1"]
+    scan = store.scan()
+    assert scan.entries == (good,)
+    assert [str(version.reference) for version in scan.damaged] == ["bad@1"]
     with pytest.warns(RegistryWarning, match="bad@1 is damaged"):
         assert store.entries() == (good,)
     with pytest.warns(RegistryWarning, match="bad@1 is damaged"):

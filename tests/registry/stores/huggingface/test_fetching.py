@@ -59,7 +59,7 @@ def test_a_pull_is_kept_and_verified_again(
 def test_looking_fetches_no_weights(hub_server: HubServer, store: HubStore, make: Make) -> None:
     digest = store.publish(make("first"), "flowers").digest
     hub_server.clear_exchanges()
-    seen = store.look("flowers")
+    seen = store.pull_without_weights("flowers")
     whole = read_artifact(make("first"))
     assert (seen.digest, seen.genotype, seen.masks) == (digest, whole.genotype, whole.masks)
     assert seen.has_weights
@@ -73,13 +73,13 @@ def test_looking_fetches_no_weights(hub_server: HubServer, store: HubStore, make
         seen.weights()
     # Again from the cache; what was added or damaged there is noticed.
     hub_server.clear_exchanges()
-    assert store.look("flowers").directory == seen.directory
+    assert store.pull_without_weights("flowers").directory == seen.directory
     assert not hub_server.exchanges(path=OBJECTS)
     (seen.directory / "weights.safetensors").write_bytes(b"put there by somebody")
-    assert not (store.look("flowers").directory / "weights.safetensors").exists()
+    assert not (store.pull_without_weights("flowers").directory / "weights.safetensors").exists()
     # A pull is whole all the same, and then serves who only looks.
     assert store.pull("flowers").weights() is not None
-    assert store.look("flowers").directory == pulled_path(digest)
+    assert store.pull_without_weights("flowers").directory == pulled_path(digest)
 
 
 def test_what_is_shown_of_a_registry_needs_no_weights(
@@ -90,7 +90,10 @@ def test_what_is_shown_of_a_registry_needs_no_weights(
     hub_server.clear_exchanges()
     assert store.genotype(entry) == read_artifact(make("first")).genotype
     build_gallery(store, out=tmp_path / "site")
-    assert "artifact.json" not in difference(*map(store.look, ("flowers@1", "flowers@2"))).files
+    assert (
+        "artifact.json"
+        not in difference(*map(store.pull_without_weights, ("flowers@1", "flowers@2"))).files
+    )
     assert not _fetches_of_weights(hub_server, read_artifact(make("first")))
     store.pull("flowers")
     assert _fetches_of_weights(hub_server, read_artifact(make("second")))
