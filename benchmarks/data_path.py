@@ -30,11 +30,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.data import placement as images_module
-from wsdarts_sdk.data.decoding import decode
-from wsdarts_sdk.data.loader import Place, TrainPart, batches
-from wsdarts_sdk.data.pixels import in_threads
-from wsdarts_sdk.data.sources import open_source
+from wsdarts_sdk.data import loader as images_module
+from wsdarts_sdk.data.decoding import decode, in_threads
+from wsdarts_sdk.data.loader import BatchPosition, TrainPart, batches
+from wsdarts_sdk.data.sources import DataOptions, open_source
 from wsdarts_sdk.presets import PAPER, TINY
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
@@ -100,7 +99,7 @@ def time_loading(data: Path, caches: Iterator[Path], rounds: int) -> dict[str, A
 
 def time_decoding(data: Path, scratch: Path, rounds: int) -> dict[str, Any]:
     """Decode to 84 pixels, one by one and in threads: images as they are, and photographs."""
-    source = open_source(data, image_column=None, label_column=None, split=None, cache=scratch)
+    source = open_source(data, DataOptions(), cache=scratch)
     rows = np.arange(min(2000, len(source.labels)), dtype=np.int64)
     contents = [content for _, read in source.images(rows) if isinstance(content := read(), bytes)]
     photographs = [enlarged(content, 500) for content in contents[:300]]
@@ -167,7 +166,7 @@ def time_batches(task: ImageTask, batch_size: int, rounds: int) -> dict[str, Any
         def run() -> None:
             epoch = next(epochs)
             places = [
-                Place(task=part, part=Part.WEIGHTS, stage=0, epoch=epoch, step=step)
+                BatchPosition(task=part, part=Part.WEIGHTS, stage=0, epoch=epoch, step=step)
                 for step in range(count)
             ]
             with closing(batches(places)) as found:

@@ -15,11 +15,18 @@ from step_engines import CHANNELS, CLASSES, STAGES, Lean, Recorded, Setting, pub
 from torch import Tensor
 
 from wsdarts_sdk.data import Part
+from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search.graphs import Graphs, graphs_for
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState, exact_float32
-from wsdarts_sdk.search.step import Runner, StepInputs, move_alpha, move_weights, run_eagerly
-from wsdarts_sdk.supernet import NO_DROPOUT, Batch
+from wsdarts_sdk.search.step import (
+    Runner,
+    StepInputs,
+    move_alpha,
+    move_weights,
+    run_eagerly,
+)
+from wsdarts_sdk.supernet import NO_DROPOUT
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
 
 

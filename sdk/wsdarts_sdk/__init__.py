@@ -2,7 +2,7 @@
 
 Packages import downwards only::
 
-    pipelines                      the jobs that users start: embed, search, warm start, train
+    pipelines                      what users start: embed, search, warm start, train
     reports                        facts of a run as pages, charts and notebook views
     artifacts                      between runs and published artifacts
     presets                        settings of searches and trainings by name

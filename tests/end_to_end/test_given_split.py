@@ -14,8 +14,8 @@ from wsdarts_hub import TINY, ImageTask, Preset, open_registry, push, search, tr
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.models.training import train_network
-from wsdarts_sdk.reports.reading import read_run
 from wsdarts_sdk.reports.report import report
+from wsdarts_sdk.reports.storage import read_run
 
 _QUICK = Preset(
     name="quick",
@@ -70,7 +70,7 @@ def test_validation_chooses_and_test_is_reported_once(
     (row,) = read_run(tmp_path / "run").tasks
     assert (row.given_split, row.weights_images, row.alpha_images) == (True, 9, 9)
     assert (row.validation_images, row.test_images) == (12, 15)
-    assert "Accuracy on the test part" in trained.report.read_text(encoding="utf-8")
+    assert "on the test part" in trained.report.read_text(encoding="utf-8")
     (task,) = read_artifact(found.artifact).manifest.tasks
     assert str(task.split) == "train 18, validation 12, test 15"
     assert task.images == 45
@@ -85,7 +85,7 @@ def test_without_a_test_part_the_validation_part_is_reported(
     found = search(folder, out=tmp_path / "run", preset=_QUICK)
     trained = train(found.genotype, folder, preset=_QUICK, out=tmp_path / "training")
     assert (trained.result.held_out, trained.result.images) == ("validation", 12)
-    assert "Accuracy on the validation part" in trained.report.read_text(encoding="utf-8")
+    assert "on the validation part" in trained.report.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_sweep_is_ranked_by_the_validation_part(make_folder: MakeFolder, tmp_p
         sweep_skip_dropout=True,
     )
     page = found.report.read_text(encoding="utf-8")
-    assert "accuracy on the validation part" in page
-    assert "the test part took no part" in page
+    assert "on the validation part" in page
+    assert "the test part" in page
     hits = [12 * trial.accuracy for trial in found.trials]
     assert hits == pytest.approx(np.round(hits))
 
@@ -132,8 +132,9 @@ def test_a_run_by_the_rule_before_is_read_and_pushed_and_not_resumed(
         del row["test_images"], row["given_split"]
     (found.path / "report.json").write_text(json.dumps(data))
 
-    with pytest.raises(RunError, match=r"split rule 1; this version has 2") as caught:
+    with pytest.raises(RunError, match="split rule") as caught:
         search(folder, out=found.path, preset=_QUICK, resume=True)
+    assert (caught.value.found, caught.value.expected) == ("1", "2")
     assert str(found.path) in str(caught.value)
     assert "\n" not in str(caught.value)
     (row,) = read_run(found.path).tasks

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
-from wsdarts_sdk.supernet import NO_DROPOUT, Batch, Gradients, SkipDropout, Supernet
+from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.supernet import NO_DROPOUT, Gradients, SkipDropout, Supernet
 
 Named = dict[str, Tensor]
 # Sums in another order: what float64 leaves of a number, and of a sum that cancels to nothing.

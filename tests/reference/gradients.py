@@ -13,7 +13,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from reference.network import PlainSupernet
-from wsdarts_sdk.supernet import NO_DROPOUT, Batch, SkipDropout
+from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout
 
 Named = dict[str, Tensor]
 _EPSILON = 0.01

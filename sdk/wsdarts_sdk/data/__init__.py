@@ -1,11 +1,11 @@
-"""Image tasks: sources, identity, split, decoded pixels, batches and augmentation.
+"""Image tasks: sources, digests, split, decoded pixels, batches and augmentation.
 
-Imports nothing of the SDK but ``devices`` and ``progress``. Public: ``ImageTask``, ``Part``,
-``Progress``.
+Imports nothing of the SDK but ``devices`` and ``progress``. Public: ``DataOptions``, ``ImageTask``,
+``Part``; ``read_task`` in ``task``, ``Batch`` in ``loader``.
 """
 
-from wsdarts_sdk.data.pixels import Progress
+from wsdarts_sdk.data.sources import DataOptions
 from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.data.task import ImageTask
 
-__all__ = ["ImageTask", "Part", "Progress"]
+__all__ = ["DataOptions", "ImageTask", "Part"]

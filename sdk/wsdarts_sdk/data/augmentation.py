@@ -1,8 +1,8 @@
-"""What is done to the images of a batch: crop, flip, cutout and normalisation.
+"""Augmentation of the images of a batch: crop, flip, cutout and normalisation.
 
-Chance is drawn for each image on the CPU, as one small table of integers. What follows from it
-is computed on the device, on the whole batch at once and on uint8 for as long as possible; so
-the same seed gives the same batches on every device.
+Random numbers are drawn for each image on the CPU, as one small table of integers. The rest is
+computed on the device, on the whole batch at once and on uint8 for as long as possible; so the
+same seed gives the same batches on every device.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draws:
-    """Which images make a batch, and what chance does to each of them.
+    """The images of a batch, and the random draws for each of them.
 
     Attributes:
         table: int64, shape ``(6, B)``, a single tensor so that one copy takes it to a device:
@@ -28,18 +28,18 @@ class Draws:
     table: Tensor
 
     def to(self, device: torch.device) -> "Draws":
-        """The same draws on a device; from pinned memory, nobody waits for the copy."""
+        """Return the same draws on a device; from pinned memory, the copy is asynchronous."""
         return Draws(table=self.table.to(device, non_blocking=True))
 
     @property
     def images(self) -> Tensor:
-        """Index of each image, shape ``(B,)``."""
+        """Return the index of each image, shape ``(B,)``."""
         return self.table[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """What is done to each image of a batch.
+    """The augmentation of each image of a batch.
 
     Attributes:
         mean: Channel means in [0, 1], shape ``(3,)``.
@@ -47,7 +47,7 @@ class Augmentation:
         padding: Pixels of black padding before the random crop.
         flip: Whether to mirror half of the images.
         cutout: Side in pixels of the square that is erased; 0 erases nothing.
-        memory_format: Of the images that come out.
+        memory_format: Memory format of the augmented images.
     """
 
     mean: Tensor
@@ -58,12 +58,12 @@ class Augmentation:
     memory_format: torch.memory_format = torch.contiguous_format
 
     def draw(self, images: Tensor, size: int, generator: Generator) -> Draws:
-        """Draw what happens to each image of a batch.
+        """Draw the random numbers of each image of a batch.
 
         Args:
             images: Index of each image, int64 on the CPU, shape ``(B,)``.
             size: Pixels a side.
-            generator: A stream of the CPU; it moves on by what is drawn.
+            generator: A generator of the CPU.
         """
         count = len(images)
         table = torch.zeros(6, count, dtype=torch.int64)
@@ -79,7 +79,7 @@ class Augmentation:
         return Draws(table=table)
 
     def apply(self, pixels_BHWC: Tensor, draws: Draws) -> Tensor:
-        """Augmented and normalised images, shape ``(B, 3, H, W)``.
+        """Return augmented and normalised images, shape ``(B, 3, H, W)``.
 
         Args:
             pixels_BHWC: The images that ``draws`` names, uint8.
@@ -93,9 +93,9 @@ class Augmentation:
         return _erase(images, self.cutout, erased_top, erased_left) if self.cutout else images
 
     def normalise(self, pixels_BHWC: Tensor) -> Tensor:
-        """uint8 pixels as normalised images, shape ``(B, 3, H, W)``."""
+        """Return uint8 pixels as normalised images, shape ``(B, 3, H, W)``."""
         count, height, width, channels = pixels_BHWC.shape
-        # One long row of pixels is what a CPU's vector units want; three channels are not.
+        # A CPU's vector units are faster on one long row of pixels than on three channels.
         x = pixels_BHWC.reshape(count, height, width * channels).to(self.mean.dtype)
         x.div_(255).sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
         images = x.view(count, height, width, channels).permute(0, 3, 1, 2)
@@ -103,7 +103,7 @@ class Augmentation:
 
 
 def channel_statistics(chunks: Iterable[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel in [0, 1], float32, exact over all pixels.
+    """Return mean and standard deviation of each channel in [0, 1], float32, exact.
 
     Args:
         chunks: Images, shape ``(n, H, W, 3)`` each.

@@ -1,4 +1,4 @@
-"""From an encoded image to RGB pixels of a given size.
+"""Decoding of images to RGB pixels of a given size, and the files that cache them.
 
 | found | made of it |
 |---|---|
@@ -13,26 +13,41 @@
 | several frames | the first |
 
 Then the image is squashed to a square, bilinear with Pillow's support for shrinking.
+The pixels of a task are kept on the disk, in one memory-mapped file for each size.
 """
 
 import functools
 import io
+import os
 import struct
+import time
 import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from wsdarts_sdk.data.identity import Content
+from wsdarts_registry._files import (
+    matching,
+    open_regular,
+    remove_abandoned,
+    status,
+    sync_directory,
+    temporary_file,
+)
+from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.progress import Progress
 
 DECODER_VERSION = 2
 """Goes up whenever the same bytes decode to other pixels; part of the cache's file names."""
-
 LARGEST_IMAGE = 100_000_000
 """Pixels of the largest image that is decoded; more may be a decompression bomb."""
-
 _TOO_MANY = f"more than the {LARGEST_IMAGE // 1_000_000} megapixels that are decoded"
 # Pillow has no common base for what its decoders raise on malformed bytes.
 _DECODER_ERRORS = (
@@ -65,13 +80,19 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class Undecodable:
-    """Why an image cannot be used."""
+class CorruptImage:
+    """An image that cannot be read or decoded, and the reason."""
 
     reason: str
 
 
-def decode(content: Content, size: int) -> NDArray[np.uint8] | Undecodable:
+Content = bytes | NDArray[np.uint8]
+"""An encoded image (a file's bytes), or RGB pixels of shape ``(height, width, 3)``."""
+Read = Callable[[], Content | CorruptImage]
+"""Read one image; may be called from another thread."""
+
+
+def decode(content: Content, size: int) -> NDArray[np.uint8] | CorruptImage:
     """Decode one image and squash it to a square.
 
     Args:
@@ -94,17 +115,16 @@ def decode(content: Content, size: int) -> NDArray[np.uint8] | Undecodable:
     except Image.DecompressionBombError:
         reason = f"its pixels are {_TOO_MANY}"
     except _DECODER_ERRORS as error:
-        return _undecodable(error)
-    return Undecodable(reason)
+        return _corrupt(error)
+    return CorruptImage(reason)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn an image upright and convert it to RGB, as the table at the top of this module says.
+    """Turn an image upright and convert it to RGB; see the table at the top of this module.
 
     Raises:
-        ValueError: Values are out of the range that has a meaning without their image's owner
-            (floating point outside [0, 1], integers that are no unsigned 16-bit ones), or
-            Pillow has no conversion from the image's mode.
+        ValueError: Values are outside the range of their type (floating point outside [0, 1],
+            integers that are no unsigned 16-bit ones), or Pillow cannot convert the mode.
     """
     layout = _tiff_layout(image)
     image.load()
@@ -120,16 +140,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def pillow_pixels(image: Image.Image) -> NDArray[np.uint8] | Undecodable:
+def pillow_pixels(image: Image.Image) -> NDArray[np.uint8] | CorruptImage:
     """Return the RGB pixels of an open image, ``(height, width, 3)``, or why there are none."""
     try:
         return np.asarray(to_rgb(image), dtype=np.uint8)
     except _DECODER_ERRORS as error:
-        return _undecodable(error)
+        return _corrupt(error)
 
 
-def _undecodable(error: Exception) -> Undecodable:
-    return Undecodable(" ".join(str(error).split()) or type(error).__name__)
+def _corrupt(error: Exception) -> CorruptImage:
+    return CorruptImage(" ".join(str(error).split()) or type(error).__name__)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -146,7 +166,7 @@ def _orientation(image: Image.Image) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """What a TIFF says of its numbers, which Pillow reads all alike.
+    """The number format of a TIFF, which Pillow ignores.
 
     Attributes:
         bits: Bits of a number.
@@ -194,7 +214,7 @@ def _eight_bits(grey: NDArray[np.generic], layout: _Layout) -> NDArray[np.uint8]
         values %= 2**32
     low, high = int(values.min()), int(values.max())
     if (layout.signed and layout.bits < 32) or low < 0 or high > 65535:
-        # The units of a CT or of heights: only their owner knows what is black and what white.
+        # Units as of a CT or of heights: which values are black and white is not in the file.
         kind = f"{'a signed' if layout.signed else 'an unsigned'} {layout.bits}-bit image"
         raise ValueError(
             f"{kind} has values from {low} to {high} and no agreed black and white; rescale the "
@@ -212,6 +232,158 @@ def _squash(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """The formats that this Pillow has; AVIF is not in every build."""
+    """Return the formats that this Pillow has; AVIF is not in every build."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+Pixels = NDArray[np.uint8]
+_Result = TypeVar("_Result")
+_CHUNK = 16
+_SURELY_LOCKED = 3600.0  # seconds; earlier versions of this library took no lock
+
+
+def open_pixels(path: Path, shape: tuple[int, ...]) -> Pixels | None:
+    """Map a file of pixels, read-only; None where it is missing, cut short or of another shape.
+
+    Args:
+        path: The file, as ``write_pixels`` wrote it.
+        shape: ``(images, size, size, 3)``.
+
+    Raises:
+        TaskError: The cache cannot be read.
+    """
+    header = _header(shape)
+    try:
+        with open_regular(path) as file:
+            whole = os.fstat(file.fileno()).st_size == len(header) + int(np.prod(shape))
+            if not whole or file.read(len(header)) != header:
+                return None
+            return np.memmap(file, dtype=np.uint8, mode="r", offset=len(header), shape=shape)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unusable_cache(path, error) from error
+
+
+def write_pixels(
+    path: Path, shape: tuple[int, ...], images: Iterable[tuple[int, Pixels | CorruptImage]]
+) -> dict[int, CorruptImage]:
+    """Write a file of pixels atomically.
+
+    Args:
+        path: The ``.npy`` file; an existing one is replaced.
+        shape: ``(images, size, size, 3)``.
+        images: Every position once, with its pixels of shape ``(size, size, 3)``.
+
+    Returns:
+        The images that do not decode, by position. If there are any, no file is written.
+
+    Raises:
+        TaskError: The cache cannot be written.
+    """
+    header = _header(shape)
+    row = int(np.prod(shape[1:]))
+    failed: dict[int, CorruptImage] = {}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
+        with temporary_file(path) as (file, temporary):
+            file.write(header)
+            for position, pixels in images:
+                if isinstance(pixels, CorruptImage):
+                    failed[position] = pixels
+                elif not failed:
+                    file.seek(len(header) + position * row)
+                    file.write(pixels.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+            if not failed:
+                temporary.replace(path)
+        if not failed:
+            sync_directory(path.parent)
+    except OSError as error:
+        raise unusable_cache(path, error) from error
+    return failed
+
+
+def unusable_cache(path: Path, error: OSError) -> TaskError:
+    """Return the error for a cache file that cannot be written or read."""
+    return TaskError(
+        f"the cache file {path} cannot be used ({error.strerror or error})",
+        expected="a writable directory with enough free space",
+        hint="free some space, or name another directory in WSDARTS_HUB_CACHE",
+    )
+
+
+def in_threads(
+    work: Callable[[int, Read], _Result],
+    items: Iterable[tuple[int, Read]],
+    *,
+    what: str,
+    total: int,
+    progress: Progress | None,
+) -> Iterator[tuple[int, _Result]]:
+    """Do the same work on many images, with a thread for each core, and yield results in order.
+
+    Only a few chunks are under way at any time, so the images need not fit into memory.
+    Threads, because Pillow decodes and resizes without Python's lock: on two cores, photographs of
+    500 × 500 came out 2.0 times as fast as one by one (1.7 times with two processes), and
+    images of 84 × 84, where Python's own share is large, 1.1 times with either.
+    """
+    workers = _cores()
+    pending: deque[Future[list[tuple[int, _Result]]]] = deque()
+    done = 0
+
+    def chunk(part: list[tuple[int, Read]]) -> list[tuple[int, _Result]]:
+        return [(row, work(row, read)) for row, read in part]
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="wsdarts-images") as pool:
+        chunks = _chunks(items)
+        exhausted = False
+        while pending or not exhausted:
+            while not exhausted and len(pending) < 2 * workers:
+                part = next(chunks, None)
+                if part is None:
+                    exhausted = True
+                else:
+                    pending.append(pool.submit(chunk, part))
+            if pending:
+                results = pending.popleft().result()
+                yield from results
+                done += len(results)
+                if progress is not None:
+                    progress(what, done, total)
+
+
+def _chunks(items: Iterable[tuple[int, Read]]) -> Iterator[list[tuple[int, Read]]]:
+    part: list[tuple[int, Read]] = []
+    for item in items:
+        part.append(item)
+        if len(part) == _CHUNK:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    return buffer.getvalue()
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove temporary files of processes that were killed, whose locks are free."""
+    for file in matching(directory, ".*.tmp"):
+        found = status(file)  # None where another process was faster
+        if found is not None and time.time() - found.st_mtime > _SURELY_LOCKED:
+            remove_abandoned(file)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

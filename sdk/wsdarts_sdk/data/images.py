@@ -1,14 +1,9 @@
-"""The images of a task: reading, checking and decoding them from their source.
+"""The images of a task: digests, a check that they decode, and their pixels, all cached.
 
-Digests of images that were read before, so that a known source is not read again.
-
-As in git's index: a digest counts for as long as inode, size, mtime and ctime of the file
-stay what they were, and only if the file had rested when it was read. The ctime cannot be
-set, so content that changes under an old mtime is noticed. (Where a file system has no such
-time, as on Windows, size and mtime have to do.) The index of a source is a file of its own,
-so a source that moves is read once more.
-
-Finding the images that do not decode, once for each content.
+The cache of digests works as git's index: a digest counts for as long as inode, size, mtime and
+ctime of the file are unchanged, and only if the file was not being changed when it was read. The
+ctime cannot be set, so content that changes under an old mtime is noticed. (Where a file system
+has no ctime, as on Windows, size and mtime have to do.) Each source has an index file of its own.
 """
 
 import contextlib
@@ -27,13 +22,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsdarts_registry._files import open_regular, write_atomically
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import DECODER_VERSION, Undecodable, decode
-from wsdarts_sdk.data.identity import image_digest, list_digest
-from wsdarts_sdk.data.pixels import Progress, in_threads, open_pixels, unusable_cache, write_pixels
+from wsdarts_sdk.data.decoding import (
+    DECODER_VERSION,
+    CorruptImage,
+    Read,
+    decode,
+    in_threads,
+    open_pixels,
+    unusable_cache,
+    write_pixels,
+)
 from wsdarts_sdk.data.sources import ImageSource
-from wsdarts_sdk.data.sources.base import STAMP, Read, is_settled
+from wsdarts_sdk.data.sources.base import FILE_STAT, is_reliable
+from wsdarts_sdk.data.split import image_digest, list_digest
+from wsdarts_sdk.progress import Progress
 
-_ENTRY = np.dtype([("stamp", STAMP), ("digest", "S64")])
+_ENTRY = np.dtype([("stat", FILE_STAT), ("digest", "S64")])
 _CHECKSUM = hashlib.sha256().digest_size
 
 
@@ -43,41 +47,41 @@ def index_path(cache: Path, location: str) -> Path:
     return cache / "digests" / f"{key}.v1.index"
 
 
-def known_digests(path: Path, stamps: NDArray[np.void]) -> NDArray[np.bytes_]:
-    """Return the digest of each image whose stamp is known, shape ``(images,)``; else b"".
+def known_digests(path: Path, stats: NDArray[np.void]) -> NDArray[np.bytes_]:
+    """Return the digest of each image whose stat is in the index, shape ``(images,)``; else b"".
 
     Args:
-        path: The index; one that is missing or damaged knows nothing.
-        stamps: Stamp of each image as it is now, shape ``(images,)``.
+        path: The index; a missing or damaged one is empty.
+        stats: Stat of each image as it is now, shape ``(images,)``.
 
     Raises:
         TaskError: The cache cannot be read.
     """
     entries = _read(path)
-    known = dict(zip(_keys(entries["stamp"]), entries["digest"].tolist(), strict=True))
-    found = [known.get(key, b"") for key in _keys(stamps)]
+    known = dict(zip(_keys(entries["stat"]), entries["digest"].tolist(), strict=True))
+    found = [known.get(key, b"") for key in _keys(stats)]
     return np.array(found, dtype="S64")
 
 
 def remember_digests(
-    path: Path, stamps: NDArray[np.void], digests: NDArray[np.bytes_], now: int
+    path: Path, stats: NDArray[np.void], digests: NDArray[np.bytes_], now: int
 ) -> None:
-    """Replace the index by the images of the source whose digests can be trusted later.
+    """Replace the index by the images of a source whose stat is reliable.
 
     Args:
         path: The index.
-        stamps: Stamp of each image, taken before it was read, shape ``(images,)``.
+        stats: Stat of each image, taken before it was read, shape ``(images,)``.
         digests: Digest of each image, b"" for those that cannot be read, shape ``(images,)``.
-        now: Nanoseconds since the epoch, taken before the stamps.
+        now: Nanoseconds since the epoch, taken before the stats.
 
     Raises:
         TaskError: The cache cannot be written.
     """
-    trusted = is_settled(stamps, now) & (digests != b"")
+    trusted = is_reliable(stats, now) & (digests != b"")
     if not trusted.any():
         return
     entries = np.zeros(int(trusted.sum()), dtype=_ENTRY)
-    entries["stamp"], entries["digest"] = stamps[trusted], digests[trusted]
+    entries["stat"], entries["digest"] = stats[trusted], digests[trusted]
     content = entries.tobytes()
     try:
         write_atomically(path, hashlib.sha256(content).digest() + content)
@@ -99,13 +103,13 @@ def _read(path: Path) -> NDArray[np.void]:
     return np.frombuffer(body, dtype=_ENTRY)
 
 
-def _keys(stamps: NDArray[np.void]) -> list[bytes]:
-    content, size = stamps.tobytes(), STAMP.itemsize
+def _keys(stats: NDArray[np.void]) -> list[bytes]:
+    content, size = stats.tobytes(), FILE_STAT.itemsize
     return [content[start : start + size] for start in range(0, len(content), size)]
 
 
-class _Record(BaseModel):
-    """What is kept: the images that did not decode; all others did."""
+class _CheckRecord(BaseModel):
+    """The images of a task that did not decode; all others did."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -114,20 +118,20 @@ class _Record(BaseModel):
 
 
 def record_path(cache: Path, digests: NDArray[np.bytes_]) -> Path:
-    """Return the file that says which of these images decode."""
+    """Return the path of the record of which of these images decode."""
     key = list_digest(np.unique(digests))
     return cache / "checked" / f"{key}.v{DECODER_VERSION}.json"
 
 
 def read_record(path: Path) -> frozenset[bytes] | None:
-    """Return the digests of the images that failed; None where nothing (valid) is recorded.
+    """Return the digests of the images that did not decode; None without a valid record.
 
     Raises:
         TaskError: The cache cannot be read.
     """
     try:
         with open_regular(path) as file:
-            record = _Record.model_validate_json(file.read(), strict=True)
+            record = _CheckRecord.model_validate_json(file.read(), strict=True)
     except (FileNotFoundError, ValidationError):  # a damaged record is made again
         return None
     except OSError as error:
@@ -136,7 +140,7 @@ def read_record(path: Path) -> frozenset[bytes] | None:
 
 
 def write_record(path: Path, failed: Iterable[bytes]) -> None:
-    """Record that these images failed and all others decoded.
+    """Record that these images did not decode and all others did.
 
     Raises:
         TaskError: The cache cannot be written.
@@ -157,7 +161,7 @@ class TaskImages:
     """The images of one task in canonical order.
 
     Attributes:
-        source: Where they come from.
+        source: The source that they come from.
         rows: Row of each image in the source, shape ``(images,)``.
         digests: Digest of each image, shape ``(images,)``.
         cache: The cache directory.
@@ -201,25 +205,25 @@ class TaskImages:
         Raises:
             TaskError: The source has changed.
         """
-        places, positions = np.unique(indices, return_inverse=True)
-        pixels = np.empty((len(places), size, size, 3), dtype=np.uint8)
+        distinct, inverse = np.unique(indices, return_inverse=True)
+        pixels = np.empty((len(distinct), size, size, 3), dtype=np.uint8)
         failed = {}
         with _quiet_pillow():
-            for place, result in self._decoded_from_source(places, size, progress):
-                if isinstance(result, Undecodable):
-                    failed[int(places[place])] = result
+            for position, result in self._decoded_from_source(distinct, size, progress):
+                if isinstance(result, CorruptImage):
+                    failed[int(distinct[position])] = result
                 else:
-                    pixels[place] = result
+                    pixels[position] = result
         if failed:
             raise corrupt_images(self.source, self._by_row(failed))
-        return pixels[positions]
+        return pixels[inverse]
 
-    def find_corrupt(self, progress: Progress | None) -> dict[int, Undecodable]:
+    def find_corrupt(self, progress: Progress | None) -> dict[int, CorruptImage]:
         """Return the images that do not decode, by row.
 
-        All are decoded the first time, which fills the cache if all is well; that is
+        All are decoded the first time, which fills the cache if all decode. The result is
         recorded by content, so the next time only those that failed are tried again
-        (another version of Pillow may know better).
+        (another version of Pillow may decode them).
 
         Raises:
             TaskError: The cache cannot be written.
@@ -238,8 +242,8 @@ class TaskImages:
         with _quiet_pillow():
             for row, read in self.source.images(suspects):
                 content = read()
-                result = content if isinstance(content, Undecodable) else decode(content, 8)
-                if isinstance(result, Undecodable):
+                result = content if isinstance(content, CorruptImage) else decode(content, 8)
+                if isinstance(result, CorruptImage):
                     found[row] = result
         return found
 
@@ -250,12 +254,12 @@ class TaskImages:
         directory = self.cache / "tasks" / self.task.removeprefix("sha256:")
         return directory / f"{order}-{size}px.v{DECODER_VERSION}.npy"
 
-    def _by_row(self, failed: Mapping[int, Undecodable]) -> dict[int, Undecodable]:
+    def _by_row(self, failed: Mapping[int, CorruptImage]) -> dict[int, CorruptImage]:
         return dict(sorted((int(self.rows[i]), reason) for i, reason in failed.items()))
 
     def _decoded(
         self, size: int, progress: Progress | None
-    ) -> Iterator[tuple[int, NDArray[np.uint8] | Undecodable]]:
+    ) -> Iterator[tuple[int, NDArray[np.uint8] | CorruptImage]]:
         """Yield the position and the pixels of every image, in any order."""
         if self.whole is None:
             every = np.arange(len(self.rows), dtype=np.int64)
@@ -263,24 +267,24 @@ class TaskImages:
             return
         pixels = self.whole.pixels(size, progress)
         by_row = np.argsort(self.whole.rows)
-        places = by_row[np.searchsorted(self.whole.rows, self.rows, sorter=by_row)]
-        for position, place in enumerate(places.tolist()):
-            yield position, pixels[place]
+        in_whole = by_row[np.searchsorted(self.whole.rows, self.rows, sorter=by_row)]
+        for position, index in enumerate(in_whole.tolist()):
+            yield position, pixels[index]
 
     def _decoded_from_source(
         self, indices: NDArray[np.int64], size: int, progress: Progress | None
-    ) -> Iterator[tuple[int, NDArray[np.uint8] | Undecodable]]:
+    ) -> Iterator[tuple[int, NDArray[np.uint8] | CorruptImage]]:
         """Yield the position in ``indices`` and the pixels of each of these images."""
         rows, digests = self.rows[indices], self.digests[indices]
         order = np.argsort(rows)
         position_of = dict(zip(rows[order].tolist(), order.tolist(), strict=True))
 
-        def work(row: int, read: Read) -> NDArray[np.uint8] | Undecodable:
+        def work(row: int, read: Read) -> NDArray[np.uint8] | CorruptImage:
             content = read()
-            if isinstance(content, Undecodable):
+            if isinstance(content, CorruptImage):
                 return content
             if image_digest(content) != digests[position_of[row]]:
-                return Undecodable("it has changed since the task was loaded (load it again)")
+                return CorruptImage("it has changed since the task was loaded (load it again)")
             return decode(content, size)
 
         images = self.source.images(rows[order])
@@ -292,10 +296,10 @@ class TaskImages:
 
 def read_digests(
     source: ImageSource, cache: Path, progress: Progress | None
-) -> tuple[NDArray[np.bytes_], dict[int, Undecodable]]:
-    """Return the digest of each image, shape ``(images,)``, and what cannot be read, by row.
+) -> tuple[NDArray[np.bytes_], dict[int, CorruptImage]]:
+    """Return the digest of each image, shape ``(images,)``, and the unreadable images by row.
 
-    Files that are what they were when they were read before are not read again.
+    Files that have not changed since they were read before are not read again.
 
     Raises:
         TaskError: The cache cannot be read or written.
@@ -304,22 +308,22 @@ def read_digests(
         return _read_unknown(source, np.zeros(len(source.labels), dtype="S64"), progress)
     path = index_path(cache, source.location)
     began = time.time_ns()
-    stamps = source.stamps()
-    known = known_digests(path, stamps)
+    stats = source.file_stats()
+    known = known_digests(path, stats)
     digests, failed = _read_unknown(source, known, progress)
     if (digests != known).any():
-        remember_digests(path, stamps, digests, began)
+        remember_digests(path, stats, digests, began)
     return digests, failed
 
 
 def _read_unknown(
     source: ImageSource, known: NDArray[np.bytes_], progress: Progress | None
-) -> tuple[NDArray[np.bytes_], dict[int, Undecodable]]:
+) -> tuple[NDArray[np.bytes_], dict[int, CorruptImage]]:
     """Read the images whose digest is not known yet (b"")."""
 
-    def work(_row: int, read: Read) -> bytes | Undecodable:
+    def work(_row: int, read: Read) -> bytes | CorruptImage:
         content = read()
-        return content if isinstance(content, Undecodable) else image_digest(content)
+        return content if isinstance(content, CorruptImage) else image_digest(content)
 
     digests = known.copy()
     unknown = np.flatnonzero(known == b"").astype(np.int64)
@@ -329,29 +333,28 @@ def _read_unknown(
         for row, result in in_threads(
             work, images, what="reading images", total=len(unknown), progress=progress
         ):
-            if isinstance(result, Undecodable):
+            if isinstance(result, CorruptImage):
                 failed[row] = result
             else:
                 digests[row] = result
     return digests, failed
 
 
-def corrupt_images(source: ImageSource, failed: Mapping[int, Undecodable]) -> TaskError:
-    """Describe images that do not decode: the first by name, and how many more."""
+def corrupt_images(source: ImageSource, failed: Mapping[int, CorruptImage]) -> TaskError:
+    """Return the error for images that do not decode: the first by name, and how many more."""
     (row, first), *others = failed.items()
     more = f" (and {len(others)} more cannot, either)" if others else ""
     return TaskError(
         f"{source.describe(row)} cannot be decoded: {first.reason}{more}",
-        expected=(
-            "whole images only. Repair or remove it, or leave such images out with "
-            "--skip-corrupt (skip_corrupt=True)"
+        hint=(
+            "repair or remove it, or leave such images out with --skip-corrupt (skip_corrupt=True)"
         ),
     )
 
 
 @contextlib.contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings about odd files: what does not decode is reported anyway."""
+    """Silence Pillow's warnings about odd files: images that do not decode are reported anyway."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield

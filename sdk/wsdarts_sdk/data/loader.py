@@ -1,56 +1,226 @@
-"""Batches of a task's train part, each a function of its place in the search.
+"""Batches of a task's train part, each a function of its position in the search and the seed.
 
-What is held out has no way in here: only the two halves of the train part are taken out of the
-task's pixels. Images and classes go by their digests, so that no name has a way in either.
+Only the two halves of the train part are taken out of the task's pixels, ordered by digests, so no
+batch depends on held-out images or on names. Images that fit are held on the device as uint8;
+others stay in the task's memory-mapped file and are prefetched, and the batches are the same.
 
-Work that is done one step ahead, on a thread, while its result is not needed yet.
-
-Random numbers that depend on where a search stands, not on how it got there.
-
-Every draw comes from a stream named by its purpose and position (stage, epoch, step). A
-resumed search therefore needs no stored generator state to go on exactly as it would have.
+Every random draw comes from a stream named by its purpose and position (stage, epoch, step), so a
+resumed search needs no stored generator state.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from wsdarts_registry._format import size
+from wsdarts_registry._format import pluralize, size
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
-from wsdarts_sdk.data.placement import Images, Prepared, fits, in_chunks, place_images
+from wsdarts_sdk.data.augmentation import Augmentation, Draws, channel_statistics
+from wsdarts_sdk.devices import free_memory
 from wsdarts_sdk.progress import Progress
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """The part of a batch that the CPU makes; in pinned memory if the device is a GPU.
+
+    Attributes:
+        draws: The random draws.
+        source: Indices into held images, int64 of shape ``(B,)``, or pixels that were read, uint8
+            of shape ``(B, size, size, 3)``.
+    """
+
+    draws: Draws
+    source: Tensor
+
+
+class Images(ABC):
+    """Labelled square images.
+
+    Attributes:
+        labels: Class of each image, int64 on the device of the batches, shape ``(N,)``.
+        size: Pixels a side.
+        streamed: Whether each batch has to be read from the disk, so that prefetching pays.
+    """
+
+    labels: Tensor
+    size: int
+    streamed: bool
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def prepare(
+        self, images: Tensor, augmentation: Augmentation, generator: torch.Generator
+    ) -> Prepared:
+        """Draw a batch and read its images, on the CPU and in any thread.
+
+        Args:
+            images: Index of each image, int64 on the CPU, shape ``(B,)``.
+            augmentation: Augmentation of the images.
+            generator: Source of the random numbers.
+        """
+        draws = augmentation.draw(images, self.size, generator)
+        if self._pinned:
+            draws = Draws(table=draws.table.pin_memory())
+        return Prepared(draws=draws, source=self._read(images))
+
+    def finish(self, prepared: Prepared, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
+        """Return augmented images, shape ``(B, 3, size, size)``, and their labels, on the device.
+
+        Does not wait for the device.
+        """
+        device = self.labels.device
+        draws = prepared.draws.to(device)
+        pixels = self._take(prepared.source.to(device, non_blocking=True))
+        return augmentation.apply(pixels, draws), self.labels.index_select(0, draws.images)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Return the uint8 pixels of some images on the device, shape ``(n, size, size, 3)``.
+
+        Args:
+            images: Their indices, int64 on the CPU, shape ``(n,)``.
+        """
+        return self._take(self._read(images).to(self.labels.device))
+
+    @property
+    def _pinned(self) -> bool:
+        # From pinned memory a GPU copies by itself, while the CPU goes on.
+        return self.labels.device.type == "cuda"
+
+    @abstractmethod
+    def _read(self, images: Tensor) -> Tensor:
+        """Return ``Prepared.source`` of these images."""
+
+    @abstractmethod
+    def _take(self, source: Tensor) -> Tensor:
+        """Return the pixels, from ``Prepared.source`` on the device."""
+
+
+class HeldImages(Images):
+    """Images on the device.
+
+    Args:
+        pixels: uint8, shape ``(N, size, size, 3)``.
+        labels: On the same device.
+    """
+
+    streamed = False
+
+    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+        self.labels, self.size = labels, pixels.shape[1]
+        self._pixels = pixels
+
+    def _read(self, images: Tensor) -> Tensor:
+        return images.pin_memory() if self._pinned else images
+
+    def _take(self, source: Tensor) -> Tensor:
+        return self._pixels.index_select(0, source)
+
+
+class StreamedImages(Images):
+    """Images that are copied from the cache batch by batch.
+
+    Args:
+        cache: All pixels of the task, memory-mapped, shape ``(M, size, size, 3)``.
+        indices: Index in the cache of each image, shape ``(N,)``.
+        labels: On the device.
+    """
+
+    streamed = True
+
+    def __init__(
+        self, cache: NDArray[np.uint8], indices: NDArray[np.int64], labels: Tensor
+    ) -> None:
+        self.labels, self.size = labels, cache.shape[1]
+        self._cache, self._indices = cache, indices
+
+    def _read(self, images: Tensor) -> Tensor:
+        shape = (len(images), *self._cache.shape[1:])
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
+        rows = self._indices[images.numpy()]
+        # In mode "clip" NumPy writes straight into the tensor, without a buffer of its own.
+        np.take(self._cache, rows, axis=0, out=pixels.numpy(), mode="clip")
+        return pixels
+
+    def _take(self, source: Tensor) -> Tensor:
+        return source
+
+
+def place_images(
+    cache: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    *,
+    device: torch.device,
+    held: bool,
+) -> Images:
+    """Put some images of a task on a device, or leave them in the cache.
+
+    Args:
+        cache: All pixels of the task, shape ``(M, size, size, 3)``.
+        labels: Label of each image of the task, shape ``(M,)``.
+        indices: The images, shape ``(N,)``.
+        device: Device of the batches.
+        held: Whether to hold the pixels on the device.
+    """
+    own_labels = torch.from_numpy(labels[indices]).to(device)
+    if held:
+        pixels = np.take(cache, indices, axis=0)
+        return HeldImages(torch.from_numpy(pixels).to(device), own_labels)
+    return StreamedImages(cache, indices, own_labels)
+
+
+def fits(cache: NDArray[np.uint8], count: int, device: torch.device) -> bool:
+    """Return whether so many images take at most half of the free memory of the device.
+
+    The network needs the rest.
+    """
+    octets: int = count * cache[0].nbytes
+    return 2 * octets <= free_memory(device)
+
+
+def in_chunks(cache: NDArray[np.uint8], indices: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the pixels of some images a few at a time."""
+    for start in range(0, len(indices), _CHUNK):
+        yield np.take(cache, indices[start : start + _CHUNK], axis=0)
+
 
 _Result = TypeVar("_Result")
 _DEPTH = 2  # results under way or waiting: one is in use while two are made
 
 
-def ahead(
+def prefetch(
     jobs: Iterable[Callable[[], _Result]], *, threaded: bool = True
 ) -> Generator[_Result, None, None]:
-    """Do jobs one after another on a thread and yield their results in order.
+    """Run jobs on a thread ahead of use and yield their results in order.
 
-    At most two are done before they are asked for. An error of a job is raised where its result
-    would be. Closing the generator, or an error, ends the thread.
+    At most two results wait. An error of a job is raised where its result would be. Closing the
+    generator, or an error, ends the thread.
 
     Args:
-        jobs: Must not depend on when they are done.
-        threaded: Otherwise each is done where its result is asked for.
+        jobs: Must not depend on when they run.
+        threaded: If false, each job runs when its result is asked for.
     """
     if not threaded:
         yield from (job() for job in jobs)
         return
     pending: deque[Future[_Result]] = deque()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="wsdarts-ahead")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="wsdarts-prefetch")
     try:
         for job in jobs:
             pending.append(thread.submit(job))
@@ -66,13 +236,13 @@ Name = str | int
 
 
 def seed_of(*name: Name) -> int:
-    """A 63-bit seed for the stream of that name."""
+    """Return a 63-bit seed for the stream of that name."""
     text = "/".join(str(part) for part in name)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def stream(*name: Name) -> torch.Generator:
-    """A CPU generator at the start of the stream of that name."""
+    """Return a CPU generator at the start of the stream of that name."""
     return torch.Generator().manual_seed(seed_of(*name))
 
 
@@ -86,7 +256,7 @@ class Batch:
     Attributes:
         images: Normalised images, shape ``(B, 3, H, W)``.
         labels: Class indices, shape ``(B,)``.
-        head: Which task's classifier it belongs to.
+        head: Index of the supernet's head (classifier) of the task.
     """
 
     images: Tensor
@@ -96,16 +266,16 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainPart:
-    """The two halves of one task's train part, ready to be drawn from.
+    """The two halves of one task's train part, with their batches.
 
     Attributes:
         name: The task's name.
         classes: Number of classes.
         weights: The half that trains the supernet's weights.
         alpha: The half that trains α.
-        augmentation: How batches are made.
+        augmentation: Augmentation of the batches.
         batch_size: Images in a batch, at most the size of the smaller half.
-        head: Which of the supernet's heads belongs to the task.
+        head: Index of the supernet's head of the task.
         seed: Seed of order and augmentation.
     """
 
@@ -141,11 +311,11 @@ class TrainPart:
             batch_size: Images in a batch, if there are as many.
             padding: Pixels of black padding before the random crop.
             flip: Whether to mirror half of the images.
-            head: Which of the supernet's heads belongs to the task.
+            head: Index of the supernet's head of the task.
             seed: Seed of order and augmentation.
-            device: Where batches are needed; the CPU by default.
+            device: Device of the batches; the CPU by default.
             memory_format: Of the batches' images.
-            progress: Told how many images are decoded, and if they do not fit into memory.
+            progress: Called while images are decoded, and if they do not fit into memory.
 
         Raises:
             SettingsError: A half has a single image, too few for a batch norm.
@@ -157,8 +327,8 @@ class TrainPart:
         weights, alpha = (
             place_images(
                 cache,
-                task.nameless_labels,
-                task.nameless(task.indices(part)),
+                task.canonical_labels,
+                task.in_canonical_order(task.indices(part)),
                 device=device,
                 held=held,
             )
@@ -187,30 +357,30 @@ class TrainPart:
 
     @property
     def storage(self) -> str:
-        """Where the images are, in words."""
+        """Return text that says where the images are."""
         octets = 3 * self.weights.size**2 * (len(self.weights) + len(self.alpha))
         if self.weights.streamed:
             return f"{size(octets)} of images streamed from the cache"
         return f"{size(octets)} of images held on {self.weights.labels.device}"
 
     def steps(self, limit: int | None) -> int:
-        """Full batches of the weights half in an epoch, at most ``limit``.
+        """Return the number of full batches of the weights half in an epoch, at most ``limit``.
 
-        The public code runs the last, smaller batch, too; here its images, which are others
-        in every epoch, wait for the next.
+        The public code runs the last, smaller batch, too; here its images, which differ from
+        epoch to epoch, are left to the next.
         """
         full = len(self.weights) // self.batch_size
         return full if limit is None else min(full, limit)
 
     def batch(self, part: Part, stage: int, epoch: int, step: int) -> Batch:
-        """The batch at one place of the search; a function of that place and the seed alone.
+        """Return the batch at one position of the search, a function of position and seed alone.
 
         A half that is shorter than the epoch starts over in a new order.
         """
         return self.finish(part, self.prepare(part, stage, epoch, step))
 
     def prepare(self, part: Part, stage: int, epoch: int, step: int) -> Prepared:
-        """What the CPU does for a batch; in any thread."""
+        """Do the CPU's work for a batch, in any thread."""
         half = self._half(part)
         full = len(half) // self.batch_size
         where = (self.seed, self.head, str(part), stage, epoch)
@@ -220,7 +390,7 @@ class TrainPart:
         return half.prepare(chosen, self.augmentation, stream("augmentation", *where, step))
 
     def finish(self, part: Part, prepared: Prepared) -> Batch:
-        """What the device does for a batch; it need not have done it when this returns."""
+        """Queue the device's work for a batch; it may not be done when this returns."""
         images, labels = self._half(part).finish(prepared, self.augmentation)
         return Batch(images=images, labels=labels, head=self.head)
 
@@ -229,15 +399,15 @@ class TrainPart:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where in a search a batch belongs.
+class BatchPosition:
+    """The position of a batch in a search.
 
     Attributes:
-        task: Whose batch.
-        part: Of which half.
+        task: The task of the batch.
+        part: The half of its train part.
         stage: Index of the stage.
-        epoch: Within the stage.
-        step: Within the epoch.
+        epoch: Index of the epoch within the stage.
+        step: Index of the step within the epoch.
     """
 
     task: TrainPart
@@ -247,22 +417,22 @@ class Place:
     step: int
 
     def prepare(self) -> Prepared:
-        """What the CPU does for the batch."""
+        """Do the CPU's work for the batch."""
         return self.task.prepare(self.part, self.stage, self.epoch, self.step)
 
 
-def batches(places: Sequence[Place]) -> Generator[Batch, None, None]:
-    """Yield the batches of these places in order, the next ones read ahead if they are streamed.
+def batches(positions: Sequence[BatchPosition]) -> Generator[Batch, None, None]:
+    """Yield the batches at these positions in order, prefetched if images are streamed.
 
-    The batches are those of ``TrainPart.batch``. Where images are held, nothing has to be
-    waited for: on the CPU a thread would take from the search what it gives, and to a GPU the
-    work for a batch is handed over while it is still busy with the step before. Close the
-    generator when the rest is not needed.
+    The batches are those of ``TrainPart.batch``. Held images gain nothing from a thread: on the
+    CPU it would take its time from the search, and a GPU gets the work for a batch while it is
+    still busy with the step before. Close the generator when the rest is not needed.
     """
-    streamed = any(place.task.weights.streamed for place in places)
-    with closing(ahead((place.prepare for place in places), threaded=streamed)) as prepared:
-        for place, each in zip(places, prepared, strict=True):
-            yield place.task.finish(place.part, each)
+    streamed = any(position.task.weights.streamed for position in positions)
+    jobs = (position.prepare for position in positions)
+    with closing(prefetch(jobs, threaded=streamed)) as prepared:
+        for position, each in zip(positions, prepared, strict=True):
+            yield position.task.finish(position.part, each)
 
 
 @lru_cache(maxsize=8)  # the orders of a few halves: a step needs a slice of them
@@ -275,6 +445,7 @@ def _check_halves(task: ImageTask) -> None:
         found = len(task.indices(part))
         if found < _MIN_BATCH:
             raise SettingsError(
-                f"the {part} half of {task.name} has {found} images",
-                hint=f"a search needs at least {_MIN_BATCH}: add images",
+                f"the {part} half of {task.name} has {pluralize(found, 'image')}",
+                expected=f"at least {_MIN_BATCH}",
+                hint="add images",
             )

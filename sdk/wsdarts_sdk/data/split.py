@@ -1,6 +1,10 @@
-"""The split of a task: from the content of its images alone, the same everywhere.
+"""Digests and split of a task, both functions of the content of its images alone.
 
-Two steps. First the held-out part is taken away. Within a class the distinct images are sorted
+**Digest.** A task is a partition of image contents into classes, and nothing else. So its digest
+does not change with the order of the files, the names of folders and classes, or the machine. Where
+images come with a split of their own, the partition is one into classes and parts.
+
+**Split.** First the held-out part is taken away. Within a class the distinct images are sorted
 by a salted digest; the first third of them, rounded to the nearest whole number and at least 1,
 is for validation. Where the images come with a split of their own, that is kept instead: its
 ``validation`` and ``test`` are held out.
@@ -9,9 +13,7 @@ Then the train part that is left is halved, into ``weights`` and ``alpha``, as a
 train part alone: nothing that is held out can move an image between the halves. Where a class
 has an odd number of train images, the odd one goes to ``weights`` in every second such class (in
 the order of digests of the classes' train images), so that the two halves of the task are equal,
-too.
-
-Copies of an image within a class stay together. An image that stands in several classes
+too. Copies of an image within a class stay together. An image that stands in several classes
 cannot be validated fairly; it is in the train part of all of them, in the same half, and
 does not count for the third.
 """
@@ -23,17 +25,72 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.identity import class_digests
+from wsdarts_sdk.data.decoding import Content
+
+
+def image_digest(content: Content) -> bytes:
+    """Return the digest of one image, 64 hexadecimal digits in ASCII.
+
+    Args:
+        content: Encoded bytes or pixels; the two never have equal digests.
+    """
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest().encode()
+    state = hashlib.sha256(f"pixels {'x'.join(map(str, content.shape))}\n".encode())
+    state.update(np.ascontiguousarray(content).data)
+    return state.hexdigest().encode()
+
+
+def list_digest(digests: NDArray[np.bytes_]) -> str:
+    """Return the SHA-256, in hexadecimal, of digests one a line, in the order given."""
+    return hashlib.sha256(b"".join(digest + b"\n" for digest in digests.tolist())).hexdigest()
+
+
+def class_digests(
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    given: Sequence[str] | None = None,
+) -> NDArray[np.bytes_]:
+    """Return a digest for each class: that of its sorted image digests, copies included.
+
+    Args:
+        labels: Class of each image, shape ``(images,)``, non-decreasing, without gaps from 0.
+        digests: Digest of each image, shape ``(images,)``, sorted within each class.
+        given: Name of each image's part in a given split, which is then written behind its
+            digest; equal images sorted by it.
+    """
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    lines = digests
+    if given is not None:
+        named = zip(digests.tolist(), given, strict=True)
+        lines = np.array([digest + b" " + part.encode() for digest, part in named])
+    groups = np.split(lines, starts[1:])
+    return np.array([list_digest(group).encode() for group in groups if len(group)], dtype="S64")
+
+
+def task_digest(classes: NDArray[np.bytes_]) -> str:
+    """Return ``"sha256:…"`` of the sorted class digests: equal tasks, equal digests."""
+    return f"sha256:{list_digest(np.sort(classes))}"
+
+
+def canonical_order(
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    given: NDArray[np.int8] | None = None,
+) -> NDArray[np.int64]:
+    """Return the indices that sort images by class, digest and given part, shape ``(images,)``."""
+    keys = (digests, labels) if given is None else (given, digests, labels)
+    return np.lexsort(keys).astype(np.int64)
+
 
 SPLIT_RULE = 2
-"""Goes up whenever the same images are split otherwise; a run records it.
+"""Version of the split, raised whenever the same images are split otherwise; a run records it.
 
 Rule 1, of which runs have no record, ordered the classes with an odd image by digests that
 covered the validation third, too.
 """
-
 _SALT = b"wsdarts-hub split 1"
 _SMALLEST_CLASS = 3
 
@@ -48,7 +105,7 @@ class Part(enum.StrEnum):
 
 
 class GivenPart(enum.StrEnum):
-    """A part of a split that images come with; ``test`` only beside ``validation``."""
+    """A part of a given split, which the images come with; ``test`` only beside ``validation``."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -58,7 +115,7 @@ class GivenPart(enum.StrEnum):
 PART_CODES = {part: code for code, part in enumerate(Part)}
 GIVEN_CODES = {part: code for code, part in enumerate(GivenPart)}
 _LEAST_GIVEN = {GivenPart.TRAIN: 2, GivenPart.VALIDATION: 1, GivenPart.TEST: 1}
-# What folders, files and splits of datasets call their parts.
+# Names of the parts as folders, files and splits of datasets.
 _NAMES = {
     GivenPart.TRAIN: ("train", "training"),
     GivenPart.VALIDATION: ("val", "valid", "validation", "dev", "eval", "evaluation"),
@@ -68,12 +125,12 @@ _PART_OF_NAME = {name: part for part, names in _NAMES.items() for name in names}
 
 
 def part_named(name: str) -> GivenPart | None:
-    """Return the part that a folder, file or split of this name holds; None if it names none."""
+    """Return the part that a folder, file or split of this name holds; None if none."""
     return _PART_OF_NAME.get(name.lower())
 
 
 def with_validation(parts: Sequence[GivenPart]) -> tuple[GivenPart, ...]:
-    """Return the parts with a held-out part that is alone as the one for validation."""
+    """Return the parts, a ``test`` without ``validation`` renamed to ``validation``."""
     if GivenPart.VALIDATION in parts:
         return tuple(parts)
     alone = {GivenPart.TEST: GivenPart.VALIDATION}
@@ -85,13 +142,13 @@ def parts_of_splits(names: Sequence[str], where: str) -> tuple[GivenPart, ...] |
 
     Args:
         names: Names of the splits.
-        where: What the splits are of, for the error.
+        where: Name of the dataset, for the error.
 
     Returns:
-        One part for each; None where the names tell of no train and held-out part.
+        One part for each; None where none is named as train or none as held out.
 
     Raises:
-        TaskError: They do, but a split is named as none, or two as the same.
+        TaskError: Both are, but a split is named as no part, or two as the same.
     """
     parts = [part_named(name) for name in names]
     if not has_train_and_held_out(parts):
@@ -103,23 +160,24 @@ def parts_of_splits(names: Sequence[str], where: str) -> tuple[GivenPart, ...] |
         if part is None or parts.count(part) > 1
     ]
     if unclear:
+        train = names[parts.index(GivenPart.TRAIN)]
         raise TaskError(
-            (
-                f"{where} has the splits {', '.join(names)}, and it is not clear what part "
-                f"{' and '.join(map(repr, unclear))} {('is' if len(unclear) == 1 else 'are')}"
-            ),
-            expected=(
-                "train, validation and test, each at most once. Name those that are meant: they "
-                "are put together and split here, such as --split "
-                f"{names[parts.index(GivenPart.TRAIN)]} (split=…)"
-            ),
+            f"the splits {', '.join(names)} of {where} have no clear part for "
+            f"{' and '.join(map(repr, unclear))}",
+            expected="train, validation and test, each at most once",
+            hint=f"name those to join and split here, such as --split {train} (split=…)",
         )
     return with_validation(known)
 
 
 def has_train_and_held_out(parts: Sequence[GivenPart | None]) -> bool:
-    """Return whether parts are a split to keep: one to train on, and one that is held out."""
+    """Return whether parts include one to train on and one that is held out."""
     return GivenPart.TRAIN in parts and bool({GivenPart.VALIDATION, GivenPart.TEST} & {*parts})
+
+
+def given_codes(parts: Sequence[GivenPart], sizes: Sequence[int]) -> NDArray[np.int8]:
+    """Return the position in ``GivenPart`` of each image, from parts and their images in number."""
+    return np.repeat(np.array([GIVEN_CODES[part] for part in parts], dtype=np.int8), sizes)
 
 
 def in_train_part(parts: NDArray[np.int8]) -> NDArray[np.bool_]:
@@ -238,15 +296,10 @@ def _check_sizes(
         if len(images) < _SMALLEST_CLASS:
             total = int(np.count_nonzero(labels == label))
             raise TaskError(
-                (
-                    f"class {class_names[label]!r} has {several(len(images), 'distinct image')} "
-                    f"of its own ({total} with copies and images that stand in other classes, "
-                    "too)"
-                ),
-                hint=(
-                    f"the split needs at least {_SMALLEST_CLASS}. Add images to the class, or "
-                    "leave it out"
-                ),
+                f"class {class_names[label]!r} has {pluralize(len(images), 'distinct image')} "
+                f"of its own ({total} with copies and images of other classes, too)",
+                expected=f"at least {_SMALLEST_CLASS}",
+                hint="add images to the class, or leave it out",
             )
 
 
@@ -264,14 +317,10 @@ def _check_given(
             found = len(np.unique(digests[inside & (labels == label)]))
             if found < _LEAST_GIVEN[part]:
                 raise TaskError(
-                    (
-                        f"class {name!r} has {several(found, 'distinct image')} in the part "
-                        f"{part} of the given split"
-                    ),
-                    expected=(
-                        f"at least {_LEAST_GIVEN[part]}. Add images to the class there, or leave "
-                        "it out of all parts"
-                    ),
+                    f"class {name!r} has {pluralize(found, 'distinct image')} in the part {part} "
+                    "of the given split",
+                    expected=f"at least {_LEAST_GIVEN[part]}",
+                    hint="add images to the class there, or leave it out of all parts",
                 )
 
 

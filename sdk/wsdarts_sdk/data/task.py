@@ -1,4 +1,4 @@
-"""Image classification tasks."""
+"""Image classification tasks: images with classes, a digest and a split."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,22 +11,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from wsdarts_registry._arguments import check_kind, check_text
 from wsdarts_registry._files import as_path, cache_directory
-from wsdarts_registry._format import count, several
-from wsdarts_registry._text import plain_text, settled_line
+from wsdarts_registry._format import count, pluralize
+from wsdarts_registry._text import sanitize, sanitize_name
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.identity import canonical_order, class_digests, task_digest
 from wsdarts_sdk.data.images import TaskImages, corrupt_images, read_digests
-from wsdarts_sdk.data.pixels import Progress
-from wsdarts_sdk.data.sources import ImageSource, open_source
+from wsdarts_sdk.data.sources import DataOptions, ImageSource, open_source
 from wsdarts_sdk.data.split import (
     GIVEN_CODES,
     PART_CODES,
     GivenPart,
     Part,
+    canonical_order,
+    class_digests,
     given_parts,
     in_train_part,
     split_parts,
+    task_digest,
 )
+from wsdarts_sdk.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +51,7 @@ class ImageTask:
 
     Attributes:
         name: Name of the folder or dataset, for display only.
-        digest: ``"sha256:…"``, what the task is.
+        digest: ``"sha256:…"``, the identity of the task.
         class_names: Names by label. Labels follow the alphabet for folders and plain label
             columns, and the source's own order where it has one.
         labels: Label of each image, shape ``(images,)``.
@@ -57,7 +59,7 @@ class ImageTask:
         parts: Position in ``Part`` of each image's part, shape ``(images,)``.
         given_split: Whether the images came with that split.
         skipped: Images that do not decode and were left out, with the reason.
-        images: Where the images are; ``pixels`` reads them.
+        images: The images at their source; ``pixels`` reads them.
     """
 
     name: str
@@ -95,56 +97,32 @@ class ImageTask:
                 or torch tensors: images uint8 or floating point in [0, 1], shape
                 ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``; class names a list, or a
                 dict from or to the labels.
-            image_column: Which column of a table holds the images.
-            label_column: Which column of a table holds the labels.
-            split: Which splits of a Hub or torchvision dataset, of a folder of
-                ``save_to_disk`` or of folders with metadata to put together (``"train"``,
-                ``"train+test"``); without it, a split on this machine is kept, and others are
-                put together with a note.
-            skip_corrupt: Leave out images that do not decode, instead of refusing the task.
+            image_column: As for ``DataOptions``.
+            label_column: As for ``DataOptions``.
+            split: As for ``DataOptions``.
+            skip_corrupt: As for ``DataOptions``.
             name: Another name for display.
-            cache_dir: Where decoded pixels are kept; else ``cache_directory()``.
+            cache_dir: Directory of decoded pixels; else ``cache_directory()``.
             progress: Called with (what, done, total).
 
         Raises:
             TaskError: There is no such data, or it is no classification task with at least
                 two classes of at least three distinct images, or an image is corrupt.
         """
-        check_text(name, "name", optional=True)
         check_kind(skip_corrupt, bool, "skip_corrupt", "True or False")
-        cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
-        source = open_source(
-            data, image_column=image_column, label_column=label_column, split=split, cache=cache
+        options = DataOptions(
+            image_column=image_column,
+            label_column=label_column,
+            split=split,
+            skip_corrupt=skip_corrupt,
         )
-        name = settled_line(name) if name else source.name
-        _check_classes(source, name)
-        digests, failed = read_digests(source, cache, progress)
-
-        def arrange(left_out: Iterable[int]) -> _Arranged:
-            rows = np.setdiff1d(np.arange(len(digests)), list(left_out)).astype(np.int64)
-            return _arrange(
-                source.labels[rows],
-                digests[rows],
-                class_names=source.class_names,
-                source=source,
-                rows=rows,
-                cache=cache,
-                given=None if source.given is None else source.given[rows],
-            )
-
-        arranged = arrange(failed)
-        if source.encoded:
-            failed = dict(sorted((failed | arranged.images.find_corrupt(progress)).items()))
-        if failed and not skip_corrupt:
-            raise corrupt_images(source, failed)
-        skipped = tuple(f"{source.describe(row)}: {f.reason}" for row, f in failed.items())
-        return _split(arrange(failed) if failed else arranged, name, skipped)
+        return read_task(data, options, name=name, cache_dir=cache_dir, progress=progress)
 
     def __repr__(self) -> str:
         split = f", split as given ({self.part_sizes})" if self.given_split else ""
         skipped = f", {len(self.skipped)} more left out" if self.skipped else ""
         return (
-            f"<ImageTask {plain_text(self.name, 80)}: {several(len(self), 'image')} of "
+            f"<ImageTask {sanitize(self.name, 80)}: {pluralize(len(self), 'image')} of "
             f"{self.classes} classes{split}{skipped}, {self.digest[:19]}…>"
         )
 
@@ -154,50 +132,49 @@ class ImageTask:
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
+        """Return the number of classes."""
         return len(self.class_names)
 
     @property
     def dataset(self) -> str | None:
-        """Id on the Hugging Face Hub of the dataset that the images are from, all or some of it.
+        """Return the id on the Hugging Face Hub of the dataset; None for other sources.
 
-        A label beside ``name``, and no part of what the task is; None where the images were read
-        from elsewhere.
+        For display, as ``name``: the digest does not cover it.
         """
         return self.images.source.dataset
 
     @property
     def passed_over(self) -> Mapping[str, int]:
-        """Number of images at the source that are not read, by suffix in lower case.
+        """Return the number of images at the source that are not read, by suffix in lower case.
 
-        Those whose format is not decoded, or whose name does not say that they are images (by
-        what suffix they have, ``""`` for none), and those that lie in no class folder.
+        These are of a format that is not decoded, have another suffix than that of an image
+        (``""`` for none), or lie in no class folder.
         """
         return self.images.source.passed_over
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know about how the task was read, as sentences; mostly there is nothing."""
+        """Return sentences for the user about how the task was read."""
         found = list(self.images.source.notes)
         if self.given_split:
             found.append(f"split as given: {self.part_sizes}")
             repeated = self._held_out_copies()
             if repeated:
                 found.append(
-                    f"the train part has copies of {several(repeated, 'held-out image')}, so what "
-                    "is measured on these flatters"
+                    f"the train part has copies of {pluralize(repeated, 'held-out image')}, so "
+                    "what is measured on these flatters"
                 )
             repeated = self._test_copies()
             if repeated:
                 found.append(
                     f"the validation part, by which a training is chosen, has copies of "
-                    f"{several(repeated, 'test image')}, so what is measured on these flatters"
+                    f"{pluralize(repeated, 'test image')}, so what is measured on these flatters"
                 )
         return tuple(found)
 
     @property
     def part_sizes(self) -> str:
-        """How many images are to train on and held out, such as ``train 12, validation 6``."""
+        """Return the number of images of each part, such as ``train 12, validation 6``."""
         given = [GIVEN_CODES[part] for part in GivenPart]
         sizes = np.bincount(given_parts(self.parts), minlength=len(given)).tolist()
         shown = zip(GivenPart, sizes, strict=True)
@@ -205,7 +182,7 @@ class ImageTask:
 
     @property
     def held_out(self) -> Part:
-        """The part that a training is evaluated on: ``test`` if there is one."""
+        """Return the part that a training is evaluated on: ``test`` if there is one."""
         return Part.TEST if len(self.indices(Part.TEST)) else Part.VALIDATION
 
     def indices(self, part: Part) -> NDArray[np.int64]:
@@ -214,15 +191,15 @@ class ImageTask:
 
     @property
     def train_indices(self) -> NDArray[np.int64]:
-        """Indices of the train part (``weights`` and ``alpha``), increasing."""
+        """Return the indices of the train part (``weights`` and ``alpha``), increasing."""
         return np.flatnonzero(in_train_part(self.parts)).astype(np.int64)
 
     @functools.cached_property
-    def nameless_labels(self) -> NDArray[np.int64]:
-        """Label of each image, shape ``(images,)``, with classes numbered by their train images.
+    def canonical_labels(self) -> NDArray[np.int64]:
+        """Return labels with classes numbered by the digests of their train images.
 
-        Neither the names of the classes nor an image that is held out changes the numbers, so
-        what a search computes depends on the train part alone, to the last bit.
+        Neither the names of the classes nor a held-out image changes the numbers, so a search
+        depends on the train part alone, to the last bit. Shape ``(images,)``.
         """
         train = self.train_indices
         digests = class_digests(self.labels[train], self.image_digests[train])
@@ -231,9 +208,9 @@ class ImageTask:
         number[order] = np.arange(self.classes)
         return number[self.labels]
 
-    def nameless(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return indices in an order that no name changes: by digest, then ``nameless_labels``."""
-        keys = (self.nameless_labels[indices], self.image_digests[indices])
+    def in_canonical_order(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return indices sorted by digest, then ``canonical_labels``, which no name changes."""
+        keys = (self.canonical_labels[indices], self.image_digests[indices])
         return indices[np.lexsort(keys)]
 
     def pixels(self, size: int, *, progress: Progress | None = None) -> NDArray[np.uint8]:
@@ -261,7 +238,7 @@ class ImageTask:
         For few images at a large size, such as a probe's.
 
         Args:
-            indices: Which images, integers of shape ``(chosen,)``.
+            indices: The images, integers of shape ``(chosen,)``.
             size: Pixels a side, 8 to 4000.
             progress: Called with (what, done, total) while images are decoded.
 
@@ -281,7 +258,7 @@ class ImageTask:
         Of a given split every image keeps its part.
 
         Args:
-            indices: Which images, integers of shape ``(chosen,)``, each at most once.
+            indices: The images, integers of shape ``(chosen,)``, each at most once.
 
         Raises:
             TaskError: An index is out of range or given twice, or the images are no task.
@@ -311,14 +288,55 @@ class ImageTask:
         return _split(arranged, self.name, ())
 
     def _held_out_copies(self) -> int:
-        """How many held-out images are copies of images in the train part."""
+        """Return the number of held-out images that are copies of train images."""
         train = in_train_part(self.parts)
         return int(np.isin(self.image_digests[~train], self.image_digests[train]).sum())
 
     def _test_copies(self) -> int:
-        """How many test images are copies of images in the validation part."""
+        """Return the number of test images that are copies of validation images."""
         test, validation = self.indices(Part.TEST), self.indices(Part.VALIDATION)
         return int(np.isin(self.image_digests[test], self.image_digests[validation]).sum())
+
+
+def read_task(
+    data: Any,
+    options: DataOptions,
+    *,
+    name: str | None = None,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> ImageTask:
+    """Read a task as ``ImageTask.load`` does, with its options as one object.
+
+    Raises:
+        TaskError: As for ``ImageTask.load``.
+    """
+    check_text(name, "name", optional=True)
+    cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
+    source = open_source(data, options, cache=cache)
+    name = sanitize_name(name) if name else source.name
+    _check_classes(name, [source.class_names[label] for label in np.unique(source.labels)])
+    digests, failed = read_digests(source, cache, progress)
+
+    def arrange(left_out: Iterable[int]) -> _Arranged:
+        rows = np.setdiff1d(np.arange(len(digests)), list(left_out)).astype(np.int64)
+        return _arrange(
+            source.labels[rows],
+            digests[rows],
+            class_names=source.class_names,
+            source=source,
+            rows=rows,
+            cache=cache,
+            given=None if source.given is None else source.given[rows],
+        )
+
+    arranged = arrange(failed)
+    if source.encoded:
+        failed = dict(sorted((failed | arranged.images.find_corrupt(progress)).items()))
+    if failed and not options.skip_corrupt:
+        raise corrupt_images(source, failed)
+    skipped = tuple(f"{source.describe(row)}: {f.reason}" for row, f in failed.items())
+    return _split(arrange(failed) if failed else arranged, name, skipped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,24 +351,17 @@ class _Arranged:
 
 def _check_size(size: int) -> None:
     if not 8 <= size <= 4000:
-        raise TaskError(f"images of {size} pixels a side asked for", expected="8 to 4000")
+        raise TaskError("the size of images", found=f"{size} pixels", expected="8 to 4000")
 
 
-def _check_classes(source: ImageSource, name: str) -> None:
-    present = [source.class_names[label] for label in np.unique(source.labels).tolist()]
+def _check_classes(name: str, present: Sequence[str]) -> None:
     if len(present) < 2:
-        raise _too_few_classes(name, present)
-
-
-def _too_few_classes(name: str, present: Sequence[str]) -> TaskError:
-    found = f"one class ({present[0]!r})" if present else "no images"
-    return TaskError(
-        f"{name} has {found}",
-        expected=(
-            "at least two classes with images (in an image folder, one folder for each class). "
-            "Add a class"
-        ),
-    )
+        found = f"one class ({present[0]!r})" if present else "no images"
+        raise TaskError(
+            f"{name} has {found}",
+            expected="at least two classes with images (in a folder, one folder for each class)",
+            hint="add a class",
+        )
 
 
 def _arrange(
@@ -388,9 +399,8 @@ def _arrange(
 
 
 def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTask:
-    """Make the task, if its classes allow a split."""
-    if len(arranged.class_names) < 2:
-        raise _too_few_classes(name, arranged.class_names)
+    """Return the task, if its classes allow a split."""
+    _check_classes(name, arranged.class_names)
     images = arranged.images
     parts = split_parts(arranged.labels, images.digests, arranged.class_names, arranged.given)
     parts.flags.writeable = False

@@ -11,16 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._files import as_path, expanded, is_directory, open_regular, write_atomically
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_sdk.devices import TooLargeError, at_most
 from wsdarts_sdk.models.export import OnnxFile, save_onnx, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
+from wsdarts_sdk.runs.files import MODEL_FILE
 
-MODEL_FILE = "model.safetensors"
 _FORMAT = 1
 _LARGEST_IMAGE = 8192
 _SPARE = 2**24

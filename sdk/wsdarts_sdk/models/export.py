@@ -27,18 +27,16 @@ from markupsafe import Markup
 from safetensors.torch import save
 from torch import Tensor
 
-from wsdarts_registry._advice import install_extra
-from wsdarts_registry._files import expanded, write_atomically
+from wsdarts_registry._files import expanded, is_vacant, staged, write_atomically, write_flushed
 from wsdarts_registry._format import count
-from wsdarts_registry._libraries import naming_hidden_libraries
-from wsdarts_registry._staging import is_vacant, staged, write_flushed
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import ExportError
-from wsdarts_sdk.data.decoding import Undecodable
+from wsdarts_sdk.data.decoding import CorruptImage
 from wsdarts_sdk.models.prediction import AnyImage, TrainedModel, as_input, decoded_images
 
 TOLERANCE = 1e-4
@@ -176,7 +174,7 @@ def _batches(size: int, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tenso
     names, decoded = decoded_images(images, size)
     good = []
     for row, pixels in decoded:
-        if isinstance(pixels, Undecodable):
+        if isinstance(pixels, CorruptImage):
             raise ExportError(
                 f"the model cannot be compared on {names[row]}: {pixels.reason}",
                 hint="leave it out",
@@ -284,7 +282,7 @@ def _timm_card(model: TrainedModel) -> str:
     return markdown_page(
         "timm_card.md.j2",
         head=Markup(yaml.safe_dump(_CARD_METADATA, sort_keys=False)),  # noqa: S704 - constants
-        classes=count(len(names)),
+        classes=len(names),
         cells=config["cells"],
         channels=config["channels"],
         size=model.image_size,

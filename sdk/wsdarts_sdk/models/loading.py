@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from wsdarts_registry._files import exists, expanded, is_directory, is_file
-from wsdarts_registry._text import spaced_text
-from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.genotype_text import holds_genotype
+from wsdarts_registry._text import sanitize_spaced
+from wsdarts_registry.architecture.genotype import Genotype, holds_genotype
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.artifact.manifest import MANIFEST, Manifest
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
@@ -15,13 +14,11 @@ from wsdarts_registry.publishing.training import run_of
 from wsdarts_registry.stores.opening import open_for
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
+from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
 from wsdarts_sdk.runs.directory import read_config
-from wsdarts_sdk.runs.files import CONFIG
+from wsdarts_sdk.runs.files import ARTIFACT_FOLDER, CONFIG_FILE, GENOTYPE_FILE, MODEL_FILE
 
-GENOTYPE_FILE = "genotype.json"
-_ARTIFACT = "artifact"
 _WHAT = "the genotype or model"
 _MANY_CLASSES = 100_000
 
@@ -124,7 +121,7 @@ def source_run(source: Genotype | str | Path) -> Path | None:
         return None
     path = expanded(source, _WHAT)
     for place in (path, path.parent):
-        if is_file(place / CONFIG) and is_directory(place):
+        if is_file(place / CONFIG_FILE) and is_directory(place):
             if read_config(place).get("command") == "train":
                 return run_of(place)
             return place
@@ -161,9 +158,9 @@ def _find(
         return Genotype.load(path), None
     try:
         store, reference = open_for(source, registry, require_signature=require_signature)
-        return _of_artifact(store.look(reference))
+        return _of_artifact(store.pull_without_weights(reference))
     except RegistryError as error:
-        shown = spaced_text(source)
+        shown = sanitize_spaced(source)
         raise type(error)(f"there is no file or directory {shown}, and {error}") from error
 
 
@@ -188,7 +185,7 @@ def _in_directory(path: Path) -> tuple[Genotype, int | None]:
     read_config(path)
     if not exists(path / GENOTYPE_FILE):
         raise RunError(f"the run {path} has no genotype yet", hint="finish it with --resume first")
-    artifact = path / _ARTIFACT
+    artifact = path / ARTIFACT_FOLDER
     known = _classes(read_manifest(artifact)[0]) if is_file(artifact / MANIFEST) else None
     return Genotype.load(path / GENOTYPE_FILE), known
 

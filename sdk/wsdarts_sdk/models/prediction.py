@@ -17,15 +17,20 @@ from torch import Tensor, nn
 
 from wsdarts_registry._arguments import check_whole
 from wsdarts_registry._files import exists, expanded, is_directory
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, FileAccessError, SettingsError, TaskError
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.data.decoding import Undecodable, decode, pillow_pixels
-from wsdarts_sdk.data.identity import Content
-from wsdarts_sdk.data.pixels import Pixels, in_threads
-from wsdarts_sdk.data.sources.base import Read
+from wsdarts_sdk.data.decoding import (
+    Content,
+    CorruptImage,
+    Pixels,
+    Read,
+    decode,
+    in_threads,
+    pillow_pixels,
+)
+from wsdarts_sdk.data.sources.base import by_suffix, list_images
 from wsdarts_sdk.data.sources.folder import read_file
-from wsdarts_sdk.data.sources.listing import by_suffix, list_images
 from wsdarts_sdk.data.sources.tensors import as_numpy, rgb_pixels
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.progress import Progress, silent
@@ -90,7 +95,7 @@ def predict(
 
     Args:
         model: The trained model; it is in eval mode while this runs.
-        images: One image or several, in any of the forms of ``AnyImage``.
+        images: One image or pluralize, in any of the forms of ``AnyImage``.
         top_k: How many classes to name; all where there are fewer.
         batch_size: Images that go through the network together; fewer where they are so large
             that a batch would take more than about a gigabyte.
@@ -118,7 +123,7 @@ def predict(
 
 def decoded_images(
     images: AnyImage | Iterable[AnyImage], size: int, progress: Progress = silent
-) -> tuple[list[str], Iterator[tuple[int, Pixels | Undecodable]]]:
+) -> tuple[list[str], Iterator[tuple[int, Pixels | CorruptImage]]]:
     """Return the names of all images, and each of them decoded and squashed, in order.
 
     Raises:
@@ -198,13 +203,13 @@ def _files_in(folder: Path, progress: Progress) -> list[Path]:
             f"the folder {folder} has no images{found}", hint="name files, or another folder"
         )
     if others:
-        total = several(listing.passed_over.total(), "image")
+        total = pluralize(listing.passed_over.total(), "image")
         progress(f"passed over {total} in {folder}: {others}", 1, 1)
     return listing.files
 
 
 def _unusable(path: str | Path, reason: str) -> list[tuple[str, Read]]:
-    return [(str(path), partial(_given, Undecodable(reason)))]
+    return [(str(path), partial(_given, CorruptImage(reason)))]
 
 
 def _name(image: Any, number: int) -> str:
@@ -213,7 +218,7 @@ def _name(image: Any, number: int) -> str:
     return name if _is_open_file(image) and isinstance(name, str) else f"image {number}"
 
 
-def _in_memory(image: Any, number: int) -> Content | Undecodable:
+def _in_memory(image: Any, number: int) -> Content | CorruptImage:
     if isinstance(image, Image.Image):
         return pillow_pixels(image)
     if _is_open_file(image):
@@ -223,20 +228,20 @@ def _in_memory(image: Any, number: int) -> Content | Undecodable:
     raise TaskError(f"image {number} is of type {type(image).__name__}", hint=_EXPECTED)
 
 
-def _read_whole(file: Any) -> Content | Undecodable:
+def _read_whole(file: Any) -> Content | CorruptImage:
     """Return the content of an open file from its beginning, as Pillow reads it."""
     try:
         if file.seekable():
             file.seek(0)
         content = file.read()
     except (AttributeError, OSError, ValueError) as error:
-        return Undecodable(f"it cannot be read ({error})")
+        return CorruptImage(f"it cannot be read ({error})")
     if not isinstance(content, bytes):
-        return Undecodable("it was opened as text; open it with open(path, 'rb')")
+        return CorruptImage("it was opened as text; open it with open(path, 'rb')")
     return content
 
 
-def _given(content: Content | Undecodable) -> Content | Undecodable:
+def _given(content: Content | CorruptImage) -> Content | CorruptImage:
     return content
 
 
@@ -250,16 +255,16 @@ def _pixels(array: NDArray[Any], number: int) -> NDArray[np.uint8]:
         raise TaskError(f"image {number} has shape {array.shape}: {error}") from error
 
 
-def _decoded(row: int, read: Read, *, size: int) -> Pixels | Undecodable:
+def _decoded(row: int, read: Read, *, size: int) -> Pixels | CorruptImage:
     del row
     content = read()
-    return content if isinstance(content, Undecodable) else decode(content, size)
+    return content if isinstance(content, CorruptImage) else decode(content, size)
 
 
 def _batches(
-    decoded: Iterable[tuple[int, Pixels | Undecodable]], size: int
-) -> Iterator[list[tuple[int, Pixels | Undecodable]]]:
-    batch: list[tuple[int, Pixels | Undecodable]] = []
+    decoded: Iterable[tuple[int, Pixels | CorruptImage]], size: int
+) -> Iterator[list[tuple[int, Pixels | CorruptImage]]]:
+    batch: list[tuple[int, Pixels | CorruptImage]] = []
     for item in decoded:
         batch.append(item)
         if len(batch) == size:
@@ -273,17 +278,17 @@ def _batches(
 def _predicted(
     model: TrainedModel,
     names: Sequence[str],
-    batch: Sequence[tuple[int, Pixels | Undecodable]],
+    batch: Sequence[tuple[int, Pixels | CorruptImage]],
     top_k: int,
 ) -> list[Prediction]:
-    good = [pixels for _, pixels in batch if not isinstance(pixels, Undecodable)]
+    good = [pixels for _, pixels in batch if not isinstance(pixels, CorruptImage)]
     rows: Iterator[tuple[list[float], list[int]]] = iter(())
     if good:
         best = _probabilities(model, np.stack(good)).topk(min(top_k, len(model.class_names)))
         rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
     found = []
     for row, pixels in batch:
-        if isinstance(pixels, Undecodable):
+        if isinstance(pixels, CorruptImage):
             found.append(Prediction(image=names[row], classes=(), problem=pixels.reason))
             continue
         values, classes = next(rows)

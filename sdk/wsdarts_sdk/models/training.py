@@ -13,13 +13,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_registry._format import several, share
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
-from wsdarts_sdk.data.loader import ahead, seed_of, stream
-from wsdarts_sdk.data.placement import Images, Prepared, fits, in_chunks, place_images
+from wsdarts_sdk.data.loader import (
+    Images,
+    Prepared,
+    fits,
+    in_chunks,
+    place_images,
+    prefetch,
+    seed_of,
+    stream,
+)
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -65,8 +73,8 @@ class TrainingResult:
 
     def __repr__(self) -> str:
         return (
-            f"<TrainingResult: {share(self.accuracy)} of {several(self.images, 'image')}, "
-            f"{several(self.parameters, 'parameter')}, {several(len(self.rows), 'epoch')}>"
+            f"<TrainingResult: {percent(self.accuracy)} of {pluralize(self.images, 'image')}, "
+            f"{pluralize(self.parameters, 'parameter')}, {pluralize(len(self.rows), 'epoch')}>"
         )
 
 
@@ -125,13 +133,13 @@ class Training:
         task, settings = self.task, self.settings
         indices, self.held_out = _trained_and_held_out(task, selection=selection)
         # What is chosen must not depend on names; the model of a training keeps its class names.
-        self.labels = task.nameless_labels if selection else task.labels
+        self.labels = task.canonical_labels if selection else task.labels
         if len(indices) < 2:
             raise SettingsError(
                 f"{task.name} has {len(indices)} images to train on",
                 hint="training needs at least 2",
             )
-        self.images = self._place(task.nameless(indices) if selection else indices)
+        self.images = self._place(task.in_canonical_order(indices) if selection else indices)
         self.batch_size = min(settings.batch_size, len(self.images))
         full = len(self.images) // self.batch_size
         limit = settings.steps_per_epoch
@@ -214,7 +222,7 @@ class Training:
         jobs = (partial(self._prepare, order, step) for step in range(self.steps))
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.net.train()
-        with closing(ahead(jobs, threaded=self.images.streamed)) as prepared:
+        with closing(prefetch(jobs, threaded=self.images.streamed)) as prepared:
             for step, (batch, draws) in enumerate(prepared):
                 self._run_step(batch, draws, sums)
                 done = self.epoch * self.steps + step + 1

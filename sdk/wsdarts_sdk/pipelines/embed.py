@@ -8,9 +8,15 @@ from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.ranking import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.job import Data, ReadingOptions, find_probe, load_task, probe_for
-from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.pipelines.setup import (
+    Data,
+    checks_keywords,
+    find_probe,
+    load_task,
+    probe_for,
+)
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.task2vec import (
     FisherSettings,
@@ -22,7 +28,7 @@ from wsdarts_sdk.task2vec import (
 )
 
 
-@public_job("embed")
+@checks_keywords("embed")
 def embed_data(
     data: Data,
     *,
@@ -37,7 +43,7 @@ def embed_data(
     split: str | Sequence[str] | None = None,
     skip_corrupt: bool = False,
 ) -> TaskEmbedding:
-    """The task embedding of a dataset, from its train part alone.
+    """Return the task embedding of a dataset, from its train part alone.
 
     Args:
         data: Folder of class folders, parquet file, ``"hf:NAME"``, ``"torchvision:NAME"``,
@@ -56,7 +62,7 @@ def embed_data(
     Raises:
         WsdartsError: Data or probe cannot be read, or a limit is out of range.
     """
-    reading = ReadingOptions(
+    reading = DataOptions(
         image_column=image_column,
         label_column=label_column,
         split=split,
@@ -76,7 +82,7 @@ def embed_data(
     )
 
 
-@public_job("nearest")
+@checks_keywords("nearest")
 def nearest(
     data: Data | TaskEmbedding,
     *,
@@ -93,7 +99,7 @@ def nearest(
     split: str | Sequence[str] | None = None,
     skip_corrupt: bool = False,
 ) -> Ranking:
-    """The artifacts whose task is nearest to a dataset's, and whether that is near at all.
+    """Return the artifacts whose task is nearest to a dataset's, and whether that is near at all.
 
     Args:
         data: A dataset in any of its forms, or a task embedding or the ``.safetensors`` file of

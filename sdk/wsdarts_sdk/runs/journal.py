@@ -1,6 +1,6 @@
-"""Where long work keeps its place: checkpoints and a row of metrics for each epoch.
+"""Journals of a search or a training: a checkpoint to resume from, and metrics for each epoch.
 
-Checkpoints: one safetensors file that holds tensors and the facts beside them.
+A checkpoint is one safetensors file, which holds tensors and JSON data beside them.
 """
 
 import copy
@@ -16,16 +16,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from wsdarts_registry._files import exists, open_regular, read_regular, write_atomically
+from wsdarts_registry._files import exists, open_regular, write_atomically
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX
+from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, METRICS_SUFFIX
+from wsdarts_sdk.runs.records import read_rows
 
 _FACTS = "facts"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """Where long work stands.
+    """State of a search or a training to resume from.
 
     Attributes:
         tensors: By name; anything on any device.
@@ -67,14 +68,14 @@ _INTERVAL_SECONDS = 20.0
 
 
 class Journal(Protocol):
-    """What a search or a training needs of a run directory."""
+    """Checkpoints and metrics of a search or a training."""
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None at the beginning."""
+        """Return the last checkpoint, or None at the beginning."""
         ...
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint within an epoch."""
+        """Return whether it is time for a checkpoint within an epoch."""
         ...
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -82,7 +83,7 @@ class Journal(Protocol):
         ...
 
     def rows(self) -> list[Row]:
-        """All rows so far."""
+        """Return all rows so far."""
         ...
 
     def append(self, row: Row) -> None:
@@ -90,7 +91,7 @@ class Journal(Protocol):
         ...
 
     def truncate(self, rows: int) -> None:
-        """Forget all but the first rows: those that a restored checkpoint has not seen yet."""
+        """Remove all but the first rows, such as those after a restored checkpoint."""
         ...
 
 
@@ -102,11 +103,11 @@ class MemoryJournal:
         self._last: Checkpoint | None = None
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None."""
+        """Return the last checkpoint, or None."""
         return self._last
 
     def due(self) -> bool:
-        """Never: what lives in memory is lost with the process."""
+        """Return False: a checkpoint in memory is lost with the process."""
         return False
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -115,7 +116,7 @@ class MemoryJournal:
         self._last = Checkpoint(tensors=tensors, facts=copy.deepcopy(checkpoint.facts))
 
     def rows(self) -> list[Row]:
-        """All rows so far."""
+        """Return all rows so far."""
         return list(self._rows)
 
     def append(self, row: Row) -> None:
@@ -138,16 +139,16 @@ class FileJournal:
 
     def __init__(self, directory: Path, name: str, interval: float = _INTERVAL_SECONDS) -> None:
         self._checkpoint = directory / f"{name}{CHECKPOINT_SUFFIX}"
-        self._metrics = directory / f"{name}.metrics.jsonl"
+        self._metrics = directory / f"{name}{METRICS_SUFFIX}"
         self._interval = interval
         self._last = time.monotonic()
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None at the beginning."""
+        """Return the last checkpoint, or None at the beginning."""
         return Checkpoint.load(self._checkpoint) if exists(self._checkpoint) else None
 
     def due(self) -> bool:
-        """Whether the interval has passed."""
+        """Return whether the interval has passed."""
         return time.monotonic() - self._last >= self._interval
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -156,17 +157,8 @@ class FileJournal:
         self._last = time.monotonic()
 
     def rows(self) -> list[Row]:
-        """All whole rows; a last line that a kill has cut off does not count."""
-        if not exists(self._metrics):
-            return []
-        try:
-            lines = read_regular(self._metrics).decode().split("\n")[:-1]
-            return [json.loads(line) for line in lines]
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self._metrics} is not JSON lines ({error})",
-                hint="delete it to go on without the metrics so far",
-            ) from error
+        """Return all whole rows; see ``read_rows``."""
+        return read_rows(self._metrics)
 
     def append(self, row: Row) -> None:
         """Add a row."""

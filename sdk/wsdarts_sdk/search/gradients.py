@@ -16,11 +16,11 @@ from torch import Tensor
 
 from wsdarts_registry._format import size
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.devices import free_memory
 from wsdarts_sdk.supernet import (
     NO_DROPOUT,
     STEM_MULTIPLIER,
-    Batch,
     Gradients,
     SkipDropout,
     Supernet,

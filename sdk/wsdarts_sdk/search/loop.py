@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsdarts_registry._format import several
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._format import pluralize
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS
@@ -130,8 +130,8 @@ class SearchResult:
 
     def __repr__(self) -> str:
         return (
-            f"<SearchResult from {plain_text(self.source)}: "
-            f"{several(len(self.stage_masks), 'stage')}, {several(len(self.rows), 'epoch')}>"
+            f"<SearchResult from {sanitize(self.source)}: "
+            f"{pluralize(len(self.stage_masks), 'stage')}, {pluralize(len(self.rows), 'epoch')}>"
         )
 
 

@@ -3,12 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
+from pydantic import Field
+
 from wsdarts_registry.architecture.space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.schedule import cosine_learning_rate, skip_dropout_rate
 from wsdarts_sdk.setting_fields import (
     Amount,
     BatchSize,
+    BoundReason,
     Channels,
     Epochs,
     Pixels,
@@ -16,10 +19,8 @@ from wsdarts_sdk.setting_fields import (
     Seed,
     Share,
     Steps,
-    Within,
-    check_fields,
     check_padding,
-    known_names,
+    validated,
 )
 
 Order = Literal["first", "second"]
@@ -30,7 +31,7 @@ COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("float32", "bfloat16")
 _WHY_THREE = "with fewer there is no normal cell, and its α would stay at random"
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageSettings:
     """One stage of the progressive search.
@@ -48,15 +49,14 @@ class StageSettings:
         SettingsError: A value is of another type or out of its bounds, or there is no such field.
     """
 
-    cells: Annotated[int, Within(3, 200, why_lowest=_WHY_THREE)]
-    operations: Annotated[int, Within(1, 64)]
+    cells: Annotated[int, Field(ge=3, le=200), BoundReason("greater_than_equal", _WHY_THREE)]
+    operations: Annotated[int, Field(ge=1, le=64)]
     epochs: Epochs
-    weights_only_epochs: Annotated[int, Within(0, 100_000)]
+    weights_only_epochs: Annotated[int, Field(ge=0, le=100_000)]
     skip_dropout: Share = 0.0
     trained_epochs: Epochs | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if self.weights_only_epochs > self.epochs:
             raise SettingsError(
                 "weights_only_epochs",
@@ -80,7 +80,7 @@ class StageSettings:
         return self.cells * self.operations * (2 * epochs - weights_only)
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightOptimiser:
     """SGD with momentum and a cosine learning rate over the epochs of a stage."""
@@ -92,7 +92,6 @@ class WeightOptimiser:
     gradient_clip: PositiveAmount = 5.0
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if self.learning_rate_min > self.learning_rate:
             raise SettingsError(
                 "learning_rate_min",
@@ -107,7 +106,7 @@ class WeightOptimiser:
         )
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlphaOptimiser:
     """Adam for α; its gradient norm is clipped like the weights'."""
@@ -118,11 +117,8 @@ class AlphaOptimiser:
     weight_decay: Amount = 1e-3
     gradient_clip: PositiveAmount = 5.0
 
-    def __post_init__(self) -> None:
-        check_fields(self)
 
-
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSettings:
     """A whole search. TAS, P-DARTS and DARTS differ in these values only.
@@ -164,15 +160,14 @@ class SearchSettings:
     compute_dtype: ComputeDtype = "float32"
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
-    skip_connects: Annotated[int, Within(0, 128)] | None = 2
-    warm_skip_connects: Annotated[int, Within(0, 128)] | None = None
+    skip_connects: Annotated[int, Field(ge=0, le=128)] | None = 2
+    warm_skip_connects: Annotated[int, Field(ge=0, le=128)] | None = None
     stable_epochs: Epochs | None = None
     flip: bool = True
-    crop_padding: Annotated[int, Within(0, 4000)] | None = None
+    crop_padding: Annotated[int, Field(ge=0, le=4000)] | None = None
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if not all(self.space.candidates):
             raise SettingsError(
                 "space.candidates holds a name without letters", hint="leave it out"
@@ -182,9 +177,9 @@ class SearchSettings:
         kept = [stage.operations for stage in self.stages]
         if kept != sorted(kept, reverse=True):
             raise SettingsError(
-                "the list of the stages' operations",
+                "stages.operations",
                 found=kept,
-                expected="later stages keep fewer operations",
+                expected="as many or fewer in each later stage",
             )
         if kept[-1] < 2 and "none" in self.space.candidates:
             raise SettingsError(

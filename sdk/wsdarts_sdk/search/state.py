@@ -35,7 +35,7 @@ def exact_float32() -> Iterator[None]:
 
     By default torch lets cuDNN round the factors of convolutions to TF32, of ten bits, and programs
     may allow the same to matrix products. A search steps by the signs of α's gradient, in which
-    such roundings show (``docs/decisions/what-alpha-is-computed-in.md``). The settings are torch's,
+    such roundings show (``docs/decisions/search-precision.md``). The settings are torch's,
     for the whole process.
     """
     places = _tf32()

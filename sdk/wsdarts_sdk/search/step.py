@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wsdarts_sdk.data import Part
-from wsdarts_sdk.data.loader import Place, TrainPart, batches, seed_of
+from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches, seed_of
 from wsdarts_sdk.search.gradients import (
     Dropout,
     InnerStep,
@@ -22,7 +22,7 @@ from wsdarts_sdk.search.gradients import (
 )
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.supernet import Batch, Gradients, SkipDropout
+from wsdarts_sdk.supernet import Gradients, SkipDropout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,14 +49,14 @@ def run_eagerly(_part: Part, inputs: StepInputs, work: Work) -> None:
 
 def places_of(
     state: SearchState, task: TrainPart, settings: SearchSettings, step: int
-) -> list[Place]:
+) -> list[BatchPosition]:
     """Return the batches that one step needs, in the order in which it takes them."""
     stage = settings.stages[state.stage]
     parts = [Part.WEIGHTS]
     if state.epoch >= stage.weights_only_epochs:
         parts.append(Part.ALPHA)
     return [
-        Place(task=task, part=part, stage=state.stage, epoch=state.epoch, step=step)
+        BatchPosition(task=task, part=part, stage=state.stage, epoch=state.epoch, step=step)
         for part in parts
     ]
 

@@ -6,7 +6,6 @@ evaluated in ``cell`` and computed in ``kernels``; those of derived networks are
 ``models.operations``. Public: the names below.
 """
 
-from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
 from wsdarts_sdk.supernet.kernels import Kernels
 from wsdarts_sdk.supernet.network import Gradients, Supernet, Wanted
@@ -16,7 +15,6 @@ from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
 __all__ = [
     "NO_DROPOUT",
     "STEM_MULTIPLIER",
-    "Batch",
     "Gradients",
     "Kernels",
     "SkipDropout",

@@ -1,6 +1,6 @@
 """Task2Vec: embeddings of tasks by the Fisher information of a probe network.
 
-May import ``data``. Public: the names below.
+May import ``data``, ``devices`` and ``setting_fields``. Public: the names below.
 """
 
 from wsdarts_sdk.task2vec.embedding import (
@@ -9,9 +9,10 @@ from wsdarts_sdk.task2vec.embedding import (
     embedding_seconds,
     embedding_space,
 )
+from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.loading import load_probe
 from wsdarts_sdk.task2vec.probe import Probe
-from wsdarts_sdk.task2vec.settings import FisherSettings, VariationalSettings
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 __all__ = [
     "FisherSettings",

@@ -1,23 +1,121 @@
-"""The embedding of a task: chosen images, an estimate from them, and a cache of what is done."""
+"""The embedding of a task: a sample of its images, an estimate from them, and a cache.
+
+Sample and order depend on the content of the images alone, not on names or the order of files.
+"""
 
 import dataclasses
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import EmbeddingError, SettingsError
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.data.pixels import Progress
+from wsdarts_sdk.data.split import class_digests
+from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.task2vec.estimation import Estimation, Limits
+from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.probe import Probe
-from wsdarts_sdk.task2vec.sample import Sample, balanced_order
-from wsdarts_sdk.task2vec.settings import FisherSettings, VariationalSettings
+from wsdarts_sdk.task2vec.variational import VariationalSettings
+
+
+def balanced_choice(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """Choose at most ``limit`` positions, as evenly over the classes as possible.
+
+    The first image of every class is taken, then the second of every class, and so on; what
+    is left of the limit in the last round goes to the images that stand first. So the choice
+    depends on the order of the images (which a task keeps canonical) and on which of them
+    share a class, but not on how the classes are numbered.
+
+    Args:
+        labels: One class an image, shape ``(images,)``, in canonical order.
+        limit: Number of images to choose, at least 1; may be below the number of classes.
+
+    Returns:
+        Positions in ``labels``, ascending, shape ``(min(limit, images),)``.
+    """
+    return np.sort(balanced_order(labels)[:limit])
+
+
+def balanced_order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return positions in an order of which every first part is even over the classes.
+
+    Args:
+        labels: One class an image, shape ``(images,)``.
+
+    Returns:
+        Positions in ``labels``: the first of every class, then the second of every class, and so
+        on; in a round the one that stands first comes first. Shape ``(images,)``.
+    """
+    rounds = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rounds[members] = np.arange(len(members))
+    return np.lexsort((np.arange(len(labels)), rounds))
+
+
+def number_by_appearance(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the classes by their first appearance, from 0.
+
+    Law: any renumbering of the classes gives the same result, so that nothing computed from
+    it depends on label names, to the last bit.
+    """
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    ranks = np.empty(len(first), dtype=np.int64)
+    ranks[np.argsort(first)] = np.arange(len(first))
+    return ranks[inverse]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """Some images of a task's train part, with their classes numbered anew.
+
+    Attributes:
+        indices: Their indices in the task, shape ``(images,)``.
+        labels: Their classes 0 … C-1, shape ``(images,)``.
+    """
+
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, task: ImageTask, images: int) -> "Sample":
+        """Choose at most so many images of the train part, as evenly over classes as possible.
+
+        The choice is by digests, so it is random in effect, but the same on every machine,
+        whatever the order of the files and the names of the classes. Held-out images have no
+        influence.
+        """
+        train = task.train_indices
+        digests, labels = task.image_digests[train], task.labels[train]
+        # For an image in two classes, the class with the lower digest goes first.
+        order = np.lexsort((class_digests(labels, digests)[labels], digests))
+        chosen = order[balanced_choice(labels[order], images)]
+        return cls(indices=train[chosen], labels=number_by_appearance(labels[chosen]))
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.indices)
+
+    def pixels(self, task: ImageTask, size: int, progress: Progress | None) -> Tensor:
+        """Decode the chosen images only: at the size of a probe a whole task is large.
+
+        Returns:
+            uint8, RGB, shape ``(images, 3, size, size)``.
+
+        Raises:
+            TaskError: An image has changed since the task was loaded.
+        """
+        pixels_NHWC = task.read(self.indices, size, progress=progress)
+        return torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()
+
 
 Settings = FisherSettings | VariationalSettings
 DEFAULT_SETTINGS = FisherSettings()
@@ -25,7 +123,7 @@ _VERSIONS = {FisherSettings: ("fisher", 1), VariationalSettings: ("variational",
 
 
 def embedding_space(probe: Probe, settings: Settings = DEFAULT_SETTINGS) -> EmbeddingSpace:
-    """The space that embeddings by this probe and with these settings belong to."""
+    """Return the space of embeddings by this probe and with these settings."""
     estimator, version = _VERSIONS[type(settings)]
     values = dataclasses.asdict(settings)
     values["size"] = input_size(probe, settings)
@@ -39,7 +137,7 @@ def embedding_space(probe: Probe, settings: Settings = DEFAULT_SETTINGS) -> Embe
 
 
 def input_size(probe: Probe, settings: Settings) -> int:
-    """Pixels a side at which the probe sees images."""
+    """Return the pixels a side of the probe's input."""
     return probe.preprocessing.size if settings.size is None else settings.size
 
 
@@ -53,21 +151,21 @@ def embed(
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
 ) -> TaskEmbedding:
-    """Embed a task by a probe. Only images of its train part are looked at.
+    """Embed a task by a probe, from images of its train part alone.
 
-    Finished embeddings are kept in the cache by task, probe and settings, and the probe's
-    features by task, probe, number of images and size. One that a budget or a target ended early
-    says how many images it has, and is not kept; where there is a finished one, that is returned.
+    Finished embeddings are cached by task, probe and settings, and the probe's features by task,
+    probe, number of images and size. An embedding that a budget or a target ended early has its
+    number of images and is not cached; if a finished one is cached, that is returned.
 
     Args:
         task: A task with at least two classes.
-        probe: The network; the computation runs where its weights lie.
-        settings: Which estimator, and its settings.
+        probe: The network; the computation runs on the device of its weights.
+        settings: Settings of one of the estimators.
         budget: Seconds, or a time such as ``"30s"`` or ``"2m"``: no images are added after it.
-            What is least is done in any case: decoding, the head, one batch of images.
+            Decoding, the head and one batch of images are done in any case.
         target_error: No images are added once the relative standard error is this small; see
             ``uncertainty``.
-        cache_dir: Where the cache is; else ``cache_directory()``.
+        cache_dir: Directory of the cache; else ``cache_directory()``.
         progress: Called with (what, done, total).
 
     Raises:
@@ -90,12 +188,12 @@ def embed(
         probe.check(size)
     sample = Sample.of(task, settings.images)
     order = balanced_order(sample.labels)
-    places = torch.from_numpy(order)
+    positions = torch.from_numpy(order)
     estimation = Estimation(
         probe=probe,
-        pixels=sample.pixels(task, size, progress)[places],
-        labels=torch.from_numpy(sample.labels)[places],
-        places=places,
+        pixels=sample.pixels(task, size, progress)[positions],
+        labels=torch.from_numpy(sample.labels)[positions],
+        positions=positions,
         limits=limits,
         started=started,
         progress=progress,
@@ -129,7 +227,7 @@ def check_limits(
     limits = Limits.of(budget, target_error)
     if limits and isinstance(settings, VariationalSettings):
         raise SettingsError(
-            "budget and target_error end the estimator fisher",
+            "budget and target_error are for the estimator fisher",
             hint="leave them out for the variational one, whose effort is its number of steps",
         )
     return limits
@@ -142,7 +240,7 @@ def embedding_seconds(
     *,
     cache_dir: str | Path | None = None,
 ) -> float | None:
-    """What the cached embedding of a task cost when it was computed; None where that is lost."""
+    """Return the seconds that the cached embedding of a task took; None if unknown."""
     cache = cache_directory() if cache_dir is None else Path(cache_dir)
     try:
         found = json.loads(read_regular(_cost_file(_cache_file(cache, task, probe, settings))))
@@ -176,7 +274,7 @@ def _cached_embedding(path: Path, task: ImageTask, space: EmbeddingSpace) -> Tas
 
 
 def _as_stored(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """As they will come from the cache."""
+    """Return values rounded as those from the cache."""
     return values.astype(np.float32).astype(np.float64)
 
 

@@ -1,6 +1,4 @@
-r"""From images to Fisher information: features, head, gradients, until a limit ends it.
-
-The standard error of a Fisher information.
+r"""Estimation of the Fisher information from images, its standard error, and its limits.
 
 For n images whose shares in filter f are $q_{if}$, with mean $F_f$, the standard error is
 
@@ -17,8 +15,6 @@ images would give another one: disjoint halves of a task lay 0.8 to 1.4 times as
 error says if they had one head, and 1.5 to 8 times if each had its own. (Six pairs of halves, 120
 to 400 images each, 10 or 102 classes, the shipped probe.) So it tells how far some of a task's
 images are from all of them, where all have a part in the head, rather than from other images.
-
-When to stop adding images to an embedding: after some time, or once it is exact enough.
 """
 
 import itertools
@@ -42,19 +38,18 @@ from wsdarts_registry._files import read_regular, write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError, FileAccessError, SettingsError
-from wsdarts_sdk.data.pixels import Progress
-from wsdarts_sdk.task2vec.fisher import image_fisher, rademacher_signs
+from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.task2vec.fisher import FisherSettings, image_fisher, rademacher_signs
 from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.probe import Probe
-from wsdarts_sdk.task2vec.settings import FisherSettings, VariationalSettings
-from wsdarts_sdk.task2vec.variational import variational_fisher
+from wsdarts_sdk.task2vec.variational import VariationalSettings, variational_fisher
 
 
 def standard_error(shares_NF: NDArray[np.floating]) -> NDArray[np.float64] | None:
     """Return the standard error of the mean of the images' shares; see the top of this module.
 
     Args:
-        shares_NF: What each image adds to each filter, shape ``(images, filters)``, >= 0.
+        shares_NF: Share of each image in each filter, shape ``(images, filters)``, >= 0.
 
     Returns:
         Shape ``(filters,)``; None for one image alone, or if all shares are 0.
@@ -78,7 +73,7 @@ _TIME = re.compile(r"(\d+\.?\d*|\.\d+)\s*(ms|s|m|h|)")
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What ends the work before all images are done; None for no such limit.
+    """Limits that end an estimation before all images are done; None for no limit.
 
     Attributes:
         seconds: Wall time, above 0.
@@ -90,7 +85,7 @@ class Limits:
 
     @classmethod
     def of(cls, budget: float | str | None, target_error: float | None) -> "Limits":
-        """Check what a user asked for.
+        """Return limits from values that a user gave.
 
         Args:
             budget: Seconds, or a time such as ``"30s"``, ``"2m"``, ``"1h"``.
@@ -114,12 +109,12 @@ class Limits:
 
 
 def until(deadline: float | None, items: Iterator[_Item], *, least: int = 1) -> Iterator[_Item]:
-    """Pass items on until one more would probably come after the deadline.
+    """Yield items until one more would probably come after the deadline.
 
     Args:
         deadline: In the time of ``time.perf_counter``; None for never.
-        items: Their computation is what takes the time.
-        least: So many come in any case.
+        items: Items that take time to compute.
+        least: Number of items that are yielded in any case.
     """
     longest = 0.0
     for count in itertools.count():
@@ -152,17 +147,17 @@ def _seconds(budget: float | str) -> float:
 
 _BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**20}
 _FEATURES_SHARE = 0.25
-_TRUSTED = 30  # images that a standard error needs before it may end the work
+_LEAST_IMAGES = 30  # images that a standard error needs before it may end the work
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimate:
-    """Fisher information, and what it was estimated from.
+    """An estimate of the Fisher information.
 
     Attributes:
-        values: One number a filter, shape ``(filters,)``.
-        standard_error: Its standard error, of the same shape; None where it is not known.
-        images: How many images it has: the first ones.
+        values: One number for each filter, shape ``(filters,)``.
+        standard_error: Its standard error, of the same shape; None if unknown.
+        images: Number of images used: the first ones.
     """
 
     values: NDArray[np.float64]
@@ -172,37 +167,37 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimation:
-    """What an estimate is made of.
+    """One estimation: the probe, the images in order, and the limits.
 
     Attributes:
         probe: The probe.
         pixels: The images, uint8, shape ``(images, 3, size, size)``, in such an order that every
             first part stands for the task.
         labels: Their classes 0 … C-1, shape ``(images,)``.
-        places: Where each stands in the sample, shape ``(images,)``: the order of the features'
-            file and of the sketches, which no limit changes.
-        limits: What ends the work early.
-        started: When their time began, by ``time.perf_counter``.
+        positions: Position of each in the sample, shape ``(images,)``: the order of the cached
+            features and of the sketches, which no limit changes.
+        limits: Limits of time and error.
+        started: Start of the time, by ``time.perf_counter``.
         progress: Called with (what, done, total).
     """
 
     probe: Probe
     pixels: Tensor
     labels: Tensor
-    places: Tensor
+    positions: Tensor
     limits: Limits
     started: float
     progress: Progress | None
 
     def run(self, settings: FisherSettings | VariationalSettings, features: Path) -> Estimate:
-        """Estimate.
+        """Return the estimate.
 
         Args:
-            settings: Which estimator, and its settings.
-            features: The file that keeps the probe's features.
+            settings: Settings of one of the estimators.
+            features: The file that caches the probe's features.
 
         Raises:
-            ProbeError: The network is none that its gradients can be had of.
+            ProbeError: The network's gradients cannot be computed.
             SettingsError: One class only, or a head that does not converge.
         """
         features_NF = self._features(features)
@@ -211,7 +206,7 @@ class Estimation:
         network = ProbeWithHead(self.probe, head)
         if isinstance(settings, VariationalSettings):
             report = _reporter(self.progress, "Fisher information")
-            order = self.places.argsort()  # its draws are by the place in the sample
+            order = self.positions.argsort()  # its draws are by position in the sample
             values = variational_fisher(
                 network, self.pixels[order], labels[order], settings, progress=report
             )
@@ -224,10 +219,10 @@ class Estimation:
         )
 
     def _features(self, path: Path) -> Tensor:
-        """The probe's features, shape ``(images, features)``; of fewer images if time is short."""
+        """Return the probe's features, shape ``(images, features)``, of fewer if time is short."""
         known = _read_features(path)
         if known is not None:
-            return known[self.places]
+            return known[self.positions]
         images, batch = len(self.pixels), self._batch()
 
         def compute() -> Iterator[Tensor]:
@@ -245,18 +240,18 @@ class Estimation:
         features_NF = torch.cat(rows)
         if len(features_NF) == images:
             stored = torch.empty_like(features_NF)
-            stored[self.places] = features_NF
+            stored[self.positions] = features_NF
             write_atomically(path, write_tensors({"features": stored.numpy()}))
         return features_NF
 
     def _shares(
         self, network: nn.Module, settings: FisherSettings, images: int
     ) -> NDArray[np.floating]:
-        """What each image adds to each filter, of at most so many; shape ``(images, filters)``."""
+        """Return each image's share in each filter, of at most so many, ``(images, filters)``."""
         signs, classes = None, int(self.labels.max()) + 1
         if classes > settings.exact_classes:
             signs = rademacher_signs(len(self.pixels), settings.sketches, classes, settings.seed)[
-                self.places
+                self.positions
             ][:images]
         batch = max(2, self._batch())  # one image has no standard error
         report = _reporter(self.progress, "Fisher information")
@@ -278,14 +273,14 @@ class Estimation:
         return batch_size(self.pixels.shape[-1], self.probe.device.type)
 
     def _deadline(self, share: float = 1.0) -> float | None:
-        """When a share of the time that is left is over."""
+        """Return the time at which a share of the remaining time is over."""
         if self.limits.seconds is None:
             return None
         now, end = time.perf_counter(), self.started + self.limits.seconds
         return now + share * (end - now)
 
     def _exact_enough(self, rows: list[NDArray[np.floating]], done: int) -> bool:
-        if self.limits.error is None or done < _TRUSTED:
+        if self.limits.error is None or done < _LEAST_IMAGES:
             return False
         shares_NF = np.concatenate(rows)
         error = standard_error(shares_NF)
@@ -302,15 +297,15 @@ class ProbeWithHead(nn.Module):
         self._head = head
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(images, classes)``."""
+        """Return logits, shape ``(images, classes)``."""
         return self._head.logits(self._probe.features(pixels_BCHW))
 
 
 def batch_size(size: int, device: str = "cpu") -> int:
-    """How many images of that size at a time.
+    """Return the number of images of that size to compute at a time.
 
-    On a CPU enough to keep two cores busy, and no more than the allocator has at hand; on CUDA
-    more, within a few gigabytes.
+    On a CPU enough for two cores without new memory from the system; on CUDA more, within a few
+    gigabytes.
     """
     return max(1, min(64, _BATCH_PIXELS.get(device, 2**18) // size**2))
 

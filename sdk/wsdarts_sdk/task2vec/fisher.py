@@ -9,28 +9,259 @@ with a square of *per-image* gradients, and batch norm in eval mode so that imag
 (Achille et al., "Task2Vec", 2019, arXiv:1902.03545, section 3; the authors' code squares the
 mean gradient of a batch instead, so that its scale depends on the batch size).
 
-No weight gradient is ever formed by autograd: a backward pass brings the gradient at each
-convolution's output, and what the convolution saw does the rest; see ``squares``.
-
-Networks whose parameters take no gradient for a while.
+Autograd forms no weight gradient. Within ``HookedNetwork`` every convolution is one node of the
+autograd graph whose backward pass hands the gradient δ at its output to a hook, which squares it
+with the input of the convolution (see ``squares``), and computes the gradient at its input only.
+Batch norm in eval mode, which is a scale and a shift for each channel, runs as such, since the
+backward pass of torch's own operator is many times slower on a CPU.
 """
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from wsdarts_sdk.task2vec.hooks import Listener, Listening
-from wsdarts_sdk.task2vec.probe import convolutions
+from wsdarts_registry.errors import ProbeError
+from wsdarts_sdk.setting_fields import (
+    PositiveAmount,
+    Seed,
+    validated,
+)
+from wsdarts_sdk.task2vec.probe import MINIMUM_SIZE, convolutions
+from wsdarts_sdk.task2vec.squares import Convolution, Squares, cheapest, padded
+
+Images = Annotated[int, Field(ge=1, le=10_000_000)]
+Size = Annotated[int, Field(ge=MINIMUM_SIZE, le=4000)]
+
+
+@validated
+@dataclass(frozen=True, kw_only=True)
+class FisherSettings:
+    """Settings of the Fisher information by per-image gradients.
+
+    Attributes:
+        images: At most so many images of the train part stand for the task, evenly over its
+            classes. Distances shrink a little with more images, so they only compare at equal
+            numbers.
+        head_l2: λ of the head; see ``fit_head``.
+        std_floor: Least relative standard deviation in the head's standardisation.
+        size: Input size in pixels; None for the probe's own.
+        exact_classes: The expectation over labels is exact for at most so many classes.
+        sketches: With more classes, how many random sketches take its place; see
+            ``label_factors``.
+        seed: Seed of the sketches.
+
+    Raises:
+        SettingsError: A number is out of range.
+    """
+
+    images: Images = 500
+    head_l2: PositiveAmount = 10.0
+    std_floor: PositiveAmount = 0.1
+    size: Size | None = None
+    exact_classes: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    sketches: Annotated[int, Field(ge=1, le=10_000)] = 4
+    seed: Seed = 0
+
+
+class ConvolutionHook:
+    """The hook of one convolution: adds up the squared gradients of its filters."""
+
+    def __init__(self, name: str, conv: nn.Conv2d) -> None:
+        self.name = name
+        self.module = conv
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new batch."""
+        self._squares: Squares | None = None
+        self._recorded: tuple[Convolution, Tensor, torch.Size] | None = None
+        self._version = 0
+
+    def record(self, conv: Convolution, x_BCHW: Tensor, output: torch.Size) -> None:
+        """Record the input of the convolution.
+
+        Raises:
+            ProbeError: One is recorded already.
+        """
+        if self._recorded is not None:
+            raise ProbeError(
+                f"convolution {self.name} is used twice in one pass",
+                expected="a network whose convolutions each run once",
+                hint="choose another probe",
+            )
+        self._recorded = conv, x_BCHW, output
+        self._version = x_BCHW._version  # noqa: SLF001
+
+    def check_recorded(self) -> None:
+        """Raise a ProbeError if the module ran without ``torch.nn.functional.conv2d``."""
+        if self._recorded is None:
+            raise ProbeError(
+                f"the kind of convolution {self.name}",
+                found=type(self.module).__name__,
+                expected="a module that runs torch.nn.functional.conv2d",
+                hint="choose another probe",
+            )
+
+    def prepare(self, passes: int) -> None:
+        """Prepare for so many backward passes.
+
+        Raises:
+            ProbeError: The input was overwritten.
+        """
+        if self._recorded is None:
+            return
+        conv, x_BCHW, output = self._recorded
+        if x_BCHW._version != self._version:  # noqa: SLF001
+            raise ProbeError(
+                f"the input of convolution {self.name} is overwritten later in the same pass",
+                expected="a network that keeps it for the backward pass",
+                hint="choose another probe",
+            )
+        self._squares = cheapest(conv, x_BCHW, output, passes)
+
+    def add(self, delta_BOHW: Tensor) -> None:
+        """Add the squares of one backward pass."""
+        if self._squares is not None:
+            self._squares.add(delta_BOHW)
+
+    def mean_squares(self, images: int) -> Tensor:
+        """Return the mean square over each filter's weights, shape ``(images, filters)``."""
+        weight = self.module.weight
+        if self._squares is None:
+            return weight.new_zeros(images, len(weight))
+        return self._squares.total() / weight[0].numel()
+
+
+class _HookedConvolution(torch.autograd.Function):
+    """A convolution whose backward pass calls its hook and forms no weight gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_BCHW: Tensor, _anchor: Tensor, conv: Convolution, hook: ConvolutionHook
+    ) -> Tensor:
+        y_BOHW = conv(x_BCHW)
+        ctx.conv, ctx.hook, ctx.x_BCHW = conv, hook, x_BCHW.detach()
+        hook.record(conv, ctx.x_BCHW, y_BOHW.shape)
+        return y_BOHW
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor | None, ...]:
+        delta_BOHW = deltas[0].contiguous(memory_format=torch.channels_last)
+        ctx.hook.add(delta_BOHW)
+        before = None
+        if ctx.needs_input_grad[0]:  # not so for the first convolution
+            before = ctx.conv.input_gradient(delta_BOHW, ctx.x_BCHW)
+        return before, None, None, None
+
+
+class HookedNetwork(TorchFunctionMode):
+    """A context in which the convolutions of a network call their hooks.
+
+    Attributes:
+        anchor: The tensor to differentiate by. It reaches every convolution, so nothing else has
+            to require a gradient.
+    """
+
+    def __init__(self, conv_hooks: list[ConvolutionHook]) -> None:
+        super().__init__()
+        self.anchor = torch.zeros((), requires_grad=True)
+        self._hooks = {hook.module: hook for hook in conv_hooks}
+        self._running: ConvolutionHook | None = None
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run a function of torch, or its replacement."""
+        named = kwargs or {}
+        if func is F.conv2d and self._running is not None:
+            return self._convolve(self._running, *args, **named)
+        if func is F.batch_norm:
+            return _batch_norm(*args, **named)
+        return func(*args, **named)
+
+    def enter_module(self, module: nn.Module, _inputs: Any) -> None:
+        """Mark a convolution as running (a forward pre-hook)."""
+        self._running = self._hooks[module]  # type: ignore[index]
+
+    def leave_module(self, module: nn.Module, _inputs: Any, _output: Any) -> None:
+        """Check that a convolution was recorded (a forward hook)."""
+        self._hooks[module].check_recorded()  # type: ignore[index]
+        self._running = None
+
+    def _convolve(
+        self,
+        hook: ConvolutionHook,
+        input: Tensor,  # noqa: A002  (the names are those of F.conv2d)
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: int | tuple[int, ...] = 1,
+        padding: str | int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        x_BCHW = input
+        if isinstance(padding, str):
+            if padding == "same":
+                positions = (x_BCHW.shape[2], x_BCHW.shape[3])
+                x_BCHW = padded(hook.module, x_BCHW, positions)
+            padding = 0
+        conv = Convolution(
+            weight=weight.detach().contiguous(memory_format=torch.channels_last),
+            bias=bias,
+            stride=_pair(stride),
+            padding=_pair(padding),
+            dilation=_pair(dilation),
+            groups=groups,
+        )
+        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
+        y_BOHW: Tensor = _HookedConvolution.apply(x_BCHW, self.anchor, conv, hook)
+        return y_BOHW
+
+
+def _batch_norm(
+    input: Tensor,  # noqa: A002  (the names are those of F.batch_norm)
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if training or running_mean is None or running_var is None:
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    scale_C = (running_var + eps).rsqrt()
+    scale_C = scale_C if weight is None else scale_C * weight
+    shift_C = -running_mean * scale_C
+    shift_C = shift_C if bias is None else shift_C + bias
+    channels = (-1, *[1] * (input.ndim - 2))
+    return torch.addcmul(shift_C.reshape(channels), input, scale_C.reshape(channels))
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    first, *rest = value
+    return first, rest[0] if rest else first
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Let no parameter require a gradient, and put that back afterwards."""
+    """Let no parameter require a gradient within this context."""
     wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in wanted:
         parameter.requires_grad_(False)
@@ -52,7 +283,7 @@ def filter_fisher(
     r"""Return the Fisher information of every convolution filter of a network.
 
     Args:
-        network: See ``image_fisher``, as for the others.
+        network: See ``image_fisher``.
         images: Shape ``(images, channels, height, width)``.
         signs: For sketches of the label expectation; exact without.
         batch: Images at a time.
@@ -76,7 +307,7 @@ def filter_fisher(
 def image_fisher(
     network: nn.Module, images: Tensor, *, signs: Tensor | None = None, batch: int = 16
 ) -> Generator[NDArray[np.floating]]:
-    r"""Yield what each image adds to the Fisher information of every filter.
+    r"""Yield the share of each image in the Fisher information of every filter.
 
     Args:
         network: Maps images to logits ``(images, classes)``; in eval mode, and no image may
@@ -94,22 +325,22 @@ def image_fisher(
 
     Raises:
         ProbeError: A convolution is used twice in one pass (its squared gradient is then no
-            sum over the two), or cannot be listened to.
+            sum over the two), or cannot be hooked.
     """
     parameter = next(network.parameters())
-    listeners = [Listener(name, conv) for name, conv in convolutions(network).items()]
-    listening = Listening(listeners)
+    conv_hooks = [ConvolutionHook(name, conv) for name, conv in convolutions(network).items()]
+    hooked = HookedNetwork(conv_hooks)
     with frozen(network), ExitStack() as hooks:
-        for listener in listeners:
-            hooks.callback(listener.module.register_forward_pre_hook(listening.starts).remove)
-            hooks.callback(listener.module.register_forward_hook(listening.ends).remove)
+        for hook in conv_hooks:
+            hooks.callback(hook.module.register_forward_pre_hook(hooked.enter_module).remove)
+            hooks.callback(hook.module.register_forward_hook(hooked.leave_module).remove)
         for start in range(0, len(images), batch):
             x = images[start : start + batch].to(parameter)
             chosen = None if signs is None else signs[start : start + batch].to(parameter)
-            _backward_passes(network, x, chosen, listeners, listening)
-            squares = [listener.mean_squares(len(x)) for listener in listeners]
-            for listener in listeners:
-                listener.forget()
+            _backward_passes(network, x, chosen, conv_hooks, hooked)
+            squares = [hook.mean_squares(len(x)) for hook in conv_hooks]
+            for hook in conv_hooks:
+                hook.reset()
             yield torch.cat(squares, dim=1).cpu().numpy()
 
 
@@ -117,19 +348,19 @@ def _backward_passes(
     network: nn.Module,
     x: Tensor,
     signs_BKC: Tensor | None,
-    listeners: list[Listener],
-    listening: Listening,
+    conv_hooks: list[ConvolutionHook],
+    hooked: HookedNetwork,
 ) -> None:
-    with listening, torch.enable_grad():
+    with hooked, torch.enable_grad():
         logits_BC = network(x)
     probabilities_BC = logits_BC.detach().double().softmax(1)
     factors = label_factors(probabilities_BC, signs_BKC)
-    for listener in listeners:
-        listener.prepare(passes=len(factors))
+    for hook in conv_hooks:
+        hook.prepare(passes=len(factors))
     for number, factor_BC in enumerate(factors, start=1):
         torch.autograd.grad(
             logits_BC,
-            listening.anchor,
+            hooked.anchor,
             factor_BC.to(logits_BC),
             retain_graph=number < len(factors),
             allow_unused=True,
@@ -137,7 +368,7 @@ def _backward_passes(
 
 
 def label_factors(probabilities_BC: Tensor, signs_BKC: Tensor | None) -> list[Tensor]:
-    r"""Factors $v$ of the output Fisher, with $E[\sum v v^T] = diag(p) - p p^T$.
+    r"""Return factors $v$ of the output Fisher, with $E[\sum v v^T] = diag(p) - p p^T$.
 
     A gradient of $\log p(y|x)$ at the logits is $e_y - p$, so the output Fisher is
     $S (I - s s^T) S$ with $s = \sqrt p$ and $S = diag(s)$. Exactly, the factors are the columns of
@@ -170,7 +401,7 @@ def label_factors(probabilities_BC: Tensor, signs_BKC: Tensor | None) -> list[Te
 
 
 def rademacher_signs(images: int, sketches: int, classes: int, seed: int) -> Tensor:
-    """Random signs ±1, int8, shape ``(images, sketches, classes)``.
+    """Return random signs ±1, int8, shape ``(images, sketches, classes)``.
 
     They come from SHAKE-256 of the seed, so they are the same on every machine and with every
     version of every library, and image ``i`` keeps its signs when more images follow.

@@ -30,7 +30,7 @@ class Head:
     bias: Tensor
 
     def logits(self, features_BF: Tensor) -> Tensor:
-        """Logits in the precision of the features, shape ``(images, classes)``."""
+        """Return logits in the precision of the features, shape ``(images, classes)``."""
         return F.linear(features_BF, self.weight.to(features_BF), self.bias.to(features_BF))
 
 
@@ -67,7 +67,7 @@ def fit_head(
     if not l2 > 0:
         raise SettingsError("head_l2", found=l2, expected="a positive number such as 10")
     if classes < 2:
-        raise SettingsError("the images have one class only", hint="a task needs at least two")
+        raise SettingsError("the images have one class only", expected="at least two")
     x_NF = features_NF.double()
     weights_N = 1 / torch.bincount(labels_N).double()[labels_N] / classes
     mean = weights_N @ x_NF
@@ -116,14 +116,14 @@ class _Objective:
         return _Point(theta=theta_CF, loss=float(loss), gradient=_centred(gradient_CF), p=p_NC)
 
     def curved(self, point: _Point, v_CF: Tensor) -> Tensor:
-        """The Hessian at a point times a vector."""
+        """Return the Hessian at a point times a vector."""
         u_NC = point.p * F.linear(self.x_NF, v_CF)
         u_NC = u_NC - point.p * u_NC.sum(1, keepdim=True)
         return _centred((self.weights_N1 * u_NC).T @ self.x_NF + self.penalty_F * v_CF)
 
 
 def _minimise(objective: _Objective, l2: float) -> Tensor:
-    """Newton's method with conjugate gradients.
+    """Minimise by Newton's method with conjugate gradients.
 
     (L-BFGS stalls at a gradient of about 1e-8, where differences of the objective drown in
     rounding; Newton's last steps need no such differences.)
@@ -136,10 +136,9 @@ def _minimise(objective: _Objective, l2: float) -> Tensor:
         step_CF = _conjugate_gradients(objective, point, tolerance=min(0.1, norm) * norm)
         point = _line_search(objective, point, step_CF)
     raise SettingsError(
-        (
-            f"the probe's head did not converge with head_l2={l2:g} (gradient norm "
-            f"{point.norm:.1e}, expected {_GRADIENT_NORM:g})"
-        ),
+        f"the gradient norm of the probe's head with head_l2={l2:g}",
+        found=f"{point.norm:.1e}",
+        expected=f"at most {_GRADIENT_NORM:g}",
         hint=f"choose a larger head_l2, such as {max(10.0, l2 * 100):g}",
     )
 

@@ -1,4 +1,4 @@
-"""Where probes come from: the package, a local safetensors file, or timm's pretrained weights.
+"""Loading of probes: from the package, a local safetensors file, or timm's pretrained weights.
 
 | source | what it is |
 |---|---|
@@ -9,11 +9,8 @@
 
 A file may be followed by ``?name=value&…``: ``size``, ``mean`` and ``std`` (one number or three,
 by commas) replace the preprocessing, any other name is an option of ``timm.create_model``, as
-in ``mobilenetv2_100.safetensors?pad_type=same&size=224&mean=0.5&std=0.5``.
-
-Probe weights on the disk: safetensors, with a card in the metadata that says what they are.
-
-Putting weights from a file into a backbone, with nothing missing and nothing left over.
+in ``mobilenetv2_100.safetensors?pad_type=same&size=224&mean=0.5&std=0.5``. Weights are loaded
+strictly: none missing, none left over.
 """
 
 import json
@@ -31,9 +28,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
-from wsdarts_registry._advice import UPDATE, did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._files import expanded, read_regular
-from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._libraries import UPDATE, naming_hidden_libraries
 from wsdarts_registry._tensors import read_tensors
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.devices import TooLargeError, at_most
@@ -43,7 +40,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 class ProbeCard(BaseModel):
-    """What a probe file says of itself; weights of other origin have none.
+    """The description of a probe in the metadata of its file; weights of other origin have none.
 
     Attributes:
         format: Version of this card.
@@ -90,8 +87,9 @@ def _read_card(path: Path, data: Any) -> ProbeCard:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ProbeError(
-            (f"the card of the probe {path} is malformed at {where or 'its top'}: {first['msg']}"),
-            expected=f"a file of this version: update with {UPDATE}",
+            f"the card of the probe {path} is malformed at {where or 'its top'}: {first['msg']}",
+            expected="a file of this version",
+            hint=f"update with {UPDATE}",
         ) from error
 
 
@@ -132,8 +130,9 @@ def load_weights(network: nn.Module, weights: Arrays, *, what: str) -> None:
     found = "; ".join(f"{_few(names)} {problem}" for problem, names in problems.items() if names)
     if found:
         raise ProbeError(
-            f"the weights in {what} do not fit the network: {found}. Expected the state dict of "
-            "that timm network: name it as NETWORK=PATH, with its options after ?"
+            f"the weights in {what} do not fit the network: {found}",
+            expected="the state dict of that timm network",
+            hint="name it as NETWORK=PATH, with its options after ?",
         )
     network.load_state_dict(given, strict=False)
 
@@ -151,7 +150,7 @@ def _few(names: list[str]) -> str:
 
 SHIPPED = Path(__file__).parent / "shipped" / "probe.safetensors"
 _SUFFIX = ".safetensors"
-# What create_model takes itself. Some of these would fetch or unpickle files.
+# Arguments of create_model itself. Some of these would fetch or unpickle files.
 _RESERVED = {
     "cache_dir",
     "checkpoint_path",
@@ -179,7 +178,7 @@ def load_probe(source: str | Path | None = None, *, device: str = "cpu") -> Prob
 
     Args:
         source: See the table at the top of this module; a ``Path`` is a local file.
-        device: Where its weights go, such as ``"cuda"``.
+        device: Device of its weights, such as ``"cuda"``.
 
     Raises:
         ProbeError: No such network, file or weights; a damaged file; weights that do not fit
@@ -210,7 +209,7 @@ def _from_file(text: str) -> Probe:
     known: dict[str, Option] = {} if card is None or named else dict(card.options)
     known.update(options)
     numbers = sum(array.size for array in weights.values())
-    # As much again as the weights, for what is made on the way.
+    # As much again as the weights, for intermediate results.
     network = build_network(architecture, known, at_most_bytes=_SPARE + 2 * 4 * numbers)
     load_weights(network, weights, what=str(path))
     return Probe.of(
@@ -239,9 +238,9 @@ def _from_timm(name: str) -> Probe:
     except OSError as error:
         raise ProbeError(
             f"the pretrained weights of {name} cannot be fetched ({first_line(error)})",
-            expected=(
-                "a connection to the Hugging Face Hub, or weights in its cache: go online, use "
-                f"the shipped probe, or name a local file as {name}=PATH{_SUFFIX}"
+            expected="a connection to the Hugging Face Hub, or weights in its cache",
+            hint=(
+                f"go online, use the shipped probe, or name a local file as {name}=PATH{_SUFFIX}"
             ),
         ) from error
     weights, _ = read_probe_file(Path(path))
@@ -273,13 +272,12 @@ def build_network(
     """
     base, _, tag = architecture.partition(".")
     if not re.fullmatch(r"[A-Za-z0-9_]+", base) or not timm.is_model(base):
-        hint = did_you_mean(nearest_names(base, timm.list_models()))
         raise ProbeError(
             f"timm has no network {base!r}",
-            hint=(
-                f"{hint}expected a name of timm.list_models(), 'shipped', or a local file as "
-                f"NETWORK=PATH{_SUFFIX}"
+            expected=(
+                f"a name of timm.list_models(), 'shipped', or a local file as NETWORK=PATH{_SUFFIX}"
             ),
+            hint=did_you_mean(nearest_names(base, timm.list_models())).strip(),
         )
     if tag and architecture not in timm.list_pretrained(f"{base}.*"):
         raise ProbeError(
@@ -294,7 +292,8 @@ def build_network(
     numbers = [n for value in options.values() for n in _numbers(value)]
     if any(not -_LARGEST_OPTION <= number <= _LARGEST_OPTION for number in numbers):
         raise ProbeError(
-            f"the options of the probe hold {max(numbers, key=abs)}",
+            "an option of the probe",
+            found=max(numbers, key=abs),
             expected=f"numbers up to {_LARGEST_OPTION}",
         )
     arguments: dict[str, Any] = dict(options)
@@ -310,7 +309,7 @@ def build_network(
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items()) or "none"
         raise ProbeError(
-            (f"timm does not build {architecture} with the options {given} ({first_line(error)})"),
+            f"timm does not build {architecture} with the options {given} ({first_line(error)})",
             expected="options of timm.create_model for this network",
         ) from error
 
@@ -370,7 +369,7 @@ def _read_query(query: str) -> dict[str, Option]:
 
 
 def _read_value(text: str) -> Option:
-    """A number, true or false, a list of numbers by commas, or else the text itself."""
+    """Return a number, true or false, a list of numbers by commas, or else the text itself."""
     try:
         values: list[Any] = json.loads(f"[{text}]")
     except ValueError:

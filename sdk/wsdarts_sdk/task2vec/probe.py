@@ -22,7 +22,7 @@ Option = str | int | float | bool | list[int]
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How pixels become the network's input.
+    """The preprocessing of images for a network.
 
     Images are squashed (bilinear) to ``size`` × ``size``; then ``(pixel / 255 - mean) / std``.
 
@@ -43,13 +43,13 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size < MINIMUM_SIZE:
             raise ProbeError(
-                f"an input size of {self.size} pixels is too small",
+                "the input size",
+                found=f"{self.size} pixels",
                 expected=f"at least {MINIMUM_SIZE}, and for most networks 32 or more",
             )
         if self.size > _MAXIMUM_SIZE:
             raise ProbeError(
-                f"an input size of {self.size} pixels is too large",
-                expected=f"at most {_MAXIMUM_SIZE}",
+                "the input size", found=f"{self.size} pixels", expected=f"at most {_MAXIMUM_SIZE}"
             )
         # Written so that NaN fails: every comparison with NaN is false.
         if not all(abs(m) < inf for m in self.mean) or not all(0 < s < inf for s in self.std):
@@ -64,11 +64,10 @@ class Probe:
     """A frozen backbone in eval mode, without its classifier. Made by ``load_probe``.
 
     Attributes:
-        name: Short name for people and file names; the digest is what identifies the probe.
+        name: Short name for display and file names; the digest identifies the probe.
         model: A timm network without classifier; no parameter requires a gradient.
-        preprocessing: How pixels become its input.
-        digest: ``"sha256:…"`` of architecture, weights and preprocessing, whatever the file
-            that they came from.
+        preprocessing: Preprocessing of its input.
+        digest: ``"sha256:…"`` of architecture, weights and preprocessing, not of their file.
     """
 
     name: str
@@ -86,7 +85,7 @@ class Probe:
         options: dict[str, Option],
         preprocessing: Preprocessing,
     ) -> Self:
-        """Freeze a network without classifier, check that it can be a probe and name it.
+        """Make a probe of a network without classifier: freeze it and check that it fits.
 
         Raises:
             ProbeError: It has no convolution, no pooled features, or refuses that input size.
@@ -99,12 +98,12 @@ class Probe:
 
     @property
     def filters(self) -> int:
-        """How many convolution filters the network has: the width of its embeddings."""
+        """Return the number of convolution filters, which is the width of embeddings."""
         return sum(conv.out_channels for conv in convolutions(self.model).values())
 
     @property
     def device(self) -> torch.device:
-        """The device that the weights lie on."""
+        """Return the device of the weights."""
         return next(self.model.parameters()).device
 
     def features(self, pixels_BCHW: Tensor) -> Tensor:
@@ -124,16 +123,13 @@ class Probe:
         """
         if not convolutions(self.model):
             raise ProbeError(
-                f"probe {self.name} has no 2-d convolution, so it has no filters to measure",
-                hint="choose a convolutional network such as timm:resnet34.tv_in1k",
+                f"probe {self.name} has no 2-d convolution",
+                expected="a convolutional network such as timm:resnet34.tv_in1k",
             )
         if not (hasattr(self.model, "forward_features") and hasattr(self.model, "forward_head")):
             raise ProbeError(
-                (
-                    f"probe {self.name} has no pooled classifier (forward_features and "
-                    "forward_head of timm)"
-                ),
-                hint="choose a timm classification network",
+                f"probe {self.name} has no pooled classifier (forward_features and forward_head)",
+                expected="a timm classification network",
             )
         image = torch.zeros(1, 3, size, size, device=self.device)
         try:
@@ -141,22 +137,22 @@ class Probe:
                 shape = tuple(self.features(image).shape)
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ProbeError(
-                (
-                    f"probe {self.name} does not take images of {size}×{size} pixels "
-                    f"({first_line(error)})"
-                ),
-                expected=f"about {self.preprocessing.size}: choose a larger size",
+                f"probe {self.name} does not take images of {size}×{size} pixels "
+                f"({first_line(error)})",
+                expected=f"about {self.preprocessing.size}",
+                hint="choose a larger size",
             ) from error
         if len(shape) != 2:
             raise ProbeError(
                 f"probe {self.name} gives features of shape {shape}",
-                expected="one pooled vector for each image: choose a network with a global pooling",
+                expected="one pooled vector for each image",
+                hint="choose a network with a global pooling",
             )
         return shape[1]
 
 
 def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
-    """The 2-d convolutions of a network by name, in the order of an embedding's entries."""
+    """Return the 2-d convolutions of a network by name, in the order of an embedding's entries."""
     modules = network.named_modules()
     return {name: module for name, module in modules if isinstance(module, nn.Conv2d)}
 
@@ -191,6 +187,6 @@ def _digest(
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for a message of one line."""
+    """Return the first line of an error's text."""
     lines = str(error).splitlines()
     return lines[0].strip() if lines else type(error).__name__

@@ -6,8 +6,6 @@ $\lVert g_o \rVert^2 = \sum_{tt'} \delta_{ot} \langle U_t, U_{t'} \rangle \delta
 the gradients are formed and squared, or the Gram matrix of the patches is, once for all δ.
 
 Shapes: B images, G groups, O filters of a group, K weights of a filter, T positions.
-
-What a convolution sees: its padded input, and the patches under its filters.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,7 +58,7 @@ def windows(
     dilation: Sequence[int],
     positions: Sequence[int],
 ) -> Tensor:
-    """What lies under a kernel at each position, as a view.
+    """Return the patch under a kernel at each position, as a view.
 
     Args:
         x_BCHW: Input with its padding.
@@ -82,9 +80,9 @@ def windows(
 
 
 def energy(conv: nn.Conv2d, x_BCHW: Tensor, positions: tuple[int, int]) -> Tensor:
-    """Sum of squared inputs under the filters, shape ``(images, groups, height, width)``.
+    """Return the sum of squared inputs under the filters, without laying out the patches.
 
-    The squared length of what each filter is multiplied with, without laying that out.
+    Shape ``(images, groups, height, width)``.
     """
     squares_BCHW = padded(conv, x_BCHW.square(), positions)
     images, channels, height, width = squares_BCHW.shape
@@ -124,7 +122,7 @@ class Convolution:
         )
 
     def input_gradient(self, delta_BOHW: Tensor, x_BCHW: Tensor) -> Tensor:
-        """The gradient at the input, from that at the output."""
+        """Return the gradient at the input, from that at the output."""
         pointwise = self.weight.shape[2:] == (1, 1) and self.groups == 1
         if pointwise and self.stride == (1, 1) and self.padding == (0, 0):
             # One matrix product; oneDNN is not always asked for these.
@@ -135,21 +133,21 @@ class Convolution:
     def backward(
         self, delta: Tensor, x: Tensor, weight: Tensor, groups: int, of: int
     ) -> Any:  # torch's operators have no types
-        """One of the gradients of a convolution of this form: of the input (0) or weight (1)."""
+        """Return the gradient of a convolution of this form at its input (0) or weight (1)."""
         wanted = [of == 0, of == 1, False]
         shifts = (self.stride, self.padding, self.dilation)
         return _backward(delta, x, weight, None, *shifts, False, [0, 0], groups, wanted)[of]
 
 
 class Squares(Protocol):
-    """Adds up squared gradients over several δ for the same images."""
+    """Sums of squared gradients over several δ for the same images."""
 
     def add(self, delta_BOHW: Tensor) -> None:
         """Add the squares that belong to one δ."""
         ...
 
     def total(self) -> Tensor:
-        """The sums so far, shape ``(images, filters)``."""
+        """Return the sums so far, shape ``(images, filters)``."""
         ...
 
 
@@ -160,7 +158,7 @@ def cheapest(conv: Convolution, x_BCHW: Tensor, output: torch.Size, passes: int)
         conv: The convolution.
         x_BCHW: Its input, channels last.
         output: Shape of its output.
-        passes: How many δ will come.
+        passes: Number of δ to come.
     """
     kernel, positions = conv.weight.shape[2:], output[2] * output[3]
     filters, weights = conv.weight.shape[0] // conv.groups, conv.weight[0].numel()
@@ -242,9 +240,9 @@ class _Depthwise:
 
 
 class _FoldedDepthwise:
-    """The same, with images as further channels of one: so their weight gradients stay apart.
+    """As ``_Depthwise``, with images as channels of one, so that their weight gradients stay apart.
 
-    A few images at a time, so that what is laid out anew for it stays in the processor's cache.
+    A few images at a time, so that their copies stay in the processor's cache.
     """
 
     def __init__(self, conv: Convolution, x_BCHW: Tensor) -> None:
@@ -280,15 +278,15 @@ def _padded(conv: Convolution, x_BCHW: Tensor) -> Tensor:
 
 
 def _patches(conv: Convolution, x_BCHW: Tensor, output: torch.Size) -> Tensor:
-    """Rows of weights at every position, shape ``(images × groups, positions, weights)``."""
+    """Return the patch at every position, shape ``(images × groups, positions, weights)``."""
     x_BCHW = _padded(conv, x_BCHW).contiguous(memory_format=torch.channels_last)
     seen_BCKKHW = windows(x_BCHW, *_form(conv), output[2:])
-    # Channels last, as they lie: then whole runs are copied, and for 1×1 nothing at all.
+    # Channels last, as in memory: then whole runs are copied, and for 1×1 nothing at all.
     seen = torch.unflatten(seen_BCKKHW, 1, (conv.groups, -1)).permute(0, 1, 5, 6, 3, 4, 2)
     positions, weights = output[2:].numel(), conv.weight[0].numel()
     return seen.reshape(len(x_BCHW) * conv.groups, positions, weights)
 
 
 def _rows(conv: Convolution, delta_BOHW: Tensor) -> Tensor:
-    """Shape ``(images × groups, filters of a group, positions)``; a view for one group."""
+    """Return δ in the shape ``(images × groups, filters of a group, positions)``."""
     return torch.unflatten(delta_BOHW.flatten(2), 1, (conv.groups, -1)).flatten(0, 1)

@@ -37,21 +37,63 @@ three times the cost. A larger β gives less noise between seeds and more of the
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_sdk.task2vec.fisher import frozen
+from wsdarts_sdk.setting_fields import (
+    PositiveAmount,
+    Seed,
+    Steps,
+    validated,
+)
+from wsdarts_sdk.task2vec.fisher import Images, Size, frozen
 from wsdarts_sdk.task2vec.probe import convolutions
-from wsdarts_sdk.task2vec.settings import VariationalSettings
 from wsdarts_sdk.task2vec.squares import energy
 
 _INITIAL_PRECISION = 20.0  # of the weights' mean square, as in the authors' code
 _TINY = 1e-12  # keeps the gradient of a root finite where a filter sees zeros
 _AVERAGED = 4  # the last quarter of the steps
+
+
+@validated
+@dataclass(frozen=True, kw_only=True)
+class VariationalSettings:
+    """Settings of the variational estimator.
+
+    Attributes:
+        images: At most so many images of the train part stand for the task.
+        head_l2: λ of the head (see ``fit_head``); not the λ of the prior.
+        std_floor: Least relative standard deviation in the head's standardisation.
+        size: Input size in pixels; None for the probe's own.
+        beta: Weight β of the prior.
+        prior: Standard deviation of the prior, in units of the root mean square of a layer's
+            weights.
+        steps: Steps of Adam on log Λ, with a cosine schedule.
+        rate: Its first learning rate.
+        batch: Images in a step, each with two opposite noises.
+        seed: Seed of the order of the images and of the noise.
+
+    Raises:
+        SettingsError: A number is out of range.
+    """
+
+    images: Images = 500
+    head_l2: PositiveAmount = 10.0
+    std_floor: PositiveAmount = 0.1
+    size: Size | None = None
+    beta: PositiveAmount = 1e-6
+    prior: PositiveAmount = 1.0
+    steps: Steps = 150
+    rate: PositiveAmount = 0.1
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 16
+    seed: Seed = 0
 
 
 def variational_fisher(
@@ -116,7 +158,7 @@ class _NoisyConvolution:
         self.log_precision = conv.weight.new_full((conv.out_channels,), start).requires_grad_()
 
     def add_noise(self, generator: torch.Generator) -> Callable[..., Tensor]:
-        """A forward hook: the output gets the noise that noise of the weights would cause.
+        """Return a forward hook that adds the noise of the weights to the output.
 
         The second half of the batch gets the opposite noise of the first. So the slope of the
         loss, which is no part of the Fisher information but most of the noise of its estimate,
@@ -136,7 +178,7 @@ class _NoisyConvolution:
 
 
 def kl_divergence(layers: list[_NoisyConvolution]) -> Tensor:
-    """KL divergence of the weights' noise from the prior, in nats, over all layers."""
+    """Return the KL divergence of the weights' noise from the prior over all layers, in nats."""
     terms = [
         layer.weights
         * (

@@ -13,7 +13,7 @@ from wsdarts_registry._files import cache_directory
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.images import known_digests, remember_digests
 from wsdarts_sdk.data.sources import base as stamps_module
-from wsdarts_sdk.data.sources.base import STAMP, file_stamps, is_settled
+from wsdarts_sdk.data.sources.base import FILE_STAT, file_stats, is_reliable
 
 pytestmark = pytest.mark.processes
 
@@ -24,7 +24,7 @@ Encode = Callable[..., bytes]
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count files that were written a moment ago as rested, so that no test has to wait."""
-    monkeypatch.setattr(stamps_module, "_MARGIN", -60_000_000_000)
+    monkeypatch.setattr(stamps_module, "_CLOCK_TICK", -60_000_000_000)
 
 
 def _load(data: Path) -> tuple[ImageTask, dict[str, int]]:
@@ -186,26 +186,26 @@ def test_rest_by_hand(tmp_path: Path) -> None:
     # Written at 10 s, looked at when the clock shows 11, 12 and 12.1 s: within two seconds a
     # second write might still have left the same times.
     second = 10**9
-    stamp = np.zeros(1, dtype=STAMP)
-    stamp["modified"], stamp["changed"] = 5 * second, 10 * second
-    settled = [is_settled(stamp, round(now * second))[0] for now in (11, 12, 12.1)]
+    stat = np.zeros(1, dtype=FILE_STAT)
+    stat["modified"], stat["changed"] = 5 * second, 10 * second
+    settled = [is_reliable(stat, round(now * second))[0] for now in (11, 12, 12.1)]
     assert settled == [False, False, True]
-    stamp["modified"], stamp["changed"] = 10 * second, 5 * second  # the later of the two counts
-    assert not is_settled(stamp, 11 * second)[0]
-    missing = file_stamps([tmp_path / "missing"])
+    stat["modified"], stat["changed"] = 10 * second, 5 * second  # the later of the two counts
+    assert not is_reliable(stat, 11 * second)[0]
+    missing = file_stats([tmp_path / "missing"])
     assert missing.tolist() == [(0, 0, 0, 0, 0)]
-    assert not is_settled(missing, 10**18)[0]
+    assert not is_reliable(missing, 10**18)[0]
 
 
 def test_only_whole_stamps_are_known(tmp_path: Path) -> None:
-    stamps = np.zeros(3, dtype=STAMP)
-    for name in STAMP.names or ():
-        stamps[name] = [7, 8, 9]
+    stats = np.zeros(3, dtype=FILE_STAT)
+    for name in FILE_STAT.names or ():
+        stats[name] = [7, 8, 9]
     digests = np.array([b"a" * 64, b"b" * 64, b""])
     path = tmp_path / "x.index"
-    remember_digests(path, stamps, digests, 10**18)
-    assert known_digests(path, stamps).tolist() == [b"a" * 64, b"b" * 64, b""]
-    for name in STAMP.names or ():
-        other = stamps.copy()
+    remember_digests(path, stats, digests, 10**18)
+    assert known_digests(path, stats).tolist() == [b"a" * 64, b"b" * 64, b""]
+    for name in FILE_STAT.names or ():
+        other = stats.copy()
         other[name] = 6
         assert known_digests(path, other).tolist() == [b"", b"", b""]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdarts_sdk.data.identity import canonical_order, class_digests, image_digest, task_digest
+from wsdarts_sdk.data.split import canonical_order, class_digests, image_digest, task_digest
 
 # Three images in two classes; what follows is the definition, written out.
 _A, _B, _C = (hashlib.sha256(name).hexdigest().encode() for name in (b"a", b"b", b"c"))

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data import Part
-from wsdarts_sdk.data.identity import canonical_order
-from wsdarts_sdk.data.split import PART_CODES, split_parts
+from wsdarts_sdk.data.split import PART_CODES, canonical_order, split_parts
 
 Images = list[tuple[int, int]]  # (class, which image content)
 
@@ -121,15 +120,15 @@ def test_an_image_with_two_labels_is_never_validated(shared: set[int]) -> None:
 
 
 def test_a_class_of_two_images_is_refused() -> None:
-    with pytest.raises(TaskError, match=r"class 'class 1' has 2 distinct images.*at least 3"):
+    with pytest.raises(TaskError, match=r"'class 1' .*2 distinct.*at least 3"):
         _split(_numbered([3, 2]))
 
 
 def test_copies_do_not_make_a_class_large_enough() -> None:
-    with pytest.raises(TaskError, match=r"'class 1' has 2 distinct images of its own \(5 with"):
+    with pytest.raises(TaskError, match=r"'class 1' .*2 distinct.* \(5 "):
         _split([*_numbered([3, 2]), (1, 10_000), (1, 10_000), (1, 10_001)])
 
 
 def test_shared_images_do_not_make_a_class_large_enough() -> None:
-    with pytest.raises(TaskError, match="'class 1' has 2 distinct images of its own"):
+    with pytest.raises(TaskError, match=r"'class 1' .*2 distinct"):
         _split([*_numbered([5, 2]), (1, 0), (1, 1)])

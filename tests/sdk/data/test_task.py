@@ -104,8 +104,7 @@ def test_corrupt_images_are_found_at_load_every_time(make_folder: Make) -> None:
     for _ in range(2):
         with pytest.raises(
             TaskError,
-            match=r"a/0\.png cannot be decoded: the file is empty \(and 2 more cannot, either\); "
-            r".*leave such images out with --skip-corrupt \(skip_corrupt=True\)",
+            match=r"a/0\.png .*empty \(and 2 more .*--skip-corrupt \(skip_corrupt=True\)",
         ):
             ImageTask.load(folder)
 
@@ -118,7 +117,7 @@ def test_skipped_images_are_listed_and_not_in_the_digest(make_folder: Make) -> N
     assert [line.split(": ")[0] for line in task.skipped] == [
         str(folder / name) for name in ("a/0.png", "b/1.png", "b/2.png")
     ]
-    assert task.skipped[1].endswith(": not an image in a known format")
+    assert task.skipped[1].partition(": ")[2].startswith("not an image")
     assert task.pixels(84).shape == (8, 84, 84, 3)
     for name in ("a/0.png", "b/1.png", "b/2.png"):
         (folder / name).unlink()
@@ -143,7 +142,7 @@ def test_skipping_can_leave_too_few(make_folder: Make) -> None:
     (folder / "a" / "0.png").write_bytes(b"broken")
     with pytest.raises(TaskError, match=r"a/0\.png cannot be decoded"):
         ImageTask.load(folder)
-    with pytest.raises(TaskError, match="class 'a' has 2 distinct images"):
+    with pytest.raises(TaskError, match=r"'a' .*2 distinct"):
         ImageTask.load(folder, skip_corrupt=True)
 
 
@@ -151,16 +150,16 @@ def test_nothing_but_corrupt_images(make_folder: Make) -> None:
     folder = make_folder({"a": 3, "b": 3})
     for file in folder.rglob("*.png"):
         file.write_bytes(b"")
-    with pytest.raises(TaskError, match=r"the file is empty \(and 5 more"):
+    with pytest.raises(TaskError, match=r"empty \(and 5 more"):
         ImageTask.load(folder)
-    with pytest.raises(TaskError, match="images has no images; expected at least two classes"):
+    with pytest.raises(TaskError, match=r"no images; .*two classes"):
         ImageTask.load(folder, skip_corrupt=True)
 
 
 def test_unreadable_files_are_corrupt(make_folder: Make) -> None:
     folder = make_folder({"a": 4, "b": 4})
     (folder / "a" / "9.png").symlink_to(folder / "nowhere.png")
-    with pytest.raises(TaskError, match=r"a/9\.png cannot be decoded: it cannot be read \(No such"):
+    with pytest.raises(TaskError, match=r"a/9\.png .*\(No such"):
         ImageTask.load(folder)
 
 
@@ -168,7 +167,7 @@ def test_a_file_that_changes_after_the_load_is_noticed(make_folder: Make, encode
     folder = make_folder({"a": 4, "b": 4})
     task = ImageTask.load(folder)
     (folder / "a" / "0.png").write_bytes(encode(99))
-    with pytest.raises(TaskError, match=r"a/0\.png .*it has changed since the task was loaded"):
+    with pytest.raises(TaskError, match=r"a/0\.png .*has changed"):
         task.pixels(16)
     assert len(task.pixels(84)) == 8  # decoded when it was loaded
 
@@ -238,7 +237,7 @@ def test_subsets_of_subsets(make_folder: Make) -> None:
 @pytest.mark.parametrize("indices", [[0, 0, 1], [-1], [8], [0.5], [[0]], [], [True]])
 def test_indices_that_fit_nothing(make_folder: Make, indices: list[object]) -> None:
     task = ImageTask.load(make_folder({"a": 4, "b": 4}))
-    with pytest.raises(TaskError, match="expected integers from 0 to 7, each once"):
+    with pytest.raises(TaskError, match="from 0 to 7"):
         task.subset(indices)  # type: ignore[arg-type]
 
 
@@ -246,14 +245,14 @@ def test_subsets_that_are_no_task(make_folder: Make) -> None:
     task = ImageTask.load(make_folder({"a": 4, "b": 4}))
     with pytest.raises(TaskError, match="one class"):
         task.subset([0, 1, 2, 3])
-    with pytest.raises(TaskError, match="class 'b' has 2 distinct images"):
+    with pytest.raises(TaskError, match=r"'b' .*2 distinct"):
         task.subset([0, 1, 2, 4, 5])
 
 
 @pytest.mark.parametrize("size", [7, 4001, -1])
 def test_sizes_out_of_range(make_folder: Make, size: int) -> None:
     task = ImageTask.load(make_folder({"a": 3, "b": 3}))
-    with pytest.raises(TaskError, match=f"images of {size} pixels a side.*expected 8 to 4000"):
+    with pytest.raises(TaskError, match=f"{size} pixels.*8 to 4000"):
         task.pixels(size)
 
 
@@ -280,7 +279,7 @@ def test_images_are_read_in_the_order_asked_for(make_folder: Make) -> None:
     assert task.read(np.array([], dtype=np.int64), 16).shape == (0, 16, 16, 3)
     part = task.subset([0, 2, 3, 5, 6, 8])
     assert (part.read([5, 1], 16) == part.pixels(16)[[5, 1]]).all()
-    with pytest.raises(TaskError, match="images of 7 pixels a side"):
+    with pytest.raises(TaskError, match="7 pixels"):
         task.read([0], 7)
 
 
@@ -289,5 +288,5 @@ def test_reading_notices_changed_images(make_folder: Make, encode: Encode) -> No
     task = ImageTask.load(folder)
     for name in ("0", "1"):
         (folder / "a" / f"{name}.png").write_bytes(encode(99))
-    with pytest.raises(TaskError, match=r"it has changed .* \(and 1 more cannot, either\)"):
+    with pytest.raises(TaskError, match=r"has changed .*and 1 more"):
         task.read(range(8), 16)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data import Part
-from wsdarts_sdk.data.identity import canonical_order
-from wsdarts_sdk.data.split import GIVEN_CODES, PART_CODES, GivenPart, split_parts
+from wsdarts_sdk.data.split import GIVEN_CODES, PART_CODES, GivenPart, canonical_order, split_parts
 
 Images = list[tuple[int, bytes]]  # class and digest
 Split = dict[tuple[int, bytes], Part]

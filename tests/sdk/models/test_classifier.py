@@ -100,7 +100,7 @@ def rewritten(model: Classifier, path: Path, **changes: Any) -> Path:
     [
         ({"format": 2}, "it has format 2 and this version reads 1: update with"),
         ({"genotype": None}, "genotype"),
-        ({"genotype": {"format": 1}}, "a genotype in JSON has the keys"),
+        ({"genotype": {"format": 1}}, "genotype in JSON"),
         ({"cells": 4}, "Missing key"),
         ({"cells": 10**9}, r"cells, channels, classes and image size are \(1000000000, 4, 3, 8\)"),
         ({"channels": "4"}, "cells, channels, classes and image size are"),

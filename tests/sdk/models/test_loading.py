@@ -11,7 +11,6 @@ from torch import nn
 from tests.registry.factories import make_artifact, reseal
 from tests.sdk.models.published import DARTS_V2, PDARTS
 from wsdarts_hub import Classifier, load_network, pull
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import (
     ArtifactError,
@@ -21,6 +20,7 @@ from wsdarts_registry.errors import (
     SettingsError,
     SpaceError,
 )
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.models.loading import find_genotype
 from wsdarts_sdk.models.network import DerivedNetwork
 

@@ -1,5 +1,6 @@
 """Parameters of the public jobs: named, and told by the nearest where one is wrong."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,7 @@ import pytest
 
 import wsdarts_hub as hub
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.pipelines.job import ReadingOptions
+from wsdarts_sdk.data import DataOptions, ImageTask
 
 JOBS = {name: getattr(hub, name) for name in ("search", "warm_start", "train", "embed", "nearest")}
 
@@ -19,8 +19,9 @@ JOBS = {name: getattr(hub, name) for name in ("search", "warm_start", "train", "
 @pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
 def test_every_option_of_reading_is_a_parameter(job: Callable[..., Any]) -> None:
     parameters = inspect.signature(job).parameters
-    assert set(ReadingOptions().to_json()) <= parameters.keys()
-    assert set(ReadingOptions().to_json()) <= inspect.signature(ImageTask.load).parameters.keys()
+    options = {field.name for field in dataclasses.fields(DataOptions)}
+    assert options <= parameters.keys()
+    assert options <= inspect.signature(ImageTask.load).parameters.keys()
     assert not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 

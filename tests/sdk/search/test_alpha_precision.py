@@ -10,11 +10,11 @@ from torch import Tensor
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import DARTS
 from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.data.loader import Place, TrainPart, batches
+from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches
 from wsdarts_sdk.search.settings import COMPUTE_DTYPES, SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState, dtype_of
 from wsdarts_sdk.search.step import take_step
-from wsdarts_sdk.supernet import Batch, Supernet
+from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 Make = Callable[..., SearchSettings]
@@ -48,7 +48,8 @@ def exact(
     """Batches of the α half, each with α's gradient in float64."""
     part = make_part(digits_task, settings)
     places = [
-        Place(task=part, part=Part.ALPHA, stage=0, epoch=1, step=step) for step in range(BATCHES)
+        BatchPosition(task=part, part=Part.ALPHA, stage=0, epoch=1, step=step)
+        for step in range(BATCHES)
     ]
     net = like(state, settings).double()
     return [(batch, gradient(net, batch)) for batch in batches(places)]

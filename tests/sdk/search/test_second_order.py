@@ -12,9 +12,10 @@ from reference.gradients import PlainInnerStep
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search import gradients as engine
 from wsdarts_sdk.search.gradients import InnerStep, second_order
-from wsdarts_sdk.supernet import NO_DROPOUT, Batch, SkipDropout, Supernet
+from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 _RATE, _MOMENTUM, _DECAY = 0.3, 0.9, 0.01

@@ -34,7 +34,7 @@ def stage(operations: int) -> StageSettings:
         ({"order": "third"}, "order is 'third'; expected one of first, second$"),
         (
             {"compute_dtype": "float16"},
-            "compute_dtype is 'float16'; expected one of float32, bfloat16",
+            "compute_dtype is 'float16'; .*'bfloat16'",
         ),
         ({"warm_skip_connects": -1}, "warm_skip_connects is -1; expected a whole number from 0 to"),
         ({"channels": 1}, "channels is 1; expected a whole number from 2 to 1,024$"),
@@ -45,10 +45,10 @@ def stage(operations: int) -> StageSettings:
         ({"crop_padding": -1}, "crop_padding is -1; .* from 0 to .*, or None"),
         ({"crop_padding": 9}, "crop_padding is 9; expected at most image_size, 8"),
         ({"steps_per_epoch": 0}, "steps_per_epoch is 0; .* from 1 to .*, or None"),
-        ({"weights": None}, "weights is None; expected WeightOptimiser"),
-        ({"stages": [stage(3)]}, "stages is .*; expected a tuple of StageSettings"),
+        ({"weights": None}, "weights is None; .* WeightOptimiser"),
+        ({"stages": [stage(3)]}, "stages is .*; .* tuple"),
         ({"space": SearchSpace(candidates=("skip_connect", ""))}, "space.candidates holds a name"),
-        ({"flip": 1}, "flip is 1; expected True or False"),
+        ({"flip": 1}, "flip is 1; .* boolean"),
         ({"stages": (stage(1),)}, "keeps 1 operation on an edge, which may be `none`"),
     ],
 )

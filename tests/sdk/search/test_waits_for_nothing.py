@@ -15,11 +15,12 @@ from torch.utils._pytree import tree_leaves
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_sdk.data import Part
+from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search.graphs import StaticInputs, state_restored
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState, set_learning_rate
 from wsdarts_sdk.search.step import StepInputs, move_alpha, move_weights
-from wsdarts_sdk.supernet import Batch, SkipDropout
+from wsdarts_sdk.supernet import SkipDropout
 
 META = torch.device("meta")
 Make = Callable[..., SearchSettings]

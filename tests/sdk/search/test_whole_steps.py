@@ -12,11 +12,11 @@ from reference.comparison import assert_agree, statistics
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.data.loader import TrainPart, seed_of
+from wsdarts_sdk.data.loader import Batch, TrainPart, seed_of
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, WeightOptimiser
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import places_of, take_step
-from wsdarts_sdk.supernet import Batch, SkipDropout
+from wsdarts_sdk.supernet import SkipDropout
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 Make = Callable[..., SearchSettings]

@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_sdk.supernet import Batch, SkipDropout, Supernet
+from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.supernet import SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
 

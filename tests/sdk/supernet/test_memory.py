@@ -5,7 +5,8 @@ import torch
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import DARTS
-from wsdarts_sdk.supernet import Batch, Supernet
+from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 from wsdarts_sdk.supernet.plan import elements_per_image
 

@@ -8,7 +8,8 @@ from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError, SpaceError
-from wsdarts_sdk.supernet import Batch, Supernet, reduction_positions
+from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.supernet import Supernet, reduction_positions
 
 TWO_EDGES = SearchSpace(nodes=1)
 

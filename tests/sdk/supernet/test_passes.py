@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from reference.comparison import assert_agree, by_name, expected, random_batch, twins
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import DARTS, SearchSpace
-from wsdarts_sdk.supernet import Batch, Kernels, SkipDropout, Supernet
+from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.supernet import Kernels, SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.base import Norm
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 

@@ -13,7 +13,8 @@ from reference.gradients import PlainInnerStep, first_order, second_order
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_sdk.supernet import NO_DROPOUT, Batch, SkipDropout
+from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout
 
 _RATE, _MOMENTUM, _DECAY = 0.3, 0.9, 0.01
 

@@ -19,7 +19,8 @@ from reference.comparison import (
 )
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_sdk.supernet import Batch, SkipDropout
+from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.supernet import SkipDropout
 from wsdarts_sdk.supernet.kernel_choice import CellBenchmark, pick_fastest
 from wsdarts_sdk.supernet.kernels.base import (
     Convolution,

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdarts_sdk.task2vec.sample import balanced_choice, balanced_order, canonical_labels
+from wsdarts_sdk.task2vec.embedding import balanced_choice, balanced_order, number_by_appearance
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=40)
 
@@ -41,8 +41,8 @@ def test_choice_is_as_even_as_the_classes_allow(labels: list[int], limit: int) -
 def test_class_numbers_do_not_matter(labels: list[int], limit: int, numbers: list[int]) -> None:
     array, renumbered = np.array(labels), np.array(numbers)[labels]
     assert balanced_choice(array, limit).tolist() == balanced_choice(renumbered, limit).tolist()
-    assert canonical_labels(array).tolist() == canonical_labels(renumbered).tolist()
+    assert number_by_appearance(array).tolist() == number_by_appearance(renumbered).tolist()
 
 
-def test_canonical_labels_by_hand() -> None:
-    assert canonical_labels(np.array([7, 2, 7, 0, 2])).tolist() == [0, 1, 0, 2, 1]
+def test_numbers_by_appearance_by_hand() -> None:
+    assert number_by_appearance(np.array([7, 2, 7, 0, 2])).tolist() == [0, 1, 0, 2, 1]

@@ -22,11 +22,11 @@ from wsdarts_sdk.task2vec import (
     estimation,
     load_probe,
 )
+from wsdarts_sdk.task2vec.embedding import Sample, balanced_order
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size
 from wsdarts_sdk.task2vec.fisher import filter_fisher, rademacher_signs
 from wsdarts_sdk.task2vec.head import fit_head
 from wsdarts_sdk.task2vec.loading import SHIPPED
-from wsdarts_sdk.task2vec.sample import Sample, balanced_order
 
 from .conftest import gratings
 
@@ -306,20 +306,20 @@ def test_a_target_error_stops_at_it(
 def test_limits_do_not_go_with_the_variational_estimator(
     stripes: ImageTask, tiny_probe: Probe
 ) -> None:
-    with pytest.raises(SettingsError, match="leave them out for the variational one"):
+    with pytest.raises(SettingsError, match=r"budget .*variational"):
         embed(stripes, tiny_probe, VariationalSettings(), budget="3s")
-    with pytest.raises(SettingsError, match="budget is '3 days'; expected a time"):
+    with pytest.raises(SettingsError, match=r"budget .*'3 days'"):
         embed(stripes, tiny_probe, budget="3 days")
 
 
 def test_settings_that_cannot_be() -> None:
-    with pytest.raises(SettingsError, match="images is 0; expected a whole number from 1"):
+    with pytest.raises(SettingsError, match="images is 0"):
         FisherSettings(images=0)
-    with pytest.raises(SettingsError, match="head_l2 is nan; expected a number above 0"):
+    with pytest.raises(SettingsError, match="head_l2 is nan"):
         FisherSettings(head_l2=float("nan"))
-    with pytest.raises(SettingsError, match="size is 5; expected a whole number from 8"):
+    with pytest.raises(SettingsError, match=r"size is 5; .* 8"):
         FisherSettings(size=5)
-    with pytest.raises(SettingsError, match="seed is -1; expected a whole number from 0"):
+    with pytest.raises(SettingsError, match="seed is -1"):
         FisherSettings(seed=-1)
 
 

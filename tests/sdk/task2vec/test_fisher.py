@@ -270,7 +270,7 @@ def test_a_convolution_that_cannot_be_heard_is_refused() -> None:
             return mapped.unflatten(2, (input.shape[2], input.shape[3]))  # type: ignore[no-any-return, no-untyped-call]
 
     network = nn.Sequential(Own(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ProbeError, match=r"convolution 0 \(Own\) does not run by .*conv2d"):
+    with pytest.raises(ProbeError, match=r"convolution 0 .*Own; .*conv2d"):
         filter_fisher(network, images().float())
 
 
@@ -287,7 +287,7 @@ def test_an_input_that_is_overwritten_is_refused() -> None:
             x += 1
             return (x + y).mean((2, 3))
 
-    with pytest.raises(ProbeError, match="input of convolution second is overwritten"):
+    with pytest.raises(ProbeError, match="convolution second is overwritten"):
         filter_fisher(Overwriting(), images().float())
 
 

@@ -96,6 +96,6 @@ def test_settings_that_cannot_be() -> None:
 def test_a_fit_that_does_not_converge_says_what_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "_STEPS", 2)
     x, labels = features(10, 50), torch.arange(10) % 2
-    message = r"did not converge with head_l2=0.001 .*choose a larger head_l2, such as 10"
+    message = r"head_l2=0\.001 .*larger head_l2, such as 10"
     with pytest.raises(SettingsError, match=message):
         fit_head(x, labels, 1e-3)

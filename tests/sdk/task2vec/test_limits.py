@@ -30,13 +30,13 @@ def test_times(budget: float | str, seconds: float) -> None:
 
 @pytest.mark.parametrize("budget", ["", "s", "-3s", "0", "30 d", "1e3", "nan", 0, -1, float("inf")])
 def test_no_times(budget: float | str) -> None:
-    with pytest.raises(SettingsError, match="expected a time above 0, such as 30s, 2m, 1h"):
+    with pytest.raises(SettingsError, match="30s, 2m, 1h"):
         Limits.of(budget, None)
 
 
 @pytest.mark.parametrize("error", [0, 1, -0.1, 5, float("nan")])
 def test_no_errors(error: float) -> None:
-    with pytest.raises(SettingsError, match=r"target_error is .*; expected a fraction between"):
+    with pytest.raises(SettingsError, match=r"^target_error is "):
         Limits.of(None, error)
 
 

@@ -127,22 +127,20 @@ def test_pretrained_weights_from_the_cache_of_the_hub(hub_cache: Path) -> None:
 
 
 def test_no_network(hub_cache: Path) -> None:
-    message = (
-        r"weights of resnet34.tv_in1k cannot be fetched \(.+\); expected .*: go online, use the "
-        r"shipped probe, or name a local file as resnet34.tv_in1k=PATH.safetensors$"
-    )
-    with pytest.raises(ProbeError, match=message):
+    with pytest.raises(ProbeError) as caught:
         load_probe("timm:resnet34.tv_in1k")
+    assert "resnet34.tv_in1k" in caught.value.what
+    assert caught.value.hint.endswith("resnet34.tv_in1k=PATH.safetensors")
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("timm:resnet43", "timm has no network 'resnet43'; did you mean resnet"),
-        ("nothing like it", "timm has no network 'nothing like it'; expected a name of"),
-        ("hf-hub:evil/model", "timm has no network 'hf-hub:evil/model'"),
-        ("resnet34.nope", "no weights 'resnet34.nope'; expected one of .*resnet34.tv_in1k"),
-        ("nowhere.safetensors", "cannot read the probe nowhere.safetensors: No such file"),
+        ("timm:resnet43", "'resnet43'.*did you mean resnet"),
+        ("nothing like it", "'nothing like it'.*list_models"),
+        ("hf-hub:evil/model", "'hf-hub:evil/model'"),
+        ("resnet34.nope", "'resnet34.nope'.* resnet34.tv_in1k"),
+        ("nowhere.safetensors", "nowhere.safetensors: No such file"),
     ],
 )
 def test_no_such_probe(hub_cache: Path, source: str, message: str) -> None:
@@ -153,16 +151,16 @@ def test_no_such_probe(hub_cache: Path, source: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("size=big", "size is 'big'; expected a number of pixels"),
-        ("size=4", "input size of 4 pixels is too small"),
-        ("mean=1,2", "mean is .*; expected one number, or three by commas"),
+        ("size=big", "size is 'big'"),
+        ("size=4", "4 pixels; .*at least 8"),
+        ("mean=1,2", "mean is .*three by commas"),
         ("std=0", "those of std positive"),
         ("std=NaN", "those of std positive"),
-        ("size", "cannot be read; expected name=value"),
+        ("size", "'size' .*name=value"),
         ("size=32&size=64", "name one twice"),
-        ("no_such_option=1", "does not build resnet10t with the options .*no_such_option=1"),
-        ("checkpoint_path=evil.pth", "checkpoint_path cannot be set for a probe"),
-        ("pretrained=true", "pretrained cannot be set for a probe"),
+        ("no_such_option=1", "resnet10t .*no_such_option=1"),
+        ("checkpoint_path=evil.pth", "^checkpoint_path cannot"),
+        ("pretrained=true", "^pretrained cannot"),
     ],
 )
 def test_options_that_cannot_be(probe_file: Path, query: str, message: str) -> None:
@@ -172,13 +170,13 @@ def test_options_that_cannot_be(probe_file: Path, query: str, message: str) -> N
 
 def test_a_file_of_an_unknown_network(tmp_path: Path) -> None:
     path = save(tmp_path / "mine.safetensors", tiny_weights(), None)
-    with pytest.raises(ProbeError, match=r"timm has no network 'mine'.*NETWORK=PATH.safetensors"):
+    with pytest.raises(ProbeError, match=r"'mine'.*NETWORK=PATH.safetensors"):
         load_probe(path)
 
 
 def test_a_truncated_file(probe_file: Path) -> None:
     probe_file.write_bytes(probe_file.read_bytes()[:-100])
-    with pytest.raises(ProbeError, match="is truncated or damaged"):
+    with pytest.raises(ProbeError, match="truncated or damaged"):
         load_probe(probe_file)
     probe_file.write_bytes(b"")
     with pytest.raises(ProbeError, match="has 0 bytes"):
@@ -196,9 +194,9 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ProbeError) as caught:
         load_probe(path)
     message = str(caught.value)
-    assert "bn1.weight, bn1.bias, bn1.running_mean and 1 more missing" in message
+    assert "bn1.weight, bn1.bias, bn1.running_mean and 1" in message
     assert "head.weight unexpected" in message
-    assert "conv1.0.weight (2, 3, 3, 3) (expected (3, 3, 3, 3)) of another shape" in message
+    assert "conv1.0.weight (2, 3, 3, 3) (expected (3, 3, 3, 3))" in message
     assert "layer1.0.bn1.weight not finite" in message
     assert "\n" not in message
 
@@ -206,16 +204,19 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "card of the probe .* is malformed at format"),
+        ({"format": 2}, "malformed at format"),
         ({"size": "64"}, "malformed at size"),
         ({"mean": [0.5]}, "malformed at mean"),
         ({"name": "../up"}, "malformed at name"),
         ({"more": 1}, "malformed at more"),
         ({"options": {"checkpoint_path": "x.pth"}}, "checkpoint_path cannot be set"),
-        ({"architecture": "vit_giant_patch14_224", "options": {}}, "vit_giant_patch14_224 is a la"),
-        ({"options": {"channels": [4, 6, 8, 10_000]}}, "is a larger network than the file holds"),
-        ({"options": {"base_width": 10**9}}, "the options of the probe hold 1000000000"),
-        ({"size": 100_000}, "an input size of 100000 pixels is too large"),
+        (
+            {"architecture": "vit_giant_patch14_224", "options": {}},
+            "^vit_giant_patch14_224 .*larger network",
+        ),
+        ({"options": {"channels": [4, 6, 8, 10_000]}}, "larger network"),
+        ({"options": {"base_width": 10**9}}, "1000000000; .*16384"),
+        ({"size": 100_000}, "100000 pixels; .*2048"),
     ],
 )
 def test_cards_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -233,7 +234,7 @@ def test_only_a_regular_file_is_read(kind: str, tmp_path: Path) -> None:
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    with pytest.raises(ProbeError, match=f"cannot read the probe {path}"):
+    with pytest.raises(ProbeError, match=str(path)):
         load_probe(path)
 
 
@@ -257,11 +258,11 @@ class Pooled(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Pooled(nn.Linear(32, 4)), "has no 2-d convolution"),
-        (nn.Sequential(nn.Conv2d(3, 4, 1)), "has no pooled classifier"),
-        (Pooled(nn.Conv2d(3, 4, 1), pool=False), "expected one pooled vector for each image"),
-        (Pooled(nn.Conv2d(3, 4, 40)), "does not take images of 32×32 pixels .*larger size"),
-        (Pooled(nn.Conv2d(1, 4, 1)), "does not take images of 32×32 pixels"),
+        (Pooled(nn.Linear(32, 4)), "no 2-d convolution"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1)), "no pooled classifier"),
+        (Pooled(nn.Conv2d(3, 4, 1), pool=False), "one pooled vector"),
+        (Pooled(nn.Conv2d(3, 4, 40)), "32×32 pixels .*larger size"),
+        (Pooled(nn.Conv2d(1, 4, 1)), "32×32 pixels"),
     ],
 )
 def test_networks_that_cannot_be_probes(model: nn.Module, message: str) -> None:

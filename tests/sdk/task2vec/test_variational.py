@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.task2vec import variational
 from wsdarts_sdk.task2vec.fisher import filter_fisher
-from wsdarts_sdk.task2vec.settings import VariationalSettings
-from wsdarts_sdk.task2vec.variational import variational_fisher
+from wsdarts_sdk.task2vec.variational import VariationalSettings, variational_fisher
 
 
 def linear_probe() -> tuple[nn.Module, Tensor, Tensor]:
@@ -116,7 +115,7 @@ def test_same_seed_same_result() -> None:
 
 
 def test_settings_that_cannot_be() -> None:
-    with pytest.raises(SettingsError, match="beta is 0; expected a number above 0"):
+    with pytest.raises(SettingsError, match="beta is 0"):
         VariationalSettings(beta=0)
     with pytest.raises(SettingsError, match="seed is -1"):
         VariationalSettings(seed=-1)

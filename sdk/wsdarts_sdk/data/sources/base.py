@@ -1,16 +1,16 @@
-"""What every source of images offers, and how sources name their classes.
+"""The base of all sources of images: options, class names, labels, and listings of folders.
 
-What the file system says about where an image lies, so that it need not be read again.
-
-Names of files that tell what kind of dataset a folder is.
-
-Apart from what reads those kinds, which loads Arrow: a folder of images is told from them without.
+Loads no Arrow and no torch, so that folders of images are read without them. An image is read
+where its name has the suffix of a decoded format. Files that hold an image, or are named as one,
+without such a suffix are counted, so that users are told of them.
 """
 
+import os
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,14 +18,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry._files import exists, is_file
-from wsdarts_registry._format import several
-from wsdarts_registry._text import settled_line
+from wsdarts_registry._files import exists, is_file, open_regular
+from wsdarts_registry._format import count, pluralize
+from wsdarts_registry._text import sanitize_name
 from wsdarts_registry.errors import FileAccessError, TaskError
-from wsdarts_sdk.data.decoding import Undecodable
-from wsdarts_sdk.data.identity import Content
+from wsdarts_sdk.data.decoding import Read
 
-STAMP = np.dtype(
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Options of reading a dataset.
+
+    Attributes:
+        image_column: Column of a table that holds the images.
+        label_column: Column of a table that holds the labels.
+        split: Splits to join of a Hub or torchvision dataset, of a folder of ``save_to_disk`` or of
+            folders with metadata (``"train"``, ``"train+test"``); without it, a split on this
+            machine is kept, and others are joined with a note.
+        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+    """
+
+    image_column: str | None = None
+    label_column: str | None = None
+    split: str | Sequence[str] | None = None
+    skip_corrupt: bool = False
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Return the names of the options that differ from their defaults."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+
+
+FILE_STAT = np.dtype(
     [("inode", "<u8"), ("size", "<i8"), ("modified", "<i8"), ("changed", "<i8"), ("row", "<i8")]
 )
 """Inode, size in bytes, mtime and ctime in nanoseconds of a file, and the row within it.
@@ -33,59 +57,55 @@ STAMP = np.dtype(
 The inode alone names the file: no path, so links and renamed folders change nothing. All
 zeros mean that nothing is known.
 """
-_MARGIN = 2_000_000_000  # nanoseconds; the coarsest clock of a file system in use (FAT) ticks so
+_CLOCK_TICK = 2_000_000_000  # nanoseconds, of the coarsest file system clock in use (FAT)
 
 
-def file_stamps(files: Iterable[Path]) -> NDArray[np.void]:
-    """Return the stamp of each file, row 0, shape ``(files,)``; zeros where it has no status."""
-    return np.array([_stamp(file) for file in files], dtype=STAMP)
+def file_stats(files: Iterable[Path]) -> NDArray[np.void]:
+    """Return the stat of each file, row 0, shape ``(files,)``; zeros where it has no status."""
+    return np.array([_stat_of(file) for file in files], dtype=FILE_STAT)
 
 
-def is_settled(stamps: NDArray[np.void], now: int) -> NDArray[np.bool_]:
-    """Tell which stamps say that a file has rested for long enough to be trusted, shape ``(n,)``.
+def is_reliable(stats: NDArray[np.void], now: int) -> NDArray[np.bool_]:
+    """Mark the stats that are old enough to notice any later change of the file, shape ``(n,)``.
 
-    A file that changes twice within one tick of the file system's clock has the same stamp
-    after both. So a stamp counts only if it was older than that when the file was read.
+    A file that changes twice within one tick of the file system's clock has the same stat
+    after both. So a stat counts only if it was older than that when the file was read.
 
     Args:
-        stamps: Taken before the files were read.
-        now: Nanoseconds since the epoch, taken before the stamps.
+        stats: Taken before the files were read.
+        now: Nanoseconds since the epoch, taken before the stats.
 
     Source:
         git's rule for "racily clean" entries (its technical documentation, racy-git).
     """
-    latest = np.maximum(stamps["modified"], stamps["changed"])
-    return np.asarray((stamps["changed"] != 0) & (latest < now - _MARGIN))
+    latest = np.maximum(stats["modified"], stats["changed"])
+    return np.asarray((stats["changed"] != 0) & (latest < now - _CLOCK_TICK))
 
 
-def _stamp(file: Path) -> tuple[int, int, int, int, int]:
+def _stat_of(file: Path) -> tuple[int, int, int, int, int]:
     try:
         status = file.stat()
-    except OSError:  # whoever reads the file will say what is wrong
+    except OSError:  # reported when the file is read
         return 0, 0, 0, 0, 0
     inode = status.st_ino % 2**64
     return inode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, 0
-
-
-Read = Callable[[], Content | Undecodable]
-"""Fetches one image; may be called from another thread."""
 
 
 class ImageSource(ABC):
     """Labelled images in the order in which the source keeps them.
 
     Attributes:
-        name: What the source is called; for display.
+        name: Name of the source, for display.
         class_names: Names by label; some may have no image.
         labels: Label of each image, shape ``(images,)``.
         encoded: Whether images come as bytes, which may turn out not to decode.
-        location: What tells this source from others on this machine; None where its images
-            lie in no files that could be recognised.
+        location: Identifies the source on this machine; None where its images lie in no files
+            of their own.
         dataset: Id on the Hugging Face Hub of the dataset; None where it is not from there.
         given: Position in ``GivenPart`` of each image's part, shape ``(images,)``; None where
             the images come with no split.
         passed_over: Number of images that are not read, by suffix in lower case.
-        notes: What the user should know about how the source was read, as sentences.
+        notes: Sentences for the user about how the source was read.
     """
 
     location: str | None = None
@@ -97,50 +117,69 @@ class ImageSource(ABC):
     def __init__(
         self, *, name: str, class_names: Sequence[str], labels: NDArray[np.int64], encoded: bool
     ) -> None:
-        self.name = settled_line(name)
-        self.class_names = settled_names(class_names, self.name)
+        self.name = sanitize_name(name)
+        self.class_names = unique_names(class_names, self.name)
         self.labels = labels
         self.encoded = encoded
 
     @abstractmethod
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
-        """Yield some images, as (row, how to read it).
+        """Yield some images, as (row, function that reads it).
 
         Args:
             rows: Which images, strictly increasing, shape ``(wanted,)``.
         """
 
-    def stamps(self) -> NDArray[np.void]:
-        """Return what the file system says about each image now, shape ``(images,)``.
-
-        Zeros (here: all) where that says nothing; see ``stamps.STAMP``.
-        """
-        return np.zeros(len(self.labels), dtype=STAMP)
+    def file_stats(self) -> NDArray[np.void]:
+        """Return the ``FILE_STAT`` of each image now, shape ``(images,)``; zeros if unknown."""
+        return np.zeros(len(self.labels), dtype=FILE_STAT)
 
     @abstractmethod
     def describe(self, row: int) -> str:
-        """Name an image so that its owner finds it."""
+        """Return a name by which the user finds the image."""
 
 
-def put_together(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the note that splits of a dataset were put together, if there are several."""
+def chosen_splits(
+    existing: Sequence[str], split: str | Sequence[str] | None, where: str
+) -> tuple[str, ...]:
+    """Return the names of the splits to use; ``"train+test"`` names two.
+
+    Raises:
+        TaskError: A name is unknown or given twice, or there is none.
+    """
+    if split is None:
+        return tuple(existing)
+    wanted = tuple(split.split("+")) if isinstance(split, str) else tuple(split)
+    unknown = [name for name in wanted if name not in existing]
+    if unknown or not wanted or len(set(wanted)) < len(wanted):
+        raise TaskError(
+            f"the splits of {where}",
+            found=repr("+".join(wanted)),
+            expected=f"some of {', '.join(existing)}, each once, such as split={existing[0]!r}",
+        )
+    return wanted
+
+
+def joined_splits_note(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the note that several splits of a dataset were joined, if there are several."""
     if len(names) < 2:
         return ()
     return (f"put together the splits {', '.join(names)}; name one with --split (split=…)",)
 
 
-def settled_names(found: Sequence[str], where: str) -> tuple[str, ...]:
-    """Return class names as they are kept: plain lines, each different from the others.
+def unique_names(found: Sequence[str], where: str) -> tuple[str, ...]:
+    """Return class names as plain lines, each different from the others.
 
     Raises:
         TaskError: Two classes have the same name.
     """
-    names = tuple(map(settled_line, found))
+    names = tuple(map(sanitize_name, found))
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise TaskError(
             f"{where} has {names.count(twice[0])} classes called {twice[0]!r}",
-            expected="different names. Rename them, or put their images together",
+            expected="different names",
+            hint="rename them, or put their images together",
         )
     return names
 
@@ -152,7 +191,7 @@ def named_labels(values: Sequence[Any], where: str) -> tuple[tuple[str, ...], ND
 
     Args:
         values: One integer, bool or string for each image; all of one kind.
-        where: What the values are, for the error.
+        where: Name of the values, for the error.
 
     Returns:
         Names of the classes, and the label of each image, shape ``(images,)``.
@@ -165,7 +204,8 @@ def named_labels(values: Sequence[Any], where: str) -> tuple[tuple[str, ...], ND
     if len(kinds) > 1 or not kinds <= {int, bool, str}:
         names = sorted(kind.__name__ for kind in kinds)
         raise TaskError(
-            f"{where}: values of type {', '.join(names)}",
+            where,
+            found=f"of type {', '.join(names)}",
             expected="integers or strings, one for each image",
         )
     values = [unicodedata.normalize("NFC", v) if isinstance(v, str) else v for v in values]
@@ -188,15 +228,15 @@ def checked_labels(
     check_present(values, where)
     for row, value in enumerate(values):
         if type(value) is not int:
-            raise TaskError(f"{where}: {value!r} at row {row}", expected="integer class ids")
+            raise TaskError(
+                f"row {row} of {where}", found=repr(value), expected="an integer class id"
+            )
         if value < 0:
             raise negative_label(row, value, where)
         if value >= len(class_names):
             raise TaskError(
-                (
-                    f"{where}: the class id {value} at row {row}, but only "
-                    f"{several(len(class_names), 'class name')}"
-                ),
+                f"row {row} of {where}",
+                found=f"the class id {value}, beyond {pluralize(len(class_names), 'class name')}",
                 expected=f"ids from 0 to {len(class_names) - 1}",
             )
     return np.array(values, dtype=np.int64)
@@ -211,47 +251,228 @@ def check_present(values: Sequence[Any], where: str) -> None:
     ]
     if missing:
         raise TaskError(
-            (
-                f"{where}: no label in {len(missing)} of {len(values)} rows, first in row "
-                f"{missing[0]}"
-            ),
-            expected="a label for each image. Leave those rows out",
+            f"{len(missing)} of {len(values)} rows of {where} have no label, first {missing[0]}",
+            expected="a label for each image",
+            hint="leave those rows out",
         )
 
 
 def negative_label(row: int, value: int, where: str) -> TaskError:
-    """Describe a class id below 0, which usually marks a hidden label."""
+    """Return the error for a class id below 0, which usually marks a hidden label."""
     return TaskError(
-        f"{where}: the class id {value} at row {row}",
-        expected=(
-            "ids from 0. Negative ids usually mark hidden labels: leave those rows out, or "
-            "choose splits with labels (split=…)"
+        f"row {row} of {where}",
+        found=f"the class id {value}",
+        expected="ids from 0",
+        hint=(
+            "negative ids usually mark hidden labels: leave those rows out, or choose splits "
+            "with labels (split=…)"
         ),
     )
 
 
-STATE = "state.json"
-SPLITS = "dataset_dict.json"
-METADATA = ("metadata.jsonl", "metadata.csv")
+# Names of the files that tell the kind of a dataset's folder.
+STATE_FILE = "state.json"
+SPLITS_FILE = "dataset_dict.json"
+METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 
 
 def is_saved(folder: Path) -> bool:
     """Return whether a folder is one that ``save_to_disk`` of `datasets` wrote."""
-    return any(_has(folder, name, is_file) for name in (STATE, SPLITS))
+    return any(_has(folder, name, is_file) for name in (STATE_FILE, SPLITS_FILE))
 
 
 def may_have_metadata(folder: Path) -> bool:
-    """Return whether a folder has something that should say which images are what."""
-    return any(_has(folder, name, exists) for name in METADATA)
+    """Return whether a folder has a file of metadata."""
+    return any(_has(folder, name, exists) for name in METADATA_FILES)
 
 
 def _has(folder: Path, name: str, look: Callable[[Path], bool]) -> bool:
     try:
         return look(folder / name)
-    except FileAccessError as error:  # it would name a file that perhaps does not exist
+    except FileAccessError as error:  # names the file, which may not exist: name the folder
         raise FileAccessError.of(
             f"cannot enter {folder}: {error.strerror}",
             error,
             str(folder),
             hint="check its permissions, and those of the directories above it",
         ) from error
+
+
+# fmt: off
+EXTENSIONS = frozenset({
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
+    ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+})
+# Formats of images that are not decoded; some have no signature in the file.
+_OTHER_IMAGES = frozenset({
+    ".arw", ".cr2", ".cr3", ".dcm", ".dicom", ".dng", ".exr", ".fits", ".hdr", ".heic", ".heif",
+    ".hif", ".ico", ".j2k", ".jxl", ".mrc", ".nef", ".nii", ".npy", ".orf", ".pcx", ".psd", ".raf",
+    ".raw", ".rw2", ".svg", ".tga", ".xcf",
+})
+# Files that often lie beside images, in great number, and need not be opened.
+_NO_IMAGES = frozenset({
+    ".csv", ".htm", ".html", ".ini", ".json", ".jsonl", ".log", ".md", ".parquet", ".pdf", ".py",
+    ".rst", ".tar", ".toml", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip",
+})
+_KNOWN_SUFFIXES = EXTENSIONS | _OTHER_IMAGES | _NO_IMAGES
+_FILE_SIGNATURES = (
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0",
+    b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"8BPS", b"v/1\x01",
+)
+# fmt: on
+_IMAGE_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
+_HEAD = 132
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The images and folders below a folder.
+
+    Attributes:
+        folder: The folder.
+        groups: The images below each folder directly in it, by its name, sorted by path; images
+            directly in the folder under ``""``. A folder without images has an empty group.
+        holders: Names of the folders, at any depth, that hold images directly.
+        passed_over: Number of images that are not read, by suffix in lower case.
+    """
+
+    folder: Path
+    groups: Mapping[str, tuple[Path, ...]]
+    holders: frozenset[str]
+    passed_over: Counter[str]
+
+    @property
+    def files(self) -> list[Path]:
+        """Return all images, sorted."""
+        return sorted(file for group in self.groups.values() for file in group)
+
+    @property
+    def direct(self) -> tuple[Path, ...]:
+        """Return the images directly in the folder."""
+        return self.groups.get("", ())
+
+    @property
+    def inner(self) -> dict[str, tuple[Path, ...]]:
+        """Return the images below each folder directly in it that has any."""
+        return {name: files for name, files in self.groups.items() if name and files}
+
+
+def list_images(folder: Path) -> Listing:
+    """List the images below a folder; links are followed, each folder once.
+
+    Raises:
+        TaskError: A folder cannot be listed, or a link that may be one leads nowhere.
+    """
+    groups: dict[str, list[Path]] = {}
+    holders: set[str] = set()
+    passed_over: Counter[str] = Counter()
+    for parent, top, folders, files in _walk(folder):
+        if parent == folder:
+            groups.update({name: [] for name in folders})
+        for name in files:
+            suffix = Path(name).suffix.lower()
+            if suffix in EXTENSIONS:
+                groups.setdefault(top, []).append(parent / name)
+                holders.add(parent.name)
+            elif is_unread_image(parent / name):
+                passed_over[suffix] += 1
+    return Listing(
+        folder=folder,
+        groups={name: tuple(sorted(files)) for name, files in groups.items()},
+        holders=frozenset(holders),
+        passed_over=passed_over,
+    )
+
+
+def list_files(folder: Path, suffix: str) -> list[Path]:
+    """List the files of a suffix at any depth, sorted; links are followed, each folder once."""
+    return sorted(
+        parent / name
+        for parent, _, _, files in _walk(folder)
+        for name in files
+        if Path(name).suffix.lower() == suffix
+    )
+
+
+def named_folders(root: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and of the other files directly in a folder, sorted."""
+    _, _, folders, files = next(_walk(root))
+    return sorted(folders), sorted(files)
+
+
+def is_unread_image(file: Path) -> bool:
+    """Return whether a file without the suffix of a decoded format is an image."""
+    suffix = file.suffix.lower()
+    if suffix in _OTHER_IMAGES or suffix in _NO_IMAGES:
+        return suffix in _OTHER_IMAGES
+    try:
+        with open_regular(file) as opened:
+            head = opened.read(_HEAD)
+    except OSError:  # a pipe, a device, or unreadable
+        return False
+    return (
+        head.startswith(_FILE_SIGNATURES)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[4:8] == b"ftyp" and head[8:12] in _IMAGE_BRANDS)
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))
+        or head[128:132] == b"DICM"
+    )
+
+
+def by_suffix(passed_over: Mapping[str, int]) -> str:
+    """Return numbers by suffix as text, such as ``20 .heic, 4 without a suffix``."""
+    ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count(n)} {suffix or 'without a suffix'}" for suffix, n in ordered)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, str, list[str], list[str]]]:
+    """Yield each folder below ``root``, and ``root`` first.
+
+    Yields:
+        The folder; the name of the folder directly in ``root`` that it belongs to, ``""`` for
+        ``root``; names of the folders and of the other files in it, hidden ones left out.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [(root, "")]
+    while waiting:
+        parent, top = waiting.pop()
+        folders: list[str] = []
+        files: list[str] = []
+        try:
+            status = parent.stat()
+            if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(parent) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        (folders if _is_folder(entry) else files).append(entry.name)
+        except OSError as error:  # skipping it would drop images silently
+            raise TaskError(
+                f"{error.filename or parent} cannot be listed ({error.strerror})",
+                expected="a readable folder",
+                hint="check its permissions",
+            ) from error
+        yield parent, top, folders, files
+        waiting += [(parent / name, top or name) for name in sorted(folders, reverse=True)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one.
+
+    Raises:
+        TaskError: It is a broken link not named as an image, so it may have been a folder.
+    """
+    if entry.is_dir():
+        return True
+    suffix = Path(entry.name).suffix.lower()
+    if suffix in _KNOWN_SUFFIXES or not entry.is_symlink():
+        return False
+    if exists(Path(entry.path)):
+        return False
+    raise TaskError(
+        entry.path,
+        found="a broken link",
+        expected="a folder or a file",
+        hint="mount or restore its target, or remove the link",
+    )

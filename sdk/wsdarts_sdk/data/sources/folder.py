@@ -15,26 +15,46 @@ from wsdarts_registry._files import (
     open_regular,
     resolved,
 )
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import Undecodable
-from wsdarts_sdk.data.identity import Content
-from wsdarts_sdk.data.sources.base import ImageSource, Read, file_stamps
-from wsdarts_sdk.data.sources.listing import (
+from wsdarts_sdk.data.decoding import Content, CorruptImage, Read
+from wsdarts_sdk.data.sources.base import (
     EXTENSIONS,
+    ImageSource,
     Listing,
     by_suffix,
-    is_passed_over_image,
+    file_stats,
+    is_unread_image,
     list_files,
     list_images,
     named_folders,
 )
-from wsdarts_sdk.data.split import GIVEN_CODES, GivenPart, part_named, with_validation
+from wsdarts_sdk.data.split import GivenPart, given_codes, part_named, with_validation
 
 _SHOWN = 6  # names in an error; a dataset may have thousands
+_SPLIT_FOLDERS = "the folders train and val (or test, or both) with the same class folders in each"
+_READ = f"read are {', '.join(sorted(EXTENSIONS))}"
 
 
-class FolderSource(ImageSource):
+class FileSource(ImageSource):
+    """Images that are files of their own; a subclass sets ``_files``, one path for each image."""
+
+    _files: list[Path]
+
+    def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
+        """Yield the files; they are read where the result is called."""
+        yield from ((row, functools.partial(read_file, self._files[row])) for row in rows.tolist())
+
+    def file_stats(self) -> NDArray[np.void]:
+        """Return the stat of each file."""
+        return file_stats(self._files)
+
+    def describe(self, row: int) -> str:
+        """Return the file's path."""
+        return str(self._files[row])
+
+
+class FolderSource(FileSource):
     """Images below class folders, classes in alphabetical order of the folders' names.
 
     Files in folders within a class folder belong to that class. Hidden files and folders are left
@@ -58,23 +78,9 @@ class FolderSource(ImageSource):
         )
         parts = [part for _, part, _ in layout.groups]
         if None not in parts:
-            codes = [GIVEN_CODES[part] for part in parts if part is not None]
-            self.given = np.repeat(np.array(codes, dtype=np.int8), sizes)
+            self.given = given_codes([part for part in parts if part is not None], sizes)
         self.passed_over = dict(layout.passed_over)
         self.notes = layout.notes
-
-    def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
-        """Yield the files; they are read where the result is called."""
-        for row in rows.tolist():
-            yield row, functools.partial(read_file, self._files[row])
-
-    def stamps(self) -> NDArray[np.void]:
-        """Return the stamp of each file."""
-        return file_stamps(self._files)
-
-    def describe(self, row: int) -> str:
-        """Return the file's path."""
-        return str(self._files[row])
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -87,23 +93,23 @@ def parquet_files(folder: Path) -> list[Path]:
     return list_files(folder, ".parquet")
 
 
-def read_file(file: Path) -> Content | Undecodable:
-    """The bytes of a regular file, or why it cannot be read."""
+def read_file(file: Path) -> Content | CorruptImage:
+    """Return the bytes of a regular file, or the reason why it cannot be read."""
     try:
         with open_regular(file) as opened:
             return opened.read()
     except OSError as error:
-        return Undecodable(f"it cannot be read ({error.strerror})")
+        return CorruptImage(f"it cannot be read ({error.strerror})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """Which images belong to which class and part.
+    """The images of each class and part.
 
     Attributes:
         groups: Class, part (None without a given split) and images; a class may have several.
         passed_over: Number of images that are not read, by suffix.
-        notes: What was passed over, as sentences.
+        notes: Sentences about images that are not read.
     """
 
     groups: Sequence[tuple[str, GivenPart | None, Sequence[Path]]]
@@ -121,7 +127,7 @@ def _layout(root: Path) -> _Layout:
     listings = [list_images(root / name) for name in folders]
     full = [listing for listing in listings if any(listing.groups.values())]
     named = [file for file in loose if Path(file).suffix.lower() in EXTENSIONS]
-    others = [file for file in loose if file not in named and is_passed_over_image(root / file)]
+    others = [file for file in loose if file not in named and is_unread_image(root / file)]
     beside = Counter(Path(file).suffix.lower() for file in (*named, *others))
     if not full:
         raise _no_images(root, named, sum((each.passed_over for each in listings), beside))
@@ -151,26 +157,23 @@ def _with_passed_over(
     *,
     notes: tuple[str, ...] = (),
 ) -> _Layout:
-    """A layout that says what was passed over, within class folders and beside them."""
+    """Return a layout with the images that are not read, within class folders and beside them."""
     found = list(notes)
     if inside and not notes:
         found.append(
-            f"passed over {several(inside.total(), 'image')} in class folders, by a suffix that is "
-            f"not read: {by_suffix(inside)} ({_READ})"
+            f"passed over {pluralize(inside.total(), 'image')} in class folders, by a suffix "
+            f"that is not read: {by_suffix(inside)} ({_READ})"
         )
     if beside:
         found.append(
-            f"passed over {several(beside.total(), 'image')} outside the class folders: "
+            f"passed over {pluralize(beside.total(), 'image')} outside the class folders: "
             f"{by_suffix(beside)}"
         )
     return _Layout(groups=groups, passed_over=inside + beside, notes=tuple(found))
 
 
-_READ = f"read are {', '.join(sorted(EXTENSIONS))}"
-
-
 def _class_name(folder: str) -> str:
-    """A folder's name in the one form that all systems' names are brought to."""
+    """Return a folder's name in Unicode's composed form, which systems differ in."""
     return unicodedata.normalize("NFC", folder)
 
 
@@ -179,7 +182,7 @@ def _one_split(full: Sequence[Listing]) -> list[tuple[str, GivenPart | None, Seq
 
 
 def _given_split(taken: Sequence[Listing]) -> list[tuple[str, GivenPart | None, Sequence[Path]]]:
-    """The class folders of each part; a held-out part alone is for validation."""
+    """Return the class folders of each part; a held-out part alone is for validation."""
     named = [part_named(each.folder.name) for each in taken]
     parts = with_validation([part for part in named if part is not None])
     return [
@@ -190,7 +193,7 @@ def _given_split(taken: Sequence[Listing]) -> list[tuple[str, GivenPart | None, 
 
 
 def _looks_split(full: Sequence[Listing]) -> bool:
-    """Whether folders seem to be splits: by their names, or as they repeat the same classes."""
+    """Return whether folders seem to be splits, by their names or as they repeat classes."""
     named = [each for each in full if part_named(each.folder.name)]
     if len(full) == 1:
         return False
@@ -214,30 +217,28 @@ def _check_no_parts_below(root: Path, full: Sequence[Listing]) -> None:
             for name in folder.relative_to(listing.folder).parts:
                 part = part_named(name)
                 if part is not None:
-                    found.setdefault(part, _up_to(folder, name))
+                    found.setdefault(part, _nearest_named(folder, name))
         if len(found) > 1 and part_named(listing.folder.name) is None:
             held = " and ".join(str(path.relative_to(root)) for path in found.values())
             parent = next(iter(found.values())).parent
             raise TaskError(
-                (
-                    f"{root} has {_described(full)}, where {held} look like parts of a split "
-                    "below a class folder"
-                ),
-                expected=(
-                    f"parts above the classes, such as {root / 'train' / 'CLASS'}. Move them "
-                    f"there, or name the folder of a split, such as {parent}, if it holds "
-                    "classes in each part"
+                f"{root} has {_described(full)}, where {held} look like parts of a split below a "
+                "class folder",
+                expected=f"parts above the classes, such as {root / 'train' / 'CLASS'}",
+                hint=(
+                    f"move them there, or name the folder of a split, such as {parent}, if it "
+                    "holds classes in each part"
                 ),
             )
 
 
-def _up_to(folder: Path, name: str) -> Path:
-    """The nearest folder of a name that another is or lies in."""
+def _nearest_named(folder: Path, name: str) -> Path:
+    """Return the nearest folder of that name among a folder and its parents."""
     return next(path for path in (folder, *folder.parents) if path.name == name)
 
 
 def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
-    """The folders of train, validation and test, where all hold the same classes.
+    """Return the folders of train, validation and test, if all hold the same classes.
 
     Raises:
         TaskError: They do not, or a part is missing or there twice.
@@ -256,11 +257,10 @@ def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
         if not named:
             raise _repeated_names(root, full)
         raise TaskError(
-            (f"{root} has {_described(full)}, which look like splits, not classes{_unlike(named)}"),
-            expected=(
-                "class folders, or the folders train and val (or test, or both) with the same "
-                f"class folders in each. {_likely(full)}"
-            ),
+            f"{root} has {_described(full)}, which look like splits, not classes"
+            f"{_missing_classes(named)}",
+            expected=f"class folders, or {_SPLIT_FOLDERS}",
+            hint=_suggested_folder(full),
         )
     for each in named:
         for name, files in each.groups.items():
@@ -270,33 +270,30 @@ def _split_folders(root: Path, full: Sequence[Listing]) -> list[Listing]:
 
 
 def _repeated_names(root: Path, full: Sequence[Listing]) -> TaskError:
-    """Describe folders of which none is named as a part, but which hold folders of equal names."""
+    """Return the error for unnamed folders that hold folders of equal names."""
     return TaskError(
-        (
-            f"{root} has {_described(full)}, which look like splits, not classes, as they repeat "
-            "the names of folders"
-        ),
-        expected=(
-            "class folders with their images directly in them, or the folders train and val (or "
-            "test, or both) with the same class folders in each. If they are splits: "
-            f"{_likely(full)}. If they are classes: move the images up, so that each class is "
-            "one folder without folders in it"
+        f"{root} has {_described(full)}, which look like splits, not classes, as they repeat the "
+        "names of folders",
+        expected=f"class folders with their images directly in them, or {_SPLIT_FOLDERS}",
+        hint=(
+            f"if they are splits: {_suggested_folder(full)}; if they are classes: move the images "
+            "up, so that each class is one folder without folders in it"
         ),
     )
 
 
-def _likely(full: Sequence[Listing]) -> str:
-    """What to do: name the train part, or else a folder that holds class folders."""
+def _suggested_folder(full: Sequence[Listing]) -> str:
+    """Return the hint to name the train part, or else a folder that holds class folders."""
     found = [(each, below) for each in full if (below := _class_folders_below(each))]
     if not found:
-        return "Put the images of each class into a folder of its own"
+        return "put the images of each class into a folder of its own"
     trained = [below for each, below in found if part_named(each.folder.name) is GivenPart.TRAIN]
     meant = trained[0] if trained else found[0][1]
-    return f"Name the folder whose class folders are meant, such as {meant}: it is split here"
+    return f"name the folder whose class folders are meant, such as {meant}: it is split here"
 
 
-def _unlike(named: Sequence[Listing]) -> str:
-    """A class that not every part has, where all have classes."""
+def _missing_classes(named: Sequence[Listing]) -> str:
+    """Return text that names the classes that not every part has, if all have classes."""
     classes = [frozenset(map(_class_name, each.inner)) for each in named]
     if not all(classes) or len(set(classes)) < 2:
         return ""
@@ -305,14 +302,14 @@ def _unlike(named: Sequence[Listing]) -> str:
 
 
 def _described(full: Sequence[Listing]) -> str:
-    """What lies in folders, such as ``train (class folders a, b), test (4 images)``."""
+    """Return the content of folders, such as ``train (folders a, b); test (4 images)``."""
     return _listed([f"{each.folder.name} ({_content(each)})" for each in full], "; ")
 
 
 def _content(listing: Listing) -> str:
     held = [f"folders {_listed(sorted(listing.inner))}"] if listing.inner else []
     if listing.direct:
-        held.append(several(len(listing.direct), "image"))
+        held.append(pluralize(len(listing.direct), "image"))
     return " and ".join(held)
 
 
@@ -322,7 +319,10 @@ def _listed(names: Sequence[str], between: str = ", ") -> str:
 
 
 def _class_folders_below(listing: Listing) -> Path | None:
-    """The folder that holds several folders with images and no image, in a chain of single ones."""
+    """Return the first folder down a chain of single ones that holds several with images.
+
+    None where images lie in the chain itself.
+    """
     parents = {file.parent for file in listing.files}
     common = Path(os.path.commonpath(parents))
     return None if common in parents else common
@@ -331,17 +331,17 @@ def _class_folders_below(listing: Listing) -> Path | None:
 def _no_images(root: Path, loose: Sequence[str], passed_over: Mapping[str, int]) -> TaskError:
     if loose:
         return TaskError(
-            f"{root} has {several(len(loose), 'image')} directly in it and so no classes",
+            f"{root} has {pluralize(len(loose), 'image')} directly in it and so no classes",
             expected=f"one folder for each class, such as {root / 'CLASS' / loose[0]}",
         )
     archives = list_files(root, ".tar")
     if archives:
         return TaskError(
-            f"{root} has no images, but {several(len(archives), 'tar file')} below it",
-            expected=f"the folder that holds them. Name it: {archives[0].parent}",
+            f"{root} has no images, but {pluralize(len(archives), 'tar file')} below it",
+            hint=f"name the folder that holds them: {archives[0].parent}",
         )
     return TaskError(
-        f"{root} has no images{_but(passed_over)}",
+        f"{root} has no images{_unread_images(passed_over)}",
         expected=(
             f"one folder for each class with files such as {root / 'CLASS' / 'image.jpg'} "
             f"(known: {', '.join(sorted(EXTENSIONS))})"
@@ -351,12 +351,13 @@ def _no_images(root: Path, loose: Sequence[str], passed_over: Mapping[str, int])
 
 def _empty_class(folder: Path, passed_over: Mapping[str, int]) -> TaskError:
     return TaskError(
-        f"class folder {folder} has no images{_but(passed_over)}",
-        expected="at least 3. Remove the folder or add images",
+        f"class folder {folder} has no images{_unread_images(passed_over)}",
+        expected="at least 3",
+        hint="remove the folder or add images",
     )
 
 
-def _but(passed_over: Mapping[str, int]) -> str:
+def _unread_images(passed_over: Mapping[str, int]) -> str:
     if not passed_over:
         return ""
     return (

@@ -1,23 +1,43 @@
-"""Datasets that the library `datasets` finds: on the Hugging Face Hub, or in a folder."""
+"""Datasets of the Hugging Face Hub, and folders that ``save_to_disk`` of `datasets` wrote.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+The former are loaded by `datasets`. The latter are read as Arrow data without that library:
+``state.json`` lists the files of a dataset, ``dataset_dict.json`` the splits, each a folder. Images
+are in the files; paths in there are not followed, since the folder may come from elsewhere.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from wsdarts_registry._files import exists
+from wsdarts_registry import _json
+from wsdarts_registry._files import exists, is_file, read_regular, resolved
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.artifact.manifest import is_dataset_id
 from wsdarts_registry.errors import TaskError
-from wsdarts_registry.stores.huggingface.location import HubAddress, is_insecure_allowed
-from wsdarts_sdk.data.sources.base import put_together
-from wsdarts_sdk.data.sources.table import BATCH, Table, TableSource, choose_columns, damaged_table
+from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
+from wsdarts_sdk.data.sources.base import (
+    SPLITS_FILE,
+    STATE_FILE,
+    DataOptions,
+    chosen_splits,
+    joined_splits_note,
+)
+from wsdarts_sdk.data.sources.table import (
+    BATCH,
+    Table,
+    TableSource,
+    choose_columns,
+    damaged_table,
+    rows_at_once,
+)
+from wsdarts_sdk.data.split import parts_of_splits
 
 _Table = TypeVar("_Table", bound=Table)
 
 
-class HubTable(Table):
+class HuggingFaceTable(Table):
     """One split of a dataset."""
 
     follow_paths = True  # `datasets` wrote these paths on this machine
@@ -36,21 +56,12 @@ class HubTable(Table):
             raise damaged_table(self.where, error) from error
 
 
-def hub_source(
-    reference: str,
-    *,
-    image_column: str | None,
-    label_column: str | None,
-    split: str | Sequence[str] | None,
-) -> TableSource:
+def huggingface_source(reference: str, options: DataOptions) -> TableSource:
     """Open ``NAME`` or ``NAME:CONFIG`` with ``datasets.load_dataset``.
 
     Args:
         reference: Name of a dataset on the Hub, or a local folder, and its configuration.
-        image_column: See ``choose_columns``.
-        label_column: See ``choose_columns``.
-        split: Which splits to put together; without it, all that have those columns, and a note
-            says so.
+        options: Without ``split``, all splits that have the columns are joined, with a note.
 
     Raises:
         TaskError: The dataset is missing, gated or cannot be reached; a split is unknown;
@@ -58,51 +69,27 @@ def hub_source(
     """
     name, _, config = reference.partition(":")
     splits = _load(name, config or None)
-    wanted = chosen_splits(tuple(splits), split, f"dataset {name}")
-    tables = {key: [HubTable(splits[key], f"split {key!r} of {name}")] for key in wanted}
-    kept = (
-        tables if split is not None else with_columns_of_first(tables, image_column, label_column)
-    )
+    wanted = chosen_splits(tuple(splits), options.split, f"dataset {name}")
+    tables = {key: [HuggingFaceTable(splits[key], f"split {key!r} of {name}")] for key in wanted}
+    kept = tables if options.split is not None else with_columns_of_first(tables, options)
     source = TableSource(
         [table for found in kept.values() for table in found],
         name=reference.rstrip("/").rpartition("/")[2],
-        image_column=image_column,
-        label_column=label_column,
+        options=options,
     )
     source.dataset = _id_on_hub(name, splits.values())
-    if split is None:
-        source.notes = left_out(tables, kept) + put_together(tuple(kept))
+    if options.split is None:
+        source.notes = dropped_splits_note(tables, kept) + joined_splits_note(tuple(kept))
     return source
 
 
 def _id_on_hub(name: str, splits: Iterable[Any]) -> str | None:
-    """The id that was loaded from the Hub; None for a local folder and for files by a builder."""
-    # `datasets` takes what exists here before it asks the Hub, and its builders, such as
-    # "imagefolder", for neither.
+    """Return the id of a dataset of the Hub; None for a local folder and for a builder."""
+    # `datasets` prefers local paths and its builders, such as "imagefolder", to the Hub.
     builders = {split.info.builder_name for split in splits}
     if exists(Path(name)) or name in builders or not is_dataset_id(name):
         return None
     return name
-
-
-def chosen_splits(
-    existing: Sequence[str], split: str | Sequence[str] | None, where: str
-) -> tuple[str, ...]:
-    """Return the names of the splits to use, ``"train+test"`` and lists taken apart.
-
-    Raises:
-        TaskError: A name is unknown or given twice, or there is none.
-    """
-    if split is None:
-        return tuple(existing)
-    wanted = tuple(split.split("+")) if isinstance(split, str) else tuple(split)
-    unknown = [name for name in wanted if name not in existing]
-    if unknown or not wanted or len(set(wanted)) < len(wanted):
-        raise TaskError(
-            f"splits {'+'.join(wanted)!r} cannot be taken from {where}",
-            expected=f"some of {', '.join(existing)}, each once, such as split={existing[0]!r}",
-        )
-    return wanted
 
 
 def _load(name: str, config: str | None) -> dict[str, Any]:
@@ -111,13 +98,13 @@ def _load(name: str, config: str | None) -> dict[str, Any]:
 
 
 def _load_with_datasets(name: str, config: str | None) -> dict[str, Any]:
-    # These take seconds to import, so only those who need them pay.
+    # These take seconds to import.
     import datasets  # noqa: PLC0415
     import huggingface_hub.constants  # noqa: PLC0415
     import huggingface_hub.errors  # noqa: PLC0415
 
     if not exists(Path(name)):  # the token goes there, too
-        HubAddress(url=huggingface_hub.constants.ENDPOINT, insecure=is_insecure_allowed())
+        Endpoint(url=huggingface_hub.constants.ENDPOINT, insecure=is_insecure_allowed())
     hub: Any = huggingface_hub.errors  # its HTTPError is httpx's, or that of httpx2
     library: Any = datasets
     refused = (OSError, RuntimeError, ValueError, hub.HTTPError, library.exceptions.DatasetsError)
@@ -129,25 +116,26 @@ def _load_with_datasets(name: str, config: str | None) -> dict[str, Any]:
             f"dataset {name!r} cannot be loaded: {reason}",
             expected=(
                 "a dataset on the Hub that this machine can reach, in its cache, or in a local "
-                "folder. Check the name ('hf:NAME:CONFIG'), the connection, and for gated "
-                "datasets `hf auth login`"
+                "folder"
+            ),
+            hint=(
+                "check the name ('hf:NAME:CONFIG'), the connection, and for gated datasets "
+                "`hf auth login`"
             ),
         ) from error
     return dict(loaded)
 
 
 def with_columns_of_first(
-    splits: Mapping[str, list[_Table]], image_column: str | None, label_column: str | None
+    splits: Mapping[str, list[_Table]], options: DataOptions
 ) -> dict[str, list[_Table]]:
-    """Return the splits that have the image and the label column of the first; see ``left_out``.
-
-    What is in the columns is for ``TableSource`` to compare.
+    """Return the splits that have the image and the label column of the first.
 
     Raises:
         TaskError: The columns of the first cannot be told.
     """
     first = next(table for tables in splits.values() for table in tables)
-    chosen = choose_columns(first.columns(), image_column, label_column, first.where)
+    chosen = choose_columns(first.columns(), options, first.where)
     needed = {column.name for column in chosen}
     return {
         name: tables
@@ -156,8 +144,10 @@ def with_columns_of_first(
     }
 
 
-def left_out(splits: Mapping[str, object], kept: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the note that splits were left out by ``with_columns_of_first``, if any were."""
+def dropped_splits_note(
+    splits: Mapping[str, object], kept: Mapping[str, object]
+) -> tuple[str, ...]:
+    """Return the note that ``with_columns_of_first`` left out splits, if it did."""
     names = [name for name in splits if name not in kept]
     if not names:
         return ()
@@ -166,3 +156,84 @@ def left_out(splits: Mapping[str, object], kept: Mapping[str, object]) -> tuple[
         f"of {next(iter(splits))}"
     )
     return (note,)
+
+
+class ArrowTable(Table):
+    """One Arrow stream, mapped into memory while it is read."""
+
+    follow_paths = False
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        self.path = path
+        if not is_file(path):
+            raise TaskError(path, found="no regular file", expected="Arrow data")
+        try:
+            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+                self.schema = stream.schema
+        except (OSError, pa.ArrowException) as error:
+            raise damaged_table(self.where, error) from error
+
+    def batches(self, column: str) -> Iterator[list[Any]]:
+        """Yield the values of one column in order, some rows at a time."""
+        try:
+            with pa.memory_map(self.where) as file, pa.ipc.open_stream(file) as stream:
+                for batch in stream:
+                    values = batch.column(column)
+                    values.validate(full=True)  # the file may come from elsewhere
+                    rows = rows_at_once([(len(values), values.nbytes)])
+                    for start in range(0, len(values), rows):
+                        yield values.slice(start, rows).to_pylist()
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise damaged_table(self.where, error) from error
+
+
+def saved_source(folder: Path, options: DataOptions) -> TableSource:
+    """Open a folder of ``save_to_disk``; a dictionary of train and held-out splits is a split.
+
+    Raises:
+        TaskError: It is damaged, a split is unknown, or the columns cannot be told.
+    """
+    name = resolved(folder).name
+    split = options.split
+    if not is_file(folder / SPLITS_FILE):
+        if split is not None:
+            raise TaskError(f"{folder} has no splits", hint=f"leave out split={split!r}")
+        return TableSource(_tables(folder), name=name, options=options)
+    listed = chosen_splits(_names(folder / SPLITS_FILE, "splits"), split, str(folder))
+    splits = {key: _tables(folder / key) for key in listed}
+    kept = splits if split is not None else with_columns_of_first(splits, options)
+    parts = None if split is not None else parts_of_splits(tuple(kept), str(folder))
+    by_file = None
+    if parts is not None:
+        by_file = [part for part, key in zip(parts, kept, strict=True) for _ in kept[key]]
+    source = TableSource(
+        [table for tables in kept.values() for table in tables],
+        name=name,
+        options=options,
+        parts=by_file,
+    )
+    if split is None:
+        source.notes = dropped_splits_note(splits, kept)
+        if parts is None:
+            source.notes += joined_splits_note(tuple(kept))
+    return source
+
+
+def _tables(folder: Path) -> list[ArrowTable]:
+    return [ArrowTable(folder / name) for name in _names(folder / STATE_FILE, "_data_files")]
+
+
+def _names(file: Path, key: str) -> tuple[str, ...]:
+    """Return the names of files or folders that a JSON file beside them lists."""
+    remedy = "save it again with save_to_disk of the library datasets"
+    data = _json.load(read_regular(file), what=str(file), error=TaskError, remedy=remedy)
+    listed = data.get(key) if isinstance(data, dict) else None
+    names = [
+        str(entry.get("filename", "") if isinstance(entry, dict) else entry)
+        for entry in (listed if isinstance(listed, list) else ())
+    ]
+    plain = all(name and Path(name).name == name for name in names)
+    if not names or not plain:
+        raise TaskError(f"{file} lists no files in {key!r}", hint=remedy)
+    return tuple(names)

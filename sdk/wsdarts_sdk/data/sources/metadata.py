@@ -4,24 +4,20 @@ Each row names a file below the folder, ``file_name``, and has its label in anot
 """
 
 import csv
-import functools
 import io
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wsdarts_registry import _json
 from wsdarts_registry._files import exists, inside, is_file, read_regular, resolved
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, TaskError
-from wsdarts_sdk.data.sources.base import METADATA, ImageSource, Read, file_stamps, named_labels
-from wsdarts_sdk.data.sources.folder import image_files, read_file
+from wsdarts_sdk.data.sources.base import METADATA_FILES, DataOptions, named_labels
+from wsdarts_sdk.data.sources.folder import FileSource, image_files
 from wsdarts_sdk.data.sources.table import Column, choose_columns
-from wsdarts_sdk.data.split import GIVEN_CODES, GivenPart
+from wsdarts_sdk.data.split import GivenPart, given_codes
 
 FILE_NAME = "file_name"
 _LARGEST = 2**28
@@ -29,14 +25,13 @@ Rows = list[dict[str, Any]]
 """Rows of a table, as plain values by column."""
 
 
-class MetadataSource(ImageSource):
-    """Images that the metadata of one folder or of several, its splits, name.
+class MetadataSource(FileSource):
+    """Images that are named in the metadata of a folder, or of its folders for splits.
 
     Args:
         root: The folder that was named.
         tables: For each folder with metadata, that file and its rows.
-        image_column: See ``choose_columns``.
-        label_column: See ``choose_columns``.
+        options: See ``choose_columns``.
         parts: The part of a given split that each folder is; None where there is no such split.
     """
 
@@ -45,14 +40,13 @@ class MetadataSource(ImageSource):
         root: Path,
         tables: Mapping[Path, tuple[Path, Rows]],
         *,
-        image_column: str | None,
-        label_column: str | None,
+        options: DataOptions,
         parts: Sequence[GivenPart] | None = None,
     ) -> None:
         self._files: list[Path] = []
         values: list[Any] = []
         for folder, (file, rows) in tables.items():
-            image, label = choose_columns(_columns(rows), image_column, label_column, str(file))
+            image, label = choose_columns(_columns(rows), options, str(file))
             self._files += _image_files(folder, file, [row.get(image.name) for row in rows])
             values += [row.get(label.name) for row in rows]
         where = f"the label column of {', '.join(str(file) for file, _ in tables.values())}"
@@ -62,36 +56,22 @@ class MetadataSource(ImageSource):
             name=resolved(root).name, class_names=class_names, labels=numbers, encoded=True
         )
         if parts is not None:
-            codes = np.array([GIVEN_CODES[part] for part in parts], dtype=np.int8)
-            self.given = np.repeat(codes, [len(rows) for _, rows in tables.values()])
-
-    def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
-        """Yield the files; they are read where the result is called."""
-        for row in rows.tolist():
-            yield row, functools.partial(read_file, self._files[row])
-
-    def stamps(self) -> NDArray[np.void]:
-        """Return the stamp of each file."""
-        return file_stamps(self._files)
-
-    def describe(self, row: int) -> str:
-        """Return the file's path."""
-        return str(self._files[row])
+            self.given = given_codes(parts, [len(rows) for _, rows in tables.values()])
 
 
 def read_metadata(folder: Path) -> tuple[Path, Rows] | TaskError | None:
     """Return the metadata of a folder and its rows.
 
     Returns:
-        The file and its rows; an error that says why what there is does not name images; None
-        where there is nothing.
+        The file and its rows; an error with the reason why it names no images; None without
+        metadata.
 
     Raises:
-        TaskError: It is damaged, too large, or there are two of it that differ.
+        TaskError: It is damaged, too large, or there are two files that differ.
     """
     usable: list[tuple[Path, Rows]] = []
     reasons: list[str] = []
-    for file in (folder / name for name in METADATA):
+    for file in (folder / name for name in METADATA_FILES):
         if not exists(file):
             continue
         if not is_file(file):
@@ -108,23 +88,25 @@ def read_metadata(folder: Path) -> tuple[Path, Rows] | TaskError | None:
         files = " and ".join(file.name for file, _ in usable)
         raise TaskError(
             f"{folder} has {files}, which differ",
-            expected="one of them. Keep the one that is right",
+            expected="one of them, or equal ones",
+            hint="keep the one that is right",
         )
     if usable:
         return usable[0]
     if not reasons:
         return None
     return TaskError(
-        f"{' and '.join(reasons)}",
+        " and ".join(reasons),
         expected=(
             f"a table with the column {FILE_NAME} and one of labels, separated by commas in "
-            "metadata.csv. Correct it, or put the images of each class into a folder of its own"
+            "metadata.csv"
         ),
+        hint="correct it, or put the images of each class into a folder of its own",
     )
 
 
 def _comparable(rows: Rows) -> frozenset[tuple[tuple[str, str], ...]]:
-    """Rows as they compare between CSV, all of which is text, and JSON; order does not count."""
+    """Return rows that compare equal between CSV, which is text only, and JSON, in any order."""
     return frozenset(
         tuple(sorted((name, "" if value is None else str(value)) for name, value in row.items()))
         for row in rows
@@ -134,14 +116,14 @@ def _comparable(rows: Rows) -> frozenset[tuple[tuple[str, str], ...]]:
 def names_labels(rows: Rows) -> bool:
     """Return whether one column is a label by its name."""
     try:
-        choose_columns(_columns(rows), None, None, "")
+        choose_columns(_columns(rows), DataOptions(), "")
     except TaskError:
         return False
     return True
 
 
 def _rows(file: Path) -> Rows:
-    """Rows as plain values, of one kind of file or the other."""
+    """Return the rows of a CSV or JSON lines file as plain values."""
     content = read_regular(file)
     if len(content) > _LARGEST:
         raise TaskError(f"{file} has {len(content):,} bytes", expected=f"at most {_LARGEST:,}")
@@ -160,22 +142,23 @@ def _rows(file: Path) -> Rows:
     if longer is not None:
         raise TaskError(
             f"row {longer} of {file} has more values than there are columns",
-            expected="a value for each column. Put quotes around values that have a comma",
+            expected="a value for each column",
+            hint="put quotes around values that have a comma",
         )
     return rows
 
 
 def _lines(content: bytes) -> list[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers from 1."""
+    """Return the lines that are not blank, with their numbers from 1."""
     lines = content.removeprefix(BOM_UTF8).splitlines()
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _row(line: bytes, what: str) -> dict[str, Any]:
-    remedy = f'expected a row such as {{"{FILE_NAME}": "0.jpg", "label": "cat"}}. Write it so'
+    remedy = f'write a row such as {{"{FILE_NAME}": "0.jpg", "label": "cat"}}'
     row = _json.load(line, what=what, error=TaskError, remedy=remedy)
     if not isinstance(row, dict):
-        raise TaskError(f"{what} is no object", hint=remedy)
+        raise TaskError(what, found="no object", hint=remedy)
     return row
 
 
@@ -200,7 +183,7 @@ def _kind(rows: Rows, name: str) -> str:
 
 
 def _whole_numbers(values: Sequence[Any]) -> Sequence[Any]:
-    """Text of whole numbers, as all of CSV is text, as numbers, so that 10 follows 9."""
+    """Return text of whole numbers as numbers, so that 10 follows 9 in CSV, too."""
     texts = [value for value in values if isinstance(value, str)]
     whole = all(value == str(int(value)) for value in texts if _is_digits(value))
     if len(texts) < len(values) or not whole or not all(map(_is_digits, texts)):
@@ -219,19 +202,15 @@ def _image_files(folder: Path, file: Path, names: Sequence[Any]) -> list[Path]:
             found.append(inside(folder, str(name).removeprefix("./")))
         except ArtifactError as error:
             raise TaskError(
-                f"row {row} of {file} names the file {str(name)!r}",
-                expected=(
-                    f"a plain relative path to an image below {folder}, such as 'cats/0.jpg'. "
-                    "Correct the row"
-                ),
+                f"{FILE_NAME} in row {row} of {file}",
+                found=repr(str(name)),
+                expected=f"a plain relative path to an image below {folder}, such as 'cats/0.jpg'",
             ) from error
     unnamed = sorted(set(image_files(folder)) - set(found))
     if unnamed:
         raise TaskError(
-            (
-                f"{file} does not name {several(len(unnamed), 'image')} in {folder}, first "
-                f"{unnamed[0]}"
-            ),
-            expected="a row for each. Add rows, or take the images out",
+            f"{file} lacks {pluralize(len(unnamed), 'image')} in {folder}, first {unnamed[0]}",
+            expected="a row for each",
+            hint="add rows, or take the images out",
         )
     return found

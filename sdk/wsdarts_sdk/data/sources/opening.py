@@ -1,139 +1,138 @@
-"""Telling which kind of source is meant."""
+"""The choice of the kind of source for what a user hands in."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsdarts_registry._files import entries, exists, expanded, is_directory, is_file, resolved
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.sources.base import ImageSource, is_saved, may_have_metadata, put_together
+from wsdarts_sdk.data.sources.base import (
+    DataOptions,
+    ImageSource,
+    chosen_splits,
+    is_saved,
+    joined_splits_note,
+    may_have_metadata,
+)
 from wsdarts_sdk.data.sources.folder import FolderSource, image_files, parquet_files
 from wsdarts_sdk.data.split import part_named, parts_of_splits
 
-_EXPECTED = (
-    "expected a folder of class folders, one with metadata.csv or that save_to_disk wrote, parquet "
+if TYPE_CHECKING:
+    from wsdarts_sdk.data.sources.table import Table, TableSource
+
+_KINDS = (
+    "a folder of class folders, one with metadata.csv or that save_to_disk wrote, parquet "
     "or WebDataset tar files, 'hf:NAME', 'torchvision:NAME', or (images, labels) as arrays"
 )
 
 
-def open_source(
-    data: Any,
-    *,
-    image_column: str | None,
-    label_column: str | None,
-    split: str | Sequence[str] | None,
-    cache: Path,
-) -> ImageSource:
-    """Open what ``ImageTask.load`` was given.
+def open_source(data: Any, options: DataOptions, *, cache: Path) -> ImageSource:
+    """Open a dataset of any kind that ``ImageTask.load`` takes.
 
     Raises:
-        TaskError: It is none of the known kinds, or cannot be read as its kind, or an
-            option is given that its kind does not have.
+        TaskError: It is of no known kind, cannot be read as its kind, or an option is given that
+            its kind does not have.
     """
-    columns = {"image_column": image_column, "label_column": label_column}
     if isinstance(data, tuple | list):
-        _refuse("arrays", **columns, split=split)
+        _refuse("arrays", options, "image_column", "label_column", "split")
         return _tensors(data)
     if not isinstance(data, str | os.PathLike):
-        raise TaskError(f"data of type {type(data).__name__} cannot be read", hint=_EXPECTED)
+        raise TaskError("data", found=f"of type {type(data).__name__}", expected=_KINDS)
     text = os.fspath(data)
     if text.strip() in ("", "hf:", "torchvision:"):
-        raise TaskError(f"{text!r} names no dataset", hint=_EXPECTED)
+        raise TaskError(f"{text!r} names no dataset", expected=_KINDS)
     if text.startswith("hf:") and not is_saved(expanded(text[3:])):
-        from wsdarts_sdk.data.sources.huggingface import hub_source  # noqa: PLC0415
+        from wsdarts_sdk.data.sources.huggingface import huggingface_source  # noqa: PLC0415
 
-        return hub_source(text.removeprefix("hf:"), **columns, split=split)
+        return huggingface_source(text.removeprefix("hf:"), options)
     if text.startswith("torchvision:"):
         from wsdarts_sdk.data.sources.torchvision import TorchvisionSource  # noqa: PLC0415
 
-        _refuse("torchvision's datasets", **columns)
+        _refuse("torchvision's datasets", options, "image_column", "label_column")
         name = text.removeprefix("torchvision:")
-        return TorchvisionSource(name, root=cache / "torchvision", split=split)
-    return _path(expanded(text.removeprefix("hf:")), columns, split)
+        return TorchvisionSource(name, root=cache / "torchvision", split=options.split)
+    return _path(expanded(text.removeprefix("hf:")), options)
 
 
-def _path(
-    path: Path, columns: dict[str, str | None], split: str | Sequence[str] | None
-) -> ImageSource:
+def _path(path: Path, options: DataOptions) -> ImageSource:
     if not exists(path):
-        raise TaskError(f"{path} does not exist", hint=f"{_EXPECTED}. Check the path")
-    source = _of_datasets(path, columns, split)
+        raise TaskError(f"{path} does not exist", expected=_KINDS, hint="check the path")
+    source = _of_datasets(path, options)
     if source is not None:
         return source
-    _refuse("local files", split=split)
+    _refuse("local files", options, "split")
     if is_directory(path):
         tables = parquet_files(path)
         if not tables:
-            return _folder(path, columns)
+            return _folder(path, options)
         if image_files(path):
             raise TaskError(
                 f"{path} has both parquet files and image files",
-                hint=f"{_EXPECTED}. Name the folder or the file that is meant, such as {tables[0]}",
+                expected=_KINDS,
+                hint=f"name the folder or the file that is meant, such as {tables[0]}",
             )
     elif path.suffix.lower() == ".parquet":
         tables = [path]
     else:
-        raise TaskError(f"{path} is a file, but not parquet or (uncompressed) tar", hint=_EXPECTED)
-    from wsdarts_sdk.data.sources.table import (  # noqa: PLC0415
-        ParquetTable,
-        TableSource,
-        parts_of_files,
-    )
+        raise TaskError(path, found="neither parquet nor (uncompressed) tar", expected=_KINDS)
+    from wsdarts_sdk.data.sources.table import ParquetTable  # noqa: PLC0415
+
+    return _table_source(path, tables, ParquetTable, options)
+
+
+def _table_source(
+    path: Path, files: Sequence[Path], kind: "Callable[[Path], Table]", options: DataOptions
+) -> "TableSource":
+    """Open the tables that a path is or that lie below it, with the split of their names."""
+    from wsdarts_sdk.data.sources.table import TableSource, parts_of_files  # noqa: PLC0415
 
     folder = is_directory(path)
     return TableSource(
-        [ParquetTable(table) for table in tables],
+        [kind(file) for file in files],
         name=resolved(path).name if folder else path.stem,
-        parts=parts_of_files(path, tables) if folder else None,
-        **columns,
+        parts=parts_of_files(path, files) if folder else None,
+        options=options,
     )
 
 
-def _of_datasets(
-    path: Path, columns: dict[str, str | None], split: str | Sequence[str] | None
-) -> ImageSource | None:
-    """A folder of ``save_to_disk``, WebDataset's archives, or a folder with metadata."""
+def _of_datasets(path: Path, options: DataOptions) -> ImageSource | None:
+    """Open a folder of ``save_to_disk``, WebDataset's archives, or a folder with metadata."""
     if is_saved(path):
-        from wsdarts_sdk.data.sources.saved import saved_source  # noqa: PLC0415
+        from wsdarts_sdk.data.sources.huggingface import saved_source  # noqa: PLC0415
 
-        return saved_source(path, **columns, split=split)
+        return saved_source(path, options)
     archives = _archives(path)
-    # Beside images or tables they are what those came packed in.
+    # Beside images or tables, archives are what those were unpacked from.
     unpacked = archives and is_directory(path) and (image_files(path) or parquet_files(path))
     if archives and not unpacked:
-        from wsdarts_sdk.data.sources.table import TableSource, parts_of_files  # noqa: PLC0415
         from wsdarts_sdk.data.sources.webdataset import TarTable  # noqa: PLC0415
 
-        _refuse("archives", split=split)
-        folder = is_directory(path)
-        name = resolved(path).name if folder else path.stem
-        parts = parts_of_files(path, archives) if folder else None
-        return TableSource([TarTable(file) for file in archives], name=name, **columns, parts=parts)
+        _refuse("archives", options, "split")
+        return _table_source(path, archives, TarTable, options)
     found = _metadata(path)
-    if not found or _has_classes(path, found.values(), columns["label_column"]):
+    if not found or _has_classes(path, found.values(), options.label_column):
         return None
     notes: tuple[str, ...] = ()
     parts = None
     if "" in found:
-        _refuse("local files without splits", split=split)
-    elif split is None:
+        _refuse("local files without splits", options, "split")
+    elif options.split is None:
         parts = parts_of_splits(tuple(found), str(path))
-        notes = put_together(tuple(found)) if parts is None else ()
+        notes = joined_splits_note(tuple(found)) if parts is None else ()
     else:
-        from wsdarts_sdk.data.sources.huggingface import chosen_splits  # noqa: PLC0415
-
-        found = {name: found[name] for name in chosen_splits(tuple(found), split, str(path))}
+        chosen = chosen_splits(tuple(found), options.split, str(path))
+        found = {name: found[name] for name in chosen}
     tables = {path / name: table for name, table in found.items()}
     from wsdarts_sdk.data.sources.metadata import MetadataSource  # noqa: PLC0415
 
-    source = MetadataSource(path, tables, **columns, parts=parts)
+    source = MetadataSource(path, tables, options=options, parts=parts)
     source.notes = notes
     return source
 
 
 def _archives(path: Path) -> list[Path]:
-    """The tar files that a path is, or that lie directly in it or in its folders for parts."""
+    """Return the tar file at a path, or those directly in it or in its folders for parts."""
     if not is_directory(path):
         return _tar_files((path,))
     below = [entry for entry in entries(path) if part_named(entry.name) and is_directory(entry)]
@@ -149,8 +148,8 @@ def _tar_files(files: Iterable[Path]) -> list[Path]:
 
 
 def _metadata(path: Path) -> dict[str, tuple[Path, Any]]:
-    """The metadata of a folder under the empty name, or those of its splits, folders below it."""
-    below = [entry for entry in entries(path) if is_directory(entry) and entry.name[0] != "."]
+    """Return the metadata of a folder, under the empty name, or of its folders by their names."""
+    below = _visible_folders(path)
     if not any(map(may_have_metadata, (path, *below))):
         return {}
     from wsdarts_sdk.data.sources.metadata import read_metadata  # noqa: PLC0415
@@ -164,11 +163,15 @@ def _metadata(path: Path) -> dict[str, tuple[Path, Any]]:
     return {} if any(image_files(folder) for folder in others) else found
 
 
-def _folder(path: Path, columns: dict[str, str | None]) -> FolderSource:
-    """A folder of class folders; without classes, metadata that cannot be used are the reason."""
+def _visible_folders(path: Path) -> list[Path]:
+    return [entry for entry in entries(path) if is_directory(entry) and entry.name[0] != "."]
+
+
+def _folder(path: Path, options: DataOptions) -> FolderSource:
+    """Open a folder of class folders; without classes, raise the error of unusable metadata."""
     unused = _unused_metadata(path)
     try:
-        _refuse("image folders", **columns)
+        _refuse("image folders", options, "image_column", "label_column")
         source = FolderSource(path)
     except TaskError:
         if unused is None:
@@ -180,8 +183,8 @@ def _folder(path: Path, columns: dict[str, str | None]) -> FolderSource:
 
 
 def _unused_metadata(path: Path) -> TaskError | None:
-    """Why metadata of a folder, or of those of its parts, do not say what its images are."""
-    below = [entry for entry in entries(path) if is_directory(entry) and entry.name[0] != "."]
+    """Return the error of metadata, of a folder or its folders for parts, that name no images."""
+    below = _visible_folders(path)
     holders = [folder for folder in below if part_named(folder.name)]
     if not any(map(may_have_metadata, (path, *holders))):
         return None
@@ -196,7 +199,7 @@ def _unused_metadata(path: Path) -> TaskError | None:
 
 
 def _has_classes(path: Path, tables: Iterable[tuple[Path, Any]], label_column: str | None) -> bool:
-    """Whether class folders say what the metadata, such as captions, do not."""
+    """Return whether class folders have the labels that the metadata lack."""
     from wsdarts_sdk.data.sources.metadata import names_labels  # noqa: PLC0415
 
     if label_column is not None or any(names_labels(rows) for _, rows in tables):
@@ -210,17 +213,15 @@ def _tensors(data: Sequence[Any]) -> ImageSource:
 
     if len(data) not in (2, 3):
         raise TaskError(
-            f"{len(data)} arrays given",
+            "the number of arrays",
+            found=len(data),
             expected="(images, labels) or (images, labels, class_names)",
         )
     images, labels = data[:2]
     return TensorSource(images, labels, data[2] if len(data) == 3 else None, name="tensors")
 
 
-def _refuse(kind: str, **options: Any) -> None:
-    given = [name for name, value in options.items() if value is not None]
+def _refuse(kind: str, options: DataOptions, *names: str) -> None:
+    given = [name for name in names if getattr(options, name) is not None]
     if given:
-        raise TaskError(
-            f"{' and '.join(given)} cannot be chosen for {kind}",
-            expected="no such option. Leave it out",
-        )
+        raise TaskError(f"{' and '.join(given)} cannot be chosen for {kind}", hint="leave it out")

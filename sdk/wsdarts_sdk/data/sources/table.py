@@ -1,6 +1,6 @@
-"""Tables of images and labels: parquet files here, datasets of the Hub beside it.
+"""Tables of images and labels, the choice of their columns, and parquet files.
 
-Which column of a table holds the images, and which the labels.
+Other modules read other kinds of tables: ``huggingface`` and ``webdataset``.
 """
 
 import functools
@@ -19,19 +19,18 @@ from numpy.typing import NDArray
 
 from wsdarts_registry._files import is_file, open_regular, resolved
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import Undecodable
-from wsdarts_sdk.data.identity import Content
+from wsdarts_sdk.data.decoding import Content, CorruptImage, Read
 from wsdarts_sdk.data.sources.base import (
-    STAMP,
+    FILE_STAT,
+    DataOptions,
     ImageSource,
-    Read,
     checked_labels,
-    file_stamps,
+    file_stats,
     named_labels,
 )
 from wsdarts_sdk.data.split import (
-    GIVEN_CODES,
     GivenPart,
+    given_codes,
     has_train_and_held_out,
     part_named,
     with_validation,
@@ -42,7 +41,7 @@ _LABEL_NAMES = frozenset({"label", "labels", "class", "cls", "target", "category
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a table, as far as it matters for a task.
+    """A column of a table.
 
     Attributes:
         name: The column's name.
@@ -84,9 +83,9 @@ def table_columns(schema: pa.Schema) -> tuple[Column, ...]:
 
 
 def choose_columns(
-    columns: Sequence[Column], image_column: str | None, label_column: str | None, where: str
+    columns: Sequence[Column], options: DataOptions, where: str
 ) -> tuple[Column, Column]:
-    """Find the image column and the label column.
+    """Return the image column and the label column.
 
     Without a choice the image column is the only one that the metadata call an image, or
     else the only one that holds bytes; the label column is the only one with class names,
@@ -98,11 +97,11 @@ def choose_columns(
     """
     holders = [c for c in columns if c.can_hold_images]
     declared = [c for c in holders if c.declared_image]
-    image = _choose(columns, image_column, declared or holders, holders, "image", where)
+    image = _choose(columns, options.image_column, declared or holders, holders, "image", where)
     labelled = [c for c in columns if c.can_hold_labels and c.name != image.name]
     classes = [c for c in labelled if c.class_names]
     usual = [c for c in labelled if c.name.lower() in _LABEL_NAMES]
-    return image, _choose(columns, label_column, classes or usual, labelled, "label", where)
+    return image, _choose(columns, options.label_column, classes or usual, labelled, "label", where)
 
 
 def _choose(
@@ -114,33 +113,26 @@ def _choose(
     where: str,
 ) -> Column:
     existing = ", ".join(f"{c.name} ({c.type})" for c in columns)
-    how = f"choose with --{role}-column NAME ({role}_column=…)"
+    hint = f"choose with --{role}-column NAME ({role}_column=…); the columns are {existing}"
     if chosen is not None:
-        for column in columns:
-            if column.name == chosen:
-                if column in usable:
-                    return column
-                raise TaskError(
-                    (
-                        f"column {chosen!r} of {where} is of type {column.type} and cannot be "
-                        f"the {role} column"
-                    ),
-                    expected=f"{_EXPECTED[role]}. The columns are: {existing}",
-                )
-        raise TaskError(
-            f"{where} has no column {chosen!r}", hint=f"the columns are: {existing}; {how}"
-        )
-    if not candidates:
-        raise TaskError(
-            f"{where} has no {role} column that can be told",
-            expected=f"{_EXPECTED[role]}. The columns are: {existing}",
-            hint=how,
-        )
-    if len(candidates) > 1:
+        column = next((c for c in columns if c.name == chosen), None)
+        if column is None:
+            raise TaskError(f"{where} has no column {chosen!r}", hint=hint)
+        if column not in usable:
+            raise TaskError(
+                f"the {role} column {chosen!r} of {where}",
+                found=f"of type {column.type}",
+                expected=_EXPECTED[role],
+                hint=hint,
+            )
+        return column
+    if len(candidates) != 1:
         names = ", ".join(c.name for c in candidates)
         raise TaskError(
-            f"{where} has several columns that may be the {role} column: {names}",
-            hint=f"{how}. The columns are: {existing}",
+            f"the {role} column of {where}",
+            found=f"one of {names}" if names else "unknown",
+            expected=_EXPECTED[role],
+            hint=hint,
         )
     return candidates[0]
 
@@ -164,7 +156,7 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
         return {}
     try:
         features = json.loads(text)["info"]["features"]
-    except (ValueError, KeyError, TypeError):  # not what `datasets` writes: go by the types
+    except (ValueError, KeyError, TypeError):  # not written by `datasets`
         return {}
     return features if isinstance(features, dict) else {}
 
@@ -196,7 +188,7 @@ class Table(ABC):
     """Rows with columns.
 
     Attributes:
-        where: What the table is called, for errors.
+        where: Name of the table, for errors.
         schema: Its columns and the metadata that `datasets` leaves there.
         follow_paths: Whether an image may be given as a path instead of its bytes.
         path: The one file that all of it comes from; None where there is no such file.
@@ -233,9 +225,7 @@ class ParquetTable(Table):
         self.path = path
         self._file = path
         if not is_file(path):
-            raise TaskError(
-                f"{path} is no regular file", expected="a parquet file. Remove it, or name another"
-            )
+            raise TaskError(path, found="no regular file", expected="a parquet file")
         try:
             self.schema = pq.read_schema(path)
         except (OSError, pa.ArrowException) as error:
@@ -272,14 +262,12 @@ def _row_groups(metadata: Any, column: str) -> Iterator[tuple[int, int]]:
 
 
 def damaged_table(where: str, error: Exception) -> TaskError:
-    """Describe a table that Arrow cannot read."""
+    """Return the error for a table that Arrow cannot read."""
     reason = " ".join(str(error).split())
     return TaskError(
         f"{where} cannot be read ({reason})",
-        expected=(
-            "whole parquet or Arrow data with an image and a label column. Download or write it "
-            "again"
-        ),
+        expected="whole parquet or Arrow data with an image and a label column",
+        hint="download or write it again",
     )
 
 
@@ -288,9 +276,8 @@ class TableSource(ImageSource):
 
     Args:
         tables: At least one.
-        name: What they are called together.
-        image_column: See ``choose_columns``.
-        label_column: See ``choose_columns``.
+        name: Their common name.
+        options: See ``choose_columns``.
         parts: The part of a given split that each table is; None where there is no such split.
     """
 
@@ -299,26 +286,23 @@ class TableSource(ImageSource):
         tables: Sequence[Table],
         *,
         name: str,
-        image_column: str | None,
-        label_column: str | None,
+        options: DataOptions,
         parts: Sequence[GivenPart] | None = None,
     ) -> None:
-        choice = [choose_columns(t.columns(), image_column, label_column, t.where) for t in tables]
+        choice = [choose_columns(t.columns(), options, t.where) for t in tables]
         image, label = choice[0]
         for table, (other_image, other_label) in zip(tables, choice, strict=True):
             found = (other_image.name, other_label.name, other_label.class_names)
             if found != (image.name, label.name, label.class_names):
                 raise TaskError(
-                    (
-                        f"{table.where} has other image and label columns or class names than "
-                        f"{tables[0].where}"
-                    ),
-                    expected="tables of one dataset. Load them one by one",
+                    f"{table.where} has other image and label columns or class names than "
+                    f"{tables[0].where}",
+                    expected="tables of one dataset",
+                    hint="load them one by one",
                 )
         self._tables = tables
         self._image = image.name
         files = [str(resolved(table.path)) for table in tables if table.path is not None]
-        # Another column of the same file holds other images.
         self.location = f"column {image.name} of {files}" if files else None
         class_names, by_table = _labels(tables, label)
         self._starts = np.cumsum([0, *(len(values) for values in by_table)])
@@ -326,8 +310,7 @@ class TableSource(ImageSource):
             name=name, class_names=class_names, labels=np.concatenate(by_table), encoded=True
         )
         if parts is not None:
-            codes = np.array([GIVEN_CODES[part] for part in parts], dtype=np.int8)
-            self.given = np.repeat(codes, [len(values) for values in by_table])
+            self.given = given_codes(parts, [len(values) for values in by_table])
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the encoded images; whole tables are read, and wanted rows passed on."""
@@ -345,16 +328,16 @@ class TableSource(ImageSource):
                         yield row, functools.partial(_content, value, table.follow_paths)
                     row += 1
 
-    def stamps(self) -> NDArray[np.void]:
-        """Return the stamp of each row: its table's file, and its number in there."""
-        stamps = np.zeros(len(self.labels), dtype=STAMP)
+    def file_stats(self) -> NDArray[np.void]:
+        """Return the stat of each row: its table's file, and its number in there."""
+        stats = np.zeros(len(self.labels), dtype=FILE_STAT)
         for table, start, end in zip(
             self._tables, self._starts[:-1], self._starts[1:], strict=True
         ):
             if table.path is not None:
-                stamps[start:end] = file_stamps([table.path])
-                stamps["row"][start:end] = np.arange(end - start)
-        return stamps
+                stats[start:end] = file_stats([table.path])
+                stats["row"][start:end] = np.arange(end - start)
+        return stats
 
     def describe(self, row: int) -> str:
         """Return the row's number in its table."""
@@ -372,10 +355,10 @@ def parts_of_files(root: Path, files: Sequence[Path]) -> tuple[GivenPart, ...] |
         files: The files below it.
 
     Returns:
-        One part for each file; None where the names tell of no train and held-out part.
+        One part for each file; None where none is named as train or none as held out.
 
     Raises:
-        TaskError: They do, but some files are named as none.
+        TaskError: Both are, but a file is named as no part.
     """
     parts = []
     for file in files:
@@ -386,14 +369,10 @@ def parts_of_files(root: Path, files: Sequence[Path]) -> tuple[GivenPart, ...] |
         return None
     if None in parts:
         raise TaskError(
-            (
-                f"{files[parts.index(None)]} lies beside files of a train and a held-out part "
-                "and is named as none of them"
-            ),
-            expected=(
-                "names that begin with train, validation or test. Rename it, or name the file "
-                "that is meant"
-            ),
+            f"{files[parts.index(None)]} lies beside files of a train and a held-out part and is "
+            "named as none of them",
+            expected="a name that begins with train, validation or test",
+            hint="rename it, or name the file that is meant",
         )
     return with_validation([part for part in parts if part is not None])
 
@@ -418,7 +397,7 @@ def _labels(
     return names, np.split(labels, bounds)
 
 
-def _content(value: Any, follow_paths: bool) -> Content | Undecodable:
+def _content(value: Any, follow_paths: bool) -> Content | CorruptImage:
     if isinstance(value, dict):
         path = value.get("path")
         value = value.get("bytes")
@@ -427,7 +406,7 @@ def _content(value: Any, follow_paths: bool) -> Content | Undecodable:
                 with open_regular(Path(path)) as file:
                     return file.read()
             except OSError as error:
-                return Undecodable(f"{path} cannot be read ({error.strerror})")
+                return CorruptImage(f"{path} cannot be read ({error.strerror})")
     if value is None:
-        return Undecodable("the row has no image bytes")
+        return CorruptImage("the row has no image bytes")
     return bytes(value)

@@ -1,4 +1,4 @@
-"""Images and labels that are in memory already: NumPy arrays or torch tensors."""
+"""Images and labels in memory: NumPy arrays or torch tensors."""
 
 import functools
 import math
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.sources.base import ImageSource, Read, checked_labels, named_labels
+from wsdarts_sdk.data.decoding import Read
+from wsdarts_sdk.data.sources.base import ImageSource, checked_labels, named_labels
 
 _CHANNELS = (1, 3, 4)
 _SHAPES = "(N, C, H, W), (N, H, W, C) or (N, H, W) with C of 1, 3 or 4"
@@ -80,7 +81,7 @@ def as_numpy(array: Any, what: str) -> NDArray[Any]:
     """
     if isinstance(array, np.ndarray):
         return array
-    torch = sys.modules.get("torch")  # who has a tensor has imported torch
+    torch = sys.modules.get("torch")  # imported if there is a tensor
     if torch is not None and isinstance(array, torch.Tensor):
         try:
             tensor = array.detach().cpu()
@@ -90,11 +91,13 @@ def as_numpy(array: Any, what: str) -> NDArray[Any]:
         except (TypeError, RuntimeError) as error:
             kind = "meta" if array.is_meta else str(array.layout)
             raise TaskError(
-                f"{what} as a torch tensor of kind {kind} cannot be read",
+                f"the tensor of {what}",
+                found=f"of kind {kind}",
                 expected="a dense tensor with values, such as tensor.to_dense() of a sparse one",
             ) from error
     raise TaskError(
-        f"{what} of type {type(array).__name__} cannot be read",
+        f"the array of {what}",
+        found=f"of type {type(array).__name__}",
         expected=f"a NumPy array or a torch tensor{_FORMS[what]}",
     )
 
@@ -111,19 +114,18 @@ def _label_list(labels: Any) -> list[Any]:
             array = array[:, 0]
         if array.ndim != 1:
             raise TaskError(
-                f"labels have shape {array.shape}",
-                expected=f"(images,) or (images, 1), a class id for each image{_one_column(array)}",
+                f"the labels have shape {array.shape}",
+                expected="(images,) or (images, 1), a class id for each image",
+                hint=_hint_for_columns(array),
             )
         values = [_scalar(value) for value in array.tolist()]
     values = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
     numbers = [value for value in values if isinstance(value, float)]
     if numbers and all(value.is_integer() for value in numbers):
         raise TaskError(
-            f"labels are floating point, such as {numbers[0]}",
-            expected=(
-                "integers or strings. Convert them: labels.astype(int) of an array, "
-                "labels.long() of a tensor"
-            ),
+            f"the labels are floating point, such as {numbers[0]}",
+            expected="integers or strings",
+            hint="convert them: labels.astype(int) of an array, labels.long() of a tensor",
         )
     return values
 
@@ -136,13 +138,13 @@ def _scalar(value: Any) -> Any:
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
-def _one_column(array: NDArray[Any]) -> str:
-    """How to get one class id for each image of labels with several columns."""
+def _hint_for_columns(array: NDArray[Any]) -> str:
+    """Return how to get one class id for each image of labels with several columns."""
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         return ""
     if ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all():
-        return ". One-hot labels become ids by labels.argmax(1)"
-    return ". Several labels for one image are no classification task: choose one column"
+        return "one-hot labels become ids by labels.argmax(1)"
+    return "several labels for one image are no classification task: choose one column"
 
 
 def _named(
@@ -155,10 +157,8 @@ def _named(
     if any(isinstance(value, str) for value in values):
         raise TaskError(
             "the labels are strings and class_names are given, too",
-            expected=(
-                "integer labels with class_names. Leave class_names out: strings name their "
-                "classes themselves"
-            ),
+            expected="integer labels with class_names",
+            hint="leave class_names out: strings name their classes themselves",
         )
     if ids == tuple(range(len(ids))):
         return names, checked_labels(values, names, "the labels")
@@ -166,8 +166,9 @@ def _named(
     for row, value in enumerate(values):
         if value is not None and (type(value) is not int or value not in positions):
             raise TaskError(
-                f"the labels hold {value!r} at row {row}, which class_names does not name",
-                expected=f"one of {', '.join(map(str, ids[:20]))}",
+                f"row {row} of the labels",
+                found=repr(value),
+                expected=f"an id of class_names: {', '.join(map(str, ids[:20]))}",
             )
     found = [None if value is None else positions[value] for value in values]
     return names, checked_labels(found, names, "the labels")
@@ -178,12 +179,12 @@ def _ids_and_names(class_names: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
     if isinstance(class_names, Mapping):
         pairs = _pairs(class_names)
     elif isinstance(class_names, str | bytes | Set) or not hasattr(class_names, "__iter__"):
-        raise _no_names(class_names)
+        raise _invalid_names(class_names)
     else:
         pairs = list(enumerate(_scalar(name) for name in class_names))
     for number, name in pairs:
         if number < 0 or isinstance(name, bool) or not isinstance(name, str | int):
-            raise _no_names(class_names)
+            raise _invalid_names(class_names)
     pairs.sort(key=lambda pair: pair[0])
     ids = tuple(number for number, _ in pairs)
     if len(set(ids)) < len(ids):
@@ -202,10 +203,10 @@ def _pairs(class_names: Mapping[Any, Any]) -> list[tuple[int, Any]]:
     # Keys of JSON are text always.
     if keys == values == {str} and all(key.isascii() and key.isdigit() for key, _ in items):
         return [(int(key), name) for key, name in items]
-    raise _no_names(class_names)
+    raise _invalid_names(class_names)
 
 
-def _no_names(class_names: Any) -> TaskError:
+def _invalid_names(class_names: Any) -> TaskError:
     return TaskError(
         "class_names",
         found=reprlib.repr(class_names),
@@ -241,10 +242,11 @@ def _channels_last(pixels: NDArray[Any]) -> NDArray[Any]:
     if first and last:
         raise TaskError(
             f"images of shape {pixels.shape} may have their channels first or last",
-            expected=f"{_SHAPES}, with one reading only. Pass images of more than 4 pixels a side",
+            expected=f"{_SHAPES}, with one reading only",
+            hint="pass images of more than 4 pixels a side",
         )
     if not (first or last) or 0 in pixels.shape[1:]:
-        raise TaskError(f"images have shape {pixels.shape}", expected=f"{_SHAPES}. Reshape them so")
+        raise TaskError(f"images have shape {pixels.shape}", expected=_SHAPES)
     return np.moveaxis(pixels, 1, -1) if first else pixels
 
 
@@ -253,13 +255,15 @@ def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         return pixels
     if pixels.dtype.kind != "f":
         raise TaskError(
-            f"images are of type {pixels.dtype}",
-            expected="uint8, or floating point in [0, 1]. Convert them",
+            "the type of the images",
+            found=pixels.dtype,
+            expected="uint8, or floating point in [0, 1]",
         )
     if not ((pixels >= 0) & (pixels <= 1)).all():
         raise TaskError(
             f"floating-point images have values from {pixels.min():g} to {pixels.max():g}",
-            expected="[0, 1]. Divide by 255, or undo their normalisation",
+            expected="[0, 1]",
+            hint="divide by 255, or undo their normalisation",
         )
     return np.round(pixels.astype(np.float64) * 255).astype(np.uint8)
 

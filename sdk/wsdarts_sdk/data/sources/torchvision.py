@@ -1,4 +1,4 @@
-"""Classification datasets that torchvision knows how to download."""
+"""Classification datasets that torchvision downloads."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,19 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.decoding import Undecodable, pillow_pixels
-from wsdarts_sdk.data.identity import Content
+from wsdarts_sdk.data.decoding import Content, CorruptImage, Read, pillow_pixels
 from wsdarts_sdk.data.sources.base import (
     ImageSource,
-    Read,
     checked_labels,
+    chosen_splits,
+    joined_splits_note,
     named_labels,
-    put_together,
 )
-from wsdarts_sdk.data.sources.huggingface import chosen_splits
 
 _Arguments = Mapping[str, Any]
 _TRAIN_TEST: Mapping[str, _Arguments] = {"train": {"train": True}, "test": {"train": False}}
@@ -32,7 +30,7 @@ def _splits(*names: str) -> Mapping[str, _Arguments]:
     return {name: {"split": name} for name in names}
 
 
-# Which arguments give which split; a split that repeats images of another is left out.
+# Arguments for each split; a split that repeats images of another is left out.
 _DATASETS: Mapping[str, Mapping[str, _Arguments]] = MappingProxyType(
     {
         "Caltech101": {"all": {}},
@@ -63,7 +61,7 @@ _DATASETS: Mapping[str, Mapping[str, _Arguments]] = MappingProxyType(
 
 
 class TorchvisionSource(ImageSource):
-    """A dataset of torchvision, its splits put together.
+    """A dataset of torchvision, its splits joined.
 
     torchvision decodes the images itself, so they are identified by their pixels, and every
     load has to decode them.
@@ -80,13 +78,13 @@ class TorchvisionSource(ImageSource):
         class_names, labels = _labels(name, self._parts)
         super().__init__(name=name, class_names=class_names, labels=labels, encoded=False)
         if split is None:
-            self.notes = put_together(wanted)
+            self.notes = joined_splits_note(wanted)
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the images, fetched one after another: not every dataset can be shared."""
         for row in rows.tolist():
             part, index = self._locate(row)
-            yield row, _fetched(_content(self._parts[part], index))
+            yield row, _returning(_content(self._parts[part], index))
 
     def describe(self, row: int) -> str:
         """Return the image's number in its split."""
@@ -105,7 +103,8 @@ def _known(name: str) -> str:
     close = did_you_mean(nearest_names(name, _DATASETS, least=0.5))
     raise TaskError(
         f"torchvision has no classification dataset {name!r} that is known here",
-        hint=f"{close}expected one of {', '.join(_DATASETS)}",
+        expected=f"one of {', '.join(_DATASETS)}",
+        hint=close.strip(),
     )
 
 
@@ -116,15 +115,15 @@ def _open(name: str, root: Path, arguments: _Arguments) -> Any:
         kind = getattr(torchvision.datasets, name)
     root.mkdir(parents=True, exist_ok=True)
     try:
-        # Not every class looks before it downloads, so look first.
+        # Some classes download although the files exist, so try without first.
         with contextlib.suppress(RuntimeError, FileNotFoundError):
             return kind(root, **arguments, download=False)
         return kind(root, **arguments, download=True)
     except (OSError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TaskError(
-            f"torchvision's {name} cannot be had: {reason}",
-            expected=f"it in {root}, or a connection to download it",
+            f"torchvision's {name} cannot be loaded: {reason}",
+            expected=f"its files in {root}, or a connection to download them",
         ) from error
 
 
@@ -139,7 +138,7 @@ def _labels(name: str, parts: Sequence[Any]) -> tuple[tuple[str, ...], NDArray[n
 
 
 def _targets(part: Any) -> Sequence[Any]:
-    """Labels without the images where a dataset keeps them apart; their names differ."""
+    """Return the labels, from the attribute that holds them if there is one."""
     for attribute in ("targets", "labels", "_labels", "y"):
         found = getattr(part, attribute, None)
         if found is not None and len(found) == len(part):
@@ -150,15 +149,15 @@ def _targets(part: Any) -> Sequence[Any]:
     return [part[index][1] for index in range(len(part))]
 
 
-def _fetched(content: Content | Undecodable) -> Read:
+def _returning(content: Content | CorruptImage) -> Read:
     return lambda: content
 
 
-def _content(part: Any, index: int) -> Content | Undecodable:
+def _content(part: Any, index: int) -> Content | CorruptImage:
     try:
         image = part[index][0]
         if not isinstance(image, Image.Image):
-            return Undecodable(f"torchvision gave a {type(image).__name__}, not an image")
+            return CorruptImage(f"torchvision gave a {type(image).__name__}, not an image")
         return pillow_pixels(image)
     except (OSError, SyntaxError, ValueError) as error:
-        return Undecodable(" ".join(str(error).split()))
+        return CorruptImage(" ".join(str(error).split()))

@@ -16,17 +16,17 @@ import pyarrow as pa
 from wsdarts_registry import _json
 from wsdarts_registry._files import open_regular
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data.sources.listing import EXTENSIONS
+from wsdarts_sdk.data.sources.base import EXTENSIONS
 from wsdarts_sdk.data.sources.table import Table, rows_at_once
 
 IMAGE = "image"
 _TEXTS = ("cls", "txt")
 _LONGEST_TEXT = 2**20
-_Place = tuple[int, int]  # where a member begins in the archive, and its bytes
+_Extent = tuple[int, int]  # offset and size of a member in the archive
 
 
 class TarTable(Table):
-    """One archive; its images are read when they are asked for."""
+    """One archive; images are read on demand."""
 
     follow_paths = False
 
@@ -61,12 +61,12 @@ class TarTable(Table):
         if column not in self._images:
             yield values
             return
-        sizes = [0 if place is None else place[1] for place in values]
+        sizes = [0 if extent is None else extent[1] for extent in values]
         rows = rows_at_once([(len(sizes), sum(sizes))])
         try:
             with open_regular(Path(self.where)) as file:
                 for start in range(0, len(values), rows):
-                    yield [_read(file, place) for place in values[start : start + rows]]
+                    yield [_read(file, extent) for extent in values[start : start + rows]]
         except OSError as error:
             raise self._damaged(error) from error
 
@@ -74,12 +74,13 @@ class TarTable(Table):
         reason = " ".join(str(error).split()) or type(error).__name__
         return TaskError(
             f"{self.where} cannot be read as a tar file ({reason})",
-            expected="an uncompressed one of WebDataset. Decompress it, or download it again",
+            expected="an uncompressed one of WebDataset",
+            hint="decompress it, or download it again",
         )
 
 
 class _Bounded:
-    """A file of which never more is asked for than there is, whatever a header claims."""
+    """A file that is never read beyond its end, whatever sizes a header claims."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -94,9 +95,9 @@ class _Bounded:
 
 
 def _samples(file: BinaryIO, where: str) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each sample: places of images, and texts.
+    """Yield the fields of each sample: extents of images, and texts.
 
-    Archives may lie one behind another in the file, as ``cat`` puts them.
+    A file may hold several archives one behind another, as ``cat`` writes them.
     """
     bounded: Any = _Bounded(file)
     start: int | None = 0
@@ -112,7 +113,7 @@ def _samples_of_one(
 ) -> Iterator[dict[str, Any]]:
     current, sample = "", dict[str, Any]()
     for member in archive:
-        archive.members = []  # type: ignore[attr-defined] # else it keeps all it has seen
+        archive.members = []  # type: ignore[attr-defined] # else all members stay in memory
         key, _, extension = PurePosixPath(member.name).name.partition(".")
         plain = member.isreg() and not member.issparse() and member.size >= 0
         if not plain or not key or not extension or key.startswith("__"):
@@ -128,7 +129,8 @@ def _samples_of_one(
             if field in sample:
                 raise TaskError(
                     f"{where} has two {field!r} of the sample {name!r}",
-                    expected="one. Write the archive again",
+                    expected="one",
+                    hint="write the archive again",
                 )
             sample[field] = value
     if sample:
@@ -145,7 +147,7 @@ def _next_archive(file: BinaryIO, end: int) -> int | None:
     block = file.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it is cut off")
-    if block.strip(b"\0"):  # `tarfile` ends there without a word
+    if block.strip(b"\0"):  # `tarfile` ends there without an error
         raise tarfile.ReadError(f"there is no member at byte {end}")
     start = end
     while block and not block.strip(b"\0"):
@@ -156,18 +158,18 @@ def _next_archive(file: BinaryIO, end: int) -> int | None:
 
 def _fields(
     file: BinaryIO, extension: str, member: tarfile.TarInfo, where: str
-) -> Iterator[tuple[str, _Place | int | str | bool]]:
-    place = member.offset_data, member.size
+) -> Iterator[tuple[str, _Extent | int | str | bool]]:
+    extent = member.offset_data, member.size
     if f".{extension.rpartition('.')[2]}" in EXTENSIONS:
-        yield extension, place
+        yield extension, extent
     elif (extension in _TEXTS or extension == "json") and member.size <= _LONGEST_TEXT:
         position = file.tell()
-        content = _read(file, place) or b""
+        content = _read(file, extent) or b""
         file.seek(position)
         if extension in _TEXTS:
             yield extension, content.decode().strip()
             return
-        remedy = "expected an object with a label. Write the archive again"
+        remedy = "write the archive again, with an object that has a label"
         what = f"{member.name} of {where}"
         data = _json.load(content, what=what, error=TaskError, remedy=remedy)
         for key, value in data.items() if isinstance(data, dict) else ():
@@ -176,19 +178,19 @@ def _fields(
 
 
 def _columns(samples: Sequence[dict[str, Any]]) -> tuple[dict[str, list[Any]], frozenset[str]]:
-    """Columns of the samples, and which hold images: one, where each sample has one image."""
+    """Return the columns of the samples, and which hold images: one if each sample has one."""
     names = dict.fromkeys(name for sample in samples for name in sample)
     columns = {name: [sample.get(name) for sample in samples] for name in names}
     images = [name for name in names if any(isinstance(v, tuple) for v in columns[name])]
     if images and all(sum(name in sample for name in images) <= 1 for sample in samples):
-        places = [next((s[name] for name in images if name in s), None) for s in samples]
+        extents = [next((s[name] for name in images if name in s), None) for s in samples]
         others = {n: c for n, c in columns.items() if n not in images and n != IMAGE}
-        return {IMAGE: places, **_numbered(others)}, frozenset({IMAGE})
+        return {IMAGE: extents, **_numbered(others)}, frozenset({IMAGE})
     return _numbered(columns), frozenset(images)
 
 
 def _numbered(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """The columns with whole numbers in texts as numbers."""
+    """Return the columns with whole numbers in texts as numbers."""
     for name in _TEXTS:
         values = columns.get(name)
         if values and all(value is None or _is_whole(value) for value in values):
@@ -206,8 +208,9 @@ def _type(values: Sequence[Any]) -> pa.DataType:
     return {bool: pa.bool_(), int: pa.int64()}.get(next(iter(kinds), str), pa.string())
 
 
-def _read(file: BinaryIO, place: _Place | None) -> bytes | None:
-    if place is None:
+def _read(file: BinaryIO, extent: _Extent | None) -> bytes | None:
+    if extent is None:
         return None
-    file.seek(place[0])
-    return file.read(place[1])
+    offset, size = extent
+    file.seek(offset)
+    return file.read(size)

@@ -6,7 +6,7 @@ runs; there is nothing to download.
 
 A library is loaded only if its content has the digest in its name, and if only this user or root
 could have written it, in a directory that only its owner can write. The open file that was checked
-is loaded, not its path. See ``docs/decisions/what-machine-code-is-loaded.md``.
+is loaded, not its path. See ``docs/decisions/compiled-kernels.md``.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ from wsdarts_registry._files import (
     resolved,
     write_atomically,
 )
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import FileAccessError, WsdartsError
 
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -290,7 +290,7 @@ def compiled_library() -> Compiled:
         compiler = _compiler()
     except _CompilerError as error:
         return Compiled(library=None, why=str(error))
-    name = plain_text(" ".join(compiler))
+    name = sanitize(" ".join(compiler))
     with library_cache() as place:
         kept = _kept(compiler, name, place)
         return kept if kept is not None else _compiled(compiler, name, place)
@@ -314,9 +314,9 @@ def _compiled(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -
         try:
             library, problem = _made(compiler, flags, place)
         except (_CompilerError, OSError) as error:
-            reasons.append(plain_text(str(error), 400))
+            reasons.append(sanitize(str(error), 400))
             continue
-        unkept = "" if problem is None else f"; not kept, since {plain_text(problem, 400)}"
+        unkept = "" if problem is None else f"; not kept, since {sanitize(problem, 400)}"
         return Compiled(library=library, why=_how(name, flags) + unkept)
     return Compiled(library=None, why=f"{name} could not compile them: {reasons[-1]}")
 
@@ -340,10 +340,10 @@ def _compiler() -> tuple[str, ...]:
     try:
         words = [asked] if _program(asked) else shlex.split(asked)
     except ValueError as error:
-        raise _CompilerError(f"CXX is {plain_text(asked)!r}: {error}") from error
+        raise _CompilerError(f"CXX is {sanitize(asked)!r}: {error}") from error
     if not words or _program(words[0]) is None:
         raise _CompilerError(
-            f"CXX is {plain_text(asked)!r}, which names no program; expected a C++ compiler such "
+            f"CXX is {sanitize(asked)!r}, which names no program; expected a C++ compiler such "
             "as g++ or 'ccache g++', or leave it unset"
         )
     return tuple(words)

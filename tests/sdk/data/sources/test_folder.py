@@ -75,52 +75,56 @@ def test_a_string_with_a_tilde_is_a_path(
 
 
 def test_a_missing_path(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match=r"nowhere does not exist; expected a folder of class"):
+    with pytest.raises(TaskError, match=r"nowhere .*class folders"):
         ImageTask.load(tmp_path / "nowhere")
 
 
 def test_an_empty_folder_and_empty_classes(tmp_path: Path, make_folder: MakeFolder) -> None:
-    with pytest.raises(TaskError, match=r"has no images; expected one folder for each class"):
+    with pytest.raises(TaskError, match=r"no images.*CLASS"):
         ImageTask.load(tmp_path)
     folder = make_folder({"a": 3, "b": 3, "empty": 0})
-    with pytest.raises(TaskError, match=r"class folder .*empty has no images; expected at least"):
+    with pytest.raises(TaskError, match=r"/empty .*at least 3"):
         ImageTask.load(folder)
 
 
 def test_images_without_class_folders(make_folder: MakeFolder) -> None:
     folder = make_folder({"a": 3})
-    with pytest.raises(TaskError, match=r"3 images directly in it and so no classes; expected"):
+    with pytest.raises(TaskError, match=r"3 images .*/a/CLASS/"):
         ImageTask.load(folder / "a")
     for number in range(2):
         (folder / "a" / f"{number}.png").unlink()
-    with pytest.raises(TaskError, match=r"1 image directly in it"):
+    with pytest.raises(TaskError, match=r"1 image "):
         ImageTask.load(folder / "a")
 
 
 def test_one_class(make_folder: MakeFolder) -> None:
-    with pytest.raises(TaskError, match=r"images has one class \('a'\); expected at least two"):
+    with pytest.raises(TaskError, match=r"images .*\('a'\).*at least two"):
         ImageTask.load(make_folder({"a": 5}))
 
 
 def test_a_class_with_too_few_images(make_folder: MakeFolder) -> None:
-    with pytest.raises(TaskError, match=r"class 'few' has 2 distinct images.*needs at least 3"):
+    with pytest.raises(TaskError, match=r"'few' .*2 distinct images.*at least 3"):
         ImageTask.load(make_folder({"a": 5, "few": 2}))
 
 
 def test_a_single_file_is_not_a_task(make_folder: MakeFolder) -> None:
-    with pytest.raises(TaskError, match=r"0\.png is a file, but not parquet or .*; expected a"):
-        ImageTask.load(make_folder({"a": 3}) / "a" / "0.png")
+    file = make_folder({"a": 3}) / "a" / "0.png"
+    with pytest.raises(TaskError) as caught:
+        ImageTask.load(file)
+    assert caught.value.what == str(file)
+    assert "class folders" in caught.value.expected
 
 
 def test_options_of_other_sources_are_refused(make_folder: MakeFolder) -> None:
     folder = make_folder({"a": 3, "b": 3})
-    with pytest.raises(TaskError, match=r"split cannot be chosen for local files"):
+    with pytest.raises(TaskError, match=r"^split .*local files"):
         ImageTask.load(folder, split="train")
-    with pytest.raises(TaskError, match=r"image_column cannot be chosen for image folders"):
+    with pytest.raises(TaskError, match=r"^image_column .*image folders"):
         ImageTask.load(folder, image_column="image")
 
 
 @pytest.mark.parametrize("data", [None, 7, {"images": 1}, b"path"])
 def test_other_types_are_refused(data: object) -> None:
-    with pytest.raises(TaskError, match=r"data of type \w+ cannot be read; expected a folder"):
+    with pytest.raises(TaskError) as caught:
         ImageTask.load(data)
+    assert caught.value.found == f"of type {type(data).__name__}"

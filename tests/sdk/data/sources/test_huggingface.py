@@ -58,7 +58,7 @@ def test_all_splits_are_put_together(pottery: Path) -> None:
     assert task.class_names == ("pot", "cup")
     assert len(task) == 12
     assert not task.given_split
-    assert any("put together the splits train, test" in note for note in task.notes)
+    assert any("splits train, test" in note for note in task.notes)
     whole = ImageTask.load(pottery.parent / "whole.parquet")
     assert task.digest == whole.digest  # the same images, read as parquet
     assert (task.pixels(12) == whole.pixels(12)).all()
@@ -105,15 +105,15 @@ def test_splits_can_be_chosen(pottery: Path) -> None:
 
 @pytest.mark.parametrize("split", ["validation", "train+validation", "train+train", ""])
 def test_unknown_splits_are_refused(pottery: Path, split: str) -> None:
-    with pytest.raises(TaskError, match=r"cannot be taken from .*; expected some of train, test"):
+    with pytest.raises(TaskError) as caught:
         ImageTask.load(f"hf:{pottery}", split=split)
+    assert caught.value.found == repr(split)
+    assert "train, test" in caught.value.expected
 
 
 def test_hidden_labels_of_a_split(pottery: Path, encode: Encode) -> None:
     _write(pottery / "test.parquet", encode, 100, [-1] * 4)
-    with pytest.raises(
-        TaskError, match=r"column 'kind' of split 'test' of .* -1 at row 0; .*choose splits"
-    ):
+    with pytest.raises(TaskError, match=r"row 0 .*'kind' .*'test' .*-1.*split="):
         ImageTask.load(f"hf:{pottery}")
     assert len(ImageTask.load(f"hf:{pottery}", split="train")) == 8
 
@@ -128,20 +128,20 @@ def test_an_image_folder_through_datasets(make_folder: Make) -> None:
 def test_corrupt_images_are_named_by_row_and_split(make_folder: Make) -> None:
     folder = make_folder({"a": 4, "b": 5})
     (folder / "b" / "4.png").write_bytes(b"no image")
-    with pytest.raises(TaskError, match=r"row 8 of split 'train' of .* cannot be decoded"):
+    with pytest.raises(TaskError, match=r"row 8 .*'train' "):
         ImageTask.load(f"hf:{folder}")
     assert len(ImageTask.load(f"hf:{folder}", skip_corrupt=True)) == 8
 
 
 def test_unlabelled_datasets(make_folder: Make) -> None:
     folder = make_folder({"a": 3}) / "a"
-    with pytest.raises(TaskError, match=r"no label column that can be told.* image \(Image\)"):
+    with pytest.raises(TaskError, match=r"label column .*image \(Image\)"):
         ImageTask.load(f"hf:{folder}")
 
 
 def test_a_missing_local_dataset(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TaskError, match=r"dataset '.*empty' cannot be loaded: .*Check the name"):
+    with pytest.raises(TaskError, match=r"'.*empty' .*hf:NAME:CONFIG"):
         ImageTask.load(f"hf:{tmp_path / 'empty'}")
 
 
@@ -171,6 +171,6 @@ def test_offline_is_one_clear_line(tmp_path: Path, offline: str) -> None:
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("dataset 'somebody/pottery' cannot be loaded: ")
+    assert "'somebody/pottery'" in result.stdout
     assert result.stdout.count("\n") == 1
-    assert "Check the name ('hf:NAME:CONFIG'), the connection" in result.stdout
+    assert "'hf:NAME:CONFIG'" in result.stdout

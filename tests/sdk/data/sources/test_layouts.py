@@ -55,8 +55,8 @@ def test_train_and_a_held_out_part_are_the_users_own_split(tree: Make, name: str
     assert held_out == {name}
     assert {places[i].parent.parent.name for i in task.train_indices} == {"train"}
     assert task.held_out is Part.VALIDATION
-    assert "split as given (train 12, validation 7)" in repr(task)
-    assert "split as given: train 12, validation 7" in task.notes
+    assert "(train 12, validation 7)" in repr(task)
+    assert any("train 12, validation 7" in note for note in task.notes)
 
 
 def test_with_validation_and_test(tree: Make) -> None:
@@ -105,7 +105,7 @@ def test_a_subset_keeps_the_given_parts(tree: Make) -> None:
     assert found
     assert found <= validation
     assert task.subset(range(len(task))).digest == task.digest
-    with pytest.raises(TaskError, match="0 distinct images in the part validation"):
+    with pytest.raises(TaskError, match=r"0 distinct images .*validation"):
         task.subset(task.train_indices)
 
 
@@ -141,7 +141,7 @@ def test_parquet_files_named_as_parts(tmp_path: Path, tree: Make, make_parquet: 
     assert tables.given_split
     assert tables.digest == ImageTask.load(root).digest
     make_parquet({"image": [b"x"], "label": ["a"]}, "tables/more.parquet")
-    with pytest.raises(TaskError, match=r"more\.parquet lies beside files of a train and a held"):
+    with pytest.raises(TaskError, match=r"more\.parquet "):
         ImageTask.load(tmp_path / "tables")
 
 
@@ -163,7 +163,7 @@ def test_parquet_files_named_as_parts(tmp_path: Path, tree: Make, make_parquet: 
 )
 def test_splits_never_become_classes(tree: Make, folders: Tree, named: str | None) -> None:
     root = tree(folders)
-    with pytest.raises(TaskError, match="which look like splits, not classes") as caught:
+    with pytest.raises(TaskError, match="look like splits") as caught:
         ImageTask.load(root)
     assert all(name.split("/")[0] in str(caught.value) for name in folders)
     if named is not None:
@@ -179,8 +179,8 @@ def test_repeated_folders_may_be_of_classes_or_of_splits(
     with pytest.raises(TaskError, match="look like splits") as caught:
         ImageTask.load(root)
     said = str(caught.value)
-    assert f"such as {root / 'bus'}: it is split here" in said
-    assert "If they are classes: move the images up" in said
+    assert f"such as {root / 'bus'}: " in said
+    assert "move the images up" in said
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_folder_of_one_part_below_a_class_is_of_the_class(tree: Make) -> None:
 
 def test_what_every_part_does_not_have_is_named(tree: Make) -> None:
     root = tree({"train/a": 4, "train/b": 4, "train/c": 4, "val/a": 4, "val/b": 4})
-    with pytest.raises(TaskError, match=r"\(c not in all of them\)"):
+    with pytest.raises(TaskError, match=r"\(c not in all"):
         ImageTask.load(root)
 
 
@@ -220,7 +220,7 @@ def test_folders_beside_a_given_split(tree: Make) -> None:
     assert junk.passed_over == {".png": 3}
     assert any("3 .png" in note for note in junk.notes)
     assert ImageTask.load(tree({"train": 2})).passed_over == {".png": 5}  # beside its classes
-    with pytest.raises(TaskError, match=r"class folder .*c has no images"):
+    with pytest.raises(TaskError, match=r"/c has no images"):
         ImageTask.load(tree({"train/c": 0, "val/c": 0}))
 
 
@@ -269,7 +269,7 @@ def test_images_whose_names_do_not_say_so_are_counted(
     assert ImageTask.load(folder).passed_over == {"": 7, ".part": 1}
     for file in (folder / "b").glob("*.png"):
         file.rename(file.with_suffix(""))
-    with pytest.raises(TaskError, match=r"b has no images that are read, but 4 without a suffix"):
+    with pytest.raises(TaskError, match=r"b .*4 without a suffix"):
         ImageTask.load(folder)
 
 
@@ -279,14 +279,14 @@ def test_images_beside_class_folders_are_counted(make_folder: MakeFolder, encode
         (folder / f"{number}.png").write_bytes(encode(number))
     task = ImageTask.load(folder)
     assert task.passed_over == {".png": 5}
-    assert any("5 images outside the class folders" in note for note in task.notes)
+    assert any("5 images outside" in note for note in task.notes)
 
 
 @pytest.mark.parametrize("where", ["c", "a/more"])
 def test_a_link_that_leads_nowhere(make_folder: MakeFolder, where: str) -> None:
     folder = make_folder({"a": 4, "b": 4})
     (folder / where).symlink_to("/nowhere/c")
-    with pytest.raises(TaskError, match=rf"{where} is a link that leads nowhere"):
+    with pytest.raises(TaskError, match=rf"{where} .*broken link"):
         ImageTask.load(folder)
 
 
@@ -335,7 +335,7 @@ def test_only_regular_files_are_read(make_folder: MakeFolder, special: str) -> N
             os.mkfifo(place)
         else:
             place.symlink_to("/dev/zero")
-    with pytest.raises(TaskError, match=r"x\.png cannot be decoded: it cannot be read \(it is no"):
+    with pytest.raises(TaskError, match=r"x\.png .*\(it is no regular"):
         ImageTask.load(folder)
     task = ImageTask.load(folder, skip_corrupt=True)
     assert (len(task), len(task.skipped)) == (8, 1)
@@ -359,4 +359,4 @@ def test_a_pipe_is_no_table(tmp_path: Path) -> None:
             [sys.executable, "-c", program, path], capture_output=True, text=True, check=True,
             timeout=300,
         )  # fmt: skip
-        assert "rows.parquet is no regular file" in done.stdout
+        assert "rows.parquet is no regular" in done.stdout

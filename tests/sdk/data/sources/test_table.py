@@ -101,7 +101,7 @@ def test_files_with_other_class_names_are_refused(tmp_path: Path, encode: Encode
             {"image": _images(encode, 6, 10 * start), "label": [0, 1] * 3},
             {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)},
         )
-    with pytest.raises(TaskError, match=r"1\.parquet has other image and label columns or class"):
+    with pytest.raises(TaskError, match=r"1\.parquet .*0\.parquet"):
         ImageTask.load(tmp_path / "parts")
 
 
@@ -114,8 +114,7 @@ def test_ambiguous_labels_are_listed(tmp_path: Path, encode: Encode) -> None:
     )
     with pytest.raises(
         TaskError,
-        match=r"several columns that may be the label column: fine, coarse; choose with "
-        r"--label-column NAME \(label_column=…\)\. The columns are: img \(Image\), fine \(Class",
+        match=r"fine, coarse; .*\(label_column=…\).* img \(Image\), fine \(ClassLabel\)",
     ):
         ImageTask.load(path)
     fine = ImageTask.load(path, label_column="fine")
@@ -125,7 +124,7 @@ def test_ambiguous_labels_are_listed(tmp_path: Path, encode: Encode) -> None:
 def test_ambiguous_images_are_listed(make_parquet: Make, encode: Encode) -> None:
     images = [encode(i) for i in range(8)]
     path = make_parquet({"left": images, "right": images[::-1], "label": [0, 1] * 4})
-    with pytest.raises(TaskError, match=r"may be the image column: left, right; choose with --im"):
+    with pytest.raises(TaskError, match=r"left, right; .*--image-column"):
         ImageTask.load(path)
     assert len(ImageTask.load(path, image_column="right")) == 8
 
@@ -135,44 +134,40 @@ def test_labels_missing(make_parquet: Make, encode: Encode) -> None:
     path = make_parquet({"image": images, "weight": [0.5] * 8, "file": ["x", "y"] * 4})
     with pytest.raises(
         TaskError,
-        match=r"no label column that can be told; .*The columns are: image \(binary\), weight "
-        r"\(double\), file \(string\); choose with --label-column",
+        match=r"--label-column .*image \(binary\), weight \(double\), file \(string\)",
     ):
         ImageTask.load(path)
-    with pytest.raises(TaskError, match=r"column 'weight' .* type double and cannot be the label"):
+    with pytest.raises(TaskError, match=r"'weight' .*type double"):
         ImageTask.load(path, label_column="weight")
-    with pytest.raises(TaskError, match=r"has no column 'nothing'; the columns are: image"):
+    with pytest.raises(TaskError, match=r"no column 'nothing'; .*image \(binary\)"):
         ImageTask.load(path, label_column="nothing")
     assert ImageTask.load(path, label_column="file").class_names == ("x", "y")
 
 
 def test_images_missing(make_parquet: Make) -> None:
     path = make_parquet({"pixels": [[1, 2], [3, 4]], "label": [0, 1]})
-    with pytest.raises(TaskError, match=r"has no image column that can be told; expected encoded"):
+    with pytest.raises(TaskError, match=r"image column .*datasets\.Image"):
         ImageTask.load(path)
 
 
 def test_no_rows(make_parquet: Make) -> None:
     path = make_parquet({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())})
-    with pytest.raises(TaskError, match=r"rows has no images; expected at least two classes"):
+    with pytest.raises(TaskError, match=r"rows .*at least two"):
         ImageTask.load(path)
 
 
 def test_null_and_negative_labels(make_parquet: Make, encode: Encode) -> None:
     images = [encode(i) for i in range(8)]
     path = make_parquet({"image": images, "label": [0, 1, None, 1, 0, None, 0, 1]})
-    with pytest.raises(TaskError, match=r"no label in 2 of 8 rows, first in row 2"):
+    with pytest.raises(TaskError, match=r"2 of 8 rows .*first 2"):
         ImageTask.load(path)
     path = make_parquet({"image": images, "label": [0, 1, 0, 1, -1, 0, 0, 1]})
-    with pytest.raises(TaskError, match=r"class id -1 at row 4; expected ids from 0"):
+    with pytest.raises(TaskError, match=r"row 4 .*class id -1.*from 0"):
         ImageTask.load(path)
 
 
-@pytest.mark.parametrize(
-    ("label", "message"),
-    [(-1, "class id -1 at row 3"), (2, "class id 2 at row 3, but only 2 class names")],
-)
-def test_class_ids_without_a_name(tmp_path: Path, encode: Encode, label: int, message: str) -> None:
+@pytest.mark.parametrize("label", [-1, 2])
+def test_class_ids_without_a_name(tmp_path: Path, encode: Encode, label: int) -> None:
     table = pa.table(
         {"image": [encode(i) for i in range(8)], "label": [0, 1, 0, label, 0, 1, 0, 1]}
     )
@@ -180,7 +175,7 @@ def test_class_ids_without_a_name(tmp_path: Path, encode: Encode, label: int, me
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     path = tmp_path / "ids.parquet"
     pa.parquet.write_table(table.replace_schema_metadata(metadata), path)
-    with pytest.raises(TaskError, match=message):
+    with pytest.raises(TaskError, match=rf"row 3 .*class id {label}"):
         ImageTask.load(path)
 
 
@@ -192,19 +187,19 @@ def test_corrupt_rows_are_named_by_number(make_parquet: Make, encode: Encode) ->
     path = make_parquet({"image": images, "label": [0, 1] * 6})
     with pytest.raises(
         TaskError,
-        match=r"row 5 of .*rows\.parquet cannot be decoded: not an image.* \(and 2 more cannot",
+        match=r"row 5 .*rows\.parquet .*not an image.*and 2 more",
     ):
         ImageTask.load(path)
     task = ImageTask.load(path, skip_corrupt=True)
     assert len(task) == 9
     assert [line.partition(" of ")[0] for line in task.skipped] == ["row 5", "row 7", "row 9"]
-    assert "the row has no image bytes" in task.skipped[2]  # and the path was not followed
+    assert "no image bytes" in task.skipped[2]  # and the path was not followed
 
 
 def test_files_that_are_not_parquet(tmp_path: Path) -> None:
     path = tmp_path / "broken.parquet"
     path.write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(TaskError, match=r"broken\.parquet cannot be read \(.*\); expected whole"):
+    with pytest.raises(TaskError, match=r"broken\.parquet cannot be read"):
         ImageTask.load(path)
 
 
@@ -222,7 +217,7 @@ def test_a_flipped_byte_in_the_pages(make_parquet: Make) -> None:
 def test_images_beside_parquet_are_ambiguous(make_folder: Make, make_parquet: Make) -> None:
     folder = make_folder({"a": 3, "b": 3}, root="both")
     make_parquet({"image": [b"x"], "label": [0]}, "both/rows.parquet")
-    with pytest.raises(TaskError, match=r"has both parquet files and image files"):
+    with pytest.raises(TaskError, match=r"both/rows\.parquet"):
         ImageTask.load(folder)
 
 

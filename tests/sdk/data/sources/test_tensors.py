@@ -72,37 +72,38 @@ def test_floats_are_rounded_not_cut() -> None:
 def test_floats_out_of_range_are_refused(bad: float) -> None:
     images = np.full((8, 8, 8), 0.5)
     images[7, 3, 3] = bad
-    with pytest.raises(TaskError, match=r"floating-point images have values .* Divide by 255"):
+    with pytest.raises(TaskError, match=r"\[0, 1\].*255"):
         ImageTask.load((images, LABELS))
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint16, np.bool_, np.complex64])
 def test_other_types_are_refused(kind: type[np.generic]) -> None:
-    with pytest.raises(TaskError, match=r"images are of type \w+; expected uint8, or floating"):
+    with pytest.raises(TaskError, match=f"{np.dtype(kind)}; .*uint8"):
         ImageTask.load((np.zeros((8, 8, 8), dtype=kind), LABELS))
 
 
 def test_other_objects_are_refused() -> None:
-    with pytest.raises(TaskError, match="images of type list cannot be read; expected a NumPy"):
+    with pytest.raises(TaskError, match=r"images .*type list; .*NumPy"):
         ImageTask.load(([[1]], [0]))
-    with pytest.raises(TaskError, match=r"1 arrays given; expected \(images, labels\) or"):
+    with pytest.raises(TaskError) as caught:
         ImageTask.load((_noise(8, 8, 8),))
+    assert caught.value.found == "1"
 
 
 @pytest.mark.parametrize("shape", [(8, 3, 10, 3), (8, 1, 8, 4), (8, 4, 4, 4)])
 def test_ambiguous_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(TaskError, match="may have their channels first or last"):
+    with pytest.raises(TaskError, match=f"{shape[1]}, {shape[2]}.* first or last"):
         ImageTask.load((_noise(*shape), LABELS))
 
 
 @pytest.mark.parametrize("shape", [(8, 64), (8, 2, 8, 8), (8, 8, 8, 5), (8, 1, 3, 8, 8), (8, 0, 8)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(TaskError, match=r"images have shape \(8, .*; expected \(N, C, H, W\)"):
+    with pytest.raises(TaskError, match=r"shape \(8, .*\(N, C, H, W\)"):
         ImageTask.load((_noise(*shape), LABELS))
 
 
 def test_counts_must_agree() -> None:
-    with pytest.raises(TaskError, match=r"8 images of shape \(8, 8, 8\) and 7 labels"):
+    with pytest.raises(TaskError, match=r"8 images .*\(8, 8, 8\).* 7 labels"):
         ImageTask.load((_noise(8, 8, 8), LABELS[:7]))
 
 
@@ -122,7 +123,7 @@ def test_labels_of_every_kind() -> None:
 def test_class_names_name_the_ids() -> None:
     images = _noise(8, 8, 8)
     assert ImageTask.load((images, LABELS, ["z", "a"])).class_names == ("z", "a")
-    with pytest.raises(TaskError, match=r"class id 1 at row 1, but only 1 class name;"):
+    with pytest.raises(TaskError, match=r"row 1 .*class id 1.*1 class name"):
         ImageTask.load((images, LABELS, ["z"]))
 
 
@@ -167,7 +168,7 @@ def test_ids_of_class_names_need_not_follow_each_other() -> None:
     images, labels = _noise(8, 8, 8), [70, 5] * 4
     task = ImageTask.load((images, labels, {70: "dog", 5: "cat", 6: "none of these"}))
     assert task.class_names == ("cat", "dog")
-    with pytest.raises(TaskError, match="hold 70 at row 0, which class_names does not name"):
+    with pytest.raises(TaskError, match=r"row 0 .*70.*5, 7"):
         ImageTask.load((images, labels, {5: "cat", 7: "dog"}))
 
 
@@ -199,25 +200,25 @@ def test_class_names_that_are_none(class_names: Any, named: str) -> None:
 
 
 def test_labels_that_name_themselves_take_no_class_names() -> None:
-    with pytest.raises(TaskError, match=r"labels are strings .* Leave class_names out"):
+    with pytest.raises(TaskError, match=r"strings .*class_names"):
         ImageTask.load((_noise(8, 8, 8), ["a", "b"] * 4, ["a", "b"]))
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0.0, 1.0] * 4, r"floating point, such as 0\.0; .*labels\.astype\(int\)"),
-        ([0.5, 1.0] * 4, "values of type float; expected integers or strings"),
-        ([0, float("nan")] * 4, "no label in 4 of 8 rows, first in row 1"),
-        ([0, -1] * 4, "class id -1 at row 1; expected ids from 0"),
-        ([0, None] * 4, "no label in 4 of 8 rows, first in row 1"),
-        ([0, "a"] * 4, "values of type int, str"),
-        (np.eye(8), r"labels have shape \(8, 8\).*argmax"),
-        (np.ones((8, 2)), r"labels have shape \(8, 2\).*Several labels for one image"),
-        (np.full((8, 3), 1 / 3), r"labels have shape \(8, 3\).*Several labels for one image"),
-        (np.zeros((8, 1, 1), dtype=int), r"labels have shape \(8, 1, 1\)"),
-        ("01010101", "labels of type str"),
-        ({0: 1}, "labels of type dict"),
+        ([0.0, 1.0] * 4, r"0\.0; .*labels\.astype\(int\)"),
+        ([0.5, 1.0] * 4, "type float"),
+        ([0, float("nan")] * 4, "4 of 8 rows .*first 1"),
+        ([0, -1] * 4, "row 1 .*class id -1"),
+        ([0, None] * 4, "4 of 8 rows .*first 1"),
+        ([0, "a"] * 4, "type int, str"),
+        (np.eye(8), r"labels .*\(8, 8\).*argmax"),
+        (np.ones((8, 2)), r"labels .*\(8, 2\).*one column"),
+        (np.full((8, 3), 1 / 3), r"labels .*\(8, 3\).*one column"),
+        (np.zeros((8, 1, 1), dtype=int), r"labels .*\(8, 1, 1\)"),
+        ("01010101", "labels .*type str"),
+        ({0: 1}, "labels .*type dict"),
     ],
 )
 def test_labels_that_are_none(labels: Any, message: str) -> None:

@@ -40,7 +40,7 @@ def test_splits_are_put_together_and_names_kept(digits: Digits, tmp_path: Path, 
     task = ImageTask.load(f"torchvision:{name}", cache_dir=tmp_path)
     assert task.name == "MNIST"
     assert len(task) == 60
-    assert any("put together the splits train, test" in note for note in task.notes)
+    assert any("splits train, test" in note for note in task.notes)
     assert task.class_names == ("0 - zero", "1 - one", "2 - two", "3 - three")
     tensors = ImageTask.load(
         (np.concatenate([digits["train"][0], digits["t10k"][0]]),
@@ -54,7 +54,7 @@ def test_one_split(digits: Digits, tmp_path: Path) -> None:
     task = ImageTask.load("torchvision:MNIST", split="test", cache_dir=tmp_path)
     assert task.digest == ImageTask.load(digits["t10k"]).digest
     assert task.notes == ()
-    with pytest.raises(TaskError, match=r"expected some of train, test, each once"):
+    with pytest.raises(TaskError, match=r"'val'; .*train, test"):
         ImageTask.load("torchvision:MNIST", split="val", cache_dir=tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_image_files_that_torchvision_opens(tmp_path: Path) -> None:
     task = ImageTask.load("torchvision:EuroSAT", cache_dir=tmp_path)
     assert task.class_names == ("Forest", "River")
     (root / "River" / "River_2.jpg").write_bytes(b"broken")
-    with pytest.raises(TaskError, match=r"image 6 of 'all' of torchvision's EuroSAT cannot be de"):
+    with pytest.raises(TaskError, match=r"image 6 .*'all' .*EuroSAT"):
         ImageTask.load("torchvision:EuroSAT", cache_dir=tmp_path)
     assert len(ImageTask.load("torchvision:EuroSAT", cache_dir=tmp_path, skip_corrupt=True)) == 7
 
@@ -90,18 +90,18 @@ def test_labels_without_names_are_named_by_number(tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_close_ones(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match=r"no classification dataset 'cifar'.*mean CIFAR10 or"):
+    with pytest.raises(TaskError, match=r"'cifar'.*mean CIFAR10 or"):
         ImageTask.load("torchvision:cifar", cache_dir=tmp_path)
-    with pytest.raises(TaskError, match=r"'qwertz' that is known here; expected one of Caltech"):
+    with pytest.raises(TaskError, match=r"'qwertz' .*Caltech101"):
         ImageTask.load("torchvision:qwertz", cache_dir=tmp_path)
 
 
 def test_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="image_column cannot be chosen for torchvision's"):
+    with pytest.raises(TaskError, match=r"^image_column .*torchvision"):
         ImageTask.load("torchvision:MNIST", image_column="x", cache_dir=tmp_path)
 
 
 def test_what_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
-    with pytest.raises(TaskError, match=r"torchvision's MNIST cannot be had: .*; expected it in"):
+    with pytest.raises(TaskError, match=rf"MNIST .*{tmp_path}"):
         ImageTask.load("torchvision:MNIST", cache_dir=tmp_path)
