@@ -45,10 +45,10 @@ from wsdarts_sdk.pipelines.search import search
 from wsdarts_sdk.pipelines.train import train
 from wsdarts_sdk.pipelines.warm_start import warm_start
 from wsdarts_sdk.presets import TINY, Preset
-from wsdarts_sdk.search.precision import dtype_of, exact_float32
 from wsdarts_sdk.search.settings import COMPUTE_DTYPES
+from wsdarts_sdk.search.state import dtype_of, exact_float32
 from wsdarts_sdk.supernet import Supernet
-from wsdarts_sdk.supernet.kernels.choice import VARIABLE, choose_kernels
+from wsdarts_sdk.supernet.kernel_choice import VARIABLE, choose_kernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.task2vec import embed, load_probe
 

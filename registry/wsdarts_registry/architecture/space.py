@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import SpaceError
 
 DARTS_CANDIDATES = (
@@ -67,7 +67,7 @@ class SearchSpace:
             raise SpaceError(f"candidate operations are named twice: {', '.join(self.candidates)}")
 
     def __str__(self) -> str:
-        return f"{several(self.nodes, 'node')}, operations {', '.join(self.candidates)}"
+        return f"{pluralize(self.nodes, 'node')}, operations {', '.join(self.candidates)}"
 
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -81,12 +81,12 @@ class SearchSpace:
         return len(self.edges), len(self.candidates)
 
     def incoming(self, target: int) -> range:
-        """Indices into ``edges`` of the edges that end in ``target``."""
+        """Return the indices into ``edges`` of the edges that end in ``target``."""
         start = sum(range(_INPUT_NODES, target))
         return range(start, start + target)
 
     def candidate_index(self, name: str) -> int:
-        """Column of a candidate operation.
+        """Return the column of a candidate operation.
 
         Raises:
             SpaceError: The space has no such candidate.
@@ -117,11 +117,9 @@ class SearchSpace:
             ):
                 return cls(nodes=nodes, candidates=tuple(names))
         raise SpaceError(
-            (
-                "a search space in JSON has exactly the keys 'nodes' (a number) and 'candidates' "
-                "(names)"
-            ),
-            hint=f"found {reprlib.repr(data)}",
+            "the search space in JSON",
+            found=reprlib.repr(data),
+            expected="an object with the keys 'nodes' (a number) and 'candidates' (names) alone",
         )
 
 

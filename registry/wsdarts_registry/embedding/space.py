@@ -1,9 +1,10 @@
-"""The identity of a task embedding: which probe made it, and how; and what is near in it."""
+"""The identity of a task embedding (probe, estimator and settings), and what is near in it."""
 
 import hashlib
 import math
 import re
 import reprlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,6 @@ from wsdarts_registry._text import is_plain_line
 from wsdarts_registry.errors import EmbeddingError
 
 Setting = str | int | float
-
 MAX_NAME = 200
 MAX_INTEGER = 2**53
 _MAX_SETTINGS = 64
@@ -113,11 +113,11 @@ class EmbeddingSpace:
                     settings=tuple(settings.items()),
                 )
         raise EmbeddingError(
-            (
-                "an embedding space in JSON has exactly the keys probe, probe_digest, estimator, "
-                "version and settings"
+            "the embedding space in JSON",
+            found=reprlib.repr(data),
+            expected=(
+                "an object with the keys probe, probe_digest, estimator, version and settings alone"
             ),
-            hint=f"found {reprlib.repr(data)}",
         )
 
 
@@ -140,7 +140,9 @@ class NearThreshold:
 
     def __post_init__(self) -> None:
         if not 0 < self.distance < 1:
-            raise EmbeddingError("the threshold", found=self.distance, expected="between 0 and 1")
+            raise EmbeddingError(
+                "the threshold", found=self.distance, expected="above 0 and below 1"
+            )
 
 
 def check_digest(what: str, digest: str) -> None:
@@ -158,7 +160,7 @@ def check_digest(what: str, digest: str) -> None:
 
 
 def _check_setting(name: str, value: Any) -> Setting:
-    """Whole floats become integers: 10 and 10.0 are equal and so need equal keys."""
+    """Check a setting; whole floats become integers: 10 and 10.0 are equal and need equal keys."""
     if type(name) is str and _SETTING_NAME.fullmatch(name):
         match value:
             case str() if is_plain_line(value, MAX_NAME):
@@ -173,3 +175,77 @@ def _check_setting(name: str, value: Any) -> Setting:
         found=f"{str(value)[:80]!r}",
         expected="a name of a-z, 0-9 and _, and a finite number or one line of text",
     )
+
+
+ROUNDING = 1e-10
+"""The most that a distance may lie above a threshold that it equals.
+
+The order in which the terms of a distance are summed differs between processors and in browsers
+and moves it by less than this; a task that is embedded again moves by much more.
+"""
+_DIGITS = 4
+_MOST_DIGITS = 17  # a float64 has no more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Distances and a threshold as text whose order is that of the verdicts.
+
+    Attributes:
+        distances: In the order given.
+        threshold: None where there is none.
+    """
+
+    distances: tuple[str, ...]
+    threshold: str | None
+
+
+def is_near(distance: float, threshold: float) -> bool:
+    """Return whether a distance counts as near: up to the threshold, which is near itself."""
+    return distance <= threshold + ROUNDING
+
+
+def figures(
+    distances: Iterable[float], threshold: float | None, *, digits: int = _DIGITS
+) -> Figures:
+    """Write distances beside their threshold, each with as many digits as its verdict needs.
+
+    A distance that is near is written as a number that is at most the threshold's, any other
+    as a greater one.
+
+    Args:
+        distances: Each in [0, 1].
+        threshold: Largest distance that is near; None where none was measured.
+        digits: Digits behind the point that a distance has at least; the threshold has four.
+
+    >>> figures((0.3470823, 0.3471001), 0.3470823)
+    Figures(distances=('0.34708', '0.34710'), threshold='0.34708')
+    """
+    values = tuple(distances)
+    if threshold is None:
+        return Figures(distances=tuple(f"{v:.{digits}f}" for v in values), threshold=None)
+    own = [_digits(v, threshold, None, digits) for v in values]
+    limit = f"{threshold:.{max([_DIGITS, *own])}f}"
+    return Figures(
+        distances=tuple(
+            _text(v, threshold, _digits(v, threshold, limit, least))
+            for v, least in zip(values, own, strict=True)
+        ),
+        threshold=limit,
+    )
+
+
+def _digits(distance: float, threshold: float, limit: str | None, least: int) -> int:
+    """Return the fewest digits that order a distance as its verdict does, beside a threshold."""
+    near = is_near(distance, threshold)
+    for digits in range(least, _MOST_DIGITS):
+        beside = float(limit if limit is not None else f"{threshold:.{digits}f}")
+        if (float(_text(distance, threshold, digits)) <= beside) is near:
+            return digits
+    return _MOST_DIGITS
+
+
+def _text(distance: float, threshold: float, digits: int) -> str:
+    # What is above the threshold by no more than the order of sums is the threshold.
+    shown = min(distance, threshold) if is_near(distance, threshold) else distance
+    return f"{shown:.{digits}f}"

@@ -28,7 +28,7 @@ from wsdarts_registry._files import (
     modified,
     write_atomically,
 )
-from wsdarts_registry._format import share
+from wsdarts_registry._format import percent
 from wsdarts_registry._json import MAX_RECORD_BYTES, Document, Moment, explain
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.artifact.checked_files import read_limited
@@ -38,7 +38,7 @@ from wsdarts_registry.errors import RegistryWarning, RunError, WsdartsError
 CLASSIFIER_ACCURACY = "classifier_accuracy"
 CLASSIFIER_IMAGES = "classifier_images"
 CLASSIFIER_EPOCHS = "classifier_epochs"
-_CONFIG, _RESULT = "config.json", "result.json"
+RUN_ARTIFACT, RUN_CONFIG, RUN_RESULT = "artifact", "config.json", "result.json"
 _SETTINGS = "classifier"
 _RECORDS, _MADE_FROM = "trainings", "made_from.json"
 
@@ -89,11 +89,6 @@ class _Training:
     result: _Result
     cells: Genotype
     finished: float
-
-
-def now() -> str:
-    """Return date and time, UTC, as ``result.json`` of a training has them."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def link_training(run: Path, training: Path) -> None:
@@ -175,7 +170,7 @@ def with_training(
     for path in gone:
         _warn(f"a training of {run} is not in {path} any more; name its place with --training")
     within = [place for place in entries(run) if is_directory(place) and _is_training(place)]
-    places = [place for place in (*within, *elsewhere) if is_file(place / _RESULT)]
+    places = [place for place in (*within, *elsewhere) if is_file(place / RUN_RESULT)]
     found = [_checked(place, manifest, genotype) for place in places]
     fitting = [each for each in found if isinstance(each, _Training)]
     for reason in found:
@@ -187,7 +182,7 @@ def with_training(
     if len(fitting) > 1:
         _warn(
             f"{run} has {len(fitting)} trainings; the one that finished last goes along: "
-            f"{last.place} ({share(last.result.accuracy)}); name another with --training"
+            f"{last.place} ({percent(last.result.accuracy)}); name another with --training"
         )
     return _measured(manifest, last)
 
@@ -211,7 +206,7 @@ def _measured(manifest: Manifest, training: _Training) -> Manifest:
 
 def _checked(place: Path, manifest: Manifest, genotype: Genotype) -> _Training | str:
     """A training of these cells on this task; else why it is none."""
-    missing = [name for name in (_CONFIG, _RESULT) if not is_file(place / name)]
+    missing = [name for name in (RUN_CONFIG, RUN_RESULT) if not is_file(place / name)]
     if missing:
         return f"{place} is no finished training (it has no {' and no '.join(missing)})"
     try:
@@ -227,10 +222,10 @@ def _checked(place: Path, manifest: Manifest, genotype: Genotype) -> _Training |
 
 
 def _read_training(place: Path) -> _Training:
-    settings = _Settings.model_validate(_read(place, _CONFIG))
-    result = _Result.model_validate(_read(place, _RESULT))
+    settings = _Settings.model_validate(_read(place, RUN_CONFIG))
+    result = _Result.model_validate(_read(place, RUN_RESULT))
     if result.finished is None:  # made by an earlier version
-        finished = modified(place / _RESULT) / 1e9
+        finished = modified(place / RUN_RESULT) / 1e9
     else:
         finished = calendar.timegm(time.strptime(result.finished, "%Y-%m-%dT%H:%M:%SZ"))
     return _Training(
@@ -247,7 +242,7 @@ def _is_training(place: Path) -> bool:
     if place.name.startswith("training") and place.name != _RECORDS:
         return True
     try:
-        data = _read(place, _CONFIG) if is_file(place / _CONFIG) else None
+        data = _read(place, RUN_CONFIG) if is_file(place / RUN_CONFIG) else None
     except WsdartsError:
         return False
     return isinstance(data, dict) and data.get("command") == "train"
@@ -261,7 +256,7 @@ def _find(record: Path) -> Path | None:
     except WsdartsError:
         return None
     for place in (Path(known.path), record.parent / known.relative):
-        if exists(place / _CONFIG):
+        if exists(place / RUN_CONFIG):
             return Path(os.path.normpath(place))
     return None
 

@@ -20,9 +20,9 @@ from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry._files import entries, exists, is_directory, write_atomically
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.checked_files import read_limited
+from wsdarts_registry.artifact.reference import is_alias
 from wsdarts_registry.errors import ArtifactError, RecordError, RegistryError
 from wsdarts_registry.stores.records import Alias, Status, Yank
-from wsdarts_registry.stores.reference import is_alias
 
 _ALIASES = "aliases"
 _SUFFIX = ".json"
@@ -143,8 +143,8 @@ class StagingArea:
     def new(self) -> Iterator[Path]:
         """Make an empty directory that is this block's alone, and remove what is left of it.
 
-        Where the file system has no locks there is none; then only ``sweep(unlocked=True)``
-        removes what a killed process leaves.
+        On a file system without locks, only ``remove_stale_uploads(unlocked=True)`` removes what
+        a killed process leaves.
 
         Raises:
             OSError: It cannot be made.
@@ -163,7 +163,7 @@ class StagingArea:
                     lock.path.unlink()
                 lock.release()
 
-    def sweep(self, *, unlocked: bool = False) -> None:
+    def remove_stale_uploads(self, *, unlocked: bool = False) -> None:
         """Remove what pushes left that were killed.
 
         Args:
@@ -179,11 +179,11 @@ class StagingArea:
                 with suppress(OSError):
                     lock.path.unlink()
         if unlocked:
-            for path in self.unlocked():
+            for path in self.unlocked_uploads():
                 self._remove(path.name)
 
-    def abandoned(self) -> tuple[Path, ...]:
-        """What ``sweep`` would remove, the empty files of locks apart.
+    def stale_uploads(self) -> tuple[Path, ...]:
+        """What ``remove_stale_uploads`` would remove, the empty files of locks apart.
 
         Raises:
             FileAccessError: The directory cannot be read.
@@ -196,7 +196,7 @@ class StagingArea:
                 found += [path for path in places if is_directory(path, follow_links=False)]
         return tuple(found)
 
-    def unlocked(self) -> tuple[Path, ...]:
+    def unlocked_uploads(self) -> tuple[Path, ...]:
         """What nothing tells of whether a push is working there: it has no lock to ask.
 
         Raises:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from wsdarts_registry._arguments import check_whole
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.distance import TOLERANCE
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding.matrix import matrix_path, read_matrix
@@ -13,7 +14,6 @@ from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import NoCommonSpaceError, RegistryError
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue, damaged_version
 from wsdarts_registry.stores.records import DamagedVersion, Entry, VersionInfo
-from wsdarts_registry.stores.reference import Reference
 
 # For each digest the names whose latest version has it, and that version.
 _Versions = dict[str, list[tuple[str, VersionInfo]]]
@@ -37,7 +37,7 @@ class _Query:
     damaged: dict[str, DamagedVersion]
 
     @property
-    def sound(self) -> _Versions:
+    def valid(self) -> _Versions:
         """The latest versions that are not known to be damaged."""
         return _without(self.latest, self.damaged)
 
@@ -90,13 +90,11 @@ def rank_registry(store: Catalogue, embedding: TaskEmbedding, k: int) -> Ranking
         found = _nearest(query, k)
         if not found:
             what = f"the embedding of {embedding.task_name} was made"
-            raise NoCommonSpaceError(
-                _no_common_space(store, query.sound, damaged, f"{what} by {embedding.space}")
-            )
+            raise _no_common_space(store, query.valid, damaged, f"{what} by {embedding.space}")
         ranking = judge(found, threshold, images=embedding.images).first(k)
     finally:
         left_out = tuple(damaged[name] for name in sorted(damaged))
-        store.warn_of(left_out)
+        store.warn_damaged(left_out)
     return replace(ranking, damaged=left_out)
 
 
@@ -127,7 +125,7 @@ def neighbours_of_kind(
                 return
             told, at_once = at_once, 2 * at_once
     finally:
-        store.warn_of([damaged[name] for name in sorted(damaged)])
+        store.warn_damaged([damaged[name] for name in sorted(damaged)])
 
 
 def check_k(k: int) -> None:
@@ -153,15 +151,13 @@ def check_rankable(store: Catalogue, space: EmbeddingSpace) -> None:
     if not latest and not damaged:
         raise _no_artifacts(store)
     for name, info in (version for versions in latest.values() for version in versions):
-        found = store.examined(name, info)
+        found = store.read_version(name, info)
         if isinstance(found, DamagedVersion):
             damaged[name] = found
         elif found.manifest.ranking_record(space) is not None:
             return
-    sound = _without(latest, damaged)
-    raise NoCommonSpaceError(
-        _no_common_space(store, sound, damaged, f"the task would be embedded by {space}")
-    )
+    valid = _without(latest, damaged)
+    raise _no_common_space(store, valid, damaged, f"the task would be embedded by {space}")
 
 
 def _no_artifacts(store: Catalogue) -> RegistryError:
@@ -176,15 +172,15 @@ def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour,
     while True:
         matrix = read_matrix(
             matrix_path(query.store.location, query.embedding.space),
-            query.sound,
+            query.valid,
             len(query.embedding.values),
             query.read_any,
         )
-        sound = query.sound
-        listed = shortlist(query.embedding, matrix, sound, k, kind=kind)
+        valid = query.valid
+        listed = shortlist(query.embedding, matrix, valid, k, kind=kind)
         scanned, candidates = {}, []
         for digest, distance in listed.items():
-            for name, info in sound[digest]:
+            for name, info in valid[digest]:
                 reference = str(Reference(name=name, version=info.version))
                 answer = query.read(name, info)
                 if answer is not None and answer[1] is not None:
@@ -192,7 +188,7 @@ def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour,
                     candidates.append(
                         Candidate(reference=reference, kind=answer[0], embedding=answer[1])
                     )
-        if sound == query.sound:  # else others are among the nearest
+        if valid == query.valid:  # else others are among the nearest
             break
     neighbours = rank(query.embedding, candidates)
     if any(abs(n.distance - scanned[n.reference]) > TOLERANCE for n in neighbours):
@@ -211,7 +207,7 @@ def _latest(store: Catalogue) -> tuple[_Versions, dict[str, DamagedVersion]]:
         versions = [info for info in store.versions(name) if info.yanked is None]
         if versions:
             last = versions[-1]
-            found = store.examined(name, last) if last.digest is None else None
+            found = store.read_version(name, last) if last.digest is None else None
             if isinstance(found, DamagedVersion):
                 damaged[name] = found
                 continue
@@ -230,23 +226,26 @@ def _without(latest: _Versions, damaged: Mapping[str, DamagedVersion]) -> _Versi
 
 
 def _no_common_space(
-    store: Catalogue, sound: _Versions, damaged: Mapping[str, DamagedVersion], what: str
-) -> str:
-    if not sound:
+    store: Catalogue, valid: _Versions, damaged: Mapping[str, DamagedVersion], what: str
+) -> NoCommonSpaceError:
+    if not valid:
         listed = [str(damaged[name].reference) for name in sorted(damaged)]
-        return (
+        return NoCommonSpaceError(
             f"all that could be ranked of {store.location} is damaged "
-            f"({', '.join(listed[:5])}{' …' if listed[5:] else ''}); restore it, or search cold"
+            f"({', '.join(listed[:5])}{' …' if listed[5:] else ''})",
+            hint="restore it, or search cold",
         )
-    found = [store.examined(*versions[0]) for versions in sound.values()]
+    found = [store.read_version(*versions[0]) for versions in valid.values()]
     spaces = {
         str(record.space.embedding_space)
         for entry in found
         if isinstance(entry, Entry)
         for record in entry.manifest.embeddings
     }
-    return (
-        f"{what}, but the artifacts of {store.location} have embeddings by "
-        f"{'; '.join(sorted(spaces)) or 'no probe at all'}: embed the task with one of those "
-        "(--probe, --estimator)"
+    return NoCommonSpaceError(
+        what,
+        expected=(
+            f"one of the spaces of {store.location}: {'; '.join(sorted(spaces)) or 'there is none'}"
+        ),
+        hint="embed the task with one of those (--probe, --estimator)",
     )

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from wsdarts_registry._json import Count, Document, Line, Moment, Record
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord, Manifest, described
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.stores.reference import Reference
 
 
 class Lift(Record):
@@ -120,7 +120,7 @@ class DamagedVersion:
         return "unreadable" if self.unreadable else "damaged"
 
     def __repr__(self) -> str:
-        return f"<DamagedVersion {self.reference}: {plain_text(self.why, 400)}>"
+        return f"<DamagedVersion {self.reference}: {sanitize(self.why, 400)}>"
 
     @property
     def reference(self) -> Reference:
@@ -191,8 +191,13 @@ class RegistryConfig(Document):
         return None
 
 
+def shipped_zoo() -> Path:
+    """Return the directory of the registry that comes with the package."""
+    return Path(__file__).parents[1] / "zoo_data"
+
+
 @cache
 def _shipped() -> tuple[NearRecord, ...]:
     """The thresholds that were measured for the zoo that comes with the package."""
-    path = Path(__file__).parents[1] / "zoo_data" / "registry.json"
+    path = shipped_zoo() / "registry.json"
     return RegistryConfig.from_bytes(path.read_bytes(), what=str(path), error=RegistryError).near

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import platformdirs
 from pydantic import Field
 
-from wsdarts_registry._files import exists, expanded, read_regular, resolved, shipped_zoo
+from wsdarts_registry._files import exists, expanded, read_regular, resolved
 from wsdarts_registry._json import Document, Record
 from wsdarts_registry.errors import FileAccessError, SignatureError
-from wsdarts_registry.stores.huggingface.location import is_hub
+from wsdarts_registry.stores.huggingface.location import is_huggingface
+from wsdarts_registry.stores.records import shipped_zoo
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact.reader import Artifact
-    from wsdarts_registry.stores.reference import Reference
+    from wsdarts_registry.artifact.reference import Reference
 
 POLICY_VARIABLE = "WSDARTS_HUB_POLICY"
 _FILE = "policy.json"
@@ -163,7 +164,7 @@ class SignaturePolicy:
             return True
         if registry == _SHIPPED:
             registry = str(shipped_zoo())
-        if is_hub(registry) or is_hub(location):
+        if is_huggingface(registry) or is_huggingface(location):
             return registry.rstrip("/").casefold() == location.rstrip("/").casefold()
         return resolved(self.folder / expanded(registry)) == resolved(Path(location))
 

@@ -1,35 +1,97 @@
-"""What is computed in a cell: groups of branches, and where their weights lie.
+"""The plan of a supernet's cells: groups of branches, and places for their weights.
 
 The edges that leave a source carry up to eight operations each, 14 · 8 branches in a cell. All
 branches of one operation that leave one source have the same input and the same shape, so they
 are one group and one call. Pooling does not even depend on the edge: its edges share one result.
 
-How a supernet is planned: its cells, their groups, and a place for every weight.
+All weights of the cells lie in one vector (``Layout``), those of a group next to each other. Every
+named tensor on disk is a contiguous slice of it, so that a weight, its gradient and its momentum
+are read and written through views.
 
-How much memory a step needs, known before it runs.
-
-Counted are the tensors of image size: what the forward pass of the weights keeps for the
-backward pass, and the gradients that the backward pass holds at its widest. Weights, optimisers
-and a thread's own buffers are small beside them.
+The memory of a step is known before it runs (``elements_per_image``). Counted are the tensors of
+image size: the results that the forward pass keeps for the backward pass, and the gradients that
+the backward pass holds at its widest. Weights, optimisers and a thread's buffers are small.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.space import DARTS_CANDIDATES
 from wsdarts_registry.errors import SpaceError
 from wsdarts_sdk.supernet.kernels.base import strided
-from wsdarts_sdk.supernet.layout import Layout, Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Half:
+class Slice:
+    """A contiguous slice of a vector, viewed as a tensor."""
+
+    start: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    def of(self, vector: Tensor) -> Tensor:
+        """Return the view of this slice."""
+        return vector[self.start : self.start + self.size].view(self.shape)
+
+
+@dataclass(kw_only=True)
+class Layout:
+    """Named slices, one after the other.
+
+    Attributes:
+        size: Length of the vector so far.
+        runs: The run of each name.
+    """
+
+    size: int = 0
+    runs: dict[str, Slice] = field(default_factory=dict)
+
+    def merge(self, names: list[str], shape: tuple[int, ...]) -> Slice:
+        """Place tensors of one shape next to each other; their common slice has an axis more."""
+        merged = Slice(start=self.size, shape=(len(names), *shape))
+        for name in names:
+            run = Slice(start=self.size, shape=shape)
+            self.runs[name] = run
+            self.size += run.size
+        return merged
+
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return each name's view of a vector: of weights, of gradients, of momentum."""
+        return {name: run.of(vector) for name, run in self.runs.items()}
+
+
+def draw_weights(views: Mapping[str, Tensor]) -> None:
+    """Draw the named weights as torch's own layers do, in the order that modules are made in."""
+    for name in sorted(views, key=_module_order):
+        nn.init.kaiming_uniform_(views[name], a=5**0.5)
+
+
+def _module_order(name: str) -> tuple[int, int, int, int, str]:
+    """Return a sort key by which nested modules would be made: first, second, then edges."""
+    parts = name.split(".")
+    cell = int(parts[1])
+    if parts[2] != "edges":
+        return (cell, 0, 0, 0, name)
+    return (cell, 1, int(parts[3]), DARTS_CANDIDATES.index(parts[5]), name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeparableHalf:
     """Depthwise convolution, pointwise convolution and norm of all branches of a group."""
 
-    depthwise: Run
-    pointwise: Run
-    norm: Run
+    depthwise: Slice
+    pointwise: Slice
+    norm: Slice
     stride: int
     dilation: int
 
@@ -54,9 +116,9 @@ class Group:
     stride: int
     edges: tuple[int, ...]
     targets: tuple[int, ...]
-    halves: tuple[Half, ...] = ()
-    parts: tuple[Run, ...] = ()
-    norm: Run | None = None
+    halves: tuple[SeparableHalf, ...] = ()
+    parts: tuple[Slice, ...] = ()
+    norm: Slice | None = None
 
     @property
     def identity(self) -> bool:
@@ -66,7 +128,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Input:
-    """How a cell takes one of its two inputs: ReLU, 1×1 convolution and norm.
+    """Preprocessing of one of a cell's two inputs: ReLU, 1×1 convolution and norm.
 
     Attributes:
         parts: Weights, one for all pixels or two for the even and the odd ones.
@@ -74,8 +136,8 @@ class Input:
         stride: 2 for the factorised reduction behind a reduction cell.
     """
 
-    parts: tuple[Run, ...]
-    norm: Run
+    parts: tuple[Slice, ...]
+    norm: Slice
     stride: int
 
 
@@ -103,7 +165,7 @@ class CellPlan:
     groups: tuple[Group, ...]
 
     def column(self, edge: int, operation: str) -> int:
-        """Where an operation's weight stands in the flat α."""
+        """Return the index of an operation's weight in the flat α."""
         return edge * len(self.candidates) + self.candidates.index(operation)
 
 
@@ -111,7 +173,7 @@ STEM_MULTIPLIER = 3
 
 
 def reduction_positions(cells: int) -> frozenset[int]:
-    """Where the reduction cells stand: ⌊L/3⌋ and ⌊2L/3⌋."""
+    """Return the positions of the reduction cells: ⌊L/3⌋ and ⌊2L/3⌋."""
     return frozenset({cells // 3, 2 * cells // 3})
 
 
@@ -163,15 +225,16 @@ def plan_cell(
     unknown = sorted(set(masks.space.candidates) - set(DARTS_CANDIDATES))
     if unknown:
         raise SpaceError(
-            f"the engine has no operation {unknown[0]!r}",
+            "the operation",
+            found=repr(unknown[0]),
             expected=f"one of {', '.join(sorted(DARTS_CANDIDATES))}",
         )
-    place = _Places(f"cells.{index}", channels, weights, statistics)
+    layout = _CellLayout(f"cells.{index}", channels, weights, statistics)
     kind = "reduction" if reduction else "normal"
     space = masks.space
     taken = (
-        place.halved("first", inputs[0]) if after_reduction else place.whole("first", inputs[0]),
-        place.whole("second", inputs[1]),
+        layout.halved("first", inputs[0]) if after_reduction else layout.whole("first", inputs[0]),
+        layout.whole("second", inputs[1]),
     )
     groups = []
     for source in range(1 + space.nodes):
@@ -182,7 +245,7 @@ def plan_cell(
                 continue
             stride = 2 if reduction and source < 2 else 1
             targets = tuple(space.edges[e][1] - 2 for e in edges)
-            groups.append(place.group(operation, source, stride, edges, targets))
+            groups.append(layout.group(operation, source, stride, edges, targets))
     return CellPlan(
         index=index,
         kind=kind,
@@ -195,8 +258,8 @@ def plan_cell(
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """Places the tensors of one cell under the names of the plain network's modules."""
+class _CellLayout:
+    """Layout of one cell's tensors under the names of the plain network's modules."""
 
     cell: str
     channels: int
@@ -222,9 +285,9 @@ class _Places:
         targets: tuple[int, ...],
     ) -> Group:
         names = [f"{self.cell}.edges.{edge}.operations.{operation}" for edge in edges]
-        halves: tuple[Half, ...] = ()
-        parts: tuple[Run, ...] = ()
-        norm: Run | None = None
+        halves: tuple[SeparableHalf, ...] = ()
+        parts: tuple[Slice, ...] = ()
+        norm: Slice | None = None
         match operation.split("_", maxsplit=1)[0]:
             case "sep":
                 kernel = int(operation[-1])
@@ -250,22 +313,24 @@ class _Places:
             norm=norm,
         )
 
-    def _half(self, names: list[str], first: int, kernel: int, stride: int, dilation: int) -> Half:
-        """Depthwise, pointwise and norm are modules ``first``, ``first + 1`` and ``first + 2``."""
+    def _half(
+        self, names: list[str], first: int, kernel: int, stride: int, dilation: int
+    ) -> SeparableHalf:
+        """Place depthwise, pointwise and norm: modules ``first``, ``first + 1``, ``first + 2``."""
         c = self.channels
         depthwise = self.weights.merge(
             [f"{n}.{first}.weight" for n in names], (c, 1, kernel, kernel)
         )
         pointwise = self.weights.merge([f"{n}.{first + 1}.weight" for n in names], (c, c, 1, 1))
-        return Half(
-            depthwise=Run(start=depthwise.start, shape=(len(names), c, kernel, kernel)),
+        return SeparableHalf(
+            depthwise=Slice(start=depthwise.start, shape=(len(names), c, kernel, kernel)),
             pointwise=_matrix(pointwise, c, c, len(names)),
             norm=self._norm(names, str(first + 2)),
             stride=stride,
             dilation=dilation,
         )
 
-    def _even_and_odd(self, names: list[str], inputs: int) -> tuple[Run, ...]:
+    def _even_and_odd(self, names: list[str], inputs: int) -> tuple[Slice, ...]:
         outputs = {"even": self.channels // 2, "odd": self.channels - self.channels // 2}
         return tuple(
             _matrix(
@@ -277,12 +342,12 @@ class _Places:
             for part, count in outputs.items()
         )
 
-    def _norm(self, names: list[str], module: str) -> Run:
+    def _norm(self, names: list[str], module: str) -> Slice:
         return self.statistics.merge([f"{n}.{module}" for n in names], (self.channels,))
 
 
-def _matrix(run: Run, outputs: int, inputs: int, branches: int = 1) -> Run:
-    return Run(start=run.start, shape=(branches, outputs, inputs))
+def _matrix(run: Slice, outputs: int, inputs: int, branches: int = 1) -> Slice:
+    return Slice(start=run.start, shape=(branches, outputs, inputs))
 
 
 # Depthwise and pointwise results of each half; one result of everything else that computes.
@@ -290,7 +355,7 @@ _KEPT_BY_HALF = 2
 
 
 def elements_per_image(plans: Sequence[CellPlan], stem: int, size: int) -> int:
-    """Elements that one image of a batch needs in a step of the weights.
+    """Return the number of elements that one image of a batch needs in a weight step.
 
     Args:
         plans: Of the supernet's cells.
@@ -317,7 +382,7 @@ def elements_per_image(plans: Sequence[CellPlan], stem: int, size: int) -> int:
 
 
 def _kept(group: Group) -> int:
-    """Results that a group keeps, in tensors of one branch."""
+    """Return the number of results that a group keeps, in tensors of one branch."""
     if group.halves:
         return _KEPT_BY_HALF * len(group.halves) * len(group.edges)
     if group.identity:

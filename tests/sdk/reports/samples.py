@@ -15,8 +15,6 @@ from wsdarts_sdk.reports.facts import (
     ColdCost,
     DecisionFacts,
     EpochRow,
-    NeighbourRow,
-    PhaseCost,
     RunReport,
     StageRow,
     Table,
@@ -24,6 +22,7 @@ from wsdarts_sdk.reports.facts import (
     TrainingEpoch,
     TrainingFacts,
 )
+from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
 SPACE = SearchSpace(nodes=2, candidates=("none", "skip_connect", "sep_conv_3x3", "max_pool_3x3"))
 

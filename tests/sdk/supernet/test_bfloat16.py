@@ -64,7 +64,7 @@ class NothingWaits(TorchDispatchMode):
 
 def test_a_step_never_waits_for_the_device() -> None:
     net, wanted = supernet(torch.float32), supernet(torch.float32).gradients(batch(), "both")
-    room = DeviceSkipDropout.room(cells=3, edges=5, device=torch.device("cpu"))
+    room = DeviceSkipDropout.allocate(cells=3, edges=5, device=torch.device("cpu"))
     with pytest.raises(AssertionError), NothingWaits():
         torch.ones(()).item()
     with NothingWaits():

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from wsdarts_sdk.supernet.kernels import compiler
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library, must_compile, why_not_kept
-from wsdarts_sdk.supernet.kernels.library_cache import LibraryCache, library_cache
+from wsdarts_sdk.supernet.kernels.compiler import (
+    LibraryCache,
+    compiled_library,
+    library_cache,
+    must_compile,
+    why_not_kept,
+)
 
 _anew = compiled_library.__wrapped__  # without its memory
 _SMALL = b'extern "C" int answer() { return 42; }\n'

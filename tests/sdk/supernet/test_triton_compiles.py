@@ -67,5 +67,5 @@ def test_every_kernel_compiles(arch: int, dtype: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [
         *("coefficients", "finish", "forward", "identity", "mix", "mix_sums", "moments"),
-        *("own_sums", "through", "to_source", "to_weights"),
+        *("gradient_sums", "norm_backward", "to_source", "to_weights"),
     ]

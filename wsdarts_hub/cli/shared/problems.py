@@ -1,7 +1,6 @@
-"""What is no error of ours and no fault of the program: a full disk, no memory, a closed file.
+"""Texts of errors that are neither ours nor a fault of the program, such as a full disk.
 
-One table from exception to text, which ``main`` prints as one line. What is not in it is a fault
-of the program and keeps its traceback.
+``main`` prints each as one line. An exception without a text here keeps its traceback.
 """
 
 import errno
