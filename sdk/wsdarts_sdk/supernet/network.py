@@ -207,8 +207,8 @@ class Supernet(nn.Module):
         self.width = self.plans[-1].nodes * self.plans[-1].channels
         if at_most is not None and self.layout.size > at_most:
             raise SettingsError(
-                f"the number of weights of {cells} cells and {channels} channels",
-                found=self.layout.size,
+                f"the supernet of {cells} cells and {channels} channels has "
+                f"{self.layout.size} weights",
                 expected=f"at most {at_most}",
             )
         self.cell_weights = nn.Parameter(torch.empty(self.layout.size))

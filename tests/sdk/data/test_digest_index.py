@@ -188,8 +188,8 @@ def test_rest_by_hand(tmp_path: Path) -> None:
     second = 10**9
     stat = np.zeros(1, dtype=FILE_STAT)
     stat["modified"], stat["changed"] = 5 * second, 10 * second
-    settled = [is_reliable(stat, round(now * second))[0] for now in (11, 12, 12.1)]
-    assert settled == [False, False, True]
+    reliable = [is_reliable(stat, round(now * second))[0] for now in (11, 12, 12.1)]
+    assert reliable == [False, False, True]
     stat["modified"], stat["changed"] = 10 * second, 5 * second  # the later of the two counts
     assert not is_reliable(stat, 11 * second)[0]
     missing = file_stats([tmp_path / "missing"])

@@ -106,7 +106,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     assert _names(tmp_path) == [".new.tmp", "pixels.npy"]
 
 
-def test_a_file_that_is_being_written_is_nobodys_leftover(tmp_path: Path) -> None:
+def test_a_file_that_is_being_written_is_not_removed(tmp_path: Path) -> None:
     def slow() -> Iterator[tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]]:
         (temporary,) = tmp_path.glob(".*.tmp")
         os.utime(temporary, (0, 0))  # suspended for long, or the clock was put forward

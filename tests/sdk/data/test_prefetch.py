@@ -1,4 +1,4 @@
-"""Jobs on a thread: in order, a few ahead, and gone when nobody wants more."""
+"""Prefetching: jobs run on a thread in order, a few ahead, until the generator is closed."""
 
 import threading
 import time

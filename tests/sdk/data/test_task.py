@@ -85,8 +85,8 @@ def test_the_task_is_frozen(make_folder: Make) -> None:
 
 def test_its_text_is_short(make_folder: Make) -> None:
     task = ImageTask.load(make_folder({"a": 3, "b": 3}), name="two\x1b[2J kinds")
-    said = "<ImageTask two\N{REPLACEMENT CHARACTER}[2J kinds: 6 images of 2 classes, "
-    assert repr(task) == f"{said}{task.digest[:19]}…>"
+    start = "<ImageTask two\N{REPLACEMENT CHARACTER}[2J kinds: 6 images of 2 classes, "
+    assert repr(task) == f"{start}{task.digest[:19]}…>"
     some = dataclasses.replace(task, skipped=("a/1.png: broken",))
     assert ", 1 more left out, " in repr(some)
 

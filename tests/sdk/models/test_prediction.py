@@ -181,7 +181,7 @@ def test_what_is_no_image_is_refused(images: Any, model: Classifier) -> None:
     [
         (noise(0)[0, 0], r"image 0 has shape \(3,\)"),
         (noise(0).astype(np.int64), "int64"),
-        (noise(0).astype(np.float32), "Divide by 255"),
+        (noise(0).astype(np.float32), "by 255"),
         (torch.full((3, 8, 8), -1.0), "-1 to -1"),
         (np.zeros((8, 8, 5), dtype=np.uint8), r"\(8, 8, 5\)"),
     ],

@@ -262,7 +262,7 @@ def test_a_convolution_used_twice_is_refused() -> None:
         filter_fisher(network, images().float())
 
 
-def test_a_convolution_that_cannot_be_heard_is_refused() -> None:
+def test_a_convolution_that_cannot_be_hooked_is_refused() -> None:
     class Own(nn.Conv2d):
         def forward(self, input: Tensor) -> Tensor:  # noqa: A002
             columns = nn.functional.unfold(input, self.kernel_size)

@@ -181,7 +181,7 @@ class ArtifactRepository:
         """Read the current state.
 
         Raises:
-            RegistryError: The Hub cannot be asked.
+            RegistryError: A request to the Hub failed.
             RecordError: The record is malformed.
         """
         head = self._client.head(self.remote)
@@ -288,7 +288,7 @@ class ArtifactRepository:
         """Commit a version on top of a state, tag it, and return the new state.
 
         Raises:
-            RetryableError: Main has moved, or the answer was lost.
+            RetryableError: Main has moved, or the response was lost.
             RegistryError: It was refused, the repository was made by others, or the tag means
                 other content.
         """

@@ -114,7 +114,7 @@ def merge(
         known: Entries that were just written, by name; used where the list agrees.
 
     Raises:
-        RegistryError: The Hub cannot be asked.
+        RegistryError: A request to the Hub failed.
     """
     listed = namespace.client.heads(namespace.name)
     heads = {name: head for name, head in listed.items() if is_name(name)}
@@ -123,13 +123,13 @@ def merge(
         for source in (known or {}, {} if name in always else index.names):
             if name in source and source[name].commit == commit:
                 current.setdefault(name, source[name])
-    asked = sorted({*heads, *index.names, *always} - current.keys())
-    states = _states(namespace, asked)
+    changed = sorted({*heads, *index.names, *always} - current.keys())
+    states = _states(namespace, changed)
     read = {name: found for name, state in states.items() if (found := index_entry(name, state))}
     names = {**current, **read}
     private = {name for name, (_, private) in heads.items() if private}
     private |= {name for name, state in states.items() if state.head and state.head.private}
-    outdated = [name for name in asked if index.names.get(name) != names.get(name)]
+    outdated = [name for name in changed if index.names.get(name) != names.get(name)]
     return MergedIndex(
         names=names,
         private=frozenset(private),
@@ -188,25 +188,6 @@ def fetch_content(repository: ArtifactRepository, version: IndexedVersion) -> Co
     return Content(manifest=manifest, parsed=parsed, embeddings=embeddings)
 
 
-def read_catalogue_index(namespace: Namespace, found: FoundIndex, location: str) -> MergedIndex:
-    """Update an index in memory; warn if it is missing, damaged or outdated.
-
-    Args:
-        namespace: Namespace of the artifacts.
-        found: Its index, read just before.
-        location: Location of the registry.
-
-    Raises:
-        RegistryError: The Hub cannot be asked.
-    """
-    merged = merge(namespace, found.index or EMPTY_INDEX)
-    reason = _index_problem(found, merged, location)
-    if reason:
-        remedy = f"`wsdarts-hub index rebuild --registry {location}` makes it anew"
-        warnings.warn(f"{reason}; {remedy}", RegistryWarning, stacklevel=4)
-    return merged
-
-
 def update_index(
     namespace: Namespace,
     repository: IndexRepository,
@@ -214,7 +195,7 @@ def update_index(
     always: Iterable[str] = (),
     written: Mapping[str, IndexedName] | None = None,
     known: Mapping[str, Content] | None = None,
-    anew: bool = False,
+    rebuild: bool = False,
 ) -> tuple[str, ...]:
     """Write the index of a namespace, unless it is up to date; return the names in it.
 
@@ -227,10 +208,10 @@ def update_index(
         always: Names that are read even if the list of the namespace shows no change.
         written: Entries that were just written, by name; used where the list agrees.
         known: Contents that need not be fetched, by digest.
-        anew: Ignore the existing index.
+        rebuild: Ignore the existing index.
 
     Raises:
-        RegistryError: The Hub cannot be asked, or the index cannot be written.
+        RegistryError: A request to the Hub failed, or the index cannot be written.
     """
     names = tuple(always)
 
@@ -238,7 +219,7 @@ def update_index(
         # The index is read before the list, so that the list is never older.
         found = repository.find()
         head = found.head or repository.ensure_head()
-        before = EMPTY_INDEX if anew else found.index
+        before = EMPTY_INDEX if rebuild else found.index
         merged = merge(namespace, before or EMPTY_INDEX, names, written)
         index = merged.index(namespace, known or {}, private=head.private)
         if found.index != index:
@@ -246,22 +227,6 @@ def update_index(
         return tuple(sorted(name for name, entry in index.names.items() if entry.versions))
 
     return with_retries(attempt)
-
-
-def _index_problem(found: FoundIndex, merged: MergedIndex, location: str) -> str:
-    outdated = [name for name in merged.outdated if name not in merged.private]
-    if found.problem:
-        return (
-            f"the index of {location} cannot be used ({found.problem}), so each artifact was read "
-            "by itself"
-        )
-    if not outdated:
-        return ""
-    if found.index is None:
-        return f"{location} has no index, so each artifact was read by itself"
-    listed = ", ".join(outdated[:3])
-    more = f" and {len(outdated) - 3} more" if len(outdated) > 3 else ""
-    return f"the index of {location} is behind, so {listed}{more} had to be read directly"
 
 
 class NamespaceCatalogue(Catalogue):
@@ -339,3 +304,42 @@ class NamespaceCatalogue(Catalogue):
         if digest not in self._fetched:
             self._fetched[digest] = fetch_content(self._namespace.artifact(name), version)
         return self._fetched[digest]
+
+
+def open_catalogue(
+    namespace: Namespace, repository: IndexRepository, location: str
+) -> NamespaceCatalogue:
+    """Return the current catalogue; warn if the index is missing, damaged or outdated.
+
+    Args:
+        namespace: Namespace of the artifacts.
+        repository: Repository of the index.
+        location: Location of the registry.
+
+    Raises:
+        RegistryError: A request to the Hub failed.
+    """
+    found = repository.find()
+    config = repository.config(found.head)
+    merged = merge(namespace, found.index or EMPTY_INDEX)
+    reason = _index_problem(found, merged, location)
+    if reason:
+        remedy = f"`wsdarts-hub index rebuild --registry {location}` rebuilds it"
+        warnings.warn(f"{reason}; {remedy}", RegistryWarning, stacklevel=4)
+    return NamespaceCatalogue(namespace=namespace, location=location, config=config, merged=merged)
+
+
+def _index_problem(found: FoundIndex, merged: MergedIndex, location: str) -> str:
+    outdated = [name for name in merged.outdated if name not in merged.private]
+    if found.problem:
+        return (
+            f"the index of {location} cannot be used ({found.problem}), so each artifact was read "
+            "by itself"
+        )
+    if not outdated:
+        return ""
+    if found.index is None:
+        return f"{location} has no index, so each artifact was read by itself"
+    listed = ", ".join(outdated[:3])
+    more = f" and {len(outdated) - 3} more" if len(outdated) > 3 else ""
+    return f"the index of {location} is behind, so {listed}{more} had to be read directly"

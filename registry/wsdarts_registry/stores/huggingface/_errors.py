@@ -34,7 +34,7 @@ Kind = Literal[
     "setup",
     "other",
 ]
-# The base of every exception of the transport, httpx or its successor, by the client's version.
+# Base of every exception of the transport: httpx or its successor, by version of huggingface_hub.
 _TRANSPORT: type[Exception] = next(
     b for b in huggingface_errors.HfHubHTTPError.__bases__ if b is not OSError
 )

@@ -255,7 +255,7 @@ class IndexRepository:
         """Read and verify the index.
 
         Raises:
-            RegistryError: The Hub cannot be asked.
+            RegistryError: A request to the Hub failed.
         """
         head = self.head()
         if head is None or INDEX_FILE not in head.files:

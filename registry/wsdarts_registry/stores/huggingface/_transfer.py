@@ -78,7 +78,7 @@ def fetch_artifact(
 
     Raises:
         ArtifactError: A file is missing, or does not match the manifest.
-        RegistryError: The Hub cannot be asked, or the cache cannot be written.
+        RegistryError: A request to the Hub failed, or the cache cannot be written.
     """
     wanted = {
         path: record for path, record in entry.manifest.files.items() if path not in extent.excluded

@@ -259,7 +259,7 @@ def check_not_compressed(headers: Mapping[str, str]) -> None:
         RequestError: It is compressed.
     """
     if headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        message = "it is compressed, which was not asked"
+        message = "it is compressed, which was not requested"
         raise RequestError(Failure(kind="malformed", message=message))
 
 

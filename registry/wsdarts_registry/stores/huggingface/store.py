@@ -25,7 +25,7 @@ from wsdarts_registry.stores.huggingface._catalogue import (
     Namespace,
     NamespaceCatalogue,
     index_entry,
-    read_catalogue_index,
+    open_catalogue,
     update_index,
 )
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
@@ -197,15 +197,9 @@ class HubStore(Store):
         """Return the current catalogue of the namespace.
 
         Raises:
-            RegistryError: The Hub cannot be asked.
+            RegistryError: A request to the Hub failed.
         """
-        found = self._index.find()
-        return NamespaceCatalogue(
-            namespace=self._namespace,
-            location=self.location,
-            config=self._index.config(found.head),
-            merged=read_catalogue_index(self._namespace, found, self.location),
-        )
+        return open_catalogue(self._namespace, self._index, self.location)
 
     def finish_push(self, name: str) -> None:
         """Finish the pending pushes of a name."""
@@ -216,12 +210,12 @@ class HubStore(Store):
         """Rebuild the index from the artifacts, finish pending pushes, and return the names.
 
         Raises:
-            RegistryError: The Hub cannot be asked, or the index cannot be written.
+            RegistryError: A request to the Hub failed, or the index cannot be written.
         """
         for name in filter(is_name, self._client.heads(self._namespace.name)):
             repository = self._namespace.artifact(name)
             repository.finish_pending(repository.state())
-        return update_index(self._namespace, self._index, anew=True)
+        return update_index(self._namespace, self._index, rebuild=True)
 
     def _fetched(self, reference: str | Reference, extent: Extent) -> Artifact:
         with self._snapshot():
@@ -250,7 +244,7 @@ class HubStore(Store):
         except RegistryError as error:
             warnings.warn(
                 f"{name} was changed, but not the index of {self.location}: {error}; "
-                f"`wsdarts-hub index rebuild{self.option}` makes it anew",
+                f"`wsdarts-hub index rebuild{self.option}` rebuilds it",
                 RegistryWarning,
                 stacklevel=3,
             )

@@ -138,10 +138,8 @@ def test_a_tag_that_was_moved_is_found_out(
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs("acme/flowers").tags}
     api.delete_tag("acme/flowers", tag="v1")
     api.create_tag("acme/flowers", tag="v1", revision=tags["v2"])
-    with pytest.raises(ArtifactError, match="digest of acme/flowers") as caught:
+    with pytest.raises(ArtifactError, match=f"{second.digest}.*{first.digest}"):
         store.pull("flowers@1")
-    assert caught.value.found == second.digest
-    assert first.digest in caught.value.expected
     assert store.pull("flowers@2").digest == second.digest
 
 

@@ -178,9 +178,9 @@ def test_repeated_folders_may_be_of_classes_or_of_splits(
     root = tree({f"{top}/{name}": 3 for top in ("bus", "car") for name in below})
     with pytest.raises(TaskError, match="look like splits") as caught:
         ImageTask.load(root)
-    said = str(caught.value)
-    assert f"such as {root / 'bus'}: " in said
-    assert "move the images up" in said
+    message = str(caught.value)
+    assert f"such as {root / 'bus'}: " in message
+    assert "move the images up" in message
 
 
 @pytest.mark.parametrize(

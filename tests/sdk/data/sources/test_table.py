@@ -139,7 +139,7 @@ def test_labels_missing(make_parquet: Make, encode: Encode) -> None:
         ImageTask.load(path)
     with pytest.raises(TaskError, match=r"'weight' .*type double"):
         ImageTask.load(path, label_column="weight")
-    with pytest.raises(TaskError, match=r"no column 'nothing'; .*image \(binary\)"):
+    with pytest.raises(TaskError, match="type double"):
         ImageTask.load(path, label_column="nothing")
     assert ImageTask.load(path, label_column="file").class_names == ("x", "y")
 
