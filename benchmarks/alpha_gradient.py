@@ -26,7 +26,7 @@ from measure import save
 from torch import Tensor
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search.settings import COMPUTE_DTYPES, WeightOptimiser
 from wsdarts_sdk.search.state import dtype_of, exact_float32, sgd_for

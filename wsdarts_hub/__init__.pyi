@@ -2,7 +2,7 @@
 
 from wsdarts_registry.architecture.genotype import Genotype as Genotype
 from wsdarts_registry.architecture.masks import OperationMasks as OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace as SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace as SearchSpace
 from wsdarts_registry.artifact.difference import difference as difference
 from wsdarts_registry.artifact.reader import Artifact as Artifact
 from wsdarts_registry.artifact.signing import make_keys as make_keys

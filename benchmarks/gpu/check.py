@@ -36,7 +36,7 @@ import torch
 from job import BENCHMARKS, Results, Time, parser_for, say
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_sdk.data import ImageTask

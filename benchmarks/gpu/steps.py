@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search.graphs import Graphs, graphs_for
+from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState, exact_float32
 from wsdarts_sdk.search.step import (

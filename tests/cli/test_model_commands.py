@@ -9,7 +9,7 @@ import torch
 from tests.cli.conftest import Run
 from wsdarts_hub import Classifier
 from wsdarts_registry.architecture.genotype import Connection, Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.models.network import DerivedNetwork
 
 

@@ -18,9 +18,9 @@ from wsdarts_hub import Classifier
 from wsdarts_hub.cli import app
 from wsdarts_hub.cli.shared.documentation import registered
 from wsdarts_registry.architecture.genotype import Connection, Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.reports.storage import save_report
+from wsdarts_sdk.reports.report_files import save_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 COMMANDS = registered(app)

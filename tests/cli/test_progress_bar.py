@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_hub.cli.shared.work import _spent, shown_progress
+from wsdarts_hub.cli.shared.long_work import _spent, shown_progress
 from wsdarts_sdk.progress import TimeSpent
 
 pytestmark = pytest.mark.processes

@@ -10,7 +10,7 @@ from tests.sdk.reports.compared import make_cold, make_training, make_warm
 from tests.sdk.reports.samples import make_asked
 from wsdarts_hub import WsdartsError, report
 from wsdarts_sdk.reports.facts import RunReport
-from wsdarts_sdk.reports.storage import save_report
+from wsdarts_sdk.reports.report_files import save_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 

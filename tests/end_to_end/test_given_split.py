@@ -15,7 +15,7 @@ from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.reports.report import report
-from wsdarts_sdk.reports.storage import read_run
+from wsdarts_sdk.reports.report_files import read_run
 
 _QUICK = Preset(
     name="quick",

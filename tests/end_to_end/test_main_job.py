@@ -275,7 +275,7 @@ def test_a_registry_that_cannot_be_ranked_is_not_taken_for_one_without_neighbour
     def damaged(*_: object) -> None:
         raise EmbeddingError("the embeddings have other widths")
 
-    monkeypatch.setattr("wsdarts_sdk.pipelines.start.rank_registry", damaged)
+    monkeypatch.setattr("wsdarts_sdk.pipelines.starting_points.rank_registry", damaged)
     with pytest.raises(EmbeddingError, match="other widths"):
         warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.gallery.conftest import Browser
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.records import shipped_zoo

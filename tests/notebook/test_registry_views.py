@@ -12,7 +12,7 @@ from tests.registry.factories import make_artifact, make_embedding, make_genotyp
 from tests.registry.hostile import LINE, hostile_space, make_hostile
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.difference import difference
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking

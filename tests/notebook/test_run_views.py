@@ -13,7 +13,7 @@ from tests.sdk.reports.test_report_hostile import HOSTILE
 from wsdarts_registry._format import duration
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_sdk.models.training import TrainingResult
 from wsdarts_sdk.pipelines.search import SearchRun

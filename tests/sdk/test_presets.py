@@ -2,7 +2,7 @@
 
 import pytest
 
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset
 

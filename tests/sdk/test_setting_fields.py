@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wsdarts_registry import _json
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.timm_model import PDARTS

@@ -41,7 +41,7 @@ from wsdarts_hub.cli.reports import report
 from wsdarts_hub.cli.runs import search, train, warm_start
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.documentation import add_commands
-from wsdarts_hub.cli.shared.problems import explained
+from wsdarts_hub.cli.shared.errors import explained
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import WsdartsError, WsdartsWarning

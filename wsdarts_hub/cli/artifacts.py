@@ -52,7 +52,7 @@ def read_subject(
     """
     from wsdarts_registry.artifact.manifest import MANIFEST  # noqa: PLC0415
     from wsdarts_registry.artifact.reader import read_artifact  # noqa: PLC0415
-    from wsdarts_registry.publishing.training import RUN_ARTIFACT  # noqa: PLC0415
+    from wsdarts_registry.publishing.training_record import RUN_ARTIFACT  # noqa: PLC0415
     from wsdarts_registry.stores.opening import open_for  # noqa: PLC0415
 
     path = expanded(subject)

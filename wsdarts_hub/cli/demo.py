@@ -10,7 +10,7 @@ import typer
 from wsdarts_hub.cli.embeddings import show_ranking
 from wsdarts_hub.cli.runs import show_decision, show_genotype, show_training
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.work import working
+from wsdarts_hub.cli.shared.long_work import working
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_sdk.progress import Progress, TimeSpent, counting_from
@@ -59,7 +59,7 @@ def demo(
         print(result.train(preset="tiny").accuracy)
     """
     from wsdarts_sdk.pipelines.demo import RUNS, Demo, digits  # noqa: PLC0415
-    from wsdarts_sdk.reports.storage import seconds_spent  # noqa: PLC0415
+    from wsdarts_sdk.reports.report_files import seconds_spent  # noqa: PLC0415
 
     steps = Demo(out)
     spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))

@@ -9,7 +9,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.work import unread, working
+from wsdarts_hub.cli.shared.long_work import unread, working
 from wsdarts_registry._files import exists, is_directory
 from wsdarts_registry._format import count, pluralize
 from wsdarts_registry.errors import EmbeddingError
@@ -68,7 +68,7 @@ def embed(
         embed("path/to/images", budget="30s").save("images.safetensors")
     """
     if out is not None:
-        from wsdarts_sdk.pipelines.setup import check_apart  # noqa: PLC0415 - it loads torch
+        from wsdarts_sdk.pipelines.run_context import check_apart  # noqa: PLC0415 - it loads torch
 
         check_apart(out, [data])
         _check_writable(out)
@@ -223,7 +223,7 @@ def show_ranking(ranking: "Ranking") -> None:
 
 def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None) -> None:
     """Print neighbours as a table, with digits that tell them from the threshold."""
-    from wsdarts_registry.embedding.space import figures  # noqa: PLC0415 - it loads pydantic
+    from wsdarts_registry.embedding.embedding_space import figures  # noqa: PLC0415 - it loads pydantic
 
     distances = figures((n.distance for n in neighbours), threshold).distances
     display.table(

@@ -7,7 +7,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.work import working
+from wsdarts_hub.cli.shared.long_work import working
 from wsdarts_registry._format import percent, pluralize
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.embeddings import show_neighbours
 from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.long_work import run_work
 from wsdarts_hub.cli.shared.options import complete_reference
-from wsdarts_hub.cli.shared.work import run_work
 from wsdarts_registry._format import count, duration, percent, pluralize
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
         run: The run that found them.
         rows: Its metrics, one row an epoch; they tell when a cell has collapsed.
     """
-    from wsdarts_registry.architecture.space import CELL_KINDS  # noqa: PLC0415
+    from wsdarts_registry.architecture.search_space import CELL_KINDS  # noqa: PLC0415
     from wsdarts_registry.drawing.cells import cell_text  # noqa: PLC0415
     from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
 

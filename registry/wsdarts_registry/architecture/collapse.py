@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 
 _SKIP = "skip_connect"
 _DROPOUT = (

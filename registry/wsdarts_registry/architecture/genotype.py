@@ -21,7 +21,7 @@ from wsdarts_registry._files import as_path, read_regular, write_atomically
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import FileAccessError, SpaceError
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")

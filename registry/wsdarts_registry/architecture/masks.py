@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry._views import Viewable
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
 Rows = tuple[tuple[bool, ...], ...]

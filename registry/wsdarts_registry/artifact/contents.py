@@ -17,7 +17,7 @@ from wsdarts_registry import _json
 from wsdarts_registry._tensors import Header, read_tensors, write_tensors
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.artifact.manifest import CHECK, GENOTYPE, MASKS, WEIGHTS, NetworkRecord
 from wsdarts_registry.errors import ArtifactError, SpaceError
 

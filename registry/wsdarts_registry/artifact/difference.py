@@ -12,11 +12,11 @@ from wsdarts_registry._format import pluralize
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Connection
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.manifest import Manifest, TaskRecord
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.embedding.distance import symmetric_distance
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,8 @@ from wsdarts_registry._json import (
     Text,
 )
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import WsdartsError
 
 _PART = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"

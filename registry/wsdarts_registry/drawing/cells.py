@@ -15,7 +15,7 @@ from markupsafe import Markup
 from wsdarts_registry._text import clipped, display_width, padded, sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing._layout import (
     FONT_SIZE,
     OUTPUT,

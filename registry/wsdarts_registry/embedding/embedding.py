@@ -18,7 +18,12 @@ from wsdarts_registry._files import as_path, read_regular, write_atomically
 from wsdarts_registry._format import pluralize
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry._text import is_plain_line, sanitize
-from wsdarts_registry.embedding.space import MAX_INTEGER, MAX_NAME, EmbeddingSpace, check_digest
+from wsdarts_registry.embedding.embedding_space import (
+    MAX_INTEGER,
+    MAX_NAME,
+    EmbeddingSpace,
+    check_digest,
+)
 from wsdarts_registry.errors import EmbeddingError, FileAccessError
 
 __all__ = [

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from wsdarts_registry import _json
 from wsdarts_registry._files import atomic_file, cache_directory, open_regular
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 
 _FORMAT = 1
 # In a header of the .npy format, version 1.0: eight bytes of magic and version, two of length.

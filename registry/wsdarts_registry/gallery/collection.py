@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.gallery.distances import RankedSpace
 from wsdarts_registry.gallery.items import GalleryItem
 from wsdarts_registry.stores.catalogue import DAMAGE, damaged_version

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from wsdarts_registry._format import count, duration, setting
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.facts import (
     Facts,
     class_count,

@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 from wsdarts_registry._templates import html_environment
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.facts import (
     metric_facts,
     overview_facts,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import Drawing
 from wsdarts_registry.drawing.svg import FAMILIES, Shades, dark_styles
 from wsdarts_registry.gallery import items

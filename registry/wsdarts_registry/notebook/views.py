@@ -15,7 +15,7 @@ from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.difference import Difference, SettingChange
 from wsdarts_registry.artifact.facts import (
     SHOWN_DIGEST,
@@ -35,8 +35,8 @@ from wsdarts_registry.drawing.cells import (
     masks_drawing,
     node_name,
 )
+from wsdarts_registry.embedding.embedding_space import is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
-from wsdarts_registry.embedding.space import is_near
 from wsdarts_registry.stores.lineage import LineageNode, LineageTree
 
 Pairs = Sequence[tuple[str, str]]

@@ -19,12 +19,12 @@ from wsdarts_registry._format import count, duration, metric_text, setting
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span, sanitize
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS
 from wsdarts_registry.artifact.facts import Facts, image_count, licence_text
 from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest, TaskRecord, is_dataset_id
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.publishing.neighbours import NeighbourhoodFacts
-from wsdarts_registry.publishing.training import (
+from wsdarts_registry.publishing.training_record import (
     CLASSIFIER_ACCURACY,
     CLASSIFIER_EPOCHS,
     CLASSIFIER_IMAGES,

@@ -27,7 +27,7 @@ from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning, SignatureError
 from wsdarts_registry.publishing.card import CardFacts, render_card
 from wsdarts_registry.publishing.neighbours import neighbourhood
-from wsdarts_registry.publishing.training import RUN_ARTIFACT, with_training
+from wsdarts_registry.publishing.training_record import RUN_ARTIFACT, with_training
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.records import Entry

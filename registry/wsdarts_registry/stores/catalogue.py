@@ -16,7 +16,7 @@ from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry.artifact.reference import Reference
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import (
     ArtifactError,
     RecordError,

@@ -44,7 +44,7 @@ from wsdarts_registry.artifact.checked_files import (
     read_manifest,
 )
 from wsdarts_registry.artifact.reference import Reference, check_name, is_name
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import (
     ArtifactError,
     FileAccessError,

@@ -15,7 +15,7 @@ from wsdarts_registry._arguments import (
     did_you_mean,
     nearest_names,
 )
-from wsdarts_registry.architecture.space import DARTS_CANDIDATES
+from wsdarts_registry.architecture.search_space import DARTS_CANDIDATES
 from wsdarts_registry.artifact.facts import class_count, image_count, total_size
 from wsdarts_registry.artifact.manifest import WEIGHTS
 from wsdarts_registry.errors import ArgumentError, ArtifactError, RegistryError

@@ -187,7 +187,7 @@ class Store(Catalogue):
             EmbeddingError: An embedding in that space has another width.
         """
         # Imported here: listing a registry needs no numpy.
-        from wsdarts_registry.stores.ranking import rank_registry  # noqa: PLC0415
+        from wsdarts_registry.stores.nearest_artifacts import rank_registry  # noqa: PLC0415
 
         return rank_registry(self.catalogue(), embedding, k)
 

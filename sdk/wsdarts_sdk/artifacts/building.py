@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from wsdarts_registry._json import now
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.contents import alpha_name
 from wsdarts_registry.artifact.manifest import (
     Lineage,

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.contents import alpha_name
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.errors import ArtifactError, SettingsError

@@ -19,7 +19,7 @@ from wsdarts_sdk.devices import TooLargeError, at_most
 from wsdarts_sdk.models.export import OnnxFile, save_onnx, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
-from wsdarts_sdk.runs.files import MODEL_FILE
+from wsdarts_sdk.runs.file_names import MODEL_FILE
 
 _FORMAT = 1
 _LARGEST_IMAGE = 8192

@@ -33,7 +33,7 @@ from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import ExportError
 from wsdarts_sdk.data.decoding import CorruptImage

@@ -10,14 +10,14 @@ from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.artifact.manifest import MANIFEST, Manifest
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.errors import RegistryError, RunError, SettingsError, SignatureError
-from wsdarts_registry.publishing.training import run_of
+from wsdarts_registry.publishing.training_record import run_of
 from wsdarts_registry.stores.opening import open_for
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
 from wsdarts_sdk.runs.directory import read_config
-from wsdarts_sdk.runs.files import ARTIFACT_FOLDER, CONFIG_FILE, GENOTYPE_FILE, MODEL_FILE
+from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, CONFIG_FILE, GENOTYPE_FILE, MODEL_FILE
 
 _WHAT = "the genotype or model"
 _MANY_CLASSES = 100_000

@@ -1,6 +1,6 @@
 """Pipelines that users start: embed, search, warm start, train, doctor, demo.
 
-Each reads from top to bottom; ``setup`` has their inputs and their open run directory.
+Each reads from top to bottom; ``run_context`` has their inputs and their open run directory.
 May import everything of the SDK. Public: ``warm_start``, ``search``, ``train``, ``embed_data``,
 ``nearest`` and their results, in the modules of these names.
 """

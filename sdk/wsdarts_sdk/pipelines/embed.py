@@ -5,12 +5,12 @@ from pathlib import Path
 
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
+from wsdarts_registry.stores.nearest_artifacts import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_registry.stores.ranking import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.setup import (
+from wsdarts_sdk.pipelines.run_context import (
     Data,
     checks_keywords,
     find_probe,

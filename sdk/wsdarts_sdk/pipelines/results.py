@@ -14,7 +14,7 @@ from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_sdk.artifacts.building import Origin, build_artifact
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.pipelines.decision import Decision
-from wsdarts_sdk.pipelines.setup import RunContext
+from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.pipelines.sweep import Trial
 from wsdarts_sdk.reports.facts import (
     ColdCost,
@@ -28,7 +28,7 @@ from wsdarts_sdk.reports.rows import (
     held_out_words,
     search_epochs,
 )
-from wsdarts_sdk.runs.files import (
+from wsdarts_sdk.runs.file_names import (
     ARTIFACT_FOLDER,
     CELLS_FILE,
     GENOTYPE_FILE,

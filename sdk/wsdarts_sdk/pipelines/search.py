@@ -16,7 +16,7 @@ from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results
-from wsdarts_sdk.pipelines.setup import (
+from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
     check_context,
@@ -29,7 +29,7 @@ from wsdarts_sdk.pipelines.setup import (
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.runs.files import SEARCH_JOURNAL
+from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult

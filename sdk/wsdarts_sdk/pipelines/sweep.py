@@ -17,11 +17,11 @@ from wsdarts_registry._files import resolved
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.models.training import train_network
-from wsdarts_sdk.pipelines.setup import RunContext
-from wsdarts_sdk.pipelines.start import Start
+from wsdarts_sdk.pipelines.run_context import RunContext
+from wsdarts_sdk.pipelines.starting_points import Start
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.directory import RunDirectory
-from wsdarts_sdk.runs.files import SEARCH_JOURNAL, SELECTION_JOURNAL, SWEEP_FILE
+from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL, SELECTION_JOURNAL, SWEEP_FILE
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings

@@ -10,7 +10,7 @@ from wsdarts_registry._json import now
 from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.publishing.training import link_training
+from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions
@@ -18,7 +18,7 @@ from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
-from wsdarts_sdk.pipelines.setup import (
+from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
     check_context,
@@ -34,7 +34,7 @@ from wsdarts_sdk.reports.rows import (
     held_out_words,
     training_epochs,
 )
-from wsdarts_sdk.runs.files import (
+from wsdarts_sdk.runs.file_names import (
     GENOTYPE_FILE,
     MODEL_FILE,
     RESULT_FILE,

@@ -11,7 +11,7 @@ from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.ranking import Neighbour
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.publishing.training import link_training
+from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
@@ -19,8 +19,7 @@ from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.decision import Choice, Mode
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
-from wsdarts_sdk.pipelines.search import SearchRun
-from wsdarts_sdk.pipelines.setup import (
+from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
     check_context,
@@ -30,7 +29,8 @@ from wsdarts_sdk.pipelines.setup import (
     probe_for,
     train_parts,
 )
-from wsdarts_sdk.pipelines.start import (
+from wsdarts_sdk.pipelines.search import SearchRun
+from wsdarts_sdk.pipelines.starting_points import (
     Plan,
     decide_start,
     embed_task,

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg
 from wsdarts_sdk.reports.charts import (
     Series,

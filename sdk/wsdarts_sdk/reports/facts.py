@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words
 from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost

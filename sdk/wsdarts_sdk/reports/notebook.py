@@ -14,7 +14,7 @@ from wsdarts_registry._files import exists
 from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import FileAccessError
 from wsdarts_registry.notebook.views import Bars, Panel, Table, cell_panels, neighbours_panel, view

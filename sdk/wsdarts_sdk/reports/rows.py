@@ -14,7 +14,7 @@ import numpy as np
 from wsdarts_registry import _json
 from wsdarts_registry._format import setting
 from wsdarts_registry.architecture.collapse import SkipCounts
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.reports.facts import (

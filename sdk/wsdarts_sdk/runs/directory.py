@@ -35,7 +35,7 @@ from wsdarts_registry._files import (
 )
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
-from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, CONFIG_FILE
+from wsdarts_sdk.runs.file_names import CHECKPOINT_SUFFIX, CONFIG_FILE
 
 SPLIT_RULE = "split_rule"
 """Key of a run's configuration: by which rule its train part was halved; none for the first."""

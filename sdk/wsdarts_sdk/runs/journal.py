@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wsdarts_registry._files import exists, open_regular, write_atomically
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, METRICS_SUFFIX
+from wsdarts_sdk.runs.file_names import CHECKPOINT_SUFFIX, METRICS_SUFFIX
 from wsdarts_sdk.runs.records import read_rows
 
 _FACTS = "facts"

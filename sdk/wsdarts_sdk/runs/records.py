@@ -36,7 +36,7 @@ from wsdarts_sdk.runs.directory import (
     Words,
     read_json,
 )
-from wsdarts_sdk.runs.files import COSTS_FILE, DECISION_FILE
+from wsdarts_sdk.runs.file_names import COSTS_FILE, DECISION_FILE
 
 OTHER = "other"
 """The phase of what is in no other: imports, compiling, repeated work after a stop."""

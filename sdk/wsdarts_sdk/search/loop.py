@@ -18,15 +18,15 @@ from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import TrainPart, batches
 from wsdarts_sdk.devices import peak_memory, wait_for
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import Journal, MemoryJournal
+from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.gradients import needed_memory, parts_that_fit
-from wsdarts_sdk.search.graphs import Graphs, graphs_for
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import (
     Array,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.schedule import cosine_learning_rate, skip_dropout_rate
 from wsdarts_sdk.setting_fields import (

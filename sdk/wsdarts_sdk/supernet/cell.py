@@ -29,7 +29,7 @@ from wsdarts_sdk.supernet.kernels.base import (
     Term,
     strided,
 )
-from wsdarts_sdk.supernet.plan import CellPlan, Group, Input, SeparableHalf, Slice
+from wsdarts_sdk.supernet.operation_plan import CellPlan, Group, Input, SeparableHalf, Slice
 from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout, SkipDropout
 
 

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet.cell import Cell, PassOptions, Statistics, Tape, Vectors
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
 from wsdarts_sdk.supernet.kernels import Kernels
-from wsdarts_sdk.supernet.plan import STEM_MULTIPLIER, Layout, draw_weights, plan_cells
+from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, Layout, draw_weights, plan_cells
 from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, DeviceSkipDropout, SkipDropout
 
 _KERNEL, _PADDING = 3, 1

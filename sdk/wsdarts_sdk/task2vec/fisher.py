@@ -11,9 +11,9 @@ mean gradient of a batch instead, so that its scale depends on the batch size).
 
 Autograd forms no weight gradient. Within ``HookedNetwork`` every convolution is one node of the
 autograd graph whose backward pass hands the gradient δ at its output to a hook, which squares it
-with the input of the convolution (see ``squares``), and computes the gradient at its input only.
-Batch norm in eval mode, which is a scale and a shift for each channel, runs as such, since the
-backward pass of torch's own operator is many times slower on a CPU.
+with the input of the convolution (see ``squared_gradients``), and computes the gradient at its
+input only. Batch norm in eval mode, which is a scale and a shift for each channel, runs as such,
+since the backward pass of torch's own operator is many times slower on a CPU.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ from wsdarts_sdk.setting_fields import (
     validated,
 )
 from wsdarts_sdk.task2vec.probe import MINIMUM_SIZE, convolutions
-from wsdarts_sdk.task2vec.squares import Convolution, Squares, cheapest, padded
+from wsdarts_sdk.task2vec.squared_gradients import Convolution, Squares, cheapest, padded
 
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
 Size = Annotated[int, Field(ge=MINIMUM_SIZE, le=4000)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
 # As its authors print it; nodes list their inputs by strength, not by source.

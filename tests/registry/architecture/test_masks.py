@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from tests.reference.pdarts import drop_weakest
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
 FOUR = SearchSpace(nodes=1, candidates=("a", "b", "c", "d"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdarts_registry.architecture.space import DARTS, DARTS_CANDIDATES, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, DARTS_CANDIDATES, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
 spaces = st.builds(

@@ -17,7 +17,7 @@ from tests.registry.factories import (
     reseal,
 )
 from wsdarts_registry._tensors import write_tensors
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ArtifactError

@@ -19,7 +19,7 @@ from safetensors.numpy import save
 
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.manifest import NetworkRecord, Provenance, TaskRecord
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.reference import Reference

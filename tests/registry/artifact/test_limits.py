@@ -16,7 +16,7 @@ from tests.registry.factories import Push, digest_of, make_embedding, make_space
 from wsdarts_registry import _json
 from wsdarts_registry._tensors import read_tensors
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.matrix import read_matrix

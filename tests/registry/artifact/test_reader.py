@@ -22,7 +22,7 @@ from tests.registry.factories import (
 )
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.writer import rewrite_artifact, write_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wsdarts_registry._text import display_width
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.drawing import svg
 from wsdarts_registry.drawing._layout import Box, CellLayout, Wire, depths, lay_out
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, genotype_svg, masks_svg, node_name

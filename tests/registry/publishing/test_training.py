@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from tests.registry.factories import digest_of, make_artifact, make_genotype
 from wsdarts_registry.errors import RegistryWarning, RunError
 from wsdarts_registry.publishing.publication import push
-from wsdarts_registry.publishing.training import link_training, run_of
+from wsdarts_registry.publishing.training_record import link_training, run_of
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.store import Entry
 

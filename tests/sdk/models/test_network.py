@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from wsdarts_registry.architecture.genotype import Connection, Genotype
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import stream
 from wsdarts_sdk.models.network import (

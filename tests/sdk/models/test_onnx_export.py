@@ -21,7 +21,7 @@ from torch import Tensor
 import wsdarts_hub.timm  # noqa: F401 - registers the networks
 from wsdarts_hub import TINY, Classifier, ImageTask
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.errors import ArtifactError, ExportError
 from wsdarts_sdk.data.sources.folder import image_files
 from wsdarts_sdk.models import export

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from reference import by_hand
-from wsdarts_registry.architecture.space import DARTS_CANDIDATES
+from wsdarts_registry.architecture.search_space import DARTS_CANDIDATES
 from wsdarts_registry.errors import SpaceError
 from wsdarts_sdk.models.operations import FactorizedReduce, build_operation
 

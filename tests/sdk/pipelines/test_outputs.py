@@ -8,8 +8,8 @@ from PIL import Image
 
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.pipelines.run_context import check_apart
 from wsdarts_sdk.pipelines.search import search
-from wsdarts_sdk.pipelines.setup import check_apart
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.pipelines.setup import open_context
+from wsdarts_sdk.pipelines.run_context import open_context
 from wsdarts_sdk.presets import TINY
 from wsdarts_sdk.search.settings import settings_json
 

@@ -11,7 +11,7 @@ import pytest
 from tests.sdk.reports.compared import LAZY, OTHER, make_cold, make_runs, make_training, make_warm
 from tests.sdk.reports.samples import Page, make_asked, make_genotype, make_report
 from tests.sdk.reports.test_report_hostile import HOSTILE, make_hostile
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.reports.comparison import (
     ComparedRun,
     agreement,

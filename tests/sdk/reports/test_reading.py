@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.sdk.reports.samples import SPACE, make_asked, make_genotype, make_report
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.storage import keep_report, read_run, seconds_spent, trainings_within
+from wsdarts_sdk.reports.report_files import keep_report, read_run, seconds_spent, trainings_within
 from wsdarts_sdk.runs.directory import RunDirectory
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.sdk.reports.samples import SPACE, Page, make_epoch, make_genotype, make_report
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.facts import AlphaHistory, ColdCost, DecisionFacts, RunReport
 from wsdarts_sdk.reports.page import collapses, render_report

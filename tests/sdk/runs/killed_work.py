@@ -22,7 +22,7 @@ import torch
 import torch._dynamo  # the first step of an optimiser imports it: seconds that no life need lose
 
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart

@@ -14,7 +14,7 @@ from wsdarts_hub.cli.runs import show_search
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.progress import counting_from, silent
-from wsdarts_sdk.reports.storage import read_run, seconds_spent
+from wsdarts_sdk.reports.report_files import read_run, seconds_spent
 from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.records import CostMeter, read_costs
 from wsdarts_sdk.task2vec import embedding_seconds, load_probe

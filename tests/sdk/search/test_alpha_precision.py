@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches
 from wsdarts_sdk.search.settings import COMPUTE_DTYPES, SearchSettings, StageSettings

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.reference import pdarts
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SpaceError
 from wsdarts_sdk.search.derivation import derive_genotype, masked_softmax, ranked_candidates
 

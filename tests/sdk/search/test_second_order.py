@@ -11,7 +11,7 @@ from reference.comparison import TOLERANCE, random_batch, twins
 from reference.gradients import PlainInnerStep
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search import gradients as engine
 from wsdarts_sdk.search.gradients import InnerStep, second_order

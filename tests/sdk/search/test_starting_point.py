@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
-from wsdarts_sdk.pipelines.start import settings_of_mode
+from wsdarts_sdk.pipelines.starting_points import settings_of_mode
 from wsdarts_sdk.runs.journal import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.loop import Search, SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings

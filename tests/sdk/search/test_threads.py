@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.search.gradients import clip_gradients, norm_of
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search.graphs import StaticInputs, state_restored
+from wsdarts_sdk.search.cuda_graphs import StaticInputs, state_restored
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState, set_learning_rate
 from wsdarts_sdk.search.step import StepInputs, move_alpha, move_weights

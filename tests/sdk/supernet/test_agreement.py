@@ -18,7 +18,7 @@ from reference.comparison import (
     twins,
 )
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS, DARTS_CANDIDATES, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, DARTS_CANDIDATES, SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import NO_DROPOUT, Kernels, SkipDropout
 

@@ -6,7 +6,7 @@ import torch
 
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import Supernet, reduction_positions

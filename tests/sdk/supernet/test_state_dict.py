@@ -11,7 +11,7 @@ from torch import Tensor
 from reference.comparison import assert_agree, by_name, expected, random_batch, statistics, twins
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_sdk.supernet import Kernels, Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 

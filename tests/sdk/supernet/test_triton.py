@@ -18,7 +18,7 @@ from reference.comparison import (
     twins,
 )
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import SkipDropout
 from wsdarts_sdk.supernet.kernel_choice import CellBenchmark, pick_fastest

@@ -15,7 +15,7 @@ from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.artifact.reader import parse_embedding
 from wsdarts_registry.artifact.reference import is_name
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.huggingface._artifact_repository import ArtifactRepository, State

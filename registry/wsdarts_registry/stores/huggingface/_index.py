@@ -23,7 +23,7 @@ from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import MANIFEST, EmbeddingRecord, Manifest
 from wsdarts_registry.artifact.reference import is_name
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.stores.huggingface._artifact_repository import AliasKey
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient

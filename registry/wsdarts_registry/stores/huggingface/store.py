@@ -16,7 +16,7 @@ from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.reader import Artifact, parse_embedding
 from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.artifact.writer import Edition, copied_out
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.stores.catalogue import ScanResult
 from wsdarts_registry.stores.huggingface._artifact_repository import State, signature_path

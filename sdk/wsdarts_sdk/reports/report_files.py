@@ -20,10 +20,10 @@ from wsdarts_registry._json import Document, Record
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.manifest import SpaceRecord
 from wsdarts_registry.errors import RunError, SpaceError, WsdartsError
-from wsdarts_registry.publishing.training import trainings_elsewhere
+from wsdarts_registry.publishing.training_record import trainings_elsewhere
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.reports.facts import (
@@ -63,7 +63,7 @@ from wsdarts_sdk.runs.directory import (
     Words,
     read_config,
 )
-from wsdarts_sdk.runs.files import (
+from wsdarts_sdk.runs.file_names import (
     METRICS_SUFFIX,
     REPORT_FILE,
     REPORT_PAGE,

@@ -28,6 +28,7 @@ from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.reports.facts import Command, RunReport
+from wsdarts_sdk.reports.report_files import begin_report, save_report
 from wsdarts_sdk.reports.rows import (
     asked,
     created,
@@ -36,9 +37,8 @@ from wsdarts_sdk.reports.rows import (
     task_row,
     title,
 )
-from wsdarts_sdk.reports.storage import begin_report, save_report
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
-from wsdarts_sdk.runs.files import ENVIRONMENT_FILE
+from wsdarts_sdk.runs.file_names import ENVIRONMENT_FILE
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.setting_fields import setting_kinds

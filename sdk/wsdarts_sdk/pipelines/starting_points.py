@@ -14,12 +14,12 @@ import torch
 
 from wsdarts_registry._files import as_path
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.embedding import TaskEmbedding
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
-from wsdarts_registry.embedding.space import EmbeddingSpace
 from wsdarts_registry.errors import (
     EmbeddingError,
     NoCommonSpaceError,
@@ -28,13 +28,17 @@ from wsdarts_registry.errors import (
     WsdartsError,
 )
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
-from wsdarts_registry.stores.ranking import check_rankable, neighbours_of_kind, rank_registry
+from wsdarts_registry.stores.nearest_artifacts import (
+    check_rankable,
+    neighbours_of_kind,
+    rank_registry,
+)
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.pipelines.decision import META, Choice, Decision, Option, decide, nothing_to_rank
-from wsdarts_sdk.pipelines.setup import RunContext
-from wsdarts_sdk.runs.files import EMBEDDING_FILE
+from wsdarts_sdk.pipelines.run_context import RunContext
+from wsdarts_sdk.runs.file_names import EMBEDDING_FILE
 from wsdarts_sdk.runs.records import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint

@@ -4,11 +4,11 @@ The registry reads some of them, too, and defines their names, since it cannot i
 """
 
 from wsdarts_registry.artifact import manifest
-from wsdarts_registry.publishing import training
+from wsdarts_registry.publishing import training_record
 
-CONFIG_FILE, RESULT_FILE = training.RUN_CONFIG, training.RUN_RESULT
+CONFIG_FILE, RESULT_FILE = training_record.RUN_CONFIG, training_record.RUN_RESULT
 GENOTYPE_FILE, CELLS_FILE = manifest.GENOTYPE, manifest.PICTURE
-ARTIFACT_FOLDER = training.RUN_ARTIFACT
+ARTIFACT_FOLDER = training_record.RUN_ARTIFACT
 ENVIRONMENT_FILE = "environment.json"
 COSTS_FILE = "costs.json"
 DECISION_FILE = "decision.json"

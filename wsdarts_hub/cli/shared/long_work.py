@@ -19,7 +19,7 @@ from wsdarts_sdk.progress import Lines, Progress, TimeSpent, session_began, sile
 
 if TYPE_CHECKING:
     from wsdarts_sdk.data import DataOptions, ImageTask
-    from wsdarts_sdk.pipelines.setup import UnreadData
+    from wsdarts_sdk.pipelines.run_context import UnreadData
 
 _INTERRUPTED = 130
 
@@ -93,7 +93,7 @@ def unread(
         quiet: Whether to list nothing.
         on_load: Called with the task, too.
     """
-    from wsdarts_sdk.pipelines.setup import UnreadData  # noqa: PLC0415
+    from wsdarts_sdk.pipelines.run_context import UnreadData  # noqa: PLC0415
 
     def loaded(task: "ImageTask") -> None:
         for text in () if quiet else task.notes:
@@ -139,7 +139,7 @@ def run_work(
     if resume and out is None:
         raise typer.BadParameter("--resume goes on with the run in --out; name it")
     with working(quiet=quiet, run=out, spent=_spent(out, resume=resume)) as work:
-        from wsdarts_sdk.pipelines.setup import run_path  # noqa: PLC0415
+        from wsdarts_sdk.pipelines.run_context import run_path  # noqa: PLC0415
 
         def name_run(task: "ImageTask") -> None:
             if not work.hint:  # as the job names it: after the first dataset
@@ -155,6 +155,6 @@ def _spent(run: Path | None, *, resume: bool) -> TimeSpent:
     """Return the time since the start of the command, with what the run had cost before."""
     if run is None or not resume:
         return TimeSpent(began=session_began())
-    from wsdarts_sdk.reports.storage import seconds_spent  # noqa: PLC0415
+    from wsdarts_sdk.reports.report_files import seconds_spent  # noqa: PLC0415
 
     return TimeSpent(seconds_spent(run), began=session_began())

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS_CANDIDATES
+from wsdarts_registry.architecture.search_space import DARTS_CANDIDATES
 from wsdarts_registry.errors import SpaceError
 from wsdarts_sdk.supernet.kernels.base import strided
 
