@@ -24,12 +24,13 @@ test: lint .venv/.oldest-hub-installed ## Set up, then run every check and every
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/oldest-hub $(BIN)/python -m pytest -n 2 -m "not slow" $(HUB_TESTS)
 
-lint: .venv/.dev-installed ## Set up, then check style, types and the direction of imports.
+lint: .venv/.dev-installed ## Set up, then check style, types, the direction of imports and the layout.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.layout
 
 bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md measures (minutes).
 	for name in $(BENCHMARKS); do \

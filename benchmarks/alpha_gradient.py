@@ -26,11 +26,10 @@ from measure import save
 from torch import Tensor
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search.optimisers import sgd_for
-from wsdarts_sdk.search.precision import dtype_of, exact_float32
 from wsdarts_sdk.search.settings import COMPUTE_DTYPES, WeightOptimiser
+from wsdarts_sdk.search.state import dtype_of, exact_float32, sgd_for
 from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 

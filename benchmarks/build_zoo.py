@@ -19,8 +19,8 @@ from six_sets import SHARED, load_sets
 from zoo_cards import renew_cards
 
 from wsdarts_hub import push, search
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.task2vec import Probe, embedding_space, load_probe
 
 RESULTS = Path(__file__).parent / "results"

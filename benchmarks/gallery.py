@@ -33,7 +33,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS
 from wsdarts_registry.artifact.manifest import NetworkRecord, Provenance, TaskRecord
 from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding

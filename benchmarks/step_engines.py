@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels

@@ -23,8 +23,8 @@ from measure import Lines, machine
 from six_sets import SETS, SHARED
 
 from wsdarts_hub import ImageTask, search, train, warm_start
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.task2vec import Probe, load_probe
 
 RESULTS = Path(__file__).parent / "results"

@@ -29,7 +29,7 @@ P-DARTS step is that project's own `model_search.Network`, stepped as its traini
 which is what a careful user would get from it. Bars are what was asked for before any of this was
 written.
 
-What makes the difference is told in [how a step is computed](decisions/how-a-step-is-computed.md).
+What makes the difference is told in [how a step is computed](decisions/computation-of-a-step.md).
 """
 
 

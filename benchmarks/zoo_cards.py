@@ -12,12 +12,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.artifact.manifest import same_but_for_card
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.writer import rewrite_artifact
-from wsdarts_registry.publishing.card import new_files
+from wsdarts_registry.publishing.publication import new_card_files
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def renew_cards(zoo: Path) -> None:
         made = {}
         for entry in store.entries(include_yanked=True):
             artifact = store.pull(entry.reference)
-            files = new_files(artifact, entry.manifest, store, store, entry.name)
+            files = new_card_files(artifact, entry.manifest, store, store, entry.name)
             target = Path(temporary) / entry.name / f"v{entry.version}"
             rewrite_artifact(artifact, target, manifest=entry.manifest, replaced=files)
             if not same_but_for_card(read_artifact(target).manifest, entry.manifest):

@@ -25,11 +25,11 @@ Graph = dict[str, set[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One figure and the most that it may be."""
+    """One figure and the most that it may be; None where it is only told."""
 
     name: str
     found: int
-    bar: int
+    bar: int | None = None
     where: tuple[str, ...] = ()
 
 
@@ -61,7 +61,6 @@ def measures() -> list[Measure]:
         Measure(
             name="lines of the product",
             found=sum(len(text_of(file).splitlines()) for file in files.values()),
-            bar=36_400,
         ),
         Measure(
             name="lines of tests that pin sentences",
@@ -141,14 +140,17 @@ def text_of(file: Path) -> str:
 
 def main() -> int:
     """Print all measures; return 1 if one is worse than its bar."""
-    found = measures()
-    for measure in found:
-        verdict = "ok" if measure.found <= measure.bar else "TOO MANY"
-        print(f"{measure.name:36}{measure.found:>8,}  at most {measure.bar:>6,}  {verdict}")
-        if measure.found > measure.bar:
-            for where in measure.where[:20]:
-                print(f"    {where}")
-    return int(any(measure.found > measure.bar for measure in found))
+    worse = 0
+    for measure in measures():
+        told = f"{measure.name:36}{measure.found:>8,}"
+        if measure.bar is not None:
+            fits = measure.found <= measure.bar
+            told += f"  at most {measure.bar:>4,}  {'ok' if fits else 'TOO MANY'}"
+            worse += not fits
+            for where in () if fits else measure.where[:20]:
+                told += f"\n    {where}"
+        print(told)
+    return int(worse > 0)
 
 
 if __name__ == "__main__":

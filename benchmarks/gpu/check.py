@@ -36,7 +36,7 @@ import torch
 from job import BENCHMARKS, Results, Time, parser_for, say
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_sdk.data import ImageTask
@@ -45,10 +45,10 @@ from wsdarts_sdk.pipelines.search import search
 from wsdarts_sdk.pipelines.train import train
 from wsdarts_sdk.pipelines.warm_start import warm_start
 from wsdarts_sdk.presets import TINY, Preset
-from wsdarts_sdk.search.precision import dtype_of, exact_float32
 from wsdarts_sdk.search.settings import COMPUTE_DTYPES
+from wsdarts_sdk.search.state import dtype_of, exact_float32
 from wsdarts_sdk.supernet import Supernet
-from wsdarts_sdk.supernet.kernels.choice import VARIABLE, choose_kernels
+from wsdarts_sdk.supernet.kernel_choice import VARIABLE, choose_kernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.task2vec import embed, load_probe
 

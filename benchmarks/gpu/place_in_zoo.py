@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from zoo_cards import renew_cards
 
-from wsdarts_registry._files import shipped_zoo
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.contents import alpha_name
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.publishing.publication import push
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.check import (
     artifact_alpha,
     artifact_weights,

@@ -16,13 +16,18 @@ from torch import Tensor
 
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search.graphs import Graphs, graphs_for
-from wsdarts_sdk.search.precision import exact_float32
+from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
-from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import Half, Runner, directly, move_alpha, move_weights
+from wsdarts_sdk.search.state import SearchState, exact_float32
+from wsdarts_sdk.search.step import (
+    Runner,
+    StepInputs,
+    move_alpha,
+    move_weights,
+    run_eagerly,
+)
 from wsdarts_sdk.supernet import NO_DROPOUT
-from wsdarts_sdk.supernet.kernels.choice import choose_kernels
+from wsdarts_sdk.supernet.kernel_choice import choose_kernels
 
 
 class Engine(ABC):
@@ -79,16 +84,16 @@ class Ours(Engine):
         self.state = SearchState.fresh(self.settings, 0, setting.masks(), [CLASSES], device, dtype)
         self.state.net.train()
         images, labels = (tensor.to(device) for tensor in setting.images())
-        self.half = Half(batch=Batch(images=images, labels=labels), skip=NO_DROPOUT)
+        self.inputs = StepInputs(batch=Batch(images=images, labels=labels), skip=NO_DROPOUT)
         self.said: list[str] = []
         self.graphs: Graphs | None = graphs_for(self.state, self.said.append) if graphs else None
 
     def step(self) -> None:
         """Both halves, by graphs where they are wanted and can be had."""
-        run: Runner = self.graphs or directly
+        run: Runner = self.graphs or run_eagerly
         with exact_float32():  # as a search does
-            run(Part.ALPHA, self.half, partial(move_alpha, self.state, self.settings))
-            run(Part.WEIGHTS, self.half, partial(move_weights, self.state, self.settings))
+            run(Part.ALPHA, self.inputs, partial(move_alpha, self.state, self.settings))
+            run(Part.WEIGHTS, self.inputs, partial(move_weights, self.state, self.settings))
 
     def facts(self) -> dict[str, Any]:
         """Which kernels, and what became of the graphs."""

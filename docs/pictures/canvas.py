@@ -1,4 +1,4 @@
-"""What the pictures are made of: words, boxes, arrows, chips of operations."""
+"""Parts of the pictures: words, boxes, arrows, chips of operations."""
 
 from collections.abc import Sequence
 

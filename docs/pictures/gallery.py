@@ -1,4 +1,4 @@
-"""Which pictures there are."""
+"""List of all pictures."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

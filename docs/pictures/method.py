@@ -15,9 +15,9 @@ from docs.pictures.canvas import (
     picture,
     words,
 )
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.drawing.svg import element
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 _RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 _MEASURED = _RESULTS / "warm_starts_tiny_imagenet.json"

@@ -12,7 +12,7 @@ from docs.pictures.canvas import (
     picture,
     words,
 )
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.drawing.cells import node_name
 from wsdarts_registry.drawing.svg import element, number
 

@@ -12,10 +12,10 @@ from docs.pictures.canvas import (
     picture,
     words,
 )
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import element
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 # Of preset `paper`: cells of the supernet, operations on an edge.
 _STAGES = ((5, 8), (11, 5), (17, 3))
@@ -95,7 +95,7 @@ def _candidates(y: float, names: tuple[str, ...], left: frozenset[str]) -> list[
 
 
 def _ends(y: float) -> list[str]:
-    """What P-DARTS does next, and where TAS stops."""
+    """Draw the next step of P-DARTS, and the end of TAS."""
     middle = WIDTH / 2
     return [
         line((MARGIN, y), (WIDTH - MARGIN, y)),

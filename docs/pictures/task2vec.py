@@ -14,10 +14,10 @@ from docs.pictures.canvas import (
     picture,
     words,
 )
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.drawing.svg import element
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 _PROBE = "wsdarts-resnet10t"
 _ONE = "flowers102"
@@ -95,7 +95,7 @@ def _making(top: float) -> list[str]:
 
 
 def _bars(top: float, one: Vector, other: Vector) -> list[str]:
-    """How far log(a/b) is from its mean, for each of the shown filters."""
+    """Return the distance of log(a/b) from its mean, for each of the shown filters."""
     step = (WIDTH - 2 * MARGIN) / _SHOWN
     ratio = np.log(one / other)
     from_mean = ratio - ratio.mean()

@@ -59,7 +59,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def site_place(origin: str) -> str:
-    """Where a file of the repository stands in the site, relative to its root."""
+    """Return the place of a file of the repository in the site, relative to its root."""
     if origin.startswith(f"{_DOCS}/"):
         return origin.removeprefix(f"{_DOCS}/")
     if origin in _PAGES:

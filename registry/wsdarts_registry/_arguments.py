@@ -1,10 +1,14 @@
-"""Checks of what kind the arguments of public functions are, where they come in."""
+"""Checks of the arguments of public functions, and the right names nearest to a wrong one."""
 
+import difflib
 import reprlib
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
 from wsdarts_registry.errors import ArgumentError
+
+_LEAST_SIMILARITY = 0.6  # difflib's own: below it, names have little in common
 
 
 def check_kind(value: Any, kinds: type | tuple[type, ...], name: str, expected: str) -> None:
@@ -41,3 +45,31 @@ def check_text(value: Any, name: str, *, optional: bool = False) -> None:
     """
     if not (optional and value is None):
         check_kind(value, str, name, "text")
+
+
+def nearest_names(
+    name: str, known: Iterable[str], *, most: int = 3, least: float = _LEAST_SIMILARITY
+) -> tuple[str, ...]:
+    """Return the known names that are most like a name, the nearest first; none if none is.
+
+    Upper and lower case count as equal.
+
+    Args:
+        name: What was given.
+        known: The right names.
+        most: At most so many.
+        least: How similar they have to be, in [0, 1].
+    """
+    by_case: dict[str, list[str]] = {}
+    for right in known:
+        by_case.setdefault(right.lower(), []).append(right)
+    close = difflib.get_close_matches(name.lower()[:200], by_case, n=most, cutoff=least)
+    return tuple(right for match in close for right in by_case[match])[:most]
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return a question that names them, ``"did you mean a, b or c? "``; empty without names."""
+    if not names:
+        return ""
+    *others, last = names
+    return f"did you mean {', '.join(others)} or {last}? " if others else f"did you mean {last}? "

@@ -3,7 +3,7 @@
 ``flock(2)`` is what tells a living process from a dead one: unlike process ids it means the same
 in every PID namespace, and unlike ages it does not depend on a clock. It holds between all
 processes of one machine on local file systems, and between machines on NFS since version 4 and on
-most cluster file systems. ``docs/decisions/what-tells-that-a-push-has-ended.md`` says where it
+most cluster file systems. ``docs/decisions/push-locks.md`` says where it
 does not.
 """
 
@@ -71,7 +71,7 @@ def try_lock(path: Path, *, create: bool = False) -> HeldLock | None:
         create: Make an empty file if there is nothing.
 
     Returns:
-        The lock; None where somebody else holds it.
+        The lock; None where another process holds it.
 
     Raises:
         FileNotFoundError: There is nothing at that path, or not any more.
@@ -93,7 +93,7 @@ def try_lock(path: Path, *, create: bool = False) -> HeldLock | None:
 
 
 def wait_for_lock(path: Path, *, seconds: float) -> HeldLock | None:
-    """Lock a file, made if it is missing; wait while somebody else holds it.
+    """Lock a file, made if it is missing; wait while another process holds it.
 
     Args:
         path: The file.
@@ -118,7 +118,7 @@ def wait_for_lock(path: Path, *, seconds: float) -> HeldLock | None:
 
 
 def lock_open_file(descriptor: int) -> bool:
-    """Lock an open file until it is closed; False where somebody else holds the lock.
+    """Lock an open file until it is closed; False where another process holds the lock.
 
     Raises:
         NoLocksError: The file system has no locks.
@@ -150,7 +150,7 @@ def _opened(path: Path, *, create: bool) -> int:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether a path still leads to an open file."""
+    """Return whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:

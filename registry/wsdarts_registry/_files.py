@@ -1,19 +1,19 @@
-"""Looking at paths, reading regular files, and writing files that are never half written.
+"""Files: paths that are looked at and read without raw errors, and written whole or not at all.
 
 ``pathlib`` raises where a directory may not be entered or a name is too long, even from
 ``exists``. So paths are looked at with the functions of this module alone: a path that cannot
 exist does not, and one that may not be examined is told in one line.
-
-Where downloaded and derived files are kept.
 """
 
 import errno
 import fnmatch
 import os
 import secrets
+import shutil
 import stat
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -149,28 +149,36 @@ def resolved(path: Path) -> Path:
         return path.absolute()
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path, limit: int = -1) -> bytes:
     """Return the content of a regular file; never wait at a pipe or read from a device.
+
+    Args:
+        path: The file.
+        limit: The most bytes to read; all by default.
 
     Raises:
         FileAccessError: There is no such file, it is no regular one, or it may not be read.
     """
     try:
         with open_regular(path) as file:
-            return file.read()
+            return file.read(limit)
     except (OSError, ValueError) as error:
         raise _no_access(path, error) from error
 
 
 def _is_absent(error: OSError | ValueError) -> bool:
-    """Whether nothing is there; a ValueError tells of a null byte or a lone surrogate."""
+    """Return whether nothing is there; a ValueError tells of a null byte or a lone surrogate."""
     return isinstance(error, ValueError) or error.errno in _ABSENT
 
 
 def _no_access(path: Path, error: OSError | ValueError) -> FileAccessError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    hint = "check the path, and that you may read it and enter the directories above it"
-    return FileAccessError.of(f"cannot read {path}: {reason}", error, str(path), hint=hint)
+    return FileAccessError.of(
+        f"cannot read {path}: {reason}",
+        error,
+        str(path),
+        hint="check the path, and that you may read it and enter the directories above it",
+    )
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
@@ -275,7 +283,7 @@ def remove_abandoned(temporary: Path) -> bool:
 
 
 def _is_mine(new: BinaryIO) -> bool:
-    """Lock a new file; False where somebody who clears up was faster and removes it."""
+    """Lock a new file; False where a clean-up was faster and removes it."""
     try:
         return lock_open_file(new.fileno()) and os.fstat(new.fileno()).st_nlink > 0
     except NoLocksError:
@@ -317,7 +325,7 @@ CACHE_VARIABLE = "WSDARTS_HUB_CACHE"
 
 
 def cache_directory() -> Path:
-    """Directory of everything that can be deleted and made again.
+    """Return the directory of everything that can be deleted and made again.
 
     The environment variable ``WSDARTS_HUB_CACHE`` names it where it is set and not empty;
     else it is the user's cache directory of the platform. It may not exist yet.
@@ -328,6 +336,78 @@ def cache_directory() -> Path:
     return platformdirs.user_cache_path("wsdarts-hub")
 
 
-def shipped_zoo() -> Path:
-    """Return the directory of the registry that comes with the package."""
-    return Path(__file__).parent / "zoo_data"
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """Fill a directory beside ``target`` and move it there in one step.
+
+    The block writes into the directory that it is given. When it ends, that is flushed and
+    renamed to ``target``; when it raises, it is removed and ``target`` is as it was.
+
+    Args:
+        target: A path that does not exist, or an empty directory.
+
+    Raises:
+        OSError: The directory cannot be written, or ``target`` is there and not empty.
+    """
+    with discarded_on_error(target.absolute().parent / f".{target.name}.{uuid.uuid4().hex}") as new:
+        yield new
+        move_into_place(new, target)
+
+
+@contextmanager
+def discarded_on_error(path: Path) -> Iterator[Path]:
+    """Make a directory, with its parents, that is removed if the block raises.
+
+    It is locked while the block runs, so that cleaning the cache leaves it alone.
+    """
+    path.mkdir(parents=True)
+    lock = None
+    with suppress(OSError):  # the file system has no locks
+        lock = try_lock(path)
+    try:
+        yield path
+    except BaseException:
+        # What cannot be removed now (a failing disk) is hidden, and left to `wsdarts-hub gc`.
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def move_into_place(directory: Path, target: Path) -> None:
+    """Flush a directory and rename it to ``target``, which then survives a power cut.
+
+    Raises:
+        OSError: ``target`` is there and not empty (``errno.ENOTEMPTY`` or ``errno.EEXIST``), or
+            something cannot be written.
+    """
+    for below, _, _ in os.walk(directory):
+        sync_directory(Path(below))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    directory.rename(target)
+    sync_directory(target.absolute().parent)
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a new file and flush it to the disk; missing parent directories are made.
+
+    Raises:
+        OSError: The file exists or cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_vacant(path: Path) -> bool:
+    """Return whether ``path`` does not exist or is an empty directory, and no link.
+
+    Raises:
+        OSError: The path cannot be examined.
+    """
+    if is_directory(path, follow_links=False):
+        return not entries(path)
+    return status(path, follow_links=False) is None

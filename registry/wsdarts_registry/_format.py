@@ -35,12 +35,13 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def several(value: int, what: str) -> str:
-    """Write a number of things: ``1 image``, ``1,797 images``; ``what`` takes an s."""
-    return f"{count(value)} {what}" if value == 1 else f"{count(value)} {what}s"
+def pluralize(value: int, what: str) -> str:
+    """Write a number of things: ``1 image``, ``1,797 images``, ``2 classes``."""
+    ending = "" if value == 1 else "es" if what.endswith("s") else "s"
+    return f"{count(value)} {what}{ending}"
 
 
-def share(value: float) -> str:
+def percent(value: float) -> str:
     """Write a ratio as a percentage with one decimal; 1 is 100 %."""
     if not math.isfinite(value):
         return "unknown"
@@ -62,7 +63,7 @@ def size(octets: float) -> str:
 def figure(value: float, unit: str = "") -> str:
     """Write a measured value in its unit: ``"ratio"``, ``"s"``, ``"count"``, ``"B"`` or other."""
     if unit == "ratio":
-        return share(value)
+        return percent(value)
     if unit == "s":
         return duration(value)
     if unit == "B":
@@ -72,6 +73,26 @@ def figure(value: float, unit: str = "") -> str:
     if abs(value) < _HUGE and (unit == "count" or float(value).is_integer()):
         return f"{value:,.0f}"
     return f"{value:.4g} {'' if unit == 'count' else unit}".rstrip()
+
+
+def metric_text(name: str, value: float) -> str:
+    """Write a value of a metric, whose name tells the unit: ``62.1 %``, ``1.43``."""
+    return figure(value, "ratio" if _is_ratio(name) else "")
+
+
+def metric_difference(name: str, difference: float) -> str:
+    """Write a difference with its sign: in percentage points for a ratio, ``+2.5 points``."""
+    if _is_ratio(name):
+        text = f"{100 * difference:+.1f} points"
+    elif float(difference).is_integer():
+        text = f"{difference:+,.0f}"
+    else:
+        text = f"{difference:+.4g}"
+    return text.replace("-", "−") if text.startswith("-") else text
+
+
+def _is_ratio(name: str) -> bool:
+    return name.endswith("accuracy")
 
 
 def setting(value: Any) -> str:

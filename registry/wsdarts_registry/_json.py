@@ -1,22 +1,20 @@
-"""JSON without its traps: no duplicate keys, no NaN, no bottomless nesting.
+"""Strict JSON, and the base of every JSON document on disk.
 
-Writing is canonical, so that equal data has equal bytes and an equal digest.
-
-What every JSON document on disk has in common: strictness, and how it is read.
-
-The limits here are part of the format, see ``docs/format.md``.
+Reading refuses what readers disagree about: duplicate keys, NaN, bottomless nesting. Writing is
+canonical, so that equal data has equal bytes and an equal digest. The limits here are part of the
+format, see ``docs/format.md``.
 """
 
 import json
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from wsdarts_registry._advice import UPDATE
-from wsdarts_registry._text import is_plain_line, is_plain_text, plain_text
+from wsdarts_registry._libraries import UPDATE
+from wsdarts_registry._text import is_plain_line, is_plain_text, sanitize
 from wsdarts_registry.errors import ArtifactError, WsdartsError
 
 MAX_DEPTH = 32
@@ -131,6 +129,7 @@ MAX_RECORD_BYTES = 2**20
 SUFFIXES = (".json", ".md", ".safetensors", ".svg")
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _MAX_PARTS = 4
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 # Windows opens a device under these names, whatever the suffix.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(10))}
 
@@ -160,8 +159,13 @@ def _path(path: str) -> str:
 
 
 def _moment(text: str) -> str:
-    datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    datetime.strptime(text, _MOMENT)
     return text
+
+
+def now() -> str:
+    """Return date and time, UTC, as documents hold them (``Moment``)."""
+    return datetime.now(UTC).strftime(_MOMENT)
 
 
 Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
@@ -235,10 +239,10 @@ class Document(Record):
 
 
 def explain(problem: ValidationError) -> str:
-    """The first problems that pydantic found, each with its place, on one line."""
+    """Return the first problems that pydantic found, each with its place, on one line."""
     errors = problem.errors(include_url=False, include_input=False, include_context=False)
     places = [
         f"{'.'.join(str(part)[:60] for part in e['loc']) or 'document'}: {e['msg']}" for e in errors
     ]
     more = f" (and {len(places) - 3} more)" if len(places) > 3 else ""
-    return plain_text("; ".join(places[:3]) + more, 1000)
+    return sanitize("; ".join(places[:3]) + more, 1000)

@@ -1,9 +1,8 @@
-"""Libraries that another file hides, as ``torch.py`` beside a script hides PyTorch.
+"""Libraries: how this package and its extras are installed, and files that hide a library.
 
 Python looks for modules beside the script, or in the directory of the notebook, before it looks
-among what is installed. The error is then about the other file's content, so it is told here.
-
-This module imports as little as it can: modules of Python itself may be hidden, too.
+among what is installed; ``torch.py`` there hides PyTorch, and the error is about that file's
+content. This module imports as little as it can: modules of Python itself may be hidden, too.
 """
 
 import os.path
@@ -12,8 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType, TracebackType
 
-from wsdarts_registry._text import spaced_text
+from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry.errors import LibraryError, WsdartsError
+
+# The package is on no index, so it is installed from a checkout of its repository. Once it is
+# published, these lines change, and the documentation (a test names its places).
+INSTALL = "`pip install .` in the checkout of wsdarts-hub"
+UPDATE = "`git pull && pip install .` in the checkout of wsdarts-hub"
+REINSTALL = "`pip install --force-reinstall --no-deps .` in the checkout of wsdarts-hub"
 
 # What this library and its extras import, with the name that it is installed by.
 _INSTALLED_AS = {
@@ -43,6 +48,11 @@ _INSTALLED_AS = {
 }
 
 
+def install_extra(extra: str) -> str:
+    """Return the command that installs an extra, such as ``onnx``, and where to type it."""
+    return f"`pip install '.[{extra}]'` in the checkout of wsdarts-hub"
+
+
 @contextmanager
 def naming_hidden_libraries() -> Iterator[None]:
     """Name the file that hides a library, where what is done fails because of it.
@@ -61,13 +71,13 @@ def naming_hidden_libraries() -> Iterator[None]:
         library, file = found
         reason = " ".join(str(error).split()) or type(error).__name__
         raise LibraryError(
-            f"{file} is imported in place of the library {library} ({spaced_text(reason)})",
+            f"{file} is imported in place of the library {library} ({sanitize_spaced(reason)})",
             hint="give it another name, or start Python in another directory",
         ) from error
 
 
 def _hiding_file(error: Exception) -> tuple[str, str] | None:
-    """A library and the file by its name that was imported, or whose import raised this."""
+    """Return a library and the file by its name that was imported, or whose import raised this."""
     raised_in = set(_files(error.__traceback__))
     for name in (*sorted(sys.stdlib_module_names), *_INSTALLED_AS):
         file = _found(name)
@@ -79,14 +89,14 @@ def _hiding_file(error: Exception) -> tuple[str, str] | None:
 
 
 def _files(frames: TracebackType | None) -> Iterator[str]:
-    """The files that a traceback goes through."""
+    """Return the files that a traceback goes through."""
     while frames is not None:
         yield frames.tb_frame.f_code.co_filename
         frames = frames.tb_next
 
 
 def _found(name: str) -> str | None:
-    """The file that Python takes for a module of a name."""
+    """Return the file that Python takes for a module of a name."""
     for entry in sys.path:
         place = os.path.join(os.path.abspath(entry), name)  # noqa: PTH100, PTH118 - see above
         for path in (os.path.join(place, "__init__.py"), f"{place}.py"):  # noqa: PTH118
@@ -100,7 +110,7 @@ def _is_of(module: ModuleType | None, file: str) -> bool:
 
 
 def _is_own(name: str, file: str) -> bool:
-    """Whether a file is where the library of that name is installed."""
+    """Return whether a file is where the library of that name is installed."""
     if name in sys.stdlib_module_names:
         homes = [os.path.dirname(os.__file__)]  # noqa: PTH120
     else:

@@ -1,7 +1,7 @@
-"""Pages and cards from the templates of ``wsdarts_cards``, inert by default.
+"""Pages and cards from the templates of ``wsdarts_cards``, sanitized by default.
 
 A template may print any value: what is not ``Markup`` is made harmless on its way out, for
-HTML by ``plain_text`` and escaping, for Markdown by ``markdown_text``. Only markup that this
+HTML by ``sanitize`` and escaping, for Markdown by ``escape_markdown``. Only markup that this
 code base made itself (drawings, charts, code blocks) is wrapped in ``Markup``.
 """
 
@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from wsdarts_registry._text import code_span, fenced_code, markdown_text, plain_text
+from wsdarts_registry._format import count, duration, percent, pluralize, size
+from wsdarts_registry._text import code_span, escape_markdown, fenced_code, sanitize
 
 _LONGEST_VALUE = 1000
 
@@ -21,7 +22,7 @@ def html_page(template: str, /, **values: object) -> str:
 
 
 def html_environment(folder: str = "templates") -> Environment:
-    """The HTML templates in a folder of ``wsdarts_cards``, for whoever fills many of them."""
+    """Return the HTML templates in a folder of ``wsdarts_cards``, to fill many of them."""
     return _environment(folder, autoescape=True, finalize=_finalize_html)
 
 
@@ -39,7 +40,7 @@ def markdown_page(template: str, /, **values: object) -> str:
 
 
 def _environment(folder: str, **options: Any) -> Environment:
-    return Environment(  # noqa: S701 - the caller says how values are made inert
+    environment = Environment(  # noqa: S701 - the caller says how values are made inert
         loader=PackageLoader("wsdarts_cards", folder),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -47,11 +48,15 @@ def _environment(folder: str, **options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
+    environment.globals.update(
+        count=count, duration=duration, pluralize=pluralize, percent=percent, size=size
+    )
+    return environment
 
 
 def _finalize_html(value: object) -> object:
-    return value if isinstance(value, Markup) else plain_text(str(value), _LONGEST_VALUE)
+    return value if isinstance(value, Markup) else sanitize(str(value), _LONGEST_VALUE)
 
 
 def _finalize_markdown(value: object) -> object:
-    return value if isinstance(value, Markup) else markdown_text(str(value), _LONGEST_VALUE)
+    return value if isinstance(value, Markup) else escape_markdown(str(value), _LONGEST_VALUE)

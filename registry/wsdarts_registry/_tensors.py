@@ -1,6 +1,6 @@
-"""Safetensors bytes, read and written with suspicion.
+"""Safetensors bytes, read only after every claim of their header was checked.
 
-A header is a claim by whoever wrote the file. Everything that it claims (lengths, shapes,
+A header is a claim by the author of the file. Everything that it claims (lengths, shapes,
 types, offsets) is checked against the bytes that are really there before memory is claimed
 for it; only then does the safetensors library parse the file.
 """
@@ -33,7 +33,7 @@ _WRITABLE = {"float64", "float32", "float16", "int64", "int32", "uint8", "bool"}
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRecord:
-    """What a checked header says of one tensor.
+    """The entry of one tensor in a checked header.
 
     Attributes:
         dtype: Name in the safetensors format: F64, F32, F16, I64, I32, U8 or BOOL.
@@ -78,7 +78,8 @@ def write_tensors(tensors: Mapping[str, NDArray[Any]], metadata: Any = None) -> 
         if array.dtype.name not in _WRITABLE:
             raise ArtifactError(
                 f"tensor {name!r} has type {array.dtype.name}",
-                expected=f"one of {', '.join(sorted(_WRITABLE))}: convert it first",
+                expected=f"one of {', '.join(sorted(_WRITABLE))}",
+                hint="convert it first",
             )
     dense = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     shaped = {name: array.reshape(tensors[name].shape) for name, array in dense.items()}
@@ -147,7 +148,7 @@ def read_header(
 def header_length(
     start: bytes, size: int, *, what: str, error: type[WsdartsError] = ArtifactError
 ) -> int:
-    """Bytes before the first tensor, read from the first eight bytes of a file.
+    """Return how many bytes come before the first tensor, from the first eight of a file.
 
     Raises:
         WsdartsError: Of class ``error``; the file is too short for it, or it is too long.
@@ -157,10 +158,7 @@ def header_length(
     length = _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")
     if length > size:
         raise error(
-            (
-                f"{what} is truncated or damaged: its header claims {length} bytes of a file of "
-                f"{size}"
-            ),
+            f"{what} is truncated or damaged: its header claims {length} bytes of {size}",
             hint="fetch it again",
         )
     if length - _LENGTH_BYTES > MAX_HEADER_BYTES:
@@ -202,11 +200,9 @@ def _read_record(name: str, entry: Any, what: str, error: type[WsdartsError]) ->
     begin, end = offsets
     if end - begin != math.prod(shape) * _ITEM_BYTES[dtype]:
         raise error(
-            (
-                f"{what}: tensor {name!r} of type {dtype} and shape {shape} cannot lie in "
-                f"{end - begin} bytes"
-            ),
-            hint="the file is damaged: fetch it again",
+            f"{what} is damaged: tensor {name!r} of type {dtype} and shape {shape} has "
+            f"{end - begin} bytes",
+            hint="fetch it again",
         )
     # A tensor without elements takes no bytes, whatever its other sizes claim.
     if math.prod(max(size, 1) for size in shape) >= _MAX_ELEMENTS:
@@ -226,14 +222,12 @@ def _natural(values: Any) -> bool:
 def _check_layout(
     records: Iterable[TensorRecord], size: int, what: str, error: type[WsdartsError]
 ) -> None:
-    """Tensors must lie end to end and fill the file: no gap, overlap or trailing byte."""
+    """Check that tensors lie end to end and fill the file: no gap, overlap or trailing byte."""
     spans = sorted((record.begin, record.end) for record in records)
     edges = [(0, 0), *spans, (size, size)]
     if any(before[1] != after[0] for before, after in pairwise(edges)):
         raise error(
-            (
-                f"{what} is truncated or damaged: its tensors do not lie end to end in its "
-                f"{size} bytes of data"
-            ),
+            f"{what} is truncated or damaged: its tensors do not lie end to end in its {size} "
+            "bytes of data",
             hint="fetch it again",
         )

@@ -1,16 +1,10 @@
-"""Text from outside, made harmless before it is shown.
-
-Names of datasets, classes, operations and people come from files that anyone may have
-written. Everything that is put on a page, into a card or on a terminal passes through here
-first, so that it can be read but cannot act.
-
-Text from outside that is safe to show: what is there is seen, and in the order that is seen.
+"""The one rule for text from outside: what may enter, and how it is shown.
 
 Names and descriptions travel in artifacts from strangers to terminals and web pages. A terminal
-escape, a direction mark or a character without a width could make one thing look like another, so
-such text is refused where it enters, and made visible where it is shown (``inert``). Names of
-datasets and classes come with the data, whose owner may not be able to change them;
-``settled_line`` makes lines of them.
+escape, a direction mark or a character without a width could make one thing look like another.
+Formats refuse such text (``is_plain_line``, ``is_plain_text``); names that come with data, whose
+owner may not be able to change them, are mended where they are read (``sanitize_name``); whatever
+is shown goes through ``sanitize`` or what builds on it.
 
 What is invisible is Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties, version 16),
 which Python's ``unicodedata`` does not have.
@@ -61,37 +55,39 @@ _JOINERS = "\u200c\u200d"
 _JOINED = "LMS"
 # Marks on one letter; Unicode's security mechanisms (UTS 39, 5.4) allow as many.
 _MOST_MARKS = 4
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#$]|:(?=//))")
+_MARKDOWN_START = re.compile(r"([-+=]|\d{1,9}(?=[.)](\s|$)))")
 
 
 def is_plain_line(text: str, limit: int) -> bool:
-    """Whether ``text`` is one visible line of at most ``limit`` harmless characters."""
+    """Return whether ``text`` is one visible line of at most ``limit`` harmless characters."""
     return 0 < len(text) <= limit and _is_seen(text) and _is_harmless(text)
 
 
 def is_plain_text(text: str, limit: int) -> bool:
-    """Whether ``text`` has at most ``limit`` characters, each harmless or a line feed."""
+    """Return whether ``text`` has at most ``limit`` characters, each harmless or a line feed."""
     return len(text) <= limit and all(map(_is_harmless, text.split("\n")))
 
 
-def settled_line(text: str, limit: int = 200) -> str:
-    """Return a name from outside as it is kept: one plain line in Unicode's form NFC.
+def sanitize_name(text: str, limit: int = 200) -> str:
+    """Return a name from outside as it is kept: a plain line in Unicode's form NFC.
 
     Line breaks and tabs become spaces, other characters that ``is_plain_line`` refuses U+FFFD
     (among them the bytes of a file name that are not UTF-8); spaces at the ends are dropped, and
     what is too long is cut with an ellipsis. A name of nothing is U+FFFD.
 
-    Laws: ``is_plain_line(settled_line(x), 200)``; ``settled_line(settled_line(x)) ==
-    settled_line(x)``.
+    Laws: ``is_plain_line(sanitize_name(x), 200)``; ``sanitize_name(sanitize_name(x)) ==
+    sanitize_name(x)``.
     """
-    line = _settled(unicodedata.normalize("NFC", text)).strip()
+    line = _replaced(unicodedata.normalize("NFC", text)).strip()
     if len(line) > limit:
         # Again: what was cut off may have been what a joiner joined.
-        line = _settled(line[: limit - 1].rstrip() + _ELLIPSIS)
+        line = _replaced(line[: limit - 1].rstrip() + _ELLIPSIS)
     return line if _is_seen(line) else _REPLACEMENT
 
 
-def harms(line: str) -> Iterator[bool]:
-    """Say of each character whether it is invisible, acts, or is one mark too many on a letter.
+def _harmful(line: str) -> Iterator[bool]:
+    """Yield of each character whether it is invisible, acts, or is one mark too many on a letter.
 
     A variation selector is harmless after a symbol, where it says how that is drawn.
     """
@@ -124,7 +120,7 @@ def _is_harmless(line: str) -> bool:
     return not any(_refused(line))
 
 
-def _settled(line: str) -> str:
+def _replaced(line: str) -> str:
     return "".join(
         (" " if character.isspace() else _REPLACEMENT) if refused else character
         for character, refused in zip(line, _refused(line), strict=True)
@@ -132,13 +128,13 @@ def _settled(line: str) -> str:
 
 
 def _refused(line: str) -> Iterator[bool]:
-    """Say of each character whether it may not enter: what harms, but for joiners that join."""
-    for place, harmful in enumerate(harms(line)):
+    """Yield of each character whether it may not enter: the harmful, except joiners that join."""
+    for place, harmful in enumerate(_harmful(line)):
         yield harmful and not _joins(line, place)
 
 
 def _joins(line: str, place: int) -> bool:
-    """Whether a joiner stands between what it can join, none of it in the Latin alphabet."""
+    """Return whether a joiner stands between what it can join, none of it in the Latin alphabet."""
     if line[place] not in _JOINERS or not 0 < place < len(line) - 1:
         return False
     sides = line[place - 1], line[place + 1]
@@ -150,11 +146,7 @@ def _joins(line: str, place: int) -> bool:
     )
 
 
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#$]|:(?=//))")
-_MARKDOWN_START = re.compile(r"([-+=]|\d{1,9}(?=[.)](\s|$)))")
-
-
-def plain_text(text: str, limit: int = 200) -> str:
+def sanitize(text: str, limit: int = 200) -> str:
     """Return one line of visible characters, at most ``limit`` of them.
 
     Runs of white space become one space; control characters, terminal escapes, invisible
@@ -162,7 +154,7 @@ def plain_text(text: str, limit: int = 200) -> str:
     than any script has become U+FFFD, so that they are seen. What is cut off is marked with an
     ellipsis.
 
-    Law: ``plain_text(plain_text(x)) == plain_text(x)``.
+    Law: ``sanitize(sanitize(x)) == sanitize(x)``.
     """
     # Far more than can be shown, and little enough that huge texts cost nothing.
     line = " ".join(text[: 16 * limit].split())
@@ -172,10 +164,10 @@ def plain_text(text: str, limit: int = 200) -> str:
     return shown[: limit - 1].rstrip() + _ELLIPSIS
 
 
-def spaced_text(text: str, limit: int = 200) -> str:
-    """Return ``plain_text`` with all of its spaces, as in names of files.
+def sanitize_spaced(text: str, limit: int = 200) -> str:
+    """Sanitize a text and keep all of its spaces, as in names of files.
 
-    Law: ``spaced_text(spaced_text(x)) == spaced_text(x)``.
+    Law: ``sanitize_spaced(sanitize_spaced(x)) == sanitize_spaced(x)``.
     """
     parts = text[: 16 * limit].split(" ")
     shown = " ".join(_visible(" ".join(part.split())) for part in parts)
@@ -184,13 +176,13 @@ def spaced_text(text: str, limit: int = 200) -> str:
     return shown[: limit - 1] + _ELLIPSIS
 
 
-def markdown_text(text: str, limit: int = 200) -> str:
-    """Return ``plain_text`` with every character escaped that Markdown or HTML could act on.
+def escape_markdown(text: str, limit: int = 200) -> str:
+    """Sanitize a text and escape every character that Markdown or HTML could act on.
 
     The result is literal text in a paragraph, a list item or a table cell of CommonMark and
     of GitHub's dialect; bare addresses do not become links.
     """
-    escaped = _MARKDOWN.sub(r"\\\1", plain_text(text, limit).replace("&", "&amp;"))
+    escaped = _MARKDOWN.sub(r"\\\1", sanitize(text, limit).replace("&", "&amp;"))
     escaped = escaped.replace(r"\<", "&lt;").replace(r"\>", "&gt;").replace("www.", r"www\.")
     start = _MARKDOWN_START.match(escaped)
     if start is None:
@@ -201,15 +193,15 @@ def markdown_text(text: str, limit: int = 200) -> str:
 
 
 def code_span(text: str, limit: int = 200) -> str:
-    """Return ``plain_text`` as a Markdown code span; it may stand in a table cell, too."""
-    shown = plain_text(text, limit).replace("|", "\N{BROKEN BAR}") or " "
+    """Sanitize a text as a Markdown code span; it may stand in a table cell, too."""
+    shown = sanitize(text, limit).replace("|", "\N{BROKEN BAR}") or " "
     ticks = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     space = " " if "`" in (shown[0], shown[-1]) else ""
     return f"{ticks}{space}{shown}{space}{ticks}"
 
 
 def fenced_code(text: str, language: str = "") -> str:
-    """Return lines as a fenced Markdown code block, each made harmless but for its length."""
+    """Sanitize lines of any length as a fenced Markdown code block."""
     lines = [_visible(line) for line in text.splitlines()]
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -217,13 +209,13 @@ def fenced_code(text: str, language: str = "") -> str:
 
 
 def display_width(text: str) -> int:
-    """Columns that a text takes in a fixed-width font: wide characters two, accents none."""
+    """Return the columns that a text takes in a fixed-width font: two for a wide character."""
     return sum(_columns(character) for character in text)
 
 
 def clipped(text: str, columns: int) -> str:
-    """Cut ``plain_text`` to that many columns of a fixed-width font, with an ellipsis."""
-    shown = plain_text(text)
+    """Sanitize a text and cut it to that many columns of a fixed-width font, with an ellipsis."""
+    shown = sanitize(text)
     if display_width(shown) <= columns:
         return shown
     while display_width(shown) > columns - 1:
@@ -241,7 +233,7 @@ def _visible(line: str) -> str:
         return line
     return "".join(
         _REPLACEMENT if harmful else character
-        for character, harmful in zip(line, harms(line), strict=True)
+        for character, harmful in zip(line, _harmful(line), strict=True)
     )
 
 

@@ -1,13 +1,13 @@
-"""Every error that a user can meet.
+"""All errors that a user can meet, and the warnings.
 
-Each is one line: what is wrong and what was found, what was expected, what to do next. The
-command line prints it after ``error:`` and exits with 1.
+Each is one line, made of fields: what is wrong, the value found, what was expected, and a hint.
+The command line prints it after ``error:`` and exits with 1.
 """
 
 from errno import EINVAL
-from typing import Self
+from typing import Any, Self
 
-from wsdarts_registry._text import spaced_text
+from wsdarts_registry._text import sanitize_spaced
 
 _LONGEST = 4000
 
@@ -41,7 +41,7 @@ class WsdartsError(Exception):
         super().__init__("; ".join(filter(None, parts)))
 
     def __str__(self) -> str:
-        return spaced_text(BaseException.__str__(self), _LONGEST)
+        return sanitize_spaced(BaseException.__str__(self), _LONGEST)
 
 
 class SpaceError(WsdartsError):
@@ -69,11 +69,11 @@ class ArtifactError(WsdartsError):
 
 
 class UnreadableError(ArtifactError):
-    """A file of an artifact is there, but this user may not read it; that says no harm of it."""
+    """A file of an artifact may not be read by this user; the artifact need not be damaged."""
 
 
 class SignatureError(WsdartsError):
-    """A signature is missing, damaged, by another key or of another artifact; or a key is none."""
+    """A signature is missing, damaged, by another key or of another artifact, or a key is bad."""
 
 
 class RegistryError(WsdartsError):
@@ -81,7 +81,7 @@ class RegistryError(WsdartsError):
 
 
 class RecordError(RegistryError):
-    """What a registry keeps beside a version is damaged: why it was yanked, an alias."""
+    """A record beside a version is damaged: why it was yanked, or an alias."""
 
 
 class ReferenceNotFoundError(RegistryError):
@@ -107,8 +107,8 @@ class ExportError(WsdartsError):
 class FileAccessError(WsdartsError, OSError):
     """A path of the user's may not be examined or read, or is no regular file.
 
-    It has the ``errno``, ``strerror`` and ``filename`` of an OSError, so whoever can say more
-    about the file than its path catches it as one.
+    It has the ``errno``, ``strerror`` and ``filename`` of an OSError, so that a caller who can say
+    more about the file than its path catches it as one.
     """
 
     @classmethod
@@ -119,6 +119,11 @@ class FileAccessError(WsdartsError, OSError):
         error.strerror = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         error.filename = filename
         return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An OSError keeps these three beside its other attributes, and pickle would lose them.
+        system = {name: getattr(self, name) for name in ("errno", "strerror", "filename")}
+        return type(self), self.args, {**self.__dict__, **system}
 
 
 class ArgumentError(WsdartsError, TypeError):
@@ -134,8 +139,8 @@ class WsdartsWarning(UserWarning):
 
 
 class RunWarning(WsdartsWarning):
-    """A run is not protected as well as it could be; says what to look after."""
+    """A run is less protected than it could be."""
 
 
 class RegistryWarning(WsdartsWarning):
-    """A registry works, but not as well as it could; says what to type."""
+    """A registry works less well than it could; the warning ends in a command that helps."""

@@ -2,14 +2,15 @@
 
 Packages import downwards only::
 
-    pipelines                      the jobs that users start: embed, search, warm start, train
+    pipelines                      what users start: embed, search, warm start, train
     reports                        facts of a run as pages, charts and notebook views
     artifacts                      between runs and published artifacts
-    models                         derived networks: training, prediction, export
-    search                         the search itself
+    presets                        settings of searches and trainings by name
+    models  search                 derived networks: training, prediction, export; the search itself
     supernet  task2vec             the engine; the embedding
-    data  runs                     images and their split; run directories
-    devices, progress, presets
+    data                           images and their split
+    runs                           run directories
+    devices, progress, schedule, setting_fields
 
 All of it may import ``wsdarts_registry``. What is stable is what ``wsdarts_hub`` names;
 everything else may change.

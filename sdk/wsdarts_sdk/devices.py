@@ -1,13 +1,15 @@
-"""Which device work runs on.
+"""Devices: choice, free memory, a limit on a network's memory, and the record of an environment.
 
-A limit on the memory of a network that a file describes, while it is built.
+The record holds versions and hardware, and no name of a host, a user or a path.
 """
 
 import os
+import platform
 import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import SettingsError
 
 
 def find_device(name: str | None = None) -> torch.device:
-    """The device of that name; by default CUDA where there is one, else the CPU.
+    """Return the device of that name; by default CUDA where there is one, else the CPU.
 
     Raises:
         SettingsError: The name is unknown, or there is no such device here.
@@ -50,7 +53,7 @@ def find_device(name: str | None = None) -> torch.device:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held so far: on the GPU, or resident on the CPU."""
+    """Return the most bytes that this process has held: on the GPU, or resident on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -64,7 +67,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be had now: on the GPU, or on the CPU within the limits of a container."""
+    """Return the bytes that are free: on the GPU, or on the CPU within a container's limits."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -76,7 +79,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def _left_in_container(group: Path) -> int:
-    """What the control group (version 2) still allows, with the file cache that it can give up."""
+    """Return the bytes that the control group (version 2) allows, with file cache it can free."""
     try:
         most = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
@@ -86,7 +89,7 @@ def _left_in_container(group: Path) -> int:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Lines such as ``MemAvailable: 123 kB`` by their first word; {} where there is no file."""
+    """Return numbers of lines such as ``MemAvailable: 123 kB`` by their first word; {} if none."""
     try:
         lines = [line.split() for line in path.read_text().splitlines()]
     except OSError:  # not Linux
@@ -134,3 +137,50 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if self._left < 0:
                 raise TooLargeError
         return made
+
+
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "datasets")
+
+
+def code_version() -> str:
+    """Return the version of the installed wsdarts-hub."""
+    return version("wsdarts-hub")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that results depend on, without missing ones."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: torch.device) -> str:
+    """Return the processor or GPU in one line, with the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {pluralize(torch.get_num_threads(), 'thread')}"
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return the content of ``environment.json`` of a run."""
+    return {
+        "wsdarts-hub": code_version(),
+        "libraries": library_versions(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "hardware": hardware(device),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

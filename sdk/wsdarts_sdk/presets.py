@@ -5,17 +5,17 @@
 
 from dataclasses import dataclass, replace
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._text import is_plain_line
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, StageSettings
-from wsdarts_sdk.setting_fields import check_fields, known_names
+from wsdarts_sdk.setting_fields import validated
 
 _LONGEST_NAME = 100
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
     """Settings that belong together.
@@ -33,7 +33,6 @@ class Preset:
     selection: TrainingSettings
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if not is_plain_line(self.name, _LONGEST_NAME):
             raise SettingsError(
                 "name",
@@ -168,7 +167,7 @@ PRESETS = {preset.name: preset for preset in (PAPER, SMALL, TINY)}
 
 
 def find_preset(preset: str | Preset, *, seed: int | None = None) -> Preset:
-    """The preset of that name, with another seed in all of its parts where one is given.
+    """Return a preset, with another seed in all of its parts where one is given.
 
     Raises:
         SettingsError: There is none.
@@ -177,7 +176,9 @@ def find_preset(preset: str | Preset, *, seed: int | None = None) -> Preset:
         if preset not in PRESETS:
             close = did_you_mean(nearest_names(preset, PRESETS))
             raise SettingsError(
-                f"no preset {preset!r}", hint=f"{close}expected one of {', '.join(PRESETS)}"
+                f"there is no preset {preset!r}",
+                expected=f"one of {', '.join(PRESETS)}",
+                hint=close.strip(),
             )
         preset = PRESETS[preset]
     if not isinstance(preset, Preset):

@@ -1,4 +1,4 @@
-"""How long work says where it stands."""
+"""Progress of long work: callbacks, estimates of the time left, lines for logs."""
 
 import sys
 import time
@@ -23,11 +23,11 @@ class Progress(Protocol):
 
 
 def silent(what: str, done: int, total: int, /) -> None:
-    """Show nothing of the progress: ``warm_start(…, progress=silent)``, as for every job."""
+    """Show nothing of the progress: ``warm_start(…, progress=silent)``, as for every pipeline."""
 
 
 def shown(progress: Progress | None) -> Progress:
-    """What a job calls: what the caller gave, or lines on stderr (``silent`` shows nothing)."""
+    """Return the progress that was given, or lines on stderr (``silent`` shows nothing)."""
     return Lines() if progress is None else progress
 
 
@@ -48,7 +48,7 @@ class TimeLeft:
         self._began, self._first, self._last, self._total = clock(), 0, 0, -1
 
     def seconds(self, done: int, total: int) -> float | None:
-        """Seconds left; None while it is too early to say."""
+        """Return the seconds left; None while it is too early to say."""
         now = self._clock()
         if total != self._total or done < self._last:
             self._began, self._first, self._total = now, done, total
@@ -64,10 +64,10 @@ _COUNTED_FROM: ContextVar[float | None] = ContextVar("counted_from", default=Non
 
 @contextmanager
 def counting_from(moment: float | None) -> Iterator[None]:
-    """Let a job within the block count its cost from an earlier moment, such as a process's start.
+    """Count costs within the block from an earlier moment, such as a process's start.
 
     Args:
-        moment: By ``time.monotonic``; None lets each job count from its own start.
+        moment: By ``time.monotonic``; None lets each pipeline count from its own start.
     """
     token = _COUNTED_FROM.set(moment)
     try:
@@ -83,7 +83,7 @@ def session_began() -> float:
 
 
 class TimeSpent:
-    """What a whole command has cost so far, with what its run had cost before it was resumed.
+    """Time that a command has taken, with that of its run before it was resumed.
 
     Args:
         before: What the run had cost, in seconds.
@@ -137,15 +137,15 @@ class Lines:
 
 
 def percent(done: int, total: int) -> str:
-    """The share that is done, never 100 % before the end."""
+    """Return the share that is done, never 100 % before the end."""
     return f"{100 * done // total if total > 0 else 100} %"
 
 
 def in_words(left: float | None) -> str:
-    """The time left; empty where it is not known."""
+    """Return the time left in words; empty where it is not known."""
     return "" if left is None else f"about {duration(round(left))} left"
 
 
 def so_far(spent: float) -> str:
-    """The time spent; empty within the first second."""
+    """Return the time spent in words; empty within the first second."""
     return "" if spent < _FIRST_ESTIMATE_SECONDS else f"{duration(round(spent))} so far"

@@ -1,95 +1,82 @@
-"""Fields of settings: which values a number may have, and the nearest right name of a wrong one.
+"""Settings dataclasses that pydantic validates, and the paths of their fields.
 
-A field says its bounds in its type, ``epochs: Annotated[int, Within(1, 100_000)]``, and
-``check_fields`` holds the values against the types.
+A field states its bounds in its type, ``epochs: Annotated[int, Field(ge=1, le=100_000)]``.
+Python callers, ``dataclasses.replace`` and ``--set`` go through the same validation.
 """
 
 import dataclasses
 import difflib
 import functools
-import math
+import json
 import reprlib
-import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ArgsKwargs
+
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry.errors import SettingsError
 
 _Class = TypeVar("_Class")
+_CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _MOST_NAMES = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Within:
-    """The values that a number may have; whole ones where the field is an ``int``.
+class BoundReason:
+    """Why a bound is where it is, as a part of a field's type.
 
     Attributes:
-        lowest: The least of them.
-        highest: The greatest, or their limit.
-        reaches: Whether ``highest`` itself is one of them.
-        positive: Whether 0 is none, although it is ``lowest``.
-        why_highest: Why no greater ones, for the error.
-        why_lowest: Why no smaller ones.
+        error: Pydantic's name of the error, such as ``less_than_equal``.
+        text: The reason.
     """
 
-    lowest: float
-    highest: float
-    _: dataclasses.KW_ONLY
-    reaches: bool = True
-    positive: bool = False
-    why_highest: str = ""
-    why_lowest: str = ""
-
-    def __contains__(self, value: float) -> bool:
-        above = value > self.lowest if self.positive else value >= self.lowest
-        return above and (value <= self.highest if self.reaches else value < self.highest)
-
-    def why_not(self, value: Any) -> str:
-        """Return why a value is too great or too small, after a colon; empty without reason."""
-        if not isinstance(value, int | float):
-            return ""
-        reason = self.why_highest if value > self.highest else self.why_lowest
-        return f": {reason}" if reason and not self.lowest <= value <= self.highest else ""
-
-    def __str__(self) -> str:
-        low, high = _number(self.lowest), _number(self.highest)
-        if self.positive:
-            return f"above {low} and up to {high}"
-        return f"from {low} to {high}" if self.reaches else f"from {low} to below {high}"
+    error: str
+    text: str
 
 
-_ALL = Within(-math.inf, math.inf)
 # Beyond that single precision computes nothing that is finite.
-Amount = Annotated[float, Within(0, 1e30)]
-PositiveAmount = Annotated[float, Within(0, 1e30, positive=True)]
-Share = Annotated[float, Within(0, 1, reaches=False)]
-Pixels = Annotated[int, Within(8, 4000)]
-Seed = Annotated[int, Within(0, 2**63 - 1)]
-Epochs = Annotated[int, Within(1, 100_000)]
-Steps = Annotated[int, Within(1, 1_000_000)]
-BatchSize = Annotated[int, Within(2, 65_536)]
+Amount = Annotated[float, Field(ge=0, le=1e30)]
+PositiveAmount = Annotated[float, Field(gt=0, le=1e30)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Pixels = Annotated[int, Field(ge=8, le=4000)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Steps = Annotated[int, Field(ge=1, le=1_000_000)]
+BatchSize = Annotated[int, Field(ge=2, le=65_536)]
 Channels = Annotated[
     int,
-    Within(
-        2,
-        1024,
-        why_highest="a network of 20 cells has about 2,600 × channels² weights, 33 GB at 1,024 "
-        "with their gradients and momentum",
+    Field(ge=2, le=1024),
+    BoundReason(
+        "less_than_equal",
+        "a network of 20 cells has about 2,600 × channels² weights, 33 GB at 1,024 with their "
+        "gradients and momentum",
     ),
 ]
-Classes = Annotated[int, Within(1, 1_000_000)]
+Classes = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-def check_fields(settings: Any) -> None:
-    """Check every field of a dataclass against its type and bounds.
+def validated(settings: type[_Class]) -> type[_Class]:
+    """Make a dataclass validate its fields, as a decorator above ``dataclass``.
 
-    Raises:
-        SettingsError: A value is of another type or out of bounds; the field, the value and what
-            was expected are named.
+    Types are strict (a bool is no number), numbers are finite, and unknown names are refused;
+    errors are SettingsErrors. ``__post_init__`` runs on valid fields.
     """
-    for name, kind in _kinds(type(settings)).items():  # type: ignore[arg-type]
-        check_value(name, getattr(settings, name), kind)
+    build: Callable[..., None] = getattr(settings, "__init__")  # noqa: B009 - it is replaced below
+    setattr(settings, "__pydantic_config__", _CONFIG)  # noqa: B010 - read where it is nested
+    validate = TypeAdapter(settings).validator.validate_python
+
+    @functools.wraps(build)
+    def init(self: _Class, *values: Any, **named: Any) -> None:
+        try:
+            validate(ArgsKwargs(values, named), self_instance=self)
+        except ValidationError as error:
+            raise _settings_error(error, "", settings, setting_kinds(settings)) from error
+
+    setattr(settings, "__init__", init)  # noqa: B010 - no type may be told of that
+    return settings
 
 
 def check_value(name: str, value: Any, kind: Any) -> None:
@@ -98,12 +85,10 @@ def check_value(name: str, value: Any, kind: Any) -> None:
     Raises:
         SettingsError: It is of another type or out of bounds.
     """
-    if not _fits(value, kind):
-        limits = _limits(kind)
-        why = "" if limits is None else limits.why_not(value)
-        raise SettingsError(
-            f"{name}", found=reprlib.repr(value), expected=f"{_expected(kind)}{why}"
-        )
+    try:
+        TypeAdapter(kind, config=_CONFIG).validate_python(value)
+    except ValidationError as error:
+        raise _settings_error(error, name, kind) from error
 
 
 def check_padding(padding: int, image_size: int) -> None:
@@ -116,44 +101,51 @@ def check_padding(padding: int, image_size: int) -> None:
         )
 
 
-def known_names(settings: type[_Class]) -> type[_Class]:
-    """Make a dataclass refuse unknown names, as a decorator above ``dataclass``.
+def setting_kinds(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and the type of every setting of a dataclass or of an instance of one.
 
-    ``dataclasses.replace`` refuses them, too: it calls the class.
+    A tuple of dataclasses is a setting, and so are the fields of its parts. Parts are counted
+    from 1; those of a class, which has none, are called ``N``.
     """
-    build: Callable[..., None] = getattr(settings, "__init__")  # noqa: B009 - it is replaced below
-    known = tuple(_kinds(settings))  # type: ignore[arg-type]
-
-    @functools.wraps(build)
-    def init(self: _Class, *values: Any, **named: Any) -> None:
-        for name in named:
-            if name not in known:
-                paths = tuple(setting_paths(settings))
-                raise unknown_setting(name, name, paths, known, group=settings.__name__)
-        build(self, *values, **named)
-
-    setattr(settings, "__init__", init)  # noqa: B010 - no type may be told of that
-    return settings
+    of_class = isinstance(settings, type)
+    for name, kind in _kinds(settings if of_class else type(settings)).items():
+        value = kind if of_class else getattr(settings, name)
+        path = f"{prefix}{name}"
+        if dataclasses.is_dataclass(kind):
+            yield from setting_kinds(value, f"{path}.")
+            continue
+        yield path, kind
+        if item := _item_kind(kind):
+            for number, part in [("N", item)] if of_class else enumerate(value, start=1):
+                yield from setting_kinds(part, f"{path}.{number}.")
 
 
-def unknown_setting(
-    name: str, key: str, paths: Sequence[str], known: Iterable[str], *, group: str
-) -> SettingsError:
-    """Describe a name that no setting has, with the nearest right ones of all groups.
+def changed(settings: _Class, texts: Mapping[str, str]) -> _Class:
+    """Return settings with other values, given as text.
+
+    A text is written as in Python, without quotes; lists of names with commas, and other lists as
+    JSON. Settings that depend on each other are checked together.
 
     Args:
-        name: The wrong name, with the names of its groups.
-        key: All that was given: the wrong name and what followed.
-        paths: Of all settings that may be meant.
-        known: The names that there are in the group.
-        group: Name of the group that has none of that name; empty for the whole.
+        settings: What is changed.
+        texts: The values by their paths, such as ``search.stages.2.epochs``.
+
+    Raises:
+        SettingsError: There is no such setting, a value does not fit, or the settings contradict
+            each other.
     """
-    close = did_you_mean(nearest_settings(key, paths))
-    has = f"{group} has" if group else "there are"
-    return SettingsError(f"there is no setting {name}", hint=f"{close}{has} {', '.join(known)}")
+    kinds = dict(setting_kinds(settings))
+    values = {}
+    for path, text in texts.items():
+        whole = next((other for other in texts if path.startswith(f"{other}.")), None)
+        if whole is not None:
+            raise SettingsError(f"{path} is a part of {whole}", hint="set one of them")
+        values[path] = _from_text(path, text, kinds)
+    found: _Class = _replaced(settings, values, "")
+    return found
 
 
-def nearest_settings(key: str, paths: Sequence[str]) -> tuple[str, ...]:
+def nearest_settings(key: str, paths: Iterable[str]) -> tuple[str, ...]:
     """Return the settings whose own name is that of a key or like it, the most similar first.
 
     Args:
@@ -168,94 +160,136 @@ def nearest_settings(key: str, paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(found[:_MOST_NAMES])
 
 
-def setting_paths(settings: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the path of every single setting of a dataclass or of an instance of one.
-
-    Parts of a tuple are counted from 1; of a class, which has none, they are called ``N``.
-    """
-    kind = settings if isinstance(settings, type) else type(settings)
-    for name, field in _kinds(kind).items():
-        part, path = _part(field), f"{prefix}{name}"
-        value = None if kind is settings else getattr(settings, name)
-        if part is None:
-            yield path
-        elif get_origin(_bare(field)) is tuple:
-            parts = {"N": part} if value is None else dict(enumerate(value, start=1))
-            for number, each in parts.items():
-                yield from setting_paths(each, f"{path}.{number}.")
-        else:
-            yield from setting_paths(part if value is None else value, f"{path}.")
-
-
-def _part(kind: Any) -> type | None:
-    """The dataclass that a field is, or that it is a tuple of; None for a single value."""
-    bare = _bare(kind)
-    inner = get_args(bare)[0] if get_origin(bare) is tuple else bare
-    return inner if isinstance(inner, type) and dataclasses.is_dataclass(inner) else None
-
-
-@functools.cache
-def _kinds(settings: type) -> dict[str, Any]:
+def _kinds(settings: Any) -> dict[str, Any]:
+    """Return the names and types of a dataclass's fields."""
     hints = get_type_hints(settings, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(settings)}
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    if value is None or _optional(kind):
-        return _optional(kind) if value is None else _fits(value, _without_none(kind))
-    bare = _bare(kind)
-    if get_origin(bare) is Literal:
-        return isinstance(value, str) and value in get_args(bare)
-    if get_origin(bare) is tuple:
-        return isinstance(value, tuple) and all(_fits(each, get_args(bare)[0]) for each in value)
-    if bare is float or bare is int:
-        return _is_number(value, bare) and (value in (_limits(kind) or _ALL))
-    return isinstance(value, bare)
+def _item_kind(kind: Any) -> Any:
+    """Return the dataclass that a tuple holds; None for any other type."""
+    item = get_args(kind)[0] if get_origin(kind) is tuple else None
+    return item if dataclasses.is_dataclass(item) else None
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    """Whether a value is such a number that JSON of ours can hold; a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
-        return False
-    return isinstance(value, float) or abs(value) < 2**63
+def _from_text(path: str, text: str, kinds: Mapping[str, Any]) -> Any:
+    """Return the value of a setting."""
+    if path not in kinds:
+        raise _no_setting(path, kinds)
+    kind = kinds[path]
+    if text.lower() == "none" and NoneType in get_args(kind):
+        return None
+    adapter: TypeAdapter[Any] = TypeAdapter(kind, config=_CONFIG)
+    try:
+        if get_origin(kind) is not tuple:
+            return adapter.validate_strings(text)
+        names = None if text.startswith("[") else [name.strip() for name in text.split(",")]
+        return adapter.validate_json(text if names is None else json.dumps(names))
+    except ValidationError as error:
+        raise _settings_error(error, path, kind, kinds.items()) from error
+    except SettingsError as error:
+        raise _within(path, error) from error
 
 
-def _expected(kind: Any) -> str:
-    if _optional(kind):
-        return f"{_expected(_without_none(kind))}, or None"
-    limits, bare = _limits(kind), _bare(kind)
-    if get_origin(bare) is Literal:
-        return f"one of {', '.join(get_args(bare))}"
-    if get_origin(bare) is tuple:
-        return f"a tuple of {_expected(get_args(bare)[0])}"
-    if bare is int or bare is float:
-        within = "" if limits is None else f" {limits}"
-        return f"{'a whole number' if bare is int else 'a number'}{within}"
-    return {bool: "True or False", str: "text"}.get(bare, getattr(bare, "__name__", str(bare)))
+def _replaced(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    """Return settings with the values whose paths begin with a prefix."""
+    if not any(path.startswith(prefix) for path in values):
+        return settings
+    parts = {}
+    for name in _kinds(type(settings)):
+        path, old = f"{prefix}{name}", getattr(settings, name)
+        if path in values:
+            parts[name] = values[path]
+        elif dataclasses.is_dataclass(old):
+            parts[name] = _replaced(old, values, f"{path}.")
+        elif isinstance(old, tuple):
+            parts[name] = tuple(
+                _replaced(item, values, f"{path}.{number}.") for number, item in enumerate(old, 1)
+            )
+    try:
+        return dataclasses.replace(settings, **parts)
+    except SettingsError as error:
+        raise _within(prefix.rstrip("."), error) from error
 
 
-def _limits(kind: Any) -> Within | None:
-    for given in getattr(_without_none(kind), "__metadata__", ()):
-        if isinstance(given, Within):
-            return given
-    return None
+def _within(path: str, error: SettingsError) -> SettingsError:
+    """Return an error about a group of settings with the path of the group."""
+    what = ("." if error.found else ": ").join(filter(None, (path, error.what)))
+    return SettingsError(what, found=error.found or None, expected=error.expected, hint=error.hint)
 
 
-def _bare(kind: Any) -> Any:
-    """A type without its bounds and without None."""
-    plain = _without_none(kind)
-    return get_args(plain)[0] if get_origin(plain) is Annotated else plain
+def _no_setting(path: str, paths: Iterable[str]) -> SettingsError:
+    """Describe a path that no setting has, with the nearest right ones of all groups."""
+    paths = tuple(paths)
+    below = _below(path, paths) if path else ()
+    if below:
+        names = ", ".join(f"{path}.{name}" for name in below)
+        return SettingsError(f"{path} is a group of settings", hint=f"set one of {names}")
+    group, known = path, () if path else _below("", paths)
+    while group and not known:
+        group = group.rpartition(".")[0]
+        if group in paths and not _below(group, paths):
+            return SettingsError(f"{group} is a single value", hint=f"set it as {group}=VALUE")
+        known = _below(group, paths)
+    close = did_you_mean(nearest_settings(path, paths))
+    has = f"{group} has" if group else "there are"
+    return SettingsError(f"there is no setting {path}", hint=f"{close}{has} {', '.join(known)}")
 
 
-def _optional(kind: Any) -> bool:
-    return get_origin(kind) in (Union, types.UnionType) and types.NoneType in get_args(kind)
+def _below(group: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in a group of settings."""
+    start = f"{group}." if group else ""
+    names = (p.removeprefix(start).partition(".")[0] for p in paths if p.startswith(start))
+    return tuple(dict.fromkeys(names))
 
 
-def _without_none(kind: Any) -> Any:
-    if not _optional(kind):
-        return kind
-    return next(option for option in get_args(kind) if option is not types.NoneType)
+def _settings_error(
+    error: ValidationError, path: str, kind: Any, kinds: Iterable[tuple[str, Any]] = ()
+) -> SettingsError:
+    """Return the first of pydantic's errors as one of ours, an unknown name before all others.
+
+    Args:
+        error: What pydantic found.
+        path: Path of the value that it was given.
+        kind: Type of that value.
+        kinds: Of all settings that may be meant, by their paths.
+    """
+    errors = error.errors(include_url=False)
+    first = next((each for each in errors if each["type"].startswith("unexpected")), errors[0])
+    steps = [str(step + 1) if isinstance(step, int) else step for step in first["loc"]]
+    name = ".".join(filter(None, (path, *steps)))
+    if first["type"] == "unexpected_keyword_argument":
+        return _no_setting(name, dict(kinds))
+    if first["type"].startswith("missing"):
+        return SettingsError(name, found="missing")
+    for step in first["loc"]:
+        inner = _kinds(kind).get(str(step)) if dataclasses.is_dataclass(kind) else _item_kind(kind)
+        kind = inner or kind
+    expected = _range(kind) or first["msg"].removeprefix("Input should be ").partition(",")[0]
+    if first["type"] == "json_invalid":
+        expected = "a JSON list"
+    if first["type"] == "dataclass_type":
+        expected += f" with {', '.join(_kinds(kind))}"
+    if NoneType in get_args(kind):
+        expected += ", or None"
+    for each in getattr(kind, "__metadata__", ()):
+        if isinstance(each, BoundReason) and each.error == first["type"]:
+            expected += f": {each.text}"
+    return SettingsError(name, found=reprlib.repr(first["input"]), expected=expected)
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) or math.isinf(value) else f"{value:g}"
+def _range(kind: Any) -> str:
+    """Return the numbers that a field may have, in words; empty if it is no number."""
+    kind = next((option for option in get_args(kind) if get_origin(option) is Annotated), kind)
+    plain, *metadata = get_args(kind) if get_origin(kind) is Annotated else [kind]
+    if plain not in (int, float):
+        return ""
+    bounds = [bound for field in metadata for bound in getattr(field, "metadata", ())]
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "to below"}
+    limits = [
+        f" {word} {getattr(bound, name):,}"
+        for name, word in words.items()
+        for bound in bounds
+        if hasattr(bound, name)
+    ]
+    return "".join((f"a {'whole ' if plain is int else ''}number", *limits))

@@ -1,4 +1,4 @@
-"""What tests of the command line share."""
+"""Fixtures of the tests of the command line."""
 
 import shutil
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from wsdarts_registry.stores.records import RegistryConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a command did: exit code, stdout, stderr."""
+    """Exit code, stdout and stderr of a command."""
 
     code: int
     out: str
@@ -60,7 +60,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `zoo` copies: the registry, and in `drafts` what was published in it."""
+    """Make the original of `zoo`: a registry, and in `drafts` what was published in it."""
     root = tmp_path_factory.mktemp("original")
     store = DirectoryStore(root / "zoo", create=True)
     for tasks in (("flowers",), ("textures",), ("flowers", "textures")):

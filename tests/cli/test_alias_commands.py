@@ -52,10 +52,8 @@ def test_list_and_show_name_the_aliases(there: tuple[str, Path], run: Run) -> No
 
 def test_aliases_are_listed(there: tuple[str, Path], run: Run) -> None:
     none = run("alias", "list", "flowers", *there)
-    assert none.out == (
-        "flowers has no aliases; set one with `wsdarts-hub alias set flowers stable 2 "
-        f"--registry {there[1]}`\n"
-    )
+    assert f"alias set flowers stable 2 --registry {there[1]}`" in none.out
+    assert len(none.lines) == 1
     assert json.loads(run("alias", "list", "flowers", "--json", *there).out) == {}
     run("alias", "set", "flowers", "stable", "1", *there)
     run("alias", "set", "flowers", "beta", "2", *there)

@@ -9,7 +9,7 @@ from wsdarts_registry.stores.directory import DirectoryStore
 
 
 def proposed(line: str, **environment: str) -> list[str]:
-    """What fish proposes at the end of a command line, in a process of its own."""
+    """Return what fish proposes at the end of a command line, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "wsdarts_hub"],
         capture_output=True,

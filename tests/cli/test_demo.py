@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Run, call_all_near
 from wsdarts_hub import open_registry, push, search
-from wsdarts_hub.cli.shared.settings_option import preset_with
+from wsdarts_hub.cli.shared.options import preset_with
 from wsdarts_sdk.pipelines.demo import Demo, digits
 
 QUICK = preset_with(
@@ -45,17 +45,16 @@ def test_without_scikit_learn_the_demo_says_what_to_install(
     monkeypatch.setattr(builtins, "__import__", refuse)
     shown = run("demo", "--out", tmp_path / "demo", "-q")
     assert shown.code == 1
-    assert shown.err == (
-        "error: the demo's images come with scikit-learn, which is not installed; install it with "
-        "`pip install '.[demo]'` in the checkout of wsdarts-hub\n"
-    )
+    assert "scikit-learn" in shown.err
+    assert "`pip install '.[demo]'`" in shown.err
+    assert shown.err.count("\n") == 1
 
 
 def test_a_directory_of_other_things_is_left_alone(run: Run, zoo: Path) -> None:
     before = set(zoo.iterdir())
     shown = run("demo", "--out", zoo, "-q")
     assert shown.code == 1
-    assert shown.err == f"error: {zoo} holds other files (artifacts); choose another --out\n"
+    assert shown.err.startswith(f"error: {zoo} holds other files (artifacts)")
     assert set(zoo.iterdir()) == before
 
 
@@ -74,14 +73,14 @@ def test_the_demo(images: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert re.search(r"^a@1 +0\.\d{4} +transfer +images +16 +2$", text, re.MULTILINE)
     assert "from  a@1" in first.lines
     assert "mode  trained" in first.lines
-    assert "The search goes on from the masks, the weights and α of a near task." in first.lines
-    assert re.search(r"^The warm start took \d+\.\d % of the cold search's time, its", text, re.M)
+    assert "weights and α of" in text
+    assert re.search(r"^The warm start took \d+\.\d %", text, re.MULTILINE)
     assert f"drawing: {out / 'warm-start' / 'cells.svg'}" in first.lines
     assert (out / "warm-start" / "cells.svg").is_file()
     measured = "Both were measured by this demo, on this machine"
     assert measured in text
     assert measured in (out / "warm-start" / "report.html").read_text(encoding="utf-8")
-    assert re.search(r"^accuracy +\d+\.\d % of 599 held-out images", text, re.MULTILINE)
+    assert re.search(r"^accuracy +\d+\.\d % of 599", text, re.MULTILINE)
     assert [line.split()[:2] for line in first.lines[-3:]] == [
         ["wsdarts-hub", "warm-start"],
         ["wsdarts-hub", "train"],

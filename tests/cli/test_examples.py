@@ -13,7 +13,7 @@ from tests.sdk.reports.compared import make_cold, make_warm
 from wsdarts_hub.cli import app
 from wsdarts_hub.cli.shared.documentation import example, registered
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_sdk.reports.file import save_report
+from wsdarts_sdk.reports.report_files import save_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 EXAMPLES = {name: example(command) for name, command in registered(app).items()}

@@ -105,16 +105,18 @@ def test_paragraphs_are_refilled_and_code_is_not() -> None:
             wsdarts-hub do
         """
 
-    assert help_text(example_command) == (
-        "Do it.\n\nTwo lines\nof prose.\n\n\b\nExample:\n    wsdarts-hub do"
-    )
+    assert help_text(example_command).split("\n\n") == [
+        "Do it.",
+        "Two lines\nof prose.",
+        "\b\nExample:\n    wsdarts-hub do",
+    ]
 
 
 def test_a_missing_section_is_named() -> None:
     def undocumented() -> None:
         """Do it."""
 
-    with pytest.raises(LookupError, match="undocumented has no section 'Python:'"):
+    with pytest.raises(LookupError, match=r"undocumented .*'Python:'"):
         python_twin(undocumented)
 
 

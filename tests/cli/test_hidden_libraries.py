@@ -1,6 +1,7 @@
 """Files beside a script that hide libraries are named, in processes as users start them."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,8 +72,6 @@ def test_what_hides_nothing_is_not_named(tmp_path: Path) -> None:
     (tmp_path / "timm.txt").write_text("")
     (tmp_path / "script.py").write_text(_SCRIPT.format(_LOAD))
     shown = started(tmp_path, "script.py")
-    assert shown.stdout.startswith("TaskError dataset 'nobody/nothing' cannot be loaded")
+    assert shown.stdout.startswith("TaskError dataset 'nobody/nothing'")
     broken = started(tmp_path, "-c", "import wsdarts_hub; wsdarts_hub.nothing")
-    assert broken.stderr.rstrip().endswith(
-        "AttributeError: module 'wsdarts_hub' has no attribute 'nothing'"
-    )
+    assert re.search(r"AttributeError: .*'wsdarts_hub'.* 'nothing'$", broken.stderr.rstrip())

@@ -14,7 +14,7 @@ from tests.cli.conftest import Outcome, Run
 from tests.cli.test_terminal import on_terminal
 from tests.registry.factories import make_embedding, reseal
 from tests.registry.hostile import LINE, LONG, TEXT, hostile_space, make_hostile
-from wsdarts_registry.artifact._svg import check_svg
+from wsdarts_registry.artifact.contents import check_svg
 from wsdarts_registry.artifact.manifest import PICTURE
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import Yank

@@ -36,7 +36,8 @@ def test_filters_and_orders(
 def test_nothing_that_fits_is_one_line_and_no_error(zoo: Path, run: Run, tmp_path: Path) -> None:
     shown = run("list", "--registry", zoo, "--task", "nosuch")
     assert shown.code == 0
-    assert shown.out == f"nothing fits; `wsdarts-hub list --registry {zoo}` lists all\n"
+    assert f"`wsdarts-hub list --registry {zoo}`" in shown.out
+    assert len(shown.lines) == 1
     assert run("list", "--registry", zoo, "--task", "nosuch", "--json").out == "[]\n"
     DirectoryStore(tmp_path / "empty", create=True)
     assert run("list", "--registry", tmp_path / "empty", "--json").out == "[]\n"
@@ -96,7 +97,7 @@ def test_wrong_usage(zoo: Path, run: Run, options: tuple[str, ...]) -> None:
 def test_a_wrong_date_is_an_error_of_one_line(zoo: Path, run: Run) -> None:
     shown = run("list", "--registry", zoo, "--since", "yesterday")
     assert shown.code == 1
-    assert "expected a day such as 2026-01-31" in shown.err
+    assert "such as 2026-01-31" in shown.err
     assert len(shown.err.splitlines()) == 1
 
 
@@ -128,7 +129,7 @@ def test_a_narrow_terminal_leaves_columns_out_and_references_whole(zoo: Path) ->
     assert shown[-1] == "(no room for probe)"
     narrow = on_terminal(*arguments, "--sort", "created", width=70, NO_COLOR="1").splitlines()
     assert narrow[0].split() == ["reference", "tasks", "images", "classes", "created"]
-    assert narrow[-1] == "(no room for probe, size, kind)"
+    assert narrow[-1].endswith("probe, size, kind)")
     wide = on_terminal(*arguments, width=200, NO_COLOR="1").splitlines()
     assert "probe" in wide[0]
     assert len(wide) == 4

@@ -1,4 +1,4 @@
-"""What users do with a trained model on the command line."""
+"""Commands that use a trained model."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from tests.cli.conftest import Run
 from wsdarts_hub import Classifier
 from wsdarts_registry.architecture.genotype import Connection, Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.models.network import DerivedNetwork
 
 
@@ -48,7 +48,8 @@ def test_predict_as_json(model: Path, images: Path, run: Run) -> None:
     good, bad = json.loads(shown.out)
     assert [c["name"] for c in good["classes"]] == ["light", "dark"]
     assert [c["probability"] for c in good["classes"]] == pytest.approx([0.8, 0.2])
-    assert bad == {"image": str(broken), "problem": "not an image in a known format"}
+    assert bad.keys() == {"image", "problem"}
+    assert bad["image"] == str(broken)
 
 
 def test_predict_names_what_it_cannot_read(model: Path, images: Path, run: Run) -> None:
@@ -57,18 +58,16 @@ def test_predict_names_what_it_cannot_read(model: Path, images: Path, run: Run) 
     shown = run("predict", model, absent, images / "broken.png", one, "-q")
     assert shown.code == 1
     assert shown.out == f"{one} light\n"
-    assert shown.err.splitlines() == [
-        f"{absent}: it cannot be read (No such file or directory)",
-        f"{images / 'broken.png'}: not an image in a known format",
-    ]
+    named = [line.partition(": ")[0] for line in shown.err.splitlines()]
+    assert named == [str(absent), str(images / "broken.png")]
 
 
 def test_what_is_no_model(images: Path, run: Run) -> None:
     for what in (images, "cifar10-1000@1"):
         shown = run("predict", what, images, "-q")
         assert shown.code == 1
-        assert "is not a trained model of this library" in shown.err
-        assert "expected the run directory of `wsdarts-hub train`" in shown.err
+        assert str(what) in shown.err
+        assert "`wsdarts-hub train`" in shown.err
         assert len(shown.err.splitlines()) == 1
 
 
@@ -78,7 +77,7 @@ def test_export(model: Path, images: Path, run: Run, tmp_path: Path) -> None:
     shown = run("export", model, *both, "--images", images / "dark", "--images", images / "light")
     assert shown.code == 0
     assert shown.lines[0] == str(tmp_path / "m.onnx")
-    assert shown.lines[1].startswith("computes what the model computes, on 32 images (relative")
+    assert "on 32 images" in shown.lines[1]
     assert shown.lines[2] == str(tmp_path / "folder")
     assert shown.lines[3].endswith(f"create_model('local-dir:{tmp_path}/folder', pretrained=True)")
     assert (tmp_path / "m.onnx").stat().st_size > 1000
@@ -89,7 +88,7 @@ def test_export_for_timm(model: Path, run: Run, tmp_path: Path) -> None:
     assert (quiet.code, quiet.out, quiet.err) == (0, f"{tmp_path / 'folder'}\n", "")
     again = run("export", model, "--timm", tmp_path / "folder", "-q")
     assert again.code == 1
-    assert "is there already; name a new or an empty directory" in again.err
+    assert f"{tmp_path / 'folder'} is there already" in again.err
     nothing = run("export", model)
     assert nothing.code == 2
-    assert "name what to write: --onnx FILE or --timm DIR" in nothing.err
+    assert "--onnx FILE or --timm DIR" in nothing.err

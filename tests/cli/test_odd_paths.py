@@ -18,9 +18,9 @@ from wsdarts_hub import Classifier
 from wsdarts_hub.cli import app
 from wsdarts_hub.cli.shared.documentation import registered
 from wsdarts_registry.architecture.genotype import Connection, Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.reports.file import save_report
+from wsdarts_sdk.reports.report_files import save_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 COMMANDS = registered(app)
@@ -103,7 +103,7 @@ class Parameter:
 
 
 def parameters(command: Callable[..., None]) -> list[Parameter]:
-    """What a command takes besides switches."""
+    """Return the parameters of a command besides switches."""
 
     found = []
     hints = get_type_hints(command, include_extras=True)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.cli.conftest import Run
-from wsdarts_hub.cli.shared.problems import explained
+from wsdarts_hub.cli.shared.errors import explained
 
 pytestmark = pytest.mark.processes
 

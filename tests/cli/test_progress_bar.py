@@ -1,4 +1,4 @@
-"""What long work shows on a terminal and elsewhere."""
+"""Progress of long work on a terminal and elsewhere."""
 
 import io
 import re
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_hub.cli.shared.progress import shown_progress
-from wsdarts_hub.cli.shared.run_work import _spent
+from wsdarts_hub.cli.shared.long_work import _spent, shown_progress
 from wsdarts_sdk.progress import TimeSpent
 
 pytestmark = pytest.mark.processes
@@ -43,7 +42,7 @@ def test_one_line_that_leaves_room_for_control_c(
     assert all(line.startswith(("starting", "stage 1/3, epoch")) for line in lines), lines
     # A line that "^C" breaks would stay on the screen.
     assert max(map(len, lines)) <= width - 3
-    assert re.search(r"^stage 1/3, .* 41% .*3 h 01 min so far$", lines[-1])
+    assert re.search(r"^stage 1/3, .* 41% .*3 h 01 min", lines[-1])
     assert ("━" in lines[-1]) == (width >= 80)
 
 

@@ -1,4 +1,4 @@
-"""What the package offers beside its functions: its version, and silence."""
+"""Version and silent progress of the package."""
 
 import subprocess
 import sys

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.sdk.reports.compared import make_cold, make_training, make_warm
 from tests.sdk.reports.samples import make_asked
 from wsdarts_hub import WsdartsError, report
 from wsdarts_sdk.reports.facts import RunReport
-from wsdarts_sdk.reports.file import save_report
+from wsdarts_sdk.reports.report_files import save_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 
@@ -47,12 +48,14 @@ def test_several_are_compared(runs: tuple[Path, ...], run: Run) -> None:
     assert shown.lines[0] == "comparison.html"
     assert "3 runs compared" in Path("comparison.html").read_text(encoding="utf-8")
     text = [" ".join(line.split()) for line in shown.lines]
-    assert "A cold cold search digits tiny 0 finished" in text
-    assert "B warm warm start digits trained tiny 0 finished" in text
+    assert "A,cold,cold,search,digits,tiny,0,finished" in [row.replace(" ", ",") for row in text]
+    assert "B,warm,warm,start,digits,trained,tiny,0,finished" in [
+        row.replace(" ", ",") for row in text
+    ]
     assert "accuracy, held-out images – 71.3 % –" in text
-    assert "wall time 2 min 00 s 30 s 30 s" in text
-    assert any(line.startswith("B took 30 s (its search alone 20 s), the cold") for line in text)
-    assert "B, C differ in the seed alone" in text
+    assert any(row.endswith("2 min 00 s 30 s 30 s") for row in text)
+    assert any(re.match(r"B took 30 s .*20 s", line) for line in text)
+    assert any(line.startswith("B, C differ in") for line in text)
     # Equal losses: 1 ± 0.
     assert "loss, weights half 1 0" in text
 
@@ -84,10 +87,9 @@ def test_only_a_page_of_ours_is_written_over(runs: tuple[Path, ...], run: Run) -
     for name in ("report.html", "link.html", "folder"):
         refused = run("report", runs[0], "--out", name)
         assert refused.code == 1
-        assert refused.err == (
-            f"error: {name} is there and is no report of wsdarts-hub, so it stays; name another "
-            "file with --out\n"
-        )
+        assert refused.err.startswith(f"error: {name} is there and")
+        assert "--out" in refused.err
+        assert refused.err.count("\n") == 1
     assert Path("report.html").read_text() == "<html>my own</html>"
     nowhere = run("report", runs[0], "--out", "report.html/x.html")
     assert nowhere.err.startswith("error: cannot write report.html/x.html: ")
@@ -96,19 +98,20 @@ def test_only_a_page_of_ours_is_written_over(runs: tuple[Path, ...], run: Run) -
 def test_what_is_no_run_is_one_line(runs: tuple[Path, ...], run: Run, tmp_path: Path) -> None:
     refused = run("report", runs[0], tmp_path)
     assert (refused.code, len(refused.err.splitlines())) == (1, 1)
-    assert "is not a run directory (it has no config.json); expected the --out of" in refused.err
+    assert f"{tmp_path} is not" in refused.err
+    assert "config.json" in refused.err
     (runs[0] / "report.json").unlink()
     old = run("report", runs[0])
-    assert "has no report.json: it was made by an earlier version" in old.err
+    assert "has no report.json" in old.err
     assert "another --out" in old.err
     assert not Path("report.html").exists()
 
 
 def test_as_many_as_a_page_can_tell_apart(runs: tuple[Path, ...]) -> None:
-    with pytest.raises(WsdartsError, match="13 runs were named; expected 1 to 12"):
-        report(*[runs[0]] * 13)
-    with pytest.raises(WsdartsError, match="0 runs were named"):
-        report()
+    for named in ([runs[0]] * 13, []):
+        with pytest.raises(WsdartsError) as caught:
+            report(*named)
+        assert (caught.value.found, caught.value.expected) == (str(len(named)), "1 to 12")
 
 
 def test_directories_of_one_name_are_told_apart(runs: tuple[Path, ...]) -> None:

@@ -1,11 +1,11 @@
-"""What a search prints of what it found."""
+"""Output of a search."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.sdk.reports.samples import make_genotype
-from wsdarts_hub.cli.shared.search_page import show_genotype
+from wsdarts_hub.cli.runs import show_genotype
 
 ROW = {
     **dict.fromkeys(("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy"), 1.0),
@@ -25,11 +25,10 @@ def test_a_collapse_is_said_with_its_moment(capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     assert lines[-3] == "drawing: run/cells.svg"
     # Journals count stages and epochs from 0, people from 1.
-    assert lines[-2].startswith(
-        "warning: The normal cell has collapsed to skip-connects: 3 of its 4 operations, since "
-        "epoch 2 of stage 3. Raise the dropout on skip-connects (--set search.stages."
-    )
-    assert lines[-1].startswith("warning: The reduction cell has collapsed")
+    assert lines[-2].startswith("warning: The normal cell")
+    for value in ("3 of its 4", "epoch 2 of stage 3", "--set search.stages."):
+        assert value in lines[-2]
+    assert lines[-1].startswith("warning: The reduction cell")
 
 
 def test_nothing_is_said_of_a_search_that_has_not_collapsed(

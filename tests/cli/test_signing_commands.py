@@ -25,7 +25,7 @@ def test_sign_list_show_verify_and_pull(key: Path, zoo: Path, run: Run, tmp_path
     listed = json.loads(run("list", "--json", *place).out)
     assert [row["status"]["signed"] for row in listed] == [True, False, False]
     shown = run("show", "flowers", *place).out
-    assert "signature  signed; `wsdarts-hub verify --require-signature" in shown
+    assert "`wsdarts-hub verify --require-signature" in shown
     assert json.loads(run("show", "flowers", "--json", *place).out)["status"]["signed"]
     asked = ("--require-signature", f"{key}.pub")
     verified = f"signature  verified, by {key}.pub"
@@ -33,7 +33,7 @@ def test_sign_list_show_verify_and_pull(key: Path, zoo: Path, run: Run, tmp_path
     assert verified in run("pull", "flowers", "--out", tmp_path / "out", *asked, *place).out
     refused = run("pull", "textures", "--out", tmp_path / "none", *asked, *place)
     assert refused.code == 1
-    assert refused.err.startswith("error: textures@1 is not signed; ")
+    assert "textures@1 is not signed" in refused.err
     assert not (tmp_path / "none").exists()
 
 
@@ -81,7 +81,7 @@ def test_what_reads_an_artifact_can_require_a_signature(
             monkeypatch.setenv("WSDARTS_HUB_POLICY", str(policy))
         shown = run(*words, *asked, "--registry", zoo)
         assert shown.code == 1
-        assert "error: flowers@1 is not signed; " in shown.err
+        assert "flowers@1 is not signed" in shown.err
     assert not (tmp_path / "other").exists()
 
 
@@ -92,7 +92,7 @@ def test_a_warm_start_can_require_a_signature(
     asked = ("--out", tmp_path / "run", "--require-signature", f"{key}.pub")
     refused = run(*warm, *asked)
     assert refused.code == 1
-    assert "error: flowers102@1 is not signed; " in refused.err
+    assert "flowers102@1 is not signed" in refused.err
 
 
 def test_a_copy_under_another_name_has_to_be_signed_again(
@@ -101,7 +101,8 @@ def test_a_copy_under_another_name_has_to_be_signed_again(
     assert run("sign", "flowers", "--key", key, "--registry", zoo).code == 0
     target = ("--to", tmp_path / "other", "--registry", zoo)
     shown = run("copy", "flowers", *target, "--as", "mine").out
-    assert "signature  not copied: it is of flowers@1; sign mine@1 again" in shown
+    assert "signature  not copied: " in shown
+    assert "sign mine@1 again" in shown
     assert "signature  copied with it" in run("copy", "flowers", *target).out
 
 
@@ -109,7 +110,8 @@ def test_a_directory_has_no_signature(key: Path, zoo: Path, run: Run) -> None:
     directory = zoo.parent / "drafts" / "flowers"
     shown = run("verify", directory, "--require-signature", f"{key}.pub")
     assert shown.code == 1
-    assert "a signature lies in a registry, not in the directory" in shown.err
+    assert str(directory) in shown.err
+    assert "--registry DIR" in shown.err
 
 
 def test_the_zoo_of_the_package_cannot_be_signed(key: Path, run: Run) -> None:

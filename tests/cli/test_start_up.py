@@ -1,4 +1,4 @@
-"""What a command imports decides how soon it answers."""
+"""Modules that a command imports, which decide how soon it answers."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ SLOW = TORCH | {"numpy", "safetensors", "pydantic", "huggingface_hub", "jinja2",
 
 
 def loaded_by(*arguments: str) -> set[str]:
-    """Which slow modules a command line imports, in a process of its own."""
+    """Return the slow modules that a command line imports, in a process of its own."""
     code = (
         "import sys\n"
         "from wsdarts_hub.cli import main\n"

@@ -1,8 +1,9 @@
-"""What only shows on a terminal, or when one end of a pipe is gone."""
+"""Output on a terminal, and into a pipe whose other end is gone."""
 
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -64,8 +65,9 @@ def test_what_show_says_fits_and_paths_stay_whole(zoo: Path) -> None:
     wide = [line for line in lines if len(line) > 60]
     # What is copied is not broken: the digest, the directory.
     assert all(line.startswith(("digest ", "directory ")) for line in wide), wide
-    assert "masks     after stage 1: at most 3 operations an edge; after" in lines
-    assert "          stage 2: at most 2 operations an edge" in lines
+    first, second = (line for line in lines if "operations an edge" in line)
+    assert re.match(r"masks +after stage 1: ", first)
+    assert re.match(r" +after stage 2: ", second)
     assert "(no room for sha256)" in lines
 
 
@@ -90,7 +92,7 @@ def test_branches_of_a_tree_go_on_below_themselves(zoo: Path, tmp_path: Path) ->
         directory = tmp_path / f"child-{number}"
         make_artifact(directory, description=str(number), lineage=lineage)
         store.publish(directory, "child-with-a-rather-long-name")
-    reason = "the labels of two classes were swapped in this version"
+    reason = "the-labels-of-two-classes-were swapped in this version"
     store.yank("child-with-a-rather-long-name@1", reason)
     arguments = ("lineage", "flowers", "--registry", str(zoo))
     lines = on_terminal(*arguments, width=60, NO_COLOR="1").splitlines()
@@ -100,7 +102,7 @@ def test_branches_of_a_tree_go_on_below_themselves(zoo: Path, tmp_path: Path) ->
         f"├─ child-with-a-rather-long-name@2  {second}",
         "│     topology",
         f"└─ child-with-a-rather-long-name@1  {first}",
-        "      topology  yanked: the labels of two classes were",
+        "      topology  yanked: the-labels-of-two-classes-were",
         "      swapped in this version",
     ]
     assert on_terminal(*arguments, width=60).startswith("\x1b[1mflowers@1")

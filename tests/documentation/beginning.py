@@ -1,4 +1,4 @@
-"""What readers are told to imagine, in the directory in which a page begins.
+"""Files that readers are told to imagine, in the directory in which a page begins.
 
 ======================================  =================================================
 ``photos``, ``path/to/images``,         images in folders named after their classes

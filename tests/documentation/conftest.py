@@ -1,4 +1,4 @@
-"""What a page of the documentation needs to be run and to be looked at."""
+"""Fixtures to run the pages of the documentation and to look at them."""
 
 import os
 import shutil
@@ -69,7 +69,7 @@ def programs(hub_port: int, pytestconfig: pytest.Config) -> Iterator[Programs]:
 
 @pytest.fixture(scope="session")
 def beginning(once: Once, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What readers are told to imagine."""
+    """Make the files that readers are told to imagine."""
     scratch = tmp_path_factory.mktemp("scratch")
     return once("beginning", lambda directory: make_beginning(directory, scratch, programs))
 

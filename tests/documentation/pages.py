@@ -56,7 +56,7 @@ def page_name(page: Path) -> str:
 
 
 def left_out(text: str) -> set[str]:
-    """What a page says that its directory begins without."""
+    """Return what a page says that its directory begins without."""
     found = _WITHOUT.search(text)
     return {name.strip() for name in found[1].split(",")} if found else set()
 

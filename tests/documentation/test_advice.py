@@ -1,4 +1,4 @@
-"""What readers are told to install can be installed: from a checkout, there is no index with it."""
+"""Advice on installation: from a checkout, since no index has the package."""
 
 import re
 import tomllib
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.documentation.pages import ROOT
-from wsdarts_registry import _advice
+from wsdarts_registry import _libraries
 
 _FOLDERS = ("wsdarts_hub", "registry", "sdk", "cards", "docs")
 _KINDS = {".py", ".md", ".ipynb", ".html", ".cpp"}
@@ -36,13 +36,13 @@ def test_nothing_is_installed_from_an_index(file: Path) -> None:
 
 def test_the_advice_is_for_a_checkout() -> None:
     advice = (
-        _advice.INSTALL,
-        _advice.UPDATE,
-        _advice.REINSTALL,
-        _advice.install_extra("onnx"),
+        _libraries.INSTALL,
+        _libraries.UPDATE,
+        _libraries.REINSTALL,
+        _libraries.install_extra("onnx"),
     )
     for text in advice:
-        assert re.search(r"`.*pip install [^`]*\..*` in the checkout of wsdarts-hub$", text)
+        assert re.search(r"`.*pip install [^`]*\..*` in the checkout", text)
 
 
 def test_the_site_is_built_so_that_warnings_fail() -> None:

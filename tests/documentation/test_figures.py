@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,7 @@ def test_what_warm_starts_saved_and_cost(probe: str) -> None:
         f"| {_range([mean(v) for v in saved.values()], '.1f')} % | {_range(means, '+.1f')} points; "
         f"better on {better} of {len(means)} |"
     )
-    assert line in _page("when-not.md")
+    assert line in _page("limitations.md")
 
 
 def test_how_far_apart_two_seeds_were() -> None:
@@ -51,7 +51,7 @@ def test_how_far_apart_two_seeds_were() -> None:
     for row in _rows("warm_starts_tiny_imagenet.json"):
         by_set[row["set"]].append(100 * row["cold_accuracy"])
     most = f"{max(max(values) - min(values) for values in by_set.values()):.0f} points apart"
-    for page in ("when-not.md", "guides/several-gpus.md"):
+    for page in ("limitations.md", "guides/several-gpus.md"):
         assert most in _page(page)
 
 
@@ -60,7 +60,7 @@ def test_what_shorter_starts_cost() -> None:
     for schedule in ("| 8, 3 of them weights only |", "| 2, 0 |"):
         (row,) = (line for line in results.splitlines() if line.startswith(schedule))
         over_cold = row.split("|")[-3].strip().replace("-", "−")
-        assert f"| {over_cold} points |" in _page("when-not.md")
+        assert f"| {over_cold} points |" in _page("limitations.md")
 
 
 def test_how_long_a_search_at_small_takes() -> None:

@@ -1,4 +1,4 @@
-"""What the site adds to the pages in ``docs/``: pages for other files, and notebooks."""
+"""Pages that the site adds to those in ``docs/``: other files, and notebooks."""
 
 import importlib.util
 from pathlib import Path

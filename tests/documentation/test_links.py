@@ -33,4 +33,3 @@ def test_python_imports_public_names(page: Path) -> None:
 def test_every_public_name_is_there() -> None:
     for name in wsdarts_hub.__all__:
         assert getattr(wsdarts_hub, name) is not None
-    assert sorted(wsdarts_hub.__all__) == sorted(wsdarts_hub._HOME)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from docs.pictures.gallery import FOLDER, PICTURES
-from wsdarts_registry.artifact._svg import check_svg
+from wsdarts_registry.artifact.contents import check_svg
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 _SVG = "{http://www.w3.org/2000/svg}"

@@ -17,7 +17,7 @@ _OUTSIDE = re.compile(r"^(?:[a-z]+:)?//")
 
 
 class _Page(HTMLParser):
-    """What a page loads, where it links to, and which places it has."""
+    """Files that a page loads, its links and its anchors."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

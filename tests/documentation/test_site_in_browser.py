@@ -52,7 +52,7 @@ def test_axe_finds_nothing(browser: Browser, site: Path, page: str) -> None:
 
 
 def _violations(browser: Browser, options: str) -> list[list[str]]:
-    """What axe finds that is not the theme's: rule and element."""
+    """Return axe's findings that are not the theme's: rule and element."""
     found: list[list[str]] = browser.run(
         f"return (await axe.run({options})).violations"
         ".flatMap(v => v.nodes.map(n => [v.id, n.html]))"

@@ -1,4 +1,4 @@
-"""Where the blocks of the documentation run: programs, environment, and one shell for each page."""
+"""Environment of the blocks of the documentation: programs, and one shell for each page."""
 
 import os
 import shlex

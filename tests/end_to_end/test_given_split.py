@@ -14,8 +14,8 @@ from wsdarts_hub import TINY, ImageTask, Preset, open_registry, push, search, tr
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.models.training import train_network
-from wsdarts_sdk.reports.reading import read_run
 from wsdarts_sdk.reports.report import report
+from wsdarts_sdk.reports.report_files import read_run
 
 _QUICK = Preset(
     name="quick",
@@ -113,7 +113,7 @@ def test_a_sweep_is_ranked_by_the_validation_part(make_folder: MakeFolder, tmp_p
     )
     page = found.report.read_text(encoding="utf-8")
     assert "on the validation part" in page
-    assert "test part took no" in page
+    assert "the test part" in page
     hits = [12 * trial.accuracy for trial in found.trials]
     assert hits == pytest.approx(np.round(hits))
 
@@ -132,8 +132,9 @@ def test_a_run_by_the_rule_before_is_read_and_pushed_and_not_resumed(
         del row["test_images"], row["given_split"]
     (found.path / "report.json").write_text(json.dumps(data))
 
-    with pytest.raises(RunError, match=r"split rule 1.* 2") as caught:
+    with pytest.raises(RunError, match="split rule") as caught:
         search(folder, out=found.path, preset=_QUICK, resume=True)
+    assert (caught.value.found, caught.value.expected) == ("1", "2")
     assert str(found.path) in str(caught.value)
     assert "\n" not in str(caught.value)
     (row,) = read_run(found.path).tasks

@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from wsdarts_hub import TINY, ImageTask, Preset, nearest, search, warm_start
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_sdk.data import Part
 
 _QUICK = Preset(

@@ -33,15 +33,15 @@ from huggingface_hub import constants
 from tests.fuzz.campaign import TooSlowError
 from tests.hub_server import ALICE, HubServer
 from tests.registry.factories import make_artifact, make_embedding
-from tests.registry.stores.huggingface.hostile_hub import Asked, HostileHub, Said
+from tests.registry.stores.huggingface.hostile_hub import HostileHub, Request, Response
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.stores.huggingface import connection, retry
+from wsdarts_registry.stores.huggingface import _transport, retry
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 _SECONDS = 60.0
 # What a session may make a Hub send, at most: one endless answer and what was on its way.
-_MOST_SENT = 4 * connection.MAX_ANSWER_BYTES
+_MOST_SENT = 4 * _transport.MAX_RESPONSE_BYTES
 _LONGEST_ERROR = 4000
 # What the library writes into its cache.
 _CACHED = re.compile(
@@ -135,13 +135,13 @@ class Campaign:
             mock.patch.dict(os.environ, places),
             mock.patch.object(constants, "HF_HUB_CACHE", str(self._world / "huggingface")),
             mock.patch.object(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1.0),
-            mock.patch.object(connection, "SILENCE", 1.0),
-            mock.patch.object(connection, "MAX_PAGES", 30),
+            mock.patch.object(_transport, "TIMEOUT", 1.0),
+            mock.patch.object(_transport, "MAX_PAGES", 30),
             mock.patch.object(retry, "FIRST_PAUSE", 0.001),
-            mock.patch.object(retry, "FIRST_CONTEST", 0.001),
+            mock.patch.object(retry, "FIRST_CONFLICT_PAUSE", 0.001),
             mock.patch.object(retry, "LONGEST_PAUSE", 0.002),
-            mock.patch.object(retry, "LONGEST_CONTEST", 0.002),
-            mock.patch.object(retry.Patience, "seconds", 1.0),
+            mock.patch.object(retry, "LONGEST_CONFLICT_PAUSE", 0.002),
+            mock.patch.object(retry, "CONFLICT_SECONDS", 1.0),
         ):
             yield cache
 
@@ -161,7 +161,7 @@ def _work() -> dict[str, Work]:
 
     return {
         "pull": pull,
-        "look": lambda store, made: (store.look("flowers@stable"),),
+        "look": lambda store, made: (store.pull_without_weights("flowers@stable"),),
         "list": lambda store, made: store.entries(),
         "rank": rank,
         "push": lambda store, made: (store.publish(made / "third", "cars"),),
@@ -188,7 +188,7 @@ class Spoiler:
         self._endless = 1  # of one session, so that it ends
         self.done: list[str] = []
 
-    def __call__(self, asked: Asked, said: Said) -> None:
+    def __call__(self, request: Request, response: Response) -> None:
         """Change an answer, or leave it."""
         with self._lock:
             if self._random.random() >= self._share:
@@ -196,20 +196,20 @@ class Spoiler:
             way = self._random.choice(
                 [self._json, self._json, self._json, self._header, self._status, self._body]
             )
-            self.done.append(f"{way.__name__} {asked.path[:60]}")
-            way(said)
+            self.done.append(f"{way.__name__} {request.path[:60]}")
+            way(response)
 
-    def _json(self, said: Said) -> None:
-        if not said.is_json or not isinstance(said.body, bytes):
-            self._header(said)
+    def _json(self, response: Response) -> None:
+        if not response.is_json or not isinstance(response.body, bytes):
+            self._header(response)
             return
-        data = json.loads(said.body)
+        data = json.loads(response.body)
         for _ in range(self._random.choice([1, 1, 3])):
             data = self._mutated(data)
         try:
-            said.body = json.dumps(data).encode("utf-8", "surrogatepass")
+            response.body = json.dumps(data).encode("utf-8", "surrogatepass")
         except (ValueError, RecursionError):
-            said.body = b"[" * 100_000
+            response.body = b"[" * 100_000
 
     def _mutated(self, data: Any) -> Any:
         inner = isinstance(data, (dict, list)) and bool(data)
@@ -242,7 +242,7 @@ class Spoiler:
             ]
         )
 
-    def _header(self, said: Said) -> None:
+    def _header(self, response: Response) -> None:
         outside = f"{self._outside}/{self._random.randrange(100)}"
         name, value = self._random.choice(
             [
@@ -268,24 +268,24 @@ class Spoiler:
                 ("Content-Type", "text/html"),
             ]
         )
-        said.set(name, value)
+        response.set(name, value)
         if self._random.random() < 0.3:
-            said.headers += [(f"X-{n}", "x") for n in range(500)]
+            response.headers += [(f"X-{n}", "x") for n in range(500)]
 
-    def _status(self, said: Said) -> None:
-        said.status = self._random.choice(
+    def _status(self, response: Response) -> None:
+        response.status = self._random.choice(
             [
                 *(101, 201, 204, 206, 301, 302, 304, 307, 308, 400, 401, 403, 404, 409, 412, 416),
                 *(418, 429, 500, 503, 599, 999),
             ]
         )
         if self._random.random() < 0.5:
-            self._header(said)
+            self._header(response)
         if self._random.random() < 0.1:
-            said.before = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000
+            response.before = b"HTTP/1.1 100 Continue\r\n\r\n" * 1000
 
-    def _body(self, said: Said) -> None:
-        content = said.body if isinstance(said.body, bytes) else b""
+    def _body(self, response: Response) -> None:
+        content = response.body if isinstance(response.body, bytes) else b""
         kind = self._random.choice(
             ["cut", "empty", "html", "noise", "length", "chunks", "deep", "endless", "flip"]
         )
@@ -294,19 +294,19 @@ class Spoiler:
                 kind = "noise"
             else:
                 self._endless -= 1
-                said.body = itertools.repeat(self._random.choice([b"x", b" ", b"["]) * 2**16)
-                said.length = self._random.choice(["", None, "489000000"])
+                response.body = itertools.repeat(self._random.choice([b"x", b" ", b"["]) * 2**16)
+                response.length = self._random.choice(["", None, "489000000"])
         if kind == "cut":
-            said.body, said.length = content[: len(content) // 2], str(len(content) + 1)
+            response.body, response.length = content[: len(content) // 2], str(len(content) + 1)
         elif kind == "length":
-            said.length = self._random.choice(["-1", "9" * 30, "x", "3", "0"])
+            response.length = self._random.choice(["-1", "9" * 30, "x", "3", "0"])
         elif kind == "chunks":
-            said.length = None
+            response.length = None
         elif kind == "flip" and content:
             at = self._random.randrange(len(content))
-            said.body = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+            response.body = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
         elif kind in ("empty", "html", "noise", "deep"):
-            said.body = {
+            response.body = {
                 "empty": b"",
                 "html": b"<html>Log in to this network</html>",
                 "noise": self._random.randbytes(self._random.randrange(1, 5000)),

@@ -37,28 +37,28 @@ from wsdarts_registry._tensors import write_tensors
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact import contents, signing
-from wsdarts_registry.artifact._svg import check_svg
 from wsdarts_registry.artifact.checked_files import checksum_line, file_record
+from wsdarts_registry.artifact.contents import check_svg
 from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord, Manifest, NetworkRecord
 from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.embedding import matrix
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RunError
-from wsdarts_registry.stores.huggingface.index import Content, Index, IndexedName, IndexedVersion
-from wsdarts_registry.stores.huggingface.record import HubRecord
+from wsdarts_registry.stores.huggingface._artifact_repository import RepositoryRecord
+from wsdarts_registry.stores.huggingface._index import Content, Index, IndexedName, IndexedVersion
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
 from wsdarts_sdk.data.sources import DataOptions
 from wsdarts_sdk.data.sources.huggingface import ArrowTable
 from wsdarts_sdk.data.sources.metadata import read_metadata
 from wsdarts_sdk.data.sources.table import Table, TableSource
 from wsdarts_sdk.data.sources.webdataset import TarTable
-from wsdarts_sdk.reports.file import REPORT_FILE, ReportFile, keep_report
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.reading import filled_in
+from wsdarts_sdk.reports.report_files import ReportFile, complete_from_journals, keep_report
 from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.file_names import REPORT_FILE
 
 _WHEN = "2026-01-02T03:04:05Z"
 
@@ -102,7 +102,7 @@ def make_readers(folder: Path) -> dict[str, Reader]:
         "hub-index": Reader(
             read=Index.from_bytes, seeds=[_index(folder / "indexed")], mutate=mutate_tensors
         ),
-        "hub-record": _document(HubRecord, _record().to_bytes()),
+        "hub-record": _document(RepositoryRecord, _record().to_bytes()),
         "svg": Reader(
             read=lambda content: check_svg(content, what="x.svg"),
             seeds=[genotype_svg(make_genotype()).encode()],
@@ -181,9 +181,9 @@ def _index(directory: Path) -> bytes:
     return Index(names={"birds": name}, contents={artifact.digest: content}).to_bytes()
 
 
-def _record() -> HubRecord:
+def _record() -> RepositoryRecord:
     yank, alias = Yank(reason="wrong", when=_WHEN), Alias(version=2, when=_WHEN)
-    record = HubRecord().with_version(1, digest_of("a")).with_version(2, digest_of("b"))
+    record = RepositoryRecord().with_version(1, digest_of("a")).with_version(2, digest_of("b"))
     return record.with_yank(1, yank).with_alias("stable", alias)
 
 
@@ -253,7 +253,7 @@ def _run_readers(folder: Path) -> dict[str, Reader]:
 
     def read_journal(content: bytes) -> None:
         journal.write_bytes(content)
-        filled_in(begun, folder, resumable=True)
+        complete_from_journals(begun, folder, resumable=True)
 
     rows = json.dumps(row(0, 0, 2.0)).encode() + b"\n"
     return {
@@ -324,13 +324,13 @@ def _read_sealed(directory: Path, content: bytes) -> None:
 def _read_weights(content: bytes) -> None:
     header = _tensors.read_header(content, len(content), what="file")
     contents.check_weights_header(header, SPACE)
-    contents.read_weights(content)
+    contents.read_finite(content, what="weights")
 
 
 def _read_check(content: bytes) -> None:
     header = _tensors.read_header(content, len(content), what="file")
     contents.check_check_header(header, NetworkRecord(cells=3, channels=4, image_size=32))
-    contents.read_check(content)
+    contents.read_finite(content, what="check")
 
 
 def _read_embedding(content: bytes) -> None:

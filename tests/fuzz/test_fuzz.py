@@ -69,7 +69,7 @@ def test_an_input_is_read_again_by_the_command_that_is_printed(tmp_path: Path) -
     done = subprocess.run(
         [*command, str(tmp_path / "input")], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "refused, as it should be\n"
+    assert done.stdout.startswith("refused")
 
 
 def _reader(read: object) -> Reader:

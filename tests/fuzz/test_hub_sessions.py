@@ -7,7 +7,7 @@ import pytest
 
 from tests.fuzz.hub_sessions import Campaign
 from tests.hub_server.fixture import start_hub
-from tests.registry.stores.huggingface.hostile_hub import Asked, Said
+from tests.registry.stores.huggingface.hostile_hub import Request, Response
 from wsdarts_registry.errors import WsdartsError
 
 pytestmark = pytest.mark.processes
@@ -61,7 +61,7 @@ def test_the_same_seed_spoils_in_the_same_way(campaign: Campaign) -> None:
     def done(seed: int) -> list[str]:
         spoiler = campaign.spoiler(3, seed)
         for _ in range(50):
-            spoiler(Asked(method="GET", path="/x", token=None), Said(body=b"{}"))
+            spoiler(Request(method="GET", path="/x", token=None), Response(body=b"{}"))
         return spoiler.done
 
     assert done(1) == done(1)

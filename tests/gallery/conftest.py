@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.gallery.site import build_gallery, serve_gallery
+from wsdarts_registry.stores.records import shipped_zoo
 
 # Set where a browser is installed on purpose: its tests then fail rather than skip.
 _REQUIRED = "WSDARTS_HUB_BROWSER_TESTS"

@@ -8,13 +8,12 @@ import pytest
 from tests.gallery.conftest import Browser, serve
 from tests.registry.factories import make_artifact
 from tests.registry.hostile import LINE, make_hostile
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.artifact.difference import difference
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.lineage import lineage
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_registry.stores.records import Yank
+from wsdarts_registry.stores.records import Yank, shipped_zoo
 
 # Pictures that are none of ours, links that act, and handlers; a script would have been refused
 # aloud, and an alert have stopped the driver.

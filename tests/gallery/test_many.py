@@ -75,7 +75,7 @@ def test_a_fifth_one_is_left_out(browser: Browser, many: tuple[str, RankedSpace]
     wanted = ",".join(f"artifact-{number}@1" for number in range(5))
     browser.open(f"{many[0]}/compare.html#{wanted}")
     browser.until("document.querySelectorAll('#side thead th').length === 4")
-    assert browser.find("#problem").text == "5 were asked for; the first 4 are shown"
+    assert browser.find("#problem").text.startswith("5 were asked for")
     assert not browser.find("#adding button").is_enabled()
 
 

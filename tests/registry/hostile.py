@@ -14,7 +14,7 @@ from tests.registry.factories import (
     make_space,
 )
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.manifest import Lineage, Parent, TaskRecord
 from wsdarts_registry.artifact.writer import write_artifact
 

@@ -15,7 +15,7 @@ _PRELUDE = """
 import os, signal, sys, time
 from pathlib import Path
 import wsdarts_registry.artifact.reader
-import wsdarts_registry._staging  # so that the events are a push's own
+import wsdarts_registry._files  # so that the events are a push's own
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.errors import WsdartsError
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from wsdarts_registry._format import count, duration, figure, setting, several, share, size
+from wsdarts_registry._format import count, duration, figure, percent, pluralize, setting, size
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,9 @@ def test_duration(seconds: float, text: str) -> None:
 
 def test_other_amounts() -> None:
     assert count(1_234_567) == "1,234,567"
-    assert [several(n, "image") for n in (0, 1, 1797)] == ["0 images", "1 image", "1,797 images"]
-    assert share(0.7134) == "71.3 %"
+    assert [pluralize(n, "image") for n in (0, 1, 1797)] == ["0 images", "1 image", "1,797 images"]
+    assert [pluralize(n, "class") for n in (1, 10)] == ["1 class", "10 classes"]
+    assert percent(0.7134) == "71.3 %"
     assert [size(n) for n in (0, 812, 999_600, 3.41e6, 1.2e9, 310e6)] == [
         "0 B",
         "812 B",
@@ -50,7 +51,7 @@ def test_other_amounts() -> None:
     ]
     assert figure(-1e15) == "-1e+15"
     assert figure(999_999_999_999_999, "count") == "999,999,999,999,999"
-    assert figure(math.inf) == size(math.inf) == share(math.nan) == "unknown"
+    assert figure(math.inf) == size(math.inf) == percent(math.nan) == "unknown"
 
 
 def test_settings_as_set_takes_them() -> None:

@@ -54,7 +54,7 @@ def test_every_truncation_is_refused() -> None:
 
 
 def test_trailing_bytes_are_refused() -> None:
-    with pytest.raises(ArtifactError, match=r"truncated or damaged.*end to end"):
+    with pytest.raises(ArtifactError, match="end to end"):
         read_tensors(write_tensors({"a": np.ones(2)}) + b"\0", what="file")
 
 
@@ -87,7 +87,7 @@ def _read_or_refuse(content: bytes) -> None:
     ("content", "message"),
     [
         (b"", "has 0 bytes and is no safetensors file"),
-        (_file({}, length=2**63), "its header claims 9223372036854775816 bytes of a file of 10"),
+        (_file({}, length=2**63), "claims 9223372036854775816 bytes"),
         (_file(b"[" * 5000), "not valid JSON"),
         (_file(b'{"a":1,"a":2}'), "a key stands twice"),
         (_file(b"[]"), "is no JSON object"),
@@ -97,7 +97,7 @@ def _read_or_refuse(content: bytes) -> None:
         (_file({"a": _entry(shape=[True, 2])}, b"12"), "is malformed"),
         (_file({"a": _entry(shape=[2.0])}, b"12"), "is malformed"),
         (_file({"a": _entry(shape=[1] * 9, offsets=[0, 1])}, b"1"), "is malformed"),
-        (_file({"a": _entry(shape=[2**32, 2**32, 2])}, b"12"), "cannot lie in 2 bytes"),
+        (_file({"a": _entry(shape=[2**32, 2**32, 2])}, b"12"), "2 bytes"),
         (_file({"a": {**_entry(), "x": 1}}, b"12"), "is malformed"),
         (_file({"": _entry()}, b"12"), "is malformed"),
         (_file({"a": _entry(), "b": _entry()}, b"12"), "do not lie end to end"),
@@ -122,10 +122,10 @@ def test_a_huge_header_is_refused_before_it_is_read() -> None:
 def test_too_many_tensors_are_refused() -> None:
     entry = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
     content = _file({str(n): entry for n in range(32_769)})
-    with pytest.raises(ArtifactError, match="has 32769 tensors; expected at most 32768"):
+    with pytest.raises(ArtifactError, match=r"32769 tensors; .* 32768"):
         read_tensors(content, what="file")
 
 
 def test_types_that_the_format_lacks_are_refused() -> None:
-    with pytest.raises(ArtifactError, match=r"tensor 'a' has type complex128.*convert it first"):
+    with pytest.raises(ArtifactError, match=r"'a' has type complex128"):
         write_tensors({"a": np.ones(2, dtype=np.complex128)})

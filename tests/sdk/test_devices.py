@@ -1,12 +1,22 @@
-"""What a device has left."""
+"""Free memory of a device, and the record of the environment that names no host or user."""
 
+import getpass
+import json
+import socket
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 
-from wsdarts_sdk.devices import _left_in_container, free_memory
+from wsdarts_sdk.devices import (
+    _left_in_container,
+    environment,
+    free_memory,
+    hardware,
+    library_versions,
+)
 
 
 def test_some_memory_is_free_and_it_is_counted_in_bytes() -> None:
@@ -31,3 +41,26 @@ def test_a_container_has_less(tmp_path: Path, most: str, used: str, left: int) -
 
 def test_no_container(tmp_path: Path) -> None:
     assert _left_in_container(tmp_path) == sys.maxsize
+
+
+def test_environment() -> None:
+    found = environment(torch.device("cpu"))
+    assert found["libraries"]["torch"] == version("torch")
+    assert found["libraries"]["python"].startswith("3.")
+    assert found["threads"] == torch.get_num_threads()
+    threads = torch.get_num_threads()
+    words = "1 thread" if threads == 1 else f"{threads} threads"
+    assert hardware(torch.device("cpu")).endswith(f", {words}")
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_no_host_user_or_path() -> None:
+    text = json.dumps(environment(torch.device("cpu")))
+    for secret in (socket.gethostname(), getpass.getuser(), str(Path.home()), str(Path.cwd())):
+        assert f'"{secret}"' not in text
+    assert str(Path.cwd()) not in text
+
+
+def test_a_missing_library_is_left_out() -> None:
+    assert "datasets" in library_versions()
+    assert "no-such-library" not in library_versions()

@@ -22,22 +22,28 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import pull, show, verify
 from wsdarts_hub.cli.demo import demo
-from wsdarts_hub.cli.doctor import doctor
 from wsdarts_hub.cli.embeddings import embed, nearest
 from wsdarts_hub.cli.gallery import build as build_gallery
 from wsdarts_hub.cli.gallery import serve as serve_gallery
 from wsdarts_hub.cli.listing import list_artifacts
+from wsdarts_hub.cli.maintenance import (
+    doctor,
+    gc,
+    list_aliases,
+    rebuild_index,
+    remove_alias,
+    set_alias,
+)
 from wsdarts_hub.cli.models import export, predict
 from wsdarts_hub.cli.publishing import copy, keygen, push, sign, unyank, yank
-from wsdarts_hub.cli.registry import gc, list_aliases, rebuild_index, remove_alias, set_alias
 from wsdarts_hub.cli.relations import diff, lineage
 from wsdarts_hub.cli.reports import report
 from wsdarts_hub.cli.runs import search, train, warm_start
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.documentation import add_commands
-from wsdarts_hub.cli.shared.problems import explained
+from wsdarts_hub.cli.shared.errors import explained
 from wsdarts_registry._libraries import naming_hidden_libraries
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import WsdartsError, WsdartsWarning
 from wsdarts_sdk.progress import counting_from
 
@@ -192,7 +198,7 @@ def _discard_output() -> None:
 
 def _say_error(text: str) -> None:
     with suppress(OSError):  # stderr may be what cannot be written
-        typer.echo(f"error: {plain_text(text, _LONGEST_MESSAGE)}", file=sys.stderr)
+        typer.echo(f"error: {sanitize(text, _LONGEST_MESSAGE)}", file=sys.stderr)
 
 
 def _say_warnings() -> None:
@@ -202,7 +208,7 @@ def _say_warnings() -> None:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, WsdartsWarning):
-            text = plain_text(str(message), _LONGEST_MESSAGE)
+            text = sanitize(str(message), _LONGEST_MESSAGE)
             if text not in said:
                 typer.echo(f"warning: {text}", file=sys.stderr)
             said.add(text)

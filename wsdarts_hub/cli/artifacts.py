@@ -1,9 +1,5 @@
-"""Commands that read one artifact: ``show``, ``pull`` and ``verify``.
+"""Commands that read one artifact: ``show``, ``pull`` and ``verify``."""
 
-What commands about artifacts are given: a reference, or a directory with an artifact.
-"""
-
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,13 +11,10 @@ from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_registry._files import expanded, is_directory, is_file
 from wsdarts_registry._format import size
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, SignatureError
-from wsdarts_registry.stores.huggingface.location import is_hub
+from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact.manifest import Manifest
-    from wsdarts_registry.artifact.reader import Artifact
-    from wsdarts_registry.stores.signature_policy import SignaturePolicy
-if TYPE_CHECKING:
     from wsdarts_registry.artifact.reader import Artifact
     from wsdarts_registry.stores.signature_policy import SignaturePolicy
 
@@ -44,7 +37,7 @@ def read_subject(
     *,
     weights: bool = True,
 ) -> "Artifact":
-    """The artifact in a directory or a run directory, else the one of that reference.
+    """Return the artifact in a directory or a run directory, else the one of that reference.
 
     Args:
         subject: What the user named.
@@ -59,10 +52,11 @@ def read_subject(
     """
     from wsdarts_registry.artifact.manifest import MANIFEST  # noqa: PLC0415
     from wsdarts_registry.artifact.reader import read_artifact  # noqa: PLC0415
+    from wsdarts_registry.publishing.training_record import RUN_ARTIFACT  # noqa: PLC0415
     from wsdarts_registry.stores.opening import open_for  # noqa: PLC0415
 
     path = expanded(subject)
-    for directory in (path, path / "artifact"):
+    for directory in (path, path / RUN_ARTIFACT):
         if is_file(directory / MANIFEST):
             if required is not None:
                 raise SignatureError(
@@ -70,7 +64,7 @@ def read_subject(
                     hint="name the artifact there, such as NAME@3 --registry DIR",
                 )
             return read_artifact(directory)
-    if not is_hub(subject) and ("/" in subject or subject.startswith(".")):
+    if not is_huggingface(subject) and ("/" in subject or subject.startswith(".")):
         what = f"holds no {MANIFEST}" if is_directory(path) else "is no directory"
         raise ArtifactError(
             f"{subject} {what}",
@@ -81,7 +75,7 @@ def read_subject(
         )
     try:
         store, within = open_for(subject, registry, require_signature=required)
-        return store.pull(within) if weights else store.look(within)
+        return store.pull(within) if weights else store.pull_without_weights(within)
     except ReferenceNotFoundError as error:
         what = f"no {MANIFEST} in the directory" if is_directory(path) else "no directory"
         raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
@@ -116,15 +110,13 @@ def show(
     store, within = open_for(reference, registry, require_signature=required)
     try:
         entry = store.resolve(within)
-        artifact = store.look(entry.reference)
+        artifact = store.pull_without_weights(entry.reference)
     except DAMAGE as error:
         if as_json:
-            display.drawing(
-                json.dumps(artifact_page.damaged_as_json(store, within, error), indent=2)
-            )
+            display.json_data(artifact_page.damaged_as_json(store, within, error))
         raise
     if as_json:
-        display.drawing(json.dumps(artifact_page.as_json(entry, artifact), indent=2))
+        display.json_data(artifact_page.as_json(entry, artifact))
     elif quiet:
         display.line(f"{entry.reference} {entry.digest}")
     else:

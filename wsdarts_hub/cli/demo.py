@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from wsdarts_hub.cli.embeddings import show_ranking
-from wsdarts_hub.cli.runs import show_training
+from wsdarts_hub.cli.runs import show_decision, show_genotype, show_training
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.progress import working
-from wsdarts_hub.cli.shared.search_page import show_decision, show_genotype
+from wsdarts_hub.cli.shared.long_work import working
 from wsdarts_registry._files import exists
-from wsdarts_registry._format import count, duration, share
+from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_sdk.progress import Progress, TimeSpent, counting_from
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def demo(
         print(result.train(preset="tiny").accuracy)
     """
     from wsdarts_sdk.pipelines.demo import RUNS, Demo, digits  # noqa: PLC0415
-    from wsdarts_sdk.reports.reading import seconds_spent  # noqa: PLC0415
+    from wsdarts_sdk.reports.report_files import seconds_spent  # noqa: PLC0415
 
     steps = Demo(out)
     spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))
@@ -91,7 +90,7 @@ def demo(
 
 def _show_task(task: "ImageTask") -> None:
     display.heading("1. the dataset")
-    display.line(f"{task.name}: {count(len(task))} images of {count(task.classes)} classes")
+    display.line(f"{task.name}: {pluralize(len(task), 'image')} of {count(task.classes)} classes")
 
 
 def _show_nearest(ranking: "Ranking | None") -> None:
@@ -127,8 +126,8 @@ def _show_costs(warm: "WarmStart", cold: "SearchRun") -> None:
     display.sentence(
         "Both are cold searches here, so they differ by chance alone."
         if warm.mode == "cold"
-        else f"The warm start took {share(seconds[0] / seconds[1])} of the cold search's time, its "
-        f"embedding {share(embedding / seconds[1])} more."
+        else f"The warm start took {percent(seconds[0] / seconds[1])} of the cold search's time, "
+        f"its embedding {percent(embedding / seconds[1])} more."
     )
     display.sentence(COMPARED)
 

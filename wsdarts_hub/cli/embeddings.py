@@ -1,6 +1,5 @@
 """Commands about task embeddings: ``embed`` and ``nearest``."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -10,11 +9,9 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.progress import working
-from wsdarts_hub.cli.shared.run_work import unread
+from wsdarts_hub.cli.shared.long_work import unread, working
 from wsdarts_registry._files import exists, is_directory
-from wsdarts_registry._format import count
-from wsdarts_registry.embedding.nearness import figures
+from wsdarts_registry._format import count, pluralize
 from wsdarts_registry.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -71,7 +68,7 @@ def embed(
         embed("path/to/images", budget="30s").save("images.safetensors")
     """
     if out is not None:
-        from wsdarts_sdk.pipelines.job import check_apart  # noqa: PLC0415 - it loads torch
+        from wsdarts_sdk.pipelines.run_context import check_apart  # noqa: PLC0415 - it loads torch
 
         check_apart(out, [data])
         _check_writable(out)
@@ -109,7 +106,10 @@ def embed(
         space = embedding.space
         display.facts(
             [
-                ("task", f"{task.name}, {count(len(task))} images, {count(task.classes)} classes"),
+                (
+                    "task",
+                    f"{task.name}, {pluralize(len(task), 'image')}, {count(task.classes)} classes",
+                ),
                 *([("given split", task.part_sizes)] if task.given_split else []),
                 ("digest", task.digest),
                 ("probe", f"{space.probe} ({space.probe_digest})"),
@@ -206,7 +206,7 @@ def nearest(
                 progress=work.progress,
             )
     if as_json:
-        display.drawing(json.dumps(_as_json(ranking), indent=2))
+        display.json_data(_as_json(ranking))
     elif quiet:
         for neighbour, distance in zip(ranking.neighbours, ranking.figures.distances, strict=True):
             display.line(f"{neighbour.reference} {distance}")
@@ -223,6 +223,8 @@ def show_ranking(ranking: "Ranking") -> None:
 
 def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None) -> None:
     """Print neighbours as a table, with digits that tell them from the threshold."""
+    from wsdarts_registry.embedding.embedding_space import figures  # noqa: PLC0415 - it loads pydantic
+
     distances = figures((n.distance for n in neighbours), threshold).distances
     display.table(
         ("reference", "distance", "kind", "task", "embedded", "classes"),
@@ -278,7 +280,7 @@ def _estimator(space: "EmbeddingSpace") -> str:
 
 
 def _embedded(embedding: "TaskEmbedding") -> str:
-    return f"{count(embedding.images)} images, {count(embedding.classes)} classes"
+    return f"{pluralize(embedding.images, 'image')}, {count(embedding.classes)} classes"
 
 
 def _standard_error(embedding: "TaskEmbedding") -> str:

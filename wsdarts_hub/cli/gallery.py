@@ -9,7 +9,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.progress import working
+from wsdarts_hub.cli.shared.long_work import working
 
 
 def build(

@@ -1,6 +1,5 @@
 """The command ``list``."""
 
-import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +8,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import count, share, size
+from wsdarts_registry._format import count, percent, size
 
 if TYPE_CHECKING:
     from wsdarts_registry.stores.query import EntryFacts, Range
@@ -137,11 +136,11 @@ def list_artifacts(
         limit=limit,
         damaged=damaged.append,
     )
-    store.warn_of(damaged)
+    store.warn_damaged(damaged)
     found = [EntryFacts(entry=entry) for entry in entries]
     if as_json:
         data = [*(facts.to_json() for facts in found), *map(damaged_json, damaged)]
-        display.drawing(json.dumps(data, indent=2))
+        display.json_data(data)
     elif quiet:
         for entry in entries:
             display.line(str(entry.reference))
@@ -162,7 +161,7 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
     accuracies = [f.accuracy for f in found] + [None] * len(damaged)
     statuses = [f.entry.status for f in found] + [version.status for version in damaged]
     more = {
-        "accuracy": ["" if accuracy is None else share(accuracy) for accuracy in accuracies],
+        "accuracy": ["" if accuracy is None else percent(accuracy) for accuracy in accuracies],
         "aliases": [", ".join(status.aliases) for status in statuses],
         "signed": ["yes" if status.signed else "" for status in statuses],
         "yanked": [status.yanked.reason if status.yanked else "" for status in statuses],

@@ -1,6 +1,5 @@
 """Commands that use a trained model: ``predict`` and ``export``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,8 +7,8 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.progress import working
-from wsdarts_registry._format import several, share
+from wsdarts_hub.cli.shared.long_work import working
+from wsdarts_registry._format import percent, pluralize
 
 if TYPE_CHECKING:
     from wsdarts_sdk.models.prediction import Prediction
@@ -74,7 +73,7 @@ def predict(
             elif found.problem is None:
                 display.line(_line(found, quiet=quiet))
     if as_json:
-        display.drawing(json.dumps(rows, indent=2))
+        display.json_data(rows)
     if failed:
         raise typer.Exit(1)
 
@@ -82,7 +81,7 @@ def predict(
 def _line(found: "Prediction", *, quiet: bool) -> str:
     if quiet:
         return f"{found.image} {found.name}"
-    return f"{found.image}  {', '.join(f'{name} {share(p)}' for name, p in found.classes)}"
+    return f"{found.image}  {', '.join(f'{name} {percent(p)}' for name, p in found.classes)}"
 
 
 def _as_json(found: "Prediction") -> dict[str, Any]:
@@ -139,7 +138,7 @@ def export(
         display.line(str(found.path))
         if not quiet:
             display.line(
-                f"computes what the model computes, on {several(found.images, 'image')} "
+                f"computes what the model computes, on {pluralize(found.images, 'image')} "
                 f"(relative difference {found.difference:.1e})"
             )
     if timm is not None:

@@ -1,9 +1,4 @@
-"""Commands that write versions, hide them and restore them: ``push``, ``yank``, ``unyank``.
-
-The command ``copy``.
-
-Commands about signatures: ``keygen`` and ``sign``.
-"""
+"""Commands that publish: ``push``, ``copy``, ``yank``, ``unyank``, ``keygen`` and ``sign``."""
 
 import shlex
 from pathlib import Path
@@ -15,7 +10,7 @@ import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
 
 if TYPE_CHECKING:
-    from wsdarts_registry.publishing.copying import Copied
+    from wsdarts_registry.publishing.publication import Copied
 
 
 def push(

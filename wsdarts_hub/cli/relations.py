@@ -1,9 +1,5 @@
-"""The command ``diff``.
+"""Commands that relate artifacts: ``diff`` and ``lineage``."""
 
-The command ``lineage``.
-"""
-
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +8,13 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import SubjectArgument, read_subject
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.display import figure_difference, figure_text
-from wsdarts_registry._format import count, setting
+from wsdarts_registry._format import metric_difference, metric_text, pluralize, setting
 
 if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Connection
     from wsdarts_registry.artifact.difference import Difference, SettingChange
     from wsdarts_registry.artifact.manifest import TaskRecord
-if TYPE_CHECKING:
-    from wsdarts_registry.stores.lineage import Family, Relative
+    from wsdarts_registry.stores.lineage import LineageNode, LineageTree
 
 _DIGITS = 19  # "sha256:" and as many digits as a reference needs
 
@@ -55,7 +49,7 @@ def diff(
     )
     found = hub.difference(first, second)
     if as_json:
-        display.drawing(json.dumps(found.to_json(), indent=2))
+        display.json_data(found.to_json())
         return
     sections = {
         "operations after the last stage": bool(found.masks),
@@ -116,9 +110,9 @@ def _show(found: "Difference") -> None:
             [
                 (
                     f.name,
-                    "" if f.before is None else figure_text(f.name, f.before),
-                    "" if f.after is None else figure_text(f.name, f.after),
-                    "" if f.difference is None else figure_difference(f.name, f.difference),
+                    "" if f.before is None else metric_text(f.name, f.before),
+                    "" if f.after is None else metric_text(f.name, f.after),
+                    "" if f.difference is None else metric_difference(f.name, f.difference),
                 )
                 for f in found.metrics
             ],
@@ -166,11 +160,10 @@ def _connections(connections: "Sequence[Connection]") -> str:
 
 
 def _tasks(tasks: "Sequence[TaskRecord]") -> str:
-    return ", ".join(f"{t.name} ({count(t.images)} images)" for t in tasks)
+    return ", ".join(f"{t.name} ({pluralize(t.images, 'image')})" for t in tasks)
 
 
 _DEPTH = 10
-_DIGEST_DIGITS = 19  # "sha256:" and as many digits as a reference needs
 _OMITTED = {"deeper": "more with a larger --depth", "above": "see above"}
 
 
@@ -199,7 +192,7 @@ def lineage(
     """
     family = hub.lineage(reference, registry=registry, depth=depth)
     if as_json:
-        display.drawing(json.dumps(family.to_json(), indent=2))
+        display.json_data(family.to_json())
     elif quiet:
         for what, relatives in (("ancestor", family.parents), ("descendant", family.children)):
             for relative in _all(relatives):
@@ -208,9 +201,9 @@ def lineage(
         _show_family(family)
 
 
-def _show_family(family: "Family") -> None:
+def _show_family(family: "LineageTree") -> None:
     mode, reference = family.entry.manifest.lineage.mode, str(family.entry.reference)
-    display.title(f"{reference}  {family.entry.digest[:_DIGEST_DIGITS]}")
+    display.title(f"{reference}  {family.entry.digest[:_DIGITS]}")
     if family.parents:
         display.line(f"started ({mode}) from")
         _show_tree(family.parents, "")
@@ -223,7 +216,7 @@ def _show_family(family: "Family") -> None:
         display.line("no artifact of this registry was started from it")
 
 
-def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
+def _show_tree(relatives: "Sequence[LineageNode]", indent: str) -> None:
     for relative in relatives:
         last = relative is relatives[-1]
         below = indent + ("   " if last else "│  ")
@@ -233,8 +226,8 @@ def _show_tree(relatives: "Sequence[Relative]", indent: str) -> None:
         _show_tree(relative.relatives, below)
 
 
-def _described(relative: "Relative") -> str:
-    name = f"{relative.reference}  {relative.digest[:_DIGEST_DIGITS]}"
+def _described(relative: "LineageNode") -> str:
+    name = f"{relative.reference}  {relative.digest[:_DIGITS]}"
     if not relative.entries and relative.damaged:
         versions = ", ".join(str(version.reference) for version in relative.damaged)
         return f"{name}  {relative.damaged[0].word} ({versions})"
@@ -252,7 +245,7 @@ def _described(relative: "Relative") -> str:
     return "  ".join(said)
 
 
-def _all(relatives: "Sequence[Relative]") -> "Iterator[Relative]":
+def _all(relatives: "Sequence[LineageNode]") -> "Iterator[LineageNode]":
     for relative in relatives:
         yield relative
         yield from _all(relative.relatives)

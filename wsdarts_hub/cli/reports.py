@@ -1,6 +1,5 @@
 """The command ``report``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 
 if TYPE_CHECKING:
     from wsdarts_sdk.reports.report import Report
@@ -58,7 +57,7 @@ def report(
     if as_json:
         if out is not None:
             found.save(out)
-        display.drawing(json.dumps(found.to_json(), indent=2))
+        display.json_data(found.to_json())
         return
     page = found.save(out)
     display.line(str(page))
@@ -67,10 +66,12 @@ def report(
 
 
 def _show(found: "Report") -> None:
-    from wsdarts_sdk.reports.compared_runs import figure_table  # noqa: PLC0415
-    from wsdarts_sdk.reports.comparison import cost_comparisons  # noqa: PLC0415
+    from wsdarts_sdk.reports.comparison import (  # noqa: PLC0415
+        cost_comparisons,
+        figure_table,
+    )
 
-    display.heading("run" if len(found.runs) == 1 else several(len(found.runs), "run"))
+    display.heading("run" if len(found.runs) == 1 else pluralize(len(found.runs), "run"))
     display.table(
         ("", "run", "what", "task", "mode", "preset", "seed", "state"),
         [
@@ -104,8 +105,10 @@ def _show(found: "Report") -> None:
 
 
 def _show_spreads(found: "Report") -> None:
-    from wsdarts_sdk.reports.compared_runs import FIGURES  # noqa: PLC0415
-    from wsdarts_sdk.reports.comparison import seed_groups  # noqa: PLC0415
+    from wsdarts_sdk.reports.comparison import (  # noqa: PLC0415
+        FIGURES,
+        seed_groups,
+    )
 
     for group in seed_groups(found.runs):
         display.heading(f"{', '.join(group.runs)} differ in the seed alone")

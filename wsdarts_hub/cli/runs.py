@@ -1,7 +1,4 @@
-"""Commands that search: ``search`` from cold and ``warm-start`` from the nearest artifact.
-
-The command ``train``.
-"""
+"""Commands with a run directory, ``search``, ``warm-start`` and ``train``, and their output."""
 
 import shlex
 from pathlib import Path
@@ -10,19 +7,106 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import wsdarts_hub as hub
+from wsdarts_hub.cli.embeddings import show_neighbours
 from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.long_work import run_work
 from wsdarts_hub.cli.shared.options import complete_reference
-from wsdarts_hub.cli.shared.run_work import run_work
-from wsdarts_hub.cli.shared.search_page import (
-    show_collapses,
-    show_costs,
-    show_search,
-    show_warm_start,
-)
-from wsdarts_registry._format import count, share
+from wsdarts_registry._format import count, duration, percent, pluralize
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wsdarts_registry.architecture.collapse import SkipCounts
+    from wsdarts_registry.architecture.genotype import Genotype
+    from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
+    from wsdarts_sdk.pipelines.warm_start import WarmStart
+    from wsdarts_sdk.runs.journal import Row
+
+
+def show_search(found: "SearchRun", *, quiet: bool) -> None:
+    """Print what a search found."""
+    if quiet:
+        display.line(str(found.path))
+        return
+    show_genotype(found.genotype, found.path, rows=found.result.rows)
+    show_files(found.path, found.report, found.artifact)
+    show_costs(found.seconds, found.cached)
+
+
+def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
+    """Print what a warm start started from and what it found."""
+    if quiet:
+        display.line(str(found.path))
+        return
+    ranking = found.found.ranking
+    if ranking and ranking.neighbours:
+        display.heading("nearest artifacts")
+        show_neighbours(ranking.neighbours, ranking.threshold)
+    show_decision(found)
+    if found.trials:
+        display.heading("sweep over skip-connect dropout, best first")
+        display.table(
+            ("dropout", "accuracy", "seconds"),
+            [(f"{t.rate:g}", percent(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
+            right=("dropout", "accuracy", "seconds"),
+        )
+    show_genotype(found.genotype, found.path, rows=found.result.rows)
+    show_files(found.path, found.report, found.artifact)
+    show_costs(found.seconds, found.cached)
+
+
+def show_decision(found: "WarmStart") -> None:
+    """Print what a warm start started from, and the rule that decided."""
+    display.heading("start")
+    display.facts([("from", found.source), ("mode", found.mode)])
+    display.sentence(f"because {found.why}")
+
+
+def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()) -> None:
+    """Print both cells, where their drawing is, and whether they have collapsed.
+
+    Args:
+        genotype: The cells.
+        run: The run that found them.
+        rows: Its metrics, one row an epoch; they tell when a cell has collapsed.
+    """
+    from wsdarts_registry.architecture.search_space import CELL_KINDS  # noqa: PLC0415
+    from wsdarts_registry.drawing.cells import cell_text  # noqa: PLC0415
+    from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
+
+    display.heading("genotype")
+    for kind in CELL_KINDS:
+        display.drawing(cell_text(genotype, kind))
+    display.line(f"drawing: {run / 'cells.svg'}")
+    show_collapses(genotype, skip_counts(search_epochs(rows)))
+
+
+def show_collapses(genotype: "Genotype", history: "Sequence[SkipCounts]" = ()) -> None:
+    """Print for each cell that has collapsed to skip-connects what happened and what helps."""
+    from wsdarts_registry.architecture.collapse import find_collapses  # noqa: PLC0415
+
+    for collapse in find_collapses(genotype, history):
+        display.sentence(f"warning: {collapse}")
+
+
+def show_files(run: Path, report: Path, artifact: Path) -> None:
+    """Print where the run is and what is in it."""
+    display.heading("files")
+    files = {"run": run, "report": report, "artifact": artifact}
+    display.facts([(name, str(path)) for name, path in files.items()], whole=files)
+
+
+def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") -> None:
+    """Print the wall time of each phase, and all of it."""
+    from wsdarts_sdk.reports.charts import phase_amount, phase_title  # noqa: PLC0415
+
+    display.heading("cost")
+    rows = [
+        (phase_title(phase), phase_amount(spent, cached.get(phase)))
+        for phase, spent in seconds.items()
+    ]
+    display.facts([*rows, ("total", duration(sum(seconds.values())))])
 
 
 def search(
@@ -68,11 +152,9 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
-
-    chosen = preset_with(preset, settings)
     from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
 
+    chosen = options.preset_with(preset, settings)
     with run_work(
         "search",
         data,
@@ -161,9 +243,7 @@ def warm_start(
         result = warm_start("path/to/images", preset="tiny", out="runs/images")
         print(result.source, result.genotype)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
-
-    chosen = preset_with(preset, settings)
+    chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
     from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
 
@@ -270,9 +350,7 @@ def train(
         result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
         print(result.accuracy)
     """
-    from wsdarts_hub.cli.shared.settings_option import preset_with  # noqa: PLC0415
-
-    chosen = preset_with(preset, settings, without=_WITHOUT)
+    chosen = options.preset_with(preset, settings, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
     from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
 
@@ -312,7 +390,10 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     result = found.result
     display.facts(
         [
-            ("accuracy", f"{share(found.accuracy)} of {count(result.images)} held-out images"),
+            (
+                "accuracy",
+                f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}",
+            ),
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
         ],

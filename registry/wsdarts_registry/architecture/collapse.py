@@ -1,4 +1,4 @@
-"""Whether a search has collapsed to skip-connects, since when, and what to do about it.
+"""Collapse of a search to skip-connects: whether, since when, and the remedy.
 
 DARTS' known failure: skip-connects need no training, so α prefers them early and the cell ends
 with little else. This is the one place that decides; pages and the terminal repeat it.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 
 _SKIP = "skip_connect"
 _DROPOUT = (
@@ -39,7 +39,7 @@ class SkipCounts:
     reduction: int | None
 
     def of(self, kind: str) -> int | None:
-        """The count of the ``"normal"`` or the ``"reduction"`` cell."""
+        """Return the count of the ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction
 
 
@@ -66,7 +66,7 @@ class Collapse:
 
     @property
     def what(self) -> str:
-        """What happened, and when, as a sentence."""
+        """The collapse and its beginning, as a sentence."""
         since = "" if self.stage is None else f", since epoch {self.epoch} of stage {self.stage}"
         if self.preferred is None:
             return (
@@ -81,7 +81,7 @@ class Collapse:
 
     @property
     def remedy(self) -> str:
-        """What to do about it, as a sentence; the refinement knows the normal cell alone."""
+        """The settings that help, as a sentence; the refinement knows the normal cell alone."""
         if self.kind == "normal" and self.preferred is None:
             return f"{_DROPOUT}, or {_REFINEMENT}."
         return f"{_DROPOUT}, or {_STOP}."
@@ -141,12 +141,12 @@ def find_collapses(genotype: Genotype, history: Sequence[SkipCounts] = ()) -> tu
 
 
 def most(skips: int | None, chosen: int) -> bool:
-    """The rule: more than half. Half of a cell may well be skip-connects."""
+    """Return whether more than half are skip-connects; half of a cell may well be."""
     return skips is not None and 2 * skips > chosen
 
 
 def _since(counted: Sequence[SkipCounts], kind: str, chosen: int) -> SkipCounts | None:
-    """The first epoch of the last unbroken run of collapsed ones; None if the last is not."""
+    """Return the epoch since which all have collapsed; None if the last one has not."""
     first = None
     for row in reversed(counted):
         if not most(row.of(kind), chosen):

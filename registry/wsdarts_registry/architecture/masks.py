@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry._views import Viewable
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
 Rows = tuple[tuple[bool, ...], ...]
@@ -51,7 +51,7 @@ class OperationMasks(Viewable):
 
     @property
     def in_words(self) -> str:
-        """How many operations are left in the two cells, as a sentence."""
+        """The number of operations that are left in the two cells, as a sentence."""
         edges, candidates = self.space.shape
         kept = [f"{sum(map(sum, self.rows(kind)))} in the {kind} cell" for kind in CELL_KINDS]
         return (
@@ -60,15 +60,15 @@ class OperationMasks(Viewable):
         )
 
     def rows(self, kind: str) -> Rows:
-        """Rows of the ``"normal"`` or the ``"reduction"`` cell."""
+        """Return the rows of the ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction
 
     def array(self, kind: str) -> NDArray[np.bool_]:
-        """Mask of one cell kind as an array, shape ``(edges, candidates)``."""
+        """Return the mask of one kind of cell as an array, shape ``(edges, candidates)``."""
         return np.array(self.rows(kind), dtype=np.bool_)
 
     def operations(self, kind: str, edge: int) -> tuple[str, ...]:
-        """Names of the surviving operations on one edge, in candidate order."""
+        """Return the names of the operations left on one edge, in candidate order."""
         row = self.rows(kind)[edge]
         return tuple(name for name, kept in zip(self.space.candidates, row, strict=True) if kept)
 
@@ -79,7 +79,7 @@ class OperationMasks(Viewable):
 
     @classmethod
     def full(cls, space: SearchSpace) -> Self:
-        """Masks that keep every candidate on every edge."""
+        """Return masks that keep every candidate on every edge."""
         edges, candidates = space.shape
         rows = ((True,) * candidates,) * edges
         return cls(space=space, normal=rows, reduction=rows)
@@ -88,7 +88,7 @@ class OperationMasks(Viewable):
     def from_arrays(
         cls, space: SearchSpace, normal: NDArray[np.bool_], reduction: NDArray[np.bool_]
     ) -> Self:
-        """Masks from two bool arrays of shape ``(edges, candidates)``."""
+        """Return masks from two bool arrays of shape ``(edges, candidates)``."""
 
         def rows(array: NDArray[np.bool_]) -> Rows:
             # Before a row is looked at: a shape such as (2^40, 0) has no bytes and many rows.
@@ -99,7 +99,7 @@ class OperationMasks(Viewable):
         return cls(space=space, normal=rows(normal), reduction=rows(reduction))
 
     def union(self, other: "OperationMasks") -> "OperationMasks":
-        """Masks that keep an operation wherever one of the two keeps it.
+        """Return masks that keep an operation wherever one of the two keeps it.
 
         Raises:
             SpaceError: The masks belong to different search spaces.
@@ -168,13 +168,19 @@ class OperationMasks(Viewable):
             SpaceError: The data is not of that form, or names an unknown operation.
         """
         if not isinstance(data, dict) or set(data) != {"space", *CELL_KINDS}:
-            raise SpaceError("operation masks in JSON have the keys space, normal and reduction")
+            raise SpaceError(
+                "operation masks in JSON are malformed",
+                expected="an object with the keys space, normal and reduction",
+            )
         space = SearchSpace.from_json(data["space"])
 
         def rows(kind: str) -> Rows:
             cell = data[kind]
             if not isinstance(cell, list) or not all(isinstance(names, list) for names in cell):
-                raise SpaceError(f"the {kind} mask in JSON is a list of lists of operation names")
+                raise SpaceError(
+                    f"the {kind} mask in JSON is malformed",
+                    expected="a list of lists of operation names",
+                )
             found = []
             for names in cell:
                 kept = {space.candidate_index(name) for name in names}

@@ -1,8 +1,6 @@
-"""Reading the manifest of an artifact without the rest of it, and so without numpy.
+"""The files of an artifact, read and copied against size and sha256, and its manifest alone.
 
-Reading and copying the files of an artifact, each against its size and sha256.
-
-Nothing here follows a link, waits at a pipe, or reads more than was announced.
+Nothing here follows a link, waits at a pipe, reads more than was announced, or needs numpy.
 """
 
 import hashlib
@@ -90,7 +88,7 @@ def copy_checked(root: Path, path: str, record: FileRecord, target: Path) -> Non
 
 
 def _checked_blocks(root: Path, path: str, record: FileRecord) -> Iterator[bytes]:
-    """Blocks of a file; raises after the last one if they were not what the record says."""
+    """Yield the blocks of a file; raise after the last one if they were not as recorded."""
     digest = hashlib.sha256()
     left = record.size
     with _open(root, path) as file:
@@ -106,12 +104,12 @@ def _checked_blocks(root: Path, path: str, record: FileRecord) -> Iterator[bytes
 
 
 def file_record(content: bytes) -> FileRecord:
-    """The record of a file with that content."""
+    """Return the record of a file with that content."""
     return FileRecord(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def list_files(root: Path) -> set[str]:
-    """POSIX paths of all files below a directory.
+    """Return the POSIX paths of all files below a directory.
 
     Raises:
         ArtifactError: The directory is missing, holds a link or a special file, or holds
@@ -133,7 +131,7 @@ def list_files(root: Path) -> set[str]:
                         found.add(path)
                     else:
                         raise ArtifactError(
-                            f"{root / path} is a link or a special file", expected="regular files"
+                            f"{root / path} is a link or a special file", expected="a regular file"
                         )
                     if len(found) + len(waiting) + directories > 4 * MAX_FILES:
                         raise ArtifactError(
@@ -169,7 +167,8 @@ def _check_size(root: Path, path: str, expected: int, file: BinaryIO) -> None:
     if size != expected:
         raise ArtifactError(
             f"{root / path} has {size} bytes",
-            hint=f"its manifest says {expected}: the artifact is damaged, fetch it again",
+            expected=f"{expected}, as its manifest says",
+            hint="the artifact is damaged: fetch it again",
         )
 
 
@@ -221,13 +220,14 @@ def read_manifest(
     if expected_digest is not None and digest != expected_digest:
         raise ArtifactError(
             f"the artifact in {root} has digest {digest}",
-            expected=f"{expected_digest}: it is another artifact than was asked for",
+            expected=expected_digest,
+            hint="it is another artifact than was asked for",
         )
     return Manifest.from_bytes(content, what=str(root / MANIFEST)), digest
 
 
 def claimed_digest(directory: Path) -> str | None:
-    """The digest that ``artifact.sha256`` claims; None if it cannot be read.
+    """Return the digest that ``artifact.sha256`` claims; None if it cannot be read.
 
     What is wrong with it is said by ``read_manifest``.
     """
@@ -240,5 +240,5 @@ def claimed_digest(directory: Path) -> str | None:
 
 
 def checksum_line(hexadecimal: str) -> bytes:
-    """Content of ``artifact.sha256``, as ``sha256sum`` writes and checks it."""
+    """Return the content of ``artifact.sha256``, as ``sha256sum`` writes and checks it."""
     return f"{hexadecimal}  {MANIFEST}\n".encode()

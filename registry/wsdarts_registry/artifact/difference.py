@@ -1,7 +1,4 @@
-"""How two artifacts differ: masks, genotype, tasks, settings, figures and files.
-
-How two sets of nested settings differ, key by key.
-"""
+"""Differences between two artifacts: masks, genotype, tasks, settings, figures and files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +8,15 @@ import numpy as np
 from pydantic import JsonValue
 
 from wsdarts_registry import _json
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Connection
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.manifest import Manifest, TaskRecord
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.embedding.distance import symmetric_distance
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +155,7 @@ class FigureDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Viewable):
-    """How a second artifact differs from a first.
+    """The differences of a second artifact from a first.
 
     Attributes:
         before: Digest of the first.
@@ -198,7 +195,7 @@ class Difference(Viewable):
             "other fact": self.facts,
             "file": self.files,
         }
-        differ = ", ".join(several(len(found), what) for what, found in parts.items() if found)
+        differ = ", ".join(pluralize(len(found), what) for what, found in parts.items() if found)
         both = f"{self.before[:19]}… and {self.after[:19]}…"
         return f"<Difference between {both}: {differ or 'none'}>"
 

@@ -2,12 +2,6 @@
 
 The models here are the format. ``docs/format.md`` explains it and
 ``docs/schema/artifact.schema.json`` is generated from them.
-
-Ids of datasets on the Hugging Face Hub, ``OWNER/NAME`` or ``NAME``.
-
-What an artifact is, in a few words.
-
-How an artifact came to be, as people read it.
 """
 
 import re
@@ -23,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from wsdarts_registry._format import count, duration, several
+from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._json import (
     Count,
     Digest,
@@ -36,9 +30,9 @@ from wsdarts_registry._json import (
     ShortText,
     Text,
 )
-from wsdarts_registry._text import plain_text
-from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry._text import sanitize
+from wsdarts_registry.architecture.search_space import SearchSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import WsdartsError
 
 _PART = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
@@ -49,7 +43,7 @@ _DATASET_ID = re.compile(DATASET_ID_PATTERN, re.ASCII)
 
 
 def is_dataset_id(text: str) -> bool:
-    """Whether a text can be the id of a dataset on the Hub.
+    """Return whether a text can be the id of a dataset on the Hub.
 
     The rule is that of ``huggingface_hub.utils.validate_repo_id``, without importing that library:
     what lists a registry must not wait for it.
@@ -104,7 +98,7 @@ DatasetId = Annotated[
 
 
 class SplitRecord(Record):
-    """How many images of a task are in each part of a split that they came with.
+    """Images of a task in each part of a split that they came with.
 
     Of ``train`` alone the search read; ``test`` is None where there are two parts.
     """
@@ -119,7 +113,7 @@ class SplitRecord(Record):
         return "validation" if self.test is None else "test"
 
     def __str__(self) -> str:
-        """As it is shown: ``train 12, validation 6``."""
+        """Return it as it is shown: ``train 12, validation 6``."""
         parts = self.model_dump(exclude_none=True)
         return ", ".join(f"{part} {count(images)}" for part, images in parts.items())
 
@@ -197,7 +191,7 @@ class NetworkRecord(Record):
 
 
 class Provenance(Record):
-    """How the artifact came to be; ``created`` is UTC, ``seconds`` is wall time."""
+    """The making of the artifact; ``created`` is UTC, ``seconds`` is wall time."""
 
     code_version: Line
     libraries: Annotated[dict[Line, Line], Field(max_length=200)]
@@ -215,7 +209,7 @@ class Parent(Record):
 
 
 class Lineage(Record):
-    """What the search started from, and how (``cold``, ``topology``, ``trained``, …)."""
+    """Parents of an artifact and its mode of search (``cold``, ``topology``, ``trained``, …)."""
 
     mode: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
     parents: Annotated[tuple[Parent, ...], Field(max_length=64)]
@@ -303,7 +297,7 @@ class Manifest(Document):
         return self.space.search_space
 
     def ranking_record(self, space: EmbeddingSpace) -> EmbeddingRecord | None:
-        """The embedding that ranks this artifact in a space: of its task, or its tasks' mean."""
+        """Return the embedding that ranks this artifact in a space: of its task, or the mean."""
         for record in self.embeddings:
             if len(record.tasks) == len(self.tasks) and record.space.embedding_space == space:
                 return record
@@ -311,18 +305,18 @@ class Manifest(Document):
 
 
 def own_files(manifest: Manifest) -> dict[str, FileRecord]:
-    """The files that a search wrote: all but the card and its picture, which ``push`` writes."""
+    """Return the files that a search wrote: all but card and picture, which ``push`` writes."""
     return {path: r for path, r in manifest.files.items() if path not in (CARD, PICTURE)}
 
 
 def same_but_for_card(first: Manifest, second: Manifest) -> bool:
-    """Whether two manifests differ at most in the files that ``push`` writes."""
+    """Return whether two manifests differ at most in the files that ``push`` writes."""
     alike = second.model_copy(update={"files": first.files})
     return own_files(first) == own_files(second) and first == alike
 
 
 def artifact_schema() -> dict[str, Any]:
-    """JSON Schema of ``artifact.json``, generated from the models.
+    """Return the JSON Schema of ``artifact.json``, generated from the models.
 
     What a schema cannot say (paths, text, sums, references between fields) stands in
     ``docs/format.md`` and is checked when a manifest is read.
@@ -344,7 +338,7 @@ _LONGEST_NAME = 80
 
 
 def described(manifest: Manifest) -> str:
-    """Its kind, and the tasks that it was found on; harmless, without a stop."""
+    """Return its kind and the tasks that it was found on, sanitized, without a stop."""
     weights = WEIGHTS in manifest.files
     if manifest.kind == "meta-transfer":
         what = f"a meta-transfer architecture (λ_meta{', with weights' if weights else ''})"
@@ -353,21 +347,9 @@ def described(manifest: Manifest) -> str:
     else:
         what = "a transfer architecture (λ, masks alone)"
     tasks = [
-        f"{plain_text(task.name, _LONGEST_NAME)} ({several(task.images, 'image')}, "
+        f"{sanitize(task.name, _LONGEST_NAME)} ({pluralize(task.images, 'image')}, "
         f"{count(task.classes)} {'class' if task.classes == 1 else 'classes'})"
         for task in manifest.tasks[:_MOST_TASKS]
     ]
     more = len(manifest.tasks) - len(tasks)
     return f"{what} found on {', '.join(tasks)}{f' and {count(more)} more tasks' if more else ''}"
-
-
-def provenance_facts(made: Provenance) -> list[tuple[str, str]]:
-    """When, where and by what it was made, each fact with its name."""
-    return [
-        ("created", made.created),
-        ("seed", str(made.seed)),
-        ("wall time", duration(made.seconds)),
-        ("hardware", made.hardware),
-        ("code", made.code_version),
-        ("libraries", ", ".join(f"{n} {v}" for n, v in sorted(made.libraries.items()))),
-    ]

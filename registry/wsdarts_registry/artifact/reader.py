@@ -1,4 +1,4 @@
-"""Artifacts: what Transfer Architecture Search publishes, on disk and in hand.
+"""Artifacts, which Transfer Architecture Search publishes: reading and verifying them.
 
 Reading verifies everything: the checksum of the manifest, size and sha256 of each file,
 that no other file is there, and that genotype, masks, weights and embeddings belong to the
@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsdarts_registry import _json, _tensors
-from wsdarts_registry._files import inside
+from wsdarts_registry._files import inside, write_flushed
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._staging import write_flushed
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact import contents
-from wsdarts_registry.artifact._svg import check_svg
 from wsdarts_registry.artifact.checked_files import (
     check_file,
     copy_checked,
@@ -27,7 +25,7 @@ from wsdarts_registry.artifact.checked_files import (
     read_manifest,
     read_start,
 )
-from wsdarts_registry.artifact.contents import Ranked, Tensors
+from wsdarts_registry.artifact.contents import Ranked, Tensors, check_svg
 from wsdarts_registry.artifact.manifest import (
     CARD,
     CHECK,
@@ -94,7 +92,7 @@ class Artifact(Viewable):
         return self.read(CARD).decode()
 
     def embedding(self, space: EmbeddingSpace) -> TaskEmbedding:
-        """The embedding that this artifact is ranked by: of its task, or its tasks' mean.
+        """Return the embedding that ranks this artifact: of its task, or its tasks' mean.
 
         Raises:
             EmbeddingError: It has none in that space; names both.
@@ -104,38 +102,35 @@ class Artifact(Viewable):
             spaces = {str(r.space.embedding_space) for r in self.manifest.embeddings}
             raise EmbeddingError(
                 f"the artifact in {self.directory} has no embedding by {space}",
-                hint=(
-                    f"it has {'; '.join(sorted(spaces)) or 'none'}: embed the query with one of "
-                    "those"
-                ),
+                hint=f"it has {' and '.join(sorted(spaces)) or 'none'}: embed the query by those",
             )
         return self.embeddings[self.manifest.embeddings.index(record)]
 
     def task_embeddings(self, space: EmbeddingSpace) -> tuple[TaskEmbedding, ...]:
-        """The embeddings of single tasks in one space, in the order of the manifest."""
+        """Return the embeddings of single tasks in one space, in the order of the manifest."""
         single = {task.digest for task in self.manifest.tasks}
         return tuple(e for e in self.embeddings if e.space == space and e.task_digest in single)
 
     def weights(self) -> Tensors | None:
-        """Supernet weights and α (``alpha.normal``, ``alpha.reduction``); None for a bare λ.
+        """Return supernet weights and α (``alpha.normal``, ``alpha.reduction``); None for a bare λ.
 
         Raises:
             ArtifactError: The file changed since, or holds a number that is not finite.
         """
-        return contents.read_weights(self.read(WEIGHTS)) if self.has_weights else None
+        return contents.read_finite(self.read(WEIGHTS), what=WEIGHTS) if self.has_weights else None
 
     def check(self) -> Tensors | None:
-        """``input`` and ``output`` that prove that the weights load right; None without.
+        """Return ``input`` and ``output`` that prove that the weights load right; None without.
 
         Raises:
             ArtifactError: The file changed since, or holds a number that is not finite.
         """
         if CHECK not in self.manifest.files:
             return None
-        return contents.read_check(self.read(CHECK))
+        return contents.read_finite(self.read(CHECK), what=CHECK)
 
     def read(self, path: str) -> bytes:
-        """Content of one file of the manifest, verified again.
+        """Return the content of one file of the manifest, verified again.
 
         Raises:
             ArtifactError: The manifest has no such file, or it changed since.
@@ -187,8 +182,8 @@ def read_artifact(
         directory: Directory with ``artifact.json``.
         expected_digest: ``"sha256:…"`` that it must have.
         without: Files of the manifest that must not be there.
-        unhashed: Tensor files of which only size and form are looked at, by who verifies their
-            bytes while taking them away.
+        unhashed: Tensor files of which only size and form are looked at, by a caller that
+            verifies their bytes while taking them away.
 
     Raises:
         ArtifactError: Anything about it that ``docs/format.md`` does not allow.
@@ -258,7 +253,7 @@ def parse_embedding(content: bytes, record: EmbeddingRecord, *, where: str) -> T
     if embedding.space != record.space.embedding_space:
         raise ArtifactError(
             f"{record.file} in {where} is by {embedding.space}",
-            hint=f"the manifest says {record.space.embedding_space}",
+            expected=f"{record.space.embedding_space}, as the manifest says",
         )
     if embedding.task_digest != mean_task_digest(record.tasks):
         raise ArtifactError(f"{record.file} in {where} is of another task than the manifest says")
@@ -272,7 +267,8 @@ def _check_present(root: Path, present: set[str], files: Set[str]) -> None:
             listed = ", ".join(repr(path) for path in sorted(paths)[:5])
             raise ArtifactError(
                 f"the artifact in {root} {what} {listed}",
-                expected="exactly the files of its manifest: fetch it again",
+                expected="exactly the files of its manifest",
+                hint="fetch it again",
             )
 
 
@@ -310,7 +306,7 @@ def check_text(path: str, content: bytes, *, where: Path | None = None) -> None:
 
 
 def check_form(root: Path, manifest: Manifest, path: str) -> None:
-    """Check size and header of a file of _tensors, without reading the _tensors.
+    """Check size and header of a file of tensors, without reading the tensors.
 
     Raises:
         ArtifactError: The file is missing, has another size, or is malformed.

@@ -1,4 +1,4 @@
-"""Signatures: who stands for a version, by a key pair and without a network.
+"""Signatures of versions by a key pair, made and checked without a network.
 
 What is signed is a statement: that this name and version has these files. So the signature of one
 version fits no other, and a copy in another registry only under the same name and version. It lies
@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdarts_registry import _json
-from wsdarts_registry._advice import install_extra
-from wsdarts_registry._files import expanded, open_regular
+from wsdarts_registry._files import expanded, read_regular
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.artifact.checked_files import checksum_line
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
-from wsdarts_registry.errors import RegistryError, SignatureError
-from wsdarts_registry.stores.reference import Reference
+from wsdarts_registry.artifact.reference import Reference
+from wsdarts_registry.errors import FileAccessError, RegistryError, SignatureError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -46,7 +45,7 @@ _PREDICATE = "https://model_signing/signature/v1.0"
 
 @dataclass(frozen=True, kw_only=True)
 class _Claims:
-    """What a signature claims; only whoever checks it with a key knows that it is true.
+    """The claims of a signature, which are unverified until it is checked with a key.
 
     Attributes:
         key: Fingerprint of the key.
@@ -161,7 +160,7 @@ def check_signature(
 
     Args:
         artifact: A verified artifact.
-        signature: What ``make_signature`` made, by whoever; None where there is none.
+        signature: As from ``make_signature``; None where there is none.
         public_keys: Files of the public keys, PEM.
         reference: Name and version that the artifact was found under.
         content_only: Accept a signature that names no version, as were made before.
@@ -221,7 +220,7 @@ def signed_reference(signature: bytes, *, what: str) -> Reference | None:
 
 
 def _statement(artifact: Artifact, reference: Reference) -> dict[str, Any]:
-    """What is signed: an in-toto statement about a version and its files."""
+    """Return what is signed: an in-toto statement about a version and its files."""
     files = _files(artifact)
     paths = sorted(files, key=lambda path: path.split("/"))
     root = hashlib.sha256(b"".join(bytes.fromhex(files[path]) for path in paths)).hexdigest()
@@ -239,14 +238,14 @@ def _statement(artifact: Artifact, reference: Reference) -> dict[str, Any]:
 
 
 def _files(artifact: Artifact) -> dict[str, str]:
-    """Hex sha256 of every file of an artifact, by its manifest, which was verified."""
+    """Return the hex sha256 of every file of an artifact, by its verified manifest."""
     manifest = artifact.digest.removeprefix("sha256:")
     own = {MANIFEST: manifest, CHECKSUM: hashlib.sha256(checksum_line(manifest)).hexdigest()}
     return {path: record.sha256 for path, record in artifact.manifest.files.items()} | own
 
 
 def _envelope(payload: bytes) -> bytes:
-    """The bytes that DSSE signs for a payload."""
+    """Return the bytes that DSSE signs for a payload."""
     return b" ".join(
         (b"DSSEv1", b"%d" % len(_PAYLOAD), _PAYLOAD.encode(), b"%d" % len(payload), payload)
     )
@@ -316,7 +315,7 @@ def _decoded(text: str, name: str) -> bytes:
 
 
 def _version(subject: str) -> Reference | None:
-    """The version that a statement names. The package itself names a directory there."""
+    """Return the version that a statement names; the package itself names a directory there."""
     try:
         reference = Reference.parse(subject)
     except RegistryError:
@@ -347,10 +346,8 @@ def _private_key(path: Path) -> "EllipticCurvePrivateKey":
         # What the library says could quote the file, which is a secret.
         raise SignatureError(
             f"{path} holds no private key that can sign",
-            expected=(
-                "PEM of the curve P-256, P-384 or P-521, not encrypted: make one with "
-                "`wsdarts-hub keygen FILE`"
-            ),
+            expected="PEM of the curve P-256, P-384 or P-521, not encrypted",
+            hint="make one with `wsdarts-hub keygen FILE`",
         )
     return key
 
@@ -366,21 +363,23 @@ def _public_key(path: Path) -> "EllipticCurvePublicKey":
     try:
         key = load_pem_public_key(content)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise SignatureError(_no_public_key(path)) from error
+        raise _no_public_key(path) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise SignatureError(_no_public_key(path))
+        raise _no_public_key(path)
     return key
 
 
-def _no_public_key(path: Path) -> str:
-    return (
-        f"{path} holds no public key; expected PEM of the curve P-256, P-384 or P-521, as "
-        "`wsdarts-hub keygen` writes it to FILE.pub"
+def _no_public_key(path: Path) -> SignatureError:
+    return SignatureError(
+        f"{path} holds no public key",
+        expected=(
+            "PEM of the curve P-256, P-384 or P-521, as `wsdarts-hub keygen` writes it to FILE.pub"
+        ),
     )
 
 
 def _fingerprint(key: "EllipticCurvePublicKey") -> str:
-    """How a signature names the key that it was made with."""
+    """Return the name of a key in signatures: the sha256 of its PEM text."""
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
     text = key.public_bytes(
@@ -391,12 +390,10 @@ def _fingerprint(key: "EllipticCurvePublicKey") -> str:
 
 def _read_key(path: Path) -> bytes:
     try:
-        with open_regular(path) as file:
-            return file.read(_MAX_KEY_BYTES)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        return read_regular(path, _MAX_KEY_BYTES)
+    except FileAccessError as error:
         raise SignatureError(
-            f"cannot read the key {path}: {reason}",
+            f"cannot read the key {path}: {error.strerror}",
             hint="make a pair with `wsdarts-hub keygen FILE`",
         ) from error
 

@@ -1,12 +1,7 @@
-"""Writing artifacts: from values in hand to a directory that verifies.
+"""Writing artifacts: new ones from drafts, copies, and published ones with another card.
 
-Copies of artifacts, where somebody wants to have them.
-
-An artifact as it is to be published: the files of a directory, some of them written anew.
-
-Its form is verified when it is made. The bytes of its largest files are verified once, by whoever
-takes them away: while they are copied, or by the client that sends them. So what is published is
-what was verified, and nothing is hashed twice that cannot have changed in between.
+The form of an artifact to publish is verified when it is made. The bytes of its largest files are
+verified once, where they are taken away: while they are copied, or by the client that sends them.
 """
 
 import hashlib
@@ -19,9 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from wsdarts_registry import _json
-from wsdarts_registry._files import inside
+from wsdarts_registry._files import inside, is_vacant, staged, write_flushed
 from wsdarts_registry._json import FORMAT, MAX_RECORD_BYTES, explain
-from wsdarts_registry._staging import is_vacant, staged, write_flushed
 from wsdarts_registry._tensors import write_tensors
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -205,7 +199,7 @@ def _encode(draft: ArtifactDraft) -> tuple[dict[str, bytes], tuple[EmbeddingReco
 def _encode_embeddings(
     draft: ArtifactDraft,
 ) -> tuple[dict[str, bytes], tuple[EmbeddingRecord, ...]]:
-    """Files and records of the embeddings of each space, in the order of the tasks."""
+    """Return files and records of the embeddings of each space, in the order of the tasks."""
     digests = [task.digest for task in draft.tasks]
     files: dict[str, bytes] = {}
     records: list[EmbeddingRecord] = []
@@ -281,7 +275,7 @@ _REPLACEABLE = (CARD, PICTURE)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Edition:
-    """What is to be published; made by ``of`` or ``changed``.
+    """An artifact to publish; made by ``of`` or ``changed``.
 
     Attributes:
         source: Where the files are, verified but for the bytes of the largest ones.
@@ -367,7 +361,7 @@ class Edition:
             check_file(self.source.directory, path, self.manifest.files[path])
 
     def check_taken(self, path: str) -> None:
-        """Look at the form of a file again, after its bytes were verified where they are.
+        """Check the form of a file again, after its bytes were verified where they are.
 
         Raises:
             ArtifactError: It is malformed.

@@ -1,6 +1,5 @@
-"""Pictures of architectures: cells and operation masks as SVG and as text.
+"""Drawings of architectures: cells and operation masks as SVG and as text.
 
-May import ``architecture``. Public: ``genotype_svg``, ``cell_svg``, ``cell_text`` and
-``masks_svg`` (``cells``), ``Drawing`` (``documents``), and
-the colours and elements of all our SVG (``svg``).
+May import ``architecture``. Public: ``genotype_svg``, ``cell_svg``, ``cell_text``, ``masks_svg``
+and ``Drawing`` (``cells``), and the colours and elements of all our SVG (``svg``).
 """

@@ -1,18 +1,31 @@
-"""Cells as pictures: SVG without an outside program, and plain text for a terminal.
+"""Drawings of cells as SVG and as plain text, and of operation masks as SVG.
 
-Everything drawn is a function of the genotype alone, so equal genotypes give equal bytes.
-
-Operation masks as a picture: which candidates survive on which edge.
+A drawing is a function of what is drawn alone: equal genotypes give equal bytes.
 """
 
+import base64
+import html
+import re
+from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 
-from wsdarts_registry._text import clipped, display_width, padded, plain_text
+from markupsafe import Markup
+
+from wsdarts_registry._text import clipped, display_width, padded, sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
-from wsdarts_registry.drawing.layout import FONT_SIZE, Box, CellLayout, Label, Node, Wire, lay_out
-from wsdarts_registry.drawing.order import OUTPUT
+from wsdarts_registry.architecture.search_space import CELL_KINDS
+from wsdarts_registry.drawing._layout import (
+    FONT_SIZE,
+    OUTPUT,
+    Box,
+    CellLayout,
+    Label,
+    Node,
+    Wire,
+    lay_out,
+)
 from wsdarts_registry.drawing.svg import (
     FAMILIES,
     MONO,
@@ -35,14 +48,14 @@ _SUBTITLES = {
 
 
 def node_name(index: int) -> str:
-    """How a node is called: ``c_{k-2}`` and ``c_{k-1}`` the inputs, then 0, 1, …; −1 ``c_{k}``."""
+    """Return a node's name: ``c_{k-2}`` and ``c_{k-1}`` for inputs, 0, 1, …; ``c_{k}`` for −1."""
     if index == OUTPUT:
         return "c_{k}"
     return ("c_{k-2}", "c_{k-1}")[index] if index < 2 else str(index - 2)
 
 
 def edge_name(source: int, target: int) -> str:
-    """How an edge is called, such as ``c_{k-1} → 0``."""
+    """Return an edge's name, such as ``c_{k-1} → 0``."""
     return f"{node_name(source)} → {node_name(target)}"
 
 
@@ -112,7 +125,7 @@ def cell_text(genotype: Genotype, kind: str) -> str:
 
 
 def _joint(row: int, rows: int) -> str:
-    """The character at the right where the rows of one node come together."""
+    """Return the character at the right that joins a row of a node to the others."""
     out = row == (rows - 1) // 2
     if rows == 1:
         return "─"
@@ -147,13 +160,13 @@ def _cell_picture(genotype: Genotype, kind: str) -> Picture:
 
 
 def _reading(genotype: Genotype, kind: str, index: int) -> str:
-    """What a node is, in words."""
+    """Describe a node in words."""
     if index == OUTPUT:
         return _output_reading(genotype.space.nodes)
     if index < 2:
         return f"{node_name(index)} is the output of the {_INPUTS[index]}."
     chosen = genotype.cell(kind)[index - 2]
-    terms = " plus ".join(f"{plain_text(c.operation)} of {node_name(c.source)}" for c in chosen)
+    terms = " plus ".join(f"{sanitize(c.operation)} of {node_name(c.source)}" for c in chosen)
     return f"Node {node_name(index)} is {terms}."
 
 
@@ -170,7 +183,7 @@ def _heading(kind: str) -> str:
 
 
 def _wires(wires: tuple[Wire, ...]) -> list[str]:
-    """All wires; where two of different origin cross, the later one has a halo around it."""
+    """Draw all wires; where those of two sources cross, the later one has a halo around it."""
     dashed = "".join(_curve(wire) for wire in wires if wire.source == OUTPUT)
     drawn = [
         element("path", "bus", d=dashed, fill="none", stroke_width=1.6, stroke_dasharray="2 3")
@@ -196,7 +209,7 @@ def _curve(wire: Wire) -> str:
 
 
 def _bend(start: tuple[float, float], end: tuple[float, float]) -> str:
-    """A curve that is level at both ends."""
+    """Return the path of a curve that is level at both ends."""
     (x0, y0), (x1, y1) = start, end
     half = number((x0 + x1) / 2)
     return (
@@ -256,7 +269,7 @@ def _rectangle(box: Box) -> dict[str, float]:
 
 
 def _name_markup(index: int) -> str:
-    """The node's name with its index set as a subscript."""
+    """Write a node's name with its index as a subscript."""
     if index >= 2:
         return text(node_name(index))
     subscript = node_name(index)[3:-1].replace("-", "−")
@@ -367,7 +380,7 @@ def _row(masks: OperationMasks, kind: str, index: int, top: float) -> str:
 
 
 def _edge_markup(source: int, target: int) -> str:
-    """The edge's name, the index of an input set as a subscript."""
+    """Write an edge's name with the index of an input as a subscript."""
     to = f" → {node_name(target)}"
     if source >= 2:
         return text(f"{node_name(source)}{to}")
@@ -376,7 +389,7 @@ def _edge_markup(source: int, target: int) -> str:
 
 
 def _kept(masks: OperationMasks, kind: str, index: int) -> str:
-    return ", ".join(plain_text(name, 40) for name in masks.operations(kind, index))
+    return ", ".join(sanitize(name, 40) for name in masks.operations(kind, index))
 
 
 def _words(masks: OperationMasks, kind: str) -> str:
@@ -385,3 +398,54 @@ def _words(masks: OperationMasks, kind: str) -> str:
         kept = _kept(masks, kind, index)
         sentences.append(f"{node_name(source)} to {node_name(target)}: {kept}.")
     return " ".join(sentences)
+
+
+_STYLE = re.compile(r"<style>[^<]*</style>\n?")
+_DESCRIPTION = re.compile(r"<desc[^>]*>([^<]*)</desc>")
+_SIZE = re.compile(r'width="(\d+)" height="(\d+)"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """An SVG document that this package has drawn.
+
+    Attributes:
+        name: Name of its file.
+        svg: The document.
+    """
+
+    name: str
+    svg: str
+
+    @cached_property
+    def inline(self) -> Markup:
+        """Markup for a page whose style sheet has the colours for a dark ground."""
+        return Markup(_STYLE.sub("", self.svg))  # noqa: S704 - drawn and escaped by our own code
+
+    @property
+    def address(self) -> Markup:
+        """Data URL for an image element, which keeps style and names apart from the page's."""
+        content = base64.b64encode(self.svg.encode()).decode()
+        return Markup(f"data:image/svg+xml;base64,{content}")  # noqa: S704 - base64
+
+    @cached_property
+    def description(self) -> str:
+        """Description of what it shows, in words."""
+        found = _DESCRIPTION.search(self.svg)
+        return html.unescape(found[1]) if found else ""
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        found = _SIZE.search(self.svg)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def cell_drawings(genotype: Genotype) -> tuple[Drawing, ...]:
+    """Draw the normal and the reduction cell."""
+    return tuple(Drawing(name=f"{k}.svg", svg=cell_svg(genotype, k)) for k in CELL_KINDS)
+
+
+def masks_drawing(masks: OperationMasks) -> Drawing:
+    """Draw λ: the operations that survived the last stage."""
+    return Drawing(name="masks.svg", svg=masks_svg(masks))

@@ -1,13 +1,9 @@
-"""SVG by hand: escaped elements, colours for light and dark ground, accessible frames.
+"""SVG elements, the colours of operation families, and the frame of a document.
 
-Colours stand twice: as attributes, for the light ground, so that a picture is right wherever
-style sheets are stripped; and in a style sheet for ``prefers-color-scheme: dark``.
-
-Colours by operation family, on light and on dark ground.
-
-The four families of DARTS take the hues of Okabe and Ito that people with any of the common
-colour deficiencies tell apart (blue, orange, green, reddish purple). Colour is never the only
-sign: wherever a family is coloured, the operation's name stands beside it.
+Colours are written twice: as attributes for a light ground, so that a picture without its style
+sheet is right, and in a style sheet for ``prefers-color-scheme: dark``. The families have the hues
+of Okabe and Ito, which people with the common colour deficiencies can tell apart; an operation's
+name always stands beside its colour.
 """
 
 import hashlib
@@ -16,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +34,7 @@ class Shades:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Operations that compute alike."""
+    """A group of operations that compute alike, with its colours."""
 
     key: str
     title: str
@@ -146,7 +142,7 @@ FAMILIES = (SEPARABLE, DILATED, POOLING, SKIP, NONE, OTHER)
 
 
 def family_of(operation: str) -> Family:
-    """The family of an operation, by its name in the public DARTS code."""
+    """Return the family of an operation, by its name in the public DARTS code."""
     if operation == "none":
         return NONE
     if operation.startswith("skip") or operation == "identity":
@@ -159,7 +155,7 @@ def family_of(operation: str) -> Family:
 
 
 def solid_index(operation: str, candidates: tuple[str, ...]) -> int:
-    """Which of its family's ``solids`` an operation takes: its place among its like."""
+    """Return which of its family's ``solids`` an operation takes among the candidates."""
     family = family_of(operation)
     alike = [name for name in candidates if family_of(name) is family]
     return alike.index(operation) % len(family.light.solids)
@@ -201,7 +197,7 @@ STYLES = _styles()
 
 
 def number(value: float) -> str:
-    """A coordinate with at most one decimal and no trailing zero."""
+    """Write a coordinate with at most one decimal and no trailing zero."""
     text = f"{value:.1f}"
     return text.removesuffix(".0") if text != "-0.0" else "0"
 
@@ -229,13 +225,13 @@ def element(tag: str, style: str | None = None, *children: str, **attributes: st
 
 
 def fingerprint(data: object) -> str:
-    """Eight hex digits of plain data: for names of elements that are unique on a page."""
+    """Return eight hex digits of plain data, for element names that are unique on a page."""
     return hashlib.sha256(repr(data).encode(errors="replace")).hexdigest()[:8]
 
 
 def text(content: str, limit: int = 200) -> str:
-    """Character data: made visible, cut to ``limit`` and escaped."""
-    return escape(plain_text(content, limit), quote=False)
+    """Return character data: sanitized, cut to ``limit`` and escaped."""
+    return escape(sanitize(content, limit), quote=False)
 
 
 def _quotable(value: str) -> str:
@@ -275,7 +271,7 @@ class Picture:
 
 
 def dark_styles(keys: Iterable[str] = STYLES) -> str:
-    """The style sheet that gives some styles, all by default, their colours on a dark ground."""
+    """Return the style sheet of styles, all by default, for a dark ground."""
     rules = "".join(
         f".wsd-{key}{{{';'.join(f'{name}:{value}' for name, value in STYLES[key][1].items())}}}"
         for key in keys
@@ -284,5 +280,5 @@ def dark_styles(keys: Iterable[str] = STYLES) -> str:
 
 
 def _stylesheet(markup: str) -> str:
-    """The colours for a dark ground, of those styles only that the markup uses."""
+    """Return the dark colours of the styles that the markup uses."""
     return dark_styles(key for key in STYLES if f'class="wsd-{key}"' in markup)

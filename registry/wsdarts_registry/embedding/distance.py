@@ -1,23 +1,18 @@
-"""Distances between Task2Vec embeddings.
+"""Distances between Task2Vec embeddings: exact ones, and a fast scan over many.
 
-An embedding is the diagonal of a probe network's Fisher information: one
-non-negative number per filter. Two embeddings are comparable only if the same
-probe made them, so every function here checks widths before it computes.
+An embedding is the diagonal of a probe network's Fisher information: one non-negative number per
+filter. Two embeddings are comparable only if the same probe made them, so every function here
+checks widths before it computes.
 
-This module must not import torch: a laptop that only browses the zoo has to be
-able to rank it.
-
-Distances from one task to many, in one pass over float32 rows.
-
-With q the query, f a row, u = q / (q + f) and v = f / (q + f) = 1 - u, entry by entry, D the
-number of entries that are not zero in both, S1 = Σu and S2 = Σu²::
+``scan`` makes one pass over float32 rows. With q the query, f a row, u = q / (q + f) and
+v = f / (q + f) = 1 - u, entry by entry, D the number of entries that are not zero in both,
+S1 = Σu and S2 = Σu²::
 
     u·v = S1 - S2        v·v = D - 2 S1 + S2        d = 1 - u·v / sqrt(u·u v·v)
 
 so one buffer holds all that is needed of a chunk of rows. v·v would cancel where u is near 1;
 therefore u and v change places where u is the larger one on average. What is summed then has a
 mean of at most 0.6, so that the other's square sum is at least 0.16 D and keeps its digits.
-
 Quotients are float32, their sums float32 over blocks of 1,024 filters, and float64 over blocks.
 """
 
@@ -66,11 +61,7 @@ def symmetric_distance(
         Achille et al., "Task2Vec", 2019, arXiv:1902.03545 (symmetric distance).
         The authors' code adds 1e-8 to each denominator; here 0/0 counts as 0.
     """
-    if keys.ndim != 2 or query.shape != keys.shape[1:]:
-        raise EmbeddingError(
-            f"query has shape {query.shape} but keys have shape {keys.shape}",
-            expected="(filters,) and (tasks, filters). Embed both with the same probe.",
-        )
+    _check_shapes(query, keys)
     query_1F = _checked("query", query[None])
     distances = np.empty(len(keys))
     rows = max(1, _BUFFER_VALUES // max(1, keys.shape[1]))
@@ -104,8 +95,17 @@ def distance_matrix(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix
 
 
+def _check_shapes(query: NDArray[np.float64], keys: NDArray[np.floating[Any]]) -> None:
+    if keys.ndim != 2 or query.shape != keys.shape[1:]:
+        raise EmbeddingError(
+            f"the query has shape {query.shape} and the others have {keys.shape}",
+            expected="(filters,) and (tasks, filters)",
+            hint="embed both with the same probe",
+        )
+
+
 def _unit_ratio(part: NDArray[np.float64], sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``part / sums`` entry by entry with 0/0 = 0, each row scaled to length 1."""
+    """Return ``part / sums`` entry by entry with 0/0 = 0, each row scaled to length 1."""
     ratio = np.divide(part, sums, out=np.zeros_like(sums), where=sums > 0)
     ratio /= ratio.max(axis=1, keepdims=True)  # a square of a tiny ratio would underflow
     ratio /= np.sqrt(np.square(ratio).sum(axis=1, keepdims=True))
@@ -117,13 +117,15 @@ def _checked(what: str, rows: NDArray[np.float64]) -> NDArray[np.float64]:
     if not ((rows >= 0) & (rows <= _LARGEST)).all():
         raise EmbeddingError(
             f"{what} holds a value that is negative, not finite or above {_LARGEST:g}",
-            expected="Fisher information, which is >= 0: embed the task again",
+            expected="Fisher information, which is >= 0",
+            hint="embed the task again",
         )
     present = np.where(rows >= _SMALLEST, rows, 0.0).astype(np.float64, copy=False)
     if not present.any(axis=1).all():
         raise EmbeddingError(
             f"{what} holds an embedding of zeros only",
-            expected="at least one positive value: embed the task again",
+            expected="at least one positive value",
+            hint="embed the task again",
         )
     return present
 
@@ -177,11 +179,7 @@ def scan(query: Floats, rows: Rows, *, threads: int | None = None) -> Floats:
     Raises:
         EmbeddingError: The widths differ, or the query or a row is all 0 or not valid.
     """
-    if rows.ndim != 2 or query.shape != rows.shape[1:]:
-        raise EmbeddingError(
-            f"query has shape {query.shape} but rows have shape {rows.shape}",
-            expected="(filters,) and (tasks, filters). Embed both with the same probe.",
-        )
+    _check_shapes(query, rows)
     with np.errstate(over="ignore", invalid="ignore"):
         values = query.astype(np.float32)
         held = np.abs(values - query) <= 1e-6 * query
@@ -240,7 +238,7 @@ def _scan_part(query: _Query, rows: Rows, distances: Floats) -> None:
 
 
 def _block_sums(query: _Query, rows: Rows, buffer: Rows, *, swap: bool) -> tuple[Rows, Rows]:
-    """Sums of u and of u² over each block of filters, or of v and v², shape (rows, blocks)."""
+    """Return the sums of u and of u² (or v and v²) over each block, shape (rows, blocks)."""
     blocks = buffer[: len(rows)]
     ratios = blocks.reshape(len(rows), -1)[:, : rows.shape[1]]
     np.add(query.addends, rows, out=ratios)

@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry import _tensors
-from wsdarts_registry._advice import UPDATE
-from wsdarts_registry._files import as_path, open_regular, write_atomically
-from wsdarts_registry._format import several
-from wsdarts_registry._text import is_plain_line, plain_text
-from wsdarts_registry.embedding.space import MAX_INTEGER, MAX_NAME, EmbeddingSpace, check_digest
-from wsdarts_registry.errors import EmbeddingError
+from wsdarts_registry._files import as_path, read_regular, write_atomically
+from wsdarts_registry._format import pluralize
+from wsdarts_registry._libraries import UPDATE
+from wsdarts_registry._text import is_plain_line, sanitize
+from wsdarts_registry.embedding.embedding_space import (
+    MAX_INTEGER,
+    MAX_NAME,
+    EmbeddingSpace,
+    check_digest,
+)
+from wsdarts_registry.errors import EmbeddingError, FileAccessError
 
 __all__ = [
     "EmbeddingSpace",
@@ -82,8 +87,8 @@ class TaskEmbedding:
 
     def __repr__(self) -> str:
         return (
-            f"<TaskEmbedding of {plain_text(self.task_name, 80)}: "
-            f"{several(len(self.values), 'filter')} of {plain_text(str(self.space), 200)}>"
+            f"<TaskEmbedding of {sanitize(self.task_name, 80)}: "
+            f"{pluralize(len(self.values), 'filter')} of {sanitize(str(self.space), 200)}>"
         )
 
     @property
@@ -95,7 +100,7 @@ class TaskEmbedding:
 
     @property
     def distance_error(self) -> float | None:
-        r"""About how much the standard error adds to any distance: half its square, relative.
+        r"""The standard error's addition to any distance, about half its relative square.
 
         Near tasks have $d(a, b) \approx \frac12 Var_f \log(a_f / b_f)$, and independent errors of
         the logarithms add to this variance.
@@ -104,7 +109,7 @@ class TaskEmbedding:
 
     @classmethod
     def mean(cls, embeddings: Sequence["TaskEmbedding"]) -> "TaskEmbedding":
-        """The mean of the embeddings of several tasks, which stands for a λ_meta.
+        """Return the mean of the embeddings of several tasks, which stands for a λ_meta.
 
         Raises:
             EmbeddingError: There is none, or they are of different spaces or widths.
@@ -142,7 +147,8 @@ class TaskEmbedding:
         if not np.isfinite(stored).all() or not stored.any():
             raise EmbeddingError(
                 f"the embedding of {self.task_name} has values up to {self.values.max():.3g}",
-                expected="at most 3e38 and some above 1e-45: check the probe",
+                expected="at most 3e38 and some above 1e-45",
+                hint="check the probe",
             )
         task = {
             "name": self.task_name,
@@ -197,9 +203,8 @@ class TaskEmbedding:
             EmbeddingError: The file is missing or is no embedding.
         """
         try:
-            with open_regular(as_path(path)) as file:
-                content = file.read(_MAX_FILE + 1)
-        except OSError as error:
+            content = read_regular(as_path(path), _MAX_FILE + 1)
+        except FileAccessError as error:
             raise EmbeddingError(
                 f"cannot read the embedding {path}: {error.strerror}",
                 expected="a file as written by `wsdarts-hub embed DATA --out FILE`",
@@ -208,13 +213,13 @@ class TaskEmbedding:
 
 
 def relative_error(values: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
-    r"""Root mean square of $e_f / F_f$ over the filters whose value is above 0."""
+    r"""Return the root mean square of $e_f / F_f$ over the filters whose value is above 0."""
     positive = values > 0
     return float(np.sqrt(np.mean((errors[positive] / values[positive]) ** 2)))
 
 
 def mean_task_digest(digests: Sequence[str]) -> str:
-    """The task digest of a mean: of one task its own, else sha256 of the sorted digests."""
+    """Return the task digest of a mean: of one task its own, else sha256 of the sorted ones."""
     if len(digests) == 1:
         return digests[0]
     lines = "".join(f"{digest}\n" for digest in sorted(digests))
@@ -285,12 +290,13 @@ def _check_nonnegative(numbers: NDArray[np.float64], what: str) -> None:
     if bad.any():
         raise EmbeddingError(
             f"{what} is {numbers[bad][0]} at filter {bad.argmax()}",
-            expected="finite numbers >= 0: embed the task again",
+            expected="finite numbers >= 0",
+            hint="embed the task again",
         )
 
 
 def _error_of_mean(errors: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
-    """Of the mean of independent values; unknown if one of them is."""
+    """Return the error of the mean of independent values; None if one of them is unknown."""
     known = [error for error in errors if error is not None]
     if len(known) < len(errors):
         return None

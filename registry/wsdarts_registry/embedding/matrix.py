@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from wsdarts_registry import _json
 from wsdarts_registry._files import atomic_file, cache_directory, open_regular
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 
 _FORMAT = 1
 # In a header of the .npy format, version 1.0: eight bytes of magic and version, two of length.
@@ -64,7 +64,7 @@ class EmbeddingMatrix:
 
 
 def matrix_path(location: str, space: EmbeddingSpace) -> Path:
-    """Where the matrix of a registry and an embedding space is kept."""
+    """Return the file of the matrix of a registry and an embedding space."""
     place = location if "://" in location else os.path.abspath(location)  # noqa: PTH100
     identity = _json.dump([_FORMAT, place, space.to_json()])
     return cache_directory() / "nearest" / f"{hashlib.sha256(identity).hexdigest()[:32]}.npy"
@@ -108,7 +108,7 @@ def read_matrix(path: Path, digests: Collection[str], width: int, read: Read) ->
 
 
 def _place(row: _Row) -> tuple[bool, float]:
-    """Rows without values last, others by their scale."""
+    """Return a sort key: rows without values last, others by their scale."""
     values = row[2]
     return values is None, 0.0 if values is None else float(np.median(values))
 
@@ -135,7 +135,7 @@ def _write(path: Path, found: list[_Row], width: int) -> EmbeddingMatrix:
 
 
 def _open(path: Path) -> EmbeddingMatrix | None:
-    """The matrix in a file; None if there is none, or none that can be used."""
+    """Return the matrix in a file; None if there is none, or none that can be used."""
     try:
         with open_regular(path) as file:
             return _map(path, file)
@@ -166,7 +166,7 @@ def _map(path: Path, file: BinaryIO) -> EmbeddingMatrix:
 
 
 def _read_shape(file: BinaryIO, dtype: np.dtype[Any], dimensions: int) -> tuple[int, ...]:
-    """The shape in an array's header, which must be as numpy writes it for that type.
+    """Read the shape in an array's header, which must be as numpy writes it for that type.
 
     numpy's own reader evaluates the header as a Python literal and claims memory for it.
 

@@ -1,19 +1,18 @@
-"""Which artifacts' tasks are nearest to a task, and whether that is near at all."""
+"""Rankings: the artifacts whose tasks are nearest to a task, and whether that is near at all."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.embedding.distance import TOLERANCE, scan, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
+from wsdarts_registry.embedding.embedding_space import Figures, NearThreshold, figures, is_near
 from wsdarts_registry.embedding.matrix import EmbeddingMatrix
-from wsdarts_registry.embedding.nearness import Figures, figures, is_near
-from wsdarts_registry.embedding.space import NearThreshold
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_registry.stores.records import DamagedVersion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +51,25 @@ class Neighbour:
     classes: int
 
 
+class UnreadVersion(Protocol):
+    """A version that was to be ranked and cannot be read; registries have a class for it."""
+
+    @property
+    def reference(self) -> object:
+        """Exact reference, ``NAME@3``."""
+        ...
+
+    @property
+    def word(self) -> str:
+        """``damaged`` or ``unreadable``."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """The reason."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranking(Viewable):
     """The nearest artifacts, nearest first, with a judgement.
@@ -68,14 +86,14 @@ class Ranking(Viewable):
     threshold: float | None
     near: bool | None
     why: str
-    damaged: tuple[DamagedVersion, ...] = ()
+    damaged: tuple[UnreadVersion, ...] = ()
 
     def __repr__(self) -> str:
         listed = ", ".join(
             f"{n.reference} {distance}"
             for n, distance in zip(self.neighbours, self.figures.distances, strict=True)
         )
-        return f"<Ranking: {listed}; {plain_text(self.why, 400)}>"
+        return f"<Ranking: {listed}; {sanitize(self.why, 400)}>"
 
     @property
     def figures(self) -> Figures:
@@ -83,7 +101,7 @@ class Ranking(Viewable):
         return figures((n.distance for n in self.neighbours), self.threshold)
 
     def first(self, k: int) -> "Ranking":
-        """The same judgement with at most ``k`` neighbours."""
+        """Return the same judgement with at most ``k`` neighbours."""
         return replace(self, neighbours=self.neighbours[:k])
 
 

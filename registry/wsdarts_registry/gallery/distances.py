@@ -1,12 +1,7 @@
-"""The artifacts that rank in one embedding space, and how far their tasks are from each other.
+"""Distances between the tasks of one embedding space, drawn as a map and as a heat map.
 
-An order of tasks in which near ones stand side by side.
-
-Tasks as points in the plane whose distances are as near to the measured ones as can be.
-
-The map of the tasks: each a dot that leads to its page, near tasks near each other.
-
-The distances of a space as a table whose cells are the darker, the nearer.
+Metric scaling places the tasks in the plane; hierarchical clustering orders the rows of the heat
+map such that near tasks stand side by side.
 """
 
 from collections.abc import Iterable
@@ -17,13 +12,19 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import clipped, display_width
 from wsdarts_registry.drawing.svg import element, number, text
 from wsdarts_registry.embedding.distance import distance_matrix, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
-from wsdarts_registry.embedding.nearness import Figures, figures, is_near
-from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.embedding.embedding_space import (
+    EmbeddingSpace,
+    Figures,
+    NearThreshold,
+    figures,
+    is_near,
+)
+from wsdarts_registry.gallery.items import GalleryItem
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +71,7 @@ _SETTLED = 1e-7  # relative change of the squared differences after which nothin
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PointMap:
-    """Points for tasks.
+    """Tasks as points in the plane.
 
     Attributes:
         points: Shape ``(tasks, 2)``, around the origin, the widest direction along the first axis.
@@ -112,7 +113,7 @@ def point_map(distances: Floats) -> PointMap:
 
 
 def _classical(distances: Floats) -> Floats:
-    """Torgerson's solution: the two strongest axes of the doubly centred squared distances."""
+    """Return Torgerson's solution: the two strongest axes of the doubly centred squares."""
     squares = np.square(distances)
     rows = squares.mean(axis=1)
     values, vectors = np.linalg.eigh(-0.5 * (squares - rows - rows[:, None] + squares.mean()))
@@ -123,7 +124,7 @@ def _classical(distances: Floats) -> Floats:
 
 
 def _plane(points: Floats) -> Floats:
-    """Distances of points from each other."""
+    """Return the distances of points from each other."""
     products = points @ points.T
     lengths = np.diagonal(products)
     squares = lengths + lengths[:, None] - 2 * products
@@ -133,7 +134,7 @@ def _plane(points: Floats) -> Floats:
 
 
 def _turned(points: Floats) -> Floats:
-    """Turned to their main axes; each axis points to where its farthest point is."""
+    """Turn points to their main axes, each directed to its farthest point."""
     centred = points - points.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     turned: Floats = centred @ axes[:, ::-1]
@@ -143,7 +144,7 @@ def _turned(points: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RankedSpace:
-    """An embedding space of a registry.
+    """An embedding space of a registry, with the items that rank in it.
 
     Attributes:
         space: Probe and estimator.
@@ -156,7 +157,7 @@ class RankedSpace:
     """
 
     space: EmbeddingSpace
-    members: tuple[Exhibit, ...]
+    members: tuple[GalleryItem, ...]
     embeddings: tuple[TaskEmbedding, ...]
     distances: NDArray[np.float64]
     order: tuple[int, ...]
@@ -165,7 +166,10 @@ class RankedSpace:
 
     @classmethod
     def of(
-        cls, space: EmbeddingSpace, members: tuple[Exhibit, ...], threshold: NearThreshold | None
+        cls,
+        space: EmbeddingSpace,
+        members: tuple[GalleryItem, ...],
+        threshold: NearThreshold | None,
     ) -> Self:
         """Measure at least one member.
 
@@ -191,16 +195,16 @@ class RankedSpace:
         return self.space.key
 
     def figures(self, distances: Iterable[float], *, digits: int = 4) -> Figures:
-        """Distances and the threshold as text that orders them as their verdicts do."""
+        """Write distances and the threshold with digits that keep each on its side of it."""
         limit = self.threshold.distance if self.threshold else None
         return figures(distances, limit, digits=digits)
 
-    def neighbours(self, exhibit: Exhibit, k: int) -> tuple[tuple[Exhibit, float], ...] | None:
-        """The nearest other names, nearest first; None if it has no embedding here."""
-        if exhibit in self.members:
-            distances = self.distances[self.members.index(exhibit)]
-        elif exhibit.entry.manifest.ranking_record(self.space) is not None:
-            embedding = exhibit.artifact.embedding(self.space)
+    def neighbours(self, item: GalleryItem, k: int) -> tuple[tuple[GalleryItem, float], ...] | None:
+        """Return the nearest other names, nearest first; None if it has no embedding here."""
+        if item in self.members:
+            distances = self.distances[self.members.index(item)]
+        elif item.entry.manifest.ranking_record(self.space) is not None:
+            embedding = item.artifact.embedding(self.space)
             check_comparable(embedding, self.embeddings[:1])
             distances = symmetric_distance(
                 embedding.values, np.stack([e.values for e in self.embeddings])
@@ -210,7 +214,7 @@ class RankedSpace:
         others = [
             (member, float(distance))
             for member, distance in zip(self.members, distances, strict=True)
-            if member.entry.name != exhibit.entry.name
+            if member.entry.name != item.entry.name
         ]
         return tuple(sorted(others, key=lambda other: (other[1], other[0].reference))[:k])
 
@@ -251,9 +255,10 @@ def task_map(space: RankedSpace) -> Markup:
     ]
     names = {} if many else _names(dots, space)
     marks = "".join(_mark(dot, space, names.get(dot.place), many=many) for dot in dots)
+    tasks = pluralize(len(dots), "task")
     return Markup(  # noqa: S704 - every text in it is escaped
         f'<svg class="map" viewBox="0 0 {number(_WIDTH)} {number(height)}" role="group" '
-        f'aria-label="Map of {len(dots)} tasks">{marks}{_scale(unit, height)}</svg>'
+        f'aria-label="Map of {tasks}">{marks}{_scale(unit, height)}</svg>'
     )
 
 
@@ -282,7 +287,7 @@ def _mark(dot: _Dot, space: RankedSpace, name: str | None, *, many: bool) -> str
 
 
 def _names(dots: list[_Dot], space: RankedSpace) -> dict[int, str]:
-    """Names beside the dots, where they cover neither a dot nor another name."""
+    """Write names beside the dots, where they cover neither a dot nor another name."""
     taken: list[Box] = [(dot.x - 8, dot.y - 8, dot.x + 8, dot.y + 8) for dot in dots]
     names = {}
     for dot in dots:
@@ -309,7 +314,7 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def _scale(unit: float, height: float) -> str:
-    """A bar as long as a round distance."""
+    """Draw a bar as long as a round distance."""
     length = next((s for s in _SCALES if unit * s <= _WIDTH / 4), _SCALES[-1])
     left, y = 16.0, height - 12
     bar = f"M{number(left)} {number(y - 4)}v4h{number(unit * length)}v-4"
@@ -338,22 +343,22 @@ class HeatMap:
 
 @dataclass(frozen=True, kw_only=True)
 class HeatRow:
-    """One task's distances.
+    """The distances of one task.
 
     Attributes:
         number: Its column, counted from 1.
-        exhibit: The artifact.
+        item: The artifact.
         cells: Of each column the distance in words, the shade, 0 the nearest, and whether it is
             another task within the threshold.
     """
 
     number: int
-    exhibit: Exhibit
+    item: GalleryItem
     cells: tuple[tuple[str, int, bool], ...]
 
 
 def heat_map(space: RankedSpace) -> HeatMap | None:
-    """The heat map of a space as a table; None where that would have too many rows."""
+    """Return the heat map of a space as a table; None if it would have too many rows."""
     if len(space.members) > _MOST_ROWS:
         return None
     largest = float(space.distances.max()) or 1.0
@@ -369,7 +374,7 @@ def heat_map(space: RankedSpace) -> HeatMap | None:
     rows = tuple(
         HeatRow(
             number=number,
-            exhibit=space.members[row],
+            item=space.members[row],
             cells=tuple(cell(row, column) for column in space.order),
         )
         for number, row in enumerate(space.order, start=1)

@@ -1,4 +1,4 @@
-"""The pages of the gallery, from the templates of ``wsdarts_cards``."""
+"""HTML pages of the gallery, from the templates of ``wsdarts_cards``."""
 
 import json
 import shlex
@@ -6,17 +6,20 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from wsdarts_registry._format import count, duration, size
 from wsdarts_registry._templates import html_environment
-from wsdarts_registry._text import plain_text
-from wsdarts_registry.architecture.space import CELL_KINDS
-from wsdarts_registry.drawing.cells import cell_text
-from wsdarts_registry.drawing.documents import Drawing
+from wsdarts_registry._text import sanitize
+from wsdarts_registry.architecture.search_space import CELL_KINDS
+from wsdarts_registry.artifact.facts import (
+    metric_facts,
+    overview_facts,
+    provenance_facts,
+    search_facts,
+)
+from wsdarts_registry.drawing.cells import Drawing, cell_text
 from wsdarts_registry.drawing.svg import family_of
-from wsdarts_registry.gallery import facts
 from wsdarts_registry.gallery.collection import Collection
 from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
-from wsdarts_registry.gallery.facts import KIND_TITLES, Exhibit
+from wsdarts_registry.gallery.items import KIND_TITLES, GalleryItem, identity
 from wsdarts_registry.gallery.scripts import loader, policies
 
 _NEIGHBOURS = 8
@@ -28,8 +31,8 @@ _DISTANCES = ("data", "distances", "heat_map")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kin:
-    """An artifact in a lineage: a link where the gallery has it, else its name alone."""
+class LineageLink:
+    """An artifact in a lineage, with its page where the gallery has it."""
 
     reference: str
     digest: str
@@ -37,74 +40,69 @@ class Kin:
 
 
 class Pages:
-    """Writes the pages of a collection."""
+    """The pages of a collection."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         self._templates = html_environment("gallery")
         self._templates.globals.update(
-            count=count,
-            duration=duration,
-            size=size,
             family=lambda operation: family_of(operation).key,
             registry=collection.name,
             kind_titles=KIND_TITLES,
         )
 
     def start(self, cells: dict[str, Drawing]) -> bytes:
-        """The start page; ``cells`` holds the normal cell of each listed exhibit."""
+        """Write the start page; ``cells`` holds the normal cell of each listed item."""
         listed = self._collection.listed
-        used = {operation for exhibit in listed for operation in exhibit.operations}
-        candidates = [
-            name for exhibit in listed for name in exhibit.artifact.genotype.space.candidates
-        ]
+        used = {operation for item in listed for operation in item.operations}
+        candidates = [name for item in listed for name in item.artifact.genotype.space.candidates]
         space = self._collection.spaces[0] if self._collection.spaces else None
         return self._page(
             "start.html.j2",
             title=self._collection.name,
             scripts=_START,
-            exhibits=listed,
+            items=listed,
             damaged=self._collection.damaged,
             cells=cells,
             operations=[name for name in dict.fromkeys(candidates) if name in used],
             tasks={t.digest for e in listed for t in e.entry.manifest.tasks},
             map_space=space,
             map=space and task_map(space),
-            sorts={exhibit.sort for exhibit in listed},
+            sorts={item.sort for item in listed},
         )
 
-    def artifact(self, exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing) -> bytes:
+    def artifact(self, item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawing) -> bytes:
         """The page of one version."""
-        versions = [e for e in self._collection.exhibits if e.entry.name == exhibit.entry.name]
-        reference = exhibit.reference
+        versions = [e for e in self._collection.items if e.entry.name == item.entry.name]
+        reference, manifest = item.reference, item.entry.manifest
         return self._page(
             "artifact.html.j2",
             title=reference,
             root="../../",
-            exhibit=exhibit,
-            manifest=exhibit.entry.manifest,
+            item=item,
+            manifest=manifest,
             about=[
-                escape(plain_text(paragraph, _LONGEST))
-                for paragraph in exhibit.entry.manifest.description.split("\n\n")
+                escape(sanitize(paragraph, _LONGEST))
+                for paragraph in manifest.description.split("\n\n")
                 if paragraph.strip()
             ],
-            glance=facts.at_a_glance(exhibit),
-            identity=facts.identity(exhibit),
-            search=facts.search(exhibit),
-            figures=facts.figures(exhibit),
-            provenance=facts.provenance(exhibit),
+            glance=overview_facts(manifest),
+            identity=identity(item),
+            search=search_facts(manifest, item.artifact.stage_masks),
+            figures=metric_facts(manifest),
+            provenance=provenance_facts(manifest.provenance),
             cells=[
-                (kind, drawing, escape(cell_text(exhibit.artifact.genotype, kind)))
+                (kind, drawing, escape(cell_text(item.artifact.genotype, kind)))
                 for kind, drawing in zip(CELL_KINDS, cells, strict=True)
             ],
             masks=masks,
             neighbours=[
                 (space, near, space.figures(distance for _, distance in near))
                 for space in self._collection.spaces
-                if (near := space.neighbours(exhibit, _NEIGHBOURS))
+                if (near := space.neighbours(item, _NEIGHBOURS))
             ],
-            parents=self._parents(exhibit),
-            children=self._collection.children.get(exhibit.entry.digest, ()),
+            parents=self._parents(item),
+            children=self._collection.children.get(item.entry.digest, ()),
             versions=versions if len(versions) > 1 else [],
             option=self._collection.option,
             shipped=self._collection.shipped,
@@ -114,7 +112,7 @@ class Pages:
         )
 
     def nearest(self) -> bytes:
-        """The page that ranks an embedding."""
+        """Write the page that ranks an embedding."""
         return self._page(
             "nearest.html.j2",
             title="Find a start",
@@ -123,16 +121,16 @@ class Pages:
         )
 
     def compare(self) -> bytes:
-        """The page that shows several versions side by side."""
+        """Write the page that shows several versions side by side."""
         return self._page(
             "compare.html.j2",
             title="Compare",
             scripts=_COMPARE,
-            exhibits=self._collection.exhibits,
+            items=self._collection.items,
         )
 
     def distances(self) -> bytes:
-        """The page of all distances: for each space a map and a heat map."""
+        """Write the page of all distances: for each space a map and a heat map."""
         spaces = [(s, task_map(s), heat_map(s)) for s in self._collection.spaces]
         painted = any(heat is None for _, _, heat in spaces)
         return self._page(
@@ -143,13 +141,13 @@ class Pages:
             shades=SHADES,
         )
 
-    def _parents(self, exhibit: Exhibit) -> list[Kin]:
+    def _parents(self, item: GalleryItem) -> list[LineageLink]:
         found = []
-        for parent in exhibit.entry.manifest.lineage.parents:
+        for parent in item.entry.manifest.lineage.parents:
             known = self._collection.by_digest.get(parent.digest, ())
             page = known[-1].page if known else None
             reference = known[-1].reference if known else parent.reference
-            found.append(Kin(reference=reference, digest=parent.digest, page=page))
+            found.append(LineageLink(reference=reference, digest=parent.digest, page=page))
         return found
 
     def _page(

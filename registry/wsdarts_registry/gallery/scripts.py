@@ -1,14 +1,8 @@
-"""Data for the gallery's scripts, as files that a page can load from a disk.
+"""Scripts, data files, style sheet and Content-Security-Policies of the gallery.
 
-A page that was opened from a disk may not fetch files, but may load scripts. So data are scripts
-of one call, whose argument is JSON.
-
-What a page of the gallery may do: a Content-Security-Policy that holds from a disk, too.
-
-A page without scripts may run none. One with scripts may run one short loader, named by its hash,
-and what that loads, and only from where the page is from. No page may send or fetch anything.
-
-Style sheet and scripts of the gallery.
+A page that was opened from a disk may load scripts but not fetch files, so data are scripts of one
+call, whose argument is JSON. A page with scripts may run one short loader, named by its hash, and
+what that loads from the gallery itself; other pages may run none, and no page may send anything.
 """
 
 import base64
@@ -20,32 +14,32 @@ from typing import Any
 
 import numpy as np
 
-from wsdarts_registry._text import plain_text
-from wsdarts_registry.architecture.space import CELL_KINDS
-from wsdarts_registry.drawing.documents import Drawing
+from wsdarts_registry._text import sanitize
+from wsdarts_registry.architecture.search_space import CELL_KINDS
+from wsdarts_registry.drawing.cells import Drawing
 from wsdarts_registry.drawing.svg import FAMILIES, Shades, dark_styles
-from wsdarts_registry.gallery import facts
+from wsdarts_registry.gallery import items
 from wsdarts_registry.gallery.distances import RankedSpace
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.gallery.items import GalleryItem
 
 # What would end a script or a line of one within HTML or JavaScript; JSON knows them as escapes.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 def script_json(data: Any) -> str:
-    """JSON that is inert within HTML and JavaScript: ASCII, without ``<``, ``>`` and ``&``."""
+    """Write JSON that is inert in HTML and JavaScript: ASCII, without ``<``, ``>`` and ``&``."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
 
 
 def data_script(key: str, data: Any) -> bytes:
-    """A script that hands data to the page under a key."""
+    """Write a script that hands data to the page under a key."""
     return f"wsdarts.receive({script_json(key)},{script_json(data)});\n".encode()
 
 
 def spaces_data(name: str, spaces: tuple[RankedSpace, ...]) -> Any:
-    """What there is to rank by: each embedding space with its threshold."""
+    """Return the embedding spaces with their thresholds."""
     return {
-        "registry": plain_text(name),
+        "registry": sanitize(name),
         "spaces": [
             {
                 "key": space.key,
@@ -61,14 +55,14 @@ def spaces_data(name: str, spaces: tuple[RankedSpace, ...]) -> Any:
 
 
 def embeddings_data(space: RankedSpace) -> Any:
-    """The members of a space and their embeddings: float32, little-endian, row by row."""
+    """Return the members of a space and their embeddings: float32, little-endian, row by row."""
     values = np.stack([e.values for e in space.embeddings]).astype("<f4")
     return {
         "members": [
             {
                 "reference": member.reference,
                 "kind": member.entry.manifest.kind,
-                "task": plain_text(embedding.task_name),
+                "task": sanitize(embedding.task_name),
                 "images": embedding.images,
                 "classes": embedding.classes,
                 "page": member.page,
@@ -80,7 +74,7 @@ def embeddings_data(space: RankedSpace) -> Any:
 
 
 def distances_data(space: RankedSpace) -> Any:
-    """The distances as a heat map shows them: in its order, the upper triangle as 16 bits."""
+    """Return the distances in the order of the heat map: the upper triangle, 16 bits each."""
     order = np.array(space.order)
     ordered = space.distances[np.ix_(order, order)]
     upper = ordered[np.triu_indices(len(order), 1)]
@@ -90,16 +84,16 @@ def distances_data(space: RankedSpace) -> Any:
     }
 
 
-def comparison_data(exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing) -> Any:
-    """What the comparison shows of one version; all text is inert already."""
-    artifact = exhibit.artifact
+def comparison_data(item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawing) -> Any:
+    """Return what the comparison shows of one version, its text sanitized."""
+    artifact = item.artifact
     return {
-        "reference": exhibit.reference,
-        "page": exhibit.page,
+        "reference": item.reference,
+        "page": item.page,
         "pictures": [
             {
                 "name": title,
-                "file": f"{exhibit.folder}/{drawing.name}",
+                "file": f"{item.folder}/{drawing.name}",
                 "width": drawing.size[0],
                 "height": drawing.size[1],
                 "words": drawing.description,
@@ -117,9 +111,7 @@ def comparison_data(exhibit: Exhibit, cells: tuple[Drawing, ...], masks: Drawing
             for row in artifact.masks.rows(kind)
             for kept in row
         ),
-        "facts": [
-            [plain_text(name), plain_text(value, 1000)] for name, value in facts.compared(exhibit)
-        ],
+        "facts": [[sanitize(name), sanitize(value, 1000)] for name, value in items.compared(item)],
     }
 
 
@@ -132,7 +124,7 @@ _ALWAYS = (
 
 
 def loader(scripts: tuple[str, ...]) -> str:
-    """The script that loads others from ``assets``, in order."""
+    """Return the script that loads others from ``assets``, in order."""
     return (
         f"for(const name of {script_json(list(scripts))})"
         '{const script=document.createElement("script");'
@@ -141,7 +133,7 @@ def loader(scripts: tuple[str, ...]) -> str:
 
 
 def policies(scripts: tuple[str, ...]) -> tuple[str, ...]:
-    """The policies of a page with these scripts; all of them must allow what happens."""
+    """Return the policies of a page with these scripts; a browser enforces all of them."""
     if not scripts:
         return (_ALWAYS,)
     digest = hashlib.sha256(loader(scripts).encode()).digest()
@@ -154,7 +146,7 @@ def policies(scripts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def assets() -> Iterator[tuple[str, bytes]]:
-    """Each file by its path in the gallery."""
+    """Yield style sheet and scripts by their path in the gallery."""
     package = files("wsdarts_cards")
     report = package.joinpath("templates", "report.css").read_text(encoding="utf-8")
     own = package.joinpath("gallery", "gallery.css").read_text(encoding="utf-8")
@@ -165,7 +157,7 @@ def assets() -> Iterator[tuple[str, bytes]]:
 
 
 def _families() -> str:
-    """The colours of operations, by family, on light and on dark ground."""
+    """Return style rules of the operation families, on light and on dark ground."""
 
     def rule(key: str, shades: Shades) -> str:
         return (

@@ -1,7 +1,4 @@
-"""Writing the gallery of a registry into a directory, whole or not at all.
-
-A gallery, served to this machine alone.
-"""
+"""The gallery as a site: written to a directory, whole or not at all, and served locally."""
 
 import json
 import shutil
@@ -13,15 +10,23 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from wsdarts_registry._files import as_path, entries, inside, is_directory, is_file
+from wsdarts_registry._files import (
+    as_path,
+    discarded_on_error,
+    entries,
+    inside,
+    is_directory,
+    is_file,
+    is_vacant,
+    move_into_place,
+)
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._staging import discarded_on_error, is_vacant, move_into_place
 from wsdarts_registry.artifact.checked_files import read_limited
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
-from wsdarts_registry.drawing.documents import Drawing, cell_drawings, masks_drawing
+from wsdarts_registry.drawing.cells import Drawing, cell_drawings, masks_drawing
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.gallery.collection import Collection, Progress, read_collection
-from wsdarts_registry.gallery.facts import Exhibit
+from wsdarts_registry.gallery.items import GalleryItem
 from wsdarts_registry.gallery.pages import Pages
 from wsdarts_registry.gallery.scripts import (
     assets,
@@ -51,7 +56,7 @@ def build_gallery(
     Args:
         registry: A registry or its location; by default the one that commands look into.
         out: A new or empty directory, or an older gallery, which is replaced.
-        progress: Is told what is being done.
+        progress: Called with what is being done.
 
     Returns:
         The start page.
@@ -76,7 +81,7 @@ def build_gallery(
 
 
 def is_gallery(directory: Path) -> bool:
-    """Whether a directory holds a gallery."""
+    """Return whether a directory holds a gallery."""
     return is_file(directory / MARKER) and is_file(directory / "index.html")
 
 
@@ -95,28 +100,28 @@ def _check_target(target: Path) -> None:
         )
     if foreign:
         raise RegistryError(
-            (f"{target} also holds {min(foreign)!r}, which no gallery has and which would be lost"),
+            f"{target} also holds {min(foreign)!r}, which no gallery has and which would be lost",
             hint="move it away, or name another directory",
         )
 
 
 def _files(collection: Collection, progress: Progress) -> Iterator[tuple[str, bytes]]:
-    """Every file by its path."""
+    """Yield every file by its path."""
     pages = Pages(collection)
     normal: dict[str, Drawing] = {}
-    for done, exhibit in enumerate(collection.exhibits):
-        progress("writing pages", done, len(collection.exhibits))
+    for done, item in enumerate(collection.items):
+        progress("writing pages", done, len(collection.items))
         cells, masks = (
-            cell_drawings(exhibit.artifact.genotype),
-            masks_drawing(exhibit.artifact.masks),
+            cell_drawings(item.artifact.genotype),
+            masks_drawing(item.artifact.masks),
         )
-        normal[exhibit.reference] = cells[0]
-        yield exhibit.page, pages.artifact(exhibit, cells, masks)
+        normal[item.reference] = cells[0]
+        yield item.page, pages.artifact(item, cells, masks)
         for drawing in (*cells, masks):
-            yield f"{exhibit.folder}/{drawing.name}", drawing.svg.encode()
-        data = comparison_data(exhibit, cells, masks)
-        yield f"{exhibit.folder}/compared.js", data_script(exhibit.reference, data)
-        yield from _raw(exhibit)
+            yield f"{item.folder}/{drawing.name}", drawing.svg.encode()
+        data = comparison_data(item, cells, masks)
+        yield f"{item.folder}/compared.js", data_script(item.reference, data)
+        yield from _raw(item)
     yield "index.html", pages.start(normal)
     yield "nearest.html", pages.nearest()
     yield "compare.html", pages.compare()
@@ -138,14 +143,14 @@ def _space_files(collection: Collection) -> Iterator[tuple[str, bytes]]:
             yield f"data/{what}-{space.key}.js", data_script(f"{what}-{space.key}", data)
 
 
-def _raw(exhibit: Exhibit) -> Iterator[tuple[str, bytes]]:
-    """Files of the artifact itself, as they are."""
-    for path in exhibit.raw_files:
+def _raw(item: GalleryItem) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of the artifact itself, unchanged."""
+    for path in item.raw_files:
         if path in (MANIFEST, CHECKSUM):
-            content = read_limited(exhibit.artifact.directory, path, MAX_RECORD_BYTES)
+            content = read_limited(item.artifact.directory, path, MAX_RECORD_BYTES)
         else:
-            content = exhibit.artifact.read(path)
-        yield f"{exhibit.folder}/{path}", content
+            content = item.artifact.read(path)
+        yield f"{item.folder}/{path}", content
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -155,7 +160,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _replace(new: Path, target: Path) -> None:
-    """Put a gallery into the place of an older one, or of nothing."""
+    """Move a gallery to its place, where an older one may be."""
     if is_vacant(target):
         move_into_place(new, target)
         return
@@ -174,7 +179,7 @@ _NAMES = (HOST, "localhost")
 
 
 class GalleryHandler(SimpleHTTPRequestHandler):
-    """Files of the gallery, to requests that mean this machine; no list of a directory."""
+    """Request handler that serves the files of a gallery to this machine; lists no directory."""
 
     extensions_map = {  # noqa: RUF012 - as the base class has it
         **SimpleHTTPRequestHandler.extensions_map,
@@ -185,7 +190,7 @@ class GalleryHandler(SimpleHTTPRequestHandler):
     }
 
     def send_head(self) -> Any:
-        """Refuse names that some other site may have given this machine."""
+        """Refuse requests for other host names, which another site may have pointed here."""
         name = self.headers.get("Host", HOST).rpartition(":")
         if (name[0] or name[2]) not in _NAMES:
             self.send_error(HTTPStatus.FORBIDDEN)
@@ -197,14 +202,14 @@ class GalleryHandler(SimpleHTTPRequestHandler):
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def end_headers(self) -> None:
-        """Send what a page cannot say of itself."""
+        """Send the headers that a page cannot set itself."""
         self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 def serve_gallery(
@@ -213,9 +218,9 @@ def serve_gallery(
     """Serve a gallery to this machine until Ctrl-C.
 
     Args:
-        directory: What ``build_gallery`` wrote.
+        directory: A directory that ``build_gallery`` wrote.
         port: Port to listen at; 0 takes a free one.
-        started: Is told the address.
+        started: Called with the address.
 
     Raises:
         RegistryError: The directory is no gallery, or the port is taken.

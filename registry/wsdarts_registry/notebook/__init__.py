@@ -1,8 +1,8 @@
 """Views of objects in notebooks: HTML that is complete in itself and runs no script.
 
-Depends on what it shows, which does not know it: importing ``wsdarts_registry`` registers these
-views by name, and they are loaded when an object is first shown.
-Public: ``view`` and its parts (``html``).
+May import ``stores`` and what that imports, none of which knows a view: importing
+``wsdarts_registry`` registers these views by name, and they are loaded when an object is first
+shown. Public: ``view`` and its parts, and the panels that other views share (``views``).
 """
 
 from wsdarts_registry._views import register_views
@@ -16,6 +16,6 @@ register_views(
         "wsdarts_registry.artifact.difference:Difference": f"{_VIEWS}:difference_view",
         "wsdarts_registry.artifact.reader:Artifact": f"{_VIEWS}:artifact_view",
         "wsdarts_registry.embedding.ranking:Ranking": f"{_VIEWS}:ranking_view",
-        "wsdarts_registry.stores.lineage:Family": f"{_VIEWS}:family_view",
+        "wsdarts_registry.stores.lineage:LineageTree": f"{_VIEWS}:lineage_view",
     }
 )

@@ -1,40 +1,148 @@
-"""Views of what a registry holds: genotypes, masks, artifacts, rankings.
+"""Notebook views of genotypes, masks, artifacts, rankings, lineage trees and differences.
 
-Views of what artifacts have to do with each other: family trees and differences.
+A view is HTML without scripts, requests and element names that two views could share, and its style
+rules reach nothing outside of it; drawings are images of their own. It follows the notebook's theme
+and reads as plain text and tables where styles are stripped. Nothing is read from the disk for it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from wsdarts_registry._format import count, duration, figure, setting, several, size
-from wsdarts_registry._text import plain_text
+from markupsafe import Markup, escape
+
+from wsdarts_registry._format import count, metric_text, pluralize, setting
+from wsdarts_registry._templates import html_page
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.difference import Difference, SettingChange
-from wsdarts_registry.artifact.manifest import Manifest, described, provenance_facts
+from wsdarts_registry.artifact.facts import (
+    SHOWN_DIGEST,
+    licence_text,
+    metric_facts,
+    overview_facts,
+    provenance_facts,
+    start_text,
+)
+from wsdarts_registry.artifact.manifest import Manifest, described
 from wsdarts_registry.artifact.reader import Artifact
-from wsdarts_registry.drawing.cells import cell_text, edge_name, node_name
-from wsdarts_registry.drawing.documents import cell_drawings, masks_drawing
-from wsdarts_registry.embedding.nearness import is_near
+from wsdarts_registry.drawing.cells import (
+    Drawing,
+    cell_drawings,
+    cell_text,
+    edge_name,
+    masks_drawing,
+    node_name,
+)
+from wsdarts_registry.embedding.embedding_space import is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
-from wsdarts_registry.notebook.html import Bars, Pairs, Panel, Table, Tree, view
-from wsdarts_registry.stores.lineage import Family, Relative
+from wsdarts_registry.stores.lineage import LineageNode, LineageTree
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """Bars in a column of a table.
+
+    Attributes:
+        column: Index of the column.
+        lengths: One for each row, in percent of the width.
+        mark: Place of a line across them all, in percent; None for none.
+    """
+
+    column: int
+    lengths: tuple[float, ...]
+    mark: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table; its cells are sanitized when it is written.
+
+    Attributes:
+        header: Names of the columns.
+        rows: Cells; the first of a row names it.
+        right: Columns of numbers.
+        bars: Drawn beside the numbers of one column.
+        chosen: Rows that stand out.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[int] = frozenset()
+    bars: Bars | None = None
+    chosen: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """An item of a nested list."""
+
+    text: str
+    below: tuple["Tree", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A part of a view; what is empty is left out.
+
+    Attributes:
+        title: Its heading.
+        text: Paragraphs.
+        drawings: SVG documents drawn by ``drawing``.
+        charts: Title and SVG of line charts, which take their colours from the view.
+        table: A table.
+        tree: Nested lists.
+        lines: Text that keeps its line breaks, sanitized before.
+        folded: Whether it is shown on demand.
+    """
+
+    title: str
+    text: tuple[str, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
+    charts: tuple[tuple[str, Markup], ...] = ()
+    table: Table | None = None
+    tree: tuple[Tree, ...] = ()
+    lines: str = ""
+    folded: bool = False
+
+
+def view(what: str, sentence: str, *, figures: Pairs = (), panels: Sequence[Panel] = ()) -> str:
+    """Write a view.
+
+    Args:
+        what: Kind of object, such as ``Genotype``.
+        sentence: Description of the object.
+        figures: Names and values of the few figures that matter most.
+        panels: The other parts.
+    """
+    return html_page(
+        "notebook.html.j2",
+        what=what,
+        sentence=sentence,
+        figures=figures,
+        panels=panels,
+        lines=escape,  # what else is written keeps no line breaks
+    )
+
 
 _LONGEST_GENOTYPE = 100_000
 
 
 def genotype_view(genotype: Genotype) -> str:
-    """Both cells, drawn and in words."""
+    """Show both cells, drawn and in words."""
     return view(
         "Genotype",
-        f"of {several(genotype.space.nodes, 'intermediate node')}. {genotype.in_words}",
+        f"of {pluralize(genotype.space.nodes, 'intermediate node')}. {genotype.in_words}",
         panels=cell_panels(genotype),
     )
 
 
 def cell_panels(genotype: Genotype) -> tuple[Panel, ...]:
-    """Drawings of both cells, and the same as text."""
-    darts = plain_text(genotype.to_darts(), _LONGEST_GENOTYPE)
+    """Return panels with drawings of both cells, and with the same as text."""
+    darts = sanitize(genotype.to_darts(), _LONGEST_GENOTYPE)
     texts = [*(cell_text(genotype, kind) for kind in CELL_KINDS), darts]
     return (
         Panel(title="The cells", drawings=cell_drawings(genotype)),
@@ -43,43 +151,36 @@ def cell_panels(genotype: Genotype) -> tuple[Panel, ...]:
 
 
 def masks_view(masks: OperationMasks) -> str:
-    """Which operations survive, drawn."""
-    return view("Operation masks", masks.in_words, panels=[masks_panel(masks)])
-
-
-def masks_panel(masks: OperationMasks) -> Panel:
-    """Which operations survive, drawn."""
-    return Panel(title="Surviving operations", drawings=(masks_drawing(masks),))
+    """Show the operations that survive, drawn."""
+    panel = Panel(title="Surviving operations", drawings=(masks_drawing(masks),))
+    return view("Operation masks", masks.in_words, panels=[panel])
 
 
 def artifact_view(artifact: Artifact) -> str:
-    """What it is, its cells, its tasks, its figures, and what it started from."""
+    """Show kind, cells, tasks, figures and lineage of an artifact."""
     manifest, what = artifact.manifest, described(artifact.manifest)
     return view(
         "Artifact",
         f"{what[:1].upper()}{what[1:]}.",
-        figures=[
-            ("images", count(sum(task.images for task in manifest.tasks))),
-            ("classes", count(sum(task.classes for task in manifest.tasks))),
-            ("search time", duration(manifest.provenance.seconds)),
-            ("all files", size(sum(record.size for record in manifest.files.values()))),
-        ],
+        figures=overview_facts(manifest),
         panels=[
             Panel(title="What it was searched on", table=_tasks(manifest)),
             *cell_panels(artifact.genotype),
-            Panel(title="Figures", table=pairs_table("figure", _figures(manifest)), folded=True),
+            Panel(
+                title="Figures", table=pairs_table("figure", metric_facts(manifest)), folded=True
+            ),
             Panel(title="Lineage and provenance", table=_origin(artifact), folded=True),
         ],
     )
 
 
 def ranking_view(ranking: Ranking) -> str:
-    """The nearest artifacts with bars, the threshold, and the judgement."""
+    """Show the nearest artifacts with bars, the threshold, and the judgement."""
     return view("Ranking", f"{ranking.why}.", panels=[neighbours_panel(ranking)])
 
 
 def neighbours_panel(ranking: Ranking, chosen: tuple[str, ...] = ()) -> Panel:
-    """The nearest artifacts with bars and the threshold; those that were chosen stand out."""
+    """Return the nearest artifacts with bars and threshold; chosen ones stand out."""
     neighbours, threshold, shown = ranking.neighbours, ranking.threshold, ranking.figures
     largest = max([n.distance for n in neighbours] + [threshold or 0.0])
     scale = 100 / (1.05 * largest) if largest > 0 else 0.0
@@ -121,12 +222,12 @@ def _remarks(ranking: Ranking, threshold: str | None) -> tuple[str, ...]:
 
 
 def pairs_table(what: str, pairs: Pairs) -> Table:
-    """Names and values."""
+    """Return names and values as a table."""
     return Table(header=(what, "value"), rows=tuple(pairs))
 
 
 def _judgement(neighbour: Neighbour, threshold: float | None) -> str:
-    """In words; a mean over several tasks is near to everything, so it is not judged."""
+    """Say whether it is near; a mean over several tasks, near to everything, is not judged."""
     if threshold is None or neighbour.kind != "transfer":
         return "–"
     return "near" if is_near(neighbour.distance, threshold) else "beyond"
@@ -136,64 +237,54 @@ def _tasks(manifest: Manifest) -> Table:
     return Table(
         header=("task", "images", "classes", "digest"),
         rows=tuple(
-            (task.name, count(task.images), count(task.classes), f"{task.digest[:19]}…")
+            (task.name, count(task.images), count(task.classes), f"{task.digest[:SHOWN_DIGEST]}…")
             for task in manifest.tasks
         ),
         right=frozenset({1, 2}),
     )
 
 
-def _figures(manifest: Manifest) -> Pairs:
-    return [
-        (name.replace("_", " "), figure(value, "ratio" if name.endswith("accuracy") else ""))
-        for name, value in manifest.metrics.items()
-    ]
-
-
 def _origin(artifact: Artifact) -> Table:
     manifest = artifact.manifest
-    lineage = manifest.lineage
-    parents = ", ".join(f"{p.reference} ({p.digest[:19]}…)" for p in lineage.parents)
     facts = [
         ("digest", artifact.digest),
-        ("started", f"{lineage.mode} from {parents}" if parents else lineage.mode),
+        ("started", start_text(manifest.lineage, SHOWN_DIGEST)),
         *provenance_facts(manifest.provenance),
-        ("licence", manifest.license or "not stated"),
+        ("licence", licence_text(manifest)),
         ("about", manifest.description or "–"),
     ]
     return pairs_table("fact", facts)
 
 
 _MANY = 12
-_DIGITS = 19  # "sha256:" and as many digits as a reference needs
 _OMITTED = {"deeper": "more with a larger depth", "above": "see above"}
 
 
-def family_view(family: Family) -> str:
-    """Ancestors and descendants as nested lists."""
-    reference, mode = str(family.entry.reference), family.entry.manifest.lineage.mode
+def lineage_view(tree: LineageTree) -> str:
+    """Show ancestors and descendants as nested lists."""
+    reference, mode = str(tree.entry.reference), tree.entry.manifest.lineage.mode
     none = "No artifact of this registry."
     cold = f"No other artifact ({mode})."
     return view(
         "Lineage",
-        f"of {reference}, {family.entry.digest[:_DIGITS]}….",
+        f"of {reference}, {tree.entry.digest[:SHOWN_DIGEST]}….",
         panels=[
             Panel(
-                title=f"It started ({mode}) from" if family.parents else "It started from",
-                text=() if family.parents else (cold,),
-                tree=_trees(family.parents),
+                title=f"It started ({mode}) from" if tree.parents else "It started from",
+                text=() if tree.parents else (cold,),
+                tree=_trees(tree.parents),
             ),
             Panel(
                 title="Started from it",
-                text=() if family.children else (none,),
-                tree=_trees(family.children),
+                text=() if tree.children else (none,),
+                tree=_trees(tree.children),
             ),
         ],
     )
 
 
 def difference_view(found: Difference) -> str:
-    """What differs, in tables; sections without a difference are named."""
+    """Show differences in tables; sections without one are named."""
     panels = [
         ("operations after the last stage", _masks(found)),
         ("genotype", _genotype(found)),
@@ -206,7 +297,7 @@ def difference_view(found: Difference) -> str:
     same = ", ".join(name for name, table in panels if not table.rows)
     return view(
         "Difference",
-        f"of {found.after[:_DIGITS]}… from {found.before[:_DIGITS]}…. "
+        f"of {found.after[:SHOWN_DIGEST]}… from {found.before[:SHOWN_DIGEST]}…. "
         + (f"The same in both: {same}." if same else "They differ in everything."),
         figures=[
             (f"distance by {space.probe}", f"{distance:.4f}") for space, distance in found.distances
@@ -223,24 +314,22 @@ def difference_view(found: Difference) -> str:
     )
 
 
-def _trees(relatives: Sequence[Relative]) -> tuple[Tree, ...]:
-    return tuple(Tree(text=_described(r), below=_trees(r.relatives)) for r in relatives)
+def _trees(nodes: Sequence[LineageNode]) -> tuple[Tree, ...]:
+    return tuple(Tree(text=_described(r), below=_trees(r.relatives)) for r in nodes)
 
 
-def _described(relative: Relative) -> str:
-    said = [f"{relative.reference}, {relative.digest[:_DIGITS]}…"]
-    if not relative.entries and relative.damaged:
-        said.append(
-            f"{relative.damaged[0].word} ({', '.join(str(d.reference) for d in relative.damaged)})"
-        )
-    elif not relative.entries:
+def _described(node: LineageNode) -> str:
+    said = [f"{node.reference}, {node.digest[:SHOWN_DIGEST]}…"]
+    if not node.entries and node.damaged:
+        said.append(f"{node.damaged[0].word} ({', '.join(str(d.reference) for d in node.damaged)})")
+    elif not node.entries:
         said.append("not in this registry")
-    elif relative.mode:
-        said.append(f"started {relative.mode}")
-    if relative.entries and relative.entries[0].yanked:
-        said.append(f"yanked: {relative.entries[0].yanked.reason}")
-    if relative.omitted:
-        said.append(_OMITTED[relative.omitted])
+    elif node.mode:
+        said.append(f"started {node.mode}")
+    if node.entries and node.entries[0].yanked:
+        said.append(f"yanked: {node.entries[0].yanked.reason}")
+    if node.omitted:
+        said.append(_OMITTED[node.omitted])
     return "; ".join(said)
 
 
@@ -272,8 +361,7 @@ def _settings(changes: Sequence[SettingChange]) -> Table:
 
 def _compared_figures(found: Difference) -> Table:
     def written(name: str, value: float | None) -> str:
-        unit = "ratio" if name.endswith("accuracy") else ""
-        return "–" if value is None else figure(value, unit)
+        return "–" if value is None else metric_text(name, value)
 
     rows = ((f.name, written(f.name, f.before), written(f.name, f.after)) for f in found.metrics)
     return Table(header=("figure", "before", "after"), rows=tuple(rows), right=frozenset({1, 2}))

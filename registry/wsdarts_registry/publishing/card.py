@@ -1,51 +1,37 @@
-"""The model card of an artifact, its ``README.md``: what it is, and how small it was.
+"""The model card of an artifact, its ``README.md``: Markdown with a YAML head.
 
-The card is Markdown with a YAML head that the Hub reads. The picture of the cells is a file
-beside it, ``cells.svg``, and the same cells follow as text for those who cannot see it.
-
-The head of a model card: YAML metadata, by which the Hub lists, links and finds an artifact.
-
-What ``push`` adds to an artifact: the model card, and the picture that it shows.
+The Hugging Face Hub reads the head to list, link and find an artifact. The picture of the cells
+is a file beside the card, ``cells.svg``; the same cells follow as text.
 """
 
 import json
 import re
 import shlex
-import warnings
-from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
 from markupsafe import Markup
 
-from wsdarts_registry._format import count, duration, figure
+from wsdarts_registry._format import count, duration, metric_text, setting
 from wsdarts_registry._templates import markdown_page
-from wsdarts_registry._text import code_span, plain_text
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS
-from wsdarts_registry.artifact.manifest import (
-    CARD,
-    PICTURE,
-    Manifest,
-    is_dataset_id,
-    same_but_for_card,
+from wsdarts_registry._text import code_span, sanitize
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS
+from wsdarts_registry.artifact.facts import Facts, image_count, licence_text
+from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest, TaskRecord, is_dataset_id
+from wsdarts_registry.drawing.cells import cell_text
+from wsdarts_registry.publishing.neighbours import NeighbourhoodFacts
+from wsdarts_registry.publishing.training_record import (
+    CLASSIFIER_ACCURACY,
+    CLASSIFIER_EPOCHS,
+    CLASSIFIER_IMAGES,
 )
-from wsdarts_registry.artifact.reader import Artifact
-from wsdarts_registry.drawing.cells import cell_text, genotype_svg
-from wsdarts_registry.errors import RegistryError, RegistryWarning
-from wsdarts_registry.publishing.card_facts import (
-    CardFacts,
-    FigureFacts,
-    StageFacts,
-    TaskFacts,
-    card_facts,
-)
-from wsdarts_registry.publishing.neighbours import neighbourhood
-from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
-from wsdarts_registry.stores.records import Entry
-from wsdarts_registry.stores.reference import is_name
-from wsdarts_registry.stores.store import Store
+
+PRESET_NAMES = ("tiny", "small", "paper")
+"""Presets that a command can name. Weights fit a network of the preset that they were made by."""
 
 # Licence identifiers of the Hub (huggingface.co/docs/hub/repositories-licenses) that fit data and
 # weights; every other licence is written as "other" with a name.
@@ -62,31 +48,263 @@ _HUB_LICENCES = frozenset(
     )
 )
 _TASK_TYPE = "image-classification"
+_PAPER_IMAGE_SIZE = 84
+_METRICS = {
+    "weights_accuracy": "accuracy on the weights half, last epoch",
+    "alpha_accuracy": "accuracy on the α half, last epoch",
+    "weights_loss": "loss on the weights half, last epoch",
+    "alpha_loss": "loss on the α half, last epoch",
+}
+# Of the network that the paper trains in the end; these depend on the genotype alone.
+_SIZES = {
+    "final_parameters": (
+        "parameters of the final network (20 cells of 16 channels, without its last layer)"
+    ),
+    "final_multiply_adds_32": "its multiply-adds for an image of 32×32",
+    "final_multiply_adds_224": "its multiply-adds for an image of 224×224",
+}
+# The Hub shows a score without the card around it, so its name says what it is.
+_SUPERNET_SCORE = (
+    "supernet accuracy on the α half of the train part, last epoch, one seed; no trained classifier"
+)
+_SHOWN_SETTINGS = ("order", "steps_per_epoch", "skip_connects")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of the search: its supernet, and how long it was trained."""
+
+    cells: int
+    operations: int
+    epochs: int
+    weights_only_epochs: int
+
+    def __str__(self) -> str:
+        text = f"{self.cells} cells × {self.operations} operations an edge, {self.epochs} epochs"
+        if self.weights_only_epochs:
+            text += f" ({self.weights_only_epochs} of weights only)"
+        return text
+
+
+PAPER_STAGES = tuple(
+    Stage(cells=cells, operations=operations, epochs=25, weights_only_epochs=10)
+    for cells, operations in ((5, 8), (11, 5), (17, 3))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """Everything that a model card says.
+
+    A setting or a metric that the artifact does not state is left out.
+
+    Attributes:
+        manifest: Manifest of the artifact.
+        genotype: Its genotype.
+        name: Name in the registry.
+        home: Its registry on the Hub, ``hf://OWNER``; None for one in a directory, whose place
+            means nothing to others.
+        base_models: Ids on the Hub of the parents that are there.
+        neighbourhood: What was nearest when it was published; None where nothing can be said.
+    """
+
+    manifest: Manifest
+    genotype: Genotype
+    name: str
+    home: str | None = None
+    base_models: tuple[str, ...] = ()
+    neighbourhood: NeighbourhoodFacts | None = None
+
+    @property
+    def reference(self) -> str:
+        """The name in a command: with its registry, where that is on the Hub."""
+        return self.name if self.home is None else f"{self.home}/{self.name}"
+
+    @property
+    def weights(self) -> bool:
+        """Whether supernet weights and α are part of the artifact (λ̂)."""
+        return WEIGHTS in self.manifest.files
+
+    @property
+    def preset(self) -> str:
+        """Preset of the search's settings."""
+        return str(self.manifest.config.get("preset", "custom"))
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch of the search; 0 where that is not known."""
+        return _whole(self.manifest.config.get("batch_size"))
+
+    @property
+    def steps(self) -> int:
+        """Steps of the weights' optimiser in all stages; 0 where that is not known."""
+        return int(self.manifest.metrics.get("steps", 0))
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stages as the search settings write them; free JSON from elsewhere gives none."""
+        stages = self.manifest.config.get("stages")
+        names = ("cells", "operations", "epochs", "weights_only_epochs")
+        if not isinstance(stages, list):
+            return ()
+        settings = [stage for stage in stages if isinstance(stage, dict)]
+        if len(settings) < len(stages):
+            return ()
+        return tuple(Stage(**{name: _whole(each.get(name)) for name in names}) for each in settings)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def paper_stages(self) -> tuple[Stage, ...]:
+        """Stages of the paper: three from cold, the last one in a warm start."""
+        return PAPER_STAGES[-1:] if self.manifest.lineage.parents else PAPER_STAGES
+
+    @property
+    def paper_epochs(self) -> int:
+        """Epochs of the paper's search."""
+        return sum(stage.epochs for stage in self.paper_stages)
+
+    @property
+    def small(self) -> bool:
+        """Whether the search had fewer epochs or smaller images than the paper's."""
+        size = self.manifest.network.image_size
+        return self.epochs < self.paper_epochs or size < _PAPER_IMAGE_SIZE
+
+    @property
+    def settings(self) -> Facts:
+        """Further settings; a limit of "none" would read as a limit of zero."""
+        config = self.manifest.config
+        none = {"skip_connects": "no limit"}
+        return [
+            (key, none[key] if key in none and config[key] is None else setting(config[key]))
+            for key in _SHOWN_SETTINGS
+            if key in config
+        ]
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """Probes of the embeddings in it."""
+        records = self.manifest.embeddings
+        return tuple(dict.fromkeys(record.space.probe for record in records))
+
+    @property
+    def figures(self) -> Facts:
+        """Measured figures; a size depends on no seed."""
+        metrics = self.manifest.metrics
+        classifier = f"{self._classifier}; it is not part of the artifact"
+        seeded = {**_METRICS, CLASSIFIER_ACCURACY: classifier}
+        return [
+            (label, f"{metric_text(key, metrics[key])}{' (one seed)' if key in seeded else ''}")
+            for key, label in {**seeded, **_SIZES}.items()
+            if key in metrics
+        ]
+
+    @property
+    def scores(self) -> tuple[tuple[str, float], ...]:
+        """Labels and accuracies for the Hub; one over several tasks is that of no dataset."""
+        named = (
+            (CLASSIFIER_ACCURACY, f"{self._classifier}, one seed; not in this repository"),
+            ("alpha_accuracy", _SUPERNET_SCORE),
+        )
+        metrics = self.manifest.metrics
+        return tuple(
+            (label, float(metrics[key]))
+            for key, label in named
+            if self.manifest.kind == "transfer" and 0 <= metrics.get(key, -1) <= 1
+        )
+
+    @property
+    def _classifier(self) -> str:
+        """The network ``CLASSIFIER_ACCURACY`` is of, and on which images."""
+        images = self.manifest.metrics.get(CLASSIFIER_IMAGES)
+        epochs = self.manifest.metrics.get(CLASSIFIER_EPOCHS)
+        length = "" if epochs is None else f" for {epochs:,} epochs"
+        these = "" if images is None else f" ({images:,} images)"
+        split = self.manifest.tasks[0].split
+        part = "validation third" if split is None else f"given {split.held_out} part"
+        return (
+            f"accuracy on the {part}{these} of a classifier with these cells, trained from "
+            f"scratch{length}"
+        )
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def render_card(facts: CardFacts) -> str:
+    """Return the model card as Markdown with a YAML head; equal facts give equal text.
+
+    Text from outside, such as the names of tasks, comes out as literal text.
+    """
+    manifest, genotype = facts.manifest, facts.genotype
+    return markdown_page(
+        "card.md.j2",
+        head=Markup(card_head(facts)),  # noqa: S704 - safe YAML of plain text
+        facts=facts,
+        manifest=manifest,
+        shell_reference=shlex.quote(sanitize(facts.reference)),
+        python_reference=json.dumps(sanitize(facts.reference), ensure_ascii=False),
+        preset=facts.preset if facts.preset in PRESET_NAMES else "small",
+        cells="\n\n".join(cell_text(genotype, kind) for kind in CELL_KINDS),
+        candidates=", ".join(genotype.space.candidates),
+        is_darts=genotype.space == DARTS,
+        images=count(image_count(manifest)),
+        skips={kind: genotype.count("skip_connect", kind) for kind in CELL_KINDS},
+        task_names=_listed([code_span(task.name) for task in manifest.tasks]),
+        probes=_listed([code_span(probe) for probe in facts.probes]),
+        stages=[
+            (number, here or "", paper or "")
+            for number, (here, paper) in enumerate(
+                zip_longest(facts.stages, facts.paper_stages), start=1
+            )
+        ],
+        given=sum(task.split is not None for task in manifest.tasks),
+        near=facts.neighbourhood,
+        cost=duration(manifest.provenance.seconds),
+        licence=licence_text(manifest),
+        count=count,
+        links=[
+            f"https://huggingface.co/datasets/{task.dataset}" if _is_from_hub(task) else None
+            for task in manifest.tasks
+        ],
+    )
+
+
+def _listed(spans: list[str]) -> Markup:
+    """Return code spans as a list within a sentence."""
+    *head, last = spans or [""]
+    text = f"{', '.join(head)} and {last}" if head else last
+    return Markup(text)  # noqa: S704 - code spans
 
 
 def card_head(facts: CardFacts) -> str:
-    """Write the YAML head, without its fences; equal facts give equal text."""
+    """Return the YAML head, without its fences; equal facts give equal text."""
+    manifest = facts.manifest
     data: dict[str, Any] = {
-        **_licence(facts.licence),
+        **_licence(manifest.license),
         "library_name": "wsdarts-hub",
         "pipeline_tag": _TASK_TYPE,
     }
-    tags = ["wsdarts-hub", "neural-architecture-search", "darts", facts.kind]
+    tags = ["wsdarts-hub", "neural-architecture-search", "darts", manifest.kind]
     if facts.weights:
         tags.append("supernet-weights")
-    data["tags"] = [plain_text(tag, 80) for tag in tags]
-    datasets = [task.dataset for task in facts.tasks if is_from_hub(task)]
+    data["tags"] = [sanitize(tag, 80) for tag in tags]
+    datasets = [task.dataset for task in manifest.tasks if _is_from_hub(task)]
     if datasets:
         data["datasets"] = list(dict.fromkeys(datasets))
     if facts.base_models:
         data["base_model"] = list(dict.fromkeys(facts.base_models))
     if facts.scores:
-        data["model-index"] = _model_index(facts, facts.tasks[0])
+        data["model-index"] = _model_index(facts)
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000))
 
 
-def is_from_hub(task: TaskFacts) -> bool:
-    """Whether a task's dataset has a page on the Hub that can be linked to."""
+def _is_from_hub(task: TaskRecord) -> bool:
+    """Return whether a task's dataset has a page on the Hub that can be linked to."""
     return task.dataset is not None and is_dataset_id(task.dataset)
 
 
@@ -99,185 +317,25 @@ def _licence(licence: str) -> dict[str, str]:
     return {"license": "other", "license_name": name or "see-the-card"}
 
 
-def _model_index(facts: CardFacts, task: TaskFacts) -> list[dict[str, Any]]:
-    """The scores as the Hub lists them: reported by the owner, never as verified."""
+def _model_index(facts: CardFacts) -> list[dict[str, Any]]:
+    """Return the scores as the Hub lists them: reported by the owner, never as verified."""
     # Imported here: who pulls from a directory needs no client of the Hub.
     from huggingface_hub import EvalResult  # noqa: PLC0415
     from huggingface_hub.repocard_data import eval_results_to_model_index  # noqa: PLC0415
 
+    task = facts.manifest.tasks[0]
     # The Hub asks for the dataset's id. Where there is none, the task's digest says which images
     # these were, and its colon keeps it from being the id of somebody else's dataset.
-    known = task.dataset if is_from_hub(task) else None
+    known = task.dataset if _is_from_hub(task) else None
     results = [
         EvalResult(
             task_type=_TASK_TYPE,
-            dataset_type=known or plain_text(task.digest, 80),
-            dataset_name=plain_text(task.name),
+            dataset_type=known or sanitize(task.digest, 80),
+            dataset_name=sanitize(task.name),
             metric_type="accuracy",
-            metric_value=score.accuracy,
-            metric_name=plain_text(score.label),
+            metric_value=accuracy,
+            metric_name=sanitize(label),
         )
-        for score in facts.scores
+        for label, accuracy in facts.scores
     ]
-    return eval_results_to_model_index(plain_text(facts.name), results)
-
-
-PRESET_NAMES = ("tiny", "small", "paper")
-"""Presets that a command can name. Weights fit a network of the preset that they were made by."""
-
-
-def render_card(facts: CardFacts) -> str:
-    """Write the model card as Markdown with a YAML head; equal facts give equal text.
-
-    Text from outside, such as the names of tasks, comes out as literal text.
-    """
-    return markdown_page(
-        "card.md.j2",
-        head=Markup(card_head(facts)),  # noqa: S704 - safe YAML of plain text
-        facts=facts,
-        shell_reference=shlex.quote(plain_text(facts.reference)),
-        python_reference=json.dumps(plain_text(facts.reference), ensure_ascii=False),
-        preset=facts.preset if facts.preset in PRESET_NAMES else "small",
-        cells="\n\n".join(cell_text(facts.genotype, kind) for kind in CELL_KINDS),
-        candidates=", ".join(facts.genotype.space.candidates),
-        is_darts=facts.genotype.space == DARTS,
-        images=count(sum(task.images for task in facts.tasks)),
-        skips={kind: facts.genotype.count("skip_connect", kind) for kind in CELL_KINDS},
-        task_names=_listed([code_span(task.name) for task in facts.tasks]),
-        probes=_listed([code_span(probe) for probe in facts.probes]),
-        stages=_stage_rows(facts),
-        figures=[(item.label, _figure(item)) for item in facts.figures],
-        given=sum(task.split is not None for task in facts.tasks),
-        near=facts.neighbourhood,
-        cost=duration(facts.seconds),
-        count=count,
-        links={task: _link(task) for task in facts.tasks},
-    )
-
-
-def _link(task: TaskFacts) -> str | None:
-    return f"https://huggingface.co/datasets/{task.dataset}" if is_from_hub(task) else None
-
-
-def _listed(spans: list[str]) -> Markup:
-    """Code spans as a list within a sentence."""
-    *head, last = spans or [""]
-    text = f"{', '.join(head)} and {last}" if head else last
-    return Markup(text)  # noqa: S704 - code spans
-
-
-def _stage_rows(facts: CardFacts) -> list[tuple[int, str, str]]:
-    """Number of each stage, what it was here, and what it is in the paper."""
-    pairs = zip_longest(facts.stages, facts.paper_stages)
-    return [
-        (number, "" if here is None else _stage(here), "" if paper is None else _stage(paper))
-        for number, (here, paper) in enumerate(pairs, start=1)
-    ]
-
-
-def _stage(stage: StageFacts) -> str:
-    text = f"{stage.cells} cells × {stage.operations} operations an edge, {stage.epochs} epochs"
-    if stage.weights_only_epochs:
-        text += f" ({stage.weights_only_epochs} of weights only)"
-    return text
-
-
-def _figure(item: FigureFacts) -> str:
-    text = figure(item.value, item.unit)
-    if item.spread is not None:
-        text += f" ± {figure(item.spread, item.unit)}"
-    if item.seeds == 0:
-        return text
-    return f"{text} ({item.seeds} seeds)" if item.seeds > 1 else f"{text} (one seed)"
-
-
-def written_files(
-    artifact: Artifact, manifest: Manifest, store: Store, name: str, version: int | None
-) -> dict[str, bytes]:
-    """The card and the picture for an artifact, by path.
-
-    The card says what else was in the registry, and when. So that pushing a run once more finds
-    what is there already, whatever was published since, a version with the same content lends
-    its card.
-
-    Args:
-        artifact: What is about to be published.
-        manifest: Its manifest, as it is to be.
-        store: Where.
-        name: Name to publish under.
-        version: The version that was asked for; None for the next one.
-
-    Raises:
-        RegistryError: The registry cannot be asked.
-    """
-    store.settle(name)
-    seen = _seen(store)
-    twin = _twin(store, seen, manifest, name, version)
-    if twin is not None:
-        return {p: store.read(twin, p) for p in (CARD, PICTURE) if p in twin.manifest.files}
-    return new_files(artifact, manifest, store, seen, name)
-
-
-def new_files(
-    artifact: Artifact, manifest: Manifest, store: Store, seen: Catalogue | None, name: str
-) -> dict[str, bytes]:
-    """Card and picture as they are written today; see ``written_files``.
-
-    Args:
-        artifact: What is about to be published.
-        manifest: Its manifest, as it is to be.
-        store: Where.
-        seen: What that holds now; None if it cannot be had.
-        name: Name to publish under.
-    """
-    day = datetime.now(UTC).strftime("%Y-%m-%d")
-    facts = card_facts(
-        manifest,
-        artifact.genotype,
-        name=name,
-        home=None if store.hub_id(name) is None else store.location,
-        base_models=_base_models(store, manifest),
-        neighbourhood=None if seen is None else neighbourhood(seen, name, artifact, day=day),
-    )
-    return {
-        CARD: render_card(facts).encode(),
-        PICTURE: genotype_svg(artifact.genotype).encode(),
-    }
-
-
-def _seen(store: Store) -> Catalogue | None:
-    """What the registry holds; None where only single names can be asked for."""
-    with warnings.catch_warnings(), suppress(RegistryError):
-        # Pushing brings an index up to date that is behind, and says where that fails.
-        warnings.simplefilter("ignore", RegistryWarning)
-        return store.catalogue()
-    return None
-
-
-def _twin(
-    store: Store, seen: Catalogue | None, manifest: Manifest, name: str, version: int | None
-) -> Entry | None:
-    """The published version that differs in nothing but what ``push`` writes."""
-    twins = []
-    # What was listed may lag behind the name itself.
-    listed = {} if seen is None else {info.version: info.digest for info in seen.versions(name)}
-    for info in store.versions(name):
-        known = listed.get(info.version) == info.digest
-        source: Catalogue = seen if seen is not None and known else store
-        with suppress(*DAMAGE):  # so not the same
-            entry = source.entry(name, info.version)
-            if CARD in entry.manifest.files and same_but_for_card(entry.manifest, manifest):
-                twins.append(entry)
-    best = sorted(twins, key=lambda e: (e.version == version, e.yanked is None, e.version))
-    return best[-1] if best else None
-
-
-def _base_models(store: Store, manifest: Manifest) -> tuple[str, ...]:
-    """Ids on the Hub of the artifacts that a search started from, where they are in a registry."""
-    found = []
-    for parent in manifest.lineage.parents:
-        name = parent.reference.partition("@")[0]
-        repository = store.hub_id(name) if is_name(name) else None
-        if repository and any(info.digest == parent.digest for info in store.versions(name)):
-            found.append(repository)
-    return tuple(found)
+    return eval_results_to_model_index(sanitize(facts.name), results)

@@ -1,22 +1,65 @@
-"""What is nearest to an artifact in the registry that it is about to be published in."""
+"""Nearest artifacts of the registry in which an artifact is about to be published."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from wsdarts_registry.artifact.manifest import Manifest, own_files
 from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.nearness import is_near
+from wsdarts_registry.embedding.embedding_space import Figures, figures, is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.errors import NoCommonSpaceError, WsdartsError
-from wsdarts_registry.publishing.card_facts import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.stores.catalogue import Catalogue
-from wsdarts_registry.stores.ranking import rank_registry
+from wsdarts_registry.stores.nearest_artifacts import rank_registry
 from wsdarts_registry.stores.records import Entry
-from wsdarts_registry.stores.reference import Reference
 
 _SHOWN = 5
 # Some that are ranked are not shown: other versions of the name, and copies under other names.
 _RANKED = 2 * _SHOWN
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourFacts:
+    """An artifact whose task is near.
+
+    Attributes:
+        reference: Exact reference, ``"NAME@3"``.
+        distance: Symmetric Task2Vec distance, in [0, 1].
+        task: Name of its task, or of its tasks.
+        near: Whether that counts as near; None where it is not judged.
+    """
+
+    reference: str
+    distance: float
+    task: str
+    near: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourhoodFacts:
+    """Nearest artifacts of the registry on the day of publication.
+
+    Attributes:
+        day: The day, UTC, as ``YYYY-MM-DD``.
+        state: ``"ranked"``; ``"first"`` where nothing else was there, ``"strange"`` where nothing
+            had an embedding in its spaces, ``"unknown"`` where the registry could not be ranked.
+        rows: Nearest first; none unless it is ranked.
+        probe: Probe of the embeddings that were compared.
+        threshold: Largest distance that counts as near; None where none was measured.
+    """
+
+    day: str
+    state: Literal["ranked", "first", "strange", "unknown"]
+    rows: tuple[NeighbourFacts, ...] = ()
+    probe: str = ""
+    threshold: float | None = None
+
+    @property
+    def figures(self) -> Figures:
+        """The distances and the threshold as text that orders them as their verdicts do."""
+        return figures((row.distance for row in self.rows), self.threshold)
 
 
 def neighbourhood(
@@ -49,9 +92,9 @@ def _is_listed(seen: Catalogue, name: str) -> bool:
 
 
 def _has_others(seen: Catalogue, name: str, manifest: Manifest) -> bool:
-    """Whether something is listed under another name that is no copy."""
+    """Return whether something is listed under another name that is no copy."""
     found = (
-        seen.examined(other, info)
+        seen.read_version(other, info)
         for other in seen.names()
         if other != name
         for info in seen.versions(other)
@@ -82,7 +125,7 @@ def _ranked(seen: Catalogue, name: str, artifact: Artifact, day: str) -> Neighbo
 
 
 def _queries(seen: Catalogue, artifact: Artifact) -> Iterator[TaskEmbedding]:
-    """The embeddings that it is ranked by, those first for which a threshold was measured."""
+    """Yield the embeddings to rank it by, those first for which a threshold was measured."""
     config, manifest = seen.config, artifact.manifest
     spaces = list(dict.fromkeys(r.space.embedding_space for r in manifest.embeddings))
     for space in sorted(spaces, key=lambda space: config.threshold(space) is None):

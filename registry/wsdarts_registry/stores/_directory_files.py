@@ -1,12 +1,8 @@
-"""What a registry in a directory keeps beside the versions of one name.
+"""Files of a directory registry beside its versions: records of a name, and uploads.
 
 Each record is a small file of its own, so that two processes never write the same one for
-different reasons.
-
-Where pushes to a directory registry are prepared, and removed after those that died.
-
-A push works in ``RANDOM/`` and holds the lock of ``RANDOM.lock`` for as long. Who gets that lock
-knows that the push has ended: kernels drop the locks of dead processes and of nobody else.
+different reasons. A push prepares its version in ``RANDOM/`` and holds the lock ``RANDOM.lock``;
+kernels drop the locks of dead processes alone, so a free lock means that its push has ended.
 """
 
 import shutil
@@ -20,9 +16,9 @@ from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry._files import entries, exists, is_directory, write_atomically
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.checked_files import read_limited
+from wsdarts_registry.artifact.reference import is_alias
 from wsdarts_registry.errors import ArtifactError, RecordError, RegistryError
 from wsdarts_registry.stores.records import Alias, Status, Yank
-from wsdarts_registry.stores.reference import is_alias
 
 _ALIASES = "aliases"
 _SUFFIX = ".json"
@@ -30,7 +26,7 @@ _SUFFIX = ".json"
 
 @dataclass(frozen=True)
 class DirectoryRecords:
-    """The records of one name.
+    """Files with the records of one name.
 
     Every method raises RecordError for a malformed record, and OSError as files do.
 
@@ -41,12 +37,12 @@ class DirectoryRecords:
     folder: Path
 
     def aliases(self) -> dict[str, int]:
-        """The aliases of the name and the version that each means."""
+        """Return the aliases of the name and the version that each means."""
         found = {alias: self._alias(alias) for alias in self._alias_names()}
         return {alias: record.version for alias, record in found.items() if record is not None}
 
     def status(self, version: int) -> Status:
-        """Everything that is said of one version; an alias that is malformed means none."""
+        """Return the status of one version; an alias that is malformed means none."""
         return Status(
             yank=self._yank(version),
             aliases=tuple(alias for alias in self._alias_names() if self._means(alias, version)),
@@ -54,14 +50,14 @@ class DirectoryRecords:
         )
 
     def readable_status(self, version: int) -> Status:
-        """As ``status``; of a version whose record is malformed nothing is said."""
+        """Return ``status``, or an empty one if a record is malformed."""
         try:
             return self.status(version)
         except RecordError:
             return Status()
 
     def signature(self, version: int) -> bytes | None:
-        """The signature of a version; None if it was not signed."""
+        """Return the signature of a version; None if it was not signed."""
         path = self._signature(version)
         return _read(path, "the signature") if exists(path) else None
 
@@ -102,7 +98,7 @@ class DirectoryRecords:
         return Yank.from_bytes(content, what=str(path), error=RecordError)
 
     def _alias(self, alias: str) -> Alias | None:
-        """The record of an alias; None if it was removed since it was listed."""
+        """Return the record of an alias; None if it was removed since it was listed."""
         path = self._alias_path(alias)
         try:
             content = _read(path, f"what {self.folder.name}@{alias} means")
@@ -134,7 +130,7 @@ _REMOVED = ".removed"
 
 
 class StagingArea:
-    """Hidden directories, each of one push, which holds a lock beside it."""
+    """Hidden directories of unfinished pushes, each with a lock file that its push holds."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -143,8 +139,8 @@ class StagingArea:
     def new(self) -> Iterator[Path]:
         """Make an empty directory that is this block's alone, and remove what is left of it.
 
-        Where the file system has no locks there is none; then only ``sweep(unlocked=True)``
-        removes what a killed process leaves.
+        On a file system without locks, only ``remove_stale_uploads(unlocked=True)`` removes what
+        a killed process leaves.
 
         Raises:
             OSError: It cannot be made.
@@ -163,7 +159,7 @@ class StagingArea:
                     lock.path.unlink()
                 lock.release()
 
-    def sweep(self, *, unlocked: bool = False) -> None:
+    def remove_stale_uploads(self, *, unlocked: bool = False) -> None:
         """Remove what pushes left that were killed.
 
         Args:
@@ -179,11 +175,11 @@ class StagingArea:
                 with suppress(OSError):
                     lock.path.unlink()
         if unlocked:
-            for path in self.unlocked():
+            for path in self.unlocked_uploads():
                 self._remove(path.name)
 
-    def abandoned(self) -> tuple[Path, ...]:
-        """What ``sweep`` would remove, the empty files of locks apart.
+    def stale_uploads(self) -> tuple[Path, ...]:
+        """Return what ``remove_stale_uploads`` would remove, the empty lock files apart.
 
         Raises:
             FileAccessError: The directory cannot be read.
@@ -196,8 +192,8 @@ class StagingArea:
                 found += [path for path in places if is_directory(path, follow_links=False)]
         return tuple(found)
 
-    def unlocked(self) -> tuple[Path, ...]:
-        """What nothing tells of whether a push is working there: it has no lock to ask.
+    def unlocked_uploads(self) -> tuple[Path, ...]:
+        """Return directories without a lock, which a push may or may not be using.
 
         Raises:
             FileAccessError: The directory cannot be read.
@@ -205,7 +201,7 @@ class StagingArea:
         return tuple(path for path in self._entries() if not self._has_lock(path))
 
     def _has_lock(self, path: Path) -> bool:
-        """Whether there is a lock for a path that says something: it is held, or to be had."""
+        """Return whether a path has a lock, held or free."""
         name = path.name.removesuffix(_LOCK).removesuffix(_REMOVED)
         try:
             lock = try_lock(self._root / f"{name}{_LOCK}")
@@ -216,7 +212,7 @@ class StagingArea:
         return True
 
     def _claimed(self) -> tuple[str, HeldLock | None]:
-        """A new name and its lock; None where there are no locks."""
+        """Return a new name and its lock; None for the lock where the file system has none."""
         while True:
             name = uuid.uuid4().hex
             path = self._root / f"{name}{_LOCK}"
@@ -242,7 +238,7 @@ class StagingArea:
         return entries(self._root) if is_directory(self._root, follow_links=False) else ()
 
     def _remove(self, name: str) -> None:
-        """Rename a directory, so that whoever works there fails at once, and remove it."""
+        """Rename a directory, so that a push in it fails at once, and remove it."""
         path, removed = self._root / name, self._root / f"{name}{_REMOVED}"
         shutil.rmtree(removed, ignore_errors=True)
         with suppress(OSError):  # there is none, or somebody else is removing it

@@ -1,12 +1,7 @@
-"""What can be deleted from the cache: what nobody used for long, and what kills left behind.
+"""Contents of the cache, and what of it can be deleted.
 
-Everything in the cache can be made again, so deleting costs time and nothing else. Only files
-that this library writes are considered: what lies at other places in the cache is left alone,
-downloaded datasets among them, and no link is followed.
-
-Removing files below a directory, and never through a link out of it.
-
-Which files living processes have open or mapped.
+Everything in the cache can be made again. Only files that this library writes are deleted: neither
+downloaded datasets nor anything unknown, and no link is followed.
 """
 
 import os
@@ -18,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from wsdarts_registry._file_lock import NoLocksError, try_lock
@@ -64,7 +59,7 @@ def remove_below(root: Path, path: Path) -> None:
 
 @contextmanager
 def _opened(root: Path, way: list[str]) -> Iterator[int]:
-    """A descriptor of the directory that the way leads to."""
+    """Yield a descriptor of the directory that the way leads to."""
     descriptor = os.open(root, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         for part in way:
@@ -79,8 +74,8 @@ def _opened(root: Path, way: list[str]) -> Iterator[int]:
 _PROCESSES = Path("/proc")
 
 
-def held_below(root: Path) -> frozenset[str] | None:
-    """Paths at or below ``root`` that a process of this machine has open or mapped into memory.
+def open_files(root: Path) -> frozenset[str] | None:
+    """Return the paths at or below ``root`` that a process has open or mapped into memory.
 
     Args:
         root: A directory, without links in its path.
@@ -120,25 +115,51 @@ _DAY = 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": _DAY}
 _AGE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
 _HEX = "[0-9a-f]{64}"
-# Files, and directories that are deleted whole; paths relative to the cache.
-_KINDS = (
-    ("decoded images", re.compile(rf"tasks/{_HEX}/[^/]+\.npy")),
-    ("which images decode", re.compile(r"checked/[^/]+\.json")),
-    ("digests of files that were read", re.compile(r"digests/[^/]+\.index")),
-    ("task embeddings", re.compile(rf"embeddings/{_HEX}/[^/]+\.(safetensors|json)")),
-    ("features of probes", re.compile(rf"features/{_HEX}/[^/]+\.safetensors")),
-    ("embeddings of registries", re.compile(r"nearest/[0-9a-f]+\.npy")),
-    ("compiled kernels", re.compile(r"kernels/[0-9a-f-]+\.so")),
-    ("pulled artifacts", re.compile(rf"artifacts/{_HEX}")),
-    ("artifacts that were looked at", re.compile(rf"outlines/{_HEX}")),
-    ("answers of the Hub", re.compile(r"hub/[^/]+\.json")),
-    ("files of the Hub", re.compile(rf"hub/files/{_HEX}")),
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheKind:
+    """One kind of content of the cache.
+
+    Attributes:
+        folder: Folder of the cache that holds it.
+        what: Its description.
+        names: Names within the folder that may be deleted; None where nothing may.
+        directory: Whether such a name is a directory, which is deleted whole.
+    """
+
+    folder: str
+    what: str
+    names: re.Pattern[str] | None
+    directory: bool = False
+
+
+def _kind(folder: str, what: str, names: str, *, directory: bool = False) -> CacheKind:
+    return CacheKind(folder=folder, what=what, names=re.compile(names), directory=directory)
+
+
+CACHE_KINDS = (
+    _kind("tasks", "decoded images", rf"{_HEX}/[^/]+\.npy"),
+    _kind("checked", "which images decode", r"[^/]+\.json"),
+    _kind("digests", "digests of files that were read", r"[^/]+\.index"),
+    _kind("embeddings", "task embeddings", rf"{_HEX}/[^/]+\.(safetensors|json)"),
+    _kind("features", "features of probes", rf"{_HEX}/[^/]+\.safetensors"),
+    _kind("nearest", "embeddings of registries", r"[0-9a-f]+\.npy"),
+    _kind("kernels", "compiled kernels", r"[0-9a-f-]+\.so"),
+    _kind("artifacts", "pulled artifacts", _HEX, directory=True),
+    _kind("outlines", "artifacts pulled without weights", _HEX, directory=True),
+    _kind("hub", "API responses of Hugging Face", r"[^/]+\.json"),
+    _kind("hub", "files of Hugging Face", rf"files/{_HEX}"),
+    CacheKind(folder="torchvision", what="downloaded datasets", names=None),
 )
-_PULLED = ("artifacts", "outlines")
-_FOLDERS = (
-    *("tasks", "checked", "digests", "embeddings", "features", "nearest", "kernels", "hub"),
-    *_PULLED,
-)
+"""Everything that the library keeps in the cache. It makes all of it again but the datasets."""
+
+
+def describe_folder(folder: str) -> str:
+    """Return what a folder of the cache holds, in words."""
+    return ", ".join(kind.what for kind in CACHE_KINDS if kind.folder == folder) or "other files"
+
+
 # As temporary_file, staged, and the compilation of kernels name them.
 _LEFTOVER = re.compile(r"\..+\.tmp|\..+\.[0-9a-f]{32}(\.damaged)?|tmp[a-z0-9_]{8}")
 _LEFT = "interrupted writes"
@@ -146,12 +167,12 @@ _PUSHES = "interrupted pushes"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unused:
-    """A file, or a directory that is deleted whole.
+class CacheEntry:
+    """A file of the cache, or a directory that is deleted whole.
 
     Attributes:
-        path: Where it is.
-        what: What it holds, in words.
+        path: Its path.
+        what: Its description.
         why: ``"old"``, it was not used for the time that was given, or ``"interrupted"``, what
             a process left that was killed.
         size: Bytes that deleting it frees; a file that has another name elsewhere frees none.
@@ -184,26 +205,26 @@ class Unused:
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaning:
-    """What can be deleted, or was.
+    """Result of a cleaning: the entries that can be deleted, or were.
 
     Attributes:
         directory: The cache.
         deleted: Whether it was deleted.
-        found: What is not in use, by place.
+        found: Entries that are not in use, by path.
         held: What would go, too, but for a living process that has it open or locked.
         unlocked: What would go, too, if it were asked for with ``unlocked``.
     """
 
     directory: Path
     deleted: bool
-    found: tuple[Unused, ...]
-    held: tuple[Unused, ...]
-    unlocked: tuple[Unused, ...] = ()
+    found: tuple[CacheEntry, ...]
+    held: tuple[CacheEntry, ...]
+    unlocked: tuple[CacheEntry, ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes that deleting frees or freed."""
-        return sum(unused.size for unused in self.found)
+        return sum(entry.size for entry in self.found)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -247,12 +268,12 @@ def clean_cache(
     root = resolved(directory)
     try:
         everything = (*_in_cache(root, seconds), *(_pushes(store) if store else ()))
-        free = [unused for unused in everything if not unused.held]
-        found = tuple(unused for unused in free if unlocked or not unused.unlocked)
+        free = [entry for entry in everything if not entry.held]
+        found = tuple(entry for entry in free if unlocked or not entry.unlocked)
         if delete:
-            found = tuple(unused for unused in found if _removed(root, unused))
+            found = tuple(entry for entry in found if _removed(root, entry))
             if store is not None:
-                store.sweep(unlocked=unlocked)
+                store.remove_stale_uploads(unlocked=unlocked)
     except OSError as error:
         raise RegistryError(
             f"cannot clean {error.filename or directory}: {error.strerror}",
@@ -262,24 +283,24 @@ def clean_cache(
         directory=directory,
         deleted=delete,
         found=found,
-        held=tuple(unused for unused in everything if unused.held),
-        unlocked=tuple(unused for unused in free if unused.unlocked and not unlocked),
+        held=tuple(entry for entry in everything if entry.held),
+        unlocked=tuple(entry for entry in free if entry.unlocked and not unlocked),
     )
 
 
-def _removed(root: Path, unused: Unused) -> bool:
-    """Remove it from the cache, unless it was used since it was found."""
-    if unused.what == _PUSHES:
+def _removed(root: Path, entry: CacheEntry) -> bool:
+    """Remove an entry, unless it was used since it was found; return whether it is gone."""
+    if entry.what == _PUSHES:
         return True  # by the registry, all at once
     lock = None
     try:
-        if unused.why == "interrupted" and not unused.unlocked:
-            lock = try_lock(unused.path)
+        if entry.why == "interrupted" and not entry.unlocked:
+            lock = try_lock(entry.path)
             if lock is None:
                 return False
-        if _measured(unused.path) != (unused.size, unused.used):
+        if _measured(entry.path) != (entry.size, entry.used):
             return False
-        remove_below(root, unused.path)
+        remove_below(root, entry.path)
     except FileNotFoundError:
         return False
     finally:
@@ -302,8 +323,8 @@ def age(text: str | float) -> float:
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-def _in_cache(root: Path, seconds: float) -> Iterator[Unused]:
-    held = held_below(root)
+def _in_cache(root: Path, seconds: float) -> Iterator[CacheEntry]:
+    held = open_files(root)
     if held is None:
         seconds, held = max(seconds, _DAY), frozenset()
     now = time.time()
@@ -315,7 +336,7 @@ def _in_cache(root: Path, seconds: float) -> Iterator[Unused]:
                 continue
             locked = _is_locked(path) if kind is None else False
             in_use = any(p == str(path) or p.startswith(f"{path}{os.sep}") for p in held)
-            yield Unused(
+            yield CacheEntry(
                 path=path,
                 what=kind or _LEFT,
                 why="old" if kind else "interrupted",
@@ -327,7 +348,7 @@ def _in_cache(root: Path, seconds: float) -> Iterator[Unused]:
 
 
 def _is_locked(path: Path) -> bool | None:
-    """Whether somebody is writing it; None where the file system has no locks."""
+    """Return whether somebody is writing it; None where the file system has no locks."""
     try:
         lock = try_lock(path)
     except NoLocksError:
@@ -339,24 +360,35 @@ def _is_locked(path: Path) -> bool | None:
 
 
 def _candidates(root: Path) -> Iterator[tuple[Path, str | None]]:
-    """Everything that may be deleted, with its kind; None for a leftover."""
-    folders = [root / name for name in _FOLDERS if _is_directory(root / name)]
+    """Yield all that may be deleted, with its description; None for an interrupted write."""
+    ours = dict.fromkeys(kind.folder for kind in CACHE_KINDS if kind.names is not None)
+    folders = [root / name for name in ours if _is_directory(root / name)]
     while folders:
         folder = folders.pop(0)
         for path in entries(folder):
-            place = path.relative_to(root).as_posix()
-            kind = next((kind for kind, pattern in _KINDS if pattern.fullmatch(place)), None)
-            if kind is not None and not is_link(path):
-                if is_file(path) or place.startswith(_PULLED):
-                    yield path, kind
+            kind = None if is_link(path) else _kind_of(path.relative_to(root))
+            if kind is not None:
+                if kind.directory or is_file(path):
+                    yield path, kind.what
             elif _LEFTOVER.fullmatch(path.name) and not is_link(path):
                 yield path, None
             elif _is_directory(path) and folder.parent == root:
                 folders.append(path)
 
 
+def _kind_of(path: PurePath) -> CacheKind | None:
+    """Return the kind of a path, relative to the cache; None for one that no kind has."""
+    name = "/".join(path.parts[1:])
+    fitting = (
+        kind
+        for kind in CACHE_KINDS
+        if kind.folder == path.parts[0] and kind.names and kind.names.fullmatch(name)
+    )
+    return next(fitting, None)
+
+
 def _measured(path: Path) -> tuple[int, float]:
-    """Bytes that deleting frees, and when it was last used; links count as themselves.
+    """Return the bytes that deleting frees, and when it was last used; links count as themselves.
 
     When a directory or a link was read does not count: looking for what to delete reads them,
     too.
@@ -386,12 +418,12 @@ def _is_directory(path: Path) -> bool:
     return is_directory(path, follow_links=False)
 
 
-def _pushes(store: Store) -> Iterator[Unused]:
-    for paths, unlocked in ((store.abandoned(), False), (store.unlocked(), True)):
+def _pushes(store: Store) -> Iterator[CacheEntry]:
+    for paths, unlocked in ((store.stale_uploads(), False), (store.unlocked_uploads(), True)):
         for path in paths:
             with suppress(FileNotFoundError):  # another push removes it
                 size, used = _measured(path)
-                yield Unused(
+                yield CacheEntry(
                     path=path,
                     what=_PUSHES,
                     why="interrupted",

@@ -1,10 +1,7 @@
-"""What can be listed and ranked: the reading half of a registry, or what one held at a moment.
+"""Reading and listing a registry, and a snapshot of what it held at one moment.
 
-What a registry held at one moment, read a piece at a time.
-
-Names, versions and settings are listed once, so a push or a yank in between changes nothing.
-What a version holds never changes; it is read when it is asked for, and what was read last is
-kept.
+Of a snapshot, names, versions and settings are listed once, so that a push or a yank in between
+changes nothing. The content of a version never changes: it is read when it is asked for, and kept.
 """
 
 import shlex
@@ -15,10 +12,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
-from wsdarts_registry._format import several
-from wsdarts_registry._text import spaced_text
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry._arguments import did_you_mean, nearest_names
+from wsdarts_registry._format import pluralize
+from wsdarts_registry._text import sanitize_spaced
+from wsdarts_registry.artifact.reference import Reference
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import (
     ArtifactError,
     RecordError,
@@ -29,19 +27,18 @@ from wsdarts_registry.errors import (
     WsdartsError,
 )
 from wsdarts_registry.stores.records import DamagedVersion, Entry, RegistryConfig, VersionInfo
-from wsdarts_registry.stores.reference import Reference
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding
 
-# What reading a version raises that is damaged, and not out of reach.
+# Errors of reading a damaged version; of a registry that is out of reach there are others.
 DAMAGE = (ArtifactError, RecordError)
 _WARNINGS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
-    """The versions of a registry.
+class ScanResult:
+    """The versions of a registry, after reading each of their manifests.
 
     Attributes:
         entries: Those that can be read, by name and version.
@@ -53,15 +50,15 @@ class Survey:
 
 
 class Catalogue(ABC):
-    """Names, their versions, and what each of them is."""
+    """The artifacts of a registry by name and version, to be read."""
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {spaced_text(self.location, 400)}>"
+        return f"<{type(self).__name__} {sanitize_spaced(self.location, 400)}>"
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """What ``open_registry`` was given to open this registry."""
+        """The location by which ``open_registry`` opens this registry."""
 
     @property
     @abstractmethod
@@ -70,15 +67,15 @@ class Catalogue(ABC):
 
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """Names with at least one version, yanked or not, sorted."""
+        """Return the names with at least one version, yanked or not, sorted."""
 
     @abstractmethod
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
-        """The versions of a name, ascending; none for an unknown name."""
+        """Return the versions of a name, ascending; none for an unknown name."""
 
     @abstractmethod
     def entry(self, name: str, version: int) -> Entry:
-        """One version with its manifest.
+        """Return one version with its manifest.
 
         Raises:
             ArtifactError: The manifest is missing, damaged or malformed.
@@ -86,30 +83,30 @@ class Catalogue(ABC):
 
     @abstractmethod
     def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
-        """The embedding that ranks an entry in a space; None if it has none there.
+        """Return the embedding that ranks an entry in a space; None if it has none there.
 
         Raises:
             ArtifactError: It is damaged or malformed.
         """
 
     def entries(self, include_yanked: bool = False) -> tuple[Entry, ...]:
-        """All versions with their manifests, by name and version.
+        """Return all versions with their manifests, by name and version.
 
-        Damaged ones are left out with a RegistryWarning; ``survey`` has them.
+        Damaged ones are left out with a RegistryWarning; ``scan`` has them.
         """
-        found = self.survey(include_yanked)
-        self.warn_of(found.damaged)
+        found = self.scan(include_yanked)
+        self.warn_damaged(found.damaged)
         return found.entries
 
-    def survey(self, include_yanked: bool = False) -> Survey:
-        """All versions by name and version: those that can be read, and those that cannot."""
-        found = [self.examined(name, info) for name, info in self.listed(include_yanked)]
-        return Survey(
+    def scan(self, include_yanked: bool = False) -> ScanResult:
+        """Read all versions, by name and version: those that are valid, and the damaged ones."""
+        found = [self.read_version(name, info) for name, info in self.iter_versions(include_yanked)]
+        return ScanResult(
             entries=tuple(version for version in found if isinstance(version, Entry)),
             damaged=tuple(version for version in found if isinstance(version, DamagedVersion)),
         )
 
-    def listed(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
+    def iter_versions(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
         """Yield all versions by name and version, without reading a manifest."""
         for name in self.names():
             for info in self.versions(name):
@@ -156,7 +153,10 @@ class Catalogue(ABC):
         """
         versions = self.versions(reference.name)
         if not versions:
-            raise ReferenceNotFoundError(self._unknown_name(reference.name))
+            raise ReferenceNotFoundError(
+                f"the registry {self.location} has no artifact named {reference.name}",
+                hint=self._unknown_name_hint(reference.name),
+            )
         if reference.version is not None:
             fitting = [v for v in versions if v.version == reference.version]
         elif reference.digest is not None:
@@ -179,40 +179,27 @@ class Catalogue(ABC):
         else:
             fitting = [v for v in versions if v.yanked is None]
         if not fitting:
-            raise ReferenceNotFoundError(self._unknown_version(reference, versions))
+            raise _unknown_version(reference, versions)
         return fitting[-1]
 
-    def _unknown_name(self, name: str) -> str:
-        hint = did_you_mean(nearest_names(name, self.names()))
-        return (
-            f"the registry {self.location} has no artifact named {name}; {hint}"
-            f"`wsdarts-hub list{self.option}` lists all"
-        )
-
-    def _unknown_version(self, reference: Reference, versions: Sequence[VersionInfo]) -> str:
-        if reference == Reference(name=reference.name):
-            last = versions[-1]
-            reason = last.yanked.reason if last.yanked else ""
-            return (
-                f"every version of {reference.name} is yanked ({reference.name}@{last.version}: "
-                f"{reason}); name an exact version to use it all the same"
-            )
-        return f"there is no {reference}; there is {_listed(reference.name, versions)}"
+    def _unknown_name_hint(self, name: str) -> str:
+        close = did_you_mean(nearest_names(name, self.names()))
+        return f"{close}`wsdarts-hub list{self.option}` lists all"
 
     @property
     def option(self) -> str:
-        """How the command line names this registry: `` --registry LOCATION``."""
+        """The option of the command line for this registry: `` --registry LOCATION``."""
         return f" --registry {shlex.quote(self.location)}"
 
-    def examined(self, name: str, info: VersionInfo) -> Entry | DamagedVersion:
-        """One version with its manifest, or what is wrong with it."""
+    def read_version(self, name: str, info: VersionInfo) -> Entry | DamagedVersion:
+        """Return one version with its manifest, or what is wrong with it."""
         try:
             return self.entry(name, info.version)
         except DAMAGE as error:
             return damaged_version(name, info, error)
 
-    def warn_of(self, damaged: Sequence[DamagedVersion]) -> None:
-        """Warn of what is damaged or may not be read, unless somebody has hidden it already."""
+    def warn_damaged(self, damaged: Sequence[DamagedVersion]) -> None:
+        """Warn of versions that are damaged or may not be read, unless they are yanked already."""
         listed = [version for version in damaged if version.status.yanked is None]
         for version in listed[:_WARNINGS]:
             if version.unreadable:
@@ -225,14 +212,14 @@ class Catalogue(ABC):
             warnings.warn(text, RegistryWarning, stacklevel=3)
         if listed[_WARNINGS:]:
             warnings.warn(
-                f"{several(len(listed) - _WARNINGS, 'more version')} of {self.location} "
+                f"{pluralize(len(listed) - _WARNINGS, 'more version')} of {self.location} "
                 f"are damaged or cannot be read; `wsdarts-hub list{self.option}` shows all",
                 RegistryWarning,
                 stacklevel=3,
             )
 
     def entry_or_advice(self, name: str, version: int) -> Entry:
-        """One version with its manifest.
+        """Return one version with its manifest.
 
         Raises:
             ArtifactError: The manifest is damaged; says what to do about it.
@@ -243,7 +230,12 @@ class Catalogue(ABC):
         except UnreadableError as error:
             raise UnreadableError(f"{reference}: {error}") from error
         except ArtifactError as error:
-            raise ArtifactError(f"{reference}: {error}", hint=self._advice(reference)) from error
+            raise ArtifactError(
+                f"{reference}: {error.what}",
+                found=error.found or None,
+                expected=error.expected,
+                hint="; ".join(filter(None, (error.hint, self._advice(reference)))),
+            ) from error
 
     def _advice(self, reference: Reference) -> str:
         return (
@@ -253,7 +245,7 @@ class Catalogue(ABC):
 
 
 def damaged_version(name: str, info: VersionInfo, error: WsdartsError) -> DamagedVersion:
-    """What is said of a version that raised one of ``DAMAGE``."""
+    """Return the description of a version that raised one of ``DAMAGE``."""
     return DamagedVersion(
         name=name,
         version=info.version,
@@ -269,6 +261,22 @@ def parsed(reference: str | Reference) -> Reference:
     return reference if isinstance(reference, Reference) else Reference.parse(reference)
 
 
+def _unknown_version(
+    reference: Reference, versions: Sequence[VersionInfo]
+) -> ReferenceNotFoundError:
+    if reference == Reference(name=reference.name):
+        last = versions[-1]
+        reason = last.yanked.reason if last.yanked else ""
+        return ReferenceNotFoundError(
+            f"every version of {reference.name} is yanked ({reference.name}@{last.version}: "
+            f"{reason})",
+            hint="name an exact version to use it all the same",
+        )
+    return ReferenceNotFoundError(
+        f"there is no {reference}", hint=f"there is {_listed(reference.name, versions)}"
+    )
+
+
 def _listed(name: str, versions: Sequence[VersionInfo]) -> str:
     shown = ", ".join(
         f"{name}@{v.version} ({v.digest[:19] if v.digest else 'damaged'})" for v in versions[-5:]
@@ -282,7 +290,7 @@ _EMBEDDINGS_KEPT = 64
 
 
 class Snapshot(Catalogue):
-    """A registry as it was when this was made.
+    """A registry as it was at one moment.
 
     Args:
         store: The registry, which reads what is asked for.
@@ -300,12 +308,12 @@ class Snapshot(Catalogue):
 
     @property
     def location(self) -> str:
-        """What ``open_registry`` was given to open this registry."""
+        """The location by which ``open_registry`` opens this registry."""
         return self._store.location
 
     @property
     def option(self) -> str:
-        """How the command line names this registry."""
+        """The option of the command line for this registry."""
         return self._store.option
 
     @property
@@ -314,15 +322,15 @@ class Snapshot(Catalogue):
         return self._config
 
     def names(self) -> tuple[str, ...]:
-        """Names with at least one version, yanked or not, sorted."""
+        """Return the names with at least one version, yanked or not, sorted."""
         return tuple(self._versions)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
-        """The versions of a name, ascending; none for an unknown name."""
+        """Return the versions of a name, ascending; none for an unknown name."""
         return self._versions.get(name, ())
 
     def entry(self, name: str, version: int) -> Entry:
-        """One version with its manifest.
+        """Return one version with its manifest.
 
         Raises:
             ArtifactError: There was no such version, or its manifest is not the one that was there.
@@ -330,7 +338,7 @@ class Snapshot(Catalogue):
         return self._entry(name, version)
 
     def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
-        """The embedding that ranks an entry in a space; None if it has none there."""
+        """Return the embedding that ranks an entry in a space; None if it has none there."""
         return self._embedding(entry.name, entry.version, space)
 
     def _read_embedding(

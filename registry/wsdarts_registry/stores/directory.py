@@ -16,8 +16,6 @@ What reads more than manifests is imported where it is needed: listing needs no 
 A version appears by one rename of a directory that was copied, verified and flushed before.
 A rename onto a directory that has content fails, so of two pushes of one version one wins, even
 where files cannot be locked.
-
-What an operating system's refusal means for somebody who uses a registry.
 """
 
 import errno
@@ -30,16 +28,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdarts_registry._file_lock import HeldLock, wait_for_lock
-from wsdarts_registry._files import entries, exists, is_directory, resolved, write_atomically
+from wsdarts_registry._files import (
+    entries,
+    exists,
+    is_directory,
+    move_into_place,
+    resolved,
+    write_atomically,
+)
 from wsdarts_registry._json import MAX_RECORD_BYTES
-from wsdarts_registry._staging import move_into_place
 from wsdarts_registry.artifact.checked_files import (
     claimed_digest,
     read_checked,
     read_limited,
     read_manifest,
 )
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.artifact.reference import Reference, check_name, is_name
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import (
     ArtifactError,
     FileAccessError,
@@ -49,9 +54,14 @@ from wsdarts_registry.errors import (
 from wsdarts_registry.stores._directory_files import DirectoryRecords, StagingArea
 from wsdarts_registry.stores.catalogue import parsed
 from wsdarts_registry.stores.records import Alias
-from wsdarts_registry.stores.reference import Reference, check_name, is_name
-from wsdarts_registry.stores.store import Entry, RegistryConfig, Store, VersionInfo, Yank
-from wsdarts_registry.stores.version_rules import published_version
+from wsdarts_registry.stores.store import (
+    Entry,
+    RegistryConfig,
+    Store,
+    VersionInfo,
+    Yank,
+    published_version,
+)
 
 if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Genotype
@@ -63,39 +73,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def read_problem(registry: Path, error: OSError) -> str:
-    """One line on why a registry cannot be read."""
-    return (
-        f"cannot read the registry {registry}: {error.strerror}; check that it is mounted and "
-        "that you may read it"
-    )
-
-
-def write_problem(registry: Path, error: OSError) -> str:
-    """One line on why nothing could be written to a registry."""
-    if error.errno in _FULL:
-        return (
-            f"the disk of the registry {registry} is full; nothing was published: free some "
-            "space, or name another registry with --registry DIR"
-        )
-    if error.errno in _READ_ONLY:
-        return (
-            f"the registry {registry} is read-only for you ({error.strerror}); ask its owner for "
-            "write access, or name one of your own with --registry DIR"
-        )
-    return (
-        f"cannot write the registry {registry}: {error.strerror}; nothing was published: name "
-        "another one with --registry DIR"
-    )
-
-
 _CONFIG = "registry.json"
 _ARTIFACTS = "artifacts"
 _STAGING = ".staging"
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 _LOCK = ".lock"
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
-_PATIENCE = 60.0  # seconds; a change takes a fraction of one
+_LOCK_TIMEOUT = 60.0  # seconds; a change takes a fraction of one
 _changed = threading.local()  # the registries that this thread is changing
 
 
@@ -156,7 +140,7 @@ class DirectoryStore(Store):
             write_atomically(self._root / _CONFIG, config.to_bytes())
 
     def names(self) -> tuple[str, ...]:
-        """Names with at least one version, yanked or not, sorted.
+        """Return the names with at least one version, yanked or not, sorted.
 
         A name whose directory cannot be read is left out with a RegistryWarning.
         """
@@ -166,7 +150,7 @@ class DirectoryStore(Store):
         return tuple(sorted(name for name in found if is_name(name) and self._has_versions(name)))
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
-        """The versions of a name, ascending; none for an unknown name.
+        """Return the versions of a name, ascending; none for an unknown name.
 
         Raises:
             RegistryError: The directory cannot be read.
@@ -179,7 +163,7 @@ class DirectoryStore(Store):
             )
 
     def entry(self, name: str, version: int) -> Entry:
-        """One version with its manifest.
+        """Return one version with its manifest.
 
         Raises:
             ArtifactError: The manifest is missing, damaged or malformed.
@@ -191,12 +175,12 @@ class DirectoryStore(Store):
         return Entry(name=name, version=version, digest=digest, manifest=manifest, status=status)
 
     def path(self, name: str, version: int) -> Path:
-        """Directory of one version."""
+        """Return the directory of one version."""
         check_name(name)
         return self._root / _ARTIFACTS / name / f"v{version}"
 
     def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
-        """The embedding that ranks an entry in a space; None if it has none there."""
+        """Return the embedding that ranks an entry in a space; None if it has none there."""
         from wsdarts_registry.artifact.reader import read_embedding  # noqa: PLC0415
 
         record = entry.manifest.ranking_record(space)
@@ -205,13 +189,13 @@ class DirectoryStore(Store):
         return read_embedding(self.path(entry.name, entry.version), entry.manifest, record)
 
     def genotype(self, entry: Entry) -> "Genotype":
-        """The genotype of an entry; reads no weights."""
+        """Return the genotype of an entry; reads no weights."""
         from wsdarts_registry.artifact.reader import read_cells  # noqa: PLC0415
 
         return read_cells(self.path(entry.name, entry.version), entry.manifest)[0]
 
     def read(self, entry: Entry, path: str) -> bytes:
-        """One small file of a published version, verified."""
+        """Return one small file of a published version, verified."""
         return read_checked(self.path(entry.name, entry.version), path, entry.manifest.files[path])
 
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> "Artifact":
@@ -239,7 +223,7 @@ class DirectoryStore(Store):
             if published is not None:
                 edition.check_bytes()
             else:
-                self._staging.sweep()
+                self._staging.remove_stale_uploads()
                 with self._staging.new() as copy:
                     edition.write_to(copy)
                     published = self._claim(copy, name, version, edition.digest)
@@ -267,23 +251,23 @@ class DirectoryStore(Store):
             if lock is not None:
                 lock.release()
 
-    def abandoned(self) -> tuple[Path, ...]:
-        """Directories of pushes whose processes have ended."""
+    def stale_uploads(self) -> tuple[Path, ...]:
+        """Return the directories of pushes whose processes have ended."""
         with self._reading():
-            return self._staging.abandoned()
+            return self._staging.stale_uploads()
 
-    def unlocked(self) -> tuple[Path, ...]:
-        """Directories of pushes that have no lock, so that nothing tells whether they ended."""
+    def unlocked_uploads(self) -> tuple[Path, ...]:
+        """Return the directories of pushes that have no lock, which may have ended or not."""
         with self._reading():
-            return self._staging.unlocked()
+            return self._staging.unlocked_uploads()
 
-    def sweep(self, *, unlocked: bool = False) -> None:
-        """Remove the directories of abandoned pushes and, if asked to, of those without a lock."""
+    def remove_stale_uploads(self, *, unlocked: bool = False) -> None:
+        """Remove the directories of ended pushes and, if asked to, of those without a lock."""
         with self._writing():
-            self._staging.sweep(unlocked=unlocked)
+            self._staging.remove_stale_uploads(unlocked=unlocked)
 
     def aliases(self, name: str) -> dict[str, int]:
-        """The aliases of a name and the version that each means.
+        """Return the aliases of a name and the version that each means.
 
         Raises:
             RegistryError: A record of an alias is malformed, or the directory cannot be read.
@@ -293,7 +277,7 @@ class DirectoryStore(Store):
             return self._records(name).aliases()
 
     def signature(self, name: str, version: int) -> bytes | None:
-        """The signature beside a version; None if it was not signed."""
+        """Return the signature beside a version; None if it was not signed."""
         with self._reading():
             return self._records(name).signature(version)
 
@@ -334,17 +318,17 @@ class DirectoryStore(Store):
                     return number
 
     def _lock(self) -> HeldLock | None:
-        """The lock of the registry; None where there is none to be had.
+        """Take the lock of the registry; None where there is none to be had.
 
         Whoever may not even make the file is told so when the change itself is written.
         """
         with suppress(OSError):
-            lock = wait_for_lock(self._root / _LOCK, seconds=_PATIENCE)
+            lock = wait_for_lock(self._root / _LOCK, seconds=_LOCK_TIMEOUT)
             if lock is None:
                 raise RegistryError(
                     (
                         f"another process has been changing the registry {self._root} for "
-                        f"{_PATIENCE:.0f} s"
+                        f"{_LOCK_TIMEOUT:.0f} s"
                     ),
                     expected="a fraction of a second: end that process if it hangs, then try again",
                 )
@@ -391,7 +375,10 @@ class DirectoryStore(Store):
         except FileAccessError as error:  # says already which path it is about
             raise RegistryError(str(error)) from error
         except OSError as error:
-            raise RegistryError(read_problem(place or self._root, error)) from error
+            raise RegistryError(
+                f"cannot read the registry {place or self._root}: {error.strerror}",
+                hint="check that it is mounted and that you may read it",
+            ) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -405,4 +392,21 @@ class DirectoryStore(Store):
         except FileAccessError as error:  # says already which path it is about
             raise RegistryError(str(error)) from error
         except OSError as error:
-            raise RegistryError(write_problem(self._root, error)) from error
+            raise _write_error(self._root, error) from error
+
+
+def _write_error(registry: Path, error: OSError) -> RegistryError:
+    if error.errno in _FULL:
+        return RegistryError(
+            f"the disk of the registry {registry} is full; nothing was published",
+            hint="free some space, or name another registry with --registry DIR",
+        )
+    if error.errno in _READ_ONLY:
+        return RegistryError(
+            f"the registry {registry} is read-only for you ({error.strerror})",
+            hint=("ask its owner for write access, or name one of your own with --registry DIR"),
+        )
+    return RegistryError(
+        f"cannot write the registry {registry}: {error.strerror}; nothing was published",
+        hint="name another one with --registry DIR",
+    )

@@ -1,4 +1,4 @@
-"""Family trees of artifacts: what one was started from, and what was started from it.
+"""Lineage trees of artifacts: what one was started from, and what was started from it.
 
 An artifact names its parents by digest, so whatever they are called in a registry, they are
 found. A digest covers the digests of the parents, so nobody can be their own ancestor.
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsdarts_registry._arguments import check_whole
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.stores.catalogue import Survey
+from wsdarts_registry.stores.catalogue import ScanResult
 from wsdarts_registry.stores.opening import open_for
 from wsdarts_registry.stores.records import DamagedVersion, Entry
 from wsdarts_registry.stores.store import Store
@@ -26,8 +26,8 @@ _Next = Callable[[str], list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relative:
-    """An ancestor or a descendant.
+class LineageNode:
+    """An ancestor or a descendant in a lineage tree.
 
     Attributes:
         digest: ``"sha256:…"``, which identifies it.
@@ -43,13 +43,13 @@ class Relative:
     digest: str
     reference: str
     entries: tuple[Entry, ...]
-    relatives: tuple["Relative", ...] = ()
+    relatives: tuple["LineageNode", ...] = ()
     omitted: Literal["deeper", "above"] | None = None
     damaged: tuple[DamagedVersion, ...] = ()
 
     @property
     def mode(self) -> str | None:
-        """How its own search started; None where it is not in this registry."""
+        """The start of its own search, such as ``"cold"``; None if it is in another registry."""
         return self.entries[0].manifest.lineage.mode if self.entries else None
 
     def to_json(self, generation: str) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Relative:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family(Viewable):
+class LineageTree(Viewable):
     """An artifact with its ancestors and its descendants in one registry.
 
     Attributes:
@@ -78,15 +78,15 @@ class Family(Viewable):
     """
 
     entry: Entry
-    parents: tuple[Relative, ...]
-    children: tuple[Relative, ...]
+    parents: tuple[LineageNode, ...]
+    children: tuple[LineageNode, ...]
 
     def __repr__(self) -> str:
         parents, children = (
-            ", ".join(plain_text(relative.reference, 80) for relative in relatives) or "none"
+            ", ".join(sanitize(relative.reference, 80) for relative in relatives) or "none"
             for relatives in (self.parents, self.children)
         )
-        return f"<Family of {self.entry.reference}: parents {parents}; children {children}>"
+        return f"<LineageTree of {self.entry.reference}: parents {parents}; children {children}>"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -101,7 +101,7 @@ class Family(Viewable):
 
 def lineage(
     reference: str, *, registry: str | Path | Store | None = None, depth: int = DEPTH
-) -> Family:
+) -> LineageTree:
     """Find what an artifact was started from, and what was started from it.
 
     Args:
@@ -120,9 +120,9 @@ def lineage(
         raise RegistryError(f"depth {depth}", expected=f"1 to {MAX_DEPTH} generations")
     store, within = open_for(reference, registry)
     entry = store.resolve(within)
-    survey = store.survey(include_yanked=True)
-    store.warn_of(survey.damaged)
-    known = _by_digest(survey)
+    scan = store.scan(include_yanked=True)
+    store.warn_damaged(scan.damaged)
+    known = _by_digest(scan)
     children: dict[str, dict[str, str]] = {}
     for digest, (first, *_) in known.items():
         for parent in first.manifest.lineage.parents:
@@ -137,25 +137,25 @@ def lineage(
         return list(children.get(digest, {}).items())
 
     def damaged_as(digest: str) -> tuple[DamagedVersion, ...]:
-        return tuple(version for version in survey.damaged if version.digest == digest)
+        return tuple(version for version in scan.damaged if version.digest == digest)
 
-    def completed(relatives: tuple[Relative, ...]) -> tuple[Relative, ...]:
+    def completed(relatives: tuple[LineageNode, ...]) -> tuple[LineageNode, ...]:
         return tuple(
             replace(r, relatives=completed(r.relatives), damaged=damaged_as(r.digest))
             for r in relatives
         )
 
-    return Family(
+    return LineageTree(
         entry=entry,
         parents=completed(_generation(entry.digest, known, parents_of, depth, set())),
         children=completed(_generation(entry.digest, known, children_of, depth, set())),
     )
 
 
-def _by_digest(survey: Survey) -> dict[str, tuple[Entry, ...]]:
-    """The versions with each content, those that are not yanked first."""
+def _by_digest(scan: ScanResult) -> dict[str, tuple[Entry, ...]]:
+    """Return the versions with each content, those that are not yanked first."""
     found: dict[str, tuple[Entry, ...]] = {}
-    for entry in sorted(survey.entries, key=lambda entry: entry.yanked is not None):
+    for entry in sorted(scan.entries, key=lambda entry: entry.yanked is not None):
         found[entry.digest] = (*found.get(entry.digest, ()), entry)
     return found
 
@@ -166,13 +166,13 @@ def _generation(
     following: _Next,
     depth: int,
     seen: set[str],
-) -> tuple[Relative, ...]:
-    """The next generation after ``digest`` with those that follow it; fills ``seen``."""
+) -> tuple[LineageNode, ...]:
+    """Return the next generation after ``digest`` with its descendants; fills ``seen``."""
     found = []
     for other, hint in following(digest):
         entries = known.get(other, ())
         omitted: Literal["deeper", "above"] | None = None
-        relatives: tuple[Relative, ...] = ()
+        relatives: tuple[LineageNode, ...] = ()
         if following(other):
             if other in seen:
                 omitted = "above"
@@ -182,7 +182,7 @@ def _generation(
                 seen.add(other)
                 relatives = _generation(other, known, following, depth - 1, seen)
         found.append(
-            Relative(
+            LineageNode(
                 digest=other,
                 reference=_called(entries, hint),
                 entries=entries,
@@ -194,6 +194,6 @@ def _generation(
 
 
 def _called(entries: tuple[Entry, ...], hint: str) -> str:
-    """Of several references the one that the child knows, if it is right."""
+    """Return the reference that the child knows if it is right, else the first."""
     references = [str(entry.reference) for entry in entries]
     return hint if hint in references or not references else references[0]

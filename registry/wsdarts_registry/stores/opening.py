@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from wsdarts_registry._arguments import check_text
-from wsdarts_registry._files import expanded, shipped_zoo
+from wsdarts_registry._files import expanded
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_registry.stores.huggingface.location import is_hub, split_reference
+from wsdarts_registry.stores.huggingface.location import is_huggingface, split_reference
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 
@@ -22,7 +23,7 @@ class ShippedZoo(DirectoryStore):
 
     @property
     def option(self) -> str:
-        """Nothing: it is what the command line reads where no registry is named."""
+        """Empty: the command line reads this registry where none is named."""
         return ""
 
 
@@ -74,7 +75,7 @@ def open_registry(
             )
         return ShippedZoo()
     text = str(location)
-    if is_hub(text) and isinstance(location, str):
+    if is_huggingface(text) and isinstance(location, str):
         # Imported here: a directory needs no client of the Hub.
         from wsdarts_registry.stores.huggingface.store import HubStore  # noqa: PLC0415
 

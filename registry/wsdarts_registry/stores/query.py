@@ -8,9 +8,15 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
-from wsdarts_registry._arguments import check_kind, check_text, check_whole
-from wsdarts_registry.architecture.space import DARTS_CANDIDATES
+from wsdarts_registry._arguments import (
+    check_kind,
+    check_text,
+    check_whole,
+    did_you_mean,
+    nearest_names,
+)
+from wsdarts_registry.architecture.search_space import DARTS_CANDIDATES
+from wsdarts_registry.artifact.facts import class_count, image_count, total_size
 from wsdarts_registry.artifact.manifest import WEIGHTS
 from wsdarts_registry.errors import ArgumentError, ArtifactError, RegistryError
 from wsdarts_registry.stores.catalogue import damaged_version
@@ -30,7 +36,7 @@ _MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 
 @dataclass(frozen=True, kw_only=True)
 class EntryFacts:
-    """What is listed of an artifact, read off its manifest.
+    """Facts of an artifact by which it is listed, sorted and found.
 
     Attributes:
         entry: The artifact.
@@ -41,12 +47,12 @@ class EntryFacts:
     @property
     def images(self) -> int:
         """Images of all its tasks."""
-        return sum(task.images for task in self.entry.manifest.tasks)
+        return image_count(self.entry.manifest)
 
     @property
     def classes(self) -> int:
         """Classes of all its tasks."""
-        return sum(task.classes for task in self.entry.manifest.tasks)
+        return class_count(self.entry.manifest)
 
     @property
     def probes(self) -> tuple[str, ...]:
@@ -55,13 +61,13 @@ class EntryFacts:
 
     @property
     def created(self) -> str:
-        """When its search ended, UTC, ``"2026-01-02T03:04:05Z"``."""
+        """The time when its search ended, UTC, ``"2026-01-02T03:04:05Z"``."""
         return self.entry.manifest.provenance.created
 
     @property
     def size(self) -> int:
         """Bytes of its files, the manifest apart."""
-        return sum(record.size for record in self.entry.manifest.files.values())
+        return total_size(self.entry.manifest)
 
     @property
     def accuracy(self) -> float | None:
@@ -154,13 +160,13 @@ def find(
     _check(kind, since, sort, limit)
     _check_kinds(task=task, probe=probe, operation=operation, images=images, classes=classes)
     store = open_registry(registry)
-    survey = store.survey(include_yanked=yanked)
+    scan = store.scan(include_yanked=yanked)
     if operation is not None:
-        _check_operation(operation, survey.entries)
-    broken = list(survey.damaged)
+        _check_operation(operation, scan.entries)
+    broken = list(scan.damaged)
     fitting = [
         facts
-        for facts in (EntryFacts(entry=e) for e in survey.entries)
+        for facts in (EntryFacts(entry=e) for e in scan.entries)
         if (kind is None or facts.entry.manifest.kind == kind)
         and _named(task, (t.name for t in facts.entry.manifest.tasks))
         and _named(probe, facts.probes)
@@ -174,7 +180,7 @@ def find(
     fits = (e for e in ordered if operation is None or _uses(store, e, operation, broken))
     found = tuple(islice(fits, limit))
     if damaged is None:
-        store.warn_of(broken)
+        store.warn_damaged(broken)
     else:
         for version in broken:
             damaged(version)
@@ -191,7 +197,7 @@ _KEYS: dict[str, Callable[[EntryFacts], Any]] = {
 
 
 def _sorted(found: list[EntryFacts], order: Order, *, reverse: bool) -> list[EntryFacts]:
-    """In that order; what is equal stays by name and version, as the entries come."""
+    """Return the facts in that order; equal ones stay in theirs, by name and version."""
     if order == "name":
         return found[::-1] if reverse else found
     key = _KEYS[order]
@@ -238,7 +244,8 @@ def _check_operation(operation: str, entries: Iterable[Entry]) -> None:
         close = did_you_mean(nearest_names(operation, known))
         raise RegistryError(
             f"no artifact has the operation {operation[:40]!r} as a candidate",
-            hint=f"{close}expected one of {', '.join(list(known)[:_MOST_OPERATIONS])}",
+            expected=f"one of {', '.join(list(known)[:_MOST_OPERATIONS])}",
+            hint=close.rstrip(),
         )
 
 
@@ -260,7 +267,7 @@ def _within(value: int, limits: Range) -> bool:
 
 
 def _uses(store: Store, entry: Entry, operation: str, broken: list[DamagedVersion]) -> bool:
-    """Whether a genotype uses an operation; one that cannot be read is added to ``broken``."""
+    """Return whether a genotype uses an operation; add an unreadable one to ``broken``."""
     if operation not in entry.manifest.space.candidates:
         return False
     try:

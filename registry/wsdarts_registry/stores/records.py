@@ -1,7 +1,4 @@
-"""What a registry says of one published version.
-
-The settings of a registry, ``registry.json``.
-"""
+"""Records of a registry: its settings, ``registry.json``, and the state of each version."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,22 +8,22 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from wsdarts_registry._json import Count, Document, Line, Moment, Record
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord, Manifest, described
-from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
+from wsdarts_registry.artifact.reference import Reference
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace, NearThreshold
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.stores.reference import Reference
 
 
 class Lift(Record):
-    """Why and when (UTC) a yank was taken back."""
+    """Reason and time (UTC) of taking back a yank."""
 
     reason: Line
     when: Moment
 
 
 class Yank(Document):
-    """Why and when (UTC) a version was hidden; and why not any more, if it was taken back."""
+    """Reason and time (UTC) of hiding a version, and of restoring it if it was restored."""
 
     format: Literal[1] = 1
     reason: Line
@@ -35,7 +32,7 @@ class Yank(Document):
 
 
 class Alias(Document):
-    """Which version another word for it means, since when (UTC)."""
+    """Version that an alias means, and since when (UTC)."""
 
     format: Literal[1] = 1
     version: Count
@@ -44,7 +41,7 @@ class Alias(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What a registry says about a version, beside its content.
+    """State of a version in its registry, beside its content.
 
     Attributes:
         yank: Why it was hidden, and perhaps why not any more; None if it never was.
@@ -58,7 +55,7 @@ class Status:
 
     @property
     def yanked(self) -> Yank | None:
-        """Why the version is hidden; None if it is not."""
+        """Reason and time of hiding the version; None if it is not hidden."""
         return self.yank if self.yank and self.yank.lifted is None else None
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +85,7 @@ class VersionInfo:
 
     @property
     def yanked(self) -> Yank | None:
-        """Why the version is hidden; None if it is not."""
+        """Reason and time of hiding the version; None if it is not hidden."""
         return self.status.yanked
 
 
@@ -116,11 +113,11 @@ class DamagedVersion:
 
     @property
     def word(self) -> str:
-        """What it is: ``damaged`` or ``unreadable``."""
+        """``damaged`` or ``unreadable``."""
         return "unreadable" if self.unreadable else "damaged"
 
     def __repr__(self) -> str:
-        return f"<DamagedVersion {self.reference}: {plain_text(self.why, 400)}>"
+        return f"<DamagedVersion {self.reference}: {sanitize(self.why, 400)}>"
 
     @property
     def reference(self) -> Reference:
@@ -152,7 +149,7 @@ class Entry:
 
     @property
     def yanked(self) -> Yank | None:
-        """Why the version is hidden; None if it is not."""
+        """Reason and time of hiding the version; None if it is not hidden."""
         return self.status.yanked
 
     @property
@@ -162,7 +159,7 @@ class Entry:
 
 
 class NearRecord(Record):
-    """Up to which distance a task is near in one embedding space, and who measured that."""
+    """Largest distance that is near in one embedding space, and who measured it."""
 
     space: EmbeddingSpaceRecord
     distance: Annotated[float, Field(gt=0, lt=1)]
@@ -170,7 +167,7 @@ class NearRecord(Record):
 
 
 class RegistryConfig(Document):
-    """``registry.json``: what a registry is called and how it ranks."""
+    """``registry.json``: name of a registry, default probe and thresholds."""
 
     format: Literal[1] = 1
     name: Line
@@ -178,7 +175,7 @@ class RegistryConfig(Document):
     near: tuple[NearRecord, ...] = ()
 
     def threshold(self, space: EmbeddingSpace) -> NearThreshold | None:
-        """The measured threshold of an embedding space, if there is one.
+        """Return the measured threshold of an embedding space, if there is one.
 
         A threshold belongs to probe and estimator rather than to a registry, so those that
         come with the package hold wherever a registry has none of its own.
@@ -191,8 +188,13 @@ class RegistryConfig(Document):
         return None
 
 
+def shipped_zoo() -> Path:
+    """Return the directory of the registry that comes with the package."""
+    return Path(__file__).parents[1] / "zoo_data"
+
+
 @cache
 def _shipped() -> tuple[NearRecord, ...]:
-    """The thresholds that were measured for the zoo that comes with the package."""
-    path = Path(__file__).parents[1] / "zoo_data" / "registry.json"
+    """Return the thresholds that were measured for the zoo that comes with the package."""
+    path = shipped_zoo() / "registry.json"
     return RegistryConfig.from_bytes(path.read_bytes(), what=str(path), error=RegistryError).near

@@ -1,4 +1,4 @@
-"""Whose signature an artifact needs before it is used.
+"""Signature policies: whose signature an artifact needs before it is used.
 
 A policy is a short list of rules; the first that fits a registry and a name says which keys may
 have signed. It comes from keys that a call names, from a file, or, where neither is named, from
@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import platformdirs
 from pydantic import Field
 
-from wsdarts_registry._files import exists, expanded, read_regular, resolved, shipped_zoo
+from wsdarts_registry._files import exists, expanded, read_regular, resolved
 from wsdarts_registry._json import Document, Record
 from wsdarts_registry.errors import FileAccessError, SignatureError
-from wsdarts_registry.stores.huggingface.location import is_hub
+from wsdarts_registry.stores.huggingface.location import is_huggingface
+from wsdarts_registry.stores.records import shipped_zoo
 
 if TYPE_CHECKING:
     from wsdarts_registry.artifact.reader import Artifact
-    from wsdarts_registry.stores.reference import Reference
+    from wsdarts_registry.artifact.reference import Reference
 
 POLICY_VARIABLE = "WSDARTS_HUB_POLICY"
 _FILE = "policy.json"
@@ -35,7 +36,7 @@ _Pattern = Annotated[str, Field(pattern=r"^[a-z0-9._*-]{1,64}$")]
 
 
 class PolicyRule(Record):
-    """Which keys may have signed the artifacts of a registry, or some of them.
+    """Rule of a policy: the keys that may have signed artifacts of a registry.
 
     Attributes:
         registry: ``hf://OWNER``, a directory, ``shipped`` for the zoo that comes with the
@@ -59,7 +60,7 @@ class _PolicyDocument(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class SignaturePolicy:
-    """Rules; the first that fits decides, and where none fits no signature is needed.
+    """List of rules; the first that fits decides, and where none fits no signature is needed.
 
     Attributes:
         rules: The rules.
@@ -163,7 +164,7 @@ class SignaturePolicy:
             return True
         if registry == _SHIPPED:
             registry = str(shipped_zoo())
-        if is_hub(registry) or is_hub(location):
+        if is_huggingface(registry) or is_huggingface(location):
             return registry.rstrip("/").casefold() == location.rstrip("/").casefold()
         return resolved(self.folder / expanded(registry)) == resolved(Path(location))
 

@@ -1,4 +1,8 @@
-"""What every registry can do, whether it is a directory or a namespace on the Hub."""
+"""The interface of a registry, whether it is a directory or a namespace on the Hub.
+
+The content of a version never changes. What is said of it after it was published (that it is
+yanked, what aliases it has) stands beside it, by rules that are the same in every store.
+"""
 
 import copy
 from abc import abstractmethod
@@ -7,18 +11,21 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.stores import version_rules
+from pydantic import ValidationError
+
+from wsdarts_registry._json import explain, now
+from wsdarts_registry.artifact.reference import Reference, check_alias
+from wsdarts_registry.errors import RegistryError, VersionConflictError
 from wsdarts_registry.stores.catalogue import Catalogue, Snapshot, parsed
 from wsdarts_registry.stores.records import (
     Alias,
     Entry,
+    Lift,
     NearRecord,
     RegistryConfig,
     VersionInfo,
     Yank,
 )
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy, required_policy
 
 if TYPE_CHECKING:
@@ -35,8 +42,8 @@ class Store(Catalogue):
     """A registry of artifacts.
 
     Versions are write-once; everything that is read is verified. A subclass says where names,
-    versions, files and records lie; resolving, listing, ranking and the rules of a version's
-    version_rules are the same for all, and so is whose signature an artifact needs to be read.
+    versions, files and records lie; resolving, listing, ranking, yanks, aliases and required
+    signatures are the same for all.
     """
 
     signature_policy: SignaturePolicy | None = None
@@ -79,18 +86,17 @@ class Store(Catalogue):
         """
 
     def genotype(self, entry: Entry) -> "Genotype":
-        """The genotype of an entry.
+        """Return the genotype of an entry.
 
         Raises:
             ArtifactError: It is damaged or malformed.
         """
-        return self.look(Reference(name=entry.name, digest=entry.digest)).genotype
+        return self.pull_without_weights(Reference(name=entry.name, digest=entry.digest)).genotype
 
-    def look(self, reference: str | Reference) -> "Artifact":
-        """As ``pull``, for who needs no weights: they are not fetched from elsewhere.
+    def pull_without_weights(self, reference: str | Reference) -> "Artifact":
+        """Fetch and verify an artifact without downloading its weights.
 
-        What there is has been verified. Where the weights are missing, ``weights`` and ``check``
-        raise an ArtifactError.
+        Where the weights are missing, its ``weights`` and ``check`` raise an ArtifactError.
 
         Raises:
             ReferenceNotFoundError: There is no such artifact.
@@ -101,7 +107,7 @@ class Store(Catalogue):
 
     @abstractmethod
     def read(self, entry: Entry, path: str) -> bytes:
-        """One small file of a published version, verified.
+        """Return one small file of a published version, verified.
 
         Raises:
             ArtifactError: It is damaged, or larger than 8 MiB.
@@ -143,11 +149,11 @@ class Store(Catalogue):
 
     @abstractmethod
     def aliases(self, name: str) -> Mapping[str, int]:
-        """The aliases of a name and the version that each means; none for an unknown name."""
+        """Return the aliases of a name and the version of each; none for an unknown name."""
 
     @abstractmethod
     def signature(self, name: str, version: int) -> bytes | None:
-        """The signature of a version, not verified; None if it was not signed."""
+        """Return the signature of a version, not verified; None if it was not signed."""
 
     @abstractmethod
     def write_yank(self, name: str, version: int, yank: Yank) -> None:
@@ -162,7 +168,7 @@ class Store(Catalogue):
         """Replace the signature of a version, which is verified already."""
 
     def hub_id(self, name: str) -> str | None:  # noqa: ARG002
-        """Id of the repository of a name on the Hub; None for a registry that is not there."""
+        """Return the id of the repository of a name on the Hub; None for other registries."""
         return None
 
     def nearest(self, embedding: "TaskEmbedding", k: int = 5) -> "Ranking":
@@ -181,33 +187,33 @@ class Store(Catalogue):
             EmbeddingError: An embedding in that space has another width.
         """
         # Imported here: listing a registry needs no numpy.
-        from wsdarts_registry.stores.ranking import rank_registry  # noqa: PLC0415
+        from wsdarts_registry.stores.nearest_artifacts import rank_registry  # noqa: PLC0415
 
         return rank_registry(self.catalogue(), embedding, k)
 
     def catalogue(self) -> Catalogue:
-        """Return what it holds now, for several questions about one moment.
+        """Return a snapshot of what the registry holds now.
 
         Raises:
             RegistryError: It cannot be read.
         """
         return Snapshot(self)
 
-    def settle(self, name: str) -> None:
-        """Finish a push of a name that ended before its last step, where that can happen.
+    def finish_push(self, name: str) -> None:
+        """Finish a pending push of a name: one that ended before its last step.
 
         Raises:
             RegistryError: It cannot be finished.
         """
 
     def rebuild_index(self) -> tuple[str, ...]:
-        """Make what speeds up listing and ranking anew, where the registry keeps such a thing.
+        """Rebuild the index that speeds up listing and ranking, where the registry has one.
 
         Returns:
             The names in it.
 
         Raises:
-            RegistryError: It cannot be written, or there is no such thing.
+            RegistryError: It cannot be written, or the registry has none.
         """
         raise RegistryError(
             f"{self.location} keeps no index", expected="a registry on the Hub, such as hf://lab"
@@ -224,19 +230,19 @@ class Store(Catalogue):
         """
         return nullcontext()
 
-    def abandoned(self) -> tuple[Path, ...]:
-        """What pushes left behind that were killed; none where nothing can be left."""
+    def stale_uploads(self) -> tuple[Path, ...]:
+        """Return the uploads of pushes that were killed; none where nothing can be left."""
         return ()
 
-    def unlocked(self) -> tuple[Path, ...]:
-        """What pushes left behind, or work in: nothing tells which."""
+    def unlocked_uploads(self) -> tuple[Path, ...]:
+        """Return the uploads without a lock, whose pushes may have ended or not."""
         return ()
 
-    def sweep(self, *, unlocked: bool = False) -> None:
-        """Remove what ``abandoned`` lists.
+    def remove_stale_uploads(self, *, unlocked: bool = False) -> None:
+        """Remove what ``stale_uploads`` returns.
 
         Args:
-            unlocked: Remove what ``unlocked`` lists, too; nobody may be pushing.
+            unlocked: Remove what ``unlocked_uploads`` returns, too; nobody may be pushing.
 
         Raises:
             RegistryError: The registry cannot be written.
@@ -252,7 +258,7 @@ class Store(Catalogue):
         """
         wanted = parsed(reference)
         with self.changing():
-            self.write_yank(wanted.name, *version_rules.new_yank(self, wanted, reason))
+            self.write_yank(wanted.name, *_new_yank(self, wanted, reason))
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
         """Take a yank back; both reasons stay on record.
@@ -264,7 +270,7 @@ class Store(Catalogue):
         """
         wanted = parsed(reference)
         with self.changing():
-            self.write_yank(wanted.name, *version_rules.lifted_yank(self, wanted, reason))
+            self.write_yank(wanted.name, *_lifted_yank(self, wanted, reason))
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let ``NAME@ALIAS`` mean a version, whatever it meant before.
@@ -275,7 +281,7 @@ class Store(Catalogue):
                 be written.
         """
         with self.changing():
-            self.write_alias(name, alias, version_rules.new_alias(self, name, alias, version))
+            self.write_alias(name, alias, _new_alias(self, name, alias, version))
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Let ``NAME@ALIAS`` mean nothing any more.
@@ -286,3 +292,87 @@ class Store(Catalogue):
         with self.changing():
             self.version_of_alias(name, alias)
             self.write_alias(name, alias, None)
+
+
+def _new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:
+    """Return the version to hide and its record; see ``Store.yank``."""
+    info = _exact(store, reference, "hide")
+    if info.yanked is not None:
+        raise RegistryError(
+            f"{reference} was yanked already, on {info.yanked.when}: {info.yanked.reason}"
+        )
+    try:
+        return info.version, Yank(reason=reason, when=now())
+    except ValidationError as problem:
+        raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
+
+
+def _lifted_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:
+    """Return the version to restore and its record; see ``Store.unyank``."""
+    info = _exact(store, reference, "restore")
+    if info.yanked is None:
+        raise RegistryError(f"{reference} is not yanked", hint="there is nothing to take back")
+    try:
+        lift = Lift(reason=reason, when=now())
+    except ValidationError as problem:
+        raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
+    return info.version, info.yanked.model_copy(update={"lifted": lift})
+
+
+def _new_alias(store: Catalogue, name: str, alias: str, version: int) -> Alias:
+    """Return the record of an alias; see ``Store.set_alias``."""
+    check_alias(alias)
+    info = store.find(Reference(name=name, version=version))
+    if info.yanked is not None:
+        raise RegistryError(
+            f"{name}@{version} was yanked ({info.yanked.reason})", hint="name a version that is not"
+        )
+    return Alias(version=version, when=now())
+
+
+def published_version(store: Catalogue, name: str, version: int | None, digest: str) -> int | None:
+    """Return the version that has a content already, if any.
+
+    Args:
+        store: The registry.
+        name: Name to publish under.
+        version: The version that is asked for; None for the next one.
+        digest: Of the content.
+
+    Raises:
+        VersionConflictError: The version has other content, or another version this one.
+        RegistryError: The content was yanked.
+    """
+    for info in store.versions(name):
+        reference = f"{name}@{info.version}"
+        if info.version == version and info.digest != digest:
+            raise VersionConflictError(
+                (f"{reference} exists with digest {info.digest}, and what is pushed has {digest}"),
+                hint="versions are write-once: leave the version out to take the next",
+            )
+        if info.digest != digest:
+            continue
+        if info.yanked is not None:
+            raise RegistryError(
+                f"this content is {reference}, which was yanked ({info.yanked.reason})",
+                hint=(
+                    "publish a corrected artifact, or restore it with `wsdarts-hub unyank "
+                    f"{reference} --reason REASON{store.option}`"
+                ),
+            )
+        if version not in (None, info.version):
+            raise VersionConflictError(
+                f"this content ({digest}) is {reference} already",
+                expected=f"new content for version {version}: use {reference}",
+            )
+        return info.version
+    return None
+
+
+def _exact(store: Catalogue, reference: Reference, what: str) -> VersionInfo:
+    if not reference.is_exact:
+        raise RegistryError(
+            f"{reference} is not exact",
+            hint=f"name the version to {what}, such as {reference.name}@1",
+        )
+    return store.find(reference)

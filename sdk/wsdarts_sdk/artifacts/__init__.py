@@ -1,5 +1,5 @@
-"""Between runs and artifacts: what a search publishes, and what a warm start takes over.
+"""Between runs and artifacts: what a search publishes, and the check of published weights.
 
 May import ``models`` and what that imports. Public: ``build_artifact`` (``building``), ``pull``
-and ``starting_point`` (``starting``), ``run_check`` (``check``).
+(``pulling``), ``run_check`` (``check``).
 """

@@ -1,15 +1,15 @@
-"""From a finished search to the artifact that ``push`` publishes."""
+"""Artifact of a finished search, which ``push`` publishes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry._json import now
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.contents import alpha_name
 from wsdarts_registry.artifact.manifest import (
     Lineage,
@@ -23,8 +23,8 @@ from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_sdk.artifacts.check import make_check
 from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.models.size import final_sizes
-from wsdarts_sdk.runs.environment import code_version, hardware, library_versions
+from wsdarts_sdk.devices import code_version, hardware, library_versions
+from wsdarts_sdk.models.network import final_sizes
 from wsdarts_sdk.search.derivation import ranked_candidates
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -32,7 +32,7 @@ from wsdarts_sdk.search.settings import SearchSettings, settings_json
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a search started, for the lineage of its artifact.
+    """Start of a search, for the lineage of its artifact.
 
     Attributes:
         mode: Mode of the warm start, or ``cold``.
@@ -127,7 +127,7 @@ def _draft(
             hardware=hardware(device),
             seed=settings.seed,
             seconds=round(seconds, 3),
-            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            created=now(),
         ),
         lineage=Lineage(
             mode=origin.mode,
@@ -147,7 +147,7 @@ def _given_split(task: ImageTask) -> SplitRecord | None:
 
 
 def _metrics(result: SearchResult) -> dict[str, int | float]:
-    """Steps of the weights, figures of the last epoch; skip-connects and size of what was found."""
+    """Return steps of the weights, figures of the last epoch, skip-connects and final size."""
     last: dict[str, Any] = result.rows[-1] if result.rows else {}
     names = ("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy")
     found = {name: last[name] for name in names if last.get(name) is not None}

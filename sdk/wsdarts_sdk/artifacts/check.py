@@ -1,4 +1,4 @@
-"""The proof that weights load right: a fixed input and the output that it must give."""
+"""Check that an artifact's weights load right: a fixed input and the output that it must give."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.contents import alpha_name
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.errors import ArtifactError, SettingsError
@@ -39,7 +39,7 @@ def make_check(
     weights: dict[str, torch.Tensor],
     alpha: dict[str, Array],
 ) -> dict[str, NDArray[np.float32]]:
-    """A random input in [-1, 1] and the pooled features that the supernet gives in eval mode.
+    """Return a random input in [-1, 1] and the pooled features that the supernet makes of it.
 
     Returns:
         ``input`` of shape ``(2, 3, image_size, image_size)`` and ``output`` of shape
@@ -95,7 +95,7 @@ def run_check(
 
 
 def tolerance(*, halved: bool, device: torch.device, dtype: torch.dtype) -> float:
-    """How far outputs may be from the check's, relative to the largest one.
+    """Return how far outputs may be from the check's, relative to the largest one.
 
     Measured on the shipped zoo: sums of float32 in another order differ by up to 4e-7, weights
     that were rounded to float16 or to TF32 by up to 2e-3, bfloat16 by up to 1.3e-2. One
@@ -115,7 +115,7 @@ def tolerance(*, halved: bool, device: torch.device, dtype: torch.dtype) -> floa
 
 
 def artifact_weights(tensors: dict[str, NDArray[np.float32]]) -> dict[str, torch.Tensor]:
-    """The supernet weights of ``weights.safetensors``, without α."""
+    """Return the supernet weights of ``weights.safetensors``, without α."""
     return {
         name: torch.from_numpy(np.array(value, dtype=np.float32))
         for name, value in tensors.items()
@@ -124,30 +124,27 @@ def artifact_weights(tensors: dict[str, NDArray[np.float32]]) -> dict[str, torch
 
 
 def artifact_alpha(tensors: dict[str, NDArray[np.float32]]) -> dict[str, Array]:
-    """α of both cell kinds of ``weights.safetensors``."""
+    """Return α of both cell kinds of ``weights.safetensors``."""
     return {kind: tensors[alpha_name(kind)].astype(np.float64) for kind in CELL_KINDS}
 
 
 def _compare(found: NDArray[np.float32], expected: NDArray[np.float32], allowed: float) -> float:
     if found.shape != expected.shape:
         raise ArtifactError(
-            f"the artifact's check expects outputs of shape {expected.shape}",
-            hint=(
-                f"its weights give {found.shape}: it is damaged or was made by another engine; "
-                f"{_ADVICE}"
-            ),
+            "shape of the outputs that the artifact's weights give",
+            found=found.shape,
+            expected=expected.shape,
+            hint=f"it is damaged or was made by another engine: {_ADVICE}",
         )
     differences = np.abs(found - expected)
     difference = float(differences.max() / max(np.abs(expected).max(), 1e-12))
     if not difference <= allowed:
         worst = np.unravel_index(differences.argmax(), differences.shape)
         raise ArtifactError(
-            (
-                f"the artifact's weights give {found[worst]:.6g} where its check says "
-                f"{expected[worst]:.6g} (relative difference {difference:.1e}, allowed "
-                f"{allowed:.0e})"
-            ),
-            hint=_ADVICE,
+            "an output that the artifact's weights give",
+            found=f"{found[worst]:.6g}",
+            expected=f"{expected[worst]:.6g}",
+            hint=f"relative difference {difference:.1e}, allowed {allowed:.0e}; {_ADVICE}",
         )
     return difference
 

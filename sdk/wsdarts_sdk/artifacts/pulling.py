@@ -1,6 +1,6 @@
-"""Pull of artifacts, with the proof that their weights load right if it is asked for.
+"""Pull of artifacts, with a check of their weights on request.
 
-Loads no torch unless that proof is asked for.
+Loads no torch without that check.
 """
 
 from pathlib import Path

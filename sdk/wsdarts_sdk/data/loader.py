@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsdarts_registry._format import several, size
+from wsdarts_registry._format import pluralize, size
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import Augmentation, Draws, channel_statistics
@@ -445,7 +445,7 @@ def _check_halves(task: ImageTask) -> None:
         found = len(task.indices(part))
         if found < _MIN_BATCH:
             raise SettingsError(
-                f"the {part} half of {task.name} has {several(found, 'image')}",
+                f"the {part} half of {task.name} has {pluralize(found, 'image')}",
                 expected=f"at least {_MIN_BATCH}",
                 hint="add images",
             )

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Content
 
@@ -296,7 +296,7 @@ def _check_sizes(
         if len(images) < _SMALLEST_CLASS:
             total = int(np.count_nonzero(labels == label))
             raise TaskError(
-                f"class {class_names[label]!r} has {several(len(images), 'distinct image')} "
+                f"class {class_names[label]!r} has {pluralize(len(images), 'distinct image')} "
                 f"of its own ({total} with copies and images of other classes, too)",
                 expected=f"at least {_SMALLEST_CLASS}",
                 hint="add images to the class, or leave it out",
@@ -317,7 +317,7 @@ def _check_given(
             found = len(np.unique(digests[inside & (labels == label)]))
             if found < _LEAST_GIVEN[part]:
                 raise TaskError(
-                    f"class {name!r} has {several(found, 'distinct image')} in the part {part} "
+                    f"class {name!r} has {pluralize(found, 'distinct image')} in the part {part} "
                     "of the given split",
                     expected=f"at least {_LEAST_GIVEN[part]}",
                     hint="add images to the class there, or leave it out of all parts",

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from wsdarts_registry._arguments import check_kind, check_text
 from wsdarts_registry._files import as_path, cache_directory
-from wsdarts_registry._format import count, several
-from wsdarts_registry._text import plain_text, settled_line
+from wsdarts_registry._format import count, pluralize
+from wsdarts_registry._text import sanitize, sanitize_name
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.images import TaskImages, corrupt_images, read_digests
 from wsdarts_sdk.data.sources import DataOptions, ImageSource, open_source
@@ -122,7 +122,7 @@ class ImageTask:
         split = f", split as given ({self.part_sizes})" if self.given_split else ""
         skipped = f", {len(self.skipped)} more left out" if self.skipped else ""
         return (
-            f"<ImageTask {plain_text(self.name, 80)}: {several(len(self), 'image')} of "
+            f"<ImageTask {sanitize(self.name, 80)}: {pluralize(len(self), 'image')} of "
             f"{self.classes} classes{split}{skipped}, {self.digest[:19]}…>"
         )
 
@@ -161,14 +161,14 @@ class ImageTask:
             repeated = self._held_out_copies()
             if repeated:
                 found.append(
-                    f"the train part has copies of {several(repeated, 'held-out image')}, so what "
-                    "is measured on these flatters"
+                    f"the train part has copies of {pluralize(repeated, 'held-out image')}, so "
+                    "what is measured on these flatters"
                 )
             repeated = self._test_copies()
             if repeated:
                 found.append(
                     f"the validation part, by which a training is chosen, has copies of "
-                    f"{several(repeated, 'test image')}, so what is measured on these flatters"
+                    f"{pluralize(repeated, 'test image')}, so what is measured on these flatters"
                 )
         return tuple(found)
 
@@ -314,7 +314,7 @@ def read_task(
     check_text(name, "name", optional=True)
     cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
     source = open_source(data, options, cache=cache)
-    name = settled_line(name) if name else source.name
+    name = sanitize_name(name) if name else source.name
     _check_classes(name, [source.class_names[label] for label in np.unique(source.labels)])
     digests, failed = read_digests(source, cache, progress)
 

@@ -1,6 +1,6 @@
-"""Derived networks: building, training, prediction, export to ONNX and timm.
+"""Derived networks: operations, building, training, prediction, export to ONNX and timm.
 
-May import ``search`` and what that imports. Public: ``DerivedNetwork`` (``network``),
-``train_network`` (``training``), ``Classifier`` (``classifier``), ``load_network``
-(``loading``), ``count`` (``size``).
+May import ``supernet``, ``data``, ``runs`` and ``schedule``. Public: ``DerivedNetwork`` and
+``count`` (``network``), ``train_network`` (``training``), ``Classifier`` (``classifier``),
+``load_network`` (``loading``). The candidate operations are in ``operations``.
 """

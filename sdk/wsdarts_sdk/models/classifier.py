@@ -11,17 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._files import as_path, expanded, is_directory, open_regular, write_atomically
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_sdk.devices import TooLargeError, at_most
+from wsdarts_sdk.models.export import OnnxFile, save_onnx, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.models.onnx_export import OnnxFile, save_onnx
 from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
-from wsdarts_sdk.models.timm_folder import save_timm
+from wsdarts_sdk.runs.file_names import MODEL_FILE
 
-MODEL_FILE = "model.safetensors"
 _FORMAT = 1
 _LARGEST_IMAGE = 8192
 _SPARE = 2**24
@@ -72,7 +71,7 @@ class Classifier(TrainedModel):
         self.register_buffer("std", std.reshape(1, 3, 1, 1))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, classes)``.
+        """Return logits, shape ``(B, classes)``.
 
         Raises:
             TaskError: The images have another shape, or are integers, which would stand for
@@ -84,7 +83,8 @@ class Classifier(TrainedModel):
         if not x_BCHW.is_floating_point():
             raise TaskError(
                 f"images are of type {x_BCHW.dtype}",
-                expected="floating point in [0, 1]. Divide them: model(images / 255)",
+                expected="floating point in [0, 1]",
+                hint="divide them: model(images / 255)",
             )
         dtype = next(self.network.parameters()).dtype
         logits: Tensor = self.network(((x_BCHW - self.mean) / self.std).to(dtype))
@@ -93,7 +93,7 @@ class Classifier(TrainedModel):
     def predict(
         self, images: AnyImage | Iterable[AnyImage], *, top_k: int = 5, batch_size: int = 64
     ) -> list[Prediction]:
-        """What the model says of images; ``prediction.predict`` yields the same in turn.
+        """Return predictions for images; ``prediction.predict`` yields them one by one.
 
         Args:
             images: One or several of: paths of files or folders, encoded images (bytes, or a file
@@ -111,13 +111,13 @@ class Classifier(TrainedModel):
         return list(predict(self, images, top_k=top_k, batch_size=batch_size))
 
     def save_timm(self, directory: str | Path) -> Path:
-        """Write a folder that timm loads; see ``timm_folder.save_timm``."""
+        """Write a folder that timm loads; see ``export.save_timm``."""
         return save_timm(self, directory)
 
     def save_onnx(
         self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
     ) -> OnnxFile:
-        """Write an ONNX file that was checked; see ``onnx_file.save_onnx``."""
+        """Write an ONNX file that was checked; see ``export.save_onnx``."""
         return save_onnx(self, path, images=images)
 
     def save(self, path: str | Path) -> Path:
@@ -155,7 +155,8 @@ class Classifier(TrainedModel):
         except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ArtifactError(
-                f"{path} is not a trained model of this library ({reason})",
+                path,
+                found=f"not a trained model of this library ({reason})",
                 expected=f"the run directory of `wsdarts-hub train`, or the {MODEL_FILE} in it",
             ) from error
         except TooLargeError as error:
@@ -163,9 +164,8 @@ class Classifier(TrainedModel):
                 f"{path} describes a larger network than it holds weights of", hint="train it again"
             ) from error
         except (SpaceError, SettingsError) as error:
-            raise ArtifactError(
-                f"{path} is not a trained model of this library: {error}"
-            ) from error
+            found = f"not a trained model of this library: {error}"
+            raise ArtifactError(path, found=found) from error
         return model.eval()
 
 
@@ -177,7 +177,7 @@ def _check_shape(images: Any) -> None:
 
 
 def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
-    """The untrained classifier that a file describes.
+    """Return the untrained classifier that a file describes.
 
     Args:
         about: The file's metadata.

@@ -1,27 +1,24 @@
-"""From whatever names a genotype or a trained model to a network."""
+"""Networks by name: from a genotype, a file, a run, a reference or a trained model."""
 
 from pathlib import Path
 from typing import Any
 
 from wsdarts_registry._files import exists, expanded, is_directory, is_file
-from wsdarts_registry._text import spaced_text
-from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.genotype_text import holds_genotype
+from wsdarts_registry._text import sanitize_spaced
+from wsdarts_registry.architecture.genotype import Genotype, holds_genotype
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.artifact.manifest import MANIFEST, Manifest
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.errors import RegistryError, RunError, SettingsError, SignatureError
-from wsdarts_registry.publishing.training import run_of
+from wsdarts_registry.publishing.training_record import run_of
 from wsdarts_registry.stores.opening import open_for
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
+from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
 from wsdarts_sdk.runs.directory import read_config
-from wsdarts_sdk.runs.files import CONFIG
+from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, CONFIG_FILE, GENOTYPE_FILE, MODEL_FILE
 
-GENOTYPE_FILE = "genotype.json"
-_ARTIFACT = "artifact"
 _WHAT = "the genotype or model"
 _MANY_CLASSES = 100_000
 
@@ -38,7 +35,7 @@ def load_network(
     seed: int = 0,
     require_signature: Required = None,
 ) -> DerivedNetwork | Classifier:
-    """The network of a genotype, or a trained model.
+    """Return the network of a genotype, or a trained model.
 
     **A genotype has no weights**: its network comes untrained, with random weights, in train
     mode, and wants normalised images. The weights of an artifact are a supernet's, which do not
@@ -89,7 +86,8 @@ def load_network(
     if classes is None and known is not None and known > _MANY_CLASSES:
         raise SettingsError(
             f"{source} names {known} classes, more than any dataset has",
-            expected=f"at most {_MANY_CLASSES}: name their number, classes=10",
+            expected=f"at most {_MANY_CLASSES}",
+            hint="name their number, classes=10",
         )
     shape.setdefault("classes", known)
     if shape["classes"] is None:
@@ -103,7 +101,7 @@ def find_genotype(
     registry: str | Path | Store | None = None,
     require_signature: Required = None,
 ) -> Genotype:
-    """The genotype that ``source`` is or names, as for ``load_network``.
+    """Return the genotype that ``source`` is or names, as for ``load_network``.
 
     Raises:
         RunError: The directory has no genotype yet.
@@ -123,7 +121,7 @@ def source_run(source: Genotype | str | Path) -> Path | None:
         return None
     path = expanded(source, _WHAT)
     for place in (path, path.parent):
-        if is_file(place / CONFIG) and is_directory(place):
+        if is_file(place / CONFIG_FILE) and is_directory(place):
             if read_config(place).get("command") == "train":
                 return run_of(place)
             return place
@@ -131,7 +129,7 @@ def source_run(source: Genotype | str | Path) -> Path | None:
 
 
 def _trained_file(source: str | Path) -> Path | None:
-    """The model file that a path is, or that lies in the run directory of a training."""
+    """Return the model file that a path is, or that of a training's run directory."""
     if isinstance(source, str) and _is_text(source):
         return None
     path = expanded(source, _WHAT)
@@ -145,7 +143,7 @@ def _find(
     registry: str | Path | Store | None,
     require_signature: Required,
 ) -> tuple[Genotype, int | None]:
-    """A genotype, and the number of classes that it was searched for if that is known."""
+    """Return a genotype, and the number of classes that it was searched for, if known."""
     if isinstance(source, Genotype):
         return source, None
     if isinstance(source, str) and _is_text(source):
@@ -160,14 +158,14 @@ def _find(
         return Genotype.load(path), None
     try:
         store, reference = open_for(source, registry, require_signature=require_signature)
-        return _of_artifact(store.look(reference))
+        return _of_artifact(store.pull_without_weights(reference))
     except RegistryError as error:
-        shown = spaced_text(source)
+        shown = sanitize_spaced(source)
         raise type(error)(f"there is no file or directory {shown}, and {error}") from error
 
 
 def _refuse_unsigned(source: object, required: Required) -> None:
-    """Refuse a file or directory where keys are named: only a registry has signatures."""
+    """Raise an error for a file or directory where keys are named: it has no signatures."""
     if required is not None and not isinstance(required, SignaturePolicy):
         raise SignatureError(
             f"a signature lies in a registry, not with {source}",
@@ -176,18 +174,18 @@ def _refuse_unsigned(source: object, required: Required) -> None:
 
 
 def _is_text(source: str) -> bool:
-    """Whether a string is a genotype itself; no path and no reference looks like that."""
+    """Return whether a string is a genotype itself; no path or reference looks like that."""
     return holds_genotype(source) or source.lstrip().startswith(("{", "```")) or "\n" in source
 
 
 def _in_directory(path: Path) -> tuple[Genotype, int | None]:
-    """That of an artifact's directory or of a run."""
+    """Return the genotype and classes of an artifact's directory or of a run."""
     if is_file(path / MANIFEST):
         return _of_artifact(read_artifact(path))
     read_config(path)
     if not exists(path / GENOTYPE_FILE):
         raise RunError(f"the run {path} has no genotype yet", hint="finish it with --resume first")
-    artifact = path / _ARTIFACT
+    artifact = path / ARTIFACT_FOLDER
     known = _classes(read_manifest(artifact)[0]) if is_file(artifact / MANIFEST) else None
     return Genotype.load(path / GENOTYPE_FILE), known
 

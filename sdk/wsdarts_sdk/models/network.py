@@ -1,164 +1,30 @@
-"""The derived network: a genotype's cells stacked, as DARTS evaluates what it finds.
+"""The derived network: a genotype's cells stacked, as DARTS evaluates them, and its size.
+
+The size is counted by running a copy of the network on one image. (torch's ``meta`` device would
+compute nothing, and takes ten times as long: its operations are written in Python.)
 
 Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.2 and its public code
 (NetworkCIFAR, NetworkImageNet); drop path from Larsson et al., "FractalNet", 2017,
 arXiv:1605.07648.
-
-The candidate operations, one module each, as DARTS defines them.
-
-Shape legend of this package: B images, C channels, H rows, W columns. With stride 2 every
-operation returns ``ceil(H / 2) × ceil(W / 2)``, for odd sizes too.
-
-Source: Liu et al., "DARTS", 2019, arXiv:1806.09055, section 3.1 and its public code.
 """
 
+import copy
 import operator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from wsdarts_registry._format import count as in_words
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.errors import ExportError, SettingsError, SpaceError
+from wsdarts_registry.errors import ExportError, SettingsError
+from wsdarts_sdk.models.operations import FactorizedReduce, ReluConvNorm, build_operation
 from wsdarts_sdk.models.settings import Cells
 from wsdarts_sdk.setting_fields import Channels, Classes, Seed, check_value
 from wsdarts_sdk.supernet import STEM_MULTIPLIER, reduction_positions
-
-
-class Zero(nn.Module):
-    """``none``: no connection, an output of zeros."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return zeros of the strided shape."""
-        return x_BCHW[:, :, :: self.stride, :: self.stride].mul(0.0)
-
-
-class FactorizedReduce(nn.Module):
-    """``skip_connect`` with stride 2: two 1×1 convolutions on the even and on the odd pixels."""
-
-    def __init__(self, inputs: int, outputs: int, *, affine: bool) -> None:
-        super().__init__()
-        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, affine=affine)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Halve rows and columns."""
-        x = x_BCHW.relu()
-        # With an odd size the shifted lattice is one short; the public code fails there.
-        shifted = F.pad(x[:, :, 1:, 1:], (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-        joined: Tensor = self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
-        return joined
-
-
-class ReluConvNorm(nn.Sequential):
-    """ReLU, a 1×1 convolution and batch norm: how a cell takes its inputs."""
-
-    def __init__(self, inputs: int, outputs: int, *, affine: bool) -> None:
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(inputs, outputs, 1, bias=False),
-            nn.BatchNorm2d(outputs, affine=affine),
-        )
-
-
-class Pooling(nn.Sequential):
-    """3×3 pooling; in a search a batch norm without affine parameters follows."""
-
-    def __init__(self, channels: int, stride: int, *, kind: str, affine: bool) -> None:
-        pool: nn.Module
-        if kind == "max":
-            pool = nn.MaxPool2d(3, stride=stride, padding=1)
-        else:
-            pool = nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False)
-        # The derived network pools without a norm (DARTS, P-DARTS): affine tells the two apart.
-        norm = [] if affine else [nn.BatchNorm2d(channels, affine=False)]
-        super().__init__(pool, *norm)
-
-
-class DilatedConv(nn.Sequential):
-    """ReLU, depthwise convolution with dilation 2, pointwise convolution, batch norm."""
-
-    def __init__(self, channels: int, stride: int, *, kernel: int, affine: bool) -> None:
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(
-                channels,
-                channels,
-                kernel,
-                stride=stride,
-                padding=kernel - 1,
-                dilation=2,
-                groups=channels,
-                bias=False,
-            ),
-            nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels, affine=affine),
-        )
-
-
-class SeparableConv(nn.Sequential):
-    """Twice: ReLU, depthwise convolution, pointwise convolution, batch norm."""
-
-    def __init__(self, channels: int, stride: int, *, kernel: int, affine: bool) -> None:
-        def half(step: int) -> list[nn.Module]:
-            return [
-                nn.ReLU(),
-                nn.Conv2d(
-                    channels,
-                    channels,
-                    kernel,
-                    stride=step,
-                    padding=kernel // 2,
-                    groups=channels,
-                    bias=False,
-                ),
-                nn.Conv2d(channels, channels, 1, bias=False),
-                nn.BatchNorm2d(channels, affine=affine),
-            ]
-
-        super().__init__(*half(stride), *half(1))
-
-
-def build_operation(name: str, channels: int, stride: int, *, affine: bool) -> nn.Module:
-    """Build the candidate operation of that name.
-
-    Args:
-        name: One of the DARTS candidates.
-        channels: Channels of input and output.
-        stride: 1, or 2 on the edges from a reduction cell's inputs.
-        affine: Whether batch norms learn scale and shift: not in a search, yes in the
-            derived network.
-
-    Raises:
-        SpaceError: No operation has that name.
-    """
-    match name:
-        case "none":
-            return Zero(stride)
-        case "max_pool_3x3" | "avg_pool_3x3":
-            return Pooling(channels, stride, kind=name[:3], affine=affine)
-        case "skip_connect" if stride == 1:
-            return nn.Identity()
-        case "skip_connect":
-            return FactorizedReduce(channels, channels, affine=affine)
-        case "sep_conv_3x3" | "sep_conv_5x5":
-            return SeparableConv(channels, stride, kernel=int(name[-1]), affine=affine)
-        case "dil_conv_3x3" | "dil_conv_5x5":
-            return DilatedConv(channels, stride, kernel=int(name[-1]), affine=affine)
-    raise SpaceError(
-        f"the engine has no operation {name!r}",
-        expected=(
-            "one of none, max_pool_3x3, avg_pool_3x3, skip_connect, sep_conv_3x3, sep_conv_5x5, "
-            "dil_conv_3x3, dil_conv_5x5"
-        ),
-    )
-
 
 _AUXILIARY_WIDTHS = (128, 768)
 Stem = Literal["cifar", "imagenet"]
@@ -242,7 +108,7 @@ class AuxiliaryHead(nn.Module):
         self.classify = nn.Linear(wide, classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, classes)``."""
+        """Return logits, shape ``(B, classes)``."""
         x = x_BCHW.relu()
         rows, columns = x.shape[2:]
         if min(rows, columns) < 2:
@@ -286,9 +152,7 @@ class DerivedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if stem not in get_args(Stem):
-            raise SettingsError(
-                f"there is no stem {stem!r}", expected=f"{' or '.join(get_args(Stem))}"
-            )
+            raise SettingsError("stem", found=repr(stem), expected=" or ".join(get_args(Stem)))
         cells, channels, classes, seed = map(_plain, (cells, channels, classes, seed))
         check_value("cells", cells, Cells)
         check_value("channels", channels, Channels)
@@ -338,14 +202,14 @@ class DerivedNetwork(nn.Module):
         self.classifier = nn.Linear(inputs[1], classes)
 
     def run_stem(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The two inputs of the first cell."""
+        """Return the two inputs of the first cell."""
         first = self.stem(x_BCHW)
         return first, first if self.second_stem is None else self.second_stem(first)
 
     def run_cells(
         self, x_BCHW: Tensor, rate: float = 0.0, draws: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The output of the last cell and of the cell below the auxiliary tower."""
+        """Return the output of the last cell and of the cell below the auxiliary tower."""
         previous = self.run_stem(x_BCHW)
         below = previous[1]
         for position, cell in enumerate(self.cells):
@@ -355,41 +219,41 @@ class DerivedNetwork(nn.Module):
         return previous[1], below
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, classes)``, without drop path and auxiliary tower."""
+        """Return logits, shape ``(B, classes)``, without drop path and auxiliary tower."""
         logits: Tensor = self.classifier(self.run_cells(x_BCHW)[0].mean(dim=(2, 3)))
         return logits
 
     def forward_training(
         self, x_BCHW: Tensor, *, rate: float, draws: Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits and the auxiliary tower's logits, with drop path."""
+        """Return logits and the auxiliary tower's logits, with drop path."""
         last, below = self.run_cells(x_BCHW, rate, draws)
         logits = self.classifier(last.mean(dim=(2, 3)))
         return logits, None if self.auxiliary is None else self.auxiliary(below)
 
 
 def _plain(number: int) -> int:
-    """A whole number of NumPy or torch, such as ``labels.max() + 1``, as Python's."""
+    """Return a whole number of NumPy or torch, such as ``labels.max() + 1``, as Python's."""
     whole = hasattr(number, "__index__") and not isinstance(number, bool)
     return operator.index(number) if whole else number
 
 
 def not_scriptable() -> ExportError:
-    """Describe that TorchScript cannot compile what a genotype decides, and what can."""
+    """Return the error for ``torch.jit.script``, with alternatives."""
     return ExportError(
-        "a network of a genotype cannot be scripted by torch.jit.script (scriptable=True): its "
-        "cells differ from genotype to genotype. Use torch.jit.trace, torch.export or "
-        "torch.compile, or write ONNX (save_onnx)"
+        "torch.jit.script (scriptable=True) cannot compile the network of a genotype, whose cells "
+        "differ from genotype to genotype",
+        hint="use torch.jit.trace, torch.export or torch.compile, or write ONNX (save_onnx)",
     )
 
 
 def stem_channels(kind: Stem, channels: int) -> int:
-    """Channels of what a stem puts out, for that many channels of the first cell."""
+    """Return the output channels of a stem, for that many channels of the first cell."""
     return STEM_MULTIPLIER * channels if kind == "cifar" else channels
 
 
 def _stems(kind: Stem, channels: int) -> tuple[nn.Sequential, nn.Sequential | None]:
-    """What makes the first cell's inputs of images, and its second input of the first one."""
+    """Return the stem, and for ImageNet the second stem, which takes the first one's output."""
     if kind == "cifar":
         width = stem_channels(kind, channels)
         conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
@@ -401,3 +265,85 @@ def _stems(kind: Stem, channels: int) -> tuple[nn.Sequential, nn.Sequential | No
 
     first = [*halve(3, channels // 2), nn.ReLU(), *halve(channels // 2, channels)]
     return nn.Sequential(*first), nn.Sequential(nn.ReLU(), *halve(channels, channels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Parameters and multiply-adds of a network.
+
+    Attributes:
+        parameters: Weights that training changes, without the auxiliary tower.
+        multiply_adds: Multiplications of convolutions and linear layers for one image, each with
+            its addition, as papers on architecture search count them; norms, pooling and
+            additions of maps are left out.
+        image_size: Pixels a side of that image.
+    """
+
+    parameters: int
+    multiply_adds: int
+    image_size: int
+
+    def __str__(self) -> str:
+        return (
+            f"{in_words(self.parameters)} parameters, {in_words(self.multiply_adds)} "
+            f"multiply-adds at {self.image_size}×{self.image_size}"
+        )
+
+
+def count(network: nn.Module, image_size: int) -> Size:
+    """Count a network's parameters and its multiply-adds for one image.
+
+    Args:
+        network: Takes images of shape ``(1, 3, image_size, image_size)``; it is left as it is.
+        image_size: Pixels a side.
+
+    Raises:
+        SettingsError: Images of that size do not go through the network.
+    """
+    sizes: list[int] = []
+    copied = copy.deepcopy(network).cpu().eval()
+    for module in copied.modules():
+        if isinstance(module, nn.Conv2d):
+            per_position = module.weight[0].numel()
+            module.register_forward_hook(partial(_add, sizes, per_position))
+        elif isinstance(module, nn.Linear):
+            module.register_forward_hook(partial(_add, sizes, module.in_features))
+    try:
+        with torch.no_grad():
+            copied(torch.zeros(1, 3, image_size, image_size))
+    except RuntimeError as error:
+        raise SettingsError(
+            (
+                f"images of {image_size} pixels a side do not go through the network "
+                f"({' '.join(str(error).split())[:200]})"
+            ),
+            hint="name another size",
+        ) from error
+    parameters = sum(
+        p.numel() for n, p in copied.named_parameters() if "auxiliary" not in n.split(".")
+    )
+    return Size(parameters=parameters, multiply_adds=sum(sizes), image_size=image_size)
+
+
+def final_sizes(genotype: Genotype) -> dict[str, int]:
+    """Return parameters and multiply-adds of a genotype's final network, by metric.
+
+    It is the network of the papers' final evaluation (20 cells of 16 channels), for small and for
+    large images, without its last layer: how many classes that has depends on the task, and so
+    the sizes of artifacts can be compared.
+    """
+    network = DerivedNetwork(genotype, classes=1)
+    network.classifier = nn.Identity()  # type: ignore[assignment]
+    small = count(network, 32)
+    return {
+        "final_parameters": small.parameters,
+        "final_multiply_adds_32": small.multiply_adds,
+        # Without the last layer all that it computes are maps, each 7 times as wide and high.
+        "final_multiply_adds_224": 49 * small.multiply_adds,
+    }
+
+
+def _add(sizes: list[int], each: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    """Record the multiply-adds of a layer: ``each`` for every element of its output."""
+    del module, inputs
+    sizes.append(each * output.numel())

@@ -1,4 +1,4 @@
-"""What a trained model says of images: files, folders, or images in memory."""
+"""Predictions of a trained model for files, folders, or images in memory."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wsdarts_registry._arguments import check_whole
 from wsdarts_registry._files import exists, expanded, is_directory
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, FileAccessError, SettingsError, TaskError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.decoding import (
@@ -61,7 +61,7 @@ class TrainedModel(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a model says of one image.
+    """A model's prediction for one image.
 
     Attributes:
         image: Path of the file, ``image N`` for the Nth that was given, from 0, or ``image N.M``
@@ -88,14 +88,14 @@ def predict(
     batch_size: int = 64,
     progress: Progress = silent,
 ) -> Iterator[Prediction]:
-    """Predict batch by batch, in the order given; files of a folder come sorted.
+    """Yield predictions in the order given; files of a folder come sorted.
 
     Images are decoded, turned upright and squashed as those were that the model was trained on.
     One that does not decode gets a ``Prediction`` with its problem.
 
     Args:
         model: The trained model; it is in eval mode while this runs.
-        images: One image or several, in any of the forms of ``AnyImage``.
+        images: One image or pluralize, in any of the forms of ``AnyImage``.
         top_k: How many classes to name; all where there are fewer.
         batch_size: Images that go through the network together; fewer where they are so large
             that a batch would take more than about a gigabyte.
@@ -106,12 +106,10 @@ def predict(
         ArtifactError: The model computes numbers that are not finite.
         SettingsError: ``top_k`` or ``batch_size`` is below 1.
     """
-    check_whole(top_k, "top_k")
-    check_whole(batch_size, "batch_size", 64)
-    if min(top_k, batch_size) < 1:
-        raise SettingsError(
-            f"top_k is {top_k} and batch_size {batch_size}", expected="at least 1 of each"
-        )
+    for name, number in (("top_k", top_k), ("batch_size", batch_size)):
+        check_whole(number, name)
+        if number < 1:
+            raise SettingsError(name, found=number, expected="at least 1")
     names, decoded = decoded_images(images, model.image_size, progress)
     training = model.training
     model.eval()
@@ -126,7 +124,7 @@ def predict(
 def decoded_images(
     images: AnyImage | Iterable[AnyImage], size: int, progress: Progress = silent
 ) -> tuple[list[str], Iterator[tuple[int, Pixels | CorruptImage]]]:
-    """Names of all images; and each of them decoded and squashed, with its place, in order.
+    """Return the names of all images, and each of them decoded and squashed, in order.
 
     Raises:
         TaskError: A folder has no images or cannot be listed, or pixels have another form.
@@ -142,12 +140,12 @@ def decoded_images(
 
 
 def as_input(pixels_BHWC: Pixels) -> Tensor:
-    """uint8 pixels as the images in [0, 1] that a classifier takes, shape ``(B, 3, H, W)``."""
+    """Return uint8 pixels as images in [0, 1] for a classifier, shape ``(B, 3, H, W)``."""
     return torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).float() / 255
 
 
 def _listed(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
-    """One image as a list of it, and no image's parts: an open file would yield its lines."""
+    """Return one image as a list of it: iterating over an open file would yield its lines."""
     if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
         return list(as_numpy(images, "images"))
     if isinstance(images, _ONE_IMAGE) or _is_open_file(images):
@@ -162,7 +160,7 @@ def _is_open_file(image: Any) -> bool:
 
 
 def _named(images: Iterable[AnyImage], progress: Progress) -> list[tuple[str, Read]]:
-    """Names of all images, and how to read them."""
+    """Return the names of all images, and how to read them."""
     found: list[tuple[str, Read]] = []
     for number, image in enumerate(images):
         if isinstance(image, str | Path):
@@ -192,7 +190,7 @@ def _files(image: str | Path, progress: Progress) -> list[tuple[str, Read]]:
 
 
 def _files_in(folder: Path, progress: Progress) -> list[Path]:
-    """Return the images in a folder, and say how many others are passed over.
+    """Return the images in a folder, and report how many other files are skipped.
 
     Raises:
         TaskError: There are none, or the folder cannot be listed.
@@ -205,7 +203,7 @@ def _files_in(folder: Path, progress: Progress) -> list[Path]:
             f"the folder {folder} has no images{found}", hint="name files, or another folder"
         )
     if others:
-        total = several(listing.passed_over.total(), "image")
+        total = pluralize(listing.passed_over.total(), "image")
         progress(f"passed over {total} in {folder}: {others}", 1, 1)
     return listing.files
 
@@ -215,7 +213,7 @@ def _unusable(path: str | Path, reason: str) -> list[tuple[str, Read]]:
 
 
 def _name(image: Any, number: int) -> str:
-    """The name of an open file; the number of anything else."""
+    """Return the name of an open file; the number of anything else."""
     name = getattr(image, "name", None)
     return name if _is_open_file(image) and isinstance(name, str) else f"image {number}"
 
@@ -231,7 +229,7 @@ def _in_memory(image: Any, number: int) -> Content | CorruptImage:
 
 
 def _read_whole(file: Any) -> Content | CorruptImage:
-    """The content of an open file from its beginning, as Pillow reads it."""
+    """Return the content of an open file from its beginning, as Pillow reads it."""
     try:
         if file.seekable():
             file.seek(0)
@@ -248,7 +246,7 @@ def _given(content: Content | CorruptImage) -> Content | CorruptImage:
 
 
 def _pixels(array: NDArray[Any], number: int) -> NDArray[np.uint8]:
-    """RGB pixels of shape ``(N, H, W, 3)`` of one image or of several."""
+    """Return RGB pixels of shape ``(N, H, W, 3)`` of one image or of several."""
     if array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8 and array.size:
         return array[np.newaxis]  # documented as this, even where it is only 3 pixels high
     try:

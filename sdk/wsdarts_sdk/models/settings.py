@@ -1,7 +1,9 @@
-"""How a derived network is built and trained."""
+"""Settings of a derived network and its training."""
 
 from dataclasses import dataclass
 from typing import Annotated
+
+from pydantic import Field
 
 from wsdarts_sdk.setting_fields import (
     Amount,
@@ -13,16 +15,14 @@ from wsdarts_sdk.setting_fields import (
     Seed,
     Share,
     Steps,
-    Within,
-    check_fields,
     check_padding,
-    known_names,
+    validated,
 )
 
-Cells = Annotated[int, Within(1, 200)]
+Cells = Annotated[int, Field(ge=1, le=200)]
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSettings:
     """Training of a derived network from scratch.
@@ -59,15 +59,14 @@ class TrainingSettings:
     momentum: Share = 0.9
     weight_decay: Amount = 3e-4
     gradient_clip: PositiveAmount = 5.0
-    cutout: Annotated[int, Within(0, 4000)] = 16
+    cutout: Annotated[int, Field(ge=0, le=4000)] = 16
     drop_path: Share = 0.3
     auxiliary_weight: Amount = 0.4
     flip: bool = True
-    crop_padding: Annotated[int, Within(0, 4000)] | None = None
+    crop_padding: Annotated[int, Field(ge=0, le=4000)] | None = None
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        check_fields(self)
         check_padding(self.padding, self.image_size)
 
     @property

@@ -1,10 +1,9 @@
 """The derived network as a timm model, under the names that timm registers here.
 
-timm builds only architectures that are registered in the running process, so whoever wants one
-of these imports ``wsdarts_hub.timm`` first. The network is ``DerivedNetwork`` with timm's
-methods; names and shapes of its weights are the same.
-
-Genotypes that the public code of DARTS and P-DARTS publishes.
+timm builds only architectures that are registered in the running process, so a program that wants
+one of these imports ``wsdarts_hub.timm`` first. The network is ``DerivedNetwork`` with timm's
+methods; names and shapes of its weights are the same. The genotypes are those that the public code
+of DARTS and P-DARTS publishes.
 """
 
 from typing import Any
@@ -57,7 +56,7 @@ _IMAGENET = {"cells": 14, "channels": 48, "stem": "imagenet"}
 
 
 class TimmNetwork(DerivedNetwork):
-    """A derived network that does what timm expects of its models.
+    """A derived network with the methods of a timm model.
 
     Args:
         genotype: The two cells: a ``Genotype``, its JSON data, or text of the DARTS code.
@@ -121,23 +120,23 @@ class TimmNetwork(DerivedNetwork):
         ]
 
     def forward_features(self, x_BCHW: Tensor) -> Tensor:
-        """The last cell's maps, shape ``(B, num_features, H', W')``."""
+        """Return the last cell's maps, shape ``(B, num_features, H', W')``."""
         training = self.training and self.drop_path_rate > 0
         draws = torch.default_generator if training else None
         return self.run_cells(x_BCHW, self.drop_path_rate, draws)[0]
 
     def forward_head(self, x_BCHW: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits ``(B, num_classes)`` of the last cell's maps, or what the last layer sees."""
+        """Return logits ``(B, num_classes)`` of the last cell's maps, or the last layer's input."""
         x: Tensor = self.global_pool(x_BCHW)
         x = F.dropout(x, self.drop_rate, training=self.training)
         return x if pre_logits else self.classifier(x)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits, shape ``(B, num_classes)``."""
+        """Return logits, shape ``(B, num_classes)``."""
         return self.forward_head(self.forward_features(x_BCHW))
 
     def get_classifier(self) -> nn.Module:
-        """The last layer."""
+        """Return the last layer."""
         return self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -164,7 +163,7 @@ class TimmNetwork(DerivedNetwork):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The maps before each halving, as ``feature_info`` lists them, and the last cell's.
+        """Return the maps before each halving, as ``feature_info`` lists them, and the last.
 
         Args:
             x: Images, shape ``(B, in_chans, H, W)``.
@@ -195,7 +194,7 @@ class TimmNetwork(DerivedNetwork):
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> list[int]:
-        """Remove the cells behind the last of some maps; the indices from the beginning."""
+        """Remove the cells behind the last of some maps; return the indices from the start."""
         del prune_norm
         take, last = feature_take_indices(len(self.feature_info), indices)
         module = self.feature_info[last]["module"]
@@ -207,20 +206,20 @@ class TimmNetwork(DerivedNetwork):
         return found
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """How timm groups the weights by depth."""
+        """Return the patterns by which timm groups the weights by depth."""
         return {
             "stem": r"^(?:second_)?stem",
             "blocks": r"^cells\.(\d+)" if not coarse else r"^cells",
         }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Refused: drop path draws anew when a cell is computed again."""
+        """Raise an error: drop path draws anew when a cell is computed again."""
         if enable:
             raise SettingsError("gradient checkpointing is not supported by this network")
 
 
 def feature_points(cells: int, stem: Stem) -> list[tuple[str, int, int]]:
-    """Where maps are taken: before each halving, and at the end.
+    """Return the points where maps are taken: before each halving, and at the end.
 
     Returns:
         Name of the module, how many pixels of the image one of the map is wide, and how often
@@ -236,7 +235,7 @@ def feature_points(cells: int, stem: Stem) -> list[tuple[str, int, int]]:
 
 
 def _genotype(source: Genotype | dict[str, Any] | str) -> Genotype:
-    """The cells; never a path or a reference, because a config.json from anywhere names them."""
+    """Return the cells; never of a path or reference: an untrusted config.json names them."""
     if isinstance(source, Genotype):
         return source
     if isinstance(source, dict):
@@ -245,7 +244,7 @@ def _genotype(source: Genotype | dict[str, Any] | str) -> Genotype:
 
 
 def _settings(classes: int, size: int) -> dict[str, Any]:
-    """What timm wants to know of weights that there are none of."""
+    """Return timm's description of pretrained weights, of which there are none."""
     return {
         "url": "",
         "num_classes": classes,
@@ -286,7 +285,7 @@ def _create(variant: str, pretrained: bool, **arguments: Any) -> nn.Module:
 
 @register_model
 def wsdarts_network(pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """The network of any genotype: ``genotype=…``, ``cells``, ``channels`` and ``stem``."""
+    """Return the network of a genotype: ``genotype=…``, ``cells``, ``channels``, ``stem``."""
     if "genotype" not in arguments:
         raise SettingsError(
             f"{ARCHITECTURE} needs the argument genotype: a Genotype, its JSON or DARTS text"
@@ -296,27 +295,27 @@ def wsdarts_network(pretrained: bool = False, **arguments: Any) -> nn.Module:
 
 @register_model
 def wsdarts_darts_v2_cifar(pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """DARTS' second-order cells as for CIFAR-10: 20 cells, 36 channels."""
+    """Return DARTS' second-order network for CIFAR-10: 20 cells, 36 channels."""
     fixed = {"genotype": DARTS_V2, **_CIFAR}
     return _create("wsdarts_darts_v2_cifar", pretrained, **{**fixed, **arguments})
 
 
 @register_model
 def wsdarts_darts_v2_imagenet(pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """DARTS' second-order cells as for ImageNet: 14 cells, 48 channels."""
+    """Return DARTS' second-order network for ImageNet: 14 cells, 48 channels."""
     fixed = {"genotype": DARTS_V2, **_IMAGENET}
     return _create("wsdarts_darts_v2_imagenet", pretrained, **{**fixed, **arguments})
 
 
 @register_model
 def wsdarts_pdarts_cifar(pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """P-DARTS' cells as for CIFAR-10: 20 cells, 36 channels."""
+    """Return P-DARTS' network for CIFAR-10: 20 cells, 36 channels."""
     fixed = {"genotype": PDARTS, **_CIFAR}
     return _create("wsdarts_pdarts_cifar", pretrained, **{**fixed, **arguments})
 
 
 @register_model
 def wsdarts_pdarts_imagenet(pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """P-DARTS' cells as for ImageNet: 14 cells, 48 channels."""
+    """Return P-DARTS' network for ImageNet: 14 cells, 48 channels."""
     fixed = {"genotype": PDARTS, **_IMAGENET}
     return _create("wsdarts_pdarts_imagenet", pretrained, **{**fixed, **arguments})

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_registry._format import several, share
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
@@ -32,17 +32,21 @@ from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.runs.journal import Checkpoint, Journal, MemoryJournal
-from wsdarts_sdk.search.optimisers import cosine_learning_rate
-from wsdarts_sdk.search.settings import WeightOptimiser
-from wsdarts_sdk.search.state import restore_optimiser
+from wsdarts_sdk.runs.journal import (
+    Checkpoint,
+    Journal,
+    MemoryJournal,
+    optimiser_tensors,
+    restore_optimiser,
+)
+from wsdarts_sdk.schedule import cosine_learning_rate, drop_path_rate
 
 _EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """A trained network and how good it is.
+    """A trained network and its accuracy.
 
     Attributes:
         genotype: Its cells.
@@ -69,8 +73,8 @@ class TrainingResult:
 
     def __repr__(self) -> str:
         return (
-            f"<TrainingResult: {share(self.accuracy)} of {several(self.images, 'image')}, "
-            f"{several(self.parameters, 'parameter')}, {several(len(self.rows), 'epoch')}>"
+            f"<TrainingResult: {percent(self.accuracy)} of {pluralize(self.images, 'image')}, "
+            f"{pluralize(self.parameters, 'parameter')}, {pluralize(len(self.rows), 'epoch')}>"
         )
 
 
@@ -207,8 +211,9 @@ class Training:
 
     def _run_epoch(self, progress: Progress) -> dict[str, Any]:
         settings, started = self.settings, time.perf_counter()
-        schedule = WeightOptimiser(learning_rate=settings.learning_rate)
-        rate = cosine_learning_rate(schedule, self.epoch, settings.epochs)
+        rate = cosine_learning_rate(
+            first=settings.learning_rate, last=0.0, epoch=self.epoch, epochs=settings.epochs
+        )
         for group in self.sgd.param_groups:
             group["lr"] = rate
         order = torch.randperm(
@@ -236,7 +241,9 @@ class Training:
 
     def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
         images, labels = self.images.finish(batch, self.augmentation)
-        rate = self.settings.drop_path * self.epoch / self.settings.epochs
+        rate = drop_path_rate(
+            last=self.settings.drop_path, epoch=self.epoch, epochs=self.settings.epochs
+        )
         logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
         loss = F.cross_entropy(logits, labels)
         total = loss
@@ -278,10 +285,7 @@ class Training:
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        for name, parameter in self.net.named_parameters():
-            momentum = self.sgd.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"optimiser.momentum_buffer.{name}"] = momentum
+        tensors |= optimiser_tensors(self.sgd, self.net)
         facts = {"epoch": self.epoch, "rows": self.rows, "seconds": self.seconds}
         return Checkpoint(tensors=tensors, facts=facts)
 
@@ -304,7 +308,7 @@ def _check_finite(loss: float, when: str) -> None:
 
 
 def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[np.int64], Part]:
-    """Which images to train on, and which part to evaluate on."""
+    """Return the images to train on, and the part to evaluate on."""
     if not selection:
         return task.train_indices, task.held_out
     if task.held_out is Part.TEST:
@@ -313,5 +317,5 @@ def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters of a module."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

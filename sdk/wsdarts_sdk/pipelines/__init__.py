@@ -1,13 +1,13 @@
-"""The jobs that users start, each readable from top to bottom.
+"""Pipelines that users start: embed, search, warm start, train, doctor, demo.
 
-Embed, search, warm start, sweep, train, doctor, demo.
+Each reads from top to bottom; ``run_context`` has their inputs and their open run directory.
 May import everything of the SDK. Public: ``warm_start``, ``search``, ``train``, ``embed_data``,
 ``nearest`` and their results, in the modules of these names.
 """
 
 from wsdarts_registry._views import register_views
 
-_VIEWS = "wsdarts_sdk.pipelines.notebook"
+_VIEWS = "wsdarts_sdk.reports.notebook"
 
 register_views(
     {

@@ -1,13 +1,12 @@
-"""The main job on scikit-learn's digits: every step of it, and a cold search to compare with."""
+"""Demo on scikit-learn's digits: all steps of a warm start, and a cold search to compare with."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsdarts_registry._advice import install_extra
 from wsdarts_registry._files import entries
-from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import RunError, TaskError
 from wsdarts_registry.stores.opening import ShippedZoo
@@ -53,13 +52,13 @@ class Demo:
         self.registry = registry or ShippedZoo()
 
     def nearest(self, task: ImageTask, *, progress: Progress = silent) -> Ranking | None:
-        """The nearest artifacts; None if the registry has none."""
-        if not any(self.registry.catalogue().listed()):
+        """Return the nearest artifacts; None if the registry has none."""
+        if not any(self.registry.catalogue().iter_versions()):
             return None
         return nearest(task, registry=self.registry, progress=progress)
 
     def warm_start(self, task: ImageTask, *, progress: Progress = silent) -> WarmStart:
-        """A search from what the rules of mode ``auto`` choose."""
+        """Search from what the rules of mode ``auto`` choose."""
         return warm_start(
             task,
             out=self.out / "warm-start",
@@ -70,7 +69,7 @@ class Demo:
         )
 
     def search_cold(self, warm: WarmStart, *, progress: Progress = silent) -> SearchRun:
-        """A search of the same preset from cold; the warm start's report shows its cost, too."""
+        """Search from cold with the same preset; the warm start's report shows its cost, too."""
         cold = search(
             warm.task, out=self.out / "cold", preset=self.preset, resume=True, progress=progress
         )
@@ -78,14 +77,14 @@ class Demo:
         return cold
 
     def train(self, warm: WarmStart, *, progress: Progress = silent) -> TrainingRun:
-        """A brief training of what the warm start found, evaluated on the held-out third."""
+        """Train what the warm start found briefly, and evaluate it on the held-out third."""
         return warm.train(
             preset=self.preset, out=self.out / "training", resume=True, progress=progress
         )
 
 
 def digits(*, progress: Progress = silent) -> ImageTask:
-    """scikit-learn's 1,797 handwritten digits, 8×8 pixels, as a task.
+    """Return scikit-learn's 1,797 handwritten digits, 8×8 pixels, as a task.
 
     Raises:
         TaskError: scikit-learn is not installed.

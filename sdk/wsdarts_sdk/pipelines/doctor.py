@@ -1,6 +1,6 @@
-"""What is installed, configured and stored, whether it works, and what to do where it does not.
+"""Diagnosis of an installation: versions, devices, cache, registry, probe, with advice.
 
-Nothing that may be broken is imported before its turn: a torch that does not load is a finding.
+Modules that may be broken are imported late: a torch that does not load is a finding.
 """
 
 import os
@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from wsdarts_registry._advice import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry._files import (
     CACHE_VARIABLE,
     cache_directory,
@@ -23,8 +22,10 @@ from wsdarts_registry._files import (
     is_directory,
     status,
 )
-from wsdarts_registry._format import count, several, size
+from wsdarts_registry._format import count, pluralize, size
+from wsdarts_registry._libraries import INSTALL, REINSTALL, UPDATE, install_extra
 from wsdarts_registry.errors import FileAccessError, WsdartsError
+from wsdarts_registry.stores.cache import describe_folder
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
 
@@ -36,19 +37,6 @@ _OPTIONAL = {"scikit-learn": f"{install_extra('demo')}, for `wsdarts-hub demo`"}
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)")
 _LITTLE_SPACE = 10**9
 _MUCH_SPACE = 5 * 10**9
-_CONTENT = {
-    "tasks": "decoded images",
-    "checked": "which images decode",
-    "digests": "digests of files that were read",
-    "embeddings": "task embeddings",
-    "features": "features of probes",
-    "torchvision": "downloaded datasets",
-    "kernels": "the engine, compiled for this processor",
-    "nearest": "embeddings of registries, to be ranked",
-    "hub": "answers and files of the Hub",
-    "artifacts": "artifacts that were pulled from the Hub",
-    "outlines": "artifacts of the Hub that were looked at, without weights",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +59,7 @@ class Finding:
 
 
 def diagnose(registry: str | Path | None = None) -> Iterator[Finding]:
-    """Look at everything, one after the other.
+    """Yield the findings about everything, one after the other.
 
     Args:
         registry: Directory of a registry; by default as for every command.
@@ -84,18 +72,12 @@ def diagnose(registry: str | Path | None = None) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding(group="versions", subject="python", state="ok", found=platform.python_version())
+    yield _ok("versions", "python", platform.python_version())
     try:
         yield _ok("versions", _PACKAGE, metadata.version(_PACKAGE))
         requirements = metadata.requires(_PACKAGE) or []
     except metadata.PackageNotFoundError:
-        yield Finding(
-            group="versions",
-            subject=_PACKAGE,
-            state="broken",
-            found="not installed, only importable",
-            advice=INSTALL,
-        )
+        yield _broken("versions", _PACKAGE, "not installed, only importable", INSTALL)
         return
     least = {}
     for requirement in requirements:
@@ -118,12 +100,11 @@ def _version(name: str, least: str) -> Finding:
             advice=_OPTIONAL.get(name, UPDATE),
         )
     if _numbers(found) < _numbers(least):
-        return Finding(
-            group="versions",
-            subject=name,
-            state="broken",
-            found=f"{found}, needed is {least} or later",
-            advice=f"`pip install -U '{name}>={least}'`",
+        return _broken(
+            "versions",
+            name,
+            f"{found}, needed is {least} or later",
+            f"`pip install -U '{name}>={least}'`",
         )
     return _ok("versions", name, found)
 
@@ -136,12 +117,11 @@ def _devices() -> Iterator[Finding]:
     try:
         import torch  # noqa: PLC0415
     except (ImportError, OSError) as error:
-        yield Finding(
-            group="devices",
-            subject="torch",
-            state="broken",
-            found=f"cannot be loaded: {' '.join(str(error).split())}",
-            advice="install a build of torch for this machine: https://pytorch.org/get-started",
+        yield _broken(
+            "devices",
+            "torch",
+            f"cannot be loaded: {' '.join(str(error).split())}",
+            "install a build of torch for this machine: https://pytorch.org/get-started",
         )
         return
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
@@ -149,24 +129,23 @@ def _devices() -> Iterator[Finding]:
         yield _ok("devices", f"cuda:{number}", f"{about.name}, {size(about.total_memory)}")
         yield from _engine(f"cuda:{number}")
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
-    found = f"{several(cores, 'core')}, torch uses {several(threads, 'thread')}"
+    found = f"{pluralize(cores, 'core')}, torch uses {pluralize(threads, 'thread')}"
     yield _ok("devices", "cpu", found)
     yield from _engine("cpu")
     if not torch.cuda.is_available():
-        yield Finding(
-            group="devices",
-            subject="cuda",
-            state="note",
-            found="none, or not seen by this build of torch",
-            advice="presets tiny and small run on the CPU; preset paper needs a GPU",
+        yield _note(
+            "devices",
+            "cuda",
+            "none, or not seen by this build of torch",
+            "presets tiny and small run on the CPU; preset paper needs a GPU",
         )
 
 
 def _engine(name: str) -> Iterator[Finding]:
-    """What a search would run on there; nothing is compiled to find out."""
+    """Yield what a search would run on there; nothing is compiled to find out."""
     import torch  # noqa: PLC0415
 
-    from wsdarts_sdk.supernet.kernels.choice import choose_kernels, must_wait  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernel_choice import choose_kernels, must_wait  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernels.compiler import why_not_kept  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"
@@ -199,12 +178,11 @@ def _cache() -> Iterator[Finding]:
     existing = _existing(root)
     where = f"{root} ({CACHE_VARIABLE})" if os.environ.get(CACHE_VARIABLE) else str(root)
     if existing is None or not is_directory(existing) or not _may_be_used(existing):
-        yield Finding(
-            group="cache",
-            subject="directory",
-            state="broken",
-            found=f"{where} cannot be written",
-            advice=f"name a directory of your own in {CACHE_VARIABLE}",
+        yield _broken(
+            "cache",
+            "directory",
+            f"{where} cannot be written",
+            f"name a directory of your own in {CACHE_VARIABLE}",
         )
         return
     free = shutil.disk_usage(existing).free
@@ -216,19 +194,18 @@ def _cache() -> Iterator[Finding]:
         advice="make room on that disk" if free < _LITTLE_SPACE else "",
     )
     for path in entries(root):
-        content, held = _CONTENT.get(path.name, "other files"), _size(path)
+        held = _size(path)
         advice = f"delete {path} to free it; what is needed is made again"
-        yield Finding(
-            group="cache",
-            subject=path.name,
-            state="ok",
-            found=f"{size(held)}, {content}",
-            advice=advice if held > _MUCH_SPACE else "",
+        yield _ok(
+            "cache",
+            path.name,
+            f"{size(held)}, {describe_folder(path.name)}",
+            advice if held > _MUCH_SPACE else "",
         )
 
 
 def _existing(root: Path) -> Path | None:
-    """The directory, or the one above it where it would be made; None if that may not be seen."""
+    """Return the directory, or the nearest one above that exists; None if that may not be seen."""
     try:
         return next(path for path in (root, *root.absolute().parents) if exists(path))
     except FileAccessError:
@@ -258,12 +235,11 @@ def _registry(location: str | Path | None) -> Iterator[Finding]:
         yield names
         return
     if not names:
-        yield Finding(
-            group="registry",
-            subject="artifacts",
-            state="note",
-            found="none",
-            advice="publish one with `wsdarts-hub push RUN NAME --registry DIR`",
+        yield _note(
+            "registry",
+            "artifacts",
+            "none",
+            "publish one with `wsdarts-hub push RUN NAME --registry DIR`",
         )
     for name in names:
         yield from _versions_of(opened, name)
@@ -276,12 +252,14 @@ def _versions_of(store: Store, name: str) -> Iterator[Finding]:
         return
     for info in versions:
         reference = f"{name}@{info.version}"
-        artifact = _tried("registry", reference, partial(store.look, reference))
+        artifact = _tried("registry", reference, partial(store.pull_without_weights, reference))
         if isinstance(artifact, Finding):
             yield artifact
             continue
         files = artifact.manifest.files.values()
-        total = f"verified, {several(len(files), 'file')}, {size(sum(file.size for file in files))}"
+        total = (
+            f"verified, {pluralize(len(files), 'file')}, {size(sum(file.size for file in files))}"
+        )
         yanked = f"; yanked: {info.yanked.reason}" if info.yanked else ""
         yield _ok("registry", reference, total + yanked)
 
@@ -290,12 +268,11 @@ def _probe(location: str | Path | None) -> Iterator[Finding]:
     try:
         from wsdarts_sdk.task2vec import load_probe  # noqa: PLC0415
     except (ImportError, OSError) as error:
-        yield Finding(
-            group="probe",
-            subject="shipped",
-            state="broken",
-            found=f"cannot be loaded: {' '.join(str(error).split())}",
-            advice="see torch above",
+        yield _broken(
+            "probe",
+            "shipped",
+            f"cannot be loaded: {' '.join(str(error).split())}",
+            "see torch above",
         )
         return
     probe = _tried("probe", "shipped", load_probe, advice=REINSTALL)
@@ -323,17 +300,23 @@ def _probe(location: str | Path | None) -> Iterator[Finding]:
     )
 
 
-def _ok(group: str, subject: str, found: str) -> Finding:
-    return Finding(group=group, subject=subject, state="ok", found=found)
+def _ok(group: str, subject: str, found: str, advice: str = "") -> Finding:
+    return Finding(group=group, subject=subject, state="ok", found=found, advice=advice)
+
+
+def _note(group: str, subject: str, found: str, advice: str) -> Finding:
+    return Finding(group=group, subject=subject, state="note", found=found, advice=advice)
+
+
+def _broken(group: str, subject: str, found: str, advice: str) -> Finding:
+    return Finding(group=group, subject=subject, state="broken", found=found, advice=advice)
 
 
 def _tried(
     group: str, subject: str, work: Callable[[], _Result], *, advice: str = ""
 ) -> _Result | Finding:
-    """The result of some work, or the finding that it does not work."""
+    """Return the result of some work, or the finding that it does not work."""
     try:
         return work()
     except WsdartsError as error:
-        return Finding(
-            group=group, subject=subject, state="broken", found=str(error), advice=advice
-        )
+        return _broken(group, subject, str(error), advice)

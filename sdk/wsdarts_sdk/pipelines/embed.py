@@ -5,13 +5,18 @@ from pathlib import Path
 
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
+from wsdarts_registry.stores.nearest_artifacts import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_registry.stores.ranking import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.job import Data, find_probe, load_task, probe_for
-from wsdarts_sdk.pipelines.parameters import public_job
+from wsdarts_sdk.pipelines.run_context import (
+    Data,
+    checks_keywords,
+    find_probe,
+    load_task,
+    probe_for,
+)
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.task2vec import (
     FisherSettings,
@@ -23,7 +28,7 @@ from wsdarts_sdk.task2vec import (
 )
 
 
-@public_job("embed")
+@checks_keywords("embed")
 def embed_data(
     data: Data,
     *,
@@ -38,7 +43,7 @@ def embed_data(
     split: str | Sequence[str] | None = None,
     skip_corrupt: bool = False,
 ) -> TaskEmbedding:
-    """The task embedding of a dataset, from its train part alone.
+    """Return the task embedding of a dataset, from its train part alone.
 
     Args:
         data: Folder of class folders, parquet file, ``"hf:NAME"``, ``"torchvision:NAME"``,
@@ -77,7 +82,7 @@ def embed_data(
     )
 
 
-@public_job("nearest")
+@checks_keywords("nearest")
 def nearest(
     data: Data | TaskEmbedding,
     *,
@@ -94,7 +99,7 @@ def nearest(
     split: str | Sequence[str] | None = None,
     skip_corrupt: bool = False,
 ) -> Ranking:
-    """The artifacts whose task is nearest to a dataset's, and whether that is near at all.
+    """Return the artifacts whose task is nearest to a dataset's, and whether that is near at all.
 
     Args:
         data: A dataset in any of its forms, or a task embedding or the ``.safetensors`` file of

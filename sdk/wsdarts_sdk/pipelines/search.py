@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from wsdarts_registry._format import duration
-from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -15,24 +15,26 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.finish import Found, finish_search
-from wsdarts_sdk.pipelines.job import (
+from wsdarts_sdk.pipelines.results import FinishedSearch, write_results
+from wsdarts_sdk.pipelines.run_context import (
     Data,
-    Job,
+    RunContext,
+    check_context,
     check_data,
-    check_job,
+    checks_keywords,
     find_probe,
     load_tasks,
-    open_job,
+    open_context,
     train_parts,
 )
-from wsdarts_sdk.pipelines.parameters import public_job
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL
+from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
 
 
@@ -65,12 +67,12 @@ class SearchRun(Viewable):
     cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        names = ", ".join(plain_text(task.name, 80) for task in self.tasks)
+        names = ", ".join(sanitize(task.name, 80) for task in self.tasks)
         took = duration(sum(self.seconds.values()))
-        return f"<SearchRun on {names}, {took}, in {spaced_text(str(self.path))}>"
+        return f"<SearchRun on {names}, {took}, in {sanitize_spaced(str(self.path))}>"
 
 
-@public_job("search", settings=("search",))
+@checks_keywords("search", settings=("search",))
 def search(
     *data: Data,
     out: str | Path | None = None,
@@ -117,11 +119,11 @@ def search(
     check_kernels(where)
     check_data(data)
     config = {"search": settings_json(chosen.search)}
-    check_job("search", data, chosen, out=out, resume=resume, **config)
+    check_context("search", data, chosen, out=out, resume=resume, **config)
     networks = _find_probes(probes, where)
     progress = shown(progress)
     tasks = load_tasks(data, reading, progress=progress)
-    with open_job(
+    with open_context(
         "search",
         tasks,
         chosen,
@@ -131,27 +133,27 @@ def search(
         progress=progress,
         began=began,
         **config,
-    ) as job:
-        found = _search(job, networks)
-        artifact, report = finish_search(found)
+    ) as context:
+        found = _search(context, networks)
+        artifact, report = write_results(found)
     return SearchRun(
-        path=job.run.path,
-        tasks=job.tasks,
+        path=context.run.path,
+        tasks=context.tasks,
         settings=chosen.search,
         masks=found.result.stage_masks[-1],
         genotype=found.result.genotype,
         result=found.result,
         artifact=artifact,
         report=report,
-        seconds=job.costs.seconds,
-        cached=job.costs.cached,
+        seconds=context.costs.seconds,
+        cached=context.costs.cached,
     )
 
 
 def _find_probes(
     probes: Sequence[str | Path | Probe | None], device: torch.device
 ) -> tuple[Probe, ...]:
-    """The probes, each once.
+    """Return the probes, each once.
 
     Raises:
         ProbeError: There is none of that name, or one is named twice.
@@ -164,27 +166,29 @@ def _find_probes(
     return networks
 
 
-def _search(job: Job, probes: Sequence[Probe]) -> Found:
-    settings = job.preset.search
+def _search(context: RunContext, probes: Sequence[Probe]) -> FinishedSearch:
+    settings = context.preset.search
     embeddings: list[TaskEmbedding] = []
-    with job.costs.phase("embedding", known=lambda: _embedding_cost(job.tasks, probes)):
+    with context.costs.phase("embedding", known=lambda: _embedding_cost(context.tasks, probes)):
         for probe in probes:
-            embeddings += [embed(task, probe, progress=job.progress) for task in job.tasks]
-    with job.costs.phase("loading"):
-        parts = train_parts(job.tasks, settings, job.device, job.progress)
+            embeddings += [embed(task, probe, progress=context.progress) for task in context.tasks]
+    with context.costs.phase("loading"):
+        parts = train_parts(context.tasks, settings, context.device, context.progress)
     result = loop.search(
         parts,
         settings,
-        journal=job.run.journal("search"),
-        progress=job.progress,
-        device=job.device,
+        journal=FileJournal(context.run.path, SEARCH_JOURNAL),
+        progress=context.progress,
+        device=context.device,
     )
-    job.costs.record("search", sum(result.seconds))
-    return Found(job=job, settings=settings, result=result, embeddings=tuple(embeddings))
+    context.costs.record("search", sum(result.seconds))
+    return FinishedSearch(
+        context=context, settings=settings, result=result, embeddings=tuple(embeddings)
+    )
 
 
 def _embedding_cost(tasks: Sequence[ImageTask], probes: Sequence[Probe]) -> float | None:
-    """What computing the embeddings that the cache has had cost; None where it has none."""
+    """Return the cost of the embeddings that the cache has, in seconds; None where it has none."""
     seconds = [embedding_seconds(task, probe) for probe in probes for task in tasks]
     known = [each for each in seconds if each is not None]
     return sum(known) if known else None

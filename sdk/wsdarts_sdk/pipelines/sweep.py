@@ -1,10 +1,8 @@
-"""The sweep over skip-connect dropout, and the short training that picks its winner.
+"""The search of a warm start: with one skip-connect dropout, or with a sweep over it.
 
 The paper runs ten warm starts with a dropout of 0 to 0.9, trains each result briefly on the
-train part and keeps the best. Trials are kept by Optuna in the run directory, so a sweep that
-was stopped goes on where it was.
-
-The search of a warm start: once, or with every rate of a sweep.
+train part and keeps the best. Optuna stores the trials in the run directory, so that a sweep can
+be resumed.
 """
 
 from collections.abc import Callable
@@ -19,10 +17,12 @@ from wsdarts_registry._files import resolved
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.models.training import train_network
-from wsdarts_sdk.pipelines.job import Job
-from wsdarts_sdk.pipelines.start import Start
+from wsdarts_sdk.pipelines.run_context import RunContext
+from wsdarts_sdk.pipelines.starting_points import Start
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL, SELECTION_JOURNAL, SWEEP_FILE
+from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
 
@@ -70,7 +70,7 @@ def sweep(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name="sweep",
-        storage=f"sqlite:///{resolved(run.path) / 'sweep.db'}",
+        storage=f"sqlite:///{resolved(run.path) / SWEEP_FILE}",
         direction="maximize",
         load_if_exists=True,
     )
@@ -91,7 +91,7 @@ def sweep(
 
 
 def _part_of(progress: Progress, rate: float, number: int, trials: int) -> Progress:
-    """Progress of one trial as a part of the whole sweep's."""
+    """Return the progress of one trial as a part of the whole sweep's."""
 
     def shown(what: str, done: int, total: int, /) -> None:
         where = f"dropout {rate:g} ({number + 1}/{trials}), {what}"
@@ -119,8 +119,8 @@ def _read(params: dict[str, Any], attributes: dict[str, Any], value: float | Non
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searched:
-    """What was found, and how.
+class SearchOutcome:
+    """Result of the search of a warm start.
 
     Attributes:
         settings: Settings of the search, the winner's in a sweep.
@@ -133,14 +133,14 @@ class Searched:
     trials: tuple[Trial, ...] = ()
 
 
-def search_once(job: Job, part: TrainPart, start: Start) -> Searched:
+def search_once(context: RunContext, part: TrainPart, start: Start) -> SearchOutcome:
     """Search with the skip-connect dropout of the settings."""
-    result = _search(job, part, start, start.settings, "search", job.progress)
-    job.costs.record("search", sum(result.seconds))
-    return Searched(settings=start.settings, result=result)
+    result = _search(context, part, start, start.settings, SEARCH_JOURNAL, context.progress)
+    context.costs.record("search", sum(result.seconds))
+    return SearchOutcome(settings=start.settings, result=result)
 
 
-def search_swept(job: Job, part: TrainPart, start: Start) -> Searched:
+def search_with_sweep(context: RunContext, part: TrainPart, start: Start) -> SearchOutcome:
     """Search with every skip-connect dropout and keep what is best after a short training.
 
     That training learns from the weights half and is ranked on the α half; where the task came
@@ -148,27 +148,29 @@ def search_swept(job: Job, part: TrainPart, start: Start) -> Searched:
     """
 
     def evaluate(rate: float, progress: Progress) -> Trial:
-        return _trial(job, part, start, rate, progress)
+        return _trial(context, part, start, rate, progress)
 
-    trials = sweep(job.run, evaluate, progress=job.progress)
-    job.costs.record("search", sum(trial.seconds for trial in trials))
+    trials = sweep(context.run, evaluate, progress=context.progress)
+    context.costs.record("search", sum(trial.seconds for trial in trials))
     best = start.settings.with_skip_dropout(trials[0].rate)
     # Its journal is finished, so this only reads what the winning trial found.
-    result = _search(job, part, start, best, _journal(trials[0].rate), job.progress)
-    return Searched(settings=best, result=result, trials=trials)
+    result = _search(context, part, start, best, _journal(trials[0].rate), context.progress)
+    return SearchOutcome(settings=best, result=result, trials=trials)
 
 
-def _trial(job: Job, part: TrainPart, start: Start, rate: float, progress: Progress) -> Trial:
+def _trial(
+    context: RunContext, part: TrainPart, start: Start, rate: float, progress: Progress
+) -> Trial:
     settings = start.settings.with_skip_dropout(rate)
-    found = _search(job, part, start, settings, _journal(rate), progress)
+    found = _search(context, part, start, settings, _journal(rate), progress)
     trained = train_network(
         found.genotype,
-        job.tasks[0],
-        job.preset.selection,
+        context.tasks[0],
+        context.preset.selection,
         selection=True,
-        journal=job.run.journal(f"selection-{rate:g}"),
+        journal=FileJournal(context.run.path, f"{SELECTION_JOURNAL}-{rate:g}"),
         progress=progress,
-        device=job.device,
+        device=context.device,
     )
     return Trial(
         rate=rate,
@@ -179,11 +181,11 @@ def _trial(job: Job, part: TrainPart, start: Start, rate: float, progress: Progr
 
 
 def _journal(rate: float) -> str:
-    return f"search-{rate:g}"
+    return f"{SEARCH_JOURNAL}-{rate:g}"
 
 
 def _search(
-    job: Job,
+    context: RunContext,
     part: TrainPart,
     start: Start,
     settings: SearchSettings,
@@ -194,7 +196,7 @@ def _search(
         [part],
         settings,
         start=start.point,
-        journal=job.run.journal(journal),
+        journal=FileJournal(context.run.path, journal),
         progress=progress,
-        device=job.device,
+        device=context.device,
     )

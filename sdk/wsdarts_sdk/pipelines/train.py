@@ -1,31 +1,48 @@
-"""Training of a found architecture, in a run directory."""
+"""Training of a genotype's network from scratch, in a run directory with a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsdarts_registry._format import several, share
-from wsdarts_registry._text import spaced_text
+from wsdarts_registry._format import percent, pluralize
+from wsdarts_registry._json import now
+from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.publishing.training import link_training, now
+from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.models.classifier import MODEL_FILE, Classifier
-from wsdarts_sdk.models.loading import GENOTYPE_FILE, find_genotype, source_run
+from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
-from wsdarts_sdk.pipelines.job import Data, Job, check_job, load_task, open_job
-from wsdarts_sdk.pipelines.parameters import public_job
-from wsdarts_sdk.pipelines.training_report import write_training_report
+from wsdarts_sdk.pipelines.run_context import (
+    Data,
+    RunContext,
+    check_context,
+    checks_keywords,
+    load_task,
+    open_context,
+)
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.reports.facts import TrainingFacts
+from wsdarts_sdk.reports.rows import (
+    TITLES,
+    held_out_words,
+    training_epochs,
+)
+from wsdarts_sdk.runs.file_names import (
+    GENOTYPE_FILE,
+    MODEL_FILE,
+    RESULT_FILE,
+    TRAINING_JOURNAL,
+)
+from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
-
-_RESULT = "result.json"
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +70,11 @@ class TrainingRun(Viewable):
     cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        accuracy = f"{share(self.accuracy)} of {several(self.result.images, 'held-out image')}"
-        return f"<TrainingRun: {accuracy}, in {spaced_text(str(self.path))}>"
+        accuracy = f"{percent(self.accuracy)} of {pluralize(self.result.images, 'held-out image')}"
+        return f"<TrainingRun: {accuracy}, in {sanitize_spaced(str(self.path))}>"
 
 
-@public_job("train", settings=("training",))
+@checks_keywords("train", settings=("training",))
 def train(
     genotype: Genotype | str | Path,
     data: Data,
@@ -113,10 +130,10 @@ def train(
         "training": settings_json(chosen.training),
         "genotype": cells.to_json(),
     }
-    check_job("train", [data], chosen, out=out, resume=resume, **config)
+    check_context("train", [data], chosen, out=out, resume=resume, **config)
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
-    with open_job(
+    with open_context(
         "train",
         [task],
         chosen,
@@ -126,37 +143,59 @@ def train(
         progress=progress,
         began=began,
         **config,
-    ) as job:
-        return _train(job, cells, run)
+    ) as context:
+        return _train(context, cells, run)
 
 
-def _train(job: Job, genotype: Genotype, made_from: Path | None) -> TrainingRun:
-    run = job.run
+def _train(context: RunContext, genotype: Genotype, made_from: Path | None) -> TrainingRun:
+    run = context.run
     result = train_network(
         genotype,
-        job.tasks[0],
-        job.preset.training,
-        journal=run.journal("training"),
-        progress=job.progress,
-        device=job.device,
+        context.tasks[0],
+        context.preset.training,
+        journal=FileJournal(run.path, TRAINING_JOURNAL),
+        progress=context.progress,
+        device=context.device,
     )
-    job.costs.record("training", result.seconds)
+    context.costs.record("training", result.seconds)
     genotype.save(run.path / GENOTYPE_FILE)
     model_file = result.model.save(run.path / MODEL_FILE)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
-    finished = (run.read_json(_RESULT) or {}).get("finished") or now()
+    finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
     measured = {name: getattr(result, name) for name in figures}
-    run.write_json(_RESULT, {**measured, "finished": finished})
+    run.write_json(RESULT_FILE, {**measured, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
-    job.costs.finish()
+    context.costs.finish()
     return TrainingRun(
         model=result.model,
         accuracy=result.accuracy,
         result=result,
         path=run.path,
         model_file=model_file,
-        report=write_training_report(job, result),
-        seconds=job.costs.seconds,
-        cached=job.costs.cached,
+        report=_write_report(context, result),
+        seconds=context.costs.seconds,
+        cached=context.costs.cached,
+    )
+
+
+def _write_report(context: RunContext, result: TrainingResult) -> Path:
+    (task,), settings = context.tasks, context.preset.training
+    return context.report(
+        TITLES["train"],
+        settings,
+        summary=(
+            f"The derived network was trained from scratch for {settings.epochs} epochs on "
+            f"{len(task.train_indices)} images and evaluated once, at the end, on "
+            f"{result.images} images that nothing had seen."
+        ),
+        genotype=result.genotype,
+        training=TrainingFacts(
+            accuracy=result.accuracy,
+            parameters=result.parameters,
+            seconds=result.seconds,
+            epochs=training_epochs(result.rows),
+            note="One training with one seed; another seed gives another figure.",
+            held_out=held_out_words(task),
+        ),
     )

@@ -1,4 +1,4 @@
-"""The main job: embed a dataset, find the nearest artifact, warm-start a search from it."""
+"""Warm start: embed a dataset, find the nearest artifact, warm-start a search from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,40 +6,39 @@ from pathlib import Path
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
-from wsdarts_registry._text import plain_text, spaced_text
+from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.ranking import Neighbour
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.publishing.training import link_training
+from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.finish import Found, finish_search, write_search_report
-from wsdarts_sdk.pipelines.job import (
+from wsdarts_sdk.pipelines.decision import Choice, Mode
+from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
+from wsdarts_sdk.pipelines.run_context import (
     Data,
-    Job,
-    check_job,
+    RunContext,
+    check_context,
+    checks_keywords,
     load_task,
-    open_job,
+    open_context,
     probe_for,
     train_parts,
 )
-from wsdarts_sdk.pipelines.parameters import public_job
 from wsdarts_sdk.pipelines.search import SearchRun
-from wsdarts_sdk.pipelines.start import (
-    Choice,
-    Mode,
+from wsdarts_sdk.pipelines.starting_points import (
     Plan,
     decide_start,
     embed_task,
     plan_start,
     prepare_start,
-    read_kept,
+    read_decision,
 )
-from wsdarts_sdk.pipelines.sweep import Trial, search_once, search_swept
+from wsdarts_sdk.pipelines.sweep import Trial, search_once, search_with_sweep
 from wsdarts_sdk.pipelines.train import TrainingRun, train
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
@@ -47,13 +46,13 @@ from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
-from wsdarts_sdk.supernet.kernels.choice import check_kernels
+from wsdarts_sdk.supernet.kernel_choice import check_kernels
 from wsdarts_sdk.task2vec import Probe
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart(Viewable):
-    """What a warm start found.
+    """Result of a warm start.
 
     Attributes:
         source: Exact reference of the artifact that it started from, or ``"cold"``.
@@ -84,17 +83,17 @@ class WarmStart(Viewable):
     artifact: Path
     report: Path
     seconds: dict[str, float]
-    found: Found
+    found: FinishedSearch
     cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         took = duration(sum(self.seconds.values()))
         return (
-            f"<WarmStart on {plain_text(self.task.name, 80)} from {plain_text(self.source, 200)} "
-            f"(mode {self.mode}), {took}, in {spaced_text(str(self.path))}>"
+            f"<WarmStart on {sanitize(self.task.name, 80)} from {sanitize(self.source, 200)} "
+            f"(mode {self.mode}), {took}, in {sanitize_spaced(str(self.path))}>"
         )
 
-    @public_job("train", settings=("training",))
+    @checks_keywords("train", settings=("training",))
     def train(
         self,
         *,
@@ -122,7 +121,7 @@ class WarmStart(Viewable):
             preset=chosen,
             seed=seed,
             resume=resume,
-            device=str(self.found.job.device),
+            device=str(self.found.context.device),
             progress=progress,
         )
         link_training(self.path, found.path)
@@ -144,7 +143,7 @@ class WarmStart(Viewable):
         Raises:
             SettingsError: It is a search of another task, preset or seed.
         """
-        ours = self.found.job.preset.search
+        ours = self.found.context.preset.search
         if cold.tasks[0].digest != self.task.digest or cold.settings != ours:
             raise SettingsError(
                 (
@@ -157,7 +156,7 @@ class WarmStart(Viewable):
         return write_search_report(self.found, measured)
 
 
-@public_job("warm_start", settings=("search", "selection"))
+@checks_keywords("warm_start", settings=("search", "selection"))
 def warm_start(
     data: Data,
     *,
@@ -224,8 +223,8 @@ def warm_start(
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     check_kernels(where)
-    kept = read_kept(out, resume=resume)
-    catalogue = None if kept else store.catalogue()
+    recorded = read_decision(out, resume=resume)
+    catalogue = None if recorded else store.catalogue()
     network = probe_for(probe, catalogue or store, where)
     config = {
         "search": settings_json(chosen.search),
@@ -235,11 +234,11 @@ def warm_start(
         "probe": network.digest,
         "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
     }
-    check_job("warm-start", [data], chosen, out=out, resume=resume, **config)
-    plan = plan_start(store, catalogue, choice, chosen.search, probe=network, kept=kept)
+    check_context("warm-start", [data], chosen, out=out, resume=resume, **config)
+    plan = plan_start(store, catalogue, choice, chosen.search, probe=network, recorded=recorded)
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
-    with open_job(
+    with open_context(
         "warm-start",
         [task],
         chosen,
@@ -249,42 +248,40 @@ def warm_start(
         progress=progress,
         began=began,
         **config,
-    ) as job:
-        return _run(job, plan, network, sweeping=sweep_skip_dropout)
+    ) as context:
+        return _run(context, plan, network, sweeping=sweep_skip_dropout)
 
 
-def _run(job: Job, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
-    embedding = embed_task(job, probe)
-    decided = decide_start(job, plan, embedding)
-    decision, ranking = decided.decision, decided.ranking
-    start = prepare_start(job, plan, decision)
-    with job.costs.phase("loading"):
-        (part,) = train_parts(job.tasks, start.settings, job.device, job.progress)
-    searched = (search_swept if sweeping else search_once)(job, part, start)
-    found = Found(
-        job=job,
-        settings=searched.settings,
-        result=searched.result,
+def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
+    embedding = embed_task(context, probe)
+    decision = decide_start(context, plan, embedding)
+    start = prepare_start(context, plan, decision)
+    with context.costs.phase("loading"):
+        (part,) = train_parts(context.tasks, start.settings, context.device, context.progress)
+    outcome = (search_with_sweep if sweeping else search_once)(context, part, start)
+    found = FinishedSearch(
+        context=context,
+        settings=outcome.settings,
+        result=outcome.result,
         embeddings=(embedding,),
         decision=decision,
-        ranking=ranking,
-        trials=searched.trials,
+        trials=outcome.trials,
         origin=start.origin,
     )
-    artifact, report = finish_search(found)
+    artifact, report = write_results(found)
     return WarmStart(
         source=str(decision),
         mode=decision.mode,
         why=decision.why,
-        genotype=searched.result.genotype,
-        neighbours=found.ranking.neighbours if found.ranking else (),
-        task=job.tasks[0],
-        result=searched.result,
-        trials=searched.trials,
-        path=job.run.path,
+        genotype=outcome.result.genotype,
+        neighbours=decision.ranking.neighbours if decision.ranking else (),
+        task=context.tasks[0],
+        result=outcome.result,
+        trials=outcome.trials,
+        path=context.run.path,
         artifact=artifact,
         report=report,
-        seconds=job.costs.seconds,
-        cached=job.costs.cached,
+        seconds=context.costs.seconds,
+        cached=context.costs.cached,
         found=found,
     )

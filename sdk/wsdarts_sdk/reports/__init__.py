@@ -1,5 +1,5 @@
-"""Reports: the facts of runs, their page, their charts, and comparisons of several.
+"""Reports of runs: facts, charts, the page of a run, comparisons of several, notebook views.
 
-May import ``runs`` and the results of ``search`` and ``models``; none of these knows a report.
-Public: ``report`` (``report``), ``RunReport`` (``facts``).
+May import ``runs``, ``data``, ``presets`` and the results of ``search`` and ``models``; none of
+these knows a report. Public: ``report`` and ``Report`` (``report``), ``RunReport`` (``facts``).
 """

@@ -1,9 +1,7 @@
-"""Line charts as inline SVG: axes, ticks, stage bands and labels at the lines' ends.
+"""Charts of reports as inline SVG: line charts, cost bars, and the softmax of α of each edge.
 
 Colours are classes of the report's style sheet, so the charts follow its light and dark ground.
-A chart is drawn at the width of a telephone and scales up; nothing in it gets smaller than that.
-
-What a run cost, phase by phase, beside a cold search: the bars, the table and the sentence.
+A chart is drawn at the width of a telephone and only ever scaled up.
 """
 
 import math
@@ -11,11 +9,16 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
-from wsdarts_registry._format import duration, share
-from wsdarts_registry.drawing.svg import element, number, text
-from wsdarts_sdk.reports.facts import OTHER, PhaseCost, RunReport
+from wsdarts_registry._format import duration, percent
+from wsdarts_registry._text import sanitize
+from wsdarts_registry.drawing.cells import edge_name
+from wsdarts_registry.drawing.svg import FAMILIES, element, family_of, number, solid_index, text
+from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
+from wsdarts_sdk.runs.records import OTHER, PhaseCost
 
 _WIDTH, _HEIGHT = 360.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 22.0, 30.0
@@ -26,7 +29,7 @@ _LABEL_PITCH = 13.0
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """A line: one value an epoch, None or not finite where there is none.
+    """A line of a chart: one value an epoch, None or not finite where there is none.
 
     Attributes:
         name: Its label; empty for the only line of a chart.
@@ -58,7 +61,7 @@ class _Scale:
     right: float
 
     def x(self, epoch: float) -> float:
-        """Middle of an epoch, in pixels; epochs are columns of equal width."""
+        """Return the middle of an epoch in pixels; epochs are columns of equal width."""
         return _LEFT + (epoch - 0.5) / self.epochs * (self.right - _LEFT)
 
     def y(self, value: float) -> float:
@@ -117,8 +120,18 @@ def line_chart(
     return Markup(element("svg", None, *parts, viewBox=box, class_="chart", role="img"))  # noqa: S704
 
 
+def short_number(value: float) -> str:
+    """Write a value of an axis with three digits."""
+    return f"{value:.3g}"
+
+
+def short_percent(value: float) -> str:
+    """Write a share on an axis as a percentage with three digits."""
+    return f"{100 * value:.3g} %"
+
+
 def nice_ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[float]:
-    """Round values, evenly spaced, from at most ``low`` to at least ``high``; two or more."""
+    """Return two or more round values, evenly spaced, that span ``low`` to ``high``."""
     largest = max(abs(high), abs(low))
     if high - low <= max(1e-12 * largest, 1e-200):
         margin = largest / 2 if largest > 1e-200 else 0.5
@@ -184,7 +197,7 @@ def _epoch_tick(epoch: int, scale: _Scale) -> str:
 
 
 def _line(line: Series, scale: _Scale, breaks: AbstractSet[int]) -> str:
-    """The line, broken where a value is missing or a stage begins, with markers if few."""
+    """Draw a line, broken where a value is missing or a stage begins, with markers if few."""
     path, dots, drawing = [], [], False
     for epoch, value in enumerate(line.values, start=1):
         if value is None or not math.isfinite(value):
@@ -200,7 +213,7 @@ def _line(line: Series, scale: _Scale, breaks: AbstractSet[int]) -> str:
 
 
 def _end_labels(lines: Sequence[Series], labels: Sequence[str], scale: _Scale) -> list[str]:
-    """Labels right of the lines' last values, moved apart where they would overlap."""
+    """Write labels right of the lines' last values, moved apart where they would overlap."""
     wanted = sorted(
         (scale.y(_finite(line.values)[-1]), line.tone, label)
         for line, label in zip(lines, labels, strict=True)
@@ -220,7 +233,7 @@ _PHASE_TONES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class CostBar:
-    """A row of the cost picture: its segments as (phase, share of the longest bar, tone)."""
+    """A bar of the cost chart: its segments as (phase, share of the longest bar, tone)."""
 
     name: str
     total: str
@@ -228,19 +241,19 @@ class CostBar:
 
 
 def phase_title(phase: str) -> str:
-    """Return what a phase is called where it is shown."""
+    """Return the name of a phase as it is shown."""
     return "other (imports, compiling, …)" if phase == OTHER else phase
 
 
 def phase_amount(seconds: float, cached: float | None = None) -> str:
-    """Return what was spent on a phase, and what a cache has saved."""
+    """Write the time spent on a phase, and the time that a cache has saved."""
     if cached is None:
         return duration(seconds)
     return f"{duration(seconds)}, from a cache (computing it took {duration(cached)})"
 
 
 def total_seconds(costs: tuple[PhaseCost, ...]) -> float:
-    """What all phases took together: the clock's total."""
+    """Return the sum of all phases: the clock's total."""
     return sum(cost.seconds for cost in costs)
 
 
@@ -248,7 +261,7 @@ Named = tuple[str, tuple[PhaseCost, ...]]
 
 
 def named_costs(report: RunReport) -> list[Named]:
-    """This run, and the cold search that it is compared with."""
+    """Return the costs of the run and of the cold search that it is compared with, by name."""
     runs = [("This run", report.costs)]
     if report.cold:
         runs.append(("A cold search", report.cold.phases))
@@ -256,7 +269,7 @@ def named_costs(report: RunReport) -> list[Named]:
 
 
 def cost_bars(runs: Sequence[Named]) -> list[CostBar]:
-    """One bar for each run, on one scale; none where nothing took any time."""
+    """Return one bar for each run, on one scale; none where nothing took any time."""
     longest = max((total_seconds(costs) for _, costs in runs), default=0.0)
     phases = _phases(runs)
     return [
@@ -278,7 +291,7 @@ def cost_bars(runs: Sequence[Named]) -> list[CostBar]:
 
 
 def cost_rows(runs: Sequence[Named]) -> list[tuple[str, int, list[str]]]:
-    """Phase, tone, and what it cost in each run."""
+    """Return rows of phase, tone, and the cost of the phase in each run."""
 
     def written(costs: tuple[PhaseCost, ...], phase: str) -> str:
         found = [cost for cost in costs if cost.phase == phase]
@@ -294,19 +307,19 @@ def cost_rows(runs: Sequence[Named]) -> list[tuple[str, int, list[str]]]:
 
 
 def _phases(runs: Sequence[Named]) -> list[str]:
-    """Names of all phases, the first run's first."""
+    """Return the names of all phases, the first run's first."""
     found = list(dict.fromkeys(cost.phase for _, costs in runs for cost in costs))
     return sorted(found, key=lambda phase: phase == OTHER)  # the rest comes last
 
 
 def saving(report: RunReport) -> str | None:
-    """What this run cost beside the cold search, as a sentence."""
+    """Compare the cost of the run with the cold search's, as a sentence."""
     if report.cold is None or not report.costs:
         return None
     here, there = total_seconds(report.costs), total_seconds(report.cold.phases)
     if there <= 0:
         return None
-    difference = share(abs(1 - here / there))
+    difference = percent(abs(1 - here / there))
     word = "less" if here < there else "more"
     return (
         f"This run took {duration(here)}{search_alone(report.costs)}: {difference} {word} than a "
@@ -315,6 +328,138 @@ def saving(report: RunReport) -> str | None:
 
 
 def search_alone(costs: tuple[PhaseCost, ...]) -> str:
-    """Return what the search took without all else, in parentheses; empty without a search."""
+    """Return the time of the search alone, in parentheses; empty without a search."""
     seconds = sum(cost.seconds for cost in costs if cost.phase == "search")
     return f" (its search alone {duration(seconds)})" if seconds else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """The chart of the softmax of α of one edge.
+
+    Attributes:
+        edge: Its name, with subscripts.
+        row: Place of its target among the intermediate nodes, from 1.
+        column: Place of its source, from 1.
+        picture: The stacked areas, as SVG without text.
+        strongest: Operation with the largest share at the end, ``share`` that share.
+        tone: Colour class of that operation.
+    """
+
+    edge: Markup
+    row: int
+    column: int
+    picture: Markup
+    strongest: str
+    share: str
+    tone: str
+
+
+def alpha_tiles(history: AlphaHistory, kind: str, bands: Sequence[Band]) -> list[Tile]:
+    """Draw the shares of the operations of every edge of a cell kind, stacked, epoch by epoch.
+
+    Returns:
+        Tiles in the order of the search space; none without epochs.
+    """
+    shares = np.nan_to_num(history.cell(kind))
+    if not len(shares):
+        return []
+    tiles = []
+    for edge, (source, target) in enumerate(history.space.edges):
+        last = shares[-1, edge]
+        strongest = history.space.candidates[int(last.argmax())]
+        name = edge_name(source, target)
+        tiles.append(
+            Tile(
+                edge=edge_markup(source, target),
+                row=target - 1,
+                column=source + 1,
+                picture=_stack(history, shares[:, edge], bands, f"{name}, {kind} cell"),
+                strongest=sanitize(strongest, 24),
+                share=percent(float(last.max())),
+                tone=tone_of(strongest, history.space.candidates),
+            )
+        )
+    return tiles
+
+
+def mean_strongest(history: AlphaHistory, kind: str) -> float:
+    """Return the mean over the edges of the largest final percent, in (0, 1]."""
+    return float(np.nan_to_num(history.cell(kind)[-1]).max(axis=1).mean())
+
+
+def mean_even(history: AlphaHistory, kind: str) -> float:
+    """Return the mean over the edges of the share that equal operations would have."""
+    left = (np.nan_to_num(history.cell(kind)[-1]) > 0).sum(axis=1)
+    return float((1 / np.maximum(left, 1)).mean())
+
+
+def edge_markup(source: int, target: int) -> Markup:
+    """Write an edge's name as HTML, with the indices of inputs as subscripts."""
+    name = edge_name(source, target)
+    return Markup(name.replace("_{k-", "<sub>k−").replace("}", "</sub>"))  # noqa: S704
+
+
+def tone_of(operation: str, candidates: tuple[str, ...]) -> str:
+    """Return the colour class of an operation among its search space's candidates."""
+    return f"op-{family_of(operation).key}-{solid_index(operation, candidates)}"
+
+
+def tone_styles() -> Markup:
+    """Return the style rules of all colour classes, for light and for dark ground."""
+    light, dark = [], []
+    for family in FAMILIES:
+        for place, colour in enumerate(family.light.solids):
+            light.append(_rule(f"op-{family.key}-{place}", colour))
+        for place, colour in enumerate(family.dark.solids):
+            dark.append(_rule(f"op-{family.key}-{place}", colour))
+    return Markup(  # noqa: S704 - colours of the palette
+        "".join(light) + "@media(prefers-color-scheme:dark){" + "".join(dark) + "}"
+    )
+
+
+def _rule(name: str, colour: str) -> str:
+    return f".{name}{{fill:{colour};background:{colour}}}"
+
+
+def _stack(
+    history: AlphaHistory, shares: NDArray[np.float64], bands: Sequence[Band], title: str
+) -> Markup:
+    """Draw the stacked areas of one edge; ``shares`` has shape ``(epochs, candidates)``.
+
+    Each area reaches down to the ground and is drawn behind the ones below it, which takes
+    half the points of closed stripes.
+    """
+    totals = 100 * np.cumsum(shares, axis=1)
+    candidates = history.space.candidates
+    parts = [element("title", None, text(title))]
+    for column in range(len(candidates) - 1, -1, -1):
+        if not shares[:, column].any():
+            continue
+        area = "".join(_area(totals[:, column], band) for band in bands)
+        name = element("title", None, text(candidates[column]))
+        parts.append(
+            element("path", None, name, d=area, class_=tone_of(candidates[column], candidates))
+        )
+    cuts = "".join(f"M{band.last} 0V100" for band in bands[:-1])
+    if cuts:
+        parts.append(element("path", None, d=cuts, class_="cut"))
+    return Markup(  # noqa: S704
+        element(
+            "svg",
+            None,
+            *parts,
+            viewBox=f"0 0 {len(shares)} 100",
+            preserveAspectRatio="none",
+            class_="stack",
+            role="img",
+        )
+    )
+
+
+def _area(total: NDArray[np.float64], band: Band) -> str:
+    """Draw a stage's part of an area: values at the middles of epochs, level to its sides."""
+    heights = [number(100 - float(value)) for value in total[band.first - 1 : band.last]]
+    points = [f"{epoch + 0.5:g} {height}" for epoch, height in enumerate(heights, band.first - 1)]
+    start, stop = band.first - 1, band.last
+    return f"M{start} 100V{heights[0]}L{' '.join(points)}H{stop}V100Z"

@@ -1,25 +1,246 @@
-"""What several runs have in common and what not, as plain values."""
+"""Several runs compared: their figures, costs, spread over seeds, and cells, as plain values."""
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
+from string import ascii_uppercase
 
-from wsdarts_registry._format import duration, share
+from wsdarts_registry._files import as_path
+from wsdarts_registry._format import count, duration, percent, pluralize
+from wsdarts_registry._text import sanitize
+from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.charts import search_alone, total_seconds
-from wsdarts_sdk.reports.compared_runs import FIGURES, OF_TRAINING, ComparedRun, figures
-from wsdarts_sdk.reports.facts import OTHER
+from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.reports.report_files import read_run, trainings_within
+from wsdarts_sdk.runs.records import OTHER
+
+MOST_RUNS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """A run that is compared with others.
+
+    Attributes:
+        letter: ``A``, ``B``, … in the order in which they were named.
+        name: Name of its directory, after that of its parent where two are called the same.
+        report: The facts of its own report.
+        trainings: Finished trainings of what a search found, that lie in its directory.
+    """
+
+    letter: str
+    name: str
+    report: RunReport
+    trainings: tuple[tuple[str, RunReport], ...] = field(default=(), repr=False)
+
+    @property
+    def started(self) -> str | None:
+        """``"cold"`` or ``"warm"`` for a search of one task; None for everything else."""
+        report = self.report
+        if report.asked is None or report.asked.command == "train" or len(report.tasks) != 1:
+            return None
+        decision = report.decision
+        if report.asked.command == "search" or (decision and decision.mode == "cold"):
+            return "cold"
+        return "warm" if decision else None
+
+    @property
+    def what(self) -> str:
+        """Kind of job, in a word or two."""
+        if self.report.asked is not None and self.report.asked.command == "train":
+            return "training"
+        return {"warm": "warm start", "cold": "cold search", None: "search"}[self.started]
+
+    @property
+    def state(self) -> str:
+        """``"finished"`` or ``"not finished"``."""
+        return "not finished" if self.report.unfinished else "finished"
+
+    @property
+    def mode(self) -> str:
+        """Mode of the start; empty where there was nothing to choose."""
+        return self.report.decision.mode if self.report.decision else ""
+
+    @property
+    def source(self) -> str:
+        """References of the artifacts that it started from; empty for none."""
+        return " + ".join(self.report.decision.sources) if self.report.decision else ""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Digests of its tasks."""
+        return tuple(task.digest for task in self.report.tasks)
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of everything random."""
+        return self.report.asked.seed if self.report.asked else None
+
+    @property
+    def trained(self) -> RunReport | None:
+        """The training whose figures are the run's: itself, or the only one within."""
+        if self.report.training is not None:
+            return self.report
+        return self.trainings[0][1] if len(self.trainings) == 1 else None
+
+    @property
+    def trained_as(self) -> tuple[str, ...] | None:
+        """Settings of that training that decide its figures, apart from the seed, if known."""
+        asked = self.trained.asked if self.trained else None
+        return (asked.preset, asked.settings, asked.hardware) if asked else None
+
+    @property
+    def apart_from_seed(self) -> tuple[object, ...] | None:
+        """Everything but the seed that decides the result; None if unknown or not finished."""
+        report = self.report
+        if report.asked is None or report.unfinished:
+            return None
+        asked = report.asked
+        trained = report.genotype.to_darts() if asked.command == "train" and report.genotype else ""
+        named = (asked.command, asked.preset, asked.settings, asked.hardware)
+        return (*named, self.tasks, self.mode, self.source, trained)
+
+
+def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
+    """Read runs, and the trainings within them.
+
+    Raises:
+        RunError: None is named, too many are, or one cannot be read.
+    """
+    if not 1 <= len(paths) <= MOST_RUNS:
+        raise RunError(
+            "the number of runs",
+            found=str(len(paths)),
+            expected=f"1 to {MOST_RUNS}",
+            hint="compare a part of them: a page cannot tell more apart",
+        )
+    names = _names([as_path(path, "the run").absolute() for path in paths])
+    found = []
+    for letter, name, path in zip(ascii_uppercase, names, paths, strict=False):
+        report = read_run(path)
+        within = () if report.training else trainings_within(path, report)
+        found.append(ComparedRun(letter=letter, name=name, report=report, trainings=within))
+    return tuple(found)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    short = [path.name for path in paths]
+    return [
+        sanitize(f"{path.parent.name}/{name}" if short.count(name) > 1 else name, 80)
+        for path, name in zip(paths, short, strict=True)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Title and format of a figure.
+
+    Attributes:
+        title: Heading of its column.
+        write: Writes a value of one run.
+        mean: Writes a mean, which need not be whole.
+        deviation: Writes a standard deviation.
+    """
+
+    title: str
+    write: Callable[[float], str]
+    mean: Callable[[float], str]
+    deviation: Callable[[float], str]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _whole(value: float) -> str:
+    return count(round(value))
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.1f} points"
+
+
+def _loss(title: str) -> Figure:
+    return Figure(title=title, write=_number, mean=_number, deviation=_number)
+
+
+def _accuracy(title: str) -> Figure:
+    return Figure(title=title, write=percent, mean=percent, deviation=_points)
+
+
+def _skips(title: str) -> Figure:
+    return Figure(title=title, write=_whole, mean=_number, deviation=_number)
+
+
+def _size(title: str) -> Figure:
+    return Figure(title=title, write=_whole, mean=_whole, deviation=_whole)
+
+
+FIGURES = {
+    "accuracy": _accuracy("accuracy, held-out images"),
+    "train_accuracy": _accuracy("accuracy, train part"),
+    "train_loss": _loss("loss, train part"),
+    "weights_loss": _loss("loss, weights half"),
+    "weights_accuracy": _accuracy("accuracy, weights half"),
+    "alpha_loss": _loss("loss, α half"),
+    "alpha_accuracy": _accuracy("accuracy, α half"),
+    "skip_connects": _skips("skip-connects, normal cell"),
+    "skip_connects_reduction": _skips("skip-connects, reduction cell"),
+    "parameters": _size("parameters, as trained"),
+    "final_parameters": _size("parameters, final network"),
+    "seconds": Figure(title="wall time", write=duration, mean=duration, deviation=duration),
+}
+OF_TRAINING = frozenset({"accuracy", "parameters"})
+"""Figures of a search that are those of its training."""
+
+
+def figures(run: ComparedRun) -> dict[str, float]:
+    """Return the values of one run by their keys in ``FIGURES``; losses of the last epoch.
+
+    Accuracy and size of a search are those of the training that lies in its directory, if there
+    is exactly one.
+    """
+    report = run.report
+    found: dict[str, float | None] = {}
+    if run.trained is not None and run.trained.training is not None:
+        training = run.trained.training
+        found |= {"accuracy": training.accuracy, "parameters": training.parameters}
+    if report.training is not None and report.training.epochs:
+        last = report.training.epochs[-1]
+        found |= {"train_accuracy": last.accuracy, "train_loss": last.loss}
+    for name in ("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy"):
+        known = [getattr(row, name) for row in report.epochs]
+        found[name] = next((value for value in reversed(known) if value is not None), None)
+    if report.genotype is not None:
+        found["skip_connects"] = report.genotype.count("skip_connect", "normal")
+        found["skip_connects_reduction"] = report.genotype.count("skip_connect", "reduction")
+    found["final_parameters"] = report.final_parameters
+    found["seconds"] = total_seconds(report.costs) if report.costs else None
+    values = ((name, found.get(name)) for name in FIGURES)
+    return {name: value for name, value in values if value is not None}
+
+
+def figure_table(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
+    """Return a row for each figure that any run has: its title, and its value in each run."""
+    known = [figures(run) for run in runs]
+    return [
+        (figure.title, *(figure.write(each[name]) if name in each else "–" for each in known))
+        for name, figure in FIGURES.items()
+        if any(name in each for each in known)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostComparison:
-    """A warm start beside a cold search of the same task.
+    """The cost of a warm start beside that of a cold search of the same task.
 
     Attributes:
         run: Letter of the warm start.
         cold: Letter of the cold search.
         why_not: Why their costs cannot be compared; None if they can.
-        sentence: What one cost beside the other, or why that says nothing.
+        sentence: The comparison in words, or why there is none.
     """
 
     run: str
@@ -30,7 +251,7 @@ class CostComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A figure over runs that differ in the seed alone.
+    """Statistics of a figure over runs that differ in the seed alone.
 
     Attributes:
         figure: Its key, as in ``FIGURES``.
@@ -57,7 +278,7 @@ class SeedGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeRow:
-    """An edge that a genotype uses: of each run its operation there, None where it has none."""
+    """An edge that a genotype uses, with the operation of each run there; None for none."""
 
     source: int
     target: int
@@ -75,7 +296,7 @@ class EdgeRow:
 
 
 def cost_comparisons(runs: Sequence[ComparedRun]) -> tuple[CostComparison, ...]:
-    """Each finished warm start beside each finished cold search of the same task."""
+    """Compare each finished warm start with each finished cold search of the same task."""
     finished = [run for run in runs if not run.report.unfinished and run.report.costs]
     return tuple(
         _cost_comparison(run, cold)
@@ -93,7 +314,7 @@ def _cost_comparison(run: ComparedRun, cold: ComparedRun) -> CostComparison:
         sentence = (
             f"{run.letter} took {duration(here)}{search_alone(run.report.costs)}, the cold search "
             f"{cold.letter} {duration(there)}{search_alone(cold.report.costs)}: "
-            f"{share(abs(1 - here / there))} {word}. Task, preset and hardware are the same."
+            f"{percent(abs(1 - here / there))} {word}. Task, preset and hardware are the same."
         )
     else:
         sentence = (
@@ -119,12 +340,12 @@ def _why_not_comparable(run: ComparedRun, cold: ComparedRun) -> str | None:
 
 
 def _by_the_clock(run: ComparedRun) -> bool:
-    """Whether the costs of a run add up to the clock's total."""
+    """Return whether the costs of a run add up to the clock's total."""
     return any(cost.phase == OTHER for cost in run.report.costs)
 
 
 def seed_groups(runs: Sequence[ComparedRun]) -> tuple[SeedGroup, ...]:
-    """Runs that differ in the seed alone, two or more of them, in the order of their letters.
+    """Group runs that differ in the seed alone, two or more, in the order of their letters.
 
     Of several with one seed the first one counts. Figures of trainings that lie in the directories
     of searches are left out where those were not trained alike.
@@ -170,7 +391,7 @@ def _spread(name: str, values: list[float]) -> Spread:
 
 
 def edge_rows(runs: Sequence[ComparedRun], kind: str) -> tuple[EdgeRow, ...]:
-    """Every edge that a genotype uses, in the order of the search space.
+    """Return every edge that a genotype uses, in the order of the search space.
 
     Args:
         runs: Runs with a genotype, all of one search space.
@@ -193,18 +414,18 @@ def edge_rows(runs: Sequence[ComparedRun], kind: str) -> tuple[EdgeRow, ...]:
 
 
 def with_cells(runs: Sequence[ComparedRun]) -> tuple[ComparedRun, ...]:
-    """The runs whose cells can be compared: those that found some, if all have one space."""
+    """Return the runs whose cells can be compared: those with cells, if all have one space."""
     found = tuple(run for run in runs if run.report.genotype is not None)
     spaces = {run.report.genotype.space for run in found if run.report.genotype is not None}
     return found if len(found) > 1 and len(spaces) == 1 else ()
 
 
 def agreement(rows: Sequence[EdgeRow]) -> str:
-    """How far the cells of all runs agree, as a sentence."""
+    """Say how far the cells of all runs agree."""
     same = sum(row.same for row in rows)
     other = sum(row.shared and not row.same for row in rows)
     return (
-        f"Of the {len(rows)} edges that any of them uses, {same} "
+        f"Of the {pluralize(len(rows), 'edge')} that any of them uses, {same} "
         f"{'has' if same == 1 else 'have'} the same operation in all, and {other} further "
         f"{'is' if other == 1 else 'are'} used by all with different ones."
     )

@@ -1,6 +1,6 @@
-"""The page that compares several runs; like the report of one it is complete in itself.
+"""HTML page that compares several runs: facts, figures, costs, curves and cells side by side.
 
-Curves of several runs in one chart each, and the same as tables.
+Like the report of one run it is a single file that loads nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,24 +9,32 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wsdarts_registry._format import several, share
+from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._templates import html_page
-from wsdarts_registry._text import plain_text
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry._text import sanitize
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg
-from wsdarts_sdk.reports.alpha_chart import edge_markup
-from wsdarts_sdk.reports.charts import Series, cost_bars, cost_rows, line_chart
-from wsdarts_sdk.reports.compared_runs import FIGURES, ComparedRun, figure_table
+from wsdarts_sdk.reports.charts import (
+    Series,
+    cost_bars,
+    cost_rows,
+    edge_markup,
+    line_chart,
+    short_number,
+    short_percent,
+)
 from wsdarts_sdk.reports.comparison import (
+    FIGURES,
+    ComparedRun,
     SeedGroup,
     agreement,
     cost_comparisons,
     edge_rows,
+    figure_table,
     seed_groups,
     with_cells,
 )
-from wsdarts_sdk.reports.epochs import stage_bands
-from wsdarts_sdk.reports.page import collapses
+from wsdarts_sdk.reports.page import collapses, stage_bands
 
 _TONES = 8
 Values = Sequence[float | None]
@@ -34,7 +42,7 @@ Values = Sequence[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class _Measure:
-    """How values are written, in a chart and in a table."""
+    """Formats of values in a chart and in a table."""
 
     chart: Callable[[float], str]
     table: Callable[[float], str]
@@ -58,8 +66,8 @@ class CurveTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-_LOSS = _Measure(chart=lambda value: f"{value:.3g}", table=lambda value: f"{value:.4g}")
-_ACCURACY = _Measure(chart=lambda value: f"{100 * value:.3g} %", table=share)
+_LOSS = _Measure(chart=short_number, table=lambda value: f"{value:.4g}")
+_ACCURACY = _Measure(chart=short_percent, table=percent)
 _COUNT = _Measure(
     chart=lambda value: f"{value:.0f}", table=lambda value: f"{value:.0f}", whole=True
 )
@@ -80,12 +88,12 @@ _CURVES = (
 
 
 def tone_of_run(place: int) -> str:
-    """Class that gives the line of a run its colour; those beyond the eighth are dashed."""
+    """Return the colour class of a run's line; those beyond the eighth are dashed."""
     return f"t{place % _TONES}" + (" dashed" if place >= _TONES else "")
 
 
 def overlaid_charts(runs: Sequence[ComparedRun]) -> list[tuple[str, Markup]]:
-    """Title and drawing of each curve that at least one run has."""
+    """Return title and chart of each curve that at least one run has."""
     drawn = []
     for curve in _CURVES:
         columns = [_values(run, curve) for run in runs]
@@ -109,7 +117,7 @@ def overlaid_charts(runs: Sequence[ComparedRun]) -> list[tuple[str, Markup]]:
 
 
 def curve_tables(runs: Sequence[ComparedRun]) -> list[CurveTable]:
-    """The values of each of these charts."""
+    """Return the values of each of these charts."""
     tables = []
     for curve in _CURVES:
         known = [(run, _values(run, curve)) for run in runs]
@@ -139,7 +147,7 @@ def _values(run: ComparedRun, curve: _Curve) -> Values:
 
 
 def _breaks(run: ComparedRun, curve: _Curve) -> frozenset[int]:
-    """Where a stage of the search begins, as α and weights begin anew there."""
+    """Return the first epochs of stages, where α and weights begin anew."""
     if curve.trained:
         return frozenset()
     return frozenset(band.first for band in stage_bands(run.report.epochs))
@@ -158,7 +166,7 @@ def render_comparison(runs: Sequence[ComparedRun]) -> str:
     charts = overlaid_charts(runs)
     return html_page(
         "report_comparison.html.j2",
-        title=f"{several(len(runs), 'run')} compared",
+        title=f"{pluralize(len(runs), 'run')} compared",
         summary=_summary(runs),
         runs=runs,
         tones={run.letter: tone_of_run(place) for place, run in enumerate(runs)},
@@ -178,7 +186,7 @@ def render_comparison(runs: Sequence[ComparedRun]) -> str:
 
 def _summary(runs: Sequence[ComparedRun]) -> str:
     names = list(dict.fromkeys(task.name for run in runs for task in run.report.tasks))
-    listed = ", ".join(plain_text(name, 60) for name in names[:_SHOWN_NAMES])
+    listed = ", ".join(sanitize(name, 60) for name in names[:_SHOWN_NAMES])
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     if len({run.tasks for run in runs}) == 1:
         return f"All on the same task: {listed}{more}."
@@ -186,7 +194,7 @@ def _summary(runs: Sequence[ComparedRun]) -> str:
 
 
 def run_warnings(run: ComparedRun) -> list[str]:
-    """What to know before the figures of a run are believed, each with its letter."""
+    """Return warnings about the figures of a run, each with its letter."""
     report = run.report
     return [
         *([f"{run.letter} has not finished. {report.unfinished}"] if report.unfinished else []),
@@ -196,7 +204,7 @@ def run_warnings(run: ComparedRun) -> list[str]:
 
 
 def _facts(run: ComparedRun) -> dict[str, object]:
-    """What a run was."""
+    """Return the row of a run in the table of runs."""
     report, asked = run.report, run.report.asked
     return {
         "run": run,
@@ -212,7 +220,7 @@ def _facts(run: ComparedRun) -> dict[str, object]:
 
 
 def _figures(runs: Sequence[ComparedRun]) -> dict[str, Any]:
-    """A row for each figure that any run has, and what there is to know about accuracies."""
+    """Return a row for each figure that any run has, and remarks about accuracies."""
     return {
         "rows": [(title, values) for title, *values in figure_table(runs)],
         "within": [(run, _accuracies(run)) for run in runs if len(run.trainings) > 1],
@@ -221,7 +229,7 @@ def _figures(runs: Sequence[ComparedRun]) -> dict[str, Any]:
 
 
 def _accuracies(run: ComparedRun) -> str:
-    """The accuracies of all trainings within a search's run, which has no one accuracy then."""
+    """List the accuracies of all trainings within a search's run."""
     write = FIGURES["accuracy"].write
     found = [
         f"{name} {write(training.training.accuracy)}"
@@ -232,7 +240,7 @@ def _accuracies(run: ComparedRun) -> str:
 
 
 def _cells(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
-    """Of each kind the drawings, equal ones once, and the edges with what each run has there."""
+    """Return of each kind the drawings, equal ones once, and the edges run by run."""
     compared = with_cells(runs)
     found = []
     for kind in CELL_KINDS:

@@ -1,6 +1,6 @@
-"""What the report of a run says, as plain values; ``report`` makes the page of them.
+"""Facts of a run that its report shows, as plain values.
 
-``report_file`` keeps them on disk, whence the limits of texts and numbers here.
+``file`` keeps them on disk as ``report.json``; ``page`` makes the HTML page of them.
 """
 
 from dataclasses import dataclass
@@ -8,38 +8,21 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import RunError
+from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words
+from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
-LONGEST_TEXT = 1000
-MOST_ROWS = 10_000
-OTHER = "other"
-"""The phase of what is in no other: imports, compiling, work that a stop undid."""
 Command = Literal["search", "warm-start", "train"]
-Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
-Whole = Annotated[int, Field(ge=0, le=2**53)]
-Seconds = Annotated[float, Field(ge=0)]
-Rows = Field(max_length=MOST_ROWS)
 Pairs = Annotated[tuple[tuple[Words, Words], ...], Rows]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeighbourRow:
-    """An artifact of the registry and how far its task is from this one."""
-
-    reference: Words
-    distance: float
-    task: Words
-    chosen: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class DecisionFacts:
-    """What the search started from, and by which rule.
+    """The start of a search, and the rule that chose it.
 
     Attributes:
         mode: ``topology``, ``trained``, ``meta``, ``union`` or ``cold``.
@@ -134,33 +117,19 @@ class AlphaHistory:
             shape = self.cell(kind).shape
             if len(shape) != 3 or shape[1:] != self.space.shape:
                 raise RunError(
-                    f"the α history of the {kind} cell has shape {shape}",
+                    f"the shape of the α history of the {kind} cell",
+                    found=shape,
                     expected=f"(epochs, {', '.join(map(str, self.space.shape))})",
                 )
 
     def cell(self, kind: str) -> NDArray[np.float64]:
-        """History of the ``"normal"`` or the ``"reduction"`` cell."""
+        """Return the history of the ``"normal"`` or the ``"reduction"`` cell."""
         return self.normal if kind == "normal" else self.reduction
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhaseCost:
-    """Wall time of one phase, in seconds.
-
-    Attributes:
-        phase: Its name; ``OTHER`` for what is in no phase.
-        seconds: What was spent on it in this run.
-        cached: What computing its result had cost, where that came from a cache; not spent here.
-    """
-
-    phase: Words
-    seconds: Seconds
-    cached: Seconds | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ColdCost:
-    """What a cold search of the same preset cost, and where that figure is from."""
+    """Costs of a cold search of the same preset, and where that figure is from."""
 
     phases: Annotated[tuple[PhaseCost, ...], Rows]
     origin: Words
@@ -186,8 +155,8 @@ class TrainingFacts:
         parameters: Trainable parameters, without auxiliary towers; None before it is finished.
         seconds: Wall time of training and evaluation.
         epochs: One row each.
-        note: What to know when reading the accuracy, as a sentence.
-        held_out: What the images are that it was evaluated on.
+        note: Remark on the accuracy, as a sentence.
+        held_out: Name of the images that it was evaluated on.
     """
 
     accuracy: float | None
@@ -210,14 +179,14 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What was asked for, as runs are compared by it.
+    """The request for a run, as runs are compared by it.
 
     Attributes:
-        command: What the job is called on the command line.
+        command: Name of the job on the command line.
         preset: Name of the preset.
         settings: Digest of the preset's settings for this job, without the seed.
         seed: Seed of everything random.
-        hardware: Where it ran.
+        hardware: Machine that it ran on.
     """
 
     command: Command
@@ -229,13 +198,13 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """Everything that the report of a run says; what is missing is left out of the page.
+    """All facts of the report of a run; those that are missing are left out of the page.
 
     Attributes:
         title: Heading, such as ``Warm start on digits``.
         summary: One sentence: what was done, and why.
         created: Date and time, UTC, as text.
-        asked: What it is compared by; None for a report of nothing that was run.
+        asked: The request that it is compared by; None for a report of nothing that was run.
         unfinished: How far a run came that was stopped, as a sentence; empty for a finished one.
         epochs: In the order of the run; ``alpha`` has one entry for each of them.
         masks: Operations that survived the last stage.
@@ -278,6 +247,7 @@ class RunReport:
         found = {len(self.alpha.cell(kind)) for kind in CELL_KINDS}
         if found != {len(self.epochs)}:
             raise RunError(
-                f"the α history has {sorted(found)} entries",
+                "the number of entries of the α history",
+                found=" and ".join(map(str, sorted(found))),
                 expected=f"{len(self.epochs)}, one for each epoch row",
             )

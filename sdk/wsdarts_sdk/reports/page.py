@@ -1,36 +1,43 @@
-"""The report of a run: one HTML file that needs nothing but itself.
+"""HTML page of the report of a run: one file without scripts and requests.
 
-No scripts, no requests (a Content-Security-Policy in the page forbids both), light and dark,
-for narrow screens and for paper. All text in it that comes from outside is escaped.
+A Content-Security-Policy in the page forbids both. It suits light and dark screens, narrow ones and
+paper; all text in it that comes from outside is escaped.
 """
+
+from collections.abc import Callable
+from itertools import groupby
 
 from markupsafe import Markup, escape
 
-from wsdarts_registry._format import count, duration, share, size
+from wsdarts_registry._format import count, duration, percent, size
 from wsdarts_registry._templates import html_page
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.collapse import Collapse, find_collapses
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, masks_svg
-from wsdarts_registry.embedding.nearness import figures
-from wsdarts_sdk.reports.alpha_chart import (
-    alpha_tiles,
-    edge_markup,
-    mean_even,
-    mean_strongest,
-    tone_of,
-    tone_styles,
-)
+from wsdarts_registry.embedding.embedding_space import figures
 from wsdarts_sdk.reports.charts import (
     Band,
+    Series,
+    alpha_tiles,
     cost_bars,
     cost_rows,
+    edge_markup,
+    line_chart,
+    mean_even,
+    mean_strongest,
     named_costs,
     saving,
+    short_number,
+    short_percent,
+    tone_of,
+    tone_styles,
     total_seconds,
 )
-from wsdarts_sdk.reports.epochs import search_charts, skip_counts, stage_bands, training_charts
-from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.reports.facts import EpochRow, RunReport, TrainingEpoch
+from wsdarts_sdk.reports.rows import skip_counts
+
+_LONGEST_GENOTYPE = 100_000
 
 
 def render_report(report: RunReport) -> str:
@@ -39,7 +46,7 @@ def render_report(report: RunReport) -> str:
     return html_page(
         "report.html.j2",
         report=report,
-        title=plain_text(report.title, 160),
+        title=sanitize(report.title, 160),
         kinds=CELL_KINDS,
         given=any(task.given_split for task in report.tasks),
         tested=any(task.test_images for task in report.tasks),
@@ -48,28 +55,26 @@ def render_report(report: RunReport) -> str:
         warnings=_warnings(report),
         neighbours=_neighbours(report),
         cells=_cells(report),
-        darts_text=_darts_text(report),
+        darts_text=escape(
+            sanitize(report.genotype.to_darts(), _LONGEST_GENOTYPE) if report.genotype else ""
+        ),
         masks=Markup(masks_svg(report.masks)) if report.masks else None,  # noqa: S704
         charts=search_charts(report.epochs, bands),
-        training_charts=training_charts(report),
+        training_charts=training_charts(report.training.epochs if report.training else ()),
         alpha=_alpha(report, bands),
         bars=cost_bars(named_costs(report)),
         cost_rows=cost_rows(named_costs(report)),
         saving=saving(report),
-        count=count,
-        duration=duration,
-        share=share,
-        size=size,
         decimals=lambda value: f"{value:.4g}",
     )
 
 
 def _headline(report: RunReport) -> list[tuple[str, str]]:
-    """The few figures at the top: name and value."""
+    """Return names and values of the few figures at the top."""
     found = []
     if report.training and report.training.accuracy is not None:
-        where = f"accuracy on the {plain_text(report.training.held_out)}"
-        found.append((where, share(report.training.accuracy)))
+        where = f"accuracy on the {sanitize(report.training.held_out)}"
+        found.append((where, percent(report.training.accuracy)))
     if report.training and report.training.parameters is not None:
         found.append(("parameters", count(report.training.parameters)))
     if report.genotype:
@@ -93,14 +98,14 @@ def _warnings(report: RunReport) -> list[str]:
 
 
 def collapses(report: RunReport) -> tuple[Collapse, ...]:
-    """The cells that have collapsed to skip-connects, with the moment where epochs are known."""
+    """Return the cells that have collapsed to skip-connects, since when if epochs are known."""
     if report.genotype is None:
         return ()
     return find_collapses(report.genotype, skip_counts(report.epochs))
 
 
 def _neighbours(report: RunReport) -> dict[str, object] | None:
-    """Rows with the length of their bars, and where the threshold stands, in percent."""
+    """Return rows with the lengths of their bars, and the place of the threshold, in percent."""
     decision = report.decision
     if decision is None or not decision.neighbours:
         return None
@@ -118,7 +123,7 @@ def _neighbours(report: RunReport) -> dict[str, object] | None:
 
 
 def _cells(report: RunReport) -> list[tuple[str, Markup, Markup]]:
-    """Kind, drawing and text of both cells; the text keeps its lines."""
+    """Return kind, drawing and text of both cells; the text keeps its lines."""
     genotype = report.genotype
     if genotype is None:
         return []
@@ -128,13 +133,8 @@ def _cells(report: RunReport) -> list[tuple[str, Markup, Markup]]:
     ]
 
 
-def _darts_text(report: RunReport) -> Markup:
-    """The genotype in full, in the format of the public DARTS code."""
-    return escape(plain_text(report.genotype.to_darts(), 100_000) if report.genotype else "")
-
-
 def _alpha(report: RunReport, bands: list[Band]) -> dict[str, object] | None:
-    """Tiles of each cell kind, the legend, and the shares at the end as a table."""
+    """Return tiles of each cell kind, the legend, and the shares at the end as a table."""
     history = report.alpha
     if history is None or not report.epochs:
         return None
@@ -144,13 +144,104 @@ def _alpha(report: RunReport, bands: list[Band]) -> dict[str, object] | None:
         "tiles": {kind: alpha_tiles(history, kind, bands) for kind in CELL_KINDS},
         "columns": history.space.nodes + 1,
         "legend": [(name, tone_of(name, candidates)) for name in candidates],
-        "decided": {kind: share(mean_strongest(history, kind)) for kind in CELL_KINDS},
-        "level": {kind: share(mean_even(history, kind)) for kind in CELL_KINDS},
+        "decided": {kind: percent(mean_strongest(history, kind)) for kind in CELL_KINDS},
+        "level": {kind: percent(mean_even(history, kind)) for kind in CELL_KINDS},
         "last": {
             kind: [
-                (edge, [share(float(value)) if value > 0 else "–" for value in values])
+                (edge, [percent(float(value)) if value > 0 else "–" for value in values])
                 for edge, values in zip(edges, history.cell(kind)[-1], strict=True)
             ]
             for kind in CELL_KINDS
         },
     }
+
+
+def stage_bands(rows: tuple[EpochRow, ...]) -> list[Band]:
+    """Return the runs of epochs of each stage."""
+    bands: list[Band] = []
+    for stage, group in groupby(rows, key=lambda row: row.stage):
+        first = bands[-1].last + 1 if bands else 1
+        last = first + len(list(group)) - 1
+        bands.append(Band(first=first, last=last, label=f"stage {stage}"))
+    return bands
+
+
+def search_charts(rows: tuple[EpochRow, ...], bands: list[Band]) -> list[tuple[str, Markup]]:
+    """Return title and chart of each curve of a search that has values."""
+
+    def column(name: str) -> list[float | None]:
+        return [getattr(row, name) for row in rows]
+
+    def halves(measure: str) -> list[Series]:
+        return [
+            Series(name="weights", values=column(f"weights_{measure}"), tone="a"),
+            Series(name="α", values=column(f"alpha_{measure}"), tone="b"),
+        ]
+
+    def alone(name: str) -> list[Series]:
+        return [Series(name="", values=column(name), tone="a")]
+
+    drawn = [
+        (
+            "Loss",
+            line_chart("Loss by epoch", halves("loss"), bands, write=short_number),
+        ),
+        (
+            "Accuracy",
+            line_chart("Accuracy by epoch", halves("accuracy"), bands, write=short_percent),
+        ),
+        (
+            "Skip-connects before refinement",
+            line_chart(
+                "Skip-connects",
+                alone("skip_connects"),
+                bands,
+                write=short_number,
+                zero=True,
+                whole=True,
+            ),
+        ),
+        (
+            "Learning rate of the weights",
+            line_chart(
+                "Learning rate", alone("learning_rate"), bands, write=short_number, zero=True
+            ),
+        ),
+        (
+            "Dropout on skip-connects",
+            line_chart("Skip dropout", alone("skip_dropout"), bands, write=short_number, zero=True),
+        ),
+        (
+            "Seconds an epoch",
+            line_chart("Seconds", alone("seconds"), bands, write=short_number, zero=True),
+        ),
+        (
+            "Memory",
+            line_chart(
+                "Memory",
+                [
+                    Series(name="process at most", values=column("peak_memory"), tone="a"),
+                    Series(name="a step, estimated", values=column("needed_memory"), tone="b"),
+                ],
+                bands,
+                write=size,
+                zero=True,
+            ),
+        ),
+    ]
+    return [(title, chart) for title, chart in drawn if chart is not None]
+
+
+def training_charts(rows: tuple[TrainingEpoch, ...]) -> list[tuple[str, Markup]]:
+    """Return title and chart of each curve of a training that has epochs."""
+
+    def chart(title: str, name: str, write: Callable[[float], str]) -> tuple[str, Markup | None]:
+        values = [float(getattr(row, name)) for row in rows]
+        return title, line_chart(title, [Series(name="", values=values)], [], write=write)
+
+    drawn = [
+        chart("Loss on the train part", "loss", short_number),
+        chart("Accuracy on the train part", "accuracy", short_percent),
+        chart("Learning rate", "learning_rate", short_number),
+    ]
+    return [(title, picture) for title, picture in drawn if picture is not None]

@@ -1,4 +1,4 @@
-"""Reports of runs that are read back from disk: one anew, or several beside each other."""
+"""Reports of runs read back from disk: the page of one, or a comparison of several."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,21 @@ from wsdarts_registry._files import (
     open_regular,
     write_atomically,
 )
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports.compared_runs import ComparedRun, figures, read_runs
 from wsdarts_sdk.reports.comparison import (
+    ComparedRun,
     SeedGroup,
     cost_comparisons,
     edge_rows,
+    figures,
+    read_runs,
     seed_groups,
     with_cells,
 )
 from wsdarts_sdk.reports.comparison_page import render_comparison, run_warnings
-from wsdarts_sdk.reports.file import REPORT_PAGE
 from wsdarts_sdk.reports.page import collapses, render_report
+from wsdarts_sdk.runs.file_names import REPORT_PAGE
 
 _COMPARISON_PAGE = "comparison.html"
 _OURS = b'<meta name="generator" content="wsdarts-hub report">'
@@ -33,16 +35,16 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Runs as they are on disk; made by :func:`report`.
+    """Reports of runs on disk; made by :func:`report`.
 
     Attributes:
-        runs: What each of them says, in the order in which they were named.
+        runs: The runs, in the order in which they were named.
     """
 
     runs: tuple[ComparedRun, ...]
 
     def page(self) -> str:
-        """One HTML page: the report of the only run, or a comparison of several."""
+        """Write one HTML page: the report of the only run, or a comparison of several."""
         if len(self.runs) == 1:
             return render_report(self.runs[0].report)
         return render_comparison(self.runs)
@@ -68,11 +70,11 @@ class Report:
             ) from error
 
     def warnings(self) -> list[str]:
-        """What to know before a figure is believed: runs that did not finish, or collapsed."""
+        """Return warnings about the figures: runs that did not finish, or collapsed."""
         return [sentence for run in self.runs for sentence in run_warnings(run)]
 
     def to_json(self) -> dict[str, Any]:
-        """What the page says, as plain JSON data."""
+        """Return the content of the page as plain JSON data."""
         compared = with_cells(self.runs)
         return {
             "runs": [_run_data(run) for run in self.runs],
@@ -107,7 +109,7 @@ class Report:
 
 
 def report(*runs: str | Path) -> Report:
-    """Read runs back, to write the report of one anew or to compare several.
+    """Read runs back, to write the report of one again or to compare several.
 
     A run that has not finished is read as far as it came.
 
@@ -121,7 +123,7 @@ def report(*runs: str | Path) -> Report:
 
 
 def _check_vacant(path: Path) -> None:
-    """Refuse to write over anything but a page of ours."""
+    """Refuse to write over anything but a report of wsdarts-hub."""
     if not exists(path) and not is_link(path):
         return
     if is_file(path, follow_links=False):

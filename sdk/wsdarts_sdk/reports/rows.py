@@ -1,42 +1,41 @@
 """Rows of reports that searches and trainings share.
 
-The report of a run that begins: what was asked for, before anything is found.
+From the rows of a journal to the rows of a report.
+
+The curves of a run, epoch by epoch.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from wsdarts_registry import _json
-from wsdarts_registry._files import exists
 from wsdarts_registry._format import setting
-from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.collapse import SkipCounts
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.reports.facts import (
     AlphaHistory,
     Asked,
     Command,
+    EpochRow,
     Pairs,
-    PhaseCost,
-    RunReport,
     TaskRow,
+    TrainingEpoch,
 )
-from wsdarts_sdk.reports.file import REPORT_FILE, keep_report
-from wsdarts_sdk.runs.directory import RunDirectory
+from wsdarts_sdk.runs.records import PhaseCost
 
 
-def now() -> str:
-    """Date and time, UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def created() -> str:
+    """Return date and time, UTC, as a report shows them."""
+    return f"{_json.now()[:16].replace('T', ' ')} UTC"
 
 
 def task_row(task: ImageTask) -> TaskRow:
-    """A task with the number of images in each part."""
+    """Return the row of a task with the number of images in each part."""
     weights, alpha, validation, test = (len(task.indices(part)) for part in Part)
     return TaskRow(
         name=task.name,
@@ -51,12 +50,12 @@ def task_row(task: ImageTask) -> TaskRow:
 
 
 def held_out_words(task: ImageTask) -> str:
-    """What a training on a task is evaluated on, in words."""
+    """Name the images that a training on a task is evaluated on."""
     return f"{task.held_out} {'part' if task.given_split else 'third'}"
 
 
 def phase_costs(seconds: Mapping[str, float], cached: Mapping[str, float]) -> tuple[PhaseCost, ...]:
-    """Wall time by phase, and what came from a cache."""
+    """Return rows of wall time by phase, and of what came from a cache."""
     return tuple(
         PhaseCost(phase=phase, seconds=value, cached=cached.get(phase))
         for phase, value in seconds.items()
@@ -64,7 +63,7 @@ def phase_costs(seconds: Mapping[str, float], cached: Mapping[str, float]) -> tu
 
 
 def pairs(data: dict[str, Any]) -> Pairs:
-    """Settings as names and values, named and written as ``--set`` takes them."""
+    """Return settings as names and values, named and written as ``--set`` takes them."""
     found: list[tuple[str, str]] = []
     for name, value in data.items():
         if isinstance(value, dict):
@@ -80,7 +79,7 @@ def pairs(data: dict[str, Any]) -> Pairs:
 def asked(
     command: Command, preset: Preset, settings: dict[str, Any], environment: dict[str, Any]
 ) -> Asked:
-    """What runs are compared by; ``settings`` are the preset's for this command."""
+    """Return the request that runs are compared by; ``settings`` of the preset for the command."""
     unseeded = {name: value for name, value in settings.items() if name != "seed"}
     return Asked(
         command=command,
@@ -98,51 +97,78 @@ TITLES: dict[Command, str] = {
 }
 
 
-def begin_report(
-    run: RunDirectory,
-    command: Command,
-    tasks: Sequence[ImageTask],
-    preset: Preset,
-    config: dict[str, Any],
-    environment: dict[str, Any],
-) -> None:
-    """Write ``report.json`` of a run that has none yet, so that it can be read before its end.
-
-    Args:
-        run: The run directory.
-        command: What the job is called on the command line.
-        tasks: The datasets.
-        preset: Whose settings they are.
-        config: The configuration of the run, with its settings and perhaps a genotype.
-        environment: Where it runs.
-    """
-    if exists(run.path / REPORT_FILE):
-        return
-    settings = config["training"] if command == "train" else config["search"]
-    keep_report(
-        run,
-        RunReport(
-            title=title(TITLES[command], tasks),
-            summary="This run has not finished.",
-            created=now(),
-            asked=asked(command, preset, settings, environment),
-            unfinished="It has only begun.",
-            tasks=tuple(map(task_row, tasks)),
-            alpha=None if command == "train" else _no_epochs(settings["space"]),
-            genotype=Genotype.from_json(config["genotype"]) if command == "train" else None,
-            settings=(("preset", preset.name), *pairs(settings)),
-            environment=pairs(environment),
-        ),
-    )
-
-
 def title(what: str, tasks: Sequence[ImageTask]) -> str:
-    """The heading of a report."""
+    """Return the heading of a report."""
     return f"{what} on {' and '.join(task.name for task in tasks)}"
 
 
-def _no_epochs(space: Any) -> AlphaHistory:
-    """No α yet, in the space that it will have."""
-    known = SearchSpace.from_json(space)
-    empty = np.zeros((0, *known.shape))
-    return AlphaHistory(space=known, normal=empty, reduction=empty)
+_AS_THEY_ARE = (
+    *("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy", "learning_rate"),
+    *("skip_dropout", "peak_memory", "needed_memory", "skip_connects"),
+)
+
+
+def search_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[EpochRow, ...]:
+    """Return the epochs of a search; journals count from 0, reports from 1."""
+    return tuple(
+        EpochRow(
+            stage=row["stage"] + 1,
+            epoch=row["epoch"] + 1,
+            seconds=seconds,
+            # Journals of version 0.1 before it was counted have none.
+            skip_connects_reduction=row.get("skip_connects_reduction"),
+            **{name: row[name] for name in _AS_THEY_ARE},
+        )
+        for row, seconds in zip(rows, epoch_seconds(rows), strict=True)
+    )
+
+
+def alpha_history(rows: Sequence[Mapping[str, Any]], space: SearchSpace) -> AlphaHistory:
+    """Return the softmax of α after each epoch of a search."""
+    cells = {
+        kind: np.array(
+            [row["probabilities"][kind] for row in rows] or np.zeros((0, *space.shape)),
+            dtype=np.float64,
+        )
+        for kind in CELL_KINDS
+    }
+    return AlphaHistory(space=space, normal=cells["normal"], reduction=cells["reduction"])
+
+
+def training_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[TrainingEpoch, ...]:
+    """Return the epochs of a training."""
+    return tuple(
+        TrainingEpoch(
+            epoch=row["epoch"] + 1,
+            loss=row["loss"],
+            accuracy=row["accuracy"],
+            learning_rate=row["learning_rate"],
+            seconds=seconds,
+        )
+        for row, seconds in zip(rows, epoch_seconds(rows), strict=True)
+    )
+
+
+def skip_counts(epochs: Sequence[EpochRow]) -> tuple[SkipCounts, ...]:
+    """Return the skip-connects that α would choose after each epoch; None where α rested."""
+    return tuple(
+        SkipCounts(
+            stage=row.stage,
+            epoch=row.epoch,
+            normal=row.skip_connects if row.alpha_loss is not None else None,
+            reduction=row.skip_connects_reduction if row.alpha_loss is not None else None,
+        )
+        for row in epochs
+    )
+
+
+def epoch_seconds(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return the seconds of each epoch; a row holds those of its stage or training so far."""
+    found: list[float] = []
+    stage, before = None, 0.0
+    for row in rows:
+        if row.get("stage") != stage:
+            stage, before = row.get("stage"), 0.0
+        found.append(max(0.0, row["seconds"] - before))
+        before = row["seconds"]
+    return found

@@ -1,4 +1,5 @@
-"""Run directories: configuration, journals with checkpoints, environment, cost.
+"""Run directories: names of their files, configuration, journals, checkpoints, cost, start.
 
-Imports nothing of the SDK. Public: ``open_run`` (``directory``), ``Journal`` (``journal``).
+Imports of the SDK only ``progress``. Public: ``open_run`` (``directory``), ``Journal``
+(``journal``), ``Costs`` and ``StartRecord`` (``records``).
 """

@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from wsdarts_registry import _json
-from wsdarts_registry._advice import UPDATE
 from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry._files import (
     entries,
@@ -32,14 +33,20 @@ from wsdarts_registry._files import (
     remove_abandoned,
     write_atomically,
 )
+from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
-from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX, CONFIG
-
-if TYPE_CHECKING:
-    from wsdarts_sdk.runs.journal import FileJournal
+from wsdarts_sdk.runs.file_names import CHECKPOINT_SUFFIX, CONFIG_FILE
 
 SPLIT_RULE = "split_rule"
 """Key of a run's configuration: by which rule its train part was halved; none for the first."""
+
+LONGEST_TEXT = 1000
+MOST_ROWS = 10_000
+# Limits of what files of a run may hold.
+Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0)]
+Rows = Field(max_length=MOST_ROWS)
 
 _FORMAT = 1
 _LOCK = ".lock"
@@ -60,13 +67,6 @@ class RunDirectory:
     """An open run directory; made by ``open_run``."""
 
     path: Path
-
-    def journal(self, name: str) -> "FileJournal":
-        """The journal of one part of the run."""
-        # Whoever reads a run needs no torch, which checkpoints are written with.
-        from wsdarts_sdk.runs.journal import FileJournal  # noqa: PLC0415
-
-        return FileJournal(self.path, name)
 
     def write_json(self, name: str, data: Any) -> Path:
         """Write a JSON file of the run."""
@@ -157,22 +157,19 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
         lock = _lock(path)
         if lock is not None:
             lock.release()
-        if exists(path / CONFIG):
+        if exists(path / CONFIG_FILE):
             _check_continued(path, config, resume=resume, part=True)
         return
     above = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
     if not is_directory(above) or not os.access(above, os.W_OK | os.X_OK):
         raise RunError(
-            (
-                f"cannot write the run directory {path}: {above} is no directory, or may not be "
-                "written"
-            ),
+            f"cannot write the run directory {path}: {above} is no directory, or is read-only",
             hint="choose another --out",
         )
 
 
 def _can_exist(path: Path) -> bool:
-    """Whether the system has such names: without null bytes, in its encoding."""
+    """Return whether the system has such names: without null bytes, in its encoding."""
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
@@ -187,7 +184,7 @@ def _empty(path: Path) -> None:
 
 
 def _concerns(error: OSError, path: Path) -> bool:
-    """Whether it is about the disk or a file of the run, and not, say, about a connection."""
+    """Return whether an error is about the disk or a file of the run, not about a connection."""
     return error.errno in _DISK_ERRORS or str(error.filename or "").startswith(str(path))
 
 
@@ -217,22 +214,24 @@ def _lock(path: Path) -> HeldLock | None:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The configuration of a run that exists.
+    """Return the configuration of a run that exists.
 
     Raises:
         RunError: There is no run, or it is of an unknown format.
     """
     path = Path(path)
-    if not is_file(path / CONFIG):
+    if not is_file(path / CONFIG_FILE):
         raise RunError(
-            f"{path} is not a run directory (it has no {CONFIG})",
+            f"{path} is not a run directory (it has no {CONFIG_FILE})",
             expected="the --out of a `wsdarts-hub search`, `warm-start` or `train`",
         )
-    config = read_json(path / CONFIG)
+    config = read_json(path / CONFIG_FILE)
     if not isinstance(config, dict) or config.get("format") != _FORMAT:
         raise RunError(
-            f"{path / CONFIG} has an unknown format",
-            hint=f"this version reads {_FORMAT}: update with {UPDATE}",
+            f"format of {path / CONFIG_FILE}",
+            found=config.get("format") if isinstance(config, dict) else "unknown",
+            expected=_FORMAT,
+            hint=f"update with {UPDATE}",
         )
     return config
 
@@ -253,9 +252,9 @@ def read_json(path: Path) -> Any:
 
 def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:
     """Write the configuration of a new run, or compare it; whether the run begins here."""
-    if not exists(run.path / CONFIG):
+    if not exists(run.path / CONFIG_FILE):
         _refuse_foreign(run.path)
-        run.write_json(CONFIG, config)
+        run.write_json(CONFIG_FILE, config)
         return True
     _check_continued(run.path, config, resume=resume)
     return False
@@ -264,7 +263,7 @@ def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) ->
 def _refuse_foreign(path: Path) -> None:
     # A kill can leave a temporary file of the configuration itself behind.
     foreign = [p.name for p in entries(path) if not p.name.startswith(".")]
-    if foreign and not exists(path / CONFIG):
+    if foreign and not exists(path / CONFIG_FILE):
         raise RunError(
             f"{path} is not empty and not a run directory (it holds {foreign[0]})",
             hint="choose another --out",
@@ -285,36 +284,39 @@ def _check_continued(
         _check_split_rule(path, there, config)
     if part:
         there = {key: there.get(key) for key in config}
-    differing = _differences(there, here)
+    differing = list(_differences(there, here))[:3]
     if differing:
+        names, was, now = zip(*differing, strict=True)
         raise RunError(
-            f"{path} was started with other settings: {'; '.join(differing[:3])}",
-            hint="repeat its own settings, or choose another --out",
+            f"{', '.join(names)} of the run in {path}",
+            found=", ".join(now),
+            expected=", ".join(was),
+            hint="it was started with other settings: repeat them, or choose another --out",
         )
 
 
 def _check_split_rule(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    if there.get(SPLIT_RULE) != here.get(SPLIT_RULE):
+    was, now = there.get(SPLIT_RULE, 1), here.get(SPLIT_RULE, 1)
+    if was != now:
         raise RunError(
-            (
-                f"{path} was begun by another version, whose halves of the train part are other "
-                f"ones (split rule {there.get(SPLIT_RULE, 1)}"
-            ),
+            f"split rule of the run in {path}",
+            found=was,
+            expected=now,
             hint=(
-                f"this version has {here.get(SPLIT_RULE, 1)}), so it cannot be gone on with; "
-                "choose another --out. What it holds can still be reported and pushed"
+                "another version began it, which split the train part otherwise: choose another "
+                "--out. What it holds can still be reported and pushed"
             ),
         )
 
 
-def _differences(there: Any, here: Any, where: str = "") -> list[str]:
+def _differences(there: Any, here: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield name, earlier value and present value of each setting that differs."""
     if isinstance(there, dict) and isinstance(here, dict):
-        found = []
         for key in sorted(there.keys() | here.keys()):
             name = f"{where}.{key}" if where else key
-            found += _differences(there.get(key), here.get(key), name)
-        return found
-    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        pairs = zip(there, here, strict=True)
-        return [d for i, (a, b) in enumerate(pairs) for d in _differences(a, b, f"{where}[{i}]")]
-    return [] if there == here else [f"{where} was {there!r} and is now {here!r}"]
+            yield from _differences(there.get(key), here.get(key), name)
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for i, (a, b) in enumerate(zip(there, here, strict=True)):
+            yield from _differences(a, b, f"{where}[{i}]")
+    elif there != here:
+        yield where, repr(there), repr(here)

@@ -1,29 +1,32 @@
-"""Where long work keeps its place: checkpoints and a row of metrics for each epoch.
+"""Journals of a search or a training: a checkpoint to resume from, and metrics for each epoch.
 
-Checkpoints: one safetensors file that holds tensors and the facts beside them.
+A checkpoint is one safetensors file, which holds tensors and JSON data beside them.
 """
 
 import copy
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from wsdarts_registry._files import exists, open_regular, read_regular, write_atomically
+from wsdarts_registry._files import exists, open_regular, write_atomically
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.files import CHECKPOINT_SUFFIX
+from wsdarts_sdk.runs.file_names import CHECKPOINT_SUFFIX, METRICS_SUFFIX
+from wsdarts_sdk.runs.records import read_rows
 
 _FACTS = "facts"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """Where long work stands.
+    """State of a search or a training to resume from.
 
     Attributes:
         tensors: By name; anything on any device.
@@ -65,14 +68,14 @@ _INTERVAL_SECONDS = 20.0
 
 
 class Journal(Protocol):
-    """What a search or a training needs of a run directory."""
+    """Checkpoints and metrics of a search or a training."""
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None at the beginning."""
+        """Return the last checkpoint, or None at the beginning."""
         ...
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint within an epoch."""
+        """Return whether it is time for a checkpoint within an epoch."""
         ...
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -80,7 +83,7 @@ class Journal(Protocol):
         ...
 
     def rows(self) -> list[Row]:
-        """All rows so far."""
+        """Return all rows so far."""
         ...
 
     def append(self, row: Row) -> None:
@@ -88,7 +91,7 @@ class Journal(Protocol):
         ...
 
     def truncate(self, rows: int) -> None:
-        """Forget all but the first rows: those that a restored checkpoint has not seen yet."""
+        """Remove all but the first rows, such as those after a restored checkpoint."""
         ...
 
 
@@ -100,11 +103,11 @@ class MemoryJournal:
         self._last: Checkpoint | None = None
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None."""
+        """Return the last checkpoint, or None."""
         return self._last
 
     def due(self) -> bool:
-        """Never: what lives in memory is lost with the process."""
+        """Return False: a checkpoint in memory is lost with the process."""
         return False
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -113,7 +116,7 @@ class MemoryJournal:
         self._last = Checkpoint(tensors=tensors, facts=copy.deepcopy(checkpoint.facts))
 
     def rows(self) -> list[Row]:
-        """All rows so far."""
+        """Return all rows so far."""
         return list(self._rows)
 
     def append(self, row: Row) -> None:
@@ -136,16 +139,16 @@ class FileJournal:
 
     def __init__(self, directory: Path, name: str, interval: float = _INTERVAL_SECONDS) -> None:
         self._checkpoint = directory / f"{name}{CHECKPOINT_SUFFIX}"
-        self._metrics = directory / f"{name}.metrics.jsonl"
+        self._metrics = directory / f"{name}{METRICS_SUFFIX}"
         self._interval = interval
         self._last = time.monotonic()
 
     def restore(self) -> Checkpoint | None:
-        """The last checkpoint, or None at the beginning."""
+        """Return the last checkpoint, or None at the beginning."""
         return Checkpoint.load(self._checkpoint) if exists(self._checkpoint) else None
 
     def due(self) -> bool:
-        """Whether the interval has passed."""
+        """Return whether the interval has passed."""
         return time.monotonic() - self._last >= self._interval
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -154,17 +157,8 @@ class FileJournal:
         self._last = time.monotonic()
 
     def rows(self) -> list[Row]:
-        """All whole rows; a last line that a kill has cut off does not count."""
-        if not exists(self._metrics):
-            return []
-        try:
-            lines = read_regular(self._metrics).decode().split("\n")[:-1]
-            return [json.loads(line) for line in lines]
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self._metrics} is not JSON lines ({error})",
-                hint="delete it to go on without the metrics so far",
-            ) from error
+        """Return all whole rows; see ``read_rows``."""
+        return read_rows(self._metrics)
 
     def append(self, row: Row) -> None:
         """Add a row."""
@@ -175,3 +169,59 @@ class FileJournal:
         """Keep the first rows only."""
         text = "".join(json.dumps(row) + "\n" for row in self.rows()[:rows])
         write_atomically(self._metrics, text.encode())
+
+
+Names = Callable[[str, Tensor], dict[str, Tensor]]
+
+
+def _own_name(name: str, value: Tensor) -> dict[str, Tensor]:
+    return {name: value}
+
+
+def optimiser_tensors(
+    optimiser: torch.optim.Optimizer, net: nn.Module, names: Names = _own_name
+) -> dict[str, Tensor]:
+    """Return an optimiser's state as ``optimiser.KEY.WEIGHT`` tensors of a checkpoint.
+
+    Args:
+        optimiser: Whose state it is.
+        net: Whose parameters it moves.
+        names: Views of a parameter's tensor under the names on disk.
+    """
+    return {
+        f"optimiser.{key}.{own}": view
+        for name, parameter in net.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
+        if value is not None
+        for own, view in (_own_name if key == "step" else names)(name, value).items()
+    }
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer,
+    net: nn.Module,
+    tensors: dict[str, Tensor],
+    names: Names = _own_name,
+) -> None:
+    """Put the tensors of ``optimiser_tensors`` back where the optimiser keeps them."""
+    managed = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    for name, parameter in net.named_parameters():
+        if id(parameter) not in managed:
+            continue
+        for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
+            counts = key == "step"
+            place = step_count(optimiser, parameter) if counts else torch.zeros_like(parameter)
+            views = _own_name(name, place) if counts else names(name, place)
+            found = {own: tensors.get(f"optimiser.{key}.{own}") for own in views}
+            values = {own: value for own, value in found.items() if value is not None}
+            if len(values) < len(views):
+                continue
+            for own, view in views.items():
+                view.copy_(values[own])
+            optimiser.state[parameter][key] = place
+
+
+def step_count(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> Tensor:
+    """Room for Adam's count of steps, where the optimiser keeps it."""
+    device = parameter.device if optimiser.defaults.get("capturable") else torch.device("cpu")
+    return torch.zeros((), device=device)

@@ -1,11 +1,11 @@
-"""From α to a genotype: discretisation, skip-connect refinement, ranked candidates."""
+"""Derivation of a genotype from α: discretisation, skip-connect refinement, ranked candidates."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SpaceError
 
 Array = NDArray[np.float64]
@@ -16,7 +16,7 @@ _GONE = -1.0  # not to be chosen; below every probability, also one that underfl
 
 
 def masked_softmax(alpha: Array, mask: NDArray[np.bool_]) -> Array:
-    """Softmax over the surviving candidates of each edge; zero elsewhere.
+    """Return the softmax over the surviving candidates of each edge; zero elsewhere.
 
     Args:
         alpha: Shape ``(edges, candidates)``, finite.
@@ -64,7 +64,7 @@ def derive_genotype(
 def ranked_candidates(
     masks: OperationMasks, alpha: dict[str, Array]
 ) -> dict[str, list[list[tuple[str, float]]]]:
-    """For each edge of each cell its candidates with probabilities, strongest first.
+    """Return each edge's candidates with probabilities, strongest first, for both cells.
 
     Of equals the later one comes first: it is the one that a genotype takes.
     """
@@ -108,12 +108,12 @@ def _derive_cell(masks: OperationMasks, strengths: Array, skip_connects: int | N
 
 
 def _best(strengths: Array) -> int:
-    """The strongest candidate of an edge, of equals the later one."""
+    """Return the strongest candidate of an edge, of equals the later one."""
     return len(strengths) - 1 - int(strengths[::-1].argmax())
 
 
 def _can_lose_best(masks: OperationMasks, strengths: Array, edge: int) -> bool:
-    """Whether the edge's node can still be derived without the edge's best operation."""
+    """Return whether the edge's node can be derived without the edge's best operation."""
     others = masks.space.incoming(masks.space.edges[edge][1])
     usable = sum(strengths[other].max() > _GONE for other in others)
     return int((strengths[edge] > _GONE).sum()) > 1 or usable > _INPUTS_PER_NODE

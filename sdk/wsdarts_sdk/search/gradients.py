@@ -1,12 +1,10 @@
-"""Gradients of a batch that does not fit into memory at once.
+"""Gradients of a search step: in parts that fit into memory, of second order, and clipped.
 
-The parts' gradients are averaged by their number of images, so the result is that of the whole
+Gradients of parts are averaged by their number of images, so the result is that of the whole
 batch up to batch norm, whose statistics are each part's own, and the draws of the dropout.
 
-The second-order gradient of α.
-
-Source: Liu et al., "DARTS", 2019, arXiv:1806.09055: equation 5 with ξ = the weights' learning
-rate, and equations 7 and 8 for the finite difference.
+Source of the second order: Liu et al., "DARTS", 2019, arXiv:1806.09055: equation 5 with ξ = the
+weights' learning rate, and equations 7 and 8 for the finite difference.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +18,6 @@ from wsdarts_registry._format import size
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.devices import free_memory
-from wsdarts_sdk.search.optimisers import norm_of
 from wsdarts_sdk.supernet import (
     NO_DROPOUT,
     STEM_MULTIPLIER,
@@ -29,7 +26,7 @@ from wsdarts_sdk.supernet import (
     Supernet,
     Wanted,
 )
-from wsdarts_sdk.supernet.plan import elements_per_image
+from wsdarts_sdk.supernet.operation_plan import elements_per_image
 from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
 
 # Of one pass; or with its numbers on the device, then those of each part of the batch.
@@ -39,13 +36,13 @@ _SHARE = 0.8  # of the free memory: allocators and other processes need some
 
 
 def needed_memory(net: Supernet, *, image_size: int, batch: int) -> int:
-    """Bytes that a step takes at most for a batch, by estimate."""
+    """Return the bytes that a step takes at most for a batch, by estimate."""
     elements = elements_per_image(net.plans, STEM_MULTIPLIER * net.channels, image_size)
     return elements * batch * (net.compute_dtype or net.cell_weights.dtype).itemsize
 
 
 def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | None = None) -> int:
-    """In how many parts a batch has to be computed to fit into memory.
+    """Return the number of parts in which a batch has to be computed to fit into memory.
 
     Args:
         net: The supernet, on its device.
@@ -73,10 +70,10 @@ def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | No
     )
 
 
-def accumulated(
+def accumulate(
     net: Supernet, batch: Batch, wanted: Wanted, *, skip: Dropout, parts: int
 ) -> Gradients:
-    """Gradients of the batch's mean cross-entropy, computed in parts."""
+    """Return the gradients of a batch's mean cross-entropy, computed in parts."""
     if parts == 1:
         return net.gradients(batch, wanted, skip=_of_part(skip, 0))
     found: list[Gradients] = []
@@ -99,7 +96,7 @@ def accumulated(
 
 
 def for_part(skip: SkipDropout, number: int) -> SkipDropout:
-    """Every part of a batch has draws of its own."""
+    """Return the dropout of a part of a batch, with draws of its own."""
     return replace(skip, seed=skip.seed + number)
 
 
@@ -121,11 +118,12 @@ def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
 
 
 _EPSILON = 0.01
+_BLOCK = 1024  # far below the size from which torch shares a sum out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InnerStep:
-    """The weight step that a second-order α step looks through: w′ = w − ξ(∇w L + μ·m + λ·w).
+    """The virtual weight step of a second-order α step: w′ = w − ξ(∇w L + μ·m + λ·w).
 
     Attributes:
         batch: The batch of the coming weight step.
@@ -148,7 +146,7 @@ class InnerStep:
 def second_order(
     net: Supernet, batch: Batch, inner: InnerStep, skip: SkipDropout, *, parts: int = 1
 ) -> Gradients:
-    """Gradient of L_α(w′(α), α) for α, where w′ is the weights after the inner step.
+    """Return the gradient of L_α(w′(α), α) for α, with w′ the weights after the inner step.
 
     The product with the mixed second derivative is a central difference,
     ``(∇α L_w(w + εv) − ∇α L_w(w − εv)) / 2ε`` with ``v = ∇w′ L_α`` and ``ε = 0.01 / ‖v‖``;
@@ -157,14 +155,14 @@ def second_order(
     afterwards: all of these evaluations are hypothetical.
     """
     weights = net.weight_parameters()
-    with _hypothetical(net) as start:
-        slopes = accumulated(net, inner.batch, "weights", skip=inner.skip, parts=parts).weights
+    with _weights_restored(net) as start:
+        slopes = accumulate(net, inner.batch, "weights", skip=inner.skip, parts=parts).weights
         for weight, slope, buffer in zip(weights, slopes, inner.buffers, strict=True):
             fixed = inner.weight_decay * weight
             if buffer is not None:
                 fixed += inner.momentum * buffer
             weight.sub_(inner.learning_rate * (fixed if slope is None else fixed + slope))
-        outer = accumulated(net, batch, "both", skip=skip, parts=parts)
+        outer = accumulate(net, batch, "both", skip=skip, parts=parts)
         direction = [None if v is None else v.clone() for v in outer.weights]
         norm = norm_of([v for v in direction if v is not None])
         epsilon = _EPSILON / norm.clamp_min(torch.finfo(norm.dtype).tiny)
@@ -172,7 +170,7 @@ def second_order(
         def slope_at(sign: int) -> tuple[Tensor, ...]:
             for weight, before, v in zip(weights, start, direction, strict=True):
                 weight.copy_(before if v is None else before + sign * epsilon * v)
-            return accumulated(net, inner.batch, "alpha", skip=inner.skip, parts=parts).alpha
+            return accumulate(net, inner.batch, "alpha", skip=inner.skip, parts=parts).alpha
 
         alpha = tuple(
             direct - inner.learning_rate * (up - down) / (2 * epsilon)
@@ -182,8 +180,8 @@ def second_order(
 
 
 @contextmanager
-def _hypothetical(net: Supernet) -> Iterator[list[Tensor]]:
-    """Copies of the weights; they and all buffers are put back at the end."""
+def _weights_restored(net: Supernet) -> Iterator[list[Tensor]]:
+    """Yield copies of the weights; restore these and all buffers at the end."""
     changed: list[Tensor] = [*net.weight_parameters(), *net.buffers()]
     before = [tensor.clone() for tensor in changed]
     try:
@@ -192,3 +190,27 @@ def _hypothetical(net: Supernet) -> Iterator[list[Tensor]]:
         with torch.no_grad():
             for tensor, value in zip(changed, before, strict=True):
                 tensor.copy_(value)
+
+
+def clip_gradients(gradients: Sequence[Tensor], limit: float) -> None:
+    """Scale gradients down to a norm of all together, as torch's ``clip_grad_norm_`` does.
+
+    Nothing waits for the device, and on a CPU the number of threads changes no bit.
+    """
+    scale = (limit / (norm_of(gradients) + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(scale)
+
+
+def norm_of(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of several tensors together."""
+    return torch.stack([_block_sum(tensor.detach().square()) for tensor in tensors]).sum().sqrt()
+
+
+def _block_sum(values: Tensor) -> Tensor:
+    """Return a sum in blocks: torch splits that of a large tensor among threads."""
+    values = values.flatten()
+    while values.numel() > _BLOCK:
+        whole = values.numel() - values.numel() % _BLOCK
+        values = torch.cat([values[:whole].view(-1, _BLOCK).sum(1), values[whole:]])
+    return values.sum()

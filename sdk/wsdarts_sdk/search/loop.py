@@ -1,9 +1,7 @@
-"""The search itself: stages, epochs, steps, with a checkpoint between any two of them.
+"""The search loop: stages, epochs, steps, with a checkpoint between any two of them.
 
 One loop serves TAS on one task (λ, λ̂), TAS on several tasks (λ_meta), plain P-DARTS and DARTS
 from cold, and warm starts: they differ in their settings, tasks and starting point only.
-
-The row of metrics that a search leaves of each epoch.
 """
 
 import time
@@ -16,31 +14,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsdarts_registry._format import several
-from wsdarts_registry._text import plain_text
+from wsdarts_registry._format import pluralize
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import TrainPart, batches
 from wsdarts_sdk.devices import peak_memory, wait_for
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import Journal, MemoryJournal
+from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.gradients import needed_memory, parts_that_fit
-from wsdarts_sdk.search.graphs import Graphs, graphs_for
-from wsdarts_sdk.search.optimisers import (
-    cosine_learning_rate,
-    set_learning_rate,
-    skip_dropout_rate,
-    stage_work,
-    work,
-)
-from wsdarts_sdk.search.precision import compute_dtype, exact_float32, name_of
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.search.state import Array, SearchState, StartingPoint, transferable
-from wsdarts_sdk.search.step import directly, places_of, take_step
-from wsdarts_sdk.supernet.kernels.choice import compile_ahead
+from wsdarts_sdk.search.state import (
+    Array,
+    SearchState,
+    StartingPoint,
+    compute_dtype,
+    exact_float32,
+    name_of,
+    set_learning_rate,
+    transferable,
+)
+from wsdarts_sdk.search.step import places_of, run_eagerly, take_step
+from wsdarts_sdk.supernet.kernel_choice import compile_ahead
 
 
 def epoch_row(
@@ -51,7 +50,7 @@ def epoch_row(
     learning_rate: float,
     device: torch.device,
 ) -> dict[str, Any]:
-    """The metrics of the epoch that has just ended; updates how long the genotype is stable.
+    """Return the metrics of the epoch that ended; count how long the genotype is stable.
 
     Raises:
         SettingsError: The loss, α or a weight is not finite.
@@ -79,7 +78,7 @@ def epoch_row(
         "epoch": state.epoch,
         "steps": sum(task.steps(settings.steps_per_epoch) for task in tasks),
         "learning_rate": learning_rate,
-        "skip_dropout": skip_dropout_rate(stage, state.epoch),
+        "skip_dropout": stage.skip_dropout_at(state.epoch),
         "weights_loss": _mean(sums[0], sums[2]),
         "weights_accuracy": _mean(sums[1], sums[2]),
         "alpha_loss": _mean(sums[3], sums[5]),
@@ -109,7 +108,7 @@ def _mean(total: float, count: float) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         stage_masks: Masks after each stage; the last are the transfer architecture λ.
@@ -131,8 +130,8 @@ class SearchResult:
 
     def __repr__(self) -> str:
         return (
-            f"<SearchResult from {plain_text(self.source)}: "
-            f"{several(len(self.stage_masks), 'stage')}, {several(len(self.rows), 'epoch')}>"
+            f"<SearchResult from {sanitize(self.source)}: "
+            f"{pluralize(len(self.stage_masks), 'stage')}, {pluralize(len(self.rows), 'epoch')}>"
         )
 
 
@@ -210,8 +209,10 @@ class Search:
         heads = sorted(task.head for task in self.tasks)
         if not heads or heads != list(range(len(heads))):
             raise SettingsError(
-                f"the tasks of a search have the heads {heads}",
-                expected="0, 1, … each once: give TrainPart.of another head for each task",
+                "the list of the tasks' heads",
+                found=heads,
+                expected="0, 1, … each once",
+                hint="give TrainPart.of another head for each task",
             )
 
     def _check_start(self) -> None:
@@ -226,10 +227,9 @@ class Search:
         allowed = self.settings.stages[0].operations
         if self.start.masks.widest > allowed:
             raise SettingsError(
-                (
-                    f"{self.start.source} keeps {self.start.masks.widest} operations on an edge "
-                    f"but the first stage allows {allowed}"
-                ),
+                f"the greatest number of operations on an edge of {self.start.source}",
+                found=self.start.masks.widest,
+                expected=f"at most {allowed}, as in the first stage",
                 hint="raise it with SearchSettings.widened_to",
             )
         try:
@@ -257,7 +257,7 @@ class Search:
         return state
 
     def _stage_is_over(self, state: SearchState) -> bool:
-        """After its last epoch, or in the last stage when the genotype has been stable."""
+        """Return whether the stage has run its epochs, or the last one's genotype is stable."""
         stable = self.settings.stable_epochs
         if state.stage == len(self.settings.stages) - 1 and stable is not None:
             return state.unchanged >= stable or state.epoch == self.settings.stages[-1].epochs
@@ -282,9 +282,9 @@ class Search:
         return fresh
 
     def _run_epoch(self, state: SearchState, graphs: Graphs | None) -> None:
-        """Go on with the epoch at ``state.step``, to its end."""
+        """Run the epoch from ``state.step`` to its end."""
         stage = self.settings.stages[state.stage]
-        rate = cosine_learning_rate(self.settings.weights, state.epoch, stage.epochs)
+        rate = self.settings.weights.rate_at(state.epoch, stage.epochs)
         set_learning_rate(state.sgd, rate)
         if len(state.seconds) == state.stage:
             state.seconds.append(0.0)
@@ -303,7 +303,7 @@ class Search:
         places = [p for task, step in left for p in places_of(state, task, self.settings, step)]
         with closing(batches(places)) as ready:
             for task, step in left:
-                take_step(state, task, self.settings, step, rate, ready, graphs or directly)
+                take_step(state, task, self.settings, step, rate, ready, graphs or run_eagerly)
                 state.step += 1
                 self._report(state, len(plan))
                 if self.journal.due() and state.step < len(plan):
@@ -324,18 +324,17 @@ class Search:
             self.progress(what, 0, 1)
 
     def _report(self, state: SearchState, steps: int) -> None:
-        """Progress in units of work."""
+        """Report the progress in units of work."""
         stages = self.settings.stages
-        total = work(self.settings)
-        done = sum(stage_work(stage, stage.epochs) for stage in stages[: state.stage])
-        done += stage_work(stages[state.stage], state.epoch + state.step / steps)
+        done = sum(stage.work() for stage in stages[: state.stage])
+        done += stages[state.stage].work(state.epoch + state.step / steps)
         what = (
             f"stage {state.stage + 1}/{len(stages)}, "
             f"epoch {state.epoch + 1}/{stages[state.stage].epochs}"
         )
         if state.parts > 1:
             what += f", batches in {state.parts} parts to fit into memory"
-        self.progress(what, round(1000 * done / total), 1000)
+        self.progress(what, round(1000 * done / self.settings.work()), 1000)
 
 
 def search(

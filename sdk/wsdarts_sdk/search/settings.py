@@ -1,13 +1,17 @@
-"""What a search does: stages, optimisers, schedule. Every field is open to the caller."""
+"""Settings of a search: stages, optimisers, schedule. Every field is open to the caller."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from pydantic import Field
+
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.schedule import cosine_learning_rate, skip_dropout_rate
 from wsdarts_sdk.setting_fields import (
     Amount,
     BatchSize,
+    BoundReason,
     Channels,
     Epochs,
     Pixels,
@@ -15,10 +19,8 @@ from wsdarts_sdk.setting_fields import (
     Seed,
     Share,
     Steps,
-    Within,
-    check_fields,
     check_padding,
-    known_names,
+    validated,
 )
 
 Order = Literal["first", "second"]
@@ -29,7 +31,7 @@ COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("float32", "bfloat16")
 _WHY_THREE = "with fewer there is no normal cell, and its α would stay at random"
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageSettings:
     """One stage of the progressive search.
@@ -47,15 +49,14 @@ class StageSettings:
         SettingsError: A value is of another type or out of its bounds, or there is no such field.
     """
 
-    cells: Annotated[int, Within(3, 200, why_lowest=_WHY_THREE)]
-    operations: Annotated[int, Within(1, 64)]
+    cells: Annotated[int, Field(ge=3, le=200), BoundReason("greater_than_equal", _WHY_THREE)]
+    operations: Annotated[int, Field(ge=1, le=64)]
     epochs: Epochs
-    weights_only_epochs: Annotated[int, Within(0, 100_000)]
+    weights_only_epochs: Annotated[int, Field(ge=0, le=100_000)]
     skip_dropout: Share = 0.0
     trained_epochs: Epochs | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if self.weights_only_epochs > self.epochs:
             raise SettingsError(
                 "weights_only_epochs",
@@ -63,8 +64,23 @@ class StageSettings:
                 expected=f"at most epochs, {self.epochs}",
             )
 
+    def skip_dropout_at(self, epoch: int) -> float:
+        """Return the rate of the dropout on skip-connects in an epoch."""
+        return skip_dropout_rate(
+            first=self.skip_dropout,
+            epoch=epoch,
+            epochs=self.epochs,
+            weights_only_epochs=self.weights_only_epochs,
+        )
 
-@known_names
+    def work(self, epochs: float | None = None) -> float:
+        """Return the work of the first epochs: cells · operations, twice with α steps."""
+        epochs = self.epochs if epochs is None else epochs
+        weights_only = min(epochs, self.weights_only_epochs)
+        return self.cells * self.operations * (2 * epochs - weights_only)
+
+
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightOptimiser:
     """SGD with momentum and a cosine learning rate over the epochs of a stage."""
@@ -76,7 +92,6 @@ class WeightOptimiser:
     gradient_clip: PositiveAmount = 5.0
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if self.learning_rate_min > self.learning_rate:
             raise SettingsError(
                 "learning_rate_min",
@@ -84,8 +99,14 @@ class WeightOptimiser:
                 expected=f"at most learning_rate, {self.learning_rate}",
             )
 
+    def rate_at(self, epoch: int, epochs: int) -> float:
+        """Return the learning rate in an epoch."""
+        return cosine_learning_rate(
+            first=self.learning_rate, last=self.learning_rate_min, epoch=epoch, epochs=epochs
+        )
 
-@known_names
+
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlphaOptimiser:
     """Adam for α; its gradient norm is clipped like the weights'."""
@@ -96,11 +117,8 @@ class AlphaOptimiser:
     weight_decay: Amount = 1e-3
     gradient_clip: PositiveAmount = 5.0
 
-    def __post_init__(self) -> None:
-        check_fields(self)
 
-
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSettings:
     """A whole search. TAS, P-DARTS and DARTS differ in these values only.
@@ -142,15 +160,14 @@ class SearchSettings:
     compute_dtype: ComputeDtype = "float32"
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
-    skip_connects: Annotated[int, Within(0, 128)] | None = 2
-    warm_skip_connects: Annotated[int, Within(0, 128)] | None = None
+    skip_connects: Annotated[int, Field(ge=0, le=128)] | None = 2
+    warm_skip_connects: Annotated[int, Field(ge=0, le=128)] | None = None
     stable_epochs: Epochs | None = None
     flip: bool = True
-    crop_padding: Annotated[int, Within(0, 4000)] | None = None
+    crop_padding: Annotated[int, Field(ge=0, le=4000)] | None = None
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if not all(self.space.candidates):
             raise SettingsError(
                 "space.candidates holds a name without letters", hint="leave it out"
@@ -159,7 +176,11 @@ class SearchSettings:
             raise SettingsError("a search has no stages", expected="at least one")
         kept = [stage.operations for stage in self.stages]
         if kept != sorted(kept, reverse=True):
-            raise SettingsError("later stages keep fewer operations", hint=f"found {kept}")
+            raise SettingsError(
+                "stages.operations",
+                found=kept,
+                expected="as many or fewer in each later stage",
+            )
         if kept[-1] < 2 and "none" in self.space.candidates:
             raise SettingsError(
                 (
@@ -170,17 +191,21 @@ class SearchSettings:
             )
         check_padding(self.padding, self.image_size)
 
+    def work(self) -> float:
+        """Return the work of all stages, which tells shares of the cost, not seconds."""
+        return sum(stage.work() for stage in self.stages)
+
     @property
     def padding(self) -> int:
         """Pixels of padding of the random crop."""
         return self.image_size // 8 if self.crop_padding is None else self.crop_padding
 
     def last_stage_only(self) -> Self:
-        """The settings of a warm start: the last stage alone, as from a transfer architecture."""
+        """Return the settings of a warm start from masks alone: the last stage."""
         return self._warm(self.stages[-1])
 
     def from_trained(self) -> Self:
-        """The settings of a warm start with trained weights and α: the last stage, shortened."""
+        """Return the settings of a warm start with trained weights and α: a shorter last stage."""
         last = self.stages[-1]
         if last.trained_epochs is not None:
             last = replace(
@@ -192,19 +217,19 @@ class SearchSettings:
         return replace(self, stages=(stage,), skip_connects=self.warm_skip_connects)
 
     def widened_to(self, operations: int) -> Self:
-        """The same search with a first stage that allows at least so many operations an edge."""
+        """Return the settings with a first stage of at least so many operations an edge."""
         first = self.stages[0]
         wide = replace(first, operations=max(first.operations, operations))
         return replace(self, stages=(wide, *self.stages[1:]))
 
     def with_skip_dropout(self, rate: float) -> Self:
-        """The same search with another skip-connect dropout in its last stage."""
+        """Return the settings with another skip-connect dropout in the last stage."""
         last = replace(self.stages[-1], skip_dropout=rate)
         return replace(self, stages=(*self.stages[:-1], last))
 
 
 def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSettings:
-    """Plain DARTS as a baseline: one stage with every operation, all of it with α.
+    """Return settings of plain DARTS, a baseline of one stage with every operation and α.
 
     Neither skip-connect dropout nor refinement. Optimisers, batches and images stay those of
     ``settings``, so that a comparison is one of the methods (DARTS' own code has α at 3e-4,
@@ -220,7 +245,7 @@ def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSetting
 
 
 def settings_json(settings: Any) -> Any:
-    """Any of the settings dataclasses as plain JSON data, field by field."""
+    """Return any of the settings dataclasses as plain JSON data, field by field."""
     if isinstance(settings, SearchSpace):
         return settings.to_json()
     if hasattr(settings, "__dataclass_fields__"):

@@ -1,6 +1,12 @@
-"""The state of a search between two steps, and its checkpoint."""
+"""The state of a search between two steps, its checkpoint, optimisers and precision.
 
-from collections.abc import Callable, Sequence
+Weights, α and its softmax, batch statistics and both optimisers are float32 always; the cells are
+computed in the settings' ``compute_dtype``. A recorded step can be replayed with these optimisers:
+the learning rate that changes is a tensor beside the weights, and Adam counts its steps there.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,14 +16,61 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import seed_of
-from wsdarts_sdk.runs.journal import Checkpoint
-from wsdarts_sdk.search.optimisers import adam_for, sgd_for, step_count
-from wsdarts_sdk.search.precision import compute_dtype, dtype_of, name_of
-from wsdarts_sdk.search.settings import SearchSettings
+from wsdarts_sdk.runs.journal import Checkpoint, optimiser_tensors, restore_optimiser
+from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, WeightOptimiser
 from wsdarts_sdk.supernet import Supernet
+
+
+def compute_dtype(settings: SearchSettings) -> torch.dtype:
+    """Return the dtype that a search begins with."""
+    return dtype_of(settings.compute_dtype)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Multiply float32 without TF32 on CUDA within the context.
+
+    By default torch lets cuDNN round the factors of convolutions to TF32, of ten bits, and programs
+    may allow the same to matrix products. A search steps by the signs of α's gradient, in which
+    such roundings show (``docs/decisions/search-precision.md``). The settings are torch's,
+    for the whole process.
+    """
+    places = _tf32()
+    before = [getattr(place, name) for place, name, _ in places]
+    try:
+        for place, name, exact in places:
+            setattr(place, name, exact)
+        yield
+    finally:
+        for (place, name, _), value in zip(places, before, strict=True):
+            setattr(place, name, value)
+
+
+def _tf32() -> list[tuple[Any, str, Any]]:
+    """Return torch's settings of rounding float32 to TF32, with the values that forbid it."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    newer = [(place, "fp32_precision", "ieee") for place in (matmul, getattr(cudnn, "conv", None))]
+    if getattr(torch.backends, "fp32_precision", "none") == "tf32":
+        return newer
+    try:
+        _ = cudnn.allow_tf32, matmul.allow_tf32
+    except RuntimeError:  # a program has used torch's newer names, which exclude the older ones
+        return newer
+    return [(matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """Return ``float32`` or ``bfloat16`` by its name."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return the name that ``dtype_of`` takes."""
+    return str(dtype).removeprefix("torch.")
+
 
 Array = NDArray[np.float64]
 _SUMS = 6
@@ -25,7 +78,7 @@ _SUMS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class StartingPoint:
-    """What a search starts from.
+    """The starting point of a search.
 
     Attributes:
         masks: Which candidates exist: all of them from cold, λ's from an artifact.
@@ -86,7 +139,7 @@ class SearchState:
         device: torch.device,
         dtype: torch.dtype | None = None,
     ) -> "SearchState":
-        """The beginning of a stage: fresh weights, fresh α, fresh optimisers.
+        """Return the state at the start of a stage: fresh weights, α and optimisers.
 
         Args:
             settings: Of the search.
@@ -118,11 +171,11 @@ class SearchState:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the cells are computed in."""
+        """The dtype that the cells are computed in."""
         return self.net.compute_dtype or self.net.cell_weights.dtype
 
     def start_from(self, start: StartingPoint) -> None:
-        """Take over the weights and α of a starting point; heads stay fresh.
+        """Load the weights and α of a starting point; heads stay fresh.
 
         Raises:
             SettingsError: The shapes do not fit this supernet.
@@ -133,18 +186,14 @@ class SearchState:
             load_alpha(self.net, start.alpha, start.source)
 
     def alpha(self) -> dict[str, Array]:
-        """α of both cell kinds in float64."""
+        """Return α of both cell kinds in float64."""
         return {k: self.net.alpha[k].detach().cpu().double().numpy() for k in CELL_KINDS}
 
     def to_checkpoint(self) -> Checkpoint:
-        """Everything but what the settings and the data determine."""
+        """Return everything but what the settings and the data determine."""
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        for name, parameter in self.net.named_parameters():
-            for optimiser in (self.sgd, self.adam):
-                for key, value in optimiser.state.get(parameter, {}).items():
-                    names = as_named if key == "step" else self.net.named_views
-                    named = names(name, value)
-                    tensors |= {f"optimiser.{key}.{own}": view for own, view in named.items()}
+        for optimiser in (self.sgd, self.adam):
+            tensors |= optimiser_tensors(optimiser, self.net, self.net.named_views)
         facts: dict[str, Any] = {
             "position": [self.stage, self.epoch, self.step],
             "masks": [masks.to_json() for masks in self.masks],
@@ -165,7 +214,7 @@ class SearchState:
         classes: Sequence[int],
         device: torch.device,
     ) -> "SearchState":
-        """The state that ``to_checkpoint`` described.
+        """Return the state that ``to_checkpoint`` described.
 
         It goes on in the dtype that it began with, wherever that was.
         """
@@ -189,47 +238,8 @@ class SearchState:
         return state
 
 
-Names = Callable[[str, Tensor], dict[str, Tensor]]
-
-
-def as_named(name: str, value: Tensor) -> dict[str, Tensor]:
-    """A parameter that is on disk under its own name."""
-    return {name: value}
-
-
-def restore_optimiser(
-    optimiser: torch.optim.Optimizer,
-    net: nn.Module,
-    tensors: dict[str, Tensor],
-    names: Names = as_named,
-) -> None:
-    """Put ``optimiser.KEY.WEIGHT`` tensors back where the optimiser keeps them.
-
-    Args:
-        optimiser: Whose state is restored.
-        net: Whose parameters it moves.
-        tensors: Of the checkpoint.
-        names: Views of a parameter's tensor under the names on disk.
-    """
-    managed = {id(p) for group in optimiser.param_groups for p in group["params"]}
-    for name, parameter in net.named_parameters():
-        if id(parameter) not in managed:
-            continue
-        for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
-            counts = key == "step"
-            place = step_count(optimiser, parameter) if counts else torch.zeros_like(parameter)
-            views = as_named(name, place) if counts else names(name, place)
-            found = {own: tensors.get(f"optimiser.{key}.{own}") for own in views}
-            values = {own: value for own, value in found.items() if value is not None}
-            if len(values) < len(views):
-                continue
-            for own, view in views.items():
-                view.copy_(values[own])
-            optimiser.state[parameter][key] = place
-
-
 def transferable(net: Supernet) -> dict[str, Tensor]:
-    """Weights and running statistics without heads and α: what λ̂ hands on.
+    """Return weights and running statistics without heads and α, as λ̂ hands them on.
 
     Batch norm's count of batches is left out: with a fixed momentum nothing depends on it.
     """
@@ -291,3 +301,39 @@ def load_alpha(net: Supernet, alpha: dict[str, Array], source: str) -> None:
 
 def _shape(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else f"of shape {tuple(tensor.shape)}"
+
+
+def sgd_for(weights: Sequence[nn.Parameter], settings: WeightOptimiser) -> torch.optim.SGD:
+    """Return SGD with its learning rate in a tensor, which ``set_learning_rate`` fills."""
+    device = weights[0].device
+    graphed = device.type == "cuda"
+    # The fused kernel of CUDA alone reads the rate where it lies, in float32; others ask for it.
+    dtype = torch.float32 if graphed else torch.float64
+    sgd = torch.optim.SGD(
+        list(weights),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        fused=graphed or None,
+    )
+    rate = torch.tensor(settings.learning_rate, dtype=dtype, device=device)
+    for group in sgd.param_groups:
+        group["lr"] = rate
+    return sgd
+
+
+def adam_for(alpha: Sequence[nn.Parameter], settings: AlphaOptimiser) -> torch.optim.Adam:
+    """Return Adam, whose step count lies on the device where that is a GPU."""
+    return torch.optim.Adam(
+        list(alpha),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        weight_decay=settings.weight_decay,
+        capturable=alpha[0].device.type == "cuda",
+    )
+
+
+def set_learning_rate(sgd: torch.optim.SGD, rate: float) -> None:
+    """Change the learning rate in place, without waiting for the device."""
+    for group in sgd.param_groups:
+        group["lr"].fill_(rate)

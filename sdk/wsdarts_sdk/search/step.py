@@ -1,32 +1,33 @@
 """One step of a search: α on a batch of its own half, then the weights on one of theirs.
 
-What one half of a step works on, and room for it that stays where it is.
-
-The same functions take either: batches as they are made, or buffers that are filled before
-each step, which is what a recorded graph of calls reads.
+The functions take batches as they are made, or buffers that are filled before each step, which a
+recorded graph reads.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches, seed_of
-from wsdarts_sdk.search.gradients import Dropout, InnerStep, accumulated, for_part, second_order
-from wsdarts_sdk.search.optimisers import clip_gradients, skip_dropout_rate
+from wsdarts_sdk.search.gradients import (
+    Dropout,
+    InnerStep,
+    accumulate,
+    clip_gradients,
+    second_order,
+)
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.supernet import Gradients, SkipDropout
-from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Half:
-    """What one half of a step works on.
+class StepInputs:
+    """Batch and dropout of one half of a step.
 
     Attributes:
         batch: Of the half.
@@ -37,69 +38,19 @@ class Half:
     skip: Dropout
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StaticHalf:
-    """A half in buffers.
-
-    Attributes:
-        half: Over the buffers; its dropout has its own numbers for each part of the batch.
-    """
-
-    half: Half
-
-    @classmethod
-    def like(cls, half: Half, *, parts: int, cells: int, edges: int) -> Self:
-        """Room for halves of the same shapes, task and kind of dropout.
-
-        Args:
-            half: One of them, with its numbers on the host.
-            parts: In how many parts the batch is computed.
-            cells: Of the supernet.
-            edges: Of a cell.
-        """
-        batch, skip = half.batch, half.skip
-        if isinstance(skip, SkipDropout) and skip.rate > 0:
-            device = batch.images.device
-            skip = tuple(DeviceSkipDropout.room(cells, edges, device) for _ in range(parts))
-        room = replace(
-            batch,
-            images=torch.empty_like(batch.images),
-            labels=torch.empty_like(batch.labels),
-        )
-        return cls(half=Half(batch=room, skip=skip))
-
-    def fill(self, half: Half) -> None:
-        """Take over a half; nothing waits for the device."""
-        self.half.batch.images.copy_(half.batch.images)
-        self.half.batch.labels.copy_(half.batch.labels)
-        if isinstance(self.half.skip, Sequence) and isinstance(half.skip, SkipDropout):
-            for part, room in enumerate(self.half.skip):
-                _fill(room, for_part(half.skip, part))
+Work = Callable[[StepInputs], None]
+Runner = Callable[[Part, StepInputs, Work], None]
 
 
-def _fill(room: DeviceSkipDropout, skip: SkipDropout) -> None:
-    cells, edges = room.seeds.shape
-    source = DeviceSkipDropout.room(cells, edges, torch.device("cpu"))
-    source.fill(skip)
-    # From pinned memory a GPU copies by itself, and the memory is kept until it has.
-    seeds = source.seeds.pin_memory() if room.seeds.device.type == "cuda" else source.seeds
-    room.seeds.copy_(seeds, non_blocking=True)
-    room.rate.fill_(skip.rate)
-
-
-Work = Callable[[Half], None]
-Runner = Callable[[Part, Half, Work], None]
-
-
-def directly(_part: Part, half: Half, work: Work) -> None:
+def run_eagerly(_part: Part, inputs: StepInputs, work: Work) -> None:
     """Do the work of one half of a step, one call at a time."""
-    work(half)
+    work(inputs)
 
 
 def places_of(
     state: SearchState, task: TrainPart, settings: SearchSettings, step: int
 ) -> list[BatchPosition]:
-    """The batches that one step needs, in the order in which it takes them."""
+    """Return the batches that one step needs, in the order in which it takes them."""
     stage = settings.stages[state.stage]
     parts = [Part.WEIGHTS]
     if state.epoch >= stage.weights_only_epochs:
@@ -117,9 +68,9 @@ def take_step(
     step: int,
     learning_rate: float,
     ready: Iterator[Batch] | None = None,
-    run: Runner = directly,
+    run: Runner = run_eagerly,
 ) -> None:
-    """Move α (not in weights-only epochs), then the weights, and add to ``state.sums``.
+    """Update α (not in weights-only epochs), then the weights, and add to ``state.sums``.
 
     Args:
         state: Changed in place; the position itself is the caller's.
@@ -134,9 +85,9 @@ def take_step(
     stage = settings.stages[state.stage]
     ready = ready or batches(places_of(state, task, settings, step))
     dropout = partial(_skip_dropout, state, task, settings, step)
-    weights = Half(batch=next(ready), skip=dropout(Part.WEIGHTS))
+    weights = StepInputs(batch=next(ready), skip=dropout(Part.WEIGHTS))
     if state.epoch >= stage.weights_only_epochs:
-        alpha = Half(batch=next(ready), skip=dropout(Part.ALPHA))
+        alpha = StepInputs(batch=next(ready), skip=dropout(Part.ALPHA))
         if settings.order == "first":
             run(Part.ALPHA, alpha, partial(move_alpha, state, settings))
         else:
@@ -144,24 +95,28 @@ def take_step(
     run(Part.WEIGHTS, weights, partial(move_weights, state, settings))
 
 
-def move_alpha(state: SearchState, settings: SearchSettings, half: Half) -> None:
-    """Move α by its first-order gradient, and count; nothing waits for the device."""
-    found = accumulated(state.net, half.batch, "alpha", skip=half.skip, parts=state.parts)
-    _take_alpha(state, settings, half, found)
+def move_alpha(state: SearchState, settings: SearchSettings, inputs: StepInputs) -> None:
+    """Update α by its first-order gradient, and the sums; nothing waits for the device."""
+    found = accumulate(state.net, inputs.batch, "alpha", skip=inputs.skip, parts=state.parts)
+    _take_alpha(state, settings, inputs, found)
 
 
-def move_weights(state: SearchState, settings: SearchSettings, half: Half) -> None:
-    """Move the weights, and count; nothing waits for the device."""
-    found = accumulated(state.net, half.batch, "weights", skip=half.skip, parts=state.parts)
+def move_weights(state: SearchState, settings: SearchSettings, inputs: StepInputs) -> None:
+    """Update the weights and the sums; nothing waits for the device."""
+    found = accumulate(state.net, inputs.batch, "weights", skip=inputs.skip, parts=state.parts)
     weights = state.net.weight_parameters()
     _apply(state.sgd, weights, found.weights, settings.weights.gradient_clip)
-    _count(state.sums[:3], found, half.batch.labels)
+    _count(state.sums[:3], found, inputs.batch.labels)
 
 
 def _move_alpha_second_order(
-    state: SearchState, settings: SearchSettings, half: Half, weights: Half, learning_rate: float
+    state: SearchState,
+    settings: SearchSettings,
+    inputs: StepInputs,
+    weights: StepInputs,
+    learning_rate: float,
 ) -> None:
-    assert isinstance(half.skip, SkipDropout)  # as take_step makes them  # noqa: S101
+    assert isinstance(inputs.skip, SkipDropout)  # as take_step makes them  # noqa: S101
     assert isinstance(weights.skip, SkipDropout)  # noqa: S101
     inner = InnerStep(
         batch=weights.batch,
@@ -171,14 +126,16 @@ def _move_alpha_second_order(
         weight_decay=settings.weights.weight_decay,
         skip=weights.skip,
     )
-    found = second_order(state.net, half.batch, inner, half.skip, parts=state.parts)
-    _take_alpha(state, settings, half, found)
+    found = second_order(state.net, inputs.batch, inner, inputs.skip, parts=state.parts)
+    _take_alpha(state, settings, inputs, found)
 
 
-def _take_alpha(state: SearchState, settings: SearchSettings, half: Half, found: Gradients) -> None:
+def _take_alpha(
+    state: SearchState, settings: SearchSettings, inputs: StepInputs, found: Gradients
+) -> None:
     alpha = state.net.alpha_parameters()
     _apply(state.adam, alpha, found.alpha, settings.alpha.gradient_clip)
-    _count(state.sums[3:], found, half.batch.labels)
+    _count(state.sums[3:], found, inputs.batch.labels)
 
 
 def _skip_dropout(
@@ -186,7 +143,7 @@ def _skip_dropout(
 ) -> SkipDropout:
     where = (task.head, state.stage, state.epoch, step)
     return SkipDropout(
-        rate=skip_dropout_rate(settings.stages[state.stage], state.epoch),
+        rate=settings.stages[state.stage].skip_dropout_at(state.epoch),
         seed=seed_of(settings.seed, "skip", str(part), *where),
     )
 
@@ -214,7 +171,7 @@ def _apply(
 
 
 def _count(sums: Tensor, found: Gradients, labels: Tensor) -> None:
-    """Add to the sums where they lie: nothing waits for the device."""
+    """Add to the sums in place: nothing waits for the device."""
     sums[0] += found.loss * len(labels)
     sums[1] += (found.logits.argmax(dim=1) == labels).sum()
     sums[2] += len(labels)

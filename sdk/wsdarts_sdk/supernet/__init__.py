@@ -1,13 +1,16 @@
 """The supernet of a search: its plan, its cells, its gradients and its kernels.
 
-May import ``data`` for batches. Public: the names below.
+May import ``data`` for batches. Inside, ``network`` imports ``cell`` and ``kernel_choice``, these
+import ``operation_plan``, and all of them ``kernels``. The candidate operations are placed in
+``operation_plan``, evaluated in ``cell`` and computed in ``kernels``; those of derived networks
+are in ``models.operations``. Public: the names below.
 """
 
-from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
-from wsdarts_sdk.supernet.network import Supernet
-from wsdarts_sdk.supernet.plan import STEM_MULTIPLIER, reduction_positions
+from wsdarts_sdk.supernet.kernel_choice import choose_kernels
+from wsdarts_sdk.supernet.kernels import Kernels
+from wsdarts_sdk.supernet.network import Gradients, Supernet, Wanted
+from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, reduction_positions
 from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
-from wsdarts_sdk.supernet.tape import Gradients, Wanted
 
 __all__ = [
     "NO_DROPOUT",

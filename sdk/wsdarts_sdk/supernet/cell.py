@@ -7,7 +7,15 @@ normalised or weighted branch ever exists.
 
 Backward, in the opposite order: one pass over a node's gradient and its branches finds α's
 gradients and all that the norms need; then each group sends its gradient to its source.
+
+What the forward pass of a cell leaves for its backward pass, and what both are given.
+
+What gradients are asked of, and what is found.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,19 +23,120 @@ from torch import Tensor
 from wsdarts_sdk.supernet.kernels.base import (
     Convolution,
     Kernels,
-    Lattice,
     Norm,
+    OutputGradient,
+    PointwiseConvolution,
     Term,
-    Upstream,
     strided,
 )
-from wsdarts_sdk.supernet.layout import Run
-from wsdarts_sdk.supernet.plan import CellPlan, Group, Half, Input
-from wsdarts_sdk.supernet.tape import Computed, Entry, Pass, Tape, Vectors
+from wsdarts_sdk.supernet.operation_plan import CellPlan, Group, Input, SeparableHalf, Slice
+from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout, SkipDropout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vectors:
+    """The flat vectors that a network's slices are views of.
+
+    Attributes:
+        weights: All weights of all cells.
+        gradient: Where weight gradients are written, or None.
+        running_mean: Of all batch norms.
+        running_variance: The same.
+    """
+
+    weights: Tensor
+    gradient: Tensor | None
+    running_mean: Tensor
+    running_variance: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statistics:
+    """Statistics of the batch norms of one pass: one vector each for all of them.
+
+    Attributes:
+        mean: Of the batch.
+        rstd: 1/√(variance + ε).
+        coefficients: Three times as long; see ``OutputGradient``.
+    """
+
+    mean: Tensor
+    rstd: Tensor
+    coefficients: Tensor
+
+    @classmethod
+    def like(cls, running: Tensor) -> Self:
+        """Allocate memory for as many batch norms as there are running statistics."""
+        return cls(
+            mean=torch.empty_like(running),
+            rstd=torch.empty_like(running),
+            coefficients=running.new_empty(3 * len(running)),
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class GroupResults:
+    """Results of a group's forward pass, kept for the backward pass."""
+
+    group: Group
+    convolutions: list[Convolution] = field(default_factory=list)
+    middles: list[Tensor | None] = field(default_factory=list)
+    results: list[Tensor] = field(default_factory=list)
+    norms: list[Norm] = field(default_factory=list)
+    pointwise: PointwiseConvolution | None = None
+    terms: list[Term] = field(default_factory=list)
+
+    def term(self, branch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values, mean and rstd of one branch's last result."""
+        norm, values = self.norms[-1], self.results[-1]
+        shared = values.dim() == 4
+        return values if shared else values[branch], norm.mean[branch], norm.rstd[branch]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeTerm:
+    """One term of a node with its branch and the column of its α."""
+
+    term: Term
+    computed: GroupResults
+    branch: int
+    column: int
+
+
+@dataclass(kw_only=True, slots=True)
+class Tape:
+    """Results of a cell's forward pass, kept for its backward pass."""
+
+    output: Tensor
+    inputs: list[tuple[PointwiseConvolution, Tensor, Norm]] = field(default_factory=list)
+    sources: list[Tensor] = field(default_factory=list)
+    computed: list[list[GroupResults]] = field(default_factory=list)
+    nodes: list[list[NodeTerm]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassOptions:
+    """Options and memory of one pass, the same for all cells.
+
+    Attributes:
+        alpha: Softmaxed α of each kind, as ``Kernels.scalars`` gives it.
+        training: Whether batch norms use batch statistics and identities drop.
+        keep: Whether a backward pass follows.
+        weight_gradients: Whether it is to find weight gradients.
+        skip: Dropout on identities.
+        statistics: Room for what the batch norms find.
+    """
+
+    alpha: dict[str, Sequence[Any]]
+    training: bool
+    keep: bool
+    weight_gradients: bool
+    skip: SkipDropout | DeviceSkipDropout
+    statistics: Statistics
 
 
 class Cell:
-    """Evaluates one cell of a plan with the kernels of one engine."""
+    """One cell of a plan, evaluated by the kernels of one engine."""
 
     def __init__(self, plan: CellPlan, vectors: Vectors, kernels: Kernels) -> None:
         self.plan, self.vectors, self.kernels = plan, vectors, kernels
@@ -35,12 +144,12 @@ class Cell:
 
     # ------------------------------------------------------------------ forward
 
-    def forward(self, previous: tuple[Tensor, Tensor], how: Pass) -> Tape:
+    def forward(self, previous: tuple[Tensor, Tensor], options: PassOptions) -> Tape:
         """Compute the cell.
 
         Args:
             previous: Outputs of the cell before the last and of the last cell, ``(B, H, W, I)``.
-            how: The pass.
+            options: The pass.
 
         Returns:
             A tape whose output has the shape ``(B, H, W, nodes · C)``.
@@ -48,7 +157,7 @@ class Cell:
         plan, kernels = self.plan, self.kernels
         tape = Tape(output=previous[0])
         for taken, tensor in zip(plan.inputs, previous, strict=True):
-            tape.sources.append(self._take(taken, tensor, tape, how))
+            tape.sources.append(self._process_input(taken, tensor, tape, options))
         images, height, width, channels = tape.sources[1].shape
         if plan.kind == "reduction":
             height, width = strided(height, 2), strided(width, 2)
@@ -61,35 +170,37 @@ class Cell:
                 node = tape.output[..., (source - 2) * channels : (source - 1) * channels]
                 kernels.mix_forward([entry.term for entry in tape.nodes[source - 2]], node)
                 tape.sources.append(node)
-            self._leave(source, tape, how)
-        if not how.keep:
+            self._compute_groups(source, tape, options)
+        if not options.keep:
             self._release(tape)
         return tape
 
-    def _take(self, taken: Input, tensor: Tensor, tape: Tape, how: Pass) -> Tensor:
+    def _process_input(
+        self, taken: Input, tensor: Tensor, tape: Tape, options: PassOptions
+    ) -> Tensor:
         """Bring one of the cell's inputs to its number of channels and size."""
-        lattice = Lattice(
+        pointwise = PointwiseConvolution(
             source=tensor,
             parts=tuple(
                 (run.of(self.vectors.weights), offset) for offset, run in enumerate(taken.parts)
             ),
             stride=taken.stride,
         )
-        norm = self._norm(taken.norm, how)
-        result = self.kernels.lattice_forward(lattice, norm)
-        tape.inputs.append((lattice, result, norm))
+        norm = self._norm(taken.norm, options)
+        result = self.kernels.pointwise_forward(pointwise, norm)
+        tape.inputs.append((pointwise, result, norm))
         source = self.kernels.empty(*result.shape[1:], like=result)
         self.kernels.mix_forward([_input_term(result, norm)], source)
         return source
 
-    def _leave(self, source: int, tape: Tape, how: Pass) -> None:
+    def _compute_groups(self, source: int, tape: Tape, options: PassOptions) -> None:
         """Compute every group that leaves a source and hand its branches to their nodes."""
-        alpha = how.alpha[self.plan.kind]
+        alpha = options.alpha[self.plan.kind]
         tape.computed.append([])
         for group in self.plan.groups:
             if group.source != source:
                 continue
-            computed = self._compute(group, tape.sources[source], how)
+            computed = self._compute_group(group, tape.sources[source], options)
             tape.computed[source].append(computed)
             for branch, (edge, target) in enumerate(zip(group.edges, group.targets, strict=True)):
                 column = self.plan.column(edge, group.operation)
@@ -97,38 +208,42 @@ class Cell:
                     term = Term(
                         values=tape.sources[source],
                         alpha=alpha[column],
-                        seed=how.skip.edge_seed(self.plan.index, edge),
-                        rate=how.skip.rate if how.training else 0.0,
+                        seed=options.skip.edge_seed(self.plan.index, edge),
+                        rate=options.skip.rate if options.training else 0.0,
                     )
                 else:
                     values, mean, rstd = computed.term(branch)
                     term = Term(values=values, mean=mean, rstd=rstd, alpha=alpha[column])
                 computed.terms.append(term)
                 tape.nodes[target].append(
-                    Entry(term=term, computed=computed, branch=branch, column=column)
+                    NodeTerm(term=term, computed=computed, branch=branch, column=column)
                 )
 
-    def _compute(self, group: Group, source: Tensor, how: Pass) -> Computed:
-        kernels, computed = self.kernels, Computed(group=group)
+    def _compute_group(self, group: Group, source: Tensor, options: PassOptions) -> GroupResults:
+        kernels, computed = self.kernels, GroupResults(group=group)
         if group.halves:
             for half in group.halves:
-                self._convolve(half, source, computed, how)
+                self._convolve(half, source, computed, options)
         elif group.norm is not None:
-            norm = self._norm(group.norm, how)
+            norm = self._norm(group.norm, options)
             computed.norms.append(norm)
             if group.parts:
                 parts = tuple(
                     (run.of(self.vectors.weights), offset) for offset, run in enumerate(group.parts)
                 )
-                computed.lattice = Lattice(source=source, parts=parts, stride=group.stride)
-                computed.results.append(kernels.lattice_forward(computed.lattice, norm))
+                computed.pointwise = PointwiseConvolution(
+                    source=source, parts=parts, stride=group.stride
+                )
+                computed.results.append(kernels.pointwise_forward(computed.pointwise, norm))
             else:
                 kind = group.operation[:3]
                 computed.results.append(kernels.pooling_forward(source, kind, group.stride, norm))
         return computed
 
-    def _convolve(self, half: Half, source: Tensor, computed: Computed, how: Pass) -> None:
-        """One half of a separable convolution, or a dilated one."""
+    def _convolve(
+        self, half: SeparableHalf, source: Tensor, computed: GroupResults, options: PassOptions
+    ) -> None:
+        """Compute one half of a separable convolution, or a dilated one."""
         second = bool(computed.results)
         convolution = Convolution(
             source=computed.results[-1] if second else source,
@@ -138,9 +253,9 @@ class Cell:
             stride=half.stride,
             dilation=half.dilation,
         )
-        norm = self._norm(half.norm, how)
+        norm = self._norm(half.norm, options)
         middle, result = self.kernels.convolution_forward(
-            convolution, norm, keep=how.keep and how.weight_gradients
+            convolution, norm, keep=options.keep and options.weight_gradients
         )
         computed.convolutions.append(convolution)
         computed.middles.append(middle)
@@ -155,7 +270,7 @@ class Cell:
         gradient: Tensor,
         to_previous: tuple[Tensor | None, Tensor | None],
         alpha_gradient: Tensor,
-        how: Pass,
+        options: PassOptions,
     ) -> None:
         """Send a gradient back through the cell and release its memory.
 
@@ -164,7 +279,7 @@ class Cell:
             gradient: Of the output; used as working memory.
             to_previous: Where the gradients of the two inputs are added, or None.
             alpha_gradient: Where the gradients of the softmaxed α are added, flat, float64.
-            how: The pass.
+            options: The pass.
         """
         plan, kernels, c = self.plan, self.kernels, self.plan.channels
         nodes = [gradient[..., k * c : (k + 1) * c] for k in range(plan.nodes)]
@@ -172,17 +287,19 @@ class Cell:
         for source in reversed(range(2 + plan.nodes)):
             into = inputs[source] if source < 2 else nodes[source - 2]
             for computed in tape.computed[source]:
-                self._send(computed, tape.sources[source], nodes, into, how)
+                self._group_backward(computed, tape.sources[source], nodes, into, options)
             if source >= 2:
-                self._unmix(tape, source - 2, nodes, alpha_gradient)
-        for (lattice, result, norm), reached, to, taken in zip(
+                self._mix_backward(tape, source - 2, nodes, alpha_gradient)
+        for (pointwise, result, norm), reached, to, taken in zip(
             tape.inputs, inputs, to_previous, plan.inputs, strict=True
         ):
-            self._give_back(lattice, result, norm, reached, to, taken, how)
+            self._input_backward(pointwise, result, norm, reached, to, taken, options)
         kernels.release(*inputs)
         self._release(tape)
 
-    def _unmix(self, tape: Tape, node: int, nodes: list[Tensor], alpha_gradient: Tensor) -> None:
+    def _mix_backward(
+        self, tape: Tape, node: int, nodes: list[Tensor], alpha_gradient: Tensor
+    ) -> None:
         """Find α's gradients at a node, and the coefficients of the norms of its branches."""
         entries = tape.nodes[node]
         if not entries:
@@ -199,13 +316,13 @@ class Cell:
             self._columns[node] = torch.tensor(columns, device=alpha_gradient.device)
         alpha_gradient.index_add_(0, self._columns[node], found)
 
-    def _send(
+    def _group_backward(
         self,
-        computed: Computed,
+        computed: GroupResults,
         source: Tensor,
         nodes: list[Tensor],
         into: Tensor,
-        how: Pass,
+        options: PassOptions,
     ) -> None:
         """Send the gradients of a group's branches to its source."""
         group, kernels = computed.group, self.kernels
@@ -214,80 +331,86 @@ class Cell:
             for term, gradient in zip(computed.terms, reached, strict=True):
                 kernels.identity_backward(term, gradient, into)
             return
-        upstream = Upstream(gradients=reached, coefficients=computed.norms[-1].coefficients)
+        output_gradient = OutputGradient(
+            gradients=reached, coefficients=computed.norms[-1].coefficients
+        )
         if group.halves:
-            self._send_through_halves(computed, upstream, into, how)
-        elif computed.lattice is not None:
-            kernels.lattice_backward(
-                computed.lattice,
+            self._convolutions_backward(computed, output_gradient, into, options)
+        elif computed.pointwise is not None:
+            kernels.pointwise_backward(
+                computed.pointwise,
                 computed.results[0],
-                upstream,
+                output_gradient,
                 source_gradient=into,
-                weight_gradients=self._gradients(group.parts, how),
+                weight_gradients=self._gradients(group.parts, options),
             )
         else:
             kind = group.operation[:3]
             kernels.pooling_backward(
-                source, kind, group.stride, computed.results[0], upstream, into
+                source, kind, group.stride, computed.results[0], output_gradient, into
             )
 
-    def _send_through_halves(
-        self, computed: Computed, upstream: Upstream, into: Tensor, how: Pass
+    def _convolutions_backward(
+        self,
+        computed: GroupResults,
+        output_gradient: OutputGradient,
+        into: Tensor,
+        options: PassOptions,
     ) -> None:
         kernels = self.kernels
         for place in reversed(range(len(computed.convolutions))):
             half = computed.group.halves[place]
-            wanted = self._gradients((half.depthwise, half.pointwise), how)
+            wanted = self._gradients((half.depthwise, half.pointwise), options)
             between = kernels.convolution_backward(
                 computed.convolutions[place],
                 computed.middles[place],
                 computed.results[place],
-                upstream,
+                output_gradient,
                 source_gradient=into if place == 0 else None,
                 weight_gradients=None if wanted is None else (wanted[0], wanted[1]),
             )
-            kernels.release(upstream.memory)
+            kernels.release(output_gradient.memory)
             if between is not None:
-                upstream = between
+                output_gradient = between
 
-    def _give_back(
+    def _input_backward(
         self,
-        lattice: Lattice,
+        pointwise: PointwiseConvolution,
         result: Tensor,
         norm: Norm,
         reached: Tensor,
         to: Tensor | None,
         taken: Input,
-        how: Pass,
+        options: PassOptions,
     ) -> None:
         """Send the gradient of a source through the convolution that made it."""
-        wanted = self._gradients(taken.parts, how)
+        wanted = self._gradients(taken.parts, options)
         if to is None and wanted is None:
             return
         self.kernels.mix_backward([_input_term(result, norm)], reached, [norm.coefficients[0]])
-        self.kernels.lattice_backward(
-            lattice,
+        self.kernels.pointwise_backward(
+            pointwise,
             result,
-            Upstream(gradients=[reached], coefficients=norm.coefficients),
+            OutputGradient(gradients=[reached], coefficients=norm.coefficients),
             source_gradient=to,
             weight_gradients=wanted,
         )
 
-    def _gradients(self, runs: tuple[Run, ...], how: Pass) -> list[Tensor] | None:
-        if not how.weight_gradients or self.vectors.gradient is None:
+    def _gradients(self, runs: tuple[Slice, ...], options: PassOptions) -> list[Tensor] | None:
+        if not options.weight_gradients or self.vectors.gradient is None:
             return None
         return [run.of(self.vectors.gradient) for run in runs]
 
-    def _norm(self, run: Run, how: Pass) -> Norm:
+    def _norm(self, run: Slice, options: PassOptions) -> Norm:
         branches, channels = run.shape
-        wide = Run(start=3 * run.start, shape=(branches, 3, channels))
+        wide = Slice(start=3 * run.start, shape=(branches, 3, channels))
         return Norm(
-            mean=run.of(how.statistics.mean),
-            rstd=run.of(how.statistics.rstd),
-            coefficients=wide.of(how.statistics.coefficients),
+            mean=run.of(options.statistics.mean),
+            rstd=run.of(options.statistics.rstd),
+            coefficients=wide.of(options.statistics.coefficients),
             running_mean=run.of(self.vectors.running_mean),
             running_variance=run.of(self.vectors.running_variance),
-            training=how.training,
+            training=options.training,
         )
 
     def _release(self, tape: Tape) -> None:

@@ -2,32 +2,111 @@
 
 The gradients are written out, not recorded: each cell is one forward and one backward function
 over a few large calls. A step for α finds α's gradients only, a step for the weights only theirs.
+In memory the weights are one vector; ``state_dict`` names one tensor for each weight and each
+statistic of each operation, as a network of modules would.
 
-A supernet's weights and running statistics under the names of a network of modules.
-
-Hooks of ``state_dict`` and ``load_state_dict``: in memory there are three vectors, on disk one
-tensor for each weight and each statistic of each operation.
+Stem and head compute the same bits on a CPU whatever the number of threads. torch shares some
+sums out among threads and then adds up what each found: in the gradient of a convolution's
+weights, in a batch norm on channels-last memory, and in a matrix product of few rows. Here a sum
+runs within an image, a channel or a row, which one thread does, and over images in their order.
 """
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet.cell import Cell
-from wsdarts_sdk.supernet.ends import head_output, stem_output
-from wsdarts_sdk.supernet.kernels import Kernels, choose_kernels
-from wsdarts_sdk.supernet.layout import Layout, draw_weights
-from wsdarts_sdk.supernet.plan import STEM_MULTIPLIER, plan_cells
+from wsdarts_sdk.supernet.cell import Cell, PassOptions, Statistics, Tape, Vectors
+from wsdarts_sdk.supernet.kernel_choice import choose_kernels
+from wsdarts_sdk.supernet.kernels import Kernels
+from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, Layout, draw_weights, plan_cells
 from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, DeviceSkipDropout, SkipDropout
-from wsdarts_sdk.supernet.tape import Gradients, Pass, Statistics, Tape, Vectors, Wanted
+
+_KERNEL, _PADDING = 3, 1
+_PRODUCTS = 2**22  # that a head holds at a time
+
+
+def stem_output(stem: nn.Sequential, x_BCHW: Tensor) -> Tensor:
+    """Return the output of a supernet's stem, with channels last in memory."""
+    convolution, norm = stem
+    found: Tensor = norm(_Convolution.apply(x_BCHW.contiguous(), convolution.weight))
+    return found.contiguous(memory_format=torch.channels_last)
+
+
+def head_output(head: nn.Linear, pooled_BF: Tensor) -> Tensor:
+    """Return the logits of a head, shape ``(B, classes)``."""
+    found: Tensor = _Linear.apply(pooled_BF, head.weight, head.bias)
+    return found
+
+
+class _Convolution(torch.autograd.Function):
+    """A 3×3 convolution of images, to which no gradient is sent."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x_BCHW, weight)
+        return F.conv2d(x_BCHW, weight, None, 1, _PADDING)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        (gradient_BCHW,), (x_BCHW, weight) = gradients, ctx.saved_tensors
+        seen = F.unfold(x_BCHW, _KERNEL, padding=_PADDING)  # (B, 27, H · W)
+        of_images = torch.bmm(gradient_BCHW.flatten(2), seen.transpose(1, 2))
+        return None, of_images.sum(0).view_as(weight)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer by products and sums, a few images at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BF: Tensor, weight_OF: Tensor, bias_O: Tensor) -> Tensor:
+        ctx.save_for_backward(x_BF, weight_OF)
+        found = [(x[:, None] * weight_OF).sum(2) for x in _parts(x_BF, weight_OF)]
+        return torch.cat(found) + bias_O
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (gradient_BO,), (x_BF, weight_OF) = gradients, ctx.saved_tensors
+        to_x, to_weight = [], torch.zeros_like(weight_OF)
+        parts = zip(_parts(gradient_BO, weight_OF), _parts(x_BF, weight_OF), strict=True)
+        for gradient, x in parts:
+            to_x.append((gradient[:, :, None] * weight_OF).sum(1))
+            to_weight += (gradient[:, :, None] * x[:, None]).sum(0)
+        return torch.cat(to_x), to_weight, gradient_BO.sum(0)
+
+
+def _parts(rows: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(rows, max(1, _PRODUCTS // weight.numel()))
+
+
+Wanted = Literal["alpha", "weights", "both"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gradients:
+    """A loss, its logits and the gradients that were asked for.
+
+    Attributes:
+        loss: Mean cross-entropy.
+        logits: Shape ``(B, classes)``.
+        alpha: In the order of ``alpha_parameters``; empty where not asked for.
+        weights: In the order of ``weight_parameters``, None for another task's head. They are
+            the network's own memory and hold until its next gradients.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    alpha: tuple[Tensor, ...] = ()
+    weights: tuple[Tensor | None, ...] = ()
+
 
 _VECTOR = "cell_weights"
 _STATISTICS = {"running_mean": "running_mean", "running_var": "running_variance"}
@@ -116,8 +195,9 @@ class Supernet(nn.Module):
         super().__init__()
         if cells < 1 or channels < 2 or not classes:
             raise SettingsError(
-                "a supernet needs at least 1 cell, 2 channels and 1 task",
-                hint=f"found {cells} cells, {channels} channels and {len(classes)} tasks",
+                "the size of the supernet",
+                found=f"{cells} cells, {channels} channels and {len(classes)} tasks",
+                expected="at least 1 cell, 2 channels and 1 task",
             )
         self.masks, self.channels = masks, channels
         self.layout, self.statistics = Layout(), Layout()
@@ -127,10 +207,8 @@ class Supernet(nn.Module):
         self.width = self.plans[-1].nodes * self.plans[-1].channels
         if at_most is not None and self.layout.size > at_most:
             raise SettingsError(
-                (
-                    f"the supernet of {cells} cells and {channels} channels has "
-                    f"{self.layout.size} weights"
-                ),
+                f"the supernet of {cells} cells and {channels} channels has "
+                f"{self.layout.size} weights",
                 expected=f"at most {at_most}",
             )
         self.cell_weights = nn.Parameter(torch.empty(self.layout.size))
@@ -167,17 +245,17 @@ class Supernet(nn.Module):
 
     @property
     def kernels(self) -> Kernels:
-        """What the cells run on; chosen for the weights' device and dtype."""
+        """Kernels of the cells, chosen for the weights' device and dtype."""
         self._bind()
         assert self._kernels is not None  # _bind sets it  # noqa: S101
         return self._kernels
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: cells are bound, and kernels chosen, where the network is used."""
+        """Return the pickled state, without cells and kernels: they are made anew after loading."""
         return self.__dict__ | {"_cells": [], "_kernels": None, "_asked": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Supernet":
-        """A network of its own on the same kernels, where ``use`` asked for them."""
+        """Copy the network; the copy keeps the kernels that ``use`` asked for."""
         twin = memo[id(self)] = type(self).__new__(type(self))
         twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
         if self._asked is not None:
@@ -194,7 +272,7 @@ class Supernet(nn.Module):
         self._asked, self._cells = kernels, []
 
     def _bind(self) -> Vectors:
-        """Vectors as they are now: moving a module to a device replaces them."""
+        """Bind cells and kernels to the present vectors: moving a module replaces them."""
         weights = self.cell_weights.detach()
         dtype = self.compute_dtype or weights.dtype
         now = (weights.data_ptr(), weights.device, dtype)
@@ -218,27 +296,27 @@ class Supernet(nn.Module):
         return vectors
 
     def probabilities(self, kind: str) -> Tensor:
-        """softmax(α) over the surviving candidates, shape ``(edges, candidates)``."""
+        """Return softmax(α) over the surviving candidates, shape ``(edges, candidates)``."""
         mask = self.get_buffer(f"mask_{kind}")
         alpha: Tensor = self.alpha[kind]
         return alpha.masked_fill(~mask, float("-inf")).softmax(dim=-1)
 
     @torch.no_grad()
     def features(self, x_BCHW: Tensor, *, skip: SkipDropout = NO_DROPOUT) -> Tensor:
-        """Pooled features before the classifier, shape ``(B, width)``; nothing to derive."""
+        """Return the pooled features before the head, shape ``(B, width)``, without autograd."""
         self._bind()
-        how = self._pass("weights", skip, keep=False)
-        outputs = [_images(self._stemmed(x_BCHW))]
+        options = self._pass("weights", skip, keep=False)
+        outputs = [_images(self._stem_output(x_BCHW))]
         for cell in self._cells:
             previous = (outputs[max(len(outputs) - 2, 0)], outputs[-1])
-            outputs.append(cell.forward(previous, how).output)
+            outputs.append(cell.forward(previous, options).output)
         pooled = self._pooled(outputs[-1])
         self.kernels.release(*outputs[1:])
         return pooled
 
     @torch.no_grad()
     def forward(self, x_BCHW: Tensor, *, head: int = 0, skip: SkipDropout = NO_DROPOUT) -> Tensor:
-        """Logits for one task, shape ``(B, classes)``; nothing to derive."""
+        """Return logits for one task, shape ``(B, classes)``, without autograd."""
         return self._logits(head, self.features(x_BCHW, skip=skip))
 
     def gradients(
@@ -248,7 +326,7 @@ class Supernet(nn.Module):
         *,
         skip: SkipDropout | DeviceSkipDropout = NO_DROPOUT,
     ) -> Gradients:
-        """Gradients of the batch's mean cross-entropy, for α, for the weights or for both.
+        """Return gradients of the batch's mean cross-entropy, for α, the weights or both.
 
         Nothing here waits for a GPU; with a dropout on the device a graph can capture it.
 
@@ -258,35 +336,35 @@ class Supernet(nn.Module):
         if not self.training:
             raise RuntimeError("gradients are those of training mode; call train() first")
         vectors = self._bind()
-        how = self._pass(wanted, skip, keep=True)
-        with torch.set_grad_enabled(how.weight_gradients):
-            stem = self._stemmed(batch.images)
+        options = self._pass(wanted, skip, keep=True)
+        with torch.set_grad_enabled(options.weight_gradients):
+            stem = self._stem_output(batch.images)
         with torch.no_grad():
             tapes: list[Tape] = []
             outputs = [_images(stem.detach())]
             for cell in self._cells:
                 previous = (outputs[max(len(outputs) - 2, 0)], outputs[-1])
-                tapes.append(cell.forward(previous, how))
+                tapes.append(cell.forward(previous, options))
                 outputs.append(tapes[-1].output)
         head = self.heads[batch.head]
         with torch.enable_grad():
             pooled = self._pooled(outputs[-1]).requires_grad_()
             logits = self._logits(batch.head, pooled)
             loss = F.cross_entropy(logits, batch.labels)
-        places = [pooled, *(head.parameters() if how.weight_gradients else ())]
+        places = [pooled, *(head.parameters() if options.weight_gradients else ())]
         top = torch.autograd.grad(loss, places)
-        sums, to_stem = self._backward(tapes, outputs, top[0], how)
+        sums, to_stem = self._backward(tapes, outputs, top[0], options)
         return Gradients(
             loss=loss.detach(),
             logits=logits.detach(),
             alpha=self._alpha_gradients(sums) if wanted != "weights" else (),
             weights=self._weight_gradients(vectors, stem, to_stem, batch.head, top[1:])
-            if how.weight_gradients
+            if options.weight_gradients
             else (),
         )
 
-    def _stemmed(self, x_BCHW: Tensor) -> Tensor:
-        """The stem's output; autocast computes its norm's statistics in float32."""
+    def _stem_output(self, x_BCHW: Tensor) -> Tensor:
+        """Return the stem's output; autocast computes its norm's statistics in float32."""
         mixed = self.compute_dtype not in (None, self.cell_weights.dtype)
         device = x_BCHW.device.type
         if device == "cpu" and not mixed:
@@ -306,11 +384,13 @@ class Supernet(nn.Module):
     def _pooled(self, output_BHWC: Tensor) -> Tensor:
         return output_BHWC.mean(dim=(1, 2), dtype=self.cell_weights.dtype)
 
-    def _pass(self, wanted: Wanted, skip: SkipDropout | DeviceSkipDropout, *, keep: bool) -> Pass:
+    def _pass(
+        self, wanted: Wanted, skip: SkipDropout | DeviceSkipDropout, *, keep: bool
+    ) -> PassOptions:
         kernels, computed = self.kernels, self._cells[0].vectors.weights
         if computed.dtype != self.cell_weights.dtype:
             computed.copy_(self.cell_weights.detach())
-        return Pass(
+        return PassOptions(
             alpha={kind: kernels.scalars(self.probabilities(kind)) for kind in CELL_KINDS},
             training=self.training,
             keep=keep,
@@ -321,9 +401,9 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def _backward(
-        self, tapes: list[Tape], outputs: list[Tensor], top: Tensor, how: Pass
+        self, tapes: list[Tape], outputs: list[Tensor], top: Tensor, options: PassOptions
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Walk the cells from the last; gradients of the softmaxed α, and of the stem's output."""
+        """Run the cells backward; return gradients of the softmaxed α and of the stem's output."""
         kernels, last = self.kernels, outputs[-1]
         sums = {
             kind: torch.zeros(self.masks.array(kind).size, dtype=torch.float64, device=last.device)
@@ -333,7 +413,7 @@ class Supernet(nn.Module):
         reached[-1] = kernels.empty(*last.shape, like=last).copy_(
             (top / (last.shape[1] * last.shape[2]))[:, None, None, :]
         )
-        if how.weight_gradients:
+        if options.weight_gradients:
             reached[0] = torch.zeros_like(outputs[0])
         for position in reversed(range(len(tapes))):
             before = (max(position - 1, 0), position)
@@ -347,13 +427,13 @@ class Supernet(nn.Module):
                 gradient,
                 (reached[before[0]], reached[before[1]]),
                 sums[self.plans[position].kind],
-                how,
+                options,
             )
             kernels.release(gradient, outputs[position + 1])
         return sums, reached[0]
 
     def _alpha_gradients(self, sums: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Through the softmax, in α's own precision."""
+        """Return α's gradients from those of its softmax, in α's own precision."""
         found = []
         for kind in CELL_KINDS:
             with torch.enable_grad():
@@ -380,15 +460,15 @@ class Supernet(nn.Module):
         return (vectors.gradient, *of_stem, *of_heads)
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """Every parameter but α: the cells' vector, the stem's and the heads'."""
+        """Return every parameter but α: the cells' vector, the stem's and the heads'."""
         return [self.cell_weights, *self.stem.parameters(), *self.heads.parameters()]
 
     def alpha_parameters(self) -> list[nn.Parameter]:
-        """α of the normal and of the reduction cell."""
+        """Return α of the normal and of the reduction cell."""
         return [self.alpha[kind] for kind in CELL_KINDS]
 
     def named_views(self, name: str, value: Tensor) -> dict[str, Tensor]:
-        """A tensor that belongs to a parameter (itself, its momentum), under the names on disk."""
+        """Return views of a parameter, or of its momentum, under the names on disk."""
         return self.layout.views(value) if name == "cell_weights" else {name: value}
 
 
@@ -397,5 +477,5 @@ def _last(x_BCHW: Tensor) -> Tensor:
 
 
 def _images(x_BCHW: Tensor) -> Tensor:
-    """``(B, C, H, W)`` as the cells take it, ``(B, H, W, C)``."""
+    """Permute ``(B, C, H, W)`` to the layout of the cells, ``(B, H, W, C)``."""
     return x_BCHW.permute(0, 2, 3, 1).contiguous()

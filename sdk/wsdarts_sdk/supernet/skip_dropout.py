@@ -31,7 +31,7 @@ class SkipDropout:
     seed: int = 0
 
     def edge_seed(self, cell: int, edge: int) -> int:
-        """64-bit seed of one edge of one cell."""
+        """Return the 64-bit seed of one edge of one cell."""
         return _mix((_mix((self.seed + STEP) & _WORD) + cell * 4096 + edge) & _WORD)
 
 
@@ -40,7 +40,7 @@ NO_DROPOUT = SkipDropout()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceSkipDropout:
-    """The same dropout with its numbers in a device's memory, where a graph's replay reads them.
+    """The same dropout with its numbers in a device's memory, for the replay of a graph.
 
     Attributes:
         rate: Float64, shape ``()``.
@@ -51,15 +51,15 @@ class DeviceSkipDropout:
     seeds: Tensor
 
     @classmethod
-    def room(cls, cells: int, edges: int, device: torch.device) -> Self:
-        """Room for the numbers of a network."""
+    def allocate(cls, cells: int, edges: int, device: torch.device) -> Self:
+        """Allocate memory for the numbers of a network."""
         return cls(
             rate=torch.zeros((), dtype=torch.float64, device=device),
             seeds=torch.zeros(cells, edges, dtype=torch.int64, device=device),
         )
 
     def fill(self, skip: SkipDropout) -> None:
-        """Take over the numbers of one pass."""
+        """Copy the numbers of one pass."""
         cells, edges = self.seeds.shape
         words = [
             [signed(skip.edge_seed(cell, edge)) for edge in range(edges)] for cell in range(cells)
@@ -68,7 +68,7 @@ class DeviceSkipDropout:
         self.rate.fill_(skip.rate)
 
     def edge_seed(self, cell: int, edge: int) -> Tensor:
-        """64-bit seed of one edge of one cell, where it lies."""
+        """Return the 64-bit seed of one edge of one cell, as a view."""
         return self.seeds[cell, edge]
 
 
@@ -81,7 +81,7 @@ def _mix(z: int) -> int:
 def kept(
     seed: int | Tensor, rate: float | Tensor, shape: tuple[int, ...], device: torch.device
 ) -> Tensor:
-    """Which elements stay, as a bool tensor; elements are numbered in the order of the shape."""
+    """Return a bool tensor of the elements that stay, numbered in the order of the shape."""
     count = torch.Size(shape).numel()
     first = seed if isinstance(seed, Tensor) else signed(seed)
     z = torch.arange(count, device=device) * signed(STEP) + first
@@ -93,15 +93,15 @@ def kept(
 
 
 def word(seed: int | Tensor, device: torch.device) -> Tensor:
-    """A seed as a 64-bit word in the device's memory, shape ``()``."""
+    """Return a seed as a 64-bit word in the device's memory, shape ``()``."""
     return seed if isinstance(seed, Tensor) else torch.tensor(signed(seed)).to(device)
 
 
 def signed(word: int) -> int:
-    """An unsigned 64-bit word as the int64 with the same bits: torch multiplies modulo 2⁶⁴."""
+    """Return the int64 with the bits of an unsigned word: torch multiplies modulo 2⁶⁴."""
     return word - (1 << 64) if word >> 63 else word
 
 
 def _shifted(z: Tensor, bits: int) -> Tensor:
-    """Logical shift to the right of an int64 tensor."""
+    """Return the logical shift to the right of an int64 tensor."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -11,9 +11,9 @@ mean gradient of a batch instead, so that its scale depends on the batch size).
 
 Autograd forms no weight gradient. Within ``HookedNetwork`` every convolution is one node of the
 autograd graph whose backward pass hands the gradient δ at its output to a hook, which squares it
-with the input of the convolution (see ``squares``), and computes the gradient at its input only.
-Batch norm in eval mode, which is a scale and a shift for each channel, runs as such, since the
-backward pass of torch's own operator is many times slower on a CPU.
+with the input of the convolution (see ``squared_gradients``), and computes the gradient at its
+input only. Batch norm in eval mode, which is a scale and a shift for each channel, runs as such,
+since the backward pass of torch's own operator is many times slower on a CPU.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -33,18 +34,16 @@ from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.setting_fields import (
     PositiveAmount,
     Seed,
-    Within,
-    check_fields,
-    known_names,
+    validated,
 )
 from wsdarts_sdk.task2vec.probe import MINIMUM_SIZE, convolutions
-from wsdarts_sdk.task2vec.squares import Convolution, Squares, cheapest, padded
+from wsdarts_sdk.task2vec.squared_gradients import Convolution, Squares, cheapest, padded
 
-Images = Annotated[int, Within(1, 10_000_000)]
-Size = Annotated[int, Within(MINIMUM_SIZE, 4000)]
+Images = Annotated[int, Field(ge=1, le=10_000_000)]
+Size = Annotated[int, Field(ge=MINIMUM_SIZE, le=4000)]
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True)
 class FisherSettings:
     """Settings of the Fisher information by per-image gradients.
@@ -69,12 +68,9 @@ class FisherSettings:
     head_l2: PositiveAmount = 10.0
     std_floor: PositiveAmount = 0.1
     size: Size | None = None
-    exact_classes: Annotated[int, Within(0, 1_000_000)] = 10
-    sketches: Annotated[int, Within(1, 10_000)] = 4
+    exact_classes: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    sketches: Annotated[int, Field(ge=1, le=10_000)] = 4
     seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 class ConvolutionHook:

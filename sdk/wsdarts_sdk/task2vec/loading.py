@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
-from wsdarts_registry._advice import UPDATE, did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._files import expanded, read_regular
-from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._libraries import UPDATE, naming_hidden_libraries
 from wsdarts_registry._tensors import read_tensors
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.devices import TooLargeError, at_most

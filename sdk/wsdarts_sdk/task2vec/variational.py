@@ -43,6 +43,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -50,20 +51,18 @@ from wsdarts_sdk.setting_fields import (
     PositiveAmount,
     Seed,
     Steps,
-    Within,
-    check_fields,
-    known_names,
+    validated,
 )
 from wsdarts_sdk.task2vec.fisher import Images, Size, frozen
 from wsdarts_sdk.task2vec.probe import convolutions
-from wsdarts_sdk.task2vec.squares import energy
+from wsdarts_sdk.task2vec.squared_gradients import energy
 
 _INITIAL_PRECISION = 20.0  # of the weights' mean square, as in the authors' code
 _TINY = 1e-12  # keeps the gradient of a root finite where a filter sees zeros
 _AVERAGED = 4  # the last quarter of the steps
 
 
-@known_names
+@validated
 @dataclass(frozen=True, kw_only=True)
 class VariationalSettings:
     """Settings of the variational estimator.
@@ -93,11 +92,8 @@ class VariationalSettings:
     prior: PositiveAmount = 1.0
     steps: Steps = 150
     rate: PositiveAmount = 0.1
-    batch: Annotated[int, Within(1, 65_536)] = 16
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 16
     seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def variational_fisher(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
 # As its authors print it; nodes list their inputs by strength, not by source.
@@ -149,7 +149,7 @@ def test_hostile_text_is_refused_and_not_run(
     hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SpaceError, match=r"not a DARTS genotype: .*expected Genotype") as caught:
+    with pytest.raises(SpaceError, match=r"not a DARTS genotype") as caught:
         Genotype.from_darts(hostile)
     assert len(str(caught.value)) < 300
     assert not list(tmp_path.iterdir())
@@ -227,7 +227,7 @@ def test_the_last_genotype_of_a_log_counts(caplog: pytest.LogCaptureFixture) -> 
     found = Genotype.from_darts(f"stage 1 genotype = {first}\nstage 2 genotype = {last}\nGenotype(")
     assert found == Genotype.from_darts(last)
     assert "2 genotypes" in caplog.text
-    with pytest.raises(SpaceError, match=r"2 genotypes under different names \(V1, V2\)"):
+    with pytest.raises(SpaceError, match=r"2 genotypes .*\(V1, V2\)"):
         Genotype.from_darts(f"V1 = {first}\nV2 = {last}\nDARTS = V2\n")
 
 
@@ -281,8 +281,8 @@ def test_a_name_that_no_file_has(name: str) -> None:
         (text(normal="[" * 150 + "]" * 150), r"holds \[\[\[\[\[\[\[\.\.\.\]\]\]\]\]\]\]; expected"),
         (text(normal=f"['{'a' * 90_000}', 1]"), r"holds 'a+\.\.\.a+'; expected"),
         (text(normal="[0, 1]"), r"holds 0; expected \[operation, source\]"),
-        (text(concat="[2, 3]"), r"normal_concat is \[2, 3\]; only cells that concatenate all"),
-        (text(normal=f"{PAIR[:-1]}, {PAIR[1:]}"), "normal_concat is .2.; only cells"),
+        (text(concat="[2, 3]"), r"normal_concat is \[2, 3\]; .*\[2\]"),
+        (text(normal=f"{PAIR[:-1]}, {PAIR[1:]}"), "normal_concat is .2."),
     ],
 )
 def test_cells_that_do_not_hold_together(bad: str, message: str) -> None:
@@ -293,7 +293,7 @@ def test_cells_that_do_not_hold_together(bad: str, message: str) -> None:
 
 def test_more_nodes_than_any_space_has() -> None:
     many = "[" + "('skip_connect', 0), ('skip_connect', 1), " * 200 + "]"
-    with pytest.raises(SpaceError, match="a cell has 200 nodes; expected 1 to 64"):
+    with pytest.raises(SpaceError, match=r"200 nodes; .* 64"):
         Genotype.from_darts(text(normal=many, concat="range(2, 99)"))
 
 
@@ -314,13 +314,13 @@ def data_of(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, "found NoneType"),
-        ([], "found list"),
-        ({}, r"found \[\]"),
+        (None, "is NoneType"),
+        ([], "is list"),
+        ({}, r"is \[\]"),
         (data_of(format=2), "has format 2; this version reads 1: update with `git pull"),
-        (data_of(space={"nodes": 1}), "a search space in JSON"),
-        (data_of(normal=None), "the normal cell in JSON is a list of nodes"),
-        (data_of(normal=[None]), "the normal cell in JSON is a list of nodes"),
+        (data_of(space={"nodes": 1}), "the search space in JSON"),
+        (data_of(normal=None), "normal cell in JSON is None"),
+        (data_of(normal=[None]), r"normal cell in JSON is \[None\]"),
         (data_of(normal=[[["skip_connect"]]]), r"holds \['skip_connect'\]"),
         (data_of(normal=[[["skip_connect", "0"]]]), "expected .operation, source."),
         (data_of(normal=[[]]), r"has sources \[\]; expected at least one"),
@@ -353,7 +353,7 @@ def test_files(tmp_path: Path) -> None:
         (b"\xff\xfe", r"cell\.json is not a genotype"),
         (b'{"a":' * 100_000, r"cell\.json: the text is not valid JSON"),
         (b"[]", "not a DARTS genotype"),
-        (b"{}", "a genotype in JSON has the keys"),
+        (b"{}", "the genotype in JSON"),
     ],
 )
 def test_files_that_hold_no_genotype(content: bytes, message: str, tmp_path: Path) -> None:
@@ -364,5 +364,5 @@ def test_files_that_hold_no_genotype(content: bytes, message: str, tmp_path: Pat
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"cannot read the genotype .*cell\.json: No such file"):
+    with pytest.raises(SpaceError, match=r"cell\.json: No such file"):
         Genotype.load(tmp_path / "cell.json")

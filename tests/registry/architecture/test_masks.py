@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from tests.reference.pdarts import drop_weakest
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
 FOUR = SearchSpace(nodes=1, candidates=("a", "b", "c", "d"))
@@ -135,13 +135,13 @@ def test_union_laws(a: OperationMasks, b: OperationMasks, c: OperationMasks) -> 
 
 
 def test_union_of_different_spaces_is_refused() -> None:
-    with pytest.raises(SpaceError, match="masks of different search spaces cannot be joined"):
+    with pytest.raises(SpaceError, match="different search spaces"):
         OperationMasks.full(FOUR).union(OperationMasks.full(DARTS))
 
 
 def test_wrong_shapes_and_empty_edges_are_refused() -> None:
     ones = np.ones((2, 4), dtype=bool)
-    with pytest.raises(SpaceError, match=r"a mask has shape \(3, 4\); expected \(2, 4\)"):
+    with pytest.raises(SpaceError, match=r"\(3, 4\); expected \(2, 4\)"):
         OperationMasks.from_arrays(FOUR, np.ones((3, 4), dtype=bool), ones)
     with pytest.raises(SpaceError, match=r"a mask has shape \(2, 5\)"):
         OperationMasks.from_arrays(FOUR, ones, np.ones((2, 5), dtype=bool))
@@ -149,7 +149,7 @@ def test_wrong_shapes_and_empty_edges_are_refused() -> None:
         OperationMasks.from_arrays(FOUR, np.ones(4, dtype=bool), ones)
     empty = ones.copy()
     empty[1] = False
-    with pytest.raises(SpaceError, match=r"edge \(1, 2\) of the reduction cell has no operation"):
+    with pytest.raises(SpaceError, match=r"edge \(1, 2\) of the reduction"):
         OperationMasks.from_arrays(FOUR, ones, empty)
 
 
@@ -177,5 +177,5 @@ def test_no_masks(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("data", [None, [], {}, {"normal": [], "reduction": []}])
 def test_nothing_like_masks(data: Any) -> None:
-    with pytest.raises(SpaceError, match="operation masks in JSON have the keys"):
+    with pytest.raises(SpaceError, match="masks in JSON"):
         OperationMasks.from_json(data)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsdarts_registry.architecture.space import DARTS, DARTS_CANDIDATES, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, DARTS_CANDIDATES, SearchSpace
 from wsdarts_registry.errors import SpaceError
 
 spaces = st.builds(
@@ -77,10 +77,10 @@ def test_refused(fields: dict[str, Any], message: str) -> None:
     ],
 )
 def test_no_search_space(data: Any) -> None:
-    with pytest.raises(SpaceError, match="has exactly the keys 'nodes'"):
+    with pytest.raises(SpaceError, match="keys 'nodes'"):
         SearchSpace.from_json(data)
 
 
 def test_an_unknown_candidate_is_named() -> None:
-    with pytest.raises(SpaceError, match="'conv' is not a candidate; expected one of a, b"):
+    with pytest.raises(SpaceError, match=r"'conv' .*of a, b"):
         SearchSpace(candidates=("a", "b")).candidate_index("conv")

@@ -17,7 +17,7 @@ from tests.registry.factories import (
     reseal,
 )
 from wsdarts_registry._tensors import write_tensors
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ArtifactError
@@ -51,7 +51,7 @@ def test_bad_masks(copy: Path, content: bytes, message: str) -> None:
     ("change", "message"),
     [
         (lambda d: d.update(format=9), "has format 9"),
-        (lambda d: d.pop("normal"), "has the keys format, space, normal and reduction"),
+        (lambda d: d.pop("normal"), "keys format, space"),
         (lambda d: d["normal"][0].pop(), None),
         (lambda d: d["normal"][0][0].__setitem__(0, "none"), "chooses none on edge .0, 2. of"),
         (lambda d: d.update(space=SearchSpace(nodes=1).to_json()), "1 nodes|2 nodes"),
@@ -111,16 +111,16 @@ def test_weights_and_checks_that_are_not_finite(tmp_path: Path) -> None:
     (tmp_path / "b" / "check.safetensors").write_bytes(write_tensors(check))
     reseal(tmp_path / "b")
     artifact = read_artifact(tmp_path / "b")
-    with pytest.raises(ArtifactError, match=r"'stem\.0\.weight' holds NaN or infinity"):
+    with pytest.raises(ArtifactError, match=r"'stem\.0\.weight' holds NaN"):
         artifact.weights()
-    with pytest.raises(ArtifactError, match="'output' holds NaN or infinity"):
+    with pytest.raises(ArtifactError, match="'output' holds NaN"):
         artifact.check()
 
 
 def test_bad_check(copy: Path) -> None:
     (copy / "check.safetensors").write_bytes(write_tensors({"input": np.ones(1)}))
     reseal(copy)
-    with pytest.raises(ArtifactError, match=r"check\.safetensors holds the tensors \['input'\]"):
+    with pytest.raises(ArtifactError, match=r"check\.safetensors .*\['input'\]"):
         read_artifact(copy)
 
 
@@ -131,9 +131,9 @@ def _embedding_file(directory: Path) -> Path:
 @pytest.mark.parametrize(
     ("embedding", "message"),
     [
-        (make_embedding("birds"), "is of another task than the manifest says"),
-        (make_embedding(space=make_space("big")), "is by probe big .*the manifest says probe tiny"),
-        (make_embedding(space=make_space(head_l2=1)), "the manifest says probe tiny"),
+        (make_embedding("birds"), "another task"),
+        (make_embedding(space=make_space("big")), "by probe big .*probe tiny"),
+        (make_embedding(space=make_space(head_l2=1)), "expected probe tiny"),
     ],
 )
 def test_embeddings_of_something_else(copy: Path, embedding: TaskEmbedding, message: str) -> None:
@@ -147,18 +147,16 @@ def test_nan_in_an_embedding(copy: Path) -> None:
     path = _embedding_file(copy)
     path.write_bytes(path.read_bytes()[:-4] + np.float32(np.nan).tobytes())
     reseal(copy)
-    with pytest.raises(
-        ArtifactError, match="malformed: the embedding of flowers is nan at filter 6"
-    ):
+    with pytest.raises(ArtifactError, match="nan at filter 6"):
         read_artifact(copy)
 
 
 def test_other_files_are_checked_too(copy: Path) -> None:
     (copy / "README.md").write_bytes(b"\xff")
     reseal(copy)
-    with pytest.raises(ArtifactError, match=r"README\.md is not UTF-8 text"):
+    with pytest.raises(ArtifactError, match=r"README\.md .*UTF-8"):
         read_artifact(copy)
     (copy / "README.md").write_bytes(b"x" * (4 * 2**20 + 1))
     reseal(copy)
-    with pytest.raises(ArtifactError, match=r"README\.md has 4194305 bytes; expected at most"):
+    with pytest.raises(ArtifactError, match=r"README\.md has 4194305 bytes"):
         read_artifact(copy)

@@ -26,7 +26,7 @@ def test_one_flipped_bit_anywhere_is_refused(valid: Path, data: st.DataObject) -
     spoilt[position // 8] ^= 1 << position % 8
     path.write_bytes(spoilt)
     try:
-        with pytest.raises(ArtifactError, match=r"fetch it again|fetch the artifact again"):
+        with pytest.raises(ArtifactError, match=r"fetch (it|the artifact)"):
             read_artifact(valid)
     finally:
         path.write_bytes(content)
@@ -38,19 +38,17 @@ def test_every_flipped_bit_of_the_checksum_is_refused(copy: Path) -> None:
         spoilt = bytearray(content)
         spoilt[position // 8] ^= 1 << position % 8
         (copy / "artifact.sha256").write_bytes(spoilt)
-        with pytest.raises(ArtifactError, match=r"is not what artifact\.sha256 says"):
+        with pytest.raises(ArtifactError, match=r"artifact\.sha256"):
             read_manifest(copy)
 
 
 def test_truncated_weights(copy: Path) -> None:
     path = copy / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(
-        ArtifactError, match=r"weights\.safetensors has \d+ bytes; its manifest says"
-    ):
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors has \d+ bytes"):
         read_artifact(copy)
     reseal(copy)
-    with pytest.raises(ArtifactError, match=r"weights\.safetensors is truncated or damaged"):
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors is truncated"):
         read_artifact(copy)
 
 
@@ -70,7 +68,7 @@ def test_missing_and_further_files(copy: Path) -> None:
     (copy / "README.md").unlink()
     with pytest.raises(ArtifactError, match=r"lacks 'README\.md'"):
         read_artifact(copy)
-    with pytest.raises(ArtifactError, match=r"cannot read the artifact .*No such file"):
+    with pytest.raises(ArtifactError, match="No such file"):
         read_artifact(copy / "absent")
     with pytest.raises(ArtifactError, match=r"cannot read .*artifact\.json"):
         read_artifact(copy / "embeddings")
@@ -79,11 +77,11 @@ def test_missing_and_further_files(copy: Path) -> None:
 def test_links_and_special_files(copy: Path) -> None:
     (copy / "README.md").rename(copy.parent / "card")
     (copy / "README.md").symlink_to(copy.parent / "card")
-    with pytest.raises(ArtifactError, match=r"README\.md is a link or a special file"):
+    with pytest.raises(ArtifactError, match=r"README\.md is a link"):
         read_artifact(copy)
     (copy / "README.md").unlink()
     os.mkfifo(copy / "README.md")
-    with pytest.raises(ArtifactError, match=r"README\.md is a link or a special file"):
+    with pytest.raises(ArtifactError, match=r"README\.md is a link"):
         read_artifact(copy)
     (copy / "README.md").unlink()
     (copy / "artifact.json").rename(copy.parent / "manifest")
@@ -95,25 +93,25 @@ def test_links_and_special_files(copy: Path) -> None:
 def test_a_linked_directory(copy: Path) -> None:
     (copy / "embeddings").rename(copy.parent / "elsewhere")
     (copy / "embeddings").symlink_to(copy.parent / "elsewhere", target_is_directory=True)
-    with pytest.raises(ArtifactError, match="embeddings is a link or a special file"):
+    with pytest.raises(ArtifactError, match="embeddings is a link"):
         read_artifact(copy)
 
 
 def test_a_directory_full_of_files_is_not_walked_to_its_end(copy: Path) -> None:
     for number in range(300):
         (copy / f"{number}.md").touch()
-    with pytest.raises(ArtifactError, match="holds too many files for an artifact"):
+    with pytest.raises(ArtifactError, match="too many files"):
         read_artifact(copy)
 
 
 def test_another_digest_than_asked_for(valid: Path) -> None:
-    with pytest.raises(ArtifactError, match="another artifact than was asked for"):
+    with pytest.raises(ArtifactError, match="another artifact"):
         read_artifact(valid, digest_of("other"))
 
 
 def test_unknown_format_with_right_checksums(copy: Path) -> None:
     reseal(copy, lambda data: data.update(format=2))
-    with pytest.raises(ArtifactError, match=r"has format 2.*update with `git pull"):
+    with pytest.raises(ArtifactError, match=r"format 2.*`git pull"):
         read_artifact(copy)
 
 
@@ -121,5 +119,5 @@ def test_a_path_out_of_the_artifact_with_right_checksums(copy: Path) -> None:
     (copy.parent / "secret.md").write_text("secret")
     record = {"size": 6, "sha256": hashlib.sha256(b"secret").hexdigest()}
     reseal(copy, lambda data: data["files"].update({"../secret.md": record}))
-    with pytest.raises(ArtifactError, match=r"path '\.\./secret\.md' is not allowed"):
+    with pytest.raises(ArtifactError, match=r"'\.\./secret\.md'"):
         read_artifact(copy)

@@ -17,7 +17,7 @@ from tests.registry.factories import (
 )
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.difference import FigureDifference, difference
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
 

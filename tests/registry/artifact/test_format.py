@@ -19,15 +19,15 @@ from safetensors.numpy import save
 
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.manifest import NetworkRecord, Provenance, TaskRecord
 from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.artifact.signing import check_signature
 from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_registry.stores.reference import Reference
 
 _RECORDS = {
     "v1.yanked.json": {"format", "reason", "when", "lifted"},
@@ -317,7 +317,7 @@ def test_a_signature_by_the_page_verifies(tmp_path: Path) -> None:
     other = ec.generate_private_key(ec.SECP256R1())
     bad = json.loads(_signature_by_the_page(tmp_path / "artifact", other))
     bad["verificationMaterial"] = json.loads(good)["verificationMaterial"]
-    with pytest.raises(SignatureError, match="is damaged or was forged"):
+    with pytest.raises(SignatureError, match="forged"):
         check_signature(artifact, json.dumps(bad).encode(), keys, reference)
 
 

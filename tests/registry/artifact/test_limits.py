@@ -16,7 +16,7 @@ from tests.registry.factories import Push, digest_of, make_embedding, make_space
 from wsdarts_registry import _json
 from wsdarts_registry._tensors import read_tensors
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.matrix import read_matrix
@@ -96,14 +96,14 @@ def test_a_shape_without_bytes_cannot_keep_a_reader_busy(copy: Path) -> None:
 @pytest.mark.parametrize("shape", [(2**47, 2), (2**47, 2**47, 0), (0, 2**47, 2)])
 def test_shapes_that_overflow(shape: tuple[int, ...]) -> None:
     content = safetensors({"a": tensor(shape=shape, offsets=(0, 0))})
-    with pytest.raises(ArtifactError, match=r"cannot lie in 0 bytes|claims the shape"):
+    with pytest.raises(ArtifactError, match=r"in 0 bytes|shape"):
         read_tensors(content, what="file")
 
 
 def test_as_many_candidates_as_a_file_can_name() -> None:
     # Each connection looks its operation up: a million candidates would take minutes.
     names = tuple(map(str, range(500_000)))
-    with pytest.raises(SpaceError, match="500000 candidate operations; expected at most 64"):
+    with pytest.raises(SpaceError, match="500000 candidate operations"):
         SearchSpace(nodes=64, candidates=names)
 
 
@@ -111,7 +111,7 @@ def test_a_tree_of_empty_directories_is_not_walked_to_its_end(copy: Path) -> Non
     for outer in range(20):
         for inner in range(20):
             (copy / "more" / f"{outer}" / f"{inner}").mkdir(parents=True)
-    with pytest.raises(ArtifactError, match="holds too many files for an artifact"):
+    with pytest.raises(ArtifactError, match="too many files"):
         read_artifact(copy)
 
 
@@ -179,7 +179,7 @@ def test_a_pipe_or_a_device_is_not_waited_for(
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises(WsdartsError, match="it is no regular file"):
+        with pytest.raises(WsdartsError, match="no regular file"):
             load(path)
 
 
@@ -284,7 +284,7 @@ except WsdartsError as error:
             ("op_masks.safetensors", "expected at most 4194304"),
             ("genotype.json", "expected at most 4194304"),
             ("README.md", "expected at most 4194304"),
-            ("weights.safetensors", "its manifest says 3221225472"),
+            ("weights.safetensors", "expected 3221225472"),
         ):
             reseal(copy, lambda data, p=path: data["files"][p].update(size=3 * 2**30))
             assert message in run_in_little_memory(code, str(copy))
@@ -302,9 +302,7 @@ try:
 except WsdartsError as error:
     print(error)
 """
-        assert "has 3221225472 bytes; expected at most 4194304" in run_in_little_memory(
-            code, str(copy)
-        )
+        assert "has 3221225472 bytes" in run_in_little_memory(code, str(copy))
 
     def test_a_matrix_that_claims_gigabytes(self, tmp_path: Path) -> None:
         path = tmp_path / "matrix.npy"

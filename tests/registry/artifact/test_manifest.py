@@ -107,7 +107,7 @@ def test_unknown_format_names_the_fix(content: bytes) -> None:
 )
 def test_paths_that_are_not_allowed(content: bytes, path: str) -> None:
     evil = _changed(content, lambda d: d["files"].update({path: _RECORD}))
-    with pytest.raises(ArtifactError, match=r"artifact\.json is not valid: files") as caught:
+    with pytest.raises(ArtifactError, match=r"artifact\.json .*: files") as caught:
         Manifest.from_bytes(evil, what=MANIFEST)
     assert "\n" not in str(caught.value)
 

@@ -22,7 +22,7 @@ from tests.registry.factories import (
 )
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.writer import rewrite_artifact, write_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
@@ -77,7 +77,7 @@ def test_a_bare_transfer_architecture(tmp_path: Path) -> None:
     artifact = read_artifact(tmp_path / "a")
     assert not artifact.has_weights
     assert (artifact.weights(), artifact.check(), artifact.card) == (None, None, None)
-    with pytest.raises(EmbeddingError, match=r"has no embedding by probe tiny .* it has none"):
+    with pytest.raises(EmbeddingError, match=r"by probe tiny .* none"):
         artifact.embedding(make_space())
 
 
@@ -106,7 +106,7 @@ def test_a_meta_transfer_artifact_has_each_embedding_and_their_mean(tmp_path: Pa
 def test_another_space_names_both(valid: Path) -> None:
     artifact = read_artifact(valid)
     assert artifact.embedding(make_space()).task_name == "flowers"
-    with pytest.raises(EmbeddingError, match=r"no embedding by probe big .* it has probe tiny"):
+    with pytest.raises(EmbeddingError, match=r"probe big .* probe tiny"):
         artifact.embedding(make_space("big"))
 
 
@@ -145,7 +145,7 @@ def test_drafts_that_do_not_hold_together(
 
 
 def test_an_artifact_is_not_written_over_something(copy: Path) -> None:
-    with pytest.raises(ArtifactError, match="is not empty; expected a new or empty directory"):
+    with pytest.raises(ArtifactError, match="is not empty"):
         make_artifact(copy)
     read_artifact(copy)
 
@@ -168,7 +168,7 @@ def test_a_rewritten_artifact(copy: Path, tmp_path: Path) -> None:
     assert set(found.manifest.files) == {*artifact.manifest.files, "cell.svg"}
     assert found.genotype == artifact.genotype
     broken = artifact.manifest.model_copy(update={"license": "\x1b"})
-    with pytest.raises(ArtifactError, match="the new manifest is not valid: license"):
+    with pytest.raises(ArtifactError, match="valid: license"):
         rewrite_artifact(artifact, tmp_path / "b", manifest=broken, replaced={})
 
 

@@ -17,7 +17,7 @@ from tests.registry.factories import Push, make_artifact
 from wsdarts_registry.artifact import signing
 from wsdarts_registry.errors import RegistryError, SignatureError, WsdartsError
 from wsdarts_registry.publishing import publication
-from wsdarts_registry.publishing.copying import copy
+from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
 
@@ -50,7 +50,7 @@ def test_keys_are_new_files_and_the_private_one_is_private(tmp_path: Path) -> No
     assert b"PRIVATE KEY" in private.read_bytes()
     assert b"PRIVATE" not in shared.read_bytes()
     before = private.read_bytes()
-    with pytest.raises(SignatureError, match=r"cannot write the key .*File exists; name a new"):
+    with pytest.raises(SignatureError, match="File exists"):
         signing.make_keys(private)
     assert private.read_bytes() == before
 
@@ -85,7 +85,7 @@ def test_a_signature_fits_another_registry_and_no_other_name_or_version(
         if reference == "flowers@1":
             assert publication.pull(reference, registry=place, require_signature=public(key))
             continue
-        with pytest.raises(SignatureError, match=f"{reference} says that its content is flowers@1"):
+        with pytest.raises(SignatureError, match=f"{reference} .*content is flowers@1"):
             publication.pull(reference, registry=place, require_signature=public(key))
     for name, version, fate in (
         ("flowers", 1, "copied"),
@@ -115,7 +115,7 @@ def test_a_signature_of_content_alone_needs_a_policy_that_accepts_it(
     push("flowers")
     signature = sign_content_alone(store, "flowers", key)
     assert signing.signed_reference(signature, what="flowers@1") is None
-    with pytest.raises(SignatureError, match="flowers@1 is of its content alone"):
+    with pytest.raises(SignatureError, match=r"flowers@1 .*content alone"):
         publication.pull("flowers", registry=store, require_signature=public(key))
     rule = {"registry": "*", "keys": [str(public(key))]}
     for accept in ("version", "content"):
@@ -123,7 +123,7 @@ def test_a_signature_of_content_alone_needs_a_policy_that_accepts_it(
         if accept == "content":
             assert publication.pull("flowers", registry=store, require_signature=policy)
         else:
-            with pytest.raises(SignatureError, match="flowers@1 is of its content alone"):
+            with pytest.raises(SignatureError, match=r"flowers@1 .*content alone"):
                 publication.pull("flowers", registry=store, require_signature=policy)
     copied = copy("flowers", tmp_path / "other", registry=store, name="renamed")
     assert copied.signature == "copied"
@@ -161,10 +161,10 @@ def test_a_key_that_cannot_sign_publishes_nothing(store: DirectoryStore, tmp_pat
     make_artifact(tmp_path / "made")
     for content in (b"", b"secret", b"-----BEGIN PRIVATE KEY-----\nsecret\n"):
         (tmp_path / "bad.key").write_bytes(content)
-        with pytest.raises(SignatureError, match="holds no private key that can sign") as caught:
+        with pytest.raises(SignatureError, match="no private key") as caught:
             publication.push(tmp_path / "made", "made", registry=store, sign=tmp_path / "bad.key")
         assert "secret" not in str(caught.value)
-    with pytest.raises(SignatureError, match=r"cannot read the key .*No such file"):
+    with pytest.raises(SignatureError, match="No such file"):
         publication.push(tmp_path / "made", "made", registry=store, sign=tmp_path / "none.key")
     assert store.names() == ()
 
@@ -183,7 +183,7 @@ def test_keys_of_another_kind(signed: DirectoryStore, tmp_path: Path) -> None:
                 serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
             )
         )
-        with pytest.raises(SignatureError, match="holds no private key that can sign"):
+        with pytest.raises(SignatureError, match="no private key"):
             signing.check_key(tmp_path / "k")
         with pytest.raises(SignatureError, match="holds no public key"):
             publication.pull("flowers", registry=signed, require_signature=tmp_path / "k.pub")
@@ -199,7 +199,7 @@ def test_keys_of_another_kind(signed: DirectoryStore, tmp_path: Path) -> None:
 
 def test_no_signature(store: DirectoryStore, push: Push, key: Path, tmp_path: Path) -> None:
     push("flowers")
-    with pytest.raises(SignatureError, match=r"^flowers@1 is not signed; ask its publisher"):
+    with pytest.raises(SignatureError, match=r"^flowers@1 is not signed"):
         publication.pull(
             "flowers", registry=store, require_signature=public(key), out=tmp_path / "out"
         )
@@ -207,9 +207,7 @@ def test_no_signature(store: DirectoryStore, push: Push, key: Path, tmp_path: Pa
 
 
 def test_another_key(signed: DirectoryStore, other: Path) -> None:
-    with pytest.raises(
-        SignatureError, match=r"flowers@1 was signed with another key \([0-9a-f]{16}"
-    ):
+    with pytest.raises(SignatureError, match=r"flowers@1 .*another key \([0-9a-f]{16}"):
         publication.pull("flowers", registry=signed, require_signature=public(other))
 
 
@@ -218,7 +216,7 @@ def test_the_signature_of_another_artifact(signed: DirectoryStore, push: Push, k
     signature = signed.signature("flowers", 1)
     assert signature is not None
     signed.write_signature("birds", 1, signature)
-    with pytest.raises(SignatureError, match="the signature of birds@1 is of another artifact"):
+    with pytest.raises(SignatureError, match=r"birds@1 .*another artifact"):
         publication.pull("birds", registry=signed, require_signature=public(key))
 
 
@@ -282,7 +280,7 @@ def test_what_is_no_signature(content: bytes, signed: DirectoryStore, key: Path)
 
 def test_a_huge_signature(signed: DirectoryStore, key: Path) -> None:
     signed.write_signature("flowers", 1, b" " * (2**20 + 1))
-    with pytest.raises(RegistryError, match="is too long; expected at most 1048576 bytes"):
+    with pytest.raises(RegistryError, match=r"too long; .*1048576 bytes"):
         publication.pull("flowers", registry=signed, require_signature=public(key))
 
 

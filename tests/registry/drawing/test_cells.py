@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from wsdarts_registry._text import display_width
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.drawing import svg
+from wsdarts_registry.drawing._layout import Box, CellLayout, Wire, depths, lay_out
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, genotype_svg, masks_svg, node_name
-from wsdarts_registry.drawing.layout import Box, CellLayout, Wire, lay_out
-from wsdarts_registry.drawing.order import layers
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -125,13 +124,13 @@ def test_node_names() -> None:
     assert [node_name(i) for i in (0, 1, 2, 5, -1)] == ["c_{k-2}", "c_{k-1}", "0", "3", "c_{k}"]
 
 
-def test_layers_by_hand() -> None:
+def test_depths_by_hand() -> None:
     # Node 1 waits for node 0; node 2 needs the inputs only, so it stands beside node 0.
     cell = tuple(
         tuple(Connection(source=s, operation="none") for s in sources)
         for sources in ((0, 1), (0, 2), (0, 1))
     )
-    assert layers(cell) == [0, 0, 1, 2, 1]
+    assert depths(cell) == [0, 0, 1, 2, 1]
 
 
 def test_a_reader_who_cannot_see_gets_the_whole_cell() -> None:

@@ -89,7 +89,7 @@ def test_bad_spaces(change: dict[str, Any], message: str) -> None:
 
 def test_bad_space_json() -> None:
     for data in (None, [], {"probe": "x"}, {**make_space().to_json(), "more": 1}):
-        with pytest.raises(EmbeddingError, match="has exactly the keys probe"):
+        with pytest.raises(EmbeddingError, match="the keys probe"):
             EmbeddingSpace.from_json(data)
 
 
@@ -165,7 +165,7 @@ def test_another_tensor_is_refused() -> None:
     task = {"name": "x", "digest": digest_of("x"), "images": 1, "classes": 1}
     arrays = {"fisher": np.ones(2, np.float32), "more": np.ones(2, np.float32)}
     content = write_tensors(arrays, {"format": 1, "space": space, "task": task})
-    with pytest.raises(EmbeddingError, match="expected one float32 tensor 'fisher'"):
+    with pytest.raises(EmbeddingError, match="float32 tensor 'fisher'"):
         TaskEmbedding.from_bytes(content)
 
 
@@ -185,7 +185,7 @@ def test_files(tmp_path: Path) -> None:
     path = embedding.save(tmp_path / "new" / "flowers.safetensors")
     found = TaskEmbedding.load(path)
     np.testing.assert_array_equal(found.values, embedding.values.astype(np.float32))
-    with pytest.raises(EmbeddingError, match=r"cannot read the embedding .*No such file"):
+    with pytest.raises(EmbeddingError, match="No such file"):
         TaskEmbedding.load(tmp_path / "absent")
 
 
@@ -231,7 +231,7 @@ def _metadata() -> dict[str, Any]:
         ({"fisher": np.ones(2, np.float32)}, [1], "has no embedding metadata"),
         ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "x": 1}, "has no embedding metadata"),
         ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "format": 2}, "update with `git pull"),
-        ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "space": 1}, "an embedding space"),
+        ({"fisher": np.ones(2, np.float32)}, {**_metadata(), "space": 1}, "the embedding space"),
     ],
 )
 def test_bad_files(tensors: dict[str, NDArray[Any]], metadata: Any, message: str) -> None:
@@ -244,7 +244,7 @@ def test_truncated_files() -> None:
     for length in range(len(content)):
         with pytest.raises(EmbeddingError):
             TaskEmbedding.from_bytes(content[:length], what="file")
-    with pytest.raises(EmbeddingError, match="do not lie end to end"):
+    with pytest.raises(EmbeddingError, match="end to end"):
         TaskEmbedding.from_bytes(content + b"\0")
 
 
@@ -266,9 +266,9 @@ def test_mean_by_hand() -> None:
 
 
 def test_means_of_nothing_and_of_two_spaces() -> None:
-    with pytest.raises(EmbeddingError, match="no mean of no embeddings"):
+    with pytest.raises(EmbeddingError, match="no embeddings"):
         TaskEmbedding.mean([])
-    with pytest.raises(EmbeddingError, match=r"probe tiny .* probe big .*same probe"):
+    with pytest.raises(EmbeddingError, match=r"probe tiny .* probe big"):
         TaskEmbedding.mean([make_embedding("a"), make_embedding("b", space=make_space("big"))])
-    with pytest.raises(EmbeddingError, match="has 7 filters, that of b has 2"):
+    with pytest.raises(EmbeddingError, match=r"7 filters, .*b has 2"):
         TaskEmbedding.mean([make_embedding("a"), make_embedding("b", values=np.ones(2))])

@@ -138,7 +138,7 @@ def test_numbers_of_other_embeddings_are_noticed(full: DirectoryStore) -> None:
     changed = content.replace(_bytes(1, 1, 2), _bytes(1, 1.5, 2))
     assert changed != content
     file.write_bytes(changed)
-    with pytest.raises(RegistryError, match=r"not those of .*zoo; remove the file \(`rm .*\.npy`"):
+    with pytest.raises(RegistryError, match=r"zoo; .*`rm .*\.npy`"):
         found(full)
     file.unlink()
     assert found(full) == everything(full)[:3]
@@ -161,13 +161,13 @@ def test_artifacts_without_an_embedding_in_the_space_are_passed_over(
     other = make_embedding("x", space=make_space("big"))
     assert [n.reference for n in full.nearest(other).neighbours] == ["other@1"]
     for _ in range(2):
-        with pytest.raises(EmbeddingError, match="query was made by probe nosuch"):
+        with pytest.raises(EmbeddingError, match="probe nosuch"):
             full.nearest(make_embedding("query", space=make_space("nosuch")))
 
 
 def test_another_width_is_refused_with_both_named(full: DirectoryStore) -> None:
     found(full)
-    with pytest.raises(EmbeddingError, match="x has 2 filters, that of a has 3"):
+    with pytest.raises(EmbeddingError, match=r"2 filters, .*a has 3"):
         full.nearest(make_embedding("x", values=np.array([1.0, 2.0])))
     assert found(full) == everything(full)[:3]
 

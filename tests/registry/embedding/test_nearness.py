@@ -9,13 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registry.factories import make_space
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.embedding.distance import distance_matrix
-from wsdarts_registry.embedding.nearness import ROUNDING, figures, is_near
+from wsdarts_registry.embedding.embedding_space import (
+    ROUNDING,
+    EmbeddingSpace,
+    NearThreshold,
+    figures,
+    is_near,
+)
 from wsdarts_registry.embedding.ranking import Neighbour, judge
-from wsdarts_registry.embedding.space import EmbeddingSpace, NearThreshold
-from wsdarts_registry.publishing.card_facts import NeighbourFacts, NeighbourhoodFacts
+from wsdarts_registry.publishing.neighbours import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_registry.stores.store import Store
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"

@@ -5,8 +5,8 @@ import pytest
 
 from tests.registry.factories import make_embedding, make_space
 from wsdarts_registry.embedding.distance import symmetric_distance
+from wsdarts_registry.embedding.embedding_space import NearThreshold
 from wsdarts_registry.embedding.ranking import Candidate, judge, rank
-from wsdarts_registry.embedding.space import NearThreshold
 from wsdarts_registry.errors import EmbeddingError
 
 
@@ -31,11 +31,9 @@ def test_other_spaces_and_widths_are_refused() -> None:
     query = make_embedding("query")
     other = make_embedding("other", space=make_space("big"))
     candidate = Candidate(reference="other@1", kind="transfer", embedding=other)
-    with pytest.raises(
-        EmbeddingError, match=r"probe tiny \(sha256.*probe big \(sha256.*same probe"
-    ):
+    with pytest.raises(EmbeddingError, match=r"tiny \(sha256.*big \(sha256"):
         rank(query, [candidate])
-    with pytest.raises(EmbeddingError, match="7 filters, that of x@1 has 2"):
+    with pytest.raises(EmbeddingError, match=r"7 filters, .*x@1 has 2"):
         rank(query, [_candidate("x@1", [1.0, 2.0])])
 
 
@@ -49,7 +47,7 @@ def test_judgement() -> None:
     assert near.threshold == distance
     assert "x@1 is at distance" in near.why
     assert "within the threshold" in near.why
-    assert "(by hand; this task: 7): near" in near.why
+    assert near.why.endswith("this task: 7): near")
     threshold = NearThreshold(space=query.space, distance=distance * 0.99, measured="by hand")
     far = judge(found, threshold, images=7)
     assert far.near is False

@@ -88,15 +88,13 @@ def test_a_row_far_below_the_query_is_exact() -> None:
 
 def test_rows_that_are_not_valid_are_refused() -> None:
     rows = np.array([[1, 1], [0, 0]], dtype=np.float32)
-    with pytest.raises(EmbeddingError, match="keys holds an embedding of zeros"):
+    with pytest.raises(EmbeddingError, match=r"keys holds .*zeros"):
         scan(np.ones(2), rows)
-    with pytest.raises(EmbeddingError, match="query holds an embedding of zeros"):
+    with pytest.raises(EmbeddingError, match=r"query holds .*zeros"):
         scan(np.zeros(2), rows[:1])
-    with pytest.raises(EmbeddingError, match="query holds a value that is negative, not finite"):
+    with pytest.raises(EmbeddingError, match=r"query holds .*negative"):
         scan(np.array([1.0, np.nan]), rows[:1])
-    with pytest.raises(
-        EmbeddingError, match=r"query has shape \(3,\) but rows have shape \(2, 2\)"
-    ):
+    with pytest.raises(EmbeddingError, match=r"\(3,\) .*\(2, 2\)"):
         scan(np.ones(3), rows)
 
 

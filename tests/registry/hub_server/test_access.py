@@ -9,12 +9,6 @@ from tests.hub_server import ALICE_READS, BOB, CAROL, Account, HubServer
 from tests.registry.hub_server.conftest import client
 
 
-def test_whoami_tells_name_organisations_and_role(hub_server: HubServer) -> None:
-    found = client(hub_server, ALICE_READS).whoami()
-    assert (found["name"], found["auth"]["accessToken"]["role"]) == ("alice", "read")
-    assert [(org["name"], org["roleInOrg"]) for org in found["orgs"]] == [("acme", "read")]
-
-
 def test_a_token_that_nobody_has_is_refused_everywhere(hub_server: HubServer, api: HfApi) -> None:
     stranger = client(hub_server, Account(name="mallory"))
     with pytest.raises(HfHubHTTPError, match="Invalid user token"):
@@ -106,20 +100,6 @@ def test_a_gated_repository_is_seen_but_not_read(hub_server: HubServer, api: HfA
     assert client(hub_server, BOB).hf_hub_download("acme/cells", ".gitattributes")
     with pytest.raises(GatedRepoError):
         client(hub_server, None).file_exists("acme/cells", ".gitattributes")
-
-
-def test_a_deleted_repository_is_gone_and_its_name_free(api: HfApi) -> None:
-    api.upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id="acme/cells")
-    old = api.repo_info("acme/cells").sha
-    api.delete_repo("acme/cells")
-    with pytest.raises(RepositoryNotFoundError):
-        api.repo_info("acme/cells")
-    with pytest.raises(RepositoryNotFoundError):
-        api.delete_repo("acme/cells")
-    api.delete_repo("acme/cells", missing_ok=True)
-    api.create_repo("acme/cells")
-    assert api.list_repo_files("acme/cells") == [".gitattributes"]
-    assert not api.revision_exists("acme/cells", str(old))
 
 
 def test_no_token_is_written_down(hub_server: HubServer, api: HfApi) -> None:

@@ -9,7 +9,6 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from tests.hub_server import Fault, HubServer
-from tests.hub_server.faults import Faults
 
 pytestmark = pytest.mark.processes
 
@@ -84,34 +83,6 @@ def test_a_limited_client_waits_as_long_as_it_is_told(
     assert statuses == [429, 200]
 
 
-def test_a_fault_counts_the_requests_that_match(hub_server: HubServer, api: HfApi) -> None:
-    hub_server.add_fault(Fault(kind="refuse", method="GET", path="/refs$", first=2, times=2))
-    outcomes = []
-    for _ in range(5):
-        api.repo_info(_NAME)  # matches the method alone
-        try:
-            api.list_repo_refs(_NAME)
-        except HfHubHTTPError:
-            outcomes.append("refused")
-        else:
-            outcomes.append("answered")
-    assert outcomes == ["answered", "refused", "refused", "answered", "answered"]
-
-
-def test_the_first_of_two_faults_hits_and_both_count() -> None:
-    faults = Faults()
-    faults.add(Fault(kind="hang", path="a"), state=0)
-    faults.add(Fault(kind="lose_answer", path="a", first=2, times=None), state=0)
-    faults.add(Fault(kind="stale", path="b", times=None), state=7)
-    found = [faults.next("GET", "/a") for _ in range(3)]
-    assert [fault and fault.kind for fault in found] == ["hang", "lose_answer", "lose_answer"]
-    stale = faults.next("GET", "/b")
-    assert stale is not None
-    assert stale.state == 7
-    faults.clear()
-    assert faults.next("GET", "/a") is None
-
-
 def test_stale_reads_show_an_earlier_state(hub_server: HubServer, api: HfApi) -> None:
     first = _commit(api)
     api.create_tag(_NAME, tag="v1")
@@ -143,18 +114,6 @@ def test_stale_reads_of_a_chosen_state_do_not_stop_writes(
     assert api.repo_info(_NAME).sha == made.oid
 
 
-def test_a_slow_body_comes_in_pieces(
-    hub_server: HubServer, api: HfApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr(hub_server.closing, "wait", waits.append)
-    _commit(api, "a", b"x" * 1000)
-    hub_server.add_fault(Fault(kind="slow_body", method="GET", path="/resolve/", amount=8000))
-    assert Path(api.hf_hub_download(_NAME, "a")).read_bytes() == b"x" * 1000
-    # Twenty pieces a second are 400 bytes each: 400, 400 and 200 at 8000 bytes a second.
-    assert waits == [0.05, 0.05, 0.025]
-
-
 def test_a_hanging_request_is_answered_in_the_end(
     hub_server: HubServer, api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,19 +122,3 @@ def test_a_hanging_request_is_answered_in_the_end(
     hub_server.add_fault(Fault(kind="hang", path="/refs$", seconds=3600))
     assert [branch.name for branch in api.list_repo_refs(_NAME).branches] == ["main"]
     assert waits == [3600]
-
-
-def test_a_hub_closes_while_a_request_hangs(hub_server: HubServer, api: HfApi) -> None:
-    hub_server.add_fault(Fault(kind="hang", path="/cells$", seconds=3600))
-    with pytest.raises(Exception, match="timed out"):
-        api.model_info(_NAME, timeout=0.2)
-    hub_server.close()
-
-
-def test_a_fault_that_cannot_happen_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is no fault 'flop'"):
-        Fault(kind="flop")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="cannot happen"):
-        Fault(kind="refuse", first=0)
-    with pytest.raises(ValueError, match="cannot happen"):
-        Fault(kind="slow_body")

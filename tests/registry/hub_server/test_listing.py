@@ -2,7 +2,6 @@
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import BadRequestError
 
 from tests.hub_server import BOB, HubServer
 from tests.hub_server.fixture import StartHub
@@ -46,23 +45,6 @@ def test_filters_are_all_to_be_met(zoo: HfApi) -> None:
     assert _names(zoo, author="alice") == ["alice/birds"]
     assert _names(zoo, search="BIRD") == ["alice/birds", "acme/birds"]
     assert _names(zoo, search="acme/b") == ["acme/birds"]
-
-
-def test_the_order_is_by_creation_or_by_what_is_asked(zoo: HfApi) -> None:
-    newest = ["acme/flowers", "alice/birds", "acme/birds"]
-    assert _names(zoo) == newest
-    _card(zoo, "acme/birds", "tags: [nas]")
-    assert _names(zoo, sort="created_at") == newest
-    assert _names(zoo, sort="last_modified") == ["acme/birds", "acme/flowers", "alice/birds"]
-    assert _names(zoo, sort="last_modified", limit=1) == ["acme/birds"]
-    with pytest.raises(BadRequestError, match="Invalid sort"):
-        _names(zoo, sort="colour")
-
-
-def test_a_changed_card_changes_what_finds_it(zoo: HfApi) -> None:
-    _card(zoo, "acme/birds", "tags: [other]")
-    assert _names(zoo, filter="nas") == ["acme/flowers"]
-    assert _names(zoo, filter="other") == ["acme/birds"]
 
 
 def test_what_a_listing_tells_depends_on_what_is_asked(zoo: HfApi) -> None:
@@ -123,18 +105,3 @@ def test_datasets_are_listed_apart(zoo: HfApi) -> None:
         ".gitattributes",
         "README.md",
     ]
-
-
-def test_info_at_a_revision_and_by_expansion(zoo: HfApi) -> None:
-    zoo.create_tag("acme/birds", tag="v1")
-    first = zoo.model_info("acme/birds", revision="v1")
-    _card(zoo, "acme/birds", "tags: [other]")
-    assert zoo.model_info("acme/birds", revision="v1").tags == first.tags
-    assert zoo.model_info("acme/birds", revision=first.sha).sha == first.sha
-    assert zoo.model_info("acme/birds").tags == ["other", "region:us"]
-    expanded = zoo.model_info("acme/birds", expand=["lastModified"])
-    assert (expanded.sha, expanded.last_modified is None) == (None, False)
-    sizes = zoo.model_info("acme/birds", files_metadata=True).siblings or []
-    assert {item.rfilename: item.size for item in sizes}["README.md"] == len(
-        b"---\ntags: [other]\n---\n# Card\n"
-    )

@@ -147,7 +147,7 @@ for number in range(5):
 
 
 def test_a_test_cannot_leave_this_machine(hub_server: HubServer) -> None:
-    with pytest.raises(AssertionError, match=r"reach huggingface\.co over the network"):
+    with pytest.raises(AssertionError, match=r"huggingface\.co over"):
         socket.create_connection(("huggingface.co", 443), timeout=1)
     # A client that was given no endpoint asks neither the official host nor this hub.
     with pytest.raises(Exception, match="refused"):
@@ -156,5 +156,5 @@ def test_a_test_cannot_leave_this_machine(hub_server: HubServer) -> None:
 
 
 def test_an_unspoken_call_says_so(hub_server: HubServer, api: HfApi) -> None:
-    with pytest.raises(HfHubHTTPError, match="does not speak POST /api/repos/move"):
+    with pytest.raises(HfHubHTTPError, match="POST /api/repos/move"):
         api.move_repo(_NAME, "acme/other")

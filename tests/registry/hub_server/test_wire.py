@@ -14,7 +14,6 @@ import pytest
 from huggingface_hub import HfApi
 
 from tests.hub_server import ALICE, HubServer
-from tests.hub_server.fixture import StartHub
 
 pytestmark = pytest.mark.processes
 
@@ -106,41 +105,6 @@ def test_a_client_that_leaves_in_an_upload_leaves_nothing(
     assert hub_server.failures == []
 
 
-def test_a_refused_body_does_not_run_into_the_next_request(wire: _Wire) -> None:
-    status, headers, _ = wire.ask("POST", "/api/models/acme/none/commit/main", b"x" * 300_000)
-    assert status == 400
-    asked = b'{"key": "header", "value": {"summary": "s"}}\n' + b" " * 300_000
-    status, headers, _ = wire.ask("POST", "/api/models/acme/none/commit/main", asked)
-    assert (status, headers["X-Error-Code"]) == (404, "RepoNotFound")
-    assert wire.ask("PUT", "/nothing/here", b"y" * 300_000)[0] == 404
-    assert wire.ask("GET", "/api/whoami-v2")[0] == 200
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        b"{",
-        b'{"key": "file", "value": {"path": "a", "content": ""}}',  # no header
-        b'{"key": "header", "value": {"summary": ""}}',
-        b'{"key": "header", "value": {"summary": "s"}}\n{"key": "odd", "value": {"path": "a"}}',
-        b'{"key": "header", "value": {"summary": "s"}}\n{"key": "file", "value": {"path": "a"}}',
-        b'{"key": "header", "value": {"summary": "s"}}\n{"key": "lfsFile", "value": '
-        b'{"path": "a", "algo": "sha256", "oid": "' + _SHA256.encode() + b'", "size": 1000}}',
-        *(
-            b'{"key": "header", "value": {"summary": "s"}}\n{"key": "file", "value": {"path": "'
-            + path
-            + b'", "content": ""}}'
-            for path in (b"../a", b"/a", b"a//b", b"a/./b", b".git/a", b"")
-        ),
-    ],
-)
-def test_a_malformed_commit_is_refused(wire: _Wire, api: HfApi, lines: bytes) -> None:
-    before = api.repo_info("acme/cells").sha
-    status, _, body = wire.ask("POST", "/api/models/acme/cells/commit/main", lines)
-    assert (status, list(json.loads(body))) == (400, ["error"])
-    assert api.repo_info("acme/cells").sha == before
-
-
 def test_a_handler_that_fails_is_remembered(wire: _Wire, hub_server: HubServer) -> None:
     with pytest.raises(http.client.RemoteDisconnected):
         wire.ask("POST", "/api/models/acme/cells/preupload/main", {})
@@ -148,10 +112,3 @@ def test_a_handler_that_fails_is_remembered(wire: _Wire, hub_server: HubServer) 
     [failure] = hub_server.failures
     assert "KeyError: 'files'" in failure
     hub_server.failures.clear()
-
-
-def test_hubs_do_not_share_repositories(wire: _Wire, start_hub: StartHub) -> None:
-    other = _Wire(start_hub().url)
-    assert other.ask("GET", "/api/models")[2] == b"[]"
-    assert wire.ask("GET", "/api/models")[2] != b"[]"
-    other.close()

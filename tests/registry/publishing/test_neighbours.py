@@ -53,4 +53,4 @@ def test_what_cannot_be_compared_is_there_all_the_same(
     push(tmp_path / "flowers", "flowers", registry=store, description="Once more.")
     card = str(store.pull("flowers@2").card)
     assert "It was the first" not in card
-    assert "no other artifact of its registry had an embedding" in card
+    assert "no other artifact" in card

@@ -18,7 +18,7 @@ from wsdarts_registry.errors import (
     UnreadableError,
     WsdartsError,
 )
-from wsdarts_registry.publishing.copying import copy
+from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.publishing.publication import push as push_run
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.lineage import lineage
@@ -107,9 +107,9 @@ def test_one_damaged_version_is_named_and_fails_no_other(
     push("birds")
     DAMAGES[damage](store.path("birds", 1))
 
-    survey = store.survey()
-    assert survey.entries == (good, later)
-    (bad,) = survey.damaged
+    scan = store.scan()
+    assert scan.entries == (good, later)
+    (bad,) = scan.damaged
     assert (str(bad.reference), bad.why != "") == ("birds@1", True)
     with pytest.warns(RegistryWarning, match="birds@1 is damaged"):
         assert store.entries() == (good, later)
@@ -145,7 +145,7 @@ def test_what_this_user_may_not_read_is_not_called_damaged(
                 store.resolve("birds")
             with pytest.raises(UnreadableError):
                 store.pull("birds")
-            (bad,) = store.survey().damaged
+            (bad,) = store.scan().damaged
     finally:
         place.chmod(mode)
     assert bad.unreadable
@@ -190,7 +190,7 @@ def test_a_registry_with_nothing_but_damage_has_nothing_to_rank(
     path = next((store.path("a", 1) / "embeddings").iterdir())
     path.write_bytes(path.read_bytes()[:-1])
     with (
-        pytest.warns(RegistryWarning, match=r"a@1 is damaged .*has \d+ bytes; its manifest says"),
+        pytest.warns(RegistryWarning, match=r"a@1 .*has \d+ bytes"),
         pytest.raises(NoCommonSpaceError, match=r"is damaged \(a@1\)"),
     ):
         store.nearest(make_embedding("a"))
@@ -217,7 +217,7 @@ def test_a_name_that_may_not_be_read_is_left_out(store: DirectoryStore, push: Pu
     closed.chmod(0)
     with (
         without_overrides(),
-        pytest.warns(RegistryWarning, match=r"b is left out: .*Permission denied"),
+        pytest.warns(RegistryWarning, match="^b .*Permission denied"),
     ):
         assert store.names() == ("a",)
     closed.chmod(0o755)

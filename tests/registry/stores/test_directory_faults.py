@@ -95,9 +95,10 @@ def test_full_disk(mount: Mount, tmp_path: Path) -> None:
     weights = {**make_weights(), "big": np.ones(2**18, dtype=np.float32)}
     make_artifact(tmp_path / "large", weights=weights)
     entry = store.publish(tmp_path / "small", "small")
-    message = r"^the disk of the registry .* is full; nothing was published: free some space[^\n]*$"
-    with pytest.raises(RegistryError, match=message):
+    with pytest.raises(RegistryError, match=f"{store.location} is full") as caught:
         store.publish(tmp_path / "large", "large")
+    assert "--registry" in caught.value.hint
+    assert "\n" not in str(caught.value)
     assert _staged(store) == []
     assert store.entries() == (entry,)
     _check_whole(store)
@@ -155,7 +156,7 @@ def test_read_only_file_system(mount: Mount, tmp_path: Path) -> None:
     assert store.publish(tmp_path / "a", "a") == entry  # it is there already: nothing to write
     assert DirectoryStore(disk / "zoo").entries() == (entry,)
     assert store.pull("a").digest == entry.digest
-    with pytest.raises(RegistryError, match=r"cannot write .*Read-only file system; name another"):
+    with pytest.raises(RegistryError, match=r"cannot write .*Read-only file"):
         store.pull("a", disk / "out")
 
 

@@ -246,10 +246,10 @@ def test_a_change_that_hangs_is_told(
     store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_artifact(tmp_path / "a")
-    monkeypatch.setattr(directory, "_PATIENCE", 0.0)
+    monkeypatch.setattr(directory, "_LOCK_TIMEOUT", 0.0)
     lock = _file_lock.try_lock(Path(store.location) / ".lock", create=True)
     assert lock is not None
-    with lock, pytest.raises(RegistryError, match="another process has been changing"):
+    with lock, pytest.raises(RegistryError, match="another process"):
         store.publish(tmp_path / "a", "name")
     assert store.publish(tmp_path / "a", "name").version == 1
 
@@ -265,14 +265,14 @@ def test_what_has_no_lock_is_removed_only_if_that_is_asked_for(tmp_path: Path) -
         os.utime(path, (0, 0))
     (tmp_path / "dead.lock").touch()
     with area.new() as living:
-        assert area.abandoned() == (dead,)
-        assert area.unlocked() == (earlier, foreign)
-        area.sweep()
-        assert area.abandoned() == ()
+        assert area.stale_uploads() == (dead,)
+        assert area.unlocked_uploads() == (earlier, foreign)
+        area.remove_stale_uploads()
+        assert area.stale_uploads() == ()
         assert sorted(path for path in tmp_path.iterdir() if path.is_dir()) == sorted(
             (earlier, foreign, living)
         )
-        area.sweep(unlocked=True)
+        area.remove_stale_uploads(unlocked=True)
         assert sorted(tmp_path.iterdir()) == [living, living.with_name(f"{living.name}.lock")]
     assert list(tmp_path.iterdir()) == []
 
@@ -304,8 +304,8 @@ def test_a_file_system_without_locks(
     assert store.publish(tmp_path / "a", "name").version == 1
     assert store.publish(tmp_path / "b", "name").version == 2
     assert store.publish(tmp_path / "a", "name").version == 1
-    assert store.abandoned() == ()
+    assert store.stale_uploads() == ()
     assert _staged(store) == ["dead", "dead.lock"]
-    assert store.unlocked() == (dead, dead.with_name("dead.lock"))
-    store.sweep(unlocked=True)
+    assert store.unlocked_uploads() == (dead, dead.with_name("dead.lock"))
+    store.remove_stale_uploads(unlocked=True)
     assert _staged(store) == []

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from tests.registry.factories import CARD, Push, digest_of
+from wsdarts_registry.artifact import reference
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import (
     ArtifactError,
     ReferenceNotFoundError,
     RegistryError,
 )
-from wsdarts_registry.stores import reference
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.store import RegistryConfig
 
@@ -36,7 +36,7 @@ def test_an_ambiguous_digest_is_refused(store: DirectoryStore, push: Push, tmp_p
     for number in (1, 2):
         line = f"{'ab' * 31}{number:02}  artifact.json\n"
         (folder / f"v{number}" / "artifact.sha256").write_text(line)
-    with pytest.raises(RegistryError, match=r"fits flowers@1 .*flowers@2 .*give more digits"):
+    with pytest.raises(RegistryError, match=r"fits flowers@1 .*flowers@2 "):
         store.resolve("flowers@sha256:" + "ab" * 6)
 
 
@@ -69,29 +69,27 @@ def test_a_lost_manifest_or_checksum(store: DirectoryStore, push: Push) -> None:
     with pytest.raises(ReferenceNotFoundError, match=r"there is flowers@1 \(damaged\)"):
         store.resolve("flowers@sha256:" + "0" * 12)
     (path / "artifact.sha256").unlink()
-    with pytest.raises(ArtifactError, match=r"cannot read .*artifact\.sha256: No such file"):
+    with pytest.raises(ArtifactError, match=r"artifact\.sha256: No such file"):
         store.resolve("flowers")
     (path / "artifact.sha256").write_bytes(checksum)
     (path.parent / "v1.yanked.json").write_text("{}")
-    with pytest.raises(RegistryError, match=r"v1\.yanked\.json has no format version"):
+    with pytest.raises(RegistryError, match=r"v1\.yanked\.json .*format version"):
         store.resolve("flowers@1")
 
 
 def test_opening_what_is_no_registry(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"is not a registry: registry\.json cannot be read"):
+    with pytest.raises(RegistryError, match="is not a registry"):
         DirectoryStore(tmp_path)
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(RegistryError, match=r"holds other files \(photo\.jpg\); expected a new"):
+    with pytest.raises(RegistryError, match=r"other files \(photo\.jpg\)"):
         DirectoryStore(tmp_path, create=True)
-    with pytest.raises(RegistryError, match=r"cannot write the registry .*: Not a directory"):
+    with pytest.raises(RegistryError, match="zoo: Not a directory"):
         DirectoryStore(tmp_path / "photo.jpg" / "zoo", create=True)
     (tmp_path / "registry.json").write_text('{"format":2}')
-    with pytest.raises(RegistryError, match=r"has format 2.*update with `git pull"):
+    with pytest.raises(RegistryError, match=r"format 2.*`git pull"):
         DirectoryStore(tmp_path)
     (tmp_path / "registry.json").write_text('{"format":1,"name":"x","default_probe":"p","n":1}')
-    with pytest.raises(
-        RegistryError, match=r"registry\.json is not valid: near: .*n: Extra|n: Extra"
-    ):
+    with pytest.raises(RegistryError, match=r"registry\.json .*n: Extra"):
         DirectoryStore(tmp_path)
 
 
@@ -113,10 +111,9 @@ def test_read_only_stores_refuse_to_write(
         lambda: closed.configure(RegistryConfig(name="x")),
         lambda: DirectoryStore(tmp_path / "new", create=True, read_only=True),
     ):
-        with pytest.raises(
-            RegistryError, match="is read-only; name one of your own with --registry"
-        ):
+        with pytest.raises(RegistryError, match="is read-only") as caught:
             write()
+        assert "--registry" in caught.value.hint
     assert closed.entries() == (entry,)
     assert closed.pull("flowers").digest == entry.digest
 

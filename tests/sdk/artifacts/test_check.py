@@ -16,7 +16,7 @@ from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.errors import ArtifactError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_sdk.artifacts.check import make_check, run_check, tolerance
-from wsdarts_sdk.artifacts.starting import starting_point
+from wsdarts_sdk.pipelines.starting_points import starting_point
 from wsdarts_sdk.presets import TINY
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import transferable
@@ -63,19 +63,18 @@ def test_one_weight_that_was_changed(make: Make) -> None:
     def change(weights: Arrays, check: Arrays) -> None:
         weights["stem.0.weight"][0, 0, 1, 1] += 1
 
-    with pytest.raises(
-        ArtifactError,
-        match=r"give -?\d\S* where its check says -?\d\S* \(relative difference \d\.\de-0\d, "
-        r"allowed 1e-04\); pull it again, or use its masks alone \(--mode topology\)",
-    ):
+    with pytest.raises(ArtifactError) as caught:
         run_check(make(change))
+    assert float(caught.value.found) != float(caught.value.expected)
+    assert "allowed 1e-04" in caught.value.hint
+    assert "--mode topology" in caught.value.hint
 
 
 def test_alpha_that_was_changed(make: Make) -> None:
     def change(weights: Arrays, check: Arrays) -> None:
         weights["alpha.normal"][:, 1] += 2
 
-    with pytest.raises(ArtifactError, match="where its check says"):
+    with pytest.raises(ArtifactError, match="relative difference"):
         run_check(make(change))
 
 
@@ -118,7 +117,7 @@ def test_an_output_of_another_width(make: Make) -> None:
     def change(weights: Arrays, check: Arrays) -> None:
         check["output"] = check["output"][:, :5]
 
-    with pytest.raises(ArtifactError, match=r"expects outputs of shape \(2, 5\)"):
+    with pytest.raises(ArtifactError, match=r"expected \(2, 5\)"):
         run_check(make(change))
 
 
@@ -156,7 +155,7 @@ def test_pull_checks_before_it_writes(make: Make, tmp_path: Path) -> None:
 
     store = DirectoryStore(tmp_path / "zoo", create=True)
     store.publish(make(change).directory, "wrong")
-    with pytest.raises(ArtifactError, match="where its check says"):
+    with pytest.raises(ArtifactError, match="relative difference"):
         hub.pull("wrong", registry=store, out=tmp_path / "out", check=True)
     assert not (tmp_path / "out").exists()
     # Masks are of use without the weights; who asks for no check gets them.
@@ -176,6 +175,6 @@ def test_a_search_starts_from_no_weights_that_fail_their_check(make: Make) -> No
 
     artifact = make(change)
     settings = SearchSettings(space=SPACE, stages=TINY.search.stages[:1])
-    with pytest.raises(ArtifactError, match="where its check says"):
+    with pytest.raises(ArtifactError, match="relative difference"):
         starting_point("trained", [("wrong@1", artifact)], settings)
     assert starting_point("topology", [("wrong@1", artifact)], settings).masks == make_masks()

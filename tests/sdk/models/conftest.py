@@ -3,7 +3,7 @@
 import pytest
 
 from wsdarts_registry.architecture.genotype import Connection, Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 
 
 def _cell(*nodes: tuple[tuple[str, int], ...]) -> tuple[tuple[Connection, ...], ...]:

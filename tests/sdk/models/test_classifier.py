@@ -71,7 +71,7 @@ def test_preprocessing_is_part_of_the_model(model: Classifier) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"nowhere\.safetensors is not a trained model"):
+    with pytest.raises(ArtifactError, match=r"nowhere\.safetensors is not"):
         Classifier.load(tmp_path / "nowhere.safetensors")
 
 
@@ -80,7 +80,7 @@ def test_truncated_file(keep: int, model: Classifier, tmp_path: Path) -> None:
     path = model.save(tmp_path / "model.safetensors")
     content = path.read_bytes()
     path.write_bytes(content[:keep])
-    with pytest.raises(ArtifactError, match="is not a trained model of this library") as caught:
+    with pytest.raises(ArtifactError, match="not a trained model") as caught:
         Classifier.load(path)
     assert "\n" not in str(caught.value)
 
@@ -100,7 +100,7 @@ def rewritten(model: Classifier, path: Path, **changes: Any) -> Path:
     [
         ({"format": 2}, "it has format 2 and this version reads 1: update with"),
         ({"genotype": None}, "genotype"),
-        ({"genotype": {"format": 1}}, "a genotype in JSON has the keys"),
+        ({"genotype": {"format": 1}}, "genotype in JSON"),
         ({"cells": 4}, "Missing key"),
         ({"cells": 10**9}, r"cells, channels, classes and image size are \(1000000000, 4, 3, 8\)"),
         ({"channels": "4"}, "cells, channels, classes and image size are"),
@@ -110,8 +110,8 @@ def rewritten(model: Classifier, path: Path, **changes: Any) -> Path:
         ({"class_names": "abc"}, "class_names is 'abc'; expected a list of 3 names"),
         ({"class_names": {"a": 2, "b": 1, "c": 0}}, "class_names is {'a': 2, 'b': 1, 'c': 0}"),
         ({"classes": 2, "class_names": ["a", "b"]}, "size mismatch"),
-        ({"stem": "other"}, "there is no stem 'other'; expected cifar or imagenet"),
-        ({"stem": ["cifar"]}, "there is no stem"),
+        ({"stem": "other"}, "stem is 'other'"),
+        ({"stem": ["cifar"]}, "stem is "),
         ({"cells": 0}, "cells is 0; expected a whole number from 1"),
         ({"channels": 512}, "a larger network than it holds weights of"),
         ({"cells": 300}, "cells, channels, classes and image size are"),
@@ -151,8 +151,8 @@ def test_only_a_regular_file_is_read(kind: str, tmp_path: Path) -> None:
 def test_another_safetensors_file(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     path.write_bytes(save({"a": torch.ones(2)}))
-    with pytest.raises(ArtifactError, match="is not a trained model of this library"):
+    with pytest.raises(ArtifactError, match="not a trained model"):
         Classifier.load(path)
     path.write_bytes(save({"a": torch.ones(2)}, {"classifier": "[" * 100_000}))
-    with pytest.raises(ArtifactError, match="is not a trained model of this library"):
+    with pytest.raises(ArtifactError, match="not a trained model"):
         Classifier.load(path)

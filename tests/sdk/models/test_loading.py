@@ -11,7 +11,6 @@ from torch import nn
 from tests.registry.factories import make_artifact, reseal
 from tests.sdk.models.published import DARTS_V2, PDARTS
 from wsdarts_hub import Classifier, load_network, pull
-from wsdarts_registry._files import shipped_zoo
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import (
     ArtifactError,
@@ -21,6 +20,7 @@ from wsdarts_registry.errors import (
     SettingsError,
     SpaceError,
 )
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.models.loading import find_genotype
 from wsdarts_sdk.models.network import DerivedNetwork
 
@@ -113,7 +113,7 @@ def test_the_number_of_classes_of_a_stranger_has_a_limit(tmp_path: Path) -> None
 
 def test_several_tasks_and_bare_genotypes_need_a_number_of_classes() -> None:
     for source in (META, PDARTS):
-        with pytest.raises(SettingsError, match="no number of classes; name it: classes=10"):
+        with pytest.raises(SettingsError, match="name it: classes=10"):
             load_network(source)
     assert config(source=META, classes=3, cells=1)["classes"] == 3
 
@@ -154,9 +154,9 @@ def test_a_trained_model(training: Path, genotype: Genotype) -> None:
         assert not model.training
         assert torch.equal(model(x), Classifier.load(training / "model.safetensors")(x))
     assert find_genotype(training) == genotype
-    with pytest.raises(SettingsError, match=r"whose shape is fixed; leave out classes, cells, or"):
+    with pytest.raises(SettingsError, match=f"{training} .*leave out classes, cells,"):
         load_network(training, classes=2, cells=4)
-    with pytest.raises(SettingsError, match="leave out auxiliary, or name its genotype, such as"):
+    with pytest.raises(SettingsError, match=f"leave out auxiliary, .*{training / 'genotype.json'}"):
         load_network(training / "model.safetensors", auxiliary=True)
 
 
@@ -168,24 +168,22 @@ def test_a_search_run(training: Path, genotype: Genotype) -> None:
     assert config(source=training)["classes"] == 10
     assert config(source=training)["genotype"] == genotype.to_json()
     (training / "genotype.json").unlink()
-    with pytest.raises(RunError, match="has no genotype yet; finish it with --resume first"):
+    with pytest.raises(RunError, match=r"no genotype yet.*--resume"):
         load_network(training)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(
-        ReferenceNotFoundError, match=r"no file or directory cifar10-1001, and the registry .* did"
-    ):
+    with pytest.raises(ReferenceNotFoundError, match=r"cifar10-1001, .*registry .* did"):
         load_network("cifar10-1001")
-    with pytest.raises(RegistryError, match=r"no file or directory a/b\.json, and artifact name"):
+    with pytest.raises(RegistryError, match=r"a/b\.json, and artifact name"):
         load_network("a/b.json")
     with pytest.raises(SpaceError, match="cannot read the genotype"):
         load_network(tmp_path / "cell.json")
-    with pytest.raises(ArtifactError, match="is not a trained model of this library"):
+    with pytest.raises(ArtifactError, match="not a trained model"):
         load_network(tmp_path / "net.safetensors")
-    with pytest.raises(RunError, match="is not a run directory"):
+    with pytest.raises(RunError, match="not a run directory"):
         load_network(tmp_path)
-    with pytest.raises(SpaceError, match="the text is not valid JSON"):
+    with pytest.raises(SpaceError, match="not valid JSON"):
         load_network("{not json")
 
 
@@ -194,7 +192,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     [
         ("('skip_connect', 0)", "('skip_connect', 1)", r"node 2 .*sources \[1, 1\]; expected"),
         ("sep_conv_5x5", "sep_conv_7x7", "'sep_conv_7x7' is not a candidate; expected one of none"),
-        ("_concat=range(2, 6)", "_concat=range(4, 6)", "only cells that concatenate all"),
+        ("_concat=range(2, 6)", "_concat=range(4, 6)", "concat.*intermediate"),
     ],
 )
 def test_cells_of_other_kinds_are_refused(old: str, new: str, message: str) -> None:
@@ -220,5 +218,6 @@ def test_a_long_text_is_no_path() -> None:
 
 
 def test_an_unknown_stem() -> None:
-    with pytest.raises(SettingsError, match="no stem 'large'; expected cifar or imagenet"):
+    with pytest.raises(SettingsError, match="cifar or imagenet") as caught:
         load_network(ZOO, stem="large")  # type: ignore[arg-type]
+    assert (caught.value.what, caught.value.found) == ("stem", "'large'")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from wsdarts_registry.architecture.genotype import Connection, Genotype
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import stream
 from wsdarts_sdk.models.network import (
@@ -219,8 +219,10 @@ def test_auxiliary_tower_stands_behind_the_second_reduction(genotype: Genotype) 
 def test_impossible_numbers_are_refused(
     cells: int, channels: int, classes: int, genotype: Genotype
 ) -> None:
-    with pytest.raises(SettingsError, match=r"^(cells is 0|channels is 1|classes is 0); expected"):
+    with pytest.raises(SettingsError) as caught:
         DerivedNetwork(genotype, classes=classes, cells=cells, channels=channels)
+    wrong = (caught.value.what, caught.value.found)
+    assert wrong in {("cells", "0"), ("channels", "1"), ("classes", "0")}
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3])

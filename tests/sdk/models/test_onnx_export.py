@@ -21,10 +21,10 @@ from torch import Tensor
 import wsdarts_hub.timm  # noqa: F401 - registers the networks
 from wsdarts_hub import TINY, Classifier, ImageTask
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.errors import ArtifactError, ExportError
 from wsdarts_sdk.data.sources.folder import image_files
-from wsdarts_sdk.models import onnx_export
+from wsdarts_sdk.models import export
 from wsdarts_sdk.models.loading import find_genotype
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.prediction import as_input, decoded_images
@@ -115,7 +115,7 @@ def exported(model: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
     opset = [helper.make_opsetid("", 20)]
     proto = helper.make_model(graph, opset_imports=opset, ir_version=10)
     onnx.checker.check_model(proto)
-    monkeypatch.setattr(onnx_export, "_exported", lambda _: proto.SerializeToString())
+    monkeypatch.setattr(export, "_exported", lambda _: proto.SerializeToString())
     return model
 
 
@@ -144,7 +144,7 @@ def test_a_difference_is_an_error(
         assert exported.save_onnx(target).difference == pytest.approx(error, rel=1e-3)
         assert target.read_bytes() != b"before"
         return
-    with pytest.raises(ExportError, match=r"relative difference 2\.0e-04, allowed 1e-04\); noth"):
+    with pytest.raises(ExportError, match=r"2\.0e-04, allowed 1e-04"):
         exported.save_onnx(target)
     assert target.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [target]
@@ -163,11 +163,11 @@ def test_an_image_that_does_not_decode(
     exported: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Classifier, "forward", lambda _, x: FirstPixel(0.0)(x))
-    with pytest.raises(ExportError, match="cannot be compared on image 0: not an image in a kn"):
+    with pytest.raises(ExportError, match="image 0: not an image"):
         exported.save_onnx(tmp_path / "model.onnx", images=b"broken")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
-    with pytest.raises(ExportError, match=r"cannot write .*name a file in a directory"):
+    with pytest.raises(ExportError, match=r"cannot write .*model\.onnx"):
         exported.save_onnx(tmp_path / "file" / "model.onnx")
 
 
@@ -175,7 +175,7 @@ def test_missing_packages(
     model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ExportError, match=r"needs the package onnxruntime: `pip install '"):
+    with pytest.raises(ExportError, match="onnxruntime: `pip install '"):
         model.save_onnx(tmp_path / "model.onnx")
 
 
@@ -186,7 +186,7 @@ def test_a_model_that_torch_cannot_export(
         raise RuntimeError("no\nsuch operation")
 
     monkeypatch.setattr(torch.onnx, "export", refuse)
-    with pytest.raises(ExportError, match=r"cannot export this model \(no such operation\); try"):
+    with pytest.raises(ExportError, match=r"\(no such operation\)"):
         model.save_onnx(tmp_path / "model.onnx")
 
 
@@ -255,5 +255,5 @@ def test_three_forms_of_a_shipped_genotypes_network_agree_on_real_images(
 
 def test_a_file_in_another_format_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"onnx")
-    with pytest.raises(ArtifactError, match="is not a trained model of this library"):
+    with pytest.raises(ArtifactError, match="not a trained model"):
         Classifier.load(tmp_path / "model.onnx")

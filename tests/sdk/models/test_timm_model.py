@@ -76,7 +76,7 @@ def test_other_and_no_last_layers() -> None:
     assert isinstance(model.get_classifier(), nn.Identity)
     model.reset_classifier(0, "")
     assert torch.equal(model(x), model.forward_features(x))
-    with pytest.raises(SettingsError, match="without pooling there can be no last layer"):
+    with pytest.raises(SettingsError, match="global_pool="):
         model.reset_classifier(3)
     model.reset_classifier(3, "catavgmax")
     assert model(x).shape == (2, 3)
@@ -161,7 +161,7 @@ def test_groups_of_weights() -> None:
     groups = timm.models.group_parameters(create(), create().group_matcher())
     assert len(groups) >= 2 + 6
     create().set_grad_checkpointing(enable=False)
-    with pytest.raises(SettingsError, match="gradient checkpointing is not supported"):
+    with pytest.raises(SettingsError, match="gradient checkpointing"):
         create().set_grad_checkpointing()
 
 
@@ -181,7 +181,7 @@ def test_a_genotype_of_ones_own(genotype: Genotype, tmp_path: Path) -> None:
     for source in (str(genotype.save(tmp_path / "cell.json")), "cifar10-1000@1"):
         with pytest.raises(SpaceError, match="not a DARTS genotype"):  # neither path nor reference
             create("wsdarts_network", genotype=source)
-    with pytest.raises(SpaceError, match="the text is not valid JSON"):
+    with pytest.raises(SpaceError, match="not valid JSON"):
         create("wsdarts_network", genotype="{")
 
 
@@ -245,7 +245,7 @@ def json_arguments(folder: Path) -> dict[str, Any]:
 def test_a_folder_that_is_there_already(model: Classifier, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    with pytest.raises(ExportError, match="is there already; name a new or an empty directory"):
+    with pytest.raises(ExportError, match="full is there already"):
         save_timm(model, tmp_path / "full")
     with pytest.raises(ExportError, match="cannot write"):
         save_timm(model, tmp_path / "full" / "file" / "folder")

@@ -199,7 +199,7 @@ class AlwaysDue(MemoryJournal):
 
 def test_divergence_is_an_error(genotype: Genotype, digits_task: ImageTask) -> None:
     settings = replace(SMALL, learning_rate=1e30, gradient_clip=1e30)
-    with pytest.raises(SettingsError, match="the loss is not finite after epoch 1; lower the"):
+    with pytest.raises(SettingsError, match="not finite after epoch 1"):
         train_network(genotype, digits_task, settings)
 
 
@@ -211,7 +211,7 @@ def test_divergence_is_an_error(genotype: Genotype, digits_task: ImageTask) -> N
         ({"drop_path": 1.0}, r"drop_path is 1\.0; "),
         ({"cutout": -1}, "cutout is -1; "),
         ({"image_size": 4}, "image_size is 4; "),
-        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; expected a whole number from 1"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; "),
         ({"crop_padding": -2}, "crop_padding is -2; "),
         ({"auxiliary_weight": -0.1}, r"auxiliary_weight is -0\.1; "),
     ],

@@ -12,7 +12,7 @@ from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.errors import RegistryError, SettingsError
 from wsdarts_registry.stores.records import Entry
-from wsdarts_sdk.pipelines.start import Choice, Decision, Option, decide
+from wsdarts_sdk.pipelines.decision import Choice, Decision, Option, decide
 from wsdarts_sdk.presets import TINY
 
 # What the artifacts of the factories have: 3 cells, 4 channels.
@@ -22,6 +22,7 @@ SETTINGS = replace(
     stages=(*TINY.search.stages[:2], replace(TINY.search.stages[2], cells=3)),
 )
 WIDER = replace(SETTINGS, channels=8)
+WHY = "flowers@1 is at 0.2"
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def ranking(options: dict[str, Option], *, near: bool | None) -> Ranking:
         ),
         threshold=None if near is None else 0.25,
         near=near,
-        why="flowers@1 is at distance 0.2",
+        why=WHY,
     )
 
 
@@ -82,15 +83,17 @@ def test_auto_takes_the_nearest_single_task_with_its_weights(
     found = decided(options, ranking=ranking(options, near=near))
     # Not meta@1, which is nearest of all: a mean is near to everything.
     assert (found.mode, found.sources) == ("trained", ("flowers@1",))
-    assert found.why == "flowers@1 is at distance 0.2; its weights fit"
+    assert found.why.startswith(WHY)
+    assert "weights fit" in found.why
 
 
 def test_auto_takes_masks_alone_where_the_weights_do_not_fit(options: dict[str, Option]) -> None:
     found = decided(options, settings=WIDER)
     assert (found.mode, found.sources) == ("topology", ("flowers@1",))
-    assert "3 cells with 4 channels, this search has 3 cells with 8 channels" in found.why
+    assert "3 cells with 4 channels" in found.why
+    assert "3 cells with 8 channels" in found.why
     del options["flowers"], options["birds"]
-    assert "masks alone, since bare@1 has no weights" in decided(options).why
+    assert "bare@1 has no weights" in decided(options).why
 
 
 def test_auto_takes_the_joint_search_where_nothing_is_near(options: dict[str, Option]) -> None:
@@ -100,14 +103,14 @@ def test_auto_takes_the_joint_search_where_nothing_is_near(options: dict[str, Op
     without = {name: option for name, option in options.items() if name != "meta"}
     found = decided(without, ranking=far)
     assert (found.mode, found.sources, str(found)) == ("cold", (), "cold")
-    assert found.why == "flowers@1 is at distance 0.2, so the search is cold"
+    assert found.why.startswith(WHY)
 
 
 def test_auto_without_a_ranking(options: dict[str, Option]) -> None:
     assert decided(options, ranking=None).mode == "meta"
     nothing = decided({}, ranking=None)
     assert nothing.mode == "cold"
-    assert "no single-task artifact of this search space" in nothing.why
+    assert "no single-task artifact" in nothing.why
 
 
 def test_a_source_that_was_asked_for_decides(options: dict[str, Option]) -> None:
@@ -127,23 +130,28 @@ def test_modes_by_name(options: dict[str, Option]) -> None:
 
 
 def test_a_mode_by_name_is_never_changed_quietly(options: dict[str, Option]) -> None:
-    with pytest.raises(SettingsError, match="this search has 3 cells with 8 channels; use the"):
+    with pytest.raises(SettingsError, match="3 cells with 8 channels"):
         decided(options, "trained", settings=WIDER)
-    with pytest.raises(RegistryError, match="mode 'meta' needs a meta-transfer artifact"):
+    with pytest.raises(RegistryError, match="meta-transfer"):
         decided(options, "meta", source="birds@1")
     for mode in ("topology", "trained", "union"):
-        with pytest.raises(RegistryError, match=f"mode '{mode}' needs an artifact but"):
+        with pytest.raises(RegistryError, match=f"mode '{mode}'"):
             decided({}, mode, ranking=None)
 
 
 def test_choices_that_contradict_themselves() -> None:
     for mode in ("union", "cold"):
-        with pytest.raises(SettingsError, match=f"'{mode}' does not start from a@1: leave --from"):
+        with pytest.raises(SettingsError, match=f"'{mode}'") as caught:
             Choice(source="a@1", mode=mode, k=5)
-    with pytest.raises(SettingsError, match="mode is 'hot'; expected one of auto, topology, "):
+        assert caught.value.found == "a@1"
+        assert "--from" in caught.value.hint
+    with pytest.raises(SettingsError) as caught:
         Choice(source=None, mode="hot", k=5)  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="0 neighbours were asked for; expected at least 1"):
+    assert (caught.value.what, caught.value.found) == ("mode", "'hot'")
+    assert "topology" in caught.value.expected
+    with pytest.raises(SettingsError, match="neighbours") as caught:
         Choice(source=None, mode="union", k=0)
+    assert (caught.value.found, caught.value.expected) == ("0", "at least 1")
 
 
 def test_a_decision_names_the_digests_of_its_sources(options: dict[str, Option]) -> None:

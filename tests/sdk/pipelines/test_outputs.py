@@ -8,7 +8,7 @@ from PIL import Image
 
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.pipelines.job import check_apart
+from wsdarts_sdk.pipelines.run_context import check_apart
 from wsdarts_sdk.pipelines.search import search
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_folder_of_a_task_that_is_read_already(folder: Path, tmp_path: Path) -> None:
     task = ImageTask.load(folder, cache_dir=tmp_path / "cache")
-    with pytest.raises(RunError, match="data/run lies in the dataset"):
+    with pytest.raises(RunError, match=str(folder / "run")):
         search(task, out=folder / "run")
     assert not (folder / "run").exists()
 

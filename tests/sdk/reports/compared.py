@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from tests.sdk.reports.samples import make_asked, make_genotype, make_report
-from wsdarts_sdk.reports.compared_runs import ComparedRun
-from wsdarts_sdk.reports.facts import PhaseCost, RunReport
+from wsdarts_sdk.reports.comparison import ComparedRun
+from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.runs.records import PhaseCost
 
 LAZY = ("skip_connect", "skip_connect", "skip_connect", "sep_conv_3x3")
 OTHER = ("skip_connect", "sep_conv_3x3", "sep_conv_3x3", "max_pool_3x3")

@@ -8,15 +8,13 @@ import numpy as np
 
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.reports.facts import (
     AlphaHistory,
     Asked,
     ColdCost,
     DecisionFacts,
     EpochRow,
-    NeighbourRow,
-    PhaseCost,
     RunReport,
     StageRow,
     Table,
@@ -24,6 +22,7 @@ from wsdarts_sdk.reports.facts import (
     TrainingEpoch,
     TrainingFacts,
 )
+from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
 SPACE = SearchSpace(nodes=2, candidates=("none", "skip_connect", "sep_conv_3x3", "max_pool_3x3"))
 

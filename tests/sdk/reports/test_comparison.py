@@ -1,5 +1,6 @@
 """Runs beside each other: what is comparable, what agrees, and how far seeds spread."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 from tests.sdk.reports.compared import LAZY, OTHER, make_cold, make_runs, make_training, make_warm
 from tests.sdk.reports.samples import Page, make_asked, make_genotype, make_report
 from tests.sdk.reports.test_report_hostile import HOSTILE, make_hostile
-from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_sdk.reports.compared_runs import ComparedRun, figures
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.reports.comparison import (
+    ComparedRun,
     agreement,
     cost_comparisons,
     edge_rows,
+    figures,
     seed_groups,
     with_cells,
 )
@@ -25,7 +27,8 @@ from wsdarts_sdk.reports.comparison_page import (
     render_comparison,
     tone_of_run,
 )
-from wsdarts_sdk.reports.facts import PhaseCost, RunReport
+from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.runs.records import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -77,16 +80,18 @@ def test_what_the_page_says() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"hardware": "H200"}, "they ran on other hardware (AMD EPYC, 2 threads; H200)."),
-        ({"preset": "small"}, "their presets differ (tiny and small)."),
-        ({"settings": "sha256:0"}, "both are preset tiny, but with other settings."),
+        ({"hardware": "H200"}, "hardware (AMD EPYC, 2 threads; H200)"),
+        ({"preset": "small"}, "presets differ (tiny and small)"),
+        ({"settings": "sha256:0"}, "tiny, but with other settings"),
     ],
 )
 def test_costs_that_are_not_comparable_say_why(changes: dict[str, str], says: str) -> None:
     cold = make_cold(asked=make_asked(command="search", **changes))
     (found,) = cost_comparisons(runs_of(make_warm(), cold))
-    assert found.sentence == f"What A cost is not comparable with the cold search B: {says}"
+    assert (found.run, found.cold) == ("A", "B")
     assert found.why_not is not None
+    assert says in found.why_not
+    assert found.why_not in found.sentence
     assert "%" not in found.sentence
 
 
@@ -199,10 +204,8 @@ def test_figures_of_a_search_and_of_a_training() -> None:
     assert "train_loss" not in found
     twice = replace(warm, trainings=warm.trainings * 2)
     assert "accuracy" not in figures(twice)
-    assert (
-        "their accuracies on the held-out images: training 71.3 %, training 71.3 %."
-        in Page(render_comparison((twice, make_runs()[0]))).words
-    )
+    words = Page(render_comparison((twice, make_runs()[0]))).words
+    assert "training 71.3 %, training 71.3 %." in words
     (trained,) = runs_of(make_training())
     assert figures(trained)["train_accuracy"] == pytest.approx(0.9)  # 0.3 · 3
 
@@ -218,10 +221,7 @@ def test_edges_that_agree_by_hand() -> None:
         (0, 3, True, True),
         (1, 3, False, True),
     ]
-    assert agreement(rows) == (
-        "Of the 4 edges that any of them uses, 2 have the same operation in all, and 2 further "
-        "are used by all with different ones."
-    )
+    assert re.findall(r"\d edges|\d", agreement(rows)) == ["4 edges", "2", "2"]
 
 
 def test_an_edge_that_one_does_not_use() -> None:
@@ -253,7 +253,7 @@ def test_curves_of_runs_of_different_length() -> None:
     runs = runs_of(make_warm(), make_warm(epochs=make_report().epochs[:2], alpha=None))
     titles = [title for title, _ in overlaid_charts(runs)]
     assert titles[:2] == ["Loss, weights half", "Loss, α half"]
-    assert "Skip-connects of the reduction cell" not in titles  # nobody counted them
+    assert not [title for title in titles if "reduction" in title]  # nobody counted them
     loss = dict(overlaid_charts(runs))["Loss, weights half"]
     assert 'class="line t0"' in loss
     assert 'class="line t1"' in loss
@@ -286,7 +286,7 @@ def test_hostile_text_is_inert(text: str) -> None:
 
 def test_a_lazy_run_is_marked() -> None:
     runs = runs_of(make_warm(genotype=make_genotype(*LAZY)), make_cold())
-    assert "A: The normal cell has collapsed" in Page(render_comparison(runs)).words
+    assert "normal cell has collapsed" in Page(render_comparison(runs)).words
 
 
 ABCD = SearchSpace(nodes=2, candidates=("a", "b", "c", "d"))

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from tests.sdk.reports.samples import SPACE, make_asked, make_genotype, make_report
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
-from wsdarts_sdk.reports.file import keep_report
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.reading import read_run, seconds_spent, trainings_within
+from wsdarts_sdk.reports.report_files import keep_report, read_run, seconds_spent, trainings_within
 from wsdarts_sdk.runs.directory import RunDirectory
 
 
@@ -69,13 +68,13 @@ def test_a_finished_run_is_what_it_says(tmp_path: Path) -> None:
 
 def test_a_search_that_was_killed_is_shown_as_far_as_it_came(tmp_path: Path) -> None:
     run = begin(tmp_path / "run", begun_search())
-    assert read_run(run).unfinished.startswith("It has no whole epoch yet. It was stopped or is")
+    assert "no whole epoch yet" in read_run(run).unfinished
     # Rows hold the seconds of their stage so far: 2, 5 - 2 = 3, and 4 from 0 again.
     write_rows(run, row(0, 0, 2.0), row(0, 1, 5.0), row(1, 0, 4.0))
     (run / "costs.json").write_text('{"embedding": 7.5}')
     (run / "decision.json").write_text('{"mode": "trained", "sources": ["a@1"], "why": "near"}')
     found = read_run(run)
-    assert "Its last whole epoch is epoch 1 of stage 2. It was stopped or" in found.unfinished
+    assert "epoch 1 of stage 2." in found.unfinished
     assert [(r.stage, r.epoch, r.seconds) for r in found.epochs] == [
         (1, 1, 2.0),
         (1, 2, 3.0),
@@ -89,7 +88,8 @@ def test_a_search_that_was_killed_is_shown_as_far_as_it_came(tmp_path: Path) -> 
     assert found.alpha is not None
     assert found.alpha.normal.shape == (3, *SPACE.shape)
     page = render_report(found)
-    assert "This run has not finished. Its last whole epoch is epoch 1 of stage 2." in page
+    assert "has not finished." in page
+    assert found.unfinished in page
     assert 'class="stack"' in page
 
 
@@ -103,9 +103,8 @@ def test_a_sweep_shows_the_search_written_last(tmp_path: Path) -> None:
     assert seconds_spent(run) == 9
     found = read_run(run)
     assert len(found.epochs) == 1
-    assert "begun 2 of its searches; shown is the one with a skip-connect dropout of 0.1" in (
-        found.unfinished
-    )
+    assert "begun 2 of its searches" in found.unfinished
+    assert "dropout of 0.1" in found.unfinished
 
 
 def test_a_training_that_was_killed(tmp_path: Path) -> None:
@@ -117,22 +116,22 @@ def test_a_training_that_was_killed(tmp_path: Path) -> None:
     ]
     write_rows(run, *rows, name="training")
     found = read_run(run)
-    assert found.unfinished.startswith("Its last whole epoch is 3.")
+    assert "epoch is 3." in found.unfinished
     assert found.training is not None
     assert [e.seconds for e in found.training.epochs] == [1.0, 2.0, 2.0]
     assert (found.training.accuracy, found.training.parameters) == (None, None)
-    assert "no search and no selection has seen" not in render_report(found)
+    assert "no selection has seen" not in render_report(found)
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{", "row 2 of .*search.metrics.jsonl is not valid JSON"),
-        ('{"stage": 0}', "row 2 of .*search.metrics.jsonl is not valid: epoch: Field required"),
-        (json.dumps(row(0, 0, -1.0)), "row 2 of .* is not valid: seconds: Input should be"),
+        ("{", r"row 2 of .*search\.metrics\.jsonl"),
+        ('{"stage": 0}', r"row 2 of .*search\.metrics\.jsonl.* epoch: "),
+        (json.dumps(row(0, 0, -1.0)), "row 2 of .* seconds: "),
         (
             json.dumps({**row(0, 1, 2.0), "probabilities": {"normal": [[0.5]]}}),
-            "hold α of another shape than the run's search space",
+            "α of another shape",
         ),
     ],
 )
@@ -152,16 +151,17 @@ def test_other_damaged_files_are_one_line(name: str, tmp_path: Path) -> None:
 
 
 def test_no_run_and_a_run_from_before(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is not a run directory"):
-        read_run(tmp_path)
-    with pytest.raises(RunError, match="is not a run directory"):
-        read_run(tmp_path / "missing")
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RunError, match="not a run directory"):
+            read_run(path)
     (tmp_path / "config.json").write_text('{"format": 1, "split_rule": 2}')
-    with pytest.raises(RunError, match=r"has no report\.json: .*--out .* --resume, writes it"):
+    with pytest.raises(RunError, match=r"no report\.json") as caught:
         read_run(tmp_path)
+    assert f"--out {tmp_path} --resume" in caught.value.hint
     (tmp_path / "config.json").write_text('{"format": 1}')
-    with pytest.raises(RunError, match=r"has no report\.json: .* earlier version.* another --out"):
+    with pytest.raises(RunError, match=r"no report\.json") as caught:
         read_run(tmp_path)
+    assert "another --out" in caught.value.hint
 
 
 def test_an_unfinished_run_from_before_is_not_told_to_go_on(tmp_path: Path) -> None:

@@ -9,16 +9,10 @@ import pytest
 from tests.sdk.reports.samples import Page, make_report
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
-from wsdarts_sdk.reports.facts import (
-    AlphaHistory,
-    ColdCost,
-    NeighbourRow,
-    PhaseCost,
-    RunReport,
-    Table,
-)
+from wsdarts_registry.architecture.search_space import SearchSpace
+from wsdarts_sdk.reports.facts import AlphaHistory, ColdCost, RunReport, Table
 from wsdarts_sdk.reports.page import render_report
+from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>",

@@ -1,9 +1,8 @@
 """Rows that the reports of searches and trainings share."""
 
-from wsdarts_hub.cli.shared.settings_option import preset_with
+from wsdarts_hub.cli.shared.options import preset_with
 from wsdarts_sdk.presets import TINY
-from wsdarts_sdk.reports.epochs import epoch_seconds
-from wsdarts_sdk.reports.rows import pairs
+from wsdarts_sdk.reports.rows import epoch_seconds, pairs
 from wsdarts_sdk.search.settings import settings_json
 
 

@@ -22,7 +22,7 @@ import torch
 import torch._dynamo  # the first step of an optimiser imports it: seconds that no life need lose
 
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
@@ -32,7 +32,7 @@ from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, settings_json
-from wsdarts_sdk.supernet.kernels.choice import choose_kernels
+from wsdarts_sdk.supernet.kernel_choice import choose_kernels
 
 SEARCH = SearchSettings(
     space=SearchSpace(nodes=2, candidates=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")),

@@ -77,7 +77,7 @@ def test_a_line_without_its_end_does_not_count(cut_off: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("damage", [b"{broken}\n", b"\xff\xfe\n"])
 def test_a_damaged_line_is_an_error(damage: bytes, tmp_path: Path) -> None:
     (tmp_path / "search.metrics.jsonl").write_bytes(damage + b'{"epoch": 1}\n')
-    with pytest.raises(RunError, match=r"search\.metrics\.jsonl is not JSON lines .*delete it to"):
+    with pytest.raises(RunError, match=r"row 1 of .*search\.metrics\.jsonl"):
         FileJournal(tmp_path, "search").rows()
 
 

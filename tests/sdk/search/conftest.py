@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings

@@ -61,5 +61,5 @@ def test_a_resumed_search_remembers_how_long(
 
 
 def test_no_epochs_are_refused(make_settings: Make) -> None:
-    with pytest.raises(SettingsError, match="stable_epochs is 0; expected a whole number from 1"):
+    with pytest.raises(SettingsError, match="stable_epochs is 0; "):
         make_settings(stable_epochs=0)

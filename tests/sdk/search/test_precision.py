@@ -10,16 +10,15 @@ import pytest
 import torch
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.presets import PRESETS
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.gradients import needed_memory
 from wsdarts_sdk.search.loop import search
-from wsdarts_sdk.search.precision import compute_dtype
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.search.state import SearchState
+from wsdarts_sdk.search.state import SearchState, compute_dtype
 from wsdarts_sdk.search.step import take_step
 
 Make = Callable[..., SearchSettings]
@@ -104,7 +103,7 @@ def test_torchs_newer_names_are_put_back_too() -> None:
     if conv is None:
         pytest.skip("this torch has the older names alone")
     code = (
-        "import torch; from wsdarts_sdk.search.precision import exact_float32\n"
+        "import torch; from wsdarts_sdk.search.state import exact_float32\n"
         "places = torch.backends.cudnn.conv, torch.backends.cuda.matmul\n"
         "places[0].fp32_precision, places[1].fp32_precision = 'ieee', 'tf32'\n"
         "with exact_float32(): print(*(p.fp32_precision for p in places))\n"
@@ -140,7 +139,7 @@ def test_a_run_goes_on_in_the_dtype_that_it_began_with(
         journal=FileJournal(tmp_path, "search", 0.0),
         progress=lambda what, _done, _total, /: said.append(what),
     )
-    assert said[0] == "going on in bfloat16, as the run began"
+    assert "going on in bfloat16" in said[0]
     assert sum("going on" in what for what in said) == 1
     assert {row["compute_dtype"] for row in found.rows} == {"bfloat16"}
     for kind in CELL_KINDS:

@@ -4,12 +4,6 @@ import math
 
 import pytest
 
-from wsdarts_sdk.search.optimisers import (
-    cosine_learning_rate,
-    skip_dropout_rate,
-    stage_work,
-    work,
-)
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, WeightOptimiser
 
 PAPER = StageSettings(cells=5, operations=8, epochs=25, weights_only_epochs=10, skip_dropout=0.4)
@@ -17,17 +11,15 @@ PAPER = StageSettings(cells=5, operations=8, epochs=25, weights_only_epochs=10, 
 
 def test_cosine_learning_rate() -> None:
     optimiser = WeightOptimiser(learning_rate=0.1, learning_rate_min=0.02)
-    found = [cosine_learning_rate(optimiser, epoch, 4) for epoch in range(5)]
+    found = [optimiser.rate_at(epoch, 4) for epoch in range(5)]
     # 0.02 + 0.08 · (1 + cos(π e / 4)) / 2
     root = math.sqrt(0.5)
     assert found == pytest.approx([0.1, 0.06 + 0.04 * root, 0.06, 0.06 - 0.04 * root, 0.02])
 
 
 def test_cosine_learning_rate_of_the_paper() -> None:
-    assert cosine_learning_rate(WeightOptimiser(), 0, 25) == 0.025
-    assert cosine_learning_rate(WeightOptimiser(), 24, 25) == pytest.approx(
-        0.0125 * (1 - math.cos(math.pi / 25))
-    )
+    assert WeightOptimiser().rate_at(0, 25) == 0.025
+    assert WeightOptimiser().rate_at(24, 25) == pytest.approx(0.0125 * (1 - math.cos(math.pi / 25)))
 
 
 @pytest.mark.parametrize(
@@ -41,24 +33,24 @@ def test_cosine_learning_rate_of_the_paper() -> None:
     ],
 )
 def test_skip_dropout_rate(epoch: int, rate: float) -> None:
-    assert skip_dropout_rate(PAPER, epoch) == pytest.approx(rate, rel=1e-12)
+    assert PAPER.skip_dropout_at(epoch) == pytest.approx(rate, rel=1e-12)
 
 
 def test_skip_dropout_decays_within_each_phase() -> None:
-    rates = [skip_dropout_rate(PAPER, epoch) for epoch in range(25)]
+    rates = [PAPER.skip_dropout_at(epoch) for epoch in range(25)]
     assert rates[:10] == sorted(rates[:10], reverse=True)
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
 def test_rate_without_dropout_or_without_alpha() -> None:
     off = StageSettings(cells=3, operations=2, epochs=3, weights_only_epochs=0)
-    assert [skip_dropout_rate(off, epoch) for epoch in range(3)] == [0, 0, 0]
+    assert [off.skip_dropout_at(epoch) for epoch in range(3)] == [0, 0, 0]
     only = StageSettings(cells=3, operations=2, epochs=2, weights_only_epochs=2, skip_dropout=0.5)
-    assert [skip_dropout_rate(only, epoch) for epoch in range(2)] == [0.25, 0]
+    assert [only.skip_dropout_at(epoch) for epoch in range(2)] == [0.25, 0]
 
 
 def test_work_counts_an_alpha_step_twice() -> None:
     # 5 cells · 8 operations · (10 weights-only epochs + 2 · 15 with α)
-    assert stage_work(PAPER, 25) == 40 * 40
-    assert stage_work(PAPER, 10.5) == 40 * 11
-    assert work(SearchSettings(stages=(PAPER, PAPER))) == 2 * 40 * 40
+    assert PAPER.work() == PAPER.work(25) == 40 * 40
+    assert PAPER.work(10.5) == 40 * 11
+    assert SearchSettings(stages=(PAPER, PAPER)).work() == 2 * 40 * 40

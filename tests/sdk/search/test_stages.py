@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart, seed_of
@@ -210,7 +210,7 @@ def test_divergence_is_an_error(
     digits_task: ImageTask, make_settings: Make, make_part: MakePart
 ) -> None:
     settings = make_settings(weights=WeightOptimiser(learning_rate=1e30, gradient_clip=1e30))
-    with pytest.raises(SettingsError, match="not finite after epoch 1 of stage 1; lower the"):
+    with pytest.raises(SettingsError, match="epoch 1 of stage 1"):
         run(digits_task, settings, make_part)
 
 
@@ -218,8 +218,9 @@ def test_a_cold_search_needs_room_for_all_candidates(
     digits_task: ImageTask, make_settings: Make, make_part: MakePart
 ) -> None:
     settings = make_settings(stages=make_settings().stages[1:])
-    with pytest.raises(SettingsError, match="cold keeps 5 operations on an edge but the first"):
+    with pytest.raises(SettingsError, match="cold is 5; ") as caught:
         Search([make_part(digits_task, settings)], settings)
+    assert "widened_to" in caught.value.hint
 
 
 def test_settings_of_both_optimisers_reach_them(

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
-from wsdarts_sdk.pipelines.start import settings_of_mode
+from wsdarts_sdk.pipelines.starting_points import settings_of_mode
 from wsdarts_sdk.runs.journal import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.loop import Search, SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
@@ -173,7 +173,7 @@ def test_alpha_that_does_not_fit_is_refused(
     assert trained.alpha is not None
     start = replace(trained, alpha=trained.alpha | {"reduction": wrong})
     state = SearchState.fresh(settings, 0, trained.masks, [3], CPU)
-    with pytest.raises(SettingsError, match=r"α of digits@1 does not fit .*reduction is of shape"):
+    with pytest.raises(SettingsError, match=r"digits@1 .*reduction is"):
         state.start_from(start)
 
 
@@ -182,7 +182,7 @@ def test_another_search_space_is_refused(
 ) -> None:
     settings = make_settings()
     start = StartingPoint(masks=OperationMasks.full(SearchSpace(nodes=1)), source="other@2")
-    with pytest.raises(SettingsError, match="other@2 has the search space 1 node, operations none"):
+    with pytest.raises(SettingsError, match=r"other@2 .*1 node, operations none"):
         Search([make_part(digits_task, settings)], settings, start=start)
 
 
@@ -202,7 +202,7 @@ def test_masks_without_a_genotype_are_refused_before_any_work(
     mask[1] = [True, False, False, False, False]  # only `none` on one of node 2's two edges
     masks = OperationMasks.from_arrays(settings.space, np.ones_like(mask), mask)
     start = StartingPoint(masks=masks, source="hollow@1")
-    with pytest.raises(SettingsError, match=r"no genotype can be derived .* hollow@1: node 2"):
+    with pytest.raises(SettingsError, match="hollow@1: node 2"):
         search([make_part(digits_task, settings)], settings, start=start, journal=Untouched())
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import TrainPart, seed_of
 from wsdarts_sdk.search.settings import (

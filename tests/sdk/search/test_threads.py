@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search.optimisers import clip_gradients, norm_of
+from wsdarts_sdk.search.gradients import clip_gradients, norm_of
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import Half, move_alpha, move_weights
+from wsdarts_sdk.search.step import StepInputs, move_alpha, move_weights
 from wsdarts_sdk.supernet import SkipDropout
-from wsdarts_sdk.supernet.ends import head_output, stem_output
+from wsdarts_sdk.supernet.network import head_output, stem_output
 
 Make = Callable[..., SearchSettings]
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ def test_steps_do_not_depend_on_the_number_of_threads(make_settings: Make) -> No
     draws = torch.Generator().manual_seed(0)
     images = torch.randn(12, 3, 32, 32, generator=draws)  # enough for every sum to be shared out
     batch = Batch(images=images, labels=torch.randint(0, 100, (12,), generator=draws))
-    half = Half(batch=batch, skip=SkipDropout(rate=0.3, seed=1))
+    half = StepInputs(batch=batch, skip=SkipDropout(rate=0.3, seed=1))
 
     def steps() -> list[Tensor]:
         state = SearchState.fresh(settings, 0, OperationMasks.full(DARTS), [100], CPU)
@@ -71,7 +71,7 @@ def test_the_stem_is_torchs_own() -> None:
 
 
 def test_a_head_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsdarts_sdk.supernet.ends._PRODUCTS", 2 * 5 * 6)  # two images at a time
+    monkeypatch.setattr("wsdarts_sdk.supernet.network._PRODUCTS", 2 * 5 * 6)  # two images at a time
     draws = torch.Generator().manual_seed(0)
     head = nn.Linear(6, 5).double()
     x = torch.randn(7, 6, generator=draws, dtype=torch.float64).requires_grad_()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.models.settings import TrainingSettings

@@ -16,11 +16,10 @@ from torch.utils._pytree import tree_leaves
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search.graphs import unmoved
-from wsdarts_sdk.search.optimisers import set_learning_rate
+from wsdarts_sdk.search.cuda_graphs import StaticInputs, state_restored
 from wsdarts_sdk.search.settings import SearchSettings
-from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import Half, StaticHalf, move_alpha, move_weights
+from wsdarts_sdk.search.state import SearchState, set_learning_rate
+from wsdarts_sdk.search.step import StepInputs, move_alpha, move_weights
 from wsdarts_sdk.supernet import SkipDropout
 
 META = torch.device("meta")
@@ -66,15 +65,15 @@ def test_nothing_crosses_within_a_step(
         images=torch.empty(4, 3, 8, 8, device=META),
         labels=torch.zeros(4, dtype=torch.int64, device=META),
     )
-    half = Half(batch=batch, skip=SkipDropout(rate=0.3, seed=3))
+    half = StepInputs(batch=batch, skip=SkipDropout(rate=0.3, seed=3))
     edges = settings.space.shape[0]
-    static = StaticHalf.like(half, parts=parts, cells=len(state.net.plans), edges=edges)
+    static = StaticInputs.like(half, parts=parts, cells=len(state.net.plans), edges=edges)
     for part, move in ((Part.ALPHA, move_alpha), (Part.WEIGHTS, move_weights)):
-        with unmoved(state, part, 0):
-            move(state, settings, static.half)  # what is made once is made here
+        with state_restored(state, part, 0):
+            move(state, settings, static.inputs)  # what is made once is made here
         with Crossings() as seen:
             set_learning_rate(state.sgd, 0.02)
-            move(state, settings, static.half)
+            move(state, settings, static.inputs)
         assert seen.crossing == []
         assert len(seen.calls) > 300
 

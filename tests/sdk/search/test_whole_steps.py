@@ -13,7 +13,6 @@ from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import Batch, TrainPart, seed_of
-from wsdarts_sdk.search.optimisers import skip_dropout_rate
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, WeightOptimiser
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import places_of, take_step
@@ -62,7 +61,7 @@ class PlainSearch:
     def skip(self, head: int, epoch: int, step: int, part: str) -> SkipDropout:
         """The draws of one half of a step."""
         return SkipDropout(
-            rate=skip_dropout_rate(self.settings.stages[0], epoch),
+            rate=self.settings.stages[0].skip_dropout_at(epoch),
             seed=seed_of(self.settings.seed, "skip", part, head, 0, epoch, step),
         )
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
@@ -64,7 +64,7 @@ class NothingWaits(TorchDispatchMode):
 
 def test_a_step_never_waits_for_the_device() -> None:
     net, wanted = supernet(torch.float32), supernet(torch.float32).gradients(batch(), "both")
-    room = DeviceSkipDropout.room(cells=3, edges=5, device=torch.device("cpu"))
+    room = DeviceSkipDropout.allocate(cells=3, edges=5, device=torch.device("cpu"))
     with pytest.raises(AssertionError), NothingWaits():
         torch.ones(()).item()
     with NothingWaits():

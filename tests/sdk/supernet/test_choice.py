@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.supernet import Kernels, choose_kernels
-from wsdarts_sdk.supernet.kernels import choice
+from wsdarts_sdk.supernet import Kernels, choose_kernels, kernel_choice
 from wsdarts_sdk.supernet.kernels.compiler import Compiled, compiled_library
 
 CPU = torch.device("cpu")
@@ -42,12 +41,12 @@ def test_only_what_must_be_compiled_is_waited_for(
 ) -> None:
     heard: list[str] = []
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", asked)
-    monkeypatch.setattr(choice, "must_compile", lambda: missing)
-    monkeypatch.setattr(choice, "compiled_library", lambda: heard.append("compiled"))
-    choice.compile_ahead(CPU, dtype, lambda what, done, total: heard.append(what))
+    monkeypatch.setattr(kernel_choice, "must_compile", lambda: missing)
+    monkeypatch.setattr(kernel_choice, "compiled_library", lambda: heard.append("compiled"))
+    kernel_choice.compile_ahead(CPU, dtype, lambda what, done, total: heard.append(what))
     words = ["compiling the engine for this processor, once", "compiled"]
     assert heard == (words if waits else [])
-    assert choice.must_wait(torch.device("cuda"), dtype) is False
+    assert kernel_choice.must_wait(torch.device("cuda"), dtype) is False
 
 
 def test_portable_for_what_is_not_compiled() -> None:
@@ -57,11 +56,13 @@ def test_portable_for_what_is_not_compiled() -> None:
 
 
 def test_portable_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "compiled_library", lambda: Compiled(library=None, why="none"))
+    monkeypatch.setattr(
+        kernel_choice, "compiled_library", lambda: Compiled(library=None, why="none")
+    )
     assert choose_kernels(CPU, torch.float32).kernels.name == "portable"
     assert choose_kernels(CPU, torch.float32).why == "none"
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "compiled")
-    with pytest.raises(SettingsError, match="asks for compiled kernels, but none"):
+    with pytest.raises(SettingsError, match="compiled kernels, but none"):
         choose_kernels(CPU, torch.float32)
 
 
@@ -70,7 +71,7 @@ def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     found = choose_kernels(CPU, torch.float32)
     assert (found.kernels.name, found.why) == ("portable", "WSDARTS_HUB_KERNELS says so")
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "fast")
-    with pytest.raises(SettingsError, match="is 'fast'; expected compiled, portable or triton"):
+    with pytest.raises(SettingsError, match="is 'fast'; expected compiled"):
         choose_kernels(CPU, torch.float32)
 
 
@@ -81,10 +82,10 @@ def test_triton_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     found = choose_kernels(CPU, torch.bfloat16)
     assert (found.kernels.name, found.why) == ("triton", "WSDARTS_HUB_KERNELS says so")
     monkeypatch.setattr(triton_kernels, "interpreted", lambda: False)
-    with pytest.raises(SettingsError, match="they are for CUDA, not cpu; leave it unset"):
+    with pytest.raises(SettingsError, match="for CUDA, not cpu"):
         choose_kernels(CPU, torch.float32)
-    monkeypatch.setattr(choice, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match="triton is not installed; pip install triton"):
+    monkeypatch.setattr(kernel_choice, "find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match="pip install triton"):
         choose_kernels(CPU, torch.float32)
 
 
@@ -100,7 +101,7 @@ def test_no_compiler_is_a_reason(empty_cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", "")
     found = _anew()
     assert found.library is None
-    assert found.why.startswith("no C++ compiler (g++ or clang++) was found; install one")
+    assert "no C++ compiler" in found.why
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ from wsdarts_sdk.supernet.kernels.compiler import compiled_library
 
 HEAD = """
 import ctypes, torch
-from wsdarts_sdk.supernet.kernels import structs
-from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
+from wsdarts_sdk.supernet.kernels import compiled
 from wsdarts_sdk.supernet.kernels.compiler import compiled_library
-calls = CompiledKernels(compiled_library().library, torch.float32).calls
-SIZE = structs.SIZE
+calls = compiled.CompiledKernels(compiled_library().library, torch.float32).calls
+SIZE = compiled._SIZE
 """
 # More than there is: before the parallel loop, and within it.
 CALLS = {
@@ -23,11 +22,12 @@ calls["mix_backward"](
 )
 """,
     "within the loop": """
-shape = structs.Shape(
+shape = compiled._Shape(
     branches=1, images=1, height=2**22, width=2**22, channels=8, pitch=8, rows=1, columns=1,
     kernel=3, stride=1, dilation=1,
 )
-calls["pool_forward"](ctypes.byref(shape), SIZE(1), None, None, ctypes.byref(structs.Statistics()))
+norm = ctypes.byref(compiled._Statistics())
+calls["pool_forward"](ctypes.byref(shape), SIZE(1), None, None, norm)
 """,
 }
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS
+from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
-from wsdarts_sdk.supernet.plan import elements_per_image
+from wsdarts_sdk.supernet.operation_plan import elements_per_image
 
 BATCH = 3
 

@@ -6,7 +6,7 @@ import torch
 
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import Supernet, reduction_positions
@@ -133,8 +133,8 @@ def test_the_same_weights_as_the_plain_network_for_a_seed() -> None:
 
 @pytest.mark.parametrize(("cells", "channels", "classes"), [(0, 4, [2]), (1, 1, [2]), (1, 4, [])])
 def test_impossible_numbers_are_refused(cells: int, channels: int, classes: list[int]) -> None:
-    expected = rf"found {cells} cells, {channels} channels and {len(classes)} tasks"
-    with pytest.raises(SettingsError, match=expected):
+    found = f"{cells} cells, {channels} channels and {len(classes)} tasks"
+    with pytest.raises(SettingsError, match=found):
         Supernet(
             OperationMasks.full(TWO_EDGES), cells=cells, channels=channels, classes=classes, seed=0
         )
@@ -153,5 +153,6 @@ def test_other_search_spaces(nodes: int, candidates: tuple[str, ...]) -> None:
 
 def test_an_unknown_operation_is_refused() -> None:
     masks = OperationMasks.full(SearchSpace(nodes=1, candidates=("none", "conv_7x7")))
-    with pytest.raises(SpaceError, match=r"no operation 'conv_7x7'; expected one of avg_pool_3x3"):
+    with pytest.raises(SpaceError, match="one of avg_pool_3x3") as caught:
         supernet(masks)
+    assert caught.value.found == "'conv_7x7'"

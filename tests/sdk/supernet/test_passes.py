@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from reference.comparison import assert_agree, by_name, expected, random_batch, twins
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import Kernels, SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.base import Norm

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from reference.gradients import first_order
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout
 

@@ -12,7 +12,7 @@ from reference import gradients
 from reference.gradients import PlainInnerStep, first_order, second_order
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reference.network import PlainSupernet
-from wsdarts_registry.architecture.space import CELL_KINDS
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check

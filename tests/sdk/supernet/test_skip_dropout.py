@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reference.mixed import MixedOperation
 from reference.network import PlainCell, PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.supernet import Kernels, SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.base import Term
 from wsdarts_sdk.supernet.skip_dropout import kept

@@ -11,7 +11,7 @@ from torch import Tensor
 from reference.comparison import assert_agree, by_name, expected, random_batch, statistics, twins
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_sdk.supernet import Kernels, Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
@@ -174,7 +174,7 @@ def test_kernels_of_another_dtype_are_refused(make_compiled: MakeKernels) -> Non
     # They would read memory that is not there.
     net = supernet().double()
     net.use(make_compiled(torch.float32))
-    with pytest.raises(TypeError, match=r"are for torch\.float32 on the CPU; found torch\.float64"):
+    with pytest.raises(TypeError, match=r"torch\.float32 .* found torch\.float64"):
         gradients(net)
 
 
@@ -183,7 +183,7 @@ def test_kernels_of_another_dtype_than_computed_in_are_refused(make_compiled: Ma
     net = supernet()
     net.use(make_compiled(torch.float32))
     net.compute_dtype = torch.bfloat16
-    with pytest.raises(TypeError, match=r"are for torch\.float32 .* found torch\.bfloat16"):
+    with pytest.raises(TypeError, match=r"torch\.float32 .* found torch\.bfloat16"):
         net(torch.randn(2, 3, 8, 8))
 
 
@@ -199,5 +199,5 @@ def test_kernels_asked_for_stay(make_compiled: MakeKernels) -> None:
     gradients(net)
     net.float()
     for _ in range(2):  # the first refusal leaves nothing behind that the second would run on
-        with pytest.raises(TypeError, match=r"are for torch\.float64 on the CPU"):
+        with pytest.raises(TypeError, match=r"torch\.float64 on"):
             net(torch.randn(2, 3, 8, 8))

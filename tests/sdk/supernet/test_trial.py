@@ -1,4 +1,4 @@
-"""Which kernels win a trial: the fastest of those that compute the same, and why."""
+"""Which kernels are picked: the fastest of those that compute the same, and why."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsdarts_sdk.supernet import Kernels, choose_kernels
-from wsdarts_sdk.supernet.kernels import choice, trial
+from wsdarts_sdk.supernet import Kernels, choose_kernels, kernel_choice
+from wsdarts_sdk.supernet.kernel_choice import CellBenchmark, Selection, pick_fastest
 from wsdarts_sdk.supernet.kernels.base import Term
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
-from wsdarts_sdk.supernet.kernels.trial import CellRehearsal, Verdict, judge
 
 CPU = torch.device("cpu")
 
@@ -36,14 +35,15 @@ def tried(
     others: dict[str, Callable[[], Kernels]],
     *times: float,
     dtype: torch.dtype = torch.float32,
-) -> Verdict:
-    run = CellRehearsal(CPU, dtype, images=2, side=5)
-    return judge({"portable": PortableKernels, **others}, run, milliseconds(*times))
+) -> Selection:
+    run = CellBenchmark(CPU, dtype, images=2, side=5)
+    return pick_fastest({"portable": PortableKernels, **others}, run, milliseconds(*times))
 
 
 def test_the_faster_wins_with_its_figures() -> None:
     found = tried({"other": PortableKernels}, 2.0, 0.5)
-    assert found == Verdict(name="other", why="a cell took portable 2.00 ms, other 0.50 ms")
+    assert found.name == "other"
+    assert found.why.endswith("portable 2.00 ms, other 0.50 ms")
     assert tried({"other": PortableKernels}, 0.5, 2.0).name == "portable"
 
 
@@ -62,7 +62,7 @@ def test_what_is_wrong_is_not_taken(dtype: torch.dtype, factor: float, right: bo
     found = tried({"off": lambda: Off(factor)}, 2.0, 0.5, dtype=dtype)
     assert found.name == ("off" if right else "portable")
     assert ("off failed: off by " in found.why) != right
-    assert found.why.startswith("a cell took portable 2.00 ms")
+    assert "portable 2.00 ms" in found.why
 
 
 def test_what_fails_is_a_reason() -> None:
@@ -71,9 +71,7 @@ def test_what_fails_is_a_reason() -> None:
 
     found = tried({"broken": fails, "other": PortableKernels}, 2.0, 1.0)
     assert found.name == "other"
-    assert found.why == (
-        "a cell took portable 2.00 ms, other 1.00 ms; broken failed: no ptxas here"
-    )
+    assert found.why.endswith("; broken failed: no ptxas here")
 
 
 def test_an_error_of_the_first_is_an_error() -> None:
@@ -81,11 +79,11 @@ def test_an_error_of_the_first_is_an_error() -> None:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        judge({"portable": fails}, CellRehearsal(CPU, torch.float32, images=2, side=5), len)
+        pick_fastest({"portable": fails}, CellBenchmark(CPU, torch.float32, images=2, side=5), len)
 
 
 def test_a_rehearsal_repeats_itself() -> None:
-    run = CellRehearsal(CPU, torch.float32, images=2, side=5)
+    run = CellBenchmark(CPU, torch.float32, images=2, side=5)
     first, again = run(PortableKernels()), run(PortableKernels())
     assert len(first) == 6
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -96,29 +94,27 @@ def test_a_device_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # No CUDA here: what is asked of it is replaced, what becomes of the verdict is not.
     asked = []
 
-    def verdict(candidates: object, run: object, timer: object) -> Verdict:
+    def verdict(candidates: object, run: object, timer: object) -> Selection:
         asked.append(candidates)
-        return Verdict(name="portable", why="a cell took portable 1.00 ms, triton 2.00 ms")
+        return Selection(name="portable", why="a cell took portable 1.00 ms, triton 2.00 ms")
 
-    monkeypatch.setattr(trial, "judge", verdict)
-    monkeypatch.setattr(trial, "CellRehearsal", lambda device, dtype: (device, dtype))
+    monkeypatch.setattr(kernel_choice, "pick_fastest", verdict)
+    monkeypatch.setattr(kernel_choice, "CellBenchmark", lambda device, dtype: (device, dtype))
     monkeypatch.setattr(torch.cuda, "device", lambda _: torch.no_grad())
-    monkeypatch.setattr(choice, "find_spec", lambda _: True)
-    choice._measured.cache_clear()
+    monkeypatch.setattr(kernel_choice, "find_spec", lambda _: True)
+    kernel_choice._measured.cache_clear()
     device = torch.device("cuda", 0)
     found = [choose_kernels(device, torch.bfloat16) for _ in range(2)]
     assert [f.kernels.name for f in found] == ["portable"] * 2
-    assert found[1].why == "a cell took portable 1.00 ms, triton 2.00 ms"
+    assert found[1].why.endswith("portable 1.00 ms, triton 2.00 ms")
     assert len(asked) == 1
     choose_kernels(device, torch.float32)
     assert len(asked) == 2
-    choice._measured.cache_clear()
+    kernel_choice._measured.cache_clear()
 
 
 def test_without_triton_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    monkeypatch.setattr(kernel_choice, "find_spec", lambda _: None)
     found = choose_kernels(torch.device("cuda", 0), torch.float32)
-    assert (found.kernels.name, found.why) == (
-        "portable",
-        "triton is not installed; pip install triton",
-    )
+    assert found.kernels.name == "portable"
+    assert "pip install triton" in found.why

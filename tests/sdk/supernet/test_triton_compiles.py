@@ -36,7 +36,7 @@ def compile_only(self, grid):
 JITFunction.__getitem__ = compile_only
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.triton.kernels import TritonKernels
@@ -66,6 +66,6 @@ def test_every_kernel_compiles(arch: int, dtype: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [
-        *("coefficients", "finish", "forward", "identity", "mix", "mix_sums", "moments"),
-        *("own_sums", "through", "to_source", "to_weights"),
+        *("coefficients", "finish", "forward", "gradient_sums", "identity", "mix", "mix_sums"),
+        *("moments", "norm_backward", "to_source", "to_weights"),
     ]

@@ -1,4 +1,4 @@
-"""What several commands share: options, settings, progress, printed pages, the reference page.
+"""Parts of several commands: options, progress, printed pages, the reference page.
 
 Imported by the commands; imports no command. No public names.
 """

@@ -3,19 +3,25 @@
 from typing import Any
 
 from wsdarts_hub.cli.shared import display
-from wsdarts_hub.cli.shared.display import figure_text
-from wsdarts_registry._format import count, setting, size
+from wsdarts_registry._format import count, size
 from wsdarts_registry.architecture.collapse import find_collapses
-from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS
-from wsdarts_registry.artifact.manifest import Manifest, provenance_facts
+from wsdarts_registry.architecture.search_space import CELL_KINDS
+from wsdarts_registry.artifact.facts import (
+    Facts,
+    licence_text,
+    metric_facts,
+    provenance_facts,
+    search_facts,
+    start_text,
+)
+from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.stores.catalogue import damaged_version
 from wsdarts_registry.stores.query import damaged_json
 from wsdarts_registry.stores.records import Entry, Status
-from wsdarts_registry.stores.reference import Reference
 from wsdarts_registry.stores.store import Store
 
 
@@ -53,10 +59,10 @@ def show(entry: Entry, artifact: Artifact) -> None:
     for collapse in find_collapses(artifact.genotype):
         display.sentence(f"warning: {collapse}")
     display.heading("search")
-    display.facts(_search(manifest, artifact.stage_masks))
+    display.facts(search_facts(manifest, artifact.stage_masks))
     if manifest.metrics:
         display.heading("figures")
-        display.facts([(key, figure_text(key, value)) for key, value in manifest.metrics.items()])
+        display.facts(metric_facts(manifest))
     if manifest.embeddings:
         display.heading("embeddings")
         spaces = dict.fromkeys(str(r.space.embedding_space) for r in manifest.embeddings)
@@ -73,7 +79,7 @@ def show(entry: Entry, artifact: Artifact) -> None:
     )
 
 
-def _identity(entry: Entry, artifact: Artifact) -> list[tuple[str, str]]:
+def _identity(entry: Entry, artifact: Artifact) -> Facts:
     manifest = entry.manifest
     facts = [
         ("reference", str(entry.reference)),
@@ -81,9 +87,8 @@ def _identity(entry: Entry, artifact: Artifact) -> list[tuple[str, str]]:
         ("kind", manifest.kind),
         ("weights", "yes (λ̂)" if artifact.has_weights else "no, masks alone (λ)"),
         ("directory", str(artifact.directory)),
+        ("licence", licence_text(manifest)),
     ]
-    if manifest.license:
-        facts.append(("license", manifest.license))
     if manifest.description:
         facts.append(("about", manifest.description))
     return [*facts, *_status(entry.status)]
@@ -106,7 +111,7 @@ def _tasks(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return tuple(columns), list(zip(*columns.values(), strict=True))
 
 
-def _status(status: Status) -> list[tuple[str, str]]:
+def _status(status: Status) -> Facts:
     facts = []
     if status.aliases:
         facts.append(("aliases", ", ".join(status.aliases)))
@@ -121,31 +126,6 @@ def _status(status: Status) -> list[tuple[str, str]]:
     return facts
 
 
-def _search(manifest: Manifest, stages: tuple[OperationMasks, ...]) -> list[tuple[str, str]]:
-    network, space = manifest.network, manifest.search_space
-    size_of_images = f"images of {network.image_size} pixels"
-    facts = [
-        ("space", str(space)),
-        (
-            "supernet",
-            f"{network.cells} cells, {network.channels} channels, {size_of_images}",
-        ),
-        ("masks", "; ".join(f"after stage {i}: {_kept(m)}" for i, m in enumerate(stages, start=1))),
-    ]
-    return [
-        *facts,
-        *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
-    ]
-
-
-def _kept(masks: OperationMasks) -> str:
-    return f"at most {masks.widest} operations an edge"
-
-
-def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
-    lineage = manifest.lineage
-    parents = ", ".join(f"{p.reference} ({p.digest})" for p in lineage.parents)
-    return [
-        *provenance_facts(manifest.provenance),
-        ("started", f"{lineage.mode} from {parents}" if parents else lineage.mode),
-    ]
+def _provenance(manifest: Manifest) -> Facts:
+    started = start_text(manifest.lineage, len(manifest.tasks[0].digest))
+    return [*provenance_facts(manifest.provenance), ("started", started)]

@@ -1,13 +1,11 @@
-"""How results are printed: to stdout, in colour only on a terminal, never acting on it.
+"""Output of results to stdout, in colour only on a terminal.
 
-Text from artifacts and datasets goes through ``plain_text`` before it gets here or in here.
-
-Drawings and symbols for an output that knows few characters, such as ASCII.
-
-How the figures of an artifact are written.
+Text from artifacts and datasets goes through ``plain_text`` before it gets here or in here. For an
+output that knows few characters, such as ASCII, drawings and symbols are replaced.
 """
 
 import codecs
+import json
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -15,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from wsdarts_registry._format import figure
-from wsdarts_registry._text import clipped, display_width, padded, plain_text, spaced_text
+from wsdarts_registry._text import clipped, display_width, padded, sanitize, sanitize_spaced
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,12 +36,17 @@ def show_transfers(*, quiet: bool) -> None:
 
 def line(text: str = "") -> None:
     """Print one line as it is; a terminal breaks it where it ends."""
-    _say(spaced_text(text, _LONGEST))
+    _say(sanitize_spaced(text, _LONGEST))
 
 
 def drawing(text: str) -> None:
     """Print lines whose white space matters and that are known to be harmless."""
     _say(text)
+
+
+def json_data(data: object) -> None:
+    """Print plain data as JSON."""
+    drawing(json.dumps(data, indent=2))
 
 
 def heading(text: str) -> None:
@@ -55,7 +57,7 @@ def heading(text: str) -> None:
 
 def title(text: str) -> None:
     """Print a line that stands out on a terminal."""
-    shown = spaced_text(text, _LONGEST)
+    shown = sanitize_spaced(text, _LONGEST)
     _say(typer.style(shown, bold=True) if _coloured() else shown)
 
 
@@ -65,7 +67,7 @@ def sentence(text: str) -> None:
 
     console = _console()
     with console.capture() as captured:
-        console.print(Text(plain_text(text, _LONGEST)))
+        console.print(Text(sanitize(text, _LONGEST)))
     _say(captured.get(), nl=False)
 
 
@@ -75,7 +77,9 @@ def facts(pairs: Sequence[tuple[str, str]], *, whole: Collection[str] = ()) -> N
     On a terminal a long value goes on below itself, broken between words; elsewhere, and where it
     is in ``whole`` (paths, which are copied), it stays on one line.
     """
-    shown = [(clipped(name, _LONGEST_NAME), spaced_text(value, _LONGEST)) for name, value in pairs]
+    shown = [
+        (clipped(name, _LONGEST_NAME), sanitize_spaced(value, _LONGEST)) for name, value in pairs
+    ]
     width = max((display_width(name) for name, _ in shown), default=0) + _GAP
     for name, value in shown:
         kept = name in whole or not sys.stdout.isatty()
@@ -87,7 +91,7 @@ def facts(pairs: Sequence[tuple[str, str]], *, whole: Collection[str] = ()) -> N
 
 def branch(text: str, *, first: str, further: str) -> None:
     """Print a line of a tree behind ``first``; on a terminal it goes on behind ``further``."""
-    shown = spaced_text(text, _LONGEST)
+    shown = sanitize_spaced(text, _LONGEST)
     lines = [shown]
     if sys.stdout.isatty():
         ahead = max(display_width(first), display_width(further))
@@ -136,7 +140,7 @@ def table(
             width=width if holds and header in fixed else None,
         )
     for cells in zip(*(column[1:] for column in columns if column[0] in room), strict=True):
-        shown.add_row(*(Text(plain_text(cell)) for cell in cells))
+        shown.add_row(*(Text(sanitize(cell)) for cell in cells))
     with console.capture() as captured:
         console.print(shown)
     for text in captured.get().splitlines():
@@ -146,14 +150,14 @@ def table(
 
 
 def _needed(room: Mapping[str, int], fixed: Collection[str] | None = None) -> int:
-    """Columns of a terminal that a table needs, if words of columns not ``fixed`` may be broken."""
+    """Return the width that a table needs, if words of columns not ``fixed`` may be broken."""
     least = (n if fixed is None or h in fixed else min(n, _LEAST) for h, n in room.items())
     return sum(least) + _GAP * (len(room) - 1)
 
 
 def note(text: str) -> None:
     """Print a line to stderr, where progress and warnings go."""
-    typer.echo(spaced_text(text, _LONGEST), file=sys.stderr)
+    typer.echo(sanitize_spaced(text, _LONGEST), file=sys.stderr)
 
 
 def _say(text: str = "", *, nl: bool = True) -> None:
@@ -162,8 +166,8 @@ def _say(text: str = "", *, nl: bool = True) -> None:
 
 
 def _room(cells: Sequence[str], *, unbroken: Collection[str]) -> int:
-    """Columns of a terminal that a header with its cells needs so that no word is broken."""
-    texts = [plain_text(cell) for cell in cells]
+    """Return the width that a header with its cells needs so that no word is broken."""
+    texts = [sanitize(cell) for cell in cells]
     if cells[0] not in unbroken:
         texts = [word for text in texts for word in text.split()]
     return max(map(display_width, texts), default=0)
@@ -223,31 +227,8 @@ def register() -> str:
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """What to write for characters that cannot be encoded, and where to go on behind them."""
+    """Return the text for characters that cannot be encoded, and the position behind them."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     bad = error.object[error.start : error.end]
     return "".join(_PLAIN.get(character, "?") for character in bad), error.end
-
-
-_RATIO = "accuracy"
-
-
-def figure_text(name: str, value: float) -> str:
-    """A figure with its unit, which its name tells: ``62.1 %``, ``1.43``."""
-    return figure(value, "ratio" if _is_ratio(name) else "")
-
-
-def figure_difference(name: str, difference: float) -> str:
-    """A difference with its sign: in percentage points for a ratio, ``+2.5 points``."""
-    if _is_ratio(name):
-        text = f"{100 * difference:+.1f} points"
-    elif float(difference).is_integer():
-        text = f"{difference:+,.0f}"
-    else:
-        text = f"{difference:+.4g}"
-    return text.replace("-", "−") if text.startswith("-") else text
-
-
-def _is_ratio(name: str) -> bool:
-    return name.endswith(_RATIO)

@@ -1,4 +1,4 @@
-"""Help texts, and the reference page that is generated from the very same commands."""
+"""Help texts of the commands, and the reference page that is generated from them."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ def add_commands(
 
 
 def registered(app: typer.Typer) -> dict[str, Callable[..., None]]:
-    """Every command by what is typed after the program's name, those in groups last."""
+    """Return every command by what is typed after the program's name, those in groups last."""
     found = {info.name or "": info.callback for info in app.registered_commands}
     for group in app.registered_groups:
         below = group.typer_instance.registered_commands if group.typer_instance else ()
@@ -50,23 +50,23 @@ def registered(app: typer.Typer) -> dict[str, Callable[..., None]]:
 
 
 def help_text(command: Callable[..., None]) -> str:
-    """The docstring as Typer's help, which must not refill the indented paragraphs."""
+    """Return the docstring as Typer's help, which must not refill the indented paragraphs."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     return "\n\n".join(f"\b\n{p}" if "\n    " in p else p for p in paragraphs)
 
 
 def example(command: Callable[..., None]) -> str:
-    """The command line that the help shows as an example."""
+    """Return the command line that the help shows as an example."""
     return _section(command, _EXAMPLE)
 
 
 def python_twin(command: Callable[..., None]) -> str:
-    """The Python code that the help shows beside the command."""
+    """Return the Python code that the help shows beside the command."""
     return _section(command, _TWIN)
 
 
 def reference_page(app: typer.Typer) -> str:
-    """The page ``docs/cli.md``: every command with its arguments, options and Python twin."""
+    """Return ``docs/cli.md``: every command with its arguments, options and Python twin."""
     commands = registered(app)
     parts = [
         "# The command line",
@@ -100,7 +100,7 @@ def _page(name: str, command: Callable[..., None]) -> str:
 def _parameters(
     command: Callable[..., None],
 ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-    """Arguments and options, each as it is typed, explained, and its default."""
+    """Return arguments and options, each as it is typed, its explanation and its default."""
     arguments, options = [], []
     hints = get_type_hints(command, include_extras=True)
     for name, parameter in inspect.signature(command).parameters.items():
@@ -122,7 +122,7 @@ def _parameters(
 
 
 def _declared(info: Any) -> list[str]:
-    """Names that were given to ``typer.Option``; within ``Annotated`` the first is ``default``."""
+    """Return the names given to ``typer.Option``; within ``Annotated`` the first is ``default``."""
     return [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
 
 

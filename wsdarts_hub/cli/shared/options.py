@@ -1,12 +1,10 @@
-"""Arguments and options that several commands share, each described once.
+"""Arguments and options that several commands share, with their shell completion.
 
-What a shell proposes for names and references, on the press of a key.
-
-Directories alone are asked, never a network; what cannot be read proposes nothing.
+Completion asks directories alone, never a network, and proposes nothing where one cannot be read.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,22 +14,22 @@ from wsdarts_registry.errors import SettingsError
 
 if TYPE_CHECKING:
     from wsdarts_registry.stores.signature_policy import SignaturePolicy
-if TYPE_CHECKING:
     from wsdarts_registry.stores.store import Store
+    from wsdarts_sdk.presets import Preset
 
 
 def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of the registry that begin so."""
+    """Return the names of the registry that begin so."""
     return _proposed(ctx, incomplete, exact=False, references=False)
 
 
 def complete_reference(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names and aliases that begin so; behind an @ versions, too."""
+    """Return names and aliases that begin so; behind an @ versions, too."""
     return _proposed(ctx, incomplete, exact=False)
 
 
 def complete_exact_reference(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Versions that begin so, the yanked ones among them."""
+    """Return the versions that begin so, the yanked ones among them."""
     return _proposed(ctx, incomplete, exact=True)
 
 
@@ -245,7 +243,7 @@ PolicyOption = Annotated[
 def required_signature(
     require_signature: list[Path] | None, policy: Path | None
 ) -> "SignaturePolicy | None":
-    """The policy that the two options ask for; None for the user's own.
+    """Return the policy that the two options ask for; None for the user's own.
 
     Raises:
         SettingsError: Both are given.
@@ -261,3 +259,34 @@ def required_signature(
     if require_signature:
         return SignaturePolicy.of_keys(*require_signature)
     return None if policy is None else SignaturePolicy.load(policy)
+
+
+def preset_with(
+    name: str, assignments: Sequence[str] | None, *, without: Mapping[str, str] | None = None
+) -> "Preset":
+    """Return the preset of that name with some settings changed.
+
+    Args:
+        name: Name of the preset.
+        assignments: ``KEY=VALUE`` each, as for ``wsdarts_sdk.setting_fields.changed``. Of one
+            key given twice the last counts.
+        without: Parts of the preset that have no effect, each with the reason.
+
+    Raises:
+        SettingsError: A key or a value does not fit, or the settings contradict each other.
+    """
+    from wsdarts_sdk.presets import find_preset  # noqa: PLC0415
+    from wsdarts_sdk.setting_fields import changed  # noqa: PLC0415
+
+    texts = {}
+    for assignment in assignments or ():
+        key, sign, value = (part.strip() for part in assignment.partition("="))
+        reason = (without or {}).get(key.partition(".")[0])
+        if reason is not None:
+            raise SettingsError(f"--set {key} has no effect here: {reason}", hint="leave it out")
+        if not sign:
+            raise SettingsError(
+                f"--set {assignment} has no value", expected="KEY=VALUE, such as search.channels=8"
+            )
+        texts[key] = value
+    return changed(find_preset(name), texts)

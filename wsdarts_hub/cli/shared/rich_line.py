@@ -25,7 +25,7 @@ _CTRL_C = 3
 
 
 class Line(Progress):
-    """What is done, a bar where there is room, what is left, and what it has cost so far.
+    """Line with the present task, a bar where there is room, the time left and the time spent.
 
     It is gone when the work is done.
 
@@ -64,7 +64,7 @@ class Line(Progress):
 
 
 class _SoFar(ProgressColumn):
-    """What the command has cost; moves on while the work says nothing."""
+    """Time that the command has cost; moves on while the work reports nothing."""
 
     def __init__(self, spent: TimeSpent) -> None:
         super().__init__(table_column=_unbroken())

@@ -1,4 +1,4 @@
-"""How registries on the Hub are named, ``hf://lab/name@3``, and the addresses that may be asked."""
+"""Names of registries on Hugging Face, ``hf://lab/name@3``, and the endpoint that serves them."""
 
 import ipaddress
 import os
@@ -15,13 +15,13 @@ _PRINTABLE = re.compile(r"[!-~]{1,8192}")
 _NAMESPACE = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 
 
-def is_hub(text: str) -> bool:
-    """Whether a location or reference is on the Hub."""
+def is_huggingface(text: str) -> bool:
+    """Return whether a location or reference begins with ``hf://``."""
     return text.startswith(SCHEME)
 
 
 def namespace_of(location: str) -> str:
-    """The user or organisation of ``hf://lab``.
+    """Return the user or organisation of ``hf://lab``.
 
     Raises:
         RegistryError: The location is malformed.
@@ -36,12 +36,12 @@ def namespace_of(location: str) -> str:
 
 
 def split_reference(text: str) -> tuple[str | None, str]:
-    """Registry and reference of ``hf://lab/name@3``; no registry for a plain ``name@3``.
+    """Return registry and reference of ``hf://lab/name@3``; no registry for a plain ``name@3``.
 
     Raises:
         RegistryError: It begins with ``hf://`` and names no artifact.
     """
-    if not is_hub(text):
+    if not is_huggingface(text):
         return None, text
     namespace, _, reference = text.removeprefix(SCHEME).partition("/")
     if not reference:
@@ -55,56 +55,53 @@ def split_reference(text: str) -> tuple[str | None, str]:
 
 
 def is_insecure_allowed() -> bool:
-    """Whether the environment allows a Hub that is spoken to without encryption."""
+    """Return whether the environment allows a Hub without encryption."""
     return os.environ.get(INSECURE_VARIABLE, "") not in ("", "0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class HubAddress:
-    """The address of a Hub, and which other addresses may be asked on its behalf.
+class Endpoint:
+    """The address of a Hub; decides which other addresses requests may go to.
 
     Args:
-        url: Where the Hub is, ``https://HOST`` and perhaps a path.
+        url: ``https://HOST``, perhaps with a path.
         insecure: Whether plain http is allowed beyond this machine.
 
     Raises:
-        RegistryError: It is no address, or is not encrypted and ``insecure`` is not set.
+        RegistryError: It is malformed, or not encrypted and ``insecure`` is not set.
     """
 
     url: str
     insecure: bool = False
 
     def __post_init__(self) -> None:
+        address = f"the address of the Hub {_without_password(self.url)!r}"
         parts = _split(self.url)
         if parts is None or parts.query or parts.fragment:
             raise RegistryError(
-                f"the address of the Hub {_shown(self.url)!r} is malformed",
+                f"{address} is malformed",
                 expected="https://HOST, scheme included, in HF_ENDPOINT or --endpoint",
             )
         if parts.username is not None or parts.password is not None:
             raise RegistryError(
-                (
-                    f"the address of the Hub {_shown(self.url)!r} holds a user or a password, "
-                    "which would be shown and stored"
-                ),
+                f"{address} holds a user or a password, which would be shown and stored",
                 hint="remove it, and log in with `hf auth login`",
             )
         if not self.is_allowed(self.url):
             raise RegistryError(
-                (
-                    f"the address of the Hub {_shown(self.url)!r} is not encrypted, so others on "
-                    "the way could read a token and change what is fetched"
-                ),
-                expected=f"https://, or allow it with --insecure or {INSECURE_VARIABLE}=1",
+                f"{address} is not encrypted, so others on the way could read a token and change "
+                "what is fetched",
+                expected="https://",
+                hint=f"allow plain http with --insecure or {INSECURE_VARIABLE}=1",
             )
 
     def is_own(self, url: str) -> bool:
-        """Whether an address is of this Hub: the same scheme, host and port."""
+        """Return whether an address has the scheme, host and port of this Hub."""
         own, other = _split(self.url), _split(url)
         return own is not None and other is not None and _origin(own) == _origin(other)
 
     def is_allowed(self, url: str) -> bool:
-        """Whether an address may be asked: encrypted, or on this machine as the Hub is."""
+        """Return whether an address is encrypted, or on this machine as the Hub is."""
         own, other = _split(self.url), _split(url)
         if own is None or other is None or (url != self.url and other.username is not None):
             return False
@@ -113,7 +110,7 @@ class HubAddress:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of an http address; None where it is none."""
+    """Return the parts of an http address; None for another text."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises where it is no number
@@ -136,6 +133,6 @@ def _is_loopback(host: str | None) -> bool:
         return False
 
 
-def _shown(url: str) -> str:
-    """An address without a password."""
+def _without_password(url: str) -> str:
+    """Return an address without its password, cut to a length."""
     return re.sub(r"//[^/@]*@", "//…@", url)[:200]

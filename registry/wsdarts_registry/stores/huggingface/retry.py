@@ -1,68 +1,67 @@
-"""How often, and how long apart, something is tried again."""
+"""The retry policy: which errors of Hugging Face are retried, how often and after which pause.
+
+A failure that may pass, such as a lost connection, is retried three times with growing pauses. A
+conflict, where somebody else wrote first, is retried at once for up to five minutes.
+"""
 
 import random
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from typing import TypeVar
 
 from wsdarts_registry.errors import RegistryError
 
-# Seconds: the first pause after trouble, and the longest pause; tests shorten them.
+RETRIES = 3
+# Pauses in seconds: the first, doubled after each failure, and the longest.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# Where others were merely faster, the next try may come soon.
-FIRST_CONTEST = 0.05
-LONGEST_CONTEST = 2.0
+FIRST_CONFLICT_PAUSE = 0.05
+LONGEST_CONFLICT_PAUSE = 2.0
+CONFLICT_SECONDS = 300.0
+_T = TypeVar("_T")
 
 
-class UnsettledError(Exception):
-    """Something was not done, or it is not known whether it was; look again and repeat.
+class RetryableError(Exception):
+    """A request failed, or it is not known whether it did; read the state again and repeat.
 
     Args:
-        reason: What to raise where patience ends.
-        contested: Whether the only trouble is that somebody else was first.
-        wait: Seconds that the server asks to wait.
+        reason: The error to raise once there are no retries left.
+        conflict: Whether the only reason is that somebody else wrote first.
+        retry_after: Seconds that the server asks to wait.
     """
 
     def __init__(
-        self, reason: RegistryError, *, contested: bool = False, wait: float | None = None
+        self, reason: RegistryError, *, conflict: bool = False, retry_after: float | None = None
     ) -> None:
         super().__init__(str(reason))
         self.reason = reason
-        self.contested = contested
-        self.wait = wait
+        self.conflict = conflict
+        self.retry_after = retry_after or 0.0
 
 
-@dataclass
-class Patience:
-    """Counts what was in vain, and pauses, with jitter so that many do not return together.
+def with_retries(attempt: Callable[[], _T]) -> _T:
+    """Call a function until it raises no ``RetryableError``, and return its result.
 
-    Attributes:
-        troubles: How often trouble is met with another try.
-        seconds: How long others may be faster before it is given up.
+    Raises:
+        RegistryError: The reason of the last error; there are no retries left.
     """
-
-    troubles: int = 3
-    seconds: float = 300.0
-    _met: int = 0
-    _contests: int = 0
-    _begun: float = field(default_factory=time.monotonic)
-
-    def after(self, error: UnsettledError) -> None:
-        """Pause before the next try.
-
-        Raises:
-            RegistryError: The reason of the error; it was tried often enough.
-        """
-        if error.contested:
-            self._contests += 1
-            if time.monotonic() - self._begun > self.seconds:
+    begun = time.monotonic()
+    failures = conflicts = 0
+    while True:
+        try:
+            return attempt()
+        except RetryableError as error:
+            if error.conflict:
+                conflicts += 1
+                is_last = time.monotonic() - begun > CONFLICT_SECONDS
+                pause = min(FIRST_CONFLICT_PAUSE * 2 ** min(conflicts, 10), LONGEST_CONFLICT_PAUSE)
+            else:
+                failures += 1
+                # Nobody would watch a program wait longer than the longest pause.
+                is_last = failures > RETRIES or error.retry_after > LONGEST_PAUSE
+                pause = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+            if is_last:
                 raise error.reason from error
-            pause = min(FIRST_CONTEST * 2 ** min(self._contests, 10), LONGEST_CONTEST)
-        else:
-            self._met += 1
-            # A server that asks for a longer wait than anybody would watch is not waited for.
-            if self._met > self.troubles or (error.wait or 0) > LONGEST_PAUSE:
-                raise error.reason from error
-            pause = min(FIRST_PAUSE * 2 ** (self._met - 1), LONGEST_PAUSE)
-        jittered = pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        time.sleep(max(jittered, error.wait or 0.0))
+            # Jitter keeps many programs from returning together.
+            jittered = pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            time.sleep(max(jittered, error.retry_after))

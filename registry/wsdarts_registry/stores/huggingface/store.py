@@ -1,8 +1,8 @@
-"""A registry in a namespace on the Hugging Face Hub, ``hf://lab``.
+"""``HubStore``: a registry in a namespace on Hugging Face, ``hf://lab``.
 
-Each artifact is a model repository, found by its tag; see ``repository``. What is asked of one
-name is asked of its repository; lists and rankings come from the namespace's index, brought up to
-date; see ``catalogue``. Where HF_HUB_OFFLINE is set, both come from the caches.
+Each artifact is a model repository, found by its tag. One artifact is read from its repository;
+lists and rankings come from the namespace's index, updated in memory. Where HF_HUB_OFFLINE is set,
+both come from the cache.
 """
 
 import threading
@@ -14,38 +14,46 @@ from typing import TYPE_CHECKING
 
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.reader import Artifact, parse_embedding
+from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.artifact.writer import Edition, copied_out
-from wsdarts_registry.embedding.space import EmbeddingSpace
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
-from wsdarts_registry.stores.catalogue import Survey
-from wsdarts_registry.stores.huggingface.answers import State
-from wsdarts_registry.stores.huggingface.catalogue import PRIVATE, HubCatalogue, Namespace, indexed
-from wsdarts_registry.stores.huggingface.client import HubClient
-from wsdarts_registry.stores.huggingface.download import Extent, fetch_artifact, read_pulled
-from wsdarts_registry.stores.huggingface.index import Content, ranking_records
-from wsdarts_registry.stores.huggingface.index_repository import IndexRepository, current, update
+from wsdarts_registry.stores.catalogue import ScanResult
+from wsdarts_registry.stores.huggingface._artifact_repository import State, signature_path
+from wsdarts_registry.stores.huggingface._catalogue import (
+    LOGIN_HINT,
+    Namespace,
+    NamespaceCatalogue,
+    index_entry,
+    open_catalogue,
+    update_index,
+)
+from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
+from wsdarts_registry.stores.huggingface._index import Content, IndexRepository, ranking_records
+from wsdarts_registry.stores.huggingface._transfer import (
+    Extent,
+    check_publishable,
+    fetch_artifact,
+    read_pulled,
+    upload_operations,
+)
 from wsdarts_registry.stores.huggingface.location import SCHEME, namespace_of
-from wsdarts_registry.stores.huggingface.record import signature_path
-from wsdarts_registry.stores.huggingface.retry import Patience, UnsettledError
-from wsdarts_registry.stores.huggingface.upload import check_publishable, next_version, operations
+from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import Alias, Entry, RegistryConfig, VersionInfo, Yank
-from wsdarts_registry.stores.reference import Reference, check_name, is_name
-from wsdarts_registry.stores.store import Store
-from wsdarts_registry.stores.version_rules import published_version
+from wsdarts_registry.stores.store import Store, published_version
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import TaskEmbedding
 
 
 class HubStore(Store):
-    """A registry in a namespace on the Hub. Nothing is asked before it is used.
+    """A registry in a namespace on Hugging Face; sends no request before it is used.
 
     Args:
         location: ``hf://lab``.
         endpoint: Address of the Hub; None for HF_ENDPOINT, else the official one.
-        token: A token; None for the one that the client finds.
-        insecure: Allow a Hub beyond this machine that is spoken to without encryption, as
-            WSDARTS_HUB_INSECURE does.
+        token: A token; None for the one that huggingface_hub finds.
+        insecure: Allow plain http beyond this machine, as WSDARTS_HUB_INSECURE does.
 
     Raises:
         RegistryError: The location or the address is malformed, or the address is not encrypted.
@@ -60,10 +68,10 @@ class HubStore(Store):
         insecure: bool = False,
     ) -> None:
         namespace = namespace_of(location)
-        self._client = HubClient(endpoint, token, insecure=insecure)
+        self._client = HuggingFaceClient(endpoint, token, insecure=insecure)
         self._namespace = Namespace(client=self._client, name=namespace)
         self._index = IndexRepository(self._client, namespace)
-        self._moment = threading.local()
+        self._snapshots = threading.local()
 
     @property
     def location(self) -> str:
@@ -72,7 +80,7 @@ class HubStore(Store):
 
     @property
     def config(self) -> RegistryConfig:
-        """Name, default probe and thresholds; where there are none, those of a new registry."""
+        """Name, default probe and thresholds; by default those of a new registry."""
         return self._index.config(self._index.head())
 
     def configure(self, config: RegistryConfig) -> None:
@@ -84,23 +92,23 @@ class HubStore(Store):
         self._index.configure(config)
 
     def names(self) -> tuple[str, ...]:
-        """Names with at least one version, yanked or not, sorted."""
+        """Return the names with at least one version, yanked or not, sorted."""
         return self.catalogue().names()
 
-    def survey(self, include_yanked: bool = False) -> Survey:
-        """All versions by name and version: those that can be read, and those that cannot."""
-        return self.catalogue().survey(include_yanked)
+    def scan(self, include_yanked: bool = False) -> ScanResult:
+        """Return all versions by name and version: readable ones, and damaged ones."""
+        return self.catalogue().scan(include_yanked)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
-        """The versions of a name, ascending; none for an unknown name."""
+        """Return the versions of a name, ascending; none for an unknown name."""
         return self._state(name).versions
 
     def entry(self, name: str, version: int) -> Entry:
-        """One version with its manifest."""
+        """Return a version with its manifest."""
         return self._namespace.artifact(name).entry(self._state(name), version)
 
     def embedding(self, entry: Entry, space: EmbeddingSpace) -> "TaskEmbedding | None":
-        """The embedding that ranks an entry in a space; None if it has none there."""
+        """Return the embedding that ranks an entry in a space; None if it has none there."""
         record = entry.manifest.ranking_record(space)
         if record is None:
             return None
@@ -108,13 +116,13 @@ class HubStore(Store):
         return parse_embedding(content, record, where=str(entry.reference))
 
     def read(self, entry: Entry, path: str) -> bytes:
-        """One small file of a published version, verified."""
+        """Return a small file of a published version, verified."""
         commit = self._state(entry.name).tags[entry.version]
         return self._namespace.artifact(entry.name).file_bytes(commit, entry.manifest, path)
 
     def resolve(self, reference: str | Reference) -> Entry:
-        """Find the version that a reference means: for a plain name the latest not yanked."""
-        with self._one_moment():
+        """Return the version of a reference: for a plain name the latest not yanked."""
+        with self._snapshot():
             return super().resolve(reference)
 
     def pull(self, reference: str | Reference, out: str | Path | None = None) -> Artifact:
@@ -122,14 +130,14 @@ class HubStore(Store):
         artifact = self._fetched(reference, Extent.WHOLE)
         return artifact if out is None else copied_out(artifact, Path(out))
 
-    def look(self, reference: str | Reference) -> Artifact:
+    def pull_without_weights(self, reference: str | Reference) -> Artifact:
         """Fetch an artifact without its weights, unless it is there, and verify it."""
         return self._fetched(reference, Extent.WITHOUT_WEIGHTS)
 
     def publish(
         self, artifact: str | Path | Edition, name: str, version: int | None = None
     ) -> Entry:
-        """Commit an artifact, tag it, and bring the index up to date."""
+        """Commit an artifact, tag it, and update the index."""
         Reference(name=name, version=version)  # refuses bad names and numbers
         edition = artifact if isinstance(artifact, Edition) else Edition.of(artifact)
         check_publishable(edition)
@@ -144,7 +152,7 @@ class HubStore(Store):
         )
 
     def aliases(self, name: str) -> Mapping[str, int]:
-        """The aliases of a name and the version that each means."""
+        """Return the version of each alias of a name."""
         check_name(name)
         return {
             alias: record.version
@@ -152,77 +160,68 @@ class HubStore(Store):
         }
 
     def signature(self, name: str, version: int) -> bytes | None:
-        """The signature of a version; None if it was not signed."""
+        """Return the signature of a version; None if it was not signed."""
         state = self._state(name)
         path = signature_path(version)
         if state.head is None or path not in state.head.files:
             return None
-        place = self._namespace.artifact(name).place
-        return self._client.read(place, state.head.commit, path, MAX_RECORD_BYTES)
+        remote = self._namespace.artifact(name).remote
+        return self._client.read(remote, state.head.commit, path, MAX_RECORD_BYTES)
 
     def write_yank(self, name: str, version: int, yank: Yank) -> None:
-        """Write the reason into the record; the version itself is not touched."""
+        """Write a yank into the record; the version itself does not change."""
         title = f"Restore {name}@{version}" if yank.lifted else f"Yank {name}@{version}"
         repository = self._namespace.artifact(name)
         repository.edit(title, lambda record: record.with_yank(version, yank))
         self._update_index(name)
 
     def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
-        """Write the alias into the record."""
+        """Write an alias into the record."""
         title = f"Let {name}@{alias} mean version {record.version}" if record else f"Drop {alias}"
         repository = self._namespace.artifact(name)
         repository.edit(title, lambda found: found.with_alias(alias, record))
         self._update_index(name)
 
     def write_signature(self, name: str, version: int, signature: bytes) -> None:
-        """Write the signature beside the record on main."""
+        """Write a signature beside the record on main."""
         files = {signature_path(version): signature}
         repository = self._namespace.artifact(name)
         repository.edit(f"Sign {name}@{version}", lambda record: record, files)
         self._update_index(name)
 
     def hub_id(self, name: str) -> str:
-        """Id of the repository of a name."""
-        return self._namespace.artifact(name).place.id
+        """Return the id of the repository of a name."""
+        return self._namespace.artifact(name).remote.id
 
-    def catalogue(self) -> HubCatalogue:
-        """What the namespace holds now, for several questions about one moment.
+    def catalogue(self) -> NamespaceCatalogue:
+        """Return the current catalogue of the namespace.
 
         Raises:
-            RegistryError: The Hub cannot be asked.
+            RegistryError: A request to the Hub failed.
         """
-        found = self._index.find()
-        return HubCatalogue(
-            namespace=self._namespace,
-            location=self.location,
-            config=self._index.config(found.head),
-            merged=current(self._namespace, found, self.location),
-        )
+        return open_catalogue(self._namespace, self._index, self.location)
 
-    def settle(self, name: str) -> None:
-        """Tag the versions whose push ended before it could."""
+    def finish_push(self, name: str) -> None:
+        """Finish the pending pushes of a name."""
         repository = self._namespace.artifact(name)
-        repository.finish(repository.state())
+        repository.finish_pending(repository.state())
 
     def rebuild_index(self) -> tuple[str, ...]:
-        """Make the index anew from the artifacts; finish pushes that ended before their last step.
-
-        Returns:
-            The names in it.
+        """Rebuild the index from the artifacts, finish pending pushes, and return the names.
 
         Raises:
-            RegistryError: The Hub cannot be asked, or the index cannot be written.
+            RegistryError: A request to the Hub failed, or the index cannot be written.
         """
         for name in filter(is_name, self._client.heads(self._namespace.name)):
             repository = self._namespace.artifact(name)
-            repository.finish(repository.state())
-        return update(self._namespace, self._index, anew=True)
+            repository.finish_pending(repository.state())
+        return update_index(self._namespace, self._index, rebuild=True)
 
     def _fetched(self, reference: str | Reference, extent: Extent) -> Artifact:
-        with self._one_moment():
+        with self._snapshot():
             entry = self.resolve(reference)
             commit = self._state(entry.name).tags[entry.version]
-            # One that was pulled whole serves who only looks, too.
+            # A complete artifact serves both extents.
             kept = read_pulled(entry.digest) or read_pulled(entry.digest, extent)
             repository = self._namespace.artifact(entry.name)
             artifact = kept or fetch_artifact(self._client, repository, commit, entry, extent)
@@ -235,75 +234,68 @@ class HubStore(Store):
         state: State | None = None,
         known: Mapping[str, Content] | None = None,
     ) -> None:
-        """Bring the index up to date after a change, which stands whether or not that succeeds."""
-        entry = None if state is None else indexed(name, state)
+        """Update the index after a change, which is kept even if the update fails."""
+        entry = None if state is None else index_entry(name, state)
         written = {} if entry is None else {name: entry}
         try:
-            update(self._namespace, self._index, always=(name,), written=written, known=known or {})
+            update_index(
+                self._namespace, self._index, always=(name,), written=written, known=known or {}
+            )
         except RegistryError as error:
             warnings.warn(
                 f"{name} was changed, but not the index of {self.location}: {error}; "
-                f"`wsdarts-hub index rebuild{self.option}` makes it anew",
+                f"`wsdarts-hub index rebuild{self.option}` rebuilds it",
                 RegistryWarning,
                 stacklevel=3,
             )
 
     def _published(self, edition: Edition, name: str, version: int | None) -> tuple[int, State]:
-        """Place an artifact as a version, unless it is one; whoever is first has the number.
-
-        Returns:
-            The version, and what the repository holds then.
-        """
+        """Publish an artifact as a version, unless it is one; return number and new state."""
         repository = self._namespace.artifact(name)
-        patience = Patience()
-        while True:
-            with self._one_moment():
-                if repository.finish(self._state(name)):
-                    self._forget(name)
+
+        def attempt() -> tuple[int, State]:
+            with self._snapshot():
+                if repository.finish_pending(self._state(name)):
+                    self._snapshots.states.pop(name)
                 published = published_version(self, name, version, edition.digest)
                 state = self._state(name)
                 if published is not None:
                     edition.check_bytes()
                     return published, state
-            number = next_version(state, version, edition.digest, name)
-            try:
-                state = repository.add(state, number, edition.digest, operations(edition))
-            except UnsettledError as error:
-                patience.after(error)
-            else:
-                return number, state
+            number = state.next_version(version, edition.digest, name)
+            files = upload_operations(edition)
+            return number, repository.add(state, number, edition.digest, files)
 
-    def _unknown_name(self, name: str) -> str:
+        return with_retries(attempt)
+
+    def _unknown_name_hint(self, name: str) -> str:
         with warnings.catch_warnings():
-            # What the index lacks is of no interest to somebody who mistyped a name.
+            # An outdated index does not matter to a user who mistyped a name.
             warnings.simplefilter("ignore", RegistryWarning)
-            return f"{super()._unknown_name(name)}; {PRIVATE}"
+            return f"{super()._unknown_name_hint(name)}; {LOGIN_HINT}"
 
     def _state(self, name: str) -> State:
         check_name(name)
-        states: dict[str, State] | None = getattr(self._moment, "states", None)
+        states: dict[str, State] | None = getattr(self._snapshots, "states", None)
         if states is None:
             return self._namespace.artifact(name).state()
         if name not in states:
             states[name] = self._namespace.artifact(name).state()
         return states[name]
 
-    def _forget(self, name: str) -> None:
-        self._moment.states.pop(name)
-
     @contextmanager
-    def _one_moment(self) -> Iterator[None]:
-        """Let everything within see a repository as it was when it was first read."""
-        outer = getattr(self._moment, "states", None)
-        self._moment.states = {} if outer is None else outer
+    def _snapshot(self) -> Iterator[None]:
+        """Read each repository once within the context."""
+        outer = getattr(self._snapshots, "states", None)
+        self._snapshots.states = {} if outer is None else outer
         try:
             yield
         finally:
-            self._moment.states = outer
+            self._snapshots.states = outer
 
 
 def _content(edition: Edition) -> Content:
-    """What an index holds of an artifact, read off its directory."""
+    """Return the content of an artifact for an index."""
     manifest = edition.manifest
     return Content(
         manifest=edition.content,

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsdarts_registry._files import exists, is_file, open_regular
-from wsdarts_registry._format import count, several
-from wsdarts_registry._text import settled_line
+from wsdarts_registry._format import count, pluralize
+from wsdarts_registry._text import sanitize_name
 from wsdarts_registry.errors import FileAccessError, TaskError
 from wsdarts_sdk.data.decoding import Read
 
@@ -117,7 +117,7 @@ class ImageSource(ABC):
     def __init__(
         self, *, name: str, class_names: Sequence[str], labels: NDArray[np.int64], encoded: bool
     ) -> None:
-        self.name = settled_line(name)
+        self.name = sanitize_name(name)
         self.class_names = unique_names(class_names, self.name)
         self.labels = labels
         self.encoded = encoded
@@ -173,7 +173,7 @@ def unique_names(found: Sequence[str], where: str) -> tuple[str, ...]:
     Raises:
         TaskError: Two classes have the same name.
     """
-    names = tuple(map(settled_line, found))
+    names = tuple(map(sanitize_name, found))
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise TaskError(
@@ -236,7 +236,7 @@ def checked_labels(
         if value >= len(class_names):
             raise TaskError(
                 f"row {row} of {where}",
-                found=f"the class id {value}, beyond {several(len(class_names), 'class name')}",
+                found=f"the class id {value}, beyond {pluralize(len(class_names), 'class name')}",
                 expected=f"ids from 0 to {len(class_names) - 1}",
             )
     return np.array(values, dtype=np.int64)

@@ -15,7 +15,7 @@ from wsdarts_registry._files import (
     open_regular,
     resolved,
 )
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Content, CorruptImage, Read
 from wsdarts_sdk.data.sources.base import (
@@ -161,12 +161,12 @@ def _with_passed_over(
     found = list(notes)
     if inside and not notes:
         found.append(
-            f"passed over {several(inside.total(), 'image')} in class folders, by a suffix that is "
-            f"not read: {by_suffix(inside)} ({_READ})"
+            f"passed over {pluralize(inside.total(), 'image')} in class folders, by a suffix "
+            f"that is not read: {by_suffix(inside)} ({_READ})"
         )
     if beside:
         found.append(
-            f"passed over {several(beside.total(), 'image')} outside the class folders: "
+            f"passed over {pluralize(beside.total(), 'image')} outside the class folders: "
             f"{by_suffix(beside)}"
         )
     return _Layout(groups=groups, passed_over=inside + beside, notes=tuple(found))
@@ -309,7 +309,7 @@ def _described(full: Sequence[Listing]) -> str:
 def _content(listing: Listing) -> str:
     held = [f"folders {_listed(sorted(listing.inner))}"] if listing.inner else []
     if listing.direct:
-        held.append(several(len(listing.direct), "image"))
+        held.append(pluralize(len(listing.direct), "image"))
     return " and ".join(held)
 
 
@@ -331,13 +331,13 @@ def _class_folders_below(listing: Listing) -> Path | None:
 def _no_images(root: Path, loose: Sequence[str], passed_over: Mapping[str, int]) -> TaskError:
     if loose:
         return TaskError(
-            f"{root} has {several(len(loose), 'image')} directly in it and so no classes",
+            f"{root} has {pluralize(len(loose), 'image')} directly in it and so no classes",
             expected=f"one folder for each class, such as {root / 'CLASS' / loose[0]}",
         )
     archives = list_files(root, ".tar")
     if archives:
         return TaskError(
-            f"{root} has no images, but {several(len(archives), 'tar file')} below it",
+            f"{root} has no images, but {pluralize(len(archives), 'tar file')} below it",
             hint=f"name the folder that holds them: {archives[0].parent}",
         )
     return TaskError(

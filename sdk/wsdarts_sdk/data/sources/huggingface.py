@@ -16,7 +16,7 @@ from wsdarts_registry._files import exists, is_file, read_regular, resolved
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.artifact.manifest import is_dataset_id
 from wsdarts_registry.errors import TaskError
-from wsdarts_registry.stores.huggingface.location import HubAddress, is_insecure_allowed
+from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
 from wsdarts_sdk.data.sources.base import (
     SPLITS_FILE,
     STATE_FILE,
@@ -104,7 +104,7 @@ def _load_with_datasets(name: str, config: str | None) -> dict[str, Any]:
     import huggingface_hub.errors  # noqa: PLC0415
 
     if not exists(Path(name)):  # the token goes there, too
-        HubAddress(url=huggingface_hub.constants.ENDPOINT, insecure=is_insecure_allowed())
+        Endpoint(url=huggingface_hub.constants.ENDPOINT, insecure=is_insecure_allowed())
     hub: Any = huggingface_hub.errors  # its HTTPError is httpx's, or that of httpx2
     library: Any = datasets
     refused = (OSError, RuntimeError, ValueError, hub.HTTPError, library.exceptions.DatasetsError)

@@ -12,7 +12,7 @@ from typing import Any
 
 from wsdarts_registry import _json
 from wsdarts_registry._files import exists, inside, is_file, read_regular, resolved
-from wsdarts_registry._format import several
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, TaskError
 from wsdarts_sdk.data.sources.base import METADATA_FILES, DataOptions, named_labels
 from wsdarts_sdk.data.sources.folder import FileSource, image_files
@@ -209,7 +209,7 @@ def _image_files(folder: Path, file: Path, names: Sequence[Any]) -> list[Path]:
     unnamed = sorted(set(image_files(folder)) - set(found))
     if unnamed:
         raise TaskError(
-            f"{file} lacks {several(len(unnamed), 'image')} in {folder}, first {unnamed[0]}",
+            f"{file} lacks {pluralize(len(unnamed), 'image')} in {folder}, first {unnamed[0]}",
             expected="a row for each",
             hint="add rows, or take the images out",
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsdarts_registry._advice import did_you_mean, nearest_names
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Content, CorruptImage, Read, pillow_pixels

@@ -1,4 +1,4 @@
-"""What an engine's kernels compute, whatever they run on.
+"""The interface of the kernels, whatever device they run on.
 
 Shape legend: M branches of one operation that leave the same source, B images, H rows, W
 columns, C channels. Images are kept channels-last, ``(B, H, W, C)``; merged results have a
@@ -26,7 +26,7 @@ class Norm:
         rstd: 1/√(variance + ε), filled by the forward pass, shape ``(M, C)``.
         running_mean: Updated in training, read in evaluation, shape ``(M, C)``.
         running_variance: The same, unbiased as torch keeps it.
-        coefficients: Room for the backward pass, shape ``(M, 3, C)``; see ``Upstream``.
+        coefficients: Room for the backward pass, shape ``(M, 3, C)``; see ``OutputGradient``.
         training: Whether batch statistics are used.
     """
 
@@ -60,7 +60,7 @@ class Term:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Upstream:
+class OutputGradient:
     """The gradient that reaches each branch's result y: ``a · g + b · y + c`` by channel.
 
     Attributes:
@@ -96,7 +96,7 @@ class Convolution:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lattice:
+class PointwiseConvolution:
     """ReLU and a 1×1 convolution: on all pixels, or halved on the even and the odd ones.
 
     Attributes:
@@ -118,13 +118,13 @@ class Kernels(ABC):
 
     @abstractmethod
     def scalars(self, weights: Tensor) -> Sequence[Any]:
-        """Softmaxed α of a cell kind, flat, in the form that ``Term.alpha`` takes."""
+        """Return the softmaxed α of a cell kind, flat, in the form that ``Term.alpha`` takes."""
 
     @abstractmethod
     def convolution_forward(
         self, convolution: Convolution, norm: Norm, *, keep: bool
     ) -> tuple[Tensor | None, Tensor]:
-        """The depthwise results (where they are to be kept) and the results, before ``norm``."""
+        """Return the depthwise results (if ``keep``) and the results, before ``norm``."""
 
     @abstractmethod
     def convolution_backward(
@@ -132,26 +132,26 @@ class Kernels(ABC):
         convolution: Convolution,
         middle: Tensor | None,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         *,
         source_gradient: Tensor | None,
         weight_gradients: tuple[Tensor, Tensor] | None,
-    ) -> Upstream | None:
-        """Add to a shared source's gradient; return what reaches an own source.
+    ) -> OutputGradient | None:
+        """Add to a shared source's gradient, or return the gradient of an own source.
 
         Weight gradients are written, where asked for: depthwise, then pointwise.
         """
 
     @abstractmethod
-    def lattice_forward(self, lattice: Lattice, norm: Norm) -> Tensor:
-        """The results before ``norm``, shape ``(M, B, H, W, O)``."""
+    def pointwise_forward(self, pointwise: PointwiseConvolution, norm: Norm) -> Tensor:
+        """Return the results before ``norm``, shape ``(M, B, H, W, O)``."""
 
     @abstractmethod
-    def lattice_backward(
+    def pointwise_backward(
         self,
-        lattice: Lattice,
+        pointwise: PointwiseConvolution,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         *,
         source_gradient: Tensor | None,
         weight_gradients: Sequence[Tensor] | None,
@@ -160,7 +160,7 @@ class Kernels(ABC):
 
     @abstractmethod
     def pooling_forward(self, source: Tensor, kind: str, stride: int, norm: Norm) -> Tensor:
-        """3×3 pooling before ``norm``, shape ``(B, H, W, C)``; M edges share it."""
+        """Return the 3×3 pooling before ``norm``, shape ``(B, H, W, C)``; M edges share it."""
 
     @abstractmethod
     def pooling_backward(
@@ -169,10 +169,10 @@ class Kernels(ABC):
         kind: str,
         stride: int,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         source_gradient: Tensor,
     ) -> None:
-        """Add to the source's gradient what all edges together send back."""
+        """Add the gradients of all edges to the source's gradient."""
 
     @abstractmethod
     def mix_forward(self, terms: Sequence[Term], result: Tensor) -> None:
@@ -186,23 +186,23 @@ class Kernels(ABC):
 
     @abstractmethod
     def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
-        """Add to the source's gradient what an identity sends back."""
+        """Add the gradient of an identity to the source's gradient."""
 
     def check(self, device: torch.device, dtype: torch.dtype) -> None:  # noqa: B027 (most take any)
-        """Refuse to compute there, or in that dtype.
+        """Check that the kernels are for a device and a dtype.
 
         Raises:
             TypeError: The kernels are for others.
         """
 
     def empty(self, *shape: int, like: Tensor) -> Tensor:
-        """Memory for a result."""
+        """Allocate memory for a result."""
         return torch.empty(shape, dtype=like.dtype, device=like.device)
 
     def release(self, *tensors: Tensor | None) -> None:  # noqa: B027 (most need not)
-        """Say that results are no longer needed."""
+        """Release the memory of results."""
 
 
 def strided(extent: int, stride: int) -> int:
-    """Rows or columns that remain after a stride: ⌈extent / stride⌉."""
+    """Return the rows or columns that remain after a stride: ⌈extent / stride⌉."""
     return -(-extent // stride)

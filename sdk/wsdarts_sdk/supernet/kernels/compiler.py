@@ -1,34 +1,215 @@
-"""Compiles ``cpu.cpp`` once for this machine.
+"""Compilation of ``cpu.cpp`` for this machine, and the cache of the compiled libraries.
 
-The library is kept in the user's cache under the digest of source, compiler, flags and what of
-the environment the compiler reads. It is built for the processor at hand, so it is made where it
+A library is kept in the user's cache under the digest of source, compiler, flags and the
+environment that the compiler reads. It is built for the processor at hand, so it is made where it
 runs; there is nothing to download.
+
+A library is loaded only if its content has the digest in its name, and if only this user or root
+could have written it, in a directory that only its owner can write. The open file that was checked
+is loaded, not its path. See ``docs/decisions/compiled-kernels.md``.
 """
 
 import ctypes
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from wsdarts_registry._files import is_file, modified, resolved
-from wsdarts_registry._text import plain_text
-from wsdarts_registry.errors import WsdartsError
-from wsdarts_sdk.supernet.kernels.library_cache import (
-    LibraryCache,
-    is_made,
-    library_cache,
-    load_private,
+from wsdarts_registry._files import (
+    cache_directory,
+    exists,
+    is_file,
+    modified,
+    resolved,
+    write_atomically,
 )
+from wsdarts_registry._text import sanitize
+from wsdarts_registry.errors import FileAccessError, WsdartsError
+
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{64})\.so")
+_LARGEST = 2**26
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LibraryCache:
+    """A private directory of compiled libraries.
+
+    Attributes:
+        path: The directory.
+        descriptor: The open directory; it stays the same if its path leads elsewhere later.
+    """
+
+    path: Path
+    descriptor: int
+
+    def find(self, key: str) -> ctypes.CDLL | None:
+        """Return a library that was stored under a key; None where no sound one is kept.
+
+        Raises:
+            OSError: It is sound, and cannot be loaded here.
+        """
+        for name in self._names(key):
+            with suppress(FileNotFoundError):
+                descriptor = self._open_sound(name)
+                if descriptor is not None:
+                    return _loaded(descriptor, self.path / name)
+        return None
+
+    def holds(self, key: str) -> bool:
+        """Return whether a sound library is stored under a key."""
+        for name in self._names(key):
+            with suppress(FileNotFoundError):
+                descriptor = self._open_sound(name)
+                if descriptor is not None:
+                    os.close(descriptor)
+                    return True
+        return False
+
+    def store(self, key: str, content: bytes) -> ctypes.CDLL:
+        """Write a library, flushed to the disk and renamed, and load it.
+
+        Raises:
+            OSError: It cannot be written, or not be loaded; it is not kept then.
+        """
+        name = f"{key}-{hashlib.sha256(content).hexdigest()}.so"
+        self._make_room(name)
+        write_atomically(self.path / name, content, mode=0o600)
+        descriptor = self._open_sound(name)
+        if descriptor is None:
+            raise OSError(f"{self.path / name} was changed by someone else")
+        try:
+            return _loaded(descriptor, self.path / name)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=self.descriptor)
+            raise
+
+    def _make_room(self, name: str) -> None:
+        """Remove what stands in the place of a library and is no file, such as a pipe."""
+        with suppress(OSError):
+            found = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                os.unlink(name, dir_fd=self.descriptor)
+
+    def _names(self, key: str) -> tuple[str, ...]:
+        names = os.listdir(self.descriptor)  # noqa: PTH208 (of what is open, not of a path)
+        found = (_NAME.fullmatch(name) for name in sorted(names))
+        return tuple(match[0] for match in found if match and match[1] == key)
+
+    def _open_sound(self, name: str) -> int | None:
+        """Open a library whose content and owner are right; None where it is not to be loaded."""
+        try:
+            descriptor = os.open(name, _FILE, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            raise
+        except OSError:  # a link, or a file that may not be read
+            return None
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and not _writable_by_others(status):
+            content = bytearray()
+            while len(content) <= _LARGEST and (part := os.read(descriptor, 2**20)):
+                content += part
+            if name.endswith(f"-{hashlib.sha256(content).hexdigest()}.so"):
+                return descriptor
+        os.close(descriptor)
+        return None
+
+
+@contextmanager
+def library_cache() -> Iterator[LibraryCache | str]:
+    """Open the cache's directory ``kernels``, or give the reason why it is not used.
+
+    It is made so that only its owner can write to it, and made so again where it is this user's
+    and others can. A link is followed if this user or root made it.
+    """
+    path = _path()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode) and not _is_strangers(status):
+            path = path.resolve()
+        descriptor = os.open(path, _DIRECTORY)
+    except OSError as error:
+        yield f"{path} cannot be used: {error.strerror or error}"
+        return
+    try:
+        _take_back(descriptor)
+        status = os.fstat(descriptor)
+        if _writable_by_others(status):
+            yield (
+                f"{path} can be written by others (owner {status.st_uid}, mode "
+                f"{stat.S_IMODE(status.st_mode):o}); name a cache of your own in "
+                "WSDARTS_HUB_CACHE"
+            )
+        else:
+            yield LibraryCache(path=path, descriptor=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_made() -> bool:
+    """Return whether the directory of the cache exists."""
+    with suppress(FileAccessError):
+        return exists(_path())
+    return False
+
+
+def load_private(path: Path) -> ctypes.CDLL:
+    """Load a library that this process has just made, in a directory of its own.
+
+    Raises:
+        OSError: It cannot be loaded.
+    """
+    return _loaded(os.open(path, _FILE), path)
+
+
+def _path() -> Path:
+    return cache_directory() / "kernels"
+
+
+def _take_back(descriptor: int) -> None:
+    """Remove the write permission of others from a directory, if it is this user's."""
+    status = os.fstat(descriptor)
+    if hasattr(os, "geteuid") and status.st_uid == os.geteuid():
+        with suppress(OSError):  # a file system without modes
+            os.chmod(descriptor, stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
+
+
+def _writable_by_others(status: os.stat_result) -> bool:
+    """Return whether anyone but this user and root could have written it."""
+    return _is_strangers(status) or bool(status.st_mode & _OTHERS_WRITE)
+
+
+def _is_strangers(status: os.stat_result) -> bool:
+    """Return whether it is neither this user's nor root's."""
+    return hasattr(os, "geteuid") and status.st_uid not in (os.geteuid(), 0)
+
+
+def _loaded(descriptor: int, path: Path) -> ctypes.CDLL:
+    """Load an open file. It stays open: the loader knows libraries by name, so by descriptor."""
+    by_descriptor = _DESCRIPTORS / str(descriptor)
+    try:
+        return ctypes.CDLL(str(by_descriptor if _DESCRIPTORS.is_dir() else path))
+    except OSError as error:
+        os.close(descriptor)
+        raise OSError(str(error).replace(str(by_descriptor), str(path))) from error
+
 
 _FLAGS = (
     "-O3",
@@ -55,12 +236,12 @@ _PREFIXES = ("CCACHE_", "SCCACHE_", "NIX_")
 
 
 class _CompilerError(Exception):
-    """Why there is no library."""
+    """The compiler is missing or failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compiled:
-    """What became of compiling.
+    """The outcome of compiling.
 
     Attributes:
         library: The loaded library, or None.
@@ -81,7 +262,7 @@ def has_compiler() -> bool:
 
 
 def must_compile() -> bool:
-    """Whether asking for the library takes a while: it is not in the cache yet."""
+    """Return whether the library has yet to be compiled, which takes a while."""
     try:
         compiler = _compiler()
     except _CompilerError:
@@ -95,7 +276,7 @@ def must_compile() -> bool:
 
 
 def why_not_kept() -> str | None:
-    """Why a compiled library cannot be kept, so that each process compiles; None if it can."""
+    """Return why a compiled library cannot be kept, so that each process compiles, or None."""
     if not is_made():
         return None
     with library_cache() as found:
@@ -104,19 +285,19 @@ def why_not_kept() -> str | None:
 
 @cache
 def compiled_library() -> Compiled:
-    """The library, compiled if it must be; reasons instead of errors where it cannot be."""
+    """Return the library, compiled if it must be, or the reason why there is none."""
     try:
         compiler = _compiler()
     except _CompilerError as error:
         return Compiled(library=None, why=str(error))
-    name = plain_text(" ".join(compiler))
+    name = sanitize(" ".join(compiler))
     with library_cache() as place:
         kept = _kept(compiler, name, place)
         return kept if kept is not None else _compiled(compiler, name, place)
 
 
 def _kept(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -> Compiled | None:
-    """What the cache holds."""
+    """Return the cached library."""
     if isinstance(place, str):
         return None
     for flags in _BUILDS:
@@ -133,9 +314,9 @@ def _compiled(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -
         try:
             library, problem = _made(compiler, flags, place)
         except (_CompilerError, OSError) as error:
-            reasons.append(plain_text(str(error), 400))
+            reasons.append(sanitize(str(error), 400))
             continue
-        unkept = "" if problem is None else f"; not kept, since {plain_text(problem, 400)}"
+        unkept = "" if problem is None else f"; not kept, since {sanitize(problem, 400)}"
         return Compiled(library=library, why=_how(name, flags) + unkept)
     return Compiled(library=None, why=f"{name} could not compile them: {reasons[-1]}")
 
@@ -146,7 +327,7 @@ def _how(name: str, flags: tuple[str, ...]) -> str:
 
 
 def _compiler() -> tuple[str, ...]:
-    """The compiler's program and arguments: ``CXX`` as make reads it, or what is installed."""
+    """Return the compiler's command: ``CXX`` as make reads it, or an installed compiler."""
     asked = os.environ.get("CXX", "").strip()
     if not asked:
         usual = shutil.which("g++") or shutil.which("clang++")
@@ -159,17 +340,17 @@ def _compiler() -> tuple[str, ...]:
     try:
         words = [asked] if _program(asked) else shlex.split(asked)
     except ValueError as error:
-        raise _CompilerError(f"CXX is {plain_text(asked)!r}: {error}") from error
+        raise _CompilerError(f"CXX is {sanitize(asked)!r}: {error}") from error
     if not words or _program(words[0]) is None:
         raise _CompilerError(
-            f"CXX is {plain_text(asked)!r}, which names no program; expected a C++ compiler such "
+            f"CXX is {sanitize(asked)!r}, which names no program; expected a C++ compiler such "
             "as g++ or 'ccache g++', or leave it unset"
         )
     return tuple(words)
 
 
 def _program(word: str) -> Path | None:
-    """The file that a word of the command runs; None where it is no program."""
+    """Return the file that a word of the command runs; None where it is no program."""
     try:
         found = shutil.which(word)
         return Path(found) if found is not None and is_file(Path(found)) else None
@@ -182,7 +363,7 @@ def _source() -> bytes:
 
 
 def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
-    """Name what the machine code depends on."""
+    """Return the digest of everything that the machine code depends on."""
     programs = [
         (str(resolved(program)), modified(program))
         for program in map(_program, compiler)
@@ -199,7 +380,7 @@ def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
 
 
 def _environment(temporary: str) -> dict[str, str]:
-    """What the compiler may know of the environment."""
+    """Return the variables of the environment that are passed to the compiler."""
     passed = {
         name: value
         for name, value in os.environ.items()
@@ -211,7 +392,7 @@ def _environment(temporary: str) -> dict[str, str]:
 def _made(
     compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str
 ) -> tuple[ctypes.CDLL, str | None]:
-    """Compile in a directory of this user alone; the library, and why it is not kept."""
+    """Compile in a directory of this user alone; return the library and why it is not kept."""
     with tempfile.TemporaryDirectory() as scratch:
         code, made = Path(scratch) / "cpu.cpp", Path(scratch) / "cpu.so"
         code.write_bytes(_source())
@@ -227,7 +408,7 @@ def _made(
 
 
 def _run(command: list[str], scratch: Path) -> None:
-    """Run the compiler; end it and what it started if it takes too long."""
+    """Run the compiler; end it and its child processes if it takes too long."""
     said = scratch / "messages"
     with said.open("wb") as messages:
         process = subprocess.Popen(  # noqa: S603 (the compiler of the user's own choice)
@@ -251,7 +432,7 @@ def _run(command: list[str], scratch: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a compiler that still runs, with the programs that it started."""
+    """End a compiler that still runs, with its child processes."""
     if process.poll() is None:
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -261,7 +442,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _processor() -> str:
-    """Model and features of the processor, as far as the system tells."""
+    """Return model and features of the processor, as far as the system tells."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

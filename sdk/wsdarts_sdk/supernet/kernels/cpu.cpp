@@ -391,14 +391,14 @@ void depthwise_forward(const Depthwise<T>& d, T* middle, T* result, const Statis
 // The gradient of a result y through its batch norm is a·g + b·y + c, channel by channel, where g
 // is the gradient of what the norm's output was added to.
 template <class T>
-struct Upstream {
+struct OutputGradient {
   const T* const* gradient;  // of each branch: N×H×W×C with pixels `pitch` apart
   Size pitch;
   const T* coefficients;  // M×3×C: a, b and c
 };
 
 template <class T, int V>
-void upstream_row(const Upstream<T>& u, Size m, const T* g, const T* y, Size channels, Size pixels,
+void output_gradient_row(const OutputGradient<T>& u, Size m, const T* g, const T* y, Size channels, Size pixels,
                   T* out) {
   const T* coefficients = u.coefficients + m * 3 * channels;
   for (Size k = 0; k < channels; k += V) {
@@ -446,7 +446,7 @@ struct WeightGradient {
 
 template <class T, int V, int K>
 void depthwise_backward(const Depthwise<T>& d, const T* middle, const T* result,
-                        const Upstream<T>& up, const SourceGradient<T>& to,
+                        const OutputGradient<T>& up, const SourceGradient<T>& to,
                         const WeightGradient<T>& weights) {
   const Shape& s = d.shape;
   const Size C = s.channels, row = s.columns * C, image = s.area() * C, K2 = K * K;
@@ -479,7 +479,7 @@ void depthwise_backward(const Depthwise<T>& d, const T* middle, const T* result,
     for (Size m = first; m < last; ++m) {
       const Size place = m * s.images + n;
       for (Size y = 0; y < s.rows; ++y) {
-        upstream_row<T, V>(up, m, up.gradient[m] + (n * s.area() + y * s.columns) * up.pitch,
+        output_gradient_row<T, V>(up, m, up.gradient[m] + (n * s.area() + y * s.columns) * up.pitch,
                            result + place * image + y * row, C, s.columns, outer_row);
         T* inner = spread + (edge + y * s.stride) * width + edge * C;
         product<T, V>(outer_row, C, d.pointwise + m * C * C, inner, s.stride * C, C, C, s.columns);
@@ -518,13 +518,13 @@ void depthwise_backward(const Depthwise<T>& d, const T* middle, const T* result,
 }
 
 // ------------------------------------------------------------------------------------------
-// ReLU and a 1×1 convolution on a lattice of pixels: how a cell takes its inputs, and the two
+// ReLU and a 1×1 convolution on a grid of pixels: how a cell takes its inputs, and the two
 // halves of a factorised reduction
 
 template <class T>
 struct Pointwise {
   Shape shape;       // kernel 1; `channels` are the source's
-  Size offset;       // first row and column of the lattice
+  Size offset;       // first row and column of the grid
   Size outputs;      // of this convolution
   Size total;        // channels of the result
   Size start;        // first of this convolution's among them
@@ -532,9 +532,9 @@ struct Pointwise {
   const T* weights;  // M × outputs × C
 };
 
-// ReLU of one row of the lattice; zeros beyond the border.
+// ReLU of one row of the grid; zeros beyond the border.
 template <class T, int V>
-void lattice_row(const Pointwise<T>& p, Size n, Size y, T* out) {
+void sampled_row(const Pointwise<T>& p, Size n, Size y, T* out) {
   const Shape& s = p.shape;
   const Size row = y * s.stride + p.offset, C = s.channels;
   if (row >= s.height) {
@@ -562,7 +562,7 @@ void pointwise_forward(const Pointwise<T>& p, T* result, double* sums) {
   for (Size n = 0; n < s.images; ++n) try {
     T* seen = scratch<T>(1, s.columns * C);
     for (Size y = 0; y < s.rows; ++y) {
-      lattice_row<T, V>(p, n, y, seen);
+      sampled_row<T, V>(p, n, y, seen);
       for (Size m = 0; m < s.branches; ++m) {
         T* out = result + (m * s.images + n) * image + y * s.columns * p.total + p.start;
         double* sum = sums + (m * s.images + n) * 2 * p.total + p.start;
@@ -578,7 +578,7 @@ void pointwise_forward(const Pointwise<T>& p, T* result, double* sums) {
 }
 
 template <class T, int V>
-void pointwise_backward(const Pointwise<T>& p, const T* result, const Upstream<T>& up, T* gradient,
+void pointwise_backward(const Pointwise<T>& p, const T* result, const OutputGradient<T>& up, T* gradient,
                         Size pitch, T* weights) {
   const Shape& s = p.shape;
   const Size C = s.channels, image = s.area() * p.total;
@@ -592,9 +592,9 @@ void pointwise_backward(const Pointwise<T>& p, const T* result, const Upstream<T
     for (Size y = 0; y < s.rows; ++y) {
       const Size row = y * s.stride + p.offset;
       if (row >= s.height) continue;
-      lattice_row<T, V>(p, n, y, seen);
+      sampled_row<T, V>(p, n, y, seen);
       for (Size m = 0; m < s.branches; ++m) {
-        upstream_row<T, V>(up, m, up.gradient[m] + (n * s.area() + y * s.columns) * up.pitch,
+        output_gradient_row<T, V>(up, m, up.gradient[m] + (n * s.area() + y * s.columns) * up.pitch,
                            result + (m * s.images + n) * image + y * s.columns * p.total, p.total,
                            s.columns, outer_row);
         if (weights)
@@ -668,7 +668,7 @@ void pool_forward(const Shape& s, bool maximum, const T* source, T* result,
 // The pooled source is shared by several edges: `up` has a branch for each of them.
 template <class T, int V>
 void pool_backward(const Shape& s, bool maximum, const T* source, const T* result,
-                   const Upstream<T>& up, T* gradient, Size pitch) {
+                   const OutputGradient<T>& up, T* gradient, Size pitch) {
   const Size C = s.channels, width = s.padded_width() * C, edge = s.padding();
   const T fill = -std::numeric_limits<T>::infinity();
   Shortage shortage;
@@ -686,7 +686,7 @@ void pool_backward(const Shape& s, bool maximum, const T* source, const T* resul
       const T* pooled = result + (n * s.rows + y) * s.columns * C;
       std::fill(total, total + s.columns * C, T(0));
       for (Size m = 0; m < s.branches; ++m) {
-        upstream_row<T, V>(up, m, up.gradient[m] + (n * s.area() + y * s.columns) * up.pitch, pooled,
+        output_gradient_row<T, V>(up, m, up.gradient[m] + (n * s.area() + y * s.columns) * up.pitch, pooled,
                            C, s.columns, part);
         for (Size i = 0; i < s.columns * C; i += V) at<T, V>(total + i) += at<T, V>(part + i);
       }
@@ -942,7 +942,7 @@ void inner_coefficients(Size branches, Size images, Size C, double pixels, const
     });                                                                                           \
   }                                                                                               \
   extern "C" int depthwise_backward_##NAME(const Depthwise<T>* d, const T* middle,                \
-                                           const T* result, const Upstream<T>* up,                \
+                                           const T* result, const OutputGradient<T>* up,                \
                                            const SourceGradient<T>* to,                           \
                                            const WeightGradient<T>* weights) {                    \
     return completed([&] {                                                                        \
@@ -969,7 +969,7 @@ void inner_coefficients(Size branches, Size images, Size C, double pixels, const
     });                                                                                           \
   }                                                                                               \
   extern "C" int pointwise_backward_##NAME(const Pointwise<T>* p, const T* result,                \
-                                           const Upstream<T>* up, T* gradient, Size pitch,        \
+                                           const OutputGradient<T>* up, T* gradient, Size pitch,        \
                                            T* weights) {                                          \
     return completed([&] {                                                                        \
       WITH_BLOCK(T, p->shape.channels | p->outputs | p->total,                                    \
@@ -983,7 +983,7 @@ void inner_coefficients(Size branches, Size images, Size C, double pixels, const
     });                                                                                           \
   }                                                                                               \
   extern "C" int pool_backward_##NAME(const Shape* s, Size maximum, const T* source,              \
-                                      const T* result, const Upstream<T>* up, T* gradient,        \
+                                      const T* result, const OutputGradient<T>* up, T* gradient,        \
                                       Size pitch) {                                               \
     return completed([&] {                                                                        \
       WITH_BLOCK(T, s->channels,                                                                  \

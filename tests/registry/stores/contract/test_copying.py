@@ -10,7 +10,7 @@ from wsdarts_registry.errors import (
     RegistryError,
     VersionConflictError,
 )
-from wsdarts_registry.publishing.copying import copy
+from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.store import Store
 
@@ -98,10 +98,10 @@ def test_refused(store: Store, push: Push, other: Path) -> None:
         copy("flowers@2", other, registry=store, version=1)
     with pytest.raises(VersionConflictError, match="is flowers@1 already"):
         copy("flowers@1", other, registry=store, version=2)
-    with pytest.raises(RegistryError, match="artifact name 'No!' is not allowed"):
+    with pytest.raises(RegistryError, match="'No!' is not allowed"):
         copy("flowers@1", other, registry=store, name="No!")
     DirectoryStore(other).yank("flowers@1", "not here")
-    with pytest.raises(RegistryError, match=r"which was yanked \(not here\).*unyank"):
+    with pytest.raises(RegistryError, match=r"yanked \(not here\).*unyank"):
         copy("flowers@1", other, registry=store)
     with pytest.raises(RegistryError, match="read-only"):
         copy("flowers@1", DirectoryStore(other, read_only=True), registry=store, name="new")

@@ -1,6 +1,5 @@
 """What happens to a version after it was published."""
 
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,10 +30,10 @@ def test_only_what_is_yanked_is_restored(store: Store, push: Push) -> None:
     push("flowers")
     with pytest.raises(RegistryError, match="flowers@1 is not yanked"):
         store.unyank("flowers@1", "a reason")
-    with pytest.raises(RegistryError, match="flowers is not exact; name the version to restore"):
+    with pytest.raises(RegistryError, match="flowers is not exact"):
         store.unyank("flowers", "a reason")
     store.yank("flowers@1", "wrong")
-    with pytest.raises(RegistryError, match="the reason is not allowed"):
+    with pytest.raises(RegistryError, match="reason is not allowed"):
         store.unyank("flowers@1", "")
     assert store.entry("flowers", 1).yanked is not None
 
@@ -74,7 +73,7 @@ def test_a_version_is_found_while_an_alias_comes_and_goes(store: Store, push: Pu
                 try:
                     assert store.resolve("flowers@stable").digest == first.digest
                 except RegistryError as error:
-                    assert re.search("flowers has no alias stable; it has none", str(error))  # noqa: PT017
+                    assert error.what.endswith("alias stable")  # noqa: PT017
         finally:
             ended.set()
         disturbing.result()
@@ -103,7 +102,7 @@ def test_an_alias_does_not_outlive_a_yank_silently(store: Store, push: Push) -> 
     push("flowers", "b")
     store.set_alias("flowers", "stable", 1)
     store.yank("flowers@1", "wrong labels")
-    with pytest.raises(ReferenceNotFoundError, match=r"means flowers@1, which was yanked \(wrong"):
+    with pytest.raises(ReferenceNotFoundError, match=r"flowers@1.* yanked \(wrong labels\)"):
         store.pull("flowers@stable")
     with pytest.raises(RegistryError, match="was yanked"):
         store.set_alias("flowers", "stable", 1)

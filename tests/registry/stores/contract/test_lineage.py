@@ -1,4 +1,4 @@
-"""Family trees, by hand."""
+"""LineageTree trees, by hand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.registry.factories import digest_of, make_artifact
 from wsdarts_registry.artifact.manifest import Lineage, Parent
 from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
-from wsdarts_registry.stores.lineage import Relative, lineage
+from wsdarts_registry.stores.lineage import LineageNode, lineage
 from wsdarts_registry.stores.store import Entry, Store
 
 Found = Callable[..., Entry]
@@ -33,7 +33,7 @@ def found(store: Store, tmp_path: Path) -> Found:
     return publish
 
 
-def shape(relatives: tuple[Relative, ...]) -> list[object]:
+def shape(relatives: tuple[LineageNode, ...]) -> list[object]:
     """References alone, each followed by its own relatives where it has some."""
     listed: list[object] = []
     for relative in relatives:
@@ -133,7 +133,7 @@ def test_many_generations_of_two_parents_are_no_explosion(store: Store, found: F
         pair = (found(f"a{number}", *pair), found(f"b{number}", *pair))
     family = lineage("a12", registry=store, depth=100)
 
-    def size(relatives: tuple[Relative, ...]) -> int:
+    def size(relatives: tuple[LineageNode, ...]) -> int:
         return sum(1 + size(relative.relatives) for relative in relatives)
 
     assert size(family.parents) == 46  # 2 + 4 * 11: each of 11 pairs is followed once

@@ -74,17 +74,16 @@ def _own(record: NearRecord, distance: float) -> NearRecord:
 
 
 def test_nearest_of_nothing(store: Store, push: Push) -> None:
-    with pytest.raises(
-        RegistryError, match=r"has no artifacts; publish one with `wsdarts-hub push RUN"
-    ):
+    with pytest.raises(RegistryError, match="has no artifacts") as caught:
         store.nearest(_query([1.0]))
+    assert "wsdarts-hub push" in caught.value.hint
     push("flowers")
-    with pytest.raises(RegistryError, match="0 neighbours were asked for"):
+    with pytest.raises(RegistryError, match=r"^0 neighbours"):
         store.nearest(_query([1.0]), k=0)
-    with pytest.raises(
-        EmbeddingError, match=r"query was made by probe big .* by probe tiny .*--probe"
-    ):
+    with pytest.raises(EmbeddingError, match="probe big") as foreign:
         store.nearest(make_embedding("query", space=make_space("big")))
+    assert "probe tiny" in foreign.value.expected
+    assert "--probe" in foreign.value.hint
     store.yank("flowers@1", "x")
     with pytest.raises(RegistryError, match="has no artifacts"):
         store.nearest(_query([1.0]))

@@ -11,7 +11,7 @@ from tests.registry.factories import Push
 from wsdarts_registry.artifact import signing
 from wsdarts_registry.errors import SignatureError
 from wsdarts_registry.publishing import publication
-from wsdarts_registry.publishing.copying import copy
+from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.signature_policy import POLICY_VARIABLE, SignaturePolicy
 from wsdarts_registry.stores.store import Store
@@ -37,7 +37,7 @@ def test_what_is_read_needs_the_signature_that_is_required(
 ) -> None:
     push("flowers")
     strict = store.requiring(public)
-    for read in (strict.pull, strict.look):
+    for read in (strict.pull, strict.pull_without_weights):
         with pytest.raises(SignatureError, match="flowers@1 is not signed"):
             read("flowers")
     with pytest.raises(SignatureError, match="flowers@1 is not signed"):
@@ -49,7 +49,7 @@ def test_what_is_read_needs_the_signature_that_is_required(
     assert store.pull("flowers")  # it is another object
     publication.sign_version("flowers", key=key, registry=strict)
     assert strict.pull("flowers", tmp_path / "out")
-    assert strict.look("flowers@1")
+    assert strict.pull_without_weights("flowers@1")
     copied = copy("flowers", tmp_path / "other", registry=strict)
     assert copied.signature == "copied"
     assert open_registry(tmp_path / "other", require_signature=public).pull("flowers")

@@ -43,7 +43,7 @@ def test_a_published_version_is_the_artifact(store: Store, push: Push, tmp_path:
 
 def test_a_look_shows_the_artifact(store: Store, push: Push, tmp_path: Path) -> None:
     entry = push("flowers")
-    whole, seen = read_artifact(tmp_path / "source"), store.look("flowers@1")
+    whole, seen = read_artifact(tmp_path / "source"), store.pull_without_weights("flowers@1")
     assert seen.digest == entry.digest
     assert (seen.manifest, seen.genotype, seen.ranked) == (
         *(whole.manifest, whole.genotype, whole.ranked),
@@ -52,7 +52,7 @@ def test_a_look_shows_the_artifact(store: Store, push: Push, tmp_path: Path) -> 
     assert [e.task_digest for e in seen.embeddings] == [e.task_digest for e in whole.embeddings]
     assert seen.read("README.md") == CARD
     with pytest.raises(ReferenceNotFoundError):
-        store.look("flowers@2")
+        store.pull_without_weights("flowers@2")
 
 
 def test_a_new_version_leaves_nothing_of_the_last(store: Store, tmp_path: Path) -> None:
@@ -76,32 +76,25 @@ def test_resolving(store: Store, push: Push) -> None:
 
 
 def test_references_to_nothing(store: Store, push: Push) -> None:
-    with pytest.raises(
-        ReferenceNotFoundError, match=r"no artifact named flowers; `wsdarts-hub list"
-    ):
+    with pytest.raises(ReferenceNotFoundError, match="no artifact named flowers") as empty:
         store.resolve("flowers")
+    assert empty.value.hint.startswith("`wsdarts-hub list")
     push("flowers")
-    with pytest.raises(
-        ReferenceNotFoundError, match=r"did you mean flowers\? `wsdarts-hub list --reg"
-    ):
+    with pytest.raises(ReferenceNotFoundError) as mistyped:
         store.resolve("flower")
-    with pytest.raises(
-        ReferenceNotFoundError, match=r"there is no flowers@2; there is flowers@1 \(sha"
-    ):
-        store.resolve("flowers@2")
-    with pytest.raises(ReferenceNotFoundError, match=r"there is no flowers@sha256:0{12}; there is"):
-        store.resolve("flowers@sha256:" + "0" * 12)
+    assert "flowers? `wsdarts-hub list --registry" in mistyped.value.hint
+    for reference in ("flowers@2", "flowers@sha256:" + "0" * 12):
+        with pytest.raises(ReferenceNotFoundError, match=f"no {reference}") as unknown:
+            store.resolve(reference)
+        assert "flowers@1 (sha256:" in unknown.value.hint
 
 
 def test_versions_are_write_once(store: Store, push: Push) -> None:
     first, second = push("flowers", "a"), push("flowers", "b")
     before = store.entries(include_yanked=True)
-    message = (
-        rf"flowers@1 exists with digest {first.digest}, and what is pushed has {second.digest}"
-    )
-    with pytest.raises(VersionConflictError, match=message):
+    with pytest.raises(VersionConflictError, match=f"flowers@1 .*{first.digest}.*{second.digest}"):
         push("flowers", "b", version=1)
-    with pytest.raises(VersionConflictError, match="is flowers@1 already; expected new content"):
+    with pytest.raises(VersionConflictError, match=f"{first.digest}.* is flowers@1 already"):
         push("flowers", "a", version=7)
     assert store.entries(include_yanked=True) == before
     assert store.resolve("flowers@1") == first
@@ -115,11 +108,11 @@ def test_pushing_the_same_again_changes_nothing(store: Store, push: Push) -> Non
 
 
 def test_names_and_versions_are_checked_before_anything_is_read(store: Store) -> None:
-    with pytest.raises(RegistryError, match=r"artifact name '\.\./x' is not allowed"):
+    with pytest.raises(RegistryError, match=r"'\.\./x' is not allowed"):
         store.publish("absent", "../x")
-    with pytest.raises(RegistryError, match="version 0 of x"):
+    with pytest.raises(RegistryError, match="of x is 0"):
         store.publish("absent", "x", 0)
-    with pytest.raises(ArtifactError, match="cannot read the artifact absent"):
+    with pytest.raises(ArtifactError, match=r"cannot read .*absent"):
         store.publish("absent", "x")
 
 
@@ -148,13 +141,11 @@ def test_yanking(store: Store, push: Push) -> None:
 def test_yanking_by_digest_and_twice(store: Store, push: Push) -> None:
     entry = push("flowers", "a")
     store.yank(f"flowers@{entry.digest[:19]}", "wrong labels")
-    with pytest.raises(RegistryError, match=r"was yanked already, on 20.*Z: wrong labels"):
+    with pytest.raises(RegistryError, match=r"already.* 20.*Z: wrong labels"):
         store.yank("flowers@1", "again")
-    with pytest.raises(
-        ReferenceNotFoundError, match=r"every version .* is yanked \(flowers@1: wrong"
-    ):
+    with pytest.raises(ReferenceNotFoundError, match=r"yanked \(flowers@1: wrong labels\)"):
         store.resolve("flowers")
-    with pytest.raises(RegistryError, match=r"this content is flowers@1, which was yanked \(wrong"):
+    with pytest.raises(RegistryError, match=r"flowers@1.* yanked \(wrong labels\)"):
         push("flowers", "a")
 
 
@@ -192,9 +183,9 @@ def test_pulling_into_a_directory(store: Store, push: Push, tmp_path: Path) -> N
     (tmp_path / "empty").mkdir()
     store.pull("flowers", tmp_path / "empty")
     for taken in (tmp_path / "empty", tmp_path / "empty" / "README.md"):
-        with pytest.raises(RegistryError, match="is not empty; name a new or empty directory"):
+        with pytest.raises(RegistryError, match=f"{taken} is not empty"):
             store.pull("flowers", taken)
-    with pytest.raises(RegistryError, match=r"cannot write .*Not a directory; name another"):
+    with pytest.raises(RegistryError, match=r"README.*: Not a directory"):
         store.pull("flowers", tmp_path / "empty" / "README.md" / "x")
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["copy"]
 

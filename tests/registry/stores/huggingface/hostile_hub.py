@@ -20,7 +20,7 @@ _OWN = ("connection", "transfer-encoding", "content-length", "server", "date")
 
 
 @dataclass(kw_only=True)
-class Asked:
+class Request:
     """A request."""
 
     method: str
@@ -29,7 +29,7 @@ class Asked:
 
 
 @dataclass(kw_only=True)
-class Said:
+class Response:
     """An answer, which a test may change before it is sent.
 
     Attributes:
@@ -57,7 +57,7 @@ class Said:
         return any(n.lower() == "content-type" and "json" in v for n, v in self.headers)
 
 
-Spoil = Callable[[Asked, Said], None]
+Spoil = Callable[[Request, Response], None]
 
 
 class HostileHub:
@@ -75,7 +75,7 @@ class HostileHub:
         self.honest = honest
         self.spoil = spoil
         self.instead: Callable[[str], str] = lambda path: path  # what is asked of the honest hub
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
         self.sent = 0
         self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Connection)
@@ -101,27 +101,27 @@ class HostileHub:
         self._thread.join()
         self._server.server_close()
 
-    def ask(self, asked: Asked, headers: dict[str, str], body: bytes) -> Said:
+    def forward(self, request: Request, headers: dict[str, str], body: bytes) -> Response:
         """Return the honest answer, with addresses of this hub."""
         if self.honest is None:
-            return Said()
-        path = self.instead(asked.path)
+            return Response()
+        path = self.instead(request.path)
         stored = _STORED.match(path) is not None
         host = (self.honest.storage_url if stored else self.honest.url).partition("://")[2]
         connection = http.client.HTTPConnection(host, timeout=30)
         try:
-            connection.request(asked.method, path, body, headers)
+            connection.request(request.method, path, body, headers)
             answer = connection.getresponse()
             found = [(n, self._ours(v)) for n, v in answer.getheaders() if n.lower() not in _OWN]
             content = answer.read()
         finally:
             connection.close()
-        said = Said(status=answer.status, headers=found, body=content)
-        if asked.method == "HEAD":
-            said.length = answer.getheader("Content-Length") or ""
-        if said.is_json:
-            said.body = self._ours(content.decode()).encode()
-        return said
+        response = Response(status=answer.status, headers=found, body=content)
+        if request.method == "HEAD":
+            response.length = answer.getheader("Content-Length") or ""
+        if response.is_json:
+            response.body = self._ours(content.decode()).encode()
+        return response
 
     def _ours(self, text: str) -> str:
         assert self.honest is not None
@@ -148,42 +148,42 @@ class _Connection(BaseHTTPRequestHandler):
         owner = self.server.owner
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         token = self.headers.get("Authorization")
-        asked = Asked(method=self.command, path=self.path, token=token)
-        owner.asked.append(asked)
+        request = Request(method=self.command, path=self.path, token=token)
+        owner.requests.append(request)
         kept = {n: v for n, v in self.headers.items() if n.lower() not in ("host", *_OWN)}
-        said = owner.ask(asked, kept, body)
+        response = owner.forward(request, kept, body)
         if owner.spoil is not None:
-            owner.spoil(asked, said)
+            owner.spoil(request, response)
         with suppress(OSError):
-            self._send(said)
+            self._send(response)
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 the names that the base class calls
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
         """Say nothing."""
 
-    def _send(self, said: Said) -> None:
-        headers = list(said.headers)
-        if said.length is None:
+    def _send(self, response: Response) -> None:
+        headers = list(response.headers)
+        if response.length is None:
             headers.append(("Transfer-Encoding", "chunked"))
-        elif isinstance(said.body, bytes):
-            headers.append(("Content-Length", said.length or str(len(said.body))))
-        elif said.length:
-            headers.append(("Content-Length", said.length))
-        head = f"HTTP/1.1 {said.status} X\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers)
-        self.wfile.write(said.before + head.encode("utf-8", "surrogateescape") + b"\r\n")
+        elif isinstance(response.body, bytes):
+            headers.append(("Content-Length", response.length or str(len(response.body))))
+        elif response.length:
+            headers.append(("Content-Length", response.length))
+        head = f"HTTP/1.1 {response.status} X\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers)
+        self.wfile.write(response.before + head.encode("utf-8", "surrogateescape") + b"\r\n")
         # What was announced is not always what comes.
-        self.close_connection = bool(said.length) or not isinstance(said.body, bytes)
+        self.close_connection = bool(response.length) or not isinstance(response.body, bytes)
         if self.command == "HEAD":
             return
         owner = self.server.owner
-        for block in _blocks(said.body):
+        for block in _blocks(response.body):
             if owner.closing.is_set():
                 return
-            framed = b"%x\r\n%b\r\n" % (len(block), block) if said.length is None else block
+            framed = b"%x\r\n%b\r\n" % (len(block), block) if response.length is None else block
             self.wfile.write(framed)
             owner.sent += len(block)
-        if said.length is None:
+        if response.length is None:
             self.wfile.write(b"0\r\n\r\n")
 
 

@@ -12,7 +12,7 @@ from tests.hub_server import ALICE, ALICE_READS, BOB, Fault, HubServer
 from tests.registry.factories import CARD, make_artifact
 from tests.registry.stores.huggingface.conftest import LOCATION, Make
 from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
-from wsdarts_registry.stores.huggingface.errors import harmless
+from wsdarts_registry.stores.huggingface._errors import redact
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = pytest.mark.processes
@@ -48,17 +48,16 @@ def test_everybody_reads_what_is_public(published: HubStore, seen_by: As) -> Non
 
 def test_those_who_may_not_write(published: HubStore, seen_by: As, make: Make) -> None:
     for token, message in (
-        (
-            BOB.token,
-            "you may not write to acme/flowers on http.*with a token that can write to ac",
-        ),
-        (ALICE_READS.token, r"you may not write to acme/flowers.*with a read token.*hf auth login"),
-        (None, "you may not write to acme/flowers.*`hf auth login`"),
-        ("hf_nobodyknowsthis", r"you may not .* acme/flowers.*`hf auth login`"),
+        (BOB.token, "may not write.*write to acme"),
+        (ALICE_READS.token, "may not write.*a read token"),
+        (None, "may not write"),
+        ("hf_nobodyknowsthis", "may not"),
     ):
-        with pytest.raises(RegistryError, match=message):
+        with pytest.raises(RegistryError, match=message) as caught:
             seen_by(token).publish(make("second"), "flowers")
-    with pytest.raises(RegistryError, match="you may not create acme/birds"):
+        assert "acme/flowers" in caught.value.what
+        assert "`hf auth login`" in caught.value.hint
+    with pytest.raises(RegistryError, match="create acme/birds"):
         seen_by(BOB.token).publish(make("second"), "birds")
 
 
@@ -68,7 +67,7 @@ def test_private_artifacts(hub_server: HubServer, published: HubStore, seen_by: 
     )
     assert seen_by(ALICE_READS.token).pull("flowers").manifest.description == "first"
     for token in (BOB.token, None):
-        with pytest.raises(ReferenceNotFoundError, match=r"no artifact named flowers.*`hf auth"):
+        with pytest.raises(ReferenceNotFoundError, match=r"flowers.*`hf auth login`"):
             seen_by(token).pull("flowers@1")
 
 
@@ -79,8 +78,9 @@ def test_gated_artifacts(
     api.update_repo_settings("acme/flowers", gated="manual")
     address = f"{hub_server.url}/acme/flowers"
     for token in (BOB.token, None):
-        with pytest.raises(RegistryError, match=f"is gated; ask for access at {address}, then log"):
+        with pytest.raises(RegistryError, match="is gated") as caught:
             seen_by(token).pull("flowers")
+        assert address in caught.value.hint
     # The client's own grant_access asks the official host, whatever the endpoint (1.31).
     with monkeypatch.context() as context:
         context.setattr(constants, "ENDPOINT", hub_server.url)
@@ -95,7 +95,7 @@ def test_somebody_elses_model_is_left_alone(
     api.create_repo("acme/flowers")
     weights = [CommitOperationAdd("model.safetensors", b"their weights")]
     commit = api.create_commit("acme/flowers", weights, commit_message="theirs").oid
-    with pytest.raises(RegistryError, match=r"that wsdarts-hub did not make \(it holds model\.saf"):
+    with pytest.raises(RegistryError, match=r"acme/flowers .*model\.safetensors"):
         store.publish(make("first"), "flowers")
     assert api.model_info("acme/flowers").sha == commit
     with pytest.raises(ReferenceNotFoundError, match="no artifact named flowers"):
@@ -105,17 +105,17 @@ def test_somebody_elses_model_is_left_alone(
 @pytest.mark.parametrize("path", ["registry.json", "signatures/v1.json"])
 def test_artifacts_that_cannot_be_on_the_hub(store: HubStore, tmp_path: Path, path: str) -> None:
     make_artifact(tmp_path / "taken", files={"README.md": CARD, path: b"{}\n"})
-    with pytest.raises(ArtifactError, match=f"has a file {path}, which on the Hub is the registr"):
+    with pytest.raises(ArtifactError, match=f"has a file {path}"):
         store.publish(tmp_path / "taken", "flowers")
     make_artifact(tmp_path / "lost", files={"README.md": b"# A card\n"})
-    with pytest.raises(ArtifactError, match="does not say `library_name: wsdarts-hub`"):
+    with pytest.raises(ArtifactError, match="`library_name: wsdarts-hub`"):
         store.publish(tmp_path / "lost", "flowers")
 
 
 @pytest.mark.usefixtures("hub_server", "impatient")
 def test_a_hub_that_cannot_be_reached(make: Make) -> None:
     lost = HubStore(LOCATION, endpoint="http://127.0.0.1:9")
-    message = r"cannot read acme/flowers on http://127.*:9: the connection failed \(ConnectError"
+    message = r"read acme/flowers .*:9.*\(ConnectError"
     with pytest.raises(RegistryError, match=message):
         lost.pull("flowers")
     with pytest.raises(RegistryError, match=message):
@@ -134,8 +134,9 @@ def test_a_hub_that_asks_to_wait(
     assert published.resolve("flowers").version == 1
     assert max(slept) == 7.0
     hub_server.add_fault(Fault(**refused, retry_after=900, times=None))  # type: ignore[arg-type]
-    with pytest.raises(RegistryError, match=r"answers 429 where it .*try again in 900 s"):
+    with pytest.raises(RegistryError, match="answers 429") as caught:
         published.resolve("flowers")
+    assert "900 s" in caught.value.hint
     assert max(slept) == 7.0
 
 
@@ -145,7 +146,7 @@ def test_what_a_server_says_is_made_harmless(monkeypatch: pytest.MonkeyPatch) ->
         "see https://x.example/put?X-Amz-Signature=abc and hf_abcdefgh, Authorization: Bearer "
         "eyJhbGciOi, secret-of-another-form\n\x1b[2J"
     )
-    text = harmless(said)
+    text = redact(said)
     for secret in ("Signature", "hf_abcdefgh", "eyJhbGciOi", "secret-of", "\n", "\x1b"):
         assert secret not in text
 

@@ -32,9 +32,9 @@ def test_it_is_named_and_fails_no_other(
     if path == "embeddings":
         path = next(file for file in bad.manifest.files if file.startswith("embeddings/"))
     _damage(hub_server, "bad", path, b"{")
-    survey = store.survey()
-    assert survey.entries == (good,)
-    assert [str(version.reference) for version in survey.damaged] == ["bad@1"]
+    scan = store.scan()
+    assert scan.entries == (good,)
+    assert [str(version.reference) for version in scan.damaged] == ["bad@1"]
     with pytest.warns(RegistryWarning, match="bad@1 is damaged"):
         assert store.entries() == (good,)
     with pytest.warns(RegistryWarning, match="bad@1 is damaged"):
@@ -54,7 +54,7 @@ def test_a_damaged_record_fails_its_own_name_alone(
     good = store.publish(make("good"), "good")
     store.publish(make("bad"), "bad")
     _damage(hub_server, "bad", "registry.json", b"{")
-    with pytest.warns(RegistryWarning, match=r"bad is left out: registry\.json of acme/bad"):
+    with pytest.warns(RegistryWarning, match=r"registry\.json of acme/bad"):
         assert store.entries() == (good,)
     assert store.resolve("good") == good
     with pytest.raises(RecordError, match=r"registry\.json of acme/bad"):

@@ -120,9 +120,9 @@ def test_an_index_that_cannot_be_written_does_not_undo_a_push(
     hub_server.add_fault(
         Fault(kind="refuse", status=403, path="datasets/acme/wsdarts-registry/commit", times=None)
     )
-    with pytest.warns(RegistryWarning, match="not the index of hf://acme: .*index rebuild"):
+    with pytest.warns(RegistryWarning, match="hf://acme: .*index rebuild"):
         store.publish(make("second"), "flowers")
-    with pytest.warns(RegistryWarning, match="behind, so flowers had to be read directly"):
+    with pytest.warns(RegistryWarning, match="behind, so flowers"):
         assert len(store.entries()) == 2
     hub_server.clear_faults()
     assert store.rebuild_index() == ("flowers",)

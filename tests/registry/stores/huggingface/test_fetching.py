@@ -19,8 +19,8 @@ from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
 from wsdarts_registry.artifact.writer import Edition
 from wsdarts_registry.errors import ArtifactError, RegistryError
 from wsdarts_registry.gallery.site import build_gallery
-from wsdarts_registry.stores.huggingface import connection
-from wsdarts_registry.stores.huggingface.download import pulled
+from wsdarts_registry.stores.huggingface import _transport
+from wsdarts_registry.stores.huggingface._transfer import pulled_path
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = pytest.mark.processes
@@ -43,7 +43,7 @@ def test_a_pull_is_kept_and_verified_again(
 ) -> None:
     digest = store.publish(make("first"), "flowers").digest
     artifact = store.pull("flowers")
-    assert artifact.directory == pulled(digest) == cache_directory() / "artifacts" / digest[7:]
+    assert artifact.directory == pulled_path(digest) == cache_directory() / "artifacts" / digest[7:]
     shutil.rmtree(cache_directory() / "hub")
     hub_server.clear_exchanges()
     store.pull(f"flowers@{digest}")
@@ -59,7 +59,7 @@ def test_a_pull_is_kept_and_verified_again(
 def test_looking_fetches_no_weights(hub_server: HubServer, store: HubStore, make: Make) -> None:
     digest = store.publish(make("first"), "flowers").digest
     hub_server.clear_exchanges()
-    seen = store.look("flowers")
+    seen = store.pull_without_weights("flowers")
     whole = read_artifact(make("first"))
     assert (seen.digest, seen.genotype, seen.masks) == (digest, whole.genotype, whole.masks)
     assert seen.has_weights
@@ -73,13 +73,13 @@ def test_looking_fetches_no_weights(hub_server: HubServer, store: HubStore, make
         seen.weights()
     # Again from the cache; what was added or damaged there is noticed.
     hub_server.clear_exchanges()
-    assert store.look("flowers").directory == seen.directory
+    assert store.pull_without_weights("flowers").directory == seen.directory
     assert not hub_server.exchanges(path=OBJECTS)
     (seen.directory / "weights.safetensors").write_bytes(b"put there by somebody")
-    assert not (store.look("flowers").directory / "weights.safetensors").exists()
+    assert not (store.pull_without_weights("flowers").directory / "weights.safetensors").exists()
     # A pull is whole all the same, and then serves who only looks.
     assert store.pull("flowers").weights() is not None
-    assert store.look("flowers").directory == pulled(digest)
+    assert store.pull_without_weights("flowers").directory == pulled_path(digest)
 
 
 def test_what_is_shown_of_a_registry_needs_no_weights(
@@ -90,7 +90,10 @@ def test_what_is_shown_of_a_registry_needs_no_weights(
     hub_server.clear_exchanges()
     assert store.genotype(entry) == read_artifact(make("first")).genotype
     build_gallery(store, out=tmp_path / "site")
-    assert "artifact.json" not in difference(*map(store.look, ("flowers@1", "flowers@2"))).files
+    assert (
+        "artifact.json"
+        not in difference(*map(store.pull_without_weights, ("flowers@1", "flowers@2"))).files
+    )
     assert not _fetches_of_weights(hub_server, read_artifact(make("first")))
     store.pull("flowers")
     assert _fetches_of_weights(hub_server, read_artifact(make("second")))
@@ -121,7 +124,7 @@ def test_files_of_another_size_are_not_fetched(
         api.create_tag("acme/flowers", tag="v1", revision=commit)
         _forget()
         hub_server.clear_exchanges()
-        with pytest.raises(ArtifactError, match=r"weights\.safetensors of acme/flow.*: nothing"):
+        with pytest.raises(ArtifactError, match=r"weights\.safetensors of acme/flowers"):
             store.pull("flowers")
         assert not hub_server.exchanges("GET", "objects")
 
@@ -129,13 +132,13 @@ def test_files_of_another_size_are_not_fetched(
 def test_a_tag_that_was_moved_is_found_out(
     hub_server: HubServer, store: HubStore, make: Make
 ) -> None:
-    store.publish(make("first"), "flowers")
+    first = store.publish(make("first"), "flowers")
     second = store.publish(make("second"), "flowers")
     api = HfApi(endpoint=hub_server.url, token=ALICE.token)
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs("acme/flowers").tags}
     api.delete_tag("acme/flowers", tag="v1")
     api.create_tag("acme/flowers", tag="v1", revision=tags["v2"])
-    with pytest.raises(ArtifactError, match=rf"has digest {second.digest}, and its registry\.json"):
+    with pytest.raises(ArtifactError, match=f"{second.digest}.*{first.digest}"):
         store.pull("flowers@1")
     assert store.pull("flowers@2").digest == second.digest
 
@@ -147,7 +150,7 @@ def test_an_interrupted_pull_goes_on(
     _forget()
     record = next(entry.manifest.files["weights.safetensors"].sha256 for entry in store.entries())
     hub_server.add_fault(Fault(kind="refuse", path=record, times=None, status=500))
-    with pytest.raises(RegistryError, match="answers 500 where it should fetch from acme/flowers"):
+    with pytest.raises(RegistryError, match=r"answers 500.*acme/flowers"):
         store.pull("flowers")
     hub_server.clear_faults()
     hub_server.clear_exchanges()
@@ -157,7 +160,7 @@ def test_an_interrupted_pull_goes_on(
 
 def test_an_interrupted_push_goes_on(hub_server: HubServer, store: HubStore, make: Make) -> None:
     hub_server.add_fault(Fault(kind="refuse", path="flowers/commit", status=403))
-    with pytest.raises(RegistryError, match="you may not write to acme/flowers"):
+    with pytest.raises(RegistryError, match="may not write"):
         store.publish(make("first"), "flowers")
     assert hub_server.exchanges("PUT", OBJECTS)
     hub_server.clear_exchanges()
@@ -186,9 +189,9 @@ def test_a_hub_that_says_nothing_is_given_up(
     hub_server: HubServer, store: HubStore, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.publish(make("first"), "flowers")
-    monkeypatch.setattr(connection, "SILENCE", 0.2)
+    monkeypatch.setattr(_transport, "TIMEOUT", 0.2)
     hub_server.add_fault(Fault(kind="hang", path="flowers/refs", seconds=1.0, times=None))
-    with pytest.raises(RegistryError, match=r"the connection failed \(ReadTimeout\)"):
+    with pytest.raises(RegistryError, match="ReadTimeout"):
         store.resolve("flowers")
 
 

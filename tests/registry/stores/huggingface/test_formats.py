@@ -11,7 +11,8 @@ from tests.registry.factories import digest_of, make_artifact
 from wsdarts_registry._tensors import read_header
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.stores.huggingface.index import (
+from wsdarts_registry.stores.huggingface._artifact_repository import RepositoryRecord, VersionRecord
+from wsdarts_registry.stores.huggingface._index import (
     Content,
     Index,
     IndexedName,
@@ -19,7 +20,6 @@ from wsdarts_registry.stores.huggingface.index import (
     ranking_records,
 )
 from wsdarts_registry.stores.huggingface.location import namespace_of, split_reference
-from wsdarts_registry.stores.huggingface.record import HubRecord, VersionRecord
 from wsdarts_registry.stores.records import Alias, Lift, Yank
 
 MOMENT = "2026-01-02T03:04:05Z"
@@ -31,7 +31,7 @@ YANKS = st.builds(
     lifted=st.none() | st.just(Lift(reason="right", when=MOMENT)),
 )
 RECORDS = st.builds(
-    HubRecord,
+    RepositoryRecord,
     versions=st.dictionaries(
         NUMBERS.map(str), st.integers().map(lambda n: VersionRecord(digest=digest_of(str(n))))
     ),
@@ -44,8 +44,8 @@ RECORDS = st.builds(
 
 
 @given(RECORDS, NUMBERS)
-def test_a_record_is_read_as_it_was_written(record: HubRecord, version: int) -> None:
-    assert HubRecord.from_bytes(record.to_commit(), what="x") == record
+def test_a_record_is_read_as_it_was_written(record: RepositoryRecord, version: int) -> None:
+    assert RepositoryRecord.from_bytes(record.to_commit(), what="x") == record
     assert list(record.digests) == sorted(map(int, record.versions))
     more = record.with_version(version, digest_of("new"))
     assert more.digests == {**record.digests, version: digest_of("new")}
@@ -55,7 +55,7 @@ def test_a_record_is_read_as_it_was_written(record: HubRecord, version: int) -> 
 
 
 def test_a_record_by_hand() -> None:
-    record = HubRecord().with_version(3, digest_of("x"))
+    record = RepositoryRecord().with_version(3, digest_of("x"))
     data = {
         "format": 1,
         "versions": {"3": {"digest": digest_of("x")}},
@@ -81,13 +81,13 @@ def test_a_record_by_hand() -> None:
 )
 def test_records_that_are_none(content: bytes) -> None:
     with pytest.raises(RegistryError):
-        HubRecord.from_bytes(content, what="registry.json", error=RegistryError)
+        RepositoryRecord.from_bytes(content, what="registry.json", error=RegistryError)
 
 
 def test_a_record_that_nobody_would_read_is_not_committed() -> None:
     yank = Yank(reason="x" * 200, when=MOMENT)
-    record = HubRecord(yanked={str(number): yank for number in range(1, 4600)})
-    with pytest.raises(RegistryError, match=r"new registry\.json has \d+ bytes; expected at most"):
+    record = RepositoryRecord(yanked={str(number): yank for number in range(1, 4600)})
+    with pytest.raises(RegistryError, match=r"new registry\.json has \d+"):
         record.to_commit()
 
 
@@ -129,5 +129,6 @@ def test_references_with_a_registry() -> None:
     assert split_reference("hf://lab/a/b") == ("hf://lab", "a/b")  # which no reference is
     assert namespace_of("hf://My-Lab/") == "My-Lab"
     for text in ("hf://", "hf://lab/x", "hf://../x", "hf://a b", "hf://-lab", "hf://lab?x"):
-        with pytest.raises(RegistryError, match="is malformed; expected hf:// and the name"):
+        with pytest.raises(RegistryError, match="is malformed") as caught:
             namespace_of(text)
+        assert "hf://lab" in caught.value.expected

@@ -36,6 +36,6 @@ def test_offline(
         HubStore("hf://alice", endpoint=hub_server.url).names,
         HubStore(LOCATION, endpoint="http://127.0.0.1:9").names,
     ):
-        with pytest.raises(RegistryError, match=r"HF_HUB_OFFLINE is set; unset it"):
+        with pytest.raises(RegistryError, match="HF_HUB_OFFLINE is set"):
             work()
     assert not hub_server.exchanges()

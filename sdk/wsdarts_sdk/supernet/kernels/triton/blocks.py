@@ -1,10 +1,7 @@
-"""How images are shared out among a GPU's programs: blocks of pixels and channels, and chunks.
+"""Blocks of pixels and channels for a GPU's programs, and a node's terms as tuples of pointers.
 
-Needs triton: import it late.
-
-Terms of a node as Triton kernels take them: tuples of pointers, filled up to a round length.
-
-Kernels are compiled for a length, so that nodes of almost any number of branches share them.
+Tuples are padded to a round length: kernels are compiled for a length, so that nodes of almost any
+number of branches share them.
 
 Needs triton: import it late.
 """
@@ -20,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from wsdarts_sdk.supernet.kernels.base import Term
-from wsdarts_sdk.supernet.kernels.portable import wide
+from wsdarts_sdk.supernet.kernels.portable import sum_dtype
 from wsdarts_sdk.supernet.skip_dropout import signed
 
 _ELEMENTS = 1024  # of a block: eight for each thread of four warps
@@ -31,7 +28,7 @@ _CHUNKS = 1024
 
 
 def pitch(images: Tensor) -> int:
-    """Elements from one pixel of ``(…, H, W, C)`` to the next.
+    """Return the number of elements from one pixel of ``(…, H, W, C)`` to the next.
 
     Raises:
         ValueError: The pixels are not evenly spaced, or their channels not adjacent.
@@ -51,7 +48,7 @@ def pitch(images: Tensor) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blocks:
-    """How the pixels and channels of images ``(B, H, W, C)`` are shared out.
+    """Blocks of the pixels and channels of images ``(B, H, W, C)``.
 
     Attributes:
         pixels: B · H · W.
@@ -67,28 +64,28 @@ class Blocks:
 
     @classmethod
     def of(cls, images: Tensor) -> Self:
-        """Blocks for images, or for those of one branch of a merged result."""
+        """Return the blocks of images, or of those of one branch of a merged result."""
         channels = images.shape[-1]
         pixels = images.shape[-4:].numel() // channels
         block_c = min(triton.next_power_of_2(channels), _CHANNELS)
         block_p = _ELEMENTS // block_c
-        kind = tl.float64 if wide(images) == torch.float64 else tl.float32
+        kind = tl.float64 if sum_dtype(images) == torch.float64 else tl.float32
         return cls(
             pixels=pixels,
             channels=channels,
-            span=_over(_over(pixels, block_p), _CHUNKS) * block_p,
+            span=_ceil_divide(_ceil_divide(pixels, block_p), _CHUNKS) * block_p,
             sizes={"ACC": kind, "BLOCK_P": block_p, "BLOCK_C": block_c},
         )
 
     @property
     def chunks(self) -> int:
         """Number of chunks of a sum."""
-        return _over(self.pixels, self.span)
+        return _ceil_divide(self.pixels, self.span)
 
     @property
     def programs(self) -> int:
         """One for each block of pixels and of channels."""
-        return _over(self.pixels, self.sizes["BLOCK_P"]) * self.parts
+        return _ceil_divide(self.pixels, self.sizes["BLOCK_P"]) * self.parts
 
     @property
     def summing(self) -> int:
@@ -98,17 +95,17 @@ class Blocks:
     @property
     def parts(self) -> int:
         """Number of blocks of channels."""
-        return _over(self.channels, self.sizes["BLOCK_C"])
+        return _ceil_divide(self.channels, self.sizes["BLOCK_C"])
 
 
-def _over(count: int, size: int) -> int:
-    """⌈count / size⌉."""
+def _ceil_divide(count: int, size: int) -> int:
+    """Return ⌈count / size⌉."""
     return -(-count // size)
 
 
 @triton.jit
 def block(channels, BLOCK_C: tl.constexpr):
-    """Which block of pixels this program has, and its channels.
+    """Return the number of this program's block of pixels, and its channels.
 
     The channels of a pixel are neighbours in time as well: they share what memory delivers.
     """
@@ -120,8 +117,8 @@ def block(channels, BLOCK_C: tl.constexpr):
 LENGTHS = (1, 8, 16, 40)
 
 
-def filled(found: Sequence[Any], otherwise: Any = None) -> tuple[Any, ...]:
-    """A tuple of a round length, its first repeated; kernels do not look at the rest.
+def padded(found: Sequence[Any], otherwise: Any = None) -> tuple[Any, ...]:
+    """Return a tuple of a round length, its first repeated; kernels ignore the padding.
 
     Args:
         found: Its entries.
@@ -155,7 +152,7 @@ class Terms:
 
     @classmethod
     def of(cls, terms: Sequence[Term], like: Tensor) -> Self:
-        """Take terms apart; ``like`` is on their device and fills what would be empty."""
+        """Sort terms; ``like`` is on their device and fills tuples that would be empty."""
         normed = [t for t in terms if t.mean is not None]
         plain = [t for t in terms if t.mean is None]
         standing = {id(term): place for place, term in enumerate((*normed, *plain))}
@@ -166,21 +163,21 @@ class Terms:
             order=tuple(standing[id(term)] for term in terms),
             counts=(len(normed), len(plain)),
             normed=(
-                filled([t.values for t in normed], like),
-                filled([pitch(t.values) for t in normed], 0),
-                filled([t.mean for t in normed], like),
-                filled([t.rstd for t in normed], like),
-                filled([alphas[id(t)] for t in normed], like),
+                padded([t.values for t in normed], like),
+                padded([pitch(t.values) for t in normed], 0),
+                padded([t.mean for t in normed], like),
+                padded([t.rstd for t in normed], like),
+                padded([alphas[id(t)] for t in normed], like),
             ),
             identities=(
-                filled([t.values for t in plain], like),
-                filled([pitch(t.values) for t in plain], 0),
-                filled([alphas[id(t)] for t in plain], like),
+                padded([t.values for t in plain], like),
+                padded([pitch(t.values) for t in plain], 0),
+                padded([alphas[id(t)] for t in plain], like),
             ),
             draws=_draws(plain, drops=drops, on_device=on_device),
             kinds={
-                "NORMED": len(filled(normed)) if normed else 0,
-                "IDENTITIES": len(filled(plain)) if plain else 0,
+                "NORMED": len(padded(normed)) if normed else 0,
+                "IDENTITIES": len(padded(plain)) if plain else 0,
                 "DROPS": drops,
                 "ON_DEVICE": on_device,
             },
@@ -190,19 +187,19 @@ class Terms:
 def _draws(
     plain: Sequence[Term], *, drops: bool, on_device: bool
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Seeds, and rates: on the host in units of 2⁻⁵³, the draws' own, rounded up."""
+    """Return seeds, and rates: on the host in units of 2⁻⁵³, rounded up."""
     if not drops:
-        zeros = filled([0 for _ in plain], 0)
+        zeros = padded([0 for _ in plain], 0)
         return zeros, zeros
     if on_device:
-        return filled([t.seed for t in plain]), filled([t.rate for t in plain])
+        return padded([t.seed for t in plain]), padded([t.rate for t in plain])
     return (
-        filled([signed(int(t.seed)) for t in plain]),
-        filled([math.ceil(float(t.rate) * 2**53) for t in plain]),
+        padded([signed(int(t.seed)) for t in plain]),
+        padded([math.ceil(float(t.rate) * 2**53) for t in plain]),
     )
 
 
 def _scalar(alpha: Any, like: Tensor) -> Tensor:
     if isinstance(alpha, Tensor):
         return alpha
-    return torch.full((), alpha, dtype=wide(like), device=like.device)
+    return torch.full((), alpha, dtype=sum_dtype(like), device=like.device)

@@ -17,7 +17,7 @@ _ANY = ["pixels", "span", "branches", "height", "width", "rows", "columns", "str
 
 @triton.jit
 def _seen(values, mean, rstd, NORMED: tl.constexpr):
-    """Norm, where there is one, and ReLU; NaN stays NaN."""
+    """Return norm, where there is one, and ReLU; NaN stays NaN."""
     if NORMED:
         values = (values - mean[None, :]) * rstd[None, :]
     return tl.where(values < 0, 0.0, values)
@@ -25,7 +25,7 @@ def _seen(values, mean, rstd, NORMED: tl.constexpr):
 
 @triton.jit
 def _statistics(means, rstds, place, known, NORMED: tl.constexpr, ACC: tl.constexpr):
-    """Mean and rstd of a branch's own source; nothing is read where it has none."""
+    """Load mean and rstd of a branch's own source; nothing where it has none."""
     if NORMED:
         mean = tl.load(means + place, mask=known, other=0.0).to(ACC)
         rstd = tl.load(rstds + place, mask=known, other=0.0).to(ACC)
@@ -58,7 +58,7 @@ def forward(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The depthwise convolution of one branch, ``(B, rows, columns, C)``."""
+    """Write the depthwise convolution of one branch, ``(B, rows, columns, C)``."""
     number, c = block(channels, BLOCK_C)
     p = number * BLOCK_P + tl.arange(0, BLOCK_P)
     branch = tl.program_id(1).to(tl.int64)
@@ -115,7 +115,7 @@ def to_source(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Add what all branches send to a shared source, or write what one sends to its own.
+    """Add the gradients of all branches to a shared source's, or write that of one's own source.
 
     ``pixels`` are the source's. An own source's gradient is the one before ReLU and norm: after
     the norm, that is, not yet through it.
@@ -179,7 +179,7 @@ def to_weights(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """A chunk's part of the weight gradient of one branch: ``(M, chunks, K · K, C)``."""
+    """Write a chunk's part of the weight gradient of a branch: ``(M, chunks, K · K, C)``."""
     (chunk, c), chunks = block(channels, BLOCK_C), tl.cdiv(pixels, span)
     branch = tl.program_id(1).to(tl.int64)
     known = c < channels

@@ -21,21 +21,21 @@ from wsdarts_sdk.supernet.kernels.base import (
     MOMENTUM,
     Convolution,
     Norm,
+    OutputGradient,
     Term,
-    Upstream,
     strided,
 )
-from wsdarts_sdk.supernet.kernels.portable import PortableKernels, wide
-from wsdarts_sdk.supernet.kernels.triton import batch_norm, depthwise, mix
-from wsdarts_sdk.supernet.kernels.triton.blocks import LENGTHS, Blocks, Terms, filled, pitch
+from wsdarts_sdk.supernet.kernels.portable import PortableKernels, sum_dtype
+from wsdarts_sdk.supernet.kernels.triton import depthwise, norm_and_mix
+from wsdarts_sdk.supernet.kernels.triton.blocks import LENGTHS, Blocks, Terms, padded, pitch
 
 _TERMS = LENGTHS[-1]  # of one launch
 _CHANNELS = 64  # that one program takes at once, where it takes all of them
 
 
 def interpreted() -> bool:
-    """Whether ``TRITON_INTERPRET`` has the kernels run in Python, on any device."""
-    return not isinstance(mix.mix, JITFunction)
+    """Return whether ``TRITON_INTERPRET`` has the kernels run in Python, on any device."""
+    return not isinstance(norm_and_mix.mix, JITFunction)
 
 
 class TritonKernels(PortableKernels):
@@ -57,9 +57,9 @@ class TritonKernels(PortableKernels):
         for first in starts:
             some = Terms.of(terms[first : first + _TERMS], result)
             last = first == starts[-1]
-            place = result if last else torch.empty_like(result, dtype=wide(result))
+            place = result if last else torch.empty_like(result, dtype=sum_dtype(result))
             with _on(result):
-                mix.mix[(blocks.programs,)](
+                norm_and_mix.mix[(blocks.programs,)](
                     *some.normed,
                     *some.identities,
                     *some.draws,
@@ -80,27 +80,27 @@ class TritonKernels(PortableKernels):
         self, terms: Sequence[Term], gradient: Tensor, coefficients: Sequence[Tensor | None]
     ) -> Tensor:
         found = [
-            self._unmixed(
+            self._mix_backward_once(
                 terms[first : first + _TERMS], gradient, coefficients[first : first + _TERMS]
             )
             for first in range(0, len(terms), _TERMS)
         ]
         return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _unmixed(
+    def _mix_backward_once(
         self, terms: Sequence[Term], gradient: Tensor, coefficients: Sequence[Tensor | None]
     ) -> Tensor:
-        """``mix_backward`` of as many terms as one launch takes."""
+        """Run ``mix_backward`` on as many terms as one launch takes."""
         some, blocks = Terms.of(terms, gradient), Blocks.of(gradient)
         partial = torch.empty(
             1 + len(terms),
             blocks.chunks,
             blocks.channels,
-            dtype=wide(gradient),
+            dtype=sum_dtype(gradient),
             device=gradient.device,
         )
         with _on(gradient):
-            mix.mix_sums[(blocks.summing, 1 + len(terms))](
+            norm_and_mix.mix_sums[(blocks.summing, 1 + len(terms))](
                 gradient,
                 pitch(gradient),
                 *some.normed[:2],
@@ -126,7 +126,7 @@ class TritonKernels(PortableKernels):
     def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
         some, blocks = Terms.of([term], gradient), Blocks.of(gradient)
         with _on(gradient):
-            mix.identity[(blocks.programs,)](
+            norm_and_mix.identity[(blocks.programs,)](
                 gradient,
                 pitch(gradient),
                 some.identities[2],
@@ -148,10 +148,10 @@ class TritonKernels(PortableKernels):
         measured = 1 if result.stride(0) == 0 else len(result)
         partial = _partial(2, measured, blocks, result)
         with _on(result):
-            batch_norm.moments[(blocks.summing, measured)](
+            norm_and_mix.moments[(blocks.summing, measured)](
                 result, partial, blocks.pixels, blocks.channels, blocks.span, **blocks.sizes
             )
-            batch_norm.finish[(len(norm.mean) * blocks.parts,)](
+            norm_and_mix.finish[(len(norm.mean) * blocks.parts,)](
                 partial,
                 norm.mean,
                 norm.rstd,
@@ -167,30 +167,30 @@ class TritonKernels(PortableKernels):
                 BLOCK_C=blocks.sizes["BLOCK_C"],
             )
 
-    def _through_norm(self, upstream: Upstream, result: Tensor) -> Tensor:
-        if len(upstream.gradients) > _TERMS:
-            return super()._through_norm(upstream, result)
+    def _through_norm(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
+        if len(output_gradient.gradients) > _TERMS:
+            return super()._through_norm(output_gradient, result)
         reached = torch.empty_like(result)
-        self._through(upstream, result, reached, summed=False)
+        self._through(output_gradient, result, reached, summed=False)
         return reached
 
-    def _through_norms(self, upstream: Upstream, result: Tensor) -> Tensor:
-        if len(upstream.gradients) > _TERMS:
-            return super()._through_norms(upstream, result)
+    def _through_norms(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
+        if len(output_gradient.gradients) > _TERMS:
+            return super()._through_norms(output_gradient, result)
         reached = torch.empty_like(result)
-        self._through(upstream, result, reached, summed=True)
+        self._through(output_gradient, result, reached, summed=True)
         return reached
 
     def _through(
-        self, upstream: Upstream, result: Tensor, reached: Tensor, *, summed: bool
+        self, output_gradient: OutputGradient, result: Tensor, reached: Tensor, *, summed: bool
     ) -> None:
-        blocks, count = Blocks.of(result), len(upstream.gradients)
-        gradients = filled(upstream.gradients)
+        blocks, count = Blocks.of(result), len(output_gradient.gradients)
+        gradients = padded(output_gradient.gradients)
         with _on(result):
-            batch_norm.through[(blocks.programs, 1 if summed else count)](
+            norm_and_mix.norm_backward[(blocks.programs, 1 if summed else count)](
                 gradients,
                 pitch(gradients[0]),
-                upstream.coefficients,
+                output_gradient.coefficients,
                 result,
                 0 if summed else result.stride(0),
                 reached,
@@ -206,7 +206,7 @@ class TritonKernels(PortableKernels):
         blocks, branches = Blocks.of(source), len(source)
         partial = _partial(2, branches, blocks, source)
         with _on(source):
-            batch_norm.own_sums[(blocks.summing, branches)](
+            norm_and_mix.gradient_sums[(blocks.summing, branches)](
                 gradients,
                 source,
                 partial,
@@ -285,7 +285,7 @@ class TritonKernels(PortableKernels):
     def _depthwise_weights(self, convolution: Convolution, inner: Tensor, place: Tensor) -> None:
         blocks, (branches, channels, kernel, _) = Blocks.of(inner), place.shape
         shape = (branches, blocks.chunks, kernel * kernel, channels)
-        partial = torch.empty(shape, dtype=wide(inner), device=inner.device)
+        partial = torch.empty(shape, dtype=sum_dtype(inner), device=inner.device)
         with _on(inner):
             depthwise.to_weights[(blocks.summing, branches)](
                 inner,
@@ -306,14 +306,14 @@ class TritonKernels(PortableKernels):
 
 
 def _on(tensor: Tensor) -> AbstractContextManager[object]:
-    """Triton launches on the current device, whatever its arguments lie on."""
+    """Make a tensor's device current: Triton launches there, wherever its arguments are."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def _partial(kinds: int, branches: int, blocks: Blocks, like: Tensor) -> Tensor:
-    """Room for a sum's chunks."""
+    """Allocate memory for a sum's chunks."""
     shape = (kinds, branches, blocks.chunks, blocks.channels)
-    return torch.empty(shape, dtype=wide(like), device=like.device)
+    return torch.empty(shape, dtype=sum_dtype(like), device=like.device)
 
 
 def _coefficients(
@@ -329,9 +329,9 @@ def _coefficients(
     channels = products.shape[-1]
     for first in range(0, len(places), _TERMS):
         some = slice(first, first + _TERMS)
-        means, rstds, alphas, into = (filled(kind[some]) for kind in (*norms, places))
+        means, rstds, alphas, into = (padded(kind[some]) for kind in (*norms, places))
         with _on(found):
-            mix.coefficients[(len(places[some]),)](
+            norm_and_mix.coefficients[(len(places[some]),)](
                 totals if total_step == 0 else totals[some],
                 products[some],
                 means,
@@ -348,7 +348,7 @@ def _coefficients(
 
 
 def _source(convolution: Convolution) -> tuple[Tensor | int, ...]:
-    """A convolution's source, how it lies, and its norm's mean and rstd or what is not read."""
+    """Return a convolution's source with its strides, and its norm's mean and rstd."""
     source, norm = convolution.source, convolution.norm
     step = 0 if norm is None else source.stride(0)
     means, rstds = (source, source) if norm is None else (norm.mean, norm.rstd)

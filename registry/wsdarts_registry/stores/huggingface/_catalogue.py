@@ -1,0 +1,345 @@
+"""The catalogue of a namespace at one moment, and the update of its index.
+
+The index is compared with the list of the namespace's repositories, which takes one request. Names
+that the index lacks, or whose main branch has moved since, are read from their repositories, so
+that lists and rankings are right even if the index is outdated.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from wsdarts_registry.artifact.manifest import Manifest
+from wsdarts_registry.artifact.reader import parse_embedding
+from wsdarts_registry.artifact.reference import is_name
+from wsdarts_registry.embedding.embedding import TaskEmbedding
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
+from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning
+from wsdarts_registry.stores.catalogue import Catalogue
+from wsdarts_registry.stores.huggingface._artifact_repository import ArtifactRepository, State
+from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
+from wsdarts_registry.stores.huggingface._index import (
+    EMPTY_INDEX,
+    Content,
+    FoundIndex,
+    Index,
+    IndexedName,
+    IndexedVersion,
+    IndexRepository,
+    ranking_records,
+)
+from wsdarts_registry.stores.huggingface.retry import with_retries
+from wsdarts_registry.stores.records import Entry, RegistryConfig, VersionInfo
+
+_AT_ONCE = 8
+# Hint where a named artifact is not found.
+LOGIN_HINT = "if it is private, log in with `hf auth login`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Namespace:
+    """A user or organisation whose models are artifacts."""
+
+    client: HuggingFaceClient
+    name: str
+
+    def artifact(self, name: str) -> ArtifactRepository:
+        """Return the repository of an artifact."""
+        return ArtifactRepository(self.client, self.name, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedIndex:
+    """An index that was updated in memory.
+
+    Attributes:
+        names: All names with their current versions.
+        private: Names of private artifacts.
+        outdated: Names that the index lacked, or had in an older state.
+        contents: Contents of the index by digest.
+    """
+
+    names: Mapping[str, IndexedName]
+    private: frozenset[str]
+    outdated: tuple[str, ...]
+    contents: Mapping[str, Content]
+
+    def index(self, namespace: Namespace, known: Mapping[str, Content], *, private: bool) -> Index:
+        """Return a complete index; missing contents are fetched.
+
+        Args:
+            namespace: Namespace of the artifacts.
+            known: Contents that need not be fetched, by digest.
+            private: Whether to include private artifacts.
+        """
+        names = {
+            name: entry for name, entry in self.names.items() if private or name not in self.private
+        }
+        contents = {**self.contents, **known}
+        wanted = {
+            version.digest: (name, version)
+            for name, entry in names.items()
+            for version in entry.versions
+        }
+        missing = {digest: wanted[digest] for digest in wanted if digest not in contents}
+
+        def fetch(item: tuple[str, IndexedVersion]) -> Content | None:
+            with suppress(ArtifactError):  # damaged artifacts are left out, and read one by one
+                return fetch_content(namespace.artifact(item[0]), item[1])
+            return None
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            fetched = dict(zip(missing, pool.map(fetch, missing.values()), strict=True))
+        contents.update({digest: found for digest, found in fetched.items() if found is not None})
+        return Index(
+            names=names,
+            contents={digest: contents[digest] for digest in wanted if digest in contents},
+        )
+
+
+def merge(
+    namespace: Namespace,
+    index: Index,
+    always: Iterable[str] = (),
+    known: Mapping[str, IndexedName] | None = None,
+) -> MergedIndex:
+    """Update an index in memory.
+
+    Args:
+        namespace: Namespace of the index.
+        index: The index; read before this call.
+        always: Names that are read even if the list, which may be late, shows no change.
+        known: Entries that were just written, by name; used where the list agrees.
+
+    Raises:
+        RegistryError: A request to the Hub failed.
+    """
+    listed = namespace.client.heads(namespace.name)
+    heads = {name: head for name, head in listed.items() if is_name(name)}
+    current: dict[str, IndexedName] = {}
+    for name, (commit, _) in heads.items():
+        for source in (known or {}, {} if name in always else index.names):
+            if name in source and source[name].commit == commit:
+                current.setdefault(name, source[name])
+    changed = sorted({*heads, *index.names, *always} - current.keys())
+    states = _states(namespace, changed)
+    read = {name: found for name, state in states.items() if (found := index_entry(name, state))}
+    names = {**current, **read}
+    private = {name for name, (_, private) in heads.items() if private}
+    private |= {name for name, state in states.items() if state.head and state.head.private}
+    outdated = [name for name in changed if index.names.get(name) != names.get(name)]
+    return MergedIndex(
+        names=names,
+        private=frozenset(private),
+        outdated=tuple(outdated),
+        contents=index.contents,
+    )
+
+
+def _states(namespace: Namespace, names: Sequence[str]) -> dict[str, State]:
+    """Return the state of each name; warn of damaged records and leave them out."""
+
+    def read_state(name: str) -> State | RecordError:
+        try:
+            return namespace.artifact(name).state()
+        except RecordError as error:
+            return error
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = dict(zip(names, pool.map(read_state, names), strict=True))
+    for name, state in found.items():
+        if isinstance(state, RecordError):
+            warnings.warn(f"{name} is left out: {state}", RegistryWarning, stacklevel=5)
+    return {name: state for name, state in found.items() if isinstance(state, State)}
+
+
+def index_entry(name: str, state: State) -> IndexedName | None:
+    """Return the index entry of a name; None without a repository."""
+    if state.head is None:
+        return None
+    versions = tuple(
+        IndexedVersion(
+            version=info.version,
+            digest=info.digest or "",
+            commit=state.tags[info.version],
+            yank=info.status.yank,
+            aliases=info.status.aliases,
+            signed=info.status.signed,
+        )
+        for info in state.versions
+    )
+    return IndexedName(name=name, commit=state.head.commit, versions=versions)
+
+
+def fetch_content(repository: ArtifactRepository, version: IndexedVersion) -> Content:
+    """Fetch and verify the content of a version for an index.
+
+    Raises:
+        ArtifactError: It is damaged.
+    """
+    manifest = repository.manifest_bytes(version.commit, version.digest)
+    parsed = Manifest.from_bytes(manifest, what=f"the manifest of {repository.name}")
+    embeddings = {
+        record.file: repository.file_bytes(version.commit, parsed, record.file)
+        for record in ranking_records(parsed)
+    }
+    return Content(manifest=manifest, parsed=parsed, embeddings=embeddings)
+
+
+def update_index(
+    namespace: Namespace,
+    repository: IndexRepository,
+    *,
+    always: Iterable[str] = (),
+    written: Mapping[str, IndexedName] | None = None,
+    known: Mapping[str, Content] | None = None,
+    rebuild: bool = False,
+) -> tuple[str, ...]:
+    """Write the index of a namespace, unless it is up to date; return the names in it.
+
+    Of several writers the first wins, and the others read the index again: it often holds their
+    changes by then, since each writer adds everything that is outdated.
+
+    Args:
+        namespace: Namespace of the index.
+        repository: Repository of the index.
+        always: Names that are read even if the list of the namespace shows no change.
+        written: Entries that were just written, by name; used where the list agrees.
+        known: Contents that need not be fetched, by digest.
+        rebuild: Ignore the existing index.
+
+    Raises:
+        RegistryError: A request to the Hub failed, or the index cannot be written.
+    """
+    names = tuple(always)
+
+    def attempt() -> tuple[str, ...]:
+        # The index is read before the list, so that the list is never older.
+        found = repository.find()
+        head = found.head or repository.ensure_head()
+        before = EMPTY_INDEX if rebuild else found.index
+        merged = merge(namespace, before or EMPTY_INDEX, names, written)
+        index = merged.index(namespace, known or {}, private=head.private)
+        if found.index != index:
+            repository.write(index, head)
+        return tuple(sorted(name for name, entry in index.names.items() if entry.versions))
+
+    return with_retries(attempt)
+
+
+class NamespaceCatalogue(Catalogue):
+    """Catalogue of a namespace at one moment.
+
+    Args:
+        namespace: Namespace of the artifacts.
+        location: Location of the registry.
+        config: Name, default probe and thresholds.
+        merged: Its updated index.
+    """
+
+    def __init__(
+        self, *, namespace: Namespace, location: str, config: RegistryConfig, merged: MergedIndex
+    ) -> None:
+        self._namespace = namespace
+        self._location = location
+        self._config = config
+        self._merged = merged
+        self._fetched: dict[str, Content] = {}
+
+    @property
+    def location(self) -> str:
+        """Location of the registry."""
+        return self._location
+
+    @property
+    def config(self) -> RegistryConfig:
+        """Name, default probe and thresholds."""
+        return self._config
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names with at least one version, yanked or not, sorted."""
+        return tuple(sorted(name for name, entry in self._merged.names.items() if entry.versions))
+
+    def versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """Return the versions of a name, ascending; none for an unknown name."""
+        entry = self._merged.names.get(name)
+        return tuple(version.info for version in entry.versions) if entry else ()
+
+    def entry(self, name: str, version: int) -> Entry:
+        """Return a version with its manifest."""
+        found = self._version(name, version)
+        return Entry(
+            name=name,
+            version=version,
+            digest=found.digest,
+            manifest=self._content(name, found).parsed,
+            status=found.info.status,
+        )
+
+    def embedding(self, entry: Entry, space: EmbeddingSpace) -> TaskEmbedding | None:
+        """Return the embedding that ranks an entry in a space; None if it has none there."""
+        record = entry.manifest.ranking_record(space)
+        if record is None:
+            return None
+        found = self._version(entry.name, entry.version)
+        content = self._content(entry.name, found).embeddings[record.file]
+        return parse_embedding(content, record, where=str(entry.reference))
+
+    def _unknown_name_hint(self, name: str) -> str:
+        return f"{super()._unknown_name_hint(name)}; {LOGIN_HINT}"
+
+    def _version(self, name: str, number: int) -> IndexedVersion:
+        entry = self._merged.names.get(name)
+        found = entry.version(number) if entry else None
+        if found is None:
+            raise ArtifactError(f"{self._location} has no {name}@{number}")
+        return found
+
+    def _content(self, name: str, version: IndexedVersion) -> Content:
+        digest = version.digest
+        if digest in self._merged.contents:
+            return self._merged.contents[digest]
+        if digest not in self._fetched:
+            self._fetched[digest] = fetch_content(self._namespace.artifact(name), version)
+        return self._fetched[digest]
+
+
+def open_catalogue(
+    namespace: Namespace, repository: IndexRepository, location: str
+) -> NamespaceCatalogue:
+    """Return the current catalogue; warn if the index is missing, damaged or outdated.
+
+    Args:
+        namespace: Namespace of the artifacts.
+        repository: Repository of the index.
+        location: Location of the registry.
+
+    Raises:
+        RegistryError: A request to the Hub failed.
+    """
+    found = repository.find()
+    config = repository.config(found.head)
+    merged = merge(namespace, found.index or EMPTY_INDEX)
+    reason = _index_problem(found, merged, location)
+    if reason:
+        remedy = f"`wsdarts-hub index rebuild --registry {location}` rebuilds it"
+        warnings.warn(f"{reason}; {remedy}", RegistryWarning, stacklevel=4)
+    return NamespaceCatalogue(namespace=namespace, location=location, config=config, merged=merged)
+
+
+def _index_problem(found: FoundIndex, merged: MergedIndex, location: str) -> str:
+    outdated = [name for name in merged.outdated if name not in merged.private]
+    if found.problem:
+        return (
+            f"the index of {location} cannot be used ({found.problem}), so each artifact was read "
+            "by itself"
+        )
+    if not outdated:
+        return ""
+    if found.index is None:
+        return f"{location} has no index, so each artifact was read by itself"
+    listed = ", ".join(outdated[:3])
+    more = f" and {len(outdated) - 3} more" if len(outdated) > 3 else ""
+    return f"the index of {location} is behind, so {listed}{more} had to be read directly"

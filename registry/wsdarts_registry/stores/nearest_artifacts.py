@@ -1,0 +1,251 @@
+"""Ranking a registry: which of its artifacts are nearest to a task."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from wsdarts_registry._arguments import check_whole
+from wsdarts_registry.artifact.reference import Reference
+from wsdarts_registry.embedding.distance import TOLERANCE
+from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
+from wsdarts_registry.embedding.matrix import matrix_path, read_matrix
+from wsdarts_registry.embedding.ranking import Candidate, Neighbour, Ranking, judge, rank, shortlist
+from wsdarts_registry.errors import NoCommonSpaceError, RegistryError
+from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue, damaged_version
+from wsdarts_registry.stores.records import DamagedVersion, Entry, VersionInfo
+
+# For each digest the names whose latest version has it, and that version.
+_Versions = dict[str, list[tuple[str, VersionInfo]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Query:
+    """A task that looks for its neighbours in a registry.
+
+    Attributes:
+        store: The registry.
+        embedding: Embedding of the task.
+        latest: For each digest the names whose latest version has it, and that version; one
+            that is yanked is none.
+        damaged: Latest versions that turned out to be damaged, by name.
+    """
+
+    store: Catalogue
+    embedding: TaskEmbedding
+    latest: _Versions
+    damaged: dict[str, DamagedVersion]
+
+    @property
+    def valid(self) -> _Versions:
+        """The latest versions that are not known to be damaged."""
+        return _without(self.latest, self.damaged)
+
+    def read(self, name: str, info: VersionInfo) -> tuple[str, TaskEmbedding | None] | None:
+        """Return the kind of a version, and its embedding in the task's space or None.
+
+        Return None for a version that is damaged, and add it to ``damaged``.
+        """
+        try:
+            entry = self.store.entry(name, info.version)
+            found = self.store.embedding(entry, self.embedding.space)
+        except DAMAGE as error:
+            self.damaged[name] = damaged_version(name, info, error)
+            return None
+        if found is not None:
+            check_comparable(self.embedding, [found])
+        return entry.manifest.kind, found
+
+    def read_any(self, digest: str) -> tuple[str, TaskEmbedding | None] | None:
+        """Read the first version with that digest that is not damaged; see ``read``."""
+        answers = (self.read(name, info) for name, info in self.latest[digest])
+        return next((answer for answer in answers if answer is not None), None)
+
+
+def rank_registry(store: Catalogue, embedding: TaskEmbedding, k: int) -> Ranking:
+    """Rank the latest version of each name by the distance of its task.
+
+    The artifacts that are read are those that can be among the nearest, and those that were
+    not ranked here before; see ``embedding_matrix``. Those of them that are damaged are left out
+    with a RegistryWarning.
+
+    Args:
+        store: The registry.
+        embedding: Embedding of the task that looks for a neighbour.
+        k: How many neighbours to return.
+
+    Raises:
+        RegistryError: The registry has no artifacts, ``k`` is below 1, or what was kept of the
+            registry in the cache is damaged.
+        NoCommonSpaceError: No artifact has an embedding in the query's space; names the spaces
+            that there are.
+    """
+    check_k(k)
+    latest, damaged = _latest(store)
+    if not latest and not damaged:
+        raise _no_artifacts(store)
+    query = _Query(store=store, embedding=embedding, latest=latest, damaged=damaged)
+    threshold = store.config.threshold(embedding.space)
+    try:
+        found = _nearest(query, k)
+        if not found:
+            what = f"the embedding of {embedding.task_name} was made"
+            raise _no_common_space(store, query.valid, damaged, f"{what} by {embedding.space}")
+        ranking = judge(found, threshold, images=embedding.images).first(k)
+    finally:
+        left_out = tuple(damaged[name] for name in sorted(damaged))
+        store.warn_damaged(left_out)
+    return replace(ranking, damaged=left_out)
+
+
+def neighbours_of_kind(
+    store: Catalogue, embedding: TaskEmbedding, kind: str, *, at_once: int = 1
+) -> Iterator[Neighbour]:
+    """Yield the latest versions of one kind, nearest first, reading a few at a time.
+
+    Damaged ones are left out with a RegistryWarning.
+
+    Args:
+        store: The registry as it was at one moment.
+        embedding: Embedding of the task that looks for a neighbour.
+        kind: ``"transfer"`` or ``"meta-transfer"``.
+        at_once: How many are read first, twice as many each time after that.
+
+    Raises:
+        RegistryError: What was kept of the registry in the cache is damaged.
+    """
+    latest, damaged = _latest(store)
+    query = _Query(store=store, embedding=embedding, latest=latest, damaged=damaged)
+    told = 0
+    try:
+        while True:
+            found = _nearest(query, at_once, kind)
+            yield from found[told:at_once]
+            if len(found) < at_once:
+                return
+            told, at_once = at_once, 2 * at_once
+    finally:
+        store.warn_damaged([damaged[name] for name in sorted(damaged)])
+
+
+def check_k(k: int) -> None:
+    """Refuse a number of neighbours below 1.
+
+    Raises:
+        RegistryError: It is below 1.
+    """
+    check_whole(k, "k")
+    if k < 1:
+        raise RegistryError(f"{k} neighbours were asked for", expected="at least 1")
+
+
+def check_rankable(store: Catalogue, space: EmbeddingSpace) -> None:
+    """Refuse a registry that no embedding of a space can be ranked in; reads manifests alone.
+
+    Raises:
+        RegistryError: It has no artifacts.
+        NoCommonSpaceError: No artifact has an embedding in the space; names the spaces that
+            there are.
+    """
+    latest, damaged = _latest(store)
+    if not latest and not damaged:
+        raise _no_artifacts(store)
+    for name, info in (version for versions in latest.values() for version in versions):
+        found = store.read_version(name, info)
+        if isinstance(found, DamagedVersion):
+            damaged[name] = found
+        elif found.manifest.ranking_record(space) is not None:
+            return
+    valid = _without(latest, damaged)
+    raise _no_common_space(store, valid, damaged, f"the task would be embedded by {space}")
+
+
+def _no_artifacts(store: Catalogue) -> RegistryError:
+    return RegistryError(
+        f"the registry {store.location} has no artifacts",
+        hint=f"publish one with `wsdarts-hub push RUN NAME{store.option}`, or search cold",
+    )
+
+
+def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour, ...]:
+    """Return all artifacts that can be among the ``k`` nearest, in order."""
+    while True:
+        matrix = read_matrix(
+            matrix_path(query.store.location, query.embedding.space),
+            query.valid,
+            len(query.embedding.values),
+            query.read_any,
+        )
+        valid = query.valid
+        listed = shortlist(query.embedding, matrix, valid, k, kind=kind)
+        scanned, candidates = {}, []
+        for digest, distance in listed.items():
+            for name, info in valid[digest]:
+                reference = str(Reference(name=name, version=info.version))
+                answer = query.read(name, info)
+                if answer is not None and answer[1] is not None:
+                    scanned[reference] = distance
+                    candidates.append(
+                        Candidate(reference=reference, kind=answer[0], embedding=answer[1])
+                    )
+        if valid == query.valid:  # else others are among the nearest
+            break
+    neighbours = rank(query.embedding, candidates)
+    if any(abs(n.distance - scanned[n.reference]) > TOLERANCE for n in neighbours):
+        raise RegistryError(
+            f"the cached embeddings in {matrix.path} are not those of {query.store.location}",
+            hint=f"remove the file (`rm {shlex.quote(str(matrix.path))}`), it is made again",
+        )
+    return neighbours
+
+
+def _latest(store: Catalogue) -> tuple[_Versions, dict[str, DamagedVersion]]:
+    """Return the latest version of each name by digest, and damaged ones by name."""
+    latest: _Versions = {}
+    damaged: dict[str, DamagedVersion] = {}
+    for name in store.names():
+        versions = [info for info in store.versions(name) if info.yanked is None]
+        if versions:
+            last = versions[-1]
+            found = store.read_version(name, last) if last.digest is None else None
+            if isinstance(found, DamagedVersion):
+                damaged[name] = found
+                continue
+            digest = last.digest or (found.digest if found else "")
+            latest.setdefault(digest, []).append((name, last))
+    return latest, damaged
+
+
+def _without(latest: _Versions, damaged: Mapping[str, DamagedVersion]) -> _Versions:
+    """Return the versions that are not known to be damaged."""
+    left = {
+        digest: [(name, info) for name, info in versions if name not in damaged]
+        for digest, versions in latest.items()
+    }
+    return {digest: versions for digest, versions in left.items() if versions}
+
+
+def _no_common_space(
+    store: Catalogue, valid: _Versions, damaged: Mapping[str, DamagedVersion], what: str
+) -> NoCommonSpaceError:
+    if not valid:
+        listed = [str(damaged[name].reference) for name in sorted(damaged)]
+        return NoCommonSpaceError(
+            f"all that could be ranked of {store.location} is damaged "
+            f"({', '.join(listed[:5])}{' …' if listed[5:] else ''})",
+            hint="restore it, or search cold",
+        )
+    found = [store.read_version(*versions[0]) for versions in valid.values()]
+    spaces = {
+        str(record.space.embedding_space)
+        for entry in found
+        if isinstance(entry, Entry)
+        for record in entry.manifest.embeddings
+    }
+    return NoCommonSpaceError(
+        what,
+        expected=(
+            f"one of the spaces of {store.location}: {'; '.join(sorted(spaces)) or 'there is none'}"
+        ),
+        hint="embed the task with one of those (--probe, --estimator)",
+    )

@@ -1,0 +1,244 @@
+"""Results of a finished search in its run directory: genotype, drawing, artifact, report."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsdarts_registry._files import exists
+from wsdarts_registry._format import percent
+from wsdarts_registry.artifact.checked_files import read_manifest
+from wsdarts_registry.drawing.cells import genotype_svg
+from wsdarts_registry.embedding.embedding import TaskEmbedding
+from wsdarts_registry.embedding.ranking import Ranking
+from wsdarts_sdk.artifacts.building import Origin, build_artifact
+from wsdarts_sdk.data import Part
+from wsdarts_sdk.pipelines.decision import Decision
+from wsdarts_sdk.pipelines.run_context import RunContext
+from wsdarts_sdk.pipelines.sweep import Trial
+from wsdarts_sdk.reports.facts import (
+    ColdCost,
+    DecisionFacts,
+    StageRow,
+    Table,
+)
+from wsdarts_sdk.reports.rows import (
+    TITLES,
+    alpha_history,
+    held_out_words,
+    search_epochs,
+)
+from wsdarts_sdk.runs.file_names import (
+    ARTIFACT_FOLDER,
+    CELLS_FILE,
+    GENOTYPE_FILE,
+    RESULT_FILE,
+)
+from wsdarts_sdk.runs.records import neighbour_rows
+from wsdarts_sdk.search.loop import SearchResult
+from wsdarts_sdk.search.settings import SearchSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedSearch:
+    """A finished search with everything that its artifact and its report say.
+
+    Attributes:
+        context: The pipeline that searched; its run may be closed since.
+        settings: Settings of the search; those of a warm start are a part of the preset's.
+        result: What it found.
+        embeddings: One for each task and probe.
+        decision: What a warm start started from, and why; None for a plain search.
+        trials: The sweep's trials, best first.
+        origin: For the artifact's lineage.
+    """
+
+    context: RunContext
+    settings: SearchSettings
+    result: SearchResult
+    embeddings: tuple[TaskEmbedding, ...]
+    decision: Decision | None = None
+    trials: tuple[Trial, ...] = ()
+    origin: Origin | None = None
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """The nearest artifacts, where they were ranked."""
+        return self.decision.ranking if self.decision else None
+
+
+def write_search_report(found: FinishedSearch, cold: ColdCost | None = None) -> Path:
+    """Write ``report.html``, and ``report.json``, of which it is made; return the page's path.
+
+    Args:
+        found: What the search found.
+        cold: What a cold search cost, measured or recorded, to show beside this one's.
+    """
+    result, settings = found.result, found.settings
+    return found.context.report(
+        _heading(found.decision),
+        settings,
+        summary=_search_summary(found, measured=cold is not None),
+        decision=_decision(found),
+        stages=tuple(
+            StageRow(cells=stage.cells, operations=stage.operations, epochs=stage.epochs)
+            for stage in settings.stages
+        ),
+        epochs=search_epochs(result.rows),
+        alpha=alpha_history(result.rows, settings.space),
+        genotype=result.genotype,
+        masks=result.stage_masks[-1],
+        skip_limit=settings.skip_connects,
+        final_parameters=_final_parameters(found.context.run.path / ARTIFACT_FOLDER),
+        cold=cold,
+        tables=(*_trials(found), *_steps_run(result)),
+    )
+
+
+def _final_parameters(artifact: Path) -> int | None:
+    """Return the parameters of the final network, as the artifact records them."""
+    size = read_manifest(artifact)[0].metrics.get("final_parameters")
+    return None if size is None else int(size)
+
+
+def _heading(decision: Decision | None) -> str:
+    if decision is None:
+        return TITLES["search"]
+    return "Cold search" if decision.mode == "cold" else TITLES["warm-start"]
+
+
+def _search_summary(found: FinishedSearch, *, measured: bool) -> str:
+    decision, settings = found.decision, found.settings
+    if decision is None:
+        what = "λ_meta over several tasks" if len(found.context.tasks) > 1 else "λ and λ̂"
+        return f"A search from cold, in {len(settings.stages)} stages, for {what}."
+    if decision.mode == "cold":
+        return "A cold search, of all operations."
+    text = f"Started from {decision}, mode {decision.mode}."
+    if measured or found.trials:
+        return text
+    part = percent(settings.work() / found.context.preset.search.work())
+    return (
+        f"{text} It does {part} of the work of a cold search of this preset (cells × "
+        "operations × passes, counted; no cold search was measured here)."
+    )
+
+
+def _decision(found: FinishedSearch) -> DecisionFacts | None:
+    decision, ranking = found.decision, found.ranking
+    if decision is None:
+        return None
+    return DecisionFacts(
+        mode=decision.mode,
+        sources=decision.sources,
+        why=decision.why,
+        neighbours=neighbour_rows(ranking, decision.sources),
+        threshold=ranking.threshold if ranking else None,
+        near=ranking.near if ranking else None,
+        probe=str(found.embeddings[0].space) if found.embeddings else None,
+    )
+
+
+def _trials(found: FinishedSearch) -> tuple[Table, ...]:
+    if not found.trials:
+        return ()
+    rows = tuple(
+        (
+            f"{trial.rate:g}",
+            f"{trial.accuracy:.4f}",
+            str(trial.genotype.count("skip_connect")),
+            f"{trial.seconds:.0f} s",
+        )
+        for trial in found.trials
+    )
+    held_out = found.context.tasks[0].held_out
+    trained, ranked = ("weights half", "α half")
+    if held_out is Part.TEST:
+        trained, ranked = ("train part", "validation part")
+    return (
+        Table(
+            title="Sweep over skip-connect dropout",
+            header=("dropout", f"accuracy on the {ranked}", "skip-connects", "cost"),
+            rows=rows,
+            note=(
+                f"Best first. Each genotype was trained briefly on the {trained} and ranked on "
+                f"the {ranked}; the {held_out_words(found.context.tasks[0])} took no part."
+            ),
+        ),
+    )
+
+
+def _steps_run(result: SearchResult) -> tuple[Table, ...]:
+    """Return a table of how the steps of each stage ran, where there was a choice."""
+    rows = tuple(
+        (str(stage + 1), half, row["compute_dtype"], how)
+        for stage, row in {row["stage"]: row for row in result.rows}.items()
+        for half, how in row["steps_run"].items()
+    )
+    if not rows:
+        return ()
+    return (
+        Table(
+            title="How steps ran",
+            header=("stage", "half of a step", "computed in", "how, and what was measured"),
+            rows=rows,
+            note="A few steps of each kind were timed when a stage began, and the faster chosen.",
+        ),
+    )
+
+
+def write_results(found: FinishedSearch) -> tuple[Path, Path]:
+    """Write what a search found into its run directory; idempotent.
+
+    Returns:
+        The artifact's directory and the report's path.
+    """
+    context, result = found.context, found.result
+    result.genotype.save(context.run.path / GENOTYPE_FILE)
+    context.run.write_text(CELLS_FILE, genotype_svg(result.genotype))
+    artifact = context.run.path / ARTIFACT_FOLDER
+    if not _is_current(artifact, found):
+        shutil.rmtree(artifact, ignore_errors=True)
+        build_artifact(
+            artifact,
+            tasks=context.tasks,
+            settings=found.settings,
+            preset=context.preset.name,
+            result=result,
+            embeddings=found.embeddings,
+            seconds=context.costs.search_seconds,
+            device=context.device,
+            origin=found.origin,
+        )
+    context.costs.finish()
+    digest = read_manifest(artifact)[1]
+    context.run.write_json(RESULT_FILE, {**_summary(found), "artifact": digest})
+    return artifact, write_search_report(found)
+
+
+def _summary(found: FinishedSearch) -> dict[str, Any]:
+    return {
+        "genotype": found.result.genotype.to_darts(),
+        "source": found.result.source,
+        "decision": found.decision.to_json() if found.decision else None,
+        "neighbours": [
+            {"reference": n.reference, "distance": n.distance, "kind": n.kind}
+            for n in (found.ranking.neighbours if found.ranking else ())
+        ],
+        "nearness": found.ranking.why if found.ranking else None,
+        "trials": [
+            {"skip_dropout": t.rate, "accuracy": t.accuracy, "seconds": t.seconds}
+            for t in found.trials
+        ],
+        "seconds": found.context.costs.seconds,
+        "cached": found.context.costs.cached,
+    }
+
+
+def _is_current(artifact: Path, found: FinishedSearch) -> bool:
+    """Return whether the artifact is there already, with embeddings by the same probes."""
+    if not exists(artifact):
+        return False
+    manifest, _ = read_manifest(artifact)
+    there = {record.space.embedding_space for record in manifest.embeddings}
+    return there == {embedding.space for embedding in found.embeddings}

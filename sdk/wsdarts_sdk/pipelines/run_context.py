@@ -1,0 +1,410 @@
+"""Inputs of a pipeline (datasets, probes, keywords) and the open run directory that it works in."""
+
+import inspect
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from wsdarts_registry._arguments import did_you_mean, nearest_names
+from wsdarts_registry._files import as_path, exists, expanded, is_directory, resolved
+from wsdarts_registry._format import pluralize
+from wsdarts_registry.errors import ProbeError, RunError, TaskError
+from wsdarts_registry.stores.catalogue import Catalogue
+from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.split import SPLIT_RULE
+from wsdarts_sdk.data.task import read_task
+from wsdarts_sdk.devices import environment
+from wsdarts_sdk.models.settings import TrainingSettings
+from wsdarts_sdk.presets import SMALL, Preset
+from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.reports.facts import Command, RunReport
+from wsdarts_sdk.reports.report_files import begin_report, save_report
+from wsdarts_sdk.reports.rows import (
+    asked,
+    created,
+    pairs,
+    phase_costs,
+    task_row,
+    title,
+)
+from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
+from wsdarts_sdk.runs.file_names import ENVIRONMENT_FILE
+from wsdarts_sdk.runs.records import CostMeter
+from wsdarts_sdk.search.settings import SearchSettings, settings_json
+from wsdarts_sdk.setting_fields import setting_kinds
+from wsdarts_sdk.task2vec import Probe, load_probe
+
+# A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
+Data = Any
+_SHIPPED = "shipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadData:
+    """A dataset that a pipeline reads after it has checked everything else.
+
+    Attributes:
+        data: The dataset, in any of the forms of ``ImageTask.load``.
+        reading: How to read it.
+        on_load: Called with the task as soon as it is read.
+    """
+
+    data: Data
+    reading: DataOptions
+    on_load: Callable[[ImageTask], None]
+
+
+def load_task(data: Data, reading: DataOptions, *, progress: Progress) -> ImageTask:
+    """Return the task that ``data`` names or is.
+
+    Notes on a task that is read here go to ``progress``; those of ``UnreadData`` are left to its
+    ``on_load``.
+
+    Raises:
+        TaskError: It cannot be read, or is loaded already and options say how to read it.
+    """
+    if isinstance(data, UnreadData):
+        task = _read(data.data, data.reading, progress)
+        data.on_load(task)
+        return task
+    if not isinstance(data, ImageTask):
+        task = _read(data, reading, progress)
+        for note in task.notes:
+            progress(f"{task.name}: {note}", 1, 1)
+        return task
+    if reading.given:
+        raise TaskError(
+            (
+                f"{data.name} is loaded already, so {', '.join(reading.given)} cannot say how to "
+                "read it"
+            ),
+            hint="give it to ImageTask.load, or name the dataset itself",
+        )
+    return data
+
+
+def _read(data: Data, reading: DataOptions, progress: Progress) -> ImageTask:
+    if isinstance(data, ImageTask):
+        return data
+    return read_task(data, reading, progress=progress)
+
+
+def load_tasks(
+    data: Sequence[Data], reading: DataOptions, *, progress: Progress
+) -> list[ImageTask]:
+    """Return several tasks, each once.
+
+    Raises:
+        TaskError: No task, or one task twice.
+    """
+    check_data(data)
+    tasks = [load_task(each, reading, progress=progress) for each in data]
+    digests = [task.digest for task in tasks]
+    for position, task in enumerate(tasks):
+        if task.digest in digests[:position]:
+            raise TaskError(
+                f"{task.name} is given twice (the same images)", hint="give each task once"
+            )
+    return tasks
+
+
+def check_data(data: Sequence[Data]) -> None:
+    """Refuse an empty list of datasets.
+
+    Raises:
+        TaskError: There is none.
+    """
+    if not data:
+        raise TaskError("no dataset was given", hint="name at least one")
+
+
+def find_probe(probe: str | Path | Probe | None, device: torch.device) -> Probe:
+    """Return the probe itself, or the one of that name (None is the shipped one), on a device."""
+    return probe if isinstance(probe, Probe) else load_probe(probe, device=str(device))
+
+
+def probe_for(probe: str | Path | Probe | None, registry: Catalogue, device: torch.device) -> Probe:
+    """Return the probe that was asked for; else the shipped one, if the registry names that.
+
+    A registry is anyone's: which other network is built and fetched, the user decides.
+
+    Raises:
+        ProbeError: None was asked for, and the registry names another than the shipped one.
+    """
+    named = registry.config.default_probe
+    if probe is None and named != _SHIPPED:
+        raise ProbeError(
+            f"the registry {registry.location} names the probe {named}, which is only loaded if "
+            "you ask for it",
+            hint=(
+                f"take it with --probe {shlex.quote(named)}, or the one that comes with the "
+                f"package with --probe {_SHIPPED}"
+            ),
+        )
+    return find_probe(probe, device)
+
+
+def train_parts(
+    tasks: Sequence[ImageTask], settings: SearchSettings, device: torch.device, progress: Progress
+) -> list[TrainPart]:
+    """Return the train part of each task at the search's image size, heads in the given order."""
+    return [
+        TrainPart.of(
+            task,
+            image_size=settings.image_size,
+            batch_size=settings.batch_size,
+            padding=settings.padding,
+            flip=settings.flip,
+            head=head,
+            seed=settings.seed,
+            device=device,
+            memory_format=torch.channels_last,
+            progress=progress,
+        )
+        for head, task in enumerate(tasks)
+    ]
+
+
+def run_path(out: str | Path | None, command: str, name: str) -> Path:
+    """Return the directory of a run: ``out``, or the first free ``runs/COMMAND-NAME-N``."""
+    if out is not None:
+        return as_path(out, "out")
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
+    numbers = itertools.count(1)
+    return next(p for n in numbers if not exists(p := Path("runs") / f"{command}-{stem}-{n}"))
+
+
+def check_apart(out: Path, data: Sequence[Data]) -> None:
+    """Refuse to write in the folder of a dataset, which could not be read any more afterwards.
+
+    Raises:
+        RunError: The file or directory is to lie in such a folder.
+    """
+    written = resolved(out)
+    for folder in filter(None, map(_folder, data)):
+        if written.is_relative_to(resolved(folder)):
+            raise RunError(
+                f"{out} lies in the dataset {folder}, whose images it would be taken for",
+                hint="choose an --out outside of it",
+            )
+
+
+def _folder(data: Data) -> Path | None:
+    """Return the folder of files that a dataset is; None where it is none."""
+    if isinstance(data, UnreadData):
+        return _folder(data.data)
+    if isinstance(data, ImageTask):
+        kind, _, root = (data.images.source.location or "").partition(" ")
+        return Path(root) if kind == "folder" else None
+    if not isinstance(data, str | os.PathLike) or not os.fspath(data):
+        return None
+    path = expanded(os.fspath(data).removeprefix("hf:"))
+    return path if is_directory(path) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """A pipeline at work in its open run directory; made by ``open_context``.
+
+    Attributes:
+        command: What the pipeline is called on the command line.
+        run: The run directory.
+        tasks: The datasets, at least one.
+        preset: Settings of all parts.
+        device: Where it runs.
+        progress: Told what is done and how much is left.
+        costs: Wall time by phase so far.
+        environment: Versions and hardware, as the run records them.
+    """
+
+    command: Command
+    run: RunDirectory
+    tasks: tuple[ImageTask, ...]
+    preset: Preset
+    device: torch.device
+    progress: Progress
+    costs: CostMeter
+    environment: dict[str, Any]
+
+    def report(
+        self, heading: str, settings: SearchSettings | TrainingSettings, **facts: Any
+    ) -> Path:
+        """Write ``report.json`` and the page made of it; return the page's path.
+
+        Args:
+            heading: What was done, without the names of the tasks.
+            settings: Settings that were used; those of the preset are what runs are compared by.
+            facts: The other fields of the report.
+        """
+        preset = self.preset.training if self.command == "train" else self.preset.search
+        report = RunReport(
+            title=title(heading, self.tasks),
+            created=created(),
+            asked=asked(self.command, self.preset, settings_json(preset), self.environment),
+            tasks=tuple(map(task_row, self.tasks)),
+            costs=phase_costs(self.costs.seconds, self.costs.cached),
+            settings=(("preset", self.preset.name), *pairs(settings_json(settings))),
+            environment=pairs(self.environment),
+            **facts,
+        )
+        return save_report(self.run, report)
+
+
+def check_context(
+    command: Command,
+    data: Sequence[Data],
+    preset: Preset,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    **config: Any,
+) -> None:
+    """Refuse a run directory that ``open_context`` will refuse, whatever the tasks are.
+
+    Args:
+        command: As for ``open_context``, like all that follow.
+        data: The datasets, read or not.
+        preset: Settings of all parts.
+        out: The run directory.
+        resume: Whether to go on with the run that is there.
+        config: What else decides the result.
+
+    Raises:
+        RunError: As for ``check_run``, or it lies in the folder of a dataset.
+    """
+    where = run_path(out, command, "data")
+    check_apart(where, data)
+    check_run(where, _config(command, preset, config), resume=resume)
+
+
+@contextmanager
+def open_context(
+    command: Command,
+    tasks: Sequence[ImageTask],
+    preset: Preset,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    device: torch.device,
+    progress: Progress,
+    began: float | None = None,
+    **config: Any,
+) -> Iterator[RunContext]:
+    """Open the run directory of a pipeline, and keep others out until it is closed.
+
+    Args:
+        command: What the pipeline is called on the command line.
+        tasks: The datasets, at least one.
+        preset: Settings of all parts.
+        out: The run directory; the first free ``runs/COMMAND-NAME-N`` by default.
+        resume: Go on with the run that is there, or begin if there is none.
+        device: Where it runs.
+        progress: Told what is done and how much is left.
+        began: When the pipeline began, by ``time.monotonic``, for what it costs; now by default.
+        config: What else decides the result, as JSON data: on a resume it has to be the same.
+
+    Raises:
+        RunError: As for ``open_run``.
+    """
+    config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
+    with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
+        where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
+        _report_threads(before, where, progress)
+        run.write_json(ENVIRONMENT_FILE, where)
+        begin_report(run, command, tasks, preset, config, where)
+        costs = CostMeter(run, began)
+        with costs.session():
+            yield RunContext(
+                command=command,
+                run=run,
+                tasks=tuple(tasks),
+                preset=preset,
+                device=device,
+                progress=costs.saving(progress),
+                costs=costs,
+                environment=where,
+            )
+
+
+def _config(command: Command, preset: Preset, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration that decides a run's result, except its tasks."""
+    return {"command": command, "split_rule": SPLIT_RULE, "preset": preset.name, **config}
+
+
+def _report_threads(before: Any, now: dict[str, Any], progress: Progress) -> None:
+    """Report a run that is continued with another number of threads than it began with."""
+    there = before.get("threads") if isinstance(before, dict) else None
+    if there not in (None, now["threads"]):
+        progress(
+            f"going on with {pluralize(now['threads'], 'thread')}, begun with {there}: only a "
+            "search on compiled kernels stays the same to the bit",
+            0,
+            1,
+        )
+
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
+
+
+def checks_keywords(
+    name: str, *, settings: Sequence[str] = ()
+) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
+    """Let a function name, for an unknown keyword, the one that was probably meant.
+
+    Args:
+        name: What users call the function.
+        settings: Which parts of a preset it uses, such as ``training``.
+
+    Returns:
+        A decorator; the function keeps its signature, and raises a TypeError that names the
+        nearest parameter, or the setting of a preset with that name.
+    """
+
+    def decorate(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
+        known = [
+            parameter.name
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            and parameter.name != "self"
+        ]
+
+        @wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
+            unknown = next((word for word in kwargs if word not in known), None)
+            if unknown is not None:
+                advice = _advice(unknown, known, settings)
+                raise TypeError(f"{name}() has no parameter {unknown!r}; {advice}")
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
+    of_preset = [
+        path
+        for path, _ in sorted(setting_kinds(SMALL), reverse=True)  # every search has the last stage
+        if path.partition(".")[0] in settings and path.rpartition(".")[2] == unknown
+    ]
+    if of_preset:
+        path = of_preset[0]
+        return (
+            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset a changed "
+            f"copy (dataclasses.replace), or use `--set {path}=…` on the command line"
+        )
+    if unknown in inspect.signature(ImageTask.load).parameters:
+        return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
+    close = nearest_names(unknown, known, most=1, least=0.5)
+    return f"{did_you_mean([repr(name) for name in close])}it has {', '.join(known)}"

@@ -1,0 +1,24 @@
+"""Names of the files of a run directory.
+
+The registry reads some of them, too, and defines their names, since it cannot import this package.
+"""
+
+from wsdarts_registry.artifact import manifest
+from wsdarts_registry.publishing import training_record
+
+CONFIG_FILE, RESULT_FILE = training_record.RUN_CONFIG, training_record.RUN_RESULT
+GENOTYPE_FILE, CELLS_FILE = manifest.GENOTYPE, manifest.PICTURE
+ARTIFACT_FOLDER = training_record.RUN_ARTIFACT
+ENVIRONMENT_FILE = "environment.json"
+COSTS_FILE = "costs.json"
+DECISION_FILE = "decision.json"
+EMBEDDING_FILE = "embedding.safetensors"
+MODEL_FILE = "model.safetensors"
+REPORT_FILE = "report.json"
+REPORT_PAGE = "report.html"
+SWEEP_FILE = "sweep.db"
+CHECKPOINT_SUFFIX = ".checkpoint.safetensors"
+METRICS_SUFFIX = ".metrics.jsonl"
+SEARCH_JOURNAL = "search"
+SELECTION_JOURNAL = "selection"
+TRAINING_JOURNAL = "training"

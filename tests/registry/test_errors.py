@@ -1,0 +1,104 @@
+"""Errors keep their fields, and their sentence is made of these."""
+
+import inspect
+import pickle
+from collections.abc import Callable
+from errno import ENOENT
+from pathlib import Path
+
+import pytest
+
+from tests.messages import messages, page
+from wsdarts_registry import errors
+from wsdarts_registry.errors import FileAccessError, WsdartsError
+
+PAGE = Path(__file__).parents[1] / "golden" / "messages.md"
+CLASSES = [
+    cls
+    for _, cls in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(cls, WsdartsError) and cls.__module__ == errors.__name__
+]
+MESSAGES = list(messages())
+# Modules whose hints still begin with what belongs into other fields.
+UNFINISHED = (
+    "wsdarts_registry.stores.query",
+    "wsdarts_sdk.data.sources.opening",
+    "wsdarts_sdk.data.sources.torchvision",
+    "wsdarts_sdk.models.prediction",
+    "wsdarts_sdk.presets",
+    "wsdarts_sdk.runs.directory",
+    "wsdarts_sdk.search.settings",
+    "wsdarts_sdk.supernet.network",
+    "wsdarts_sdk.task2vec.head",
+    "wsdarts_sdk.task2vec.loading",
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (WsdartsError(), ""),
+        (WsdartsError("it is broken"), "it is broken"),
+        (WsdartsError("epochs", found=0), "epochs is 0"),
+        (WsdartsError("epochs", found=0, expected="1 or more"), "epochs is 0; expected 1 or more"),
+        (WsdartsError("no preset x", hint="use tiny"), "no preset x; use tiny"),
+        (WsdartsError("k", found="a", expected=3, hint="say 3"), "k is a; expected 3; say 3"),
+        (WsdartsError("x", found=None, expected=""), "x"),
+        # One line that cannot act, whatever it quotes; spaces, as in names of files, stay.
+        (WsdartsError("a\nb\x1b[31m", found="c  d"), "a b\ufffd[31m is c  d"),
+    ],
+)
+def test_the_sentence_is_made_of_the_fields(error: WsdartsError, sentence: str) -> None:
+    assert str(error) == sentence
+
+
+def test_a_huge_sentence_is_cut() -> None:
+    assert len(str(WsdartsError("x" * 100_000))) == 4000
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_pickled_error_keeps_its_fields(cls: type[WsdartsError]) -> None:
+    error = cls("seed", found=-1, expected="0 or more", hint="leave it out")
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
+    assert type(copy) is cls
+    assert (copy.what, copy.found, copy.expected, copy.hint) == (
+        "seed",
+        "-1",
+        "0 or more",
+        "leave it out",
+    )
+    assert str(copy) == str(error)
+
+
+def test_a_pickled_file_error_keeps_what_the_system_said() -> None:
+    cause = FileNotFoundError(ENOENT, "No such file or directory", "x")
+    error = FileAccessError.of("cannot read x", cause, "x", hint="check the path")
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
+    for found in (error, copy):
+        assert (found.errno, found.strerror, found.filename) == (ENOENT, cause.strerror, "x")
+        assert (found.what, found.hint) == ("cannot read x", "check the path")
+
+
+def test_each_part_of_a_message_is_in_its_own_field() -> None:
+    mixed = [
+        f"{message.module}:{message.line}: {message}"
+        for message in MESSAGES
+        if message.module not in UNFINISHED
+        and (
+            any("; " in field for field in (message.what, message.found, message.expected))
+            or "expected" in f"{message.what} {message.found} {message.expected}".split()
+            or message.hint.startswith(("expected", "found"))
+            or "; expected " in message.hint
+        )
+    ]
+    assert mixed == []
+
+
+def test_there_are_messages_of_every_package() -> None:
+    packages = {message.module.split(".")[0] for message in MESSAGES}
+    assert packages == {"wsdarts_hub", "wsdarts_sdk", "wsdarts_registry"}
+    assert len(MESSAGES) > 400
+
+
+def test_the_page_of_all_messages(golden: Callable[[Path, str], None]) -> None:
+    golden(PAGE, page())

@@ -1,0 +1,279 @@
+"""Commands that maintain a registry and this installation.
+
+``alias``, ``index rebuild``, ``gc`` and ``doctor``.
+"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import wsdarts_hub as hub
+from wsdarts_hub.cli.shared import display, options
+from wsdarts_registry._format import count, pluralize, size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wsdarts_registry.stores.cache import CacheEntry, Cleaning
+
+AliasArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ALIAS",
+        help="The other word, such as stable: lower-case letters, digits and '-'.",
+        show_default=False,
+    ),
+]
+
+
+def set_alias(
+    name: options.NameArgument,
+    alias: AliasArgument,
+    version: Annotated[
+        int, typer.Argument(metavar="VERSION", min=1, help="What it means.", show_default=False)
+    ],
+    *,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Let NAME@ALIAS mean a version, whatever it meant before.
+
+    Example:
+        wsdarts-hub alias set images stable 3 --registry my-zoo
+
+    Python:
+        from wsdarts_hub import open_registry
+        open_registry("my-zoo").set_alias("images", "stable", 3)
+    """
+    hub.open_registry(registry, writable=True).set_alias(name, alias, version)
+    meaning = f"{name}@{alias}"
+    display.line(meaning if quiet else f"{meaning} means {name}@{version}")
+
+
+def remove_alias(
+    name: options.NameArgument,
+    alias: AliasArgument,
+    *,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Let NAME@ALIAS mean nothing any more.
+
+    Example:
+        wsdarts-hub alias remove images stable --registry my-zoo
+
+    Python:
+        from wsdarts_hub import open_registry
+        open_registry("my-zoo").remove_alias("images", "stable")
+    """
+    hub.open_registry(registry, writable=True).remove_alias(name, alias)
+    meaning = f"{name}@{alias}"
+    display.line(meaning if quiet else f"{meaning} means nothing any more")
+
+
+def list_aliases(
+    name: options.NameArgument,
+    *,
+    registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """List the aliases of a name and what each means.
+
+    Example:
+        wsdarts-hub alias list images --registry my-zoo
+
+    Python:
+        from wsdarts_hub import open_registry
+        print(open_registry("my-zoo").aliases("images"))
+    """
+    store = hub.open_registry(registry)
+    versions = {info.version: info for info in store.versions(name)}
+    if not versions:
+        store.resolve(name)  # raises, and says which names are close
+    aliases = dict(sorted(store.aliases(name).items()))
+    if as_json:
+        display.json_data(aliases)
+    elif quiet:
+        for alias in aliases:
+            display.line(f"{name}@{alias}")
+    elif not aliases:
+        display.line(
+            f"{name} has no aliases; set one with `wsdarts-hub alias set {name} stable "
+            f"{max(versions)}{store.option}`"
+        )
+    else:
+        hidden = {number: info.yanked for number, info in versions.items()}
+        rows = []
+        for alias, version in aliases.items():
+            yank = hidden.get(version)
+            rows.append((alias, f"{name}@{version}", f"yanked: {yank.reason}" if yank else ""))
+        display.table(("alias", "means", ""), rows)
+
+
+def rebuild_index(
+    *,
+    registry: Annotated[
+        str,
+        typer.Option(
+            metavar="hf://OWNER",
+            help="A user or an organisation on the Hugging Face Hub.",
+            show_default=False,
+        ),
+    ],
+    quiet: options.QuietOption = False,
+) -> None:
+    """Make the index of a registry on the Hub anew.
+
+    It is read from the artifacts themselves. Pushes that ended before their last step are
+    finished. Every push keeps the index up to date; this is for when one could not.
+
+    Example:
+        wsdarts-hub index rebuild --registry hf://lab
+
+    Python:
+        from wsdarts_hub import open_registry
+        print(open_registry("hf://lab").rebuild_index())
+    """
+    names = hub.open_registry(registry, writable=True).rebuild_index()
+    if quiet:
+        for name in names:
+            display.line(name)
+    else:
+        display.line(f"the index of {registry} is new: {pluralize(len(names), 'name')}")
+
+
+_WHY = {"old": "not used", "interrupted": "left by a killed process"}
+
+
+def gc(
+    *,
+    older_than: Annotated[
+        str,
+        typer.Option(
+            metavar="AGE", help="How long a file must not have been used: 30d, 12h or 90m."
+        ),
+    ] = "30d",
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete it. Without this it is only listed.")
+    ] = False,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Look into this registry, too, for pushes that were killed.",
+            show_default=False,
+        ),
+    ] = None,
+    unlocked: Annotated[
+        bool,
+        typer.Option(
+            "--unlocked",
+            help="Count what has no lock as left by a killed process. Only while nobody pushes.",
+        ),
+    ] = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """List what can be deleted from the cache, or delete it.
+
+    That is what was neither read nor written for so long, and what processes left that were
+    killed a day ago or earlier. Everything there is made again when it is needed. What a living
+    process has open or locked stays, and so do downloaded datasets and files of others; links are
+    not followed. Of what has no lock (on file systems without locks, and in a registry where
+    earlier versions pushed) nothing tells whether somebody still works there: that goes with
+    --unlocked.
+
+    Example:
+        wsdarts-hub gc --older-than 30d --delete
+
+    Python:
+        from wsdarts_hub import clean_cache
+        print(clean_cache(older_than="30d", delete=True).size)
+    """
+    cleaning = hub.clean_cache(
+        older_than=older_than, delete=delete, registry=registry, unlocked=unlocked
+    )
+    if as_json:
+        display.json_data(cleaning.to_json())
+    elif quiet:
+        for unused in cleaning.found:
+            display.line(str(unused.path))
+    else:
+        _show(cleaning)
+
+
+def _show(cleaning: "Cleaning") -> None:
+    if not cleaning.found:
+        display.line(f"nothing to delete in {cleaning.directory}")
+    else:
+        groups: dict[tuple[str, str], list[CacheEntry]] = {}
+        for unused in cleaning.found:
+            groups.setdefault((unused.what, _WHY[unused.why]), []).append(unused)
+        display.table(
+            ("what", "why", "files", "size"),
+            [(*group, count(len(of)), size(_total(of))) for group, of in groups.items()],
+            right=("files", "size"),
+        )
+        total = size(cleaning.size)
+        display.line(
+            f"deleted {total} from {cleaning.directory}"
+            if cleaning.deleted
+            else f"{total} in {cleaning.directory}; delete it with --delete"
+        )
+    if cleaning.held:
+        display.line(
+            f"kept, since a process has it open: {pluralize(len(cleaning.held), 'file')}, "
+            f"{size(_total(cleaning.held))}"
+        )
+    if cleaning.unlocked:
+        display.line(
+            "kept, since no lock tells whether somebody works there: "
+            f"{pluralize(len(cleaning.unlocked), 'file')}, {size(_total(cleaning.unlocked))}; "
+            "while nobody does, add --unlocked"
+        )
+
+
+def _total(unused: "Sequence[CacheEntry]") -> int:
+    return sum(file.size for file in unused)
+
+
+def doctor(
+    *,
+    registry: options.RegistryOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Print what is installed and stored, and what to do about it.
+
+    That is: versions, devices and what a search would run on there, cache sizes, the registry and
+    the shipped probe. Every artifact of the registry is verified. The exit code is 1 if something
+    is broken; with --quiet only that is printed.
+
+    Example:
+        wsdarts-hub doctor
+
+    Python:
+        from wsdarts_hub import open_registry, pull
+        for entry in open_registry().entries(include_yanked=True):
+            pull(str(entry.reference))
+    """
+    from wsdarts_sdk.pipelines.doctor import diagnose  # noqa: PLC0415
+
+    broken, group = 0, ""
+    for finding in diagnose(registry):
+        broken += finding.state == "broken"
+        if quiet and finding.state != "broken":
+            continue
+        if finding.group != group and not quiet:
+            display.heading(finding.group)
+        group = finding.group
+        display.line(f"{_MARKS[finding.state]} {finding.subject}: {finding.found}")
+        if finding.advice:
+            display.line(f"       → {finding.advice}")
+    if not quiet:
+        display.heading(f"{broken} broken" if broken else "nothing is broken")
+    if broken:
+        raise typer.Exit(1)
+
+
+_MARKS = {"ok": "ok    ", "note": "note  ", "broken": "BROKEN"}

@@ -1,0 +1,160 @@
+"""Progress and interruption of long work, and the datasets and run directories that it takes.
+
+Progress goes to stderr: a bar on a terminal, a line now and then elsewhere, nothing if quiet.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from wsdarts_hub.cli.shared.display import note
+from wsdarts_registry._format import pluralize
+from wsdarts_sdk.progress import Lines, Progress, TimeSpent, session_began, silent
+
+if TYPE_CHECKING:
+    from wsdarts_sdk.data import DataOptions, ImageTask
+    from wsdarts_sdk.pipelines.run_context import UnreadData
+
+_INTERRUPTED = 130
+
+
+@dataclass
+class Work:
+    """Long work under way.
+
+    Attributes:
+        progress: What the work calls.
+        hint: How to go on after an interruption; empty where there is nothing to go on with.
+    """
+
+    progress: Progress
+    hint: str = ""
+
+    def continues_in(self, run: Path) -> None:
+        """Say, after an interruption, that the run can be resumed."""
+        self.hint = f"the same command with --out {run} --resume goes on from here"
+
+
+@contextmanager
+def working(
+    *, quiet: bool, run: Path | None = None, hint: str = "", spent: TimeSpent | None = None
+) -> Iterator[Work]:
+    """Show progress while a command works, and say how to go on when Ctrl-C stops it.
+
+    Args:
+        quiet: Whether to show nothing.
+        run: The run directory, where it is known already.
+        hint: How to go on; ``run`` says it, too.
+        spent: What the command has cost so far; counts from now by default.
+    """
+    work = Work(progress=silent, hint=hint)
+    if run is not None:
+        work.continues_in(run)
+    try:
+        with shown_progress(quiet=quiet, spent=spent or TimeSpent()) as work.progress:
+            yield work
+    except KeyboardInterrupt:
+        note("; ".join(filter(None, ("interrupted", work.hint))))
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+@contextmanager
+def shown_progress(*, quiet: bool, spent: TimeSpent) -> Iterator[Progress]:
+    """Show progress as a bar, as lines, or not at all."""
+    if quiet:
+        yield silent
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from wsdarts_hub.cli.shared.rich_line import Line  # noqa: PLC0415
+
+        with Line(spent) as line:
+            yield line
+    else:
+        yield Lines(note, spent=spent)
+
+
+def unread(
+    data: str,
+    *,
+    options: "DataOptions",
+    quiet: bool,
+    on_load: "Callable[[ImageTask], None] | None" = None,
+) -> "UnreadData":
+    """Return a dataset that the job reads; images that are left out of it are listed then.
+
+    Args:
+        data: As typed.
+        options: Options of reading it.
+        quiet: Whether to list nothing.
+        on_load: Called with the task, too.
+    """
+    from wsdarts_sdk.pipelines.run_context import UnreadData  # noqa: PLC0415
+
+    def loaded(task: "ImageTask") -> None:
+        for text in () if quiet else task.notes:
+            note(f"{task.name}: {text}")
+        if task.skipped and not quiet:
+            note(f"{task.name}: left out {pluralize(len(task.skipped), 'corrupt image')}:")
+            for skipped in task.skipped:
+                note(f"  {skipped}")
+        if on_load is not None:
+            on_load(task)
+
+    return UnreadData(data=data, reading=options, on_load=loaded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWork:
+    """Datasets for the job to read, and its progress."""
+
+    data: "tuple[UnreadData, ...]"
+    progress: "Progress"
+
+
+@contextmanager
+def run_work(
+    command: str,
+    datasets: Sequence[str],
+    *,
+    out: Path | None,
+    resume: bool,
+    options: "DataOptions",
+    quiet: bool,
+) -> Iterator[RunWork]:
+    """Prepare the datasets and say, when Ctrl-C stops the job, how its run goes on.
+
+    Args:
+        command: The command, which names the run directory where none was named.
+        datasets: As typed, at least one.
+        out: The run directory that was named.
+        resume: Whether to go on with the run there, which then has to be named.
+        options: Options of reading the datasets.
+        quiet: Whether to show neither progress nor what was left out.
+    """
+    if resume and out is None:
+        raise typer.BadParameter("--resume goes on with the run in --out; name it")
+    with working(quiet=quiet, run=out, spent=_spent(out, resume=resume)) as work:
+        from wsdarts_sdk.pipelines.run_context import run_path  # noqa: PLC0415
+
+        def name_run(task: "ImageTask") -> None:
+            if not work.hint:  # as the job names it: after the first dataset
+                work.continues_in(run_path(out, command, task.name))
+
+        unread_data = tuple(
+            unread(each, options=options, quiet=quiet, on_load=name_run) for each in datasets
+        )
+        yield RunWork(data=unread_data, progress=work.progress)
+
+
+def _spent(run: Path | None, *, resume: bool) -> TimeSpent:
+    """Return the time since the start of the command, with what the run had cost before."""
+    if run is None or not resume:
+        return TimeSpent(began=session_began())
+    from wsdarts_sdk.reports.report_files import seconds_spent  # noqa: PLC0415
+
+    return TimeSpent(seconds_spent(run), began=session_began())
