@@ -398,7 +398,7 @@ class DirectoryStore(Store):
 def _write_error(registry: Path, error: OSError) -> RegistryError:
     if error.errno in _FULL:
         return RegistryError(
-            f"the disk of the registry {registry} is full; nothing was published",
+            f"the disk of the registry {registry} is full, and nothing was published",
             hint="free some space, or name another registry with --registry DIR",
         )
     if error.errno in _READ_ONLY:
@@ -407,6 +407,6 @@ def _write_error(registry: Path, error: OSError) -> RegistryError:
             hint=("ask its owner for write access, or name one of your own with --registry DIR"),
         )
     return RegistryError(
-        f"cannot write the registry {registry}: {error.strerror}; nothing was published",
+        f"cannot write the registry {registry}: {error.strerror}, and nothing was published",
         hint="name another one with --registry DIR",
     )

@@ -245,7 +245,7 @@ def _no_common_space(
     return NoCommonSpaceError(
         what,
         expected=(
-            f"one of the spaces of {store.location}: {'; '.join(sorted(spaces)) or 'there is none'}"
+            f"one of the spaces of {store.location}: {' or '.join(sorted(spaces)) or 'there is none'}"
         ),
         hint="embed the task with one of those (--probe, --estimator)",
     )

@@ -43,7 +43,7 @@ pixels as for ``TensorSource``: one image ``(H, W, C)``, ``(C, H, W)`` or ``(H, 
 _ONE_IMAGE = (str, Path, bytes, bytearray, memoryview, Image.Image, np.ndarray, Tensor)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _EXPECTED = (
-    "expected paths of files or folders, encoded images (bytes, or files opened with 'rb'), Pillow "
+    "paths of files or folders, encoded images (bytes, or files opened with 'rb'), Pillow "
     "images, or pixels as NumPy arrays or torch tensors"
 )
 _MOST_PIXELS = 2**26
@@ -151,7 +151,9 @@ def _listed(images: AnyImage | Iterable[AnyImage]) -> Iterable[AnyImage]:
     if isinstance(images, _ONE_IMAGE) or _is_open_file(images):
         return [cast("AnyImage", images)]
     if isinstance(images, Mapping) or not isinstance(images, Iterable):
-        raise TaskError(f"images of type {type(images).__name__} cannot be read", hint=_EXPECTED)
+        raise TaskError(
+            f"images of type {type(images).__name__} cannot be read", expected=_EXPECTED
+        )
     return cast("Iterable[AnyImage]", images)
 
 
@@ -225,7 +227,7 @@ def _in_memory(image: Any, number: int) -> Content | CorruptImage:
         return _read_whole(image)
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
-    raise TaskError(f"image {number} is of type {type(image).__name__}", hint=_EXPECTED)
+    raise TaskError(f"image {number} is of type {type(image).__name__}", expected=_EXPECTED)
 
 
 def _read_whole(file: Any) -> Content | CorruptImage:

@@ -3,5 +3,6 @@
 May import ``supernet``, ``data``, ``runs`` and ``schedule``. Inside, ``loop`` imports
 ``cuda_graphs``, these ``step``, then ``state`` and ``gradients``, then ``settings``. Public:
 ``search`` and ``SearchResult`` (``loop``), ``SearchSettings`` (``settings``),
-``derive_genotype`` (``derivation``). The learning rate and the dropout by epoch are in ``wsdarts_sdk.schedule``.
+``derive_genotype`` (``derivation``). The learning rate and the dropout by epoch are in
+``wsdarts_sdk.schedule``.
 """
