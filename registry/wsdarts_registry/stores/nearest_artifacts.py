@@ -242,10 +242,9 @@ def _no_common_space(
         if isinstance(entry, Entry)
         for record in entry.manifest.embeddings
     }
+    known = " or ".join(sorted(spaces)) or "there is none"
     return NoCommonSpaceError(
         what,
-        expected=(
-            f"one of the spaces of {store.location}: {' or '.join(sorted(spaces)) or 'there is none'}"
-        ),
+        expected=f"one of the spaces of {store.location}: {known}",
         hint="embed the task with one of those (--probe, --estimator)",
     )
