@@ -1,4 +1,4 @@
-"""Training of a derived network from scratch, and its evaluation."""
+"""Training of a derived network, and its evaluation."""
 
 import math
 import time
@@ -29,6 +29,7 @@ from wsdarts_sdk.data.loader import (
     stream,
 )
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.progress import Progress, silent
@@ -59,6 +60,7 @@ class TrainingResult:
         parameters: Number of the network's parameters, without the auxiliary tower.
         seconds: Wall time of training and evaluation.
         rows: Metrics of each epoch.
+        inherited: Which weights it began with; None where all of them were random.
     """
 
     genotype: Genotype
@@ -70,6 +72,7 @@ class TrainingResult:
     parameters: int
     seconds: float
     rows: tuple[dict[str, Any], ...]
+    inherited: Inherited | None = None
 
     def __repr__(self) -> str:
         return (
@@ -83,6 +86,7 @@ def train_network(
     task: ImageTask,
     settings: TrainingSettings,
     *,
+    supernet: SupernetWeights | None = None,
     selection: bool = False,
     journal: Journal | None = None,
     progress: Progress = silent,
@@ -94,6 +98,7 @@ def train_network(
         genotype: The cells.
         task: The dataset.
         settings: What to do.
+        supernet: Weights to begin with, as ``inherit`` takes them; random ones by default.
         selection: Rank candidates without touching what the task is evaluated on: train on the
             weights half and evaluate on the alpha half; where the task has a test part, on the
             train part and the validation part. Otherwise train on the whole train part and
@@ -103,10 +108,12 @@ def train_network(
         device: Where to run.
 
     Raises:
-        SettingsError: The task has fewer images than a batch norm needs, or the loss is not
-            finite.
+        SettingsError: The task has fewer images than a batch norm needs, the supernet's
+            weights do not fit, or the loss is not finite.
     """
-    training = Training(genotype, task, settings, selection=selection, device=device)
+    training = Training(
+        genotype, task, settings, supernet=supernet, selection=selection, device=device
+    )
     return training.run(journal or MemoryJournal(), progress)
 
 
@@ -119,13 +126,14 @@ class Training:
         task: ImageTask,
         settings: TrainingSettings,
         *,
+        supernet: SupernetWeights | None = None,
         selection: bool,
         device: torch.device | None,
     ) -> None:
         self.genotype, self.task, self.settings = genotype, task, settings
         self.device = device or torch.device("cpu")
         self._take_images(selection=selection)
-        self._build()
+        self._build(supernet)
         self.epoch = self.rows = 0
         self.seconds = 0.0
 
@@ -154,17 +162,18 @@ class Training:
             memory_format=torch.channels_last,  # in which depthwise layers and pools are faster
         )
 
-    def _build(self) -> None:
+    def _build(self, supernet: SupernetWeights | None) -> None:
         settings = self.settings
-        self.net = DerivedNetwork(
+        net = DerivedNetwork(
             self.genotype,
             classes=self.task.classes,
             cells=settings.cells,
             channels=settings.channels,
             auxiliary=settings.auxiliary_weight > 0,
             seed=seed_of(settings.seed, "network"),
-        ).to(self.device)
-        self.net = self.net.to(memory_format=torch.channels_last)
+        )
+        self.inherited = None if supernet is None else inherit(net, self.genotype, supernet)
+        self.net = net.to(self.device).to(memory_format=torch.channels_last)
         self.sgd = torch.optim.SGD(
             self.net.parameters(),
             lr=settings.learning_rate,
@@ -197,6 +206,7 @@ class Training:
             parameters=count_parameters(self.net) - tower,
             seconds=self.seconds + time.perf_counter() - started,
             rows=tuple(journal.rows()),
+            inherited=self.inherited,
         )
 
     def _place(self, indices: NDArray[np.int64]) -> Images:
