@@ -1,7 +1,7 @@
 """Settings of a derived network and its training."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ Cells = Annotated[int, Field(ge=1, le=200)]
 @validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSettings:
-    """Training of a derived network from scratch.
+    """Training of a derived network.
 
     Attributes:
         cells: Number of cells.
@@ -43,6 +43,8 @@ class TrainingSettings:
         auxiliary_weight: Weight of the auxiliary tower's loss; 0 builds no tower.
         flip: Whether images are mirrored at random.
         crop_padding: Pixels of padding of the random crop; None means an eighth of the size.
+        weights: ``"random"`` weights to begin with, or those ``"inherited"`` from the supernet that
+            found the genotype, which needs its channels.
         seed: Seed of everything random.
 
     Raises:
@@ -64,6 +66,7 @@ class TrainingSettings:
     auxiliary_weight: Amount = 0.4
     flip: bool = True
     crop_padding: Annotated[int, Field(ge=0, le=4000)] | None = None
+    weights: Literal["random", "inherited"] = "random"
     seed: Seed = 0
 
     def __post_init__(self) -> None:

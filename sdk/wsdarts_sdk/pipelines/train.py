@@ -1,4 +1,4 @@
-"""Training of a genotype's network from scratch, in a run directory with a report."""
+"""Training of a genotype's network, in a run directory with a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.inheritance import SupernetWeights
 from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.pipelines.run_context import (
@@ -126,6 +127,9 @@ def train(
     check_kernels(where)
     cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
     run = source_run(genotype)
+    supernet = None
+    if chosen.training.weights == "inherited":
+        supernet = find_supernet(genotype, registry=registry, require_signature=require_signature)
     config: dict[str, Any] = {
         "training": settings_json(chosen.training),
         "genotype": cells.to_json(),
@@ -144,15 +148,21 @@ def train(
         began=began,
         **config,
     ) as context:
-        return _train(context, cells, run)
+        return _train(context, cells, run, supernet)
 
 
-def _train(context: RunContext, genotype: Genotype, made_from: Path | None) -> TrainingRun:
+def _train(
+    context: RunContext,
+    genotype: Genotype,
+    made_from: Path | None,
+    supernet: SupernetWeights | None,
+) -> TrainingRun:
     run = context.run
     result = train_network(
         genotype,
         context.tasks[0],
         context.preset.training,
+        supernet=supernet,
         journal=FileJournal(run.path, TRAINING_JOURNAL),
         progress=context.progress,
         device=context.device,
@@ -163,6 +173,9 @@ def _train(context: RunContext, genotype: Genotype, made_from: Path | None) -> T
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
     finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
     measured = {name: getattr(result, name) for name in figures}
+    if result.inherited is not None:
+        begun = {"source": result.inherited.source, "share": result.inherited.weights}
+        measured["inherited"] = begun
     run.write_json(RESULT_FILE, {**measured, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
@@ -185,8 +198,8 @@ def _write_report(context: RunContext, result: TrainingResult) -> Path:
         TITLES["train"],
         settings,
         summary=(
-            f"The derived network was trained from scratch for {settings.epochs} epochs on "
-            f"{len(task.train_indices)} images and evaluated once, at the end, on "
+            f"The derived network was trained {_beginning(result)} for "
+            f"{pluralize(settings.epochs, 'epoch')} on {len(task.train_indices)} images and evaluated once, at the end, on "
             f"{result.images} images that nothing had seen."
         ),
         genotype=result.genotype,
@@ -199,3 +212,11 @@ def _write_report(context: RunContext, result: TrainingResult) -> Path:
             held_out=held_out_words(task),
         ),
     )
+
+
+def _beginning(result: TrainingResult) -> str:
+    """Return where the weights of a training began, in words."""
+    if result.inherited is None:
+        return "from scratch"
+    share = percent(result.inherited.weights)
+    return f"from the weights of {result.inherited.source} ({share} of its own)"
