@@ -39,6 +39,12 @@ class Preset:
                 found=f"{self.name[:_LONGEST_NAME]!r}",
                 expected=f"one line of 1 to {_LONGEST_NAME} characters",
             )
+        if self.selection.weights != "random":
+            raise SettingsError(
+                "selection.weights",
+                found=self.selection.weights,
+                expected="random: what a sweep found is compared without its weights",
+            )
 
 
 # "Warm-starting DARTS using meta-learning", sections 4 and 5. The rates of the skip-connect

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.space import SearchSpace
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.models.network import DerivedNetwork
+from wsdarts_sdk.models.network import DerivedNetwork, Stem
 from wsdarts_sdk.supernet import reduction_positions
 
 _INPUTS = ("first", "second")
@@ -77,7 +77,7 @@ def inherit(net: DerivedNetwork, genotype: Genotype, supernet: SupernetWeights) 
         SettingsError: The search spaces, the channels or the stems differ, or the supernet
             has not a single operation that the genotype keeps.
     """
-    _check(net, genotype, supernet)
+    check_inheritable(genotype, supernet, channels=net.config["channels"], stem=net.config["stem"])
     places = net.state_dict()
     taken = []
     for name, source in _pairs(net, genotype, supernet):
@@ -105,23 +105,30 @@ def inherit(net: DerivedNetwork, genotype: Genotype, supernet: SupernetWeights) 
     )
 
 
-def _check(net: DerivedNetwork, genotype: Genotype, supernet: SupernetWeights) -> None:
+def check_inheritable(
+    genotype: Genotype, supernet: SupernetWeights, *, channels: int, stem: Stem = "cifar"
+) -> None:
+    """Refuse a supernet whose weights fit no network of a genotype with that many channels.
+
+    Raises:
+        SettingsError: The search spaces, the channels or the stems differ.
+    """
     if genotype.space != supernet.space:
         raise SettingsError(
             f"the search space of {supernet.source}",
             found=supernet.space,
             expected=f"that of the genotype, {genotype.space}",
         )
-    if net.config["stem"] != "cifar":
+    if stem != "cifar":
         raise SettingsError(
             "stem",
-            found=net.config["stem"],
+            found=stem,
             expected="cifar, the stem of a supernet, to inherit its weights",
         )
-    if net.config["channels"] != supernet.channels:
+    if channels != supernet.channels:
         raise SettingsError(
             "channels",
-            found=net.config["channels"],
+            found=channels,
             expected=f"{supernet.channels}, as in {supernet.source}, to inherit its weights",
             hint=f"set training.channels={supernet.channels}, or training.weights=random",
         )

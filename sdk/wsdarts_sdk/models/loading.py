@@ -117,7 +117,7 @@ def source_run(source: Genotype | str | Path) -> Path | None:
 
     A training names the run that it was made from, and a file in a run that run.
     """
-    if isinstance(source, Genotype) or (isinstance(source, str) and _is_text(source)):
+    if isinstance(source, Genotype) or (isinstance(source, str) and is_genotype_text(source)):
         return None
     path = expanded(source, _WHAT)
     for place in (path, path.parent):
@@ -130,7 +130,7 @@ def source_run(source: Genotype | str | Path) -> Path | None:
 
 def _trained_file(source: str | Path) -> Path | None:
     """Return the model file that a path is, or that of a training's run directory."""
-    if isinstance(source, str) and _is_text(source):
+    if isinstance(source, str) and is_genotype_text(source):
         return None
     path = expanded(source, _WHAT)
     if path.suffix == ".safetensors":
@@ -146,7 +146,7 @@ def _find(
     """Return a genotype, and the number of classes that it was searched for, if known."""
     if isinstance(source, Genotype):
         return source, None
-    if isinstance(source, str) and _is_text(source):
+    if isinstance(source, str) and is_genotype_text(source):
         _refuse_unsigned("the text of a genotype", require_signature)
         return Genotype.from_text(source), None
     path = expanded(source, _WHAT)
@@ -173,7 +173,7 @@ def _refuse_unsigned(source: object, required: Required) -> None:
         )
 
 
-def _is_text(source: str) -> bool:
+def is_genotype_text(source: str) -> bool:
     """Return whether a string is a genotype itself; no path or reference looks like that."""
     return holds_genotype(source) or source.lstrip().startswith(("{", "```")) or "\n" in source
 

@@ -130,6 +130,10 @@ class Training:
         selection: bool,
         device: torch.device | None,
     ) -> None:
+        if settings.weights == "inherited" and supernet is None:
+            raise SettingsError(
+                "weights are to be inherited", expected="a supernet to inherit from"
+            )
         self.genotype, self.task, self.settings = genotype, task, settings
         self.device = device or torch.device("cpu")
         self._take_images(selection=selection)

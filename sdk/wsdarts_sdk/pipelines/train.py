@@ -13,10 +13,11 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.artifacts.supernet_weights import find_supernet
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
-from wsdarts_sdk.models.inheritance import SupernetWeights
+from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
 from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.pipelines.run_context import (
@@ -130,10 +131,11 @@ def train(
     supernet = None
     if chosen.training.weights == "inherited":
         supernet = find_supernet(genotype, registry=registry, require_signature=require_signature)
-    config: dict[str, Any] = {
-        "training": settings_json(chosen.training),
-        "genotype": cells.to_json(),
-    }
+        check_inheritable(cells, supernet, channels=chosen.training.channels)
+    training = settings_json(chosen.training)
+    if supernet is None:
+        del training["weights"]  # runs from before there was a choice go on
+    config: dict[str, Any] = {"training": training, "genotype": cells.to_json()}
     check_context("train", [data], chosen, out=out, resume=resume, **config)
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
@@ -199,8 +201,9 @@ def _write_report(context: RunContext, result: TrainingResult) -> Path:
         settings,
         summary=(
             f"The derived network was trained {_beginning(result)} for "
-            f"{pluralize(settings.epochs, 'epoch')} on {len(task.train_indices)} images and evaluated once, at the end, on "
-            f"{result.images} images that nothing had seen."
+            f"{pluralize(settings.epochs, 'epoch')} on "
+            f"{pluralize(len(task.train_indices), 'image')} and evaluated once, at the end, on "
+            f"{pluralize(result.images, 'image')} that nothing had seen."
         ),
         genotype=result.genotype,
         training=TrainingFacts(

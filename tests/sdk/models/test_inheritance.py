@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_registry.architecture.space import CELL_KINDS, DARTS, SearchSpace
+from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.inheritance import SupernetWeights, inherit, matched_cells
 from wsdarts_sdk.models.network import DerivedNetwork

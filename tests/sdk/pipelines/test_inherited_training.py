@@ -1,0 +1,109 @@
+"""Trainings that begin with the weights of the supernet that found their genotype."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wsdarts_hub import TINY, Preset, load_network, train
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.artifacts.supernet_weights import find_supernet
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.runs.directory import read_config
+
+FORMATS = Path(__file__).parents[2] / "golden" / "formats"
+REGISTRY, RUN = FORMATS / "registry", FORMATS / "warm"
+
+
+def preset(weights: str = "inherited", channels: int = 2, epochs: int = 1) -> Preset:
+    training = replace(
+        TINY.training,
+        cells=5,
+        channels=channels,
+        image_size=8,
+        epochs=epochs,
+        batch_size=8,
+        cutout=2,
+        weights=weights,
+    )
+    return replace(TINY, training=training)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of a search, whose directory a training may be noted in."""
+    return shutil.copytree(RUN, tmp_path / "run")
+
+
+def test_a_training_says_what_it_inherited(
+    run: Path, digits_task: ImageTask, tmp_path: Path
+) -> None:
+    found = train(run, digits_task, out=tmp_path / "net", preset=preset())
+    result = json.loads((found.path / "result.json").read_text())
+    assert result["inherited"]["source"] == str(run)
+    assert 0 < result["inherited"]["share"] < 1
+    assert found.result.inherited is not None
+    assert found.result.inherited.weights == result["inherited"]["share"]
+    assert read_config(found.path)["training"]["weights"] == "inherited"
+    assert "from the weights of" in found.report.read_text()
+
+
+@pytest.mark.parametrize("source", [RUN, RUN / "artifact", "colours@1"], ids=str)
+def test_sources_of_weights(source: str | Path) -> None:
+    found = find_supernet(source, registry=REGISTRY)
+    assert (found.cells, found.channels) == (3, 2)
+    assert "stem.0.weight" in found.tensors
+    assert not any("alpha" in name for name in found.tensors)
+
+
+@pytest.mark.parametrize("kind", ["genotype", "text", "file"])
+def test_a_genotype_alone_has_no_weights(kind: str, run: Path, tmp_path: Path) -> None:
+    genotype = Genotype.load(run / "genotype.json")
+    alone = {
+        "genotype": genotype,
+        "text": genotype.to_darts(),
+        "file": genotype.save(tmp_path / "cells.json"),
+    }[kind]
+    with pytest.raises(SettingsError) as refused:
+        find_supernet(tmp_path / "cells.json" if kind == "file" else alone)
+    assert "weights" in refused.value.what
+    assert "training.weights=random" in refused.value.hint
+
+
+def test_another_width_is_refused_before_the_data_is_read(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        train(run, tmp_path / "no data", out=tmp_path / "net", preset=preset(channels=4))
+    assert (refused.value.what, refused.value.found) == ("channels", "4")
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_run_from_before_the_choice_goes_on(
+    run: Path, digits_task: ImageTask, tmp_path: Path
+) -> None:
+    random = preset("random")
+    train(run, digits_task, out=tmp_path / "net", preset=random)
+    assert "weights" not in read_config(tmp_path / "net")["training"]
+    again = train(run, digits_task, out=tmp_path / "net", preset=random, resume=True)
+    assert again.result.inherited is None
+
+
+def test_inherited_weights_are_those_that_a_training_begins_with(
+    run: Path, digits_task: ImageTask, tmp_path: Path
+) -> None:
+    # A learning rate of zero leaves them as they were.
+    still = preset()
+    still = replace(still, training=replace(still.training, learning_rate=0.0, weight_decay=0.0))
+    found = train(run, digits_task, out=tmp_path / "net", preset=still)
+    tensors = find_supernet(run).tensors
+    ours = load_network(found.path).state_dict()
+    assert ours["network.stem.0.weight"].equal(tensors["stem.0.weight"])
+    assert ours["network.cells.0.second.1.weight"].equal(tensors["cells.0.second.1.weight"])
+
+
+def test_a_selection_does_not_inherit() -> None:
+    with pytest.raises(SettingsError) as refused:
+        replace(TINY, selection=replace(TINY.selection, weights="inherited"))
+    assert "selection" in refused.value.what
