@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from wsdarts_registry._format import pluralize
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
@@ -197,7 +199,8 @@ def _percent(value: dict[str, float]) -> str:
 def _machine(data: dict[str, Any]) -> str:
     machine = data["machine"]
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"{machine['cpu']}, {pluralize(machine['cores'], 'core')}, "
+        f"{pluralize(machine['threads'], 'thread')}, "
         f"torch {machine['torch']}, {machine['date']}"
     )
 
