@@ -132,10 +132,10 @@ def train(
     if chosen.training.weights == "inherited":
         supernet = find_supernet(genotype, registry=registry, require_signature=require_signature)
         check_inheritable(cells, supernet, channels=chosen.training.channels)
-    training = settings_json(chosen.training)
-    if supernet is None:
-        del training["weights"]  # runs from before there was a choice go on
-    config: dict[str, Any] = {"training": training, "genotype": cells.to_json()}
+    config: dict[str, Any] = {
+        "training": settings_json(chosen.training),
+        "genotype": cells.to_json(),
+    }
     check_context("train", [data], chosen, out=out, resume=resume, **config)
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)

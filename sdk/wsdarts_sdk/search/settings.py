@@ -244,12 +244,22 @@ def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSetting
     return replace(settings, stages=(stage,), skip_connects=None)
 
 
+# Settings that came later, with the value that stands for what was before: it is left out, so
+# that a run which was begun without them goes on.
+_LATER = {"weights": "random"}
+
+
 def settings_json(settings: Any) -> Any:
     """Return any of the settings dataclasses as plain JSON data, field by field."""
     if isinstance(settings, SearchSpace):
         return settings.to_json()
     if hasattr(settings, "__dataclass_fields__"):
-        return {name: settings_json(getattr(settings, name)) for name in settings.__slots__}
+        values = {name: getattr(settings, name) for name in settings.__slots__}
+        return {
+            name: settings_json(value)
+            for name, value in values.items()
+            if name not in _LATER or value != _LATER[name]
+        }
     if isinstance(settings, tuple):
         return [settings_json(value) for value in settings]
     return settings

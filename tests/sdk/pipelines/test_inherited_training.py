@@ -13,6 +13,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.artifacts.supernet_weights import find_supernet
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.runs.directory import read_config
+from wsdarts_sdk.search.settings import settings_json
 
 FORMATS = Path(__file__).parents[2] / "golden" / "formats"
 REGISTRY, RUN = FORMATS / "registry", FORMATS / "warm"
@@ -88,6 +89,12 @@ def test_a_run_from_before_the_choice_goes_on(
     assert "weights" not in read_config(tmp_path / "net")["training"]
     again = train(run, digits_task, out=tmp_path / "net", preset=random, resume=True)
     assert again.result.inherited is None
+
+
+def test_settings_of_a_sweep_are_written_as_before_the_choice() -> None:
+    assert "weights" not in settings_json(TINY.selection)
+    assert settings_json(preset().training)["weights"] == "inherited"
+    assert settings_json(TINY.search)["weights"]["momentum"] == TINY.search.weights.momentum
 
 
 def test_inherited_weights_are_those_that_a_training_begins_with(
