@@ -153,7 +153,7 @@ def chosen_splits(
     unknown = [name for name in wanted if name not in existing]
     if unknown or not wanted or len(set(wanted)) < len(wanted):
         raise TaskError(
-            f"the splits of {where}",
+            f"the choice of splits of {where}",
             found=repr("+".join(wanted)),
             expected=f"some of {', '.join(existing)}, each once, such as split={existing[0]!r}",
         )
