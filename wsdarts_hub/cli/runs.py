@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
+    from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -109,6 +110,7 @@ def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") ->
     display.facts([*rows, ("total", duration(sum(seconds.values())))])
 
 
+@options.reads_data
 def search(
     data: Annotated[
         list[str],
@@ -134,10 +136,7 @@ def search(
             show_default=False,
         ),
     ] = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -152,20 +151,13 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     chosen = options.preset_with(preset, settings)
     with run_work(
         "search",
         data,
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.search(
@@ -184,6 +176,7 @@ def search(
         display.line(f"wsdarts-hub push {_quoted(found.path)} NAME --registry DIR")
 
 
+@options.reads_data
 def warm_start(
     data: options.DataArgument,
     *,
@@ -223,10 +216,7 @@ def warm_start(
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
     k: options.NeighboursOption = 5,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -245,19 +235,12 @@ def warm_start(
     """
     chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     with run_work(
         "warm-start",
         [data],
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.warm_start(
@@ -280,23 +263,8 @@ def warm_start(
     if not quiet:
         display.heading("next")
         command = ["wsdarts-hub", "train", str(found.path), data, "--preset", preset]
-        command += _given(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-            device=device,
-        )
+        command += [*options.as_typed(reading), *(["--device", device] if device else [])]
         display.line(shlex.join([*command, "--out", str(found.path / "training")]))
-
-
-def _given(**values: str | bool | None) -> list[str]:
-    """The options that were given, as they are typed."""
-    words = []
-    for name, value in values.items():
-        if value:
-            words += [f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else [])]
-    return words
 
 
 def _quoted(path: Path) -> str:
@@ -309,6 +277,7 @@ _WITHOUT = {
 }
 
 
+@options.reads_data
 def train(
     genotype: Annotated[
         str,
@@ -330,10 +299,7 @@ def train(
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     settings: options.SetOption = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -352,19 +318,12 @@ def train(
     """
     chosen = options.preset_with(preset, settings, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     with run_work(
         "train",
         [data],
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.train(
