@@ -329,6 +329,10 @@ def train(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    epochs: options.EpochsOption = None,
+    lr: options.LearningRateOption = None,
+    batch_size: options.BatchSizeOption = None,
+    image_size: options.ImageSizeOption = None,
     settings: options.SetOption = None,
     image_column: options.ImageColumnOption = None,
     label_column: options.LabelColumnOption = None,
@@ -350,7 +354,13 @@ def train(
         result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
         print(result.accuracy)
     """
-    chosen = options.preset_with(preset, settings, without=_WITHOUT)
+    short = {
+        "--epochs": ("training.epochs", epochs),
+        "--lr": ("training.learning_rate", lr),
+        "--batch-size": ("training.batch_size", batch_size),
+        "--image-size": ("training.image_size", image_size),
+    }
+    chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
     from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
 

@@ -20,6 +20,7 @@ from wsdarts_sdk.setting_fields import (
 )
 
 Cells = Annotated[int, Field(ge=1, le=200)]
+WeightsToBeginWith = Literal["random", "inherited"]
 
 
 @validated
@@ -66,7 +67,7 @@ class TrainingSettings:
     auxiliary_weight: Amount = 0.4
     flip: bool = True
     crop_padding: Annotated[int, Field(ge=0, le=4000)] | None = None
-    weights: Literal["random", "inherited"] = "random"
+    weights: WeightsToBeginWith = "random"
     seed: Seed = 0
 
     def __post_init__(self) -> None:

@@ -400,9 +400,13 @@ def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
     ]
     if of_preset:
         path = of_preset[0]
+        group, _, name = path.partition(".")
+        copied = "a changed copy (dataclasses.replace)"
+        if name == unknown:
+            copied = f"{SMALL.name.upper()}.with_{group}({name}=…)"
         return (
-            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset a changed "
-            f"copy (dataclasses.replace), or use `--set {path}=…` on the command line"
+            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset {copied}, "
+            f"or use `--set {path}=…` on the command line"
         )
     if unknown in inspect.signature(ImageTask.load).parameters:
         return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
