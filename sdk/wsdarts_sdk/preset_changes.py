@@ -56,4 +56,5 @@ class TrainingChanges(TypedDict, total=False):
     flip: bool
     crop_padding: int | None
     weights: WeightsToBeginWith
+    patience: int | None
     seed: int

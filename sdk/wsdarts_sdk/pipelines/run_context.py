@@ -37,7 +37,7 @@ from wsdarts_sdk.reports.rows import (
     task_row,
     title,
 )
-from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
+from wsdarts_sdk.runs.directory import MayChange, RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.file_names import ENVIRONMENT_FILE
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -267,6 +267,7 @@ def check_context(
     *,
     out: str | Path | None,
     resume: bool,
+    may_change: MayChange | None = None,
     **config: Any,
 ) -> None:
     """Refuse a run directory that ``open_context`` will refuse, whatever the tasks are.
@@ -277,6 +278,7 @@ def check_context(
         preset: Settings of all parts.
         out: The run directory.
         resume: Whether to go on with the run that is there.
+        may_change: As for ``open_run``.
         config: What else decides the result.
 
     Raises:
@@ -284,7 +286,8 @@ def check_context(
     """
     where = run_path(out, command, "data")
     check_apart(where, data)
-    check_run(where, _config(command, preset, config), resume=resume)
+    known = _config(command, preset, config)
+    check_run(where, known, resume=resume, may_change=may_change)
 
 
 @contextmanager
@@ -298,6 +301,7 @@ def open_context(
     device: torch.device,
     progress: Progress,
     began: float | None = None,
+    may_change: MayChange | None = None,
     **config: Any,
 ) -> Iterator[RunContext]:
     """Open the run directory of a pipeline, and keep others out until it is closed.
@@ -311,13 +315,15 @@ def open_context(
         device: Where it runs.
         progress: Told what is done and how much is left.
         began: When the pipeline began, by ``time.monotonic``, for what it costs; now by default.
+        may_change: As for ``open_run``.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
         RunError: As for ``open_run``.
     """
     config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
-    with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
+    where_to = run_path(out, command, tasks[0].name)
+    with open_run(where_to, config, resume=resume, may_change=may_change) as run:
         where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
         _report_threads(before, where, progress)
         run.write_json(ENVIRONMENT_FILE, where)

@@ -218,6 +218,15 @@ ImageSizeOption = Annotated[
     int | None,
     typer.Option(metavar="N", help="Pixels a side, training.image_size.", show_default=False),
 ]
+PatienceOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Stop after N epochs without gain on images that do not train, and keep the best "
+        "epoch's weights, training.patience.",
+        show_default=False,
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
