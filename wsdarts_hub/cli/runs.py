@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
     from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.models.training import TrainingResult
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -298,6 +299,11 @@ def train(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    epochs: options.EpochsOption = None,
+    lr: options.LearningRateOption = None,
+    batch_size: options.BatchSizeOption = None,
+    image_size: options.ImageSizeOption = None,
+    patience: options.PatienceOption = None,
     settings: options.SetOption = None,
     reading: "DataOptions",
     device: options.DeviceOption = None,
@@ -307,6 +313,7 @@ def train(
 
     It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
     split that the dataset comes with it is evaluated on the test part, or else the validation part.
+    With --resume and more --epochs a finished training goes on.
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
@@ -316,7 +323,14 @@ def train(
         result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
         print(result.accuracy)
     """
-    chosen = options.preset_with(preset, settings, without=_WITHOUT)
+    short = {
+        "--epochs": ("training.epochs", epochs),
+        "--lr": ("training.learning_rate", lr),
+        "--batch-size": ("training.batch_size", batch_size),
+        "--image-size": ("training.image_size", image_size),
+        "--patience": ("training.patience", patience),
+    }
+    chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
     with run_work(
         "train",
@@ -353,6 +367,7 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
                 "accuracy",
                 f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}",
             ),
+            *_best_epoch(result),
             ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
             ("report", str(found.report)),
         ],
@@ -360,3 +375,12 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     )
     show_costs(found.seconds, found.cached)
     show_collapses(result.genotype)
+
+
+def _best_epoch(result: "TrainingResult") -> "list[tuple[str, str]]":
+    """The epoch that early stopping chose, and what by."""
+    if result.best is None:
+        return []
+    best = result.best
+    judged = f"{percent(best.accuracy)} of {pluralize(best.images, 'image')}, {best.judged_on}"
+    return [("best epoch", f"{best.epoch} of {len(result.rows)}, by {judged}")]
