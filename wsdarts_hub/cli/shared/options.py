@@ -117,7 +117,9 @@ ReasonOption = Annotated[
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON; progress stays on stderr.")
+]
 RegistryOption = Annotated[
     str | None,
     typer.Option(
