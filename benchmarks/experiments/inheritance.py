@@ -28,8 +28,7 @@ from wsdarts_hub import SMALL, ImageTask, Preset, push, search, warm_start
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_sdk.artifacts.supernet_weights import find_supernet
-from wsdarts_sdk.models.loading import find_genotype
+from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, TrainingResult
 from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, SEARCH_JOURNAL, TRAINING_JOURNAL

@@ -12,12 +12,11 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.artifacts.supernet_weights import find_supernet
+from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet, source_run
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
-from wsdarts_sdk.models.loading import find_genotype, source_run
 from wsdarts_sdk.models.stopping import VALIDATION_PART
 from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.pipelines.more_epochs import has_more_epochs
