@@ -29,6 +29,7 @@ from wsdarts_sdk.data.loader import (
     stream,
 )
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -178,11 +179,13 @@ class Training:
         )
         self.inherited = None if supernet is None else inherit(net, self.genotype, supernet)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        self.engine = TrainingEngine(self.net)
         self.sgd = torch.optim.SGD(
             self.net.parameters(),
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=self.device.type == "cpu",  # one call for all parameters
         )
 
     def run(self, journal: Journal, progress: Progress) -> TrainingResult:
@@ -191,6 +194,7 @@ class Training:
         if checkpoint is not None:
             self._restore(checkpoint)
         journal.truncate(self.rows)
+        compile_ahead(self.device, torch.float32, progress)
         while self.epoch < self.settings.epochs:
             journal.append(self._run_epoch(progress))
             self.epoch, self.rows = self.epoch + 1, self.rows + 1
@@ -258,7 +262,7 @@ class Training:
         rate = drop_path_rate(
             last=self.settings.drop_path, epoch=self.epoch, epochs=self.settings.epochs
         )
-        logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
+        logits, auxiliary = self.engine(images, rate=rate, draws=draws)
         loss = F.cross_entropy(logits, labels)
         total = loss
         if auxiliary is not None:
