@@ -29,6 +29,7 @@ from wsdarts_sdk.data.loader import (
     stream,
 )
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -196,11 +197,13 @@ class Training:
         )
         self.inherited = None if supernet is None else inherit(net, self.genotype, supernet)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        self.engine = TrainingEngine(self.net)
         self.sgd = torch.optim.SGD(
             self.net.parameters(),
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=self.device.type == "cpu",  # one call for all parameters
         )
 
     def run(self, journal: Journal, progress: Progress) -> TrainingResult:
@@ -209,6 +212,7 @@ class Training:
         if checkpoint is not None:
             self._restore(checkpoint)
         journal.truncate(self.rows)
+        compile_ahead(self.device, torch.float32, progress)
         self._announce(progress)
         while not self.ended:
             journal.append(self._run_epoch(progress))
@@ -304,7 +308,7 @@ class Training:
     def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
         images, labels = self.images.finish(batch, self.augmentation)
         rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
-        logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
+        logits, auxiliary = self.engine(images, rate=rate, draws=draws)
         loss = F.cross_entropy(logits, labels)
         total = loss
         if auxiliary is not None:

@@ -1,4 +1,7 @@
-"""Compilation of ``cpu.cpp`` for this machine, and the cache of the compiled libraries.
+"""Compilation of kernels for this machine, and the cache of the compiled libraries.
+
+There is one library for the cells of a search (``cpu.cpp``) and one for those of a derived network
+(``derived.cpp``), so that each is compiled where it is needed.
 
 A library is kept in the user's cache under the digest of source, compiler, flags and the
 environment that the compiler reads. It is built for the processor at hand, so it is made where it
@@ -26,6 +29,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from wsdarts_registry._files import (
     cache_directory,
@@ -235,6 +239,10 @@ _COMPILED_FROM = (
 _PREFIXES = ("CCACHE_", "SCCACHE_", "NIX_")
 
 
+Source = Literal["cpu", "derived"]
+_INCLUDE = b'#include "primitives.h"\n'
+
+
 class _CompilerError(Exception):
     """The compiler is missing or failed."""
 
@@ -261,8 +269,8 @@ def has_compiler() -> bool:
     return True
 
 
-def must_compile() -> bool:
-    """Return whether the library has yet to be compiled, which takes a while."""
+def must_compile(source: Source = "cpu") -> bool:
+    """Return whether a library has yet to be compiled, which takes a while."""
     try:
         compiler = _compiler()
     except _CompilerError:
@@ -271,7 +279,7 @@ def must_compile() -> bool:
         return True
     with library_cache() as found:
         return isinstance(found, str) or not any(
-            found.holds(_key(compiler, flags)) for flags in _BUILDS
+            found.holds(_key(source, compiler, flags)) for flags in _BUILDS
         )
 
 
@@ -284,35 +292,39 @@ def why_not_kept() -> str | None:
 
 
 @cache
-def compiled_library() -> Compiled:
-    """Return the library, compiled if it must be, or the reason why there is none."""
+def compiled_library(source: Source = "cpu") -> Compiled:
+    """Return a library, compiled if it must be, or the reason why there is none."""
     try:
         compiler = _compiler()
     except _CompilerError as error:
         return Compiled(library=None, why=str(error))
     name = sanitize(" ".join(compiler))
     with library_cache() as place:
-        kept = _kept(compiler, name, place)
-        return kept if kept is not None else _compiled(compiler, name, place)
+        kept = _kept(source, compiler, name, place)
+        return kept if kept is not None else _compiled(source, compiler, name, place)
 
 
-def _kept(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -> Compiled | None:
+def _kept(
+    source: Source, compiler: tuple[str, ...], name: str, place: LibraryCache | str
+) -> Compiled | None:
     """Return the cached library."""
     if isinstance(place, str):
         return None
     for flags in _BUILDS:
         with suppress(OSError):  # such as a library of OpenMP that is gone: compiled anew
-            library = place.find(_key(compiler, flags))
+            library = place.find(_key(source, compiler, flags))
             if library is not None:
                 return Compiled(library=library, why=_how(name, flags))
     return None
 
 
-def _compiled(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -> Compiled:
+def _compiled(
+    source: Source, compiler: tuple[str, ...], name: str, place: LibraryCache | str
+) -> Compiled:
     reasons = []
     for flags in _BUILDS:
         try:
-            library, problem = _made(compiler, flags, place)
+            library, problem = _made(source, compiler, flags, place)
         except (_CompilerError, OSError) as error:
             reasons.append(sanitize(str(error), 400))
             continue
@@ -358,11 +370,14 @@ def _program(word: str) -> Path | None:
         return None
 
 
-def _source() -> bytes:
-    return files("wsdarts_sdk.supernet.kernels").joinpath("cpu.cpp").read_bytes()
+def _code(source: Source) -> bytes:
+    """Return the text of a library, with what both share in place of its ``#include``."""
+    folder = files("wsdarts_sdk.supernet.kernels")
+    shared = folder.joinpath("primitives.h").read_bytes()
+    return folder.joinpath(f"{source}.cpp").read_bytes().replace(_INCLUDE, shared)
 
 
-def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
+def _key(source: Source, compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
     """Return the digest of everything that the machine code depends on."""
     programs = [
         (str(resolved(program)), modified(program))
@@ -376,7 +391,7 @@ def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
     }
     parts = (compiler, programs, flags, sorted(environment.items()), platform.machine())
     text = f"{parts!r} {_processor()}".encode(errors="surrogateescape")
-    return hashlib.sha256(_source() + b"\0" + text).hexdigest()[:16]
+    return hashlib.sha256(_code(source) + b"\0" + text).hexdigest()[:16]
 
 
 def _environment(temporary: str) -> dict[str, str]:
@@ -390,19 +405,19 @@ def _environment(temporary: str) -> dict[str, str]:
 
 
 def _made(
-    compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str
+    source: Source, compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str
 ) -> tuple[ctypes.CDLL, str | None]:
     """Compile in a directory of this user alone; return the library and why it is not kept."""
     with tempfile.TemporaryDirectory() as scratch:
         code, made = Path(scratch) / "cpu.cpp", Path(scratch) / "cpu.so"
-        code.write_bytes(_source())
+        code.write_bytes(_code(source))
         _run([*compiler, *flags, str(code), "-o", str(made)], Path(scratch))
         if not is_file(made, follow_links=False):
             raise _CompilerError("it wrote no library")
         if isinstance(place, str):
             return load_private(made), place
         try:
-            return place.store(_key(compiler, flags), made.read_bytes()), None
+            return place.store(_key(source, compiler, flags), made.read_bytes()), None
         except OSError as error:  # such as a full disk
             return load_private(made), str(error)
 
