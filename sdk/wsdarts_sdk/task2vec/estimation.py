@@ -20,7 +20,7 @@ images are from all of them, where all have a part in the head, rather than from
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from math import ceil, inf
@@ -39,7 +39,13 @@ from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError, FileAccessError, SettingsError
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.task2vec.fisher import FisherSettings, image_fisher, rademacher_signs
+from wsdarts_sdk.task2vec.compiled_fisher import compiled_fisher
+from wsdarts_sdk.task2vec.fisher import (
+    FisherSettings,
+    image_fisher,
+    label_factors,
+    rademacher_signs,
+)
 from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.probe import Probe
 from wsdarts_sdk.task2vec.variational import VariationalSettings, variational_fisher
@@ -165,6 +171,20 @@ class Estimate:
     images: int
 
 
+class ProbeWithHead(nn.Module):
+    """A probe and a head: from pixels 0 … 255 to logits."""
+
+    def __init__(self, probe: Probe, head: Head) -> None:
+        super().__init__()
+        self.backbone = probe.model
+        self._probe = probe
+        self.head = head
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """Return logits, shape ``(images, classes)``."""
+        return self.head.logits(self._probe.features(pixels_BCHW))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimation:
     """One estimation: the probe, the images in order, and the limits.
@@ -211,7 +231,7 @@ class Estimation:
                 network, self.pixels[order], labels[order], settings, progress=report
             )
             return Estimate(values=values, standard_error=None, images=len(labels))
-        shares_NF = self._shares(network, settings, len(labels))
+        shares_NF = self._shares(network, settings, features_NF)
         return Estimate(
             values=shares_NF.mean(0, dtype=np.float64),
             standard_error=standard_error(shares_NF),
@@ -224,11 +244,12 @@ class Estimation:
         if known is not None:
             return known[self.positions]
         images, batch = len(self.pixels), self._batch()
+        parameter = next(self.probe.model.parameters())
 
         def compute() -> Iterator[Tensor]:
             for some in torch.split(self.pixels, batch):
                 with torch.no_grad():
-                    yield self.probe.features(some.to(self.probe.device).float()).cpu()
+                    yield self.probe.features(some.to(parameter)).cpu()
 
         report = _reporter(self.progress, "probe's features")
         rows: list[Tensor] = []
@@ -245,10 +266,13 @@ class Estimation:
         return features_NF
 
     def _shares(
-        self, network: nn.Module, settings: FisherSettings, images: int
+        self, network: ProbeWithHead, settings: FisherSettings, features_NF: Tensor
     ) -> NDArray[np.floating]:
-        """Return each image's share in each filter, of at most so many, ``(images, filters)``."""
-        signs, classes = None, int(self.labels.max()) + 1
+        """Return each image's share in each filter, ``(images, filters)``, of those with features.
+
+        Fewer if a limit ends the work.
+        """
+        images, signs, classes = len(features_NF), None, int(self.labels.max()) + 1
         if classes > settings.exact_classes:
             signs = rademacher_signs(len(self.pixels), settings.sketches, classes, settings.seed)[
                 self.positions
@@ -257,9 +281,7 @@ class Estimation:
         report = _reporter(self.progress, "Fisher information")
         rows: list[NDArray[np.floating]] = []
         done = 0
-        with closing(
-            image_fisher(network, self.pixels[:images], signs=signs, batch=batch)
-        ) as computed:
+        with closing(self._rows(network, features_NF, signs, batch)) as computed:
             for row in until(self._deadline(), computed):
                 rows.append(row)
                 done += len(row)
@@ -268,6 +290,22 @@ class Estimation:
                 if self._exact_enough(rows, done):
                     break
         return np.concatenate(rows)
+
+    def _rows(
+        self, network: ProbeWithHead, features_NF: Tensor, signs: Tensor | None, batch: int
+    ) -> Generator[NDArray[np.floating]]:
+        """Yield shares as ``image_fisher`` does, by compiled code where there is some."""
+        pixels = self.pixels[: len(features_NF)]
+        compiled = compiled_fisher(self.probe, pixels.shape[-1], self.progress)
+        if compiled is None:
+            yield from image_fisher(network, pixels, signs=signs, batch=batch)
+            return
+        for start in range(0, len(pixels), batch):
+            some = slice(start, start + batch)
+            logits_BC = network.head.logits(features_NF[some]).double()
+            chosen = None if signs is None else signs[some].double()
+            factors_BKC = torch.stack(label_factors(logits_BC.softmax(1), chosen), dim=1)
+            yield compiled.shares(pixels[some], factors_BKC @ network.head.weight)
 
     def _batch(self) -> int:
         return batch_size(self.pixels.shape[-1], self.probe.device.type)
@@ -285,20 +323,6 @@ class Estimation:
         shares_NF = np.concatenate(rows)
         error = standard_error(shares_NF)
         return error is not None and relative_error(shares_NF.mean(0), error) <= self.limits.error
-
-
-class ProbeWithHead(nn.Module):
-    """A probe and a head: from pixels 0 … 255 to logits."""
-
-    def __init__(self, probe: Probe, head: Head) -> None:
-        super().__init__()
-        self.backbone = probe.model
-        self._probe = probe
-        self._head = head
-
-    def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """Return logits, shape ``(images, classes)``."""
-        return self._head.logits(self._probe.features(pixels_BCHW))
 
 
 def batch_size(size: int, device: str = "cpu") -> int:

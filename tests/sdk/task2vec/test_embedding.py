@@ -365,9 +365,10 @@ class TestShippedProbe:
         self, digits_task: ImageTask, exact_classes: int, expected: tuple[float, ...]
     ) -> None:
         # The zoo and its threshold were made by it; a change of these needs a new version number.
+        # In float32 a number may be rounded to the other side of a ReLU, which counts in a filter.
         found = embed(digits_task, load_probe(), FisherSettings(exact_classes=exact_classes)).values
         shown = (*found[[0, 100, 500, 1000, 1400]], found.sum(), np.linalg.norm(found))
-        np.testing.assert_allclose(shown, expected, rtol=1e-5)
+        np.testing.assert_allclose(shown, expected, rtol=2e-4)
 
 
 @pytest.mark.slow
