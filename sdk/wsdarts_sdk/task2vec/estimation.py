@@ -153,6 +153,7 @@ def _seconds(budget: float | str) -> float:
 
 _BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**20}
 _FEATURES_SHARE = 0.25
+_PREVIEW_PAUSE = 10  # times as long as a preview took
 _LEAST_IMAGES = 30  # images that a standard error needs before it may end the work
 
 
@@ -199,6 +200,7 @@ class Estimation:
         limits: Limits of time and error.
         started: Start of the time, by ``time.perf_counter``.
         progress: Called with (what, done, total).
+        preview: Returns a short sentence on an estimate from the images so far.
     """
 
     probe: Probe
@@ -208,6 +210,7 @@ class Estimation:
     limits: Limits
     started: float
     progress: Progress | None
+    preview: Callable[[Estimate], str] | None = None
 
     def run(self, settings: FisherSettings | VariationalSettings, features: Path) -> Estimate:
         """Return the estimate.
@@ -231,12 +234,7 @@ class Estimation:
                 network, self.pixels[order], labels[order], settings, progress=report
             )
             return Estimate(values=values, standard_error=None, images=len(labels))
-        shares_NF = self._shares(network, settings, features_NF)
-        return Estimate(
-            values=shares_NF.mean(0, dtype=np.float64),
-            standard_error=standard_error(shares_NF),
-            images=len(shares_NF),
-        )
+        return _mean(self._shares(network, settings, features_NF))
 
     def _features(self, path: Path) -> Tensor:
         """Return the probe's features, shape ``(images, features)``, of fewer if time is short."""
@@ -278,15 +276,14 @@ class Estimation:
                 self.positions
             ][:images]
         batch = max(2, self._batch())  # one image has no standard error
-        report = _reporter(self.progress, "Fisher information")
         rows: list[NDArray[np.floating]] = []
-        done = 0
+        so_far = _SoFar(self.preview)
         with closing(self._rows(network, features_NF, signs, batch)) as computed:
             for row in until(self._deadline(), computed):
                 rows.append(row)
-                done += len(row)
-                if report is not None:
-                    report(done, images)
+                done = sum(map(len, rows))
+                if self.progress is not None:
+                    self.progress(f"Fisher information{so_far(rows)}", done, images)
                 if self._exact_enough(rows, done):
                     break
         return np.concatenate(rows)
@@ -323,6 +320,39 @@ class Estimation:
         shares_NF = np.concatenate(rows)
         error = standard_error(shares_NF)
         return error is not None and relative_error(shares_NF.mean(0), error) <= self.limits.error
+
+
+def _mean(shares_NF: NDArray[np.floating]) -> Estimate:
+    return Estimate(
+        values=shares_NF.mean(0, dtype=np.float64),
+        standard_error=standard_error(shares_NF),
+        images=len(shares_NF),
+    )
+
+
+class _SoFar:
+    """The end of the progress's sentence: what a preview says, and the error so far.
+
+    It is found anew only when ten times as long as that last took has gone by, so that it costs
+    at most a tenth of the time.
+    """
+
+    def __init__(self, preview: Callable[[Estimate], str] | None) -> None:
+        self._preview, self._sentence, self._next = preview, "", 0.0
+
+    def __call__(self, rows: list[NDArray[np.floating]]) -> str:
+        begun = time.perf_counter()
+        if begun >= self._next:
+            estimate = _mean(np.concatenate(rows))
+            said = "" if self._preview is None else self._preview(estimate)
+            parts = ["", said] if said else [""]
+            if estimate.standard_error is not None:
+                error = relative_error(estimate.values, estimate.standard_error)
+                parts.append(f"error {100 * error:.0f} %")
+            self._sentence = ", ".join(parts)
+            now = time.perf_counter()
+            self._next = now + _PREVIEW_PAUSE * (now - begun)
+        return self._sentence
 
 
 def batch_size(size: int, device: str = "cpu") -> int:
