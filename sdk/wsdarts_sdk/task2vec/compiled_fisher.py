@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ class _Features(nn.Module):
 
 
 class CompiledFisher:
-    """The Fisher information of one probe at one input size, by compiled code.
+    """The features and the Fisher information of one probe at one input size, by compiled code.
 
     Args:
         probe: The probe, on the CPU.
@@ -113,11 +114,10 @@ class CompiledFisher:
 
     def __init__(self, probe: Probe, plan: NetworkPlan, library: ctypes.CDLL) -> None:
         parameter = next(probe.model.parameters())
-        self._dtype, self._features = parameter.dtype, plan.features
+        self._dtype, self._width = parameter.dtype, plan.features
         self._mean = parameter.new_tensor(probe.preprocessing.mean)
         self._std = parameter.new_tensor(probe.preprocessing.std)
-        self._function = library.shares
-        self._function.restype = ctypes.c_int
+        self._library = library
         columns, self._filters = {}, 0
         for name, conv in convolutions(probe.model).items():
             columns[f"model.{name}"] = self._filters
@@ -142,29 +142,43 @@ class CompiledFisher:
         Raises:
             MemoryError: There is not enough.
         """
+        gradients_BKF = gradients_BKF.to(self._dtype).contiguous()
+        result = torch.empty(len(pixels_BCHW), self._filters, dtype=self._dtype)
+        self._call(self._library.shares, pixels_BCHW, gradients_BKF, result)
+        return result.numpy()
+
+    def features(self, pixels_BCHW: Tensor) -> Tensor:
+        """Return the probe's features, shape ``(images, features)``, as ``Probe.features`` does.
+
+        Raises:
+            MemoryError: There is not enough.
+        """
+        result = torch.empty(len(pixels_BCHW), self._width, dtype=self._dtype)
+        self._call(self._library.features, pixels_BCHW, result.new_empty(0, 0, 0), result)
+        return result
+
+    def _call(self, function: Any, pixels_BCHW: Tensor, at_output: Tensor, result: Tensor) -> None:
         x_BHWC = pixels_BCHW.permute(0, 2, 3, 1).to(self._dtype) / 255
         x_BHWC = ((x_BHWC - self._mean) / self._std).contiguous()
-        gradients_BKF = gradients_BKF.to(self._dtype).contiguous()
-        result = torch.empty(len(x_BHWC), self._filters, dtype=self._dtype)
         network = _Network(
             images=len(x_BHWC),
-            passes=gradients_BKF.shape[1],
+            passes=at_output.shape[1],
             filters=self._filters,
             threads=torch.get_num_threads(),
             values=len(self._values),
             operations=len(self._operations),
-            features=self._features,
+            features=self._width,
             numbers=self._numbers,
             gradients=self._gradients,
             value=ctypes.addressof(self._values),
             operation=ctypes.addressof(self._operations),
             pixels=x_BHWC.data_ptr(),
-            at_output=gradients_BKF.data_ptr(),
+            at_output=at_output.data_ptr(),
             result=result.data_ptr(),
         )
-        if self._function(ctypes.byref(network)):
+        function.restype = ctypes.c_int
+        if function(ctypes.byref(network)):
             raise MemoryError("there is not enough for the Fisher information")
-        return result.numpy()
 
     def _described(self, op: Operation, plan: NetworkPlan, columns: dict[str, int]) -> _Operation:
         described = _Operation(

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, inf
 from numbers import Real
 from pathlib import Path
@@ -39,7 +40,7 @@ from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError, FileAccessError, SettingsError
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.task2vec.compiled_fisher import compiled_fisher
+from wsdarts_sdk.task2vec.compiled_fisher import CompiledFisher, compiled_fisher
 from wsdarts_sdk.task2vec.fisher import (
     FisherSettings,
     image_fisher,
@@ -243,9 +244,13 @@ class Estimation:
             return known[self.positions]
         images, batch = len(self.pixels), self._batch()
         parameter = next(self.probe.model.parameters())
+        compiled = self._compiled
 
         def compute() -> Iterator[Tensor]:
             for some in torch.split(self.pixels, batch):
+                if compiled is not None:
+                    yield compiled.features(some)
+                    continue
                 with torch.no_grad():
                     yield self.probe.features(some.to(parameter)).cpu()
 
@@ -293,7 +298,7 @@ class Estimation:
     ) -> Generator[NDArray[np.floating]]:
         """Yield shares as ``image_fisher`` does, by compiled code where there is some."""
         pixels = self.pixels[: len(features_NF)]
-        compiled = compiled_fisher(self.probe, pixels.shape[-1], self.progress)
+        compiled = self._compiled
         if compiled is None:
             yield from image_fisher(network, pixels, signs=signs, batch=batch)
             return
@@ -303,6 +308,10 @@ class Estimation:
             chosen = None if signs is None else signs[some].double()
             factors_BKC = torch.stack(label_factors(logits_BC.softmax(1), chosen), dim=1)
             yield compiled.shares(pixels[some], factors_BKC @ network.head.weight)
+
+    @cached_property
+    def _compiled(self) -> CompiledFisher | None:
+        return compiled_fisher(self.probe, self.pixels.shape[-1], self.progress)
 
     def _batch(self) -> int:
         return batch_size(self.pixels.shape[-1], self.probe.device.type)

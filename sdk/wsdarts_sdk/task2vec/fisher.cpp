@@ -103,10 +103,6 @@ struct Packed {
   std::vector<std::int32_t> places;  // of the patch of each position, in the input
 };
 
-struct Shortage {
-  std::atomic<bool> noted{false};
-};
-
 template <class T>
 struct Network {
   Size images, passes, filters, threads;
@@ -116,7 +112,7 @@ struct Network {
   const Operation* operation;
   const T* pixels;     // images × H × W × C of value 0
   const T* at_output;  // images × passes × features
-  T* result;           // images × filters
+  T* result;           // images × filters; of the probe's features, images × features
 };
 
 // Memory of one thread.
@@ -703,26 +699,60 @@ void prepare(const Network<T>& net, Scratch<T>& s) {
   s.begun.resize(net.values);
 }
 
+// Run work for every image, each on one thread with its own memory.
+template <class T, int P, class Work>
+void for_images(const Network<T>& net, const Work& work) {
+  static std::atomic<Size> calls{0};
+  const Size call = ++calls;
+  std::atomic<bool> shortage{false};
+#pragma omp parallel for schedule(dynamic) num_threads(static_cast<int>(net.threads))
+  for (Size n = 0; n < net.images; ++n) try {
+    if (shortage) continue;
+    static thread_local Scratch<T> s;
+    if (s.call != call) prepare<T, P>(net, s);
+    s.call = call;
+    work(n, s);
+  } catch (...) {
+    shortage = true;  // no exception may leave a parallel loop
+  }
+  if (shortage) throw std::bad_alloc();
+}
+
 // Each image's share in every filter, for P of its passes.
 template <class T, int P>
 void passes(const Network<T>& net, std::vector<Packed<T>>& packed, Size first) {
   pack_for<T, P>(net, packed);
-  Shortage shortage;
-  static std::atomic<Size> calls{0};
-  const Size call = ++calls;
-#pragma omp parallel for schedule(dynamic) num_threads(static_cast<int>(net.threads))
-  for (Size n = 0; n < net.images; ++n) try {
-    if (shortage.noted) continue;
-    static thread_local Scratch<T> s;
-    if (s.call != call) prepare<T, P>(net, s);
-    s.call = call;
+  for_images<T, P>(net, [&](Size n, Scratch<T>& s) {
     forward(net, packed, n, s);
     Backward<T, P> backward{net, packed, s, net.result + n * net.filters};
     backward.run(net.at_output + (n * net.passes + first) * net.features);
+  });
+}
+
+// The mean over the positions of the last value.
+template <class T>
+void mean_features(const Network<T>& net, const Scratch<T>& s, T* features) {
+  const Value& last = net.value[net.operation[net.operations - 1].input];
+  const T* x = s.values.data() + last.place;
+  std::fill(features, features + net.features, T(0));
+  for (Size y = 0; y < last.height; ++y)
+    for (Size i = last.offset(y, 0); i < last.offset(y, last.width); i += last.channels)
+      for (Size c = 0; c < last.channels; ++c) features[c] += x[i + c];
+  for (Size c = 0; c < last.channels; ++c) features[c] /= last.positions();
+}
+
+template <class T>
+int features(const Network<T>& net) noexcept {
+  try {
+    const std::vector<Packed<T>> packed = pack(net);
+    for_images<T, 0>(net, [&](Size n, Scratch<T>& s) {
+      forward(net, packed, n, s);
+      mean_features(net, s, net.result + n * net.features);
+    });
   } catch (...) {
-    shortage.noted = true;
+    return 1;
   }
-  if (shortage.noted) throw std::bad_alloc();
+  return 0;
 }
 
 template <class T>
@@ -748,3 +778,4 @@ int shares(const Network<T>& net) noexcept {
 }  // namespace
 
 extern "C" int shares(const Network<SCALAR>* net) { return shares(*net); }
+extern "C" int features(const Network<SCALAR>* net) { return features(*net); }

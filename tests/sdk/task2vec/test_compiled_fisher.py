@@ -64,6 +64,7 @@ def both(
     assert isinstance(found, CompiledFisher)
     with torch.no_grad():
         features = probe.features(pixels.double())
+    torch.testing.assert_close(found.features(pixels), features, rtol=1e-10, atol=1e-12)
     draws = torch.Generator().manual_seed(1)
     weight = torch.randn(classes, features.shape[1], generator=draws).double()
     head = Head(weight=weight / 3, bias=torch.zeros(classes).double())
