@@ -1,8 +1,9 @@
 """Embedding a dataset, and ranking a registry by it."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
@@ -41,10 +42,7 @@ def embed_data(
     target_error: float | None = None,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> TaskEmbedding:
     """Return the task embedding of a dataset, from its train part alone.
 
@@ -57,20 +55,11 @@ def embed_data(
         target_error: Relative standard error, such as 0.05, at which no more are added.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data or probe cannot be read, or a limit is out of range.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     settings = settings or FisherSettings()
     check_limits(settings, budget, target_error)
     network = find_probe(probe, find_device(device))
@@ -97,10 +86,7 @@ def nearest(
     k: int = 5,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> Ranking:
     """Return the artifacts whose task is nearest to a dataset's, and whether that is near at all.
 
@@ -116,10 +102,7 @@ def nearest(
         k: How many to list.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, probe or registry cannot be read, or the registry holds no
@@ -135,12 +118,6 @@ def nearest(
     check_limits(settings, budget, target_error)
     network = probe_for(probe, catalogue, find_device(device))
     check_rankable(catalogue, embedding_space(network, settings))
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     progress = shown(progress)
     embedding = embed(
         load_task(data, reading, progress=progress),
