@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import interleaved, save, spread
+from measure import RESULTS, interleaved, save, spread
 from six_sets import SHARED
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="directory of an older commit")
     parser.add_argument("--commit", help="which commit that is, for the results")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -69,9 +70,12 @@ def main() -> None:
         return
     if arguments.before is None or not (arguments.before / "sdk").is_dir():
         raise SystemExit("name a checkout of an older commit with --before, or use --quick")
-    found = {}
+    place = RESULTS / "embedding_time.json"
+    kept = json.loads(place.read_bytes()) if place.exists() else {}
+    same = kept.get("commit_before") == arguments.commit
+    found = dict(kept["done"]) if same else {}  # of other numbers of threads
     for classes, name in SETS.items():
-        for threads in (1, 2):
+        for threads in arguments.threads:
             work = {"data": str(SHARED / "data" / name), "images": 500, "threads": threads}
             row = compared(arguments.before.resolve(), work, rounds=arguments.rounds)
             found[f"{classes} classes, {threads} thread{'s' if threads > 1 else ''}"] = row
