@@ -238,7 +238,7 @@ def warm_start(
 
 
 def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
-    embedding = embed_task(context, probe)
+    embedding = embed_task(context, probe, plan.catalogue)
     decision = decide_start(context, plan, embedding)
     start = prepare_start(context, plan, decision)
     with context.costs.phase("loading"):
