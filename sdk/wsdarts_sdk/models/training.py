@@ -61,6 +61,7 @@ class TrainingResult:
         seconds: Wall time of training and evaluation.
         rows: Metrics of each epoch.
         inherited: Which weights it began with; None where all of them were random.
+        logits: Of the held-out images, in the order of the task, shape ``(images, classes)``.
     """
 
     genotype: Genotype
@@ -73,6 +74,7 @@ class TrainingResult:
     seconds: float
     rows: tuple[dict[str, Any], ...]
     inherited: Inherited | None = None
+    logits: Tensor
 
     def __repr__(self) -> str:
         return (
@@ -198,7 +200,7 @@ class Training:
             if journal.due() or self.epoch == self.settings.epochs:
                 journal.checkpoint(self._checkpoint())
         started = time.perf_counter()
-        accuracy, loss = self._evaluate(progress)
+        accuracy, loss, logits = self._evaluate(progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
             genotype=self.genotype,
@@ -211,6 +213,7 @@ class Training:
             seconds=self.seconds + time.perf_counter() - started,
             rows=tuple(journal.rows()),
             inherited=self.inherited,
+            logits=logits,
         )
 
     def _place(self, indices: NDArray[np.int64]) -> Images:
@@ -271,21 +274,22 @@ class Training:
         sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
 
     @torch.no_grad()
-    def _evaluate(self, progress: Progress) -> tuple[float, float]:
+    def _evaluate(self, progress: Progress) -> tuple[float, float, Tensor]:
         images = self._place(self.task.indices(self.held_out))
         self.net.eval()
         loss = hits = 0.0
-        total = len(images)
+        total, rows = len(images), []
         for start in range(0, total, _EVALUATION_BATCH):
             stop = min(start + _EVALUATION_BATCH, total)
             pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
             logits = self.net(self.augmentation.normalise(pixels))
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             hits += float((logits.argmax(dim=1) == labels).sum())
+            rows.append(logits.cpu())
             progress("evaluation", stop, total)
         # The loss of an epoch was computed before its last step.
         _check_finite(loss, f"on the {self.held_out} part")
-        return hits / total, loss / total
+        return hits / total, loss / total, torch.cat(rows)
 
     def _classifier(self) -> Classifier:
         # As a network that is loaded from a file would be, to the last bit of its results.
@@ -295,6 +299,7 @@ class Training:
             std=self.augmentation.std,
             image_size=self.settings.image_size,
             class_names=self.task.class_names,
+            trained_on=self.task.digest,
         ).eval()
 
     def _checkpoint(self) -> Checkpoint:
