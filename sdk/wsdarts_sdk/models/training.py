@@ -69,6 +69,7 @@ class TrainingResult:
             those of the last epoch.
         schedules: Epochs that a schedule of learning rate and drop path began before, each
             counted from 0: ``(0,)``, and one more wherever a finished training went on.
+        logits: Of the held-out images, in the order of the task, shape ``(images, classes)``.
     """
 
     genotype: Genotype
@@ -83,6 +84,7 @@ class TrainingResult:
     inherited: Inherited | None = None
     best: BestEpoch | None = None
     schedules: tuple[int, ...] = (0,)
+    logits: Tensor
 
     def __repr__(self) -> str:
         return (
@@ -223,7 +225,7 @@ class Training:
         if self.stopping is not None:
             self.net.load_state_dict(self.stopping.best_weights)
         started = time.perf_counter()
-        accuracy, loss = self._evaluate(self.task.indices(self.held_out), progress)
+        accuracy, loss, logits = self._evaluate(self.task.indices(self.held_out), progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
             genotype=self.genotype,
@@ -238,6 +240,7 @@ class Training:
             inherited=self.inherited,
             best=None if self.stopping is None else self.stopping.best,
             schedules=tuple(self.schedules),
+            logits=logits,
         )
 
     @property
@@ -301,7 +304,7 @@ class Training:
         """Return what early stopping judges an epoch by; nothing without it."""
         if self.stopping is None:
             return {}
-        accuracy, loss = self._evaluate(self.stopping.images, silent)
+        accuracy, loss, _ = self._evaluate(self.stopping.images, silent)
         self.stopping.judge(self.epoch + 1, accuracy, loss, self.net.state_dict())
         return {"stopping_accuracy": accuracy, "stopping_loss": loss}
 
@@ -321,22 +324,25 @@ class Training:
         sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
 
     @torch.no_grad()
-    def _evaluate(self, indices: NDArray[np.int64], progress: Progress) -> tuple[float, float]:
-        """Return accuracy and mean cross-entropy on some images of the task."""
+    def _evaluate(
+        self, indices: NDArray[np.int64], progress: Progress
+    ) -> tuple[float, float, Tensor]:
+        """Return accuracy, mean cross-entropy and the logits of some images of the task."""
         images = self._place(indices)
         self.net.eval()
         loss = hits = 0.0
-        total = len(images)
+        total, rows = len(images), []
         for start in range(0, total, _EVALUATION_BATCH):
             stop = min(start + _EVALUATION_BATCH, total)
             pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
             logits = self.net(self.augmentation.normalise(pixels))
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             hits += float((logits.argmax(dim=1) == labels).sum())
+            rows.append(logits.cpu())
             progress("evaluation", stop, total)
         # The loss of an epoch was computed before its last step.
         _check_finite(loss, f"on {pluralize(total, 'image')} that it does not train on")
-        return hits / total, loss / total
+        return hits / total, loss / total, torch.cat(rows)
 
     def _classifier(self) -> Classifier:
         # As a network that is loaded from a file would be, to the last bit of its results.
@@ -346,6 +352,7 @@ class Training:
             std=self.augmentation.std,
             image_size=self.settings.image_size,
             class_names=self.task.class_names,
+            trained_on=self.task.digest,
         ).eval()
 
     def _checkpoint(self) -> Checkpoint:
