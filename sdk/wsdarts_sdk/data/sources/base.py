@@ -79,6 +79,7 @@ class ImageSource(ABC):
         dataset: Id on the Hugging Face Hub of the dataset; None where it is not from there.
         given: Position in ``GivenPart`` of each image's part, shape ``(images,)``; None where
             the images come with no split.
+        groups: Name of each image's group, one for each image; None where images stand alone.
         passed_over: Number of images that are not read, by suffix in lower case.
         notes: Sentences for the user about how the source was read.
     """
@@ -86,6 +87,7 @@ class ImageSource(ABC):
     location: str | None = None
     dataset: str | None = None
     given: NDArray[np.int8] | None = None
+    groups: Sequence[str] | None = None
     passed_over: Mapping[str, int] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
