@@ -180,6 +180,30 @@ def parts_of_splits(names: Sequence[str], where: str) -> tuple[GivenPart, ...] |
     return with_validation(known)
 
 
+def codes_of_values(values: Sequence[object], where: str) -> NDArray[np.int8]:
+    """Return the position in ``GivenPart`` of each image, from a column that names the parts.
+
+    Raises:
+        TaskError: A value names no part, or none is named train or none is held out.
+    """
+    known = {value: part_named(str(value)) for value in dict.fromkeys(values)}
+    unknown = next((value for value, part in known.items() if part is None), None)
+    if None in known.values():
+        raise TaskError(
+            f"row {list(values).index(unknown)} of {where}",
+            found="empty" if unknown is None else repr(unknown),
+            expected="train, validation or test (or val, valid, dev, eval)",
+        )
+    if not has_train_and_held_out([*known.values()]):
+        raise TaskError(
+            f"{where} has {' and '.join(map(repr, known))} alone",
+            expected="images of train, and of validation or test",
+        )
+    parts = [part for part in known.values() if part is not None]
+    codes = {v: GIVEN_CODES[p] for v, p in zip(known, with_validation(parts), strict=True)}
+    return np.array([codes[value] for value in values], dtype=np.int8)
+
+
 def has_train_and_held_out(parts: Sequence[GivenPart | None]) -> bool:
     """Return whether parts include one to train on and one that is held out."""
     return GivenPart.TRAIN in parts and bool({GivenPart.VALIDATION, GivenPart.TEST} & {*parts})

@@ -154,6 +154,8 @@ class ImageTask:
     def notes(self) -> tuple[str, ...]:
         """Return sentences for the user about how the task was read."""
         found = list(self.images.source.notes)
+        if self.groups is not None:
+            found.append(f"{pluralize(len(np.unique(self.groups)), 'group')} kept together")
         if self.given_split:
             found.append(f"split as given: {self.part_sizes}")
             repeated = self._held_out_copies()
@@ -336,6 +338,7 @@ def read_task(
     cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
     source = open_source(data, options, cache=cache)
     name = sanitize_name(name) if name else source.name
+    _check_groups_apart(source)
     _check_classes(name, [source.class_names[label] for label in np.unique(source.labels)])
     digests, failed = read_digests(source, cache, progress)
 
@@ -370,6 +373,22 @@ class _Arranged:
     given: NDArray[np.int8] | None
     groups: NDArray[np.bytes_] | None
     images: TaskImages
+
+
+def _check_groups_apart(source: ImageSource) -> None:
+    """Refuse a given split with a group in two parts, whose accuracy would flatter."""
+    if source.given is None or source.groups is None:
+        return
+    part_of: dict[str, int] = {}
+    for group, code in zip(source.groups, source.given.tolist(), strict=True):
+        if part_of.setdefault(group, code) != code:
+            names = [str(tuple(GivenPart)[each]) for each in (part_of[group], code)]
+            raise TaskError(
+                f"the group {group!r} is in the {names[0]} part and in the {names[1]} part of the "
+                "given split",
+                expected="each group in one part",
+                hint="move its images together, or leave out the groups",
+            )
 
 
 def _check_size(size: int) -> None:
