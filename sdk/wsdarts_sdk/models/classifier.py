@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wsdarts_registry._files import as_path, expanded, is_directory, open_regular, write_atomically
 from wsdarts_registry._libraries import UPDATE
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_sdk.devices import TooLargeError, at_most
@@ -128,6 +129,8 @@ class Classifier(TrainedModel):
             "image_size": self.image_size,
             "class_names": list(self.class_names),
         }
+        if self.network.inherited is not None:
+            about["inherited"] = self.network.inherited
         # The auxiliary tower only helps in training.
         tensors = {
             name: value.detach().cpu().clone().contiguous()
@@ -208,6 +211,7 @@ def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
             channels=about["channels"],
             stem=about.get("stem", "cifar"),
         )
+    network.inherited = _lineage(about.get("inherited"))
     return Classifier(
         network,
         mean=torch.zeros(3),
@@ -215,3 +219,17 @@ def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
         image_size=size,
         class_names=class_names,
     )
+
+
+def _lineage(inherited: Any) -> dict[str, Any] | None:
+    """Return whose weights a network began with, as its file says.
+
+    Raises:
+        ValueError: It says anything else.
+    """
+    if inherited is None:
+        return None
+    source, share = inherited["source"], inherited["share"]
+    if type(source) is not str or type(share) is not float or not 0 <= share <= 1:
+        raise ValueError(f"inherited is {reprlib.repr(inherited)}")
+    return {"source": sanitize(source, 200), "share": share}

@@ -37,7 +37,7 @@ from wsdarts_sdk.reports.rows import (
     task_row,
     title,
 )
-from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
+from wsdarts_sdk.runs.directory import MayChange, RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.file_names import ENVIRONMENT_FILE
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -280,6 +280,7 @@ def check_context(
     *,
     out: str | Path | None,
     resume: bool,
+    may_change: MayChange | None = None,
     **config: Any,
 ) -> None:
     """Refuse a run directory that ``open_context`` will refuse, whatever the tasks are.
@@ -290,6 +291,7 @@ def check_context(
         preset: Settings of all parts.
         out: The run directory.
         resume: Whether to go on with the run that is there.
+        may_change: As for ``open_run``.
         config: What else decides the result.
 
     Raises:
@@ -297,7 +299,8 @@ def check_context(
     """
     where = run_path(out, command, "data")
     check_apart(where, data)
-    check_run(where, _config(command, preset, config), resume=resume)
+    known = _config(command, preset, config)
+    check_run(where, known, resume=resume, may_change=may_change)
 
 
 @contextmanager
@@ -311,6 +314,7 @@ def open_context(
     device: torch.device,
     progress: Progress,
     began: float | None = None,
+    may_change: MayChange | None = None,
     **config: Any,
 ) -> Iterator[RunContext]:
     """Open the run directory of a pipeline, and keep others out until it is closed.
@@ -324,13 +328,15 @@ def open_context(
         device: Where it runs.
         progress: Told what is done and how much is left.
         began: When the pipeline began, by ``time.monotonic``, for what it costs; now by default.
+        may_change: As for ``open_run``.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
         RunError: As for ``open_run``.
     """
     config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
-    with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
+    where_to = run_path(out, command, tasks[0].name)
+    with open_run(where_to, config, resume=resume, may_change=may_change) as run:
         where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
         _report_threads(before, where, progress)
         run.write_json(ENVIRONMENT_FILE, where)
@@ -395,9 +401,13 @@ def _advice(unknown: str, settings: Sequence[str]) -> str:
     ]
     if of_preset:
         path = of_preset[0]
+        group, _, name = path.partition(".")
+        copied = "a changed copy (dataclasses.replace)"
+        if name == unknown:
+            copied = f"{SMALL.name.upper()}.with_{group}({name}=…)"
         return (
-            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset a changed "
-            f"copy (dataclasses.replace), or use `--set {path}=…` on the command line"
+            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset {copied}, "
+            f"or use `--set {path}=…` on the command line"
         )
     if unknown in inspect.signature(ImageTask.load).parameters:
         return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"

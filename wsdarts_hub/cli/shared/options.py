@@ -117,7 +117,9 @@ ReasonOption = Annotated[
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON; progress stays on stderr.")
+]
 RegistryOption = Annotated[
     str | None,
     typer.Option(
@@ -177,6 +179,37 @@ SeedOption = Annotated[
 PresetOption = Annotated[
     PresetName,
     typer.Option(help="Settings: paper (GPU), small (CPU, up to an hour), tiny (about a minute)."),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Epochs over the train part, training.epochs.", show_default=False
+    ),
+]
+LearningRateOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Learning rate to begin with, training.learning_rate.",
+        show_default=False,
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Images in a batch, training.batch_size.", show_default=False),
+]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Pixels a side, training.image_size.", show_default=False),
+]
+PatienceOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Stop after N epochs without gain on images that do not train, and keep the best "
+        "epoch's weights, training.patience.",
+        show_default=False,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -329,12 +362,18 @@ def required_signature(
 
 
 def preset_with(
-    name: str, assignments: Sequence[str] | None, *, without: Mapping[str, str] | None = None
+    name: str,
+    assignments: Sequence[str] | None,
+    *,
+    short: Mapping[str, tuple[str, object]] | None = None,
+    without: Mapping[str, str] | None = None,
 ) -> "Preset":
     """Return the preset of that name with some settings changed.
 
     Args:
         name: Name of the preset.
+        short: Settings with an option of their own: by option the setting and the value, None
+            where it was not given.
         assignments: ``KEY=VALUE`` each, as for ``wsdarts_sdk.setting_fields.changed``. Of one
             key given twice the last counts.
         without: Parts of the preset that have no effect, each with the reason.
@@ -356,4 +395,13 @@ def preset_with(
                 f"--set {assignment} has no value", expected="KEY=VALUE, such as search.channels=8"
             )
         texts[key] = value
+    for option, (key, number) in (short or {}).items():
+        if number is None:
+            continue
+        if key in texts:
+            raise SettingsError(
+                f"{option} {number} and --set {key}={texts[key]} both set {key}",
+                hint=f"give one of them; {option} is short for --set {key}=VALUE",
+            )
+        texts[key] = str(number)
     return changed(find_preset(name), texts)
