@@ -20,6 +20,7 @@ from wsdarts_sdk.setting_fields import (
 )
 
 Cells = Annotated[int, Field(ge=1, le=200)]
+WeightsToBeginWith = Literal["random", "inherited"]
 
 
 @validated
@@ -45,6 +46,10 @@ class TrainingSettings:
         crop_padding: Pixels of padding of the random crop; None means an eighth of the size.
         weights: ``"random"`` weights to begin with, or those ``"inherited"`` from the supernet that
             found the genotype, which needs its channels.
+        patience: Stop after so many epochs that were no better than the best before, and keep the
+            best one's weights; None: train all epochs and keep the last. Judged on the validation
+            part where the task has a test part, too; else on a tenth of the train part, which
+            then does not train.
         seed: Seed of everything random.
 
     Raises:
@@ -66,7 +71,8 @@ class TrainingSettings:
     auxiliary_weight: Amount = 0.4
     flip: bool = True
     crop_padding: Annotated[int, Field(ge=0, le=4000)] | None = None
-    weights: Literal["random", "inherited"] = "random"
+    weights: WeightsToBeginWith = "random"
+    patience: Epochs | None = None
     seed: Seed = 0
 
     def __post_init__(self) -> None:

@@ -32,6 +32,7 @@ from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
+from wsdarts_sdk.models.stopping import BestEpoch, EarlyStopping, early_stopping
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import (
     Checkpoint,
@@ -43,6 +44,8 @@ from wsdarts_sdk.runs.journal import (
 from wsdarts_sdk.schedule import cosine_learning_rate, drop_path_rate
 
 _EVALUATION_BATCH = 256
+EPOCHS_FACT, ENDED_FACT = "epochs", "ended"
+"""Facts of a training's checkpoint: how many epochs it was to have, and whether they are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,10 @@ class TrainingResult:
         seconds: Wall time of training and evaluation.
         rows: Metrics of each epoch.
         inherited: Which weights it began with; None where all of them were random.
+        best: The epoch whose weights the model has, chosen by early stopping; None where it has
+            those of the last epoch.
+        schedules: Epochs that a schedule of learning rate and drop path began before, each
+            counted from 0: ``(0,)``, and one more wherever a finished training went on.
     """
 
     genotype: Genotype
@@ -73,6 +80,8 @@ class TrainingResult:
     seconds: float
     rows: tuple[dict[str, Any], ...]
     inherited: Inherited | None = None
+    best: BestEpoch | None = None
+    schedules: tuple[int, ...] = (0,)
 
     def __repr__(self) -> str:
         return (
@@ -93,6 +102,9 @@ def train_network(
     device: torch.device | None = None,
 ) -> TrainingResult:
     """Train a genotype's network and evaluate it once, at the end.
+
+    A journal of a finished training with fewer epochs goes on with the additional ones: learning
+    rate and drop path begin their schedule anew over these.
 
     Args:
         genotype: The cells.
@@ -139,11 +151,17 @@ class Training:
         self._take_images(selection=selection)
         self._build(supernet)
         self.epoch = self.rows = 0
+        self.schedules = [0]
         self.seconds = 0.0
 
     def _take_images(self, *, selection: bool) -> None:
         task, settings = self.task, self.settings
         indices, self.held_out = _trained_and_held_out(task, selection=selection)
+        self.stopping: EarlyStopping | None = None
+        if settings.patience is not None:
+            self.stopping, indices = early_stopping(
+                task, indices, held_out=self.held_out, patience=settings.patience
+            )
         # What is chosen must not depend on names; the model of a training keeps its class names.
         self.labels = task.canonical_labels if selection else task.labels
         if len(indices) < 2:
@@ -191,14 +209,17 @@ class Training:
         if checkpoint is not None:
             self._restore(checkpoint)
         journal.truncate(self.rows)
-        while self.epoch < self.settings.epochs:
+        self._announce(progress)
+        while not self.ended:
             journal.append(self._run_epoch(progress))
             self.epoch, self.rows = self.epoch + 1, self.rows + 1
             # A checkpoint costs a flush to the disk: not after each of many short epochs.
-            if journal.due() or self.epoch == self.settings.epochs:
+            if journal.due() or self.ended:
                 journal.checkpoint(self._checkpoint())
+        if self.stopping is not None:
+            self.net.load_state_dict(self.stopping.best_weights)
         started = time.perf_counter()
-        accuracy, loss = self._evaluate(progress)
+        accuracy, loss = self._evaluate(self.task.indices(self.held_out), progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
             genotype=self.genotype,
@@ -211,7 +232,26 @@ class Training:
             seconds=self.seconds + time.perf_counter() - started,
             rows=tuple(journal.rows()),
             inherited=self.inherited,
+            best=None if self.stopping is None else self.stopping.best,
+            schedules=tuple(self.schedules),
         )
+
+    @property
+    def ended(self) -> bool:
+        """Return whether all epochs are done, or early stopping ends them."""
+        stopped = self.stopping is not None and self.stopping.ended
+        return stopped or self.epoch >= self.settings.epochs
+
+    @property
+    def _schedule(self) -> dict[str, int]:
+        """Return the epoch's place in the schedule, and the length of that."""
+        start = self.schedules[-1]
+        return {"epoch": self.epoch - start, "epochs": self.settings.epochs - start}
+
+    def _announce(self, progress: Progress) -> None:
+        if self.stopping is not None:
+            judges = pluralize(len(self.stopping.images), "image")
+            progress(f"early stopping: judged on {judges}, {self.stopping.judged_on}", 1, 1)
 
     def _place(self, indices: NDArray[np.int64]) -> Images:
         cache = self.task.pixels(self.settings.image_size)
@@ -225,9 +265,7 @@ class Training:
 
     def _run_epoch(self, progress: Progress) -> dict[str, Any]:
         settings, started = self.settings, time.perf_counter()
-        rate = cosine_learning_rate(
-            first=settings.learning_rate, last=0.0, epoch=self.epoch, epochs=settings.epochs
-        )
+        rate = cosine_learning_rate(first=settings.learning_rate, last=0.0, **self._schedule)
         for group in self.sgd.param_groups:
             group["lr"] = rate
         order = torch.randperm(
@@ -242,22 +280,30 @@ class Training:
                 done = self.epoch * self.steps + step + 1
                 total = settings.epochs * self.steps
                 progress(f"training, epoch {self.epoch + 1}/{settings.epochs}", done, total)
-        self.seconds += time.perf_counter() - started
         loss, hits = (sums / (self.steps * self.batch_size)).tolist()
         _check_finite(loss, f"after epoch {self.epoch + 1}")
+        judged = self._judge()
+        self.seconds += time.perf_counter() - started
         return {
             "epoch": self.epoch,
             "learning_rate": rate,
             "loss": loss,
             "accuracy": hits,
             "seconds": self.seconds,
+            **judged,
         }
+
+    def _judge(self) -> dict[str, float]:
+        """Return what early stopping judges an epoch by; nothing without it."""
+        if self.stopping is None:
+            return {}
+        accuracy, loss = self._evaluate(self.stopping.images, silent)
+        self.stopping.judge(self.epoch + 1, accuracy, loss, self.net.state_dict())
+        return {"stopping_accuracy": accuracy, "stopping_loss": loss}
 
     def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
         images, labels = self.images.finish(batch, self.augmentation)
-        rate = drop_path_rate(
-            last=self.settings.drop_path, epoch=self.epoch, epochs=self.settings.epochs
-        )
+        rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
         logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
         loss = F.cross_entropy(logits, labels)
         total = loss
@@ -271,8 +317,9 @@ class Training:
         sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
 
     @torch.no_grad()
-    def _evaluate(self, progress: Progress) -> tuple[float, float]:
-        images = self._place(self.task.indices(self.held_out))
+    def _evaluate(self, indices: NDArray[np.int64], progress: Progress) -> tuple[float, float]:
+        """Return accuracy and mean cross-entropy on some images of the task."""
+        images = self._place(indices)
         self.net.eval()
         loss = hits = 0.0
         total = len(images)
@@ -284,7 +331,7 @@ class Training:
             hits += float((logits.argmax(dim=1) == labels).sum())
             progress("evaluation", stop, total)
         # The loss of an epoch was computed before its last step.
-        _check_finite(loss, f"on the {self.held_out} part")
+        _check_finite(loss, f"on {pluralize(total, 'image')} that it does not train on")
         return hits / total, loss / total
 
     def _classifier(self) -> Classifier:
@@ -300,7 +347,17 @@ class Training:
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         tensors |= optimiser_tensors(self.sgd, self.net)
-        facts = {"epoch": self.epoch, "rows": self.rows, "seconds": self.seconds}
+        facts = {
+            "epoch": self.epoch,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            EPOCHS_FACT: self.settings.epochs,
+            "schedules": self.schedules,
+        }
+        if self.stopping is not None:
+            tensors |= self.stopping.tensors()
+            facts["stopping"] = self.stopping.facts()
+        facts[ENDED_FACT] = self.ended
         return Checkpoint(tensors=tensors, facts=facts)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -311,6 +368,23 @@ class Training:
         restore_optimiser(self.sgd, self.net, tensors)
         self.epoch, self.rows = checkpoint.facts["epoch"], checkpoint.facts["rows"]
         self.seconds = checkpoint.facts["seconds"]
+        self.schedules = list(checkpoint.facts.get("schedules", [0]))
+        if self.stopping is not None:
+            self.stopping.restore(tensors, checkpoint.facts.get("stopping", {}))
+        if checkpoint.facts.get(EPOCHS_FACT, self.settings.epochs) < self.settings.epochs:
+            self._go_on_after_the_end(checkpoint)
+
+    def _go_on_after_the_end(self, checkpoint: Checkpoint) -> None:
+        """Begin a schedule over the epochs that a finished training gets in addition."""
+        if not checkpoint.facts[ENDED_FACT]:
+            raise SettingsError(
+                "epochs",
+                found=self.settings.epochs,
+                expected=f"{checkpoint.facts[EPOCHS_FACT]}, until these are done",
+            )
+        self.schedules.append(self.epoch)
+        if self.stopping is not None:
+            self.stopping.begin_anew()
 
 
 def _check_finite(loss: float, when: str) -> None:

@@ -62,6 +62,15 @@ class Checkpoint:
             ) from error
         return cls(tensors=tensors, facts=facts)
 
+    @staticmethod
+    def facts_of(path: Path) -> dict[str, Any]:
+        """Read the facts of a checkpoint alone; none where there is no such file.
+
+        Raises:
+            RunError: The file is no checkpoint.
+        """
+        return Checkpoint.load(path).facts if exists(path) else {}
+
 
 Row = dict[str, Any]
 _INTERVAL_SECONDS = 20.0

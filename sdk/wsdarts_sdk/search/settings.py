@@ -246,7 +246,7 @@ def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSetting
 
 # Settings that came later, with the value that stands for what was before: it is left out, so
 # that a run which was begun without them goes on.
-_LATER = {"weights": "random"}
+_LATER = {"weights": "random", "patience": None}
 
 
 def settings_json(settings: Any) -> Any:
