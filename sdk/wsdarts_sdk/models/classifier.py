@@ -15,6 +15,7 @@ from wsdarts_registry._files import as_path, expanded, is_directory, open_regula
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
+from wsdarts_sdk.data.decoding import RESIZES, Resize
 from wsdarts_sdk.devices import TooLargeError, at_most
 from wsdarts_sdk.models.export import OnnxFile, save_onnx, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork
@@ -38,6 +39,8 @@ class Classifier(TrainedModel):
         std: Channel standard deviations, shape ``(3,)``.
         image_size: Pixels a side that it was trained at.
         class_names: In the order of the logits; as many as the network has classes.
+        resize: How images become squares for it: ``"squash"``, or ``"crop"``, which keeps the
+            aspect, and the middle.
 
     Raises:
         SettingsError: Another number of class names, or no list of them.
@@ -51,6 +54,7 @@ class Classifier(TrainedModel):
         std: Tensor,
         image_size: int,
         class_names: Sequence[str],
+        resize: Resize = "squash",
     ) -> None:
         super().__init__()
         classes = network.config["classes"]
@@ -65,7 +69,7 @@ class Classifier(TrainedModel):
             raise SettingsError(
                 f"{len(class_names)} class names for {classes} classes", expected="one for each"
             )
-        self.network, self.image_size = network, image_size
+        self.network, self.image_size, self.resize = network, image_size, resize
         self.class_names = tuple(class_names)
         self.register_buffer("mean", mean.reshape(1, 3, 1, 1))
         self.register_buffer("std", std.reshape(1, 3, 1, 1))
@@ -128,6 +132,8 @@ class Classifier(TrainedModel):
             "image_size": self.image_size,
             "class_names": list(self.class_names),
         }
+        if self.resize != "squash":  # what files without it mean
+            about["resize"] = self.resize
         # The auxiliary tower only helps in training.
         tensors = {
             name: value.detach().cpu().clone().contiguous()
@@ -198,6 +204,9 @@ def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
         raise ValueError(
             f"cells, channels, classes and image size are {extent}, with {len(tensors)} tensors"
         )
+    resize = about.get("resize", "squash")
+    if resize not in RESIZES:
+        raise ValueError(f"resize is {resize!r}, none of {', '.join(RESIZES)}")
     genotype = Genotype.from_json(about["genotype"])
     # As much again as the weights, for what is made on the way.
     with at_most(_SPARE + 2 * 4 * sum(tensor.numel() for tensor in tensors.values())):
@@ -214,4 +223,5 @@ def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
         std=torch.ones(3),
         image_size=size,
         class_names=class_names,
+        resize=resize,
     )

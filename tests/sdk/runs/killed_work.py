@@ -15,6 +15,8 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,15 @@ TRAINING = TrainingSettings(
     cutout=2,
     drop_path=0.3,
 )
+CHOICES = replace(
+    TRAINING,
+    augmentation="trivialaugment",
+    mixup=0.4,
+    cutmix=1.0,
+    class_balance="sampling",
+    averaged_weights=0.9,
+    patience=39,
+)
 GENOTYPE = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('dil_conv_3x3', 0), "
     "('max_pool_3x3', 2)], normal_concat=[2, 3], reduce=[('avg_pool_3x3', 0), ('skip_connect', "
@@ -83,12 +94,14 @@ def run_search(task: ImageTask, run: RunDirectory) -> tuple[dict[str, np.ndarray
     return arrays, [found.genotype.to_json(), masks, rows]
 
 
-def run_training(task: ImageTask, run: RunDirectory) -> tuple[dict[str, np.ndarray], object]:
+def run_training(
+    task: ImageTask, run: RunDirectory, settings: TrainingSettings = TRAINING
+) -> tuple[dict[str, np.ndarray], object]:
     """The whole training, from wherever the run directory's checkpoint is."""
     found = train_network(
         Genotype.from_darts(GENOTYPE),
         task,
-        TRAINING,
+        settings,
         journal=FileJournal(run.path, "training", interval=_INTERVAL),
     )
     arrays = {name: value.numpy() for name, value in found.model.state_dict().items()}
@@ -103,6 +116,7 @@ def live(what: str, data: Path, path: Path, out: Path, begun: int) -> None:
     work, settings = {
         "search": (run_search, settings_json(SEARCH)),
         "training": (run_training, settings_json(TRAINING)),
+        "choices": (partial(run_training, settings=CHOICES), settings_json(CHOICES)),
     }[what]
     # Compiled once for all lives, so its time is no part of the whole that they are shares of.
     choose_kernels(torch.device("cpu"), torch.float32)
