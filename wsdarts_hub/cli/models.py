@@ -47,6 +47,11 @@ def predict(
     Images are prepared as those were that it was trained on. One that cannot be read is named
     on stderr, and the exit code is then 1; the others are predicted all the same.
 
+    JSON: an array of objects
+        image: the file
+        classes: the most probable first, each with name and probability
+        problem: why it cannot be read, in which case there are no classes; else null
+
     Example:
         wsdarts-hub predict runs/images/training path/to/photo.jpg path/to/photos -k 3
 
@@ -85,10 +90,8 @@ def _line(found: "Prediction", *, quiet: bool) -> str:
 
 
 def _as_json(found: "Prediction") -> dict[str, Any]:
-    if found.problem is not None:
-        return {"image": found.image, "problem": found.problem}
     classes = [{"name": name, "probability": value} for name, value in found.classes]
-    return {"image": found.image, "classes": classes}
+    return {"image": found.image, "classes": classes, "problem": found.problem}
 
 
 def export(
@@ -110,6 +113,7 @@ def export(
             "random ones. May be repeated.",
         ),
     ] = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Write a trained model as ONNX, or as a folder for timm.
@@ -118,6 +122,12 @@ def export(
     with the model, and not written where the two differ. timm loads the folder in a process that
     has imported wsdarts_hub.timm; with its card it is a model repository as it stands, and
     `hf upload OWNER/NAME DIR` publishes it on the Hub.
+
+    JSON:
+        onnx: the ONNX file, or null
+        difference: greatest relative difference of its logits from the model's, or null
+        compared_images: on how many images, or null
+        timm: the folder for timm, or null
 
     Example:
         wsdarts-hub export runs/images/training --onnx model.onnx --images path/to/images
@@ -131,18 +141,30 @@ def export(
     if onnx is None and timm is None:
         raise typer.BadParameter("name what to write: --onnx FILE or --timm DIR")
     network = hub.Classifier.load(model)
+    found = None
     if onnx is not None:
         if not quiet:
             display.note("exporting to ONNX, which takes about a minute for 20 cells")
         found = network.save_onnx(onnx, images=images or ())
-        display.line(str(found.path))
-        if not quiet:
+        if not as_json:
+            display.line(str(found.path))
+        if not (quiet or as_json):
             display.line(
                 f"computes what the model computes, on {pluralize(found.images, 'image')} "
                 f"(relative difference {found.difference:.1e})"
             )
-    if timm is not None:
-        display.line(str(network.save_timm(timm)))
+    folder = None if timm is None else network.save_timm(timm)
+    if as_json:
+        display.json_data(
+            {
+                "onnx": found and found.path,
+                "difference": found and found.difference,
+                "compared_images": found and found.images,
+                "timm": folder,
+            }
+        )
+    elif folder is not None:
+        display.line(str(folder))
         if not quiet:
             display.line(
                 "in Python: import timm, wsdarts_hub.timm; "

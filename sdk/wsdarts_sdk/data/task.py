@@ -4,19 +4,20 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsdarts_registry._arguments import check_kind, check_text
+from wsdarts_registry._arguments import check_text
 from wsdarts_registry._files import as_path, cache_directory
 from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._text import sanitize, sanitize_name
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Resize
 from wsdarts_sdk.data.images import TaskImages, corrupt_images, read_digests
-from wsdarts_sdk.data.sources import DataOptions, ImageSource, open_source
+from wsdarts_sdk.data.options import DataOptions, check_options, spells_out_options
+from wsdarts_sdk.data.sources import ImageSource, open_source
 from wsdarts_sdk.data.split import (
     GIVEN_CODES,
     PART_CODES,
@@ -74,17 +75,15 @@ class ImageTask:
     images: TaskImages = field(repr=False)
 
     @classmethod
+    @spells_out_options("ImageTask.load")
     def load(
         cls,
         data: Any,
         *,
-        image_column: str | None = None,
-        label_column: str | None = None,
-        split: str | Sequence[str] | None = None,
-        skip_corrupt: bool = False,
         name: str | None = None,
         cache_dir: str | Path | None = None,
         progress: Progress | None = None,
+        **reading: Unpack[DataOptions],
     ) -> "ImageTask":
         """Read a task, and decode all its images unless these very images were decoded before.
 
@@ -98,26 +97,16 @@ class ImageTask:
                 or torch tensors: images uint8 or floating point in [0, 1], shape
                 ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``; class names a list, or a
                 dict from or to the labels.
-            image_column: As for ``DataOptions``.
-            label_column: As for ``DataOptions``.
-            split: As for ``DataOptions``.
-            skip_corrupt: As for ``DataOptions``.
             name: Another name for display.
             cache_dir: Directory of decoded pixels; else ``cache_directory()``.
             progress: Called with (what, done, total).
+            reading: Options of reading it, see ``DataOptions``.
 
         Raises:
             TaskError: There is no such data, or it is no classification task with at least
                 two classes of at least three distinct images, or an image is corrupt.
         """
-        check_kind(skip_corrupt, bool, "skip_corrupt", "True or False")
-        options = DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        )
-        return read_task(data, options, name=name, cache_dir=cache_dir, progress=progress)
+        return read_task(data, reading, name=name, cache_dir=cache_dir, progress=progress)
 
     def __repr__(self) -> str:
         split = f", split as given ({self.part_sizes})" if self.given_split else ""
@@ -316,6 +305,7 @@ def read_task(
         TaskError: As for ``ImageTask.load``.
     """
     check_text(name, "name", optional=True)
+    check_options(options)
     cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
     source = open_source(data, options, cache=cache)
     name = sanitize_name(name) if name else source.name
@@ -337,7 +327,7 @@ def read_task(
     arranged = arrange(failed)
     if source.encoded:
         failed = dict(sorted((failed | arranged.images.find_corrupt(progress)).items()))
-    if failed and not options.skip_corrupt:
+    if failed and not options.get("skip_corrupt"):
         raise corrupt_images(source, failed)
     skipped = tuple(f"{source.describe(row)}: {f.reason}" for row, f in failed.items())
     return _split(arrange(failed) if failed else arranged, name, skipped)

@@ -1,7 +1,7 @@
 """Embedding a dataset, and ranking a registry by it."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
@@ -38,10 +38,7 @@ def embed_data(
     target_error: float | None = None,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> TaskEmbedding:
     """Return the task embedding of a dataset, from its train part alone.
 
@@ -54,20 +51,11 @@ def embed_data(
         target_error: Relative standard error, such as 0.05, at which no more are added.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data or probe cannot be read, or a limit is out of range.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     settings = settings or FisherSettings()
     check_limits(settings, budget, target_error)
     network = find_probe(probe, find_device(device))
@@ -94,10 +82,7 @@ def nearest(
     k: int = 5,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> Ranking:
     """Return the artifacts whose task is nearest to a dataset's, and whether that is near at all.
 
@@ -113,10 +98,7 @@ def nearest(
         k: How many to list.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, probe or registry cannot be read, or the registry holds no
@@ -140,9 +122,6 @@ def nearest(
         target_error=target_error,
         device=device,
         progress=progress,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        **reading,
     )
     return rank_registry(catalogue, embedding, k)

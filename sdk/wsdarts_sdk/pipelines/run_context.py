@@ -1,5 +1,6 @@
 """Inputs of a pipeline (datasets, probes, keywords) and the open run directory that it works in."""
 
+import functools
 import inspect
 import itertools
 import os
@@ -8,19 +9,18 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._files import as_path, exists, expanded, is_directory, resolved
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.options import given_options, spells_out_options
 from wsdarts_sdk.data.split import SPLIT_RULE
 from wsdarts_sdk.data.task import read_task
 from wsdarts_sdk.devices import environment
@@ -82,12 +82,9 @@ def load_task(data: Data, reading: DataOptions, *, progress: Progress) -> ImageT
         for note in task.notes:
             progress(f"{task.name}: {note}", 1, 1)
         return task
-    if reading.given:
+    if given := given_options(reading):
         raise TaskError(
-            (
-                f"{data.name} is loaded already, so {', '.join(reading.given)} cannot say how to "
-                "read it"
-            ),
+            (f"{data.name} is loaded already, so {', '.join(given)} cannot say how to read it"),
             hint="give it to ImageTask.load, or name the dataset itself",
         )
     return data
@@ -373,32 +370,14 @@ def checks_keywords(
         settings: Which parts of a preset it uses, such as ``training``.
 
     Returns:
-        A decorator; the function keeps its signature, and raises a TypeError that names the
-        nearest parameter, or the setting of a preset with that name.
+        A decorator; the function raises a TypeError that names the nearest parameter, or the
+        setting of a preset with that name. ``**reading`` is spelled out in its signature.
     """
-
-    def decorate(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
-        known = [
-            parameter.name
-            for parameter in inspect.signature(function).parameters.values()
-            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-            and parameter.name != "self"
-        ]
-
-        @wraps(function)
-        def call(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
-            unknown = next((word for word in kwargs if word not in known), None)
-            if unknown is not None:
-                advice = _advice(unknown, known, settings)
-                raise TypeError(f"{name}() has no parameter {unknown!r}; {advice}")
-            return function(*args, **kwargs)
-
-        return call
-
-    return decorate
+    return spells_out_options(name, functools.partial(_advice, settings=settings))
 
 
-def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
+def _advice(unknown: str, settings: Sequence[str]) -> str:
+    """Return where a keyword belongs that is a setting or an option; empty for all others."""
     of_preset = [
         path
         for path, _ in sorted(setting_kinds(SMALL), reverse=True)  # every search has the last stage
@@ -416,5 +395,4 @@ def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
         )
     if unknown in inspect.signature(ImageTask.load).parameters:
         return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
-    close = nearest_names(unknown, known, most=1, least=0.5)
-    return f"{did_you_mean([repr(name) for name in close])}it has {', '.join(known)}"
+    return ""

@@ -1,9 +1,8 @@
 """Training of a genotype's network, in a run directory with a report."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._json import now
@@ -91,10 +90,7 @@ def train(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> TrainingRun:
     """Train a genotype's network on the train part and evaluate it on the validation third.
 
@@ -112,20 +108,11 @@ def train(
             ``load_network``.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)

@@ -1,8 +1,8 @@
 """Warm start: embed a dataset, find the nearest artifact, warm-start a search from it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
@@ -173,10 +173,7 @@ def warm_start(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> WarmStart:
     """Embed a dataset, find the nearest artifact and warm-start a search from it.
 
@@ -201,20 +198,11 @@ def warm_start(
             starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     began = session_began()
     store = open_registry(registry, require_signature=require_signature)
     if source is not None:

@@ -3,10 +3,12 @@
 Completion asks directories alone, never a network, and proposes nothing where one cannot be read.
 """
 
+import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +17,7 @@ from wsdarts_registry.errors import SettingsError
 if TYPE_CHECKING:
     from wsdarts_registry.stores.signature_policy import SignaturePolicy
     from wsdarts_registry.stores.store import Store
+    from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.presets import Preset
 
 
@@ -114,7 +117,9 @@ ReasonOption = Annotated[
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON; progress stays on stderr.")
+]
 RegistryOption = Annotated[
     str | None,
     typer.Option(
@@ -162,27 +167,6 @@ TargetErrorOption = Annotated[
 ]
 NeighboursOption = Annotated[
     int, typer.Option("-k", min=1, metavar="N", help="How many neighbours.")
-]
-ImageColumnOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Column of a table that holds the images."),
-]
-LabelColumnOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Column of a table that holds the labels."),
-]
-SplitOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Splits of a dataset to put together and split here, such as train+test. By default "
-        "files keep a split of their own, and the splits of a Hub or torchvision dataset are put "
-        "together.",
-    ),
-]
-SkipCorruptOption = Annotated[
-    bool,
-    typer.Option("--skip-corrupt", help="Leave out images that do not decode, and list them."),
 ]
 DeviceOption = Annotated[
     str | None,
@@ -269,6 +253,65 @@ PolicyOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _declared(
+    *,
+    image_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of a table that holds the images."),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of a table that holds the labels."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Splits of a dataset to put together and split here, such as train+test. By "
+            "default files keep a split of their own, and the splits of a Hub or torchvision "
+            "dataset are put together.",
+        ),
+    ] = None,
+    skip_corrupt: Annotated[
+        bool,
+        typer.Option("--skip-corrupt", help="Leave out images that do not decode, and list them."),
+    ] = False,
+) -> None:
+    """Declare the options of reading a dataset: only the signature counts."""
+
+
+READING = tuple(inspect.signature(_declared).parameters.values())
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of reading a dataset in place of its parameter ``reading``.
+
+    It gets those that were given, as ``DataOptions`` of the SDK.
+    """
+    own = inspect.signature(command).parameters
+    place = list(own).index("reading")
+    others = [parameter for name, parameter in own.items() if name != "reading"]
+
+    @wraps(command)
+    def call(*args: Any, **values: Any) -> None:
+        given = {p.name: values.pop(p.name) for p in READING if p.name in values}
+        reading = {name: value for name, value in given.items() if value not in (None, False)}
+        command(*args, **values, reading=reading)
+
+    parameters = [*others[:place], *READING, *others[place:]]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
+
+
+def as_typed(reading: "DataOptions") -> list[str]:
+    """Return options of reading as words of a command line."""
+    words = []
+    for name, value in reading.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return words
 
 
 def required_signature(

@@ -23,6 +23,7 @@ from wsdarts_registry.stores.huggingface._errors import (
     CALL_ERRORS,
     Failure,
     RepositoryNotFoundError,
+    RequestError,
     classify,
     has_no_token,
     registry_error,
@@ -272,6 +273,8 @@ class HuggingFaceClient:
     ) -> str:
         """Make one commit on main, all or nothing, and return its hash.
 
+        Where the parent has all of it already, no commit is made, and the parent's hash returned.
+
         Raises:
             RetryableError: Main has moved, or it is not known whether the commit was made.
             RegistryError: It was refused.
@@ -290,6 +293,10 @@ class HuggingFaceClient:
                     parent_commit=parent,
                     repo_type=repository.kind,
                 )
+            # Where main has all files already, huggingface_hub ignores the parent and returns the
+            # newest commit, whosoever it is.
+            if not api.commits and made.oid != parent:
+                raise RequestError(Failure(kind="conflict"))
             return check_value(COMMIT_HASH, made.oid)
 
         return self._once("write to", repository, request)

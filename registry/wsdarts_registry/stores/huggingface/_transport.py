@@ -329,8 +329,18 @@ _MAX_REQUESTS = 10_000
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
 
+class GuardedApi(HfApi):
+    """huggingface_hub's client, used for one call.
+
+    Attributes:
+        commits: Number of commits that the Hub made.
+    """
+
+    commits = 0
+
+
 @contextmanager
-def guarded_api(endpoint: Endpoint, token: str | None) -> Iterator[HfApi]:
+def guarded_api(endpoint: Endpoint, token: str | None) -> Iterator[GuardedApi]:
     """Yield a client for one call that writes.
 
     Requests with the token go to the Hub's own address. Contents may go to other allowed addresses,
@@ -340,14 +350,14 @@ def guarded_api(endpoint: Endpoint, token: str | None) -> Iterator[HfApi]:
         RequestError: The call failed.
     """
     call_id = uuid.uuid4().hex
-    api = HfApi(
+    api = GuardedApi(
         endpoint=endpoint.url,
         token=token,
         library_name=LIBRARY,
         library_version=library_version(),
         headers={_CALL_HEADER: call_id},
     )
-    _HOOKS.add(call_id, _Call(endpoint=endpoint, token=token))
+    _HOOKS.add(call_id, _Call(api=api, endpoint=endpoint, token=token))
     try:
         yield api
     except CLIENT_ERRORS as error:
@@ -358,6 +368,7 @@ def guarded_api(endpoint: Endpoint, token: str | None) -> Iterator[HfApi]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
+    api: GuardedApi
     endpoint: Endpoint
     token: str | None
 
@@ -466,6 +477,8 @@ class _Hooks:
             )
         if "/preupload/" in request.url.path and response.is_success:
             _check_plan(content)
+        if call is not None and "/commit/" in request.url.path and response.is_success:
+            call.api.commits += 1
         # huggingface_hub would print these texts as they are.
         headers.pop("X-HF-Warning", None)
         if request.url.path.endswith("/api/validate-yaml") and response.is_success:

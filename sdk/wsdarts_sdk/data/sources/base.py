@@ -1,4 +1,4 @@
-"""The base of all sources of images: options, class names, labels, and listings of folders.
+"""The base of all sources of images: class names, labels, and listings of folders.
 
 Loads no Arrow and no torch, so that folders of images are read without them. An image is read
 where its name has the suffix of a decoded format. Files that hold an image, or are named as one,
@@ -10,7 +10,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,31 +23,6 @@ from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._text import sanitize_name
 from wsdarts_registry.errors import FileAccessError, TaskError
 from wsdarts_sdk.data.decoding import Read
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Options of reading a dataset.
-
-    Attributes:
-        image_column: Column of a table that holds the images.
-        label_column: Column of a table that holds the labels.
-        split: Splits to join of a Hub or torchvision dataset, of a folder of ``save_to_disk`` or of
-            folders with metadata (``"train"``, ``"train+test"``); without it, a split on this
-            machine is kept, and others are joined with a note.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
-    """
-
-    image_column: str | None = None
-    label_column: str | None = None
-    split: str | Sequence[str] | None = None
-    skip_corrupt: bool = False
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """Return the names of the options that differ from their defaults."""
-        return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
-
 
 FILE_STAT = np.dtype(
     [("inode", "<u8"), ("size", "<i8"), ("modified", "<i8"), ("changed", "<i8"), ("row", "<i8")]

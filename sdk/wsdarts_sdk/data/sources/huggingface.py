@@ -17,10 +17,10 @@ from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.artifact.manifest import is_dataset_id
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources.base import (
     SPLITS_FILE,
     STATE_FILE,
-    DataOptions,
     chosen_splits,
     joined_splits_note,
 )
@@ -69,16 +69,16 @@ def huggingface_source(reference: str, options: DataOptions) -> TableSource:
     """
     name, _, config = reference.partition(":")
     splits = _load(name, config or None)
-    wanted = chosen_splits(tuple(splits), options.split, f"dataset {name}")
+    wanted = chosen_splits(tuple(splits), options.get("split"), f"dataset {name}")
     tables = {key: [HuggingFaceTable(splits[key], f"split {key!r} of {name}")] for key in wanted}
-    kept = tables if options.split is not None else with_columns_of_first(tables, options)
+    kept = tables if options.get("split") is not None else with_columns_of_first(tables, options)
     source = TableSource(
         [table for found in kept.values() for table in found],
         name=reference.rstrip("/").rpartition("/")[2],
         options=options,
     )
     source.dataset = _id_on_hub(name, splits.values())
-    if options.split is None:
+    if options.get("split") is None:
         source.notes = dropped_splits_note(tables, kept) + joined_splits_note(tuple(kept))
     return source
 
@@ -195,7 +195,7 @@ def saved_source(folder: Path, options: DataOptions) -> TableSource:
         TaskError: It is damaged, a split is unknown, or the columns cannot be told.
     """
     name = resolved(folder).name
-    split = options.split
+    split = options.get("split")
     if not is_file(folder / SPLITS_FILE):
         if split is not None:
             raise TaskError(f"{folder} has no splits", hint=f"leave out split={split!r}")

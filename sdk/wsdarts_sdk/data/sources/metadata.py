@@ -14,7 +14,8 @@ from wsdarts_registry import _json
 from wsdarts_registry._files import exists, inside, is_file, read_regular, resolved
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, TaskError
-from wsdarts_sdk.data.sources.base import METADATA_FILES, DataOptions, named_labels
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.sources.base import METADATA_FILES, named_labels
 from wsdarts_sdk.data.sources.folder import FileSource, image_files
 from wsdarts_sdk.data.sources.table import Column, choose_columns
 from wsdarts_sdk.data.split import GivenPart, given_codes

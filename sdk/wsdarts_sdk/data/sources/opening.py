@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsdarts_registry._files import entries, exists, expanded, is_directory, is_file, resolved
 from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data.options import DataOptions, given_options
 from wsdarts_sdk.data.sources.base import (
-    DataOptions,
     ImageSource,
     chosen_splits,
     is_saved,
@@ -51,7 +51,7 @@ def open_source(data: Any, options: DataOptions, *, cache: Path) -> ImageSource:
 
         _refuse("torchvision's datasets", options, "image_column", "label_column")
         name = text.removeprefix("torchvision:")
-        return TorchvisionSource(name, root=cache / "torchvision", split=options.split)
+        return TorchvisionSource(name, root=cache / "torchvision", split=options.get("split"))
     return _path(expanded(text.removeprefix("hf:")), options)
 
 
@@ -111,17 +111,17 @@ def _of_datasets(path: Path, options: DataOptions) -> ImageSource | None:
         _refuse("archives", options, "split")
         return _table_source(path, archives, TarTable, options)
     found = _metadata(path)
-    if not found or _has_classes(path, found.values(), options.label_column):
+    if not found or _has_classes(path, found.values(), options.get("label_column")):
         return None
     notes: tuple[str, ...] = ()
     parts = None
     if "" in found:
         _refuse("local files without splits", options, "split")
-    elif options.split is None:
+    elif options.get("split") is None:
         parts = parts_of_splits(tuple(found), str(path))
         notes = joined_splits_note(tuple(found)) if parts is None else ()
     else:
-        chosen = chosen_splits(tuple(found), options.split, str(path))
+        chosen = chosen_splits(tuple(found), options.get("split"), str(path))
         found = {name: found[name] for name in chosen}
     tables = {path / name: table for name, table in found.items()}
     from wsdarts_sdk.data.sources.metadata import MetadataSource  # noqa: PLC0415
@@ -222,6 +222,7 @@ def _tensors(data: Sequence[Any]) -> ImageSource:
 
 
 def _refuse(kind: str, options: DataOptions, *names: str) -> None:
-    given = [name for name in names if getattr(options, name) is not None]
+    present = given_options(options)
+    given = [name for name in names if name in present]
     if given:
         raise TaskError(f"{' and '.join(given)} cannot be chosen for {kind}", hint="leave it out")

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from wsdarts_registry._files import is_file, open_regular, resolved
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Content, CorruptImage, Read
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources.base import (
     FILE_STAT,
-    DataOptions,
     ImageSource,
     checked_labels,
     file_stats,
@@ -97,11 +97,15 @@ def choose_columns(
     """
     holders = [c for c in columns if c.can_hold_images]
     declared = [c for c in holders if c.declared_image]
-    image = _choose(columns, options.image_column, declared or holders, holders, "image", where)
+    image = _choose(
+        columns, options.get("image_column"), declared or holders, holders, "image", where
+    )
     labelled = [c for c in columns if c.can_hold_labels and c.name != image.name]
     classes = [c for c in labelled if c.class_names]
     usual = [c for c in labelled if c.name.lower() in _LABEL_NAMES]
-    return image, _choose(columns, options.label_column, classes or usual, labelled, "label", where)
+    return image, _choose(
+        columns, options.get("label_column"), classes or usual, labelled, "label", where
+    )
 
 
 def _choose(
