@@ -47,7 +47,7 @@ class Preset:
                 "selection.weights",
                 found=self.selection.weights,
                 expected="random",
-                hint="a selection compares its candidates from random weights; set training.weights",
+                hint="a selection compares from random weights; set training.weights",
             )
 
     def with_search(self, **changes: Unpack[SearchChanges]) -> Self:
