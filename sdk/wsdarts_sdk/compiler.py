@@ -225,6 +225,9 @@ _FLAGS = (
 _BUILDS = ((*_FLAGS, "-fopenmp"), _FLAGS)
 _SECONDS = 300
 ENGINE = "supernet/kernels/cpu.cpp"
+DERIVED = "supernet/kernels/derived.cpp"
+_SHARED = "primitives.h"  # what sources of one folder share
+_INCLUDE = f'#include "{_SHARED}"\n'.encode()
 _LONGEST_MESSAGE = 2**16
 # What the compiler gets of the environment: where programs, headers and libraries are. No more,
 # so that no token reaches it, and no variable makes it write elsewhere or in another language.
@@ -370,7 +373,11 @@ def _program(word: str) -> Path | None:
 
 def _source(name: str) -> bytes:
     path, _, scalar = name.partition(":")
-    text = files("wsdarts_sdk").joinpath(*path.split("/")).read_bytes()
+    *folders, file = path.split("/")
+    folder = files("wsdarts_sdk").joinpath(*folders)
+    text = folder.joinpath(file).read_bytes()
+    if _INCLUDE in text:  # what is compiled is one text, under one digest
+        text = text.replace(_INCLUDE, folder.joinpath(_SHARED).read_bytes())
     return f"#define SCALAR {scalar}\n".encode() + text if scalar else text
 
 

@@ -46,7 +46,8 @@ ALLOWED = {
     "wsdarts_sdk/compiler.py": [  # an open directory; comes with the package; in its own directory
         "os.listdir",
         "os.open",
-        "files('wsdarts_sdk').joinpath(*path.split('/')).read_bytes",
+        "folder.joinpath(file).read_bytes",
+        "folder.joinpath(_SHARED).read_bytes",
         "said.open",
         "said.open",
     ],

@@ -20,6 +20,8 @@ from wsdarts_sdk.setting_fields import (
 )
 
 Cells = Annotated[int, Field(ge=1, le=200)]
+Weights = Literal["random", "inherited"]
+"""Where a derived network's weights begin."""
 WeightsToBeginWith = Literal["random", "inherited"]
 
 

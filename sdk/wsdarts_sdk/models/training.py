@@ -29,6 +29,7 @@ from wsdarts_sdk.data.loader import (
     stream,
 )
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -68,6 +69,7 @@ class TrainingResult:
             those of the last epoch.
         schedules: Epochs that a schedule of learning rate and drop path began before, each
             counted from 0: ``(0,)``, and one more wherever a finished training went on.
+        logits: Of the held-out images, in the order of the task, shape ``(images, classes)``.
     """
 
     genotype: Genotype
@@ -82,6 +84,7 @@ class TrainingResult:
     inherited: Inherited | None = None
     best: BestEpoch | None = None
     schedules: tuple[int, ...] = (0,)
+    logits: Tensor
 
     def __repr__(self) -> str:
         return (
@@ -196,11 +199,13 @@ class Training:
         )
         self.inherited = None if supernet is None else inherit(net, self.genotype, supernet)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        self.engine = TrainingEngine(self.net)
         self.sgd = torch.optim.SGD(
             self.net.parameters(),
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=self.device.type == "cpu",  # one call for all parameters
         )
 
     def run(self, journal: Journal, progress: Progress) -> TrainingResult:
@@ -209,6 +214,7 @@ class Training:
         if checkpoint is not None:
             self._restore(checkpoint)
         journal.truncate(self.rows)
+        compile_ahead(self.device, torch.float32, progress)
         self._announce(progress)
         while not self.ended:
             journal.append(self._run_epoch(progress))
@@ -219,7 +225,7 @@ class Training:
         if self.stopping is not None:
             self.net.load_state_dict(self.stopping.best_weights)
         started = time.perf_counter()
-        accuracy, loss = self._evaluate(self.task.indices(self.held_out), progress)
+        accuracy, loss, logits = self._evaluate(self.task.indices(self.held_out), progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
             genotype=self.genotype,
@@ -234,6 +240,7 @@ class Training:
             inherited=self.inherited,
             best=None if self.stopping is None else self.stopping.best,
             schedules=tuple(self.schedules),
+            logits=logits,
         )
 
     @property
@@ -297,14 +304,14 @@ class Training:
         """Return what early stopping judges an epoch by; nothing without it."""
         if self.stopping is None:
             return {}
-        accuracy, loss = self._evaluate(self.stopping.images, silent)
+        accuracy, loss, _ = self._evaluate(self.stopping.images, silent)
         self.stopping.judge(self.epoch + 1, accuracy, loss, self.net.state_dict())
         return {"stopping_accuracy": accuracy, "stopping_loss": loss}
 
     def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
         images, labels = self.images.finish(batch, self.augmentation)
         rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
-        logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
+        logits, auxiliary = self.engine(images, rate=rate, draws=draws)
         loss = F.cross_entropy(logits, labels)
         total = loss
         if auxiliary is not None:
@@ -317,22 +324,25 @@ class Training:
         sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
 
     @torch.no_grad()
-    def _evaluate(self, indices: NDArray[np.int64], progress: Progress) -> tuple[float, float]:
-        """Return accuracy and mean cross-entropy on some images of the task."""
+    def _evaluate(
+        self, indices: NDArray[np.int64], progress: Progress
+    ) -> tuple[float, float, Tensor]:
+        """Return accuracy, mean cross-entropy and the logits of some images of the task."""
         images = self._place(indices)
         self.net.eval()
         loss = hits = 0.0
-        total = len(images)
+        total, rows = len(images), []
         for start in range(0, total, _EVALUATION_BATCH):
             stop = min(start + _EVALUATION_BATCH, total)
             pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
             logits = self.net(self.augmentation.normalise(pixels))
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             hits += float((logits.argmax(dim=1) == labels).sum())
+            rows.append(logits.cpu())
             progress("evaluation", stop, total)
         # The loss of an epoch was computed before its last step.
         _check_finite(loss, f"on {pluralize(total, 'image')} that it does not train on")
-        return hits / total, loss / total
+        return hits / total, loss / total, torch.cat(rows)
 
     def _classifier(self) -> Classifier:
         # As a network that is loaded from a file would be, to the last bit of its results.
@@ -342,6 +352,7 @@ class Training:
             std=self.augmentation.std,
             image_size=self.settings.image_size,
             class_names=self.task.class_names,
+            trained_on=self.task.digest,
         ).eval()
 
     def _checkpoint(self) -> Checkpoint:
