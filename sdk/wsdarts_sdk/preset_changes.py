@@ -6,7 +6,9 @@
 from typing import TypedDict
 
 from wsdarts_registry.architecture.search_space import SearchSpace
-from wsdarts_sdk.models.settings import WeightsToBeginWith
+from wsdarts_sdk.data.decoding import Resize
+from wsdarts_sdk.models.class_balance import ClassBalance
+from wsdarts_sdk.models.settings import AugmentationName, WeightsToBeginWith
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
     ComputeDtype,
@@ -56,5 +58,12 @@ class TrainingChanges(TypedDict, total=False):
     flip: bool
     crop_padding: int | None
     weights: WeightsToBeginWith
+    resize: Resize
+    augmentation: AugmentationName
+    mixup: float
+    cutmix: float
+    label_smoothing: float
+    class_balance: ClassBalance
+    averaged_weights: float
     patience: int | None
     seed: int

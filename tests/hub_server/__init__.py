@@ -10,7 +10,8 @@ fixture ``hub_process``), there with the same controls (`RemoteHub`).
 What it is not: it speaks neither Xet (set ``HF_HUB_DISABLE_XET=1``) nor git; it has no spaces,
 branches, pull requests, uploads in parts, renaming, downloads or likes; a revision is main, a tag
 or a whole commit hash; ``.gitattributes`` and ``.gitignore`` are not obeyed: which files are LFS
-files is decided by suffix, size and a zero byte. A stale read cannot see a repository that was deleted since.
+files is decided by suffix, size and a zero byte. A stale read cannot see a repository that was
+deleted since.
 
     def test_an_interrupted_download(hub_server: HubServer) -> None:
         api = HfApi(endpoint=hub_server.url, token=ALICE.token)

@@ -18,7 +18,7 @@ from wsdarts_sdk.artifacts.check import artifact_weights, run_check
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.inheritance import SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
-from wsdarts_sdk.models.settings import Weights
+from wsdarts_sdk.models.settings import WeightsToBeginWith
 from wsdarts_sdk.runs.directory import read_config
 from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, CONFIG_FILE, GENOTYPE_FILE, MODEL_FILE
 from wsdarts_sdk.setting_fields import check_value
@@ -37,7 +37,7 @@ def load_network(
     channels: int | None = None,
     stem: Stem | None = None,
     auxiliary: bool = False,
-    weights: Weights = "random",
+    weights: WeightsToBeginWith = "random",
     seed: int = 0,
     require_signature: Required = None,
 ) -> DerivedNetwork | Classifier:
@@ -94,7 +94,7 @@ def load_network(
                 ),
             )
         return Classifier.load(model)
-    check_value("weights", weights, Weights)
+    check_value("weights", weights, WeightsToBeginWith)
     supernet = None
     if weights == "inherited":
         supernet = find_supernet(source, registry=registry, require_signature=require_signature)

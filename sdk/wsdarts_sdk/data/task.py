@@ -14,6 +14,7 @@ from wsdarts_registry._files import as_path, cache_directory
 from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._text import sanitize, sanitize_name
 from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data.decoding import Resize
 from wsdarts_sdk.data.images import TaskImages, corrupt_images, read_digests
 from wsdarts_sdk.data.options import DataOptions, check_options, spells_out_options
 from wsdarts_sdk.data.sources import ImageSource, open_source
@@ -234,11 +235,14 @@ class ImageTask:
         keys = (self.canonical_labels[indices], self.image_digests[indices])
         return indices[np.lexsort(keys)]
 
-    def pixels(self, size: int, *, progress: Progress | None = None) -> NDArray[np.uint8]:
-        """Return all images as RGB, squashed to squares, from the cache.
+    def pixels(
+        self, size: int, *, resize: Resize = "squash", progress: Progress | None = None
+    ) -> NDArray[np.uint8]:
+        """Return all images as RGB squares from the cache.
 
         Args:
             size: Pixels a side, 8 to 4000.
+            resize: ``"squash"`` them, or ``"crop"``: keep the aspect, and the middle.
             progress: Called with (what, done, total) while images are decoded.
 
         Returns:
@@ -249,7 +253,7 @@ class ImageTask:
                 has changed since the task was loaded.
         """
         _check_size(size)
-        return self.images.pixels(size, progress)
+        return self.images.pixels(size, progress, resize)
 
     def read(
         self, indices: ArrayLike, size: int, *, progress: Progress | None = None

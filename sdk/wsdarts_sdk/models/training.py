@@ -28,12 +28,15 @@ from wsdarts_sdk.data.loader import (
     seed_of,
     stream,
 )
+from wsdarts_sdk.data.policies import Mixing
+from wsdarts_sdk.models.class_balance import epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.stopping import BestEpoch, EarlyStopping, early_stopping
+from wsdarts_sdk.models.weight_average import WeightAverage
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import (
     Checkpoint,
@@ -177,14 +180,23 @@ class Training:
         full = len(self.images) // self.batch_size
         limit = settings.steps_per_epoch
         self.steps = full if limit is None else min(full, limit)
-        mean, std = channel_statistics(in_chunks(task.pixels(settings.image_size), indices))
+        mean, std = channel_statistics(in_chunks(self._pixels(), indices))
+        changed = settings.augmentation != "none"
         self.augmentation = Augmentation(
             mean=mean.to(self.device),
             std=std.to(self.device),
-            padding=settings.padding,
-            flip=settings.flip,
-            cutout=settings.cutout,
+            padding=settings.padding if changed else 0,
+            flip=settings.flip and changed,
+            cutout=settings.cutout if changed else 0,
+            policy=settings.policy,
             memory_format=torch.channels_last,  # in which depthwise layers and pools are faster
+        )
+        self.mixing = Mixing(mixup=settings.mixup, cutmix=settings.cutmix, classes=task.classes)
+        self.loss = training_loss(
+            self.images.labels,
+            task.classes,
+            balance=settings.class_balance,
+            label_smoothing=settings.label_smoothing,
         )
 
     def _build(self, supernet: SupernetWeights | None) -> None:
@@ -200,6 +212,8 @@ class Training:
         self.inherited = None if supernet is None else inherit(net, self.genotype, supernet)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
         self.engine = TrainingEngine(self.net)
+        decay = settings.averaged_weights
+        self.average = WeightAverage(self.net, decay) if decay else None
         self.sgd = torch.optim.SGD(
             self.net.parameters(),
             lr=settings.learning_rate,
@@ -222,8 +236,7 @@ class Training:
             # A checkpoint costs a flush to the disk: not after each of many short epochs.
             if journal.due() or self.ended:
                 journal.checkpoint(self._checkpoint())
-        if self.stopping is not None:
-            self.net.load_state_dict(self.stopping.best_weights)
+        self.net.load_state_dict(self._chosen_weights())
         started = time.perf_counter()
         accuracy, loss, logits = self._evaluate(self.task.indices(self.held_out), progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
@@ -249,6 +262,12 @@ class Training:
         stopped = self.stopping is not None and self.stopping.ended
         return stopped or self.epoch >= self.settings.epochs
 
+    def _chosen_weights(self) -> dict[str, Tensor]:
+        """Return the weights that are evaluated and saved."""
+        if self.stopping is not None:
+            return self.stopping.best_weights
+        return (self.net if self.average is None else self.average.net).state_dict()
+
     @property
     def _schedule(self) -> dict[str, int]:
         """Return the epoch's place in the schedule, and the length of that."""
@@ -260,8 +279,11 @@ class Training:
             judges = pluralize(len(self.stopping.images), "image")
             progress(f"early stopping: judged on {judges}, {self.stopping.judged_on}", 1, 1)
 
+    def _pixels(self) -> NDArray[np.uint8]:
+        return self.task.pixels(self.settings.image_size, resize=self.settings.resize)
+
     def _place(self, indices: NDArray[np.int64]) -> Images:
-        cache = self.task.pixels(self.settings.image_size)
+        cache = self._pixels()
         held = fits(cache, len(indices), self.device)
         return place_images(cache, self.labels, indices, device=self.device, held=held)
 
@@ -275,8 +297,10 @@ class Training:
         rate = cosine_learning_rate(first=settings.learning_rate, last=0.0, **self._schedule)
         for group in self.sgd.param_groups:
             group["lr"] = rate
-        order = torch.randperm(
-            len(self.images), generator=stream(settings.seed, "training", self.epoch, "order")
+        order = epoch_order(
+            self.images.labels,
+            stream(settings.seed, "training", self.epoch, "order"),
+            balance=settings.class_balance,
         )
         jobs = (partial(self._prepare, order, step) for step in range(self.steps))
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -304,38 +328,42 @@ class Training:
         """Return what early stopping judges an epoch by; nothing without it."""
         if self.stopping is None:
             return {}
-        accuracy, loss, _ = self._evaluate(self.stopping.images, silent)
-        self.stopping.judge(self.epoch + 1, accuracy, loss, self.net.state_dict())
+        net = self.net if self.average is None else self.average.net
+        accuracy, loss, _ = self._evaluate(self.stopping.images, silent, net=net)
+        self.stopping.judge(self.epoch + 1, accuracy, loss, net.state_dict())
         return {"stopping_accuracy": accuracy, "stopping_loss": loss}
 
     def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
         images, labels = self.images.finish(batch, self.augmentation)
+        images, targets = self.mixing(images, labels, draws)
         rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
         logits, auxiliary = self.engine(images, rate=rate, draws=draws)
-        loss = F.cross_entropy(logits, labels)
+        loss = self.loss(logits, targets)
         total = loss
         if auxiliary is not None:
-            total = loss + self.settings.auxiliary_weight * F.cross_entropy(auxiliary, labels)
+            total = loss + self.settings.auxiliary_weight * self.loss(auxiliary, targets)
         self.sgd.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
         self.sgd.step()
+        if self.average is not None:
+            self.average.update()
         hits = (logits.argmax(dim=1) == labels).sum()
         sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
 
     @torch.no_grad()
     def _evaluate(
-        self, indices: NDArray[np.int64], progress: Progress
+        self, indices: NDArray[np.int64], progress: Progress, *, net: nn.Module | None = None
     ) -> tuple[float, float, Tensor]:
         """Return accuracy, mean cross-entropy and the logits of some images of the task."""
         images = self._place(indices)
-        self.net.eval()
+        net = (self.net if net is None else net).eval()
         loss = hits = 0.0
         total, rows = len(images), []
         for start in range(0, total, _EVALUATION_BATCH):
             stop = min(start + _EVALUATION_BATCH, total)
             pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
-            logits = self.net(self.augmentation.normalise(pixels))
+            logits = net(self.augmentation.normalise(pixels))
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             hits += float((logits.argmax(dim=1) == labels).sum())
             rows.append(logits.cpu())
@@ -351,6 +379,7 @@ class Training:
             mean=self.augmentation.mean,
             std=self.augmentation.std,
             image_size=self.settings.image_size,
+            resize=self.settings.resize,
             class_names=self.task.class_names,
             trained_on=self.task.digest,
         ).eval()
@@ -358,6 +387,8 @@ class Training:
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         tensors |= optimiser_tensors(self.sgd, self.net)
+        if self.average is not None:
+            tensors |= self.average.tensors()
         facts = {
             "epoch": self.epoch,
             "rows": self.rows,
@@ -377,6 +408,8 @@ class Training:
         own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
         self.net.load_state_dict(own)
         restore_optimiser(self.sgd, self.net, tensors)
+        if self.average is not None:
+            self.average.restore(tensors)
         self.epoch, self.rows = checkpoint.facts["epoch"], checkpoint.facts["rows"]
         self.seconds = checkpoint.facts["seconds"]
         self.schedules = list(checkpoint.facts.get("schedules", [0]))

@@ -19,6 +19,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,15 @@ TRAINING = TrainingSettings(
     steps_per_epoch=4,
     cutout=2,
     drop_path=0.3,
+)
+CHOICES = replace(
+    TRAINING,
+    augmentation="trivialaugment",
+    mixup=0.4,
+    cutmix=1.0,
+    class_balance="sampling",
+    averaged_weights=0.9,
+    patience=39,
 )
 GENOTYPE = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('dil_conv_3x3', 0), "
@@ -140,13 +151,16 @@ def run_search(
 
 
 def run_training(
-    task: ImageTask, run: RunDirectory, progress: Progress
+    task: ImageTask,
+    run: RunDirectory,
+    progress: Progress,
+    settings: TrainingSettings = TRAINING,
 ) -> tuple[dict[str, Any], object]:
     """The whole training, from the run directory's last checkpoint."""
     found = train_network(
         Genotype.from_darts(GENOTYPE),
         task,
-        TRAINING,
+        settings,
         journal=CountingJournal(run.path, "training", interval=1),  # epoch
         progress=progress,
     )
@@ -158,6 +172,7 @@ def run_training(
 WORK: dict[str, tuple[Callable[..., tuple[dict[str, Any], object]], object]] = {
     "search": (run_search, settings_json(SEARCH)),
     "training": (run_training, settings_json(TRAINING)),
+    "choices": (partial(run_training, settings=CHOICES), settings_json(CHOICES)),
 }
 
 
