@@ -374,6 +374,7 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
+_SHOWN = 3
 _WITHOUT = {
     "search": "train searches nothing, its settings are those below training",
     "selection": "train selects nothing, its settings are those below training",
@@ -409,6 +410,18 @@ def train(
     patience: options.PatienceOption = None,
     settings: options.SetOption = None,
     reading: "DataOptions",
+    baseline: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="What is measured on the same held-out images: linear, a linear classifier on the "
+            "shipped probe's features, or linear:PROBE, on those of another probe.",
+        ),
+    ] = "linear",
+    no_baseline: Annotated[
+        bool, typer.Option("--no-baseline", help="Measure no baseline beside the network.")
+    ] = False,
+    as_json: options.JsonOption = False,
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -417,6 +430,8 @@ def train(
     It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
     split that the dataset comes with it is evaluated on the test part, or else the validation part.
     With --resume and more --epochs a finished training goes on.
+    Beside it stands a baseline on the same images: what a network is worth that a linear
+    classifier beats, you should know. With --json all of it is one object.
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
@@ -464,9 +479,13 @@ def train(
             preset=chosen,
             seed=seed,
             resume=resume,
+            baseline=None if no_baseline else baseline,
             device=device,
             progress=work.progress,
         )
+    if as_json:
+        display.json_data(found.to_json())
+        return
     show_training(found, quiet=quiet)
 
 
@@ -475,19 +494,27 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     if quiet:
         display.line(f"{found.accuracy:.4f} {found.model_file}")
         return
-    result = found.result
-    display.facts(
-        [
-            (
-                "accuracy",
-                f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}",
-            ),
-            *_best_epoch(result),
-            ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
-            ("report", str(found.report)),
-        ],
-        whole=("model", "report"),
-    )
+    result, baseline = found.result, found.baseline
+    facts = [
+        ("accuracy", f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}"),
+        *_best_epoch(result),
+    ]
+    if baseline is not None:
+        facts.append(("baseline", f"{percent(baseline.accuracy.value)}, {baseline.name}"))
+    facts += [
+        (
+            "mistakes" if place == 0 else "",
+            f"{truth} taken for {predicted}, {pluralize(images, 'image')}",
+        )
+        for place, (truth, predicted, images) in enumerate(found.evaluation.confused_pairs(_SHOWN))
+    ]
+    facts += [
+        ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
+        ("report", str(found.report)),
+    ]
+    display.facts(facts, whole=("model", "report"))
+    if baseline is not None and baseline.is_better:
+        display.sentence(f"warning: {baseline.verdict} {baseline.trained_on}")
     show_costs(found.seconds, found.cached)
     show_collapses(result.genotype)
 

@@ -25,13 +25,24 @@ class DataOptions(TypedDict, total=False):
         label_column: Column of a table that holds the labels.
         split: Splits to join of a Hub or torchvision dataset, of a folder of ``save_to_disk`` or of
             folders with metadata (``"train"``, ``"train+test"``); without it, a split on this
-            machine is kept, and others are joined with a note.
+            machine is kept, and others are joined with a note. ``"given"`` keeps those of the Hub
+            or of torchvision as train, validation and test part, by their names.
+        split_column: Column of a table, or of the metadata of a folder, that names the part of each
+            image: train, validation or test.
+        validation: Another dataset of the same classes, as the validation part.
+        test: Another dataset of the same classes, as the test part.
+        groups: Column of a table, or of the metadata of a folder, with what belongs together, such
+            as a patient: a group is in one part of the split. For arrays, a value for each image.
         skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
     """
 
     image_column: str | None
     label_column: str | None
     split: str | Sequence[str] | None
+    split_column: str | None
+    validation: Any
+    test: Any
+    groups: str | Sequence[object] | None
     skip_corrupt: bool
 
 
@@ -48,6 +59,7 @@ def check_options(options: DataOptions) -> None:
     """
     check_text(options.get("image_column"), "image_column", optional=True)
     check_text(options.get("label_column"), "label_column", optional=True)
+    check_text(options.get("split_column"), "split_column", optional=True)
     if (split := options.get("split")) is not None:
         check_kind(split, (str, Sequence), "split", "a name such as 'train', or several names")
     check_kind(options.get("skip_corrupt", False), bool, "skip_corrupt", "True or False")

@@ -21,13 +21,16 @@ from wsdarts_sdk.data.sources import ImageSource, open_source
 from wsdarts_sdk.data.split import (
     GIVEN_CODES,
     PART_CODES,
+    STOPPING_SHARE,
     GivenPart,
     Part,
     canonical_order,
     class_digests,
     given_parts,
     in_train_part,
+    keys_of_groups,
     split_parts,
+    stopping_images,
     task_digest,
 )
 from wsdarts_sdk.progress import Progress
@@ -51,6 +54,9 @@ class ImageTask:
     is the train part, ``val`` (or ``test``, where it is alone) the validation part; with both,
     ``test`` is what a training is evaluated on.
 
+    **Groups.** Images of one group are in one part. ``digest`` covers which images belong together,
+    but not what the groups are called.
+
     Attributes:
         name: Name of the folder or dataset, for display only.
         digest: ``"sha256:…"``, the identity of the task.
@@ -60,6 +66,8 @@ class ImageTask:
         image_digests: Digest of each image, 64 hexadecimal digits, shape ``(images,)``.
         parts: Position in ``Part`` of each image's part, shape ``(images,)``.
         given_split: Whether the images came with that split.
+        groups: Key of the group of each image, by which a split keeps images together, shape
+            ``(images,)``; None where no images belong together.
         skipped: Images that do not decode and were left out, with the reason.
         images: The images at their source; ``pixels`` reads them.
     """
@@ -71,6 +79,7 @@ class ImageTask:
     image_digests: NDArray[np.bytes_] = field(repr=False)
     parts: NDArray[np.int8]
     given_split: bool = False
+    groups: NDArray[np.bytes_] | None = field(default=None, repr=False)
     skipped: tuple[str, ...] = ()
     images: TaskImages = field(repr=False)
 
@@ -146,6 +155,8 @@ class ImageTask:
     def notes(self) -> tuple[str, ...]:
         """Return sentences for the user about how the task was read."""
         found = list(self.images.source.notes)
+        if self.groups is not None:
+            found.append(f"{pluralize(len(np.unique(self.groups)), 'group')} kept together")
         if self.given_split:
             found.append(f"split as given: {self.part_sizes}")
             repeated = self._held_out_copies()
@@ -183,6 +194,27 @@ class ImageTask:
     def train_indices(self) -> NDArray[np.int64]:
         """Return the indices of the train part (``weights`` and ``alpha``), increasing."""
         return np.flatnonzero(in_train_part(self.parts)).astype(np.int64)
+
+    def stopping_split(
+        self, share: float = STOPPING_SHARE
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the images to train on, and those that stop a training and choose its epoch.
+
+        The latter are never those that the training is evaluated on: the validation part where
+        the task has a test part, too, and else a share of each class of the train part.
+
+        Args:
+            share: Share of each class of the train part, in (0, 1).
+
+        Returns:
+            Indices of the images, increasing.
+        """
+        train = self.train_indices
+        if self.held_out is Part.TEST:
+            return train, self.indices(Part.VALIDATION)
+        groups = None if self.groups is None else self.groups[train]
+        chosen = stopping_images(self.labels[train], self.image_digests[train], groups, share)
+        return train[~chosen], train[chosen]
 
     @functools.cached_property
     def canonical_labels(self) -> NDArray[np.int64]:
@@ -276,6 +308,7 @@ class ImageTask:
             rows=self.images.rows[chosen],
             cache=self.images.cache,
             given=given_parts(self.parts[chosen]) if self.given_split else None,
+            groups=None if self.groups is None else self.groups[chosen].tolist(),
             whole=self.images.whole or self.images,
         )
         return _split(arranged, self.name, ())
@@ -309,6 +342,7 @@ def read_task(
     cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
     source = open_source(data, options, cache=cache)
     name = sanitize_name(name) if name else source.name
+    _check_groups_apart(source)
     _check_classes(name, [source.class_names[label] for label in np.unique(source.labels)])
     digests, failed = read_digests(source, cache, progress)
 
@@ -322,6 +356,7 @@ def read_task(
             rows=rows,
             cache=cache,
             given=None if source.given is None else source.given[rows],
+            groups=None if source.groups is None else [source.groups[row] for row in rows],
         )
 
     arranged = arrange(failed)
@@ -340,7 +375,24 @@ class _Arranged:
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]
     given: NDArray[np.int8] | None
+    groups: NDArray[np.bytes_] | None
     images: TaskImages
+
+
+def _check_groups_apart(source: ImageSource) -> None:
+    """Refuse a given split with a group in two parts, whose accuracy would flatter."""
+    if source.given is None or source.groups is None:
+        return
+    part_of: dict[str, int] = {}
+    for group, code in zip(source.groups, source.given.tolist(), strict=True):
+        if part_of.setdefault(group, code) != code:
+            names = [str(tuple(GivenPart)[each]) for each in (part_of[group], code)]
+            raise TaskError(
+                f"the group {group!r} is in the {names[0]} part and in the {names[1]} part of the "
+                "given split",
+                expected="each group in one part",
+                hint="move its images together, or leave out the groups",
+            )
 
 
 def _check_size(size: int) -> None:
@@ -367,6 +419,7 @@ def _arrange(
     rows: NDArray[np.int64],
     cache: Path,
     given: NDArray[np.int8] | None,
+    groups: Sequence[object] | None,
     whole: TaskImages | None = None,
 ) -> _Arranged:
     """Put images into canonical order and leave out classes without images."""
@@ -375,18 +428,22 @@ def _arrange(
     labels, digests = labels[order].astype(np.int64), digests[order]
     given = None if given is None else given[order]
     names = None if given is None else [tuple(GivenPart)[code] for code in given]
+    keys = None
+    if groups is not None:
+        keys = keys_of_groups([groups[row] for row in order.tolist()], digests)
     for array in (labels, digests):
         array.flags.writeable = False
     return _Arranged(
         class_names=tuple(class_names[label] for label in present.tolist()),
         labels=labels,
         given=given,
+        groups=keys,
         images=TaskImages(
             source=source,
             rows=rows[order],
             digests=digests,
             cache=cache,
-            task=task_digest(class_digests(labels, digests, names)),
+            task=task_digest(class_digests(labels, digests, names, keys)),
             whole=whole,
         ),
     )
@@ -396,7 +453,9 @@ def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTas
     """Return the task, if its classes allow a split."""
     _check_classes(name, arranged.class_names)
     images = arranged.images
-    parts = split_parts(arranged.labels, images.digests, arranged.class_names, arranged.given)
+    parts = split_parts(
+        arranged.labels, images.digests, arranged.class_names, arranged.given, arranged.groups
+    )
     parts.flags.writeable = False
     return ImageTask(
         name=name,
@@ -406,6 +465,7 @@ def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTas
         image_digests=images.digests,
         parts=parts,
         given_split=arranged.given is not None,
+        groups=arranged.groups,
         skipped=skipped,
         images=images,
     )

@@ -31,6 +31,7 @@ from wsdarts_sdk.data.loader import (
 from wsdarts_sdk.data.policies import Mixing
 from wsdarts_sdk.models.class_balance import epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -71,6 +72,7 @@ class TrainingResult:
             those of the last epoch.
         schedules: Epochs that a schedule of learning rate and drop path began before, each
             counted from 0: ``(0,)``, and one more wherever a finished training went on.
+        logits: Of the held-out images, in the order of the task, shape ``(images, classes)``.
     """
 
     genotype: Genotype
@@ -85,6 +87,7 @@ class TrainingResult:
     inherited: Inherited | None = None
     best: BestEpoch | None = None
     schedules: tuple[int, ...] = (0,)
+    logits: Tensor
 
     def __repr__(self) -> str:
         return (
@@ -208,6 +211,7 @@ class Training:
         )
         self.inherited = None if supernet is None else inherit(net, self.genotype, supernet)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        self.engine = TrainingEngine(self.net)
         decay = settings.averaged_weights
         self.average = WeightAverage(self.net, decay) if decay else None
         self.sgd = torch.optim.SGD(
@@ -215,6 +219,7 @@ class Training:
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=self.device.type == "cpu",  # one call for all parameters
         )
 
     def run(self, journal: Journal, progress: Progress) -> TrainingResult:
@@ -223,6 +228,7 @@ class Training:
         if checkpoint is not None:
             self._restore(checkpoint)
         journal.truncate(self.rows)
+        compile_ahead(self.device, torch.float32, progress)
         self._announce(progress)
         while not self.ended:
             journal.append(self._run_epoch(progress))
@@ -232,7 +238,7 @@ class Training:
                 journal.checkpoint(self._checkpoint())
         self.net.load_state_dict(self._chosen_weights())
         started = time.perf_counter()
-        accuracy, loss = self._evaluate(self.task.indices(self.held_out), progress)
+        accuracy, loss, logits = self._evaluate(self.task.indices(self.held_out), progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
             genotype=self.genotype,
@@ -247,6 +253,7 @@ class Training:
             inherited=self.inherited,
             best=None if self.stopping is None else self.stopping.best,
             schedules=tuple(self.schedules),
+            logits=logits,
         )
 
     @property
@@ -322,7 +329,7 @@ class Training:
         if self.stopping is None:
             return {}
         net = self.net if self.average is None else self.average.net
-        accuracy, loss = self._evaluate(self.stopping.images, silent, net=net)
+        accuracy, loss, _ = self._evaluate(self.stopping.images, silent, net=net)
         self.stopping.judge(self.epoch + 1, accuracy, loss, net.state_dict())
         return {"stopping_accuracy": accuracy, "stopping_loss": loss}
 
@@ -330,7 +337,7 @@ class Training:
         images, labels = self.images.finish(batch, self.augmentation)
         images, targets = self.mixing(images, labels, draws)
         rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
-        logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
+        logits, auxiliary = self.engine(images, rate=rate, draws=draws)
         loss = self.loss(logits, targets)
         total = loss
         if auxiliary is not None:
@@ -347,22 +354,23 @@ class Training:
     @torch.no_grad()
     def _evaluate(
         self, indices: NDArray[np.int64], progress: Progress, *, net: nn.Module | None = None
-    ) -> tuple[float, float]:
-        """Return accuracy and mean cross-entropy on some images of the task."""
+    ) -> tuple[float, float, Tensor]:
+        """Return accuracy, mean cross-entropy and the logits of some images of the task."""
         images = self._place(indices)
         net = (self.net if net is None else net).eval()
         loss = hits = 0.0
-        total = len(images)
+        total, rows = len(images), []
         for start in range(0, total, _EVALUATION_BATCH):
             stop = min(start + _EVALUATION_BATCH, total)
             pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
             logits = net(self.augmentation.normalise(pixels))
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             hits += float((logits.argmax(dim=1) == labels).sum())
+            rows.append(logits.cpu())
             progress("evaluation", stop, total)
         # The loss of an epoch was computed before its last step.
         _check_finite(loss, f"on {pluralize(total, 'image')} that it does not train on")
-        return hits / total, loss / total
+        return hits / total, loss / total, torch.cat(rows)
 
     def _classifier(self) -> Classifier:
         # As a network that is loaded from a file would be, to the last bit of its results.
@@ -373,6 +381,7 @@ class Training:
             image_size=self.settings.image_size,
             resize=self.settings.resize,
             class_names=self.task.class_names,
+            trained_on=self.task.digest,
         ).eval()
 
     def _checkpoint(self) -> Checkpoint:

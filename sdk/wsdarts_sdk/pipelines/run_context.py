@@ -105,6 +105,12 @@ def load_tasks(
         TaskError: No task, or one task twice.
     """
     check_data(data)
+    held_out = {"validation", "test"} & _options_of(data[0], reading).keys()
+    if len(data) > 1 and held_out:
+        raise TaskError(
+            f"{' and '.join(sorted(held_out))} cannot be given for {len(data)} datasets together",
+            hint="load each with its own: ImageTask.load(data, validation=…)",
+        )
     tasks = [load_task(each, reading, progress=progress) for each in data]
     digests = [task.digest for task in tasks]
     for position, task in enumerate(tasks):
@@ -113,6 +119,10 @@ def load_tasks(
                 f"{task.name} is given twice (the same images)", hint="give each task once"
             )
     return tasks
+
+
+def _options_of(data: Data, reading: DataOptions) -> dict[str, Any]:
+    return given_options(data.reading if isinstance(data, UnreadData) else reading)
 
 
 def check_data(data: Sequence[Data]) -> None:
@@ -188,12 +198,18 @@ def check_apart(out: Path, data: Sequence[Data]) -> None:
         RunError: The file or directory is to lie in such a folder.
     """
     written = resolved(out)
-    for folder in filter(None, map(_folder, data)):
+    for folder in filter(None, map(_folder, itertools.chain(data, *map(_held_out, data)))):
         if written.is_relative_to(resolved(folder)):
             raise RunError(
                 f"{out} lies in the dataset {folder}, whose images it would be taken for",
                 hint="choose an --out outside of it",
             )
+
+
+def _held_out(data: Data) -> Iterator[Data]:
+    """Yield the datasets that are the validation and the test part of one."""
+    if isinstance(data, UnreadData):
+        yield from (data.reading.get("validation"), data.reading.get("test"))
 
 
 def _folder(data: Data) -> Path | None:

@@ -11,7 +11,6 @@ from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.ranking import Neighbour
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
@@ -103,7 +102,7 @@ class WarmStart(Viewable):
         resume: bool = False,
         progress: Progress | None = None,
     ) -> TrainingRun:
-        """Train the genotype's network from scratch and evaluate it on the validation third.
+        """Train the genotype's network, as ``train`` does of this run, and evaluate it.
 
         Args:
             preset: Whose training settings to use.
@@ -114,8 +113,8 @@ class WarmStart(Viewable):
             progress: Told what is done and how much is left; lines on stderr by default.
         """
         chosen = find_preset(preset)
-        found = train(
-            self.genotype,
+        return train(
+            self.path,
             self.task,
             out=out or self._training_directory(chosen.name, resume=resume),
             preset=chosen,
@@ -124,8 +123,6 @@ class WarmStart(Viewable):
             device=str(self.found.context.device),
             progress=progress,
         )
-        link_training(self.path, found.path)
-        return found
 
     def _training_directory(self, preset: str, *, resume: bool) -> Path:
         number = 1
@@ -241,7 +238,7 @@ def warm_start(
 
 
 def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
-    embedding = embed_task(context, probe)
+    embedding = embed_task(context, probe, plan.catalogue)
     decision = decide_start(context, plan, embedding)
     start = prepare_start(context, plan, decision)
     with context.costs.phase("loading"):

@@ -198,7 +198,7 @@ def _can_exist(path: Path) -> bool:
 
 
 def _empty(path: Path) -> None:
-    """Remove the files of a run; whoever opened it has found the directory without any."""
+    """Remove the files of a run whose directory held none when it was opened."""
     for file in entries(path):
         if is_file(file) and not file.name.startswith("."):
             file.unlink()

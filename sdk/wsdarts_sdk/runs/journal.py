@@ -231,6 +231,6 @@ def restore_optimiser(
 
 
 def step_count(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> Tensor:
-    """Room for Adam's count of steps, where the optimiser keeps it."""
+    """Return zero as Adam's count of steps, on the device where the optimiser keeps it."""
     device = parameter.device if optimiser.defaults.get("capturable") else torch.device("cpu")
     return torch.zeros((), device=device)

@@ -279,7 +279,33 @@ def _declared(
             metavar="NAME",
             help="Splits of a dataset to put together and split here, such as train+test. By "
             "default files keep a split of their own, and the splits of a Hub or torchvision "
-            "dataset are put together.",
+            "dataset are put together; given keeps these as the parts that they are named as.",
+        ),
+    ] = None,
+    split_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of a table, or of the metadata of a folder, that says of each image "
+            "whether it is for train, validation or test.",
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Another dataset of the same classes, as the validation part."
+        ),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Another dataset of the same classes, as the test part."),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of a table, or of the metadata of a folder, with what belongs together, "
+            "such as a patient: each group is in one part of the split.",
         ),
     ] = None,
     skip_corrupt: Annotated[

@@ -28,6 +28,7 @@ from wsdarts_registry.stores.huggingface._errors import (
     has_no_token,
     registry_error,
 )
+from wsdarts_registry.stores.huggingface._guarded_api import guarded_api
 from wsdarts_registry.stores.huggingface._offline_cache import FileCache, OfflineCache
 from wsdarts_registry.stores.huggingface._responses import (
     COMMIT_HASH,
@@ -46,7 +47,7 @@ from wsdarts_registry.stores.huggingface._responses import (
     check_value,
     parse_response,
 )
-from wsdarts_registry.stores.huggingface._transport import Connection, guarded_api, untrusted
+from wsdarts_registry.stores.huggingface._transport import Connection, untrusted
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
 from wsdarts_registry.stores.huggingface.retry import RetryableError, with_retries
 

@@ -19,10 +19,12 @@ from wsdarts_registry.errors import TaskError
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
 from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources.base import (
+    GIVEN_SPLIT,
     SPLITS_FILE,
     STATE_FILE,
     chosen_splits,
     joined_splits_note,
+    kept_parts,
 )
 from wsdarts_sdk.data.sources.table import (
     BATCH,
@@ -61,7 +63,8 @@ def huggingface_source(reference: str, options: DataOptions) -> TableSource:
 
     Args:
         reference: Name of a dataset on the Hub, or a local folder, and its configuration.
-        options: Without ``split``, all splits that have the columns are joined, with a note.
+        options: Without ``split``, all splits that have the columns are joined, with a note; as
+            ``"given"`` they are the parts that they are named as.
 
     Raises:
         TaskError: The dataset is missing, gated or cannot be reached; a split is unknown;
@@ -71,15 +74,19 @@ def huggingface_source(reference: str, options: DataOptions) -> TableSource:
     splits = _load(name, config or None)
     wanted = chosen_splits(tuple(splits), options.get("split"), f"dataset {name}")
     tables = {key: [HuggingFaceTable(splits[key], f"split {key!r} of {name}")] for key in wanted}
-    kept = tables if options.get("split") is not None else with_columns_of_first(tables, options)
+    chosen = options.get("split") not in (None, GIVEN_SPLIT)
+    kept = tables if chosen else with_columns_of_first(tables, options)
     source = TableSource(
         [table for found in kept.values() for table in found],
         name=reference.rstrip("/").rpartition("/")[2],
         options=options,
+        parts=kept_parts(tuple(kept), options, f"dataset {name}"),
     )
     source.dataset = _id_on_hub(name, splits.values())
+    if not chosen:
+        source.notes = dropped_splits_note(tables, kept)
     if options.get("split") is None:
-        source.notes = dropped_splits_note(tables, kept) + joined_splits_note(tuple(kept))
+        source.notes += joined_splits_note(tuple(kept))
     return source
 
 
@@ -196,6 +203,7 @@ def saved_source(folder: Path, options: DataOptions) -> TableSource:
     """
     name = resolved(folder).name
     split = options.get("split")
+    split = None if split == GIVEN_SPLIT else split  # kept anyway
     if not is_file(folder / SPLITS_FILE):
         if split is not None:
             raise TaskError(f"{folder} has no splits", hint=f"leave out split={split!r}")
