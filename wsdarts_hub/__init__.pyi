@@ -19,10 +19,10 @@ from wsdarts_registry.stores.lineage import lineage as lineage
 from wsdarts_registry.stores.opening import open_registry as open_registry
 from wsdarts_registry.stores.query import find as find
 from wsdarts_registry.stores.signature_policy import SignaturePolicy as SignaturePolicy
+from wsdarts_sdk.artifacts.loading import load_network as load_network
 from wsdarts_sdk.artifacts.pulling import pull as pull
 from wsdarts_sdk.data import ImageTask as ImageTask
 from wsdarts_sdk.models.classifier import Classifier as Classifier
-from wsdarts_sdk.models.loading import load_network as load_network
 from wsdarts_sdk.models.network import count as count
 from wsdarts_sdk.pipelines.embed import embed_data
 from wsdarts_sdk.pipelines.embed import nearest as nearest

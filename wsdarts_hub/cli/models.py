@@ -11,6 +11,7 @@ from wsdarts_hub.cli.shared.long_work import unread, working
 from wsdarts_registry._format import count, percent, pluralize
 
 if TYPE_CHECKING:
+    from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.prediction import Prediction
     from wsdarts_sdk.runs.evaluation import Evaluation
 
@@ -48,6 +49,11 @@ def predict(
 
     Images are prepared as those were that it was trained on. One that cannot be read is named
     on stderr, and the exit code is then 1; the others are predicted all the same.
+
+    JSON: an array of objects
+        image: the file
+        classes: the most probable first, each with name and probability
+        problem: why it cannot be read, in which case there are no classes; else null
 
     Example:
         wsdarts-hub predict runs/images/training path/to/photo.jpg path/to/photos -k 3
@@ -87,12 +93,11 @@ def _line(found: "Prediction", *, quiet: bool) -> str:
 
 
 def _as_json(found: "Prediction") -> dict[str, Any]:
-    if found.problem is not None:
-        return {"image": found.image, "problem": found.problem}
     classes = [{"name": name, "probability": value} for name, value in found.classes]
-    return {"image": found.image, "classes": classes}
+    return {"image": found.image, "classes": classes, "problem": found.problem}
 
 
+@options.reads_data
 def evaluate(
     model: ModelArgument,
     data: options.DataArgument,
@@ -118,10 +123,7 @@ def evaluate(
         int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap intervals.")
     ] = 0,
     as_json: options.JsonOption = False,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -134,24 +136,41 @@ def evaluate(
     Example:
         wsdarts-hub evaluate runs/images/training path/to/images --out evaluation.html
 
+    JSON:
+        dataset: name of the dataset
+        digest: identity of the dataset
+        part: which images, validation, test, train or all
+        images: how many
+        accuracy: share that is labelled right; value, low and high of its 95 % interval
+        top_5: the same of the five most probable classes, or null
+        balanced_accuracy: the same of the mean recall
+        macro_f1: the same of the mean F1
+        calibration_error: the same of the expected calibration error
+        classes: scores of each class
+        classes.name: the class
+        classes.precision: share of what is labelled so that is right, or null
+        classes.recall: share of its images that are labelled right, or null
+        classes.f1: harmonic mean of both, or null
+        classes.images: how many images it has
+        confusion: true class, predicted class and images; classes count from 0
+        mistakes: wrong labels of the greatest probability
+        mistakes.image: path of the image, or its place
+        mistakes.truth: its class
+        mistakes.predicted: the class that the model gives
+        mistakes.probability: of that class
+        note: what is known of these images and the model's training
+
     Python:
         from wsdarts_hub import evaluate
         found = evaluate("runs/images/training", "path/to/images", out="evaluation.html")
         print(found.accuracy, found.confusion_matrix)
     """
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
     from wsdarts_sdk.pipelines.evaluate import page_path  # noqa: PLC0415
 
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     with working(quiet=quiet) as work:
         found = hub.evaluate(
             model,
-            unread(data, options=reading, quiet=quiet),
+            unread(data, reading=reading, quiet=quiet),
             part=part,
             out=out,
             seed=seed,
@@ -192,8 +211,8 @@ def show_evaluation(found: "Evaluation", page: Path | None) -> None:
     pairs = found.confused_pairs(_SHOWN)
     if pairs:
         display.heading("most confused")
-        rows = [(truth, predicted, count(images)) for truth, predicted, images in pairs]
-        display.table(("class", "taken for", "images"), rows, right=("images",))
+        confused = [(truth, predicted, count(images)) for truth, predicted, images in pairs]
+        display.table(("class", "taken for", "images"), confused, right=("images",))
 
 
 def _share(value: float | None) -> str:
@@ -219,6 +238,7 @@ def export(
             "random ones. May be repeated.",
         ),
     ] = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Write a trained model as ONNX, or as a folder for timm.
@@ -227,6 +247,12 @@ def export(
     with the model, and not written where the two differ. timm loads the folder in a process that
     has imported wsdarts_hub.timm; with its card it is a model repository as it stands, and
     `hf upload OWNER/NAME DIR` publishes it on the Hub.
+
+    JSON:
+        onnx: the ONNX file, or null
+        difference: greatest relative difference of its logits from the model's, or null
+        compared_images: on how many images, or null
+        timm: the folder for timm, or null
 
     Example:
         wsdarts-hub export runs/images/training --onnx model.onnx --images path/to/images
@@ -240,18 +266,30 @@ def export(
     if onnx is None and timm is None:
         raise typer.BadParameter("name what to write: --onnx FILE or --timm DIR")
     network = hub.Classifier.load(model)
+    found = None
     if onnx is not None:
         if not quiet:
             display.note("exporting to ONNX, which takes about a minute for 20 cells")
         found = network.save_onnx(onnx, images=images or ())
-        display.line(str(found.path))
-        if not quiet:
+        if not as_json:
+            display.line(str(found.path))
+        if not (quiet or as_json):
             display.line(
                 f"computes what the model computes, on {pluralize(found.images, 'image')} "
                 f"(relative difference {found.difference:.1e})"
             )
-    if timm is not None:
-        display.line(str(network.save_timm(timm)))
+    folder = None if timm is None else network.save_timm(timm)
+    if as_json:
+        display.json_data(
+            {
+                "onnx": found and found.path,
+                "difference": found and found.difference,
+                "compared_images": found and found.images,
+                "timm": folder,
+            }
+        )
+    elif folder is not None:
+        display.line(str(folder))
         if not quiet:
             display.line(
                 "in Python: import timm, wsdarts_hub.timm; "

@@ -2,12 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import wsdarts_hub as hub
-from wsdarts_hub.cli.embeddings import show_neighbours
+from wsdarts_hub.cli.embeddings import ranking_json, show_neighbours
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import run_work
 from wsdarts_hub.cli.shared.options import complete_reference
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
+    from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.models.training import TrainingResult
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -54,6 +56,40 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
+
+
+def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
+    """Return what a search found as ``search --json`` prints it."""
+    from wsdarts_registry.architecture.collapse import find_collapses  # noqa: PLC0415
+    from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
+
+    history = skip_counts(search_epochs(found.result.rows))
+    collapses = find_collapses(found.genotype, history)
+    return {
+        "run": found.path,
+        "report": found.report,
+        "artifact": found.artifact,
+        "genotype": found.genotype.to_json(),
+        "collapses": [each.to_json() for each in collapses],
+        "seconds": found.seconds,
+        "cached": found.cached,
+    }
+
+
+def warm_start_json(found: "WarmStart") -> dict[str, Any]:
+    """Return what a warm start found as ``warm-start --json`` prints it."""
+    ranking = found.found.ranking
+    return {
+        **search_json(found),
+        "source": found.source,
+        "mode": found.mode,
+        "why": found.why,
+        "ranking": None if ranking is None else ranking_json(ranking),
+        "trials": [
+            {"skip_dropout": t.rate, "accuracy": t.accuracy, "seconds": t.seconds}
+            for t in found.trials
+        ],
+    }
 
 
 def show_decision(found: "WarmStart") -> None:
@@ -109,6 +145,7 @@ def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") ->
     display.facts([*rows, ("total", duration(sum(seconds.values())))])
 
 
+@options.reads_data
 def search(
     data: Annotated[
         list[str],
@@ -134,16 +171,23 @@ def search(
             show_default=False,
         ),
     ] = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Search from cold, on one dataset or on several together.
 
     The run directory gets the artifact that `push` publishes, the genotype and a report.
+
+    JSON:
+        run: the run directory
+        report: its report
+        artifact: what `push` publishes
+        genotype: both cells
+        collapses: cells that have collapsed to skip-connects
+        seconds: wall time of each phase
+        cached: what computing had cost what came from a cache, by phase
 
     Example:
         wsdarts-hub search path/to/images --preset tiny --out runs/images
@@ -152,20 +196,13 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     chosen = options.preset_with(preset, settings)
     with run_work(
         "search",
         data,
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.search(
@@ -178,12 +215,16 @@ def search(
             device=device,
             progress=work.progress,
         )
+    if as_json:
+        display.json_data(search_json(found))
+        return
     show_search(found, quiet=quiet)
     if not quiet:
         display.heading("next")
         display.line(f"wsdarts-hub push {_quoted(found.path)} NAME --registry DIR")
 
 
+@options.reads_data
 def warm_start(
     data: options.DataArgument,
     *,
@@ -223,17 +264,29 @@ def warm_start(
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
     k: options.NeighboursOption = 5,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Search for an architecture from the nearest artifact.
 
     Embeds the dataset and ranks the registry by it. Mode auto starts from the nearest artifact
     if that is near; else from a meta-transfer architecture of the registry; else from cold.
+
+    JSON:
+        run: the run directory
+        report: its report
+        artifact: what `push` publishes
+        genotype: both cells
+        collapses: cells that have collapsed to skip-connects
+        seconds: wall time of each phase
+        cached: what computing had cost what came from a cache, by phase
+        source: what it started from, or cold
+        mode: topology, trained, meta, union or cold
+        why: the rule that decided, as a sentence
+        ranking: what `nearest --json` prints; null where nothing was ranked
+        trials: of a sweep, best first, each with skip_dropout, accuracy and seconds
 
     Example:
         wsdarts-hub warm-start path/to/images --preset tiny --out runs/images
@@ -245,19 +298,12 @@ def warm_start(
     """
     chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     with run_work(
         "warm-start",
         [data],
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.warm_start(
@@ -276,27 +322,15 @@ def warm_start(
             device=device,
             progress=work.progress,
         )
+    if as_json:
+        display.json_data(warm_start_json(found))
+        return
     show_warm_start(found, quiet=quiet)
     if not quiet:
         display.heading("next")
         command = ["wsdarts-hub", "train", str(found.path), data, "--preset", preset]
-        command += _given(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-            device=device,
-        )
+        command += [*options.as_typed(reading), *(["--device", device] if device else [])]
         display.line(shlex.join([*command, "--out", str(found.path / "training")]))
-
-
-def _given(**values: str | bool | None) -> list[str]:
-    """The options that were given, as they are typed."""
-    words = []
-    for name, value in values.items():
-        if value:
-            words += [f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else [])]
-    return words
 
 
 def _quoted(path: Path) -> str:
@@ -310,6 +344,7 @@ _WITHOUT = {
 }
 
 
+@options.reads_data
 def train(
     genotype: Annotated[
         str,
@@ -330,11 +365,13 @@ def train(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    epochs: options.EpochsOption = None,
+    lr: options.LearningRateOption = None,
+    batch_size: options.BatchSizeOption = None,
+    image_size: options.ImageSizeOption = None,
+    patience: options.PatienceOption = None,
     settings: options.SetOption = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     baseline: Annotated[
         str,
         typer.Option(
@@ -354,32 +391,47 @@ def train(
 
     It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
     split that the dataset comes with it is evaluated on the test part, or else the validation part.
+    With --resume and more --epochs a finished training goes on.
     Beside it stands a baseline on the same images: what a network is worth that a linear
     classifier beats, you should know. With --json all of it is one object.
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
 
+    JSON:
+        accuracy: share of the held-out images that is labelled right
+        baseline: name, accuracy, difference, sizes and verdict of the baseline, or null
+        path: the run directory
+        model: the model's file
+        report: the report
+        images: how many images were held out
+        held_out: which part they are
+        loss: mean cross-entropy on them
+        parameters: of the network
+        evaluation: what `evaluate --json` prints
+        seconds: wall time by phase
+        cached: what computing had cost what came from a cache, by phase
+
     Python:
         from wsdarts_hub import train
         result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
         print(result.accuracy)
     """
-    chosen = options.preset_with(preset, settings, without=_WITHOUT)
+    short = {
+        "--epochs": ("training.epochs", epochs),
+        "--lr": ("training.learning_rate", lr),
+        "--batch-size": ("training.batch_size", batch_size),
+        "--image-size": ("training.image_size", image_size),
+        "--patience": ("training.patience", patience),
+    }
+    chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     with run_work(
         "train",
         [data],
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.train(
@@ -408,7 +460,8 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
         return
     result, baseline = found.result, found.baseline
     facts = [
-        ("accuracy", f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}")
+        ("accuracy", f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}"),
+        *_best_epoch(result),
     ]
     if baseline is not None:
         facts.append(("baseline", f"{percent(baseline.accuracy.value)}, {baseline.name}"))
@@ -428,3 +481,12 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
         display.sentence(f"warning: {baseline.verdict} {baseline.trained_on}")
     show_costs(found.seconds, found.cached)
     show_collapses(result.genotype)
+
+
+def _best_epoch(result: "TrainingResult") -> "list[tuple[str, str]]":
+    """The epoch that early stopping chose, and what by."""
+    if result.best is None:
+        return []
+    best = result.best
+    judged = f"{percent(best.accuracy)} of {pluralize(best.images, 'image')}, {best.judged_on}"
+    return [("best epoch", f"{best.epoch} of {len(result.rows)}, by {judged}")]

@@ -1,8 +1,7 @@
 """Evaluation of a trained model on a dataset."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +36,7 @@ def evaluate(
     seed: int = 0,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> Evaluation:
     """Evaluate a trained model on a dataset, whose classes are matched with the model's by name.
 
@@ -54,21 +50,12 @@ def evaluate(
         seed: Seed of the bootstrap intervals.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Model or data cannot be read, the dataset has classes that the model does not
             know, or no such part; or something else than such a page lies where it is to go.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     if part is not None and part not in get_args(PartName):
         raise SettingsError("part", found=repr(part), expected=", ".join(get_args(PartName)))
     name = "the model" if isinstance(model, Classifier) else str(model)

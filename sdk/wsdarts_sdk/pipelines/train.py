@@ -1,9 +1,8 @@
 """Training of a genotype's network, in a run directory with a report."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -15,15 +14,16 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.artifacts.supernet_weights import find_supernet
+from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet, source_run
 from wsdarts_sdk.data import DataOptions, ImageTask, Part
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_outputs
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
-from wsdarts_sdk.models.loading import find_genotype, source_run
+from wsdarts_sdk.models.stopping import VALIDATION_PART
 from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.pipelines.baseline import LINEAR, Measure, find_baseline
+from wsdarts_sdk.pipelines.more_epochs import has_more_epochs
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
@@ -117,10 +117,7 @@ def train(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> TrainingRun:
     """Train a genotype's network on the train part and evaluate it on the validation third.
 
@@ -131,7 +128,9 @@ def train(
         out: The run directory; the first free ``runs/train-NAME-N`` by default.
         preset: Whose training settings to use.
         seed: Seed of everything random; the preset's by default.
-        resume: Go on with the training in ``out``, or begin if there is none.
+        resume: Go on with the training in ``out``, or begin if there is none. One that is finished
+            goes on where the preset has more epochs and is the same otherwise: learning rate and
+            drop path begin their schedule anew, over the additional epochs.
         baseline: What is measured on the same held-out images, to judge the network by:
             ``"linear"``, a linear classifier on the shipped probe's features, ``"linear:PROBE"``
             on those of another probe, in any form that ``load_probe`` takes, or None.
@@ -139,20 +138,11 @@ def train(
             ``load_network``.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
@@ -168,7 +158,9 @@ def train(
         "training": settings_json(chosen.training),
         "genotype": cells.to_json(),
     }
-    check_context("train", [data], chosen, out=out, resume=resume, **config)
+    check_context(
+        "train", [data], chosen, out=out, resume=resume, may_change=has_more_epochs, **config
+    )
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
     with open_context(
@@ -180,6 +172,7 @@ def train(
         device=where,
         progress=progress,
         began=began,
+        may_change=has_more_epochs,
         **config,
     ) as context:
         return _train(context, cells, run, supernet, measure)
@@ -219,6 +212,10 @@ def _train(
     if result.inherited is not None:
         begun = {"source": result.inherited.source, "share": result.inherited.weights}
         found["inherited"] = begun
+    if result.best is not None:
+        found["best"] = asdict(result.best)
+    if len(result.schedules) > 1:
+        found["schedules"] = list(result.schedules)
     found["evaluation"] = evaluation.to_json()
     found["baseline"] = None if baseline is None else baseline.to_json()
     run.write_json(RESULT_FILE, {**found, "finished": finished})
@@ -269,12 +266,7 @@ def _write_report(
     return context.report(
         TITLES["train"],
         settings,
-        summary=(
-            f"The derived network was trained {_beginning(result)} for "
-            f"{pluralize(settings.epochs, 'epoch')} on "
-            f"{pluralize(len(task.train_indices), 'image')} and evaluated once, at the end, on "
-            f"{pluralize(result.images, 'image')} that nothing had seen."
-        ),
+        summary=_summary(task, result),
         genotype=result.genotype,
         training=TrainingFacts(
             accuracy=result.accuracy,
@@ -287,6 +279,31 @@ def _write_report(
         evaluation=evaluation,
         baseline=baseline,
     )
+
+
+def _summary(task: ImageTask, result: TrainingResult) -> str:
+    """Return what was done, in sentences."""
+    best, images = result.best, len(task.train_indices)
+    if best is not None and best.judged_on != VALIDATION_PART:
+        images -= best.images
+    first = (
+        f"The derived network was trained {_beginning(result)} for "
+        f"{pluralize(len(result.rows), 'epoch')} on {pluralize(images, 'image')} and evaluated "
+        f"once, at the end, on {pluralize(result.images, 'image')} that nothing had seen."
+    )
+    sentences = [first]
+    if best is not None:
+        sentences.append(
+            f"It has the weights of epoch {best.epoch}, which was the best by the "
+            f"{pluralize(best.images, 'image')} of the {best.judged_on}, which did not train: "
+            f"{percent(best.accuracy)}."
+        )
+    sentences += [
+        f"After {pluralize(start, 'epoch')} it was finished and went on: learning rate and drop "
+        "path began their schedule anew."
+        for start in result.schedules[1:]
+    ]
+    return " ".join(sentences)
 
 
 def _beginning(result: TrainingResult) -> str:

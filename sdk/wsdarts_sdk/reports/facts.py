@@ -138,13 +138,18 @@ class ColdCost:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEpoch:
-    """Means over one epoch of the training of a derived network, on the train part."""
+    """Means over one epoch of the training of a derived network, on the train part.
+
+    Attributes:
+        stopping_accuracy: After it, on the images that early stopping judges by; None without.
+    """
 
     epoch: Whole
     loss: float
     accuracy: float
     learning_rate: float
     seconds: Seconds
+    stopping_accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

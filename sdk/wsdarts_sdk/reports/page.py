@@ -242,12 +242,14 @@ def training_charts(rows: tuple[TrainingEpoch, ...]) -> list[tuple[str, Markup]]
     """Return title and chart of each curve of a training that has epochs."""
 
     def chart(title: str, name: str, write: Callable[[float], str]) -> tuple[str, Markup | None]:
-        values = [float(getattr(row, name)) for row in rows]
+        found = [getattr(row, name) for row in rows]
+        values = [float(value) for value in found if value is not None]
         return title, line_chart(title, [Series(name="", values=values)], [], write=write)
 
     drawn = [
         chart("Loss on the train part", "loss", short_number),
         chart("Accuracy on the train part", "accuracy", short_percent),
+        chart("Accuracy that early stopping judges by", "stopping_accuracy", short_percent),
         chart("Learning rate", "learning_rate", short_number),
     ]
     return [(title, picture) for title, picture in drawn if picture is not None]

@@ -300,6 +300,7 @@ class _SearchRow(_Row):
 class _TrainingRow(_Row):
     loss: float
     accuracy: float
+    stopping_accuracy: float | None = None
 
 
 def complete_from_journals(begun: RunReport, path: Path, *, resumable: bool) -> RunReport:
