@@ -24,6 +24,9 @@ from wsdarts_sdk.artifacts.pulling import pull as pull
 from wsdarts_sdk.data import ImageTask as ImageTask
 from wsdarts_sdk.models.classifier import Classifier as Classifier
 from wsdarts_sdk.models.network import count as count
+from wsdarts_sdk.pipelines.dry_run import Estimate as Estimate
+from wsdarts_sdk.pipelines.dry_run import estimate_search as estimate_search
+from wsdarts_sdk.pipelines.dry_run import estimate_training as estimate_training
 from wsdarts_sdk.pipelines.embed import embed_data
 from wsdarts_sdk.pipelines.embed import nearest as nearest
 from wsdarts_sdk.pipelines.evaluate import evaluate as evaluate

@@ -1,6 +1,7 @@
 """Commands with a run directory, ``search``, ``warm-start`` and ``train``, and their output."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from wsdarts_hub.cli.embeddings import ranking_json, show_neighbours
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import run_work
 from wsdarts_hub.cli.shared.options import complete_reference
-from wsdarts_registry._format import count, duration, percent, pluralize
+from wsdarts_registry._format import count, duration, percent, pluralize, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Genotype
     from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.training import TrainingResult
+    from wsdarts_sdk.pipelines.dry_run import Estimate
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -118,6 +120,34 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
     show_collapses(genotype, skip_counts(search_epochs(rows)))
 
 
+def show_estimate(found: "Estimate", *, as_json: bool = False) -> None:
+    """Print what a search or a training will take."""
+    if as_json:
+        display.json_data(
+            {
+                "seconds": found.seconds,
+                "steps": found.steps,
+                "memory": found.memory,
+                "disk": found.disk,
+                "phases": [asdict(phase) for phase in found.phases],
+            }
+        )
+        return
+    display.heading("estimate, from a few steps on this machine")
+    display.table(
+        ("phase", "steps", "time"),
+        [(p.phase, count(p.steps), f"about {duration(p.seconds)}") for p in found.phases],
+        right=("steps",),
+    )
+    display.facts(
+        [
+            ("total", f"about {duration(found.seconds)}"),
+            ("memory", f"about {size(found.memory)}"),
+            ("disk", f"about {size(found.disk)}"),
+        ]
+    )
+
+
 def show_collapses(genotype: "Genotype", history: "Sequence[SkipCounts]" = ()) -> None:
     """Print for each cell that has collapsed to skip-connects what happened and what helps."""
     from wsdarts_registry.architecture.collapse import find_collapses  # noqa: PLC0415
@@ -161,6 +191,7 @@ def search(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
     probe: Annotated[
         list[str] | None,
@@ -205,6 +236,12 @@ def search(
         reading=reading,
         quiet=quiet,
     ) as work:
+        if dry_run:
+            estimate = hub.estimate_search(
+                *work.data, preset=chosen, device=device, progress=work.progress
+            )
+            show_estimate(estimate, as_json=as_json)
+            return
         found = hub.search(
             *work.data,
             out=out,
@@ -365,6 +402,7 @@ def train(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    dry_run: options.DryRunOption = False,
     epochs: options.EpochsOption = None,
     lr: options.LearningRateOption = None,
     batch_size: options.BatchSizeOption = None,
@@ -434,6 +472,18 @@ def train(
         reading=reading,
         quiet=quiet,
     ) as work:
+        if dry_run:
+            estimate = hub.estimate_training(
+                genotype,
+                *work.data,
+                registry=registry,
+                require_signature=required,
+                preset=chosen,
+                device=device,
+                progress=work.progress,
+            )
+            show_estimate(estimate)
+            return
         found = hub.train(
             genotype,
             *work.data,

@@ -230,6 +230,14 @@ OutOption = Annotated[
         show_default=False,
     ),
 ]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Time a few real steps, say what the whole will take in time, memory and disk, and "
+        "write no run.",
+    ),
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out, or begin if there is none.")
 ]
