@@ -133,23 +133,32 @@ def evaluate(
     the worst classes and the most confused ones; --json and --out say it of all classes. Classes
     are matched by name. The JSON of a training's result.json is of the same form.
 
-    JSON:
-        dataset: name of the dataset
-        digest: its digest
-        part: which images, validation, test, train or all
-        images: number of them
-        accuracy: share that is labelled right, as value, low and high, like the next four
-        top_5: share whose class is among the five most probable; null for five classes or fewer
-        balanced_accuracy: mean recall of the classes
-        macro_f1: mean F1 of the classes
-        calibration_error: expected calibration error
-        classes: of each its name, precision, recall, f1 and images
-        confusion: true class, predicted class and number of images, where not 0
-        mistakes: the most confident wrong labels
-        note: what is known of these images and the model's training
-
     Example:
         wsdarts-hub evaluate runs/images/training path/to/images --out evaluation.html
+
+    JSON:
+        dataset: name of the dataset
+        digest: identity of the dataset
+        part: which images, validation, test, train or all
+        images: how many
+        accuracy: share that is labelled right; value, low and high of its 95 % interval
+        top_5: the same of the five most probable classes, or null
+        balanced_accuracy: the same of the mean recall
+        macro_f1: the same of the mean F1
+        calibration_error: the same of the expected calibration error
+        classes: scores of each class
+        classes.name: the class
+        classes.precision: share of what is labelled so that is right, or null
+        classes.recall: share of its images that are labelled right, or null
+        classes.f1: harmonic mean of both, or null
+        classes.images: how many images it has
+        confusion: true class, predicted class and images; classes count from 0
+        mistakes: wrong labels of the greatest probability
+        mistakes.image: path of the image, or its place
+        mistakes.truth: its class
+        mistakes.predicted: the class that the model gives
+        mistakes.probability: of that class
+        note: what is known of these images and the model's training
 
     Python:
         from wsdarts_hub import evaluate
