@@ -201,7 +201,11 @@ class TaskImages:
         return found
 
     def read(
-        self, indices: NDArray[np.int64], size: int, progress: Progress | None
+        self,
+        indices: NDArray[np.int64],
+        size: int,
+        progress: Progress | None,
+        resize: Resize = "squash",
     ) -> NDArray[np.uint8]:
         """Decode some images without the cache, shape ``(chosen, size, size, 3)``.
 
@@ -212,7 +216,7 @@ class TaskImages:
         pixels = np.empty((len(distinct), size, size, 3), dtype=np.uint8)
         failed = {}
         with _quiet_pillow():
-            for position, result in self._decoded_from_source(distinct, size, progress):
+            for position, result in self._decoded_from_source(distinct, size, progress, resize):
                 if isinstance(result, CorruptImage):
                     failed[int(distinct[position])] = result
                 else:

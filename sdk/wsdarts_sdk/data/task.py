@@ -256,15 +256,21 @@ class ImageTask:
         return self.images.pixels(size, progress, resize)
 
     def read(
-        self, indices: ArrayLike, size: int, *, progress: Progress | None = None
+        self,
+        indices: ArrayLike,
+        size: int,
+        *,
+        resize: Resize = "squash",
+        progress: Progress | None = None,
     ) -> NDArray[np.uint8]:
-        """Decode some images as RGB, squashed to squares, and keep nothing in the cache.
+        """Decode some images as RGB squares, and keep nothing in the cache.
 
         For few images at a large size, such as a probe's.
 
         Args:
             indices: The images, integers of shape ``(chosen,)``.
             size: Pixels a side, 8 to 4000.
+            resize: As for ``pixels``.
             progress: Called with (what, done, total) while images are decoded.
 
         Returns:
@@ -275,7 +281,7 @@ class ImageTask:
                 loaded.
         """
         _check_size(size)
-        return self.images.read(np.asarray(indices), size, progress)
+        return self.images.read(np.asarray(indices), size, progress, resize)
 
     def subset(self, indices: ArrayLike) -> "ImageTask":
         """Return some of the images as a task of its own, with its own digest and split.

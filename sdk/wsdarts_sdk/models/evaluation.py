@@ -86,7 +86,8 @@ def compute_outputs(
         for start in range(0, len(indices), batch):
             some = indices[start : start + batch]
             with torch.no_grad():
-                rows.append(model(as_input(task.read(some, size)).to(device)).double().cpu())
+                pixels = task.read(some, size, resize=model.resize)
+                rows.append(model(as_input(pixels).to(device)).double().cpu())
             progress("evaluation", start + len(some), len(indices))
     finally:
         model.train(training)
