@@ -144,13 +144,14 @@ def memory_of(name: str, setting: Setting, arguments: argparse.Namespace) -> int
 
 def peak_memory(step: Step) -> int:
     """Greatest resident memory while stepping, less what was resident before."""
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     step.full()
     step.full()
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """A field of this process's memory, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

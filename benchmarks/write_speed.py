@@ -38,7 +38,7 @@ def page() -> str:
     rows = [
         "| measure | baseline | bar | found |",
         "|---|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in (*_steps(), *_gpu(), *_others())),
+        *(f"| {' | '.join(row)} |" for row in (*_steps(), *_training(), *_gpu(), *_others())),
     ]
     return "\n".join([INTRODUCTION, *rows, "", _machines()])
 
@@ -68,6 +68,31 @@ def _steps() -> Iterator[tuple[str, str, str, str]]:
             yield f"calls of a full step, {name}", base, "≤ 1/5", calls
         memory = " / ".join(f"{row['share_of_memory']:.2f}" for row in rows)
         yield f"peak memory, float32, {name}", base, "≤ 0.6", memory
+
+
+def _training() -> Iterator[tuple[str, str, str, str]]:
+    data, demo = _read("training_step"), _read("demo_time")
+    if data is not None:
+        base = data["baseline"]
+        for size, name, bars in (
+            (32, "training step of 20 cells, 32×32, batch 64", ("≥ 3.5×", "≥ 2.3×")),
+            (84, "the same, 84×84, batch 16, without the auxiliary tower", ("≥ 3×", "–")),
+        ):
+            rows = [row for row in data["rows"] if row["size"] == size]
+            threads = " / ".join(str(row["threads"]) for row in rows)
+            for kind, bar in zip(("public", "public, channels last"), bars, strict=True):
+                yield (
+                    f"{name}, {threads} threads" if kind == "public" else "the same",
+                    base if kind == "public" else f"{base}, channels last",
+                    bar,
+                    _times(row["times_faster"][kind] for row in rows),
+                )
+            memory = " / ".join(f"{row['share_of_memory']:.2f}" for row in rows)
+            yield "its peak memory", base, "≤ 0.6", memory
+    if demo is not None:
+        found = f"{demo['times_faster']['training']:.1f}×"
+        before = f"commit {demo['commit_before']}"
+        yield "training of `wsdarts-hub demo`, one thread", before, "≥ 2×", found
 
 
 def _gpu() -> Iterator[tuple[str, str, str, str]]:
@@ -200,6 +225,7 @@ def _times(ratios: Any) -> str:
 def _machines() -> str:
     names = (
         "supernet_step",
+        "training_step",
         "task2vec",
         "embedding_time",
         "nearest",

@@ -46,7 +46,8 @@ class Preset:
             raise SettingsError(
                 "selection.weights",
                 found=self.selection.weights,
-                expected="random: what a sweep found is compared without its weights",
+                expected="random",
+                hint="a selection compares from random weights; set training.weights",
             )
 
     def with_search(self, **changes: Unpack[SearchChanges]) -> Self:

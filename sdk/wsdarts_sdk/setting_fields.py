@@ -97,7 +97,8 @@ def check_padding(padding: int, image_size: int) -> None:
         raise SettingsError(
             "crop_padding",
             found=padding,
-            expected=f"at most image_size, {image_size}, so that something of each image is seen",
+            expected=f"at most image_size, {image_size}",
+            hint="wider padding could crop the whole image away",
         )
 
 

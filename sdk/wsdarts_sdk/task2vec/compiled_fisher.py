@@ -22,6 +22,8 @@ _SOURCES = {
     torch.float32: "task2vec/fisher.cpp:float",
     torch.float64: "task2vec/fisher.cpp:double",
 }
+_PASSES = 9  # at a time
+_MOST_NUMBERS = 2**28  # of the gradients of one image
 # The environment variable of the engine's kernels.
 _VARIABLE = "WSDARTS_HUB_KERNELS"
 
@@ -216,7 +218,8 @@ def compiled_fisher(
     """Return the compiled Fisher information; None where autograd has to compute it.
 
     That is on other devices and dtypes, without a C++ compiler, with ``WSDARTS_HUB_KERNELS``
-    set to ``portable``, and for networks that no plan holds.
+    set to ``portable``, for networks that no plan holds, and where a thread would take too much
+    memory.
 
     Args:
         probe: The probe.
@@ -227,7 +230,7 @@ def compiled_fisher(
     if source is None or probe.device.type != "cpu" or os.environ.get(_VARIABLE) == "portable":
         return None
     plan = network_plan(_Features(probe.model), size)
-    if plan is None:
+    if plan is None or _PASSES * sum(value.numbers for value in plan.values) > _MOST_NUMBERS:
         return None
     if progress is not None and must_compile(source):
         progress("compiling the embedding for this processor, once", 0, 1)

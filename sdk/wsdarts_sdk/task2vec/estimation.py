@@ -243,21 +243,11 @@ class Estimation:
         if known is not None:
             return known[self.positions]
         images, batch = len(self.pixels), self._batch()
-        parameter = next(self.probe.model.parameters())
-        compiled = self._compiled
-
-        def compute() -> Iterator[Tensor]:
-            for some in torch.split(self.pixels, batch):
-                if compiled is not None:
-                    yield compiled.features(some)
-                    continue
-                with torch.no_grad():
-                    yield self.probe.features(some.to(parameter)).cpu()
-
+        computed = feature_rows(self.probe, self._compiled, self.pixels, batch)
         report = _reporter(self.progress, "probe's features")
         rows: list[Tensor] = []
         least = ceil((int(self.labels.max()) + 1) / batch)  # so that every class has an image
-        for row in until(self._deadline(_FEATURES_SHARE), compute(), least=least):
+        for row in until(self._deadline(_FEATURES_SHARE), computed, least=least):
             rows.append(row)
             if report is not None:
                 report(sum(map(len, rows)), images)
@@ -362,6 +352,19 @@ class _SoFar:
             now = time.perf_counter()
             self._next = now + _PREVIEW_PAUSE * (now - begun)
         return self._sentence
+
+
+def feature_rows(
+    probe: Probe, compiled: CompiledFisher | None, pixels: Tensor, batch: int
+) -> Iterator[Tensor]:
+    """Yield the probe's features of a batch at a time, by compiled code where there is some."""
+    parameter = next(probe.model.parameters())
+    for some in torch.split(pixels, batch):
+        if compiled is not None:
+            yield compiled.features(some)
+        else:
+            with torch.no_grad():
+                yield probe.features(some.to(parameter)).cpu()
 
 
 def batch_size(size: int, device: str = "cpu") -> int:

@@ -14,7 +14,8 @@ from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError, FileAccessError
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.task2vec.estimation import batch_size
+from wsdarts_sdk.task2vec.compiled_fisher import compiled_fisher
+from wsdarts_sdk.task2vec.estimation import batch_size, feature_rows
 from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.loading import SHIPPED, load_probe
 from wsdarts_sdk.task2vec.probe import Probe
@@ -183,12 +184,11 @@ def _fit(features_NF: Tensor, labels_N: Tensor, l2: float, classes: int) -> Head
 
 def _computed(task: ImageTask, probe: Probe, size: int, progress: Progress) -> Iterator[Tensor]:
     batch = batch_size(size, probe.device.type)
+    compiled = compiled_fisher(probe, size, progress)
     for start in range(0, len(task), _CHUNK):
         some = np.arange(start, min(start + _CHUNK, len(task)))
         pixels = torch.from_numpy(task.read(some, size)).permute(0, 3, 1, 2)
-        for part in torch.split(pixels, batch):
-            with torch.no_grad():
-                yield probe.features(part.to(probe.device).float()).cpu()
+        yield from feature_rows(probe, compiled, pixels, batch)
         progress("features of the baseline", int(some[-1]) + 1, len(task))
 
 

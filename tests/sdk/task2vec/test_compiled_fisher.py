@@ -145,6 +145,11 @@ def test_what_a_plan_does_not_hold() -> None:
         assert network_plan(network, 32) is None
 
 
+def test_images_that_would_take_too_much_memory_are_left_to_autograd(tiny_probe: Probe) -> None:
+    assert compiled_fisher(tiny_probe, 400) is not None
+    assert compiled_fisher(tiny_probe, 4000) is None
+
+
 def test_without_a_compiler_autograd_computes_it(
     tiny_probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

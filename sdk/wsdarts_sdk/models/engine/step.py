@@ -13,7 +13,8 @@ from torch.autograd.function import once_differentiable
 
 from wsdarts_sdk.compiler import DERIVED, compiled_library
 from wsdarts_sdk.models.engine.calls import Library
-from wsdarts_sdk.models.engine.program import Extent, Program
+from wsdarts_sdk.models.engine.memory import Extent
+from wsdarts_sdk.models.engine.program import Program
 from wsdarts_sdk.models.engine.support import (
     all_are_read,
     tensors_of,

@@ -166,6 +166,26 @@ void reached_pixels(const Reached<T>& r, Size image, Size first, const T* y, Siz
   }
 }
 
+// Write what passes the ReLU, and add up Σg and Σg·y of a source's own norm.
+template <class T, int V>
+void send_own_pixels(const Target<T>& to, const Source<T>& source, Size first, const T* found,
+                     const T* seen, Size pixels, Size C, double* sums, double* products) {
+  for (Size c = 0; c < C; c += V) {
+    Vec<T, V> sum = {}, product = {};
+    T* out = to.gradient + first * to.pitch + c;
+    const T* y = source.values + first * source.pitch + c;
+    for (Size x = 0; x < pixels; ++x) {
+      const Vec<T, V> v = at<T, V>(found + x * C + c);
+      const Vec<T, V> passed = at<T, V>(seen + x * C + c) > 0 ? v : Vec<T, V>{};
+      sum += passed;
+      product += passed * at<T, V>(y + x * source.pitch);
+      at<T, V>(out + x * to.pitch) = passed;
+    }
+    at<double, V>(sums + c) += __builtin_convertvector(sum, Vec<double, V>);
+    at<double, V>(products + c) += __builtin_convertvector(product, Vec<double, V>);
+  }
+}
+
 // Write or add what passes the ReLU: `seen` is what came out of it.
 template <class T, int V, bool Relu>
 void send_pixels(const Target<T>& to, Size first, Size step, const T* found, const T* seen,
@@ -396,11 +416,11 @@ void half_backward(const Half<T>& h, const T* result, const Reached<T>& reached,
         else
           depthwise_row<T, V, K, false>(rows, flipped.data(), C, tap, s.width, C, found);
         const Size place = (n * s.height + r) * s.width;
-        send_pixels<T, V, true>(to, place, 1, found, ring.slot(r) + edge * C, s.width, C);
+        const T* seen = ring.slot(r) + edge * C;
         if (norm)
-          row_sums<T, V>(to.gradient + place * to.pitch, to.pitch,
-                         h.source.values + place * h.source.pitch, h.source.pitch, C, s.width, sum,
-                         sum + C);
+          send_own_pixels<T, V>(to, h.source, place, found, seen, s.width, C, sum, sum + C);
+        else
+          send_pixels<T, V, true>(to, place, 1, found, seen, s.width, C);
       }
     }
   } catch (...) {
