@@ -468,7 +468,7 @@ def train(
                 device=device,
                 progress=work.progress,
             )
-            show_estimate(estimate)
+            show_estimate(estimate, as_json=as_json)
             return
         found = hub.train(
             genotype,
