@@ -216,8 +216,7 @@ class TaskImages:
         pixels = np.empty((len(distinct), size, size, 3), dtype=np.uint8)
         failed = {}
         with _quiet_pillow():
-            decoded = self._decoded_from_source(distinct, size, progress, resize)
-            for position, result in decoded:
+            for position, result in self._decoded_from_source(distinct, size, progress, resize):
                 if isinstance(result, CorruptImage):
                     failed[int(distinct[position])] = result
                 else:

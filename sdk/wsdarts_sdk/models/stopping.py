@@ -5,8 +5,6 @@ part, they are the validation part; else a slice of the train part, about a tent
 which then does not train.
 """
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +15,8 @@ from torch import Tensor
 
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import stopping_images
 
-_SALT = b"wsdarts-hub early stopping 1"
-_PARTS = 10
 _PREFIX = "best."
 VALIDATION_PART, TRAIN_SLICE = "validation part", "slice of the train part"
 """What early stopping judges by."""
@@ -143,12 +140,13 @@ def early_stopping(
         The early stopping, and the images that are left to train on.
 
     Raises:
-        SettingsError: No class has two distinct images of its own.
+        SettingsError: No class has two distinct images, or groups of images, of its own.
     """
     if held_out is Part.TEST:
         judges = task.indices(Part.VALIDATION)
         return EarlyStopping(patience, judges, VALIDATION_PART), indices
-    chosen = slice_of(task.labels[indices], task.image_digests[indices])
+    groups = None if task.groups is None else task.groups[indices]
+    chosen = stopping_images(task.labels[indices], task.image_digests[indices], groups)
     if not chosen.any():
         raise SettingsError(
             f"{task.name} has no images to spare for early stopping",
@@ -157,35 +155,3 @@ def early_stopping(
         )
     stopping = EarlyStopping(patience, indices[chosen], TRAIN_SLICE)
     return stopping, indices[~chosen]
-
-
-def slice_of(labels: NDArray[np.int64], digests: NDArray[np.bytes_]) -> NDArray[np.bool_]:
-    """Mark about a tenth of the images of each class, a function of their contents alone.
-
-    Within a class the distinct images are sorted by a salted digest; the first tenth, rounded and
-    at least one, is marked with all copies. Images that stand in several classes are not, and
-    neither is the only image of a class.
-
-    Args:
-        labels: Class of each image, shape ``(images,)``.
-        digests: Digest of each, shape ``(images,)``.
-
-    Returns:
-        Shape ``(images,)``.
-    """
-    classes: dict[bytes, set[int]] = defaultdict(set)
-    for digest, label in zip(digests.tolist(), labels.tolist(), strict=True):
-        classes[digest].add(label)
-    own: dict[int, list[bytes]] = defaultdict(list)
-    for digest, found in classes.items():
-        if len(found) == 1:
-            own[found.pop()].append(digest)
-    marked: set[bytes] = set()
-    for members in own.values():
-        count = max(1, (len(members) + _PARTS // 2) // _PARTS) if len(members) > 1 else 0
-        marked.update(sorted(members, key=_salted)[:count])
-    return np.array([digest in marked for digest in digests.tolist()], dtype=np.bool_)
-
-
-def _salted(digest: bytes) -> bytes:
-    return hashlib.sha256(digest + _SALT).digest()

@@ -16,17 +16,12 @@ from wsdarts_sdk.models.stopping import (
     VALIDATION_PART,
     EarlyStopping,
     early_stopping,
-    slice_of,
 )
 from wsdarts_sdk.models.training import Training, train_network
 from wsdarts_sdk.runs.journal import FileJournal, MemoryJournal
 from wsdarts_sdk.search.settings import settings_json
 
 PATIENT = replace(SMALL, epochs=8, patience=2, learning_rate=0.2, drop_path=0.0)
-
-
-def digests(*names: str) -> np.ndarray:
-    return np.array([name.encode().ljust(64, b"0") for name in names], dtype="S64")
 
 
 def judged(*figures: tuple[float, float], patience: int) -> EarlyStopping:
@@ -54,25 +49,6 @@ def test_kept_weights_do_not_follow_the_network() -> None:
     stopping.judge(1, 0.5, 1.0, {"w": weight})
     weight.add_(1)
     assert stopping.best_weights["w"].tolist() == [1.0]
-
-
-def test_a_slice_is_a_tenth_of_each_class_with_copies_and_without_shared_images() -> None:
-    # 25 of class 0: 2.5 rounds up to 3, not to 2; 3 of class 1: at least one; class 2 has one
-    # image of its own and keeps it.
-    names = [f"a{n}" for n in range(25)] + ["b0", "b1", "b2", "shared", "c", "shared"]
-    labels = np.array([0] * 25 + [1] * 4 + [2] * 2)
-    marked = slice_of(labels, digests(*names))
-    assert np.bincount(labels, weights=marked).tolist() == [3, 1, 0]
-    assert not marked[[28, 30]].any()
-    doubled = slice_of(np.repeat(labels, 2), digests(*np.repeat(names, 2)))
-    assert (doubled == np.repeat(marked, 2)).all()
-
-
-def test_a_slice_depends_on_the_contents_alone() -> None:
-    names, labels = [f"a{n}" for n in range(40)], np.array([0, 1] * 20)
-    order = np.random.default_rng(0).permutation(40)
-    marked = slice_of(labels, digests(*names))
-    assert (slice_of(1 - labels[order], digests(*np.array(names)[order])) == marked[order]).all()
 
 
 def test_the_slice_does_not_train_and_is_never_what_is_reported(
