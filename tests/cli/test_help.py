@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND_NAMES = (
     *("embed", "nearest", "search", "warm-start", "train", "push", "pull", "list", "show"),
     *("verify", "yank", "unyank", "lineage", "diff", "copy", "gc", "doctor", "demo"),
-    *("alias set", "alias remove", "alias list", "keygen", "sign", "predict", "export"),
-    *("index rebuild", "gallery build", "gallery serve", "report"),
+    *("alias set", "alias remove", "alias list", "keygen", "sign", "predict", "evaluate"),
+    *("export", "index rebuild", "gallery build", "gallery serve", "report"),
 )
 
 

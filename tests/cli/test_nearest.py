@@ -75,12 +75,6 @@ def test_options_of_datasets_do_not_apply_to_an_embedding(zoo: Path, query: Path
     assert "--budget, --target-error cannot be" in limited.err
 
 
-def test_the_help_says_what_the_keys_of_the_json_mean(zoo: Path, query: Path, run: Run) -> None:
-    found = json.loads(run("nearest", query, "--registry", zoo, "--json").out)
-    shown = run("nearest", "--help").out
-    assert all(f"`{key}`" in shown for key in (*found, *found["neighbours"][0]))
-
-
 def test_an_embedding_of_another_probe_names_both(zoo: Path, tmp_path: Path, run: Run) -> None:
     other = make_embedding("query", space=make_space("other")).save(tmp_path / "o.safetensors")
     shown = run("nearest", other, "--registry", zoo)

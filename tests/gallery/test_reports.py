@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.gallery.conftest import Browser
+from tests.sdk.models.evaluated import make_evaluation
 from tests.sdk.reports.compared import make_runs
 from wsdarts_sdk.reports.comparison_page import render_comparison
+from wsdarts_sdk.reports.evaluation_page import render_evaluation
 from wsdarts_sdk.reports.page import render_report
 
 
@@ -18,6 +20,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     written = {
         "comparison": render_comparison(runs),
         "report": render_report(runs[1].report),
+        "evaluation": render_evaluation(make_evaluation(102, "a class of a long name"), "net"),
+        "few": render_evaluation(make_evaluation(10), "net"),
     }
     for name, text in written.items():
         Path(folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -25,7 +29,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "scheme"), [("comparison", "light"), ("comparison", "dark"), ("report", "light")]
+    ("page", "scheme"),
+    [
+        ("comparison", "light"),
+        ("comparison", "dark"),
+        ("report", "light"),
+        ("evaluation", "dark"),
+        ("few", "light"),
+    ],
 )
 def test_axe_finds_nothing(browser: Browser, pages: dict[str, str], page: str, scheme: str) -> None:
     pytest.importorskip("axe_core_python", reason="the script axe-core is not installed")
@@ -39,7 +50,7 @@ def test_axe_finds_nothing(browser: Browser, pages: dict[str, str], page: str, s
     assert found == []
 
 
-@pytest.mark.parametrize("page", ["comparison", "report"])
+@pytest.mark.parametrize("page", ["comparison", "report", "evaluation", "few"])
 def test_a_narrow_screen_does_not_scroll_sideways(
     browser: Browser, pages: dict[str, str], page: str
 ) -> None:

@@ -94,6 +94,17 @@ def show(
 
     The JSON of a damaged one is what `list --json` says of it; the exit code is 1.
 
+    JSON:
+        reference: exact version
+        digest: sha256 of its manifest
+        yanked: reason and when, or null
+        status: yank, aliases, and whether it is signed
+        directory: where its files are
+        manifest: tasks, lineage, settings, figures and files
+        genotype: both cells
+        collapses: cells that have collapsed to skip-connects
+        masks: the operations left after each stage
+
     Example:
         wsdarts-hub show flowers102@1
 
@@ -144,9 +155,17 @@ def pull(
     ] = False,
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Fetch an artifact and verify every file of it.
+
+    JSON:
+        directory: where its files are
+        digest: sha256 of its manifest
+        files: how many, besides the manifest
+        bytes: their size together
+        signature: whose was verified, or null
 
     Example:
         wsdarts-hub pull flowers102@1 --out flowers102 --check
@@ -160,6 +179,9 @@ def pull(
     artifact = hub.pull(
         reference, registry=registry, out=out, check=check, require_signature=required
     )
+    if as_json:
+        display.json_data({"directory": artifact.directory, **_verified_json(artifact, required)})
+        return
     display.line(str(artifact.directory))
     if not quiet:
         display.facts([*_verified(artifact), *_signer(required)], whole=("signature",))
@@ -178,9 +200,18 @@ def verify(
     ] = False,
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Verify every size, checksum and shape of an artifact.
+
+    JSON:
+        subject: what was named
+        digest: sha256 of its manifest
+        files: how many, besides the manifest
+        bytes: their size together
+        signature: whose was verified, or null
+        difference: of what the weights compute, with --weights; else null
 
     Example:
         wsdarts-hub verify flowers102@1 --weights
@@ -191,9 +222,14 @@ def verify(
     """
     required = options.required_signature(require_signature, policy)
     artifact = read_subject(subject, registry, required)
+    difference = _weights_difference(artifact) if weights else None
+    if as_json:
+        facts = {"subject": subject, **_verified_json(artifact, required)}
+        display.json_data({**facts, "difference": difference})
+        return
     found = [*_verified(artifact), *_signer(required)]
     if weights:
-        found.append(("weights", _check_weights(artifact)))
+        found.append(("weights", _weights_text(difference)))
     display.line(f"verified: {subject}")
     if not quiet:
         display.facts(found, whole=("signature",))
@@ -211,10 +247,24 @@ def _verified(artifact: "Artifact") -> list[tuple[str, str]]:
     ]
 
 
-def _check_weights(artifact: "Artifact") -> str:
+def _verified_json(
+    artifact: "Artifact", required: "SignaturePolicy | None"
+) -> dict[str, str | int | None]:
+    return {
+        "digest": artifact.digest,
+        "files": len(artifact.manifest.files),
+        "bytes": _total(artifact.manifest),
+        "signature": None if required is None else required.origin,
+    }
+
+
+def _weights_difference(artifact: "Artifact") -> float | None:
     from wsdarts_sdk.artifacts.check import run_check  # noqa: PLC0415
 
-    difference = run_check(artifact)
+    return run_check(artifact)
+
+
+def _weights_text(difference: float | None) -> str:
     if difference is None:
         return "none to check: the artifact holds masks alone"
     return f"compute what they must (relative difference {difference:.1e})"

@@ -43,12 +43,21 @@ def demo(
         Path,
         typer.Option(metavar="DIR", help="Where its runs go. A demo that is there goes on."),
     ] = Path("runs/demo"),
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Do the main job on a small dataset, in a few minutes.
 
     Embeds the digits that come with scikit-learn, finds the nearest artifacts of the shipped
     zoo, warm-starts a search, searches from cold to compare the cost, and trains what was found.
+
+    JSON:
+        directory: where its runs are
+        source: what the warm start started from
+        mode: how
+        accuracy: of the trained network on the held-out images
+        model: its file
+        report: its report
 
     Example:
         wsdarts-hub demo
@@ -63,7 +72,7 @@ def demo(
 
     steps = Demo(out)
     spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))
-    if not quiet:
+    if not (quiet or as_json):
         begun = "going on" if exists(out) else "working"
         display.line(f"{begun} in {out}, preset {steps.preset.name}")
 
@@ -71,7 +80,7 @@ def demo(
         hint = f"the same command goes on in {out}"
         with working(quiet=quiet, hint=hint, spent=spent) as work, counting_from(None):
             result = step(progress=work.progress)
-        if not quiet:
+        if not (quiet or as_json):
             show(result)
         return result
 
@@ -80,6 +89,18 @@ def demo(
     warm = take(partial(steps.warm_start, task), _show_warm_start)
     take(partial(steps.search_cold, warm), partial(_show_costs, warm))
     training = take(partial(steps.train, warm), _show_training)
+    if as_json:
+        display.json_data(
+            {
+                "directory": out,
+                "source": warm.source,
+                "mode": warm.mode,
+                "accuracy": training.accuracy,
+                "model": training.model_file,
+                "report": training.report,
+            }
+        )
+        return
     if quiet:
         show_training(training, quiet=True)
         return

@@ -17,12 +17,13 @@ from wsdarts_registry.errors import EmbeddingError
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
     from wsdarts_registry.embedding.ranking import Neighbour, Ranking
-    from wsdarts_sdk.data import ImageTask
+    from wsdarts_sdk.data import DataOptions, ImageTask
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
 
 _SUFFIX = ".safetensors"
 
 
+@options.reads_data
 def embed(
     data: options.DataArgument,
     *,
@@ -44,11 +45,9 @@ def embed(
             metavar="FILE", help="Where to write it. NAME.embedding.safetensors, here, by default."
         ),
     ] = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Write the Task2Vec embedding of a dataset to a file.
@@ -59,6 +58,20 @@ def embed(
     The standard error is by how much a filter's value would change with other images, on average
     and relative to it. It does not know of the classifier on top of the probe, which is fitted to
     the very images.
+
+    JSON:
+        embedding: the file
+        task: name of the dataset
+        images: how many it has
+        classes: how many it has
+        digest: identity of the dataset
+        probe: name of the probe network
+        probe_digest: its identity
+        estimator: fisher or variational
+        filters: length of the embedding
+        embedded_images: how many the embedding was made from
+        relative_error: standard error of a value, relative to it; null where unknown
+        distance_error: what that adds to a distance; null where unknown
 
     Example:
         wsdarts-hub embed path/to/images --out images.safetensors --budget 30s
@@ -72,19 +85,12 @@ def embed(
 
         check_apart(out, [data])
         _check_writable(out)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:
         embedding = hub.embed(
             unread(
                 data,
-                options=DataOptions(
-                    image_column=image_column,
-                    label_column=label_column,
-                    split=split,
-                    skip_corrupt=skip_corrupt,
-                ),
+                reading=reading,
                 quiet=quiet,
                 on_load=read.append,
             ),
@@ -101,9 +107,27 @@ def embed(
         embedding.save(path)
     except OSError as error:
         raise _unwritable(path, error.strerror) from error
+    space = embedding.space
+    if as_json:
+        display.json_data(
+            {
+                "embedding": path,
+                "task": task.name,
+                "images": len(task),
+                "classes": task.classes,
+                "digest": task.digest,
+                "probe": space.probe,
+                "probe_digest": space.probe_digest,
+                "estimator": space.estimator,
+                "filters": len(embedding.values),
+                "embedded_images": embedding.images,
+                "relative_error": embedding.relative_error,
+                "distance_error": embedding.distance_error,
+            }
+        )
+        return
     display.line(str(path))
     if not quiet:
-        space = embedding.space
         display.facts(
             [
                 (
@@ -121,6 +145,7 @@ def embed(
         )
 
 
+@options.reads_data
 def nearest(
     data: Annotated[
         str,
@@ -139,10 +164,7 @@ def nearest(
     target_error: options.TargetErrorOption = None,
     k: options.NeighboursOption = 5,
     as_json: options.JsonOption = False,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -150,14 +172,21 @@ def nearest(
 
     Says, too, whether that is near at all, by a measured threshold.
 
-    The JSON is an object: `near`, whether the nearest is near, and `threshold`, the largest
-    distance that counts as near (both null where none was measured); `why`, the same as a
-    sentence; `damaged`, the versions that were left out since they are damaged, each with its
-    `reference` and, as `damaged`, what is wrong; and `neighbours`, nearest first. The keys of
-    each: `reference`, the exact version; `distance`, from 0 to 1; `kind`, transfer or
-    meta-transfer; `task`, the name of its dataset or datasets; `images` and `classes`, those that
-    its embedding was made from. The table calls these images `embedded`: they are fewer than the
+    The table calls the images that an embedding was made from `embedded`: they are fewer than the
     dataset's, which `list` counts.
+
+    JSON:
+        near: whether the nearest is; null where no threshold was measured
+        threshold: the largest distance that counts as near, or null
+        why: the same as a sentence
+        damaged: versions that were left out, each with reference and damaged
+        neighbours: nearest first; each has the keys that follow
+        neighbours.reference: exact version
+        neighbours.distance: from 0 to 1
+        neighbours.kind: transfer or meta-transfer
+        neighbours.task: name of its dataset or datasets
+        neighbours.images: those that its embedding was made from
+        neighbours.classes: likewise
 
     Example:
         wsdarts-hub nearest path/to/images -k 3
@@ -173,27 +202,17 @@ def nearest(
             estimator=estimator,
             budget=budget,
             target_error=target_error,
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt or None,
+            **reading,
             device=device,
         )
         embedding = hub.TaskEmbedding.load(data)
         ranking = hub.open_registry(registry).nearest(embedding, k)
     else:
-        from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
         with working(quiet=quiet) as work:
             ranking = hub.nearest(
                 unread(
                     data,
-                    options=DataOptions(
-                        image_column=image_column,
-                        label_column=label_column,
-                        split=split,
-                        skip_corrupt=skip_corrupt,
-                    ),
+                    reading=reading,
                     quiet=quiet,
                 ),
                 registry=registry,
@@ -206,7 +225,7 @@ def nearest(
                 progress=work.progress,
             )
     if as_json:
-        display.json_data(_as_json(ranking))
+        display.json_data(ranking_json(ranking))
     elif quiet:
         for neighbour, distance in zip(ranking.neighbours, ranking.figures.distances, strict=True):
             display.line(f"{neighbour.reference} {distance}")
@@ -245,7 +264,8 @@ def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None
     )
 
 
-def _as_json(ranking: "Ranking") -> dict[str, Any]:
+def ranking_json(ranking: "Ranking") -> dict[str, Any]:
+    """Return a ranking as ``nearest --json`` prints it."""
     return {
         "near": ranking.near,
         "threshold": ranking.threshold,

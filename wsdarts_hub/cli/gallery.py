@@ -23,11 +23,15 @@ def build(
             show_default=False,
         ),
     ],
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Write a registry as a static site.
 
     The site works from the disk and on any web server, and asks no other machine for anything.
+
+    JSON:
+        page: the first page of the site
 
     Example:
         wsdarts-hub gallery build --out site
@@ -38,6 +42,9 @@ def build(
     """
     with working(quiet=quiet) as work:
         page = hub.build_gallery(registry, out=out, progress=work.progress)
+    if as_json:
+        display.json_data({"page": page})
+        return
     display.line(str(page))
 
 

@@ -103,10 +103,27 @@ def list_artifacts(
     """List the artifacts of a registry.
 
     What is listed is all of what is asked for, and what is damaged, of which nothing says whether
-    it is. With --json it is an array of objects with the keys reference, name, version, digest,
-    kind, tasks, images, classes, probes, created, bytes, weights, license, description, metrics,
-    lineage, status and damaged. The last says what is wrong with a damaged version, of which most
-    others are null.
+    it is.
+
+    JSON: an array of objects
+        reference: exact version
+        name: name of the artifact
+        version: its number
+        digest: sha256 of its manifest
+        kind: transfer or meta-transfer
+        tasks: names of its datasets
+        images: how many, of all tasks
+        classes: how many, of all tasks
+        probes: what its embeddings were made by
+        created: when
+        bytes: size of its files
+        weights: whether it has those of a supernet
+        license: as its author wrote it
+        description: as its author wrote it
+        metrics: figures of the search
+        lineage: mode and parents
+        status: yank, aliases, and whether it is signed
+        damaged: what is wrong with it, in which case most others are null; else null
 
     Example:
         wsdarts-hub list --classes 10..100 --sort accuracy --reverse

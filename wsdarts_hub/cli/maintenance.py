@@ -3,6 +3,7 @@
 ``alias``, ``index rebuild``, ``gc`` and ``doctor``.
 """
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,9 +35,15 @@ def set_alias(
     ],
     *,
     registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Let NAME@ALIAS mean a version, whatever it meant before.
+
+    JSON:
+        name: name of the artifact
+        alias: the other word
+        version: what it means
 
     Example:
         wsdarts-hub alias set images stable 3 --registry my-zoo
@@ -46,6 +53,9 @@ def set_alias(
         open_registry("my-zoo").set_alias("images", "stable", 3)
     """
     hub.open_registry(registry, writable=True).set_alias(name, alias, version)
+    if as_json:
+        display.json_data({"name": name, "alias": alias, "version": version})
+        return
     meaning = f"{name}@{alias}"
     display.line(meaning if quiet else f"{meaning} means {name}@{version}")
 
@@ -55,9 +65,14 @@ def remove_alias(
     alias: AliasArgument,
     *,
     registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Let NAME@ALIAS mean nothing any more.
+
+    JSON:
+        name: name of the artifact
+        alias: the word that means nothing now
 
     Example:
         wsdarts-hub alias remove images stable --registry my-zoo
@@ -67,6 +82,9 @@ def remove_alias(
         open_registry("my-zoo").remove_alias("images", "stable")
     """
     hub.open_registry(registry, writable=True).remove_alias(name, alias)
+    if as_json:
+        display.json_data({"name": name, "alias": alias})
+        return
     meaning = f"{name}@{alias}"
     display.line(meaning if quiet else f"{meaning} means nothing any more")
 
@@ -79,6 +97,9 @@ def list_aliases(
     quiet: options.QuietOption = False,
 ) -> None:
     """List the aliases of a name and what each means.
+
+    JSON:
+        ALIAS: the number of the version that it means
 
     Example:
         wsdarts-hub alias list images --registry my-zoo
@@ -121,12 +142,17 @@ def rebuild_index(
             show_default=False,
         ),
     ],
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Make the index of a registry on the Hub anew.
 
     It is read from the artifacts themselves. Pushes that ended before their last step are
     finished. Every push keeps the index up to date; this is for when one could not.
+
+    JSON:
+        registry: as it was named
+        names: what is in the index
 
     Example:
         wsdarts-hub index rebuild --registry hf://lab
@@ -136,7 +162,9 @@ def rebuild_index(
         print(open_registry("hf://lab").rebuild_index())
     """
     names = hub.open_registry(registry, writable=True).rebuild_index()
-    if quiet:
+    if as_json:
+        display.json_data({"registry": registry, "names": list(names)})
+    elif quiet:
         for name in names:
             display.line(name)
     else:
@@ -183,6 +211,12 @@ def gc(
     not followed. Of what has no lock (on file systems without locks, and in a registry where
     earlier versions pushed) nothing tells whether somebody still works there: that goes with
     --unlocked.
+
+    JSON:
+        directory: the cache
+        deleted: whether it was deleted
+        bytes: size of what can be deleted
+        found: entries, each with path, what, why, bytes, last_used, in_use and unlocked
 
     Example:
         wsdarts-hub gc --older-than 30d --delete
@@ -241,6 +275,7 @@ def _total(unused: "Sequence[CacheEntry]") -> int:
 def doctor(
     *,
     registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Print what is installed and stored, and what to do about it.
@@ -248,6 +283,10 @@ def doctor(
     That is: versions, devices and what a search would run on there, cache sizes, the registry and
     the shipped probe. Every artifact of the registry is verified. The exit code is 1 if something
     is broken; with --quiet only that is printed.
+
+    JSON:
+        broken: how many findings are
+        findings: each with group, subject, state (ok, note or broken), found and advice
 
     Example:
         wsdarts-hub doctor
@@ -259,9 +298,12 @@ def doctor(
     """
     from wsdarts_sdk.pipelines.doctor import diagnose  # noqa: PLC0415
 
-    broken, group = 0, ""
+    broken, group, findings = 0, "", []
     for finding in diagnose(registry):
         broken += finding.state == "broken"
+        if as_json:
+            findings.append(asdict(finding))
+            continue
         if quiet and finding.state != "broken":
             continue
         if finding.group != group and not quiet:
@@ -270,7 +312,9 @@ def doctor(
         display.line(f"{_MARKS[finding.state]} {finding.subject}: {finding.found}")
         if finding.advice:
             display.line(f"       → {finding.advice}")
-    if not quiet:
+    if as_json:
+        display.json_data({"broken": broken, "findings": findings})
+    elif not quiet:
         display.heading(f"{broken} broken" if broken else "nothing is broken")
     if broken:
         raise typer.Exit(1)

@@ -1,18 +1,21 @@
-"""Commands that use a trained model: ``predict`` and ``export``."""
+"""Commands that use a trained model: ``predict``, ``evaluate`` and ``export``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.long_work import working
-from wsdarts_registry._format import percent, pluralize
+from wsdarts_hub.cli.shared.long_work import unread, working
+from wsdarts_registry._format import count, percent, pluralize
 
 if TYPE_CHECKING:
+    from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.prediction import Prediction
+    from wsdarts_sdk.runs.evaluation import Evaluation
 
+_SHOWN = 5
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -46,6 +49,11 @@ def predict(
 
     Images are prepared as those were that it was trained on. One that cannot be read is named
     on stderr, and the exit code is then 1; the others are predicted all the same.
+
+    JSON: an array of objects
+        image: the file
+        classes: the most probable first, each with name and probability
+        problem: why it cannot be read, in which case there are no classes; else null
 
     Example:
         wsdarts-hub predict runs/images/training path/to/photo.jpg path/to/photos -k 3
@@ -85,10 +93,106 @@ def _line(found: "Prediction", *, quiet: bool) -> str:
 
 
 def _as_json(found: "Prediction") -> dict[str, Any]:
-    if found.problem is not None:
-        return {"image": found.image, "problem": found.problem}
     classes = [{"name": name, "probability": value} for name, value in found.classes]
-    return {"image": found.image, "classes": classes}
+    return {"image": found.image, "classes": classes, "problem": found.problem}
+
+
+@options.reads_data
+def evaluate(
+    model: ModelArgument,
+    data: options.DataArgument,
+    *,
+    part: Annotated[
+        Literal["validation", "test", "train", "all"] | None,
+        typer.Option(
+            help="Which images. All by default; of the dataset that the model was trained on, its "
+            "held-out part alone.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page with the confusion matrix, the scores of all classes and the worst "
+            "mistakes; in a directory it is evaluation.html.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap intervals.")
+    ] = 0,
+    as_json: options.JsonOption = False,
+    reading: "DataOptions",
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Evaluate a trained model on a dataset.
+
+    Says accuracy, top-5 and balanced accuracy, macro F1 and calibration error with 95 % intervals,
+    the worst classes and the most confused ones; --json and --out say it of all classes. Classes
+    are matched by name. The JSON of a training's result.json is of the same form.
+
+    Example:
+        wsdarts-hub evaluate runs/images/training path/to/images --out evaluation.html
+
+    Python:
+        from wsdarts_hub import evaluate
+        found = evaluate("runs/images/training", "path/to/images", out="evaluation.html")
+        print(found.accuracy, found.confusion_matrix)
+    """
+    from wsdarts_sdk.pipelines.evaluate import page_path  # noqa: PLC0415
+
+    with working(quiet=quiet) as work:
+        found = hub.evaluate(
+            model,
+            unread(data, reading=reading, quiet=quiet),
+            part=part,
+            out=out,
+            seed=seed,
+            device=device,
+            progress=work.progress,
+        )
+    if as_json:
+        display.json_data(found.to_json())
+    elif quiet:
+        display.line(f"{found.accuracy.value:.4f}")
+    else:
+        show_evaluation(found, page_path(out))
+
+
+def show_evaluation(found: "Evaluation", page: Path | None) -> None:
+    """Print the figures of an evaluation, the worst classes and the most confused ones."""
+    from wsdarts_sdk.reports.evaluation_page import images_text  # noqa: PLC0415
+
+    facts = [(name, str(figure)) for name, figure in found.figures.items()]
+    facts.append(("images", f"{images_text(found)} of {found.dataset}"))
+    if page is not None:
+        facts.append(("page", str(page)))
+    display.facts(facts, whole=("page",))
+    display.sentence(found.note)
+    display.heading("classes of the lowest recall")
+    headers = ("class", "precision", "recall", "F1", "images")
+    rows = [
+        (
+            each.name,
+            _share(each.precision),
+            _share(each.recall),
+            _share(each.f1),
+            count(each.images),
+        )
+        for each in found.worst_classes(_SHOWN)
+    ]
+    display.table(headers, rows, right=headers[1:])
+    pairs = found.confused_pairs(_SHOWN)
+    if pairs:
+        display.heading("most confused")
+        confused = [(truth, predicted, count(images)) for truth, predicted, images in pairs]
+        display.table(("class", "taken for", "images"), confused, right=("images",))
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else percent(value)
 
 
 def export(
@@ -110,6 +214,7 @@ def export(
             "random ones. May be repeated.",
         ),
     ] = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Write a trained model as ONNX, or as a folder for timm.
@@ -118,6 +223,12 @@ def export(
     with the model, and not written where the two differ. timm loads the folder in a process that
     has imported wsdarts_hub.timm; with its card it is a model repository as it stands, and
     `hf upload OWNER/NAME DIR` publishes it on the Hub.
+
+    JSON:
+        onnx: the ONNX file, or null
+        difference: greatest relative difference of its logits from the model's, or null
+        compared_images: on how many images, or null
+        timm: the folder for timm, or null
 
     Example:
         wsdarts-hub export runs/images/training --onnx model.onnx --images path/to/images
@@ -131,18 +242,30 @@ def export(
     if onnx is None and timm is None:
         raise typer.BadParameter("name what to write: --onnx FILE or --timm DIR")
     network = hub.Classifier.load(model)
+    found = None
     if onnx is not None:
         if not quiet:
             display.note("exporting to ONNX, which takes about a minute for 20 cells")
         found = network.save_onnx(onnx, images=images or ())
-        display.line(str(found.path))
-        if not quiet:
+        if not as_json:
+            display.line(str(found.path))
+        if not (quiet or as_json):
             display.line(
                 f"computes what the model computes, on {pluralize(found.images, 'image')} "
                 f"(relative difference {found.difference:.1e})"
             )
-    if timm is not None:
-        display.line(str(network.save_timm(timm)))
+    folder = None if timm is None else network.save_timm(timm)
+    if as_json:
+        display.json_data(
+            {
+                "onnx": found and found.path,
+                "difference": found and found.difference,
+                "compared_images": found and found.images,
+                "timm": folder,
+            }
+        )
+    elif folder is not None:
+        display.line(str(folder))
         if not quiet:
             display.line(
                 "in Python: import timm, wsdarts_hub.timm; "

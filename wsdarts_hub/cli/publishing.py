@@ -61,6 +61,7 @@ def push(
             show_default=False,
         ),
     ] = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Publish a finished run as a new version of a name.
@@ -71,6 +72,10 @@ def push(
 
     Where a training of the found cells is finished, its accuracy goes along. RUN knows those that
     `train RUN` made, wherever they lie; of several it is the one that finished last.
+
+    JSON:
+        reference: exact version
+        digest: sha256 of its manifest
 
     Example:
         wsdarts-hub push runs/images images --registry my-zoo
@@ -90,6 +95,9 @@ def push(
         sign=sign,
         training=training,
     )
+    if as_json:
+        display.json_data({"reference": str(entry.reference), "digest": entry.digest})
+        return
     display.line(str(entry.reference))
     if not quiet:
         display.facts([("digest", entry.digest)])
@@ -100,11 +108,16 @@ def yank(
     *,
     reason: options.ReasonOption,
     registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Hide a version from listing and ranking.
 
     It stays pullable by its exact version, with the reason shown.
+
+    JSON:
+        reference: as it was named
+        reason: why
 
     Example:
         wsdarts-hub yank images@1 --reason "wrong labels" --registry my-zoo
@@ -117,6 +130,9 @@ def yank(
 
     store, within = open_for(reference, registry, writable=True)
     store.yank(within, reason)
+    if as_json:
+        display.json_data({"reference": reference, "reason": reason})
+        return
     display.line(f"yanked {reference}" if quiet else f"yanked {reference}: {reason}")
 
 
@@ -125,11 +141,16 @@ def unyank(
     *,
     reason: options.ReasonOption,
     registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Take a yank back: list and rank a version again.
 
     Both reasons stay on record; `show` gives them.
+
+    JSON:
+        reference: as it was named
+        reason: why
 
     Example:
         wsdarts-hub unyank images@1 --reason "the labels were right" --registry my-zoo
@@ -139,6 +160,9 @@ def unyank(
         open_registry("my-zoo").unyank("images@1", "the labels were right")
     """
     hub.open_registry(registry, writable=True).unyank(reference, reason)
+    if as_json:
+        display.json_data({"reference": reference, "reason": reason})
+        return
     display.line(f"restored {reference}" if quiet else f"restored {reference}: {reason}")
 
 
@@ -176,6 +200,7 @@ def copy(
     ] = None,
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Copy an artifact to another registry, under the same digest.
@@ -183,6 +208,13 @@ def copy(
     A signature travels with it, unless it gets another name or version; its aliases and whether it
     was yanked do not. A yanked version is copied only if it is named exactly. What is there already
     is not copied again.
+
+    JSON:
+        reference: the version there
+        digest: sha256 of its manifest
+        source: the version that was copied
+        made: false where its content was there already
+        signature: what became of it
 
     Example:
         wsdarts-hub copy flowers102 --to my-zoo --as flowers
@@ -199,6 +231,17 @@ def copy(
         version=version,
         require_signature=options.required_signature(require_signature, policy),
     )
+    if as_json:
+        display.json_data(
+            {
+                "reference": str(copied.entry.reference),
+                "digest": copied.entry.digest,
+                "source": str(copied.source.reference),
+                "made": copied.made,
+                "signature": copied.signature,
+            }
+        )
+        return
     display.line(str(copied.entry.reference))
     if not quiet:
         _say(copied, to)
@@ -236,6 +279,7 @@ def keygen(
         typer.Argument(metavar="FILE", help="New file for the private key.", show_default=False),
     ],
     *,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Make a key pair to sign artifacts with.
@@ -243,6 +287,10 @@ def keygen(
     FILE is the private key: keep it to yourself. FILE.pub is the public key: give it to those who
     are to verify your signatures. Needs the extra `signing`, by
     `pip install '.[signing]'` in the checkout.
+
+    JSON:
+        public: file of the public key
+        private: file of the private key
 
     Example:
         wsdarts-hub keygen my.key
@@ -252,6 +300,9 @@ def keygen(
         private, public = make_keys("my.key")
     """
     private, public = hub.make_keys(file)
+    if as_json:
+        display.json_data({"public": public, "private": private})
+        return
     display.line(str(public))
     if not quiet:
         display.facts([("private", f"{private} (keep it to yourself)")])
@@ -265,6 +316,7 @@ def sign(
         typer.Option(metavar="FILE", help="Your private key.", show_default=False),
     ],
     registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Sign a published version.
@@ -272,6 +324,10 @@ def sign(
     The signature says that this name and version has this content, and fits no other. It lies
     beside the version, whose content and digest stay as they are. Another signature replaces it.
     Needs the extra `signing`, by `pip install '.[signing]'` in the checkout.
+
+    JSON:
+        reference: exact version
+        digest: sha256 of its manifest
 
     Example:
         wsdarts-hub sign images@1 --key my.key --registry my-zoo
@@ -281,6 +337,9 @@ def sign(
         sign("images@1", key="my.key", registry="my-zoo")
     """
     entry = hub.sign(reference, key=key, registry=registry)
+    if as_json:
+        display.json_data({"reference": str(entry.reference), "digest": entry.digest})
+        return
     display.line(f"signed {entry.reference}")
     if not quiet:
         display.facts([("digest", entry.digest)])

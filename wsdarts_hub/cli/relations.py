@@ -34,6 +34,18 @@ def diff(
     Compared are the operations left after the last stage, the genotypes, tasks, settings,
     figures and files. With -q only the names of the sections that differ are printed.
 
+    JSON:
+        before: digest of the first
+        after: digest of the second
+        masks: edges with other operations after the last stage
+        genotype: nodes with other connections
+        tasks: those in common, lost and gained
+        distances: of their tasks, in each embedding space that both have
+        config: settings that differ
+        metrics: figures that differ
+        facts: what else differs in the manifests
+        files: those that differ
+
     Example:
         wsdarts-hub diff images@1 images@2 --registry my-zoo
 
@@ -181,6 +193,13 @@ def lineage(
 
     Parents are found by their digest, whatever they are called in this registry; of one that is
     not in it the name is what its child calls it.
+
+    JSON:
+        reference: exact version
+        digest: sha256 of its manifest
+        mode: how its search started
+        parents: what it was started from; each has reference, digest, mode and parents of its own
+        children: what was started from it, likewise
 
     Example:
         wsdarts-hub lineage images@2 --registry my-zoo

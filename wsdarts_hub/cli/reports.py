@@ -42,8 +42,13 @@ def report(
     seeds where runs differ in the seed alone. A run that has not finished is shown as far as it
     came. With --json a page is written only where --out names it.
 
-    The JSON is an object with the keys runs, costs, seeds and edges. Runs are called by letters,
-    A for the first.
+    Runs are called by letters, A for the first.
+
+    JSON:
+        runs: each with letter, path, what it was, figures and cells
+        costs: of a warm start beside a cold search
+        seeds: mean and spread of runs that differ in the seed alone
+        edges: operations of each edge of both cells, and whether they agree
 
     Example:
         wsdarts-hub report runs/cold runs/warm --out comparison.html

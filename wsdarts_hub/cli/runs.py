@@ -1,23 +1,27 @@
 """Commands with a run directory, ``search``, ``warm-start`` and ``train``, and their output."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import wsdarts_hub as hub
-from wsdarts_hub.cli.embeddings import show_neighbours
+from wsdarts_hub.cli.embeddings import ranking_json, show_neighbours
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import run_work
 from wsdarts_hub.cli.shared.options import complete_reference
-from wsdarts_registry._format import count, duration, percent, pluralize
+from wsdarts_registry._format import count, duration, percent, pluralize, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
+    from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.models.training import TrainingResult
+    from wsdarts_sdk.pipelines.dry_run import Estimate
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -56,6 +60,40 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
     show_costs(found.seconds, found.cached)
 
 
+def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
+    """Return what a search found as ``search --json`` prints it."""
+    from wsdarts_registry.architecture.collapse import find_collapses  # noqa: PLC0415
+    from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
+
+    history = skip_counts(search_epochs(found.result.rows))
+    collapses = find_collapses(found.genotype, history)
+    return {
+        "run": found.path,
+        "report": found.report,
+        "artifact": found.artifact,
+        "genotype": found.genotype.to_json(),
+        "collapses": [each.to_json() for each in collapses],
+        "seconds": found.seconds,
+        "cached": found.cached,
+    }
+
+
+def warm_start_json(found: "WarmStart") -> dict[str, Any]:
+    """Return what a warm start found as ``warm-start --json`` prints it."""
+    ranking = found.found.ranking
+    return {
+        **search_json(found),
+        "source": found.source,
+        "mode": found.mode,
+        "why": found.why,
+        "ranking": None if ranking is None else ranking_json(ranking),
+        "trials": [
+            {"skip_dropout": t.rate, "accuracy": t.accuracy, "seconds": t.seconds}
+            for t in found.trials
+        ],
+    }
+
+
 def show_decision(found: "WarmStart") -> None:
     """Print what a warm start started from, and the rule that decided."""
     display.heading("start")
@@ -80,6 +118,34 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
         display.drawing(cell_text(genotype, kind))
     display.line(f"drawing: {run / 'cells.svg'}")
     show_collapses(genotype, skip_counts(search_epochs(rows)))
+
+
+def show_estimate(found: "Estimate", *, as_json: bool = False) -> None:
+    """Print what a search or a training will take."""
+    if as_json:
+        display.json_data(
+            {
+                "seconds": found.seconds,
+                "steps": found.steps,
+                "memory": found.memory,
+                "disk": found.disk,
+                "phases": [asdict(phase) for phase in found.phases],
+            }
+        )
+        return
+    display.heading("estimate, from a few steps on this machine")
+    display.table(
+        ("phase", "steps", "time"),
+        [(p.phase, count(p.steps), f"about {duration(p.seconds)}") for p in found.phases],
+        right=("steps",),
+    )
+    display.facts(
+        [
+            ("total", f"about {duration(found.seconds)}"),
+            ("memory", f"about {size(found.memory)}"),
+            ("disk", f"about {size(found.disk)}"),
+        ]
+    )
 
 
 def show_collapses(genotype: "Genotype", history: "Sequence[SkipCounts]" = ()) -> None:
@@ -109,6 +175,7 @@ def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") ->
     display.facts([*rows, ("total", duration(sum(seconds.values())))])
 
 
+@options.reads_data
 def search(
     data: Annotated[
         list[str],
@@ -124,6 +191,7 @@ def search(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
     probe: Annotated[
         list[str] | None,
@@ -134,16 +202,23 @@ def search(
             show_default=False,
         ),
     ] = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Search from cold, on one dataset or on several together.
 
     The run directory gets the artifact that `push` publishes, the genotype and a report.
+
+    JSON:
+        run: the run directory
+        report: its report
+        artifact: what `push` publishes
+        genotype: both cells
+        collapses: cells that have collapsed to skip-connects
+        seconds: wall time of each phase
+        cached: what computing had cost what came from a cache, by phase
 
     Example:
         wsdarts-hub search path/to/images --preset tiny --out runs/images
@@ -152,22 +227,21 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     chosen = options.preset_with(preset, settings)
     with run_work(
         "search",
         data,
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
+        if dry_run:
+            estimate = hub.estimate_search(
+                *work.data, preset=chosen, device=device, progress=work.progress
+            )
+            show_estimate(estimate, as_json=as_json)
+            return
         found = hub.search(
             *work.data,
             out=out,
@@ -178,12 +252,16 @@ def search(
             device=device,
             progress=work.progress,
         )
+    if as_json:
+        display.json_data(search_json(found))
+        return
     show_search(found, quiet=quiet)
     if not quiet:
         display.heading("next")
         display.line(f"wsdarts-hub push {_quoted(found.path)} NAME --registry DIR")
 
 
+@options.reads_data
 def warm_start(
     data: options.DataArgument,
     *,
@@ -223,17 +301,29 @@ def warm_start(
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
     k: options.NeighboursOption = 5,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
+    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Search for an architecture from the nearest artifact.
 
     Embeds the dataset and ranks the registry by it. Mode auto starts from the nearest artifact
     if that is near; else from a meta-transfer architecture of the registry; else from cold.
+
+    JSON:
+        run: the run directory
+        report: its report
+        artifact: what `push` publishes
+        genotype: both cells
+        collapses: cells that have collapsed to skip-connects
+        seconds: wall time of each phase
+        cached: what computing had cost what came from a cache, by phase
+        source: what it started from, or cold
+        mode: topology, trained, meta, union or cold
+        why: the rule that decided, as a sentence
+        ranking: what `nearest --json` prints; null where nothing was ranked
+        trials: of a sweep, best first, each with skip_dropout, accuracy and seconds
 
     Example:
         wsdarts-hub warm-start path/to/images --preset tiny --out runs/images
@@ -245,19 +335,12 @@ def warm_start(
     """
     chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     with run_work(
         "warm-start",
         [data],
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.warm_start(
@@ -276,39 +359,29 @@ def warm_start(
             device=device,
             progress=work.progress,
         )
+    if as_json:
+        display.json_data(warm_start_json(found))
+        return
     show_warm_start(found, quiet=quiet)
     if not quiet:
         display.heading("next")
         command = ["wsdarts-hub", "train", str(found.path), data, "--preset", preset]
-        command += _given(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-            device=device,
-        )
+        command += [*options.as_typed(reading), *(["--device", device] if device else [])]
         display.line(shlex.join([*command, "--out", str(found.path / "training")]))
-
-
-def _given(**values: str | bool | None) -> list[str]:
-    """The options that were given, as they are typed."""
-    words = []
-    for name, value in values.items():
-        if value:
-            words += [f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else [])]
-    return words
 
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
+_SHOWN = 3
 _WITHOUT = {
     "search": "train searches nothing, its settings are those below training",
     "selection": "train selects nothing, its settings are those below training",
 }
 
 
+@options.reads_data
 def train(
     genotype: Annotated[
         str,
@@ -329,11 +402,26 @@ def train(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    dry_run: options.DryRunOption = False,
+    epochs: options.EpochsOption = None,
+    lr: options.LearningRateOption = None,
+    batch_size: options.BatchSizeOption = None,
+    image_size: options.ImageSizeOption = None,
+    patience: options.PatienceOption = None,
     settings: options.SetOption = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
+    baseline: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="What is measured on the same held-out images: linear, a linear classifier on the "
+            "shipped probe's features, or linear:PROBE, on those of another probe.",
+        ),
+    ] = "linear",
+    no_baseline: Annotated[
+        bool, typer.Option("--no-baseline", help="Measure no baseline beside the network.")
+    ] = False,
+    as_json: options.JsonOption = False,
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -341,6 +429,9 @@ def train(
 
     It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
     split that the dataset comes with it is evaluated on the test part, or else the validation part.
+    With --resume and more --epochs a finished training goes on.
+    Beside it stands a baseline on the same images: what a network is worth that a linear
+    classifier beats, you should know. With --json all of it is one object.
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
@@ -350,23 +441,35 @@ def train(
         result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
         print(result.accuracy)
     """
-    chosen = options.preset_with(preset, settings, without=_WITHOUT)
+    short = {
+        "--epochs": ("training.epochs", epochs),
+        "--lr": ("training.learning_rate", lr),
+        "--batch-size": ("training.batch_size", batch_size),
+        "--image-size": ("training.image_size", image_size),
+        "--patience": ("training.patience", patience),
+    }
+    chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     with run_work(
         "train",
         [data],
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
+        if dry_run:
+            estimate = hub.estimate_training(
+                genotype,
+                *work.data,
+                registry=registry,
+                require_signature=required,
+                preset=chosen,
+                device=device,
+                progress=work.progress,
+            )
+            show_estimate(estimate)
+            return
         found = hub.train(
             genotype,
             *work.data,
@@ -376,9 +479,13 @@ def train(
             preset=chosen,
             seed=seed,
             resume=resume,
+            baseline=None if no_baseline else baseline,
             device=device,
             progress=work.progress,
         )
+    if as_json:
+        display.json_data(found.to_json())
+        return
     show_training(found, quiet=quiet)
 
 
@@ -387,17 +494,35 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     if quiet:
         display.line(f"{found.accuracy:.4f} {found.model_file}")
         return
-    result = found.result
-    display.facts(
-        [
-            (
-                "accuracy",
-                f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}",
-            ),
-            ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
-            ("report", str(found.report)),
-        ],
-        whole=("model", "report"),
-    )
+    result, baseline = found.result, found.baseline
+    facts = [
+        ("accuracy", f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}"),
+        *_best_epoch(result),
+    ]
+    if baseline is not None:
+        facts.append(("baseline", f"{percent(baseline.accuracy.value)}, {baseline.name}"))
+    facts += [
+        (
+            "mistakes" if place == 0 else "",
+            f"{truth} taken for {predicted}, {pluralize(images, 'image')}",
+        )
+        for place, (truth, predicted, images) in enumerate(found.evaluation.confused_pairs(_SHOWN))
+    ]
+    facts += [
+        ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
+        ("report", str(found.report)),
+    ]
+    display.facts(facts, whole=("model", "report"))
+    if baseline is not None and baseline.is_better:
+        display.sentence(f"warning: {baseline.verdict} {baseline.trained_on}")
     show_costs(found.seconds, found.cached)
     show_collapses(result.genotype)
+
+
+def _best_epoch(result: "TrainingResult") -> "list[tuple[str, str]]":
+    """The epoch that early stopping chose, and what by."""
+    if result.best is None:
+        return []
+    best = result.best
+    judged = f"{percent(best.accuracy)} of {pluralize(best.images, 'image')}, {best.judged_on}"
+    return [("best epoch", f"{best.epoch} of {len(result.rows)}, by {judged}")]

@@ -3,7 +3,8 @@
 An ONNX file is compared with the model before it gets its name. Input ``images``: RGB in [0, 1],
 float32, shape ``(batch, 3, size, size)``; the normalisation is part of the graph. Output
 ``logits``: shape ``(batch, classes)``. The file's metadata hold ``class_names`` (a JSON list in the
-order of the logits), ``image_size`` and ``genotype``.
+order of the logits), ``image_size``, ``resize`` (``squash``, or ``crop``: the shorter side to the
+size, then the middle of the longer one) and ``genotype``.
 
 A folder for timm holds ``config.json``, which names the registered architecture, its arguments (the
 genotype among them) and the preprocessing; ``model.safetensors`` with the weights under timm's
@@ -36,7 +37,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import ExportError
-from wsdarts_sdk.data.decoding import CorruptImage
+from wsdarts_sdk.data.decoding import CorruptImage, Resize
 from wsdarts_sdk.models.prediction import AnyImage, TrainedModel, as_input, decoded_images
 
 TOLERANCE = 1e-4
@@ -143,6 +144,7 @@ def _onnx_metadata(model: TrainedModel) -> dict[str, str]:
     return {
         "class_names": json.dumps(list(model.class_names), ensure_ascii=False),
         "image_size": str(model.image_size),
+        "resize": model.resize,
         "genotype": Genotype.from_json(model.network.config["genotype"]).to_darts(),
     }
 
@@ -155,7 +157,7 @@ def _compare(
 
     session = InferenceSession(content, providers=["CPUExecutionProvider"])
     worst, count = 0.0, 0
-    for x in _batches(model.image_size, images):
+    for x in _batches(model, images):
         with torch.no_grad():
             expected = model(x)
         (found,) = session.run(["logits"], {"images": x.numpy()})
@@ -167,11 +169,12 @@ def _compare(
     return worst, count
 
 
-def _batches(size: int, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tensor]:
+def _batches(model: TrainedModel, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tensor]:
+    size = model.image_size
     draws = torch.Generator().manual_seed(0)
     for batch in _NOISE:
         yield torch.rand(batch, 3, size, size, generator=draws)
-    names, decoded = decoded_images(images, size)
+    names, decoded = decoded_images(images, size, resize=model.resize)
     good = []
     for row, pixels in decoded:
         if isinstance(pixels, CorruptImage):
@@ -209,12 +212,13 @@ _CARD_METADATA = {
     "tags": ["timm", "image-classification", "wsdarts-hub", "neural-architecture-search", "darts"],
 }
 _MOST_NAMES = 50
+_CROP_MODES: dict[Resize, str] = {"squash": "squash", "crop": "center"}  # in timm's words
 
 
 def save_timm(model: TrainedModel, directory: str | Path) -> Path:
     """Write a trained model as a folder for ``timm.create_model("local-dir:…")``.
 
-    The preprocessing becomes timm's transform: images are squashed, divided by 255 and
+    The preprocessing becomes timm's transform: images are made squares, divided by 255 and
     normalised, and the network gets the result (the ``Classifier`` itself takes images in
     [0, 1] and normalises them).
 
@@ -264,7 +268,7 @@ def _timm_config(model: TrainedModel) -> dict[str, Any]:
             "input_size": [3, size, size],
             "interpolation": "bilinear",
             "crop_pct": 1.0,
-            "crop_mode": "squash",
+            "crop_mode": _CROP_MODES[model.resize],
             "mean": model.mean.flatten().tolist(),
             "std": model.std.flatten().tolist(),
             "first_conv": "stem.0",

@@ -1,8 +1,8 @@
 """Warm start: embed a dataset, find the nearest artifact, warm-start a search from it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
@@ -11,7 +11,6 @@ from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.ranking import Neighbour
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
@@ -103,7 +102,7 @@ class WarmStart(Viewable):
         resume: bool = False,
         progress: Progress | None = None,
     ) -> TrainingRun:
-        """Train the genotype's network from scratch and evaluate it on the validation third.
+        """Train the genotype's network, as ``train`` does of this run, and evaluate it.
 
         Args:
             preset: Whose training settings to use.
@@ -114,8 +113,8 @@ class WarmStart(Viewable):
             progress: Told what is done and how much is left; lines on stderr by default.
         """
         chosen = find_preset(preset)
-        found = train(
-            self.genotype,
+        return train(
+            self.path,
             self.task,
             out=out or self._training_directory(chosen.name, resume=resume),
             preset=chosen,
@@ -124,8 +123,6 @@ class WarmStart(Viewable):
             device=str(self.found.context.device),
             progress=progress,
         )
-        link_training(self.path, found.path)
-        return found
 
     def _training_directory(self, preset: str, *, resume: bool) -> Path:
         number = 1
@@ -173,10 +170,7 @@ def warm_start(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> WarmStart:
     """Embed a dataset, find the nearest artifact and warm-start a search from it.
 
@@ -201,20 +195,11 @@ def warm_start(
             starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     began = session_began()
     store = open_registry(registry, require_signature=require_signature)
     if source is not None:
@@ -253,7 +238,7 @@ def warm_start(
 
 
 def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
-    embedding = embed_task(context, probe)
+    embedding = embed_task(context, probe, plan.catalogue)
     decision = decide_start(context, plan, embedding)
     start = prepare_start(context, plan, decision)
     with context.costs.phase("loading"):

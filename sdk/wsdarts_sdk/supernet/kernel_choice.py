@@ -16,16 +16,11 @@ from torch import Tensor
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.compiler import ENGINE, compiled_library, has_compiler, must_compile
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet.cell import Cell, PassOptions, Statistics, Vectors
 from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
-from wsdarts_sdk.supernet.kernels.compiler import (
-    Source,
-    compiled_library,
-    has_compiler,
-    must_compile,
-)
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.supernet.operation_plan import Layout, plan_cell
 from wsdarts_sdk.supernet.skip_dropout import SkipDropout
@@ -119,7 +114,7 @@ def asked_kernels() -> str | None:
     return asked
 
 
-def must_wait(device: torch.device, dtype: torch.dtype, source: Source = "cpu") -> bool:
+def must_wait(device: torch.device, dtype: torch.dtype, source: str = ENGINE) -> bool:
     """Return whether kernels have to be compiled first, which takes a while."""
     asked = os.environ.get(VARIABLE) or None
     wanted = asked in (None, "compiled") and device.type == "cpu" and dtype in _COMPILED_DTYPES

@@ -230,7 +230,8 @@ def test_progress(genotype: Genotype, digits_task: ImageTask) -> None:
         progress=lambda *call: seen.append(call),
     )
     validation = len(digits_task.indices(Part.VALIDATION))
-    assert seen == [
+    steps = [call for call in seen if not call[0].startswith("compiling")]  # once a machine
+    assert steps == [
         ("training, epoch 1/2", 1, 4),
         ("training, epoch 1/2", 2, 4),
         ("training, epoch 2/2", 3, 4),

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
+from wsdarts_sdk.compiler import DERIVED, compiled_library
 from wsdarts_sdk.models.engine import TrainingEngine
 from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library
 
 OPERATIONS = [name for name in DARTS.candidates if name != "none"]
 PDARTS = Genotype.from_darts(
@@ -25,7 +25,7 @@ PDARTS = Genotype.from_darts(
     "('dil_conv_3x3', 1), ('dil_conv_3x3', 1), ('dil_conv_5x5', 3)], reduce_concat=range(2, 6))"
 )
 needs_compiler = pytest.mark.skipif(
-    compiled_library("derived").library is None, reason="no compiled kernels here"
+    compiled_library(DERIVED).library is None, reason="no compiled kernels here"
 )
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.compiler import Compiled, compiled_library
 from wsdarts_sdk.supernet import Kernels, choose_kernels, kernel_choice
-from wsdarts_sdk.supernet.kernels.compiler import Compiled, compiled_library
 
 CPU = torch.device("cpu")
 _anew = compiled_library.__wrapped__  # without its memory

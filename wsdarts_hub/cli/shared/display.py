@@ -45,8 +45,8 @@ def drawing(text: str) -> None:
 
 
 def json_data(data: object) -> None:
-    """Print plain data as JSON."""
-    drawing(json.dumps(data, indent=2))
+    """Print the result of a command as JSON: one object or array, paths as text."""
+    drawing(json.dumps(data, indent=2, allow_nan=False, default=os.fspath))
 
 
 def heading(text: str) -> None:

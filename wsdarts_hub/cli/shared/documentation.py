@@ -8,10 +8,12 @@ import typer
 
 _EXAMPLE = "Example:"
 _TWIN = "Python:"
+_JSON, _JSON_ARRAY = "JSON:", "JSON: an array of objects"
 _INTRODUCTION = (
     "Generated from the commands themselves; `wsdarts-hub COMMAND --help` says the same. Results "
-    "go to stdout, progress and warnings to stderr. An error is one line on stderr and exit code "
-    "1; wrong usage has exit code 2; Ctrl-C has 130, and says how to go on."
+    "go to stdout, progress and warnings to stderr. With `--json` the result is one JSON object, "
+    "or an array of objects, with the keys that are listed for each command. An error is one line "
+    "on stderr and exit code 1; wrong usage has exit code 2; Ctrl-C has 130, and says how to go on."
 )
 
 _NOT_RUN = (
@@ -65,6 +67,21 @@ def python_twin(command: Callable[..., None]) -> str:
     return _section(command, _TWIN)
 
 
+def json_keys(command: Callable[..., None]) -> dict[str, str]:
+    """Return the keys of what ``--json`` prints with their meaning, by the help.
+
+    ``a.b`` is a key of each object in the list ``a``; a name in capitals stands for any.
+    """
+    title = _JSON_ARRAY if is_json_array(command) else _JSON
+    found = (line.partition(": ") for line in _section(command, title).splitlines())
+    return {key: meaning for key, _, meaning in found}
+
+
+def is_json_array(command: Callable[..., None]) -> bool:
+    """Return whether ``--json`` prints an array of objects."""
+    return _JSON_ARRAY in inspect.cleandoc(command.__doc__ or "").split("\n")
+
+
 def reference_page(app: typer.Typer) -> str:
     """Return ``docs/cli.md``: every command with its arguments, options and Python twin."""
     commands = registered(app)
@@ -91,6 +108,10 @@ def _page(name: str, command: Callable[..., None]) -> str:
     table = ["| | | default |", "|---|---|---|"]
     table += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     parts.append("\n".join(table))
+    if "as_json" in inspect.signature(command).parameters:
+        kind = "an array of objects with" if is_json_array(command) else "an object with"
+        keys = "\n".join(f"- `{key}`: {text}" for key, text in json_keys(command).items())
+        parts.append(f"`--json` prints {kind}:\n\n{keys}")
     parts.append(f"```bash\n{example(command)}\n```")
     imports, _, rest = python_twin(command).partition("\n")
     parts.append(f"```python\n{imports}\n\n{rest}\n```")

@@ -1,14 +1,20 @@
-"""The choice of the kind of source for what a user hands in."""
+"""The choice of the kind of source for what a user hands in, and one source made of several."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wsdarts_registry._files import entries, exists, expanded, is_directory, is_file, resolved
 from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data.decoding import Read
+from wsdarts_sdk.data.options import DataOptions, given_options
 from wsdarts_sdk.data.sources.base import (
-    DataOptions,
+    GIVEN_SPLIT,
     ImageSource,
     chosen_splits,
     is_saved,
@@ -16,7 +22,14 @@ from wsdarts_sdk.data.sources.base import (
     may_have_metadata,
 )
 from wsdarts_sdk.data.sources.folder import FolderSource, image_files, parquet_files
-from wsdarts_sdk.data.split import part_named, parts_of_splits
+from wsdarts_sdk.data.split import (
+    GIVEN_CODES,
+    GivenPart,
+    given_codes,
+    part_named,
+    parts_of_splits,
+    with_validation,
+)
 
 if TYPE_CHECKING:
     from wsdarts_sdk.data.sources.table import Table, TableSource
@@ -34,9 +47,25 @@ def open_source(data: Any, options: DataOptions, *, cache: Path) -> ImageSource:
         TaskError: It is of no known kind, cannot be read as its kind, or an option is given that
             its kind does not have.
     """
+    held_out = {part: options.get(part.value) for part in (GivenPart.VALIDATION, GivenPart.TEST)}
+    given = {part: each for part, each in held_out.items() if each is not None}
+    main = _open(data, options, cache)
+    if not given:
+        return main
+    common: DataOptions = {
+        "image_column": options.get("image_column"),
+        "label_column": options.get("label_column"),
+        "groups": options.get("groups"),
+    }
+    return JoinedSource(main, {part: _open(each, common, cache) for part, each in given.items()})
+
+
+def _open(data: Any, options: DataOptions, cache: Path) -> ImageSource:
     if isinstance(data, tuple | list):
-        _refuse("arrays", options, "image_column", "label_column", "split")
-        return _tensors(data)
+        _refuse("arrays", options, "image_column", "label_column", "split", "split_column")
+        return _tensors(data, options.get("groups"))
+    if not isinstance(options.get("groups"), str | None):
+        raise TaskError("groups", found="a list", expected="the name of a column")
     if not isinstance(data, str | os.PathLike):
         raise TaskError("data", found=f"of type {type(data).__name__}", expected=_KINDS)
     text = os.fspath(data)
@@ -49,9 +78,10 @@ def open_source(data: Any, options: DataOptions, *, cache: Path) -> ImageSource:
     if text.startswith("torchvision:"):
         from wsdarts_sdk.data.sources.torchvision import TorchvisionSource  # noqa: PLC0415
 
-        _refuse("torchvision's datasets", options, "image_column", "label_column")
+        unknown = ("image_column", "label_column", "split_column", "groups")
+        _refuse("torchvision's datasets", options, *unknown)
         name = text.removeprefix("torchvision:")
-        return TorchvisionSource(name, root=cache / "torchvision", split=options.split)
+        return TorchvisionSource(name, root=cache / "torchvision", split=options.get("split"))
     return _path(expanded(text.removeprefix("hf:")), options)
 
 
@@ -111,17 +141,17 @@ def _of_datasets(path: Path, options: DataOptions) -> ImageSource | None:
         _refuse("archives", options, "split")
         return _table_source(path, archives, TarTable, options)
     found = _metadata(path)
-    if not found or _has_classes(path, found.values(), options.label_column):
+    if not found or _has_classes(path, found.values(), options.get("label_column")):
         return None
     notes: tuple[str, ...] = ()
     parts = None
     if "" in found:
         _refuse("local files without splits", options, "split")
-    elif options.split is None:
+    elif options.get("split") in (None, GIVEN_SPLIT):
         parts = parts_of_splits(tuple(found), str(path))
         notes = joined_splits_note(tuple(found)) if parts is None else ()
     else:
-        chosen = chosen_splits(tuple(found), options.split, str(path))
+        chosen = chosen_splits(tuple(found), options.get("split"), str(path))
         found = {name: found[name] for name in chosen}
     tables = {path / name: table for name, table in found.items()}
     from wsdarts_sdk.data.sources.metadata import MetadataSource  # noqa: PLC0415
@@ -173,6 +203,7 @@ def _folder(path: Path, options: DataOptions) -> FolderSource:
     try:
         _refuse("image folders", options, "image_column", "label_column")
         source = FolderSource(path)
+        _take_columns(source, path, options)
     except TaskError:
         if unused is None:
             raise
@@ -180,6 +211,24 @@ def _folder(path: Path, options: DataOptions) -> FolderSource:
     if unused is not None and len(source.class_names) < 2:
         raise unused
     return source
+
+
+def _take_columns(source: FolderSource, path: Path, options: DataOptions) -> None:
+    """Take the parts and the groups of class folders from metadata beside them."""
+    names = [options.get("split_column"), options.get("groups")]
+    if names == [None, None]:
+        return
+    found = _metadata(path)
+    if not found:
+        column = next(name for name in names if name is not None)
+        raise TaskError(
+            f"{path} has no column {column!r}",
+            expected="a metadata.csv or metadata.jsonl beside the class folders, with file_name "
+            "and that column",
+        )
+    from wsdarts_sdk.data.sources.metadata import take_columns  # noqa: PLC0415
+
+    take_columns(source, {path / name: table for name, table in found.items()}, options)
 
 
 def _unused_metadata(path: Path) -> TaskError | None:
@@ -208,7 +257,7 @@ def _has_classes(path: Path, tables: Iterable[tuple[Path, Any]], label_column: s
     return sum(bool(image_files(folder)) for folder in folders) > 1
 
 
-def _tensors(data: Sequence[Any]) -> ImageSource:
+def _tensors(data: Sequence[Any], groups: Any) -> ImageSource:
     from wsdarts_sdk.data.sources.tensors import TensorSource  # noqa: PLC0415
 
     if len(data) not in (2, 3):
@@ -218,10 +267,129 @@ def _tensors(data: Sequence[Any]) -> ImageSource:
             expected="(images, labels) or (images, labels, class_names)",
         )
     images, labels = data[:2]
-    return TensorSource(images, labels, data[2] if len(data) == 3 else None, name="tensors")
+    names = data[2] if len(data) == 3 else None
+    return TensorSource(images, labels, names, groups=groups, name="tensors")
 
 
 def _refuse(kind: str, options: DataOptions, *names: str) -> None:
-    given = [name for name in names if getattr(options, name) is not None]
+    present = given_options(options)
+    given = [name for name in names if name in present]
     if given:
         raise TaskError(f"{' and '.join(given)} cannot be chosen for {kind}", hint="leave it out")
+
+
+class JoinedSource(ImageSource):
+    """Images of one source, with those of others as held-out parts of its split.
+
+    Classes are matched by their names.
+
+    Args:
+        main: The source to train on; it may hold out a validation part of its own, if ``others``
+            does not.
+        others: The validation part, the test part, or both.
+
+    Raises:
+        TaskError: A part is there twice, or has a class that ``main`` has not; only some have
+            groups.
+    """
+
+    def __init__(self, main: ImageSource, others: Mapping[GivenPart, ImageSource]) -> None:
+        _check_parts(main, others)
+        self._sources = (main, *others.values())
+        self._starts = np.cumsum([0, *(len(source.labels) for source in self._sources)])
+        labels = [main.labels, *(_labels(each, main) for each in others.values())]
+        locations = [source.location for source in self._sources if source.location is not None]
+        if len(locations) == len(self._sources):
+            self.location = f"parts {' | '.join(locations)}"
+        super().__init__(
+            name=main.name,
+            class_names=main.class_names,
+            labels=np.concatenate(labels),
+            encoded=any(source.encoded for source in self._sources),
+        )
+        self.dataset = main.dataset
+        self.given = _given(main, others)
+        self.groups = _groups(self._sources)
+        passed_over: dict[str, int] = {}
+        for source in self._sources:
+            for suffix, number in source.passed_over.items():
+                passed_over[suffix] = passed_over.get(suffix, 0) + number
+        self.passed_over = passed_over
+        told = ([f"{part} part: {note}" for note in each.notes] for part, each in others.items())
+        self.notes = (*main.notes, *chain.from_iterable(told))
+
+    def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
+        """Yield the images of each source in turn."""
+        for source, start, end in self._ranges():
+            inside = rows[(rows >= start) & (rows < end)] - start
+            if len(inside):
+                yield from ((start + row, read) for row, read in source.images(inside))
+
+    def file_stats(self) -> NDArray[np.void]:
+        """Return the stats of each source, one after another."""
+        return np.concatenate([source.file_stats() for source in self._sources])
+
+    def describe(self, row: int) -> str:
+        """Return the image's name at its source."""
+        source, start, _ = next(each for each in self._ranges() if row < each[2])
+        return source.describe(row - start)
+
+    def _ranges(self) -> Iterator[tuple[ImageSource, int, int]]:
+        starts = self._starts.tolist()
+        return zip(self._sources, starts[:-1], starts[1:], strict=True)
+
+
+def _check_parts(main: ImageSource, others: Mapping[GivenPart, ImageSource]) -> None:
+    if main.given is not None and (GivenPart.VALIDATION in others or _has_test(main)):
+        raise TaskError(
+            f"{main.name} comes with a split of its own, beside which "
+            f"{' and '.join(f'a {part} part' for part in others)} cannot be given",
+            hint="name the folder of its train part alone, or leave the other out",
+        )
+    for part, source in others.items():
+        if source.given is not None:
+            raise TaskError(
+                f"{source.name}, which is to be the {part} part, comes with a split of its own",
+                hint="name the folder or the file of one part",
+            )
+
+
+def _has_test(source: ImageSource) -> bool:
+    return source.given is not None and GIVEN_CODES[GivenPart.TEST] in source.given
+
+
+def _labels(source: ImageSource, main: ImageSource) -> NDArray[np.int64]:
+    """Return the labels by the class names of the main source."""
+    label_of = {name: label for label, name in enumerate(main.class_names)}
+    present = [source.class_names[label] for label in np.unique(source.labels).tolist()]
+    unknown = [name for name in present if name not in label_of]
+    if unknown:
+        raise TaskError(
+            f"{source.name} has the class {unknown[0]!r}, which {main.name} does not have",
+            expected=f"the classes {', '.join(main.class_names[:6])}"
+            + (" …" if len(main.class_names) > 6 else ""),
+            hint="name the classes alike, or leave it out",
+        )
+    table = np.array([label_of.get(name, -1) for name in source.class_names], dtype=np.int64)
+    return np.asarray(table[source.labels])
+
+
+def _given(main: ImageSource, others: Mapping[GivenPart, ImageSource]) -> NDArray[np.int8]:
+    if main.given is not None:
+        held_out = given_codes(tuple(others), [len(source.labels) for source in others.values()])
+        return np.concatenate([main.given, held_out])
+    sources = {GivenPart.TRAIN: main, **others}
+    parts = with_validation(tuple(sources))
+    return given_codes(parts, [len(source.labels) for source in sources.values()])
+
+
+def _groups(sources: tuple[ImageSource, ...]) -> tuple[str, ...] | None:
+    lacking = [source for source in sources if source.groups is None]
+    if len(lacking) == len(sources):
+        return None
+    if lacking:
+        raise TaskError(
+            f"{lacking[0].name} has no groups, but {sources[0].name} has",
+            hint="give all parts or none",
+        )
+    return tuple(chain.from_iterable(source.groups or () for source in sources))

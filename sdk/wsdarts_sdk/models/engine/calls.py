@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library
+from wsdarts_sdk.compiler import DERIVED, compiled_library
 
 POINTER = ctypes.c_void_p
 SIZE = ctypes.c_int64
@@ -117,7 +117,7 @@ class Library:
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
-        found = compiled_library("derived")
+        found = compiled_library(DERIVED)
         if found.library is None:
             raise LookupError(found.why)
         self._library = found.library

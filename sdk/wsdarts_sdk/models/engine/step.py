@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from wsdarts_sdk.compiler import DERIVED, compiled_library
 from wsdarts_sdk.models.engine.calls import Library
 from wsdarts_sdk.models.engine.memory import Extent
 from wsdarts_sdk.models.engine.program import Program
@@ -24,7 +25,6 @@ from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet import reduction_positions
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, asked_kernels, must_wait
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library
 
 _DTYPES = (torch.float32, torch.float64)
 _LEAST = 2  # values of a channel, of which a batch norm has a variance
@@ -33,9 +33,9 @@ _Key = tuple[tuple[int, ...], ...]
 
 def compile_ahead(device: torch.device, dtype: torch.dtype, progress: Progress) -> None:
     """Compile the kernels now, and report it, if the first step would have to."""
-    if must_wait(device, dtype, "derived"):
+    if must_wait(device, dtype, DERIVED):
         progress("compiling the engine for this processor, once", 0, 1)
-        compiled_library("derived")
+        compiled_library(DERIVED)
 
 
 class TrainingEngine:

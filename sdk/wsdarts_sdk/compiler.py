@@ -1,7 +1,4 @@
-"""Compilation of kernels for this machine, and the cache of the compiled libraries.
-
-There is one library for the cells of a search (``cpu.cpp``) and one for those of a derived network
-(``derived.cpp``), so that each is compiled where it is needed.
+"""Compilation of this package's C++ for this machine, and the cache of the compiled libraries.
 
 A library is kept in the user's cache under the digest of source, compiler, flags and the
 environment that the compiler reads. It is built for the processor at hand, so it is made where it
@@ -29,7 +26,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 from wsdarts_registry._files import (
     cache_directory,
@@ -228,6 +224,10 @@ _FLAGS = (
 # With threads, and for a compiler that has no OpenMP.
 _BUILDS = ((*_FLAGS, "-fopenmp"), _FLAGS)
 _SECONDS = 300
+ENGINE = "supernet/kernels/cpu.cpp"
+DERIVED = "supernet/kernels/derived.cpp"
+_SHARED = "primitives.h"  # what sources of one folder share
+_INCLUDE = f'#include "{_SHARED}"\n'.encode()
 _LONGEST_MESSAGE = 2**16
 # What the compiler gets of the environment: where programs, headers and libraries are. No more,
 # so that no token reaches it, and no variable makes it write elsewhere or in another language.
@@ -237,10 +237,6 @@ _COMPILED_FROM = (
     *("SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "DEVELOPER_DIR"),
 )
 _PREFIXES = ("CCACHE_", "SCCACHE_", "NIX_")
-
-
-Source = Literal["cpu", "derived"]
-_INCLUDE = b'#include "primitives.h"\n'
 
 
 class _CompilerError(Exception):
@@ -269,7 +265,7 @@ def has_compiler() -> bool:
     return True
 
 
-def must_compile(source: Source = "cpu") -> bool:
+def must_compile(source: str = ENGINE) -> bool:
     """Return whether a library has yet to be compiled, which takes a while."""
     try:
         compiler = _compiler()
@@ -279,7 +275,7 @@ def must_compile(source: Source = "cpu") -> bool:
         return True
     with library_cache() as found:
         return isinstance(found, str) or not any(
-            found.holds(_key(source, compiler, flags)) for flags in _BUILDS
+            found.holds(_key(compiler, flags, source)) for flags in _BUILDS
         )
 
 
@@ -292,39 +288,44 @@ def why_not_kept() -> str | None:
 
 
 @cache
-def compiled_library(source: Source = "cpu") -> Compiled:
-    """Return a library, compiled if it must be, or the reason why there is none."""
+def compiled_library(source: str = ENGINE) -> Compiled:
+    """Return a library, compiled if it must be, or the reason why there is none.
+
+    Args:
+        source: Path of its source in this package; after a colon the type of numbers that the
+            macro ``SCALAR`` stands for in it.
+    """
     try:
         compiler = _compiler()
     except _CompilerError as error:
         return Compiled(library=None, why=str(error))
     name = sanitize(" ".join(compiler))
     with library_cache() as place:
-        kept = _kept(source, compiler, name, place)
-        return kept if kept is not None else _compiled(source, compiler, name, place)
+        kept = _kept(compiler, name, place, source)
+        return kept if kept is not None else _compiled(compiler, name, place, source)
 
 
 def _kept(
-    source: Source, compiler: tuple[str, ...], name: str, place: LibraryCache | str
+    compiler: tuple[str, ...], name: str, place: LibraryCache | str, source: str
 ) -> Compiled | None:
     """Return the cached library."""
     if isinstance(place, str):
         return None
     for flags in _BUILDS:
         with suppress(OSError):  # such as a library of OpenMP that is gone: compiled anew
-            library = place.find(_key(source, compiler, flags))
+            library = place.find(_key(compiler, flags, source))
             if library is not None:
                 return Compiled(library=library, why=_how(name, flags))
     return None
 
 
 def _compiled(
-    source: Source, compiler: tuple[str, ...], name: str, place: LibraryCache | str
+    compiler: tuple[str, ...], name: str, place: LibraryCache | str, source: str
 ) -> Compiled:
     reasons = []
     for flags in _BUILDS:
         try:
-            library, problem = _made(source, compiler, flags, place)
+            library, problem = _made(compiler, flags, place, source)
         except (_CompilerError, OSError) as error:
             reasons.append(sanitize(str(error), 400))
             continue
@@ -370,14 +371,17 @@ def _program(word: str) -> Path | None:
         return None
 
 
-def _code(source: Source) -> bytes:
-    """Return the text of a library, with what both share in place of its ``#include``."""
-    folder = files("wsdarts_sdk.supernet.kernels")
-    shared = folder.joinpath("primitives.h").read_bytes()
-    return folder.joinpath(f"{source}.cpp").read_bytes().replace(_INCLUDE, shared)
+def _source(name: str) -> bytes:
+    path, _, scalar = name.partition(":")
+    *folders, file = path.split("/")
+    folder = files("wsdarts_sdk").joinpath(*folders)
+    text = folder.joinpath(file).read_bytes()
+    if _INCLUDE in text:  # what is compiled is one text, under one digest
+        text = text.replace(_INCLUDE, folder.joinpath(_SHARED).read_bytes())
+    return f"#define SCALAR {scalar}\n".encode() + text if scalar else text
 
 
-def _key(source: Source, compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
+def _key(compiler: tuple[str, ...], flags: tuple[str, ...], source: str) -> str:
     """Return the digest of everything that the machine code depends on."""
     programs = [
         (str(resolved(program)), modified(program))
@@ -391,7 +395,7 @@ def _key(source: Source, compiler: tuple[str, ...], flags: tuple[str, ...]) -> s
     }
     parts = (compiler, programs, flags, sorted(environment.items()), platform.machine())
     text = f"{parts!r} {_processor()}".encode(errors="surrogateescape")
-    return hashlib.sha256(_code(source) + b"\0" + text).hexdigest()[:16]
+    return hashlib.sha256(_source(source) + b"\0" + text).hexdigest()[:16]
 
 
 def _environment(temporary: str) -> dict[str, str]:
@@ -405,19 +409,19 @@ def _environment(temporary: str) -> dict[str, str]:
 
 
 def _made(
-    source: Source, compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str
+    compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str, source: str
 ) -> tuple[ctypes.CDLL, str | None]:
     """Compile in a directory of this user alone; return the library and why it is not kept."""
     with tempfile.TemporaryDirectory() as scratch:
-        code, made = Path(scratch) / "cpu.cpp", Path(scratch) / "cpu.so"
-        code.write_bytes(_code(source))
+        code, made = Path(scratch) / "code.cpp", Path(scratch) / "code.so"
+        code.write_bytes(_source(source))
         _run([*compiler, *flags, str(code), "-o", str(made)], Path(scratch))
         if not is_file(made, follow_links=False):
             raise _CompilerError("it wrote no library")
         if isinstance(place, str):
             return load_private(made), place
         try:
-            return place.store(_key(source, compiler, flags), made.read_bytes()), None
+            return place.store(_key(compiler, flags, source), made.read_bytes()), None
         except OSError as error:  # such as a full disk
             return load_private(made), str(error)
 

@@ -1,0 +1,81 @@
+"""The tables of experiments: what is run, in which order, and by several processes at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+# A table of three cells, the last of which needs the others.
+_TOY = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [{benchmarks!r}, {experiments!r}]
+import cells
+cells.RESULTS = Path({results!r})
+cells.PAUSE = 0.01
+
+def work(name):
+    def measure(state):
+        with (Path({results!r}) / "began").open("a") as file:
+            file.write(name + chr(10))
+        return {{"accuracy": 0.5, "at": state.name}}
+    return measure
+
+table = [
+    cells.Cell(name="sum", asked={{"set": "all"}}, work=work("sum"), needs=["one", "two"]),
+    *(cells.Cell(name=n, asked={{"set": n}}, work=work(n)) for n in ("one", "two")),
+]
+toy = cells.Experiment(name="toy", cells=table, summary=lambda rows: {{"rows": len(rows)}})
+cells.run(toy, Path({results!r}) / "runs", only=sys.argv[1:])
+"""
+
+
+def start(results: Path, *only: str) -> "subprocess.Popen[str]":
+    text = _TOY.format(
+        benchmarks=str(BENCHMARKS),
+        experiments=str(BENCHMARKS / "experiments"),
+        results=str(results),
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", text, *only],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.processes
+def test_two_processes_measure_each_cell_once(tmp_path: Path) -> None:
+    for worker in [start(tmp_path), start(tmp_path)]:
+        _, said = worker.communicate()
+        assert worker.returncode == 0, said
+    began = (tmp_path / "began").read_text().split()
+    assert sorted(began) == ["one", "sum", "two"]
+    assert began[-1] == "sum"
+    row = json.loads((tmp_path / "experiments" / "toy" / "sum.json").read_text())
+    assert (row["set"], row["accuracy"], row["at"]) == ("all", 0.5, "sum")
+    assert row["command"] == "python benchmarks/experiments run toy one two sum"
+    assert row["machine"]["torch"]
+
+
+def test_a_cell_whose_needs_are_not_chosen(tmp_path: Path) -> None:
+    worker = start(tmp_path, "sum")
+    _, said = worker.communicate()
+    assert worker.returncode == 1
+    assert "one, two" in said
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_the_declared_tables_are_whole() -> None:
+    listed = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "experiments"), "status", "inheritance"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "cells are finished" in listed.stdout
