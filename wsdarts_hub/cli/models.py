@@ -133,6 +133,21 @@ def evaluate(
     the worst classes and the most confused ones; --json and --out say it of all classes. Classes
     are matched by name. The JSON of a training's result.json is of the same form.
 
+    JSON:
+        dataset: name of the dataset
+        digest: its digest
+        part: which images, validation, test, train or all
+        images: number of them
+        accuracy: share that is labelled right, as value, low and high, like the next four
+        top_5: share whose class is among the five most probable; null for five classes or fewer
+        balanced_accuracy: mean recall of the classes
+        macro_f1: mean F1 of the classes
+        calibration_error: expected calibration error
+        classes: of each its name, precision, recall, f1 and images
+        confusion: true class, predicted class and number of images, where not 0
+        mistakes: the most confident wrong labels
+        note: what is known of these images and the model's training
+
     Example:
         wsdarts-hub evaluate runs/images/training path/to/images --out evaluation.html
 

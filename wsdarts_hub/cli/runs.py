@@ -431,7 +431,21 @@ def train(
     split that the dataset comes with it is evaluated on the test part, or else the validation part.
     With --resume and more --epochs a finished training goes on.
     Beside it stands a baseline on the same images: what a network is worth that a linear
-    classifier beats, you should know. With --json all of it is one object.
+    classifier beats, you should know.
+
+    JSON:
+        accuracy: share of the held-out images that it labels right
+        baseline: what is measured beside it; null with --no-baseline
+        path: the run directory
+        model: the trained model
+        report: its report
+        images: how many it was evaluated on
+        held_out: which part they are, validation or test
+        loss: mean cross-entropy on them
+        parameters: number of the network's parameters
+        evaluation: what `evaluate --json` prints
+        seconds: wall time of each phase
+        cached: what computing had cost what came from a cache, by phase
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training

@@ -20,10 +20,10 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.artifacts.loading import find_genotype
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.devices import find_device, peak_memory
-from wsdarts_sdk.models.loading import find_genotype
 from wsdarts_sdk.models.training import Training, train_network
 from wsdarts_sdk.pipelines.run_context import Data, load_task, load_tasks, train_parts
 from wsdarts_sdk.presets import Preset, find_preset
