@@ -71,7 +71,7 @@ def _steps() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _training() -> Iterator[tuple[str, str, str, str]]:
-    data, demo = _read("training_step"), _read("demo_time")
+    data = _read("training_step")
     if data is not None:
         base = data["baseline"]
         for size, name, bars in (
@@ -89,10 +89,6 @@ def _training() -> Iterator[tuple[str, str, str, str]]:
                 )
             memory = " / ".join(f"{row['share_of_memory']:.2f}" for row in rows)
             yield "its peak memory", base, "≤ 0.6", memory
-    if demo is not None:
-        found = f"{demo['times_faster']['training']:.1f}×"
-        before = f"commit {demo['commit_before']}"
-        yield "training of `wsdarts-hub demo`, one thread", before, "≥ 2×", found
 
 
 def _gpu() -> Iterator[tuple[str, str, str, str]]:

@@ -74,7 +74,8 @@ class TrainingEngine:
         lease = self._lease(stem)
         _draw(lease.program.factors, rate, draws)
         found = _Cells.apply(lease, len(stem), *stem, *lease.program.parameters)
-        torch._foreach_add_(self._counts, 1)
+        for count in self._counts:
+            count += 1  # noqa: PLW2901 (the batch norm's own tensor)
         logits = net.classifier(found[0])
         return logits, None if net.auxiliary is None else net.auxiliary(found[1])
 
@@ -168,11 +169,14 @@ class _Cells(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (of the decorator)
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         if not ctx.lease.held:
             raise RuntimeError("a training step on the kernels is differentiated once")
         side = _pixels(gradients[1]) if len(gradients) > 1 else None
-        to_stem, found = ctx.lease.program.backward(gradients[0], side)
+        top = gradients[0]  # pyright: ignore[reportGeneralTypeIssues] (of the decorator)
+        to_stem, found = ctx.lease.program.backward(top, side)
         ctx.lease.end()
         return (
             None,
