@@ -7,9 +7,10 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -37,8 +38,10 @@ from wsdarts_sdk.reports.rows import (
     task_row,
     title,
 )
+from wsdarts_sdk.runs.callbacks import Callbacks, RunFacts
 from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.file_names import ENVIRONMENT_FILE
+from wsdarts_sdk.runs.journal import FileJournal, Journal
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.setting_fields import setting_kinds
@@ -225,6 +228,7 @@ class RunContext:
         progress: Told what is done and how much is left.
         costs: Wall time by phase so far.
         environment: Versions and hardware, as the run records them.
+        callbacks: Told what each epoch measured.
     """
 
     command: Command
@@ -235,6 +239,11 @@ class RunContext:
     progress: Progress
     costs: CostMeter
     environment: dict[str, Any]
+    callbacks: Callbacks = field(default_factory=Callbacks)
+
+    def journal(self, name: str) -> Journal:
+        """Return a journal of the run whose epochs the callbacks are told."""
+        return self.callbacks.hearing(FileJournal(self.run.path, name))
 
     def report(
         self, heading: str, settings: SearchSettings | TrainingSettings, **facts: Any
@@ -298,6 +307,7 @@ def open_context(
     device: torch.device,
     progress: Progress,
     began: float | None = None,
+    callbacks: Callbacks | None = None,
     **config: Any,
 ) -> Iterator[RunContext]:
     """Open the run directory of a pipeline, and keep others out until it is closed.
@@ -311,6 +321,7 @@ def open_context(
         device: Where it runs.
         progress: Told what is done and how much is left.
         began: When the pipeline began, by ``time.monotonic``, for what it costs; now by default.
+        callbacks: Told that it begins, and the epochs of its journals.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
@@ -323,7 +334,18 @@ def open_context(
         run.write_json(ENVIRONMENT_FILE, where)
         begin_report(run, command, tasks, preset, config, where)
         costs = CostMeter(run, began)
+        told = callbacks or Callbacks()
+        used = preset.training if command == "train" else preset.search
+        facts = RunFacts(
+            command=command,
+            path=run.path,
+            tasks=tuple(task.name for task in tasks),
+            preset=preset.name,
+            settings=MappingProxyType(settings_json(used)),
+            resumed=before is not None,
+        )
         with costs.session():
+            told.start(facts)
             yield RunContext(
                 command=command,
                 run=run,
@@ -333,6 +355,7 @@ def open_context(
                 progress=costs.saving(progress),
                 costs=costs,
                 environment=where,
+                callbacks=told,
             )
 
 

@@ -29,8 +29,8 @@ from wsdarts_sdk.pipelines.run_context import (
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL
-from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -82,6 +82,7 @@ def search(
     resume: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     image_column: str | None = None,
     label_column: str | None = None,
     split: str | Sequence[str] | None = None,
@@ -99,6 +100,7 @@ def search(
         resume: Go on with the run in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
+        callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         image_column: Which column of a table holds the images.
         label_column: Which column of a table holds the labels.
         split: Which splits of a Hub or torchvision dataset to put together; all by default.
@@ -113,6 +115,7 @@ def search(
         split=split,
         skip_corrupt=skip_corrupt,
     )
+    told = Callbacks.of(callbacks)
     began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
@@ -132,11 +135,12 @@ def search(
         device=where,
         progress=progress,
         began=began,
+        callbacks=told,
         **config,
     ) as context:
         found = _search(context, networks)
         artifact, report = write_results(found)
-    return SearchRun(
+    run = SearchRun(
         path=context.run.path,
         tasks=context.tasks,
         settings=chosen.search,
@@ -148,6 +152,8 @@ def search(
         seconds=context.costs.seconds,
         cached=context.costs.cached,
     )
+    told.end(run)
+    return run
 
 
 def _find_probes(
@@ -177,7 +183,7 @@ def _search(context: RunContext, probes: Sequence[Probe]) -> FinishedSearch:
     result = loop.search(
         parts,
         settings,
-        journal=FileJournal(context.run.path, SEARCH_JOURNAL),
+        journal=context.journal(SEARCH_JOURNAL),
         progress=context.progress,
         device=context.device,
     )

@@ -17,9 +17,11 @@ from wsdarts_sdk.artifacts.supernet_weights import find_supernet
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.facts import LineageFacts, facts_of_run
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
-from wsdarts_sdk.models.loading import find_genotype, source_run
+from wsdarts_sdk.models.loading import find_genotype, find_lineage, source_run
 from wsdarts_sdk.models.training import TrainingResult, train_network
+from wsdarts_sdk.pipelines.model_facts import model_facts
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
@@ -36,13 +38,13 @@ from wsdarts_sdk.reports.rows import (
     held_out_words,
     training_epochs,
 )
+from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.file_names import (
     GENOTYPE_FILE,
     MODEL_FILE,
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
-from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
@@ -89,6 +91,7 @@ def train(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     image_column: str | None = None,
     label_column: str | None = None,
     split: str | Sequence[str] | None = None,
@@ -108,6 +111,7 @@ def train(
             ``load_network``.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
+        callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         image_column: Which column of a table holds the images.
         label_column: Which column of a table holds the labels.
         split: Which splits of a Hub or torchvision dataset to put together; all by default.
@@ -122,12 +126,14 @@ def train(
         split=split,
         skip_corrupt=skip_corrupt,
     )
+    told = Callbacks.of(callbacks)
     began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     check_kernels(where)
     cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
     run = source_run(genotype)
+    lineage = find_lineage(genotype, registry=registry, require_signature=require_signature)
     supernet = None
     if chosen.training.weights == "inherited":
         supernet = find_supernet(genotype, registry=registry, require_signature=require_signature)
@@ -148,9 +154,12 @@ def train(
         device=where,
         progress=progress,
         began=began,
+        callbacks=told,
         **config,
     ) as context:
-        return _train(context, cells, run, supernet)
+        found = _train(context, cells, run, supernet, lineage)
+    told.end(found)
+    return found
 
 
 def _train(
@@ -158,6 +167,7 @@ def _train(
     genotype: Genotype,
     made_from: Path | None,
     supernet: SupernetWeights | None,
+    lineage: LineageFacts | None,
 ) -> TrainingRun:
     run = context.run
     result = train_network(
@@ -165,12 +175,13 @@ def _train(
         context.tasks[0],
         context.preset.training,
         supernet=supernet,
-        journal=FileJournal(run.path, TRAINING_JOURNAL),
+        journal=context.journal(TRAINING_JOURNAL),
         progress=context.progress,
         device=context.device,
     )
     context.costs.record("training", result.seconds)
     genotype.save(run.path / GENOTYPE_FILE)
+    result.model.facts = model_facts(context, result, lineage)
     model_file = result.model.save(run.path / MODEL_FILE)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
     finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
@@ -181,6 +192,7 @@ def _train(
     run.write_json(RESULT_FILE, {**measured, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
+    result.model.facts = facts_of_run(run.path, result.model.facts)
     context.costs.finish()
     return TrainingRun(
         model=result.model,

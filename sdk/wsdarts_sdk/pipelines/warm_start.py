@@ -11,7 +11,6 @@ from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.ranking import Neighbour
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
@@ -44,6 +43,7 @@ from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
+from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
@@ -102,6 +102,7 @@ class WarmStart(Viewable):
         out: str | Path | None = None,
         resume: bool = False,
         progress: Progress | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> TrainingRun:
         """Train the genotype's network from scratch and evaluate it on the validation third.
 
@@ -112,10 +113,11 @@ class WarmStart(Viewable):
                 in this run, or the last one with ``resume``.
             resume: Go on with the training in ``out``, or begin if there is none.
             progress: Told what is done and how much is left; lines on stderr by default.
+            callbacks: As for ``train``.
         """
         chosen = find_preset(preset)
-        found = train(
-            self.genotype,
+        return train(
+            self.path,
             self.task,
             out=out or self._training_directory(chosen.name, resume=resume),
             preset=chosen,
@@ -123,9 +125,8 @@ class WarmStart(Viewable):
             resume=resume,
             device=str(self.found.context.device),
             progress=progress,
+            callbacks=callbacks,
         )
-        link_training(self.path, found.path)
-        return found
 
     def _training_directory(self, preset: str, *, resume: bool) -> Path:
         number = 1
@@ -173,6 +174,7 @@ def warm_start(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     image_column: str | None = None,
     label_column: str | None = None,
     split: str | Sequence[str] | None = None,
@@ -201,6 +203,7 @@ def warm_start(
             starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
+        callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         image_column: Which column of a table holds the images.
         label_column: Which column of a table holds the labels.
         split: Which splits of a Hub or torchvision dataset to put together; all by default.
@@ -215,6 +218,7 @@ def warm_start(
         split=split,
         skip_corrupt=skip_corrupt,
     )
+    told = Callbacks.of(callbacks)
     began = session_began()
     store = open_registry(registry, require_signature=require_signature)
     if source is not None:
@@ -247,9 +251,12 @@ def warm_start(
         device=where,
         progress=progress,
         began=began,
+        callbacks=told,
         **config,
     ) as context:
-        return _run(context, plan, network, sweeping=sweep_skip_dropout)
+        found = _run(context, plan, network, sweeping=sweep_skip_dropout)
+    told.end(found)
+    return found
 
 
 def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
