@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-BENCHMARKS := start_up nearest data_path task2vec supernet_step
+BENCHMARKS := start_up nearest data_path task2vec supernet_step embedding_time
 
 # The oldest client of the Hub that pyproject.toml allows, and the tests that run with it again.
 OLDEST_HUB := $(shell sed -n 's/.*"huggingface-hub>=\([0-9.]*\)".*/\1/p' pyproject.toml)

@@ -55,8 +55,8 @@ Whole tasks, at most {settings["images"]} images of each train part, head with
 Nearest other task: {nearest}.
 
 **The threshold for "near" is {whole["threshold"]:.4f}**: the largest of these six distances to
-the nearest other task. So a new task counts as near when it is no farther from its nearest
-artifact than the most lonely of these six is from its neighbour. Distances shrink with the
+the nearest other task. So a new task counts as near when its distance to its nearest
+artifact is not larger than that. Distances shrink with the
 number of images; the threshold holds for these settings and this probe only, and a registry
 keeps it together with them.
 
@@ -71,7 +71,7 @@ def _halves(ten: dict[str, Any] | None) -> str:
         return "Two disjoint halves of each set have not been measured with this probe."
     failed = ten["failed"]
     verdict = (
-        "Every half's nearest among the other eleven is its own other half."
+        "The nearest of the other eleven halves is always the other half of the same set."
         if not failed
         else "Not every half's nearest is its own other half: "
         + "; ".join(f"{half} is nearer to {other}" for half, other in failed.items())

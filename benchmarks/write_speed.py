@@ -127,6 +127,7 @@ def _others() -> Iterator[tuple[str, str, str, str]]:
         "≥ 7×",
         OPEN if embedding is None else _equal_error(embedding),
     )
+    yield from _embedding_time()
     if demo is not None:
         faster = demo["times_faster"]
         phases = ", ".join(f"{name} {times:.1f}×" for name, times in faster.items())
@@ -157,6 +158,25 @@ def _others() -> Iterator[tuple[str, str, str, str]]:
         yield f"loading {images:,} images of {name}, second time", "–", "≤ 1 s", f"{second:.3f} s"
 
 
+def _embedding_time() -> Iterator[tuple[str, str, str, str]]:
+    data = _read("embedding_time")
+    if data is None:
+        return
+    rows = data["done"]
+    seconds = [row["seconds"]["after"]["median"] for row in rows.values()]
+    alone = [f"{100 * r['share_of_limit']:.0f} %" for r in rows.values() if r["threads"] == 1]
+    yield (
+        f"embedding of 500 photographs at 64×64, {' / '.join(rows)}",
+        f"commit {data['commit_before']}",
+        "≥ 2×",
+        (
+            f"{_times(row['times_faster'] for row in rows.values())} "
+            f"({' / '.join(f'{each:.1f}' for each in seconds)} s; on one thread "
+            f"{' / '.join(alone)} of the arithmetic limit)"
+        ),
+    )
+
+
 def _equal_error(data: Any) -> str:
     """How much faster at equal error, how that is known, and how it is at the usual draws."""
     equal, usual = data["equal_error"], data["at_the_default_draws"]
@@ -178,7 +198,15 @@ def _times(ratios: Any) -> str:
 
 
 def _machines() -> str:
-    names = ("supernet_step", "task2vec", "nearest", "start_up", "data_path", "demo_time")
+    names = (
+        "supernet_step",
+        "task2vec",
+        "embedding_time",
+        "nearest",
+        "start_up",
+        "data_path",
+        "demo_time",
+    )
     names += ("gpu/steps", "gpu/paper_runs")
     lines = []
     for data in map(_read, names):

@@ -19,13 +19,14 @@ from wsdarts_registry.stores.lineage import lineage as lineage
 from wsdarts_registry.stores.opening import open_registry as open_registry
 from wsdarts_registry.stores.query import find as find
 from wsdarts_registry.stores.signature_policy import SignaturePolicy as SignaturePolicy
+from wsdarts_sdk.artifacts.loading import load_network as load_network
 from wsdarts_sdk.artifacts.pulling import pull as pull
 from wsdarts_sdk.data import ImageTask as ImageTask
 from wsdarts_sdk.models.classifier import Classifier as Classifier
-from wsdarts_sdk.models.loading import load_network as load_network
 from wsdarts_sdk.models.network import count as count
 from wsdarts_sdk.pipelines.embed import embed_data
 from wsdarts_sdk.pipelines.embed import nearest as nearest
+from wsdarts_sdk.pipelines.evaluate import evaluate as evaluate
 from wsdarts_sdk.pipelines.search import SearchRun as SearchRun
 from wsdarts_sdk.pipelines.search import search as search
 from wsdarts_sdk.pipelines.train import TrainingRun as TrainingRun
@@ -42,6 +43,8 @@ from wsdarts_sdk.reports.report import report as report
 from wsdarts_sdk.runs.callbacks import Callback as Callback
 from wsdarts_sdk.runs.callbacks import RunFacts as RunFacts
 from wsdarts_sdk.runs.callbacks import TensorBoardWriter as TensorBoardWriter
+from wsdarts_sdk.runs.evaluation import Baseline as Baseline
+from wsdarts_sdk.runs.evaluation import Evaluation as Evaluation
 from wsdarts_sdk.search.settings import darts as darts
 from wsdarts_sdk.task2vec import FisherSettings as FisherSettings
 from wsdarts_sdk.task2vec import VariationalSettings as VariationalSettings

@@ -1,6 +1,6 @@
 """The one rule for text from outside: what may enter, and how it is shown.
 
-Names and descriptions travel in artifacts from strangers to terminals and web pages. A terminal
+Names and descriptions of unknown authors are shown in terminals and web pages. A terminal
 escape, a direction mark or a character without a width could make one thing look like another.
 Formats refuse such text (``is_plain_line``, ``is_plain_text``); names that come with data, whose
 owner may not be able to change them, are mended where they are read (``sanitize_name``); whatever

@@ -1,16 +1,19 @@
 """Presets: the paper's settings, and two that fit a CPU.
 
-``dataclasses.replace`` changes any field: ``replace(TINY.search, channels=8)``.
+>>> SMALL.with_training(epochs=50, learning_rate=0.01).training.epochs
+50
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, Self, Unpack
 
 from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._text import is_plain_line
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.settings import TrainingSettings
+from wsdarts_sdk.preset_changes import SearchChanges, TrainingChanges
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, StageSettings
-from wsdarts_sdk.setting_fields import validated
+from wsdarts_sdk.setting_fields import replace_settings, validated
 
 _LONGEST_NAME = 100
 
@@ -45,6 +48,45 @@ class Preset:
                 found=self.selection.weights,
                 expected="random: what a sweep found is compared without its weights",
             )
+
+    def with_search(self, **changes: Unpack[SearchChanges]) -> Self:
+        """Return the preset with other settings of the search.
+
+        Args:
+            changes: Fields of ``SearchSettings``.
+
+        Raises:
+            SettingsError: There is no such setting, or a value does not fit.
+        """
+        return self._with("search", changes)
+
+    def with_training(self, **changes: Unpack[TrainingChanges]) -> Self:
+        """Return the preset with other settings of the training.
+
+        >>> TINY.with_training(epochs=50, learning_rate=0.01).training.epochs
+        50
+
+        Args:
+            changes: Fields of ``TrainingSettings``.
+
+        Raises:
+            SettingsError: There is no such setting, or a value does not fit.
+        """
+        return self._with("training", changes)
+
+    def with_selection(self, **changes: Unpack[TrainingChanges]) -> Self:
+        """Return the preset with other settings of the short training that ranks a sweep.
+
+        Args:
+            changes: Fields of ``TrainingSettings``.
+
+        Raises:
+            SettingsError: There is no such setting, or a value does not fit.
+        """
+        return self._with("selection", changes)
+
+    def _with(self, group: str, changes: Any) -> Self:
+        return replace_settings(self, {f"{group}.{name}": value for name, value in changes.items()})
 
 
 # "Warm-starting DARTS using meta-learning", sections 4 and 5. The rates of the skip-connect

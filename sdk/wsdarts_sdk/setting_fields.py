@@ -141,6 +141,19 @@ def changed(settings: _Class, texts: Mapping[str, str]) -> _Class:
         if whole is not None:
             raise SettingsError(f"{path} is a part of {whole}", hint="set one of them")
         values[path] = _from_text(path, text, kinds)
+    return replace_settings(settings, values)
+
+
+def replace_settings(settings: _Class, values: Mapping[str, Any]) -> _Class:
+    """Return settings with other values, by their paths.
+
+    Raises:
+        SettingsError: As for ``changed``.
+    """
+    kinds = dict(setting_kinds(settings))
+    for path in values:
+        if path not in kinds and not _below(path, tuple(kinds)):
+            raise _no_setting(path, kinds)
     found: _Class = _replaced(settings, values, "")
     return found
 

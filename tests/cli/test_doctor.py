@@ -163,14 +163,14 @@ def test_what_a_search_would_run_on_and_nothing_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", asked)
-    monkeypatch.setattr("wsdarts_sdk.supernet.kernel_choice.must_compile", lambda: missing)
+    monkeypatch.setattr("wsdarts_sdk.supernet.kernel_choice.must_compile", lambda _: missing)
     monkeypatch.setattr("wsdarts_sdk.supernet.kernel_choice.compiled_library", pytest.fail)
     assert f"ok     cpu engine: {expected}" in run("doctor", "--registry", zoo).lines
 
 
 def test_kernels_that_are_not_known(zoo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "quick")
-    monkeypatch.setattr("wsdarts_sdk.supernet.kernel_choice.must_compile", lambda: False)
+    monkeypatch.setattr("wsdarts_sdk.supernet.kernel_choice.must_compile", lambda _: False)
     shown = run("doctor", "--registry", zoo, "-q")
     assert shown.code == 1
     assert shown.lines[0].startswith("BROKEN cpu engine: ")

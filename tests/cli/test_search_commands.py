@@ -129,6 +129,46 @@ def test_embed_and_skip_corrupt(
     assert (quiet.out, quiet.err) == ("e.safetensors\n", "")
 
 
+def test_a_given_split_all_the_way(
+    images: Path, other_images: Path, run: Run, tmp_path: Path
+) -> None:
+    held_out = tmp_path / "held-out"
+    for folder in (other_images / "across", other_images / "along"):
+        (held_out / folder.name).mkdir(parents=True)
+        for file in sorted(folder.iterdir())[:3]:
+            file.rename(held_out / folder.name / file.name)
+    given = ("--validation", held_out)
+    searched = run("search", other_images, *given, "--out", tmp_path / "run", *QUICK)
+    assert searched.code == 0, searched.err
+    assert "split as given: train 18, validation 6" in searched.err
+    training = (tmp_path / "run", other_images, "--out", tmp_path / "net", *QUICK_TRAINING)
+    trained = run("train", *training, *given)
+    assert trained.code == 0, trained.err
+    assert re.match(r"accuracy  \d+\.\d % of 6 ", trained.lines[0])
+    # Without it, the same command would train on another task.
+    resumed = run("train", *training, "--resume")
+    assert resumed.code == 1
+    assert run("train", *training, *given, "--resume").code == 0
+    # A run may not lie where its validation images do.
+    assert run("search", other_images, *given, "--out", held_out / "run", *QUICK).code == 1
+    assert not (held_out / "run").exists()
+    joint = run("search", images, other_images, *given, "--out", tmp_path / "joint", *QUICK)
+    assert joint.code == 1
+    assert "validation" in joint.err
+
+
+def test_groups_come_from_metadata(images: Path, run: Run, tmp_path: Path) -> None:
+    files = sorted(images.glob("*/*.png"))
+    rows = [f"{file.relative_to(images)},{number // 2}" for number, file in enumerate(files)]
+    (images / "metadata.csv").write_text("\n".join(["file_name,patient", *rows, ""]))
+    embedded = run("embed", images, "--groups", "patient", "--out", tmp_path / "a.safetensors")
+    assert embedded.code == 0, embedded.err
+    assert f"{len(files) // 2} groups kept together" in embedded.err
+    plain = run("embed", images, "--out", tmp_path / "b.safetensors")
+    digests = [next(x for x in each.lines if "sha256:" in x) for each in (embedded, plain)]
+    assert digests[0] != digests[1]
+
+
 def test_the_hint_keeps_what_the_next_command_needs(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

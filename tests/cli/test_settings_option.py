@@ -138,6 +138,37 @@ def test_a_setting_and_a_part_of_it_contradict() -> None:
             preset_with("tiny", both)
 
 
+def test_short_options_of_a_training() -> None:
+    short = {"--epochs": ("training.epochs", 50), "--lr": ("training.learning_rate", None)}
+    preset = preset_with("tiny", ["training.learning_rate=0.5"], short=short)
+    assert preset == TINY.with_training(epochs=50, learning_rate=0.5)
+
+
+def test_a_short_option_and_the_setting_contradict(run: Run, tmp_path: Path) -> None:
+    words = ("train", "dtd-10@1", tmp_path / "data", "--set", "training.learning_rate=0.1")
+    shown = run(*words, "--lr", "0.2")
+    assert (shown.code, shown.err.count("\n")) == (1, 1)
+    assert "--lr 0.2" in shown.err
+    assert "training.learning_rate=0.1" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [
+        ("--epochs", "training.epochs"),
+        ("--lr", "training.learning_rate"),
+        ("--batch-size", "training.batch_size"),
+        ("--image-size", "training.image_size"),
+    ],
+)
+def test_short_options_are_checked_as_their_settings(
+    option: str, key: str, run: Run, tmp_path: Path
+) -> None:
+    shown = run("train", "dtd-10@1", tmp_path / "data", option, "-1")
+    assert (shown.code, shown.err.count("\n")) == (1, 1)
+    assert f"{key} is" in shown.err
+
+
 def leaves(value: Any, path: str = "") -> dict[str, Any]:
     """Every single value of plain JSON data by its path; lists of objects count from 1."""
     if isinstance(value, dict):

@@ -13,7 +13,7 @@ from tests.registry.factories import make_embedding
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_sdk.models.loading import find_genotype
+from wsdarts_sdk.artifacts.loading import find_genotype
 from wsdarts_sdk.models.network import DerivedNetwork
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)

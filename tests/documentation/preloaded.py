@@ -21,7 +21,12 @@ from importlib import import_module
 from pathlib import Path
 
 _LOADED = ("wsdarts_hub.cli", "wsdarts_sdk.pipelines.warm_start", "wsdarts_sdk.pipelines.train")
-_LOADED += ("wsdarts_sdk.pipelines.starting_points", "wsdarts_sdk.models.loading", "torch", "timm")
+_LOADED += (
+    "wsdarts_sdk.pipelines.starting_points",
+    "wsdarts_sdk.artifacts.loading",
+    "torch",
+    "timm",
+)
 _LOADED += ("torchvision", "wsdarts_registry.stores.huggingface.store", "sklearn")
 _LOADED += ("wsdarts_registry.publishing.publication",)
 _PREFIXES = ("HF_", "HUGGING", "OMP_", "CUDA_", "WSDARTS_HUB_KERNELS", "PYTHON", "TRITON", "TORCH")

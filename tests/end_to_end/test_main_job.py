@@ -373,6 +373,31 @@ def test_nearest_names_single_tasks_and_meta(folder: Path, registry: Path) -> No
     assert "beyond the threshold of 0.3471" in ranking.why
 
 
+def test_the_ranking_is_told_while_the_embedding_is_estimated(
+    folder: Path, registry: Path, tmp_path: Path
+) -> None:
+    # Other images than the other tests', whose embeddings are kept.
+    fewer = tmp_path / "fewer"
+    shutil.copytree(folder, fewer)
+    told: list[str] = []
+    pictures = sorted(fewer.rglob("*.png"))
+    pictures[0].unlink()
+    ranking = nearest(fewer, registry=registry, progress=lambda what, *_: told.append(what))
+    (first, *_) = [each for each in told if each.startswith("Fisher")]
+    nearest_two = [n.reference for n in ranking.neighbours[:2]]
+    assert [word for word in first.split() if "@" in word] == nearest_two
+    told.clear()
+    pictures[1].unlink()
+    warm_start(
+        fewer,
+        registry=registry,
+        preset=QUICK,
+        out=tmp_path / "run",
+        progress=lambda what, *_: told.append(what),
+    )
+    assert any(each.startswith("Fisher") and nearest_two[0] in each for each in told)
+
+
 def test_bad_input_is_one_line(tmp_path: Path, registry: Path) -> None:
     for data in (tmp_path / "missing", tmp_path, "hf:", "", "torchvision:nothing", 7):
         with pytest.raises(WsdartsError) as caught:

@@ -50,7 +50,7 @@ from wsdarts_registry.stores.huggingface._artifact_repository import RepositoryR
 from wsdarts_registry.stores.huggingface._index import Content, Index, IndexedName, IndexedVersion
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
-from wsdarts_sdk.data.sources import DataOptions
+from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.data.sources.huggingface import ArrowTable
 from wsdarts_sdk.data.sources.metadata import read_metadata
 from wsdarts_sdk.data.sources.table import Table, TableSource

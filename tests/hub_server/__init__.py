@@ -1,6 +1,6 @@
 """A small Hugging Face Hub for tests, spoken to by the real client over real sockets.
 
-What it is: models and datasets with commits, branches, tags and LFS files, kept in a directory;
+What it is: models and datasets with commits on main, tags and LFS files, kept in a directory;
 users with read and write tokens, organisations, private and gated repositories; listings by tag,
 author and name, page by page; errors with the codes by which the client chooses its exceptions.
 Every request is recorded and any can be made to go wrong (`Fault`). It runs in the test's own
@@ -8,9 +8,10 @@ process (`HubServer`, fixture ``hub_server``) or in another one (``python -m tes
 fixture ``hub_process``), there with the same controls (`RemoteHub`).
 
 What it is not: it speaks neither Xet (set ``HF_HUB_DISABLE_XET=1``) nor git; it has no spaces,
-pull requests, renaming, downloads or likes; a revision is a branch, a tag or a whole commit hash;
-``.gitattributes`` and ``.gitignore`` are not obeyed: which files are LFS files is decided by
-suffix, size and a zero byte. A stale read cannot see a repository that was deleted since.
+branches, pull requests, uploads in parts, renaming, downloads or likes; a revision is main, a tag
+or a whole commit hash; ``.gitattributes`` and ``.gitignore`` are not obeyed: which files are LFS
+files is decided by suffix, size and a zero byte. A stale read cannot see a repository that was
+deleted since.
 
     def test_an_interrupted_download(hub_server: HubServer) -> None:
         api = HfApi(endpoint=hub_server.url, token=ALICE.token)

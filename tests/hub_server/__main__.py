@@ -20,12 +20,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--page-size", type=int, default=Settings.page_size)
     parser.add_argument("--lfs-size", type=int, default=Settings.lfs_size)
-    parser.add_argument("--part-size", type=int, default=None)
     parser.add_argument("--while-stdin-is-open", action="store_true")
     asked = parser.parse_args()
-    settings = Settings(
-        page_size=asked.page_size, lfs_size=asked.lfs_size, part_size=asked.part_size
-    )
+    settings = Settings(page_size=asked.page_size, lfs_size=asked.lfs_size)
     server = HubServer(asked.directory, settings, port=asked.port)
     sys.stdout.write(f"{server.url}\n")
     sys.stdout.flush()

@@ -56,28 +56,6 @@ def commit(hub: Hub, request: Request, parts: Parts) -> Response:
     return answer({"success": True, "commitOid": made.oid, "commitUrl": address})
 
 
-def super_squash(hub: Hub, request: Request, parts: Parts) -> Response:
-    """Replace a branch's history by one commit with the same files."""
-    message = str(request.json().get("message", "Super-squash"))
-    repository = hub.writable(request, parts)
-    assert request.account is not None
-    branch = parts["revision"]
-    with repository.lock:
-        head = _head(repository, branch)
-        made = repository.commits.add(
-            head.files,
-            parent=None,
-            title=message,
-            message="",
-            author=request.account.name,
-            date=now(),
-        )
-        branches = {**repository.now().branches, branch: made.oid}
-        state = repository.change(branches=branches)
-        repository.commits.keep([*state.branches.values(), *state.tags.values()])
-    return answer({"commitOid": made.oid})
-
-
 def history(hub: Hub, request: Request, parts: Parts) -> Response:
     """List the commits before a revision, newest first."""
     repository = hub.readable(request, parts).repository
@@ -97,12 +75,11 @@ def tree(hub: Hub, request: Request, parts: Parts) -> Response:
         raise HubError(404, f"{folder} does not exist on {parts['revision']}", "EntryNotFound")
     if not request.flag("recursive"):
         paths = [path for path in paths if "/" not in path.removeprefix(inside)]
-    expand = request.flag("expand")
     return paged(
         hub,
         request,
         [(path, path) for path in paths],
-        lambda path: _entry(repository, found, path, expand=expand),
+        lambda path: _entry(found, path),
     )
 
 
@@ -111,12 +88,9 @@ def paths_info(hub: Hub, request: Request, parts: Parts) -> Response:
     asked = request.fields()
     repository = hub.readable(request, parts).repository
     found = repository.commit(parts["revision"], as_of=request.as_of)
-    expand = asked.get("expand", ["false"])[0].lower() == "true"
     existing = set(_everything(found))
     paths = [path.rstrip("/") for path in asked.get("paths", [])]
-    return answer(
-        [_entry(repository, found, path, expand=expand) for path in paths if path in existing]
-    )
+    return answer([_entry(found, path) for path in paths if path in existing])
 
 
 def _head(repository: Repository, branch: str) -> Commit:
@@ -155,7 +129,7 @@ def _everything(found: Commit) -> list[str]:
     return sorted({*found.files, *folders})
 
 
-def _entry(repository: Repository, found: Commit, path: str, *, expand: bool) -> dict[str, Any]:
+def _entry(found: Commit, path: str) -> dict[str, Any]:
     facts: dict[str, Any]
     entry: FileEntry | None = found.files.get(path)
     if entry is None:
@@ -164,7 +138,4 @@ def _entry(repository: Repository, found: Commit, path: str, *, expand: bool) ->
         facts = {"type": "file", "oid": entry.oid, "size": entry.size, "path": path}
         if (lfs := entry.lfs()) is not None:
             facts["lfs"] = lfs
-    if expand:
-        last = repository.commits.last_change(found.oid, path)
-        facts["lastCommit"] = {"id": last.oid, "title": last.title, "date": last.date}
     return facts

@@ -1,6 +1,5 @@
 """Calls about contents: resolving files, and the storage server of LFS objects."""
 
-import math
 import re
 from pathlib import Path
 
@@ -49,15 +48,10 @@ def batch(hub: Hub, request: Request, parts: Parts) -> Response:
         facts: dict[str, object] = {"oid": sha256, "size": size, "authenticated": True}
         if not repository.objects.has(sha256):
             verify = f"{request.hub_url}/api/{repository.kind}/{repository.name}/lfs/verify"
-            upload = _upload(hub, request, f"{root}/{sha256}", size)
-            facts["actions"] = {"upload": upload, "verify": {"href": verify}}
+            href = f"{request.storage_url}{hub.signed('PUT', f'{root}/{sha256}')}"
+            facts["actions"] = {"upload": {"href": href}, "verify": {"href": verify}}
         found.append(facts)
-    part_size = hub.settings.part_size
-    is_large = part_size is not None and any(
-        int(item["size"]) > part_size for item in asked["objects"]
-    )
-    transfer = "multipart" if is_large else "basic"
-    return answer({"transfer": transfer, "objects": found}, headers=_LFS_TYPE)
+    return answer({"transfer": "basic", "objects": found}, headers=_LFS_TYPE)
 
 
 def verify(hub: Hub, request: Request, parts: Parts) -> Response:
@@ -81,32 +75,10 @@ def download(hub: Hub, request: Request, parts: Parts) -> Response:
 
 
 def upload(hub: Hub, request: Request, parts: Parts) -> Response:
-    """Storage server: take an object, or one part of it."""
+    """Storage server: take an object."""
     hub.check_signature(request)
-    objects = hub.stored(parts).objects
-    if part := parts.get("part"):
-        tag = objects.upload_part(parts["sha256"], int(part), request.chunks())
-        return Response(headers={"ETag": tag})
-    objects.upload(parts["sha256"], request.chunks())
+    hub.stored(parts).objects.upload(parts["sha256"], request.chunks())
     return Response()
-
-
-def complete(hub: Hub, request: Request, parts: Parts) -> Response:
-    """Storage server: join the parts of an object."""
-    hub.check_signature(request)
-    tags = {int(part["partNumber"]): str(part["etag"]) for part in request.json()["parts"]}
-    hub.stored(parts).objects.join(parts["sha256"], tags)
-    return answer({"success": True})
-
-
-def _upload(hub: Hub, request: Request, path: str, size: int) -> dict[str, object]:
-    part_size = hub.settings.part_size
-    if part_size is None or size <= part_size:
-        return {"href": f"{request.storage_url}{hub.signed('PUT', path)}"}
-    header = {"chunk_size": str(part_size)}
-    for part in range(1, math.ceil(size / part_size) + 1):
-        header[str(part)] = f"{request.storage_url}{hub.signed('PUT', f'{path}/{part}')}"
-    return {"href": f"{request.storage_url}{hub.signed('POST', path)}", "header": header}
 
 
 def _stretch(request: Request, path: Path, entry: FileEntry, headers: dict[str, str]) -> Response:

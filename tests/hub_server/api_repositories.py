@@ -83,14 +83,6 @@ def grant(hub: Hub, request: Request, parts: Parts) -> Response:
     return answer({})
 
 
-def auth_check(hub: Hub, request: Request, parts: Parts) -> Response:
-    """Answer whether the files may be read, or with ``/write`` whether they may be changed."""
-    view = hub.readable(request, parts, files=True)
-    if parts.get("write"):
-        hub.check_write(request.account, view.repository.namespace)
-    return answer({})
-
-
 def info(hub: Hub, request: Request, parts: Parts) -> Response:
     """Describe one repository at a revision."""
     view = hub.readable(request, parts)

@@ -87,24 +87,6 @@ class Commits:
             yield commit
             following = commit.parent
 
-    def last_change(self, oid: str, path: str) -> Commit:
-        """Return the newest commit that changed a file, or a file in a folder."""
-        history = self.history(oid)
-        last = next(history)
-        content = _below(last.files, path)
-        for commit in history:
-            if _below(commit.files, path) != content:
-                break
-            last = commit
-        return last
-
-    def keep(self, oids: Iterable[str]) -> None:
-        """Forget every commit that none of these leads to."""
-        kept = {commit.oid for oid in oids for commit in self.history(oid)}
-        for path in self._directory.glob("*.json"):
-            if path.stem not in kept:
-                path.unlink()
-
 
 def changed(
     files: Mapping[str, FileEntry], operations: Iterable[dict[str, Any]], objects: Objects

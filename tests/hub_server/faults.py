@@ -13,6 +13,7 @@ kinds, with the field that each of them reads:
 ``lose_answer``        the request is carried out and the socket closes instead of the answer
 ``refuse``             the answer is ``status``, with ``retry_after`` if given; nothing done
 ``hang``               the request waits for ``seconds``, then goes its way
+``hold``               the request waits until `HubServer.release` names ``path``
 ``stale``              reads see the hub as of change ``state`` (by default the one at the order)
 =====================  ===========================================================================
 """
@@ -32,6 +33,7 @@ FaultKind = Literal[
     "lose_answer",
     "refuse",
     "hang",
+    "hold",
     "stale",
 ]
 
@@ -102,18 +104,31 @@ class Faults:
         self._lock = threading.Lock()
         self._ordered: list[Fault] = []
         self._counts: list[int] = []
+        self._gates: dict[str, threading.Event] = {}
 
     def add(self, fault: Fault, *, state: int) -> None:
         """Order a fault; ``state`` is what the hub's latest change is."""
         with self._lock:
             self._ordered.append(fault if fault.state is not None else replace(fault, state=state))
             self._counts.append(0)
+            if fault.kind == "hold":
+                self._gates[fault.path] = threading.Event()
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Let nothing go wrong any more, and what is held go on."""
         with self._lock:
             self._ordered.clear()
             self._counts.clear()
+            for gate in self._gates.values():
+                gate.set()
+
+    def release(self, path: str) -> None:
+        """Let what the fault with this ``path`` holds go on."""
+        self._gates[path].set()
+
+    def wait(self, fault: Fault) -> None:
+        """Wait until a fault of the kind ``hold`` is released."""
+        self._gates[fault.path].wait()
 
     def next(self, method: str, target: str) -> Fault | None:
         """Count a request, and return the first fault that hits it."""

@@ -24,13 +24,11 @@ class Settings:
         accounts: Who has a token.
         page_size: Most entries of a page of a listing.
         lfs_size: Files of this many bytes are LFS files whatever they are called.
-        part_size: LFS objects above it are uploaded in parts of this many bytes; None: never.
     """
 
     accounts: tuple[Account, ...] = EVERYONE
     page_size: int = 1000
     lfs_size: int = 10_000_000
-    part_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +108,7 @@ class Hub:
             message = f"You don't have the rights to write in the namespace {namespace!r}"
             raise HubError(403, f"Forbidden: {message} with a {account.role} token.")
 
-    def signed(self, method: Literal["GET", "PUT", "POST"], path: str) -> str:
+    def signed(self, method: Literal["GET", "PUT"], path: str) -> str:
         """Return a path of the storage server with the signature that opens it."""
         return f"{path}?Signature={self._signature(method, path)}"
 

@@ -77,29 +77,6 @@ class Objects:
         """
         return write(self._lfs / sha256, chunks, sha256=sha256)
 
-    def upload_part(self, sha256: str, part: int, chunks: Iterable[bytes]) -> str:
-        """Store one part of an LFS object and return its tag."""
-        path = self._part(sha256, part)
-        write(path, chunks)
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-
-    def join(self, sha256: str, tags: dict[int, str]) -> None:
-        """Join uploaded parts to one LFS object.
-
-        Raises:
-            HubError: A part is missing or another one, or the whole has another hash (400).
-        """
-        parts = [self._part(sha256, number) for number in sorted(tags)]
-        for part, tag in zip(parts, (tags[number] for number in sorted(tags)), strict=True):
-            if not part.is_file() or hashlib.sha256(part.read_bytes()).hexdigest() != tag:
-                raise HubError(400, f"Part {part.name} was not uploaded as it is described")
-        self.upload(sha256, (part.read_bytes() for part in parts))
-        for part in parts:
-            part.unlink()
-
-    def _part(self, sha256: str, number: int) -> Path:
-        return self._lfs / f"{sha256}.{number}"
-
 
 def write(path: Path, chunks: Iterable[bytes], *, sha256: str | None = None) -> int:
     """Write a file under a temporary name, rename it, and return its size in bytes.

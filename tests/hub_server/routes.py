@@ -33,15 +33,11 @@ HUB_ROUTES = _routes(
     ("GET", rf"{_API}/revision/{_REVISION}", api_repositories.info),
     ("PUT", rf"{_API}/settings", api_repositories.settings),
     ("POST", rf"{_API}/user-access-request/grant", api_repositories.grant),
-    ("GET", rf"{_API}/auth-check(?P<write>/write)?", api_repositories.auth_check),
     ("GET", rf"{_API}/refs", api_refs.refs),
     ("POST", rf"{_API}/tag/{_REVISION}", api_refs.create_tag),
     ("DELETE", rf"{_API}/tag/{_REVISION}", api_refs.delete_tag),
-    ("POST", rf"{_API}/branch/{_REVISION}", api_refs.create_branch),
-    ("DELETE", rf"{_API}/branch/{_REVISION}", api_refs.delete_branch),
     ("POST", rf"{_API}/preupload/{_REVISION}", api_commits.preupload),
     ("POST", rf"{_API}/commit/{_REVISION}", api_commits.commit),
-    ("POST", rf"{_API}/super-squash/{_REVISION}", api_commits.super_squash),
     ("GET", rf"{_API}/commits/{_REVISION}", api_commits.history),
     ("GET", rf"{_API}/tree/{_REVISION}(?:/(?P<path>.*))?", api_commits.tree),
     ("POST", rf"{_API}/paths-info/{_REVISION}", api_commits.paths_info),
@@ -52,8 +48,7 @@ HUB_ROUTES = _routes(
 
 STORAGE_ROUTES = _routes(
     ("GET HEAD", _OBJECT, api_files.download),
-    ("PUT", rf"{_OBJECT}(?:/(?P<part>\d+))?", api_files.upload),
-    ("POST", _OBJECT, api_files.complete),
+    ("PUT", _OBJECT, api_files.upload),
 )
 
 

@@ -8,6 +8,7 @@ Another port alone would not do: version 1.31 of the client takes that for the s
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +63,18 @@ class HubServer:
         """Let nothing go wrong any more."""
         self.faults.clear()
 
+    def wait_for_held(self, path: str, seconds: float = 120) -> None:
+        """Wait until the fault of kind ``hold`` with this ``path`` holds a request."""
+        end = time.monotonic() + seconds
+        while not any(e.fault == "hold" and not e.ended for e in self.exchanges(path=path)):
+            if time.monotonic() > end:
+                raise TimeoutError(f"no request for {path} came")
+            time.sleep(0.002)
+
+    def release(self, path: str) -> None:
+        """Let what the fault of kind ``hold`` with this ``path`` holds go on."""
+        self.faults.release(path)
+
     def exchanges(self, method: str | None = None, path: str = "") -> list[Exchange]:
         """Return the exchanges of a method (None: any) whose path matches an expression."""
         return self.record.all(method, path)
@@ -77,6 +90,7 @@ class HubServer:
     def close(self) -> None:
         """Stop answering, and close every connection."""
         self.closing.set()
+        self.faults.clear()
         for item, thread in zip(self._sockets, self._threads, strict=True):
             item.shutdown()
             thread.join()
@@ -176,6 +190,8 @@ class _Connection(BaseHTTPRequestHandler):
         chunks = self._chunks(exchange, fault)
         if fault is not None and fault.kind == "hang":
             owner.closing.wait(fault.seconds)
+        if fault is not None and fault.kind == "hold":
+            owner.faults.wait(fault)
         try:
             response = self._respond(exchange.path, query, chunks, fault)
         except HubError as error:

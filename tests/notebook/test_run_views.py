@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.notebook.reading import read_view
+from tests.sdk.models.evaluated import make_baseline, make_evaluation
 from tests.sdk.reports.test_report_hostile import HOSTILE
 from wsdarts_registry._format import duration
 from wsdarts_registry.architecture.genotype import Connection, Genotype
@@ -179,6 +180,7 @@ def test_a_training(tmp_path: Path) -> None:
         parameters=1234,
         seconds=2.5,
         rows=(row, {**row, "epoch": 1}),
+        logits=torch.zeros(1, 2),
     )
     found = TrainingRun(
         model=model,
@@ -187,6 +189,8 @@ def test_a_training(tmp_path: Path) -> None:
         path=tmp_path,
         model_file=tmp_path / "model.safetensors",
         report=tmp_path,
+        evaluation=make_evaluation(),
+        baseline=make_baseline(),
     )
     page = read_view(found)
     assert "for 2 epochs: it" in page.words

@@ -1,10 +1,16 @@
 """Preset ``paper`` is the paper's: every number of its sections 4 and 5, written out."""
 
+from dataclasses import fields
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
 import pytest
 
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.models.settings import TrainingSettings
+from wsdarts_sdk.preset_changes import SearchChanges, TrainingChanges
 from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset
+from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings
 
 
 def test_the_search_of_the_paper() -> None:
@@ -59,3 +65,41 @@ def test_only_small_has_a_shorter_start_from_trained_weights() -> None:
     found = {name: preset.search.from_trained().stages for name, preset in PRESETS.items()}
     epochs = {name: (s.epochs, s.weights_only_epochs) for name, (s,) in found.items()}
     assert epochs == {"paper": (25, 10), "small": (2, 0), "tiny": (4, 1)}
+
+
+def without_bounds(kind: Any) -> Any:
+    """A type without what pydantic reads of it."""
+    if get_origin(kind) is Annotated:
+        return without_bounds(get_args(kind)[0])
+    parts = get_args(kind)
+    if type(None) not in parts:
+        return kind
+    return without_bounds(parts[0]) | None
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"), [(SearchChanges, SearchSettings), (TrainingChanges, TrainingSettings)]
+)
+def test_every_setting_can_be_changed_by_its_name(changes: Any, settings: Any) -> None:
+    kinds = get_type_hints(settings, include_extras=True)
+    names = [field.name for field in fields(settings)]
+    assert get_type_hints(changes) == {name: without_bounds(kinds[name]) for name in names}
+
+
+def test_settings_are_changed_in_one_call() -> None:
+    changed = TINY.with_training(epochs=50, learning_rate=0.01)
+    assert (changed.training.epochs, changed.training.learning_rate) == (50, 0.01)
+    assert (changed.search, changed.selection) == (TINY.search, TINY.selection)
+    assert TINY.with_selection(epochs=1).selection.epochs == 1
+    alpha = AlphaOptimiser(learning_rate=0.5)
+    assert TINY.with_search(channels=8, alpha=alpha).search.alpha.learning_rate == 0.5
+
+
+def test_a_changed_setting_is_checked_and_the_nearest_right_name_is_told() -> None:
+    with pytest.raises(SettingsError) as unknown:
+        TINY.with_training(epochz=5)  # type: ignore[call-arg]
+    assert unknown.value.what.endswith("training.epochz")
+    assert "training.epochs" in unknown.value.hint
+    with pytest.raises(SettingsError) as spoilt:
+        TINY.with_training(epochs=0)
+    assert (spoilt.value.what, spoilt.value.found) == ("training.epochs", "0")

@@ -17,12 +17,13 @@ from wsdarts_registry.errors import EmbeddingError
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
     from wsdarts_registry.embedding.ranking import Neighbour, Ranking
-    from wsdarts_sdk.data import ImageTask
+    from wsdarts_sdk.data import DataOptions, ImageTask
     from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
 
 _SUFFIX = ".safetensors"
 
 
+@options.reads_data
 def embed(
     data: options.DataArgument,
     *,
@@ -44,10 +45,7 @@ def embed(
             metavar="FILE", help="Where to write it. NAME.embedding.safetensors, here, by default."
         ),
     ] = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -87,19 +85,12 @@ def embed(
 
         check_apart(out, [data])
         _check_writable(out)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:
         embedding = hub.embed(
             unread(
                 data,
-                options=DataOptions(
-                    image_column=image_column,
-                    label_column=label_column,
-                    split=split,
-                    skip_corrupt=skip_corrupt,
-                ),
+                reading=reading,
                 quiet=quiet,
                 on_load=read.append,
             ),
@@ -154,6 +145,7 @@ def embed(
         )
 
 
+@options.reads_data
 def nearest(
     data: Annotated[
         str,
@@ -172,10 +164,7 @@ def nearest(
     target_error: options.TargetErrorOption = None,
     k: options.NeighboursOption = 5,
     as_json: options.JsonOption = False,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -213,27 +202,17 @@ def nearest(
             estimator=estimator,
             budget=budget,
             target_error=target_error,
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt or None,
+            **reading,
             device=device,
         )
         embedding = hub.TaskEmbedding.load(data)
         ranking = hub.open_registry(registry).nearest(embedding, k)
     else:
-        from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
         with working(quiet=quiet) as work:
             ranking = hub.nearest(
                 unread(
                     data,
-                    options=DataOptions(
-                        image_column=image_column,
-                        label_column=label_column,
-                        split=split,
-                        skip_corrupt=skip_corrupt,
-                    ),
+                    reading=reading,
                     quiet=quiet,
                 ),
                 registry=registry,

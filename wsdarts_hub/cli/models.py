@@ -1,21 +1,24 @@
-"""Commands that use a trained model: ``predict``, ``export`` and ``push-model``."""
+"""Commands that use a trained model: ``predict``, ``evaluate``, ``export``, ``push-model``."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.long_work import working
-from wsdarts_registry._format import percent, pluralize
+from wsdarts_hub.cli.shared.long_work import unread, working
+from wsdarts_registry._format import count, percent, pluralize
 from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
+    from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.classifier import Classifier
     from wsdarts_sdk.models.prediction import Prediction
+    from wsdarts_sdk.runs.evaluation import Evaluation
 
+_SHOWN = 5
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -104,6 +107,119 @@ def _line(found: "Prediction", *, quiet: bool) -> str:
 def _as_json(found: "Prediction") -> dict[str, Any]:
     classes = [{"name": name, "probability": value} for name, value in found.classes]
     return {"image": found.image, "classes": classes, "problem": found.problem}
+
+
+@options.reads_data
+def evaluate(
+    model: ModelArgument,
+    data: options.DataArgument,
+    *,
+    part: Annotated[
+        Literal["validation", "test", "train", "all"] | None,
+        typer.Option(
+            help="Which images. All by default; of the dataset that the model was trained on, its "
+            "held-out part alone.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page with the confusion matrix, the scores of all classes and the worst "
+            "mistakes; in a directory it is evaluation.html.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the bootstrap intervals.")
+    ] = 0,
+    as_json: options.JsonOption = False,
+    reading: "DataOptions",
+    device: options.DeviceOption = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Evaluate a trained model on a dataset.
+
+    Says accuracy, top-5 and balanced accuracy, macro F1 and calibration error with 95 % intervals,
+    the worst classes and the most confused ones; --json and --out say it of all classes. Classes
+    are matched by name. The JSON of a training's result.json is of the same form.
+
+    JSON:
+        dataset: name of the dataset
+        digest: its identity
+        part: which images
+        images: how many
+        accuracy: value, low and high, as all figures
+        top_5: share whose class is among the five most probable; null for five classes or fewer
+        balanced_accuracy: mean recall of the classes
+        macro_f1: mean F1 of the classes
+        calibration_error: expected calibration error
+        classes: each with name, precision, recall, f1 and images
+        confusion: triples of true class, predicted class and images
+        mistakes: the most confident wrong labels
+        note: what is known of these images, as a sentence
+
+    Example:
+        wsdarts-hub evaluate runs/images/training path/to/images --out evaluation.html
+
+    Python:
+        from wsdarts_hub import evaluate
+        found = evaluate("runs/images/training", "path/to/images", out="evaluation.html")
+        print(found.accuracy, found.confusion_matrix)
+    """
+    from wsdarts_sdk.pipelines.evaluate import page_path  # noqa: PLC0415
+
+    with working(quiet=quiet) as work:
+        found = hub.evaluate(
+            model,
+            unread(data, reading=reading, quiet=quiet),
+            part=part,
+            out=out,
+            seed=seed,
+            device=device,
+            progress=work.progress,
+        )
+    if as_json:
+        display.json_data(found.to_json())
+    elif quiet:
+        display.line(f"{found.accuracy.value:.4f}")
+    else:
+        show_evaluation(found, page_path(out))
+
+
+def show_evaluation(found: "Evaluation", page: Path | None) -> None:
+    """Print the figures of an evaluation, the worst classes and the most confused ones."""
+    from wsdarts_sdk.reports.evaluation_page import images_text  # noqa: PLC0415
+
+    facts = [(name, str(figure)) for name, figure in found.figures.items()]
+    facts.append(("images", f"{images_text(found)} of {found.dataset}"))
+    if page is not None:
+        facts.append(("page", str(page)))
+    display.facts(facts, whole=("page",))
+    display.sentence(found.note)
+    display.heading("classes of the lowest recall")
+    headers = ("class", "precision", "recall", "F1", "images")
+    rows = [
+        (
+            each.name,
+            _share(each.precision),
+            _share(each.recall),
+            _share(each.f1),
+            count(each.images),
+        )
+        for each in found.worst_classes(_SHOWN)
+    ]
+    display.table(headers, rows, right=headers[1:])
+    pairs = found.confused_pairs(_SHOWN)
+    if pairs:
+        display.heading("most confused")
+        confused = [(truth, predicted, count(images)) for truth, predicted, images in pairs]
+        display.table(("class", "taken for", "images"), confused, right=("images",))
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else percent(value)
 
 
 def export(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
+    from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.models.training import TrainingResult
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -143,6 +145,7 @@ def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") ->
     display.facts([*rows, ("total", duration(sum(seconds.values())))])
 
 
+@options.reads_data
 def search(
     data: Annotated[
         list[str],
@@ -168,10 +171,7 @@ def search(
             show_default=False,
         ),
     ] = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -196,20 +196,13 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     chosen = options.preset_with(preset, settings)
     with run_work(
         "search",
         data,
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.search(
@@ -231,6 +224,7 @@ def search(
         display.line(f"wsdarts-hub push {_quoted(found.path)} NAME --registry DIR")
 
 
+@options.reads_data
 def warm_start(
     data: options.DataArgument,
     *,
@@ -270,10 +264,7 @@ def warm_start(
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
     k: options.NeighboursOption = 5,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
     device: options.DeviceOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -307,19 +298,12 @@ def warm_start(
     """
     chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     with run_work(
         "warm-start",
         [data],
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.warm_start(
@@ -345,35 +329,22 @@ def warm_start(
     if not quiet:
         display.heading("next")
         command = ["wsdarts-hub", "train", str(found.path), data, "--preset", preset]
-        command += _given(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-            device=device,
-        )
+        command += [*options.as_typed(reading), *(["--device", device] if device else [])]
         display.line(shlex.join([*command, "--out", str(found.path / "training")]))
-
-
-def _given(**values: str | bool | None) -> list[str]:
-    """The options that were given, as they are typed."""
-    words = []
-    for name, value in values.items():
-        if value:
-            words += [f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else [])]
-    return words
 
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
+_SHOWN = 3
 _WITHOUT = {
     "search": "train searches nothing, its settings are those below training",
     "selection": "train selects nothing, its settings are those below training",
 }
 
 
+@options.reads_data
 def train(
     genotype: Annotated[
         str,
@@ -394,11 +365,25 @@ def train(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    epochs: options.EpochsOption = None,
+    lr: options.LearningRateOption = None,
+    batch_size: options.BatchSizeOption = None,
+    image_size: options.ImageSizeOption = None,
+    patience: options.PatienceOption = None,
     settings: options.SetOption = None,
-    image_column: options.ImageColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    split: options.SplitOption = None,
-    skip_corrupt: options.SkipCorruptOption = False,
+    reading: "DataOptions",
+    baseline: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="What is measured on the same held-out images: linear, a linear classifier on the "
+            "shipped probe's features, or linear:PROBE, on those of another probe.",
+        ),
+    ] = "linear",
+    no_baseline: Annotated[
+        bool, typer.Option("--no-baseline", help="Measure no baseline beside the network.")
+    ] = False,
+    as_json: options.JsonOption = False,
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -406,6 +391,23 @@ def train(
 
     It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
     split that the dataset comes with it is evaluated on the test part, or else the validation part.
+    With --resume and more --epochs a finished training goes on.
+    Beside it stands a baseline on the same images: what a network is worth that a linear
+    classifier beats, you should know.
+
+    JSON:
+        accuracy: share of the held-out images that it labels right
+        baseline: the same of a simpler classifier, with its size and a verdict; or null
+        path: the run directory
+        model: its file
+        report: its report
+        images: number of held-out images
+        held_out: which part they are
+        loss: mean cross-entropy on them
+        parameters: of the network
+        evaluation: what `evaluate --json` prints
+        seconds: wall time of each phase
+        cached: what computing had cost what came from a cache, by phase
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
@@ -415,21 +417,21 @@ def train(
         result = train("runs/images", "path/to/images", preset="tiny", out="runs/images/training")
         print(result.accuracy)
     """
-    chosen = options.preset_with(preset, settings, without=_WITHOUT)
+    short = {
+        "--epochs": ("training.epochs", epochs),
+        "--lr": ("training.learning_rate", lr),
+        "--batch-size": ("training.batch_size", batch_size),
+        "--image-size": ("training.image_size", image_size),
+        "--patience": ("training.patience", patience),
+    }
+    chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
-    from wsdarts_sdk.data import DataOptions  # noqa: PLC0415
-
     with run_work(
         "train",
         [data],
         out=out,
         resume=resume,
-        options=DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        ),
+        reading=reading,
         quiet=quiet,
     ) as work:
         found = hub.train(
@@ -441,9 +443,13 @@ def train(
             preset=chosen,
             seed=seed,
             resume=resume,
+            baseline=None if no_baseline else baseline,
             device=device,
             progress=work.progress,
         )
+    if as_json:
+        display.json_data(found.to_json())
+        return
     show_training(found, quiet=quiet)
 
 
@@ -452,17 +458,35 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     if quiet:
         display.line(f"{found.accuracy:.4f} {found.model_file}")
         return
-    result = found.result
-    display.facts(
-        [
-            (
-                "accuracy",
-                f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}",
-            ),
-            ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
-            ("report", str(found.report)),
-        ],
-        whole=("model", "report"),
-    )
+    result, baseline = found.result, found.baseline
+    facts = [
+        ("accuracy", f"{percent(found.accuracy)} of {pluralize(result.images, 'held-out image')}"),
+        *_best_epoch(result),
+    ]
+    if baseline is not None:
+        facts.append(("baseline", f"{percent(baseline.accuracy.value)}, {baseline.name}"))
+    facts += [
+        (
+            "mistakes" if place == 0 else "",
+            f"{truth} taken for {predicted}, {pluralize(images, 'image')}",
+        )
+        for place, (truth, predicted, images) in enumerate(found.evaluation.confused_pairs(_SHOWN))
+    ]
+    facts += [
+        ("model", f"{found.model_file}, {count(result.parameters)} parameters"),
+        ("report", str(found.report)),
+    ]
+    display.facts(facts, whole=("model", "report"))
+    if baseline is not None and baseline.is_better:
+        display.sentence(f"warning: {baseline.verdict} {baseline.trained_on}")
     show_costs(found.seconds, found.cached)
     show_collapses(result.genotype)
+
+
+def _best_epoch(result: "TrainingResult") -> "list[tuple[str, str]]":
+    """The epoch that early stopping chose, and what by."""
+    if result.best is None:
+        return []
+    best = result.best
+    judged = f"{percent(best.accuracy)} of {pluralize(best.images, 'image')}, {best.judged_on}"
+    return [("best epoch", f"{best.epoch} of {len(result.rows)}, by {judged}")]

@@ -221,7 +221,7 @@ def _checked(place: Path, manifest: Manifest, genotype: Genotype) -> _Training |
 
 def _read_training(place: Path) -> _Training:
     settings = _Settings.model_validate(_read(place, RUN_CONFIG))
-    result = _Result.model_validate(_read(place, RUN_RESULT))
+    result = _Result.model_validate(_read(place, RUN_RESULT, _json.MAX_BYTES))
     if result.finished is None:  # made by an earlier version
         finished = modified(place / RUN_RESULT) / 1e9
     else:
@@ -268,8 +268,8 @@ def _recorded(record: Path) -> str:
         return ""
 
 
-def _read(directory: Path, name: str) -> object:
-    return _json.load(read_limited(directory, name, MAX_RECORD_BYTES), what=name)
+def _read(directory: Path, name: str, limit: int = MAX_RECORD_BYTES) -> object:
+    return _json.load(read_limited(directory, name, limit), what=name, max_bytes=limit)
 
 
 def _warn(text: str) -> None:

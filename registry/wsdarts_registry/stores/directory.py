@@ -320,7 +320,7 @@ class DirectoryStore(Store):
     def _lock(self) -> HeldLock | None:
         """Take the lock of the registry; None where there is none to be had.
 
-        Whoever may not even make the file is told so when the change itself is written.
+        A process that may not make the file gets the error when the change itself is written.
         """
         with suppress(OSError):
             lock = wait_for_lock(self._root / _LOCK, seconds=_LOCK_TIMEOUT)

@@ -130,9 +130,9 @@ def find(
     limit: int | None = None,
     damaged: Callable[[DamagedVersion], object] | None = None,
 ) -> tuple[Entry, ...]:
-    """Find the artifacts of a registry that are all of what is asked for.
+    """Find the artifacts of a registry that meet all conditions.
 
-    Damaged versions, of which nothing says whether they are, are left out with a RegistryWarning.
+    Damaged versions, whose manifests cannot be compared, are left out with a RegistryWarning.
 
     Args:
         registry: Directory of a registry; the shipped zoo by default.
@@ -164,17 +164,17 @@ def find(
     if operation is not None:
         _check_operation(operation, scan.entries)
     broken = list(scan.damaged)
-    fitting = [
-        facts
-        for facts in (EntryFacts(entry=e) for e in scan.entries)
-        if (kind is None or facts.entry.manifest.kind == kind)
-        and _named(task, (t.name for t in facts.entry.manifest.tasks))
-        and _named(probe, facts.probes)
-        and _within(facts.images, images)
-        and _within(facts.classes, classes)
-        and (since is None or facts.created >= since)
-        and (facts.entry.status.signed or not signed)
-    ]
+    conditions = _Conditions(
+        kind=kind,
+        task=task,
+        probe=probe,
+        images=images,
+        classes=classes,
+        since=since,
+        signed=signed,
+    )
+    facts = (EntryFacts(entry=e) for e in scan.entries)
+    fitting = [found for found in facts if conditions.are_met(found)]
     ordered = (facts.entry for facts in _sorted(fitting, sort, reverse=reverse))
     # Last, and one by one, since this reads more than manifests.
     fits = (e for e in ordered if operation is None or _uses(store, e, operation, broken))
@@ -185,6 +185,32 @@ def find(
         for version in broken:
             damaged(version)
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Conditions:
+    """Conditions that a manifest and its status meet or not; see ``find``."""
+
+    kind: Kind | None
+    task: str | None
+    probe: str | None
+    images: Range
+    classes: Range
+    since: str | None
+    signed: bool
+
+    def are_met(self, facts: EntryFacts) -> bool:
+        """Return whether an artifact meets all of them."""
+        entry = facts.entry
+        return (
+            self.kind in (None, entry.manifest.kind)
+            and _named(self.task, (task.name for task in entry.manifest.tasks))
+            and _named(self.probe, facts.probes)
+            and _within(facts.images, self.images)
+            and _within(facts.classes, self.classes)
+            and (self.since is None or facts.created >= self.since)
+            and (entry.status.signed or not self.signed)
+        )
 
 
 _KEYS: dict[str, Callable[[EntryFacts], Any]] = {

@@ -1,5 +1,5 @@
-"""Between runs and artifacts: what a search publishes, and the check of published weights.
+"""Between runs and artifacts: what a search publishes, the check of weights, networks by name.
 
 May import ``models`` and what that imports. Public: ``build_artifact`` (``building``), ``pull``
-(``pulling``), ``run_check`` (``check``), ``find_supernet`` (``supernet_weights``).
+(``pulling``), ``run_check`` (``check``), ``load_network`` and ``find_supernet`` (``loading``).
 """

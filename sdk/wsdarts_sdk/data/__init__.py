@@ -4,7 +4,7 @@ Imports nothing of the SDK but ``devices`` and ``progress``. Public: ``DataOptio
 ``Part``; ``read_task`` in ``task``, ``Batch`` in ``loader``.
 """
 
-from wsdarts_sdk.data.sources import DataOptions
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.data.task import ImageTask
 

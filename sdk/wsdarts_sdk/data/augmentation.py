@@ -6,13 +6,15 @@ same seed gives the same batches on every device.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
+
+from wsdarts_sdk.data.policies import Policy, apply_policy, draw_seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,13 +25,19 @@ class Draws:
         table: int64, shape ``(6, B)``, a single tensor so that one copy takes it to a device:
             the image; row and column of the crop within the padded image; 1 if it is mirrored;
             first row and column of the square that is erased, which may lie outside.
+        seed: Seed of the augmentation policy's draws; None without a policy.
     """
 
     table: Tensor
+    seed: int | None = None
 
     def to(self, device: torch.device) -> "Draws":
         """Return the same draws on a device; from pinned memory, the copy is asynchronous."""
-        return Draws(table=self.table.to(device, non_blocking=True))
+        return replace(self, table=self.table.to(device, non_blocking=True))
+
+    def pinned(self) -> "Draws":
+        """Return the same draws in pinned memory."""
+        return replace(self, table=self.table.pin_memory())
 
     @property
     def images(self) -> Tensor:
@@ -47,6 +55,7 @@ class Augmentation:
         padding: Pixels of black padding before the random crop.
         flip: Whether to mirror half of the images.
         cutout: Side in pixels of the square that is erased; 0 erases nothing.
+        policy: Further operations on each image, behind crop and mirroring; None for none.
         memory_format: Memory format of the augmented images.
     """
 
@@ -55,6 +64,7 @@ class Augmentation:
     padding: int
     flip: bool
     cutout: int = 0
+    policy: Policy | None = None
     memory_format: torch.memory_format = torch.contiguous_format
 
     def draw(self, images: Tensor, size: int, generator: Generator) -> Draws:
@@ -76,7 +86,8 @@ class Augmentation:
             # A square around a random centre, cut off at the borders (DeVries & Taylor, 2017).
             centres = torch.rand(2, count, generator=generator)
             table[4:6] = (centres * size).floor() - self.cutout // 2
-        return Draws(table=table)
+        seed = None if self.policy is None else draw_seed(generator)
+        return Draws(table=table, seed=seed)
 
     def apply(self, pixels_BHWC: Tensor, draws: Draws) -> Tensor:
         """Return augmented and normalised images, shape ``(B, 3, H, W)``.
@@ -89,6 +100,8 @@ class Augmentation:
         x = _crop(pixels_BHWC, self.padding, top, left)
         if self.flip:
             x = torch.where(mirrored.bool()[:, None, None, None], x.flip(2), x)
+        if self.policy is not None and draws.seed is not None:
+            x = apply_policy(x, self.policy, draws.seed)
         images = self.normalise(x)
         return _erase(images, self.cutout, erased_top, erased_left) if self.cutout else images
 

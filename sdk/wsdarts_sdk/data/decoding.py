@@ -12,7 +12,8 @@
 | TIFF of integers or floating point where white is 0 | turned, so that black is |
 | several frames | the first |
 
-Then the image is squashed to a square, bilinear with Pillow's support for shrinking.
+Then the image is squashed to a square, bilinear with Pillow's support for shrinking; or it is
+resized so that its shorter side fits, and the middle of the longer one is kept.
 The pixels of a task are kept on the disk, in one memory-mapped file for each size.
 """
 
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,11 @@ _UPRIGHT = {
 }
 
 
+Resize = Literal["squash", "crop"]
+"""How an image becomes a square: with another aspect, or without the ends of its longer side."""
+RESIZES: tuple[Resize, ...] = get_args(Resize)
+
+
 @dataclass(frozen=True)
 class CorruptImage:
     """An image that cannot be read or decoded, and the reason."""
@@ -92,23 +98,26 @@ Read = Callable[[], Content | CorruptImage]
 """Read one image; may be called from another thread."""
 
 
-def decode(content: Content, size: int) -> NDArray[np.uint8] | CorruptImage:
-    """Decode one image and squash it to a square.
+def decode(
+    content: Content, size: int, resize: Resize = "squash"
+) -> NDArray[np.uint8] | CorruptImage:
+    """Decode one image and make it a square.
 
     Args:
         content: An encoded image, or RGB pixels of shape ``(height, width, 3)``.
         size: Pixels along each side of the result.
+        resize: How it becomes a square.
 
     Returns:
         RGB pixels of shape ``(size, size, 3)``, or the reason why there are none.
     """
     if not isinstance(content, bytes):
-        return _squash(Image.fromarray(content), size)
+        return _square(Image.fromarray(content), size, resize)
     try:
         with Image.open(io.BytesIO(content), formats=_formats()) as image:
             pixels = image.width * image.height
             if pixels <= LARGEST_IMAGE:
-                return _squash(to_rgb(image), size)
+                return _square(to_rgb(image), size, resize)
             reason = f"{pixels / 1e6:.1f} megapixels are {_TOO_MANY}"
     except UnidentifiedImageError:
         reason = "not an image in a known format" if content else "the file is empty"
@@ -226,8 +235,27 @@ def _eight_bits(grey: NDArray[np.generic], layout: _Layout) -> NDArray[np.uint8]
     return np.right_shift(values, drop).astype(np.uint8)
 
 
-def _squash(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
+def _square(image: Image.Image, size: int, resize: Resize) -> NDArray[np.uint8]:
+    box = _middle(image.width, image.height, size) if resize == "crop" else None
+    square = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(square, dtype=np.uint8)
+
+
+def _middle(width: int, height: int, size: int) -> tuple[float, float, float, float]:
+    """Return the part of an image that resizing its shorter side and a centre crop leave.
+
+    As torchvision's ``Resize(size)`` and ``CenterCrop(size)`` do it, pixel by pixel, without the
+    long image between them.
+    """
+    shorter = min(width, height)
+    sides = []
+    for side in (width, height):
+        resized = int(size * side / shorter)
+        start = round((resized - size) / 2)
+        scale = side / resized
+        sides.append((start * scale, (start + size) * scale))
+    (left, right), (top, bottom) = sides
+    return left, top, min(right, width), min(bottom, height)
 
 
 @functools.cache

@@ -26,6 +26,7 @@ from wsdarts_sdk.data.decoding import (
     DECODER_VERSION,
     CorruptImage,
     Read,
+    Resize,
     decode,
     in_threads,
     open_pixels,
@@ -176,18 +177,20 @@ class TaskImages:
     task: str
     whole: "TaskImages | None" = None
 
-    def pixels(self, size: int, progress: Progress | None) -> NDArray[np.uint8]:
+    def pixels(
+        self, size: int, progress: Progress | None, resize: Resize = "squash"
+    ) -> NDArray[np.uint8]:
         """Return the pixels from the cache, shape ``(images, size, size, 3)``; make it first.
 
         Raises:
             TaskError: The cache cannot be written, or the source has changed.
         """
-        path = self._path(size)
+        path = self._path(size, resize)
         shape = (len(self.rows), size, size, 3)
         found = open_pixels(path, shape)
         if found is None:
             with _quiet_pillow():
-                failed = write_pixels(path, shape, self._decoded(size, progress))
+                failed = write_pixels(path, shape, self._decoded(size, progress, resize))
             if failed:
                 raise corrupt_images(self.source, self._by_row(failed))
             found = open_pixels(path, shape)
@@ -247,32 +250,37 @@ class TaskImages:
                     found[row] = result
         return found
 
-    def _path(self, size: int) -> Path:
+    def _path(self, size: int, resize: Resize = "squash") -> Path:
         # Tasks of equal digest may number their classes differently, so the order of the
         # images is a part of the name.
         order = list_digest(self.digests)[:16]
         directory = self.cache / "tasks" / self.task.removeprefix("sha256:")
-        return directory / f"{order}-{size}px.v{DECODER_VERSION}.npy"
+        kind = "" if resize == "squash" else f"-{resize}"
+        return directory / f"{order}-{size}px{kind}.v{DECODER_VERSION}.npy"
 
     def _by_row(self, failed: Mapping[int, CorruptImage]) -> dict[int, CorruptImage]:
         return dict(sorted((int(self.rows[i]), reason) for i, reason in failed.items()))
 
     def _decoded(
-        self, size: int, progress: Progress | None
+        self, size: int, progress: Progress | None, resize: Resize = "squash"
     ) -> Iterator[tuple[int, NDArray[np.uint8] | CorruptImage]]:
         """Yield the position and the pixels of every image, in any order."""
         if self.whole is None:
             every = np.arange(len(self.rows), dtype=np.int64)
-            yield from self._decoded_from_source(every, size, progress)
+            yield from self._decoded_from_source(every, size, progress, resize)
             return
-        pixels = self.whole.pixels(size, progress)
+        pixels = self.whole.pixels(size, progress, resize)
         by_row = np.argsort(self.whole.rows)
         in_whole = by_row[np.searchsorted(self.whole.rows, self.rows, sorter=by_row)]
         for position, index in enumerate(in_whole.tolist()):
             yield position, pixels[index]
 
     def _decoded_from_source(
-        self, indices: NDArray[np.int64], size: int, progress: Progress | None
+        self,
+        indices: NDArray[np.int64],
+        size: int,
+        progress: Progress | None,
+        resize: Resize = "squash",
     ) -> Iterator[tuple[int, NDArray[np.uint8] | CorruptImage]]:
         """Yield the position in ``indices`` and the pixels of each of these images."""
         rows, digests = self.rows[indices], self.digests[indices]
@@ -285,7 +293,7 @@ class TaskImages:
                 return content
             if image_digest(content) != digests[position_of[row]]:
                 return CorruptImage("it has changed since the task was loaded (load it again)")
-            return decode(content, size)
+            return decode(content, size, resize)
 
         images = self.source.images(rows[order])
         for row, result in in_threads(

@@ -76,7 +76,7 @@ class Images(ABC):
         """
         draws = augmentation.draw(images, self.size, generator)
         if self._pinned:
-            draws = Draws(table=draws.table.pin_memory())
+            draws = draws.pinned()
         return Prepared(draws=draws, source=self._read(images))
 
     def finish(self, prepared: Prepared, augmentation: Augmentation) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,9 @@ the order of digests of the classes' train images), so that the two halves of th
 too. Copies of an image within a class stay together. An image that stands in several classes
 cannot be validated fairly; it is in the train part of all of them, in the same half, and
 does not count for the third.
+
+Where images come in groups that belong together, both steps keep these together; ``groups`` has
+the rule.
 """
 
 import enum
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Content
+from wsdarts_sdk.data.groups import group_keys, group_sizes, halved_groups, held_out_groups
 
 
 def image_digest(content: Content) -> bytes:
@@ -52,6 +56,7 @@ def class_digests(
     labels: NDArray[np.int64],
     digests: NDArray[np.bytes_],
     given: Sequence[str] | None = None,
+    groups: NDArray[np.bytes_] | None = None,
 ) -> NDArray[np.bytes_]:
     """Return a digest for each class: that of its sorted image digests, copies included.
 
@@ -60,14 +65,19 @@ def class_digests(
         digests: Digest of each image, shape ``(images,)``, sorted within each class.
         given: Name of each image's part in a given split, which is then written behind its
             digest; equal images sorted by it.
+        groups: Key of each image's group, which is written behind the digest of an image that
+            is in a group with others.
     """
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     lines = digests
     if given is not None:
         named = zip(digests.tolist(), given, strict=True)
         lines = np.array([digest + b" " + part.encode() for digest, part in named])
-    groups = np.split(lines, starts[1:])
-    return np.array([list_digest(group).encode() for group in groups if len(group)], dtype="S64")
+    if groups is not None:
+        keyed = zip(lines.tolist(), digests.tolist(), groups.tolist(), strict=True)
+        lines = np.array([line if k == digest else line + b" in " + k for line, digest, k in keyed])
+    classes = np.split(lines, starts[1:])
+    return np.array([list_digest(each).encode() for each in classes if len(each)], dtype="S64")
 
 
 def task_digest(classes: NDArray[np.bytes_]) -> str:
@@ -170,6 +180,30 @@ def parts_of_splits(names: Sequence[str], where: str) -> tuple[GivenPart, ...] |
     return with_validation(known)
 
 
+def codes_of_values(values: Sequence[object], where: str) -> NDArray[np.int8]:
+    """Return the position in ``GivenPart`` of each image, from a column that names the parts.
+
+    Raises:
+        TaskError: A value names no part, or none is named train or none is held out.
+    """
+    known = {value: part_named(str(value)) for value in dict.fromkeys(values)}
+    unknown = next((value for value, part in known.items() if part is None), None)
+    if None in known.values():
+        raise TaskError(
+            f"row {list(values).index(unknown)} of {where}",
+            found="empty" if unknown is None else repr(unknown),
+            expected="train, validation or test (or val, valid, dev, eval)",
+        )
+    if not has_train_and_held_out([*known.values()]):
+        raise TaskError(
+            f"{where} has {' and '.join(map(repr, known))} alone",
+            expected="images of train, and of validation or test",
+        )
+    parts = [part for part in known.values() if part is not None]
+    codes = {v: GIVEN_CODES[p] for v, p in zip(known, with_validation(parts), strict=True)}
+    return np.array([codes[value] for value in values], dtype=np.int8)
+
+
 def has_train_and_held_out(parts: Sequence[GivenPart | None]) -> bool:
     """Return whether parts include one to train on and one that is held out."""
     return GivenPart.TRAIN in parts and bool({GivenPart.VALIDATION, GivenPart.TEST} & {*parts})
@@ -192,11 +226,20 @@ def given_parts(parts: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.array(table, dtype=np.int8)[parts]
 
 
+def keys_of_groups(
+    names: Sequence[object], digests: NDArray[np.bytes_]
+) -> NDArray[np.bytes_] | None:
+    """Return the key of each image's group, shape ``(images,)``; None if none has two images."""
+    keys = group_keys(names, digests, list_digest)
+    return None if (keys == digests).all() else keys
+
+
 def split_parts(
     labels: NDArray[np.int64],
     digests: NDArray[np.bytes_],
     class_names: tuple[str, ...],
     given: NDArray[np.int8] | None = None,
+    groups: NDArray[np.bytes_] | None = None,
 ) -> NDArray[np.int8]:
     """Assign every image to a part.
 
@@ -206,16 +249,18 @@ def split_parts(
         class_names: Names of the classes, for the error.
         given: Position in ``GivenPart`` of each image's part, shape ``(images,)``; None where
             the images come with no split.
+        groups: Key of each image's group, shape ``(images,)``, of ``keys_of_groups``.
 
     Returns:
         The position in ``Part`` of each image's part, shape ``(images,)``.
 
     Raises:
         TaskError: A class has fewer than three distinct images of its own; of a given split,
-            fewer than two to train on, or none in a part that is held out.
+            fewer than two to train on, or none in a part that is held out; fewer than three
+            groups, or none that can be held out.
     """
     if given is None:
-        held_out = _validation_third(labels, digests, class_names)
+        held_out = _validation_third(labels, digests, class_names, groups)
         parts = np.where(held_out, PART_CODES[Part.VALIDATION], PART_CODES[Part.WEIGHTS])
     else:
         _check_given(labels, digests, given, class_names)
@@ -226,20 +271,30 @@ def split_parts(
         }
         parts = np.array([PART_CODES[table[part]] for part in GivenPart])[given]
     train = in_train_part(parts.astype(np.int8))
-    parts[train] = halves(labels[train], digests[train])
+    own_keys = None if groups is None else keys_of_groups(groups[train].tolist(), digests[train])
+    parts[train] = halves(labels[train], digests[train], own_keys)
     return parts.astype(np.int8)
 
 
-def halves(labels: NDArray[np.int64], digests: NDArray[np.bytes_]) -> NDArray[np.int8]:
+def halves(
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    groups: NDArray[np.bytes_] | None = None,
+) -> NDArray[np.int8]:
     """Assign every image of a train part to a half.
 
     Args:
         labels: Class of each image of the train part, shape ``(images,)``, non-decreasing.
         digests: Digest of each, shape ``(images,)``, sorted within each class.
+        groups: Key of each one's group, shape ``(images,)``.
 
     Returns:
         The position in ``Part`` of each image's half, shape ``(images,)``.
     """
+    if groups is not None:
+        first = halved_groups(group_sizes(labels, digests, groups), rank=_salted)
+        codes = PART_CODES[Part.WEIGHTS], PART_CODES[Part.ALPHA]
+        return np.where(np.isin(groups, list(first)), *codes).astype(np.int8)
     present, labels = np.unique(labels, return_inverse=True)
     own, shared = _own_and_shared(labels, digests, len(present))
     part_of = {digest: _salted(digest)[0] % 2 for digest in shared}
@@ -255,12 +310,71 @@ def halves(labels: NDArray[np.int64], digests: NDArray[np.bytes_]) -> NDArray[np
     return np.array([part_of[digest] for digest in digests.tolist()], dtype=np.int8)
 
 
+STOPPING_SHARE = 0.1
+"""Share of the train part that chooses among the epochs of a training, by default."""
+
+
+def stopping_images(
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    groups: NDArray[np.bytes_] | None = None,
+    share: float = STOPPING_SHARE,
+) -> NDArray[np.bool_]:
+    """Mark a share of each class of a train part, as a function of the train part alone.
+
+    Rounded to the nearest whole number and at least 1. A class keeps at least one image, or
+    group of images, to train on. Copies and groups stay together; images of several classes are
+    not taken.
+
+    Args:
+        labels: Class of each image of the train part, shape ``(images,)``, non-decreasing.
+        digests: Digest of each, shape ``(images,)``, sorted within each class.
+        groups: Key of each one's group, shape ``(images,)``.
+        share: Share of each class, in (0, 1).
+    """
+    keys = digests if groups is None else keys_of_groups(groups.tolist(), digests)
+    keys = digests if keys is None else keys
+    own, shared = _own_and_shared(labels, digests, int(labels[-1]) + 1)
+    targets = {c: max(1, round(share * len(images))) for c, images in enumerate(own) if images}
+    taken = held_out_groups(
+        group_sizes(labels, digests, keys),
+        targets,
+        free=_free(keys, digests, shared),
+        left=1,
+        rank=lambda key: _salted(key + b" stopping"),
+    )
+    return np.isin(keys, list(taken))
+
+
+def _free(
+    groups: NDArray[np.bytes_], digests: NDArray[np.bytes_], shared: set[bytes]
+) -> set[bytes]:
+    """Return the groups without an image that stands in several classes."""
+    bound = set(groups[np.isin(digests, list(shared))].tolist()) if shared else set()
+    return set(groups.tolist()) - bound
+
+
 def _validation_third(
-    labels: NDArray[np.int64], digests: NDArray[np.bytes_], class_names: tuple[str, ...]
+    labels: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    class_names: tuple[str, ...],
+    groups: NDArray[np.bytes_] | None,
 ) -> NDArray[np.bool_]:
     """Mark the images of the validation third."""
-    own, _ = _own_and_shared(labels, digests, len(class_names))
+    own, shared = _own_and_shared(labels, digests, len(class_names))
     _check_sizes(own, labels, class_names)
+    if groups is not None:
+        _check_groups(labels, groups, class_names)
+        taken = held_out_groups(
+            group_sizes(labels, digests, groups),
+            {label: (len(images) + 1) // 3 for label, images in enumerate(own)},
+            free=_free(groups, digests, shared),
+            left=2,
+            rank=_salted,
+        )
+        held_out = np.isin(groups, list(taken))
+        _check_held_out(labels, held_out, class_names)
+        return held_out
     third: set[bytes] = set()
     for images in own:
         size = (len(images) + 1) // 3  # n / 3 to the nearest; never a tie
@@ -300,6 +414,31 @@ def _check_sizes(
                 f"of its own ({total} with copies and images of other classes, too)",
                 expected=f"at least {_SMALLEST_CLASS}",
                 hint="add images to the class, or leave it out",
+            )
+
+
+def _check_groups(
+    labels: NDArray[np.int64], groups: NDArray[np.bytes_], class_names: tuple[str, ...]
+) -> None:
+    for label, name in enumerate(class_names):
+        found = len(np.unique(groups[labels == label]))
+        if found < _SMALLEST_CLASS:
+            raise TaskError(
+                f"class {name!r} has {pluralize(found, 'group')} of images",
+                expected=f"at least {_SMALLEST_CLASS}, one for each part of the split",
+                hint="add images of other groups, or give a split of your own",
+            )
+
+
+def _check_held_out(
+    labels: NDArray[np.int64], held_out: NDArray[np.bool_], class_names: tuple[str, ...]
+) -> None:
+    for label, name in enumerate(class_names):
+        if not held_out[labels == label].any():
+            raise TaskError(
+                f"no group of class {name!r} can be held out without another class having fewer "
+                "than two groups to train on",
+                hint="add images of other groups, or give a split of your own",
             )
 
 

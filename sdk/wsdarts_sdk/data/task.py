@@ -4,28 +4,33 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsdarts_registry._arguments import check_kind, check_text
+from wsdarts_registry._arguments import check_text
 from wsdarts_registry._files import as_path, cache_directory
 from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._text import sanitize, sanitize_name
 from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data.decoding import Resize
 from wsdarts_sdk.data.images import TaskImages, corrupt_images, read_digests
-from wsdarts_sdk.data.sources import DataOptions, ImageSource, open_source
+from wsdarts_sdk.data.options import DataOptions, check_options, spells_out_options
+from wsdarts_sdk.data.sources import ImageSource, open_source
 from wsdarts_sdk.data.split import (
     GIVEN_CODES,
     PART_CODES,
+    STOPPING_SHARE,
     GivenPart,
     Part,
     canonical_order,
     class_digests,
     given_parts,
     in_train_part,
+    keys_of_groups,
     split_parts,
+    stopping_images,
     task_digest,
 )
 from wsdarts_sdk.progress import Progress
@@ -49,6 +54,9 @@ class ImageTask:
     is the train part, ``val`` (or ``test``, where it is alone) the validation part; with both,
     ``test`` is what a training is evaluated on.
 
+    **Groups.** Images of one group are in one part. ``digest`` covers which images belong together,
+    but not what the groups are called.
+
     Attributes:
         name: Name of the folder or dataset, for display only.
         digest: ``"sha256:…"``, the identity of the task.
@@ -58,6 +66,8 @@ class ImageTask:
         image_digests: Digest of each image, 64 hexadecimal digits, shape ``(images,)``.
         parts: Position in ``Part`` of each image's part, shape ``(images,)``.
         given_split: Whether the images came with that split.
+        groups: Key of the group of each image, by which a split keeps images together, shape
+            ``(images,)``; None where no images belong together.
         skipped: Images that do not decode and were left out, with the reason.
         images: The images at their source; ``pixels`` reads them.
     """
@@ -69,21 +79,20 @@ class ImageTask:
     image_digests: NDArray[np.bytes_] = field(repr=False)
     parts: NDArray[np.int8]
     given_split: bool = False
+    groups: NDArray[np.bytes_] | None = field(default=None, repr=False)
     skipped: tuple[str, ...] = ()
     images: TaskImages = field(repr=False)
 
     @classmethod
+    @spells_out_options("ImageTask.load")
     def load(
         cls,
         data: Any,
         *,
-        image_column: str | None = None,
-        label_column: str | None = None,
-        split: str | Sequence[str] | None = None,
-        skip_corrupt: bool = False,
         name: str | None = None,
         cache_dir: str | Path | None = None,
         progress: Progress | None = None,
+        **reading: Unpack[DataOptions],
     ) -> "ImageTask":
         """Read a task, and decode all its images unless these very images were decoded before.
 
@@ -97,26 +106,16 @@ class ImageTask:
                 or torch tensors: images uint8 or floating point in [0, 1], shape
                 ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``; class names a list, or a
                 dict from or to the labels.
-            image_column: As for ``DataOptions``.
-            label_column: As for ``DataOptions``.
-            split: As for ``DataOptions``.
-            skip_corrupt: As for ``DataOptions``.
             name: Another name for display.
             cache_dir: Directory of decoded pixels; else ``cache_directory()``.
             progress: Called with (what, done, total).
+            reading: Options of reading it, see ``DataOptions``.
 
         Raises:
             TaskError: There is no such data, or it is no classification task with at least
                 two classes of at least three distinct images, or an image is corrupt.
         """
-        check_kind(skip_corrupt, bool, "skip_corrupt", "True or False")
-        options = DataOptions(
-            image_column=image_column,
-            label_column=label_column,
-            split=split,
-            skip_corrupt=skip_corrupt,
-        )
-        return read_task(data, options, name=name, cache_dir=cache_dir, progress=progress)
+        return read_task(data, reading, name=name, cache_dir=cache_dir, progress=progress)
 
     def __repr__(self) -> str:
         split = f", split as given ({self.part_sizes})" if self.given_split else ""
@@ -156,6 +155,8 @@ class ImageTask:
     def notes(self) -> tuple[str, ...]:
         """Return sentences for the user about how the task was read."""
         found = list(self.images.source.notes)
+        if self.groups is not None:
+            found.append(f"{pluralize(len(np.unique(self.groups)), 'group')} kept together")
         if self.given_split:
             found.append(f"split as given: {self.part_sizes}")
             repeated = self._held_out_copies()
@@ -194,6 +195,27 @@ class ImageTask:
         """Return the indices of the train part (``weights`` and ``alpha``), increasing."""
         return np.flatnonzero(in_train_part(self.parts)).astype(np.int64)
 
+    def stopping_split(
+        self, share: float = STOPPING_SHARE
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the images to train on, and those that stop a training and choose its epoch.
+
+        The latter are never those that the training is evaluated on: the validation part where
+        the task has a test part, too, and else a share of each class of the train part.
+
+        Args:
+            share: Share of each class of the train part, in (0, 1).
+
+        Returns:
+            Indices of the images, increasing.
+        """
+        train = self.train_indices
+        if self.held_out is Part.TEST:
+            return train, self.indices(Part.VALIDATION)
+        groups = None if self.groups is None else self.groups[train]
+        chosen = stopping_images(self.labels[train], self.image_digests[train], groups, share)
+        return train[~chosen], train[chosen]
+
     @functools.cached_property
     def canonical_labels(self) -> NDArray[np.int64]:
         """Return labels with classes numbered by the digests of their train images.
@@ -213,11 +235,14 @@ class ImageTask:
         keys = (self.canonical_labels[indices], self.image_digests[indices])
         return indices[np.lexsort(keys)]
 
-    def pixels(self, size: int, *, progress: Progress | None = None) -> NDArray[np.uint8]:
-        """Return all images as RGB, squashed to squares, from the cache.
+    def pixels(
+        self, size: int, *, resize: Resize = "squash", progress: Progress | None = None
+    ) -> NDArray[np.uint8]:
+        """Return all images as RGB squares from the cache.
 
         Args:
             size: Pixels a side, 8 to 4000.
+            resize: ``"squash"`` them, or ``"crop"``: keep the aspect, and the middle.
             progress: Called with (what, done, total) while images are decoded.
 
         Returns:
@@ -228,7 +253,7 @@ class ImageTask:
                 has changed since the task was loaded.
         """
         _check_size(size)
-        return self.images.pixels(size, progress)
+        return self.images.pixels(size, progress, resize)
 
     def read(
         self, indices: ArrayLike, size: int, *, progress: Progress | None = None
@@ -283,6 +308,7 @@ class ImageTask:
             rows=self.images.rows[chosen],
             cache=self.images.cache,
             given=given_parts(self.parts[chosen]) if self.given_split else None,
+            groups=None if self.groups is None else self.groups[chosen].tolist(),
             whole=self.images.whole or self.images,
         )
         return _split(arranged, self.name, ())
@@ -312,9 +338,11 @@ def read_task(
         TaskError: As for ``ImageTask.load``.
     """
     check_text(name, "name", optional=True)
+    check_options(options)
     cache = cache_directory() if cache_dir is None else as_path(cache_dir, "cache_dir")
     source = open_source(data, options, cache=cache)
     name = sanitize_name(name) if name else source.name
+    _check_groups_apart(source)
     _check_classes(name, [source.class_names[label] for label in np.unique(source.labels)])
     digests, failed = read_digests(source, cache, progress)
 
@@ -328,12 +356,13 @@ def read_task(
             rows=rows,
             cache=cache,
             given=None if source.given is None else source.given[rows],
+            groups=None if source.groups is None else [source.groups[row] for row in rows],
         )
 
     arranged = arrange(failed)
     if source.encoded:
         failed = dict(sorted((failed | arranged.images.find_corrupt(progress)).items()))
-    if failed and not options.skip_corrupt:
+    if failed and not options.get("skip_corrupt"):
         raise corrupt_images(source, failed)
     skipped = tuple(f"{source.describe(row)}: {f.reason}" for row, f in failed.items())
     return _split(arrange(failed) if failed else arranged, name, skipped)
@@ -346,7 +375,24 @@ class _Arranged:
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]
     given: NDArray[np.int8] | None
+    groups: NDArray[np.bytes_] | None
     images: TaskImages
+
+
+def _check_groups_apart(source: ImageSource) -> None:
+    """Refuse a given split with a group in two parts, whose accuracy would flatter."""
+    if source.given is None or source.groups is None:
+        return
+    part_of: dict[str, int] = {}
+    for group, code in zip(source.groups, source.given.tolist(), strict=True):
+        if part_of.setdefault(group, code) != code:
+            names = [str(tuple(GivenPart)[each]) for each in (part_of[group], code)]
+            raise TaskError(
+                f"the group {group!r} is in the {names[0]} part and in the {names[1]} part of the "
+                "given split",
+                expected="each group in one part",
+                hint="move its images together, or leave out the groups",
+            )
 
 
 def _check_size(size: int) -> None:
@@ -373,6 +419,7 @@ def _arrange(
     rows: NDArray[np.int64],
     cache: Path,
     given: NDArray[np.int8] | None,
+    groups: Sequence[object] | None,
     whole: TaskImages | None = None,
 ) -> _Arranged:
     """Put images into canonical order and leave out classes without images."""
@@ -381,18 +428,22 @@ def _arrange(
     labels, digests = labels[order].astype(np.int64), digests[order]
     given = None if given is None else given[order]
     names = None if given is None else [tuple(GivenPart)[code] for code in given]
+    keys = None
+    if groups is not None:
+        keys = keys_of_groups([groups[row] for row in order.tolist()], digests)
     for array in (labels, digests):
         array.flags.writeable = False
     return _Arranged(
         class_names=tuple(class_names[label] for label in present.tolist()),
         labels=labels,
         given=given,
+        groups=keys,
         images=TaskImages(
             source=source,
             rows=rows[order],
             digests=digests,
             cache=cache,
-            task=task_digest(class_digests(labels, digests, names)),
+            task=task_digest(class_digests(labels, digests, names, keys)),
             whole=whole,
         ),
     )
@@ -402,7 +453,9 @@ def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTas
     """Return the task, if its classes allow a split."""
     _check_classes(name, arranged.class_names)
     images = arranged.images
-    parts = split_parts(arranged.labels, images.digests, arranged.class_names, arranged.given)
+    parts = split_parts(
+        arranged.labels, images.digests, arranged.class_names, arranged.given, arranged.groups
+    )
     parts.flags.writeable = False
     return ImageTask(
         name=name,
@@ -412,6 +465,7 @@ def _split(arranged: _Arranged, name: str, skipped: tuple[str, ...]) -> ImageTas
         image_digests=images.digests,
         parts=parts,
         given_split=arranged.given is not None,
+        groups=arranged.groups,
         skipped=skipped,
         images=images,
     )

@@ -2,6 +2,6 @@
 
 May import ``supernet``, ``data``, ``runs`` and ``schedule``. Public: ``DerivedNetwork`` and
 ``count`` (``network``), ``train_network`` (``training``), ``Classifier`` (``classifier``),
-``load_network`` (``loading``), ``inherit`` (``inheritance``). The candidate operations are in
-``operations``.
+``inherit`` (``inheritance``). The candidate operations are in ``operations``; ``engine`` computes a
+training step on compiled kernels.
 """

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from wsdarts_registry._files import as_path, expanded, is_directory, open_regular, write_atomically
 from wsdarts_registry._libraries import UPDATE
+from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
+from wsdarts_sdk.data.decoding import RESIZES, Resize
 from wsdarts_sdk.devices import TooLargeError, at_most
 from wsdarts_sdk.models.export import OnnxFile, save_onnx
 from wsdarts_sdk.models.facts import ModelFacts, facts_of_run, parse_facts
@@ -45,6 +47,10 @@ class Classifier(TrainedModel):
         image_size: Pixels a side that it was trained at.
         class_names: In the order of the logits; as many as the network has classes.
         facts: How good it is and where it comes from; its card says them.
+        trained_on: Digest of the dataset that it was trained on, whose held-out part alone it is
+            evaluated on; None where it is not known.
+        resize: How images become squares for it: ``"squash"``, or ``"crop"``, which keeps the
+            aspect, and the middle.
 
     Raises:
         SettingsError: Another number of class names, or no list of them.
@@ -59,6 +65,8 @@ class Classifier(TrainedModel):
         image_size: int,
         class_names: Sequence[str],
         facts: ModelFacts | None = None,
+        trained_on: str | None = None,
+        resize: Resize = "squash",
     ) -> None:
         super().__init__()
         classes = network.config["classes"]
@@ -73,7 +81,8 @@ class Classifier(TrainedModel):
             raise SettingsError(
                 f"{len(class_names)} class names for {classes} classes", expected="one for each"
             )
-        self.network, self.image_size = network, image_size
+        self.network, self.image_size, self.resize = network, image_size, resize
+        self.trained_on = trained_on
         self.class_names = tuple(class_names)
         self.facts = facts
         self.register_buffer("mean", mean.reshape(1, 3, 1, 1))
@@ -225,6 +234,12 @@ class Classifier(TrainedModel):
             "class_names": list(self.class_names),
             **({} if self.facts is None else {"facts": self.facts.to_json()}),
         }
+        if self.network.inherited is not None:
+            about["inherited"] = self.network.inherited
+        if self.trained_on is not None:
+            about["trained_on"] = self.trained_on
+        if self.resize != "squash":  # what files without it mean
+            about["resize"] = self.resize
         # The auxiliary tower only helps in training.
         tensors = {
             name: value.detach().cpu().clone().contiguous()
@@ -295,12 +310,16 @@ def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
             f"{UPDATE}"
         )
     class_names, size = about["class_names"], about["image_size"]
+    trained_on = about.get("trained_on")
     extent = (about["cells"], about["channels"], about["classes"], size)
     whole = all(type(number) is int for number in extent)
     if not whole or about["cells"] > len(tensors) or not 1 <= size <= _LARGEST_IMAGE:
         raise ValueError(
             f"cells, channels, classes and image size are {extent}, with {len(tensors)} tensors"
         )
+    resize = about.get("resize", "squash")
+    if resize not in RESIZES:
+        raise ValueError(f"resize is {resize!r}, none of {', '.join(RESIZES)}")
     genotype = Genotype.from_json(about["genotype"])
     # As much again as the weights, for what is made on the way.
     with at_most(_SPARE + 2 * 4 * sum(tensor.numel() for tensor in tensors.values())):
@@ -311,10 +330,27 @@ def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
             channels=about["channels"],
             stem=about.get("stem", "cifar"),
         )
+    network.inherited = _lineage(about.get("inherited"))
     return Classifier(
         network,
         mean=torch.zeros(3),
         std=torch.ones(3),
         image_size=size,
         class_names=class_names,
+        trained_on=None if trained_on is None else str(trained_on),
+        resize=resize,
     )
+
+
+def _lineage(inherited: Any) -> dict[str, Any] | None:
+    """Return whose weights a network began with, as its file says.
+
+    Raises:
+        ValueError: It says anything else.
+    """
+    if inherited is None:
+        return None
+    source, share = inherited["source"], inherited["share"]
+    if type(source) is not str or type(share) is not float or not 0 <= share <= 1:
+        raise ValueError(f"inherited is {reprlib.repr(inherited)}")
+    return {"source": sanitize(source, 200), "share": share}

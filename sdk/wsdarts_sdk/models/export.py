@@ -3,7 +3,8 @@
 An ONNX file is compared with the model before it gets its name. Input ``images``: RGB in [0, 1],
 float32, shape ``(batch, 3, size, size)``; the normalisation is part of the graph. Output
 ``logits``: shape ``(batch, classes)``. The file's metadata hold ``class_names`` (a JSON list in the
-order of the logits), ``image_size`` and ``genotype``.
+order of the logits), ``image_size``, ``resize`` (``squash``, or ``crop``: the shorter side to the
+size, then the middle of the longer one) and ``genotype``.
 """
 
 import copy
@@ -131,6 +132,7 @@ def _onnx_metadata(model: TrainedModel) -> dict[str, str]:
     return {
         "class_names": json.dumps(list(model.class_names), ensure_ascii=False),
         "image_size": str(model.image_size),
+        "resize": model.resize,
         "genotype": Genotype.from_json(model.network.config["genotype"]).to_darts(),
     }
 
@@ -143,7 +145,7 @@ def _compare(
 
     session = InferenceSession(content, providers=["CPUExecutionProvider"])
     worst, count = 0.0, 0
-    for x in _batches(model.image_size, images):
+    for x in _batches(model, images):
         with torch.no_grad():
             expected = model(x)
         (found,) = session.run(["logits"], {"images": x.numpy()})
@@ -155,11 +157,12 @@ def _compare(
     return worst, count
 
 
-def _batches(size: int, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tensor]:
+def _batches(model: TrainedModel, images: AnyImage | Iterable[AnyImage]) -> Iterator[Tensor]:
+    size = model.image_size
     draws = torch.Generator().manual_seed(0)
     for batch in _NOISE:
         yield torch.rand(batch, 3, size, size, generator=draws)
-    names, decoded = decoded_images(images, size)
+    names, decoded = decoded_images(images, size, resize=model.resize)
     good = []
     for row, pixels in decoded:
         if isinstance(pixels, CorruptImage):

@@ -66,7 +66,7 @@ class Inherited:
 
 @torch.no_grad()
 def inherit(net: DerivedNetwork, genotype: Genotype, supernet: SupernetWeights) -> Inherited:
-    """Copy a supernet's weights into the network of a genotype, in place.
+    """Copy a supernet's weights into the network of a genotype, in place, and note whose they are.
 
     Args:
         net: The network of that genotype.
@@ -97,11 +97,13 @@ def inherit(net: DerivedNetwork, genotype: Genotype, supernet: SupernetWeights) 
         if not name.startswith("auxiliary.")
     }
     copied = sum(size for name, size in counted.items() if name in known)
+    share = copied / sum(counted.values())
+    net.inherited = {"source": supernet.source, "share": share}
     return Inherited(
         source=supernet.source,
         taken=tuple(taken),
         fresh=tuple(name for name in places if name not in known),
-        weights=copied / sum(counted.values()),
+        weights=share,
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +26,7 @@ from wsdarts_registry.artifact.checked_files import check_file, file_record, rea
 from wsdarts_registry.artifact.manifest import FileRecord
 from wsdarts_registry.errors import ArtifactError, ExportError, RegistryError
 from wsdarts_registry.stores.huggingface.location import is_huggingface
+from wsdarts_sdk.data.decoding import Resize
 from wsdarts_sdk.models.facts import parse_facts
 from wsdarts_sdk.models.model_card import render_model_card
 from wsdarts_sdk.models.prediction import TrainedModel
@@ -34,6 +35,7 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _FORMAT = 1
 # As in ``timm_model``, which loads timm: importing it takes seconds.
 _ARCHITECTURE = "wsdarts_network"
+_CROP_MODES: dict[Resize, Literal["squash", "center"]] = {"squash": "squash", "crop": "center"}
 _MAX_CONFIG_BYTES = 16 * 2**20
 _MAX_WEIGHTS_BYTES = 2 * 2**30
 
@@ -44,6 +46,8 @@ class _Own(BaseModel):
     format: int
     weights: FileRecord | None = None
     card: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    trained_on: Any = None
+    inherited: Any = None
     facts: Any = None
 
 
@@ -53,6 +57,7 @@ class _Preprocessing(BaseModel):
     input_size: tuple[int, int, int] = Field(strict=False)
     mean: tuple[float, float, float] = Field(strict=False)
     std: tuple[float, float, float] = Field(strict=False)
+    crop_mode: Literal["squash", "center"] = "squash"
 
 
 class _Config(BaseModel):
@@ -91,6 +96,13 @@ def folder_files(
         "weights": file_record(weights).model_dump(),
         "card": hashlib.sha256(card).hexdigest(),
     }
+    # As the facts name it: a network itself may know a path of this machine.
+    begun = None if model.facts is None else model.facts.inherited
+    kept = {
+        "trained_on": model.trained_on,
+        "inherited": None if begun is None else begun.model_dump(),
+    }
+    own |= {name: value for name, value in kept.items() if value is not None}
     if model.facts is not None:
         own["facts"] = model.facts.to_json()
     config = json.dumps({**_timm_config(model), "wsdarts_hub": own}, indent=2, ensure_ascii=False)
@@ -107,7 +119,7 @@ def save_timm(
 ) -> Path:
     """Write a trained model as a folder for ``timm.create_model("local-dir:…")``.
 
-    The preprocessing becomes timm's transform: images are squashed, divided by 255 and
+    The preprocessing becomes timm's transform: images are made squares, divided by 255 and
     normalised, and the network gets the result (the ``Classifier`` itself takes images in
     [0, 1] and normalises them).
 
@@ -210,7 +222,7 @@ def _timm_config(model: TrainedModel) -> dict[str, Any]:
             "input_size": [3, size, size],
             "interpolation": "bilinear",
             "crop_pct": 1.0,
-            "crop_mode": "squash",
+            "crop_mode": _CROP_MODES[model.resize],
             "mean": model.mean.flatten().tolist(),
             "std": model.std.flatten().tolist(),
             "first_conv": "stem.0",
@@ -253,6 +265,11 @@ def _described(config: _Config) -> dict[str, Any]:
         "classes": config.num_classes,
         "image_size": preprocessing.input_size[-1],
         "class_names": list(config.label_names),
+        "resize": next(
+            ours for ours, timms in _CROP_MODES.items() if timms == preprocessing.crop_mode
+        ),
+        "trained_on": None if own is None else own.trained_on,
+        "inherited": None if own is None else own.inherited,
         "mean": torch.tensor(preprocessing.mean),
         "std": torch.tensor(preprocessing.std),
         "facts": None if own is None else parse_facts(own.facts),

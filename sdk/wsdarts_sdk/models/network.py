@@ -134,6 +134,11 @@ class DerivedNetwork(nn.Module):
         auxiliary: Whether to build the auxiliary tower, used in training only.
         seed: Seed of the initial weights.
 
+    Attributes:
+        config: What it was built with, as JSON data.
+        inherited: Whose weights it began with, as JSON data: ``source``, and their ``share`` of
+            its parameters; None where all of them were random.
+
     Raises:
         SettingsError: Fewer than one cell, two channels or one class, or more than can be
             computed; or another stem.
@@ -165,6 +170,7 @@ class DerivedNetwork(nn.Module):
             "channels": channels,
             "stem": stem,
         }
+        self.inherited: dict[str, Any] | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._build(genotype, classes, cells, channels, auxiliary=auxiliary)

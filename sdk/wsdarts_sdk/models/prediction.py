@@ -25,6 +25,7 @@ from wsdarts_sdk.data.decoding import (
     CorruptImage,
     Pixels,
     Read,
+    Resize,
     decode,
     in_threads,
     pillow_pixels,
@@ -57,6 +58,7 @@ class TrainedModel(nn.Module):
     std: Tensor
     network: DerivedNetwork
     image_size: int
+    resize: Resize
     class_names: tuple[str, ...]
     facts: ModelFacts | None
 
@@ -92,7 +94,7 @@ def predict(
 ) -> Iterator[Prediction]:
     """Yield predictions in the order given; files of a folder come sorted.
 
-    Images are decoded, turned upright and squashed as those were that the model was trained on.
+    Images are decoded, turned upright and made squares as those were that the model was trained on.
     One that does not decode gets a ``Prediction`` with its problem.
 
     Args:
@@ -112,7 +114,7 @@ def predict(
         check_whole(number, name)
         if number < 1:
             raise SettingsError(name, found=number, expected="at least 1")
-    names, decoded = decoded_images(images, model.image_size, progress)
+    names, decoded = decoded_images(images, model.image_size, progress, resize=model.resize)
     training = model.training
     model.eval()
     try:
@@ -124,16 +126,20 @@ def predict(
 
 
 def decoded_images(
-    images: AnyImage | Iterable[AnyImage], size: int, progress: Progress = silent
+    images: AnyImage | Iterable[AnyImage],
+    size: int,
+    progress: Progress = silent,
+    *,
+    resize: Resize = "squash",
 ) -> tuple[list[str], Iterator[tuple[int, Pixels | CorruptImage]]]:
-    """Return the names of all images, and each of them decoded and squashed, in order.
+    """Return the names of all images, and each of them decoded to a square, in order.
 
     Raises:
         TaskError: A folder has no images or cannot be listed, or pixels have another form.
     """
     named = _named(_listed(images), progress)
     return [name for name, _ in named], in_threads(
-        partial(_decoded, size=size),
+        partial(_decoded, size=size, resize=resize),
         enumerate(read for _, read in named),
         what="reading images",
         total=len(named),
@@ -259,10 +265,10 @@ def _pixels(array: NDArray[Any], number: int) -> NDArray[np.uint8]:
         raise TaskError(f"image {number} has shape {array.shape}: {error}") from error
 
 
-def _decoded(row: int, read: Read, *, size: int) -> Pixels | CorruptImage:
+def _decoded(row: int, read: Read, *, size: int, resize: Resize) -> Pixels | CorruptImage:
     del row
     content = read()
-    return content if isinstance(content, CorruptImage) else decode(content, size)
+    return content if isinstance(content, CorruptImage) else decode(content, size, resize)
 
 
 def _batches(

@@ -1,10 +1,13 @@
 """Settings of a derived network and its training."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from wsdarts_sdk.data.decoding import Resize
+from wsdarts_sdk.data.policies import Policy
+from wsdarts_sdk.models.class_balance import ClassBalance
 from wsdarts_sdk.setting_fields import (
     Amount,
     BatchSize,
@@ -20,6 +23,9 @@ from wsdarts_sdk.setting_fields import (
 )
 
 Cells = Annotated[int, Field(ge=1, le=200)]
+AugmentationName = Literal["none", "flip-crop", "randaugment", "trivialaugment"]
+_POLICIES: dict[AugmentationName, Policy] = {name: name for name in get_args(Policy)}
+WeightsToBeginWith = Literal["random", "inherited"]
 
 
 @validated
@@ -30,7 +36,9 @@ class TrainingSettings:
     Attributes:
         cells: Number of cells.
         channels: Channels of the first cell.
-        image_size: Images are squashed to this many pixels a side.
+        image_size: Images become squares of so many pixels a side.
+        resize: How: ``"squash"``, or ``"crop"``, which keeps the aspect and the middle. The model
+            keeps it for predictions.
         epochs: Epochs over the images that it trains on.
         batch_size: Images in a batch.
         steps_per_epoch: At most so many batches an epoch; None means all.
@@ -41,10 +49,26 @@ class TrainingSettings:
         cutout: Side in pixels of the erased square; 0 erases nothing.
         drop_path: Final rate of drop path; it grows linearly over the epochs.
         auxiliary_weight: Weight of the auxiliary tower's loss; 0 builds no tower.
-        flip: Whether images are mirrored at random.
+        augmentation: ``"none"``; ``"flip-crop"``: random crop, mirroring and cutout, as ``flip``,
+            ``crop_padding`` and ``cutout`` say; ``"randaugment"`` or ``"trivialaugment"``: these,
+            and torchvision's policy of that name.
+        flip: Whether images are mirrored at random. Wrong where a mirrored image is of another
+            class or of none: digits, letters, traffic signs.
         crop_padding: Pixels of padding of the random crop; None means an eighth of the size.
+        mixup: α of mixup; 0 for none. With ``cutmix``, too, a coin decides for each batch.
+        cutmix: α of CutMix; 0 for none.
+        label_smoothing: Share of the target that is spread over all classes.
+        class_balance: ``"none"``; ``"weights"``: in the loss, an image weighs the less the more
+            its class has; ``"sampling"``: each place of a batch has any class with equal
+            probability.
+        averaged_weights: Decay of an exponential moving average of the weights over the steps,
+            such as 0.999, which is what is evaluated and saved; 0 for none.
         weights: ``"random"`` weights to begin with, or those ``"inherited"`` from the supernet that
             found the genotype, which needs its channels.
+        patience: Stop after so many epochs that were no better than the best before, and keep the
+            best one's weights; None: train all epochs and keep the last. Judged on the validation
+            part where the task has a test part, too; else on a tenth of the train part, which
+            then does not train.
         seed: Seed of everything random.
 
     Raises:
@@ -66,7 +90,15 @@ class TrainingSettings:
     auxiliary_weight: Amount = 0.4
     flip: bool = True
     crop_padding: Annotated[int, Field(ge=0, le=4000)] | None = None
-    weights: Literal["random", "inherited"] = "random"
+    weights: WeightsToBeginWith = "random"
+    resize: Resize = "squash"
+    augmentation: AugmentationName = "flip-crop"
+    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=100)] = 0.0
+    label_smoothing: Share = 0.0
+    class_balance: ClassBalance = "none"
+    averaged_weights: Share = 0.0
+    patience: Epochs | None = None
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -76,3 +108,8 @@ class TrainingSettings:
     def padding(self) -> int:
         """Pixels of padding of the random crop."""
         return self.image_size // 8 if self.crop_padding is None else self.crop_padding
+
+    @property
+    def policy(self) -> Policy | None:
+        """Augmentation policy of torchvision; None for none."""
+        return _POLICIES.get(self.augmentation)

@@ -285,12 +285,46 @@ def _create(variant: str, pretrained: bool, **arguments: Any) -> nn.Module:
 
 @register_model
 def wsdarts_network(pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """Return the network of a genotype: ``genotype=…``, ``cells``, ``channels``, ``stem``."""
+    """Return the network of a genotype: ``genotype=…``, ``cells``, ``channels``, ``stem``.
+
+    Of a ``DerivedNetwork``, such as ``load_network("cifar10-1000", weights="inherited")`` returns,
+    it is another one of the same shape; with ``pretrained=True`` it has its weights, too, all but
+    the classifier.
+    """
     if "genotype" not in arguments:
         raise SettingsError(
             f"{ARCHITECTURE} needs the argument genotype: a Genotype, its JSON or DARTS text"
         )
-    return _create(ARCHITECTURE, pretrained, **arguments)
+    network = arguments["genotype"]
+    if not isinstance(network, DerivedNetwork):
+        return _create(ARCHITECTURE, pretrained, **arguments)
+    shape = {name: network.config[name] for name in ("genotype", "cells", "channels", "stem")}
+    model = _create(ARCHITECTURE, pretrained=False, **{**arguments, **shape})
+    if pretrained and isinstance(model, TimmNetwork):
+        _take_weights(model, network, arguments)
+    return model
+
+
+def _take_weights(model: TimmNetwork, network: DerivedNetwork, arguments: dict[str, Any]) -> None:
+    """Copy a network's weights into a model, all but the classifier and the auxiliary tower.
+
+    Raises:
+        SettingsError: The images have another number of channels.
+    """
+    if arguments.get("in_chans", 3) != 3:
+        raise SettingsError(
+            "in_chans",
+            found=arguments["in_chans"],
+            expected="3, the channels of the images that the weights are for",
+        )
+    own = model.state_dict()
+    taken = {
+        name: value
+        for name, value in network.state_dict().items()
+        if name in own and not name.startswith("classifier.")
+    }
+    model.load_state_dict(taken, strict=False)
+    model.inherited = network.inherited
 
 
 @register_model

@@ -28,10 +28,15 @@ from wsdarts_sdk.data.loader import (
     seed_of,
     stream,
 )
+from wsdarts_sdk.data.policies import Mixing
+from wsdarts_sdk.models.class_balance import epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.settings import TrainingSettings
+from wsdarts_sdk.models.stopping import BestEpoch, EarlyStopping, early_stopping
+from wsdarts_sdk.models.weight_average import WeightAverage
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.journal import (
     Checkpoint,
@@ -43,6 +48,8 @@ from wsdarts_sdk.runs.journal import (
 from wsdarts_sdk.schedule import cosine_learning_rate, drop_path_rate
 
 _EVALUATION_BATCH = 256
+EPOCHS_FACT, ENDED_FACT = "epochs", "ended"
+"""Facts of a training's checkpoint: how many epochs it was to have, and whether they are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,11 @@ class TrainingResult:
         seconds: Wall time of training and evaluation.
         rows: Metrics of each epoch.
         inherited: Which weights it began with; None where all of them were random.
+        best: The epoch whose weights the model has, chosen by early stopping; None where it has
+            those of the last epoch.
+        schedules: Epochs that a schedule of learning rate and drop path began before, each
+            counted from 0: ``(0,)``, and one more wherever a finished training went on.
+        logits: Of the held-out images, in the order of the task, shape ``(images, classes)``.
     """
 
     genotype: Genotype
@@ -73,6 +85,9 @@ class TrainingResult:
     seconds: float
     rows: tuple[dict[str, Any], ...]
     inherited: Inherited | None = None
+    best: BestEpoch | None = None
+    schedules: tuple[int, ...] = (0,)
+    logits: Tensor
 
     def __repr__(self) -> str:
         return (
@@ -93,6 +108,9 @@ def train_network(
     device: torch.device | None = None,
 ) -> TrainingResult:
     """Train a genotype's network and evaluate it once, at the end.
+
+    A journal of a finished training with fewer epochs goes on with the additional ones: learning
+    rate and drop path begin their schedule anew over these.
 
     Args:
         genotype: The cells.
@@ -139,11 +157,17 @@ class Training:
         self._take_images(selection=selection)
         self._build(supernet)
         self.epoch = self.rows = 0
+        self.schedules = [0]
         self.seconds = 0.0
 
     def _take_images(self, *, selection: bool) -> None:
         task, settings = self.task, self.settings
         indices, self.held_out = _trained_and_held_out(task, selection=selection)
+        self.stopping: EarlyStopping | None = None
+        if settings.patience is not None:
+            self.stopping, indices = early_stopping(
+                task, indices, held_out=self.held_out, patience=settings.patience
+            )
         # What is chosen must not depend on names; the model of a training keeps its class names.
         self.labels = task.canonical_labels if selection else task.labels
         if len(indices) < 2:
@@ -156,14 +180,23 @@ class Training:
         full = len(self.images) // self.batch_size
         limit = settings.steps_per_epoch
         self.steps = full if limit is None else min(full, limit)
-        mean, std = channel_statistics(in_chunks(task.pixels(settings.image_size), indices))
+        mean, std = channel_statistics(in_chunks(self._pixels(), indices))
+        changed = settings.augmentation != "none"
         self.augmentation = Augmentation(
             mean=mean.to(self.device),
             std=std.to(self.device),
-            padding=settings.padding,
-            flip=settings.flip,
-            cutout=settings.cutout,
+            padding=settings.padding if changed else 0,
+            flip=settings.flip and changed,
+            cutout=settings.cutout if changed else 0,
+            policy=settings.policy,
             memory_format=torch.channels_last,  # in which depthwise layers and pools are faster
+        )
+        self.mixing = Mixing(mixup=settings.mixup, cutmix=settings.cutmix, classes=task.classes)
+        self.loss = training_loss(
+            self.images.labels,
+            task.classes,
+            balance=settings.class_balance,
+            label_smoothing=settings.label_smoothing,
         )
 
     def _build(self, supernet: SupernetWeights | None) -> None:
@@ -178,11 +211,15 @@ class Training:
         )
         self.inherited = None if supernet is None else inherit(net, self.genotype, supernet)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        self.engine = TrainingEngine(self.net)
+        decay = settings.averaged_weights
+        self.average = WeightAverage(self.net, decay) if decay else None
         self.sgd = torch.optim.SGD(
             self.net.parameters(),
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=self.device.type == "cpu",  # one call for all parameters
         )
 
     def run(self, journal: Journal, progress: Progress) -> TrainingResult:
@@ -191,14 +228,17 @@ class Training:
         if checkpoint is not None:
             self._restore(checkpoint)
         journal.truncate(self.rows)
-        while self.epoch < self.settings.epochs:
+        compile_ahead(self.device, torch.float32, progress)
+        self._announce(progress)
+        while not self.ended:
             journal.append(self._run_epoch(progress))
             self.epoch, self.rows = self.epoch + 1, self.rows + 1
             # A checkpoint costs a flush to the disk: not after each of many short epochs.
-            if journal.due() or self.epoch == self.settings.epochs:
+            if journal.due() or self.ended:
                 journal.checkpoint(self._checkpoint())
+        self.net.load_state_dict(self._chosen_weights())
         started = time.perf_counter()
-        accuracy, loss = self._evaluate(progress)
+        accuracy, loss, logits = self._evaluate(self.task.indices(self.held_out), progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
             genotype=self.genotype,
@@ -211,10 +251,39 @@ class Training:
             seconds=self.seconds + time.perf_counter() - started,
             rows=tuple(journal.rows()),
             inherited=self.inherited,
+            best=None if self.stopping is None else self.stopping.best,
+            schedules=tuple(self.schedules),
+            logits=logits,
         )
 
+    @property
+    def ended(self) -> bool:
+        """Return whether all epochs are done, or early stopping ends them."""
+        stopped = self.stopping is not None and self.stopping.ended
+        return stopped or self.epoch >= self.settings.epochs
+
+    def _chosen_weights(self) -> dict[str, Tensor]:
+        """Return the weights that are evaluated and saved."""
+        if self.stopping is not None:
+            return self.stopping.best_weights
+        return (self.net if self.average is None else self.average.net).state_dict()
+
+    @property
+    def _schedule(self) -> dict[str, int]:
+        """Return the epoch's place in the schedule, and the length of that."""
+        start = self.schedules[-1]
+        return {"epoch": self.epoch - start, "epochs": self.settings.epochs - start}
+
+    def _announce(self, progress: Progress) -> None:
+        if self.stopping is not None:
+            judges = pluralize(len(self.stopping.images), "image")
+            progress(f"early stopping: judged on {judges}, {self.stopping.judged_on}", 1, 1)
+
+    def _pixels(self) -> NDArray[np.uint8]:
+        return self.task.pixels(self.settings.image_size, resize=self.settings.resize)
+
     def _place(self, indices: NDArray[np.int64]) -> Images:
-        cache = self.task.pixels(self.settings.image_size)
+        cache = self._pixels()
         held = fits(cache, len(indices), self.device)
         return place_images(cache, self.labels, indices, device=self.device, held=held)
 
@@ -225,13 +294,13 @@ class Training:
 
     def _run_epoch(self, progress: Progress) -> dict[str, Any]:
         settings, started = self.settings, time.perf_counter()
-        rate = cosine_learning_rate(
-            first=settings.learning_rate, last=0.0, epoch=self.epoch, epochs=settings.epochs
-        )
+        rate = cosine_learning_rate(first=settings.learning_rate, last=0.0, **self._schedule)
         for group in self.sgd.param_groups:
             group["lr"] = rate
-        order = torch.randperm(
-            len(self.images), generator=stream(settings.seed, "training", self.epoch, "order")
+        order = epoch_order(
+            self.images.labels,
+            stream(settings.seed, "training", self.epoch, "order"),
+            balance=settings.class_balance,
         )
         jobs = (partial(self._prepare, order, step) for step in range(self.steps))
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -242,50 +311,66 @@ class Training:
                 done = self.epoch * self.steps + step + 1
                 total = settings.epochs * self.steps
                 progress(f"training, epoch {self.epoch + 1}/{settings.epochs}", done, total)
-        self.seconds += time.perf_counter() - started
         loss, hits = (sums / (self.steps * self.batch_size)).tolist()
         _check_finite(loss, f"after epoch {self.epoch + 1}")
+        judged = self._judge()
+        self.seconds += time.perf_counter() - started
         return {
             "epoch": self.epoch,
             "learning_rate": rate,
             "loss": loss,
             "accuracy": hits,
             "seconds": self.seconds,
+            **judged,
         }
+
+    def _judge(self) -> dict[str, float]:
+        """Return what early stopping judges an epoch by; nothing without it."""
+        if self.stopping is None:
+            return {}
+        net = self.net if self.average is None else self.average.net
+        accuracy, loss, _ = self._evaluate(self.stopping.images, silent, net=net)
+        self.stopping.judge(self.epoch + 1, accuracy, loss, net.state_dict())
+        return {"stopping_accuracy": accuracy, "stopping_loss": loss}
 
     def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
         images, labels = self.images.finish(batch, self.augmentation)
-        rate = drop_path_rate(
-            last=self.settings.drop_path, epoch=self.epoch, epochs=self.settings.epochs
-        )
-        logits, auxiliary = self.net.forward_training(images, rate=rate, draws=draws)
-        loss = F.cross_entropy(logits, labels)
+        images, targets = self.mixing(images, labels, draws)
+        rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
+        logits, auxiliary = self.engine(images, rate=rate, draws=draws)
+        loss = self.loss(logits, targets)
         total = loss
         if auxiliary is not None:
-            total = loss + self.settings.auxiliary_weight * F.cross_entropy(auxiliary, labels)
+            total = loss + self.settings.auxiliary_weight * self.loss(auxiliary, targets)
         self.sgd.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
         self.sgd.step()
+        if self.average is not None:
+            self.average.update()
         hits = (logits.argmax(dim=1) == labels).sum()
         sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
 
     @torch.no_grad()
-    def _evaluate(self, progress: Progress) -> tuple[float, float]:
-        images = self._place(self.task.indices(self.held_out))
-        self.net.eval()
+    def _evaluate(
+        self, indices: NDArray[np.int64], progress: Progress, *, net: nn.Module | None = None
+    ) -> tuple[float, float, Tensor]:
+        """Return accuracy, mean cross-entropy and the logits of some images of the task."""
+        images = self._place(indices)
+        net = (self.net if net is None else net).eval()
         loss = hits = 0.0
-        total = len(images)
+        total, rows = len(images), []
         for start in range(0, total, _EVALUATION_BATCH):
             stop = min(start + _EVALUATION_BATCH, total)
             pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
-            logits = self.net(self.augmentation.normalise(pixels))
+            logits = net(self.augmentation.normalise(pixels))
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             hits += float((logits.argmax(dim=1) == labels).sum())
+            rows.append(logits.cpu())
             progress("evaluation", stop, total)
         # The loss of an epoch was computed before its last step.
-        _check_finite(loss, f"on the {self.held_out} part")
-        return hits / total, loss / total
+        _check_finite(loss, f"on {pluralize(total, 'image')} that it does not train on")
+        return hits / total, loss / total, torch.cat(rows)
 
     def _classifier(self) -> Classifier:
         # As a network that is loaded from a file would be, to the last bit of its results.
@@ -294,13 +379,27 @@ class Training:
             mean=self.augmentation.mean,
             std=self.augmentation.std,
             image_size=self.settings.image_size,
+            resize=self.settings.resize,
             class_names=self.task.class_names,
+            trained_on=self.task.digest,
         ).eval()
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         tensors |= optimiser_tensors(self.sgd, self.net)
-        facts = {"epoch": self.epoch, "rows": self.rows, "seconds": self.seconds}
+        if self.average is not None:
+            tensors |= self.average.tensors()
+        facts = {
+            "epoch": self.epoch,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            EPOCHS_FACT: self.settings.epochs,
+            "schedules": self.schedules,
+        }
+        if self.stopping is not None:
+            tensors |= self.stopping.tensors()
+            facts["stopping"] = self.stopping.facts()
+        facts[ENDED_FACT] = self.ended
         return Checkpoint(tensors=tensors, facts=facts)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -309,8 +408,27 @@ class Training:
         own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
         self.net.load_state_dict(own)
         restore_optimiser(self.sgd, self.net, tensors)
+        if self.average is not None:
+            self.average.restore(tensors)
         self.epoch, self.rows = checkpoint.facts["epoch"], checkpoint.facts["rows"]
         self.seconds = checkpoint.facts["seconds"]
+        self.schedules = list(checkpoint.facts.get("schedules", [0]))
+        if self.stopping is not None:
+            self.stopping.restore(tensors, checkpoint.facts.get("stopping", {}))
+        if checkpoint.facts.get(EPOCHS_FACT, self.settings.epochs) < self.settings.epochs:
+            self._go_on_after_the_end(checkpoint)
+
+    def _go_on_after_the_end(self, checkpoint: Checkpoint) -> None:
+        """Begin a schedule over the epochs that a finished training gets in addition."""
+        if not checkpoint.facts[ENDED_FACT]:
+            raise SettingsError(
+                "epochs",
+                found=self.settings.epochs,
+                expected=f"{checkpoint.facts[EPOCHS_FACT]}, until these are done",
+            )
+        self.schedules.append(self.epoch)
+        if self.stopping is not None:
+            self.stopping.begin_anew()
 
 
 def _check_finite(loss: float, when: str) -> None:

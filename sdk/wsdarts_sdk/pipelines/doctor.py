@@ -145,8 +145,8 @@ def _engine(name: str) -> Iterator[Finding]:
     """Yield what a search would run on there; nothing is compiled to find out."""
     import torch  # noqa: PLC0415
 
+    from wsdarts_sdk.compiler import why_not_kept  # noqa: PLC0415
     from wsdarts_sdk.supernet.kernel_choice import choose_kernels, must_wait  # noqa: PLC0415
-    from wsdarts_sdk.supernet.kernels.compiler import why_not_kept  # noqa: PLC0415
 
     device, subject = torch.device(name), f"{name} engine"
     dtype = torch.float32  # what a search begins with, unless it is asked for another

@@ -1,10 +1,14 @@
 """Embedding a dataset, and ranking a registry by it."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
+from wsdarts_registry.errors import RegistryWarning, WsdartsError
+from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.nearest_artifacts import check_k, check_rankable, rank_registry
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
@@ -38,10 +42,7 @@ def embed_data(
     target_error: float | None = None,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> TaskEmbedding:
     """Return the task embedding of a dataset, from its train part alone.
 
@@ -54,20 +55,11 @@ def embed_data(
         target_error: Relative standard error, such as 0.05, at which no more are added.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data or probe cannot be read, or a limit is out of range.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     settings = settings or FisherSettings()
     check_limits(settings, budget, target_error)
     network = find_probe(probe, find_device(device))
@@ -94,10 +86,7 @@ def nearest(
     k: int = 5,
     device: str | None = None,
     progress: Progress | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> Ranking:
     """Return the artifacts whose task is nearest to a dataset's, and whether that is near at all.
 
@@ -113,10 +102,7 @@ def nearest(
         k: How many to list.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, probe or registry cannot be read, or the registry holds no
@@ -132,17 +118,38 @@ def nearest(
     check_limits(settings, budget, target_error)
     network = probe_for(probe, catalogue, find_device(device))
     check_rankable(catalogue, embedding_space(network, settings))
-    embedding = embed_data(
-        data,
-        probe=network,
-        settings=settings,
+    progress = shown(progress)
+    embedding = embed(
+        load_task(data, reading, progress=progress),
+        network,
+        settings,
         budget=budget,
         target_error=target_error,
-        device=device,
         progress=progress,
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
+        preview=nearest_so_far(catalogue),
     )
     return rank_registry(catalogue, embedding, k)
+
+
+def nearest_so_far(catalogue: Catalogue) -> Callable[[TaskEmbedding], str]:
+    """Return a preview of an embedding that names the two nearest artifacts.
+
+    It says nothing where the registry cannot be ranked: that is left to the ranking itself.
+    """
+
+    def preview(embedding: TaskEmbedding) -> str:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RegistryWarning)
+                ranking = rank_registry(catalogue, embedding, 2)
+        except WsdartsError:
+            return ""
+        found = [
+            f"{neighbour.reference} at {distance}"
+            for neighbour, distance in zip(
+                ranking.neighbours, ranking.figures.distances, strict=True
+            )
+        ]
+        return f"nearest {' then '.join(found)}"
+
+    return preview

@@ -1,5 +1,6 @@
 """Inputs of a pipeline (datasets, probes, keywords) and the open run directory that it works in."""
 
+import functools
 import inspect
 import itertools
 import os
@@ -8,20 +9,19 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._files import as_path, exists, expanded, is_directory, resolved
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.options import given_options, spells_out_options
 from wsdarts_sdk.data.split import SPLIT_RULE
 from wsdarts_sdk.data.task import read_task
 from wsdarts_sdk.devices import environment
@@ -39,7 +39,7 @@ from wsdarts_sdk.reports.rows import (
     title,
 )
 from wsdarts_sdk.runs.callbacks import Callbacks, RunFacts
-from wsdarts_sdk.runs.directory import RunDirectory, check_run, open_run
+from wsdarts_sdk.runs.directory import MayChange, RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.file_names import ENVIRONMENT_FILE
 from wsdarts_sdk.runs.journal import FileJournal, Journal
 from wsdarts_sdk.runs.records import CostMeter
@@ -85,12 +85,9 @@ def load_task(data: Data, reading: DataOptions, *, progress: Progress) -> ImageT
         for note in task.notes:
             progress(f"{task.name}: {note}", 1, 1)
         return task
-    if reading.given:
+    if given := given_options(reading):
         raise TaskError(
-            (
-                f"{data.name} is loaded already, so {', '.join(reading.given)} cannot say how to "
-                "read it"
-            ),
+            (f"{data.name} is loaded already, so {', '.join(given)} cannot say how to read it"),
             hint="give it to ImageTask.load, or name the dataset itself",
         )
     return data
@@ -111,6 +108,12 @@ def load_tasks(
         TaskError: No task, or one task twice.
     """
     check_data(data)
+    held_out = {"validation", "test"} & _options_of(data[0], reading).keys()
+    if len(data) > 1 and held_out:
+        raise TaskError(
+            f"{' and '.join(sorted(held_out))} cannot be given for {len(data)} datasets together",
+            hint="load each with its own: ImageTask.load(data, validation=…)",
+        )
     tasks = [load_task(each, reading, progress=progress) for each in data]
     digests = [task.digest for task in tasks]
     for position, task in enumerate(tasks):
@@ -119,6 +122,10 @@ def load_tasks(
                 f"{task.name} is given twice (the same images)", hint="give each task once"
             )
     return tasks
+
+
+def _options_of(data: Data, reading: DataOptions) -> dict[str, Any]:
+    return given_options(data.reading if isinstance(data, UnreadData) else reading)
 
 
 def check_data(data: Sequence[Data]) -> None:
@@ -194,12 +201,18 @@ def check_apart(out: Path, data: Sequence[Data]) -> None:
         RunError: The file or directory is to lie in such a folder.
     """
     written = resolved(out)
-    for folder in filter(None, map(_folder, data)):
+    for folder in filter(None, map(_folder, itertools.chain(data, *map(_held_out, data)))):
         if written.is_relative_to(resolved(folder)):
             raise RunError(
                 f"{out} lies in the dataset {folder}, whose images it would be taken for",
                 hint="choose an --out outside of it",
             )
+
+
+def _held_out(data: Data) -> Iterator[Data]:
+    """Yield the datasets that are the validation and the test part of one."""
+    if isinstance(data, UnreadData):
+        yield from (data.reading.get("validation"), data.reading.get("test"))
 
 
 def _folder(data: Data) -> Path | None:
@@ -276,6 +289,7 @@ def check_context(
     *,
     out: str | Path | None,
     resume: bool,
+    may_change: MayChange | None = None,
     **config: Any,
 ) -> None:
     """Refuse a run directory that ``open_context`` will refuse, whatever the tasks are.
@@ -286,6 +300,7 @@ def check_context(
         preset: Settings of all parts.
         out: The run directory.
         resume: Whether to go on with the run that is there.
+        may_change: As for ``open_run``.
         config: What else decides the result.
 
     Raises:
@@ -293,7 +308,8 @@ def check_context(
     """
     where = run_path(out, command, "data")
     check_apart(where, data)
-    check_run(where, _config(command, preset, config), resume=resume)
+    known = _config(command, preset, config)
+    check_run(where, known, resume=resume, may_change=may_change)
 
 
 @contextmanager
@@ -308,6 +324,7 @@ def open_context(
     progress: Progress,
     began: float | None = None,
     callbacks: Callbacks | None = None,
+    may_change: MayChange | None = None,
     **config: Any,
 ) -> Iterator[RunContext]:
     """Open the run directory of a pipeline, and keep others out until it is closed.
@@ -322,13 +339,15 @@ def open_context(
         progress: Told what is done and how much is left.
         began: When the pipeline began, by ``time.monotonic``, for what it costs; now by default.
         callbacks: Told that it begins, and the epochs of its journals.
+        may_change: As for ``open_run``.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
         RunError: As for ``open_run``.
     """
     config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
-    with open_run(run_path(out, command, tasks[0].name), config, resume=resume) as run:
+    where_to = run_path(out, command, tasks[0].name)
+    with open_run(where_to, config, resume=resume, may_change=may_change) as run:
         where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
         _report_threads(before, where, progress)
         run.write_json(ENVIRONMENT_FILE, where)
@@ -390,32 +409,14 @@ def checks_keywords(
         settings: Which parts of a preset it uses, such as ``training``.
 
     Returns:
-        A decorator; the function keeps its signature, and raises a TypeError that names the
-        nearest parameter, or the setting of a preset with that name.
+        A decorator; the function raises a TypeError that names the nearest parameter, or the
+        setting of a preset with that name. ``**reading`` is spelled out in its signature.
     """
-
-    def decorate(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
-        known = [
-            parameter.name
-            for parameter in inspect.signature(function).parameters.values()
-            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-            and parameter.name != "self"
-        ]
-
-        @wraps(function)
-        def call(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
-            unknown = next((word for word in kwargs if word not in known), None)
-            if unknown is not None:
-                advice = _advice(unknown, known, settings)
-                raise TypeError(f"{name}() has no parameter {unknown!r}; {advice}")
-            return function(*args, **kwargs)
-
-        return call
-
-    return decorate
+    return spells_out_options(name, functools.partial(_advice, settings=settings))
 
 
-def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
+def _advice(unknown: str, settings: Sequence[str]) -> str:
+    """Return where a keyword belongs that is a setting or an option; empty for all others."""
     of_preset = [
         path
         for path, _ in sorted(setting_kinds(SMALL), reverse=True)  # every search has the last stage
@@ -423,11 +424,14 @@ def _advice(unknown: str, known: Sequence[str], settings: Sequence[str]) -> str:
     ]
     if of_preset:
         path = of_preset[0]
+        group, _, name = path.partition(".")
+        copied = "a changed copy (dataclasses.replace)"
+        if name == unknown:
+            copied = f"{SMALL.name.upper()}.with_{group}({name}=…)"
         return (
-            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset a changed "
-            f"copy (dataclasses.replace), or use `--set {path}=…` on the command line"
+            f"it is the setting {' or '.join(of_preset[:2])} of a preset: give preset {copied}, "
+            f"or use `--set {path}=…` on the command line"
         )
     if unknown in inspect.signature(ImageTask.load).parameters:
         return f"load the dataset with it: ImageTask.load(data, {unknown}=…), and give that"
-    close = nearest_names(unknown, known, most=1, least=0.5)
-    return f"{did_you_mean([repr(name) for name in close])}it has {', '.join(known)}"
+    return ""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 import torch
 
@@ -83,10 +84,7 @@ def search(
     device: str | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[Callback] = (),
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> SearchRun:
     """Search from cold and write a run directory with its artifact and report.
 
@@ -101,20 +99,11 @@ def search(
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
         callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, settings or run directory do not fit; each says what to do.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     told = Callbacks.of(callbacks)
     began = session_began()
     chosen = find_preset(preset, seed=seed)

@@ -37,6 +37,7 @@ from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
 from wsdarts_sdk.pipelines.decision import META, Choice, Decision, Option, decide, nothing_to_rank
+from wsdarts_sdk.pipelines.embed import nearest_so_far
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.runs.file_names import EMBEDDING_FILE
 from wsdarts_sdk.runs.records import read_start, write_start
@@ -147,15 +148,22 @@ def _check_possible(
         check_rankable(catalogue, space)
 
 
-def embed_task(context: RunContext, probe: Probe) -> TaskEmbedding:
-    """Embed the task, or read the embedding that an earlier session saved in the run."""
+def embed_task(context: RunContext, probe: Probe, catalogue: Catalogue | None) -> TaskEmbedding:
+    """Embed the task, or read the embedding that an earlier session saved in the run.
+
+    Args:
+        context: The run.
+        probe: The probe.
+        catalogue: The registry whose nearest artifact so far the progress tells.
+    """
     (task,) = context.tasks
     file = context.run.path / EMBEDDING_FILE
     with context.costs.phase("embedding", known=lambda: embedding_seconds(task, probe)):
         saved = _saved_embedding(file)
         if saved and (saved.space, saved.task_digest) == (embedding_space(probe), task.digest):
             return saved
-        embedding = embed(task, probe, progress=context.progress)
+        preview = None if catalogue is None else nearest_so_far(catalogue)
+        embedding = embed(task, probe, progress=context.progress, preview=preview)
     embedding.save(file)
     return embedding
 

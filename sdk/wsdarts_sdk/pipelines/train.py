@@ -1,9 +1,11 @@
 """Training of a genotype's network, in a run directory with a report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
+
+import torch
 
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._json import now
@@ -13,15 +15,23 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.artifacts.supernet_weights import find_supernet
-from wsdarts_sdk.data import DataOptions
+from wsdarts_sdk.artifacts.loading import (
+    find_genotype,
+    find_lineage,
+    find_supernet,
+    source_run,
+)
+from wsdarts_sdk.data import DataOptions, ImageTask, Part
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_outputs
 from wsdarts_sdk.models.facts import LineageFacts, facts_of_run
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
-from wsdarts_sdk.models.loading import find_genotype, find_lineage, source_run
+from wsdarts_sdk.models.stopping import VALIDATION_PART
 from wsdarts_sdk.models.training import TrainingResult, train_network
+from wsdarts_sdk.pipelines.baseline import LINEAR, Measure, find_baseline
 from wsdarts_sdk.pipelines.model_facts import model_facts
+from wsdarts_sdk.pipelines.more_epochs import has_more_epochs
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
@@ -39,6 +49,7 @@ from wsdarts_sdk.reports.rows import (
     training_epochs,
 )
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
+from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
     GENOTYPE_FILE,
     MODEL_FILE,
@@ -60,6 +71,8 @@ class TrainingRun(Viewable):
         path: The run directory.
         model_file: The model as safetensors; ``Classifier.load`` reads it.
         report: The report, one HTML file.
+        evaluation: Scores by class, confusions, calibration and intervals on the held-out images.
+        baseline: What a simpler classifier does on the same images; None if it was left out.
         seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
         cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
     """
@@ -70,12 +83,32 @@ class TrainingRun(Viewable):
     path: Path
     model_file: Path
     report: Path
+    evaluation: Evaluation
+    baseline: Baseline | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     cached: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         accuracy = f"{percent(self.accuracy)} of {pluralize(self.result.images, 'held-out image')}"
         return f"<TrainingRun: {accuracy}, in {sanitize_spaced(str(self.path))}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return figures, evaluation, baseline and paths as plain JSON data."""
+        result = self.result
+        return {
+            "accuracy": self.accuracy,
+            "baseline": None if self.baseline is None else self.baseline.to_json(),
+            "path": str(self.path),
+            "model": str(self.model_file),
+            "report": str(self.report),
+            "images": result.images,
+            "held_out": result.held_out,
+            "loss": result.loss,
+            "parameters": result.parameters,
+            "evaluation": self.evaluation.to_json(),
+            "seconds": self.seconds,
+            "cached": self.cached,
+        }
 
 
 @checks_keywords("train", settings=("training",))
@@ -88,14 +121,12 @@ def train(
     preset: str | Preset = "small",
     seed: int | None = None,
     resume: bool = False,
+    baseline: str | None = LINEAR,
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[Callback] = (),
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> TrainingRun:
     """Train a genotype's network on the train part and evaluate it on the validation third.
 
@@ -106,31 +137,28 @@ def train(
         out: The run directory; the first free ``runs/train-NAME-N`` by default.
         preset: Whose training settings to use.
         seed: Seed of everything random; the preset's by default.
-        resume: Go on with the training in ``out``, or begin if there is none.
+        resume: Go on with the training in ``out``, or begin if there is none. One that is finished
+            goes on where the preset has more epochs and is the same otherwise: learning rate and
+            drop path begin their schedule anew, over the additional epochs.
+        baseline: What is measured on the same held-out images, to judge the network by:
+            ``"linear"``, a linear classifier on the shipped probe's features, ``"linear:PROBE"``
+            on those of another probe, in any form that ``load_probe`` takes, or None.
         require_signature: Whose signature the artifact of a reference needs, as for
             ``load_network``.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
         callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     told = Callbacks.of(callbacks)
     began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     check_kernels(where)
+    measure = find_baseline(baseline, where)
     cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
     run = source_run(genotype)
     lineage = find_lineage(genotype, registry=registry, require_signature=require_signature)
@@ -142,7 +170,9 @@ def train(
         "training": settings_json(chosen.training),
         "genotype": cells.to_json(),
     }
-    check_context("train", [data], chosen, out=out, resume=resume, **config)
+    check_context(
+        "train", [data], chosen, out=out, resume=resume, may_change=has_more_epochs, **config
+    )
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
     with open_context(
@@ -155,9 +185,10 @@ def train(
         progress=progress,
         began=began,
         callbacks=told,
+        may_change=has_more_epochs,
         **config,
     ) as context:
-        found = _train(context, cells, run, supernet, lineage)
+        found = _train(context, cells, run, supernet, measure, lineage)
     told.end(found)
     return found
 
@@ -167,12 +198,17 @@ def _train(
     genotype: Genotype,
     made_from: Path | None,
     supernet: SupernetWeights | None,
+    measure: Measure | None,
     lineage: LineageFacts | None,
 ) -> TrainingRun:
-    run = context.run
+    run, task = context.run, context.tasks[0]
+    measured = None
+    if measure is not None:
+        with context.costs.phase("baseline"):
+            measured = measure(task, context.progress)
     result = train_network(
         genotype,
-        context.tasks[0],
+        task,
         context.preset.training,
         supernet=supernet,
         journal=context.journal(TRAINING_JOURNAL),
@@ -183,13 +219,23 @@ def _train(
     genotype.save(run.path / GENOTYPE_FILE)
     result.model.facts = model_facts(context, result, lineage)
     model_file = result.model.save(run.path / MODEL_FILE)
+    with context.costs.phase("evaluation"):
+        outputs = _outputs(result, task)
+        evaluation = _evaluate(outputs, task, context.preset.training.seed)
+        baseline = None if measured is None else measured.beside(result, outputs.right)
     figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
     finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
-    measured = {name: getattr(result, name) for name in figures}
+    found = {name: getattr(result, name) for name in figures}
     if result.inherited is not None:
         begun = {"source": result.inherited.source, "share": result.inherited.weights}
-        measured["inherited"] = begun
-    run.write_json(RESULT_FILE, {**measured, "finished": finished})
+        found["inherited"] = begun
+    if result.best is not None:
+        found["best"] = asdict(result.best)
+    if len(result.schedules) > 1:
+        found["schedules"] = list(result.schedules)
+    found["evaluation"] = evaluation.to_json()
+    found["baseline"] = None if baseline is None else baseline.to_json()
+    run.write_json(RESULT_FILE, {**found, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
     result.model.facts = facts_of_run(run.path, result.model.facts)
@@ -200,23 +246,45 @@ def _train(
         result=result,
         path=run.path,
         model_file=model_file,
-        report=_write_report(context, result),
+        report=_write_report(context, result, evaluation, baseline),
+        evaluation=evaluation,
+        baseline=baseline,
         seconds=context.costs.seconds,
         cached=context.costs.cached,
     )
 
 
-def _write_report(context: RunContext, result: TrainingResult) -> Path:
+def _outputs(result: TrainingResult, task: ImageTask) -> Outputs:
+    held_out = task.indices(task.held_out)
+    return Outputs(
+        indices=held_out,
+        probabilities=as_probabilities(result.logits),
+        truth=torch.from_numpy(task.labels[held_out]),
+    )
+
+
+def _evaluate(outputs: Outputs, task: ImageTask, seed: int) -> Evaluation:
+    return evaluate_outputs(
+        outputs,
+        task,
+        class_names=task.class_names,
+        part="test" if task.held_out is Part.TEST else "validation",
+        note="The network was trained on this dataset, but not on these images.",
+        seed=seed,
+    )
+
+
+def _write_report(
+    context: RunContext,
+    result: TrainingResult,
+    evaluation: Evaluation,
+    baseline: Baseline | None,
+) -> Path:
     (task,), settings = context.tasks, context.preset.training
     return context.report(
         TITLES["train"],
         settings,
-        summary=(
-            f"The derived network was trained {_beginning(result)} for "
-            f"{pluralize(settings.epochs, 'epoch')} on "
-            f"{pluralize(len(task.train_indices), 'image')} and evaluated once, at the end, on "
-            f"{pluralize(result.images, 'image')} that nothing had seen."
-        ),
+        summary=_summary(task, result),
         genotype=result.genotype,
         training=TrainingFacts(
             accuracy=result.accuracy,
@@ -226,7 +294,34 @@ def _write_report(context: RunContext, result: TrainingResult) -> Path:
             note="One training with one seed; another seed gives another figure.",
             held_out=held_out_words(task),
         ),
+        evaluation=evaluation,
+        baseline=baseline,
     )
+
+
+def _summary(task: ImageTask, result: TrainingResult) -> str:
+    """Return what was done, in sentences."""
+    best, images = result.best, len(task.train_indices)
+    if best is not None and best.judged_on != VALIDATION_PART:
+        images -= best.images
+    first = (
+        f"The derived network was trained {_beginning(result)} for "
+        f"{pluralize(len(result.rows), 'epoch')} on {pluralize(images, 'image')} and evaluated "
+        f"once, at the end, on {pluralize(result.images, 'image')} that nothing had seen."
+    )
+    sentences = [first]
+    if best is not None:
+        sentences.append(
+            f"It has the weights of epoch {best.epoch}, which was the best by the "
+            f"{pluralize(best.images, 'image')} of the {best.judged_on}, which did not train: "
+            f"{percent(best.accuracy)}."
+        )
+    sentences += [
+        f"After {pluralize(start, 'epoch')} it was finished and went on: learning rate and drop "
+        "path began their schedule anew."
+        for start in result.schedules[1:]
+    ]
+    return " ".join(sentences)
 
 
 def _beginning(result: TrainingResult) -> str:

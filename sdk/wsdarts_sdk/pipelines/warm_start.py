@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
@@ -104,7 +105,7 @@ class WarmStart(Viewable):
         progress: Progress | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> TrainingRun:
-        """Train the genotype's network from scratch and evaluate it on the validation third.
+        """Train the genotype's network, as ``train`` does of this run, and evaluate it.
 
         Args:
             preset: Whose training settings to use.
@@ -175,10 +176,7 @@ def warm_start(
     device: str | None = None,
     progress: Progress | None = None,
     callbacks: Sequence[Callback] = (),
-    image_column: str | None = None,
-    label_column: str | None = None,
-    split: str | Sequence[str] | None = None,
-    skip_corrupt: bool = False,
+    **reading: Unpack[DataOptions],
 ) -> WarmStart:
     """Embed a dataset, find the nearest artifact and warm-start a search from it.
 
@@ -204,20 +202,11 @@ def warm_start(
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
         callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
-        image_column: Which column of a table holds the images.
-        label_column: Which column of a table holds the labels.
-        split: Which splits of a Hub or torchvision dataset to put together; all by default.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
+        reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
-    reading = DataOptions(
-        image_column=image_column,
-        label_column=label_column,
-        split=split,
-        skip_corrupt=skip_corrupt,
-    )
     told = Callbacks.of(callbacks)
     began = session_began()
     store = open_registry(registry, require_signature=require_signature)
@@ -260,7 +249,7 @@ def warm_start(
 
 
 def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
-    embedding = embed_task(context, probe)
+    embedding = embed_task(context, probe, plan.catalogue)
     decision = decide_start(context, plan, embedding)
     start = prepare_start(context, plan, decision)
     with context.costs.phase("loading"):

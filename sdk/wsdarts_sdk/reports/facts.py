@@ -14,6 +14,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words
+from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
 
 Command = Literal["search", "warm-start", "train"]
@@ -137,13 +138,18 @@ class ColdCost:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEpoch:
-    """Means over one epoch of the training of a derived network, on the train part."""
+    """Means over one epoch of the training of a derived network, on the train part.
+
+    Attributes:
+        stopping_accuracy: After it, on the images that early stopping judges by; None without.
+    """
 
     epoch: Whole
     loss: float
     accuracy: float
     learning_rate: float
     seconds: Seconds
+    stopping_accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +218,8 @@ class RunReport:
             a limit.
         final_parameters: Of the network that the paper trains in the end, without its last layer.
         costs: Wall time of this run by phase; together the clock's total of all sessions.
+        evaluation: Scores of the trained network on the held-out images, with pictures.
+        baseline: What a simpler classifier does on the same images.
         warnings: Sentences; a collapse to skip-connects is found here without being told.
         settings: Names and values, as text; ``environment`` the same.
 
@@ -237,6 +245,8 @@ class RunReport:
     cold: ColdCost | None = None
     warnings: tuple[str, ...] = ()
     training: TrainingFacts | None = None
+    evaluation: Evaluation | None = None
+    baseline: Baseline | None = None
     tables: Annotated[tuple[Table, ...], Rows] = ()
     settings: Pairs = ()
     environment: Pairs = ()

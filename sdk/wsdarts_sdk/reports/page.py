@@ -9,7 +9,7 @@ from itertools import groupby
 
 from markupsafe import Markup, escape
 
-from wsdarts_registry._format import count, duration, percent, size
+from wsdarts_registry._format import count, duration, metric_difference, percent, size
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.collapse import Collapse, find_collapses
@@ -34,6 +34,7 @@ from wsdarts_sdk.reports.charts import (
     tone_styles,
     total_seconds,
 )
+from wsdarts_sdk.reports.evaluation_page import evaluation_values
 from wsdarts_sdk.reports.facts import EpochRow, RunReport, TrainingEpoch
 from wsdarts_sdk.reports.rows import skip_counts
 
@@ -65,6 +66,8 @@ def render_report(report: RunReport) -> str:
         bars=cost_bars(named_costs(report)),
         cost_rows=cost_rows(named_costs(report)),
         saving=saving(report),
+        evaluation=evaluation_values(report.evaluation),
+        points=lambda value: metric_difference("accuracy", value),
         decimals=lambda value: f"{value:.4g}",
     )
 
@@ -75,6 +78,8 @@ def _headline(report: RunReport) -> list[tuple[str, str]]:
     if report.training and report.training.accuracy is not None:
         where = f"accuracy on the {sanitize(report.training.held_out)}"
         found.append((where, percent(report.training.accuracy)))
+    if report.baseline:
+        found.append((f"a {report.baseline.short_name}", percent(report.baseline.accuracy.value)))
     if report.training and report.training.parameters is not None:
         found.append(("parameters", count(report.training.parameters)))
     if report.genotype:
@@ -93,6 +98,7 @@ def _warnings(report: RunReport) -> list[str]:
     return [
         *([f"This run has not finished. {report.unfinished}"] if report.unfinished else []),
         *report.warnings,
+        *([report.baseline.verdict] if report.baseline and report.baseline.is_better else []),
         *map(str, collapses(report)),
     ]
 
@@ -236,12 +242,14 @@ def training_charts(rows: tuple[TrainingEpoch, ...]) -> list[tuple[str, Markup]]
     """Return title and chart of each curve of a training that has epochs."""
 
     def chart(title: str, name: str, write: Callable[[float], str]) -> tuple[str, Markup | None]:
-        values = [float(getattr(row, name)) for row in rows]
+        found = [getattr(row, name) for row in rows]
+        values = [float(value) for value in found if value is not None]
         return title, line_chart(title, [Series(name="", values=values)], [], write=write)
 
     drawn = [
         chart("Loss on the train part", "loss", short_number),
         chart("Accuracy on the train part", "accuracy", short_percent),
+        chart("Accuracy that early stopping judges by", "stopping_accuracy", short_percent),
         chart("Learning rate", "learning_rate", short_number),
     ]
     return [(title, picture) for title, picture in drawn if picture is not None]

@@ -60,14 +60,7 @@ class Report:
             RunError: Something else is there, or it cannot be written.
         """
         path = as_path(out, "out") if out is not None else Path(self._default_name())
-        try:
-            _check_vacant(path)
-            return write_atomically(path, self.page().encode())
-        except OSError as error:
-            raise RunError(
-                f"cannot write {path}: {error.strerror or error}",
-                hint="name another file with --out",
-            ) from error
+        return write_page(path, self.page())
 
     def warnings(self) -> list[str]:
         """Return warnings about the figures: runs that did not finish, or collapsed."""
@@ -122,8 +115,28 @@ def report(*runs: str | Path) -> Report:
     return Report(runs=read_runs(runs))
 
 
-def _check_vacant(path: Path) -> None:
-    """Refuse to write over anything but a report of wsdarts-hub."""
+def write_page(path: Path, page: str) -> Path:
+    """Write a page, only over a page of ours, and return its path.
+
+    Raises:
+        RunError: Something else is there, or it cannot be written.
+    """
+    try:
+        check_vacant(path)
+        return write_atomically(path, page.encode())
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="name another file with --out",
+        ) from error
+
+
+def check_vacant(path: Path) -> None:
+    """Refuse to write over anything but a report of wsdarts-hub.
+
+    Raises:
+        RunError: Something else is there.
+    """
     if not exists(path) and not is_link(path):
         return
     if is_file(path, follow_links=False):

@@ -63,6 +63,7 @@ from wsdarts_sdk.runs.directory import (
     Words,
     read_config,
 )
+from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
     METRICS_SUFFIX,
     REPORT_FILE,
@@ -113,6 +114,8 @@ class ReportFile(Document):
     cold: ColdCost | None
     warnings: Annotated[tuple[Words, ...], Rows]
     training: TrainingFacts | None
+    evaluation: Evaluation | None = None  # runs of earlier versions have none, nor a baseline
+    baseline: Baseline | None = None
     tables: Annotated[tuple[Table, ...], Rows]
     settings: Pairs
     environment: Pairs
@@ -185,6 +188,8 @@ def _plain(value: Any) -> Any:
         return sanitize(value, LONGEST_TEXT)
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Record):
+        return value.model_dump(mode="json")
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return value
@@ -295,6 +300,7 @@ class _SearchRow(_Row):
 class _TrainingRow(_Row):
     loss: float
     accuracy: float
+    stopping_accuracy: float | None = None
 
 
 def complete_from_journals(begun: RunReport, path: Path, *, resumable: bool) -> RunReport:

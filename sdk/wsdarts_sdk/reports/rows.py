@@ -144,6 +144,7 @@ def training_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[TrainingEpoch, .
             accuracy=row["accuracy"],
             learning_rate=row["learning_rate"],
             seconds=seconds,
+            stopping_accuracy=row.get("stopping_accuracy"),
         )
         for row, seconds in zip(rows, epoch_seconds(rows), strict=True)
     )

@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,14 @@ from wsdarts_registry._files import (
 )
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.errors import RunError, RunWarning, WsdartsError
-from wsdarts_sdk.runs.file_names import CHECKPOINT_SUFFIX, CONFIG_FILE
+from wsdarts_sdk.runs.file_names import (
+    CHECKPOINT_SUFFIX,
+    CONFIG_FILE,
+    COSTS_FILE,
+    REPORT_FILE,
+    REPORT_PAGE,
+    RESULT_FILE,
+)
 
 SPLIT_RULE = "split_rule"
 """Key of a run's configuration: by which rule its train part was halved; none for the first."""
@@ -60,6 +67,9 @@ _DISK_ERRORS = (
     errno.EPERM,
     errno.EIO,
 )
+
+MayChange = Callable[[Path, dict[str, Any], dict[str, Any]], bool]
+"""Tells by path, configuration there and the one asked for whether a run goes on with the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,13 @@ class RunDirectory:
 
 
 @contextmanager
-def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Iterator[RunDirectory]:
+def open_run(
+    path: str | Path,
+    config: dict[str, Any],
+    *,
+    resume: bool,
+    may_change: MayChange | None = None,
+) -> Iterator[RunDirectory]:
     """Open a run directory for writing, and keep others out until it is closed.
 
     The lock is the kernel's, so a killed process leaves none behind; where the file system has no
@@ -102,6 +118,8 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
         path: The directory; made if it does not exist.
         config: What the run does, as JSON data; compared with what is there on a resume.
         resume: Go on with the run that is there, or begin if there is none.
+        may_change: Asked on a resume with another configuration; by default none is allowed. The
+            run then gets it, and is no longer finished.
 
     Raises:
         RunError: Another process works there; there is a run and ``resume`` is False; the run
@@ -114,7 +132,7 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
     try:
         write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
         run = RunDirectory(path)
-        begins = _check_config(run, {"format": _FORMAT, **config}, resume=resume)
+        begins = _check_config(run, {"format": _FORMAT, **config}, resume, may_change)
         for leftover in path.glob(".*.tmp"):  # of writes that a kill has cut off
             remove_abandoned(leftover)
         yield run
@@ -134,7 +152,9 @@ def open_run(path: str | Path, config: dict[str, Any], *, resume: bool) -> Itera
             lock.release()
 
 
-def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
+def check_run(
+    path: Path, config: dict[str, Any], *, resume: bool, may_change: MayChange | None = None
+) -> None:
     """Refuse what ``open_run`` would refuse, as far as it is known before its tasks are.
 
     Nothing is written or made.
@@ -143,6 +163,7 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
         path: The directory.
         config: What is known of the configuration; the rest is not compared.
         resume: Whether to go on with the run that is there.
+        may_change: As for ``open_run``.
 
     Raises:
         RunError: As for ``open_run``.
@@ -158,7 +179,7 @@ def check_run(path: Path, config: dict[str, Any], *, resume: bool) -> None:
         if lock is not None:
             lock.release()
         if exists(path / CONFIG_FILE):
-            _check_continued(path, config, resume=resume, part=True)
+            _check_continued(path, config, resume=resume, may_change=may_change, part=True)
         return
     above = next(parent for parent in (path, *path.absolute().parents) if exists(parent))
     if not is_directory(above) or not os.access(above, os.W_OK | os.X_OK):
@@ -177,7 +198,7 @@ def _can_exist(path: Path) -> bool:
 
 
 def _empty(path: Path) -> None:
-    """Remove the files of a run; whoever opened it has found the directory without any."""
+    """Remove the files of a run whose directory held none when it was opened."""
     for file in entries(path):
         if is_file(file) and not file.name.startswith("."):
             file.unlink()
@@ -250,14 +271,27 @@ def read_json(path: Path) -> Any:
     return _json.load(content, what=str(path), error=RunError)
 
 
-def _check_config(run: RunDirectory, config: dict[str, Any], *, resume: bool) -> bool:
+def _check_config(
+    run: RunDirectory, config: dict[str, Any], resume: bool, may_change: MayChange | None
+) -> bool:
     """Write the configuration of a new run, or compare it; whether the run begins here."""
     if not exists(run.path / CONFIG_FILE):
         _refuse_foreign(run.path)
         run.write_json(CONFIG_FILE, config)
         return True
-    _check_continued(run.path, config, resume=resume)
+    if _check_continued(run.path, config, resume=resume, may_change=may_change):
+        _begin_anew(run, config)
     return False
+
+
+def _begin_anew(run: RunDirectory, config: dict[str, Any]) -> None:
+    """Give a finished run another configuration; results of the one before go first."""
+    for name in (RESULT_FILE, REPORT_FILE, REPORT_PAGE):
+        (run.path / name).unlink(missing_ok=True)
+    costs = run.read_json(COSTS_FILE)
+    if isinstance(costs, dict) and costs.get("finished"):
+        run.write_json(COSTS_FILE, {**costs, "finished": False})
+    run.write_json(CONFIG_FILE, config)
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -271,9 +305,18 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _check_continued(
-    path: Path, config: dict[str, Any], *, resume: bool, part: bool = False
-) -> None:
-    """Compare the configuration of a run that is there, all of it or the ``part`` that is known."""
+    path: Path,
+    config: dict[str, Any],
+    *,
+    resume: bool,
+    may_change: MayChange | None,
+    part: bool = False,
+) -> bool:
+    """Compare the configuration of a run that is there, all of it or the ``part`` that is known.
+
+    Returns:
+        Whether it differs, as it may.
+    """
     there = read_config(path)
     if not resume:
         raise RunError(
@@ -285,7 +328,7 @@ def _check_continued(
     if part:
         there = {key: there.get(key) for key in config}
     differing = list(_differences(there, here))[:3]
-    if differing:
+    if differing and not (may_change is not None and may_change(path, there, here)):
         names, was, now = zip(*differing, strict=True)
         raise RunError(
             f"{', '.join(names)} of the run in {path}",
@@ -293,6 +336,7 @@ def _check_continued(
             expected=", ".join(was),
             hint="it was started with other settings: repeat them, or choose another --out",
         )
+    return bool(differing)
 
 
 def _check_split_rule(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:

@@ -62,6 +62,15 @@ class Checkpoint:
             ) from error
         return cls(tensors=tensors, facts=facts)
 
+    @staticmethod
+    def facts_of(path: Path) -> dict[str, Any]:
+        """Read the facts of a checkpoint alone; none where there is no such file.
+
+        Raises:
+            RunError: The file is no checkpoint.
+        """
+        return Checkpoint.load(path).facts if exists(path) else {}
+
 
 Row = dict[str, Any]
 _INTERVAL_SECONDS = 20.0
@@ -222,6 +231,6 @@ def restore_optimiser(
 
 
 def step_count(optimiser: torch.optim.Optimizer, parameter: nn.Parameter) -> Tensor:
-    """Room for Adam's count of steps, where the optimiser keeps it."""
+    """Return zero as Adam's count of steps, on the device where the optimiser keeps it."""
     device = parameter.device if optimiser.defaults.get("capturable") else torch.device("cpu")
     return torch.zeros((), device=device)

@@ -246,7 +246,17 @@ def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSetting
 
 # Settings that came later, with the value that stands for what was before: it is left out, so
 # that a run which was begun without them goes on.
-_LATER = {"weights": "random"}
+_LATER = {
+    "weights": "random",
+    "resize": "squash",
+    "augmentation": "flip-crop",
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "label_smoothing": 0.0,
+    "class_balance": "none",
+    "averaged_weights": 0.0,
+    "patience": None,
+}
 
 
 def settings_json(settings: Any) -> Any:

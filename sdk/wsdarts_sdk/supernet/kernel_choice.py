@@ -16,11 +16,11 @@ from torch import Tensor
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.compiler import ENGINE, compiled_library, has_compiler, must_compile
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet.cell import Cell, PassOptions, Statistics, Vectors
 from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library, has_compiler, must_compile
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.supernet.operation_plan import Layout, plan_cell
 from wsdarts_sdk.supernet.skip_dropout import SkipDropout
@@ -53,7 +53,7 @@ def choose_kernels(device: torch.device, dtype: torch.dtype) -> Choice:
     Raises:
         SettingsError: The variable names other kernels, or ones that cannot be had here.
     """
-    asked = _asked()
+    asked = asked_kernels()
     if asked == "portable":
         return Choice(kernels=PortableKernels(), why=f"{VARIABLE} says so")
     if asked == "triton":
@@ -79,7 +79,7 @@ def check_kernels(device: torch.device) -> None:
         SettingsError: ``WSDARTS_HUB_KERNELS`` names other kernels, or ones that need a compiler,
             a package or a device that is not here.
     """
-    asked = _asked()
+    asked = asked_kernels()
     if asked == "triton":
         _asked_for_triton(device)
     if asked == "compiled" and device.type != "cpu":
@@ -97,7 +97,12 @@ def check_kernels(device: torch.device) -> None:
         )
 
 
-def _asked() -> str | None:
+def asked_kernels() -> str | None:
+    """Return the kernels that ``WSDARTS_HUB_KERNELS`` names, or None.
+
+    Raises:
+        SettingsError: There are none of that name.
+    """
     asked = os.environ.get(VARIABLE) or None
     if asked not in (None, "compiled", "portable", "triton"):
         raise SettingsError(
@@ -109,11 +114,11 @@ def _asked() -> str | None:
     return asked
 
 
-def must_wait(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether choosing has to compile the kernels first, which takes a while."""
+def must_wait(device: torch.device, dtype: torch.dtype, source: str = ENGINE) -> bool:
+    """Return whether kernels have to be compiled first, which takes a while."""
     asked = os.environ.get(VARIABLE) or None
     wanted = asked in (None, "compiled") and device.type == "cpu" and dtype in _COMPILED_DTYPES
-    return wanted and must_compile()
+    return wanted and must_compile(source)
 
 
 def compile_ahead(device: torch.device, dtype: torch.dtype, progress: Progress) -> None:

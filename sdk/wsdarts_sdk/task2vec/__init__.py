@@ -1,6 +1,7 @@
 """Task2Vec: embeddings of tasks by the Fisher information of a probe network.
 
-May import ``data``, ``devices`` and ``setting_fields``. Public: the names below.
+May import ``compiler``, ``data``, ``devices``, ``progress`` and ``setting_fields``.
+Public: the names below.
 """
 
 from wsdarts_sdk.task2vec.embedding import (

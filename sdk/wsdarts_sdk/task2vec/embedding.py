@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from wsdarts_registry.errors import EmbeddingError, SettingsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.split import class_digests
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.task2vec.estimation import Estimation, Limits
+from wsdarts_sdk.task2vec.estimation import Estimate, Estimation, Limits
 from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.probe import Probe
 from wsdarts_sdk.task2vec.variational import VariationalSettings
@@ -152,6 +153,7 @@ def embed(
     target_error: float | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
+    preview: Callable[[TaskEmbedding], str] | None = None,
 ) -> TaskEmbedding:
     """Embed a task by a probe, from images of its train part alone.
 
@@ -169,6 +171,8 @@ def embed(
             ``uncertainty``.
         cache_dir: Directory of the cache; else ``cache_directory()``.
         progress: Called with (what, done, total).
+        preview: Called now and then with the embedding of the images so far; progress tells the
+            short sentence that it returns, such as which artifact is nearest so far.
 
     Raises:
         ProbeError: The input size does not fit the probe.
@@ -191,6 +195,19 @@ def embed(
     sample = Sample.of(task, settings.images)
     order = balanced_order(sample.labels)
     positions = torch.from_numpy(order)
+
+    def described(estimate: Estimate) -> TaskEmbedding:
+        error = estimate.standard_error
+        return TaskEmbedding(
+            space=space,
+            values=_as_stored(estimate.values),
+            task_digest=task.digest,
+            task_name=task.name,
+            images=estimate.images,
+            classes=len(np.unique(sample.labels[order[: estimate.images]])),
+            standard_error=None if error is None else _as_stored(error),
+        )
+
     estimation = Estimation(
         probe=probe,
         pixels=sample.pixels(task, size, progress)[positions],
@@ -199,18 +216,10 @@ def embed(
         limits=limits,
         started=started,
         progress=progress,
+        preview=None if preview is None else lambda so_far: preview(described(so_far)),
     )
     estimate = estimation.run(settings, _features_file(cache, task, probe, len(sample), size))
-    error = estimate.standard_error
-    embedding = TaskEmbedding(
-        space=space,
-        values=_as_stored(estimate.values),
-        task_digest=task.digest,
-        task_name=task.name,
-        images=estimate.images,
-        classes=len(np.unique(sample.labels[order[: estimate.images]])),
-        standard_error=None if error is None else _as_stored(error),
-    )
+    embedding = described(estimate)
     if estimate.images == len(sample):
         embedding.save(path)
         seconds = time.perf_counter() - started

@@ -20,9 +20,10 @@ images are from all of them, where all have a part in the head, rather than from
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, inf
 from numbers import Real
 from pathlib import Path
@@ -39,7 +40,13 @@ from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError, FileAccessError, SettingsError
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.task2vec.fisher import FisherSettings, image_fisher, rademacher_signs
+from wsdarts_sdk.task2vec.compiled_fisher import CompiledFisher, compiled_fisher
+from wsdarts_sdk.task2vec.fisher import (
+    FisherSettings,
+    image_fisher,
+    label_factors,
+    rademacher_signs,
+)
 from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.probe import Probe
 from wsdarts_sdk.task2vec.variational import VariationalSettings, variational_fisher
@@ -147,6 +154,7 @@ def _seconds(budget: float | str) -> float:
 
 _BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**20}
 _FEATURES_SHARE = 0.25
+_PREVIEW_PAUSE = 10  # times as long as a preview took
 _LEAST_IMAGES = 30  # images that a standard error needs before it may end the work
 
 
@@ -165,6 +173,20 @@ class Estimate:
     images: int
 
 
+class ProbeWithHead(nn.Module):
+    """A probe and a head: from pixels 0 … 255 to logits."""
+
+    def __init__(self, probe: Probe, head: Head) -> None:
+        super().__init__()
+        self.backbone = probe.model
+        self._probe = probe
+        self.head = head
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """Return logits, shape ``(images, classes)``."""
+        return self.head.logits(self._probe.features(pixels_BCHW))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimation:
     """One estimation: the probe, the images in order, and the limits.
@@ -179,6 +201,7 @@ class Estimation:
         limits: Limits of time and error.
         started: Start of the time, by ``time.perf_counter``.
         progress: Called with (what, done, total).
+        preview: Returns a short sentence on an estimate from the images so far.
     """
 
     probe: Probe
@@ -188,6 +211,7 @@ class Estimation:
     limits: Limits
     started: float
     progress: Progress | None
+    preview: Callable[[Estimate], str] | None = None
 
     def run(self, settings: FisherSettings | VariationalSettings, features: Path) -> Estimate:
         """Return the estimate.
@@ -211,12 +235,7 @@ class Estimation:
                 network, self.pixels[order], labels[order], settings, progress=report
             )
             return Estimate(values=values, standard_error=None, images=len(labels))
-        shares_NF = self._shares(network, settings, len(labels))
-        return Estimate(
-            values=shares_NF.mean(0, dtype=np.float64),
-            standard_error=standard_error(shares_NF),
-            images=len(shares_NF),
-        )
+        return _mean(self._shares(network, settings, features_NF))
 
     def _features(self, path: Path) -> Tensor:
         """Return the probe's features, shape ``(images, features)``, of fewer if time is short."""
@@ -224,11 +243,16 @@ class Estimation:
         if known is not None:
             return known[self.positions]
         images, batch = len(self.pixels), self._batch()
+        parameter = next(self.probe.model.parameters())
+        compiled = self._compiled
 
         def compute() -> Iterator[Tensor]:
             for some in torch.split(self.pixels, batch):
+                if compiled is not None:
+                    yield compiled.features(some)
+                    continue
                 with torch.no_grad():
-                    yield self.probe.features(some.to(self.probe.device).float()).cpu()
+                    yield self.probe.features(some.to(parameter)).cpu()
 
         report = _reporter(self.progress, "probe's features")
         rows: list[Tensor] = []
@@ -245,29 +269,49 @@ class Estimation:
         return features_NF
 
     def _shares(
-        self, network: nn.Module, settings: FisherSettings, images: int
+        self, network: ProbeWithHead, settings: FisherSettings, features_NF: Tensor
     ) -> NDArray[np.floating]:
-        """Return each image's share in each filter, of at most so many, ``(images, filters)``."""
-        signs, classes = None, int(self.labels.max()) + 1
+        """Return each image's share in each filter, ``(images, filters)``, of those with features.
+
+        Fewer if a limit ends the work.
+        """
+        images, signs, classes = len(features_NF), None, int(self.labels.max()) + 1
         if classes > settings.exact_classes:
             signs = rademacher_signs(len(self.pixels), settings.sketches, classes, settings.seed)[
                 self.positions
             ][:images]
         batch = max(2, self._batch())  # one image has no standard error
-        report = _reporter(self.progress, "Fisher information")
         rows: list[NDArray[np.floating]] = []
-        done = 0
-        with closing(
-            image_fisher(network, self.pixels[:images], signs=signs, batch=batch)
-        ) as computed:
+        so_far = _SoFar(self.preview)
+        with closing(self._rows(network, features_NF, signs, batch)) as computed:
             for row in until(self._deadline(), computed):
                 rows.append(row)
-                done += len(row)
-                if report is not None:
-                    report(done, images)
+                done = sum(map(len, rows))
+                if self.progress is not None:
+                    self.progress(f"Fisher information{so_far(rows)}", done, images)
                 if self._exact_enough(rows, done):
                     break
         return np.concatenate(rows)
+
+    def _rows(
+        self, network: ProbeWithHead, features_NF: Tensor, signs: Tensor | None, batch: int
+    ) -> Generator[NDArray[np.floating]]:
+        """Yield shares as ``image_fisher`` does, by compiled code where there is some."""
+        pixels = self.pixels[: len(features_NF)]
+        compiled = self._compiled
+        if compiled is None:
+            yield from image_fisher(network, pixels, signs=signs, batch=batch)
+            return
+        for start in range(0, len(pixels), batch):
+            some = slice(start, start + batch)
+            logits_BC = network.head.logits(features_NF[some]).double()
+            chosen = None if signs is None else signs[some].double()
+            factors_BKC = torch.stack(label_factors(logits_BC.softmax(1), chosen), dim=1)
+            yield compiled.shares(pixels[some], factors_BKC @ network.head.weight)
+
+    @cached_property
+    def _compiled(self) -> CompiledFisher | None:
+        return compiled_fisher(self.probe, self.pixels.shape[-1], self.progress)
 
     def _batch(self) -> int:
         return batch_size(self.pixels.shape[-1], self.probe.device.type)
@@ -287,18 +331,37 @@ class Estimation:
         return error is not None and relative_error(shares_NF.mean(0), error) <= self.limits.error
 
 
-class ProbeWithHead(nn.Module):
-    """A probe and a head: from pixels 0 … 255 to logits."""
+def _mean(shares_NF: NDArray[np.floating]) -> Estimate:
+    return Estimate(
+        values=shares_NF.mean(0, dtype=np.float64),
+        standard_error=standard_error(shares_NF),
+        images=len(shares_NF),
+    )
 
-    def __init__(self, probe: Probe, head: Head) -> None:
-        super().__init__()
-        self.backbone = probe.model
-        self._probe = probe
-        self._head = head
 
-    def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """Return logits, shape ``(images, classes)``."""
-        return self._head.logits(self._probe.features(pixels_BCHW))
+class _SoFar:
+    """The end of the progress's sentence: what a preview says, and the error so far.
+
+    It is found anew only when ten times as long as that last took has gone by, so that it costs
+    at most a tenth of the time.
+    """
+
+    def __init__(self, preview: Callable[[Estimate], str] | None) -> None:
+        self._preview, self._sentence, self._next = preview, "", 0.0
+
+    def __call__(self, rows: list[NDArray[np.floating]]) -> str:
+        begun = time.perf_counter()
+        if begun >= self._next:
+            estimate = _mean(np.concatenate(rows))
+            said = "" if self._preview is None else self._preview(estimate)
+            parts = ["", said] if said else [""]
+            if estimate.standard_error is not None:
+                error = relative_error(estimate.values, estimate.standard_error)
+                parts.append(f"error {100 * error:.0f} %")
+            self._sentence = ", ".join(parts)
+            now = time.perf_counter()
+            self._next = now + _PREVIEW_PAUSE * (now - begun)
+        return self._sentence
 
 
 def batch_size(size: int, device: str = "cpu") -> int:

@@ -35,13 +35,18 @@ class Head:
 
 
 def fit_head(
-    features_NF: Tensor, labels_N: Tensor, l2: float, *, std_floor: float = STD_FLOOR
+    features_NF: Tensor,
+    labels_N: Tensor,
+    l2: float,
+    *,
+    std_floor: float = STD_FLOOR,
+    tolerance: float = _GRADIENT_NORM,
 ) -> Head:
     r"""Fit the regularised softmax regression that turns a probe into a classifier.
 
     Minimises $\frac1C \sum_c \frac1{n_c} \sum_{i: y_i = c} -\log p(y_i | x_i)
     + \frac\lambda2 \lVert W \rVert^2$ over standardised features (zero mean and unit
-    variance, each class weighing the same), until the gradient's norm is below 1e-10. The
+    variance, each class weighing the same), until the gradient's norm is at most ``tolerance``. The
     bias is not penalised. A feature that never varies gets no weight, and none is divided by less
     than ``std_floor`` times the root mean square of all standard deviations. Deterministic:
     Newton's method from zero, in float64.
@@ -51,6 +56,7 @@ def fit_head(
         labels_N: Classes 0 … C-1, each present, shape ``(images,)``.
         l2: The λ above, positive.
         std_floor: Least divisor of a feature's standardisation, relative to the others'.
+        tolerance: Norm of the gradient at which the fit ends.
 
     Raises:
         SettingsError: λ is not positive, there is one class only, or the fit does not
@@ -76,7 +82,7 @@ def fit_head(
     least = std_floor * std.square().mean().sqrt()
     scale = torch.where(varies, 1 / std.maximum(least), torch.zeros_like(std))
     objective = _Objective((x_NF - mean) * scale, labels_N, weights_N, l2)
-    theta_CF = _minimise(objective, l2)
+    theta_CF = _minimise(objective, l2, tolerance)
     weight_CF = theta_CF[:, :-1] * scale
     return Head(weight=weight_CF, bias=theta_CF[:, -1] - weight_CF @ mean)
 
@@ -122,7 +128,7 @@ class _Objective:
         return _centred((self.weights_N1 * u_NC).T @ self.x_NF + self.penalty_F * v_CF)
 
 
-def _minimise(objective: _Objective, l2: float) -> Tensor:
+def _minimise(objective: _Objective, l2: float, least: float) -> Tensor:
     """Minimise by Newton's method with conjugate gradients.
 
     (L-BFGS stalls at a gradient of about 1e-8, where differences of the objective drown in
@@ -131,14 +137,14 @@ def _minimise(objective: _Objective, l2: float) -> Tensor:
     point = objective.start()
     for _ in range(_STEPS):
         norm = point.norm
-        if norm <= _GRADIENT_NORM:
+        if norm <= least:
             return point.theta
         step_CF = _conjugate_gradients(objective, point, tolerance=min(0.1, norm) * norm)
         point = _line_search(objective, point, step_CF)
     raise SettingsError(
         f"the gradient norm of the probe's head with head_l2={l2:g}",
         found=f"{point.norm:.1e}",
-        expected=f"at most {_GRADIENT_NORM:g}",
+        expected=f"at most {least:g}",
         hint=f"choose a larger head_l2, such as {max(10.0, l2 * 100):g}",
     )
 

@@ -1,4 +1,4 @@
-"""Commits, trees, branches and tags, as the real client makes and reads them."""
+"""Commits, trees and tags, as the real client makes and reads them."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -85,17 +85,6 @@ def test_what_is_a_large_file(
     assert isinstance(found, RepoFile)
     assert (found.lfs is not None) is is_large
     assert Path(api.hf_hub_download(_NAME, path)).read_bytes() == content
-
-
-def test_large_objects_go_up_in_parts(start_hub: StartHub) -> None:
-    server = start_hub(part_size=1000)
-    api = client(server)
-    api.create_repo(_NAME)
-    weights = bytes(range(256)) * 10
-    api.create_commit(_NAME, [_add("a.safetensors", weights)], commit_message="a")
-    parts = [(item.path[-2:], item.received) for item in server.exchanges("PUT")]
-    assert parts == [("/1", 1000), ("/2", 1000), ("/3", 560)]
-    assert Path(api.hf_hub_download(_NAME, "a.safetensors")).read_bytes() == weights
 
 
 def test_a_stale_parent_changes_nothing(api: HfApi) -> None:

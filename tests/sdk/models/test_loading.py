@@ -21,7 +21,7 @@ from wsdarts_registry.errors import (
     SpaceError,
 )
 from wsdarts_registry.stores.records import shipped_zoo
-from wsdarts_sdk.models.loading import find_genotype
+from wsdarts_sdk.artifacts.loading import find_genotype
 from wsdarts_sdk.models.network import DerivedNetwork
 
 ZOO = "cifar10-1000@1"

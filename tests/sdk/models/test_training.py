@@ -78,13 +78,13 @@ def test_drop_path_grows_linearly_from_zero(
 ) -> None:
     training = Training(genotype, digits_task, SMALL, selection=False, device=None)
     rates = []
-    original = training.net.forward_training
+    original = training.engine
 
     def watched(*args: Any, **options: Any) -> Any:
         rates.append(options["rate"])
         return original(*args, **options)
 
-    monkeypatch.setattr(training.net, "forward_training", watched)
+    monkeypatch.setattr(training, "engine", watched)
     training.run(MemoryJournal(), lambda what, done, total: None)
     # 0.2 · e / E, as in the public code: the last epoch has 0.15, not 0.2.
     assert sorted(set(rates)) == pytest.approx([0.0, 0.05, 0.1, 0.15])

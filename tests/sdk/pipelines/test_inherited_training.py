@@ -6,12 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 
-from wsdarts_hub import TINY, Preset, load_network, train
+import wsdarts_hub.timm  # noqa: F401
+from wsdarts_hub import TINY, Classifier, Preset, load_network, train
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.artifacts.supernet_weights import find_supernet
+from wsdarts_sdk.artifacts.loading import find_supernet
 from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.runs.directory import read_config
 from wsdarts_sdk.search.settings import settings_json
 
@@ -114,3 +118,46 @@ def test_a_selection_does_not_inherit() -> None:
     with pytest.raises(SettingsError) as refused:
         replace(TINY, selection=replace(TINY.selection, weights="inherited"))
     assert "selection" in refused.value.what
+
+
+def test_a_network_by_name_with_the_weights_of_its_supernet(run: Path) -> None:
+    found = load_network("colours@1", registry=REGISTRY, weights="inherited", classes=3)
+    assert isinstance(found, DerivedNetwork)
+    supernet = find_supernet("colours@1", registry=REGISTRY)
+    assert (found.config["cells"], found.config["channels"]) == (supernet.cells, supernet.channels)
+    assert found.state_dict()["stem.0.weight"].equal(supernet.tensors["stem.0.weight"])
+    assert found.inherited is not None
+    assert found.inherited["source"] == "colours@1"
+    random = load_network("colours@1", registry=REGISTRY, classes=3)
+    assert isinstance(random, DerivedNetwork)
+    assert random.inherited is None
+    with pytest.raises(SettingsError) as refused:
+        load_network(run, classes=3, channels=4, weights="inherited")
+    assert refused.value.found == "4"
+
+
+def test_a_trained_model_keeps_its_weights(
+    run: Path, digits_task: ImageTask, tmp_path: Path
+) -> None:
+    trained = train(run, digits_task, out=tmp_path / "net", preset=preset())
+    loaded = load_network(trained.path)
+    assert isinstance(loaded, Classifier)
+    assert loaded.network.inherited == trained.model.network.inherited
+    assert loaded.network.inherited is not None
+    with pytest.raises(SettingsError) as refused:
+        load_network(trained.path, weights="inherited")
+    assert "weights" in refused.value.hint
+
+
+def test_timm_takes_the_inherited_weights(run: Path) -> None:
+    network = load_network(run, classes=3, weights="inherited")
+    model = timm.create_model("wsdarts_network", genotype=network, pretrained=True, num_classes=7)
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(model.eval().forward_features(images), network.eval().run_cells(images)[0])
+    assert model(images).shape == (2, 7)
+    assert model.inherited == network.inherited
+    untrained = timm.create_model("wsdarts_network", genotype=network, num_classes=7)
+    assert not untrained.stem[0].weight.equal(network.stem[0].weight)
+    with pytest.raises(SettingsError) as refused:
+        timm.create_model("wsdarts_network", genotype=network, pretrained=True, in_chans=1)
+    assert refused.value.found == "1"

@@ -1,28 +1,52 @@
 """Parameters of the public jobs: named, and told by the nearest where one is wrong."""
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 
 import wsdarts_hub as hub
-from wsdarts_registry.errors import TaskError
+from wsdarts_hub.cli.shared.options import READING
+from wsdarts_registry.errors import ArgumentError, TaskError
 from wsdarts_sdk.data import DataOptions, ImageTask
 
-JOBS = {name: getattr(hub, name) for name in ("search", "warm_start", "train", "embed", "nearest")}
+JOBS = {
+    "search": hub.search,
+    "warm_start": hub.warm_start,
+    "train": hub.train,
+    "embed": hub.embed,
+    "nearest": hub.nearest,
+    "load": ImageTask.load,
+}
 
 
 @pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
 def test_every_option_of_reading_is_a_parameter(job: Callable[..., Any]) -> None:
     parameters = inspect.signature(job).parameters
-    options = {field.name for field in dataclasses.fields(DataOptions)}
-    assert options <= parameters.keys()
-    assert options <= inspect.signature(ImageTask.load).parameters.keys()
     assert not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    described = [line.split(":")[0] for line in (inspect.getdoc(job) or "").splitlines()]
+    for name, kind in get_type_hints(DataOptions).items():
+        assert parameters[name].annotation == kind
+        assert parameters[name].default is (False if kind is bool else None)
+        assert described.count(f"    {name}") == 1
+    assert "    reading" not in described
+
+
+def test_the_command_line_has_every_option_of_reading() -> None:
+    assert [option.name for option in READING] == list(get_type_hints(DataOptions))
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [("skip_corrupt", "yes"), ("image_column", 3), ("label_column", b"kind"), ("split", 1)],
+)
+def test_an_option_of_another_kind_is_refused(option: str, wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        hub.embed(tmp_path, **{option: wrong})
+    assert caught.value.what == option
 
 
 @pytest.mark.parametrize(
@@ -36,6 +60,7 @@ def test_every_option_of_reading_is_a_parameter(job: Callable[..., Any]) -> None
         ("embed", {"skip_corupt": True}, ("embed()", "'skip_corrupt'")),
         ("nearest", {"devise": "cpu"}, ("nearest()", "'device'")),
         ("train", {"name": "x"}, ("ImageTask.load(data, name=…)",)),
+        ("load", {"skip_corupt": True}, ("ImageTask.load()", "'skip_corrupt'")),
         ("train", {"zzzz": 1}, ("'zzzz'; it has", "image_column")),
     ],
 )

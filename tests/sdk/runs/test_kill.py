@@ -1,5 +1,6 @@
-"""kill -9 at random moments, then resume: the same α, genotype and weights to the last bit."""
+"""kill -9 at random points, then resume: the same α, genotype and weights to the last bit."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -14,10 +15,11 @@ pytestmark = pytest.mark.processes
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 _KILLS = 20
+SLACK = 8  # as in killed_work.py
 
 
-def work(what: str, data: Path, root: Path, delays: list[float]) -> tuple[str, dict[str, Any]]:
-    """Run the script to the end; what it printed, and what it found."""
+def work(what: str, data: Path, root: Path, deaths: list[str]) -> tuple[str, dict[str, Any]]:
+    """Run the script to the end; return what it printed, and what it found."""
     root.mkdir()
     found = subprocess.run(
         [
@@ -27,7 +29,7 @@ def work(what: str, data: Path, root: Path, delays: list[float]) -> tuple[str, d
             data,
             root / "run",
             root / "found.json",
-            *map(str, delays),
+            *deaths,
         ],
         check=False,
         capture_output=True,
@@ -38,20 +40,24 @@ def work(what: str, data: Path, root: Path, delays: list[float]) -> tuple[str, d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["search", "training"])
+@pytest.mark.parametrize("what", ["search", "training", "choices"])
 def test_killed_and_resumed(what: str, digits: Digits, tmp_path: Path) -> None:
     data = tmp_path / "digits.npz"
     images, labels = digits
     np.savez(data, images=images, labels=labels)
     _, whole = work(what, data, tmp_path / "whole", [])
-    # Random moments, 0.8 of the whole in all, and what each kill loses comes on top: some lives
-    # end before their first checkpoint, most in the middle of a step, some in a write.
-    moments = np.random.default_rng(len(what)).uniform(size=_KILLS)
-    delays = (0.8 * whole["seconds"] * moments / moments.sum()).tolist()
-    printed, found = work(what, data, tmp_path / "killed", delays)
+    # Random numbers of events, at most 0.9 of the whole in all with what follows the last of each,
+    # so that none of the processes comes to the end: some die before their first checkpoint, most
+    # between two steps or in one, and every third in the middle of writing a checkpoint.
+    shares = np.random.default_rng(len(what)).uniform(size=_KILLS)
+    left = 0.9 * whole["events"] - _KILLS * SLACK
+    events = np.maximum(left * shares / shares.sum(), 1).astype(int)
+    manners = itertools.cycle(("event", "instant", "write"))
+    deaths = [f"{number}:{next(manners)}" for number in events]
+    printed, found = work(what, data, tmp_path / "killed", deaths)
     kills, checkpoints = map(int, printed.split())
     assert kills == _KILLS  # none of them had come to the end
-    assert checkpoints >= 3  # they did get ahead from life to life
+    assert checkpoints >= 3  # they did get ahead from one to the next
     assert found["facts"] == whole["facts"]
     with (
         np.load(tmp_path / "whole" / "found.npz") as expected,

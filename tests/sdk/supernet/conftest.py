@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from wsdarts_sdk.compiler import compiled_library
 from wsdarts_sdk.supernet import Kernels
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
 MakeKernels = Callable[[torch.dtype], Kernels]

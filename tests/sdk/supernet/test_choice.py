@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from wsdarts_registry.errors import SettingsError
+from wsdarts_sdk.compiler import Compiled, compiled_library
 from wsdarts_sdk.supernet import Kernels, choose_kernels, kernel_choice
-from wsdarts_sdk.supernet.kernels.compiler import Compiled, compiled_library
 
 CPU = torch.device("cpu")
 _anew = compiled_library.__wrapped__  # without its memory
@@ -41,7 +41,7 @@ def test_only_what_must_be_compiled_is_waited_for(
 ) -> None:
     heard: list[str] = []
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", asked)
-    monkeypatch.setattr(kernel_choice, "must_compile", lambda: missing)
+    monkeypatch.setattr(kernel_choice, "must_compile", lambda _: missing)
     monkeypatch.setattr(kernel_choice, "compiled_library", lambda: heard.append("compiled"))
     kernel_choice.compile_ahead(CPU, dtype, lambda what, done, total: heard.append(what))
     words = ["compiling the engine for this processor, once", "compiled"]

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library
+from wsdarts_sdk.compiler import compiled_library
 
 HEAD = """
 import ctypes, torch
 from wsdarts_sdk.supernet.kernels import compiled
-from wsdarts_sdk.supernet.kernels.compiler import compiled_library
+from wsdarts_sdk.compiler import compiled_library
 calls = compiled.CompiledKernels(compiled_library().library, torch.float32).calls
 SIZE = compiled._SIZE
 """

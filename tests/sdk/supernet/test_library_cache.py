@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from wsdarts_sdk.supernet.kernels import compiler
-from wsdarts_sdk.supernet.kernels.compiler import (
+from wsdarts_sdk import compiler
+from wsdarts_sdk.compiler import (
     LibraryCache,
     compiled_library,
     library_cache,
@@ -33,7 +33,7 @@ def small_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty cache, and a source that compiles at once; the compiler and its result are real."""
     monkeypatch.setenv("WSDARTS_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(compiler, "_source", lambda: _SMALL)
+    monkeypatch.setattr(compiler, "_source", lambda _: _SMALL)
 
 
 def answer() -> int:
@@ -284,8 +284,8 @@ def test_a_compiler_that_does_not_end_is_ended_with_what_it_started(
 
 _PROCESS = """
 import sys
-from wsdarts_sdk.supernet.kernels import compiler
-compiler._source = lambda: sys.argv[1].encode()
+from wsdarts_sdk import compiler
+compiler._source = lambda _: sys.argv[1].encode()
 print(compiler.compiled_library().library.answer())
 """
 

@@ -81,7 +81,7 @@ def shown_progress(*, quiet: bool, spent: TimeSpent) -> Iterator[Progress]:
 def unread(
     data: str,
     *,
-    options: "DataOptions",
+    reading: "DataOptions",
     quiet: bool,
     on_load: "Callable[[ImageTask], None] | None" = None,
 ) -> "UnreadData":
@@ -89,7 +89,7 @@ def unread(
 
     Args:
         data: As typed.
-        options: Options of reading it.
+        reading: Options of reading it.
         quiet: Whether to list nothing.
         on_load: Called with the task, too.
     """
@@ -105,7 +105,7 @@ def unread(
         if on_load is not None:
             on_load(task)
 
-    return UnreadData(data=data, reading=options, on_load=loaded)
+    return UnreadData(data=data, reading=reading, on_load=loaded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def run_work(
     *,
     out: Path | None,
     resume: bool,
-    options: "DataOptions",
+    reading: "DataOptions",
     quiet: bool,
 ) -> Iterator[RunWork]:
     """Prepare the datasets and say, when Ctrl-C stops the job, how its run goes on.
@@ -133,7 +133,7 @@ def run_work(
         datasets: As typed, at least one.
         out: The run directory that was named.
         resume: Whether to go on with the run there, which then has to be named.
-        options: Options of reading the datasets.
+        reading: Options of reading the datasets.
         quiet: Whether to show neither progress nor what was left out.
     """
     if resume and out is None:
@@ -146,7 +146,7 @@ def run_work(
                 work.continues_in(run_path(out, command, task.name))
 
         unread_data = tuple(
-            unread(each, options=options, quiet=quiet, on_load=name_run) for each in datasets
+            unread(each, reading=reading, quiet=quiet, on_load=name_run) for each in datasets
         )
         yield RunWork(data=unread_data, progress=work.progress)
 

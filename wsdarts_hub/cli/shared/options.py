@@ -3,10 +3,12 @@
 Completion asks directories alone, never a network, and proposes nothing where one cannot be read.
 """
 
+import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +17,7 @@ from wsdarts_registry.errors import SettingsError
 if TYPE_CHECKING:
     from wsdarts_registry.stores.signature_policy import SignaturePolicy
     from wsdarts_registry.stores.store import Store
+    from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.presets import Preset
 
 
@@ -165,27 +168,6 @@ TargetErrorOption = Annotated[
 NeighboursOption = Annotated[
     int, typer.Option("-k", min=1, metavar="N", help="How many neighbours.")
 ]
-ImageColumnOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Column of a table that holds the images."),
-]
-LabelColumnOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Column of a table that holds the labels."),
-]
-SplitOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Splits of a dataset to put together and split here, such as train+test. By default "
-        "files keep a split of their own, and the splits of a Hub or torchvision dataset are put "
-        "together.",
-    ),
-]
-SkipCorruptOption = Annotated[
-    bool,
-    typer.Option("--skip-corrupt", help="Leave out images that do not decode, and list them."),
-]
 DeviceOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="cpu, cuda or cuda:N. CUDA where there is one by default."),
@@ -197,6 +179,37 @@ SeedOption = Annotated[
 PresetOption = Annotated[
     PresetName,
     typer.Option(help="Settings: paper (GPU), small (CPU, up to an hour), tiny (about a minute)."),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Epochs over the train part, training.epochs.", show_default=False
+    ),
+]
+LearningRateOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Learning rate to begin with, training.learning_rate.",
+        show_default=False,
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Images in a batch, training.batch_size.", show_default=False),
+]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Pixels a side, training.image_size.", show_default=False),
+]
+PatienceOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Stop after N epochs without gain on images that do not train, and keep the best "
+        "epoch's weights, training.patience.",
+        show_default=False,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -242,6 +255,91 @@ PolicyOption = Annotated[
 ]
 
 
+def _declared(
+    *,
+    image_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of a table that holds the images."),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of a table that holds the labels."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Splits of a dataset to put together and split here, such as train+test. By "
+            "default files keep a split of their own, and the splits of a Hub or torchvision "
+            "dataset are put together; given keeps these as the parts that they are named as.",
+        ),
+    ] = None,
+    split_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of a table, or of the metadata of a folder, that says of each image "
+            "whether it is for train, validation or test.",
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Another dataset of the same classes, as the validation part."
+        ),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Another dataset of the same classes, as the test part."),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of a table, or of the metadata of a folder, with what belongs together, "
+            "such as a patient: each group is in one part of the split.",
+        ),
+    ] = None,
+    skip_corrupt: Annotated[
+        bool,
+        typer.Option("--skip-corrupt", help="Leave out images that do not decode, and list them."),
+    ] = False,
+) -> None:
+    """Declare the options of reading a dataset: only the signature counts."""
+
+
+READING = tuple(inspect.signature(_declared).parameters.values())
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of reading a dataset in place of its parameter ``reading``.
+
+    It gets those that were given, as ``DataOptions`` of the SDK.
+    """
+    own = inspect.signature(command).parameters
+    place = list(own).index("reading")
+    others = [parameter for name, parameter in own.items() if name != "reading"]
+
+    @wraps(command)
+    def call(*args: Any, **values: Any) -> None:
+        given = {p.name: values.pop(p.name) for p in READING if p.name in values}
+        reading = {name: value for name, value in given.items() if value not in (None, False)}
+        command(*args, **values, reading=reading)
+
+    parameters = [*others[:place], *READING, *others[place:]]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
+
+
+def as_typed(reading: "DataOptions") -> list[str]:
+    """Return options of reading as words of a command line."""
+    words = []
+    for name, value in reading.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return words
+
+
 def required_signature(
     require_signature: list[Path] | None, policy: Path | None
 ) -> "SignaturePolicy | None":
@@ -264,12 +362,18 @@ def required_signature(
 
 
 def preset_with(
-    name: str, assignments: Sequence[str] | None, *, without: Mapping[str, str] | None = None
+    name: str,
+    assignments: Sequence[str] | None,
+    *,
+    short: Mapping[str, tuple[str, object]] | None = None,
+    without: Mapping[str, str] | None = None,
 ) -> "Preset":
     """Return the preset of that name with some settings changed.
 
     Args:
         name: Name of the preset.
+        short: Settings with an option of their own: by option the setting and the value, None
+            where it was not given.
         assignments: ``KEY=VALUE`` each, as for ``wsdarts_sdk.setting_fields.changed``. Of one
             key given twice the last counts.
         without: Parts of the preset that have no effect, each with the reason.
@@ -291,4 +395,13 @@ def preset_with(
                 f"--set {assignment} has no value", expected="KEY=VALUE, such as search.channels=8"
             )
         texts[key] = value
+    for option, (key, number) in (short or {}).items():
+        if number is None:
+            continue
+        if key in texts:
+            raise SettingsError(
+                f"{option} {number} and --set {key}={texts[key]} both set {key}",
+                hint=f"give one of them; {option} is short for --set {key}=VALUE",
+            )
+        texts[key] = str(number)
     return changed(find_preset(name), texts)

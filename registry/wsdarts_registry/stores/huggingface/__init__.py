@@ -2,5 +2,6 @@
 
 May import ``stores`` and what that imports; loaded only when such a registry is opened. Public:
 ``HubStore`` (``store``) and the names of such registries (``location``). The client is bounded in
-what it sends and takes (``_transport``, ``_responses``); ``retry`` is its retry policy.
+what it sends and takes (``_transport`` reads, ``_guarded_api`` writes, ``_responses`` checks);
+``retry`` is its retry policy.
 """

@@ -23,10 +23,12 @@ from wsdarts_registry.stores.huggingface._errors import (
     CALL_ERRORS,
     Failure,
     RepositoryNotFoundError,
+    RequestError,
     classify,
     has_no_token,
     registry_error,
 )
+from wsdarts_registry.stores.huggingface._guarded_api import guarded_api
 from wsdarts_registry.stores.huggingface._offline_cache import FileCache, OfflineCache
 from wsdarts_registry.stores.huggingface._responses import (
     COMMIT_HASH,
@@ -45,7 +47,7 @@ from wsdarts_registry.stores.huggingface._responses import (
     check_value,
     parse_response,
 )
-from wsdarts_registry.stores.huggingface._transport import Connection, guarded_api, untrusted
+from wsdarts_registry.stores.huggingface._transport import Connection, untrusted
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
 from wsdarts_registry.stores.huggingface.retry import RetryableError, with_retries
 
@@ -309,6 +311,8 @@ class HuggingFaceClient:
     ) -> str:
         """Make one commit on a branch, main by default, all or nothing, and return its hash.
 
+        Where the parent has all of it already, no commit is made, and the parent's hash returned.
+
         Raises:
             RetryableError: Main has moved, or it is not known whether the commit was made.
             RegistryError: It was refused.
@@ -328,6 +332,10 @@ class HuggingFaceClient:
                     repo_type=repository.kind,
                     revision=branch,
                 )
+            # Where main has all files already, huggingface_hub ignores the parent and returns the
+            # newest commit, whosoever it is.
+            if not api.commits and made.oid != parent:
+                raise RequestError(Failure(kind="conflict"))
             return check_value(COMMIT_HASH, made.oid)
 
         return self._once("write to", repository, request)

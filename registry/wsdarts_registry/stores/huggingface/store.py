@@ -235,7 +235,8 @@ class HubStore(Store):
         known: Mapping[str, Content] | None = None,
     ) -> None:
         """Update the index after a change, which is kept even if the update fails."""
-        entry = None if state is None else index_entry(name, state)
+        # A version that was pending may have been tagged since: the commit would not tell.
+        entry = None if state is None or state.pending else index_entry(name, state)
         written = {} if entry is None else {name: entry}
         try:
             update_index(

@@ -1,10 +1,10 @@
 """Sources of images: one module for each form in which users hand in a dataset.
 
-May import the decoding of images and the split. Public: ``DataOptions``, ``ImageSource``,
+May import the decoding of images and the split. Public: ``ImageSource``,
 ``open_source``.
 """
 
-from wsdarts_sdk.data.sources.base import DataOptions, ImageSource
+from wsdarts_sdk.data.sources.base import ImageSource
 from wsdarts_sdk.data.sources.opening import open_source
 
-__all__ = ["DataOptions", "ImageSource", "open_source"]
+__all__ = ["ImageSource", "open_source"]

@@ -1,4 +1,4 @@
-"""The base of all sources of images: options, class names, labels, and listings of folders.
+"""The base of all sources of images: class names, labels, and listings of folders.
 
 Loads no Arrow and no torch, so that folders of images are read without them. An image is read
 where its name has the suffix of a decoded format. Files that hold an image, or are named as one,
@@ -10,7 +10,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,31 +23,8 @@ from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._text import sanitize_name
 from wsdarts_registry.errors import FileAccessError, TaskError
 from wsdarts_sdk.data.decoding import Read
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Options of reading a dataset.
-
-    Attributes:
-        image_column: Column of a table that holds the images.
-        label_column: Column of a table that holds the labels.
-        split: Splits to join of a Hub or torchvision dataset, of a folder of ``save_to_disk`` or of
-            folders with metadata (``"train"``, ``"train+test"``); without it, a split on this
-            machine is kept, and others are joined with a note.
-        skip_corrupt: Leave out images that do not decode, instead of refusing the dataset.
-    """
-
-    image_column: str | None = None
-    label_column: str | None = None
-    split: str | Sequence[str] | None = None
-    skip_corrupt: bool = False
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """Return the names of the options that differ from their defaults."""
-        return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
-
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.split import GivenPart, parts_of_splits
 
 FILE_STAT = np.dtype(
     [("inode", "<u8"), ("size", "<i8"), ("modified", "<i8"), ("changed", "<i8"), ("row", "<i8")]
@@ -104,6 +81,7 @@ class ImageSource(ABC):
         dataset: Id on the Hugging Face Hub of the dataset; None where it is not from there.
         given: Position in ``GivenPart`` of each image's part, shape ``(images,)``; None where
             the images come with no split.
+        groups: Name of each image's group, one for each image; None where images stand alone.
         passed_over: Number of images that are not read, by suffix in lower case.
         notes: Sentences for the user about how the source was read.
     """
@@ -111,6 +89,7 @@ class ImageSource(ABC):
     location: str | None = None
     dataset: str | None = None
     given: NDArray[np.int8] | None = None
+    groups: Sequence[str] | None = None
     passed_over: Mapping[str, int] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
@@ -139,15 +118,34 @@ class ImageSource(ABC):
         """Return a name by which the user finds the image."""
 
 
+GIVEN_SPLIT = "given"
+"""The choice to keep the splits of a dataset, by their names, as the parts of the split."""
+
+
+def named_groups(values: Sequence[object], where: str) -> tuple[str, ...]:
+    """Return the name of each image's group.
+
+    Raises:
+        TaskError: A value is missing, or all are equal.
+    """
+    check_present(values, where, "group")
+    names = tuple(map(str, values))
+    if len(set(names)) == 1:
+        raise TaskError(
+            where, found=f"one group alone ({names[0]!r})", expected="several groups of images"
+        )
+    return names
+
+
 def chosen_splits(
     existing: Sequence[str], split: str | Sequence[str] | None, where: str
 ) -> tuple[str, ...]:
-    """Return the names of the splits to use; ``"train+test"`` names two.
+    """Return the names of the splits to use; ``"train+test"`` names two, ``"given"`` all.
 
     Raises:
         TaskError: A name is unknown or given twice, or there is none.
     """
-    if split is None:
+    if split is None or split == GIVEN_SPLIT:
         return tuple(existing)
     wanted = tuple(split.split("+")) if isinstance(split, str) else tuple(split)
     unknown = [name for name in wanted if name not in existing]
@@ -158,6 +156,26 @@ def chosen_splits(
             expected=f"some of {', '.join(existing)}, each once, such as split={existing[0]!r}",
         )
     return wanted
+
+
+def kept_parts(
+    names: Sequence[str], options: DataOptions, where: str
+) -> tuple[GivenPart, ...] | None:
+    """Return the part that each split is, where the splits are to be kept; else None.
+
+    Raises:
+        TaskError: They are, but their names do not tell the parts.
+    """
+    if options.get("split") != GIVEN_SPLIT:
+        return None
+    parts = parts_of_splits(names, where)
+    if parts is None:
+        raise TaskError(
+            f"{where} has the splits {', '.join(names)}, which do not name its parts",
+            expected="train, and validation or test, for split='given'",
+            hint="leave it out, and they are put together and split here",
+        )
+    return parts
 
 
 def joined_splits_note(names: Sequence[str]) -> tuple[str, ...]:
@@ -242,8 +260,8 @@ def checked_labels(
     return np.array(values, dtype=np.int64)
 
 
-def check_present(values: Sequence[Any], where: str) -> None:
-    """Raise a TaskError if a label is missing, or a text of blanks alone."""
+def check_present(values: Sequence[Any], where: str, what: str = "label") -> None:
+    """Raise a TaskError if a label, or what else there is to be, is missing, or blanks alone."""
     missing = [
         row
         for row, value in enumerate(values)
@@ -251,8 +269,8 @@ def check_present(values: Sequence[Any], where: str) -> None:
     ]
     if missing:
         raise TaskError(
-            f"{len(missing)} of {len(values)} rows of {where} have no label, first {missing[0]}",
-            expected="a label for each image",
+            f"{len(missing)} of {len(values)} rows of {where} have no {what}, first {missing[0]}",
+            expected=f"a {what} for each image",
             hint="leave those rows out",
         )
 

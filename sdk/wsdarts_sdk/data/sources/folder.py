@@ -41,6 +41,11 @@ class FileSource(ImageSource):
 
     _files: list[Path]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the file of each image."""
+        return tuple(self._files)
+
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the files; they are read where the result is called."""
         yield from ((row, functools.partial(read_file, self._files[row])) for row in rows.tolist())

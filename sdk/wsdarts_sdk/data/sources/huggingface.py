@@ -17,12 +17,14 @@ from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry.artifact.manifest import is_dataset_id
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources.base import (
+    GIVEN_SPLIT,
     SPLITS_FILE,
     STATE_FILE,
-    DataOptions,
     chosen_splits,
     joined_splits_note,
+    kept_parts,
 )
 from wsdarts_sdk.data.sources.table import (
     BATCH,
@@ -61,7 +63,8 @@ def huggingface_source(reference: str, options: DataOptions) -> TableSource:
 
     Args:
         reference: Name of a dataset on the Hub, or a local folder, and its configuration.
-        options: Without ``split``, all splits that have the columns are joined, with a note.
+        options: Without ``split``, all splits that have the columns are joined, with a note; as
+            ``"given"`` they are the parts that they are named as.
 
     Raises:
         TaskError: The dataset is missing, gated or cannot be reached; a split is unknown;
@@ -69,17 +72,21 @@ def huggingface_source(reference: str, options: DataOptions) -> TableSource:
     """
     name, _, config = reference.partition(":")
     splits = _load(name, config or None)
-    wanted = chosen_splits(tuple(splits), options.split, f"dataset {name}")
+    wanted = chosen_splits(tuple(splits), options.get("split"), f"dataset {name}")
     tables = {key: [HuggingFaceTable(splits[key], f"split {key!r} of {name}")] for key in wanted}
-    kept = tables if options.split is not None else with_columns_of_first(tables, options)
+    chosen = options.get("split") not in (None, GIVEN_SPLIT)
+    kept = tables if chosen else with_columns_of_first(tables, options)
     source = TableSource(
         [table for found in kept.values() for table in found],
         name=reference.rstrip("/").rpartition("/")[2],
         options=options,
+        parts=kept_parts(tuple(kept), options, f"dataset {name}"),
     )
     source.dataset = _id_on_hub(name, splits.values())
-    if options.split is None:
-        source.notes = dropped_splits_note(tables, kept) + joined_splits_note(tuple(kept))
+    if not chosen:
+        source.notes = dropped_splits_note(tables, kept)
+    if options.get("split") is None:
+        source.notes += joined_splits_note(tuple(kept))
     return source
 
 
@@ -195,7 +202,8 @@ def saved_source(folder: Path, options: DataOptions) -> TableSource:
         TaskError: It is damaged, a split is unknown, or the columns cannot be told.
     """
     name = resolved(folder).name
-    split = options.split
+    split = options.get("split")
+    split = None if split == GIVEN_SPLIT else split  # kept anyway
     if not is_file(folder / SPLITS_FILE):
         if split is not None:
             raise TaskError(f"{folder} has no splits", hint=f"leave out split={split!r}")

@@ -14,10 +14,11 @@ from wsdarts_registry import _json
 from wsdarts_registry._files import exists, inside, is_file, read_regular, resolved
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, TaskError
-from wsdarts_sdk.data.sources.base import METADATA_FILES, DataOptions, named_labels
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.sources.base import METADATA_FILES, named_groups, named_labels
 from wsdarts_sdk.data.sources.folder import FileSource, image_files
-from wsdarts_sdk.data.sources.table import Column, choose_columns
-from wsdarts_sdk.data.split import GivenPart, given_codes
+from wsdarts_sdk.data.sources.table import Column, check_column, choose_columns
+from wsdarts_sdk.data.split import GivenPart, codes_of_values, given_codes
 
 FILE_NAME = "file_name"
 _LARGEST = 2**28
@@ -57,6 +58,41 @@ class MetadataSource(FileSource):
         )
         if parts is not None:
             self.given = given_codes(parts, [len(rows) for _, rows in tables.values()])
+        take_columns(self, tables, options)
+
+
+def take_columns(
+    source: FileSource, tables: Mapping[Path, tuple[Path, Rows]], options: DataOptions
+) -> None:
+    """Give the images of a source the parts and groups that metadata have in a column of theirs.
+
+    Raises:
+        TaskError: Such a column is missing or does not fit, or an image has no row.
+    """
+    if (column := options.get("split_column")) is not None:
+        source.given = codes_of_values(*_values(source, tables, column, "split"))
+    if isinstance(groups := options.get("groups"), str):
+        source.groups = named_groups(*_values(source, tables, groups, "group"))
+
+
+def _values(
+    source: FileSource, tables: Mapping[Path, tuple[Path, Rows]], name: str, role: str
+) -> tuple[list[Any], str]:
+    """Return the value of each image in a column, and the column's name for errors."""
+    found: dict[Path, Any] = {}
+    for folder, (file, rows) in tables.items():
+        check_column(_columns(rows), name, role, str(file))
+        files = _image_files(folder, file, [row.get(FILE_NAME) for row in rows])
+        found |= dict(zip(files, (row.get(name) for row in rows), strict=True))
+    where = f"column {name!r} of {', '.join(str(file) for file, _ in tables.values())}"
+    lacking = [file for file in source.files if file not in found]
+    if lacking:
+        raise TaskError(
+            f"{where} lacks {pluralize(len(lacking), 'image')}, first {lacking[0]}",
+            expected="a row for each",
+            hint="add rows, or take the images out",
+        )
+    return [found[file] for file in source.files], where
 
 
 def read_metadata(folder: Path) -> tuple[Path, Rows] | TaskError | None:

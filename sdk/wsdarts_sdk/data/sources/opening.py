@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsdarts_registry._files import entries, exists, expanded, is_directory, is_file, resolved
 from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data.options import DataOptions, given_options
 from wsdarts_sdk.data.sources.base import (
-    DataOptions,
+    GIVEN_SPLIT,
     ImageSource,
     chosen_splits,
     is_saved,
@@ -16,7 +17,8 @@ from wsdarts_sdk.data.sources.base import (
     may_have_metadata,
 )
 from wsdarts_sdk.data.sources.folder import FolderSource, image_files, parquet_files
-from wsdarts_sdk.data.split import part_named, parts_of_splits
+from wsdarts_sdk.data.sources.parts import JoinedSource
+from wsdarts_sdk.data.split import GivenPart, part_named, parts_of_splits
 
 if TYPE_CHECKING:
     from wsdarts_sdk.data.sources.table import Table, TableSource
@@ -34,9 +36,25 @@ def open_source(data: Any, options: DataOptions, *, cache: Path) -> ImageSource:
         TaskError: It is of no known kind, cannot be read as its kind, or an option is given that
             its kind does not have.
     """
+    held_out = {part: options.get(part.value) for part in (GivenPart.VALIDATION, GivenPart.TEST)}
+    given = {part: each for part, each in held_out.items() if each is not None}
+    main = _open(data, options, cache)
+    if not given:
+        return main
+    common: DataOptions = {
+        "image_column": options.get("image_column"),
+        "label_column": options.get("label_column"),
+        "groups": options.get("groups"),
+    }
+    return JoinedSource(main, {part: _open(each, common, cache) for part, each in given.items()})
+
+
+def _open(data: Any, options: DataOptions, cache: Path) -> ImageSource:
     if isinstance(data, tuple | list):
-        _refuse("arrays", options, "image_column", "label_column", "split")
-        return _tensors(data)
+        _refuse("arrays", options, "image_column", "label_column", "split", "split_column")
+        return _tensors(data, options.get("groups"))
+    if not isinstance(options.get("groups"), str | None):
+        raise TaskError("groups", found="a list", expected="the name of a column")
     if not isinstance(data, str | os.PathLike):
         raise TaskError("data", found=f"of type {type(data).__name__}", expected=_KINDS)
     text = os.fspath(data)
@@ -49,9 +67,10 @@ def open_source(data: Any, options: DataOptions, *, cache: Path) -> ImageSource:
     if text.startswith("torchvision:"):
         from wsdarts_sdk.data.sources.torchvision import TorchvisionSource  # noqa: PLC0415
 
-        _refuse("torchvision's datasets", options, "image_column", "label_column")
+        unknown = ("image_column", "label_column", "split_column", "groups")
+        _refuse("torchvision's datasets", options, *unknown)
         name = text.removeprefix("torchvision:")
-        return TorchvisionSource(name, root=cache / "torchvision", split=options.split)
+        return TorchvisionSource(name, root=cache / "torchvision", split=options.get("split"))
     return _path(expanded(text.removeprefix("hf:")), options)
 
 
@@ -111,17 +130,17 @@ def _of_datasets(path: Path, options: DataOptions) -> ImageSource | None:
         _refuse("archives", options, "split")
         return _table_source(path, archives, TarTable, options)
     found = _metadata(path)
-    if not found or _has_classes(path, found.values(), options.label_column):
+    if not found or _has_classes(path, found.values(), options.get("label_column")):
         return None
     notes: tuple[str, ...] = ()
     parts = None
     if "" in found:
         _refuse("local files without splits", options, "split")
-    elif options.split is None:
+    elif options.get("split") in (None, GIVEN_SPLIT):
         parts = parts_of_splits(tuple(found), str(path))
         notes = joined_splits_note(tuple(found)) if parts is None else ()
     else:
-        chosen = chosen_splits(tuple(found), options.split, str(path))
+        chosen = chosen_splits(tuple(found), options.get("split"), str(path))
         found = {name: found[name] for name in chosen}
     tables = {path / name: table for name, table in found.items()}
     from wsdarts_sdk.data.sources.metadata import MetadataSource  # noqa: PLC0415
@@ -173,6 +192,7 @@ def _folder(path: Path, options: DataOptions) -> FolderSource:
     try:
         _refuse("image folders", options, "image_column", "label_column")
         source = FolderSource(path)
+        _take_columns(source, path, options)
     except TaskError:
         if unused is None:
             raise
@@ -180,6 +200,24 @@ def _folder(path: Path, options: DataOptions) -> FolderSource:
     if unused is not None and len(source.class_names) < 2:
         raise unused
     return source
+
+
+def _take_columns(source: FolderSource, path: Path, options: DataOptions) -> None:
+    """Take the parts and the groups of class folders from metadata beside them."""
+    names = [options.get("split_column"), options.get("groups")]
+    if names == [None, None]:
+        return
+    found = _metadata(path)
+    if not found:
+        column = next(name for name in names if name is not None)
+        raise TaskError(
+            f"{path} has no column {column!r}",
+            expected="a metadata.csv or metadata.jsonl beside the class folders, with file_name "
+            "and that column",
+        )
+    from wsdarts_sdk.data.sources.metadata import take_columns  # noqa: PLC0415
+
+    take_columns(source, {path / name: table for name, table in found.items()}, options)
 
 
 def _unused_metadata(path: Path) -> TaskError | None:
@@ -208,7 +246,7 @@ def _has_classes(path: Path, tables: Iterable[tuple[Path, Any]], label_column: s
     return sum(bool(image_files(folder)) for folder in folders) > 1
 
 
-def _tensors(data: Sequence[Any]) -> ImageSource:
+def _tensors(data: Sequence[Any], groups: Any) -> ImageSource:
     from wsdarts_sdk.data.sources.tensors import TensorSource  # noqa: PLC0415
 
     if len(data) not in (2, 3):
@@ -218,10 +256,12 @@ def _tensors(data: Sequence[Any]) -> ImageSource:
             expected="(images, labels) or (images, labels, class_names)",
         )
     images, labels = data[:2]
-    return TensorSource(images, labels, data[2] if len(data) == 3 else None, name="tensors")
+    names = data[2] if len(data) == 3 else None
+    return TensorSource(images, labels, names, groups=groups, name="tensors")
 
 
 def _refuse(kind: str, options: DataOptions, *names: str) -> None:
-    given = [name for name in names if getattr(options, name) is not None]
+    present = given_options(options)
+    given = [name for name in names if name in present]
     if given:
         raise TaskError(f"{' and '.join(given)} cannot be chosen for {kind}", hint="leave it out")

@@ -20,16 +20,18 @@ from numpy.typing import NDArray
 from wsdarts_registry._files import is_file, open_regular, resolved
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Content, CorruptImage, Read
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources.base import (
     FILE_STAT,
-    DataOptions,
     ImageSource,
     checked_labels,
     file_stats,
+    named_groups,
     named_labels,
 )
 from wsdarts_sdk.data.split import (
     GivenPart,
+    codes_of_values,
     given_codes,
     has_train_and_held_out,
     part_named,
@@ -97,11 +99,33 @@ def choose_columns(
     """
     holders = [c for c in columns if c.can_hold_images]
     declared = [c for c in holders if c.declared_image]
-    image = _choose(columns, options.image_column, declared or holders, holders, "image", where)
+    image = _choose(
+        columns, options.get("image_column"), declared or holders, holders, "image", where
+    )
     labelled = [c for c in columns if c.can_hold_labels and c.name != image.name]
     classes = [c for c in labelled if c.class_names]
     usual = [c for c in labelled if c.name.lower() in _LABEL_NAMES]
-    return image, _choose(columns, options.label_column, classes or usual, labelled, "label", where)
+    return image, _choose(
+        columns, options.get("label_column"), classes or usual, labelled, "label", where
+    )
+
+
+def check_column(columns: Sequence[Column], name: str, role: str, where: str) -> None:
+    """Refuse a column that is not there or holds no plain values.
+
+    Raises:
+        TaskError: Lists the columns.
+    """
+    usable = [column for column in columns if column.can_hold_labels]
+    _choose(columns, name, (), usable, role, where)
+
+
+_CHOICES = {
+    "image": "--image-column NAME (image_column=…)",
+    "label": "--label-column NAME (label_column=…)",
+    "split": "--split-column NAME (split_column=…)",
+    "group": "--groups NAME (groups=…)",
+}
 
 
 def _choose(
@@ -113,7 +137,7 @@ def _choose(
     where: str,
 ) -> Column:
     existing = ", ".join(f"{c.name} ({c.type})" for c in columns)
-    hint = f"choose with --{role}-column NAME ({role}_column=…); the columns are {existing}"
+    hint = f"choose with {_CHOICES[role]}; the columns are {existing}"
     if chosen is not None:
         column = next((c for c in columns if c.name == chosen), None)
         if column is None:
@@ -140,6 +164,8 @@ def _choose(
 _EXPECTED = {
     "image": "encoded images (datasets.Image, or bytes)",
     "label": "one label for each image (datasets.ClassLabel, integers or strings)",
+    "split": "integers or strings",
+    "group": "integers or strings",
 }
 
 
@@ -311,6 +337,17 @@ class TableSource(ImageSource):
         )
         if parts is not None:
             self.given = given_codes(parts, [len(values) for values in by_table])
+        if (column := options.get("split_column")) is not None:
+            self.given = codes_of_values(*self._values(column, "split"))
+        if isinstance(groups := options.get("groups"), str):
+            self.groups = named_groups(*self._values(groups, "group"))
+
+    def _values(self, name: str, role: str) -> tuple[list[Any], str]:
+        """Return the values of a column in all tables, and its name for errors."""
+        for table in self._tables:
+            check_column(table.columns(), name, role, table.where)
+        values = [v for table in self._tables for batch in table.batches(name) for v in batch]
+        return values, f"column {name!r} of {', '.join(table.where for table in self._tables)}"
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the encoded images; whole tables are read, and wanted rows passed on."""

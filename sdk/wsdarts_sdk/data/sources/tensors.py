@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Read
-from wsdarts_sdk.data.sources.base import ImageSource, checked_labels, named_labels
+from wsdarts_sdk.data.sources.base import ImageSource, checked_labels, named_groups, named_labels
 
 _CHANNELS = (1, 3, 4)
 _SHAPES = "(N, C, H, W), (N, H, W, C) or (N, H, W) with C of 1, 3 or 4"
@@ -32,6 +32,7 @@ class TensorSource(ImageSource):
         class_names: Names of the integers from 0, in a list; or a dict from ids to names or
             from names to ids, whose ids need not follow each other. Without them every distinct
             label is a class, in sorted order, named by its text.
+        groups: What belongs together, one value for each image, as for the labels.
 
     Raises:
         TaskError: Another type, shape or range, or a name given twice.
@@ -44,6 +45,7 @@ class TensorSource(ImageSource):
         class_names: Sequence[str] | Mapping[Any, Any] | None,
         *,
         name: str,
+        groups: Any = None,
     ) -> None:
         values = _label_list(labels)
         pixels = as_numpy(images, "images")
@@ -58,6 +60,8 @@ class TensorSource(ImageSource):
         else:
             names, numbers = _named(values, class_names)
         super().__init__(name=name, class_names=names, labels=numbers, encoded=False)
+        if groups is not None:
+            self.groups = named_groups(_group_list(groups, len(values)), "the groups")
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the images, shape ``(height, width, 3)`` each."""
@@ -100,6 +104,19 @@ def as_numpy(array: Any, what: str) -> NDArray[Any]:
         found=f"of type {type(array).__name__}",
         expected=f"a NumPy array or a torch tensor{_FORMS[what]}",
     )
+
+
+def _group_list(groups: Any, images: int) -> list[Any]:
+    if isinstance(groups, str):
+        raise TaskError(
+            f"arrays have no column {groups!r}", expected="a list of groups, one for each image"
+        )
+    values = _label_list(groups)
+    if len(values) != images:
+        raise TaskError(
+            f"{len(values)} groups and {images} images", expected="one group for each image"
+        )
+    return values
 
 
 def _label_list(labels: Any) -> list[Any]:

@@ -19,8 +19,10 @@ from wsdarts_sdk.data.sources.base import (
     checked_labels,
     chosen_splits,
     joined_splits_note,
+    kept_parts,
     named_labels,
 )
+from wsdarts_sdk.data.split import given_codes
 
 _Arguments = Mapping[str, Any]
 _TRAIN_TEST: Mapping[str, _Arguments] = {"train": {"train": True}, "test": {"train": False}}
@@ -79,6 +81,10 @@ class TorchvisionSource(ImageSource):
         super().__init__(name=name, class_names=class_names, labels=labels, encoded=False)
         if split is None:
             self.notes = joined_splits_note(wanted)
+        plain = ["train" if key == "trainval" else key for key in wanted]
+        parts = kept_parts(plain, {"split": split}, f"torchvision's {name}")
+        if parts is not None:
+            self.given = given_codes(parts, [len(part) for part in self._parts])
 
     def images(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Read]]:
         """Yield the images, fetched one after another: not every dataset can be shared."""

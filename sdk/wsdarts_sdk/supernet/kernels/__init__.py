@@ -1,7 +1,7 @@
 """Kernels of the supernet: one interface (``base``) and its implementations.
 
-``portable`` is plain torch, ``compiled`` calls ``cpu.cpp``, which ``compiler`` compiles and caches,
-``triton`` is for CUDA. May import ``supernet.skip_dropout``. Public: ``Kernels``.
+``portable`` is plain torch, ``compiled`` calls ``cpu.cpp``, which ``wsdarts_sdk.compiler`` compiles
+and caches, ``triton`` is for CUDA. May import ``supernet.skip_dropout``. Public: ``Kernels``.
 """
 
 from wsdarts_sdk.supernet.kernels.base import Kernels

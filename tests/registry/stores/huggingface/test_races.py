@@ -58,7 +58,7 @@ def test_the_same_content_is_published_once_by_all_who_push_it_at_once(
         assert pusher.stdout is not None
         assert pusher.stdout.readline() == "ready\n"
     gate.touch()
-    said = [pusher.communicate(timeout=120)[0].split() for pusher in pushers]
+    said = [pusher.communicate(timeout=600)[0].split() for pusher in pushers]
     assert [line[0] for line in said] == ["won"] * len(words)
     # Each content has one version, which all its pushers were told.
     versions = {
@@ -67,6 +67,59 @@ def test_the_same_content_is_published_once_by_all_who_push_it_at_once(
     assert sorted(len(found) for found in versions.values()) == [1, 1]
     assert [e.version for e in store.entries()] == [1, 2, 3]
     assert len({e.digest for e in store.entries()}) == 3
+
+
+def test_a_push_that_finds_all_its_files_on_main(
+    hub_server: HubServer, store: HubStore, make: Make
+) -> None:
+    # Another one commits the same content between the slow one's look and its commit. The client
+    # of the Hub then makes no commit, and returns the newest one: here that of a third push.
+    store.publish(make("before"), "flowers")
+    preupload, newest = "flowers/preupload/", "flowers/revision/"
+    for path in (preupload, newest):
+        hub_server.add_fault(Fault(kind="hold", path=path))
+    slow = HubStore(store.location, endpoint=hub_server.url)
+    with ThreadPoolExecutor(1) as pool:
+        pushed = pool.submit(slow.publish, make("same"), "flowers")
+        hub_server.wait_for_held(preupload)
+        assert store.publish(make("same"), "flowers").version == 2
+        hub_server.release(preupload)
+        hub_server.wait_for_held(newest)
+        assert store.publish(make("other"), "flowers").version == 3
+        hub_server.release(newest)
+        assert pushed.result().version == 2
+    assert [e.version for e in store.entries()] == [1, 2, 3]
+    assert len({e.digest for e in store.entries()}) == 3
+
+
+def test_a_push_that_saw_another_before_its_tag(
+    hub_server: HubServer, store: HubStore, make: Make
+) -> None:
+    # The slow one finishes version 2 and sees version 3 committed, but not tagged yet; the third
+    # one has updated the index before it does.
+    store.publish(make("first"), "flowers")
+    hub_server.add_fault(Fault(kind="refuse", status=403, path="/tag/", times=None))
+    with pytest.raises(RegistryError):
+        store.publish(make("second"), "flowers")
+    hub_server.clear_faults()
+    second, third, index = "flowers/tag/", "acme/flowers/tag/", "datasets/acme/wsdarts-registry"
+    hub_server.add_fault(Fault(kind="hold", path=second))
+    hub_server.add_fault(Fault(kind="hold", path=third, first=3))
+    hub_server.add_fault(Fault(kind="hold", path=index))
+    slow = HubStore(store.location, endpoint=hub_server.url)
+    with ThreadPoolExecutor(2) as pool:
+        finished = pool.submit(slow.publish, make("second"), "flowers")
+        hub_server.wait_for_held(second)
+        pushed = pool.submit(store.publish, make("third"), "flowers")
+        while len(hub_server.exchanges("POST", third)) < 5:  # the last is the third version's
+            time.sleep(0.002)
+        hub_server.release(second)
+        hub_server.wait_for_held(index)
+        hub_server.release(third)
+        assert pushed.result().version == 3
+        hub_server.release(index)
+        assert finished.result().version == 2
+    assert [e.version for e in store.entries()] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", ["lose_answer", "close_response", "refuse"])
@@ -95,15 +148,14 @@ def test_a_pusher_that_is_overtaken_takes_the_next_number(
     hub_server: HubServer, store: HubStore, make: Make, tmp_path: Path
 ) -> None:
     store.publish(make("first"), "flowers")
-    # The commit waits at the hub's door while another one goes through.
-    hub_server.add_fault(Fault(kind="hang", path="flowers/commit", seconds=1.0))
+    hub_server.add_fault(Fault(kind="hold", path="flowers/commit"))
     gate = tmp_path / "gate"
     gate.touch()
     slow = start(hub_server.url, gate, [("flowers", make("slow"))])
-    while not hub_server.exchanges("POST", "flowers/commit")[1:]:
-        time.sleep(0.01)
+    hub_server.wait_for_held("flowers/commit")
     quick = store.publish(make("quick"), "flowers")
     assert quick.version == 2
+    hub_server.release("flowers/commit")
     assert "won flowers@3 " in slow.communicate(timeout=600)[0]
     assert [e.version for e in store.entries()] == [1, 2, 3]
 

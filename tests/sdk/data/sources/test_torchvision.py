@@ -105,3 +105,10 @@ def test_what_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     with pytest.raises(TaskError, match=rf"MNIST .*{tmp_path}"):
         ImageTask.load("torchvision:MNIST", cache_dir=tmp_path)
+
+
+def test_the_splits_are_kept_by_choice(digits: Digits, tmp_path: Path) -> None:
+    task = ImageTask.load("torchvision:MNIST", split="given", cache_dir=tmp_path)
+    assert task.given_split
+    assert len(task.train_indices) == 40
+    assert task.digest == ImageTask.load(digits["train"], validation=digits["t10k"]).digest

@@ -1,4 +1,4 @@
-"""Compilation of ``cpu.cpp`` for this machine, and the cache of the compiled libraries.
+"""Compilation of this package's C++ for this machine, and the cache of the compiled libraries.
 
 A library is kept in the user's cache under the digest of source, compiler, flags and the
 environment that the compiler reads. It is built for the processor at hand, so it is made where it
@@ -224,6 +224,10 @@ _FLAGS = (
 # With threads, and for a compiler that has no OpenMP.
 _BUILDS = ((*_FLAGS, "-fopenmp"), _FLAGS)
 _SECONDS = 300
+ENGINE = "supernet/kernels/cpu.cpp"
+DERIVED = "supernet/kernels/derived.cpp"
+_SHARED = "primitives.h"  # what sources of one folder share
+_INCLUDE = f'#include "{_SHARED}"\n'.encode()
 _LONGEST_MESSAGE = 2**16
 # What the compiler gets of the environment: where programs, headers and libraries are. No more,
 # so that no token reaches it, and no variable makes it write elsewhere or in another language.
@@ -261,8 +265,8 @@ def has_compiler() -> bool:
     return True
 
 
-def must_compile() -> bool:
-    """Return whether the library has yet to be compiled, which takes a while."""
+def must_compile(source: str = ENGINE) -> bool:
+    """Return whether a library has yet to be compiled, which takes a while."""
     try:
         compiler = _compiler()
     except _CompilerError:
@@ -271,7 +275,7 @@ def must_compile() -> bool:
         return True
     with library_cache() as found:
         return isinstance(found, str) or not any(
-            found.holds(_key(compiler, flags)) for flags in _BUILDS
+            found.holds(_key(compiler, flags, source)) for flags in _BUILDS
         )
 
 
@@ -284,35 +288,44 @@ def why_not_kept() -> str | None:
 
 
 @cache
-def compiled_library() -> Compiled:
-    """Return the library, compiled if it must be, or the reason why there is none."""
+def compiled_library(source: str = ENGINE) -> Compiled:
+    """Return a library, compiled if it must be, or the reason why there is none.
+
+    Args:
+        source: Path of its source in this package; after a colon the type of numbers that the
+            macro ``SCALAR`` stands for in it.
+    """
     try:
         compiler = _compiler()
     except _CompilerError as error:
         return Compiled(library=None, why=str(error))
     name = sanitize(" ".join(compiler))
     with library_cache() as place:
-        kept = _kept(compiler, name, place)
-        return kept if kept is not None else _compiled(compiler, name, place)
+        kept = _kept(compiler, name, place, source)
+        return kept if kept is not None else _compiled(compiler, name, place, source)
 
 
-def _kept(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -> Compiled | None:
+def _kept(
+    compiler: tuple[str, ...], name: str, place: LibraryCache | str, source: str
+) -> Compiled | None:
     """Return the cached library."""
     if isinstance(place, str):
         return None
     for flags in _BUILDS:
         with suppress(OSError):  # such as a library of OpenMP that is gone: compiled anew
-            library = place.find(_key(compiler, flags))
+            library = place.find(_key(compiler, flags, source))
             if library is not None:
                 return Compiled(library=library, why=_how(name, flags))
     return None
 
 
-def _compiled(compiler: tuple[str, ...], name: str, place: LibraryCache | str) -> Compiled:
+def _compiled(
+    compiler: tuple[str, ...], name: str, place: LibraryCache | str, source: str
+) -> Compiled:
     reasons = []
     for flags in _BUILDS:
         try:
-            library, problem = _made(compiler, flags, place)
+            library, problem = _made(compiler, flags, place, source)
         except (_CompilerError, OSError) as error:
             reasons.append(sanitize(str(error), 400))
             continue
@@ -358,11 +371,17 @@ def _program(word: str) -> Path | None:
         return None
 
 
-def _source() -> bytes:
-    return files("wsdarts_sdk.supernet.kernels").joinpath("cpu.cpp").read_bytes()
+def _source(name: str) -> bytes:
+    path, _, scalar = name.partition(":")
+    *folders, file = path.split("/")
+    folder = files("wsdarts_sdk").joinpath(*folders)
+    text = folder.joinpath(file).read_bytes()
+    if _INCLUDE in text:  # what is compiled is one text, under one digest
+        text = text.replace(_INCLUDE, folder.joinpath(_SHARED).read_bytes())
+    return f"#define SCALAR {scalar}\n".encode() + text if scalar else text
 
 
-def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
+def _key(compiler: tuple[str, ...], flags: tuple[str, ...], source: str) -> str:
     """Return the digest of everything that the machine code depends on."""
     programs = [
         (str(resolved(program)), modified(program))
@@ -376,7 +395,7 @@ def _key(compiler: tuple[str, ...], flags: tuple[str, ...]) -> str:
     }
     parts = (compiler, programs, flags, sorted(environment.items()), platform.machine())
     text = f"{parts!r} {_processor()}".encode(errors="surrogateescape")
-    return hashlib.sha256(_source() + b"\0" + text).hexdigest()[:16]
+    return hashlib.sha256(_source(source) + b"\0" + text).hexdigest()[:16]
 
 
 def _environment(temporary: str) -> dict[str, str]:
@@ -390,19 +409,19 @@ def _environment(temporary: str) -> dict[str, str]:
 
 
 def _made(
-    compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str
+    compiler: tuple[str, ...], flags: tuple[str, ...], place: LibraryCache | str, source: str
 ) -> tuple[ctypes.CDLL, str | None]:
     """Compile in a directory of this user alone; return the library and why it is not kept."""
     with tempfile.TemporaryDirectory() as scratch:
-        code, made = Path(scratch) / "cpu.cpp", Path(scratch) / "cpu.so"
-        code.write_bytes(_source())
+        code, made = Path(scratch) / "code.cpp", Path(scratch) / "code.so"
+        code.write_bytes(_source(source))
         _run([*compiler, *flags, str(code), "-o", str(made)], Path(scratch))
         if not is_file(made, follow_links=False):
             raise _CompilerError("it wrote no library")
         if isinstance(place, str):
             return load_private(made), place
         try:
-            return place.store(_key(compiler, flags), made.read_bytes()), None
+            return place.store(_key(compiler, flags, source), made.read_bytes()), None
         except OSError as error:  # such as a full disk
             return load_private(made), str(error)
 

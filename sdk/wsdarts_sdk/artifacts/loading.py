@@ -1,4 +1,4 @@
-"""Networks by name: from a genotype, a file, a run, a reference or a trained model."""
+"""Networks by name: of a genotype, a file, a run, a reference or a trained model."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,18 @@ from wsdarts_registry.publishing.training_record import run_of
 from wsdarts_registry.stores.opening import open_for
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store
+from wsdarts_sdk.artifacts.check import artifact_weights, run_check
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.facts import LineageFacts
+from wsdarts_sdk.models.inheritance import SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
+from wsdarts_sdk.models.settings import WeightsToBeginWith
 from wsdarts_sdk.runs.directory import read_config
 from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, CONFIG_FILE, GENOTYPE_FILE, MODEL_FILE
+from wsdarts_sdk.setting_fields import check_value
 
 _WHAT = "the genotype or model"
+_RANDOM = "begin with random weights (training.weights=random)"
 _MANY_CLASSES = 100_000
 
 
@@ -33,15 +38,17 @@ def load_network(
     channels: int | None = None,
     stem: Stem | None = None,
     auxiliary: bool = False,
+    weights: WeightsToBeginWith = "random",
     seed: int = 0,
     require_signature: Required = None,
 ) -> DerivedNetwork | Classifier:
     """Return the network of a genotype, or a trained model.
 
-    **A genotype has no weights**: its network comes untrained, with random weights, in train
-    mode, and wants normalised images. The weights of an artifact are a supernet's, which do not
-    fit it. Only a trained model (the file or the run directory of ``train``) comes with
-    weights, in eval mode, and wants images in [0, 1].
+    **A genotype has no trained weights**: its network comes in train mode and wants normalised
+    images. It begins with random weights, or with those of the supernet that found it, a better
+    place to train from (``weights="inherited"``; the network's ``inherited`` says which were
+    taken). Only a trained model (the file or the run directory of ``train``) comes trained, in
+    eval mode, and wants images in [0, 1].
 
     Args:
         source: A genotype; its JSON; its text as the public DARTS and P-DARTS code prints it, or
@@ -51,10 +58,13 @@ def load_network(
         registry: Where a reference is looked up; the shipped zoo by default.
         classes: Number of classes; by default that of the task that the genotype was searched
             on, where the source knows it.
-        cells: Number of cells; 20 by default.
-        channels: Channels of the first cell; 16 by default (the papers' results have 36).
+        cells: Number of cells; 20 by default, or the supernet's if its weights are inherited.
+        channels: Channels of the first cell; 16 by default (the papers' results have 36), or the
+            supernet's if its weights are inherited, which fit no other number.
         stem: ``"cifar"``, the default, or ``"imagenet"``; see ``DerivedNetwork``.
         auxiliary: Whether to build the auxiliary tower, which only helps in training.
+        weights: What to begin with: ``"random"`` weights, or those ``"inherited"`` from the run or
+            the artifact that ``source`` names, as ``train`` takes them. The classifier is fresh.
         seed: Seed of the random weights.
         require_signature: Files of public keys, one of which has to have signed the artifact of a
             reference, or a ``SignaturePolicy``; by default the user's own policy decides. What
@@ -73,8 +83,10 @@ def load_network(
     model = None if isinstance(source, Genotype) else _trained_file(source)
     if model is not None:
         _refuse_unsigned(source, require_signature)
-        if shape or auxiliary:
-            named = ", ".join(shape) or "auxiliary"
+        changed = [*shape, *(["auxiliary"] if auxiliary else [])]
+        changed += ["weights"] if weights != "random" else []
+        if changed:
+            named = ", ".join(changed)
             raise SettingsError(
                 f"{source} is a trained model, whose shape is fixed",
                 hint=(
@@ -83,6 +95,11 @@ def load_network(
                 ),
             )
         return Classifier.load(model)
+    check_value("weights", weights, WeightsToBeginWith)
+    supernet = None
+    if weights == "inherited":
+        supernet = find_supernet(source, registry=registry, require_signature=require_signature)
+        shape = {"cells": supernet.cells, "channels": supernet.channels, **shape}
     genotype, known = _find(source, registry, require_signature)
     if classes is None and known is not None and known > _MANY_CLASSES:
         raise SettingsError(
@@ -93,7 +110,10 @@ def load_network(
     shape.setdefault("classes", known)
     if shape["classes"] is None:
         raise SettingsError("a genotype alone has no number of classes", hint="name it: classes=10")
-    return DerivedNetwork(genotype, **shape, auxiliary=auxiliary, seed=seed)
+    network = DerivedNetwork(genotype, **shape, auxiliary=auxiliary, seed=seed)
+    if supernet is not None:
+        inherit(network, genotype, supernet)
+    return network
 
 
 def find_genotype(
@@ -237,3 +257,57 @@ def _of_artifact(artifact: Artifact) -> tuple[Genotype, int | None]:
 
 def _classes(manifest: Manifest) -> int | None:
     return manifest.tasks[0].classes if len(manifest.tasks) == 1 else None
+
+
+def find_supernet(
+    source: Genotype | str | Path,
+    *,
+    registry: str | Path | Store | None = None,
+    require_signature: Required = None,
+) -> SupernetWeights:
+    """Return the weights of the supernet that found a genotype.
+
+    Args:
+        source: What names the genotype: a run, an artifact's directory or a reference.
+        registry: Where a reference is looked up; the shipped zoo by default.
+        require_signature: Whose signature the artifact of a reference needs.
+
+    Raises:
+        SettingsError: It names a genotype alone, or an artifact without weights.
+        ArtifactError: The weights are damaged, or compute something else than they must.
+        RegistryError: There is no artifact of that name.
+        SignatureError: It is not signed as is required.
+    """
+    artifact = _find_artifact(source, registry, require_signature)
+    weights = None if artifact is None else artifact.weights()
+    if artifact is None or weights is None:
+        shown = "a genotype alone" if isinstance(source, Genotype) else str(source)
+        raise SettingsError(
+            f"{shown} has no weights to inherit",
+            expected="a finished search, or an artifact with weights",
+            hint=f"name one, or {_RANDOM}",
+        )
+    run_check(artifact)
+    network = artifact.manifest.network
+    return SupernetWeights(
+        source=str(source),
+        space=artifact.masks.space,
+        cells=network.cells,
+        channels=network.channels,
+        tensors=artifact_weights(weights),
+    )
+
+
+def _find_artifact(
+    source: Genotype | str | Path, registry: str | Path | Store | None, required: Required
+) -> Artifact | None:
+    if isinstance(source, Genotype) or (isinstance(source, str) and is_genotype_text(source)):
+        return None
+    run, path = source_run(source), expanded(source, "the source of the weights")
+    for place in (path, *(() if run is None else (run / ARTIFACT_FOLDER,))):
+        if is_directory(place) and is_file(place / MANIFEST):
+            return read_artifact(place)
+    if run is not None or isinstance(source, Path) or exists(path):
+        return None
+    store, reference = open_for(source, registry, require_signature=required)
+    return store.pull(reference)

@@ -1,0 +1,148 @@
+"""Cells of an experiment: each a job that resumes, with a JSON file of its own as its result."""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import RESULTS, machine
+
+from wsdarts_registry._file_lock import try_lock
+from wsdarts_registry._files import write_atomically
+
+PAUSE = 20.0  # seconds between two looks at cells that another process is at work on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One measurement of an experiment.
+
+    Attributes:
+        name: Unique in its experiment; its result is the file ``NAME.json``.
+        asked: What is measured, as JSON data.
+        work: Measures it, with its state in the directory that it is given, from where it goes on
+            when it is called again. Returns the figures as JSON data.
+        needs: Names of the cells that have to be finished before.
+    """
+
+    name: str
+    asked: Mapping[str, Any]
+    work: Callable[[Path], dict[str, Any]]
+    needs: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A declared table of cells.
+
+    Attributes:
+        name: What it is called; its results lie in ``benchmarks/results/experiments/NAME``.
+        cells: In the order in which they are run.
+        summary: Makes the figures that are published of the results of the finished cells.
+    """
+
+    name: str
+    cells: Sequence[Cell]
+    summary: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        names = [cell.name for cell in self.cells]
+        if len(set(names)) != len(names):
+            raise ValueError(f"cells of {self.name} share a name")
+
+    @property
+    def results(self) -> Path:
+        """Directory of the results."""
+        return RESULTS / "experiments" / self.name
+
+    def result(self, cell: Cell | str) -> Path:
+        """Return the file of a cell's result."""
+        name = cell if isinstance(cell, str) else cell.name
+        return self.results / f"{name}.json"
+
+    def finished(self) -> list[dict[str, Any]]:
+        """Return the results that are there, in the order of the table."""
+        files = map(self.result, self.cells)
+        return [json.loads(file.read_bytes()) for file in files if file.exists()]
+
+
+def run(experiment: Experiment, runs: Path, *, only: Sequence[str] = ()) -> None:
+    """Measure what is not measured yet; several processes may do so at once.
+
+    Args:
+        experiment: The table.
+        runs: Directory of the states.
+        only: Parts of names; cells with none of them are left out. All by default.
+    """
+    chosen = [c for c in experiment.cells if not only or any(part in c.name for part in only)]
+    while left := [cell for cell in chosen if not experiment.result(cell).exists()]:
+        ready = [c for c in left if all(experiment.result(name).exists() for name in c.needs)]
+        # One at a time: what has become ready meanwhile may come first in the table.
+        if not any(_take(experiment, cell, runs, len(left)) for cell in ready):
+            waited = {name for cell in left for name in cell.needs} - {c.name for c in chosen}
+            missing = sorted(n for n in waited if not experiment.result(n).exists())
+            if missing:
+                raise SystemExit(f"run {', '.join(missing)} first: other cells need them")
+            time.sleep(PAUSE)
+
+
+def _take(experiment: Experiment, cell: Cell, runs: Path, left: int) -> bool:
+    """Measure a cell, unless another process is at work on it."""
+    state = runs / experiment.name / cell.name
+    state.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(state)
+    if lock is None:
+        return False
+    with lock:
+        if experiment.result(cell).exists():
+            return False
+        print(f"{cell.name} ({left} left)", flush=True)
+        began = time.perf_counter()
+        measured = cell.work(state)
+        row = {
+            "cell": cell.name,
+            **cell.asked,
+            **measured,
+            "seconds_here": round(time.perf_counter() - began, 1),
+            "command": reproduction(experiment, cell),
+            "commit": commit(),
+            "machine": machine(threads=torch.get_num_threads()),
+        }
+        experiment.results.mkdir(parents=True, exist_ok=True)
+        write_atomically(experiment.result(cell), (json.dumps(row, indent=1) + "\n").encode())
+    return True
+
+
+def reproduction(experiment: Experiment, cell: Cell) -> str:
+    """Return the command that measures a cell, and what it needs, again."""
+    names = [*cell.needs, cell.name]
+    return shlex.join(["python", "benchmarks/experiments", "run", experiment.name, *names])
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that runs, with ``+`` where it has changes."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], check=True, capture_output=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.decode().strip() + ("+" if changed.stdout.strip() else "")
+
+
+def print_status(experiment: Experiment) -> None:
+    """Print how many cells are finished, and which come next."""
+    done = [cell for cell in experiment.cells if experiment.result(cell).exists()]
+    left = [cell.name for cell in experiment.cells if cell not in done]
+    print(f"{experiment.name}: {len(done)} of {len(experiment.cells)} cells are finished")
+    if left:
+        print(f"next: {', '.join(left[:5])}", file=sys.stdout)

@@ -1,0 +1,211 @@
+"""The training step of a network on the kernels, under autograd.
+
+Stem, pooling, auxiliary tower and classifier are torch's; all cells are one autograd function, so a
+loss is computed and differentiated as it would be with the network of modules.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from wsdarts_sdk.compiler import DERIVED, compiled_library
+from wsdarts_sdk.models.engine.calls import Library
+from wsdarts_sdk.models.engine.program import Extent, Program
+from wsdarts_sdk.models.engine.support import (
+    all_are_read,
+    tensors_of,
+    why_not_modules,
+    why_not_tensors,
+)
+from wsdarts_sdk.models.network import DerivedNetwork
+from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.supernet import reduction_positions
+from wsdarts_sdk.supernet.kernel_choice import VARIABLE, asked_kernels, must_wait
+
+_DTYPES = (torch.float32, torch.float64)
+_LEAST = 2  # values of a channel, of which a batch norm has a variance
+_Key = tuple[tuple[int, ...], ...]
+
+
+def compile_ahead(device: torch.device, dtype: torch.dtype, progress: Progress) -> None:
+    """Compile the kernels now, and report it, if the first step would have to."""
+    if must_wait(device, dtype, DERIVED):
+        progress("compiling the engine for this processor, once", 0, 1)
+        compiled_library(DERIVED)
+
+
+class TrainingEngine:
+    """A network's forward pass in training, on compiled kernels where they can be had.
+
+    It computes what ``DerivedNetwork.forward_training`` computes, and so do its gradients, but for
+    rounding: parameters, their gradients and the running statistics are the network's own. Where
+    the kernels cannot run, the network of modules does: without a compiler, on another device, in
+    another dtype or under autocast, in eval mode, and with hooks or other modules in the cells.
+
+    Args:
+        net: The network; it may be moved, loaded and trained otherwise meanwhile.
+
+    Attributes:
+        why_not: Why modules computed the last step; None where kernels did.
+    """
+
+    def __init__(self, net: DerivedNetwork) -> None:
+        self.net = net
+        self.why_not: str | None = None
+        self._libraries: dict[torch.dtype, Library | str] = {}
+        self._programs: defaultdict[_Key, list[Program]] = defaultdict(list)
+        self._places: tuple[int, ...] = ()
+        self._counts: list[Tensor] = []
+
+    def __call__(
+        self, x_BCHW: Tensor, *, rate: float, draws: Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return logits and the auxiliary tower's logits, with drop path."""
+        net = self.net
+        self.why_not = self._reason(x_BCHW)
+        if self.why_not is not None:
+            return net.forward_training(x_BCHW, rate=rate, draws=draws)
+        first, second = net.run_stem(x_BCHW)
+        stem = (_last(first),) if second is first else (_last(first), _last(second))
+        lease = self._lease(stem)
+        _draw(lease.program.factors, rate, draws)
+        found = _Cells.apply(lease, len(stem), *stem, *lease.program.parameters)
+        torch._foreach_add_(self._counts, 1)
+        logits = net.classifier(found[0])
+        return logits, None if net.auxiliary is None else net.auxiliary(found[1])
+
+    def _reason(self, x_BCHW: Tensor) -> str | None:
+        """Return why modules have to compute this step."""
+        if x_BCHW.device.type != "cpu" or x_BCHW.dtype not in _DTYPES:
+            return f"the kernels are for float32 and float64 on the CPU, not {_kind(x_BCHW)}"
+        if torch.is_autocast_enabled("cpu"):
+            return "autocast is enabled"
+        if asked_kernels() == "portable":
+            return f"{VARIABLE} says so"
+        library = self._library(x_BCHW.dtype)
+        if isinstance(library, str):
+            return library
+        smallest = _stem_extents(self.net, x_BCHW)[-1]
+        for _ in reduction_positions(len(self.net.cells)):
+            smallest = smallest.over(2, 0)
+        if len(x_BCHW) * smallest.pixels < _LEAST:
+            return "a batch norm has one value"
+        return self._bind(x_BCHW.dtype)
+
+    def _library(self, dtype: torch.dtype) -> Library | str:
+        if dtype not in self._libraries:
+            try:
+                self._libraries[dtype] = Library(dtype)
+            except LookupError as error:
+                self._libraries[dtype] = str(error)
+        return self._libraries[dtype]
+
+    def _bind(self, dtype: torch.dtype) -> str | None:
+        """Look at the cells; programs of tensors that are no longer theirs are dropped."""
+        modules = list(self.net.cells.modules())
+        reason = why_not_modules(modules) or why_not_tensors(modules, dtype)
+        if reason is None and not all_are_read(self.net):
+            reason = "the output of a cell is read by nothing"
+        if reason is None:
+            places = (len(modules), *(t.data_ptr() for t in tensors_of(modules)))
+            if places != self._places:
+                self._programs, self._places = defaultdict(list), places
+                norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
+                self._counts = [m.get_buffer("num_batches_tracked") for m in norms]
+        return reason
+
+    def _lease(self, stem: tuple[Tensor, ...]) -> "_Lease":
+        """Return a program that no other step is using."""
+        key = tuple(tuple(tensor.shape) for tensor in stem)
+        free = self._programs[key]
+        if free:
+            return _Lease(free.pop(), free)
+        library = self._library(stem[0].dtype)
+        assert isinstance(library, Library)  # else there is a reason  # noqa: S101
+        extents = tuple(
+            Extent(height=t.shape[2], width=t.shape[3], channels=t.shape[1]) for t in stem
+        )
+        program = Program(self.net, len(stem[0]), extents, library, stem[0].dtype)
+        return _Lease(program, free)
+
+
+class _Lease:
+    """The use of a program from a forward pass to the end of its backward pass."""
+
+    def __init__(self, program: Program, free: list[Program]) -> None:
+        self.program, self._free, self._held = program, free, True
+
+    def end(self) -> None:
+        """Give the program to the next step; its results are no longer there."""
+        if self._held:
+            self._held = False
+            self._free.append(self.program)
+
+    @property
+    def held(self) -> bool:
+        """Whether the program still holds the results of this step."""
+        return self._held
+
+    __del__ = end
+
+
+class _Cells(torch.autograd.Function):
+    """All cells: from the stem's outputs to the pooled features and the tower's input."""
+
+    @staticmethod
+    def forward(ctx: Any, lease: _Lease, stems: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        program = lease.program
+        ctx.lease, ctx.stem = lease, tensors[:stems]
+        program.forward(tuple(_pixels(tensor) for tensor in ctx.stem))
+        features = program.output.mean(dim=(1, 2))
+        if program.below is None:
+            return (features,)
+        return features, program.below.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.lease.held:
+            raise RuntimeError("a training step on the kernels is differentiated once")
+        side = _pixels(gradients[1]) if len(gradients) > 1 else None
+        to_stem, found = ctx.lease.program.backward(gradients[0], side)
+        ctx.lease.end()
+        return (
+            None,
+            None,
+            *(None if t is None else t.permute(0, 3, 1, 2) for t in to_stem),
+            *found,
+        )
+
+
+def _draw(factors: Tensor, rate: float, draws: Generator | None) -> None:
+    """Draw each path's images that are kept, as ``drop_path`` does, and scale them."""
+    if draws is None or rate <= 0:
+        factors.fill_(1.0)
+        return
+    for of_path in factors:
+        of_path.bernoulli_(1 - rate, generator=draws)
+    factors /= 1 - rate
+
+
+def _stem_extents(net: DerivedNetwork, x_BCHW: Tensor) -> tuple[Extent, ...]:
+    found = Extent(height=x_BCHW.shape[2], width=x_BCHW.shape[3], channels=0)
+    if net.second_stem is None:
+        return (found,)
+    first = found.over(2, 0).over(2, 0)
+    return first, first.over(2, 0)
+
+
+def _last(x_BCHW: Tensor) -> Tensor:
+    return x_BCHW.contiguous(memory_format=torch.channels_last)
+
+
+def _pixels(x_BCHW: Tensor) -> Tensor:
+    return x_BCHW.permute(0, 2, 3, 1)
+
+
+def _kind(x: Tensor) -> str:
+    return f"{x.dtype} on {x.device}"

@@ -1,0 +1,69 @@
+"""Keywords by which a preset's settings are changed, so that editors complete them.
+
+``SearchSettings`` and ``TrainingSettings`` say what each of them means, and check the values.
+"""
+
+from typing import TypedDict
+
+from wsdarts_registry.architecture.search_space import SearchSpace
+from wsdarts_sdk.data.decoding import Resize
+from wsdarts_sdk.models.class_balance import ClassBalance
+from wsdarts_sdk.models.settings import AugmentationName, WeightsToBeginWith
+from wsdarts_sdk.search.settings import (
+    AlphaOptimiser,
+    ComputeDtype,
+    Order,
+    StageSettings,
+    WeightOptimiser,
+)
+
+
+class SearchChanges(TypedDict, total=False):
+    """Fields of ``SearchSettings``."""
+
+    space: SearchSpace
+    stages: tuple[StageSettings, ...]
+    channels: int
+    image_size: int
+    batch_size: int
+    steps_per_epoch: int | None
+    order: Order
+    compute_dtype: ComputeDtype
+    weights: WeightOptimiser
+    alpha: AlphaOptimiser
+    skip_connects: int | None
+    warm_skip_connects: int | None
+    stable_epochs: int | None
+    flip: bool
+    crop_padding: int | None
+    seed: int
+
+
+class TrainingChanges(TypedDict, total=False):
+    """Fields of ``TrainingSettings``."""
+
+    cells: int
+    channels: int
+    image_size: int
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int | None
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    gradient_clip: float
+    cutout: int
+    drop_path: float
+    auxiliary_weight: float
+    flip: bool
+    crop_padding: int | None
+    weights: WeightsToBeginWith
+    resize: Resize
+    augmentation: AugmentationName
+    mixup: float
+    cutmix: float
+    label_smoothing: float
+    class_balance: ClassBalance
+    averaged_weights: float
+    patience: int | None
+    seed: int

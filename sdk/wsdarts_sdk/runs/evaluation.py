@@ -1,0 +1,269 @@
+"""Records of how good a trained network is: its evaluation, and the baseline beside it.
+
+``result.json`` of a training holds both, ``report.json`` the same with pictures of the worst
+mistakes. Runs of earlier versions have neither.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from wsdarts_registry._format import percent, pluralize
+from wsdarts_registry._json import Record, explain
+from wsdarts_registry.errors import RunError
+from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words, read_json
+from wsdarts_sdk.runs.file_names import RESULT_FILE
+
+Share = Annotated[float, Field(ge=0, le=1)]
+_Difference = Annotated[float, Field(ge=-1, le=1)]
+_Picture = Annotated[str, Field(max_length=40_000, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+_MOST_CLASSES = 100_000
+
+
+class Interval(Record):
+    """A measured share with its 95 % interval.
+
+    Attributes:
+        value: The share, of all images.
+        low: 2.5th percentile over bootstrap samples of the images.
+        high: 97.5th percentile.
+    """
+
+    value: _Difference
+    low: _Difference
+    high: _Difference
+
+    def __str__(self) -> str:
+        return f"{percent(self.value)} ({percent(self.low)} to {percent(self.high)})"
+
+
+class ClassScores(Record):
+    """How well one class is told from the others.
+
+    Attributes:
+        name: Name of the class.
+        precision: Share of the images labelled so that are of the class; None where none is.
+        recall: Share of the class's images that are labelled so; None where it has no image.
+        f1: Harmonic mean of both; None where it has no image and none is labelled so.
+        images: Number of images of the class.
+    """
+
+    name: Words
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+    images: Whole
+
+
+class Mistake(Record):
+    """An image that is labelled wrong.
+
+    Attributes:
+        image: Its path, or its place in the dataset.
+        truth: Its class, as an index into the classes.
+        predicted: The class that the network gives.
+        probability: Probability that the network gives to that class.
+        picture: The image at 96×96 pixels, JPEG in base64; empty where it is not kept.
+    """
+
+    image: Words
+    truth: Whole
+    predicted: Whole
+    probability: Share
+    picture: _Picture = ""
+
+
+class Evaluation(Record):
+    """How a trained network labels images that it was not trained on.
+
+    Attributes:
+        dataset: Name of the dataset.
+        digest: Digest of the dataset.
+        part: Which images it were: ``validation``, ``test``, ``train`` or ``all``.
+        images: Number of them.
+        accuracy: Share of the images that are labelled right.
+        top_5: Share whose class is among the five most probable; None for five classes or fewer.
+        balanced_accuracy: Mean recall of the classes that have images.
+        macro_f1: Mean F1 of the classes that have images or are predicted.
+        calibration_error: Expected calibration error: mean difference between probability and
+            accuracy over 15 equal bins of the probability, weighted by images.
+        classes: Scores of each class, in the order of the network's classes.
+        confusion: Number of images by true and predicted class, both as indices into the
+            classes, as ``(true, predicted, images)``; what is 0 is left out.
+        mistakes: The most confident wrong labels, the most probable first.
+        note: What is known of these images and the model's training, as a sentence.
+    """
+
+    dataset: Words
+    digest: Words
+    part: Literal["validation", "test", "train", "all"]
+    images: Whole
+    accuracy: Interval
+    top_5: Interval | None
+    balanced_accuracy: Interval
+    macro_f1: Interval
+    calibration_error: Interval
+    classes: Annotated[tuple[ClassScores, ...], Field(max_length=_MOST_CLASSES)]
+    confusion: tuple[tuple[Whole, Whole, Whole], ...]
+    mistakes: Annotated[tuple[Mistake, ...], Rows] = ()
+    note: Words = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Evaluation":
+        places = [place for true, predicted, _ in self.confusion for place in (true, predicted)]
+        places += [place for m in self.mistakes for place in (m.truth, m.predicted)]
+        if max(places, default=-1) >= len(self.classes):
+            raise ValueError(f"class {max(places)} of {len(self.classes)} classes")
+        return self
+
+    def __repr__(self) -> str:
+        what = f"{percent(self.accuracy.value)} of {pluralize(self.images, 'image')}"
+        return f"<Evaluation: {what} of {self.dataset} ({self.part}) right>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    @property
+    def confusion_matrix(self) -> NDArray[np.int64]:
+        """Number of images by true class (row) and predicted class, ``(classes, classes)``."""
+        matrix = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        for true, predicted, images in self.confusion:
+            matrix[true, predicted] = images
+        return matrix
+
+    @property
+    def figures(self) -> dict[str, Interval]:
+        """The figures over all classes by name; those that are not defined are left out."""
+        named = {
+            "accuracy": self.accuracy,
+            "top-5 accuracy": self.top_5,
+            "balanced accuracy": self.balanced_accuracy,
+            "macro F1": self.macro_f1,
+            "calibration error": self.calibration_error,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+    def worst_classes(self, most: int) -> tuple[ClassScores, ...]:
+        """Return the classes of the lowest recall, the lowest first."""
+        found = [scores for scores in self.classes if scores.recall is not None]
+        return tuple(sorted(found, key=lambda scores: scores.recall or 0.0)[:most])
+
+    def confused_pairs(self, most: int) -> tuple[tuple[str, str, int], ...]:
+        """Return the most frequent mistakes: true class, predicted class, images."""
+        wrong = [entry for entry in self.confusion if entry[0] != entry[1]]
+        wrong.sort(key=lambda entry: -entry[2])
+        return tuple(
+            (self.classes[true].name, self.classes[predicted].name, images)
+            for true, predicted, images in wrong[:most]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it but the pictures as plain JSON data."""
+        without = {"mistakes": {"__all__": {"picture"}}}
+        return self.model_dump(mode="json", exclude=without)
+
+
+class Baseline(Record):
+    """A simpler way to label the same images, to judge a network by.
+
+    Attributes:
+        name: What it is, such as ``linear classifier on the features of wsdarts-resnet10t``.
+        kind: ``linear``, or ``timm`` for a fine-tuned network of timm.
+        accuracy: Share of the held-out images that it labels right.
+        difference: The network's accuracy less that of the baseline, on the same images.
+        parameters: Parameters of all of it, with the network that makes the features.
+        multiply_adds: Its multiply-adds for one image.
+        image_size: Pixels a side of that image.
+        network_parameters: The same of the network that it is compared with.
+        network_multiply_adds: The same of the network that it is compared with.
+        network_image_size: The same of the network that it is compared with.
+        chosen: How its settings were chosen, as a sentence.
+        trained_on: What is known about the images that its weights come from, as a sentence.
+        seconds: Wall time of computing it.
+    """
+
+    name: Words
+    kind: Literal["linear", "timm"]
+    accuracy: Interval
+    difference: Interval
+    parameters: Whole
+    multiply_adds: Whole
+    image_size: Whole
+    network_parameters: Whole
+    network_multiply_adds: Whole
+    network_image_size: Whole
+    chosen: Words
+    trained_on: Words
+    seconds: Seconds
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.accuracy}"
+
+    @property
+    def verdict(self) -> str:
+        """How the network compares with it, as a sentence."""
+        points = f"{100 * abs(self.difference.value):.1f} points"
+        within = self.difference.low <= 0 <= self.difference.high
+        unsure = ", which may be chance with so few images" if within else ""
+        if self.difference.value < 0:
+            return (
+                f"A {self.name} labels {percent(self.accuracy.value)} of the same images right, "
+                f"{points} more than this network{unsure}."
+            )
+        if self.difference.value == 0:
+            return f"This network labels as many images right as a {self.name}."
+        return f"This network is {points} better than a {self.name}{unsure}."
+
+    @property
+    def short_name(self) -> str:
+        """What it is, in few words."""
+        return "linear classifier" if self.kind == "linear" else self.name
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it labels more images right than the network."""
+        return self.difference.value < 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON data, with the verdict."""
+        return {**self.model_dump(mode="json"), "verdict": self.verdict}
+
+
+def read_evaluation(run: str | Path) -> Evaluation | None:
+    """Read the evaluation that a training keeps; None of a run of an earlier version.
+
+    Raises:
+        RunError: There is no finished training, or its result is damaged.
+    """
+    return _result(run).evaluation
+
+
+def read_baseline(run: str | Path) -> Baseline | None:
+    """Read the baseline that a training keeps; None where none was computed.
+
+    Raises:
+        RunError: There is no finished training, or its result is damaged.
+    """
+    return _result(run).baseline
+
+
+class _Result(Record):
+    model_config = ConfigDict(extra="ignore")
+
+    evaluation: Evaluation | None = None
+    baseline: Baseline | None = None
+
+
+def _result(run: str | Path) -> _Result:
+    file = Path(run) / RESULT_FILE
+    data = read_json(file)
+    if isinstance(data, dict) and isinstance(data.get("baseline"), dict):
+        data["baseline"].pop("verdict", None)  # made of the rest
+    try:
+        return _Result.model_validate_json(json.dumps(data))
+    except ValidationError as problem:
+        raise RunError(f"{file} is not valid: {explain(problem)}") from problem
