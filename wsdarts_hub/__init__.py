@@ -13,6 +13,7 @@ no torch does not load it.
 """
 
 import ast
+import logging
 from importlib import import_module
 from pkgutil import get_data
 from typing import Any
@@ -32,6 +33,8 @@ def _origins() -> dict[str, tuple[str, str]]:
     return found
 
 
+# Who embeds the library decides what is shown of its loggers, wsdarts_hub.*.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 _ORIGINS = _origins()
 __all__ = sorted(_ORIGINS)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
 

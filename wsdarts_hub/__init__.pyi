@@ -43,6 +43,9 @@ from wsdarts_sdk.presets import TINY as TINY
 from wsdarts_sdk.presets import Preset as Preset
 from wsdarts_sdk.progress import silent as silent
 from wsdarts_sdk.reports.report import report as report
+from wsdarts_sdk.runs.callbacks import Callback as Callback
+from wsdarts_sdk.runs.callbacks import RunFacts as RunFacts
+from wsdarts_sdk.runs.callbacks import TensorBoardWriter as TensorBoardWriter
 from wsdarts_sdk.runs.evaluation import Baseline as Baseline
 from wsdarts_sdk.runs.evaluation import Evaluation as Evaluation
 from wsdarts_sdk.search.settings import darts as darts

@@ -33,6 +33,7 @@ def markdown_page(template: str, /, **values: object) -> str:
     """
     environment = _environment("templates", autoescape=False, finalize=_finalize_markdown)
     environment.filters["code"] = lambda value: Markup(code_span(str(value)))  # noqa: S704
+    environment.filters["literal"] = lambda value: Markup(sanitize(str(value)))  # noqa: S704
     environment.filters["fenced"] = lambda value, language="": Markup(  # noqa: S704
         fenced_code(str(value), language)
     )

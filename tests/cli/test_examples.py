@@ -20,6 +20,7 @@ EXAMPLES = {name: example(command) for name, command in registered(app).items()}
 NOT_RUN = {
     "demo": "takes minutes; tests/cli/test_demo.py runs it",
     "index rebuild": "needs a namespace on the Hub; tests/cli/test_huggingface_registry.py runs it",
+    "push-model": "needs a Hub; tests/cli/test_models_on_hub.py runs it",
     "gallery serve": "goes on until it is stopped; tests/cli/test_gallery_commands.py runs it",
 }
 # One after the other, each where the one before has left off; the first two name the same run.

@@ -23,7 +23,7 @@ COMMAND_NAMES = (
     *("embed", "nearest", "search", "warm-start", "train", "push", "pull", "list", "show"),
     *("verify", "yank", "unyank", "lineage", "diff", "copy", "gc", "doctor", "demo"),
     *("alias set", "alias remove", "alias list", "keygen", "sign", "predict", "evaluate"),
-    *("export", "index rebuild", "gallery build", "gallery serve", "report"),
+    *("export", "push-model", "index rebuild", "gallery build", "gallery serve", "report"),
 )
 
 

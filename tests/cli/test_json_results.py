@@ -60,6 +60,7 @@ CALLS = {
 CALLS["warm-start"] = CALLS["search"].replace("found", "warm")
 ELSEWHERE = {
     "demo": "takes minutes; tests/cli/test_demo.py runs it",
+    "push-model": "needs a Hub; tests/cli/test_models_on_hub.py runs it",
     "index rebuild": "needs a Hub; tests/cli/test_huggingface_registry.py runs it",
 }
 NO_RESULT = {"gallery serve"}

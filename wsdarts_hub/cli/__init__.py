@@ -34,7 +34,7 @@ from wsdarts_hub.cli.maintenance import (
     remove_alias,
     set_alias,
 )
-from wsdarts_hub.cli.models import evaluate, export, predict
+from wsdarts_hub.cli.models import evaluate, export, predict, push_model
 from wsdarts_hub.cli.publishing import copy, keygen, push, sign, unyank, yank
 from wsdarts_hub.cli.relations import diff, lineage
 from wsdarts_hub.cli.reports import report
@@ -83,6 +83,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict,
     "evaluate": evaluate,
     "export": export,
+    "push-model": push_model,
     "list": list_artifacts,
     "show": show,
     "lineage": lineage,

@@ -1,5 +1,6 @@
-"""Commands that use a trained model: ``predict``, ``evaluate`` and ``export``."""
+"""Commands that use a trained model: ``predict``, ``evaluate``, ``export``, ``push-model``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,9 +10,11 @@ import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import unread, working
 from wsdarts_registry._format import count, percent, pluralize
+from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
     from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.models.classifier import Classifier
     from wsdarts_sdk.models.prediction import Prediction
     from wsdarts_sdk.runs.evaluation import Evaluation
 
@@ -20,10 +23,19 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Run directory of a training, or the model.safetensors in it.",
+        help="Run directory of a training, the model.safetensors in it, or a model on the Hub, "
+        "hf://OWNER/NAME.",
         show_default=False,
     ),
 ]
+
+
+def load_model(model: str) -> "Classifier":
+    """Return the model in a file or a run directory, or the one on the Hub."""
+    if is_huggingface(model):
+        display.show_transfers(quiet=False)
+        return hub.Classifier.from_pretrained(model)
+    return hub.Classifier.load(model)
 
 
 def predict(
@@ -67,7 +79,7 @@ def predict(
     from wsdarts_sdk.devices import find_device  # noqa: PLC0415
     from wsdarts_sdk.models.prediction import predict as predict_each  # noqa: PLC0415
 
-    network = hub.Classifier.load(model).to(find_device(device))
+    network = load_model(model).to(find_device(device))
     failed, rows = False, []
     with working(quiet=quiet) as work:
         for found in predict_each(
@@ -245,8 +257,7 @@ def export(
 
     The ONNX file takes any number of images in [0, 1] and normalises them itself; it is compared
     with the model, and not written where the two differ. timm loads the folder in a process that
-    has imported wsdarts_hub.timm; with its card it is a model repository as it stands, and
-    `hf upload OWNER/NAME DIR` publishes it on the Hub.
+    has imported wsdarts_hub.timm; `push-model` publishes the same files on the Hub.
 
     JSON:
         onnx: the ONNX file, or null
@@ -265,7 +276,7 @@ def export(
     """
     if onnx is None and timm is None:
         raise typer.BadParameter("name what to write: --onnx FILE or --timm DIR")
-    network = hub.Classifier.load(model)
+    network = load_model(model)
     found = None
     if onnx is not None:
         if not quiet:
@@ -295,3 +306,85 @@ def export(
                 "in Python: import timm, wsdarts_hub.timm; "
                 f"timm.create_model({f'local-dir:{timm}'!r}, pretrained=True)"
             )
+
+
+def push_model(
+    model: ModelArgument,
+    repository: Annotated[
+        str,
+        typer.Argument(
+            metavar="OWNER/NAME", help="Repository on the Hugging Face Hub.", show_default=False
+        ),
+    ],
+    *,
+    license_: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="ID",
+            help="Licence of the model, such as cc-by-4.0.",
+            show_default=False,
+        ),
+    ] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag", metavar="TAG", help="Further tag. May be repeated.", show_default=False
+        ),
+    ] = None,
+    description: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Hide a repository that is made from others.")
+    ] = False,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BRANCH",
+            help="Branch to push to, made if it is missing. main by default.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Publish a trained model on the Hugging Face Hub.
+
+    The repository is made if it is missing. It holds weights, configuration and a card with
+    figures, data and lineage; `from_pretrained` and timm load it by its name. What is there
+    already is not pushed again, and a card that somebody edited there is kept. `push` publishes
+    what a search found.
+
+    JSON:
+        id: the repository
+        url: its page
+        commit: the commit that has the model
+        made: false where it was there already
+
+    Example:
+        wsdarts-hub push-model runs/images/training lab/images --license cc-by-4.0
+
+    Python:
+        from wsdarts_hub import Classifier
+        model = Classifier.load("runs/images/training")
+        print(model.push_to_hub("lab/images", license="cc-by-4.0").url)
+    """
+    display.show_transfers(quiet=quiet)
+    pushed = load_model(model).push_to_hub(
+        repository,
+        license=license_,
+        tags=tags or (),
+        description=description,
+        private=private or None,
+        revision=revision,
+    )
+    if as_json:
+        display.json_data(asdict(pushed))
+        return
+    display.line(pushed.url)
+    if not quiet:
+        said = "commit" if pushed.made else "there already"
+        display.facts([(said, pushed.commit)])
+        display.line(f'in Python: Classifier.from_pretrained("{pushed.id}")')

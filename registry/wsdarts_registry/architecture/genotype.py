@@ -25,7 +25,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import FileAccessError, SpaceError
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("wsdarts_hub.genotype")
 _EXPECTED = (
     "Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=[…], "
     "reduce_concat=range(2, 6))"

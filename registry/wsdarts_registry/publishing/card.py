@@ -285,7 +285,7 @@ def card_head(facts: CardFacts) -> str:
     """Return the YAML head, without its fences; equal facts give equal text."""
     manifest = facts.manifest
     data: dict[str, Any] = {
-        **_licence(manifest.license),
+        **hub_licence(manifest.license),
         "library_name": "wsdarts-hub",
         "pipeline_tag": _TASK_TYPE,
     }
@@ -308,7 +308,8 @@ def _is_from_hub(task: TaskRecord) -> bool:
     return task.dataset is not None and is_dataset_id(task.dataset)
 
 
-def _licence(licence: str) -> dict[str, str]:
+def hub_licence(licence: str) -> dict[str, str]:
+    """Return a licence as a card's head names it; unknown words are called ``other``."""
     known = licence.lower() or "unknown"
     if known in _HUB_LICENCES:
         return {"license": known}

@@ -16,6 +16,7 @@ from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.check import artifact_weights, run_check
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.facts import LineageFacts
 from wsdarts_sdk.models.inheritance import SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
 from wsdarts_sdk.models.settings import WeightsToBeginWith
@@ -130,6 +131,46 @@ def find_genotype(
         SignatureError: It is not signed as is required.
     """
     return _find(source, registry, require_signature)[0]
+
+
+def find_lineage(
+    source: Genotype | str | Path,
+    *,
+    registry: str | Path | Store | None = None,
+    require_signature: Required = None,
+) -> LineageFacts | None:
+    """Return which search found a genotype; None where its source does not say.
+
+    Args:
+        source: A genotype, or what names one, as for ``load_network``.
+        registry: Where a reference is looked up.
+        require_signature: Whose signature the artifact of a reference needs.
+    """
+    if isinstance(source, Genotype) or (isinstance(source, str) and is_genotype_text(source)):
+        return None
+    run, path = source_run(source), expanded(source, _WHAT)
+    for place in (path, *(() if run is None else (run / ARTIFACT_FOLDER,))):
+        if is_file(place / MANIFEST):
+            manifest, digest = read_manifest(place)
+            return _lineage_facts(manifest, digest)
+    if run is not None or isinstance(source, Path) or exists(path):
+        return None
+    store, reference = open_for(source, registry, require_signature=require_signature)
+    entry = store.resolve(reference)
+    name = str(entry.reference)
+    return _lineage_facts(entry.manifest, entry.digest, name, store.hub_id(entry.name))
+
+
+def _lineage_facts(
+    manifest: Manifest, digest: str, reference: str | None = None, repository: str | None = None
+) -> LineageFacts:
+    return LineageFacts(
+        digest=digest,
+        reference=reference,
+        repository=repository,
+        mode=manifest.lineage.mode,
+        parents=manifest.lineage.parents,
+    )
 
 
 def source_run(source: Genotype | str | Path) -> Path | None:

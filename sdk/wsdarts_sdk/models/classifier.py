@@ -2,9 +2,10 @@
 
 import json
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,10 +19,15 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_sdk.data.decoding import RESIZES, Resize
 from wsdarts_sdk.devices import TooLargeError, at_most
-from wsdarts_sdk.models.export import OnnxFile, save_onnx, save_timm
+from wsdarts_sdk.models.export import OnnxFile, save_onnx
+from wsdarts_sdk.models.facts import ModelFacts, facts_of_run, parse_facts
+from wsdarts_sdk.models.model_folder import folder_files, may_replace, read_folder, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
 from wsdarts_sdk.runs.file_names import MODEL_FILE
+
+if TYPE_CHECKING:
+    from wsdarts_registry.stores.huggingface.models import PushedModel
 
 _FORMAT = 1
 _LARGEST_IMAGE = 8192
@@ -40,6 +46,7 @@ class Classifier(TrainedModel):
         std: Channel standard deviations, shape ``(3,)``.
         image_size: Pixels a side that it was trained at.
         class_names: In the order of the logits; as many as the network has classes.
+        facts: How good it is and where it comes from; its card says them.
         trained_on: Digest of the dataset that it was trained on, whose held-out part alone it is
             evaluated on; None where it is not known.
         resize: How images become squares for it: ``"squash"``, or ``"crop"``, which keeps the
@@ -57,6 +64,7 @@ class Classifier(TrainedModel):
         std: Tensor,
         image_size: int,
         class_names: Sequence[str],
+        facts: ModelFacts | None = None,
         trained_on: str | None = None,
         resize: Resize = "squash",
     ) -> None:
@@ -76,6 +84,7 @@ class Classifier(TrainedModel):
         self.network, self.image_size, self.resize = network, image_size, resize
         self.trained_on = trained_on
         self.class_names = tuple(class_names)
+        self.facts = facts
         self.register_buffer("mean", mean.reshape(1, 3, 1, 1))
         self.register_buffer("std", std.reshape(1, 3, 1, 1))
 
@@ -119,9 +128,96 @@ class Classifier(TrainedModel):
         """
         return list(predict(self, images, top_k=top_k, batch_size=batch_size))
 
-    def save_timm(self, directory: str | Path) -> Path:
-        """Write a folder that timm loads; see ``export.save_timm``."""
-        return save_timm(self, directory)
+    def save_timm(
+        self,
+        directory: str | Path,
+        *,
+        license: str | None = None,  # noqa: A002
+        tags: Sequence[str] = (),
+        description: str | None = None,
+    ) -> Path:
+        """Write a folder that timm and ``from_pretrained`` load; see ``model_folder.save_timm``."""
+        return save_timm(self, directory, license=license, tags=tags, description=description)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str | None = None,  # noqa: A002
+        tags: Sequence[str] = (),
+        description: str | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Push model using wsdarts-hub",
+        token: str | None = None,
+    ) -> "PushedModel":
+        """Push the model to the Hugging Face Hub, in one commit.
+
+        The repository holds what ``save_timm`` writes, so that ``from_pretrained`` and timm load
+        it by its name: weights as safetensors, ``config.json``, and a card with its figures, its
+        data and where it comes from. It is made if it is missing. Content that is there already
+        makes no commit; a card that somebody edited there is kept.
+
+        Args:
+            repo_id: ``"OWNER/NAME"``.
+            license: Licence for the card, such as ``"cc-by-4.0"``; left open by default.
+            tags: Further tags for the card.
+            description: A few words for the card, as plain text.
+            private: Whether others may not see a repository that is made; the Hub's default by
+                default. One that is there stays as it is.
+            revision: Branch to push to, made if it is missing; main by default.
+            commit_message: Title of the commit.
+            token: A token; the one that huggingface_hub finds by default.
+
+        Raises:
+            RegistryError: The Hub refuses it or cannot be reached, or the repository holds
+                something else.
+        """
+        # Imported here: who only predicts needs no client of the Hub.
+        from wsdarts_registry.stores.huggingface.models import ModelRepository  # noqa: PLC0415
+
+        repository = ModelRepository(repo_id, token=token)
+        files = folder_files(
+            self, name=repository.id, license=license, tags=tags, description=description
+        )
+        return repository.push(
+            files,
+            title=commit_message,
+            private=private,
+            branch=revision,
+            is_ours=lambda config, card: may_replace(repository.id, config, card),
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, revision: str | None = None, token: str | None = None
+    ) -> "Classifier":
+        """Load a model from the Hugging Face Hub, or from a folder of ``save_timm``.
+
+        Sizes and hashes are verified before anything is read, and nothing in the files runs.
+        Where HF_HUB_OFFLINE is set, what was loaded before is loaded from the cache.
+
+        Args:
+            source: ``"OWNER/NAME"``, or the folder, which goes first if it is there.
+            revision: Branch, tag or commit of the repository; main by default.
+            token: A token; the one that huggingface_hub finds by default.
+
+        Returns:
+            The model, in eval mode.
+
+        Raises:
+            ArtifactError: A file is missing, damaged, too large, or not of such a model.
+            RegistryError: The Hub cannot be asked, or there is no such repository or revision.
+        """
+        about, weights = read_folder(source, revision=revision, token=token)
+        tensors = {f"network.{name}": value for name, value in weights.items()}
+        tensors |= {name: about.pop(name).reshape(1, 3, 1, 1) for name in ("mean", "std")}
+        facts = about.pop("facts")
+        with _told(str(source), "what `push_to_hub` or `save_timm` of a Classifier wrote"):
+            model = _build({"format": _FORMAT, **about}, tensors)
+            model.load_state_dict(tensors)
+        model.facts = facts
+        return model.eval()
 
     def save_onnx(
         self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
@@ -136,6 +232,7 @@ class Classifier(TrainedModel):
             **self.network.config,
             "image_size": self.image_size,
             "class_names": list(self.class_names),
+            **({} if self.facts is None else {"facts": self.facts.to_json()}),
         }
         if self.network.inherited is not None:
             about["inherited"] = self.network.inherited
@@ -160,28 +257,34 @@ class Classifier(TrainedModel):
         """
         path = expanded(path, "the file of a model")
         path = path / MODEL_FILE if is_directory(path) else path
-        try:
+        expected = f"the run directory of `wsdarts-hub train`, or the {MODEL_FILE} in it"
+        with _told(path, expected):
             with open_regular(path), safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["classifier"])
                 names = file.keys()
                 tensors = {name: file.get_tensor(name) for name in names}
             model = _build(about, tensors)
             model.load_state_dict(tensors)
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ArtifactError(
-                path,
-                found=f"not a trained model of this library ({reason})",
-                expected=f"the run directory of `wsdarts-hub train`, or the {MODEL_FILE} in it",
-            ) from error
-        except TooLargeError as error:
-            raise ArtifactError(
-                f"{path} describes a larger network than it holds weights of", hint="train it again"
-            ) from error
-        except (SpaceError, SettingsError) as error:
-            found = f"not a trained model of this library: {error}"
-            raise ArtifactError(path, found=found) from error
+        model.facts = facts_of_run(path.parent, parse_facts(about.get("facts")))
         return model.eval()
+
+
+@contextmanager
+def _told(what: str | Path, expected: str) -> Iterator[None]:
+    """Raise an ArtifactError for whatever is wrong with a model that is read in the block."""
+    try:
+        yield
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        found = f"not a trained model of this library ({reason})"
+        raise ArtifactError(what, found=found, expected=expected) from error
+    except TooLargeError as error:
+        raise ArtifactError(
+            f"{what} describes a larger network than it holds weights of", hint="train it again"
+        ) from error
+    except (SpaceError, SettingsError) as error:
+        found = f"not a trained model of this library: {error}"
+        raise ArtifactError(what, found=found) from error
 
 
 def _check_shape(images: Any) -> None:

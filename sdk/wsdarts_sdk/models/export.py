@@ -1,14 +1,10 @@
-"""Export of a trained model: as an ONNX file, and as a folder that timm loads.
+"""Export of a trained model as an ONNX file.
 
 An ONNX file is compared with the model before it gets its name. Input ``images``: RGB in [0, 1],
 float32, shape ``(batch, 3, size, size)``; the normalisation is part of the graph. Output
 ``logits``: shape ``(batch, classes)``. The file's metadata hold ``class_names`` (a JSON list in the
 order of the logits), ``image_size``, ``resize`` (``squash``, or ``crop``: the shorter side to the
 size, then the middle of the longer one) and ``genotype``.
-
-A folder for timm holds ``config.json``, which names the registered architecture, its arguments (the
-genotype among them) and the preprocessing; ``model.safetensors`` with the weights under timm's
-names; and a card. timm's repositories on Hugging Face hold the same files.
 """
 
 import copy
@@ -23,21 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml  # type: ignore[import-untyped, unused-ignore]
-from markupsafe import Markup
-from safetensors.torch import save
 from torch import Tensor
 
-from wsdarts_registry._files import expanded, is_vacant, staged, write_atomically, write_flushed
-from wsdarts_registry._format import count
+from wsdarts_registry._files import expanded, write_atomically
 from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
-from wsdarts_registry._templates import markdown_page
-from wsdarts_registry._text import code_span
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.architecture.search_space import CELL_KINDS
-from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import ExportError
-from wsdarts_sdk.data.decoding import CorruptImage, Resize
+from wsdarts_sdk.data.decoding import CorruptImage
 from wsdarts_sdk.models.prediction import AnyImage, TrainedModel, as_input, decoded_images
 
 TOLERANCE = 1e-4
@@ -201,95 +189,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-# As in ``timm_model``, which loads timm: importing it takes seconds.
-_TIMM_ARCHITECTURE = "wsdarts_network"
-# By these the Hub finds it, and offers timm to load it.
-_CARD_METADATA = {
-    "library_name": "timm",
-    "pipeline_tag": "image-classification",
-    "tags": ["timm", "image-classification", "wsdarts-hub", "neural-architecture-search", "darts"],
-}
-_MOST_NAMES = 50
-_CROP_MODES: dict[Resize, str] = {"squash": "squash", "crop": "center"}  # in timm's words
-
-
-def save_timm(model: TrainedModel, directory: str | Path) -> Path:
-    """Write a trained model as a folder for ``timm.create_model("local-dir:…")``.
-
-    The preprocessing becomes timm's transform: images are made squares, divided by 255 and
-    normalised, and the network gets the result (the ``Classifier`` itself takes images in
-    [0, 1] and normalises them).
-
-    Args:
-        model: The trained model.
-        directory: New or empty.
-
-    Returns:
-        The directory.
-
-    Raises:
-        ExportError: The directory is not empty or cannot be written.
-    """
-    target = Path(directory)
-    tensors = {
-        name: value.detach().cpu().clone().contiguous()
-        for name, value in model.network.state_dict().items()
-        if not name.startswith("auxiliary.")
-    }
-    try:
-        if not is_vacant(target):
-            raise ExportError(f"{target} is there already", hint="name a new or an empty directory")
-        with staged(target) as folder:
-            write_flushed(folder / "model.safetensors", save(tensors, {"format": "pt"}))
-            text = json.dumps(_timm_config(model), indent=2, ensure_ascii=False) + "\n"
-            write_flushed(folder / "config.json", text.encode())
-            write_flushed(folder / "README.md", _timm_card(model).encode())
-    except OSError as error:
-        raise ExportError(
-            f"cannot write {target} ({error.strerror or error})",
-            hint="name a directory that can be written and has room",
-        ) from error
-    return target
-
-
-def _timm_config(model: TrainedModel) -> dict[str, Any]:
-    config, size = model.network.config, model.image_size
-    return {
-        "architecture": _TIMM_ARCHITECTURE,
-        "num_classes": config["classes"],
-        "num_features": model.network.classifier.in_features,
-        "global_pool": "avg",
-        "label_names": list(model.class_names),
-        "model_args": {name: config[name] for name in ("genotype", "cells", "channels", "stem")},
-        "pretrained_cfg": {
-            "num_classes": config["classes"],
-            "input_size": [3, size, size],
-            "interpolation": "bilinear",
-            "crop_pct": 1.0,
-            "crop_mode": _CROP_MODES[model.resize],
-            "mean": model.mean.flatten().tolist(),
-            "std": model.std.flatten().tolist(),
-            "first_conv": "stem.0",
-            "classifier": "classifier",
-        },
-    }
-
-
-def _timm_card(model: TrainedModel) -> str:
-    """Return the ``README.md``: a description of the model and how to load it."""
-    config, names = model.network.config, model.class_names
-    genotype = Genotype.from_json(config["genotype"])
-    listed = ", ".join(code_span(name, 100) for name in names[:_MOST_NAMES])
-    more = f" and {count(len(names) - _MOST_NAMES)} more" if len(names) > _MOST_NAMES else ""
-    return markdown_page(
-        "timm_card.md.j2",
-        head=Markup(yaml.safe_dump(_CARD_METADATA, sort_keys=False)),  # noqa: S704 - constants
-        classes=len(names),
-        cells=config["cells"],
-        channels=config["channels"],
-        size=model.image_size,
-        drawn="\n\n".join(cell_text(genotype, kind) for kind in CELL_KINDS),
-        names=Markup(listed + more),  # noqa: S704 - code spans
-    )

@@ -33,6 +33,7 @@ from wsdarts_sdk.data.decoding import (
 from wsdarts_sdk.data.sources.base import by_suffix, list_images
 from wsdarts_sdk.data.sources.folder import read_file
 from wsdarts_sdk.data.sources.tensors import as_numpy, rgb_pixels
+from wsdarts_sdk.models.facts import ModelFacts
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.progress import Progress, silent
 
@@ -59,6 +60,7 @@ class TrainedModel(nn.Module):
     image_size: int
     resize: Resize
     class_names: tuple[str, ...]
+    facts: ModelFacts | None
 
 
 @dataclass(frozen=True, kw_only=True)

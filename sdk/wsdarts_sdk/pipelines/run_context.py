@@ -8,8 +8,9 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -37,8 +38,10 @@ from wsdarts_sdk.reports.rows import (
     task_row,
     title,
 )
+from wsdarts_sdk.runs.callbacks import Callbacks, RunFacts
 from wsdarts_sdk.runs.directory import MayChange, RunDirectory, check_run, open_run
 from wsdarts_sdk.runs.file_names import ENVIRONMENT_FILE
+from wsdarts_sdk.runs.journal import FileJournal, Journal
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.setting_fields import setting_kinds
@@ -238,6 +241,7 @@ class RunContext:
         progress: Told what is done and how much is left.
         costs: Wall time by phase so far.
         environment: Versions and hardware, as the run records them.
+        callbacks: Told what each epoch measured.
     """
 
     command: Command
@@ -248,6 +252,11 @@ class RunContext:
     progress: Progress
     costs: CostMeter
     environment: dict[str, Any]
+    callbacks: Callbacks = field(default_factory=Callbacks)
+
+    def journal(self, name: str) -> Journal:
+        """Return a journal of the run whose epochs the callbacks are told."""
+        return self.callbacks.hearing(FileJournal(self.run.path, name))
 
     def report(
         self, heading: str, settings: SearchSettings | TrainingSettings, **facts: Any
@@ -314,6 +323,7 @@ def open_context(
     device: torch.device,
     progress: Progress,
     began: float | None = None,
+    callbacks: Callbacks | None = None,
     may_change: MayChange | None = None,
     **config: Any,
 ) -> Iterator[RunContext]:
@@ -328,6 +338,7 @@ def open_context(
         device: Where it runs.
         progress: Told what is done and how much is left.
         began: When the pipeline began, by ``time.monotonic``, for what it costs; now by default.
+        callbacks: Told that it begins, and the epochs of its journals.
         may_change: As for ``open_run``.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
@@ -342,7 +353,18 @@ def open_context(
         run.write_json(ENVIRONMENT_FILE, where)
         begin_report(run, command, tasks, preset, config, where)
         costs = CostMeter(run, began)
+        told = callbacks or Callbacks()
+        used = preset.training if command == "train" else preset.search
+        facts = RunFacts(
+            command=command,
+            path=run.path,
+            tasks=tuple(task.name for task in tasks),
+            preset=preset.name,
+            settings=MappingProxyType(settings_json(used)),
+            resumed=before is not None,
+        )
         with costs.session():
+            told.start(facts)
             yield RunContext(
                 command=command,
                 run=run,
@@ -352,6 +374,7 @@ def open_context(
                 progress=costs.saving(progress),
                 costs=costs,
                 environment=where,
+                callbacks=told,
             )
 
 

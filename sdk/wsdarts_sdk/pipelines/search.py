@@ -30,8 +30,8 @@ from wsdarts_sdk.pipelines.run_context import (
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL
-from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -83,6 +83,7 @@ def search(
     resume: bool = False,
     device: str | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     **reading: Unpack[DataOptions],
 ) -> SearchRun:
     """Search from cold and write a run directory with its artifact and report.
@@ -97,11 +98,13 @@ def search(
         resume: Go on with the run in ``out``, or begin if there is none.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
+        callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, settings or run directory do not fit; each says what to do.
     """
+    told = Callbacks.of(callbacks)
     began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
@@ -121,11 +124,12 @@ def search(
         device=where,
         progress=progress,
         began=began,
+        callbacks=told,
         **config,
     ) as context:
         found = _search(context, networks)
         artifact, report = write_results(found)
-    return SearchRun(
+    run = SearchRun(
         path=context.run.path,
         tasks=context.tasks,
         settings=chosen.search,
@@ -137,6 +141,8 @@ def search(
         seconds=context.costs.seconds,
         cached=context.costs.cached,
     )
+    told.end(run)
+    return run
 
 
 def _find_probes(
@@ -166,7 +172,7 @@ def _search(context: RunContext, probes: Sequence[Probe]) -> FinishedSearch:
     result = loop.search(
         parts,
         settings,
-        journal=FileJournal(context.run.path, SEARCH_JOURNAL),
+        journal=context.journal(SEARCH_JOURNAL),
         progress=context.progress,
         device=context.device,
     )

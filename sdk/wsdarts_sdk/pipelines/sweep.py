@@ -22,7 +22,7 @@ from wsdarts_sdk.pipelines.starting_points import Start
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL, SELECTION_JOURNAL, SWEEP_FILE
-from wsdarts_sdk.runs.journal import FileJournal
+from wsdarts_sdk.runs.journal import FileJournal, Journal
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
 
@@ -135,7 +135,8 @@ class SearchOutcome:
 
 def search_once(context: RunContext, part: TrainPart, start: Start) -> SearchOutcome:
     """Search with the skip-connect dropout of the settings."""
-    result = _search(context, part, start, start.settings, SEARCH_JOURNAL, context.progress)
+    journal = context.journal(SEARCH_JOURNAL)
+    result = _search(context, part, start, start.settings, journal, context.progress)
     context.costs.record("search", sum(result.seconds))
     return SearchOutcome(settings=start.settings, result=result)
 
@@ -154,7 +155,8 @@ def search_with_sweep(context: RunContext, part: TrainPart, start: Start) -> Sea
     context.costs.record("search", sum(trial.seconds for trial in trials))
     best = start.settings.with_skip_dropout(trials[0].rate)
     # Its journal is finished, so this only reads what the winning trial found.
-    result = _search(context, part, start, best, _journal(trials[0].rate), context.progress)
+    journal = _journal(context, trials[0].rate)
+    result = _search(context, part, start, best, journal, context.progress)
     return SearchOutcome(settings=best, result=result, trials=trials)
 
 
@@ -162,7 +164,7 @@ def _trial(
     context: RunContext, part: TrainPart, start: Start, rate: float, progress: Progress
 ) -> Trial:
     settings = start.settings.with_skip_dropout(rate)
-    found = _search(context, part, start, settings, _journal(rate), progress)
+    found = _search(context, part, start, settings, _journal(context, rate), progress)
     trained = train_network(
         found.genotype,
         context.tasks[0],
@@ -180,8 +182,8 @@ def _trial(
     )
 
 
-def _journal(rate: float) -> str:
-    return f"{SEARCH_JOURNAL}-{rate:g}"
+def _journal(context: RunContext, rate: float) -> Journal:
+    return FileJournal(context.run.path, f"{SEARCH_JOURNAL}-{rate:g}")
 
 
 def _search(
@@ -189,14 +191,14 @@ def _search(
     part: TrainPart,
     start: Start,
     settings: SearchSettings,
-    journal: str,
+    journal: Journal,
     progress: Progress,
 ) -> SearchResult:
     return search(
         [part],
         settings,
         start=start.point,
-        journal=FileJournal(context.run.path, journal),
+        journal=journal,
         progress=progress,
         device=context.device,
     )

@@ -1,5 +1,6 @@
 """Training of a genotype's network, in a run directory with a report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,15 +15,22 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet, source_run
+from wsdarts_sdk.artifacts.loading import (
+    find_genotype,
+    find_lineage,
+    find_supernet,
+    source_run,
+)
 from wsdarts_sdk.data import DataOptions, ImageTask, Part
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_outputs
+from wsdarts_sdk.models.facts import LineageFacts, facts_of_run
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
 from wsdarts_sdk.models.stopping import VALIDATION_PART
 from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.pipelines.baseline import LINEAR, Measure, find_baseline
+from wsdarts_sdk.pipelines.model_facts import model_facts
 from wsdarts_sdk.pipelines.more_epochs import has_more_epochs
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -40,6 +48,7 @@ from wsdarts_sdk.reports.rows import (
     held_out_words,
     training_epochs,
 )
+from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
     GENOTYPE_FILE,
@@ -47,7 +56,6 @@ from wsdarts_sdk.runs.file_names import (
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
-from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
@@ -117,6 +125,7 @@ def train(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     **reading: Unpack[DataOptions],
 ) -> TrainingRun:
     """Train a genotype's network on the train part and evaluate it on the validation third.
@@ -138,11 +147,13 @@ def train(
             ``load_network``.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
+        callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Genotype, data, settings or run directory do not fit.
     """
+    told = Callbacks.of(callbacks)
     began = session_began()
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
@@ -150,6 +161,7 @@ def train(
     measure = find_baseline(baseline, where)
     cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
     run = source_run(genotype)
+    lineage = find_lineage(genotype, registry=registry, require_signature=require_signature)
     supernet = None
     if chosen.training.weights == "inherited":
         supernet = find_supernet(genotype, registry=registry, require_signature=require_signature)
@@ -172,10 +184,13 @@ def train(
         device=where,
         progress=progress,
         began=began,
+        callbacks=told,
         may_change=has_more_epochs,
         **config,
     ) as context:
-        return _train(context, cells, run, supernet, measure)
+        found = _train(context, cells, run, supernet, measure, lineage)
+    told.end(found)
+    return found
 
 
 def _train(
@@ -184,6 +199,7 @@ def _train(
     made_from: Path | None,
     supernet: SupernetWeights | None,
     measure: Measure | None,
+    lineage: LineageFacts | None,
 ) -> TrainingRun:
     run, task = context.run, context.tasks[0]
     measured = None
@@ -195,12 +211,13 @@ def _train(
         task,
         context.preset.training,
         supernet=supernet,
-        journal=FileJournal(run.path, TRAINING_JOURNAL),
+        journal=context.journal(TRAINING_JOURNAL),
         progress=context.progress,
         device=context.device,
     )
     context.costs.record("training", result.seconds)
     genotype.save(run.path / GENOTYPE_FILE)
+    result.model.facts = model_facts(context, result, lineage)
     model_file = result.model.save(run.path / MODEL_FILE)
     with context.costs.phase("evaluation"):
         outputs = _outputs(result, task)
@@ -221,6 +238,7 @@ def _train(
     run.write_json(RESULT_FILE, {**found, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
+    result.model.facts = facts_of_run(run.path, result.model.facts)
     context.costs.finish()
     return TrainingRun(
         model=result.model,

@@ -1,5 +1,6 @@
 """Warm start: embed a dataset, find the nearest artifact, warm-start a search from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
@@ -43,6 +44,7 @@ from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
+from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
@@ -101,6 +103,7 @@ class WarmStart(Viewable):
         out: str | Path | None = None,
         resume: bool = False,
         progress: Progress | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> TrainingRun:
         """Train the genotype's network, as ``train`` does of this run, and evaluate it.
 
@@ -111,6 +114,7 @@ class WarmStart(Viewable):
                 in this run, or the last one with ``resume``.
             resume: Go on with the training in ``out``, or begin if there is none.
             progress: Told what is done and how much is left; lines on stderr by default.
+            callbacks: As for ``train``.
         """
         chosen = find_preset(preset)
         return train(
@@ -122,6 +126,7 @@ class WarmStart(Viewable):
             resume=resume,
             device=str(self.found.context.device),
             progress=progress,
+            callbacks=callbacks,
         )
 
     def _training_directory(self, preset: str, *, resume: bool) -> Path:
@@ -170,6 +175,7 @@ def warm_start(
     require_signature: Required = None,
     device: str | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     **reading: Unpack[DataOptions],
 ) -> WarmStart:
     """Embed a dataset, find the nearest artifact and warm-start a search from it.
@@ -195,11 +201,13 @@ def warm_start(
             starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
         progress: Told what is done and how much is left; lines on stderr by default.
+        callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         reading: Options of reading the dataset, see ``DataOptions``.
 
     Raises:
         WsdartsError: Data, settings, registry or run directory do not fit.
     """
+    told = Callbacks.of(callbacks)
     began = session_began()
     store = open_registry(registry, require_signature=require_signature)
     if source is not None:
@@ -232,9 +240,12 @@ def warm_start(
         device=where,
         progress=progress,
         began=began,
+        callbacks=told,
         **config,
     ) as context:
-        return _run(context, plan, network, sweeping=sweep_skip_dropout)
+        found = _run(context, plan, network, sweeping=sweep_skip_dropout)
+    told.end(found)
+    return found
 
 
 def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:

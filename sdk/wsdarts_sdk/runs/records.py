@@ -12,6 +12,7 @@ Runs of the first version have phases alone, and decisions without digests and r
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,7 @@ _COSTS_FORMAT = 2
 _SAVE_SECONDS = 20.0
 _MAX_METRICS_BYTES = 64 * 2**20
 _Kind = TypeVar("_Kind", bound=Record)
+_log = logging.getLogger("wsdarts_hub.runs")
 
 
 def read_rows(path: Path, kind: type[Record] | None = None) -> list[dict[str, Any]]:
@@ -223,12 +225,14 @@ class CostMeter:
             name: What the phase is called.
             known: Returns what computing the result had cost, if a cache has it; called first.
         """
+        _log.info("phase: %s", name)
         if self._costs.finished:
             yield
             return
         cost = known() if known and name not in self._costs.phases else None
         if cost is not None:
             self._costs.cached[name] = cost
+            _log.info("%s comes from the cache", name)
         started = self._clock()
         try:
             yield

@@ -5,6 +5,7 @@ Sample and order depend on the content of the images alone, not on names or the 
 
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,6 +121,7 @@ class Sample:
 
 Settings = FisherSettings | VariationalSettings
 DEFAULT_SETTINGS = FisherSettings()
+_log = logging.getLogger("wsdarts_hub.embedding")
 _VERSIONS = {FisherSettings: ("fisher", 1), VariationalSettings: ("variational", 1)}
 
 
@@ -279,7 +281,10 @@ def _cached_embedding(path: Path, task: ImageTask, space: EmbeddingSpace) -> Tas
         found = TaskEmbedding.load(path)
     except EmbeddingError:
         return None  # damaged: computed anew
-    return found if found.space == space and found.task_digest == task.digest else None
+    if found.space != space or found.task_digest != task.digest:
+        return None
+    _log.info("the embedding of %s is in the cache", task.name)
+    return found
 
 
 def _as_stored(values: NDArray[np.float64]) -> NDArray[np.float64]:

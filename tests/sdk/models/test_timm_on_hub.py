@@ -94,7 +94,7 @@ def test_hostile_class_names_in_its_card(genotype: Genotype, tmp_path: Path) -> 
     ones = torch.ones(3)
     model = Classifier(network, mean=ones, std=ones, image_size=8, class_names=names)
     text = (model.save_timm(tmp_path / "timm") / "README.md").read_text(encoding="utf-8")
-    classes = text[text.index("Classes: ") : text.index("What it was trained on")]
+    classes = text[text.index("Classes: ") : text.index("## The cells")]
     assert classes.startswith("Classes: `<script>alert(1)")
     assert classes.rstrip().endswith("`c46` and 10 more.")
     assert classes.count("\n") == 2

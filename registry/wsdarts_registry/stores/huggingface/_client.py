@@ -81,18 +81,27 @@ class HuggingFaceClient:
         self._responses = OfflineCache(self.url)
         self._files = FileCache()
 
-    def head(self, repository: Repository) -> Head | None:
-        """Return the newest commit of main; None for a repository that is missing or hidden."""
+    def head(self, repository: Repository, revision: str | None = None) -> Head | None:
+        """Return a commit; None for a repository that is missing or hidden.
+
+        Args:
+            repository: Repository of the commit.
+            revision: A branch, a tag or a hash; the newest commit of main by default.
+        """
+        at = "" if revision is None else f" at {revision}"
         return self._responses.fetch(
-            f"head of {repository.path}",
+            f"head of {repository.path}{at}",
             HEAD,
-            lambda: self._head(repository),
+            lambda: self._head(repository, revision),
             _offline(repository.id),
         )
 
-    def _head(self, repository: Repository) -> Head | None:
+    def _head(self, repository: Repository, revision: str | None = None) -> Head | None:
+        at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
+
         def request() -> Head | None:
-            response = self._connection.request("GET", self._connection.url(repository.api))
+            url = self._connection.url(f"{repository.api}{at}")
+            response = self._connection.request("GET", url)
             return parse_response(REPOSITORY_INFO, response.content).head
 
         try:
@@ -247,12 +256,19 @@ class HuggingFaceClient:
     def _file_url(self, repository: Repository, commit: str, path: str) -> str:
         return self._connection.url(f"/{repository.path}/resolve/{commit}/{quote(path)}")
 
-    def create(self, repository: Repository) -> Head:
-        """Create a repository, unless it exists, and return the head of its main branch."""
+    def create(self, repository: Repository, *, private: bool | None = None) -> Head:
+        """Create a repository, unless it exists, and return the head of its main branch.
+
+        Args:
+            repository: What to create.
+            private: Whether others may not see it; the Hub's default by default.
+        """
 
         def request() -> None:
             with guarded_api(self._endpoint, self._token) as api:
-                api.create_repo(repository.id, repo_type=repository.kind, exist_ok=True)
+                api.create_repo(
+                    repository.id, repo_type=repository.kind, private=private, exist_ok=True
+                )
 
         def created() -> Head:
             head = self._head(repository)
@@ -264,6 +280,25 @@ class HuggingFaceClient:
         self._with_retries("create", repository, request)
         return with_retries(created)
 
+    def branch(self, repository: Repository, name: str) -> Head:
+        """Create a branch at the head of main, unless it exists, and return its head."""
+
+        def request() -> None:
+            with guarded_api(self._endpoint, self._token) as api:
+                api.create_branch(
+                    repository.id, branch=name, repo_type=repository.kind, exist_ok=True
+                )
+
+        def branched() -> Head:
+            head = self._head(repository, name)
+            if head is None:
+                reason = RegistryError(f"{repository.id} shows no branch {name!r}")
+                raise RetryableError(reason)
+            return head
+
+        self._with_retries("branch", repository, request)
+        return with_retries(branched)
+
     def commit(
         self,
         repository: Repository,
@@ -271,8 +306,10 @@ class HuggingFaceClient:
         title: str,
         additions: Sequence[CommitOperationAdd],
         deletions: Sequence[str] = (),
+        *,
+        branch: str | None = None,
     ) -> str:
-        """Make one commit on main, all or nothing, and return its hash.
+        """Make one commit on a branch, main by default, all or nothing, and return its hash.
 
         Where the parent has all of it already, no commit is made, and the parent's hash returned.
 
@@ -293,6 +330,7 @@ class HuggingFaceClient:
                     commit_message=title,
                     parent_commit=parent,
                     repo_type=repository.kind,
+                    revision=branch,
                 )
             # Where main has all files already, huggingface_hub ignores the parent and returns the
             # newest commit, whosoever it is.

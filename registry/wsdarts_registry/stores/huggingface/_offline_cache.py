@@ -5,6 +5,7 @@ are stored by their sha256 and verified whenever they are read.
 """
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from wsdarts_registry.errors import RegistryError, WsdartsError
 
 _MAX_BYTES = 64 * 2**20
 _T = TypeVar("_T")
+_log = logging.getLogger("wsdarts_hub.cache")
 
 
 class OfflineCache:
@@ -87,6 +89,7 @@ class FileCache:
         with suppress(WsdartsError):
             if exists(path):
                 check_file(path.parent, path.name, record)
+                _log.info("found in the cache: sha256:%s", record.sha256)
                 return path
         return None
 

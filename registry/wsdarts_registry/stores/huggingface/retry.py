@@ -4,6 +4,7 @@ A failure that may pass, such as a lost connection, is retried three times with 
 conflict, where somebody else wrote first, is retried at once for up to five minutes.
 """
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ FIRST_CONFLICT_PAUSE = 0.05
 LONGEST_CONFLICT_PAUSE = 2.0
 CONFLICT_SECONDS = 300.0
 _T = TypeVar("_T")
+_log = logging.getLogger("wsdarts_hub.retry")
 
 
 class RetryableError(Exception):
@@ -64,4 +66,6 @@ def with_retries(attempt: Callable[[], _T]) -> _T:
                 raise error.reason from error
             # Jitter keeps many programs from returning together.
             jittered = pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            time.sleep(max(jittered, error.retry_after))
+            wait = max(jittered, error.retry_after)
+            _log.info("trying again in %.2g s: %s", wait, error.reason)
+            time.sleep(wait)
