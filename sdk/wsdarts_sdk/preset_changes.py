@@ -7,8 +7,7 @@ from typing import TypedDict
 
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.decoding import Resize
-from wsdarts_sdk.models.class_balance import ClassBalance
-from wsdarts_sdk.models.settings import AugmentationName, WeightsToBeginWith
+from wsdarts_sdk.models.settings import AugmentationName, ClassBalance, WeightsToBeginWith
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
     ComputeDtype,

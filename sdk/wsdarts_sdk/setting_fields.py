@@ -11,7 +11,7 @@ import json
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
@@ -56,6 +56,8 @@ Channels = Annotated[
     ),
 ]
 Classes = Annotated[int, Field(ge=1, le=1_000_000)]
+Policy = Literal["randaugment", "trivialaugment"]
+"""Augmentation policies of torchvision."""
 
 
 def validated(settings: type[_Class]) -> type[_Class]:

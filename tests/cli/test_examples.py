@@ -24,7 +24,7 @@ NOT_RUN = {
     "gallery serve": "goes on until it is stopped; tests/cli/test_gallery_commands.py runs it",
 }
 # One after the other, each where the one before has left off; the first two name the same run.
-IN_ORDER = ("search", "train", "predict", "export", "push", "warm-start")
+IN_ORDER = ("search", "train", "predict", "evaluate", "export", "push", "warm-start")
 ALONE = [name for name in EXAMPLES if name not in NOT_RUN and name not in IN_ORDER]
 
 

@@ -52,6 +52,7 @@ OTHERS = {
     "TEXT": "reason",
     "N": "1",
     "AGE": "1d",
+    "KIND": None,
     "DATE": None,
     "KEY=VALUE": None,
     "TIME": None,
@@ -88,6 +89,8 @@ REPLACED = {("embed", "out"), ("export", "onnx")}
 # What comes too late to be tried in every way: the export itself takes seconds.
 FEW = {
     ("export", "images"): ("below a closed directory", "too long", "a pipe"),
+    # In a directory with other files it is a file of its own.
+    ("evaluate", "out"): tuple(what for what in ODD if what != "a directory with other files"),
     ("export", "onnx"): ("in a read-only directory", "too long", "below a file", "a full device"),
 }
 SLOW = {("export", "images"), ("export", "onnx"), ("demo", "out")}

@@ -210,7 +210,7 @@ def test_compiling_is_said_before_weights_are_run(
         heard.append("compiled")
         return real()
 
-    monkeypatch.setattr(kernel_choice, "must_compile", lambda: "compiled" not in heard)
+    monkeypatch.setattr(kernel_choice, "must_compile", lambda _: "compiled" not in heard)
     monkeypatch.setattr(kernel_choice, "compiled_library", library)
     warm_start(
         folder,

@@ -1,14 +1,14 @@
-"""Calls about tags."""
+"""Calls about branches and tags."""
 
 from .hub import Hub
 from .messages import HubError, Request, Response, answer
-from .repositories import checked_ref
+from .repositories import MAIN, checked_ref
 
 Parts = dict[str, str]
 
 
 def refs(hub: Hub, request: Request, parts: Parts) -> Response:
-    """List main and the tags with the commits that they name."""
+    """List branches and tags with the commits that they name."""
     state = hub.readable(request, parts).state
 
     def described(kind: str, names: dict[str, str]) -> list[dict[str, str]]:
@@ -46,4 +46,18 @@ def delete_tag(hub: Hub, request: Request, parts: Parts) -> Response:
         if tags.pop(parts["revision"], None) is None:
             raise HubError(404, f"Invalid rev id: {parts['revision']}", "RevisionNotFound")
         repository.change(tags=tags)
+    return answer({})
+
+
+def create_branch(hub: Hub, request: Request, parts: Parts) -> Response:
+    """Branch off a revision (main if none is given); a branch that exists is 409."""
+    start = str(request.json().get("startingPoint") or MAIN)
+    branch = checked_ref(parts["revision"])
+    repository = hub.writable(request, parts)
+    with repository.lock:
+        commit = repository.commit(start)
+        branches = repository.now().branches
+        if branch in branches:
+            raise HubError(409, f"Reference already exists: refs/heads/{branch}")
+        repository.change(branches={**branches, branch: commit.oid})
     return answer({})

@@ -36,6 +36,7 @@ HUB_ROUTES = _routes(
     ("GET", rf"{_API}/refs", api_refs.refs),
     ("POST", rf"{_API}/tag/{_REVISION}", api_refs.create_tag),
     ("DELETE", rf"{_API}/tag/{_REVISION}", api_refs.delete_tag),
+    ("POST", rf"{_API}/branch/{_REVISION}", api_refs.create_branch),
     ("POST", rf"{_API}/preupload/{_REVISION}", api_commits.preupload),
     ("POST", rf"{_API}/commit/{_REVISION}", api_commits.commit),
     ("GET", rf"{_API}/commits/{_REVISION}", api_commits.history),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from wsdarts_sdk.data.policies import Policy, apply_policy, draw_seed
+from wsdarts_sdk.data.policies import apply_policy, draw_seed
+from wsdarts_sdk.setting_fields import Policy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

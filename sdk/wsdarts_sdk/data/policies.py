@@ -8,12 +8,12 @@ position and the seed, and the draws of the program around them stay what they w
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
-Policy = Literal["randaugment", "trivialaugment"]
+from wsdarts_sdk.setting_fields import Policy
+
 _LARGEST_SEED = 2**62
 
 

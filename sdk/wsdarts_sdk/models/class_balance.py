@@ -1,11 +1,9 @@
 """Training on classes of unequal size: weights in the loss, or a balanced sample of the images."""
 
-from typing import Literal
-
 import torch
 from torch import Generator, Tensor, nn
 
-ClassBalance = Literal["none", "weights", "sampling"]
+from wsdarts_sdk.models.settings import ClassBalance
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:

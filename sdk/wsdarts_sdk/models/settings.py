@@ -6,14 +6,13 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from wsdarts_sdk.data.decoding import Resize
-from wsdarts_sdk.data.policies import Policy
-from wsdarts_sdk.models.class_balance import ClassBalance
 from wsdarts_sdk.setting_fields import (
     Amount,
     BatchSize,
     Channels,
     Epochs,
     Pixels,
+    Policy,
     PositiveAmount,
     Seed,
     Share,
@@ -24,6 +23,7 @@ from wsdarts_sdk.setting_fields import (
 
 Cells = Annotated[int, Field(ge=1, le=200)]
 AugmentationName = Literal["none", "flip-crop", "randaugment", "trivialaugment"]
+ClassBalance = Literal["none", "weights", "sampling"]
 _POLICIES: dict[AugmentationName, Policy] = {name: name for name in get_args(Policy)}
 WeightsToBeginWith = Literal["random", "inherited"]
 

@@ -16,7 +16,7 @@ from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.decoding import decode
 from wsdarts_sdk.models.class_balance import class_weights, epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier
-from wsdarts_sdk.models.export import save_timm
+from wsdarts_sdk.models.model_folder import save_timm
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, train_network
 from wsdarts_sdk.models.weight_average import WeightAverage, decay_at

@@ -161,7 +161,7 @@ def test_a_training_costs_what_the_clock_says(digits_task: ImageTask, tmp_path: 
     found = search(digits_task, out=tmp_path / "run", **given)
     with counting_from(time.monotonic() - 7200):
         trained = train(found.path, digits_task, out=tmp_path / "net", **given)
-    assert list(trained.seconds) == ["training", "other"]
+    assert list(trained.seconds) == ["baseline", "training", "evaluation", "other"]
     assert trained.seconds["other"] > 7200
     (shown,) = report(trained.path).to_json()["runs"]
     assert shown["costs"] == trained.seconds
