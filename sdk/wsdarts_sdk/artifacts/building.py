@@ -71,38 +71,13 @@ def build_artifact(
         origin: What it started from; cold by default.
     """
     origin = origin or Origin()
-    draft = _draft(tasks, settings, preset, result, embeddings, seconds, device, origin)
-    return write_artifact(directory, draft)
-
-
-def _draft(
-    tasks: Sequence[ImageTask],
-    settings: SearchSettings,
-    preset: str,
-    result: SearchResult,
-    embeddings: Sequence[TaskEmbedding],
-    seconds: float,
-    device: torch.device,
-    origin: Origin,
-) -> ArtifactDraft:
     masks, last = result.stage_masks[-1], settings.stages[-1]
     kind: Literal["transfer", "meta-transfer"] = "transfer" if len(tasks) == 1 else "meta-transfer"
     weights = {name: value.cpu().numpy() for name, value in result.weights.items()}
     alpha = {alpha_name(k): result.alpha[k].astype(np.float32) for k in CELL_KINDS}
-    return ArtifactDraft(
+    draft = ArtifactDraft(
         kind=kind,
-        tasks=[
-            TaskRecord(
-                name=task.name,
-                digest=task.digest,
-                images=len(task),
-                classes=task.classes,
-                image_size=settings.image_size,
-                dataset=task.dataset,
-                split=_given_split(task),
-            )
-            for task in tasks
-        ],
+        tasks=[_task_record(task, settings.image_size) for task in tasks],
         network=NetworkRecord(
             cells=last.cells, channels=settings.channels, image_size=settings.image_size
         ),
@@ -133,6 +108,19 @@ def _draft(
             mode=origin.mode,
             parents=tuple(Parent(reference=r, digest=d) for r, d in origin.parents),
         ),
+    )
+    return write_artifact(directory, draft)
+
+
+def _task_record(task: ImageTask, image_size: int) -> TaskRecord:
+    return TaskRecord(
+        name=task.name,
+        digest=task.digest,
+        images=len(task),
+        classes=task.classes,
+        image_size=image_size,
+        dataset=task.dataset,
+        split=_given_split(task),
     )
 
 

@@ -5,7 +5,7 @@ from cold, and warm starts: they differ in their settings, tasks and starting po
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -57,17 +57,7 @@ def epoch_row(
     """
     stage = settings.stages[state.stage]
     masks, alpha, sums = state.net.masks, state.alpha(), state.sums.tolist()
-    finite = np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())])).all()
-    # The last step of a search changes weights that no loss is computed with any more.
-    weights = [value.isfinite().all() for value in state.net.state_dict().values()]
-    if not finite or not torch.stack(weights).all():
-        raise SettingsError(
-            (
-                f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
-                f"{state.stage + 1}"
-            ),
-            hint="lower the learning rates or the gradient clip",
-        )
+    _check_finite(state, sums, alpha)
     genotype = derive_genotype(masks, alpha, skip_connects=None)
     derived = str(derive_genotype(masks, alpha, skip_connects=settings.skip_connects))
     moved = state.epoch >= stage.weights_only_epochs
@@ -95,6 +85,20 @@ def epoch_row(
             kind: state.net.probabilities(kind).detach().cpu().tolist() for kind in CELL_KINDS
         },
     }
+
+
+def _check_finite(state: SearchState, sums: list[float], alpha: Mapping[str, Array]) -> None:
+    finite = np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())])).all()
+    # The last step of a search changes weights that no loss is computed with any more.
+    weights = [value.isfinite().all() for value in state.net.state_dict().values()]
+    if not finite or not torch.stack(weights).all():
+        raise SettingsError(
+            (
+                f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
+                f"{state.stage + 1}"
+            ),
+            hint="lower the learning rates or the gradient clip",
+        )
 
 
 def _needed(state: SearchState, settings: SearchSettings, task: TrainPart) -> int:
