@@ -25,11 +25,10 @@ def report(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where to write the page. report.html, or comparison.html for several runs, here "
+        options.value_option(
+            "FILE",
+            "Where to write the page. report.html, or comparison.html for several runs, here "
             "by default; only a page of ours is written over.",
-            show_default=False,
         ),
     ] = None,
     as_json: options.JsonOption = False,

@@ -195,11 +195,10 @@ def search(
     settings: options.SetOption = None,
     probe: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PROBE",
-            help="Probe network that embeds the data for the artifact; the shipped one by "
+        options.value_option(
+            "PROBE",
+            "Probe network that embeds the data for the artifact; the shipped one by "
             "default. May be repeated.",
-            show_default=False,
         ),
     ] = None,
     reading: "DataOptions",
@@ -228,14 +227,7 @@ def search(
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
     chosen = options.preset_with(preset, settings)
-    with run_work(
-        "search",
-        data,
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
-    ) as work:
+    with run_work("search", data, out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_search(
                 *work.data, preset=chosen, device=device, progress=work.progress
@@ -268,13 +260,12 @@ def warm_start(
     registry: options.RegistryOption = None,
     source: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="REF",
-            help="Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
+        options.value_option(
+            "REF",
+            "Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
             "NAME@sha256:HEX. The nearest by default.",
+            "--from",
             autocompletion=complete_reference,
-            show_default=False,
         ),
     ] = None,
     mode: Annotated[
@@ -336,12 +327,7 @@ def warm_start(
     chosen = options.preset_with(preset, settings)
     required = options.required_signature(require_signature, policy)
     with run_work(
-        "warm-start",
-        [data],
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
+        "warm-start", [data], out=out, resume=resume, reading=reading, quiet=quiet
     ) as work:
         found = hub.warm_start(
             *work.data,
@@ -464,14 +450,7 @@ def train(
     }
     chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
-    with run_work(
-        "train",
-        [data],
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
-    ) as work:
+    with run_work("train", [data], out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_training(
                 genotype,
