@@ -165,7 +165,7 @@ def show_files(run: Path, report: Path, artifact: Path) -> None:
 
 def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") -> None:
     """Print the wall time of each phase, and all of it."""
-    from wsdarts_sdk.reports.charts import phase_amount, phase_title  # noqa: PLC0415
+    from wsdarts_sdk.reports.costs import phase_amount, phase_title  # noqa: PLC0415
 
     display.heading("cost")
     rows = [

@@ -21,7 +21,7 @@ from wsdarts_registry.notebook.views import Bars, Panel, Table, cell_panels, nei
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.training import TrainingResult
-from wsdarts_sdk.reports.charts import phase_amount, phase_title
+from wsdarts_sdk.reports.costs import phase_amount, phase_title
 from wsdarts_sdk.reports.page import search_charts, stage_bands, training_charts
 from wsdarts_sdk.reports.rows import search_epochs, training_epochs
 from wsdarts_sdk.search.loop import SearchResult

@@ -21,20 +21,16 @@ from wsdarts_sdk.reports.charts import (
     Band,
     Series,
     alpha_tiles,
-    cost_bars,
-    cost_rows,
     edge_markup,
     line_chart,
     mean_even,
     mean_strongest,
-    named_costs,
-    saving,
     short_number,
     short_percent,
     tone_of,
     tone_styles,
-    total_seconds,
 )
+from wsdarts_sdk.reports.costs import cost_bars, cost_rows, named_costs, saving, total_seconds
 from wsdarts_sdk.reports.evaluation_page import evaluation_values
 from wsdarts_sdk.reports.facts import EpochRow, RunReport, TrainingEpoch
 from wsdarts_sdk.reports.rows import skip_counts
