@@ -21,7 +21,7 @@ _LONGEST_NAME = 100
 @validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
-    """Settings that belong together.
+    """Named settings of searches, selection and training.
 
     Attributes:
         name: What users type.

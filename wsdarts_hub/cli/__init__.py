@@ -106,9 +106,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 _GROUPS = {
-    "alias": "Other words for versions, such as NAME@stable.",
+    "alias": "Names for versions, such as NAME@stable.",
     "index": "The index of a registry on the Hugging Face Hub.",
-    "gallery": "A registry as pages for a browser.",
+    "gallery": "A registry as a static site.",
 }
 add_commands(app, _COMMANDS, _GROUPS)
 
@@ -191,7 +191,7 @@ def _open_missing_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Let Python's last flush not fail again at what could not be written."""
+    """Discard output that cannot be written, so that Python's last flush does not fail."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -222,7 +222,7 @@ def _say_warnings() -> None:
 
 
 def _silence_libraries() -> None:
-    """Keep retries and bars of libraries off stderr, which has our own progress and errors."""
+    """Keep messages and progress bars of libraries off stderr."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     for name in _CHATTY:

@@ -40,9 +40,7 @@ def embed(
     target_error: options.TargetErrorOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Where to write it. NAME.embedding.safetensors, here, by default."
-        ),
+        typer.Option(metavar="FILE", help="File to write, NAME.embedding.safetensors by default."),
     ] = None,
     reading: "DataOptions",
     device: options.DeviceOption = None,
@@ -51,26 +49,25 @@ def embed(
 ) -> None:
     """Write the Task2Vec embedding of a dataset to a file.
 
-    Only the train part of the dataset is looked at. `nearest` takes the file instead of the
-    dataset, and then needs neither the images nor torch.
+    Only the train part of the dataset is used. `nearest` takes the file instead of the dataset,
+    and then needs neither the images nor torch.
 
-    The standard error is by how much a filter's value would change with other images, on average
-    and relative to it. It does not know of the classifier on top of the probe, which is fitted to
-    the very images.
+    The standard error is the relative change of a filter's value with other images, on average,
+    for a fixed classifier on top of the probe.
 
     JSON:
         embedding: the file
         task: name of the dataset
-        images: how many it has
-        classes: how many it has
+        images: its number of images
+        classes: its number of classes
         digest: identity of the dataset
         probe: name of the probe network
         probe_digest: its identity
         estimator: fisher or variational
         filters: length of the embedding
-        embedded_images: how many the embedding was made from
+        embedded_images: number of images in the embedding
         relative_error: standard error of a value, relative to it; null where unknown
-        distance_error: what that adds to a distance; null where unknown
+        distance_error: its effect on a distance; null where unknown
 
     Example:
         wsdarts-hub embed path/to/images --out images.safetensors --budget 30s
@@ -167,23 +164,23 @@ def nearest(
 ) -> None:
     """List the artifacts nearest to a dataset, nearest first.
 
-    Says, too, whether that is near at all, by a measured threshold.
+    The last line says whether the first is near, by a measured threshold.
 
-    The table calls the images that an embedding was made from `embedded`: they are fewer than the
-    dataset's, which `list` counts.
+    The column `embedded` is the number of images in an embedding, which may be smaller than the
+    dataset; `list` counts the images of the dataset.
 
     JSON:
-        near: whether the nearest is; null where no threshold was measured
+        near: whether the nearest is near; null without a threshold
         threshold: the largest distance that counts as near, or null
         why: the same as a sentence
-        damaged: versions that were left out, each with reference and damaged
+        damaged: damaged versions, each with reference and damaged
         neighbours: nearest first; each has the keys that follow
         neighbours.reference: exact version
         neighbours.distance: from 0 to 1
         neighbours.kind: transfer or meta-transfer
         neighbours.task: name of its dataset or datasets
-        neighbours.images: those that its embedding was made from
-        neighbours.classes: likewise
+        neighbours.images: number of images in its embedding
+        neighbours.classes: number of classes in its embedding
 
     Example:
         wsdarts-hub nearest path/to/images -k 3

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def show_search(found: "SearchRun", *, quiet: bool) -> None:
-    """Print what a search found."""
+    """Print the result of a search."""
     if quiet:
         display.line(str(found.path))
         return
@@ -39,7 +39,7 @@ def show_search(found: "SearchRun", *, quiet: bool) -> None:
 
 
 def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
-    """Print what a warm start started from and what it found."""
+    """Print the starting point and the result of a warm start."""
     if quiet:
         display.line(str(found.path))
         return
@@ -61,7 +61,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
 
 
 def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
-    """Return what a search found as ``search --json`` prints it."""
+    """Return the result of a search as ``search --json`` prints it."""
     from wsdarts_registry.architecture.collapse import find_collapses  # noqa: PLC0415
     from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
 
@@ -79,7 +79,7 @@ def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
 
 
 def warm_start_json(found: "WarmStart") -> dict[str, Any]:
-    """Return what a warm start found as ``warm-start --json`` prints it."""
+    """Return the result of a warm start as ``warm-start --json`` prints it."""
     ranking = found.found.ranking
     return {
         **search_json(found),
@@ -95,7 +95,7 @@ def warm_start_json(found: "WarmStart") -> dict[str, Any]:
 
 
 def show_decision(found: "WarmStart") -> None:
-    """Print what a warm start started from, and the rule that decided."""
+    """Print the starting point of a warm start, and the rule that applied."""
     display.heading("start")
     display.facts([("from", found.source), ("mode", found.mode)])
     display.sentence(f"because {found.why}")
@@ -121,7 +121,7 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
 
 
 def show_estimate(found: "Estimate", *, as_json: bool = False) -> None:
-    """Print what a search or a training will take."""
+    """Print the estimated cost of a search or a training."""
     if as_json:
         display.json_data(
             {
@@ -206,18 +206,18 @@ def search(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Search from cold, on one dataset or on several together.
+    """Search without a starting point, on one dataset or on several together.
 
-    The run directory gets the artifact that `push` publishes, the genotype and a report.
+    The run directory contains the genotype, a report, and an artifact for `push`.
 
     JSON:
         run: the run directory
         report: its report
-        artifact: what `push` publishes
+        artifact: the artifact, for `push`
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
         seconds: wall time of each phase
-        cached: what computing had cost what came from a cache, by phase
+        cached: time that computing the cached results had taken, by phase
 
     Example:
         wsdarts-hub search path/to/images --preset tiny --out runs/images
@@ -271,7 +271,7 @@ def warm_start(
     mode: Annotated[
         options.Mode,
         typer.Option(
-            help="What to take over: masks (topology), masks with weights (trained), the masks of "
+            help="Parts to take over: masks (topology), masks with weights (trained), the masks of "
             "a joint search (meta) or of the k nearest (union), or nothing (cold)."
         ),
     ] = "auto",
@@ -299,21 +299,22 @@ def warm_start(
 ) -> None:
     """Search for an architecture from the nearest artifact.
 
-    Embeds the dataset and ranks the registry by it. Mode auto starts from the nearest artifact
-    if that is near; else from a meta-transfer architecture of the registry; else from cold.
+    Embeds the dataset and ranks the registry's artifacts. Mode auto starts from the nearest
+    artifact if it is near, else from a meta-transfer architecture of the registry, else from
+    scratch.
 
     JSON:
         run: the run directory
         report: its report
-        artifact: what `push` publishes
+        artifact: the artifact, for `push`
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
         seconds: wall time of each phase
-        cached: what computing had cost what came from a cache, by phase
-        source: what it started from, or cold
+        cached: time that computing the cached results had taken, by phase
+        source: the starting point, or cold
         mode: topology, trained, meta, union or cold
-        why: the rule that decided, as a sentence
-        ranking: what `nearest --json` prints; null where nothing was ranked
+        why: the rule that applied, as a sentence
+        ranking: the output of `nearest --json`; null without a ranking
         trials: of a sweep, best first, each with skip_dropout, accuracy and seconds
 
     Example:
@@ -400,7 +401,7 @@ def train(
         str,
         typer.Option(
             metavar="KIND",
-            help="What is measured on the same held-out images: linear, a linear classifier on the "
+            help="Baseline on the same held-out images: linear, a linear classifier on the "
             "shipped probe's features, or linear:PROBE, on those of another probe.",
         ),
     ] = "linear",
@@ -411,27 +412,26 @@ def train(
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Train what a search found, and evaluate it.
+    """Train the network that a search found, and evaluate it.
 
-    It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
-    split that the dataset comes with it is evaluated on the test part, or else the validation part.
-    With --resume and more --epochs a finished training goes on.
-    Beside it stands a baseline on the same images: what a network is worth that a linear
-    classifier beats, you should know.
+    The network is trained on the train part and evaluated once, at the end, on the held-out third;
+    with a split of the dataset's own, on its test part, else its validation part. A baseline is
+    evaluated on the same images for comparison. With --resume and more --epochs a finished
+    training is continued.
 
     JSON:
-        accuracy: share of the held-out images that it labels right
-        baseline: what is measured beside it; null with --no-baseline
+        accuracy: share of the held-out images with the right label
+        baseline: the baseline; null with --no-baseline
         path: the run directory
         model: the trained model
         report: its report
-        images: how many it was evaluated on
-        held_out: which part they are, validation or test
+        images: number of images of the evaluation
+        held_out: their part, validation or test
         loss: mean cross-entropy on them
         parameters: number of the network's parameters
-        evaluation: what `evaluate --json` prints
+        evaluation: the output of `evaluate --json`
         seconds: wall time of each phase
-        cached: what computing had cost what came from a cache, by phase
+        cached: time that computing the cached results had taken, by phase
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
@@ -483,7 +483,7 @@ def train(
 
 
 def show_training(found: "TrainingRun", *, quiet: bool) -> None:
-    """Print how good a trained network is, and where it is."""
+    """Print the accuracy of a trained network, and its files."""
     if quiet:
         display.line(f"{found.accuracy:.4f} {found.model_file}")
         return
@@ -513,7 +513,7 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
 
 
 def _best_epoch(result: "TrainingResult") -> "list[tuple[str, str]]":
-    """The epoch that early stopping chose, and what by."""
+    """Return the epoch that early stopping chose, and its accuracy."""
     if result.best is None:
         return []
     best = result.best

@@ -87,7 +87,7 @@ class Genotype(Viewable):
         return self.normal if kind == "normal" else self.reduction
 
     def count(self, operation: str, kind: str = "normal") -> int:
-        """Return how often an operation was chosen in one cell."""
+        """Return the number of times that an operation was chosen in one cell."""
         return sum(c.operation == operation for node in self.cell(kind) for c in node)
 
     @property

@@ -94,7 +94,7 @@ PAPER_STAGES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """Everything that a model card says.
+    """All facts of a model card.
 
     A setting or a metric that the artifact does not state is left out.
 

@@ -150,7 +150,7 @@ def find_lineage(
     registry: str | Path | Store | None = None,
     require_signature: Required = None,
 ) -> LineageFacts | None:
-    """Return which search found a genotype; None where its source does not say.
+    """Return the search that found a genotype; None if it is unknown.
 
     Args:
         source: A genotype, or what names one, as for ``load_network``.

@@ -48,7 +48,7 @@ class SupernetWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class Inherited:
-    """Which tensors of a derived network came from a supernet.
+    """Record of the tensors of a derived network that came from a supernet.
 
     Attributes:
         source: Whose weights they are.

@@ -325,7 +325,7 @@ class Training:
         }
 
     def _judge(self) -> dict[str, float]:
-        """Return what early stopping judges an epoch by; nothing without it."""
+        """Return the figures of an epoch for early stopping; nothing without it."""
         if self.stopping is None:
             return {}
         net = self.net if self.average is None else self.average.net
@@ -419,7 +419,7 @@ class Training:
             self._go_on_after_the_end(checkpoint)
 
     def _go_on_after_the_end(self, checkpoint: Checkpoint) -> None:
-        """Begin a schedule over the epochs that a finished training gets in addition."""
+        """Start a schedule over the additional epochs of a finished training."""
         if not checkpoint.facts[ENDED_FACT]:
             raise SettingsError(
                 "epochs",

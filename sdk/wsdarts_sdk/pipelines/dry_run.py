@@ -1,4 +1,4 @@
-"""Estimates of what a search or a training will take, from a few real steps on the real data.
+"""Estimates of the cost of a search or a training, from a few real steps on the real data.
 
 Nothing is kept of these steps, and no run directory is made. Images are decoded into the cache, as
 the command itself would do first. Times are those of the machine as it is now.
@@ -57,7 +57,7 @@ class PhaseEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """An estimate of what a search or a training will take on this machine.
+    """An estimate of the cost of a search or a training on this machine.
 
     Attributes:
         phases: In the order of the run.

@@ -41,7 +41,7 @@ from wsdarts_sdk.search.settings import SearchSettings
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedSearch:
-    """A finished search with everything that its artifact and its report say.
+    """A finished search with all facts for its artifact and its report.
 
     Attributes:
         context: The pipeline that searched; its run may be closed since.
@@ -188,7 +188,7 @@ def _steps_run(result: SearchResult) -> tuple[Table, ...]:
 
 
 def write_results(found: FinishedSearch) -> tuple[Path, Path]:
-    """Write what a search found into its run directory; idempotent.
+    """Write the results of a search into its run directory; idempotent.
 
     Returns:
         The artifact's directory and the report's path.

@@ -402,7 +402,7 @@ _Result = TypeVar("_Result")
 def checks_keywords(
     name: str, *, settings: Sequence[str] = ()
 ) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
-    """Let a function name, for an unknown keyword, the one that was probably meant.
+    """Make a function suggest the nearest keyword for an unknown one.
 
     Args:
         name: What users call the function.
@@ -416,7 +416,7 @@ def checks_keywords(
 
 
 def _advice(unknown: str, settings: Sequence[str]) -> str:
-    """Return where a keyword belongs that is a setting or an option; empty for all others."""
+    """Return a hint for a keyword that is a setting or an option; empty for all others."""
     of_preset = [
         path
         for path, _ in sorted(setting_kinds(SMALL), reverse=True)  # every search has the last stage

@@ -1,4 +1,4 @@
-"""TAS from cold: on one task λ and λ̂, on several λ_meta."""
+"""Cold searches: λ and λ̂ on one task, λ_meta on several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -421,7 +421,7 @@ def with_cells(runs: Sequence[ComparedRun]) -> tuple[ComparedRun, ...]:
 
 
 def agreement(rows: Sequence[EdgeRow]) -> str:
-    """Say how far the cells of all runs agree."""
+    """Return the agreement of the cells of all runs, as a sentence."""
     same = sum(row.same for row in rows)
     other = sum(row.shared and not row.same for row in rows)
     return (

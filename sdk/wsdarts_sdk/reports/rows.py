@@ -50,7 +50,7 @@ def task_row(task: ImageTask) -> TaskRow:
 
 
 def held_out_words(task: ImageTask) -> str:
-    """Name the images that a training on a task is evaluated on."""
+    """Return the images that a training on a task is evaluated on, in words."""
     return f"{task.held_out} {'part' if task.given_split else 'third'}"
 
 

@@ -10,10 +10,11 @@ _EXAMPLE = "Example:"
 _TWIN = "Python:"
 _JSON, _JSON_ARRAY = "JSON:", "JSON: an array of objects"
 _INTRODUCTION = (
-    "Generated from the commands themselves; `wsdarts-hub COMMAND --help` says the same. Results "
-    "go to stdout, progress and warnings to stderr. With `--json` the result is one JSON object, "
-    "or an array of objects, with the keys that are listed for each command. An error is one line "
-    "on stderr and exit code 1; wrong usage has exit code 2; Ctrl-C has 130, and says how to go on."
+    "This page is generated from the commands; `wsdarts-hub COMMAND --help` prints the same. "
+    "Results go to stdout, progress and warnings to stderr. With `--json` the result is one JSON "
+    "object, or an array of objects, with the keys that are listed for each command. An error is "
+    "one line on stderr and exit code 1; wrong usage has exit code 2; Ctrl-C has exit code 130, "
+    "with a hint how to resume."
 )
 
 _NOT_RUN = (

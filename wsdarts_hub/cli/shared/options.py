@@ -123,7 +123,7 @@ NameArgument = Annotated[
         show_default=False,
     ),
 ]
-ReasonOption = Annotated[str, value_option("TEXT", "Why; shown to who asks for it.")]
+ReasonOption = Annotated[str, value_option("TEXT", "Why; shown with the version.")]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
 ]
@@ -144,14 +144,14 @@ ProbeOption = Annotated[
     value_option(
         "PROBE",
         "Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
-        "The shipped one by default; what else a registry names has to be asked for.",
+        "The shipped one by default; another one that a registry names has to be given here.",
     ),
 ]
 EstimatorOption = Annotated[
     Estimator | None,
     value_option(
         "fisher|variational",
-        "How the Fisher information is estimated: exactly or sketched, or by variational "
+        "Estimator of the Fisher information: by per-image gradients, or by variational "
         "inference. Only embeddings by the same estimator can be compared. fisher by default.",
     ),
 ]
@@ -160,7 +160,7 @@ BudgetOption = Annotated[
     value_option(
         "TIME",
         "Add no more images after this time: 30s, 2m or a number of seconds. "
-        "The embedding says how many it has.",
+        "The embedding records their number.",
     ),
 ]
 TargetErrorOption = Annotated[
@@ -170,15 +170,15 @@ TargetErrorOption = Annotated[
     ),
 ]
 NeighboursOption = Annotated[
-    int, typer.Option("-k", min=1, metavar="N", help="How many neighbours.")
+    int, typer.Option("-k", min=1, metavar="N", help="Number of neighbours.")
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N. CUDA where there is one by default."),
+    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N. CUDA if there is one by default."),
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option(min=0, metavar="N", help="Seed of everything random. The preset's by default."),
+    typer.Option(min=0, metavar="N", help="Random seed. The preset's by default."),
 ]
 PresetOption = Annotated[
     PresetName,
@@ -188,18 +188,20 @@ EpochsOption = Annotated[
     int | None, value_option("N", "Epochs over the train part, training.epochs.")
 ]
 LearningRateOption = Annotated[
-    float | None, value_option("X", "Learning rate to begin with, training.learning_rate.")
+    float | None, value_option("X", "Initial learning rate, training.learning_rate.")
 ]
 BatchSizeOption = Annotated[
     int | None, value_option("N", "Images in a batch, training.batch_size.")
 ]
-ImageSizeOption = Annotated[int | None, value_option("N", "Pixels a side, training.image_size.")]
+ImageSizeOption = Annotated[
+    int | None, value_option("N", "Image size in pixels, training.image_size.")
+]
 PatienceOption = Annotated[
     int | None,
     value_option(
         "N",
-        "Stop after N epochs without gain on images that do not train, and keep the best "
-        "epoch's weights, training.patience.",
+        "Stop after N epochs without improvement on images that are not trained on, and keep the "
+        "weights of the best epoch, training.patience.",
     ),
 ]
 SetOption = Annotated[
@@ -219,19 +221,19 @@ DryRunOption = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Time a few real steps, say what the whole will take in time, memory and disk, and "
-        "write no run.",
+        help="Time a few real steps, estimate time, memory and disk of the whole run, and write "
+        "no run.",
     ),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out, or begin if there is none.")
+    bool, typer.Option("--resume", help="Continue the run in --out, or start it if there is none.")
 ]
 RequireSignatureOption = Annotated[
     list[Path] | None,
     value_option(
         "KEY",
-        "Refuse what the owner of this public key has not signed, under its name and "
-        "version. May be repeated: one of them suffices.",
+        "Refuse artifacts that the owner of this public key has not signed under their name and "
+        "version. May be repeated: one of the keys suffices.",
         "--require-signature",
     ),
 ]
@@ -239,8 +241,8 @@ PolicyOption = Annotated[
     Path | None,
     value_option(
         "FILE",
-        "Policy that says whose signature an artifact needs. Without it the file that the "
-        "environment variable WSDARTS_HUB_POLICY names, else your own policy.json if there is one.",
+        "Policy with the signatures that artifacts need. Without it the file that the environment "
+        "variable WSDARTS_HUB_POLICY names, else your own policy.json if there is one.",
         "--policy",
     ),
 ]
@@ -260,17 +262,17 @@ def _declared(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Splits of a dataset to put together and split here, such as train+test. By "
-            "default files keep a split of their own, and the splits of a Hub or torchvision "
-            "dataset are put together; given keeps these as the parts that they are named as.",
+            help="Splits of a dataset to join and to split here, such as train+test. By default "
+            "files keep a split of their own, and the splits of a Hub or torchvision dataset are "
+            "joined; given keeps these as the parts of their names.",
         ),
     ] = None,
     split_column: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of a table, or of the metadata of a folder, that says of each image "
-            "whether it is for train, validation or test.",
+            help="Column of a table, or of the metadata of a folder, with the part of "
+            "each image: train, validation or test.",
         ),
     ] = None,
     validation: Annotated[
@@ -287,13 +289,15 @@ def _declared(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of a table, or of the metadata of a folder, with what belongs together, "
-            "such as a patient: each group is in one part of the split.",
+            help="Column of a table, or of the metadata of a folder, with the group of each "
+            "image, such as a patient; each group is in one part of the split.",
         ),
     ] = None,
     skip_corrupt: Annotated[
         bool,
-        typer.Option("--skip-corrupt", help="Leave out images that do not decode, and list them."),
+        typer.Option(
+            "--skip-corrupt", help="Leave out images that cannot be decoded, and list them."
+        ),
     ] = False,
 ) -> None:
     """Declare the options of reading a dataset: only the signature counts."""

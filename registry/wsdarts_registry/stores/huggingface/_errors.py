@@ -1,4 +1,4 @@
-"""Errors of requests to Hugging Face: their classification, and what a user reads of them.
+"""Errors of requests to Hugging Face: their classification, and their messages.
 
 Exceptions of the transport and refusals of the server become a ``Failure`` of one of a few kinds,
 and that a RegistryError. Of the server's text only a short message is quoted, without addresses

@@ -65,7 +65,7 @@ class MetadataSource(FileSource):
 def take_columns(
     source: FileSource, tables: Mapping[Path, tuple[Path, Rows]], options: DataOptions
 ) -> None:
-    """Give the images of a source the parts and groups that metadata have in a column of theirs.
+    """Set the parts and groups of a source's images from a column of the metadata.
 
     Raises:
         TaskError: Such a column is missing or does not fit, or an image has no row.
