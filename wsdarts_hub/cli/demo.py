@@ -48,7 +48,7 @@ def demo(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Show a warm start and a training on a small dataset, in a few minutes.
+    """Warm-start and train on a small dataset, in a few minutes.
 
     Embeds the digits that come with scikit-learn, finds the nearest artifacts of the shipped zoo,
     warm-starts a search, runs a cold search to compare the cost, and trains the network that was

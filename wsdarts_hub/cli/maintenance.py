@@ -269,7 +269,7 @@ def doctor(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Check the installation, the cache and the registry, and print advice.
+    """Check installation, cache and registry, and print advice.
 
     Prints versions, devices and the kernels of a search on them, cache sizes, the registry and the
     shipped probe. Every artifact of the registry is verified. The exit code is 1 if something is

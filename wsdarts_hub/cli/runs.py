@@ -206,7 +206,7 @@ def search(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Search without a starting point, on one dataset or on several together.
+    """Search from scratch, on one dataset or on several together.
 
     The run directory contains the genotype, a report, and an artifact for `push`.
 
