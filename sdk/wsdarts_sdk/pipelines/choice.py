@@ -225,9 +225,8 @@ class _Halving:
         (self.task,) = context.tasks
         self.supernet = _supernet(context, result, settings)
         self.settings = candidate_training(self.task, context.preset, settings)
-        self.images = self.task.indices(
-            Part.VALIDATION if self.task.held_out is Part.TEST else Part.ALPHA
-        )
+        judge = Part.VALIDATION if self.task.held_out is Part.TEST else Part.ALPHA
+        self.images = self.task.in_canonical_order(self.task.indices(judge))
         self.genotypes = pool.drawn(self.choice_settings.candidates)
         self.rungs = tuple(_rungs(len(self.genotypes), self.choice_settings.reduction_factor))
         steps = (self.settings.steps_per_epoch or 1) * self.settings.epochs
