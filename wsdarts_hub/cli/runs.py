@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
+    from wsdarts_sdk.runs.choice import GenotypeChoice
     from wsdarts_sdk.runs.journal import Row
 
 
@@ -33,6 +34,7 @@ def show_search(found: "SearchRun", *, quiet: bool) -> None:
     if quiet:
         display.line(str(found.path))
         return
+    show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
@@ -55,6 +57,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
             [(f"{t.rate:g}", percent(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
             right=("dropout", "accuracy", "seconds"),
         )
+    show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
@@ -73,6 +76,7 @@ def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
         "artifact": found.artifact,
         "genotype": found.genotype.to_json(),
         "collapses": [each.to_json() for each in collapses],
+        "choice": None if found.choice is None else found.choice.to_json(),
         "seconds": found.seconds,
         "cached": found.cached,
     }
@@ -99,6 +103,27 @@ def show_decision(found: "WarmStart") -> None:
     display.heading("start")
     display.facts([("from", found.source), ("mode", found.mode)])
     display.sentence(f"because {found.why}")
+
+
+def show_choice(choice: "GenotypeChoice | None") -> None:
+    """Print the candidates that a genotype was chosen among, and what the choice is worth."""
+    from wsdarts_sdk.reports.trade_off import candidate_rows  # noqa: PLC0415
+
+    if choice is None:
+        return
+    display.heading("choice of the genotype")
+    steps = tuple(pluralize(each, "step") for each in choice.steps)
+    display.table(
+        ("candidate", *steps, "parameters", "multiply-adds"),
+        [
+            (row.name, *row.accuracies, row.parameters, row.multiply_adds)
+            for row in candidate_rows(choice)
+        ],
+        right=(*steps, "parameters", "multiply-adds"),
+    )
+    display.sentence(choice.summary)
+    if choice.test is not None:
+        display.sentence(f"{'warning: ' if choice.warning else ''}{choice.test}")
 
 
 def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()) -> None:
@@ -193,6 +218,9 @@ def search(
     resume: options.ResumeOption = False,
     dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
+    candidates: options.CandidatesOption = None,
+    max_parameters: options.MaxParametersOption = None,
+    max_multiply_adds: options.MaxMultiplyAddsOption = None,
     probe: Annotated[
         list[str] | None,
         options.value_option(
@@ -216,6 +244,8 @@ def search(
         artifact: what `push` publishes
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
+        choice: candidates with their accuracies and sizes, the chosen one, and the test against
+            chance; null where α alone decided
         seconds: wall time of each phase
         cached: what computing had cost what came from a cache, by phase
 
@@ -226,7 +256,8 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    chosen = options.preset_with(preset, settings)
+    short = options.choice_options(candidates, max_parameters, max_multiply_adds)
+    chosen = options.preset_with(preset, settings, short=short)
     with run_work("search", data, out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_search(
@@ -288,6 +319,9 @@ def warm_start(
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     settings: options.SetOption = None,
+    candidates: options.CandidatesOption = None,
+    max_parameters: options.MaxParametersOption = None,
+    max_multiply_adds: options.MaxMultiplyAddsOption = None,
     probe: options.ProbeOption = None,
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
@@ -308,6 +342,8 @@ def warm_start(
         artifact: what `push` publishes
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
+        choice: candidates with their accuracies and sizes, the chosen one, and the test against
+            chance; null where α alone decided
         seconds: wall time of each phase
         cached: what computing had cost what came from a cache, by phase
         source: what it started from, or cold
@@ -324,7 +360,8 @@ def warm_start(
         result = warm_start("path/to/images", preset="tiny", out="runs/images")
         print(result.source, result.genotype)
     """
-    chosen = options.preset_with(preset, settings)
+    short = options.choice_options(candidates, max_parameters, max_multiply_adds)
+    chosen = options.preset_with(preset, settings, short=short)
     required = options.required_signature(require_signature, policy)
     with run_work(
         "warm-start", [data], out=out, resume=resume, reading=reading, quiet=quiet
@@ -363,6 +400,7 @@ def _quoted(path: Path) -> str:
 _SHOWN = 3
 _WITHOUT = {
     "search": "train searches nothing, its settings are those below training",
+    "choice": "train chooses nothing, its settings are those below training",
     "selection": "train selects nothing, its settings are those below training",
 }
 

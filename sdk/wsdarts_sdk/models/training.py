@@ -72,7 +72,8 @@ class TrainingResult:
             those of the last epoch.
         schedules: Epochs that a schedule of learning rate and drop path began before, each
             counted from 0: ``(0,)``, and one more wherever a finished training went on.
-        logits: Of the held-out images, in the order of the task, shape ``(images, classes)``.
+        logits: Of the held-out images, shape ``(images, classes)``, in the order of the task; in a
+            selection in the order that no name changes.
     """
 
     genotype: Genotype
@@ -154,6 +155,7 @@ class Training:
             )
         self.genotype, self.task, self.settings = genotype, task, settings
         self.device = device or torch.device("cpu")
+        self.selection = selection
         self._take_images(selection=selection)
         self._build(supernet)
         self.epoch = self.rows = 0
@@ -238,14 +240,17 @@ class Training:
                 journal.checkpoint(self._checkpoint())
         self.net.load_state_dict(self._chosen_weights())
         started = time.perf_counter()
-        accuracy, loss, logits = self._evaluate(self.task.indices(self.held_out), progress)
+        judges = self.task.indices(self.held_out)
+        if self.selection:  # sums, too, must not depend on names
+            judges = self.task.in_canonical_order(judges)
+        accuracy, loss, logits = self._evaluate(judges, progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
             genotype=self.genotype,
             model=self._classifier(),
             accuracy=accuracy,
             loss=loss,
-            images=len(self.task.indices(self.held_out)),
+            images=len(judges),
             held_out=str(self.held_out),
             parameters=count_parameters(self.net) - tower,
             seconds=self.seconds + time.perf_counter() - started,

@@ -28,10 +28,9 @@ from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_ou
 from wsdarts_sdk.models.facts import LineageFacts, facts_of_run
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
 from wsdarts_sdk.models.stopping import VALIDATION_PART
-from wsdarts_sdk.models.training import TrainingResult, train_network
+from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingResult, train_network
 from wsdarts_sdk.pipelines.baseline import LINEAR, Measure, find_baseline
 from wsdarts_sdk.pipelines.model_facts import model_facts
-from wsdarts_sdk.pipelines.more_epochs import has_more_epochs
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
@@ -51,11 +50,13 @@ from wsdarts_sdk.reports.rows import (
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
+    CHECKPOINT_SUFFIX,
     GENOTYPE_FILE,
     MODEL_FILE,
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
+from wsdarts_sdk.runs.journal import Checkpoint
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
@@ -171,7 +172,7 @@ def train(
         "genotype": cells.to_json(),
     }
     check_context(
-        "train", [data], chosen, out=out, resume=resume, may_change=has_more_epochs, **config
+        "train", [data], chosen, out=out, resume=resume, may_change=_has_more_epochs, **config
     )
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
@@ -185,12 +186,32 @@ def train(
         progress=progress,
         began=began,
         callbacks=told,
-        may_change=has_more_epochs,
+        may_change=_has_more_epochs,
         **config,
     ) as context:
         found = _train(context, cells, run, supernet, measure, lineage)
     told.end(found)
     return found
+
+
+def _has_more_epochs(path: Path, there: dict[str, Any], here: dict[str, Any]) -> bool:
+    """Return whether a run is a finished training, and more epochs are all that is asked anew.
+
+    Args:
+        path: The run directory.
+        there: The configuration that it has, all of it or the part that is known.
+        here: The one that is asked for.
+    """
+    was, now = there.get("training"), here.get("training")
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return False
+    before, epochs = was.get("epochs"), now.get("epochs")
+    if not isinstance(before, int) or not isinstance(epochs, int) or epochs <= before:
+        return False
+    if {**there, "training": {**was, "epochs": epochs}} != here:
+        return False
+    facts = Checkpoint.facts_of(path / f"{TRAINING_JOURNAL}{CHECKPOINT_SUFFIX}")
+    return facts.get(EPOCHS_FACT) == before and facts.get(ENDED_FACT) is True
 
 
 def _train(

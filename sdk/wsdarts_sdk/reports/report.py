@@ -170,6 +170,7 @@ def _run_data(run: ComparedRun) -> dict[str, Any]:
         "cached": {cost.phase: cost.cached for cost in report.costs if cost.cached is not None},
         "collapses": [each.to_json() for each in collapses(report)],
         "genotype": report.genotype.to_json() if report.genotype else None,
+        "choice": report.choice.to_json() if report.choice else None,
         "trainings": [
             {
                 "name": name,

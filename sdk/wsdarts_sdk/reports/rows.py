@@ -81,6 +81,8 @@ def asked(
 ) -> Asked:
     """Return the request that runs are compared by; ``settings`` of the preset for the command."""
     unseeded = {name: value for name, value in settings.items() if name != "seed"}
+    if command != "train":
+        unseeded |= preset.choice_json()
     return Asked(
         command=command,
         preset=preset.name,
