@@ -100,6 +100,7 @@ def _draft(
                 image_size=settings.image_size,
                 dataset=task.dataset,
                 split=_given_split(task),
+                groups=task.group_count,
             )
             for task in tasks
         ],
