@@ -17,11 +17,12 @@ from wsdarts_registry._format import count, duration, percent, pluralize, size
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wsdarts_sdk.pipelines.dry_run import Estimate
+
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
     from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.training import TrainingResult
-    from wsdarts_sdk.pipelines.dry_run import Estimate
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -439,7 +440,9 @@ def train(
         typer.Option(
             metavar="KIND",
             help="What is measured on the same held-out images: linear, a linear classifier on the "
-            "shipped probe's features, or linear:PROBE, on those of another probe.",
+            "shipped probe's features; linear:PROBE, on those of another probe; or timm:NAME or "
+            "timm:FILE.safetensors, a pretrained network of timm, fine-tuned with as many steps of "
+            "as many images. ?size=N behind it changes the size of its images.",
         ),
     ] = "linear",
     no_baseline: Annotated[
@@ -467,7 +470,12 @@ def train(
         held_out: which part they are, validation or test
         loss: mean cross-entropy on them
         parameters: number of the network's parameters
-        evaluation: what `evaluate --json` prints
+        epochs: how many it was trained for
+        best: what early stopping chose: epoch, accuracy, loss, images, judged_on; null without
+        schedules: epochs that a schedule of the learning rate began before, counted from 0
+        inherited: source of the weights that it began with and their share; null for random ones
+        collapses: cells that have collapsed to skip-connects
+        evaluation: what `evaluate --json` prints, without page
         seconds: wall time of each phase
         cached: what computing had cost what came from a cache, by phase
 

@@ -1,7 +1,7 @@
 """Artifact of a finished search, which ``push`` publishes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +126,7 @@ def _task_record(task: ImageTask, image_size: int) -> TaskRecord:
         image_size=image_size,
         dataset=task.dataset,
         split=_given_split(task),
+        groups=task.group_count,
     )
 
 

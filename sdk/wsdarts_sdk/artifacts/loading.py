@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from wsdarts_registry.architecture.darts_text import holds_genotype
+
 from wsdarts_registry._files import exists, expanded, is_directory, is_file
 from wsdarts_registry._text import sanitize_spaced
-from wsdarts_registry.architecture.darts_text import holds_genotype
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.artifact.manifest import MANIFEST, Manifest

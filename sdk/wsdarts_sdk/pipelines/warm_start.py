@@ -17,6 +17,7 @@ from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
+from wsdarts_sdk.pipelines.baselines.choice import LINEAR
 from wsdarts_sdk.pipelines.choice import check_limits, choice_may_change, choose_genotype
 from wsdarts_sdk.pipelines.decision import Choice, Mode
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
@@ -106,6 +107,7 @@ class WarmStart(Viewable):
         seed: int | None = None,
         out: str | Path | None = None,
         resume: bool = False,
+        baseline: str | None = LINEAR,
         progress: Progress | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> TrainingRun:
@@ -117,6 +119,7 @@ class WarmStart(Viewable):
             out: Run directory of the training; by default the first free ``training-PRESET-N``
                 in this run, or the last one with ``resume``.
             resume: Go on with the training in ``out``, or begin if there is none.
+            baseline: As for ``train``.
             progress: Told what is done and how much is left; lines on stderr by default.
             callbacks: As for ``train``.
         """
@@ -128,6 +131,7 @@ class WarmStart(Viewable):
             preset=chosen,
             seed=seed,
             resume=resume,
+            baseline=baseline,
             device=str(self.found.context.device),
             progress=progress,
             callbacks=callbacks,

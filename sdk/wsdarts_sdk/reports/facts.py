@@ -47,7 +47,10 @@ class DecisionFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRow:
-    """A task, with the number of images in each part, and whether it came with that split."""
+    """A task, with the number of images in each part, and whether it came with that split.
+
+    ``groups`` is how many groups of images the split keeps together; None without groups.
+    """
 
     name: Words
     digest: Words
@@ -57,6 +60,7 @@ class TaskRow:
     validation_images: Whole
     test_images: Whole = 0
     given_split: bool = False
+    groups: Whole | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

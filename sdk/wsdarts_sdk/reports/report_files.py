@@ -67,6 +67,7 @@ from wsdarts_sdk.runs.directory import (
 )
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
+    BASELINE_JOURNAL,
     METRICS_SUFFIX,
     REPORT_FILE,
     REPORT_PAGE,
@@ -327,6 +328,9 @@ def _training(begun: RunReport, path: Path) -> RunReport:
     epochs = training_epochs(rows)
     seconds = sum(row.seconds for row in epochs)
     where = f"Its last whole epoch is {epochs[-1].epoch}." if epochs else _NO_EPOCH
+    beside = training_epochs(read_rows(path / f"{BASELINE_JOURNAL}{METRICS_SUFFIX}", _TrainingRow))
+    if beside and not epochs:
+        where = f"{where} The last whole epoch of its baseline is {beside[-1].epoch}."
     facts = TrainingFacts(accuracy=None, parameters=None, seconds=seconds, epochs=epochs)
     return replace(
         begun,

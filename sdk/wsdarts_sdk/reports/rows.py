@@ -46,6 +46,7 @@ def task_row(task: ImageTask) -> TaskRow:
         validation_images=validation,
         test_images=test,
         given_split=task.given_split,
+        groups=task.group_count,
     )
 
 
