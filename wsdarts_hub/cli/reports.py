@@ -44,7 +44,7 @@ def report(
     The runs are labelled by letters, the first with A.
 
     JSON:
-        runs: each with letter, path, kind, figures and cells
+        runs: each with letter, name, kind, figures, cells, and the baseline of its training
         costs: costs of warm starts and cold searches
         seeds: mean and spread of runs that differ in the seed alone
         edges: operations of each edge of both cells, and whether they agree
@@ -71,6 +71,7 @@ def report(
 
 def _show(found: "Report") -> None:
     from wsdarts_sdk.reports.comparison import (  # noqa: PLC0415
+        baseline_names,
         cost_comparisons,
         figure_table,
     )
@@ -100,6 +101,8 @@ def _show(found: "Report") -> None:
     display.heading("figures")
     letters = [run.letter for run in found.runs]
     display.table(("figure", *letters), figure_table(found.runs), right=letters)
+    for sentence in baseline_names(found.runs):
+        display.sentence(sentence)
     costs = cost_comparisons(found.runs)
     if costs:
         display.heading("cost")

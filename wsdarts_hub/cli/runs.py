@@ -17,14 +17,16 @@ from wsdarts_registry._format import count, duration, percent, pluralize, size
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wsdarts_sdk.pipelines.dry_run import Estimate
+
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
     from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.training import TrainingResult
-    from wsdarts_sdk.pipelines.dry_run import Estimate
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
+    from wsdarts_sdk.runs.choice import GenotypeChoice
     from wsdarts_sdk.runs.journal import Row
 
 
@@ -33,6 +35,7 @@ def show_search(found: "SearchRun", *, quiet: bool) -> None:
     if quiet:
         display.line(str(found.path))
         return
+    show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
@@ -55,6 +58,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
             [(f"{t.rate:g}", percent(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
             right=("dropout", "accuracy", "seconds"),
         )
+    show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
@@ -73,6 +77,7 @@ def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
         "artifact": found.artifact,
         "genotype": found.genotype.to_json(),
         "collapses": [each.to_json() for each in collapses],
+        "choice": None if found.choice is None else found.choice.to_json(),
         "seconds": found.seconds,
         "cached": found.cached,
     }
@@ -99,6 +104,27 @@ def show_decision(found: "WarmStart") -> None:
     display.heading("start")
     display.facts([("from", found.source), ("mode", found.mode)])
     display.sentence(f"because {found.why}")
+
+
+def show_choice(choice: "GenotypeChoice | None") -> None:
+    """Print the candidates that a genotype was chosen among, and what the choice is worth."""
+    from wsdarts_sdk.reports.trade_off import candidate_rows  # noqa: PLC0415
+
+    if choice is None:
+        return
+    display.heading("choice of the genotype")
+    steps = tuple(pluralize(each, "step") for each in choice.steps)
+    display.table(
+        ("candidate", *steps, "parameters", "multiply-adds"),
+        [
+            (row.name, *row.accuracies, row.parameters, row.multiply_adds)
+            for row in candidate_rows(choice)
+        ],
+        right=(*steps, "parameters", "multiply-adds"),
+    )
+    display.sentence(choice.summary)
+    if choice.test is not None:
+        display.sentence(f"{'warning: ' if choice.warning else ''}{choice.test}")
 
 
 def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()) -> None:
@@ -193,6 +219,9 @@ def search(
     resume: options.ResumeOption = False,
     dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
+    candidates: options.CandidatesOption = None,
+    max_parameters: options.MaxParametersOption = None,
+    max_multiply_adds: options.MaxMultiplyAddsOption = None,
     probe: Annotated[
         list[str] | None,
         options.value_option(
@@ -216,6 +245,8 @@ def search(
         artifact: the artifact, for `push`
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
+        choice: candidates with their accuracies and sizes, the chosen one, and the test against
+            chance; null where α alone decided
         seconds: wall time of each phase
         cached: time that computing the cached results had taken, by phase
 
@@ -226,7 +257,8 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    chosen = options.preset_with(preset, settings)
+    short = options.choice_options(candidates, max_parameters, max_multiply_adds)
+    chosen = options.preset_with(preset, settings, short=short)
     with run_work("search", data, out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_search(
@@ -288,6 +320,9 @@ def warm_start(
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     settings: options.SetOption = None,
+    candidates: options.CandidatesOption = None,
+    max_parameters: options.MaxParametersOption = None,
+    max_multiply_adds: options.MaxMultiplyAddsOption = None,
     probe: options.ProbeOption = None,
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
@@ -309,6 +344,8 @@ def warm_start(
         artifact: the artifact, for `push`
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
+        choice: candidates with their accuracies and sizes, the chosen one, and the test against
+            chance; null where α alone decided
         seconds: wall time of each phase
         cached: time that computing the cached results had taken, by phase
         source: the starting point, or cold
@@ -325,7 +362,8 @@ def warm_start(
         result = warm_start("path/to/images", preset="tiny", out="runs/images")
         print(result.source, result.genotype)
     """
-    chosen = options.preset_with(preset, settings)
+    short = options.choice_options(candidates, max_parameters, max_multiply_adds)
+    chosen = options.preset_with(preset, settings, short=short)
     required = options.required_signature(require_signature, policy)
     with run_work(
         "warm-start", [data], out=out, resume=resume, reading=reading, quiet=quiet
@@ -364,6 +402,7 @@ def _quoted(path: Path) -> str:
 _SHOWN = 3
 _WITHOUT = {
     "search": "train searches nothing, its settings are those below training",
+    "choice": "train chooses nothing, its settings are those below training",
     "selection": "train selects nothing, its settings are those below training",
 }
 
@@ -402,7 +441,9 @@ def train(
         typer.Option(
             metavar="KIND",
             help="Baseline on the same held-out images: linear, a linear classifier on the "
-            "shipped probe's features, or linear:PROBE, on those of another probe.",
+            "shipped probe's features; linear:PROBE, on those of another probe; or timm:NAME or "
+            "timm:FILE.safetensors, a pretrained network of timm, fine-tuned with as many steps of "
+            "as many images. ?size=N behind it changes the size of its images.",
         ),
     ] = "linear",
     no_baseline: Annotated[
@@ -429,7 +470,12 @@ def train(
         held_out: their part, validation or test
         loss: mean cross-entropy on them
         parameters: number of the network's parameters
-        evaluation: the output of `evaluate --json`
+        epochs: number of its epochs
+        best: the choice of early stopping: epoch, accuracy, loss, images, judged_on; or null
+        schedules: epochs at which a schedule of the learning rate began, counted from 0
+        inherited: source and share of inherited initial weights; null for random ones
+        collapses: cells that have collapsed to skip-connects
+        evaluation: the output of `evaluate --json`, without page
         seconds: wall time of each phase
         cached: time that computing the cached results had taken, by phase
 

@@ -26,6 +26,7 @@ from wsdarts_sdk.reports.comparison import (
     ComparedRun,
     SeedGroup,
     agreement,
+    baseline_names,
     cost_comparisons,
     edge_rows,
     figure_table,
@@ -194,10 +195,11 @@ def _summary(runs: Sequence[ComparedRun]) -> str:
 
 def run_warnings(run: ComparedRun) -> list[str]:
     """Return warnings about the figures of a run, each with its letter."""
-    report = run.report
+    report, beside = run.report, run.baseline
     return [
         *([f"{run.letter} has not finished. {report.unfinished}"] if report.unfinished else []),
         *(f"{run.letter}: {warning}" for warning in report.warnings),
+        *([f"{run.letter}: {beside.verdict}"] if beside and beside.is_better else []),
         *(f"{run.letter}: {collapse}" for collapse in collapses(report)),
     ]
 
@@ -224,6 +226,7 @@ def _figures(runs: Sequence[ComparedRun]) -> dict[str, Any]:
         "rows": [(title, values) for title, *values in figure_table(runs)],
         "within": [(run, _accuracies(run)) for run in runs if len(run.trainings) > 1],
         "trained_within": any(len(run.trainings) == 1 for run in runs),
+        "baselines": baseline_names(runs),
     }
 
 

@@ -34,6 +34,7 @@ from wsdarts_sdk.reports.costs import cost_bars, cost_rows, named_costs, saving,
 from wsdarts_sdk.reports.evaluation_page import evaluation_values
 from wsdarts_sdk.reports.facts import EpochRow, RunReport, TrainingEpoch
 from wsdarts_sdk.reports.rows import skip_counts
+from wsdarts_sdk.reports.trade_off import candidate_rows, trade_off_chart
 
 _LONGEST_GENOTYPE = 100_000
 
@@ -59,6 +60,8 @@ def render_report(report: RunReport) -> str:
         masks=Markup(masks_svg(report.masks)) if report.masks else None,  # noqa: S704
         charts=search_charts(report.epochs, bands),
         training_charts=training_charts(report.training.epochs if report.training else ()),
+        candidates=candidate_rows(report.choice) if report.choice else (),
+        trade_off=trade_off_chart(report.choice) if report.choice else None,
         alpha=_alpha(report, bands),
         bars=cost_bars(named_costs(report)),
         cost_rows=cost_rows(named_costs(report)),
@@ -95,6 +98,7 @@ def _warnings(report: RunReport) -> list[str]:
     return [
         *([f"This run has not finished. {report.unfinished}"] if report.unfinished else []),
         *report.warnings,
+        *([report.choice.warning] if report.choice and report.choice.warning else []),
         *([report.baseline.verdict] if report.baseline and report.baseline.is_better else []),
         *map(str, collapses(report)),
     ]

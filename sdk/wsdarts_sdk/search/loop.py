@@ -122,6 +122,7 @@ class SearchResult:
         seconds: Wall time of each stage's steps, without checkpoints and lost attempts.
         rows: Metrics of each epoch.
         source: What the search started from.
+        heads: Weight and bias of the head of each task.
     """
 
     stage_masks: tuple[OperationMasks, ...]
@@ -131,6 +132,7 @@ class SearchResult:
     seconds: tuple[float, ...]
     rows: tuple[dict[str, Any], ...]
     source: str
+    heads: tuple[tuple[Tensor, Tensor], ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -207,6 +209,10 @@ class Search:
             seconds=tuple(state.seconds),
             rows=tuple(self.journal.rows()),
             source=self.start.source,
+            heads=tuple(
+                (head.get_parameter("weight").detach(), head.get_parameter("bias").detach())
+                for head in state.net.heads
+            ),
         )
 
     def _check_heads(self) -> None:

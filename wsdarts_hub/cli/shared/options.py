@@ -217,6 +217,31 @@ OutOption = Annotated[
     Path | None,
     value_option("RUN", "The run directory. The first free one in runs/ by default.", "--out"),
 ]
+CandidatesOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Candidates that are trained briefly to choose a genotype among them, "
+        "choice.candidates; with 1 α decides.",
+        show_default=False,
+    ),
+]
+MaxParametersOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Most parameters of the network to be trained, choice.max_parameters.",
+        show_default=False,
+    ),
+]
+MaxMultiplyAddsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Most multiply-adds that it needs for an image, choice.max_multiply_adds.",
+        show_default=False,
+    ),
+]
 DryRunOption = Annotated[
     bool,
     typer.Option(
@@ -354,6 +379,17 @@ def required_signature(
     if require_signature:
         return SignaturePolicy.of_keys(*require_signature)
     return None if policy is None else SignaturePolicy.load(policy)
+
+
+def choice_options(
+    candidates: int | None, max_parameters: int | None, max_multiply_adds: int | None
+) -> dict[str, tuple[str, object]]:
+    """Return the options of a choice as ``preset_with`` takes short ones."""
+    return {
+        "--candidates": ("choice.candidates", candidates),
+        "--max-parameters": ("choice.max_parameters", max_parameters),
+        "--max-multiply-adds": ("choice.max_multiply_adds", max_multiply_adds),
+    }
 
 
 def preset_with(
