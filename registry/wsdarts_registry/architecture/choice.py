@@ -23,7 +23,7 @@ _MOST = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class ChanceTest:
-    """How much better the chosen candidate was when it was trained a second time.
+    """The gain of the chosen candidate in its second training.
 
     Attributes:
         candidates: Number of candidates that were chosen among.

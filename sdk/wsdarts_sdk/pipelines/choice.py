@@ -1,4 +1,4 @@
-"""Choice of a genotype when a search has ended: candidates trained briefly, halved successively.
+"""Choice of a genotype after a search: candidates trained briefly, halved successively.
 
 Source: Jamieson & Talwalkar, "Non-stochastic Best Arm Identification", 2015, arXiv:1502.07943
 (successive halving). What it adds here: candidates begin with the supernet's weights, the learning
@@ -207,7 +207,7 @@ class _Pool:
         )
 
     def likeliest(self) -> GenotypeChoice:
-        """Let α decide: its own genotype, or the likeliest of many drawn within the limits."""
+        """Return α's own genotype, or the likeliest of many drawn within the limits."""
         if self.fits(self.own):
             return self.choice([self.own], chosen=0)
         found = self.drawn(_CONSIDERED)

@@ -88,7 +88,7 @@ class ComparedRun:
 
     @property
     def baseline(self) -> Baseline | None:
-        """What is measured beside that training, if anything is."""
+        """The baseline of that training, if there is one."""
         return self.trained.baseline if self.trained else None
 
     @property
@@ -234,7 +234,7 @@ def figures(run: ComparedRun) -> dict[str, float]:
 
 
 def baseline_names(runs: Sequence[ComparedRun]) -> tuple[str, ...]:
-    """Say of each baseline what it is, and beside which runs it stands."""
+    """Describe each baseline, and name its runs."""
     letters: dict[str, list[str]] = {}
     for run in runs:
         if run.baseline is not None:

@@ -1,4 +1,4 @@
-"""Records of how a genotype was chosen when a search had ended, ``choice.json``.
+"""Records of the choice of a genotype at the end of a search, ``choice.json``.
 
 The file is written after each training of a candidate, so that a choice that was stopped goes on.
 ``report.json`` and ``result.json`` of the run hold the finished choice.
@@ -55,7 +55,7 @@ class Candidate(Record):
 
 
 class GenotypeChoice(Record):
-    """How a genotype was chosen.
+    """The choice of a genotype, with its candidates.
 
     Attributes:
         candidates: In the order in which they were drawn, α's own genotype first if it was within
@@ -101,7 +101,7 @@ class GenotypeChoice(Record):
 
     @property
     def summary(self) -> str:
-        """What was chosen among what, as a sentence."""
+        """The chosen candidate and the number of candidates, as a sentence."""
         best, others = self.best, pluralize(len(self.candidates), "candidate")
         limits = " and ".join(f"{name} {value:,}" for name, value in self.limits.items())
         within = f" within {limits}" if limits else ""
