@@ -255,17 +255,8 @@ def _train(
         outputs = _outputs(result, task)
         evaluation = _evaluate(outputs, task, context.preset.training.seed)
         baseline = None if measured is None else measured.beside(result, outputs.right)
-    figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
     finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
-    found = {name: getattr(result, name) for name in figures}
-    if result.inherited is not None:
-        found["inherited"] = _inherited_json(result)
-    if result.best is not None:
-        found["best"] = asdict(result.best)
-    if len(result.schedules) > 1:
-        found["schedules"] = list(result.schedules)
-    found["evaluation"] = evaluation.to_json()
-    found["baseline"] = None if baseline is None else baseline.to_json()
+    found = _result_json(result, evaluation, baseline)
     run.write_json(RESULT_FILE, {**found, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
@@ -283,6 +274,23 @@ def _train(
         seconds=context.costs.seconds,
         cached=context.costs.cached,
     )
+
+
+def _result_json(
+    result: TrainingResult, evaluation: Evaluation, baseline: Baseline | None
+) -> dict[str, Any]:
+    """Return plain JSON data of a finished training, for its run directory."""
+    figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
+    found = {name: getattr(result, name) for name in figures}
+    if result.inherited is not None:
+        found["inherited"] = _inherited_json(result)
+    if result.best is not None:
+        found["best"] = asdict(result.best)
+    if len(result.schedules) > 1:
+        found["schedules"] = list(result.schedules)
+    found["evaluation"] = evaluation.to_json()
+    found["baseline"] = None if baseline is None else baseline.to_json()
+    return found
 
 
 def _inherited_json(result: TrainingResult) -> dict[str, Any] | None:
