@@ -203,6 +203,7 @@ def test_another_choice_of_the_same_search(
     assert back.choice is None
     assert back.genotype == first.genotype
     assert "choice" not in read_manifest(back.artifact)[0].config
+    assert not (out / "choice.json").exists()
 
 
 def test_another_search_is_refused(found: SearchRun, digits_task: ImageTask) -> None:

@@ -3,6 +3,9 @@
 import re
 import xml.etree.ElementTree as ET
 
+import pytest
+from pydantic import ValidationError
+
 from tests.registry.factories import make_genotype
 from wsdarts_sdk.reports.trade_off import best_for_size, candidate_rows, trade_off_chart
 from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice
@@ -67,8 +70,14 @@ def test_chart() -> None:
     assert all(0 <= float(number) <= 360 for number in re.findall(r'c[xy]="([^"]+)"', picture))
 
 
+def test_what_does_not_hold_together() -> None:
+    for spoilt in (7, 0):  # no candidate, and one that was struck out
+        with pytest.raises(ValidationError):
+            choice(SMALL, MIDDLE, chosen=spoilt)
+
+
 def test_no_chart_of_what_was_not_trained() -> None:
-    assert trade_off_chart(choice(candidate(1000))) is None
+    assert trade_off_chart(choice(candidate(1000), chosen=None)) is None
 
 
 def test_an_unfinished_choice() -> None:
