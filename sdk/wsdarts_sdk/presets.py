@@ -252,6 +252,7 @@ TINY = Preset(
         drop_path=0.0,
         auxiliary_weight=0.0,
     ),
+    choice=ChoiceSettings(steps=12),
 )
 """About a minute on a CPU: every part works, and nothing good is found."""
 

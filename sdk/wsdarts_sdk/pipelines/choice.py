@@ -31,7 +31,7 @@ from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice, read_choice, write_choice
-from wsdarts_sdk.runs.file_names import CHOICE_JOURNAL
+from wsdarts_sdk.runs.file_names import CHOICE_FILE, CHOICE_JOURNAL
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.candidates import draw_candidates, log_probability
 from wsdarts_sdk.search.derivation import derive_genotype, strongest_genotype
@@ -65,6 +65,7 @@ def choose_genotype(
         SettingsError: No genotype within the masks keeps the limits.
     """
     if not context.preset.choice_json():
+        (context.run.path / CHOICE_FILE).unlink(missing_ok=True)  # of an earlier choice
         return result, None
     with context.costs.phase("choice"):
         pool = _Pool(context, result, settings)
@@ -72,7 +73,12 @@ def choose_genotype(
             found = _Halving(context, result, settings, pool).run()
         else:
             found = pool.likeliest()
+            write_choice(context.run, _asked(context), found)
     return replace(result, genotype=found.best.cells), found
+
+
+def _asked(context: RunContext) -> dict[str, Any]:
+    return {"tasks": [task.digest for task in context.tasks], **context.preset.choice_json()}
 
 
 def check_limits(tasks: Sequence[ImageTask], preset: Preset, masks: OperationMasks) -> None:
@@ -236,7 +242,7 @@ class _Halving:
             judged_on="validation part" if self.task.held_out is Part.TEST else "α half",
             images=len(self.images),
         )
-        self.asked = {"tasks": [self.task.digest], **context.preset.choice_json()}
+        self.asked = _asked(context)
         self.checked = _second_trainings(self.choice_settings, len(self.genotypes))
         self.done = 0
 

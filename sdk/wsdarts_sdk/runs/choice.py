@@ -86,6 +86,8 @@ class GenotypeChoice(Record):
             raise ValueError(f"candidate {self.chosen} of {len(self.candidates)}")
         if any(len(each.accuracies) > len(self.steps) for each in self.candidates):
             raise ValueError("a candidate has more accuracies than there were trainings")
+        if self.chosen is not None and len(self.best.accuracies) != len(self.steps):
+            raise ValueError("the chosen candidate has not had all trainings")
         return self
 
     def __repr__(self) -> str:

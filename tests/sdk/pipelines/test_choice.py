@@ -1,6 +1,9 @@
 """A genotype chosen among candidates: halving, limits, resuming, and the test against chance."""
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +143,49 @@ def test_stopped_in_a_training_and_resumed(
     assert again.genotype == found.genotype
 
 
+_KILLED = """
+import os, signal, sys
+import numpy as np
+import torch
+from tests.sdk.pipelines.test_choice import run
+from wsdarts_sdk.data import ImageTask
+
+torch.set_num_threads(1)
+data, out, last = sys.argv[1:]
+with np.load(data) as arrays:
+    task = ImageTask.load((arrays["images"], arrays["labels"]), name="digits")
+calls = 0
+
+def progress(what, done, total, /):
+    global calls
+    calls += what.startswith("choosing")
+    if calls == int(last):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+from pathlib import Path
+run(task, Path(out), progress)
+"""
+
+
+@pytest.mark.processes
+def test_killed_and_resumed(
+    found: SearchRun, digits: Any, digits_task: ImageTask, tmp_path: Path
+) -> None:
+    images, labels = digits
+    data, out = tmp_path / "digits.npz", tmp_path / "run"
+    np.savez(data, images=images, labels=labels)
+    for last in (5, 19):  # calls of the progress, in the first and in a later training
+        killed = subprocess.run(
+            [sys.executable, "-c", _KILLED, data, out, str(last)],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[3],
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert made(run(digits_task, out)) == made(found)
+
+
 def test_another_choice_of_the_same_search(
     found: SearchRun, digits_task: ImageTask, tmp_path: Path
 ) -> None:
@@ -157,6 +203,7 @@ def test_another_choice_of_the_same_search(
     assert back.choice is None
     assert back.genotype == first.genotype
     assert "choice" not in read_manifest(back.artifact)[0].config
+    assert not (out / "choice.json").exists()
 
 
 def test_another_search_is_refused(found: SearchRun, digits_task: ImageTask) -> None:
