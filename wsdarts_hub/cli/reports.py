@@ -27,8 +27,8 @@ def report(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to write the page. report.html, or comparison.html for several runs, here "
-            "by default; only a page of ours is written over.",
+            help="Where to write the page. RUN/report.html, or comparison.html here for several "
+            "runs, by default; only a page of ours is written over.",
             show_default=False,
         ),
     ] = None,
