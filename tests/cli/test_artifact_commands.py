@@ -127,11 +127,14 @@ def test_show_tells_of_a_given_split(zoo: Path, run: Run, tmp_path: Path) -> Non
     assert "given split" not in run("show", "flowers", "--registry", zoo).out
     task = make_draft("flowers").tasks[0]
     split = SplitRecord(train=task.images - 20, validation=20)
-    make_artifact(tmp_path / "a", "flowers", tasks=[task.model_copy(update={"split": split})])
+    changed = task.model_copy(update={"split": split, "groups": 23})
+    make_artifact(tmp_path / "a", "flowers", tasks=[changed])
     DirectoryStore(zoo).publish(tmp_path / "a", "given")
     shown = run("show", "given", "--registry", zoo)
-    assert any(line.endswith("  given split") for line in shown.lines)
-    assert any(line.endswith(f"  train {task.images - 20}, validation 20") for line in shown.lines)
+    assert any(line.endswith("  given split               groups") for line in shown.lines)
+    assert any(
+        line.endswith(f"  train {task.images - 20}, validation 20      23") for line in shown.lines
+    )
 
 
 def test_show_as_json(zoo: Path, run: Run) -> None:

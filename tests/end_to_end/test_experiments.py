@@ -71,9 +71,10 @@ def test_a_cell_whose_needs_are_not_chosen(tmp_path: Path) -> None:
     assert not (tmp_path / "experiments").exists()
 
 
-def test_the_declared_tables_are_whole() -> None:
+@pytest.mark.parametrize("experiment", ["inheritance", "criteria"])
+def test_the_declared_tables_are_whole(experiment: str) -> None:
     listed = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "experiments"), "status", "inheritance"],
+        [sys.executable, str(BENCHMARKS / "experiments"), "status", experiment],
         check=True,
         capture_output=True,
         text=True,

@@ -88,6 +88,24 @@ def test_without_a_test_part_the_validation_part_is_reported(
     assert "on the validation part" in trained.report.read_text(encoding="utf-8")
 
 
+def test_groups_are_in_report_artifact_and_cards(make_folder: MakeFolder, tmp_path: Path) -> None:
+    folder = make_folder("train") / "train"
+    files = sorted(folder.glob("*/*.png"))
+    rows = [f"{file.parent.name}/{file.name},p{n // 2}" for n, file in enumerate(files)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,patient", *rows]))
+    found = search(folder, out=tmp_path / "run", preset=_QUICK, groups="patient")
+    assert read_artifact(found.artifact).manifest.tasks[0].groups == 9
+    assert read_run(found.path).tasks[0].groups == 9
+    assert "9 groups" in found.report.read_text(encoding="utf-8")
+    net = train(found.genotype, folder, preset=_QUICK, out=tmp_path / "net", groups="patient")
+    facts = net.model.facts
+    assert facts is not None
+    assert facts.data is not None
+    assert facts.data.groups == 9
+    card = net.model.save_timm(tmp_path / "timm") / "README.md"
+    assert "9 groups" in card.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("parts", "held_out", "images"),
     [(("train", "val"), "alpha", 9), (("train", "val", "test"), "validation", 12)],
@@ -129,7 +147,7 @@ def test_a_run_by_the_rule_before_is_read_and_pushed_and_not_resumed(
     (found.path / "config.json").write_text(json.dumps(config))
     data = json.loads((found.path / "report.json").read_bytes())
     for row in data["tasks"]:
-        del row["test_images"], row["given_split"]
+        del row["test_images"], row["given_split"], row["groups"]
     (found.path / "report.json").write_text(json.dumps(data))
 
     with pytest.raises(RunError, match="split rule") as caught:

@@ -10,6 +10,7 @@ import torch
 
 from tests.notebook.reading import read_view
 from tests.sdk.models.evaluated import make_baseline, make_evaluation
+from tests.sdk.reports.compared import make_training, make_warm
 from tests.sdk.reports.test_report_hostile import HOSTILE
 from wsdarts_registry._format import duration
 from wsdarts_registry.architecture.genotype import Connection, Genotype
@@ -22,6 +23,8 @@ from wsdarts_sdk.pipelines.sweep import Trial
 from wsdarts_sdk.pipelines.train import TrainingRun
 from wsdarts_sdk.pipelines.warm_start import WarmStart
 from wsdarts_sdk.presets import TINY
+from wsdarts_sdk.reports.report_files import save_report
+from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.search.loop import SearchResult
 
 SPACE = SearchSpace(nodes=1)
@@ -142,6 +145,17 @@ def test_a_run_that_is_gone_and_had_little(tmp_path: Path) -> None:
     assert "(not there any more)" in read_view(unreadable).words
 
 
+def test_a_warm_start_lists_the_trainings_in_its_directory(tmp_path: Path) -> None:
+    begun = make_warm()
+    for place, report in (("run", begun), ("run/training", make_training())):
+        run = tmp_path / place
+        run.mkdir()
+        (run / "config.json").write_text('{"format": 1, "split_rule": 2}')
+        save_report(RunDirectory(run), replace(report, baseline=make_baseline()))
+    page = read_view(warm(tmp_path / "run"))
+    assert f"training71.3 %100.0 %{make_baseline().name}" in "".join(page.text)
+
+
 def test_a_sweep_lists_its_trials(tmp_path: Path) -> None:
     trials = (Trial(rate=0.3, genotype=CELLS, accuracy=0.625, seconds=61.0),)
     page = read_view(warm(tmp_path, trials=trials))
@@ -196,6 +210,10 @@ def test_a_training(tmp_path: Path) -> None:
     assert "for 2 epochs: it" in page.words
     assert "75.0 % of 40 images" in page.words
     assert "on the train part" in page.words
+    baseline = make_baseline()
+    assert f"{baseline.name}100.0 %1,0002,00064×64" in "".join(page.text)
+    assert baseline.verdict in page.words
+    assert "baseline" not in read_view(replace(found, baseline=None)).words
     assert repr(found).startswith("<TrainingRun: 75.0 % of 40")
     assert str(tmp_path) in repr(found)
     said = "<TrainingResult: 75.0 % of 40 images, 1,234 parameters, 2 epochs>"

@@ -140,10 +140,8 @@ def pull(
     registry: options.RegistryOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="New or empty directory to copy it to. Without it, it is verified where it is.",
-            show_default=False,
+        options.value_option(
+            "DIR", "New or empty directory to copy it to. Without it, it is verified where it is."
         ),
     ] = None,
     check: Annotated[

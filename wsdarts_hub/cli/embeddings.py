@@ -29,11 +29,10 @@ def embed(
     *,
     probe: Annotated[
         str | None,
-        typer.Option(
-            metavar="PROBE",
-            help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
+        options.value_option(
+            "PROBE",
+            "Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
             "The shipped one by default.",
-            show_default=False,
         ),
     ] = None,
     estimator: options.EstimatorOption = None,
@@ -88,12 +87,7 @@ def embed(
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:
         embedding = hub.embed(
-            unread(
-                data,
-                reading=reading,
-                quiet=quiet,
-                on_load=read.append,
-            ),
+            unread(data, reading=reading, quiet=quiet, on_load=read.append),
             probe=probe,
             settings=_settings(estimator),
             budget=budget,
@@ -107,42 +101,45 @@ def embed(
         embedding.save(path)
     except OSError as error:
         raise _unwritable(path, error.strerror) from error
-    space = embedding.space
     if as_json:
-        display.json_data(
-            {
-                "embedding": path,
-                "task": task.name,
-                "images": len(task),
-                "classes": task.classes,
-                "digest": task.digest,
-                "probe": space.probe,
-                "probe_digest": space.probe_digest,
-                "estimator": space.estimator,
-                "filters": len(embedding.values),
-                "embedded_images": embedding.images,
-                "relative_error": embedding.relative_error,
-                "distance_error": embedding.distance_error,
-            }
-        )
+        display.json_data({"embedding": path, **_embedding_json(task, embedding)})
         return
     display.line(str(path))
     if not quiet:
-        display.facts(
-            [
-                (
-                    "task",
-                    f"{task.name}, {pluralize(len(task), 'image')}, {count(task.classes)} classes",
-                ),
-                *([("given split", task.part_sizes)] if task.given_split else []),
-                ("digest", task.digest),
-                ("probe", f"{space.probe} ({space.probe_digest})"),
-                ("estimator", _estimator(space)),
-                ("filters", count(len(embedding.values))),
-                ("embedded", _embedded(embedding)),
-                ("standard error", _standard_error(embedding)),
-            ]
-        )
+        _show_embedding(task, embedding)
+
+
+def _embedding_json(task: "ImageTask", embedding: "TaskEmbedding") -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "images": len(task),
+        "classes": task.classes,
+        "digest": task.digest,
+        "probe": embedding.space.probe,
+        "probe_digest": embedding.space.probe_digest,
+        "estimator": embedding.space.estimator,
+        "filters": len(embedding.values),
+        "embedded_images": embedding.images,
+        "relative_error": embedding.relative_error,
+        "distance_error": embedding.distance_error,
+    }
+
+
+def _show_embedding(task: "ImageTask", embedding: "TaskEmbedding") -> None:
+    space = embedding.space
+    images, classes = pluralize(len(task), "image"), count(task.classes)
+    display.facts(
+        [
+            ("task", f"{task.name}, {images}, {classes} classes"),
+            *([("given split", task.part_sizes)] if task.given_split else []),
+            ("digest", task.digest),
+            ("probe", f"{space.probe} ({space.probe_digest})"),
+            ("estimator", _estimator(space)),
+            ("filters", count(len(embedding.values))),
+            ("embedded", _embedded(embedding)),
+            ("standard error", _standard_error(embedding)),
+        ]
+    )
 
 
 @options.reads_data

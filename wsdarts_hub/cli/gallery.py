@@ -17,10 +17,8 @@ def build(
     registry: options.RegistryOption = None,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR",
-            help="New or empty directory, or an older gallery, which is replaced.",
-            show_default=False,
+        options.value_option(
+            "DIR", "New or empty directory, or an older gallery, which is replaced."
         ),
     ],
     as_json: options.JsonOption = False,

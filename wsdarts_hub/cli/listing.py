@@ -23,50 +23,32 @@ KindOption = Annotated[
     typer.Option(help="List this kind alone.", show_default=False),
 ]
 TaskOption = Annotated[
-    str | None,
-    typer.Option(metavar="TEXT", help="The name of a task contains this.", show_default=False),
+    str | None, options.value_option("TEXT", "The name of a task contains this.")
 ]
 ProbeNameOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="It has an embedding by a probe whose name contains this.",
-        show_default=False,
-    ),
+    options.value_option("TEXT", "It has an embedding by a probe whose name contains this."),
 ]
 ClassesOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="MIN..MAX",
-        help="How many classes its tasks have: 10..100, 10.., ..100 or 10.",
-        show_default=False,
+    options.value_option(
+        "MIN..MAX", "How many classes its tasks have: 10..100, 10.., ..100 or 10."
     ),
 ]
 ImagesOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MIN..MAX",
-        help="How many images its tasks have, in the same way.",
-        show_default=False,
-    ),
+    str | None, options.value_option("MIN..MAX", "How many images its tasks have, in the same way.")
 ]
 OperationOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Its genotype uses this operation, such as sep_conv_3x3.",
-        show_default=False,
-    ),
+    options.value_option("NAME", "Its genotype uses this operation, such as sep_conv_3x3."),
 ]
 SignedOption = Annotated[
     bool, typer.Option("--signed", help="It is signed; verify says whether by whom you trust.")
 ]
 SinceOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="DATE",
-        help="It was created then or later: 2026-01-31 or 2026-01-31T12:00:00Z.",
-        show_default=False,
+    options.value_option(
+        "DATE", "It was created then or later: 2026-01-31 or 2026-01-31T12:00:00Z."
     ),
 ]
 YankedOption = Annotated[

@@ -136,11 +136,7 @@ def rebuild_index(
     *,
     registry: Annotated[
         str,
-        typer.Option(
-            metavar="hf://OWNER",
-            help="A user or an organisation on the Hugging Face Hub.",
-            show_default=False,
-        ),
+        options.value_option("hf://OWNER", "A user or an organisation on the Hugging Face Hub."),
     ],
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -187,11 +183,7 @@ def gc(
     ] = False,
     registry: Annotated[
         str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Look into this registry, too, for pushes that were killed.",
-            show_default=False,
-        ),
+        options.value_option("DIR", "Look into this registry, too, for pushes that were killed."),
     ] = None,
     unlocked: Annotated[
         bool,

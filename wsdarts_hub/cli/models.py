@@ -124,11 +124,10 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write a page with the confusion matrix, the scores of all classes and the worst "
+        options.value_option(
+            "FILE",
+            "Write a page with the confusion matrix, the scores of all classes and the worst "
             "mistakes; in a directory it is evaluation.html.",
-            show_default=False,
         ),
     ] = None,
     seed: Annotated[
@@ -319,32 +318,21 @@ def push_model(
     *,
     license_: Annotated[
         str | None,
-        typer.Option(
-            "--license",
-            metavar="ID",
-            help="Licence of the model, such as cc-by-4.0.",
-            show_default=False,
-        ),
+        options.value_option("ID", "Licence of the model, such as cc-by-4.0.", "--license"),
     ] = None,
     tags: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tag", metavar="TAG", help="Further tag. May be repeated.", show_default=False
-        ),
+        list[str] | None, options.value_option("TAG", "Further tag. May be repeated.", "--tag")
     ] = None,
     description: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
+        str | None, options.value_option("TEXT", "A few words for its card.")
     ] = None,
     private: Annotated[
         bool, typer.Option("--private", help="Hide a repository that is made from others.")
     ] = False,
     revision: Annotated[
         str | None,
-        typer.Option(
-            metavar="BRANCH",
-            help="Branch to push to, made if it is missing. main by default.",
-            show_default=False,
+        options.value_option(
+            "BRANCH", "Branch to push to, made if it is missing. main by default."
         ),
     ] = None,
     as_json: options.JsonOption = False,

@@ -35,30 +35,20 @@ def push(
     ] = None,
     license_: Annotated[
         str | None,
-        typer.Option(
-            "--license",
-            metavar="ID",
-            help="Licence of the artifact, such as cc-by-4.0.",
-            show_default=False,
-        ),
+        options.value_option("ID", "Licence of the artifact, such as cc-by-4.0.", "--license"),
     ] = None,
     description: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
+        str | None, options.value_option("TEXT", "A few words for its card.")
     ] = None,
     sign: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="KEY", help="Sign it with the private key in this file.", show_default=False
-        ),
+        Path | None, options.value_option("KEY", "Sign it with the private key in this file.")
     ] = None,
     training: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Run directory of the training whose accuracy goes along. The last one that RUN "
+        options.value_option(
+            "DIR",
+            "Run directory of the training whose accuracy goes along. The last one that RUN "
             "knows of by default.",
-            show_default=False,
         ),
     ] = None,
     as_json: options.JsonOption = False,
@@ -179,18 +169,13 @@ def copy(
     *,
     to: Annotated[
         str,
-        typer.Option(
-            metavar="REGISTRY",
-            help="Registry to copy to; a directory is made if it is missing.",
-            show_default=False,
+        options.value_option(
+            "REGISTRY", "Registry to copy to; a directory is made if it is missing."
         ),
     ],
     registry: options.RegistryOption = None,
     name: Annotated[
-        str | None,
-        typer.Option(
-            "--as", metavar="NAME", help="Name there. Its own by default.", show_default=False
-        ),
+        str | None, options.value_option("NAME", "Name there. Its own by default.", "--as")
     ] = None,
     version: Annotated[
         int | None,
@@ -311,10 +296,7 @@ def keygen(
 def sign(
     reference: options.ReferenceArgument,
     *,
-    key: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="Your private key.", show_default=False),
-    ],
+    key: Annotated[Path, options.value_option("FILE", "Your private key.")],
     registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,

@@ -114,26 +114,31 @@ def _show(found: "Difference") -> None:
         )
     _show_tasks(found)
     _show_settings("settings", found.config)
-    if found.metrics:
-        display.heading("figures")
-        columns = ("before", "after", "difference")
-        display.table(
-            ("figure", *columns),
-            [
-                (
-                    f.name,
-                    "" if f.before is None else metric_text(f.name, f.before),
-                    "" if f.after is None else metric_text(f.name, f.after),
-                    "" if f.difference is None else metric_difference(f.name, f.difference),
-                )
-                for f in found.metrics
-            ],
-            right=columns,
-        )
+    _show_figures(found)
     _show_settings("other facts", found.facts)
     if found.files:
         display.heading("files")
         display.sentence(", ".join(found.files))
+
+
+def _show_figures(found: "Difference") -> None:
+    if not found.metrics:
+        return
+    display.heading("figures")
+    columns = ("before", "after", "difference")
+    display.table(
+        ("figure", *columns),
+        [
+            (
+                f.name,
+                "" if f.before is None else metric_text(f.name, f.before),
+                "" if f.after is None else metric_text(f.name, f.after),
+                "" if f.difference is None else metric_difference(f.name, f.difference),
+            )
+            for f in found.metrics
+        ],
+        right=columns,
+    )
 
 
 def _show_tasks(found: "Difference") -> None:

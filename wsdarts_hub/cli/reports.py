@@ -25,11 +25,10 @@ def report(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where to write the page. RUN/report.html, or comparison.html here for several "
+        options.value_option(
+            "FILE",
+            "Where to write the page. RUN/report.html, or comparison.html here for several "
             "runs, by default; only a page of ours is written over.",
-            show_default=False,
         ),
     ] = None,
     as_json: options.JsonOption = False,
@@ -45,7 +44,7 @@ def report(
     Runs are called by letters, A for the first.
 
     JSON:
-        runs: each with letter, path, what it was, figures and cells
+        runs: each with letter, name, what it was, figures, cells, and the baseline of its training
         costs: of a warm start beside a cold search
         seeds: mean and spread of runs that differ in the seed alone
         edges: operations of each edge of both cells, and whether they agree
@@ -72,6 +71,7 @@ def report(
 
 def _show(found: "Report") -> None:
     from wsdarts_sdk.reports.comparison import (  # noqa: PLC0415
+        baseline_names,
         cost_comparisons,
         figure_table,
     )
@@ -101,6 +101,8 @@ def _show(found: "Report") -> None:
     display.heading("figures")
     letters = [run.letter for run in found.runs]
     display.table(("figure", *letters), figure_table(found.runs), right=letters)
+    for sentence in baseline_names(found.runs):
+        display.sentence(sentence)
     costs = cost_comparisons(found.runs)
     if costs:
         display.heading("cost")

@@ -17,14 +17,16 @@ from wsdarts_registry._format import count, duration, percent, pluralize, size
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wsdarts_sdk.pipelines.dry_run import Estimate
+
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
     from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.training import TrainingResult
-    from wsdarts_sdk.pipelines.dry_run import Estimate
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
+    from wsdarts_sdk.runs.choice import GenotypeChoice
     from wsdarts_sdk.runs.journal import Row
 
 
@@ -33,6 +35,7 @@ def show_search(found: "SearchRun", *, quiet: bool) -> None:
     if quiet:
         display.line(str(found.path))
         return
+    show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
@@ -55,6 +58,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
             [(f"{t.rate:g}", percent(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
             right=("dropout", "accuracy", "seconds"),
         )
+    show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
@@ -73,6 +77,7 @@ def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
         "artifact": found.artifact,
         "genotype": found.genotype.to_json(),
         "collapses": [each.to_json() for each in collapses],
+        "choice": None if found.choice is None else found.choice.to_json(),
         "seconds": found.seconds,
         "cached": found.cached,
     }
@@ -99,6 +104,27 @@ def show_decision(found: "WarmStart") -> None:
     display.heading("start")
     display.facts([("from", found.source), ("mode", found.mode)])
     display.sentence(f"because {found.why}")
+
+
+def show_choice(choice: "GenotypeChoice | None") -> None:
+    """Print the candidates that a genotype was chosen among, and what the choice is worth."""
+    from wsdarts_sdk.reports.trade_off import candidate_rows  # noqa: PLC0415
+
+    if choice is None:
+        return
+    display.heading("choice of the genotype")
+    steps = tuple(pluralize(each, "step") for each in choice.steps)
+    display.table(
+        ("candidate", *steps, "parameters", "multiply-adds"),
+        [
+            (row.name, *row.accuracies, row.parameters, row.multiply_adds)
+            for row in candidate_rows(choice)
+        ],
+        right=(*steps, "parameters", "multiply-adds"),
+    )
+    display.sentence(choice.summary)
+    if choice.test is not None:
+        display.sentence(f"{'warning: ' if choice.warning else ''}{choice.test}")
 
 
 def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()) -> None:
@@ -165,7 +191,7 @@ def show_files(run: Path, report: Path, artifact: Path) -> None:
 
 def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") -> None:
     """Print the wall time of each phase, and all of it."""
-    from wsdarts_sdk.reports.charts import phase_amount, phase_title  # noqa: PLC0415
+    from wsdarts_sdk.reports.costs import phase_amount, phase_title  # noqa: PLC0415
 
     display.heading("cost")
     rows = [
@@ -193,13 +219,15 @@ def search(
     resume: options.ResumeOption = False,
     dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
+    candidates: options.CandidatesOption = None,
+    max_parameters: options.MaxParametersOption = None,
+    max_multiply_adds: options.MaxMultiplyAddsOption = None,
     probe: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PROBE",
-            help="Probe network that embeds the data for the artifact; the shipped one by "
+        options.value_option(
+            "PROBE",
+            "Probe network that embeds the data for the artifact; the shipped one by "
             "default. May be repeated.",
-            show_default=False,
         ),
     ] = None,
     reading: "DataOptions",
@@ -217,6 +245,8 @@ def search(
         artifact: what `push` publishes
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
+        choice: candidates with their accuracies and sizes, the chosen one, and the test against
+            chance; null where α alone decided
         seconds: wall time of each phase
         cached: what computing had cost what came from a cache, by phase
 
@@ -227,15 +257,9 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    chosen = options.preset_with(preset, settings)
-    with run_work(
-        "search",
-        data,
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
-    ) as work:
+    short = options.choice_options(candidates, max_parameters, max_multiply_adds)
+    chosen = options.preset_with(preset, settings, short=short)
+    with run_work("search", data, out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_search(
                 *work.data, preset=chosen, device=device, progress=work.progress
@@ -268,13 +292,12 @@ def warm_start(
     registry: options.RegistryOption = None,
     source: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="REF",
-            help="Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
+        options.value_option(
+            "REF",
+            "Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
             "NAME@sha256:HEX. The nearest by default.",
+            "--from",
             autocompletion=complete_reference,
-            show_default=False,
         ),
     ] = None,
     mode: Annotated[
@@ -297,6 +320,9 @@ def warm_start(
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     settings: options.SetOption = None,
+    candidates: options.CandidatesOption = None,
+    max_parameters: options.MaxParametersOption = None,
+    max_multiply_adds: options.MaxMultiplyAddsOption = None,
     probe: options.ProbeOption = None,
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
@@ -317,6 +343,8 @@ def warm_start(
         artifact: what `push` publishes
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
+        choice: candidates with their accuracies and sizes, the chosen one, and the test against
+            chance; null where α alone decided
         seconds: wall time of each phase
         cached: what computing had cost what came from a cache, by phase
         source: what it started from, or cold
@@ -333,15 +361,11 @@ def warm_start(
         result = warm_start("path/to/images", preset="tiny", out="runs/images")
         print(result.source, result.genotype)
     """
-    chosen = options.preset_with(preset, settings)
+    short = options.choice_options(candidates, max_parameters, max_multiply_adds)
+    chosen = options.preset_with(preset, settings, short=short)
     required = options.required_signature(require_signature, policy)
     with run_work(
-        "warm-start",
-        [data],
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
+        "warm-start", [data], out=out, resume=resume, reading=reading, quiet=quiet
     ) as work:
         found = hub.warm_start(
             *work.data,
@@ -377,6 +401,7 @@ def _quoted(path: Path) -> str:
 _SHOWN = 3
 _WITHOUT = {
     "search": "train searches nothing, its settings are those below training",
+    "choice": "train chooses nothing, its settings are those below training",
     "selection": "train selects nothing, its settings are those below training",
 }
 
@@ -415,7 +440,9 @@ def train(
         typer.Option(
             metavar="KIND",
             help="What is measured on the same held-out images: linear, a linear classifier on the "
-            "shipped probe's features, or linear:PROBE, on those of another probe.",
+            "shipped probe's features; linear:PROBE, on those of another probe; or timm:NAME or "
+            "timm:FILE.safetensors, a pretrained network of timm, fine-tuned with as many steps of "
+            "as many images. ?size=N behind it changes the size of its images.",
         ),
     ] = "linear",
     no_baseline: Annotated[
@@ -443,7 +470,12 @@ def train(
         held_out: which part they are, validation or test
         loss: mean cross-entropy on them
         parameters: number of the network's parameters
-        evaluation: what `evaluate --json` prints
+        epochs: how many it was trained for
+        best: what early stopping chose: epoch, accuracy, loss, images, judged_on; null without
+        schedules: epochs that a schedule of the learning rate began before, counted from 0
+        inherited: source of the weights that it began with and their share; null for random ones
+        collapses: cells that have collapsed to skip-connects
+        evaluation: what `evaluate --json` prints, without page
         seconds: wall time of each phase
         cached: what computing had cost what came from a cache, by phase
 
@@ -464,14 +496,7 @@ def train(
     }
     chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
-    with run_work(
-        "train",
-        [data],
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
-    ) as work:
+    with run_work("train", [data], out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_training(
                 genotype,

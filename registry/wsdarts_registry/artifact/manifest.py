@@ -123,7 +123,8 @@ class TaskRecord(Record):
 
     ``dataset`` is the id on the Hub of the dataset that its images are from, if it was read from
     there. It is a label: what the task is, the digest alone says. ``split`` is there if the images
-    came with a split of their own, which the digest then covers.
+    came with a split of their own, which the digest then covers. ``groups`` is there if images
+    belong together in groups, each of which is in one part: how many these are.
     """
 
     name: Line
@@ -133,19 +134,22 @@ class TaskRecord(Record):
     image_size: Count | None = None
     dataset: DatasetId | None = None
     split: SplitRecord | None = None
+    groups: Count | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         split = self.split
         if split and split.train + split.validation + (split.test or 0) != self.images:
             raise ValueError(f"the parts of the split ({split}) are not its {self.images} images")
+        if self.groups is not None and self.groups > self.images:
+            raise ValueError(f"{self.groups} groups of {self.images} images")
         return self
 
     @model_serializer(mode="wrap")
     def _without_what_is_missing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Manifests from before there were such keys keep their bytes, and so their digests.
         data: dict[str, Any] = write(self)
-        for key in ("dataset", "split"):
+        for key in ("dataset", "split", "groups"):
             if getattr(self, key) is None:
                 data.pop(key, None)
         return data

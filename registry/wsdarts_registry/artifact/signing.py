@@ -189,6 +189,14 @@ def check_signature(
             hint="ask its publisher which is right",
         )
     _verify(claims, keys[claims.key], what)
+    _check_content(claims, artifact, reference, content_only=content_only)
+
+
+def _check_content(
+    claims: _Claims, artifact: Artifact, reference: Reference, *, content_only: bool
+) -> None:
+    """Check that a verified signature is of this artifact under this name and version."""
+    what = str(reference)
     if claims.files != _files(artifact):
         raise SignatureError(
             f"the signature of {what} is of another artifact than {artifact.digest}",

@@ -152,11 +152,16 @@ class ImageTask:
         return self.images.source.passed_over
 
     @property
+    def group_count(self) -> int | None:
+        """Return how many groups of images the split keeps together; None without groups."""
+        return None if self.groups is None else len(np.unique(self.groups))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Return sentences for the user about how the task was read."""
         found = list(self.images.source.notes)
-        if self.groups is not None:
-            found.append(f"{pluralize(len(np.unique(self.groups)), 'group')} kept together")
+        if self.group_count is not None:
+            found.append(f"{pluralize(self.group_count, 'group')} kept together")
         if self.given_split:
             found.append(f"split as given: {self.part_sizes}")
             repeated = self._held_out_copies()

@@ -39,6 +39,7 @@ class DataFacts(_Facts):
         trained_on: How many images the model was trained on.
         dataset: Its id on the Hugging Face Hub, if it was read from there.
         given_split: Whether it came with the split that was used.
+        groups: How many groups of images the split kept together; None where there were none.
     """
 
     name: Line
@@ -48,6 +49,7 @@ class DataFacts(_Facts):
     trained_on: Count
     dataset: Line | None = None
     given_split: bool = False
+    groups: Count | None = None
 
 
 class LineageFacts(_Facts):
@@ -81,6 +83,7 @@ class BaselineFacts(_Facts):
     name: Line
     accuracy: Share
     parameters: Count | None = None
+    multiply_adds: Count | None = None
 
 
 class ModelFacts(_Facts):
@@ -91,6 +94,7 @@ class ModelFacts(_Facts):
         images: How many those are.
         held_out: Which part they are.
         parameters: Number of its parameters.
+        multiply_adds: Its multiply-adds for one image, as ``count`` counts them.
         epochs: How many it was trained for.
         preset: Whose settings.
         seed: Seed of everything random.
@@ -105,6 +109,7 @@ class ModelFacts(_Facts):
     images: Count
     held_out: Line
     parameters: Count | None = None
+    multiply_adds: Count | None = None
     epochs: Count | None = None
     preset: Line | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
@@ -153,6 +158,7 @@ def facts_of_run(training: Path, known: ModelFacts | None = None) -> ModelFacts 
             "name": baseline.get("name") or baseline.get("kind") or "linear",
             "accuracy": _share(baseline.get("accuracy")),
             "parameters": baseline.get("parameters"),
+            "multiply_adds": baseline.get("multiply_adds"),
         }
     return parse_facts(data) or known
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -72,7 +73,8 @@ class TrainingResult:
             those of the last epoch.
         schedules: Epochs that a schedule of learning rate and drop path began before, each
             counted from 0: ``(0,)``, and one more wherever a finished training went on.
-        logits: Of the held-out images, in the order of the task, shape ``(images, classes)``.
+        logits: Of the held-out images, shape ``(images, classes)``, in the order of the task; in a
+            selection in the order that no name changes.
     """
 
     genotype: Genotype
@@ -135,32 +137,47 @@ def train_network(
     return training.run(journal or MemoryJournal(), progress)
 
 
-class Training:
-    """One training; see ``train_network``."""
+class TrainingLoop(ABC):
+    """Epochs, checkpoints and evaluation of a training, whichever network it trains.
+
+    A subclass sets ``net`` by ``_take_network`` when it is made.
+
+    Args:
+        task: The dataset.
+        settings: What to do; those of the derived network itself are left to the subclass.
+        selection: As for ``train_network``.
+        device: Where to run.
+        statistics: Mean and standard deviation of the channels, shape ``(3,)`` each, by which
+            images are normalised; those of the images that train by default.
+    """
+
+    what = "training"
+    """What progress calls it."""
+
+    net: nn.Module
 
     def __init__(
         self,
-        genotype: Genotype,
         task: ImageTask,
         settings: TrainingSettings,
         *,
-        supernet: SupernetWeights | None = None,
         selection: bool,
         device: torch.device | None,
+        statistics: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        if settings.weights == "inherited" and supernet is None:
-            raise SettingsError(
-                "weights are to be inherited", expected="a supernet to inherit from"
-            )
-        self.genotype, self.task, self.settings = genotype, task, settings
+        self.task, self.settings = task, settings
         self.device = device or torch.device("cpu")
-        self._take_images(selection=selection)
-        self._build(supernet)
+        self.selection = selection
+        self._take_images(statistics, selection=selection)
         self.epoch = self.rows = 0
         self.schedules = [0]
         self.seconds = 0.0
 
-    def _take_images(self, *, selection: bool) -> None:
+    @abstractmethod
+    def _forward(self, images_BCHW: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Return logits in train mode, and those of an auxiliary tower if there is one."""
+
+    def _take_images(self, statistics: tuple[Tensor, Tensor] | None, *, selection: bool) -> None:
         task, settings = self.task, self.settings
         indices, self.held_out = _trained_and_held_out(task, selection=selection)
         self.stopping: EarlyStopping | None = None
@@ -180,7 +197,7 @@ class Training:
         full = len(self.images) // self.batch_size
         limit = settings.steps_per_epoch
         self.steps = full if limit is None else min(full, limit)
-        mean, std = channel_statistics(in_chunks(self._pixels(), indices))
+        mean, std = statistics or channel_statistics(in_chunks(self._pixels(), indices))
         changed = settings.augmentation != "none"
         self.augmentation = Augmentation(
             mean=mean.to(self.device),
@@ -199,19 +216,9 @@ class Training:
             label_smoothing=settings.label_smoothing,
         )
 
-    def _build(self, supernet: SupernetWeights | None) -> None:
+    def _take_network(self, net: nn.Module) -> None:
         settings = self.settings
-        net = DerivedNetwork(
-            self.genotype,
-            classes=self.task.classes,
-            cells=settings.cells,
-            channels=settings.channels,
-            auxiliary=settings.auxiliary_weight > 0,
-            seed=seed_of(settings.seed, "network"),
-        )
-        self.inherited = None if supernet is None else inherit(net, self.genotype, supernet)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
-        self.engine = TrainingEngine(self.net)
         decay = settings.averaged_weights
         self.average = WeightAverage(self.net, decay) if decay else None
         self.sgd = torch.optim.SGD(
@@ -222,13 +229,16 @@ class Training:
             fused=self.device.type == "cpu",  # one call for all parameters
         )
 
-    def run(self, journal: Journal, progress: Progress) -> TrainingResult:
-        """Train to the end, from the journal's last checkpoint if it has one."""
+    def _train(self, journal: Journal, progress: Progress) -> tuple[float, float, Tensor]:
+        """Train to the end, from the journal's last checkpoint if it has one, and evaluate.
+
+        Returns:
+            Accuracy, mean cross-entropy and logits of the held-out images.
+        """
         checkpoint = journal.restore()
         if checkpoint is not None:
             self._restore(checkpoint)
         journal.truncate(self.rows)
-        compile_ahead(self.device, torch.float32, progress)
         self._announce(progress)
         while not self.ended:
             journal.append(self._run_epoch(progress))
@@ -238,23 +248,12 @@ class Training:
                 journal.checkpoint(self._checkpoint())
         self.net.load_state_dict(self._chosen_weights())
         started = time.perf_counter()
-        accuracy, loss, logits = self._evaluate(self.task.indices(self.held_out), progress)
-        tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
-        return TrainingResult(
-            genotype=self.genotype,
-            model=self._classifier(),
-            accuracy=accuracy,
-            loss=loss,
-            images=len(self.task.indices(self.held_out)),
-            held_out=str(self.held_out),
-            parameters=count_parameters(self.net) - tower,
-            seconds=self.seconds + time.perf_counter() - started,
-            rows=tuple(journal.rows()),
-            inherited=self.inherited,
-            best=None if self.stopping is None else self.stopping.best,
-            schedules=tuple(self.schedules),
-            logits=logits,
-        )
+        judges = self.task.indices(self.held_out)
+        if self.selection:  # sums, too, must not depend on names
+            judges = self.task.in_canonical_order(judges)
+        found = self._evaluate(judges, progress)
+        self.seconds += time.perf_counter() - started
+        return found
 
     @property
     def ended(self) -> bool:
@@ -310,7 +309,7 @@ class Training:
                 self._run_step(batch, draws, sums)
                 done = self.epoch * self.steps + step + 1
                 total = settings.epochs * self.steps
-                progress(f"training, epoch {self.epoch + 1}/{settings.epochs}", done, total)
+                progress(f"{self.what}, epoch {self.epoch + 1}/{settings.epochs}", done, total)
         loss, hits = (sums / (self.steps * self.batch_size)).tolist()
         _check_finite(loss, f"after epoch {self.epoch + 1}")
         judged = self._judge()
@@ -336,8 +335,7 @@ class Training:
     def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
         images, labels = self.images.finish(batch, self.augmentation)
         images, targets = self.mixing(images, labels, draws)
-        rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
-        logits, auxiliary = self.engine(images, rate=rate, draws=draws)
+        logits, auxiliary = self._forward(images, draws)
         loss = self.loss(logits, targets)
         total = loss
         if auxiliary is not None:
@@ -371,18 +369,6 @@ class Training:
         # The loss of an epoch was computed before its last step.
         _check_finite(loss, f"on {pluralize(total, 'image')} that it does not train on")
         return hits / total, loss / total, torch.cat(rows)
-
-    def _classifier(self) -> Classifier:
-        # As a network that is loaded from a file would be, to the last bit of its results.
-        return Classifier(
-            self.net.to(memory_format=torch.contiguous_format),
-            mean=self.augmentation.mean,
-            std=self.augmentation.std,
-            image_size=self.settings.image_size,
-            resize=self.settings.resize,
-            class_names=self.task.class_names,
-            trained_on=self.task.digest,
-        ).eval()
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
@@ -429,6 +415,77 @@ class Training:
         self.schedules.append(self.epoch)
         if self.stopping is not None:
             self.stopping.begin_anew()
+
+
+class Training(TrainingLoop):
+    """One training of a derived network; see ``train_network``."""
+
+    net: DerivedNetwork
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        task: ImageTask,
+        settings: TrainingSettings,
+        *,
+        supernet: SupernetWeights | None = None,
+        selection: bool,
+        device: torch.device | None,
+    ) -> None:
+        if settings.weights == "inherited" and supernet is None:
+            raise SettingsError(
+                "weights are to be inherited", expected="a supernet to inherit from"
+            )
+        self.genotype = genotype
+        super().__init__(task, settings, selection=selection, device=device)
+        net = DerivedNetwork(
+            genotype,
+            classes=task.classes,
+            cells=settings.cells,
+            channels=settings.channels,
+            auxiliary=settings.auxiliary_weight > 0,
+            seed=seed_of(settings.seed, "network"),
+        )
+        self.inherited = None if supernet is None else inherit(net, genotype, supernet)
+        self._take_network(net)
+        self.engine = TrainingEngine(self.net)
+
+    def run(self, journal: Journal, progress: Progress) -> TrainingResult:
+        """Train to the end, from the journal's last checkpoint if it has one."""
+        compile_ahead(self.device, torch.float32, progress)
+        accuracy, loss, logits = self._train(journal, progress)
+        tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
+        return TrainingResult(
+            genotype=self.genotype,
+            model=self._classifier(),
+            accuracy=accuracy,
+            loss=loss,
+            images=len(self.task.indices(self.held_out)),
+            held_out=str(self.held_out),
+            parameters=count_parameters(self.net) - tower,
+            seconds=self.seconds,
+            rows=tuple(journal.rows()),
+            inherited=self.inherited,
+            best=None if self.stopping is None else self.stopping.best,
+            schedules=tuple(self.schedules),
+            logits=logits,
+        )
+
+    def _forward(self, images_BCHW: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
+        return self.engine(images_BCHW, rate=rate, draws=draws)
+
+    def _classifier(self) -> Classifier:
+        # As a network that is loaded from a file would be, to the last bit of its results.
+        return Classifier(
+            self.net.to(memory_format=torch.contiguous_format),
+            mean=self.augmentation.mean,
+            std=self.augmentation.std,
+            image_size=self.settings.image_size,
+            resize=self.settings.resize,
+            class_names=self.task.class_names,
+            trained_on=self.task.digest,
+        ).eval()
 
 
 def _check_finite(loss: float, when: str) -> None:

@@ -2,6 +2,7 @@
 
 from wsdarts_registry._text import sanitize
 from wsdarts_sdk.models.facts import DataFacts, InheritedFacts, LineageFacts, ModelFacts
+from wsdarts_sdk.models.network import count
 from wsdarts_sdk.models.training import TrainingResult
 from wsdarts_sdk.pipelines.run_context import RunContext
 
@@ -31,6 +32,7 @@ def model_facts(
         images=result.images,
         held_out=result.held_out,
         parameters=result.parameters,
+        multiply_adds=count(result.model, result.model.image_size).multiply_adds or None,
         epochs=settings.epochs or None,
         preset=context.preset.name,
         seed=settings.seed,
@@ -42,6 +44,7 @@ def model_facts(
             trained_on=len(task.train_indices),
             dataset=task.dataset,
             given_split=bool(task.given_split),
+            groups=task.group_count,
         ),
         lineage=lineage,
         inherited=inherited,

@@ -269,13 +269,14 @@ class RunContext:
             facts: The other fields of the report.
         """
         preset = self.preset.training if self.command == "train" else self.preset.search
+        choice = {} if self.command == "train" else self.preset.choice_json()
         report = RunReport(
             title=title(heading, self.tasks),
             created=created(),
             asked=asked(self.command, self.preset, settings_json(preset), self.environment),
             tasks=tuple(map(task_row, self.tasks)),
             costs=phase_costs(self.costs.seconds, self.costs.cached),
-            settings=(("preset", self.preset.name), *pairs(settings_json(settings))),
+            settings=(("preset", self.preset.name), *pairs(settings_json(settings) | choice)),
             environment=pairs(self.environment),
             **facts,
         )

@@ -11,6 +11,7 @@ from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._json import now
 from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry._views import Viewable
+from wsdarts_registry.architecture.collapse import find_collapses
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
@@ -28,10 +29,10 @@ from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_ou
 from wsdarts_sdk.models.facts import LineageFacts, facts_of_run
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
 from wsdarts_sdk.models.stopping import VALIDATION_PART
-from wsdarts_sdk.models.training import TrainingResult, train_network
-from wsdarts_sdk.pipelines.baseline import LINEAR, Measure, find_baseline
+from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingResult, train_network
+from wsdarts_sdk.pipelines.baselines.choice import LINEAR, find_baseline
+from wsdarts_sdk.pipelines.baselines.measured import Measure
 from wsdarts_sdk.pipelines.model_facts import model_facts
-from wsdarts_sdk.pipelines.more_epochs import has_more_epochs
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
@@ -51,11 +52,13 @@ from wsdarts_sdk.reports.rows import (
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
+    CHECKPOINT_SUFFIX,
     GENOTYPE_FILE,
     MODEL_FILE,
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
+from wsdarts_sdk.runs.journal import Checkpoint
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
@@ -105,6 +108,11 @@ class TrainingRun(Viewable):
             "held_out": result.held_out,
             "loss": result.loss,
             "parameters": result.parameters,
+            "epochs": len(result.rows),
+            "best": None if result.best is None else asdict(result.best),
+            "schedules": list(result.schedules),
+            "inherited": _inherited_json(result),
+            "collapses": [each.to_json() for each in find_collapses(result.genotype)],
             "evaluation": self.evaluation.to_json(),
             "seconds": self.seconds,
             "cached": self.cached,
@@ -143,6 +151,9 @@ def train(
         baseline: What is measured on the same held-out images, to judge the network by:
             ``"linear"``, a linear classifier on the shipped probe's features, ``"linear:PROBE"``
             on those of another probe, in any form that ``load_probe`` takes, or None.
+            ``"timm:SOURCE"`` fine-tunes a network of timm from pretrained weights, whose source
+            has these forms, too, with as many steps of as many images as the training: its
+            images are as large as the training's, or as ``?size=PIXELS`` behind the source says.
         require_signature: Whose signature the artifact of a reference needs, as for
             ``load_network``.
         device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
@@ -158,7 +169,7 @@ def train(
     chosen = find_preset(preset, seed=seed)
     where = find_device(device)
     check_kernels(where)
-    measure = find_baseline(baseline, where)
+    beside = find_baseline(baseline, chosen.training, where)
     cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
     run = source_run(genotype)
     lineage = find_lineage(genotype, registry=registry, require_signature=require_signature)
@@ -171,7 +182,7 @@ def train(
         "genotype": cells.to_json(),
     }
     check_context(
-        "train", [data], chosen, out=out, resume=resume, may_change=has_more_epochs, **config
+        "train", [data], chosen, out=out, resume=resume, may_change=_has_more_epochs, **config
     )
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
@@ -185,12 +196,33 @@ def train(
         progress=progress,
         began=began,
         callbacks=told,
-        may_change=has_more_epochs,
+        may_change=_has_more_epochs,
         **config,
     ) as context:
+        measure = None if beside is None else beside.measure
         found = _train(context, cells, run, supernet, measure, lineage)
     told.end(found)
     return found
+
+
+def _has_more_epochs(path: Path, there: dict[str, Any], here: dict[str, Any]) -> bool:
+    """Return whether a run is a finished training, and more epochs are all that is asked anew.
+
+    Args:
+        path: The run directory.
+        there: The configuration that it has, all of it or the part that is known.
+        here: The one that is asked for.
+    """
+    was, now = there.get("training"), here.get("training")
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return False
+    before, epochs = was.get("epochs"), now.get("epochs")
+    if not isinstance(before, int) or not isinstance(epochs, int) or epochs <= before:
+        return False
+    if {**there, "training": {**was, "epochs": epochs}} != here:
+        return False
+    facts = Checkpoint.facts_of(path / f"{TRAINING_JOURNAL}{CHECKPOINT_SUFFIX}")
+    return facts.get(EPOCHS_FACT) == before and facts.get(ENDED_FACT) is True
 
 
 def _train(
@@ -205,7 +237,7 @@ def _train(
     measured = None
     if measure is not None:
         with context.costs.phase("baseline"):
-            measured = measure(task, context.progress)
+            measured = measure(context)
     result = train_network(
         genotype,
         task,
@@ -227,8 +259,7 @@ def _train(
     finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
     found = {name: getattr(result, name) for name in figures}
     if result.inherited is not None:
-        begun = {"source": result.inherited.source, "share": result.inherited.weights}
-        found["inherited"] = begun
+        found["inherited"] = _inherited_json(result)
     if result.best is not None:
         found["best"] = asdict(result.best)
     if len(result.schedules) > 1:
@@ -252,6 +283,12 @@ def _train(
         seconds=context.costs.seconds,
         cached=context.costs.cached,
     )
+
+
+def _inherited_json(result: TrainingResult) -> dict[str, Any] | None:
+    if result.inherited is None:
+        return None
+    return {"source": result.inherited.source, "share": result.inherited.weights}
 
 
 def _outputs(result: TrainingResult, task: ImageTask) -> Outputs:

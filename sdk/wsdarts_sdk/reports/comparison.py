@@ -11,9 +11,10 @@ from wsdarts_registry._files import as_path
 from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports.charts import search_alone, total_seconds
+from wsdarts_sdk.reports.costs import search_alone, total_seconds
 from wsdarts_sdk.reports.facts import RunReport
 from wsdarts_sdk.reports.report_files import read_run, trainings_within
+from wsdarts_sdk.runs.evaluation import Baseline
 from wsdarts_sdk.runs.records import OTHER
 
 MOST_RUNS = 12
@@ -86,6 +87,11 @@ class ComparedRun:
         if self.report.training is not None:
             return self.report
         return self.trainings[0][1] if len(self.trainings) == 1 else None
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """What is measured beside that training, if anything is."""
+        return self.trained.baseline if self.trained else None
 
     @property
     def trained_as(self) -> tuple[str, ...] | None:
@@ -185,6 +191,7 @@ def _size(title: str) -> Figure:
 
 FIGURES = {
     "accuracy": _accuracy("accuracy, held-out images"),
+    "baseline_accuracy": _accuracy("accuracy of the baseline"),
     "train_accuracy": _accuracy("accuracy, train part"),
     "train_loss": _loss("loss, train part"),
     "weights_loss": _loss("loss, weights half"),
@@ -194,10 +201,11 @@ FIGURES = {
     "skip_connects": _skips("skip-connects, normal cell"),
     "skip_connects_reduction": _skips("skip-connects, reduction cell"),
     "parameters": _size("parameters, as trained"),
+    "baseline_parameters": _size("parameters, baseline"),
     "final_parameters": _size("parameters, final network"),
     "seconds": Figure(title="wall time", write=duration, mean=duration, deviation=duration),
 }
-OF_TRAINING = frozenset({"accuracy", "parameters"})
+OF_TRAINING = frozenset({"accuracy", "baseline_accuracy", "parameters", "baseline_parameters"})
 """Figures of a search that are those of its training."""
 
 
@@ -212,6 +220,9 @@ def figures(run: ComparedRun) -> dict[str, float]:
     if run.trained is not None and run.trained.training is not None:
         training = run.trained.training
         found |= {"accuracy": training.accuracy, "parameters": training.parameters}
+    if run.baseline is not None:
+        found["baseline_accuracy"] = run.baseline.accuracy.value
+        found["baseline_parameters"] = run.baseline.parameters
     if report.training is not None and report.training.epochs:
         last = report.training.epochs[-1]
         found |= {"train_accuracy": last.accuracy, "train_loss": last.loss}
@@ -225,6 +236,15 @@ def figures(run: ComparedRun) -> dict[str, float]:
     found["seconds"] = total_seconds(report.costs) if report.costs else None
     values = ((name, found.get(name)) for name in FIGURES)
     return {name: value for name, value in values if value is not None}
+
+
+def baseline_names(runs: Sequence[ComparedRun]) -> tuple[str, ...]:
+    """Say of each baseline what it is, and beside which runs it stands."""
+    letters: dict[str, list[str]] = {}
+    for run in runs:
+        if run.baseline is not None:
+            letters.setdefault(run.baseline.name, []).append(run.letter)
+    return tuple(f"Baseline of {', '.join(of)}: {name}." for name, of in letters.items())
 
 
 def figure_table(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:

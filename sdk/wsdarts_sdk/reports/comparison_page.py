@@ -16,8 +16,6 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg
 from wsdarts_sdk.reports.charts import (
     Series,
-    cost_bars,
-    cost_rows,
     edge_markup,
     line_chart,
     short_number,
@@ -28,12 +26,14 @@ from wsdarts_sdk.reports.comparison import (
     ComparedRun,
     SeedGroup,
     agreement,
+    baseline_names,
     cost_comparisons,
     edge_rows,
     figure_table,
     seed_groups,
     with_cells,
 )
+from wsdarts_sdk.reports.costs import cost_bars, cost_rows
 from wsdarts_sdk.reports.page import collapses, stage_bands
 
 _TONES = 8
@@ -195,10 +195,11 @@ def _summary(runs: Sequence[ComparedRun]) -> str:
 
 def run_warnings(run: ComparedRun) -> list[str]:
     """Return warnings about the figures of a run, each with its letter."""
-    report = run.report
+    report, beside = run.report, run.baseline
     return [
         *([f"{run.letter} has not finished. {report.unfinished}"] if report.unfinished else []),
         *(f"{run.letter}: {warning}" for warning in report.warnings),
+        *([f"{run.letter}: {beside.verdict}"] if beside and beside.is_better else []),
         *(f"{run.letter}: {collapse}" for collapse in collapses(report)),
     ]
 
@@ -225,6 +226,7 @@ def _figures(runs: Sequence[ComparedRun]) -> dict[str, Any]:
         "rows": [(title, values) for title, *values in figure_table(runs)],
         "within": [(run, _accuracies(run)) for run in runs if len(run.trainings) > 1],
         "trained_within": any(len(run.trainings) == 1 for run in runs),
+        "baselines": baseline_names(runs),
     }
 
 

@@ -1,7 +1,8 @@
 """Notebook views of searches, warm starts and trainings.
 
 They are written from values in memory, so a run whose directory was removed since is shown as well,
-with a note on the files that are gone. ``pipelines`` registers them by name for its results.
+with a note on the files that are gone; trainings of what a search found are read from there.
+``pipelines`` registers them by name for its results.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,18 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.embedding.ranking import Ranking
-from wsdarts_registry.errors import FileAccessError
+from wsdarts_registry.errors import FileAccessError, WsdartsError
 from wsdarts_registry.notebook.views import Bars, Panel, Table, cell_panels, neighbours_panel, view
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.training import TrainingResult
-from wsdarts_sdk.reports.charts import phase_amount, phase_title
+from wsdarts_sdk.reports.costs import phase_amount, phase_title
 from wsdarts_sdk.reports.page import search_charts, stage_bands, training_charts
+from wsdarts_sdk.reports.report_files import read_run, trainings_within
 from wsdarts_sdk.reports.rows import search_epochs, training_epochs
+from wsdarts_sdk.reports.trade_off import candidate_rows, trade_off_chart
+from wsdarts_sdk.runs.choice import GenotypeChoice
+from wsdarts_sdk.runs.evaluation import Baseline
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings
 
@@ -43,6 +48,7 @@ class _Trial(Protocol):
 
 
 class _Run(Protocol):
+    choice: GenotypeChoice | None
     genotype: Genotype
     result: SearchResult
     path: Path
@@ -73,6 +79,7 @@ class _TrainingRun(Protocol):
     path: Path
     model_file: Path
     report: Path
+    baseline: Baseline | None
     seconds: dict[str, float]
 
 
@@ -87,6 +94,7 @@ def warm_start_view(found: _WarmStart) -> str:
     panels = [neighbours_panel(ranking, chosen)] if ranking else []
     if found.trials:
         panels.append(_sweep(found.trials))
+    panels += _trainings(found.path)
     return _run_view("Warm start", start, found, panels)
 
 
@@ -109,16 +117,79 @@ def training_view(found: _TrainingRun) -> str:
         "seen. One training with one seed; another seed gives another figure.",
         figures=[
             ("accuracy on the held-out images", percent(result.accuracy)),
+            *_baseline_figure(found.baseline),
             ("classes", count(len(found.model.class_names))),
             ("parameters", count(result.parameters)),
             ("wall time", duration(sum(found.seconds.values()) or result.seconds)),
         ],
         panels=[
+            *_beside(result.accuracy, found.baseline),
             *_curves(training_charts(training_epochs(result.rows))[:2]),
             *cell_panels(result.genotype),
             _files(run=found.path, report=found.report, model=found.model_file),
         ],
     )
+
+
+def _baseline_figure(baseline: Baseline | None) -> list[tuple[str, str]]:
+    if baseline is None:
+        return []
+    return [(f"a {baseline.short_name}", percent(baseline.accuracy.value))]
+
+
+def _beside(accuracy: float, baseline: Baseline | None) -> list[Panel]:
+    """Show the network and its baseline, and which is better."""
+    if baseline is None:
+        return []
+    network = (
+        accuracy,
+        baseline.network_parameters,
+        baseline.network_multiply_adds,
+        baseline.network_image_size,
+    )
+    other = (
+        baseline.accuracy.value,
+        baseline.parameters,
+        baseline.multiply_adds,
+        baseline.image_size,
+    )
+    rows = (("this network", *network), (baseline.name, *other))
+    table = Table(
+        header=("", "accuracy", "parameters", "multiply-adds", "images"),
+        rows=tuple(
+            (name, percent(share), count(size), count(adds), f"{side}×{side}")
+            for name, share, size, adds, side in rows
+        ),
+        right=frozenset({1, 2, 3, 4}),
+    )
+    text = (f"{baseline.verdict} {baseline.trained_on}",)
+    return [Panel(title="Beside a baseline", text=text, table=table)]
+
+
+def _trainings(path: Path) -> list[Panel]:
+    """Show the finished trainings that lie in a search's directory, with their baselines."""
+    try:
+        found = trainings_within(path, read_run(path))
+    except (WsdartsError, OSError):  # the directory is gone, or was never written
+        return []
+    rows = tuple(
+        (
+            name,
+            _share(within.training.accuracy if within.training else None),
+            _share(within.baseline.accuracy.value if within.baseline else None),
+            within.baseline.name if within.baseline else "",
+        )
+        for name, within in found
+    )
+    if not rows:
+        return []
+    header = ("training", "accuracy", "its baseline", "which is")
+    table = Table(header=header, rows=rows, right=frozenset({1, 2}))
+    return [Panel(title="Trainings of these cells", table=table)]
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else percent(value)
 
 
 def _run_view(what: str, start: str, found: _Run, panels: Sequence[Panel] = ()) -> str:
@@ -137,6 +208,7 @@ def _run_view(what: str, start: str, found: _Run, panels: Sequence[Panel] = ()) 
         panels=[
             *cell_panels(found.genotype),
             *panels,
+            *_choice(found.choice),
             *_curves([(title, chart) for title, chart in charts if title in _SHOWN_CURVES]),
             *_cost(found.seconds, found.cached),
             _files(run=found.path, report=found.report, artifact=found.artifact),
@@ -184,6 +256,23 @@ def _sweep(trials: Sequence[_Trial]) -> Panel:
             right=frozenset({1, 2, 3}),
         ),
     )
+
+
+def _choice(choice: GenotypeChoice | None) -> list[Panel]:
+    if choice is None:
+        return []
+    steps = tuple(pluralize(each, "step") for each in choice.steps)
+    chart = trade_off_chart(choice)
+    table = Table(
+        header=("candidate", *steps, "parameters", "multiply-adds"),
+        rows=tuple(
+            (row.name, *row.accuracies, row.parameters, row.multiply_adds)
+            for row in candidate_rows(choice)
+        ),
+        right=frozenset(range(1, len(steps) + 3)),
+    )
+    charts = () if chart is None else (("Accuracy after the first training, by parameters", chart),)
+    return [Panel(title=f"Choice among {len(choice.candidates)}", table=table, charts=charts)]
 
 
 def _files(**paths: Path) -> Panel:

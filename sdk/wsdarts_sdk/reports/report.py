@@ -172,10 +172,13 @@ def _run_data(run: ComparedRun) -> dict[str, Any]:
         "cached": {cost.phase: cost.cached for cost in report.costs if cost.cached is not None},
         "collapses": [each.to_json() for each in collapses(report)],
         "genotype": report.genotype.to_json() if report.genotype else None,
+        "choice": report.choice.to_json() if report.choice else None,
+        "baseline": run.baseline.to_json() if run.baseline else None,
         "trainings": [
             {
                 "name": name,
                 "accuracy": within.training.accuracy if within.training else None,
+                "baseline": within.baseline.to_json() if within.baseline else None,
                 "seed": within.asked.seed if within.asked else None,
                 "preset": within.asked.preset if within.asked else None,
             }

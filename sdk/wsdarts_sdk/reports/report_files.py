@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from wsdarts_registry import _json
 from wsdarts_registry._files import entries, exists, matching, modified, open_regular
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._json import Document, Record
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
@@ -53,6 +54,7 @@ from wsdarts_sdk.reports.rows import (
     title,
     training_epochs,
 )
+from wsdarts_sdk.runs.choice import GenotypeChoice, read_choice
 from wsdarts_sdk.runs.directory import (
     LONGEST_TEXT,
     SPLIT_RULE,
@@ -65,6 +67,7 @@ from wsdarts_sdk.runs.directory import (
 )
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
+    BASELINE_JOURNAL,
     METRICS_SUFFIX,
     REPORT_FILE,
     REPORT_PAGE,
@@ -112,6 +115,7 @@ class ReportFile(Document):
     final_parameters: Whole | None
     costs: Annotated[tuple[PhaseCost, ...], Rows]
     cold: ColdCost | None
+    choice: GenotypeChoice | None = None
     warnings: Annotated[tuple[Words, ...], Rows]
     training: TrainingFacts | None
     evaluation: Evaluation | None = None  # runs of earlier versions have none, nor a baseline
@@ -324,6 +328,9 @@ def _training(begun: RunReport, path: Path) -> RunReport:
     epochs = training_epochs(rows)
     seconds = sum(row.seconds for row in epochs)
     where = f"Its last whole epoch is {epochs[-1].epoch}." if epochs else _NO_EPOCH
+    beside = training_epochs(read_rows(path / f"{BASELINE_JOURNAL}{METRICS_SUFFIX}", _TrainingRow))
+    if beside and not epochs:
+        where = f"{where} The last whole epoch of its baseline is {beside[-1].epoch}."
     facts = TrainingFacts(accuracy=None, parameters=None, seconds=seconds, epochs=epochs)
     return replace(
         begun,
@@ -348,6 +355,10 @@ def _search(begun: RunReport, path: Path) -> RunReport:
             f"Its sweep has begun {len(journals)} of its searches; shown is the one with a "
             f"skip-connect dropout of {sanitize(rate, 20)}. {where}"
         )
+    made = read_choice(path)
+    if made is not None:
+        trained = sum(len(each.accuracies) for each in made.choice.candidates)
+        where = f"{where} Its choice of a genotype has done {pluralize(trained, 'training')}."
     decision = _decision(path)
     return replace(
         begun,

@@ -46,6 +46,7 @@ def task_row(task: ImageTask) -> TaskRow:
         validation_images=validation,
         test_images=test,
         given_split=task.given_split,
+        groups=task.group_count,
     )
 
 
@@ -81,6 +82,8 @@ def asked(
 ) -> Asked:
     """Return the request that runs are compared by; ``settings`` of the preset for the command."""
     unseeded = {name: value for name, value in settings.items() if name != "seed"}
+    if command != "train":
+        unseeded |= preset.choice_json()
     return Asked(
         command=command,
         preset=preset.name,

@@ -212,8 +212,8 @@ class CostMeter:
 
     @property
     def search_seconds(self) -> float:
-        """Seconds of the phase ``search``."""
-        return self._costs.phases["search"]
+        """Seconds of the search and of the choice of a genotype."""
+        return self._costs.phases["search"] + self._costs.phases.get("choice", 0.0)
 
     @contextmanager
     def phase(

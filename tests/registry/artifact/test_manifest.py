@@ -58,6 +58,22 @@ def test_a_given_split_stands_only_where_there_is_one(content: bytes) -> None:
         Manifest.from_bytes(short, what=MANIFEST)
 
 
+def test_groups_stand_only_where_there_are_some(content: bytes) -> None:
+    assert b"groups" not in content
+    images = json.loads(content)["tasks"][0]["images"]
+    grouped = _changed(content, _set("tasks", 0, "groups", value=images))
+    manifest = Manifest.from_bytes(grouped, what=MANIFEST)
+    assert manifest.tasks[0].groups == images
+    assert json.loads(manifest.to_bytes()) == json.loads(grouped)
+    null = _changed(content, _set("tasks", 0, "groups", value=None))
+    assert Manifest.from_bytes(null, what=MANIFEST).to_bytes() == content
+    for wrong in (0, images + 1, True):
+        with pytest.raises(ArtifactError):
+            Manifest.from_bytes(
+                _changed(content, _set("tasks", 0, "groups", value=wrong)), what=MANIFEST
+            )
+
+
 def test_it_is_canonical(content: bytes) -> None:
     text = json.dumps(
         json.loads(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False

@@ -87,6 +87,15 @@ def test_a_given_split_is_told_of_the_tasks_that_have_one(tmp_path: Path) -> Non
         assert (str(split) in card) == (count > 0)
 
 
+def test_groups_are_told_of_the_tasks_that_have_some(tmp_path: Path) -> None:
+    draft = make_draft("flowers", "birds", files={})
+    grouped = draft.tasks[0].model_copy(update={"groups": 17})
+    write_artifact(tmp_path / "a", replace(draft, tasks=[grouped, draft.tasks[1]]))
+    card = render_card(_facts(read_artifact(tmp_path / "a")))
+    assert [line for line in card.splitlines() if "17 groups" in line and "flowers" in line]
+    assert "images of birds belong" not in card
+
+
 def test_the_accuracy_of_a_supernet_is_never_that_of_a_classifier(tmp_path: Path) -> None:
     def scores(name: str, *tasks: str, accuracy: float) -> tuple[tuple[str, float], ...]:
         metrics = {"weights_accuracy": 0.9, "alpha_accuracy": accuracy}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.sdk.models.evaluated import make_baseline
 from tests.sdk.reports.compared import LAZY, OTHER, make_cold, make_runs, make_training, make_warm
 from tests.sdk.reports.samples import Page, make_asked, make_genotype, make_report
 from tests.sdk.reports.test_report_hostile import HOSTILE, make_hostile
@@ -25,9 +26,11 @@ from wsdarts_sdk.reports.comparison_page import (
     curve_tables,
     overlaid_charts,
     render_comparison,
+    run_warnings,
     tone_of_run,
 )
 from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.reports.report import Report
 from wsdarts_sdk.runs.records import PhaseCost
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -202,6 +205,14 @@ def test_figures_of_a_search_and_of_a_training() -> None:
     assert found["weights_loss"] == 1.0  # 2 / 2, of the last epoch
     assert found["seconds"] == 30.0
     assert "train_loss" not in found
+    ((name, training),) = warm.trainings
+    beside = replace(warm, trainings=((name, replace(training, baseline=make_baseline())),))
+    assert figures(beside)["baseline_accuracy"] == 1.0
+    assert figures(beside)["baseline_parameters"] == 1000
+    assert [warning.partition(":")[0] for warning in run_warnings(beside)] == ["B"]
+    page = Page(render_comparison((beside, make_runs()[0]))).words
+    assert f"Baseline of B: {make_baseline().name}." in page
+    assert Report(runs=(beside,)).to_json()["runs"][0]["baseline"] == make_baseline().to_json()
     twice = replace(warm, trainings=warm.trainings * 2)
     assert "accuracy" not in figures(twice)
     words = Page(render_comparison((twice, make_runs()[0]))).words

@@ -52,7 +52,7 @@ def show(entry: Entry, artifact: Artifact) -> None:
     manifest = entry.manifest
     display.facts(_identity(entry, artifact), whole=("directory",))
     display.heading("tasks")
-    display.table(*_tasks(manifest), right=("images", "classes"), optional=("digest",))
+    display.table(*_tasks(manifest), right=("images", "classes", "groups"), optional=("digest",))
     display.heading("genotype")
     for kind in CELL_KINDS:
         display.drawing(cell_text(artifact.genotype, kind))
@@ -106,6 +106,7 @@ def _tasks(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     known = {
         "dataset": ["" if task.dataset is None else f"hf:{task.dataset}" for task in tasks],
         "given split": ["" if task.split is None else str(task.split) for task in tasks],
+        "groups": ["" if task.groups is None else count(task.groups) for task in tasks],
     }
     columns |= {name: cells for name, cells in known.items() if any(cells)}
     return tuple(columns), list(zip(*columns.values(), strict=True))

@@ -13,22 +13,26 @@ from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from wsdarts_registry._format import duration
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.loading import find_genotype
-from wsdarts_sdk.data import DataOptions
+from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.models.training import Training, train_network
+from wsdarts_sdk.pipelines.choice import candidate_training, training_lengths
 from wsdarts_sdk.pipelines.run_context import Data, load_task, load_tasks, train_parts
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.runs.journal import MemoryJournal
+from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import StartingPoint
@@ -175,18 +179,40 @@ def estimate_search(
     Raises:
         WsdartsError: Data or settings do not fit.
     """
-    settings = find_preset(preset).search
+    chosen = find_preset(preset)
+    settings = chosen.search
     where = find_device(device)
     check_kernels(where)
     told = shown(progress)
-    parts = train_parts(load_tasks(data, reading, progress=told), settings, where, told)
+    tasks = load_tasks(data, reading, progress=told)
+    parts = train_parts(tasks, settings, where, told)
     phases, disk = [], 0
     for number, stage in enumerate(settings.stages, start=1):
         told(f"timing steps of stage {number}", number - 1, len(settings.stages))
         found, octets = _stage(parts, settings, number, stage)
         phases.append(found)
         disk = max(disk, octets)
+    if chosen.choice.trains and len(tasks) == 1:
+        phases.append(_choice(tasks[0], chosen, where))
     return Estimate(phases=tuple(phases), memory=peak_memory(where), disk=disk)
+
+
+def _choice(task: ImageTask, preset: Preset, device: torch.device) -> PhaseEstimate:
+    """Time steps of a candidate drawn at random; return the estimate of all trainings."""
+    space = preset.search.space
+    draws = np.random.default_rng(preset.search.seed)
+    alpha = {kind: draws.normal(size=space.shape) for kind in CELL_KINDS}
+    genotype = derive_genotype(OperationMasks.full(space), alpha, skip_connects=0)
+    settings = candidate_training(task, preset, preset.search)
+    each = settings.steps_per_epoch or 1
+    short = replace(settings, weights="random", epochs=1, steps_per_epoch=min(_RUN, each))
+    marks = _Marks()
+    train_network(genotype, task, short, selection=True, progress=marks, device=device)
+    ended, steps = time.perf_counter(), marks.named("training")
+    lengths = training_lengths(preset.choice, preset.choice.candidates)
+    total = sum(lengths) * settings.epochs * each
+    seconds = total * _median_gap(steps) + len(lengths) * (ended - steps[-1])
+    return PhaseEstimate(phase="choice", steps=total, seconds=seconds)
 
 
 def _stage(
