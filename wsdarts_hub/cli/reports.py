@@ -27,7 +27,7 @@ def report(
         Path | None,
         options.value_option(
             "FILE",
-            "File of the page. report.html, or comparison.html for several runs, here "
+            "File of the page. RUN/report.html, or comparison.html here for several runs, "
             "by default; only an earlier report is overwritten.",
         ),
     ] = None,

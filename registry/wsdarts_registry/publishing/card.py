@@ -303,8 +303,7 @@ def card_head(facts: CardFacts) -> str:
     manifest = facts.manifest
     data: dict[str, Any] = {
         **hub_licence(manifest.license),
-        "library_name": "wsdarts-hub",
-        "pipeline_tag": _TASK_TYPE,
+        "library_name": "wsdarts-hub",  # no pipeline_tag: a supernet classifies nothing
     }
     tags = ["wsdarts-hub", "neural-architecture-search", "darts", manifest.kind]
     if facts.weights:

@@ -29,12 +29,14 @@ class ComparedRun:
         name: Name of its directory, after that of its parent where two are called the same.
         report: The facts of its own report.
         trainings: Finished trainings of what a search found, that lie in its directory.
+        path: Its directory; None where it was not read from one.
     """
 
     letter: str
     name: str
     report: RunReport
     trainings: tuple[tuple[str, RunReport], ...] = field(default=(), repr=False)
+    path: Path | None = None
 
     @property
     def started(self) -> str | None:
@@ -127,7 +129,10 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
     for letter, name, path in zip(ascii_uppercase, names, paths, strict=False):
         report = read_run(path)
         within = () if report.training else trainings_within(path, report)
-        found.append(ComparedRun(letter=letter, name=name, report=report, trainings=within))
+        place = as_path(path, "the run")
+        found.append(
+            ComparedRun(letter=letter, name=name, report=report, trainings=within, path=place)
+        )
     return tuple(found)
 
 

@@ -6,6 +6,8 @@ from typing import Any, get_args, get_type_hints
 
 import typer
 
+from wsdarts_hub.cli.shared.help_pages import HelpedCommand
+
 _EXAMPLE = "Example:"
 _TWIN = "Python:"
 _JSON, _JSON_ARRAY = "JSON:", "JSON: an array of objects"
@@ -40,7 +42,7 @@ def add_commands(
             made[group] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
             app.add_typer(made[group], name=group, help=groups[group])
         target = made[group] if group else app
-        target.command(name, help=help_text(command))(command)
+        target.command(name, cls=HelpedCommand, help=help_text(command))(command)
 
 
 def registered(app: typer.Typer) -> dict[str, Callable[..., None]]:
