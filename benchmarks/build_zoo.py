@@ -40,7 +40,7 @@ IMAGENET_PROBE = "mobilenetv2_100.safetensors?pad_type=same&size=128&mean=0.5&st
 
 
 def zoo_preset() -> Preset:
-    """Return preset ``small`` with a last stage of 960 steps, whose weights are worth starting from.
+    """Return preset ``small`` with a last stage of 960 steps, whose weights are worth taking.
 
     The stages before, and α in all of them, get about half of the preset's steps.
     """
