@@ -321,6 +321,21 @@ def _choices() -> list[Cell]:
     ]
 
 
+def _widths() -> list[Cell]:
+    """Random weights at twice the width, 150 and 300 steps, judged on the alpha half."""
+    return [
+        _training(
+            name,
+            BROADEST,
+            {"weights": "random", "steps": steps, "seed": 0, "channels": 16},
+            selection=True,
+        )
+        for steps in (150, 300)
+        for name in ORDER
+        if name != BROADEST
+    ]
+
+
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the means of every arm, and the paired gains of inheritance."""
     chosen = [row for row in rows if row.get("judged_on") == "alpha"]
@@ -400,6 +415,7 @@ INHERITANCE = Experiment(
         *_starts(_all_pairs(), 0),
         *_starts(_chosen_pairs(), 1),
         *_matrix(),
+        *_widths(),
         *_pairs(0),
         *_choices(),
         *_starts(_chosen_pairs(), 2),
