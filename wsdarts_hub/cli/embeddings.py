@@ -9,6 +9,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.estimates import show_estimate
 from wsdarts_hub.cli.shared.long_work import unread, working
 from wsdarts_registry._files import exists, is_directory
 from wsdarts_registry._format import count, pluralize
@@ -45,6 +46,7 @@ def embed(
             metavar="FILE", help="Where to write it. NAME.embedding.safetensors, here, by default."
         ),
     ] = None,
+    dry_run: options.DryRunOption = False,
     reading: "DataOptions",
     device: options.DeviceOption = None,
     as_json: options.JsonOption = False,
@@ -64,12 +66,17 @@ def embed(
         task: name of the dataset
         images: how many it has
         classes: how many it has
+        given_split: images in each part of a split that it came with, in words; else null
+        groups: how many groups of images are kept together; null without
         digest: identity of the dataset
         probe: name of the probe network
         probe_digest: its identity
         estimator: fisher or variational
+        estimator_version: version of that estimator
+        estimator_settings: what else decides the numbers
         filters: length of the embedding
         embedded_images: how many the embedding was made from
+        embedded_classes: likewise
         relative_error: standard error of a value, relative to it; null where unknown
         distance_error: what that adds to a distance; null where unknown
 
@@ -87,13 +94,20 @@ def embed(
         _check_writable(out)
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:
+        unread_data = unread(data, reading=reading, quiet=quiet, on_load=read.append)
+        if dry_run:
+            estimate = hub.estimate_embedding(
+                unread_data,
+                probe=probe,
+                settings=_settings(estimator),
+                budget=budget,
+                device=device,
+                progress=work.progress,
+            )
+            show_estimate(estimate, as_json=as_json)
+            return
         embedding = hub.embed(
-            unread(
-                data,
-                reading=reading,
-                quiet=quiet,
-                on_load=read.append,
-            ),
+            unread_data,
             probe=probe,
             settings=_settings(estimator),
             budget=budget,
@@ -115,12 +129,17 @@ def embed(
                 "task": task.name,
                 "images": len(task),
                 "classes": task.classes,
+                "given_split": task.part_sizes if task.given_split else None,
+                "groups": task.group_count,
                 "digest": task.digest,
                 "probe": space.probe,
                 "probe_digest": space.probe_digest,
                 "estimator": space.estimator,
+                "estimator_version": space.version,
+                "estimator_settings": dict(space.settings),
                 "filters": len(embedding.values),
                 "embedded_images": embedding.images,
+                "embedded_classes": embedding.classes,
                 "relative_error": embedding.relative_error,
                 "distance_error": embedding.distance_error,
             }
@@ -135,6 +154,7 @@ def embed(
                     f"{task.name}, {pluralize(len(task), 'image')}, {count(task.classes)} classes",
                 ),
                 *([("given split", task.part_sizes)] if task.given_split else []),
+                *([("groups", count(task.group_count))] if task.group_count else []),
                 ("digest", task.digest),
                 ("probe", f"{space.probe} ({space.probe_digest})"),
                 ("estimator", _estimator(space)),
@@ -163,6 +183,7 @@ def nearest(
     budget: options.BudgetOption = None,
     target_error: options.TargetErrorOption = None,
     k: options.NeighboursOption = 5,
+    dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
     reading: "DataOptions",
     device: options.DeviceOption = None,
@@ -204,17 +225,27 @@ def nearest(
             target_error=target_error,
             **reading,
             device=device,
+            dry_run=dry_run or None,
         )
         embedding = hub.TaskEmbedding.load(data)
         ranking = hub.open_registry(registry).nearest(embedding, k)
     else:
         with working(quiet=quiet) as work:
+            unread_data = unread(data, reading=reading, quiet=quiet)
+            if dry_run:
+                estimate = hub.estimate_nearest(
+                    unread_data,
+                    registry=registry,
+                    probe=probe,
+                    settings=_settings(estimator),
+                    budget=budget,
+                    device=device,
+                    progress=work.progress,
+                )
+                show_estimate(estimate, as_json=as_json)
+                return
             ranking = hub.nearest(
-                unread(
-                    data,
-                    reading=reading,
-                    quiet=quiet,
-                ),
+                unread_data,
                 registry=registry,
                 probe=probe,
                 settings=_settings(estimator),

@@ -143,7 +143,7 @@ def evaluate(
 
     Says accuracy, top-5 and balanced accuracy, macro F1 and calibration error with 95 % intervals,
     the worst classes and the most confused ones; --json and --out say it of all classes. Classes
-    are matched by name. The JSON of a training's result.json is of the same form.
+    are matched by name. A training's result.json has an evaluation of the same form.
 
     Example:
         wsdarts-hub evaluate runs/images/training path/to/images --out evaluation.html
@@ -171,6 +171,7 @@ def evaluate(
         mistakes.predicted: the class that the model gives
         mistakes.probability: of that class
         note: what is known of these images and the model's training
+        page: the page with --out; else null
 
     Python:
         from wsdarts_hub import evaluate
@@ -190,7 +191,7 @@ def evaluate(
             progress=work.progress,
         )
     if as_json:
-        display.json_data(found.to_json())
+        display.json_data({**found.to_json(), "page": page_path(out)})
     elif quiet:
         display.line(f"{found.accuracy.value:.4f}")
     else:

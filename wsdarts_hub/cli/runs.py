@@ -1,7 +1,6 @@
 """Commands with a run directory, ``search``, ``warm-start`` and ``train``, and their output."""
 
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +9,10 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.embeddings import ranking_json, show_neighbours
 from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.estimates import show_estimate
 from wsdarts_hub.cli.shared.long_work import run_work
 from wsdarts_hub.cli.shared.options import complete_reference
-from wsdarts_registry._format import count, duration, percent, pluralize, size
+from wsdarts_registry._format import count, duration, percent, pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from wsdarts_registry.architecture.genotype import Genotype
     from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.training import TrainingResult
-    from wsdarts_sdk.pipelines.dry_run import Estimate
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -72,6 +71,7 @@ def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
         "report": found.report,
         "artifact": found.artifact,
         "genotype": found.genotype.to_json(),
+        "drawing": found.path / "cells.svg",
         "collapses": [each.to_json() for each in collapses],
         "seconds": found.seconds,
         "cached": found.cached,
@@ -118,34 +118,6 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
         display.drawing(cell_text(genotype, kind))
     display.line(f"drawing: {run / 'cells.svg'}")
     show_collapses(genotype, skip_counts(search_epochs(rows)))
-
-
-def show_estimate(found: "Estimate", *, as_json: bool = False) -> None:
-    """Print what a search or a training will take."""
-    if as_json:
-        display.json_data(
-            {
-                "seconds": found.seconds,
-                "steps": found.steps,
-                "memory": found.memory,
-                "disk": found.disk,
-                "phases": [asdict(phase) for phase in found.phases],
-            }
-        )
-        return
-    display.heading("estimate, from a few steps on this machine")
-    display.table(
-        ("phase", "steps", "time"),
-        [(p.phase, count(p.steps), f"about {duration(p.seconds)}") for p in found.phases],
-        right=("steps",),
-    )
-    display.facts(
-        [
-            ("total", f"about {duration(found.seconds)}"),
-            ("memory", f"about {size(found.memory)}"),
-            ("disk", f"about {size(found.disk)}"),
-        ]
-    )
 
 
 def show_collapses(genotype: "Genotype", history: "Sequence[SkipCounts]" = ()) -> None:
@@ -216,6 +188,7 @@ def search(
         report: its report
         artifact: what `push` publishes
         genotype: both cells
+        drawing: their drawing
         collapses: cells that have collapsed to skip-connects
         seconds: wall time of each phase
         cached: what computing had cost what came from a cache, by phase
@@ -296,6 +269,7 @@ def warm_start(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
     probe: options.ProbeOption = None,
     require_signature: options.RequireSignatureOption = None,
@@ -316,6 +290,7 @@ def warm_start(
         report: its report
         artifact: what `push` publishes
         genotype: both cells
+        drawing: their drawing
         collapses: cells that have collapsed to skip-connects
         seconds: wall time of each phase
         cached: what computing had cost what came from a cache, by phase
@@ -343,6 +318,22 @@ def warm_start(
         reading=reading,
         quiet=quiet,
     ) as work:
+        if dry_run:
+            estimate = hub.estimate_warm_start(
+                *work.data,
+                registry=registry,
+                source=source,
+                mode=mode,
+                preset=chosen,
+                probe=probe,
+                k=k,
+                sweep_skip_dropout=sweep,
+                require_signature=required,
+                device=device,
+                progress=work.progress,
+            )
+            show_estimate(estimate, as_json=as_json)
+            return
         found = hub.warm_start(
             *work.data,
             out=out,
@@ -486,6 +477,7 @@ def train(
                 registry=registry,
                 require_signature=required,
                 preset=chosen,
+                baseline=None if no_baseline else baseline,
                 device=device,
                 progress=work.progress,
             )

@@ -255,7 +255,7 @@ def warm_start(
 def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
     embedding = embed_task(context, probe, plan.catalogue)
     decision = decide_start(context, plan, embedding)
-    start = prepare_start(context, plan, decision)
+    start = prepare_start(plan, decision, context.progress)
     with context.costs.phase("loading"):
         (part,) = train_parts(context.tasks, start.settings, context.device, context.progress)
     outcome = (search_with_sweep if sweeping else search_once)(context, part, start)
