@@ -84,6 +84,18 @@ def test_a_training(
     assert found.steps == len(taken)
 
 
+def test_epochs_of_one_step(digits_task: ImageTask) -> None:
+    preset = PRESET.with_training(batch_size=1000).with_search(batch_size=19)
+    network = estimate_training(
+        make_genotype(), digits_task, preset=preset, baseline=None, progress=silent
+    )
+    assert network.phases[0].steps == 3
+    assert network.phases[0].seconds > 0
+    found = estimate_search(digits_task, preset=preset, progress=silent)
+    assert [phase.steps for phase in found.phases] == [3, 2]
+    assert all(phase.seconds > 0 for phase in found.phases)
+
+
 def test_a_baseline_has_its_own_phase(digits_task: ImageTask) -> None:
     def phases(baseline: str | None) -> list[tuple[str, int, int]]:
         found = estimate_training(

@@ -90,6 +90,11 @@ def median_gap(moments: list[float]) -> float:
     return statistics.median(gaps) if gaps else 0.0
 
 
+def epochs_of(steps: int) -> int:
+    """Return how many epochs of so many steps have as many as are to run."""
+    return max(1, -(-STEPS_RUN // steps))
+
+
 def octets(tensors: Iterable[Tensor]) -> int:
     """Return the bytes of some tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

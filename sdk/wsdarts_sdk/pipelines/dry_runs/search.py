@@ -15,6 +15,7 @@ from wsdarts_sdk.pipelines.dry_runs.estimate import (
     Estimate,
     Marks,
     PhaseEstimate,
+    epochs_of,
     median_gap,
     octets,
 )
@@ -120,7 +121,8 @@ def _stage(
     ):
         if not epochs:
             continue
-        one = replace(stage, epochs=1, weights_only_epochs=alone, trained_epochs=None)
+        some = epochs_of(min(STEPS_RUN, epoch))
+        one = replace(stage, epochs=some, weights_only_epochs=alone * some, trained_epochs=None)
         short = replace(settings, stages=(one,), steps_per_epoch=STEPS_RUN, stable_epochs=None)
         marks, journal = Marks(), MemoryJournal()
         result = search(

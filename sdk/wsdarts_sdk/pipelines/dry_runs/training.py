@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, Unpack
@@ -23,6 +24,7 @@ from wsdarts_sdk.pipelines.dry_runs.estimate import (
     Estimate,
     Marks,
     PhaseEstimate,
+    epochs_of,
     median_gap,
     octets,
 )
@@ -127,9 +129,9 @@ def _estimate(
     run: Callable[[_Loop, Journal, Progress], object],
     settings: TrainingSettings,
 ) -> TrainingEstimate:
-    training = make(replace(settings, epochs=1))
-    whole = training.steps
-    training.steps = min(STEPS_RUN, whole)
+    whole = make(settings).steps
+    short = min(STEPS_RUN, whole)
+    training = make(replace(settings, epochs=epochs_of(short), steps_per_epoch=short))
     marks, journal = Marks(), MemoryJournal()
     run(training, journal, marks)
     ended = time.perf_counter()
@@ -153,7 +155,8 @@ def _baseline_estimate(
     """Return the estimate of a baseline, and the bytes that it saves."""
     if chosen.settings is not None:
         found = _estimate(
-            lambda settings: FineTuning(chosen.probe, task, settings, device=device),
+            # Of its own each: a last layer is put on a network without one.
+            lambda settings: FineTuning(deepcopy(chosen.probe), task, settings, device=device),
             lambda tuning, journal, marks: tuning.run(journal, marks),
             chosen.settings,
         )
