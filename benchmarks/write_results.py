@@ -24,8 +24,8 @@ def page() -> str:
         "# Results",
         (
             "Every figure on this page is written by `python benchmarks/write_results.py` from the "
-            "files in `benchmarks/results/`, which say on which machine they were measured. The "
-            "image sets are public collections, reduced; they are not part of this project."
+            "files in `benchmarks/results/`, which record the machine. The image sets are reduced "
+            "public collections; they are not part of this project."
         ),
         *(_distances(name, text) for name, text in PROBES.items()),
         *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
@@ -55,10 +55,9 @@ Whole tasks, at most {settings["images"]} images of each train part, head with
 Nearest other task: {nearest}.
 
 **The threshold for "near" is {whole["threshold"]:.4f}**: the largest of these six distances to
-the nearest other task. So a new task counts as near when its distance to its nearest
-artifact is not larger than that. Distances shrink with the
-number of images; the threshold holds for these settings and this probe only, and a registry
-keeps it together with them.
+the nearest other task. A new task counts as near when the distance to its nearest artifact is
+not larger. Distances shrink with the number of images, so the threshold is for these settings
+and this probe only.
 
 {_halves(data.get("ten"))}
 
@@ -73,7 +72,7 @@ def _halves(ten: dict[str, Any] | None) -> str:
     verdict = (
         "The nearest of the other eleven halves is always the other half of the same set."
         if not failed
-        else "Not every half's nearest is its own other half: "
+        else "The nearest task of a half is not always the other half of its set: "
         + "; ".join(f"{half} is nearer to {other}" for half, other in failed.items())
         + "."
     )
@@ -105,19 +104,19 @@ def _warm_starts(path: Path) -> str:
     better = sum(gain > 0 for gain in gains)
     probe = data["probe"]["name"]
     note = f" ({data['note']})" if "note" in data else ""
-    return f"""## Warm starts beside cold searches at preset `{data["preset"]}`, by {probe}
+    return f"""## Warm starts and cold searches at preset `{data["preset"]}`, by {probe}
 
-Each set was left out: the artifacts that had been searched on it were not in the registry. Warm
-start (mode `auto`) and cold search ran one after the other in one process, and both genotypes
-got the same brief training, evaluated once on the validation third. Mean ± standard deviation
+For each set, the artifacts that had been searched on it were not in the registry. Warm start
+(mode `auto`) and cold search ran one after the other in one process, and both genotypes got the
+same brief training, evaluated once on the validation third. Mean ± standard deviation
 over seeds, in per cent or percentage points:
 
 {chr(10).join(rows)}
 
 On {better} of {len(gains)} sets the warm start's network was better on average. These searches
-are tiny ({data["preset"]}: seconds to a minute, small images) and the trainings are brief, so
-differences of this size say little about the method; what they do say is what a warm start
-costs. It does not include the embedding, which is computed once for a task.
+are small (preset {data["preset"]}: seconds to a minute, small images) and the trainings are brief,
+so differences of this size say little about the method's accuracy. The time that is saved does not
+include the embedding, which is computed once for a task.
 
 Command: `{data["command"]}`{note}, on {_machine(data)}."""
 
@@ -143,12 +142,12 @@ def _schedules() -> str:
         f"{stop['epochs_saved']} epochs saved in all and the same result in {stop['same_result']}"
         for epochs, stop in data["stable_genotype"].items()
     ]
-    return f"""## How short a start from trained weights may be, at preset `{data["preset"]}`
+    return f"""## Length of a start from trained weights, at preset `{data["preset"]}`
 
-A cold search of each of four sets, then warm starts of each from the λ̂ of the nearest of the other
+Four sets were searched from cold, and each was warm-started from the λ̂ of the nearest of the other
 three, with the last stage's own schedule of 8 epochs (the first 3 with weights only) and with
-shorter ones. Steps are those of the weights and of α. Every genotype got the same brief
-training; accuracies in per cent, differences in points with their standard error, over
+shorter ones. Steps count those of the weights and of α. Every genotype got the same brief
+training. Accuracies are in per cent, differences in points with their standard error, over
 {data["summary"]["cold"]["runs"]} runs (two seeds):
 
 {chr(10).join(rows)}
@@ -176,8 +175,8 @@ def _probe() -> str:
 
 A narrow ResNet, trained for {data["steps"]:,} steps on the train parts of the six sets
 ({data["train_images"]:,} images, {data["classes"]} classes in one softmax) in
-{data["seconds"] / 60:.0f} minutes. It is a weak classifier; what counts is whether it tells
-tasks apart, which the distances above show.
+{data["seconds"] / 60:.0f} minutes. It is a weak classifier, but the
+distances above show that it distinguishes tasks.
 
 {chr(10).join(rows)}
 

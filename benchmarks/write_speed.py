@@ -23,13 +23,12 @@ INTRODUCTION = """# Speed
 
 Every figure on this page is written by `python benchmarks/write_speed.py` from the files in
 `benchmarks/results/`, which hold the command, the machine, and the least and greatest time beside
-each median. A figure is a ratio to a baseline that ran in turn with it in one process. The public
-P-DARTS step is that project's own `model_search.Network`, stepped as its training script does;
-"lean" is the same network with channels last and without the gradients that a step throws away,
-which is what a careful user would get from it. Bars are what was asked for before any of this was
-written.
+each median. A figure is a ratio to a baseline; both ran alternately in one process. The public
+P-DARTS step is that project's own `model_search.Network`, with the steps of its training script;
+"lean" is the same network with channels last and without unused gradients, as a careful user would
+run it. The bars are goals that were set beforehand.
 
-What makes the difference is told in [how a step is computed](decisions/computation-of-a-step.md).
+[Computation of a step](decisions/computation-of-a-step.md) explains the methods.
 """
 
 

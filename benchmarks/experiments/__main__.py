@@ -17,9 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cells import print_status, run
+from criteria import CRITERIA
 from inheritance import INHERITANCE
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (INHERITANCE,)}
+EXPERIMENTS = {experiment.name: experiment for experiment in (INHERITANCE, CRITERIA)}
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from wsdarts_registry._file_lock import try_lock
 from wsdarts_registry._files import write_atomically
 
 PAUSE = 20.0  # seconds between two looks at cells that another process is at work on
+FINISHED = "finished"  # an empty file beside the state of a finished cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class Cell:
         asked: What is measured, as JSON data.
         work: Measures it, with its state in the directory that it is given, from where it goes on
             when it is called again. Returns the figures as JSON data.
-        needs: Names of the cells that have to be finished before.
+        needs: Names of the cells whose states it reads. Where such a state is gone, though the
+            result is kept, the cell is run again.
     """
 
     name: str
@@ -81,26 +83,37 @@ def run(experiment: Experiment, runs: Path, *, only: Sequence[str] = ()) -> None
         only: Parts of names; cells with none of them are left out. All by default.
     """
     chosen = [c for c in experiment.cells if not only or any(part in c.name for part in only)]
+    known = {cell.name: cell for cell in experiment.cells}
     while left := [cell for cell in chosen if not experiment.result(cell).exists()]:
-        ready = [c for c in left if all(experiment.result(name).exists() for name in c.needs)]
         # One at a time: what has become ready meanwhile may come first in the table.
-        if not any(_take(experiment, cell, runs, len(left)) for cell in ready):
-            waited = {name for cell in left for name in cell.needs} - {c.name for c in chosen}
-            missing = sorted(n for n in waited if not experiment.result(n).exists())
-            if missing:
-                raise SystemExit(f"run {', '.join(missing)} first: other cells need them")
+        wanted = (_first(experiment, cell, runs, known) for cell in left)
+        if not any(_take(experiment, cell, runs, len(left)) for cell in wanted):
             time.sleep(PAUSE)
+
+
+def _first(experiment: Experiment, cell: Cell, runs: Path, known: Mapping[str, Cell]) -> Cell:
+    """Return the cell, or the first one of those that it needs whose state is not there."""
+    for name in cell.needs:
+        if not _state_marker(experiment, known[name], runs).exists():
+            return _first(experiment, known[name], runs, known)
+    return cell
+
+
+def _state_marker(experiment: Experiment, cell: Cell, runs: Path) -> Path:
+    """Return the file that says that the state of a finished cell is there."""
+    return runs / experiment.name / cell.name / FINISHED
 
 
 def _take(experiment: Experiment, cell: Cell, runs: Path, left: int) -> bool:
     """Measure a cell, unless another process is at work on it."""
-    state = runs / experiment.name / cell.name
+    marker = _state_marker(experiment, cell, runs)
+    state = marker.parent
     state.mkdir(parents=True, exist_ok=True)
     lock = try_lock(state)
     if lock is None:
         return False
     with lock:
-        if experiment.result(cell).exists():
+        if marker.exists() and experiment.result(cell).exists():
             return False
         print(f"{cell.name} ({left} left)", flush=True)
         began = time.perf_counter()
@@ -116,6 +129,7 @@ def _take(experiment: Experiment, cell: Cell, runs: Path, left: int) -> bool:
         }
         experiment.results.mkdir(parents=True, exist_ok=True)
         write_atomically(experiment.result(cell), (json.dumps(row, indent=1) + "\n").encode())
+        write_atomically(marker, b"")
     return True
 
 

@@ -1,13 +1,14 @@
 """Random and inherited weights at equal steps, on six image sets.
 
-Sources are cold searches of each set (one seed). Of each target, the source is the artifact of the
-nearest other set (``task_distances_mobilenetv2_100.json``), and of no set that holds its images:
-leave-one-out. A warm start from its weights gives a genotype and a supernet; the genotype's network
-is then trained for a stated number of steps, whatever the set's size. The pairs share genotype,
-seed, order of images and all settings but where their weights begin.
+Sources are the artifacts of the shipped zoo, one of each set, and none is asked about the set that
+it was searched on: leave-one-out. A warm start from a source's weights gives a genotype and a
+supernet; the genotype's network is then trained for a stated number of steps, whatever the set's
+size. The pairs share genotype, seed, order of images and all settings but where weights begin.
 
-Cells named ``alpha-…`` rank ways to inherit: trained on the weights half, judged on the alpha half.
-All others are evaluated once, on the validation third.
+* ``alpha-…`` is judged on the alpha half, after a training on the weights half: the transfer matrix
+  (each source for each other set), from which the default's source is to be chosen, and ways to
+  inherit.
+* All others are trained on the whole train part and evaluated once, on the validation third.
 """
 
 import dataclasses
@@ -24,10 +25,10 @@ from measure import RESULTS, Lines
 from scipy.stats import t
 from six_sets import SETS, SHARED
 
-from wsdarts_hub import SMALL, ImageTask, Preset, push, search, warm_start
+from wsdarts_hub import SMALL, ImageTask, warm_start
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.reader import read_artifact
-from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, TrainingResult
@@ -42,30 +43,9 @@ STEPS = (150, 300, 600, 1200)
 LONGER = (2400, 4800)
 SEEDS = (0, 1, 2)
 BATCH, MOST_STEPS = 64, 30
-# The sets that are the nearest of another one come first: their searches are what all waits for.
-ORDER = (
-    "flowers102",
-    "dtd_10",
-    "cifar10_1000",
-    "bird_groups",
-    "aircraft_edges",
-    "tiny_imagenet_100",
-)
-
-
-def _source_search() -> Any:
-    """Preset ``small`` with 1,680 steps of the weights instead of 480, most in the last stage."""
-    stages = [
-        dataclasses.replace(stage, epochs=4, weights_only_epochs=1) for stage in SMALL.search.stages
-    ]
-    stages[-1] = dataclasses.replace(SMALL.search.stages[-1], epochs=20, weights_only_epochs=5)
-    return dataclasses.replace(SMALL.search, stages=tuple(stages), steps_per_epoch=60)
-
-
-SOURCE = Preset(
-    name="small-long", search=_source_search(), training=SMALL.training, selection=SMALL.selection
-)
-WARM = SMALL
+ORDER = tuple(SETS)
+BROADEST = "tiny_imagenet_100"  # most images and most classes
+OWN = "own"  # the supernet that was searched on the set itself
 
 
 @cache
@@ -81,30 +61,36 @@ def nearest_other() -> dict[str, str]:
     return {name: row["nearest"] for name, row in measured["whole"]["nearest_other"].items()}
 
 
-def run_source(name: str, state: Path) -> dict[str, Any]:
-    """Search one set from cold."""
-    found = search(load(name), out=state / "run", preset=SOURCE, resume=True, progress=Lines(name))
-    return {"genotype": found.genotype.to_darts(), "seconds": found.seconds}
+def sources_of(name: str) -> tuple[str, ...]:
+    """Return the sources whose pairs are judged on the validation third: nearest and broadest."""
+    return tuple(dict.fromkeys((nearest_other()[name], *([BROADEST] * (name != BROADEST)))))
 
 
-def run_start(name: str, seed: int, state: Path) -> dict[str, Any]:
-    """Warm-start a search of one set from the nearest other one's weights."""
-    source = nearest_other()[name]
-    store = DirectoryStore(state / "registry", create=True)
-    if not store.entries():
-        push(state.parent / f"source-{source}" / "run", source, registry=store)
+def artifact_of(name: str) -> Path:
+    """Return the directory of the artifact that the zoo has of a set."""
+    versions = sorted((shipped_zoo() / "artifacts" / name.replace("_", "-")).iterdir())
+    return versions[-1]
+
+
+def run_start(name: str, source: str, seed: int, state: Path) -> dict[str, Any]:
+    """Warm-start a search of one set from another one's weights."""
     found = warm_start(
         load(name),
         out=state / "run",
-        registry=store,
-        source=source,
+        registry=shipped_zoo(),
+        source=source.replace("_", "-"),
         mode="trained",
-        preset=WARM,
+        preset=SMALL,
         seed=seed,
         resume=True,
-        progress=Lines(f"{name} {seed}"),
+        progress=Lines(f"{name} from {source} {seed}"),
     )
-    return {"source": source, "genotype": found.genotype.to_darts(), "seconds": found.seconds}
+    return {"genotype": found.genotype.to_darts(), "took": found.seconds}
+
+
+def start_name(name: str, source: str, seed: int) -> str:
+    """Return the cell of a warm start."""
+    return f"start-{name}-from-{source}-{seed}"
 
 
 def settings_for(name: str, steps: int, *, selection: bool, **changes: Any) -> TrainingSettings:
@@ -124,17 +110,17 @@ def settings_for(name: str, steps: int, *, selection: bool, **changes: Any) -> T
 
 def run_training(
     name: str,
-    run: str,
+    source: str,
     way: Mapping[str, Any],
     state: Path,
     *,
     selection: bool,
 ) -> dict[str, Any]:
-    """Train the network of a run's genotype.
+    """Train the network of the genotype that a warm start found.
 
     Args:
         name: The set.
-        run: Cell of the search whose genotype is trained.
+        source: Set of the artifact that it was started from; ``OWN`` for the set's own artifact.
         way: ``steps``, ``seed`` and ``weights``; perhaps ``channels``, ``learning_rate``,
             ``warm_up`` (share of the steps), ``scale`` and ``head``, see ``begin``.
         state: Where it keeps its place.
@@ -142,7 +128,10 @@ def run_training(
     """
     changes = {key: way[key] for key in ("seed", "channels", "learning_rate") if key in way}
     settings = settings_for(name, way["steps"], selection=selection, **changes)
-    where = state.parent / run / "run"
+    if source == OWN:
+        where = artifact_of(name)
+    else:
+        where = state.parent / start_name(name, source, way["seed"]) / "run"
     supernet = find_supernet(where) if way["weights"] == "inherited" else None
     training = Training(
         find_genotype(where),
@@ -215,6 +204,7 @@ def _warm_up(training: Training, share: float) -> None:
 
 def _figures(result: TrainingResult, training: Training) -> dict[str, Any]:
     return {
+        "genotype": training.genotype.to_darts(),
         "accuracy": result.accuracy,
         "loss": result.loss,
         "held_out": result.held_out,
@@ -228,77 +218,122 @@ def _figures(result: TrainingResult, training: Training) -> dict[str, Any]:
     }
 
 
-def _sources() -> list[Cell]:
-    return [
-        Cell(name=f"source-{name}", asked={"set": name}, work=partial(run_source, name))
-        for name in ORDER
-    ]
-
-
-def _starts(seeds: Sequence[int]) -> list[Cell]:
+def _starts(pairs: Sequence[tuple[str, str]], seed: int) -> list[Cell]:
     return [
         Cell(
-            name=f"start-{name}-{seed}",
-            asked={"set": name, "seed": seed},
-            work=partial(run_start, name, seed),
-            needs=[f"source-{nearest_other()[name]}"],
+            name=start_name(name, source, seed),
+            asked={"set": name, "source": source, "seed": seed},
+            work=partial(run_start, name, source, seed),
         )
-        for seed in seeds
-        for name in ORDER
+        for name, source in pairs
     ]
 
 
-def _training(name: str, run: str, way: Mapping[str, Any], *, selection: bool = False) -> Cell:
+def _training(name: str, source: str, way: Mapping[str, Any], *, selection: bool = False) -> Cell:
     arm = "-".join(
         str(value) if key in ("weights", "seed", "steps") else f"{key}{value}"
         for key, value in way.items()
     )
     return Cell(
-        name=f"{'alpha-' if selection else ''}{name}-{run.partition('-')[0]}-{arm}",
+        name=f"{'alpha-' if selection else ''}{name}-from-{source}-{arm}",
         asked={
             "set": name,
-            "run": run,
+            "source": source,
             "way": dict(way),
             "judged_on": "alpha" if selection else "validation",
         },
-        work=partial(run_training, name, run, way, selection=selection),
-        needs=[run],
+        work=partial(run_training, name, source, way, selection=selection),
+        needs=[] if source == OWN else [start_name(name, source, way["seed"])],
     )
 
 
-def _pairs(seed: int, steps: Sequence[int]) -> list[Cell]:
+def _matrix() -> list[Cell]:
+    """Each source for each other set, 300 steps, judged on the alpha half."""
     return [
-        _training(name, f"start-{name}-{seed}", {"weights": weights, "steps": count, "seed": seed})
-        for name in ORDER
-        for count in steps
+        _training(name, source, {"weights": weights, "steps": 300, "seed": 0}, selection=True)
+        for name, source in _all_pairs()
+        for weights in ("inherited", "random")
+    ]
+
+
+def _pairs(seed: int) -> list[Cell]:
+    return [
+        _training(name, source, {"weights": weights, "steps": count, "seed": seed})
+        for count in STEPS
+        for name, source in _chosen_pairs()
         for weights in ("random", "inherited")
     ]
 
 
+def _all_pairs() -> list[tuple[str, str]]:
+    return [(name, source) for name in ORDER for source in ORDER if source != name]
+
+
+def _chosen_pairs() -> list[tuple[str, str]]:
+    return [(name, source) for name in ORDER for source in sources_of(name)]
+
+
 def _controls() -> list[Cell]:
-    """Random weights trained longer, a wider network, and a cold search's own weights."""
-    longer = [
-        _training(name, f"start-{name}-0", {"weights": "random", "steps": steps, "seed": 0})
-        for steps in LONGER
+    """A cold search's own weights, a wider network, and random weights trained longer."""
+    own = [
+        _training(name, OWN, {"weights": weights, "steps": steps, "seed": 0})
+        for steps in (300, 1200)
         for name in ORDER
+        for weights in ("random", "inherited")
     ]
     wide = [
         _training(
             name,
-            f"start-{name}-{seed}",
+            nearest_other()[name],
             {"weights": "random", "steps": steps, "seed": seed, "channels": 16},
         )
         for seed in SEEDS
         for name in ORDER
         for steps in (150, 300, 600)
     ]
-    own = [
-        _training(name, f"source-{name}", {"weights": weights, "steps": steps, "seed": 0})
+    longer = [
+        _training(name, nearest_other()[name], {"weights": "random", "steps": steps, "seed": 0})
+        for steps in LONGER
         for name in ORDER
-        for steps in (300, 1200)
+    ]
+    return [*own, *wide, *longer]
+
+
+def _choices() -> list[Cell]:
+    """Ways to inherit at 300 steps, on three sets and two seeds, judged on the alpha half."""
+    ways: list[dict[str, Any]] = [
+        {"weights": weights, "learning_rate": rate}
+        for rate in (0.05, 0.0125, 0.1)
         for weights in ("random", "inherited")
     ]
-    return [*wide, *own, *longer]
+    ways += [
+        {"weights": "inherited", "scale": "mixture"},
+        {"weights": "inherited", "warm_up": 0.1},
+        {"weights": "inherited", "head": True},
+        {"weights": "inherited", "learning_rate": 0.05, "warm_up": 0.1},
+        {"weights": "random", "learning_rate": 0.05, "warm_up": 0.1},
+    ]
+    return [
+        _training(name, BROADEST, {**way, "steps": 300, "seed": seed}, selection=True)
+        for seed in SEEDS[:2]
+        for way in ways
+        for name in ("dtd_10", "bird_groups", "cifar10_1000")
+    ]
+
+
+def _widths() -> list[Cell]:
+    """Random weights at twice the width, 150 and 300 steps, judged on the alpha half."""
+    return [
+        _training(
+            name,
+            BROADEST,
+            {"weights": "random", "steps": steps, "seed": 0, "channels": 16},
+            selection=True,
+        )
+        for steps in (150, 300)
+        for name in ORDER
+        if name != BROADEST
+    ]
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -308,19 +343,24 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "ways_to_inherit": means(chosen),
         "accuracy": means(trained),
-        "half_the_steps": half_the_steps(trained),
+        "gain_on_alpha": gains(chosen),
+        "gain": gains(trained),
+        "half_the_steps": gains(trained, half=True),
     }
+
+
+def _arm(row: Mapping[str, Any], *, weights: bool = True) -> str:
+    way = row["way"]
+    rest = [f"{k} {v}" for k, v in way.items() if k not in ("weights", "steps", "seed")]
+    start = f"from {row['source']}"
+    return ", ".join([row["set"], start, *([way["weights"]] if weights else []), *rest])
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return mean and deviation over the seeds of each set, arm and number of steps."""
     groups: dict[str, list[float]] = {}
     for row in rows:
-        way = row["way"]
-        rest = [f"{k} {v}" for k, v in way.items() if k not in ("weights", "steps", "seed")]
-        run = "" if row["run"].startswith("start") else "own supernet"
-        arm = ", ".join(filter(None, (way["weights"], run, *rest)))
-        groups.setdefault(f"{row['set']} | {arm} | {way['steps']}", []).append(row["accuracy"])
+        groups.setdefault(f"{_arm(row)}, {row['way']['steps']}", []).append(row["accuracy"])
     return {
         key: {
             "mean": round(statistics.fmean(values), 4),
@@ -331,32 +371,32 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def half_the_steps(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Inherited weights at half of the steps less random ones at all of them, pair by pair.
+def gains(rows: Sequence[Mapping[str, Any]], *, half: bool = False) -> dict[str, Any]:
+    """Return inherited weights less random ones, pair by pair: same genotype, seed and settings.
 
     The interval is that of Student's t at 95 % over the seeds of a set.
+
+    Args:
+        rows: Results of trainings.
+        half: Whether the inherited weights get half of the steps of the random ones.
     """
-    found = {
-        (row["set"], row["way"]["seed"], row["way"]["weights"], row["way"]["steps"]): row[
-            "accuracy"
-        ]
-        for row in rows
-        if row["run"].startswith("start") and "channels" not in row["way"]
-    }
-    gains: dict[str, Any] = {}
-    for name in ORDER:
-        for steps in (300, 600, 1200):
-            pairs = [
-                (
-                    found.get((name, seed, "inherited", steps // 2)),
-                    found.get((name, seed, "random", steps)),
-                )
-                for seed in SEEDS
-            ]
-            values = [a - b for a, b in pairs if a is not None and b is not None]
-            if values:
-                gains[f"{name} | {steps // 2} for {steps}"] = with_interval(values)
-    return gains
+    inherited: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        if row["way"]["weights"] == "inherited":
+            inherited[_pair_key(row, row["way"]["steps"])] = row["accuracy"]
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        steps = row["way"]["steps"]
+        taken = steps // 2 if half else steps
+        if row["way"]["weights"] == "random" and _pair_key(row, taken) in inherited:
+            key = f"{_arm(row, weights=False)}, {f'{taken} for ' if half else ''}{steps}"
+            gain = inherited[_pair_key(row, taken)] - row["accuracy"]
+            found.setdefault(key, []).append(gain)
+    return {key: with_interval(values) for key, values in found.items()}
+
+
+def _pair_key(row: Mapping[str, Any], steps: int) -> tuple[Any, ...]:
+    return (_arm(row, weights=False), row["way"]["seed"], row["genotype"], steps)
 
 
 def with_interval(values: Sequence[float]) -> dict[str, Any]:
@@ -369,38 +409,18 @@ def with_interval(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": round(statistics.fmean(values), 4), "half_width": width, "pairs": count}
 
 
-def _choices() -> list[Cell]:
-    """Ways to inherit at 300 steps, on three sets and two seeds, judged on the alpha half."""
-    ways: list[dict[str, Any]] = [
-        {"weights": weights, "learning_rate": rate}
-        for rate in (0.025, 0.05, 0.1, 0.0125)
-        for weights in ("random", "inherited")
-    ]
-    ways += [
-        {"weights": "inherited", "learning_rate": 0.025, "scale": "mixture"},
-        {"weights": "inherited", "learning_rate": 0.025, "warm_up": 0.1},
-        {"weights": "inherited", "learning_rate": 0.025, "head": True},
-        {"weights": "inherited", "learning_rate": 0.05, "warm_up": 0.1},
-        {"weights": "random", "learning_rate": 0.05, "warm_up": 0.1},
-    ]
-    return [
-        _training(name, f"start-{name}-{seed}", {**way, "steps": 300, "seed": seed}, selection=True)
-        for seed in SEEDS[:2]
-        for way in ways
-        for name in ("dtd_10", "bird_groups", "cifar10_1000")
-    ]
-
-
 INHERITANCE = Experiment(
     name="inheritance",
     cells=[
-        *_sources(),
-        *_starts(SEEDS[:2]),
+        *_starts(_all_pairs(), 0),
+        *_starts(_chosen_pairs(), 1),
+        *_matrix(),
+        *_widths(),
+        *_pairs(0),
         *_choices(),
-        *_pairs(0, STEPS),
-        *_starts(SEEDS[2:]),
-        *_pairs(1, STEPS),
-        *_pairs(2, STEPS),
+        *_starts(_chosen_pairs(), 2),
+        *_pairs(1),
+        *_pairs(2),
         *_controls(),
     ],
     summary=summarise,

@@ -1,4 +1,4 @@
-"""The zoo without torch: architectures, artifacts, embeddings, registries and what shows them.
+"""The zoo without torch: architectures, artifacts, embeddings, registries and their display.
 
 Packages import downwards only::
 

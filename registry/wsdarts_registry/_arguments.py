@@ -8,6 +8,8 @@ from typing import Any
 
 from wsdarts_registry.errors import ArgumentError
 
+_LONGEST_COMPARED = 200
+_SHORTEST_PART = 3  # letters; fewer are in too many names
 _LEAST_SIMILARITY = 0.6  # difflib's own: below it, names have little in common
 
 
@@ -52,7 +54,11 @@ def nearest_names(
 ) -> tuple[str, ...]:
     """Return the known names that are most like a name, the nearest first; none if none is.
 
-    Upper and lower case count as equal.
+    Names that hold it come before others, those that begin with it first of all. Upper and lower
+    case count as equal.
+
+    >>> nearest_names("cifar", ["flowers102", "cifar10-1000"])
+    ('cifar10-1000',)
 
     Args:
         name: What was given.
@@ -63,8 +69,12 @@ def nearest_names(
     by_case: dict[str, list[str]] = {}
     for right in known:
         by_case.setdefault(right.lower(), []).append(right)
-    close = difflib.get_close_matches(name.lower()[:200], by_case, n=most, cutoff=least)
-    return tuple(right for match in close for right in by_case[match])[:most]
+    given = name.lower()[:_LONGEST_COMPARED]
+    holding = [right for right in by_case if len(given) >= _SHORTEST_PART and given in right]
+    holding.sort(key=lambda right: (right.find(given) > 0, len(right)))
+    close = difflib.get_close_matches(given, by_case, n=most, cutoff=least)
+    found = dict.fromkeys((*holding, *close))
+    return tuple(right for match in found for right in by_case[match])[:most]
 
 
 def did_you_mean(names: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ class HeldLock:
         self.release()
 
     def release(self) -> None:
-        """Drop the lock; once is enough."""
+        """Release the lock; idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

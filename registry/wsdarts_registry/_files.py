@@ -1,4 +1,4 @@
-"""Files: paths that are looked at and read without raw errors, and written whole or not at all.
+"""Files: looking at paths and reading with clear errors, and atomic writing.
 
 ``pathlib`` raises where a directory may not be entered or a name is too long, even from
 ``exists``. So paths are looked at with the functions of this module alone: a path that cannot
@@ -92,7 +92,7 @@ def modified(path: Path) -> int:
 
 
 def entries(directory: Path) -> tuple[Path, ...]:
-    """Return what a directory holds, sorted; nothing where there is no directory.
+    """Return the paths in a directory, sorted; none if there is no directory.
 
     Raises:
         FileAccessError: The directory may not be read.
@@ -106,7 +106,7 @@ def entries(directory: Path) -> tuple[Path, ...]:
 
 
 def matching(directory: Path, pattern: str) -> tuple[Path, ...]:
-    """Return what a directory holds whose name matches a pattern such as ``"*.json"``, sorted.
+    """Return the paths in a directory whose name matches a pattern such as ``"*.json"``, sorted.
 
     Raises:
         FileAccessError: The directory may not be read.

@@ -1,4 +1,4 @@
-"""Amounts and settings as people read them."""
+"""Formats of numbers, sizes, times and settings for display."""
 
 import math
 from typing import Any

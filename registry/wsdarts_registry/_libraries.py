@@ -55,7 +55,7 @@ def install_extra(extra: str) -> str:
 
 @contextmanager
 def naming_hidden_libraries() -> Iterator[None]:
-    """Name the file that hides a library, where what is done fails because of it.
+    """Name the file that hides a library, if the block fails because of it.
 
     Raises:
         LibraryError: Such a file was imported, or its import failed.

@@ -148,7 +148,7 @@ def read_header(
 def header_length(
     start: bytes, size: int, *, what: str, error: type[WsdartsError] = ArtifactError
 ) -> int:
-    """Return how many bytes come before the first tensor, from the first eight of a file.
+    """Return the number of bytes before the first tensor, from the first eight of a file.
 
     Raises:
         WsdartsError: Of class ``error``; the file is too short for it, or it is too long.

@@ -1,4 +1,4 @@
-"""The one rule for text from outside: what may enter, and how it is shown.
+"""Rules for text from outside: the accepted characters, and how text is shown.
 
 Names and descriptions of unknown authors are shown in terminals and web pages. A terminal
 escape, a direction mark or a character without a width could make one thing look like another.

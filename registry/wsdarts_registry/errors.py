@@ -1,4 +1,4 @@
-"""All errors that a user can meet, and the warnings.
+"""All errors and warnings for users.
 
 Each is one line, made of fields: what is wrong, the value found, what was expected, and a hint.
 The command line prints it after ``error:`` and exits with 1.
@@ -45,7 +45,7 @@ class WsdartsError(Exception):
 
 
 class SpaceError(WsdartsError):
-    """A search space, operation mask or genotype does not hold together."""
+    """A search space, operation mask or genotype is invalid."""
 
 
 class TaskError(WsdartsError):

@@ -280,7 +280,7 @@ def must_compile(source: str = ENGINE) -> bool:
 
 
 def why_not_kept() -> str | None:
-    """Return why a compiled library cannot be kept, so that each process compiles, or None."""
+    """Return the reason why compiled libraries cannot be cached, or None."""
     if not is_made():
         return None
     with library_cache() as found:

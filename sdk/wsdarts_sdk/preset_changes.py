@@ -1,6 +1,7 @@
 """Keywords by which a preset's settings are changed, so that editors complete them.
 
-``SearchSettings`` and ``TrainingSettings`` say what each of them means, and check the values.
+``SearchSettings``, ``ChoiceSettings`` and ``TrainingSettings`` say what each of them means, and
+check the values.
 """
 
 from typing import TypedDict
@@ -36,6 +37,17 @@ class SearchChanges(TypedDict, total=False):
     flip: bool
     crop_padding: int | None
     seed: int
+
+
+class ChoiceChanges(TypedDict, total=False):
+    """Fields of ``ChoiceSettings``."""
+
+    candidates: int
+    steps: int
+    reduction_factor: int
+    checked: int
+    max_parameters: int | None
+    max_multiply_adds: int | None
 
 
 class TrainingChanges(TypedDict, total=False):

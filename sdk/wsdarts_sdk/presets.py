@@ -4,36 +4,52 @@
 50
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, Unpack
 
 from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._text import is_plain_line
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.settings import TrainingSettings
-from wsdarts_sdk.preset_changes import SearchChanges, TrainingChanges
-from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, StageSettings
+from wsdarts_sdk.preset_changes import ChoiceChanges, SearchChanges, TrainingChanges
+from wsdarts_sdk.search.settings import (
+    AlphaOptimiser,
+    ChoiceSettings,
+    SearchSettings,
+    StageSettings,
+    settings_json,
+)
 from wsdarts_sdk.setting_fields import replace_settings, validated
 
 _LONGEST_NAME = 100
+# Settings of a candidate's training that come from the search and from the choice itself.
+_OF_THE_SEARCH = frozenset(
+    (
+        *("cells", "channels", "image_size", "epochs", "steps_per_epoch", "drop_path", "seed"),
+        *("auxiliary_weight", "flip", "crop_padding", "patience", "weights"),
+    )
+)
 
 
 @validated
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
-    """Settings that belong together.
+    """Named settings of searches, selection and training.
 
     Attributes:
         name: What users type.
         search: A cold search (TAS); a warm start takes its last stage.
         training: Training of the network that is evaluated on the validation third.
-        selection: The short training, on the train part alone, that ranks a sweep's results.
+        selection: The short training, on the train part alone, that ranks a sweep's results; the
+            candidates of a choice are trained by it, too, for the steps and in the shape of that.
+        choice: How a genotype is chosen when a search has ended; by default α decides.
     """
 
     name: str
     search: SearchSettings
     training: TrainingSettings
     selection: TrainingSettings
+    choice: ChoiceSettings = field(default_factory=ChoiceSettings)
 
     def __post_init__(self) -> None:
         if not is_plain_line(self.name, _LONGEST_NAME):
@@ -85,6 +101,34 @@ class Preset:
             SettingsError: There is no such setting, or a value does not fit.
         """
         return self._with("selection", changes)
+
+    def with_choice(self, **changes: Unpack[ChoiceChanges]) -> Self:
+        """Return the preset with another way to choose a genotype when a search has ended.
+
+        >>> SMALL.with_choice(candidates=8, max_parameters=500_000).choice.candidates
+        8
+
+        Args:
+            changes: Fields of ``ChoiceSettings``.
+
+        Raises:
+            SettingsError: There is no such setting, or a value does not fit.
+        """
+        return self._with("choice", changes)
+
+    def choice_json(self) -> dict[str, Any]:
+        """Return what a choice depends on besides the search, as JSON; empty where α decides."""
+        if not self.choice.trains and not self.choice.limits:
+            return {}
+        shape = ("cells", "channels", "image_size")
+        found: dict[str, Any] = {
+            **settings_json(self.choice),
+            "network": {name: getattr(self.training, name) for name in shape},
+        }
+        if self.choice.trains:
+            training = settings_json(self.selection)
+            found["training"] = {n: v for n, v in training.items() if n not in _OF_THE_SEARCH}
+        return {"choice": found}
 
     def _with(self, group: str, changes: Any) -> Self:
         return replace_settings(self, {f"{group}.{name}": value for name, value in changes.items()})
@@ -259,6 +303,7 @@ TINY = Preset(
         drop_path=0.0,
         auxiliary_weight=0.0,
     ),
+    choice=ChoiceSettings(steps=12),
 )
 """About a minute on a CPU: every part works, and nothing good is found."""
 
@@ -288,8 +333,8 @@ def find_preset(preset: str | Preset, *, seed: int | None = None) -> Preset:
         )
     if seed is None:
         return preset
-    return Preset(
-        name=preset.name,
+    return replace(
+        preset,
         search=replace(preset.search, seed=seed),
         training=replace(preset.training, seed=seed),
         selection=replace(preset.selection, seed=seed),

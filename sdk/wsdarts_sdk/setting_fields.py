@@ -26,7 +26,7 @@ _MOST_NAMES = 3
 
 @dataclasses.dataclass(frozen=True)
 class BoundReason:
-    """Why a bound is where it is, as a part of a field's type.
+    """The reason of a bound, as a part of a field's type.
 
     Attributes:
         error: Pydantic's name of the error, such as ``less_than_equal``.

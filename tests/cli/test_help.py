@@ -132,4 +132,4 @@ def test_version(run: Run) -> None:
 
 def test_no_command_shows_the_help(run: Run) -> None:
     shown = run()
-    assert "Commands:" in shown.out + shown.err
+    assert "Search and training:" in shown.out + shown.err

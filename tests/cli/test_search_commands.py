@@ -99,6 +99,42 @@ def test_the_whole_way(images: Path, other_images: Path, run: Run, tmp_path: Pat
     assert f"{100 * again['figures']['accuracy']:.1f} %" in trained.lines[0]
 
 
+CHOICE = (
+    *("--candidates", "3", "--set", "choice.steps=3", "--set", "choice.checked=3"),
+    *("--set", "selection.batch_size=4", "--set", "training.image_size=8"),
+    *("--set", "training.cells=3", "--set", "training.channels=2"),
+)
+
+
+def test_a_choice_and_its_limits(images: Path, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "chosen"
+    found = run("search", images, "--out", out, *QUICK, *CHOICE)
+    assert found.code == 0, found.err
+    assert "choice of the genotype" in found.lines
+    assert re.search(r"^choosing, round 1/1, candidate 1/3", found.err, re.MULTILINE)
+    assert any(line.startswith("choice ") for line in found.lines)  # its cost
+    again = run("search", images, "--out", out, *QUICK, *CHOICE, "--resume", "--json")
+    choice = json.loads(again.out)["choice"]
+    assert len(choice["candidates"]) == 3
+    assert choice["verdict"] is not None
+    assert choice["chosen"] in range(3)
+
+    limit = min(each["parameters"] for each in choice["candidates"])
+    limits = ("--max-parameters", limit, "--max-multiply-adds", 10**9, "--resume", "--json")
+    within = json.loads(run("search", images, "--out", out, *QUICK, *CHOICE, *limits).out)
+    assert all(each["parameters"] <= limit for each in within["choice"]["candidates"])
+    refused = run(
+        "search", images, "--out", tmp_path / "no", *QUICK, *CHOICE, "--max-parameters", "3"
+    )
+    assert refused.code == 1
+    assert refused.err.splitlines()[-1].startswith("error: max_parameters is 3")
+    twice = run(
+        "search", images, "--out", tmp_path / "no", *QUICK, *CHOICE, "--set", "choice.candidates=4"
+    )
+    assert twice.code == 1
+    assert "--candidates" in twice.err
+
+
 def test_several_datasets_are_searched_jointly(
     images: Path, other_images: Path, run: Run, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import wsdarts_hub
 _ROOT = Path(__file__).resolve().parents[2]
 _PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md"), *_ROOT.glob("sdk/**/*.md")])
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_CODE = re.compile(r"`([^`\n]+)`")
 _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -28,6 +29,16 @@ def test_python_imports_public_names(page: Path) -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "wsdarts_hub":
                 names = {alias.name for alias in node.names}
                 assert names <= set(wsdarts_hub.__all__)
+
+
+def test_the_map_of_the_code_names_what_there_is() -> None:
+    text = (_ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ")]
+    places = [_CODE.findall(row[1]) for row in rows]
+    assert sum(map(len, places)) > 20
+    paths = [place for found in places for place in found if not place.startswith("-")]
+    paths += [place for place in _CODE.findall(text) if re.fullmatch(r"\S+/\S+\.pyi?", place)]
+    assert [path for path in paths if not (_ROOT / path).exists()] == []
 
 
 def test_every_public_name_is_there() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,17 +64,26 @@ def test_two_processes_measure_each_cell_once(tmp_path: Path) -> None:
     assert row["machine"]["torch"]
 
 
-def test_a_cell_whose_needs_are_not_chosen(tmp_path: Path) -> None:
-    worker = start(tmp_path, "sum")
-    _, said = worker.communicate()
-    assert worker.returncode == 1
-    assert "one, two" in said
-    assert not (tmp_path / "experiments").exists()
+def test_a_cell_is_run_with_what_it_needs(tmp_path: Path) -> None:
+    _, said = (worker := start(tmp_path, "sum")).communicate()
+    assert worker.returncode == 0, said
+    assert (tmp_path / "began").read_text().split() == ["one", "two", "sum"]
 
 
-def test_the_declared_tables_are_whole() -> None:
+def test_a_needed_state_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    start(tmp_path, "sum").communicate()
+    shutil.rmtree(tmp_path / "runs" / "toy" / "one")
+    (tmp_path / "experiments" / "toy" / "sum.json").unlink()
+    start(tmp_path, "sum").communicate()
+    assert (tmp_path / "began").read_text().split() == ["one", "two", "sum", "one", "sum"]
+    start(tmp_path, "sum").communicate()  # finished: nothing is needed any more
+    assert len((tmp_path / "began").read_text().split()) == 5
+
+
+@pytest.mark.parametrize("experiment", ["inheritance", "criteria"])
+def test_the_declared_tables_are_whole(experiment: str) -> None:
     listed = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "experiments"), "status", "inheritance"],
+        [sys.executable, str(BENCHMARKS / "experiments"), "status", experiment],
         check=True,
         capture_output=True,
         text=True,

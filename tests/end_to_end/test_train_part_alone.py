@@ -108,6 +108,17 @@ def test_what_is_held_out_changes_nothing(
     ]
 
 
+def test_the_choice_of_a_genotype(own_split: Folders, tmp_path: Path) -> None:
+    preset = _QUICK.with_choice(candidates=3, steps=2, checked=3)
+    found = [
+        search(folder, out=tmp_path / f"search-{i}", preset=preset)
+        for i, folder in enumerate(own_split)
+    ]
+    _assert_equal(found[0].result, found[1].result)
+    assert found[0].choice is not None
+    assert found[0].choice == found[1].choice
+
+
 @pytest.mark.slow
 def test_a_warm_start_with_its_sweep(own_split: Folders, tmp_path: Path) -> None:
     found = [

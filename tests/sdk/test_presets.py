@@ -8,9 +8,9 @@ import pytest
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.settings import TrainingSettings
-from wsdarts_sdk.preset_changes import SearchChanges, TrainingChanges
+from wsdarts_sdk.preset_changes import ChoiceChanges, SearchChanges, TrainingChanges
 from wsdarts_sdk.presets import MEDIUM, PAPER, PRESETS, TINY, find_preset
-from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings
+from wsdarts_sdk.search.settings import AlphaOptimiser, ChoiceSettings, SearchSettings
 
 
 def test_the_search_of_the_paper() -> None:
@@ -84,7 +84,12 @@ def without_bounds(kind: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("changes", "settings"), [(SearchChanges, SearchSettings), (TrainingChanges, TrainingSettings)]
+    ("changes", "settings"),
+    [
+        (SearchChanges, SearchSettings),
+        (TrainingChanges, TrainingSettings),
+        (ChoiceChanges, ChoiceSettings),
+    ],
 )
 def test_every_setting_can_be_changed_by_its_name(changes: Any, settings: Any) -> None:
     kinds = get_type_hints(settings, include_extras=True)
@@ -96,6 +101,7 @@ def test_settings_are_changed_in_one_call() -> None:
     changed = TINY.with_training(epochs=50, learning_rate=0.01)
     assert (changed.training.epochs, changed.training.learning_rate) == (50, 0.01)
     assert (changed.search, changed.selection) == (TINY.search, TINY.selection)
+    assert TINY.with_choice(candidates=4, steps=9).choice == ChoiceSettings(candidates=4, steps=9)
     assert TINY.with_selection(epochs=1).selection.epochs == 1
     alpha = AlphaOptimiser(learning_rate=0.5)
     assert TINY.with_search(channels=8, alpha=alpha).search.alpha.learning_rate == 0.5

@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -42,6 +42,7 @@ from wsdarts_hub.cli.runs import search, train, warm_start
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.documentation import add_commands
 from wsdarts_hub.cli.shared.errors import explained
+from wsdarts_hub.cli.shared.help_pages import SectionedGroup
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import WsdartsError, WsdartsWarning
@@ -52,6 +53,7 @@ __all__ = ["app", "main"]
 _IMPORTING = time.monotonic() - _BEGAN
 
 _PROGRAM = "wsdarts-hub"
+_UsageError: Any = typer.BadParameter.__base__  # of all wrong usage; typer does not export it
 _LONGEST_MESSAGE = 4000
 _CHATTY = ("datasets", "httpx", "huggingface_hub", "timm")
 # Two of them set their own level when they are imported later, as these say; whoever wants to
@@ -64,7 +66,28 @@ _QUIET = {
     "TQDM_DISABLE": "1",  # torchvision's downloads
 }
 
+
+class _Commands(SectionedGroup):
+    sections: ClassVar = {
+        "Search and training": (
+            "demo",
+            "embed",
+            "nearest",
+            "warm-start",
+            "search",
+            "train",
+            "report",
+        ),
+        "Trained models": ("evaluate", "predict", "export", "push-model"),
+        "Registry": ("list", "show", "lineage", "diff", "gallery"),
+        "Publishing": ("push", "pull", "copy", "alias", "yank", "unyank", "index"),
+        "Signatures and checks": ("verify", "sign", "keygen"),
+        "Installation": ("doctor", "gc"),
+    }
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="An architecture zoo: publish transfer architectures, and warm-start DARTS from the "
     "nearest one.",
     no_args_is_help=True,
@@ -106,9 +129,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 _GROUPS = {
-    "alias": "Other words for versions, such as NAME@stable.",
+    "alias": "Names for versions, such as NAME@stable.",
     "index": "The index of a registry on the Hugging Face Hub.",
-    "gallery": "A registry as pages for a browser.",
+    "gallery": "A registry as a static site.",
 }
 add_commands(app, _COMMANDS, _GROUPS)
 
@@ -163,7 +186,7 @@ def main() -> None:
     try:
         try:
             with naming_hidden_libraries(), counting_from(began):
-                app(prog_name=_PROGRAM)
+                _run()
         except SystemExit:
             sys.stdout.flush()  # what cannot be written is told here, not on the way out
             raise
@@ -181,6 +204,27 @@ def main() -> None:
         raise SystemExit(1) from error
 
 
+def _run() -> None:
+    """Run the command; tell of wrong usage as of every other error, beside the usage line.
+
+    Raises:
+        SystemExit: Always.
+    """
+    try:
+        code = app(prog_name=_PROGRAM, standalone_mode=False)
+    except _UsageError as error:
+        text = error.format_message()
+        if text.startswith("Usage:"):  # a group without a command: its help
+            typer.echo(text, err=True)
+        else:
+            context = error.ctx
+            typer.echo(context.get_usage(), err=True)
+            typer.echo(f"Try '{context.command_path} -h' for help.", err=True)
+            _say_error(text)
+        raise SystemExit(error.exit_code) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
 def _open_missing_streams() -> None:
     """Refuse to work without stdout; without stderr, let nobody hear what is said there."""
     if sys.stderr is None:
@@ -191,7 +235,7 @@ def _open_missing_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Let Python's last flush not fail again at what could not be written."""
+    """Discard output that cannot be written, so that Python's last flush does not fail."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -200,7 +244,8 @@ def _discard_output() -> None:
 
 def _say_error(text: str) -> None:
     with suppress(OSError):  # stderr may be what cannot be written
-        typer.echo(f"error: {sanitize(text, _LONGEST_MESSAGE)}", file=sys.stderr)
+        word = typer.style("error:", fg=typer.colors.RED, bold=True)
+        typer.echo(f"{word} {sanitize(text, _LONGEST_MESSAGE)}", file=sys.stderr)
 
 
 def _say_warnings() -> None:
@@ -222,7 +267,7 @@ def _say_warnings() -> None:
 
 
 def _silence_libraries() -> None:
-    """Keep retries and bars of libraries off stderr, which has our own progress and errors."""
+    """Keep messages and progress bars of libraries off stderr."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     for name in _CHATTY:

@@ -92,18 +92,18 @@ def show(
 ) -> None:
     """Show everything about one artifact, its cells drawn in text.
 
-    The JSON of a damaged one is what `list --json` says of it; the exit code is 1.
+    For a damaged artifact the JSON is that of `list --json`, and the exit code is 1.
 
     JSON:
         reference: exact version
         digest: sha256 of its manifest
         yanked: reason and when, or null
         status: yank, aliases, and whether it is signed
-        directory: where its files are
+        directory: directory of its files
         manifest: tasks, lineage, settings, figures and files
         genotype: both cells
         collapses: cells that have collapsed to skip-connects
-        masks: the operations left after each stage
+        masks: the remaining operations after each stage
 
     Example:
         wsdarts-hub show flowers102@1
@@ -140,17 +140,17 @@ def pull(
     registry: options.RegistryOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="New or empty directory to copy it to. Without it, it is verified where it is.",
-            show_default=False,
+        options.value_option(
+            "DIR",
+            "New or empty directory to copy it to. Without it the artifact is verified in place.",
         ),
     ] = None,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Load the weights, too, and prove that they compute what they must (with torch).",
+            help="Load the weights as well, with torch, and compare their output with the "
+            "recorded one.",
         ),
     ] = False,
     require_signature: options.RequireSignatureOption = None,
@@ -158,14 +158,14 @@ def pull(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Fetch an artifact and verify every file of it.
+    """Fetch an artifact and verify all its files.
 
     JSON:
-        directory: where its files are
+        directory: directory of its files
         digest: sha256 of its manifest
-        files: how many, besides the manifest
-        bytes: their size together
-        signature: whose was verified, or null
+        files: number of files besides the manifest
+        bytes: their total size
+        signature: the verified signer, or null
 
     Example:
         wsdarts-hub pull flowers102@1 --out flowers102 --check
@@ -195,7 +195,8 @@ def verify(
         bool,
         typer.Option(
             "--weights",
-            help="Load the weights, too, and prove that they compute what they must (with torch).",
+            help="Load the weights as well, with torch, and compare their output with the "
+            "recorded one.",
         ),
     ] = False,
     require_signature: options.RequireSignatureOption = None,
@@ -206,12 +207,12 @@ def verify(
     """Verify every size, checksum and shape of an artifact.
 
     JSON:
-        subject: what was named
+        subject: the argument
         digest: sha256 of its manifest
-        files: how many, besides the manifest
-        bytes: their size together
-        signature: whose was verified, or null
-        difference: of what the weights compute, with --weights; else null
+        files: number of files besides the manifest
+        bytes: their total size
+        signature: the verified signer, or null
+        difference: difference of the weights' output, with --weights; else null
 
     Example:
         wsdarts-hub verify flowers102@1 --weights

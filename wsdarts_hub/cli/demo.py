@@ -1,4 +1,4 @@
-"""The command ``demo``: the main job, told step by step."""
+"""The command ``demo``: a warm start and a training, step by step."""
 
 from collections.abc import Callable
 from functools import partial
@@ -41,21 +41,24 @@ def demo(
     *,
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Where its runs go. A demo that is there goes on."),
+        typer.Option(
+            metavar="DIR", help="Directory of its runs. A demo that is there is continued."
+        ),
     ] = Path("runs/demo"),
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Do the main job on a small dataset, in a few minutes.
+    """Warm-start and train on a small dataset, in a few minutes.
 
-    Embeds the digits that come with scikit-learn, finds the nearest artifacts of the shipped
-    zoo, warm-starts a search, searches from cold to compare the cost, and trains what was found.
+    Embeds the digits that come with scikit-learn, finds the nearest artifacts of the shipped zoo,
+    warm-starts a search, runs a cold search to compare the cost, and trains the network that was
+    found.
 
     JSON:
-        directory: where its runs are
-        source: what the warm start started from
-        mode: how
-        accuracy: of the trained network on the held-out images
+        directory: the directory of its runs
+        source: starting point of the warm start
+        mode: its mode
+        accuracy: accuracy of the trained network on the held-out images
         model: its file
         report: its report
 

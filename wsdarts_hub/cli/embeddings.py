@@ -30,11 +30,10 @@ def embed(
     *,
     probe: Annotated[
         str | None,
-        typer.Option(
-            metavar="PROBE",
-            help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
+        options.value_option(
+            "PROBE",
+            "Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
             "The shipped one by default.",
-            show_default=False,
         ),
     ] = None,
     estimator: options.EstimatorOption = None,
@@ -42,9 +41,7 @@ def embed(
     target_error: options.TargetErrorOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Where to write it. NAME.embedding.safetensors, here, by default."
-        ),
+        typer.Option(metavar="FILE", help="File to write, NAME.embedding.safetensors by default."),
     ] = None,
     dry_run: options.DryRunOption = False,
     reading: "DataOptions",
@@ -54,20 +51,19 @@ def embed(
 ) -> None:
     """Write the Task2Vec embedding of a dataset to a file.
 
-    Only the train part of the dataset is looked at. `nearest` takes the file instead of the
-    dataset, and then needs neither the images nor torch.
+    Only the train part of the dataset is used. `nearest` takes the file instead of the dataset,
+    and then needs neither the images nor torch.
 
-    The standard error is by how much a filter's value would change with other images, on average
-    and relative to it. It does not know of the classifier on top of the probe, which is fitted to
-    the very images.
+    The standard error is the relative change of a filter's value with other images, on average,
+    for a fixed classifier on top of the probe.
 
     JSON:
         embedding: the file
         task: name of the dataset
-        images: how many it has
-        classes: how many it has
-        given_split: images in each part of a split that it came with, in words; else null
-        groups: how many groups of images are kept together; null without
+        images: its number of images
+        classes: its number of classes
+        given_split: images in each part of a split that came with it, in words; else null
+        groups: number of groups of images that are kept together; null without
         digest: identity of the dataset
         probe: name of the probe network
         probe_digest: its identity
@@ -75,10 +71,10 @@ def embed(
         estimator_version: version of that estimator
         estimator_settings: what else decides the numbers
         filters: length of the embedding
-        embedded_images: how many the embedding was made from
-        embedded_classes: likewise
+        embedded_images: number of images in the embedding
+        embedded_classes: number of their classes
         relative_error: standard error of a value, relative to it; null where unknown
-        distance_error: what that adds to a distance; null where unknown
+        distance_error: its effect on a distance; null where unknown
 
     Example:
         wsdarts-hub embed path/to/images --out images.safetensors --budget 30s
@@ -121,48 +117,51 @@ def embed(
         embedding.save(path)
     except OSError as error:
         raise _unwritable(path, error.strerror) from error
-    space = embedding.space
     if as_json:
-        display.json_data(
-            {
-                "embedding": path,
-                "task": task.name,
-                "images": len(task),
-                "classes": task.classes,
-                "given_split": task.part_sizes if task.given_split else None,
-                "groups": task.group_count,
-                "digest": task.digest,
-                "probe": space.probe,
-                "probe_digest": space.probe_digest,
-                "estimator": space.estimator,
-                "estimator_version": space.version,
-                "estimator_settings": dict(space.settings),
-                "filters": len(embedding.values),
-                "embedded_images": embedding.images,
-                "embedded_classes": embedding.classes,
-                "relative_error": embedding.relative_error,
-                "distance_error": embedding.distance_error,
-            }
-        )
+        display.json_data({"embedding": path, **_embedding_json(task, embedding)})
         return
     display.line(str(path))
     if not quiet:
-        display.facts(
-            [
-                (
-                    "task",
-                    f"{task.name}, {pluralize(len(task), 'image')}, {count(task.classes)} classes",
-                ),
-                *([("given split", task.part_sizes)] if task.given_split else []),
-                *([("groups", count(task.group_count))] if task.group_count else []),
-                ("digest", task.digest),
-                ("probe", f"{space.probe} ({space.probe_digest})"),
-                ("estimator", _estimator(space)),
-                ("filters", count(len(embedding.values))),
-                ("embedded", _embedded(embedding)),
-                ("standard error", _standard_error(embedding)),
-            ]
-        )
+        _show_embedding(task, embedding)
+
+
+def _embedding_json(task: "ImageTask", embedding: "TaskEmbedding") -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "images": len(task),
+        "classes": task.classes,
+        "given_split": task.part_sizes if task.given_split else None,
+        "groups": task.group_count,
+        "digest": task.digest,
+        "probe": embedding.space.probe,
+        "probe_digest": embedding.space.probe_digest,
+        "estimator": embedding.space.estimator,
+        "estimator_version": embedding.space.version,
+        "estimator_settings": dict(embedding.space.settings),
+        "filters": len(embedding.values),
+        "embedded_images": embedding.images,
+        "embedded_classes": embedding.classes,
+        "relative_error": embedding.relative_error,
+        "distance_error": embedding.distance_error,
+    }
+
+
+def _show_embedding(task: "ImageTask", embedding: "TaskEmbedding") -> None:
+    space = embedding.space
+    images, classes = pluralize(len(task), "image"), count(task.classes)
+    display.facts(
+        [
+            ("task", f"{task.name}, {images}, {classes} classes"),
+            *([("given split", task.part_sizes)] if task.given_split else []),
+            *([("groups", count(task.group_count))] if task.group_count else []),
+            ("digest", task.digest),
+            ("probe", f"{space.probe} ({space.probe_digest})"),
+            ("estimator", _estimator(space)),
+            ("filters", count(len(embedding.values))),
+            ("embedded", _embedded(embedding)),
+            ("standard error", _standard_error(embedding)),
+        ]
+    )
 
 
 @options.reads_data
@@ -191,23 +190,23 @@ def nearest(
 ) -> None:
     """List the artifacts nearest to a dataset, nearest first.
 
-    Says, too, whether that is near at all, by a measured threshold.
+    The last line says whether the first is near, by a measured threshold.
 
-    The table calls the images that an embedding was made from `embedded`: they are fewer than the
-    dataset's, which `list` counts.
+    The column `embedded` is the number of images in an embedding, which may be smaller than the
+    dataset; `list` counts the images of the dataset.
 
     JSON:
-        near: whether the nearest is; null where no threshold was measured
+        near: whether the nearest is near; null without a threshold
         threshold: the largest distance that counts as near, or null
         why: the same as a sentence
-        damaged: versions that were left out, each with reference and damaged
+        damaged: damaged versions, each with reference and damaged
         neighbours: nearest first; each has the keys that follow
         neighbours.reference: exact version
         neighbours.distance: from 0 to 1
         neighbours.kind: transfer or meta-transfer
         neighbours.task: name of its dataset or datasets
-        neighbours.images: those that its embedding was made from
-        neighbours.classes: likewise
+        neighbours.images: number of images in its embedding
+        neighbours.classes: number of classes in its embedding
 
     Example:
         wsdarts-hub nearest path/to/images -k 3

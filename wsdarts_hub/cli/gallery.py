@@ -17,10 +17,8 @@ def build(
     registry: options.RegistryOption = None,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR",
-            help="New or empty directory, or an older gallery, which is replaced.",
-            show_default=False,
+        options.value_option(
+            "DIR", "New or empty directory, or an older gallery, which is replaced."
         ),
     ],
     as_json: options.JsonOption = False,
@@ -28,7 +26,7 @@ def build(
 ) -> None:
     """Write a registry as a static site.
 
-    The site works from the disk and on any web server, and asks no other machine for anything.
+    The site works from a disk and on any web server, and loads nothing from other machines.
 
     JSON:
         page: the first page of the site
@@ -53,7 +51,7 @@ def serve(
         Path | None,
         typer.Argument(
             metavar="DIR",
-            help="A gallery that `gallery build` wrote. Without it, one of the registry is built.",
+            help="A gallery by `gallery build`. Without it, one of the registry is built.",
             show_default=False,
         ),
     ] = None,
@@ -66,7 +64,7 @@ def serve(
 ) -> None:
     """Show a gallery in the browser of this machine, until Ctrl-C.
 
-    Nobody else on the network can reach it.
+    Other machines on the network cannot reach it.
 
     Example:
         wsdarts-hub gallery serve --port 8080

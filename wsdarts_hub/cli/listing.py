@@ -20,63 +20,47 @@ _RANGE = re.compile(r"([0-9]{1,15})?(\.\.)?([0-9]{1,15})?")
 
 KindOption = Annotated[
     Literal["transfer", "meta-transfer"] | None,
-    typer.Option(help="List this kind alone.", show_default=False),
+    typer.Option(help="Artifacts of this kind.", show_default=False),
 ]
 TaskOption = Annotated[
-    str | None,
-    typer.Option(metavar="TEXT", help="The name of a task contains this.", show_default=False),
+    str | None, options.value_option("TEXT", "Artifacts with a task whose name contains this.")
 ]
 ProbeNameOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="It has an embedding by a probe whose name contains this.",
-        show_default=False,
+    options.value_option(
+        "TEXT", "Artifacts with an embedding by a probe whose name contains this."
     ),
 ]
 ClassesOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="MIN..MAX",
-        help="How many classes its tasks have: 10..100, 10.., ..100 or 10.",
-        show_default=False,
-    ),
+    options.value_option("MIN..MAX", "Number of classes of the tasks: 10..100, 10.., ..100 or 10."),
 ]
 ImagesOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MIN..MAX",
-        help="How many images its tasks have, in the same way.",
-        show_default=False,
-    ),
+    str | None, options.value_option("MIN..MAX", "Number of images of the tasks, in the same form.")
 ]
 OperationOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Its genotype uses this operation, such as sep_conv_3x3.",
-        show_default=False,
+    options.value_option(
+        "NAME", "Artifacts whose genotype uses this operation, such as sep_conv_3x3."
     ),
 ]
 SignedOption = Annotated[
-    bool, typer.Option("--signed", help="It is signed; verify says whether by whom you trust.")
+    bool, typer.Option("--signed", help="Signed artifacts, by any key; `verify` checks the key.")
 ]
 SinceOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="DATE",
-        help="It was created then or later: 2026-01-31 or 2026-01-31T12:00:00Z.",
-        show_default=False,
+    options.value_option(
+        "DATE", "Artifacts created then or later: 2026-01-31 or 2026-01-31T12:00:00Z."
     ),
 ]
 YankedOption = Annotated[
-    bool, typer.Option("--yanked", help="List yanked versions, too, with the reason.")
+    bool, typer.Option("--yanked", help="List yanked versions as well, with the reason.")
 ]
 SortOption = Annotated[
     Literal["name", "created", "images", "classes", "size", "accuracy"],
-    typer.Option(help="The smallest or oldest first; accuracy is that on the α half."),
+    typer.Option(help="Order, smallest or oldest first; accuracy is that on the α half."),
 ]
-ReverseOption = Annotated[bool, typer.Option("--reverse", help="The largest or newest first.")]
+ReverseOption = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="At most so many.", show_default=False)
 ]
@@ -102,8 +86,8 @@ def list_artifacts(
 ) -> None:
     """List the artifacts of a registry.
 
-    What is listed is all of what is asked for, and what is damaged, of which nothing says whether
-    it is.
+    The list has the artifacts that meet all conditions, and all damaged ones, for which the
+    conditions cannot be checked.
 
     JSON: an array of objects
         reference: exact version
@@ -112,18 +96,18 @@ def list_artifacts(
         digest: sha256 of its manifest
         kind: transfer or meta-transfer
         tasks: names of its datasets
-        images: how many, of all tasks
-        classes: how many, of all tasks
-        probes: what its embeddings were made by
-        created: when
+        images: number of images of all tasks
+        classes: number of classes of all tasks
+        probes: the probes of its embeddings
+        created: time of its creation
         bytes: size of its files
-        weights: whether it has those of a supernet
+        weights: whether it has weights of a supernet
         license: as its author wrote it
         description: as its author wrote it
         metrics: figures of the search
         lineage: mode and parents
         status: yank, aliases, and whether it is signed
-        damaged: what is wrong with it, in which case most others are null; else null
+        damaged: description of the damage, with null for most other keys; else null
 
     Example:
         wsdarts-hub list --classes 10..100 --sort accuracy --reverse
@@ -221,7 +205,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _range(option: str, text: str | None) -> "Range":
-    """``10..100``, ``10..``, ``..100`` or ``10``, which is both."""
+    """Return the bounds of ``10..100``, ``10..``, ``..100`` or ``10``, which is both."""
     if text is None:
         return None, None
     match = _RANGE.fullmatch(text)

@@ -21,7 +21,7 @@ AliasArgument = Annotated[
     str,
     typer.Argument(
         metavar="ALIAS",
-        help="The other word, such as stable: lower-case letters, digits and '-'.",
+        help="The alias, such as stable: lower-case letters, digits and '-'.",
         show_default=False,
     ),
 ]
@@ -31,19 +31,19 @@ def set_alias(
     name: options.NameArgument,
     alias: AliasArgument,
     version: Annotated[
-        int, typer.Argument(metavar="VERSION", min=1, help="What it means.", show_default=False)
+        int, typer.Argument(metavar="VERSION", min=1, help="Its version.", show_default=False)
     ],
     *,
     registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Let NAME@ALIAS mean a version, whatever it meant before.
+    """Let NAME@ALIAS name a version; an existing alias is changed.
 
     JSON:
         name: name of the artifact
-        alias: the other word
-        version: what it means
+        alias: the alias
+        version: its version
 
     Example:
         wsdarts-hub alias set images stable 3 --registry my-zoo
@@ -68,11 +68,11 @@ def remove_alias(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Let NAME@ALIAS mean nothing any more.
+    """Remove the alias NAME@ALIAS.
 
     JSON:
         name: name of the artifact
-        alias: the word that means nothing now
+        alias: the removed alias
 
     Example:
         wsdarts-hub alias remove images stable --registry my-zoo
@@ -96,10 +96,10 @@ def list_aliases(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """List the aliases of a name and what each means.
+    """List the aliases of a name with their versions.
 
     JSON:
-        ALIAS: the number of the version that it means
+        ALIAS: the number of its version
 
     Example:
         wsdarts-hub alias list images --registry my-zoo
@@ -136,23 +136,19 @@ def rebuild_index(
     *,
     registry: Annotated[
         str,
-        typer.Option(
-            metavar="hf://OWNER",
-            help="A user or an organisation on the Hugging Face Hub.",
-            show_default=False,
-        ),
+        options.value_option("hf://OWNER", "A user or an organisation on the Hugging Face Hub."),
     ],
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Make the index of a registry on the Hub anew.
+    """Rebuild the index of a registry on the Hub.
 
-    It is read from the artifacts themselves. Pushes that ended before their last step are
-    finished. Every push keeps the index up to date; this is for when one could not.
+    The index is made from the artifacts themselves, and interrupted pushes are finished. Every
+    push updates the index, so this is only needed after a push failed to do so.
 
     JSON:
-        registry: as it was named
-        names: what is in the index
+        registry: the argument
+        names: the names in the index
 
     Example:
         wsdarts-hub index rebuild --registry hf://lab
@@ -179,25 +175,21 @@ def gc(
     older_than: Annotated[
         str,
         typer.Option(
-            metavar="AGE", help="How long a file must not have been used: 30d, 12h or 90m."
+            metavar="AGE", help="Least time since the last use of a file: 30d, 12h or 90m."
         ),
     ] = "30d",
     delete: Annotated[
-        bool, typer.Option("--delete", help="Delete it. Without this it is only listed.")
+        bool, typer.Option("--delete", help="Delete the files instead of only listing them.")
     ] = False,
     registry: Annotated[
         str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Look into this registry, too, for pushes that were killed.",
-            show_default=False,
-        ),
+        options.value_option("DIR", "Include the remains of killed pushes in this registry."),
     ] = None,
     unlocked: Annotated[
         bool,
         typer.Option(
             "--unlocked",
-            help="Count what has no lock as left by a killed process. Only while nobody pushes.",
+            help="Include files without a lock. Only while no push is running.",
         ),
     ] = False,
     as_json: options.JsonOption = False,
@@ -205,17 +197,16 @@ def gc(
 ) -> None:
     """List what can be deleted from the cache, or delete it.
 
-    That is what was neither read nor written for so long, and what processes left that were
-    killed a day ago or earlier. Everything there is made again when it is needed. What a living
-    process has open or locked stays, and so do downloaded datasets and files of others; links are
-    not followed. Of what has no lock (on file systems without locks, and in a registry where
-    earlier versions pushed) nothing tells whether somebody still works there: that goes with
-    --unlocked.
+    These are files that were not used for the given time, and remains of processes that were
+    killed a day ago or earlier. All of them are recomputed when they are needed. Files that a
+    running process has open or locked, downloaded datasets and files of other users are kept;
+    links are not followed. Files without a lock (on file systems without locks, and in a registry
+    where earlier versions pushed) may still be in use; they are only included with --unlocked.
 
     JSON:
         directory: the cache
         deleted: whether it was deleted
-        bytes: size of what can be deleted
+        bytes: size of the files that can be deleted
         found: entries, each with path, what, why, bytes, last_used, in_use and unlocked
 
     Example:
@@ -278,14 +269,14 @@ def doctor(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Print what is installed and stored, and what to do about it.
+    """Check installation, cache and registry, and print advice.
 
-    That is: versions, devices and what a search would run on there, cache sizes, the registry and
-    the shipped probe. Every artifact of the registry is verified. The exit code is 1 if something
-    is broken; with --quiet only that is printed.
+    Prints versions, devices and the kernels of a search on them, cache sizes, the registry and the
+    shipped probe. Every artifact of the registry is verified. The exit code is 1 if something is
+    broken; with --quiet only broken findings are printed.
 
     JSON:
-        broken: how many findings are
+        broken: number of findings that are broken
         findings: each with group, subject, state (ok, note or broken), found and advice
 
     Example:

@@ -49,7 +49,7 @@ def predict(
         ),
     ],
     *,
-    top_k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many classes.")] = 3,
+    top_k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="Number of classes.")] = 3,
     batch_size: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images that are computed together.")
     ] = 64,
@@ -57,15 +57,15 @@ def predict(
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Say which classes a trained model sees in images.
+    """Predict the classes of images with a trained model.
 
-    Images are prepared as those were that it was trained on. One that cannot be read is named
-    on stderr, and the exit code is then 1; the others are predicted all the same.
+    Images are preprocessed as in training. An image that cannot be read is reported on stderr, and
+    the exit code is 1; the others are predicted.
 
     JSON: an array of objects
         image: the file
         classes: the most probable first, each with name and probability
-        problem: why it cannot be read, in which case there are no classes; else null
+        problem: the error if it cannot be read, then without classes; else null
 
     Example:
         wsdarts-hub predict runs/images/training path/to/photo.jpg path/to/photos -k 3
@@ -117,18 +117,17 @@ def evaluate(
     part: Annotated[
         Literal["validation", "test", "train", "all"] | None,
         typer.Option(
-            help="Which images. All by default; of the dataset that the model was trained on, its "
-            "held-out part alone.",
+            help="Part of the dataset. All images by default; of the dataset that the model was "
+            "trained on, its held-out part.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write a page with the confusion matrix, the scores of all classes and the worst "
+        options.value_option(
+            "FILE",
+            "Write a page with the confusion matrix, the scores of all classes and the worst "
             "mistakes; in a directory it is evaluation.html.",
-            show_default=False,
         ),
     ] = None,
     seed: Annotated[
@@ -141,9 +140,9 @@ def evaluate(
 ) -> None:
     """Evaluate a trained model on a dataset.
 
-    Says accuracy, top-5 and balanced accuracy, macro F1 and calibration error with 95 % intervals,
-    the worst classes and the most confused ones; --json and --out say it of all classes. Classes
-    are matched by name. A training's result.json has an evaluation of the same form.
+    Prints accuracy, top-5 and balanced accuracy, macro F1 and calibration error with 95 %
+    intervals, the worst classes and the most confused ones; --json and --out have all classes.
+    Classes are matched by name. The result.json of a training has the same keys.
 
     Example:
         wsdarts-hub evaluate runs/images/training path/to/images --out evaluation.html
@@ -160,17 +159,17 @@ def evaluate(
         calibration_error: the same of the expected calibration error
         classes: scores of each class
         classes.name: the class
-        classes.precision: share of what is labelled so that is right, or null
-        classes.recall: share of its images that are labelled right, or null
+        classes.precision: share of right labels among the images with this label, or null
+        classes.recall: share of right labels among the images of the class, or null
         classes.f1: harmonic mean of both, or null
-        classes.images: how many images it has
+        classes.images: number of its images
         confusion: true class, predicted class and images; classes count from 0
-        mistakes: wrong labels of the greatest probability
-        mistakes.image: path of the image, or its place
-        mistakes.truth: its class
+        mistakes: wrong labels with the highest probability
+        mistakes.image: path of the image, or its position
+        mistakes.truth: its true class
         mistakes.predicted: the class that the model gives
         mistakes.probability: of that class
-        note: what is known of these images and the model's training
+        note: relation of these images to the model's training
         page: the page with --out; else null
 
     Python:
@@ -256,14 +255,14 @@ def export(
 ) -> None:
     """Write a trained model as ONNX, or as a folder for timm.
 
-    The ONNX file takes any number of images in [0, 1] and normalises them itself; it is compared
-    with the model, and not written where the two differ. timm loads the folder in a process that
-    has imported wsdarts_hub.timm; `push-model` publishes the same files on the Hub.
+    The ONNX file takes any number of images in [0, 1] and includes the normalisation. Its output
+    is compared with the model's; it is not written if they differ. timm loads the folder after
+    `import wsdarts_hub.timm`; `push-model` publishes the same files on the Hub.
 
     JSON:
         onnx: the ONNX file, or null
         difference: greatest relative difference of its logits from the model's, or null
-        compared_images: on how many images, or null
+        compared_images: number of images of the comparison, or null
         timm: the folder for timm, or null
 
     Example:
@@ -320,32 +319,21 @@ def push_model(
     *,
     license_: Annotated[
         str | None,
-        typer.Option(
-            "--license",
-            metavar="ID",
-            help="Licence of the model, such as cc-by-4.0.",
-            show_default=False,
-        ),
+        options.value_option("ID", "Licence of the model, such as cc-by-4.0.", "--license"),
     ] = None,
     tags: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tag", metavar="TAG", help="Further tag. May be repeated.", show_default=False
-        ),
+        list[str] | None, options.value_option("TAG", "Further tag. May be repeated.", "--tag")
     ] = None,
     description: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
+        str | None, options.value_option("TEXT", "Short description for its card.")
     ] = None,
     private: Annotated[
-        bool, typer.Option("--private", help="Hide a repository that is made from others.")
+        bool, typer.Option("--private", help="Make a new repository private.")
     ] = False,
     revision: Annotated[
         str | None,
-        typer.Option(
-            metavar="BRANCH",
-            help="Branch to push to, made if it is missing. main by default.",
-            show_default=False,
+        options.value_option(
+            "BRANCH", "Branch to push to, created if it is missing. main by default."
         ),
     ] = None,
     as_json: options.JsonOption = False,
@@ -353,16 +341,16 @@ def push_model(
 ) -> None:
     """Publish a trained model on the Hugging Face Hub.
 
-    The repository is made if it is missing. It holds weights, configuration and a card with
-    figures, data and lineage; `from_pretrained` and timm load it by its name. What is there
-    already is not pushed again, and a card that somebody edited there is kept. `push` publishes
-    what a search found.
+    The repository is created if it is missing. It holds weights, configuration and a card with
+    figures, data and lineage; `from_pretrained` and timm load it by its name. Unchanged content is
+    not pushed again, and a card that was edited on the Hub is kept. For the artifact of a search,
+    use `push`.
 
     JSON:
         id: the repository
         url: its page
-        commit: the commit that has the model
-        made: false where it was there already
+        commit: the commit with the model
+        made: false if it existed already
 
     Example:
         wsdarts-hub push-model runs/images/training lab/images --license cc-by-4.0

@@ -35,30 +35,20 @@ def push(
     ] = None,
     license_: Annotated[
         str | None,
-        typer.Option(
-            "--license",
-            metavar="ID",
-            help="Licence of the artifact, such as cc-by-4.0.",
-            show_default=False,
-        ),
+        options.value_option("ID", "Licence of the artifact, such as cc-by-4.0.", "--license"),
     ] = None,
     description: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="A few words for its card.", show_default=False),
+        str | None, options.value_option("TEXT", "Short description for its card.")
     ] = None,
     sign: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="KEY", help="Sign it with the private key in this file.", show_default=False
-        ),
+        Path | None, options.value_option("KEY", "Sign it with the private key in this file.")
     ] = None,
     training: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Run directory of the training whose accuracy goes along. The last one that RUN "
+        options.value_option(
+            "DIR",
+            "Run directory of the training whose accuracy is added. The last one that RUN "
             "knows of by default.",
-            show_default=False,
         ),
     ] = None,
     as_json: options.JsonOption = False,
@@ -66,12 +56,12 @@ def push(
 ) -> None:
     """Publish a finished run as a new version of a name.
 
-    The directory of the registry is made if it is missing; on the Hugging Face Hub each name is a
-    model repository of its own. Versions are write-once: what is
-    published already is not published again.
+    The directory of the registry is created if it is missing; on the Hugging Face Hub each name is
+    a model repository of its own. Versions are write-once: content that is published already is
+    not published again.
 
-    Where a training of the found cells is finished, its accuracy goes along. RUN knows those that
-    `train RUN` made, wherever they lie; of several it is the one that finished last.
+    The accuracy of a finished training of the cells is added. RUN has a record of the trainings by
+    `train RUN`, in any directory; of several the one that finished last is used.
 
     JSON:
         reference: exact version
@@ -113,11 +103,11 @@ def yank(
 ) -> None:
     """Hide a version from listing and ranking.
 
-    It stays pullable by its exact version, with the reason shown.
+    It can still be pulled by its exact version; `show` gives the reason.
 
     JSON:
-        reference: as it was named
-        reason: why
+        reference: the argument
+        reason: the reason
 
     Example:
         wsdarts-hub yank images@1 --reason "wrong labels" --registry my-zoo
@@ -144,13 +134,13 @@ def unyank(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Take a yank back: list and rank a version again.
+    """Revert a yank: list and rank a version again.
 
-    Both reasons stay on record; `show` gives them.
+    Both reasons are kept; `show` gives them.
 
     JSON:
-        reference: as it was named
-        reason: why
+        reference: the argument
+        reason: the reason
 
     Example:
         wsdarts-hub unyank images@1 --reason "the labels were right" --registry my-zoo
@@ -179,18 +169,13 @@ def copy(
     *,
     to: Annotated[
         str,
-        typer.Option(
-            metavar="REGISTRY",
-            help="Registry to copy to; a directory is made if it is missing.",
-            show_default=False,
+        options.value_option(
+            "REGISTRY", "Registry to copy to; a directory is made if it is missing."
         ),
     ],
     registry: options.RegistryOption = None,
     name: Annotated[
-        str | None,
-        typer.Option(
-            "--as", metavar="NAME", help="Name there. Its own by default.", show_default=False
-        ),
+        str | None, options.value_option("NAME", "Name there. Its own by default.", "--as")
     ] = None,
     version: Annotated[
         int | None,
@@ -205,16 +190,16 @@ def copy(
 ) -> None:
     """Copy an artifact to another registry, under the same digest.
 
-    A signature travels with it, unless it gets another name or version; its aliases and whether it
-    was yanked do not. A yanked version is copied only if it is named exactly. What is there already
-    is not copied again.
+    A signature is copied as well, unless the artifact gets another name or version; aliases and
+    yanks are not. A yanked version is copied only if it is named exactly. Content that is there
+    already is not copied again.
 
     JSON:
         reference: the version there
         digest: sha256 of its manifest
         source: the version that was copied
-        made: false where its content was there already
-        signature: what became of it
+        made: false if the content existed already
+        signature: whether it was copied
 
     Example:
         wsdarts-hub copy flowers102 --to my-zoo --as flowers
@@ -282,11 +267,10 @@ def keygen(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Make a key pair to sign artifacts with.
+    """Make a key pair for signing artifacts.
 
-    FILE is the private key: keep it to yourself. FILE.pub is the public key: give it to those who
-    are to verify your signatures. Needs the extra `signing`, by
-    `pip install '.[signing]'` in the checkout.
+    FILE is the private key: keep it secret. FILE.pub is the public key, for everyone who verifies
+    your signatures. Needs the extra `signing`, by `pip install '.[signing]'` in the checkout.
 
     JSON:
         public: file of the public key
@@ -311,19 +295,16 @@ def keygen(
 def sign(
     reference: options.ReferenceArgument,
     *,
-    key: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="Your private key.", show_default=False),
-    ],
+    key: Annotated[Path, options.value_option("FILE", "The private key.")],
     registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Sign a published version.
 
-    The signature says that this name and version has this content, and fits no other. It lies
-    beside the version, whose content and digest stay as they are. Another signature replaces it.
-    Needs the extra `signing`, by `pip install '.[signing]'` in the checkout.
+    The signature covers name, version and content. It is stored beside the version, whose content
+    and digest do not change. An earlier signature is replaced. Needs the extra `signing`, by
+    `pip install '.[signing]'` in the checkout.
 
     JSON:
         reference: exact version

@@ -29,22 +29,22 @@ def diff(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Show how a second artifact differs from a first.
+    """Show the differences between two artifacts.
 
-    Compared are the operations left after the last stage, the genotypes, tasks, settings,
-    figures and files. With -q only the names of the sections that differ are printed.
+    Compares the operations left after the last stage, the genotypes, tasks, settings, figures and
+    files. With -q only the names of the sections that differ are printed.
 
     JSON:
         before: digest of the first
         after: digest of the second
         masks: edges with other operations after the last stage
         genotype: nodes with other connections
-        tasks: those in common, lost and gained
-        distances: of their tasks, in each embedding space that both have
+        tasks: common, lost and gained tasks
+        distances: distances of their tasks, in each common embedding space
         config: settings that differ
         metrics: figures that differ
-        facts: what else differs in the manifests
-        files: those that differ
+        facts: other differences of the manifests
+        files: files that differ
 
     Example:
         wsdarts-hub diff images@1 images@2 --registry my-zoo
@@ -114,26 +114,31 @@ def _show(found: "Difference") -> None:
         )
     _show_tasks(found)
     _show_settings("settings", found.config)
-    if found.metrics:
-        display.heading("figures")
-        columns = ("before", "after", "difference")
-        display.table(
-            ("figure", *columns),
-            [
-                (
-                    f.name,
-                    "" if f.before is None else metric_text(f.name, f.before),
-                    "" if f.after is None else metric_text(f.name, f.after),
-                    "" if f.difference is None else metric_difference(f.name, f.difference),
-                )
-                for f in found.metrics
-            ],
-            right=columns,
-        )
+    _show_figures(found)
     _show_settings("other facts", found.facts)
     if found.files:
         display.heading("files")
         display.sentence(", ".join(found.files))
+
+
+def _show_figures(found: "Difference") -> None:
+    if not found.metrics:
+        return
+    display.heading("figures")
+    columns = ("before", "after", "difference")
+    display.table(
+        ("figure", *columns),
+        [
+            (
+                f.name,
+                "" if f.before is None else metric_text(f.name, f.before),
+                "" if f.after is None else metric_text(f.name, f.after),
+                "" if f.difference is None else metric_difference(f.name, f.difference),
+            )
+            for f in found.metrics
+        ],
+        right=columns,
+    )
 
 
 def _show_tasks(found: "Difference") -> None:
@@ -184,22 +189,22 @@ def lineage(
     *,
     registry: options.RegistryOption = None,
     depth: Annotated[
-        int, typer.Option(min=1, max=100, metavar="N", help="How many generations to follow.")
+        int, typer.Option(min=1, max=100, metavar="N", help="Number of generations to follow.")
     ] = _DEPTH,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Show what an artifact started from, and what started from it.
+    """Show the ancestors and descendants of an artifact.
 
-    Parents are found by their digest, whatever they are called in this registry; of one that is
-    not in it the name is what its child calls it.
+    Parents are found by their digest, under any name in this registry; a parent that is not in the
+    registry has the name that its child recorded.
 
     JSON:
         reference: exact version
         digest: sha256 of its manifest
-        mode: how its search started
-        parents: what it was started from; each has reference, digest, mode and parents of its own
-        children: what was started from it, likewise
+        mode: mode of its search
+        parents: its starting points; each has reference, digest, mode and parents of its own
+        children: artifacts that started from it, likewise
 
     Example:
         wsdarts-hub lineage images@2 --registry my-zoo

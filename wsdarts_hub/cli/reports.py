@@ -25,28 +25,27 @@ def report(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where to write the page. report.html, or comparison.html for several runs, here "
-            "by default; only a page of ours is written over.",
-            show_default=False,
+        options.value_option(
+            "FILE",
+            "File of the page. RUN/report.html, or comparison.html here for several runs, "
+            "by default; only an earlier report is overwritten.",
         ),
     ] = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Write the report of a run anew, or compare several runs.
+    """Write the report of a run again, or compare several runs.
 
-    The page is one HTML file that loads nothing: what each run was, final figures, cost by phase,
-    curves in one chart each, cells side by side and the edges that agree, and the spread over
-    seeds where runs differ in the seed alone. A run that has not finished is shown as far as it
-    came. With --json a page is written only where --out names it.
+    The page is a single HTML file that loads nothing else, with a description of each run, final
+    figures, cost by phase, curves, cells side by side with the edges that agree, and the spread
+    over runs that differ in the seed alone. The report of an unfinished run shows its state so
+    far. With --json a page is written only if --out is given.
 
-    Runs are called by letters, A for the first.
+    The runs are labelled by letters, the first with A.
 
     JSON:
-        runs: each with letter, name, what it was, figures, cells, and the baseline of its training
-        costs: of a warm start beside a cold search
+        runs: each with letter, name, kind, figures, cells, and the baseline of its training
+        costs: costs of warm starts and cold searches
         seeds: mean and spread of runs that differ in the seed alone
         edges: operations of each edge of both cells, and whether they agree
 

@@ -24,21 +24,23 @@ if TYPE_CHECKING:
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
+    from wsdarts_sdk.runs.choice import GenotypeChoice
     from wsdarts_sdk.runs.journal import Row
 
 
 def show_search(found: "SearchRun", *, quiet: bool) -> None:
-    """Print what a search found."""
+    """Print the result of a search."""
     if quiet:
         display.line(str(found.path))
         return
+    show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
 
 
 def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
-    """Print what a warm start started from and what it found."""
+    """Print the starting point and the result of a warm start."""
     if quiet:
         display.line(str(found.path))
         return
@@ -54,13 +56,14 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
             [(f"{t.rate:g}", percent(t.accuracy), f"{t.seconds:.1f}") for t in found.trials],
             right=("dropout", "accuracy", "seconds"),
         )
+    show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
     show_costs(found.seconds, found.cached)
 
 
 def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
-    """Return what a search found as ``search --json`` prints it."""
+    """Return the result of a search as ``search --json`` prints it."""
     from wsdarts_registry.architecture.collapse import find_collapses  # noqa: PLC0415
     from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
 
@@ -73,13 +76,14 @@ def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
         "genotype": found.genotype.to_json(),
         "drawing": found.path / "cells.svg",
         "collapses": [each.to_json() for each in collapses],
+        "choice": None if found.choice is None else found.choice.to_json(),
         "seconds": found.seconds,
         "cached": found.cached,
     }
 
 
 def warm_start_json(found: "WarmStart") -> dict[str, Any]:
-    """Return what a warm start found as ``warm-start --json`` prints it."""
+    """Return the result of a warm start as ``warm-start --json`` prints it."""
     ranking = found.found.ranking
     return {
         **search_json(found),
@@ -95,10 +99,31 @@ def warm_start_json(found: "WarmStart") -> dict[str, Any]:
 
 
 def show_decision(found: "WarmStart") -> None:
-    """Print what a warm start started from, and the rule that decided."""
+    """Print the starting point of a warm start, and the rule that applied."""
     display.heading("start")
     display.facts([("from", found.source), ("mode", found.mode)])
     display.sentence(f"because {found.why}")
+
+
+def show_choice(choice: "GenotypeChoice | None") -> None:
+    """Print the candidates of a choice, and the result of its test."""
+    from wsdarts_sdk.reports.trade_off import candidate_rows  # noqa: PLC0415
+
+    if choice is None:
+        return
+    display.heading("choice of the genotype")
+    steps = tuple(pluralize(each, "step") for each in choice.steps)
+    display.table(
+        ("candidate", *steps, "parameters", "multiply-adds"),
+        [
+            (row.name, *row.accuracies, row.parameters, row.multiply_adds)
+            for row in candidate_rows(choice)
+        ],
+        right=(*steps, "parameters", "multiply-adds"),
+    )
+    display.sentence(choice.summary)
+    if choice.test is not None:
+        display.sentence(f"{'warning: ' if choice.warning else ''}{choice.test}")
 
 
 def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()) -> None:
@@ -137,7 +162,7 @@ def show_files(run: Path, report: Path, artifact: Path) -> None:
 
 def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") -> None:
     """Print the wall time of each phase, and all of it."""
-    from wsdarts_sdk.reports.charts import phase_amount, phase_title  # noqa: PLC0415
+    from wsdarts_sdk.reports.costs import phase_amount, phase_title  # noqa: PLC0415
 
     display.heading("cost")
     rows = [
@@ -165,13 +190,15 @@ def search(
     resume: options.ResumeOption = False,
     dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
+    candidates: options.CandidatesOption = None,
+    max_parameters: options.MaxParametersOption = None,
+    max_multiply_adds: options.MaxMultiplyAddsOption = None,
     probe: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PROBE",
-            help="Probe network that embeds the data for the artifact; the shipped one by "
+        options.value_option(
+            "PROBE",
+            "Probe network that embeds the data for the artifact; the shipped one by "
             "default. May be repeated.",
-            show_default=False,
         ),
     ] = None,
     reading: "DataOptions",
@@ -179,19 +206,20 @@ def search(
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Search from cold, on one dataset or on several together.
+    """Search from scratch, on one dataset or on several together.
 
-    The run directory gets the artifact that `push` publishes, the genotype and a report.
+    The run directory contains the genotype, a report, and an artifact for `push`.
 
     JSON:
         run: the run directory
         report: its report
-        artifact: what `push` publishes
+        artifact: the artifact, for `push`
         genotype: both cells
         drawing: their drawing
         collapses: cells that have collapsed to skip-connects
+        choice: candidates, the chosen one and the test against chance; null where α decided
         seconds: wall time of each phase
-        cached: what computing had cost what came from a cache, by phase
+        cached: time that computing the cached results had taken, by phase
 
     Example:
         wsdarts-hub search path/to/images --preset tiny --out runs/images
@@ -200,15 +228,9 @@ def search(
         from wsdarts_hub import search
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
-    chosen = options.preset_with(preset, settings)
-    with run_work(
-        "search",
-        data,
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
-    ) as work:
+    short = options.choice_options(candidates, max_parameters, max_multiply_adds)
+    chosen = options.preset_with(preset, settings, short=short)
+    with run_work("search", data, out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_search(
                 *work.data, preset=chosen, device=device, progress=work.progress
@@ -241,19 +263,18 @@ def warm_start(
     registry: options.RegistryOption = None,
     source: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="REF",
-            help="Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
+        options.value_option(
+            "REF",
+            "Artifact to start from: NAME, NAME@3, an alias such as NAME@stable, or "
             "NAME@sha256:HEX. The nearest by default.",
+            "--from",
             autocompletion=complete_reference,
-            show_default=False,
         ),
     ] = None,
     mode: Annotated[
         options.Mode,
         typer.Option(
-            help="What to take over: masks (topology), masks with weights (trained), the masks of "
+            help="Parts to take over: masks (topology), masks with weights (trained), the masks of "
             "a joint search (meta) or of the k nearest (union), or nothing (cold)."
         ),
     ] = "auto",
@@ -271,6 +292,9 @@ def warm_start(
     resume: options.ResumeOption = False,
     dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
+    candidates: options.CandidatesOption = None,
+    max_parameters: options.MaxParametersOption = None,
+    max_multiply_adds: options.MaxMultiplyAddsOption = None,
     probe: options.ProbeOption = None,
     require_signature: options.RequireSignatureOption = None,
     policy: options.PolicyOption = None,
@@ -282,22 +306,24 @@ def warm_start(
 ) -> None:
     """Search for an architecture from the nearest artifact.
 
-    Embeds the dataset and ranks the registry by it. Mode auto starts from the nearest artifact
-    if that is near; else from a meta-transfer architecture of the registry; else from cold.
+    Embeds the dataset and ranks the registry's artifacts. Mode auto starts from the nearest
+    artifact if it is near, else from a meta-transfer architecture of the registry, else from
+    scratch.
 
     JSON:
         run: the run directory
         report: its report
-        artifact: what `push` publishes
+        artifact: the artifact, for `push`
         genotype: both cells
         drawing: their drawing
         collapses: cells that have collapsed to skip-connects
+        choice: candidates, the chosen one and the test against chance; null where α decided
         seconds: wall time of each phase
-        cached: what computing had cost what came from a cache, by phase
-        source: what it started from, or cold
+        cached: time that computing the cached results had taken, by phase
+        source: the starting point, or cold
         mode: topology, trained, meta, union or cold
-        why: the rule that decided, as a sentence
-        ranking: what `nearest --json` prints; null where nothing was ranked
+        why: the rule that applied, as a sentence
+        ranking: the output of `nearest --json`; null without a ranking
         trials: of a sweep, best first, each with skip_dropout, accuracy and seconds
 
     Example:
@@ -308,15 +334,11 @@ def warm_start(
         result = warm_start("path/to/images", preset="tiny", out="runs/images")
         print(result.source, result.genotype)
     """
-    chosen = options.preset_with(preset, settings)
+    short = options.choice_options(candidates, max_parameters, max_multiply_adds)
+    chosen = options.preset_with(preset, settings, short=short)
     required = options.required_signature(require_signature, policy)
     with run_work(
-        "warm-start",
-        [data],
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
+        "warm-start", [data], out=out, resume=resume, reading=reading, quiet=quiet
     ) as work:
         if dry_run:
             estimate = hub.estimate_warm_start(
@@ -368,6 +390,7 @@ def _quoted(path: Path) -> str:
 _SHOWN = 3
 _WITHOUT = {
     "search": "train searches nothing, its settings are those below training",
+    "choice": "train chooses nothing, its settings are those below training",
     "selection": "train selects nothing, its settings are those below training",
 }
 
@@ -405,7 +428,7 @@ def train(
         str,
         typer.Option(
             metavar="KIND",
-            help="What is measured on the same held-out images: linear, a linear classifier on the "
+            help="Baseline on the same held-out images: linear, a linear classifier on the "
             "shipped probe's features; linear:PROBE, on those of another probe; or timm:NAME or "
             "timm:FILE.safetensors, a pretrained network of timm, fine-tuned with as many steps of "
             "as many images. ?size=N behind it changes the size of its images.",
@@ -418,32 +441,31 @@ def train(
     device: options.DeviceOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Train what a search found, and evaluate it.
+    """Train the network that a search found, and evaluate it.
 
-    It is trained on the train part and evaluated once, at the end, on the held-out third. Of a
-    split that the dataset comes with it is evaluated on the test part, or else the validation part.
-    With --resume and more --epochs a finished training goes on.
-    Beside it stands a baseline on the same images: what a network is worth that a linear
-    classifier beats, you should know.
+    The network is trained on the train part and evaluated once, at the end, on the held-out third;
+    with a split of the dataset's own, on its test part, else its validation part. A baseline is
+    evaluated on the same images for comparison. With --resume and more --epochs a finished
+    training is continued.
 
     JSON:
-        accuracy: share of the held-out images that it labels right
-        baseline: what is measured beside it; null with --no-baseline
+        accuracy: share of the held-out images with the right label
+        baseline: the baseline; null with --no-baseline
         path: the run directory
         model: the trained model
         report: its report
-        images: how many it was evaluated on
-        held_out: which part they are, validation or test
+        images: number of images of the evaluation
+        held_out: their part, validation or test
         loss: mean cross-entropy on them
         parameters: number of the network's parameters
-        epochs: how many it was trained for
-        best: what early stopping chose: epoch, accuracy, loss, images, judged_on; null without
-        schedules: epochs that a schedule of the learning rate began before, counted from 0
-        inherited: source of the weights that it began with and their share; null for random ones
+        epochs: number of its epochs
+        best: the choice of early stopping: epoch, accuracy, loss, images, judged_on; or null
+        schedules: epochs at which a schedule of the learning rate began, counted from 0
+        inherited: source and share of inherited initial weights; null for random ones
         collapses: cells that have collapsed to skip-connects
-        evaluation: what `evaluate --json` prints, without page
+        evaluation: the output of `evaluate --json`, without page
         seconds: wall time of each phase
-        cached: what computing had cost what came from a cache, by phase
+        cached: time that computing the cached results had taken, by phase
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
@@ -462,14 +484,7 @@ def train(
     }
     chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
-    with run_work(
-        "train",
-        [data],
-        out=out,
-        resume=resume,
-        reading=reading,
-        quiet=quiet,
-    ) as work:
+    with run_work("train", [data], out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_training(
                 genotype,
@@ -503,7 +518,7 @@ def train(
 
 
 def show_training(found: "TrainingRun", *, quiet: bool) -> None:
-    """Print how good a trained network is, and where it is."""
+    """Print the accuracy of a trained network, and its files."""
     if quiet:
         display.line(f"{found.accuracy:.4f} {found.model_file}")
         return
@@ -533,7 +548,7 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
 
 
 def _best_epoch(result: "TrainingResult") -> "list[tuple[str, str]]":
-    """The epoch that early stopping chose, and what by."""
+    """Return the epoch that early stopping chose, and its accuracy."""
     if result.best is None:
         return []
     best = result.best

@@ -1,4 +1,4 @@
-"""Operation masks: which candidate operations survive on which edge."""
+"""Operation masks: the candidate operations that survive on each edge."""
 
 from dataclasses import dataclass
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""The search space: which graph a cell has and which operations may stand on its edges."""
+"""The search space: the graph of a cell, and the candidate operations of its edges."""
 
 import reprlib
 from dataclasses import dataclass

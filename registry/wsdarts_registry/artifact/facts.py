@@ -91,7 +91,7 @@ def provenance_facts(made: Provenance) -> Facts:
 
 
 def start_text(lineage: Lineage, digits: int = 0) -> str:
-    """Return how the search started: ``cold``, ``topology from digits@1``.
+    """Return the start of the search in words: ``cold``, ``topology from digits@1``.
 
     Args:
         lineage: Of the artifact.

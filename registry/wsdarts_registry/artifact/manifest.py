@@ -1,4 +1,4 @@
-"""The manifest of an artifact, ``artifact.json``: what it is and which files belong to it.
+"""The manifest of an artifact, ``artifact.json``: its facts and its files.
 
 The models here are the format. ``docs/format.md`` explains it and
 ``docs/schema/artifact.schema.json`` is generated from them.

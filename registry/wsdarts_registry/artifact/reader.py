@@ -1,4 +1,4 @@
-"""Artifacts, which Transfer Architecture Search publishes: reading and verifying them.
+"""Reading and verification of artifacts, the results of Transfer Architecture Search.
 
 Reading verifies everything: the checksum of the manifest, size and sha256 of each file,
 that no other file is there, and that genotype, masks, weights and embeddings belong to the

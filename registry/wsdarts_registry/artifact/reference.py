@@ -93,7 +93,7 @@ class Reference:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot name an artifact.
+    """Refuse an invalid name of an artifact.
 
     Raises:
         RegistryError: The name breaks a rule.
@@ -110,7 +110,7 @@ def check_name(name: str) -> None:
 
 
 def check_alias(alias: str) -> None:
-    """Refuse what cannot be another word for a version.
+    """Refuse an invalid alias.
 
     Raises:
         RegistryError: The alias breaks a rule.

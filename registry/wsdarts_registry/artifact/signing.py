@@ -97,7 +97,7 @@ def make_keys(path: str | Path) -> tuple[Path, Path]:
 
 
 def check_key(key: str | Path) -> None:
-    """Refuse what cannot sign, before anything is published.
+    """Refuse a file that is no private key, before anything is published.
 
     Raises:
         SignatureError: The file holds no private key that can sign, or cryptography is missing.
@@ -107,7 +107,7 @@ def check_key(key: str | Path) -> None:
 
 
 def check_public_key(key: str | Path) -> None:
-    """Refuse what is no public key, before anything that was signed is at hand.
+    """Refuse a file that is no public key, before an artifact is read.
 
     Raises:
         SignatureError: There is no such key, or cryptography is missing.
@@ -189,6 +189,14 @@ def check_signature(
             hint="ask its publisher which is right",
         )
     _verify(claims, keys[claims.key], what)
+    _check_content(claims, artifact, reference, content_only=content_only)
+
+
+def _check_content(
+    claims: _Claims, artifact: Artifact, reference: Reference, *, content_only: bool
+) -> None:
+    """Check that a verified signature is of this artifact under this name and version."""
+    what = str(reference)
     if claims.files != _files(artifact):
         raise SignatureError(
             f"the signature of {what} is of another artifact than {artifact.digest}",
@@ -220,7 +228,7 @@ def signed_reference(signature: bytes, *, what: str) -> Reference | None:
 
 
 def _statement(artifact: Artifact, reference: Reference) -> dict[str, Any]:
-    """Return what is signed: an in-toto statement about a version and its files."""
+    """Return the signed statement: an in-toto statement about a version and its files."""
     files = _files(artifact)
     paths = sorted(files, key=lambda path: path.split("/"))
     root = hashlib.sha256(b"".join(bytes.fromhex(files[path]) for path in paths)).hexdigest()

@@ -59,7 +59,7 @@ from wsdarts_registry.errors import ArtifactError, RegistryError
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactDraft:
-    """Everything that an artifact is made of.
+    """The content of a new artifact.
 
     Attributes:
         kind: ``"transfer"`` (one task) or ``"meta-transfer"`` (several).

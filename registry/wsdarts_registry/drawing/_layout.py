@@ -133,38 +133,11 @@ def lay_out(cell: Cell) -> CellLayout:
     reach = [abs(middles[i]) + _height(cell, i) / 2 for i in middles]
     top = max([*reach, *(-lane.y for lane in lanes.values())])
     bottom = max([*reach, *(lane.y for lane in lanes.values())])
-
-    def box(left: float, middle: float, width: float, height: float) -> Box:
-        return Box(left=left, top=round(top + middle - height / 2, 1), width=width, height=height)
-
-    ends = {index: spans[depth[index]][1] for index in range(2, len(depth))}
-    operations = {(c.source, t): c.operation for t, node in enumerate(cell, 2) for c in node}
     return CellLayout(
         width=spans[-1][1],
         height=round(top + bottom, 1),
-        nodes=(
-            Node(index=OUTPUT, box=box(spans[-1][0], middles[OUTPUT], _PORT_WIDTH, _NODE)),
-            *(Node(index=i, box=box(0, middles[i], _PORT_WIDTH, _NODE)) for i in (0, 1)),
-            *(
-                Node(index=i, box=box(end - _NODE, middles[i], _NODE, _NODE))
-                for i, end in ends.items()
-            ),
-        ),
-        labels=tuple(
-            Label(
-                source=source,
-                target=target,
-                operation=operation,
-                text=clipped(operation, _LABEL_COLUMNS),
-                box=box(
-                    spans[depth[target]][0],
-                    rows[source, target],
-                    ends[target] - spans[depth[target]][0] - _STEM - _NODE,
-                    _LABEL_HEIGHT,
-                ),
-            )
-            for (source, target), operation in operations.items()
-        ),
+        nodes=_nodes(depth, middles, spans, top),
+        labels=_labels(cell, depth, rows, spans, top),
         wires=tuple(
             Wire(
                 source=piece.source,
@@ -175,6 +148,52 @@ def lay_out(cell: Cell) -> CellLayout:
             for piece in pieces
         ),
     )
+
+
+def _nodes(
+    depth: list[int], middles: dict[int, float], spans: list[tuple[float, float]], top: float
+) -> tuple[Node, ...]:
+    """Return the output, the inputs and the intermediate nodes, each at the end of its column."""
+
+    def node(index: int, left: float, width: float) -> Node:
+        height = round(top + middles[index] - _NODE / 2, 1)
+        return Node(index=index, box=Box(left=left, top=height, width=width, height=_NODE))
+
+    inner = range(2, len(depth))
+    return (
+        node(OUTPUT, spans[-1][0], _PORT_WIDTH),
+        *(node(index, 0, _PORT_WIDTH) for index in (0, 1)),
+        *(node(index, spans[depth[index]][1] - _NODE, _NODE) for index in inner),
+    )
+
+
+def _labels(
+    cell: Cell,
+    depth: list[int],
+    rows: dict[tuple[int, int], float],
+    spans: list[tuple[float, float]],
+    top: float,
+) -> tuple[Label, ...]:
+    """Return the labels of the connections, each before the node that it leads to."""
+    found = []
+    for target, node in enumerate(cell, 2):
+        left, right = spans[depth[target]]
+        for connection in node:
+            box = Box(
+                left=left,
+                top=round(top + rows[connection.source, target] - _LABEL_HEIGHT / 2, 1),
+                width=right - left - _STEM - _NODE,
+                height=_LABEL_HEIGHT,
+            )
+            label = Label(
+                source=connection.source,
+                target=target,
+                operation=connection.operation,
+                text=clipped(connection.operation, _LABEL_COLUMNS),
+                box=box,
+            )
+            found.append(label)
+    return tuple(found)
 
 
 def _columns(cell: Cell, depth: list[int]) -> list[list[int]]:

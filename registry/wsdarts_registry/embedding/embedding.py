@@ -1,4 +1,4 @@
-"""Task embeddings: what a probe network sees in a task, as one vector.
+"""Task embeddings: the Fisher information of a probe network on a task, as one vector.
 
 An embedding is the diagonal of a probe's Fisher information, one non-negative number a
 filter. Its space says which probe made it and how; only embeddings of one space compare.

@@ -1,4 +1,4 @@
-"""The identity of a task embedding (probe, estimator and settings), and what is near in it."""
+"""The identity of a task embedding (probe, estimator and settings), and thresholds of nearness."""
 
 import hashlib
 import math
@@ -22,7 +22,7 @@ _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSpace:
-    """Which probe and which estimator made an embedding.
+    """The probe, the estimator and the settings of an embedding.
 
     Equal spaces are comparable, others are not. Laws:
     ``EmbeddingSpace.from_json(space.to_json()) == space``, and equal spaces have equal keys.
@@ -123,7 +123,7 @@ class EmbeddingSpace:
 
 @dataclass(frozen=True, kw_only=True)
 class NearThreshold:
-    """Up to which distance a task counts as near, in one embedding space.
+    """The largest distance at which a task counts as near, in one embedding space.
 
     Attributes:
         space: The embedding space that it was measured in.

@@ -1,4 +1,4 @@
-"""Rankings: the artifacts whose tasks are nearest to a task, and whether that is near at all."""
+"""Rankings: the artifacts whose tasks are nearest to a task, and whether the first is near."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -178,7 +178,7 @@ def rank(query: TaskEmbedding, entries: Iterable[Candidate]) -> tuple[Neighbour,
 def judge(
     neighbours: tuple[Neighbour, ...], threshold: NearThreshold | None, *, images: int
 ) -> Ranking:
-    """Say whether the nearest single task is near, by a measured threshold.
+    """Return the ranking, with a verdict whether its nearest single task is near.
 
     Thresholds are measured between single tasks. The mean embedding of a meta-transfer artifact
     is near to everything, so it is judged only where there is no single task.
@@ -197,10 +197,7 @@ def judge(
     shown = figures((nearest.distance,), threshold.distance if threshold else None)
     found = f"{nearest.reference} is at distance {shown.distances[0]}"
     if threshold is None:
-        why = (
-            f"{found}; no threshold was measured for this probe and estimator, so nothing says "
-            "whether that is near"
-        )
+        why = f"{found}; no threshold was measured for this probe and estimator"
         return Ranking(neighbours=neighbours, threshold=None, near=None, why=why)
     near = is_near(nearest.distance, threshold.distance)
     why = (

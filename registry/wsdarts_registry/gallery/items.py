@@ -99,7 +99,7 @@ class GalleryItem:
 
 
 def identity(item: GalleryItem) -> Facts:
-    """What it is called and may be used for."""
+    """Return names, digest, signature, kind and licence of an artifact."""
     entry = item.entry
     return [
         ("reference", item.reference),
@@ -112,7 +112,7 @@ def identity(item: GalleryItem) -> Facts:
 
 
 def compared(item: GalleryItem) -> Facts:
-    """What stands side by side when several are compared; names are equal for all."""
+    """Return the facts for a comparison of several items; names are equal for all."""
     manifest = item.entry.manifest
     genotype = item.artifact.genotype
     facts = [

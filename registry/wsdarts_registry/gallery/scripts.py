@@ -85,7 +85,7 @@ def distances_data(space: RankedSpace) -> Any:
 
 
 def comparison_data(item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawing) -> Any:
-    """Return what the comparison shows of one version, its text sanitized."""
+    """Return the data of one version for the comparison, its text sanitized."""
     artifact = item.artifact
     return {
         "reference": item.reference,

@@ -86,7 +86,7 @@ class Tree:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A part of a view; what is empty is left out.
+    """A part of a view; empty parts are left out.
 
     Attributes:
         title: Its heading.
@@ -164,7 +164,7 @@ def artifact_view(artifact: Artifact) -> str:
         f"{what[:1].upper()}{what[1:]}.",
         figures=overview_facts(manifest),
         panels=[
-            Panel(title="What it was searched on", table=_tasks(manifest)),
+            Panel(title="Tasks", table=_tasks(manifest)),
             *cell_panels(artifact.genotype),
             Panel(
                 title="Figures", table=pairs_table("figure", metric_facts(manifest)), folded=True
@@ -227,7 +227,7 @@ def pairs_table(what: str, pairs: Pairs) -> Table:
 
 
 def _judgement(neighbour: Neighbour, threshold: float | None) -> str:
-    """Say whether it is near; a mean over several tasks, near to everything, is not judged."""
+    """Return whether it is near, in words; a mean over several tasks is not judged."""
     if threshold is None or neighbour.kind != "transfer":
         return "–"
     return "near" if is_near(neighbour.distance, threshold) else "beyond"

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from wsdarts_registry._format import count, duration, metric_text, setting
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span, sanitize
+from wsdarts_registry.architecture.choice import ChanceTest, candidate_count
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS
 from wsdarts_registry.artifact.facts import Facts, image_count, licence_text
@@ -94,7 +95,7 @@ PAPER_STAGES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """Everything that a model card says.
+    """All facts of a model card.
 
     A setting or a metric that the artifact does not state is left out.
 
@@ -183,6 +184,22 @@ class CardFacts:
             for key in _SHOWN_SETTINGS
             if key in config
         ]
+
+    @property
+    def choice(self) -> str:
+        """How the cells were chosen, in sentences."""
+        metrics = self.manifest.metrics
+        if "choice" not in self.manifest.config:
+            return "The cells are the genotype derived from the final α."
+        candidates = candidate_count(metrics)
+        if candidates <= 1:
+            return "The cells are the likeliest under the final α that keep the limits asked for."
+        test = ChanceTest.from_metrics(metrics)
+        return (
+            f"The cells were chosen among {count(candidates)} candidates drawn from the final α, "
+            "each trained briefly from the supernet's weights and judged on images of the train "
+            "part that it was not trained on." + ("" if test is None else f" {test}")
+        )
 
     @property
     def probes(self) -> tuple[str, ...]:
@@ -286,8 +303,7 @@ def card_head(facts: CardFacts) -> str:
     manifest = facts.manifest
     data: dict[str, Any] = {
         **hub_licence(manifest.license),
-        "library_name": "wsdarts-hub",
-        "pipeline_tag": _TASK_TYPE,
+        "library_name": "wsdarts-hub",  # no pipeline_tag: a supernet classifies nothing
     }
     tags = ["wsdarts-hub", "neural-architecture-search", "darts", manifest.kind]
     if facts.weights:

@@ -337,7 +337,7 @@ def new_card_files(
 
 
 def _catalogue(store: Store) -> Catalogue | None:
-    """Return what the registry holds; None where only single names can be asked for."""
+    """Return the catalogue of the registry; None if only single names can be read."""
     with warnings.catch_warnings(), suppress(RegistryError):
         # Pushing brings an index up to date that is behind, and says where that fails.
         warnings.simplefilter("ignore", RegistryWarning)

@@ -160,7 +160,7 @@ class StagingArea:
                 lock.release()
 
     def remove_stale_uploads(self, *, unlocked: bool = False) -> None:
-        """Remove what pushes left that were killed.
+        """Remove the remains of killed pushes.
 
         Args:
             unlocked: Remove, too, what has no lock to ask. A push by an earlier version of this
@@ -179,7 +179,7 @@ class StagingArea:
                 self._remove(path.name)
 
     def stale_uploads(self) -> tuple[Path, ...]:
-        """Return what ``remove_stale_uploads`` would remove, the empty lock files apart.
+        """Return the paths that ``remove_stale_uploads`` would remove, except for empty lock files.
 
         Raises:
             FileAccessError: The directory cannot be read.

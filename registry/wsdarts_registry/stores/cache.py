@@ -1,4 +1,4 @@
-"""Contents of the cache, and what of it can be deleted.
+"""Contents of the cache, and deletion of unused files.
 
 Everything in the cache can be made again. Only files that this library writes are deleted: neither
 downloaded datasets nor anything unknown, and no link is followed.
@@ -156,7 +156,7 @@ CACHE_KINDS = (
 
 
 def describe_folder(folder: str) -> str:
-    """Return what a folder of the cache holds, in words."""
+    """Return the content of a folder of the cache, in words."""
     return ", ".join(kind.what for kind in CACHE_KINDS if kind.folder == folder) or "other files"
 
 

@@ -1,4 +1,4 @@
-"""Reading and listing a registry, and a snapshot of what it held at one moment.
+"""Reading and listing a registry, and snapshots of its content.
 
 Of a snapshot, names, versions and settings are listed once, so that a push or a yank in between
 changes nothing. The content of a version never changes: it is read when it is asked for, and kept.
@@ -290,7 +290,7 @@ _EMBEDDINGS_KEPT = 64
 
 
 class Snapshot(Catalogue):
-    """A registry as it was at one moment.
+    """A snapshot of a registry.
 
     Args:
         store: The registry, which reads what is asked for.

@@ -1,4 +1,4 @@
-"""Lineage trees of artifacts: what one was started from, and what was started from it.
+"""Lineage trees of artifacts: their ancestors and descendants.
 
 An artifact names its parents by digest, so whatever they are called in a registry, they are
 found. A digest covers the digests of the parents, so nobody can be their own ancestor.

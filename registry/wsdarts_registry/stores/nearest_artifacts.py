@@ -1,4 +1,4 @@
-"""Ranking a registry: which of its artifacts are nearest to a task."""
+"""Ranking of a registry's artifacts by the distance of their tasks."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _Versions = dict[str, list[tuple[str, VersionInfo]]]
 
 @dataclass(frozen=True, kw_only=True)
 class _Query:
-    """A task that looks for its neighbours in a registry.
+    """The task of a ranking.
 
     Attributes:
         store: The registry.

@@ -1,4 +1,4 @@
-"""Finding artifacts of a registry by what their manifests say."""
+"""Finding artifacts of a registry by their manifests."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ from wsdarts_registry.errors import RegistryError
 
 
 class Lift(Record):
-    """Reason and time (UTC) of taking back a yank."""
+    """Reason and time (UTC) of reverting a yank."""
 
     reason: Line
     when: Moment
@@ -32,7 +32,7 @@ class Yank(Document):
 
 
 class Alias(Document):
-    """Version that an alias means, and since when (UTC)."""
+    """Version of an alias, and the time of its setting (UTC)."""
 
     format: Literal[1] = 1
     version: Count
@@ -159,7 +159,7 @@ class Entry:
 
 
 class NearRecord(Record):
-    """Largest distance that is near in one embedding space, and who measured it."""
+    """Largest distance that is near in one embedding space, and its measurement."""
 
     space: EmbeddingSpaceRecord
     distance: Annotated[float, Field(gt=0, lt=1)]

@@ -1,4 +1,4 @@
-"""Signature policies: whose signature an artifact needs before it is used.
+"""Signature policies: the signatures that artifacts need.
 
 A policy is a short list of rules; the first that fits a registry and a name says which keys may
 have signed. It comes from keys that a call names, from a file, or, where neither is named, from
@@ -60,7 +60,7 @@ class _PolicyDocument(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class SignaturePolicy:
-    """List of rules; the first that fits decides, and where none fits no signature is needed.
+    """List of rules; the first that matches decides, and without one no signature is needed.
 
     Attributes:
         rules: The rules.

@@ -239,7 +239,7 @@ class Store(Catalogue):
         return ()
 
     def remove_stale_uploads(self, *, unlocked: bool = False) -> None:
-        """Remove what ``stale_uploads`` returns.
+        """Remove the paths of ``stale_uploads``.
 
         Args:
             unlocked: Remove what ``unlocked_uploads`` returns, too; nobody may be pushing.
@@ -261,7 +261,7 @@ class Store(Catalogue):
             self.write_yank(wanted.name, *_new_yank(self, wanted, reason))
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
-        """Take a yank back; both reasons stay on record.
+        """Revert a yank; both reasons are kept.
 
         Raises:
             ReferenceNotFoundError: There is no such version.
@@ -273,7 +273,7 @@ class Store(Catalogue):
             self.write_yank(wanted.name, *_lifted_yank(self, wanted, reason))
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Let ``NAME@ALIAS`` mean a version, whatever it meant before.
+        """Let ``NAME@ALIAS`` name a version; replace an existing alias.
 
         Raises:
             ReferenceNotFoundError: There is no such version.
@@ -284,7 +284,7 @@ class Store(Catalogue):
             self.write_alias(name, alias, _new_alias(self, name, alias, version))
 
     def remove_alias(self, name: str, alias: str) -> None:
-        """Let ``NAME@ALIAS`` mean nothing any more.
+        """Remove the alias ``NAME@ALIAS``.
 
         Raises:
             RegistryError: There is no such alias, or the registry cannot be written.

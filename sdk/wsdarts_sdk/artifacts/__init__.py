@@ -1,4 +1,4 @@
-"""Between runs and artifacts: what a search publishes, the check of weights, networks by name.
+"""From runs to artifacts and from artifacts to networks: building, checking, loading, pulling.
 
 May import ``models`` and what that imports. Public: ``build_artifact`` (``building``), ``pull``
 (``pulling``), ``run_check`` (``check``), ``load_network`` and ``find_supernet`` (``loading``).

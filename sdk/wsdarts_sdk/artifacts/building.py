@@ -1,6 +1,6 @@
 """Artifact of a finished search, which ``push`` publishes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from wsdarts_sdk.artifacts.check import make_check
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.devices import code_version, hardware, library_versions
 from wsdarts_sdk.models.network import final_sizes
+from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.search.derivation import ranked_candidates
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
@@ -54,6 +55,8 @@ def build_artifact(
     seconds: float,
     device: torch.device,
     origin: Origin | None = None,
+    choice: GenotypeChoice | None = None,
+    choice_config: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the artifact of a search into a new directory and return its digest.
 
@@ -66,44 +69,20 @@ def build_artifact(
         preset: Name of the preset that they came from.
         result: What the search found.
         embeddings: One for each task and probe.
-        seconds: Wall time of the search.
+        seconds: Wall time of the search, and of the choice.
         device: Where it ran.
         origin: What it started from; cold by default.
+        choice: How the genotype was chosen, and by which settings; by default α decided.
+        choice_config: Those settings, as part of the artifact's configuration.
     """
     origin = origin or Origin()
-    draft = _draft(tasks, settings, preset, result, embeddings, seconds, device, origin)
-    return write_artifact(directory, draft)
-
-
-def _draft(
-    tasks: Sequence[ImageTask],
-    settings: SearchSettings,
-    preset: str,
-    result: SearchResult,
-    embeddings: Sequence[TaskEmbedding],
-    seconds: float,
-    device: torch.device,
-    origin: Origin,
-) -> ArtifactDraft:
     masks, last = result.stage_masks[-1], settings.stages[-1]
     kind: Literal["transfer", "meta-transfer"] = "transfer" if len(tasks) == 1 else "meta-transfer"
     weights = {name: value.cpu().numpy() for name, value in result.weights.items()}
     alpha = {alpha_name(k): result.alpha[k].astype(np.float32) for k in CELL_KINDS}
-    return ArtifactDraft(
+    draft = ArtifactDraft(
         kind=kind,
-        tasks=[
-            TaskRecord(
-                name=task.name,
-                digest=task.digest,
-                images=len(task),
-                classes=task.classes,
-                image_size=settings.image_size,
-                dataset=task.dataset,
-                split=_given_split(task),
-                groups=task.group_count,
-            )
-            for task in tasks
-        ],
+        tasks=[_task_record(task, settings.image_size) for task in tasks],
         network=NetworkRecord(
             cells=last.cells, channels=settings.channels, image_size=settings.image_size
         ),
@@ -120,8 +99,8 @@ def _draft(
             weights={name: value.cpu() for name, value in result.weights.items()},
             alpha=result.alpha,
         ),
-        config={"preset": preset, **settings_json(settings)},
-        metrics=_metrics(result),
+        config={"preset": preset, **settings_json(settings), **(choice_config or {})},
+        metrics={**_metrics(result), **({} if choice is None else choice.metrics)},
         provenance=Provenance(
             code_version=code_version(),
             libraries=library_versions(),
@@ -134,6 +113,20 @@ def _draft(
             mode=origin.mode,
             parents=tuple(Parent(reference=r, digest=d) for r, d in origin.parents),
         ),
+    )
+    return write_artifact(directory, draft)
+
+
+def _task_record(task: ImageTask, image_size: int) -> TaskRecord:
+    return TaskRecord(
+        name=task.name,
+        digest=task.digest,
+        images=len(task),
+        classes=task.classes,
+        image_size=image_size,
+        dataset=task.dataset,
+        split=_given_split(task),
+        groups=task.group_count,
     )
 
 

@@ -1,4 +1,4 @@
-"""Check that an artifact's weights load right: a fixed input and the output that it must give."""
+"""Check of an artifact's weights: a fixed input, and the output of the network."""
 
 from dataclasses import dataclass
 
@@ -95,7 +95,7 @@ def run_check(
 
 
 def tolerance(*, halved: bool, device: torch.device, dtype: torch.dtype) -> float:
-    """Return how far outputs may be from the check's, relative to the largest one.
+    """Return the tolerance of the check, relative to the largest output.
 
     Measured on the shipped zoo: sums of float32 in another order differ by up to 4e-7, weights
     that were rounded to float16 or to TF32 by up to 2e-3, bfloat16 by up to 1.3e-2. One

@@ -5,7 +5,8 @@ from typing import Any
 
 from wsdarts_registry._files import exists, expanded, is_directory, is_file
 from wsdarts_registry._text import sanitize_spaced
-from wsdarts_registry.architecture.genotype import Genotype, holds_genotype
+from wsdarts_registry.architecture.darts_text import holds_genotype
+from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.artifact.manifest import MANIFEST, Manifest
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
@@ -85,15 +86,7 @@ def load_network(
         _refuse_unsigned(source, require_signature)
         changed = [*shape, *(["auxiliary"] if auxiliary else [])]
         changed += ["weights"] if weights != "random" else []
-        if changed:
-            named = ", ".join(changed)
-            raise SettingsError(
-                f"{source} is a trained model, whose shape is fixed",
-                hint=(
-                    f"leave out {named}, or name its genotype, such as "
-                    f"{model.parent / GENOTYPE_FILE}"
-                ),
-            )
+        _check_unchanged(source, model, changed)
         return Classifier.load(model)
     check_value("weights", weights, WeightsToBeginWith)
     supernet = None
@@ -101,19 +94,37 @@ def load_network(
         supernet = find_supernet(source, registry=registry, require_signature=require_signature)
         shape = {"cells": supernet.cells, "channels": supernet.channels, **shape}
     genotype, known = _find(source, registry, require_signature)
-    if classes is None and known is not None and known > _MANY_CLASSES:
+    if classes is None:
+        shape["classes"] = _known_classes(source, known)
+    network = DerivedNetwork(genotype, **shape, auxiliary=auxiliary, seed=seed)
+    if supernet is not None:
+        inherit(network, genotype, supernet)
+    return network
+
+
+def _check_unchanged(source: str | Path | Genotype, model: Path, changed: list[str]) -> None:
+    """Refuse to change the shape of a trained model."""
+    if changed:
+        raise SettingsError(
+            f"{source} is a trained model, whose shape is fixed",
+            hint=(
+                f"leave out {', '.join(changed)}, or name its genotype, such as "
+                f"{model.parent / GENOTYPE_FILE}"
+            ),
+        )
+
+
+def _known_classes(source: Genotype | str | Path, known: int | None) -> int:
+    """Return the number of classes that a source states; refuse none, and too many."""
+    if known is None:
+        raise SettingsError("a genotype alone has no number of classes", hint="name it: classes=10")
+    if known > _MANY_CLASSES:
         raise SettingsError(
             f"{source} names {known} classes, more than any dataset has",
             expected=f"at most {_MANY_CLASSES}",
             hint="name their number, classes=10",
         )
-    shape.setdefault("classes", known)
-    if shape["classes"] is None:
-        raise SettingsError("a genotype alone has no number of classes", hint="name it: classes=10")
-    network = DerivedNetwork(genotype, **shape, auxiliary=auxiliary, seed=seed)
-    if supernet is not None:
-        inherit(network, genotype, supernet)
-    return network
+    return known
 
 
 def find_genotype(
@@ -139,7 +150,7 @@ def find_lineage(
     registry: str | Path | Store | None = None,
     require_signature: Required = None,
 ) -> LineageFacts | None:
-    """Return which search found a genotype; None where its source does not say.
+    """Return the search that found a genotype; None if it is unknown.
 
     Args:
         source: A genotype, or what names one, as for ``load_network``.

@@ -129,7 +129,7 @@ def decode(
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn an image upright and convert it to RGB; see the table at the top of this module.
+    """Rotate an image by its orientation and convert it to RGB; see the table above.
 
     Raises:
         ValueError: Values are outside the range of their type (floating point outside [0, 1],
@@ -352,7 +352,7 @@ def in_threads(
     total: int,
     progress: Progress | None,
 ) -> Iterator[tuple[int, _Result]]:
-    """Do the same work on many images, with a thread for each core, and yield results in order.
+    """Process many images with a thread for each core, and yield results in order.
 
     Only a few chunks are under way at any time, so the images need not fit into memory.
     Threads, because Pillow decodes and resizes without Python's lock: on two cores, photographs of

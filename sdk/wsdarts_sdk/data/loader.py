@@ -380,7 +380,7 @@ class TrainPart:
         return self.finish(part, self.prepare(part, stage, epoch, step))
 
     def prepare(self, part: Part, stage: int, epoch: int, step: int) -> Prepared:
-        """Do the CPU's work for a batch, in any thread."""
+        """Prepare a batch on the CPU, in any thread."""
         half = self._half(part)
         full = len(half) // self.batch_size
         where = (self.seed, self.head, str(part), stage, epoch)
@@ -417,7 +417,7 @@ class BatchPosition:
     step: int
 
     def prepare(self) -> Prepared:
-        """Do the CPU's work for the batch."""
+        """Prepare the batch on the CPU."""
         return self.task.prepare(self.part, self.stage, self.epoch, self.step)
 
 

@@ -81,7 +81,7 @@ def option_parameters() -> list[inspect.Parameter]:
 def spells_out_options(
     name: str, advice: Callable[[str], str] = lambda _: ""
 ) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
-    """Let a function name, for an unknown keyword, the one that was probably meant.
+    """Make a function suggest the nearest keyword for an unknown one.
 
     Args:
         name: What users call the function.

@@ -24,7 +24,7 @@ def draw_seed(generator: Generator) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let torch's global generator of the CPU begin at a seed within a block."""
+    """Seed torch's global generator of the CPU within a block."""
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would seed the generators of all devices, which are not put back.
         torch.default_generator.manual_seed(seed)
@@ -54,7 +54,7 @@ def apply_policy(pixels_BHWC: Tensor, policy: Policy, seed: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mixing:
-    """Mixup or CutMix of a batch; where both are asked for, one of them by a coin for each batch.
+    """Mixup or CutMix of a batch; with both, one of them at random for each batch.
 
     Attributes:
         mixup: α of mixup's Beta distribution (Zhang et al., arXiv:1710.09412); 0 for none.

@@ -343,7 +343,7 @@ def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
 
 
 def _lineage(inherited: Any) -> dict[str, Any] | None:
-    """Return whose weights a network began with, as its file says.
+    """Return the source of a network's initial weights, as in its file.
 
     Raises:
         ValueError: It says anything else.

@@ -1,4 +1,4 @@
-"""Facts about a trained model: how good it is, on what data, and where it comes from.
+"""Facts about a trained model: accuracy, data and origin.
 
 They lie in the model's file and in the ``config.json`` of a folder for timm, and its card says
 them. They name no path of this machine. Files from elsewhere may have more keys, or none.
@@ -53,7 +53,7 @@ class DataFacts(_Facts):
 
 
 class LineageFacts(_Facts):
-    """What found a model's cells.
+    """The search that found a model's cells.
 
     Attributes:
         digest: Of the artifact of the search that found them.
@@ -71,7 +71,7 @@ class LineageFacts(_Facts):
 
 
 class InheritedFacts(_Facts):
-    """Weights that the training began with, and which share of the network they are."""
+    """Initial weights of the training, and their share of the network."""
 
     source: Line
     share: Share

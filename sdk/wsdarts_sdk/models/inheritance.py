@@ -3,7 +3,8 @@
 The stem, the convolutions of the cells' inputs and the operations that a genotype keeps exist in
 both networks under the same shapes, so their weights and running statistics are copied. What a
 supernet does not have begins as in an untrained network: scale and shift of the norms (1 and 0,
-with which they are the supernet's norms), the classifier and the auxiliary tower.
+with which they are the supernet's norms), the auxiliary tower, and the classifier, but for the same
+task.
 
 A derived network may be deeper than the supernet. Cells are matched block by block, where a block
 is what lies between two reduction cells; where a block is longer its last cell is repeated.
@@ -36,7 +37,8 @@ class SupernetWeights:
         space: Search space of the supernet.
         cells: Number of its cells.
         channels: Channels of its first cell.
-        tensors: Weights and running statistics by the names of the supernet's ``state_dict``.
+        tensors: Weights and running statistics by the names of the supernet's ``state_dict``;
+            perhaps ``classifier.weight`` and ``classifier.bias``, of the head for the same task.
     """
 
     source: str
@@ -48,7 +50,7 @@ class SupernetWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class Inherited:
-    """Which tensors of a derived network came from a supernet.
+    """Record of the tensors of a derived network that came from a supernet.
 
     Attributes:
         source: Whose weights they are.
@@ -173,7 +175,7 @@ def _pairs(
     """Yield the names of a tensor in the derived network and in the supernet."""
     tensors = [n for n in net.state_dict() if not n.endswith("num_batches_tracked")]
     for name in tensors:
-        if name.startswith("stem."):
+        if name.startswith(("stem.", "classifier.")):
             yield name, name
     matched = matched_cells(len(net.cells), supernet.cells)
     for place, source in enumerate(matched):

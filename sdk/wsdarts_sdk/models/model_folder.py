@@ -1,4 +1,4 @@
-"""A trained model as a folder or a repository on the Hugging Face Hub, for timm and for us.
+"""A trained model as a folder or a repository on the Hugging Face Hub, for timm and this library.
 
 It holds ``config.json``, which names the registered architecture, its arguments (the genotype among
 them), the preprocessing, and under ``wsdarts_hub`` the facts about the model and the hashes of the
@@ -61,7 +61,7 @@ class _Preprocessing(BaseModel):
 
 
 class _Config(BaseModel):
-    """What is read of ``config.json``; timm writes and reads more."""
+    """The fields of ``config.json`` that are read here; timm has more."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -257,7 +257,7 @@ def _parse(content: bytes, what: str) -> _Config:
 
 
 def _described(config: _Config) -> dict[str, Any]:
-    """Return what a file of ``Classifier.save`` says of a network."""
+    """Return the description of a network in a file of ``Classifier.save``."""
     own, preprocessing = config.wsdarts_hub, config.pretrained_cfg
     return {
         **{name: config.model_args.get(name) for name in ("genotype", "cells", "channels")},

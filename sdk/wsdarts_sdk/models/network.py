@@ -10,7 +10,8 @@ arXiv:1605.07648.
 
 import copy
 import operator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -19,7 +20,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from wsdarts_registry._format import count as in_words
-from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import ExportError, SettingsError
 from wsdarts_sdk.models.operations import FactorizedReduce, ReluConvNorm, build_operation
 from wsdarts_sdk.models.settings import Cells
@@ -329,6 +331,77 @@ def count(network: nn.Module, image_size: int) -> Size:
         p.numel() for n, p in copied.named_parameters() if "auxiliary" not in n.split(".")
     )
     return Size(parameters=parameters, multiply_adds=sum(sizes), image_size=image_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationSizes:
+    """Parameters and multiply-adds of all networks of one shape, which are sums over operations.
+
+    Attributes:
+        plain: Size of a network with one operation everywhere.
+        added: Parameters and multiply-adds that an operation adds in the place of that one, by
+            kind of cell, whether its source is an input of the cell, and name.
+    """
+
+    plain: Size
+    added: Mapping[tuple[str, bool, str], tuple[int, int]]
+
+    def of(self, genotype: Genotype) -> Size:
+        """Return the size of a genotype's network, as ``count`` finds it."""
+        parameters, multiply_adds = self.plain.parameters, self.plain.multiply_adds
+        for kind in CELL_KINDS:
+            for connection in (each for node in genotype.cell(kind) for each in node):
+                more = self.added[kind, connection.source < 2, connection.operation]
+                parameters, multiply_adds = parameters + more[0], multiply_adds + more[1]
+        return replace(self.plain, parameters=parameters, multiply_adds=multiply_adds)
+
+
+def operation_sizes(
+    space: SearchSpace, *, classes: int, cells: int, channels: int, image_size: int
+) -> OperationSizes:
+    """Count what each operation of a search space adds to networks with two inputs for each node.
+
+    Args:
+        space: The search space.
+        classes: Number of classes.
+        cells: Number of cells.
+        channels: Channels of the first cell.
+        image_size: Pixels a side of an image.
+    """
+    operations = [name for name in space.candidates if name != "none"]
+    plain = _nodes(space, operations[0], operations[0])
+
+    def size(**changed: Cell) -> Size:
+        cells_of = {kind: changed.get(kind, plain) for kind in CELL_KINDS}
+        network = DerivedNetwork(
+            Genotype(space=space, **cells_of), classes=classes, cells=cells, channels=channels
+        )
+        return count(network, image_size)
+
+    reference, added = size(), {}
+    for operation in operations:
+        for kind, inner in (("normal", False), ("reduction", False), ("reduction", True)):
+            if inner and space.nodes == 1:
+                continue
+            found = size(**{kind: _nodes(space, operations[0], operation, inner=inner)})
+            added[kind, not inner, operation] = (
+                found.parameters - reference.parameters,
+                found.multiply_adds - reference.multiply_adds,
+            )
+        # In a normal cell all maps have one size.
+        added["normal", False, operation] = added["normal", True, operation]
+    return OperationSizes(plain=reference, added=added)
+
+
+def _nodes(space: SearchSpace, plain: str, operation: str, *, inner: bool = False) -> Cell:
+    """Return nodes on both inputs of a cell with one operation changed: on an input, or inner."""
+    first, second = (Connection(source=source, operation=plain) for source in (0, 1))
+    nodes = [(first, second)] * space.nodes
+    if inner:
+        nodes[1] = (first, Connection(source=2, operation=operation))
+    else:
+        nodes[0] = (Connection(source=0, operation=operation), second)
+    return tuple(nodes)
 
 
 def final_sizes(genotype: Genotype) -> dict[str, int]:

@@ -30,8 +30,8 @@ from wsdarts_sdk.data.decoding import (
     in_threads,
     pillow_pixels,
 )
-from wsdarts_sdk.data.sources.base import by_suffix, list_images
 from wsdarts_sdk.data.sources.folder import read_file
+from wsdarts_sdk.data.sources.listing import by_suffix, list_images
 from wsdarts_sdk.data.sources.tensors import as_numpy, rgb_pixels
 from wsdarts_sdk.models.facts import ModelFacts
 from wsdarts_sdk.models.network import DerivedNetwork

@@ -1,4 +1,4 @@
-"""Early stopping: the best epoch of a training, judged on images that it does not train on.
+"""Early stopping: the best epoch of a training, by images that it does not train on.
 
 These are never the images whose accuracy is reported. Where a task has a validation and a test
 part, they are the validation part; else a slice of the train part, about a tenth of each class,
@@ -103,7 +103,7 @@ class EarlyStopping:
         )
 
     def begin_anew(self) -> None:
-        """Give a training that goes on with more epochs its whole patience again."""
+        """Reset the patience, for a training that continues with more epochs."""
         self._without_gain = 0
 
     def tensors(self) -> dict[str, Tensor]:

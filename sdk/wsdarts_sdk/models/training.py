@@ -73,7 +73,8 @@ class TrainingResult:
             those of the last epoch.
         schedules: Epochs that a schedule of learning rate and drop path began before, each
             counted from 0: ``(0,)``, and one more wherever a finished training went on.
-        logits: Of the held-out images, in the order of the task, shape ``(images, classes)``.
+        logits: Of the held-out images, shape ``(images, classes)``, in the order of the task; in a
+            selection in the order that no name changes.
     """
 
     genotype: Genotype
@@ -166,6 +167,7 @@ class TrainingLoop(ABC):
     ) -> None:
         self.task, self.settings = task, settings
         self.device = device or torch.device("cpu")
+        self.selection = selection
         self._take_images(statistics, selection=selection)
         self.epoch = self.rows = 0
         self.schedules = [0]
@@ -246,7 +248,10 @@ class TrainingLoop(ABC):
                 journal.checkpoint(self._checkpoint())
         self.net.load_state_dict(self._chosen_weights())
         started = time.perf_counter()
-        found = self._evaluate(self.task.indices(self.held_out), progress)
+        judges = self.task.indices(self.held_out)
+        if self.selection:  # sums, too, must not depend on names
+            judges = self.task.in_canonical_order(judges)
+        found = self._evaluate(judges, progress)
         self.seconds += time.perf_counter() - started
         return found
 
@@ -319,7 +324,7 @@ class TrainingLoop(ABC):
         }
 
     def _judge(self) -> dict[str, float]:
-        """Return what early stopping judges an epoch by; nothing without it."""
+        """Return the figures of an epoch for early stopping; nothing without it."""
         if self.stopping is None:
             return {}
         net = self.net if self.average is None else self.average.net
@@ -400,7 +405,7 @@ class TrainingLoop(ABC):
             self._go_on_after_the_end(checkpoint)
 
     def _go_on_after_the_end(self, checkpoint: Checkpoint) -> None:
-        """Begin a schedule over the epochs that a finished training gets in addition."""
+        """Start a schedule over the additional epochs of a finished training."""
         if not checkpoint.facts[ENDED_FACT]:
             raise SettingsError(
                 "epochs",

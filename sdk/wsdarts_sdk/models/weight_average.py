@@ -35,7 +35,7 @@ class WeightAverage:
         return net
 
     def update(self) -> None:
-        """Take a step of the training into the average."""
+        """Add the weights after a step to the average."""
         self._average.update_parameters(self._net)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Rules by which a warm start decides what it starts from."""
+"""Rules for the starting point of a warm start."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _WITHOUT_SOURCE = ("union", "cold")
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The user's request for what to start from.
+    """The user's choice of a starting point.
 
     Attributes:
         source: Reference of the artifact; None lets the mode choose.
@@ -54,7 +54,7 @@ class Choice:
 
     @property
     def ranking_decides(self) -> bool:
-        """Whether the ranking has a say; else it is only reported."""
+        """Whether the ranking decides; else it is only reported."""
         return self.source is None and self.mode != "cold"
 
     @property
@@ -82,7 +82,7 @@ class Decision:
     ranking: Ranking | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a run's result says of it."""
+        """Return the decision as plain JSON data for the run's result."""
         return {"mode": self.mode, "sources": list(self.sources), "why": self.why}
 
     def __str__(self) -> str:
@@ -133,7 +133,7 @@ def decide(
     chosen: Option | None = None,
     k: int = 3,
 ) -> Decision:
-    """Decide what to start from.
+    """Choose the starting point.
 
     ``auto`` takes the given source, else the nearest single-task artifact when it is near by
     a measured threshold (or when no threshold was measured), with its weights if

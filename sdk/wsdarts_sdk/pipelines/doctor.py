@@ -41,7 +41,7 @@ _MUCH_SPACE = 5 * 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
         group: What it belongs to: ``versions``, ``devices``, ``cache``, ``registry``, ``probe``.
@@ -142,7 +142,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _engine(name: str) -> Iterator[Finding]:
-    """Yield what a search would run on there; nothing is compiled to find out."""
+    """Yield the kernels of a search on each device, without compiling any."""
     import torch  # noqa: PLC0415
 
     from wsdarts_sdk.compiler import why_not_kept  # noqa: PLC0415

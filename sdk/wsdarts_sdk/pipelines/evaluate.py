@@ -132,7 +132,7 @@ def _known_classes(model: Classifier, task: ImageTask) -> NDArray[np.int64]:
 
 
 def _choose(task: ImageTask, part: PartName | None, digest: str | None) -> tuple[PartName, str]:
-    """Return which images to evaluate on, and what is to be known of them, as a sentence."""
+    """Return the images to evaluate on, and a note about them as a sentence."""
     own = digest == task.digest
     held_out: PartName = "test" if task.held_out is Part.TEST else "validation"
     chosen = part or (held_out if own else "all")

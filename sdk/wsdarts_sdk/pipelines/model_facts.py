@@ -12,7 +12,7 @@ _LONGEST = 200
 def model_facts(
     context: RunContext, result: TrainingResult, lineage: LineageFacts | None
 ) -> ModelFacts:
-    """Return what is known of a model when its training has ended.
+    """Return the facts about a model at the end of its training.
 
     Nothing in it is a path, or depends on when and how fast it was trained.
 

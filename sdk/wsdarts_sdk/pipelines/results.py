@@ -28,6 +28,7 @@ from wsdarts_sdk.reports.rows import (
     held_out_words,
     search_epochs,
 )
+from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.file_names import (
     ARTIFACT_FOLDER,
     CELLS_FILE,
@@ -41,7 +42,7 @@ from wsdarts_sdk.search.settings import SearchSettings
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedSearch:
-    """A finished search with everything that its artifact and its report say.
+    """A finished search with all facts for its artifact and its report.
 
     Attributes:
         context: The pipeline that searched; its run may be closed since.
@@ -51,6 +52,7 @@ class FinishedSearch:
         decision: What a warm start started from, and why; None for a plain search.
         trials: The sweep's trials, best first.
         origin: For the artifact's lineage.
+        choice: How the genotype was chosen; None where α alone decided.
     """
 
     context: RunContext
@@ -60,6 +62,7 @@ class FinishedSearch:
     decision: Decision | None = None
     trials: tuple[Trial, ...] = ()
     origin: Origin | None = None
+    choice: GenotypeChoice | None = None
 
     @property
     def ranking(self) -> Ranking | None:
@@ -91,6 +94,7 @@ def write_search_report(found: FinishedSearch, cold: ColdCost | None = None) -> 
         skip_limit=settings.skip_connects,
         final_parameters=_final_parameters(found.context.run.path / ARTIFACT_FOLDER),
         cold=cold,
+        choice=found.choice,
         tables=(*_trials(found), *_steps_run(result)),
     )
 
@@ -188,7 +192,7 @@ def _steps_run(result: SearchResult) -> tuple[Table, ...]:
 
 
 def write_results(found: FinishedSearch) -> tuple[Path, Path]:
-    """Write what a search found into its run directory; idempotent.
+    """Write the results of a search into its run directory; idempotent.
 
     Returns:
         The artifact's directory and the report's path.
@@ -209,6 +213,8 @@ def write_results(found: FinishedSearch) -> tuple[Path, Path]:
             seconds=context.costs.search_seconds,
             device=context.device,
             origin=found.origin,
+            choice=found.choice,
+            choice_config=context.preset.choice_json(),
         )
     context.costs.finish()
     digest = read_manifest(artifact)[1]
@@ -230,15 +236,18 @@ def _summary(found: FinishedSearch) -> dict[str, Any]:
             {"skip_dropout": t.rate, "accuracy": t.accuracy, "seconds": t.seconds}
             for t in found.trials
         ],
+        "choice": found.choice.to_json() if found.choice else None,
         "seconds": found.context.costs.seconds,
         "cached": found.context.costs.cached,
     }
 
 
 def _is_current(artifact: Path, found: FinishedSearch) -> bool:
-    """Return whether the artifact is there already, with embeddings by the same probes."""
+    """Return whether the artifact is there already, of this choice, with these embeddings."""
     if not exists(artifact):
         return False
     manifest, _ = read_manifest(artifact)
+    if manifest.config.get("choice") != found.context.preset.choice_json().get("choice"):
+        return False
     there = {record.space.embedding_space for record in manifest.embeddings}
     return there == {embedding.space for embedding in found.embeddings}

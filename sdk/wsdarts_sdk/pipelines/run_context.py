@@ -269,13 +269,14 @@ class RunContext:
             facts: The other fields of the report.
         """
         preset = self.preset.training if self.command == "train" else self.preset.search
+        choice = {} if self.command == "train" else self.preset.choice_json()
         report = RunReport(
             title=title(heading, self.tasks),
             created=created(),
             asked=asked(self.command, self.preset, settings_json(preset), self.environment),
             tasks=tuple(map(task_row, self.tasks)),
             costs=phase_costs(self.costs.seconds, self.costs.cached),
-            settings=(("preset", self.preset.name), *pairs(settings_json(settings))),
+            settings=(("preset", self.preset.name), *pairs(settings_json(settings) | choice)),
             environment=pairs(self.environment),
             **facts,
         )
@@ -402,7 +403,7 @@ _Result = TypeVar("_Result")
 def checks_keywords(
     name: str, *, settings: Sequence[str] = ()
 ) -> Callable[[Callable[_P, _Result]], Callable[_P, _Result]]:
-    """Let a function name, for an unknown keyword, the one that was probably meant.
+    """Make a function suggest the nearest keyword for an unknown one.
 
     Args:
         name: What users call the function.
@@ -416,7 +417,7 @@ def checks_keywords(
 
 
 def _advice(unknown: str, settings: Sequence[str]) -> str:
-    """Return where a keyword belongs that is a setting or an option; empty for all others."""
+    """Return a hint for a keyword that is a setting or an option; empty for all others."""
     of_preset = [
         path
         for path, _ in sorted(setting_kinds(SMALL), reverse=True)  # every search has the last stage

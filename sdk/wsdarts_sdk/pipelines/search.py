@@ -1,4 +1,4 @@
-"""TAS from cold: on one task λ and λ̂, on several λ_meta."""
+"""Cold searches: λ and λ̂ on one task, λ_meta on several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
+from wsdarts_sdk.pipelines.choice import check_limits, choice_may_change, choose_genotype
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -31,6 +32,7 @@ from wsdarts_sdk.pipelines.run_context import (
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
+from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
@@ -48,12 +50,13 @@ class SearchRun(Viewable):
         tasks: What was searched on.
         settings: With which settings.
         masks: The transfer architecture λ (λ_meta for several tasks).
-        genotype: What λ̂'s α discretises to.
+        genotype: What λ̂'s α discretises to, or what was chosen instead.
         result: Everything that the search found.
         artifact: Directory of the artifact that ``push`` publishes.
         report: The report, one HTML file.
         seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
         cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
+        choice: How the genotype was chosen; None where α alone decided.
     """
 
     path: Path
@@ -66,6 +69,7 @@ class SearchRun(Viewable):
     report: Path
     seconds: dict[str, float]
     cached: dict[str, float] = field(default_factory=dict)
+    choice: GenotypeChoice | None = None
 
     def __repr__(self) -> str:
         names = ", ".join(sanitize(task.name, 80) for task in self.tasks)
@@ -73,7 +77,7 @@ class SearchRun(Viewable):
         return f"<SearchRun on {names}, {took}, in {sanitize_spaced(str(self.path))}>"
 
 
-@checks_keywords("search", settings=("search",))
+@checks_keywords("search", settings=("search", "choice"))
 def search(
     *data: Data,
     out: str | Path | None = None,
@@ -110,8 +114,10 @@ def search(
     where = find_device(device)
     check_kernels(where)
     check_data(data)
-    config = {"search": settings_json(chosen.search)}
-    check_context("search", data, chosen, out=out, resume=resume, **config)
+    config = {"search": settings_json(chosen.search), **chosen.choice_json()}
+    check_context(
+        "search", data, chosen, out=out, resume=resume, may_change=choice_may_change, **config
+    )
     networks = _find_probes(probes, where)
     progress = shown(progress)
     tasks = load_tasks(data, reading, progress=progress)
@@ -125,6 +131,7 @@ def search(
         progress=progress,
         began=began,
         callbacks=told,
+        may_change=choice_may_change,
         **config,
     ) as context:
         found = _search(context, networks)
@@ -140,6 +147,7 @@ def search(
         report=report,
         seconds=context.costs.seconds,
         cached=context.costs.cached,
+        choice=found.choice,
     )
     told.end(run)
     return run
@@ -163,6 +171,7 @@ def _find_probes(
 
 def _search(context: RunContext, probes: Sequence[Probe]) -> FinishedSearch:
     settings = context.preset.search
+    check_limits(context.tasks, context.preset, OperationMasks.full(settings.space))
     embeddings: list[TaskEmbedding] = []
     with context.costs.phase("embedding", known=lambda: _embedding_cost(context.tasks, probes)):
         for probe in probes:
@@ -177,8 +186,13 @@ def _search(context: RunContext, probes: Sequence[Probe]) -> FinishedSearch:
         device=context.device,
     )
     context.costs.record("search", sum(result.seconds))
+    result, choice = choose_genotype(context, result, settings)
     return FinishedSearch(
-        context=context, settings=settings, result=result, embeddings=tuple(embeddings)
+        context=context,
+        settings=settings,
+        result=result,
+        embeddings=tuple(embeddings),
+        choice=choice,
     )
 
 

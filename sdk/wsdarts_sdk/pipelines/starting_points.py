@@ -1,4 +1,4 @@
-"""Start of a warm start: one snapshot of the registry ranked, a recorded decision, a pull.
+"""Starting points of warm starts: a snapshot of the registry, its ranking, a decision, a pull.
 
 ``plan_start`` refuses all that can be refused without an image, before any is read. A continued
 run reads its decision, and the ranking that it was made by, before anything else.

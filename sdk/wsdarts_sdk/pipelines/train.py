@@ -29,11 +29,10 @@ from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_ou
 from wsdarts_sdk.models.facts import LineageFacts, facts_of_run
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
 from wsdarts_sdk.models.stopping import VALIDATION_PART
-from wsdarts_sdk.models.training import TrainingResult, train_network
+from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingResult, train_network
 from wsdarts_sdk.pipelines.baselines.choice import LINEAR, find_baseline
 from wsdarts_sdk.pipelines.baselines.measured import Measure
 from wsdarts_sdk.pipelines.model_facts import model_facts
-from wsdarts_sdk.pipelines.more_epochs import has_more_epochs
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
@@ -53,11 +52,13 @@ from wsdarts_sdk.reports.rows import (
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
+    CHECKPOINT_SUFFIX,
     GENOTYPE_FILE,
     MODEL_FILE,
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
+from wsdarts_sdk.runs.journal import Checkpoint
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 
@@ -181,7 +182,7 @@ def train(
         "genotype": cells.to_json(),
     }
     check_context(
-        "train", [data], chosen, out=out, resume=resume, may_change=has_more_epochs, **config
+        "train", [data], chosen, out=out, resume=resume, may_change=_has_more_epochs, **config
     )
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
@@ -195,13 +196,33 @@ def train(
         progress=progress,
         began=began,
         callbacks=told,
-        may_change=has_more_epochs,
+        may_change=_has_more_epochs,
         **config,
     ) as context:
         measure = None if beside is None else beside.measure
         found = _train(context, cells, run, supernet, measure, lineage)
     told.end(found)
     return found
+
+
+def _has_more_epochs(path: Path, there: dict[str, Any], here: dict[str, Any]) -> bool:
+    """Return whether a run is a finished training, and more epochs are all that is asked anew.
+
+    Args:
+        path: The run directory.
+        there: The configuration that it has, all of it or the part that is known.
+        here: The one that is asked for.
+    """
+    was, now = there.get("training"), here.get("training")
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return False
+    before, epochs = was.get("epochs"), now.get("epochs")
+    if not isinstance(before, int) or not isinstance(epochs, int) or epochs <= before:
+        return False
+    if {**there, "training": {**was, "epochs": epochs}} != here:
+        return False
+    facts = Checkpoint.facts_of(path / f"{TRAINING_JOURNAL}{CHECKPOINT_SUFFIX}")
+    return facts.get(EPOCHS_FACT) == before and facts.get(ENDED_FACT) is True
 
 
 def _train(
@@ -234,17 +255,8 @@ def _train(
         outputs = _outputs(result, task)
         evaluation = _evaluate(outputs, task, context.preset.training.seed)
         baseline = None if measured is None else measured.beside(result, outputs.right)
-    figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
     finished = (run.read_json(RESULT_FILE) or {}).get("finished") or now()
-    found = {name: getattr(result, name) for name in figures}
-    if result.inherited is not None:
-        found["inherited"] = _inherited_json(result)
-    if result.best is not None:
-        found["best"] = asdict(result.best)
-    if len(result.schedules) > 1:
-        found["schedules"] = list(result.schedules)
-    found["evaluation"] = evaluation.to_json()
-    found["baseline"] = None if baseline is None else baseline.to_json()
+    found = _result_json(result, evaluation, baseline)
     run.write_json(RESULT_FILE, {**found, "finished": finished})
     if made_from is not None:
         link_training(made_from, run.path)
@@ -262,6 +274,23 @@ def _train(
         seconds=context.costs.seconds,
         cached=context.costs.cached,
     )
+
+
+def _result_json(
+    result: TrainingResult, evaluation: Evaluation, baseline: Baseline | None
+) -> dict[str, Any]:
+    """Return plain JSON data of a finished training, for its run directory."""
+    figures = ("accuracy", "loss", "images", "held_out", "parameters", "seconds")
+    found = {name: getattr(result, name) for name in figures}
+    if result.inherited is not None:
+        found["inherited"] = _inherited_json(result)
+    if result.best is not None:
+        found["best"] = asdict(result.best)
+    if len(result.schedules) > 1:
+        found["schedules"] = list(result.schedules)
+    found["evaluation"] = evaluation.to_json()
+    found["baseline"] = None if baseline is None else baseline.to_json()
+    return found
 
 
 def _inherited_json(result: TrainingResult) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.baselines.choice import LINEAR
+from wsdarts_sdk.pipelines.choice import check_limits, choice_may_change, choose_genotype
 from wsdarts_sdk.pipelines.decision import Choice, Mode
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
 from wsdarts_sdk.pipelines.run_context import (
@@ -46,6 +47,7 @@ from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
+from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
@@ -71,6 +73,7 @@ class WarmStart(Viewable):
         seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
         cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
         found: What the report is made of.
+        choice: How the genotype was chosen; None where α alone decided.
     """
 
     source: str
@@ -87,6 +90,7 @@ class WarmStart(Viewable):
     seconds: dict[str, float]
     found: FinishedSearch
     cached: dict[str, float] = field(default_factory=dict)
+    choice: GenotypeChoice | None = None
 
     def __repr__(self) -> str:
         took = duration(sum(self.seconds.values()))
@@ -162,7 +166,7 @@ class WarmStart(Viewable):
         return write_search_report(self.found, measured)
 
 
-@checks_keywords("warm_start", settings=("search", "selection"))
+@checks_keywords("warm_start", settings=("search", "choice", "selection"))
 def warm_start(
     data: Data,
     *,
@@ -230,8 +234,11 @@ def warm_start(
         "k": k,
         "probe": network.digest,
         "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
+        **chosen.choice_json(),
     }
-    check_context("warm-start", [data], chosen, out=out, resume=resume, **config)
+    check_context(
+        "warm-start", [data], chosen, out=out, resume=resume, may_change=choice_may_change, **config
+    )
     plan = plan_start(store, catalogue, choice, chosen.search, probe=network, recorded=recorded)
     progress = shown(progress)
     task = load_task(data, reading, progress=progress)
@@ -245,6 +252,7 @@ def warm_start(
         progress=progress,
         began=began,
         callbacks=told,
+        may_change=choice_may_change,
         **config,
     ) as context:
         found = _run(context, plan, network, sweeping=sweep_skip_dropout)
@@ -256,27 +264,30 @@ def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> Wa
     embedding = embed_task(context, probe, plan.catalogue)
     decision = decide_start(context, plan, embedding)
     start = prepare_start(plan, decision, context.progress)
+    check_limits(context.tasks, context.preset, start.point.masks)
     with context.costs.phase("loading"):
         (part,) = train_parts(context.tasks, start.settings, context.device, context.progress)
     outcome = (search_with_sweep if sweeping else search_once)(context, part, start)
+    result, choice = choose_genotype(context, outcome.result, outcome.settings)
     found = FinishedSearch(
         context=context,
         settings=outcome.settings,
-        result=outcome.result,
+        result=result,
         embeddings=(embedding,),
         decision=decision,
         trials=outcome.trials,
         origin=start.origin,
+        choice=choice,
     )
     artifact, report = write_results(found)
     return WarmStart(
         source=str(decision),
         mode=decision.mode,
         why=decision.why,
-        genotype=outcome.result.genotype,
+        genotype=result.genotype,
         neighbours=decision.ranking.neighbours if decision.ranking else (),
         task=context.tasks[0],
-        result=outcome.result,
+        result=result,
         trials=outcome.trials,
         path=context.run.path,
         artifact=artifact,
@@ -284,4 +295,5 @@ def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> Wa
         seconds=context.costs.seconds,
         cached=context.costs.cached,
         found=found,
+        choice=choice,
     )

@@ -11,7 +11,7 @@ from wsdarts_registry._files import as_path
 from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports.charts import search_alone, total_seconds
+from wsdarts_sdk.reports.costs import search_alone, total_seconds
 from wsdarts_sdk.reports.facts import RunReport
 from wsdarts_sdk.reports.report_files import read_run, trainings_within
 from wsdarts_sdk.runs.evaluation import Baseline
@@ -29,12 +29,14 @@ class ComparedRun:
         name: Name of its directory, after that of its parent where two are called the same.
         report: The facts of its own report.
         trainings: Finished trainings of what a search found, that lie in its directory.
+        path: Its directory; None where it was not read from one.
     """
 
     letter: str
     name: str
     report: RunReport
     trainings: tuple[tuple[str, RunReport], ...] = field(default=(), repr=False)
+    path: Path | None = None
 
     @property
     def started(self) -> str | None:
@@ -88,7 +90,7 @@ class ComparedRun:
 
     @property
     def baseline(self) -> Baseline | None:
-        """What is measured beside that training, if anything is."""
+        """The baseline of that training, if there is one."""
         return self.trained.baseline if self.trained else None
 
     @property
@@ -127,7 +129,10 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
     for letter, name, path in zip(ascii_uppercase, names, paths, strict=False):
         report = read_run(path)
         within = () if report.training else trainings_within(path, report)
-        found.append(ComparedRun(letter=letter, name=name, report=report, trainings=within))
+        place = as_path(path, "the run")
+        found.append(
+            ComparedRun(letter=letter, name=name, report=report, trainings=within, path=place)
+        )
     return tuple(found)
 
 
@@ -234,7 +239,7 @@ def figures(run: ComparedRun) -> dict[str, float]:
 
 
 def baseline_names(runs: Sequence[ComparedRun]) -> tuple[str, ...]:
-    """Say of each baseline what it is, and beside which runs it stands."""
+    """Describe each baseline, and name its runs."""
     letters: dict[str, list[str]] = {}
     for run in runs:
         if run.baseline is not None:
@@ -441,7 +446,7 @@ def with_cells(runs: Sequence[ComparedRun]) -> tuple[ComparedRun, ...]:
 
 
 def agreement(rows: Sequence[EdgeRow]) -> str:
-    """Say how far the cells of all runs agree."""
+    """Return the agreement of the cells of all runs, as a sentence."""
     same = sum(row.same for row in rows)
     other = sum(row.shared and not row.same for row in rows)
     return (

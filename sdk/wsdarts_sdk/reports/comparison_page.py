@@ -16,8 +16,6 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg
 from wsdarts_sdk.reports.charts import (
     Series,
-    cost_bars,
-    cost_rows,
     edge_markup,
     line_chart,
     short_number,
@@ -35,6 +33,7 @@ from wsdarts_sdk.reports.comparison import (
     seed_groups,
     with_cells,
 )
+from wsdarts_sdk.reports.costs import cost_bars, cost_rows
 from wsdarts_sdk.reports.page import collapses, stage_bands
 
 _TONES = 8

@@ -48,7 +48,7 @@ def render_evaluation(evaluation: Evaluation, model: str) -> str:
 
 
 def evaluation_values(evaluation: Evaluation | None) -> Mapping[str, Any] | None:
-    """Return what the template's macro takes of an evaluation; None for none."""
+    """Return the values of an evaluation for the template's macro; None for none."""
     if evaluation is None:
         return None
     names = [scores.name for scores in evaluation.classes]
@@ -87,7 +87,7 @@ def interval_texts(figure: Interval) -> tuple[str, str]:
 
 
 def images_text(evaluation: Evaluation) -> str:
-    """Say which images an evaluation is of: ``400 images of the validation part``."""
+    """Return the images of an evaluation in words: ``400 images of the validation part``."""
     where = "the whole dataset" if evaluation.part == "all" else f"the {evaluation.part} part"
     return f"{pluralize(evaluation.images, 'image')} of {where}"
 

@@ -13,6 +13,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import RunError
+from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.records import NeighbourRow, PhaseCost
@@ -224,6 +225,7 @@ class RunReport:
         costs: Wall time of this run by phase; together the clock's total of all sessions.
         evaluation: Scores of the trained network on the held-out images, with pictures.
         baseline: What a simpler classifier does on the same images.
+        choice: How the genotype was chosen; None where α alone decided.
         warnings: Sentences; a collapse to skip-connects is found here without being told.
         settings: Names and values, as text; ``environment`` the same.
 
@@ -247,6 +249,7 @@ class RunReport:
     final_parameters: Whole | None = None
     costs: Annotated[tuple[PhaseCost, ...], Rows] = ()
     cold: ColdCost | None = None
+    choice: GenotypeChoice | None = None
     warnings: tuple[str, ...] = ()
     training: TrainingFacts | None = None
     evaluation: Evaluation | None = None

@@ -22,10 +22,12 @@ from wsdarts_registry.notebook.views import Bars, Panel, Table, cell_panels, nei
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.training import TrainingResult
-from wsdarts_sdk.reports.charts import phase_amount, phase_title
+from wsdarts_sdk.reports.costs import phase_amount, phase_title
 from wsdarts_sdk.reports.page import search_charts, stage_bands, training_charts
 from wsdarts_sdk.reports.report_files import read_run, trainings_within
 from wsdarts_sdk.reports.rows import search_epochs, training_epochs
+from wsdarts_sdk.reports.trade_off import candidate_rows, trade_off_chart
+from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.evaluation import Baseline
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings
@@ -46,6 +48,7 @@ class _Trial(Protocol):
 
 
 class _Run(Protocol):
+    choice: GenotypeChoice | None
     genotype: Genotype
     result: SearchResult
     path: Path
@@ -205,6 +208,7 @@ def _run_view(what: str, start: str, found: _Run, panels: Sequence[Panel] = ()) 
         panels=[
             *cell_panels(found.genotype),
             *panels,
+            *_choice(found.choice),
             *_curves([(title, chart) for title, chart in charts if title in _SHOWN_CURVES]),
             *_cost(found.seconds, found.cached),
             _files(run=found.path, report=found.report, artifact=found.artifact),
@@ -252,6 +256,23 @@ def _sweep(trials: Sequence[_Trial]) -> Panel:
             right=frozenset({1, 2, 3}),
         ),
     )
+
+
+def _choice(choice: GenotypeChoice | None) -> list[Panel]:
+    if choice is None:
+        return []
+    steps = tuple(pluralize(each, "step") for each in choice.steps)
+    chart = trade_off_chart(choice)
+    table = Table(
+        header=("candidate", *steps, "parameters", "multiply-adds"),
+        rows=tuple(
+            (row.name, *row.accuracies, row.parameters, row.multiply_adds)
+            for row in candidate_rows(choice)
+        ),
+        right=frozenset(range(1, len(steps) + 3)),
+    )
+    charts = () if chart is None else (("Accuracy after the first training, by parameters", chart),)
+    return [Panel(title=f"Choice among {len(choice.candidates)}", table=table, charts=charts)]
 
 
 def _files(**paths: Path) -> Panel:

@@ -5,6 +5,7 @@ paper; all text in it that comes from outside is escaped.
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 
 from markupsafe import Markup, escape
@@ -20,23 +21,20 @@ from wsdarts_sdk.reports.charts import (
     Band,
     Series,
     alpha_tiles,
-    cost_bars,
-    cost_rows,
     edge_markup,
     line_chart,
     mean_even,
     mean_strongest,
-    named_costs,
-    saving,
     short_number,
     short_percent,
     tone_of,
     tone_styles,
-    total_seconds,
 )
+from wsdarts_sdk.reports.costs import cost_bars, cost_rows, named_costs, saving, total_seconds
 from wsdarts_sdk.reports.evaluation_page import evaluation_values
 from wsdarts_sdk.reports.facts import EpochRow, RunReport, TrainingEpoch
 from wsdarts_sdk.reports.rows import skip_counts
+from wsdarts_sdk.reports.trade_off import candidate_rows, trade_off_chart
 
 _LONGEST_GENOTYPE = 100_000
 
@@ -62,6 +60,8 @@ def render_report(report: RunReport) -> str:
         masks=Markup(masks_svg(report.masks)) if report.masks else None,  # noqa: S704
         charts=search_charts(report.epochs, bands),
         training_charts=training_charts(report.training.epochs if report.training else ()),
+        candidates=candidate_rows(report.choice) if report.choice else (),
+        trade_off=trade_off_chart(report.choice) if report.choice else None,
         alpha=_alpha(report, bands),
         bars=cost_bars(named_costs(report)),
         cost_rows=cost_rows(named_costs(report)),
@@ -98,6 +98,7 @@ def _warnings(report: RunReport) -> list[str]:
     return [
         *([f"This run has not finished. {report.unfinished}"] if report.unfinished else []),
         *report.warnings,
+        *([report.choice.warning] if report.choice and report.choice.warning else []),
         *([report.baseline.verdict] if report.baseline and report.baseline.is_better else []),
         *map(str, collapses(report)),
     ]
@@ -175,67 +176,30 @@ def stage_bands(rows: tuple[EpochRow, ...]) -> list[Band]:
 def search_charts(rows: tuple[EpochRow, ...], bands: list[Band]) -> list[tuple[str, Markup]]:
     """Return title and chart of each curve of a search that has values."""
 
-    def column(name: str) -> list[float | None]:
-        return [getattr(row, name) for row in rows]
+    def series(name: str, column: str, tone: str = "a") -> Series:
+        return Series(name=name, values=[getattr(row, column) for row in rows], tone=tone)
 
     def halves(measure: str) -> list[Series]:
-        return [
-            Series(name="weights", values=column(f"weights_{measure}"), tone="a"),
-            Series(name="α", values=column(f"alpha_{measure}"), tone="b"),
-        ]
+        return [series("weights", f"weights_{measure}"), series("α", f"alpha_{measure}", "b")]
 
-    def alone(name: str) -> list[Series]:
-        return [Series(name="", values=column(name), tone="a")]
-
-    drawn = [
-        (
-            "Loss",
-            line_chart("Loss by epoch", halves("loss"), bands, write=short_number),
-        ),
-        (
-            "Accuracy",
-            line_chart("Accuracy by epoch", halves("accuracy"), bands, write=short_percent),
-        ),
-        (
-            "Skip-connects before refinement",
-            line_chart(
-                "Skip-connects",
-                alone("skip_connects"),
-                bands,
-                write=short_number,
-                zero=True,
-                whole=True,
-            ),
-        ),
-        (
-            "Learning rate of the weights",
-            line_chart(
-                "Learning rate", alone("learning_rate"), bands, write=short_number, zero=True
-            ),
-        ),
-        (
-            "Dropout on skip-connects",
-            line_chart("Skip dropout", alone("skip_dropout"), bands, write=short_number, zero=True),
-        ),
-        (
-            "Seconds an epoch",
-            line_chart("Seconds", alone("seconds"), bands, write=short_number, zero=True),
-        ),
-        (
-            "Memory",
-            line_chart(
-                "Memory",
-                [
-                    Series(name="process at most", values=column("peak_memory"), tone="a"),
-                    Series(name="a step, estimated", values=column("needed_memory"), tone="b"),
-                ],
-                bands,
-                write=size,
-                zero=True,
-            ),
-        ),
+    draw = partial(line_chart, bands=bands)
+    from_zero = partial(draw, write=short_number, zero=True)
+    memory = [
+        series("process at most", "peak_memory"),
+        series("a step, estimated", "needed_memory", "b"),
     ]
-    return [(title, chart) for title, chart in drawn if chart is not None]
+    drawn = {
+        "Loss": draw("Loss by epoch", halves("loss"), write=short_number),
+        "Accuracy": draw("Accuracy by epoch", halves("accuracy"), write=short_percent),
+        "Skip-connects before refinement": from_zero(
+            "Skip-connects", [series("", "skip_connects")], whole=True
+        ),
+        "Learning rate of the weights": from_zero("Learning rate", [series("", "learning_rate")]),
+        "Dropout on skip-connects": from_zero("Skip dropout", [series("", "skip_dropout")]),
+        "Seconds an epoch": from_zero("Seconds", [series("", "seconds")]),
+        "Memory": draw("Memory", memory, write=size, zero=True),
+    }
+    return [(title, chart) for title, chart in drawn.items() if chart is not None]
 
 
 def training_charts(rows: tuple[TrainingEpoch, ...]) -> list[tuple[str, Markup]]:

@@ -53,13 +53,13 @@ class Report:
         """Write the page and return its path.
 
         Args:
-            out: The file; ``report.html`` or, for several runs, ``comparison.html`` in the
-                current directory by default. Only a page of ours is written over.
+            out: The file; by default ``report.html`` in the run's directory or, for several runs,
+                ``comparison.html`` in the current one. Only a page of ours is written over.
 
         Raises:
             RunError: Something else is there, or it cannot be written.
         """
-        path = as_path(out, "out") if out is not None else Path(self._default_name())
+        path = as_path(out, "out") if out is not None else self._default_file()
         return write_page(path, self.page())
 
     def warnings(self) -> list[str]:
@@ -97,8 +97,10 @@ class Report:
             },
         }
 
-    def _default_name(self) -> str:
-        return REPORT_PAGE if len(self.runs) == 1 else _COMPARISON_PAGE
+    def _default_file(self) -> Path:
+        if len(self.runs) == 1 and self.runs[0].path is not None:
+            return self.runs[0].path / REPORT_PAGE
+        return Path(_COMPARISON_PAGE)
 
 
 def report(*runs: str | Path) -> Report:
@@ -170,6 +172,7 @@ def _run_data(run: ComparedRun) -> dict[str, Any]:
         "cached": {cost.phase: cost.cached for cost in report.costs if cost.cached is not None},
         "collapses": [each.to_json() for each in collapses(report)],
         "genotype": report.genotype.to_json() if report.genotype else None,
+        "choice": report.choice.to_json() if report.choice else None,
         "baseline": run.baseline.to_json() if run.baseline else None,
         "trainings": [
             {

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from wsdarts_registry import _json
 from wsdarts_registry._files import entries, exists, matching, modified, open_regular
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._json import Document, Record
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
@@ -53,6 +54,7 @@ from wsdarts_sdk.reports.rows import (
     title,
     training_epochs,
 )
+from wsdarts_sdk.runs.choice import GenotypeChoice, read_choice
 from wsdarts_sdk.runs.directory import (
     LONGEST_TEXT,
     SPLIT_RULE,
@@ -113,6 +115,7 @@ class ReportFile(Document):
     final_parameters: Whole | None
     costs: Annotated[tuple[PhaseCost, ...], Rows]
     cold: ColdCost | None
+    choice: GenotypeChoice | None = None
     warnings: Annotated[tuple[Words, ...], Rows]
     training: TrainingFacts | None
     evaluation: Evaluation | None = None  # runs of earlier versions have none, nor a baseline
@@ -352,6 +355,10 @@ def _search(begun: RunReport, path: Path) -> RunReport:
             f"Its sweep has begun {len(journals)} of its searches; shown is the one with a "
             f"skip-connect dropout of {sanitize(rate, 20)}. {where}"
         )
+    made = read_choice(path)
+    if made is not None:
+        trained = sum(len(each.accuracies) for each in made.choice.candidates)
+        where = f"{where} Its choice of a genotype has done {pluralize(trained, 'training')}."
     decision = _decision(path)
     return replace(
         begun,

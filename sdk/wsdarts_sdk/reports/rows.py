@@ -51,7 +51,7 @@ def task_row(task: ImageTask) -> TaskRow:
 
 
 def held_out_words(task: ImageTask) -> str:
-    """Name the images that a training on a task is evaluated on."""
+    """Return the images that a training on a task is evaluated on, in words."""
     return f"{task.held_out} {'part' if task.given_split else 'third'}"
 
 
@@ -82,6 +82,8 @@ def asked(
 ) -> Asked:
     """Return the request that runs are compared by; ``settings`` of the preset for the command."""
     unseeded = {name: value for name, value in settings.items() if name != "seed"}
+    if command != "train":
+        unseeded |= preset.choice_json()
     return Asked(
         command=command,
         preset=preset.name,

@@ -21,7 +21,7 @@ _log = logging.getLogger("wsdarts_hub.runs")
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What is known of a run when its work begins.
+    """Facts about a run at its start.
 
     Attributes:
         command: ``"search"``, ``"warm-start"`` or ``"train"``.
@@ -53,10 +53,10 @@ class Callback:
     """
 
     def on_start(self, facts: RunFacts, /) -> None:
-        """Hear that the work begins, or goes on."""
+        """Receive the facts of a run that starts or resumes."""
 
     def on_epoch(self, row: Mapping[str, Any], /) -> None:
-        """Hear what an epoch measured: the row that the run's ``*.metrics.jsonl`` has of it.
+        """Receive the metrics of an epoch: its row in the run's ``*.metrics.jsonl``.
 
         Of a training: ``epoch``, from 0, ``learning_rate``, ``loss``, ``accuracy`` on the images
         that it learns from, ``seconds`` so far. Of a search: ``stage``, ``epoch``, and losses and
@@ -64,12 +64,12 @@ class Callback:
         """
 
     def on_end(self, result: Any, /) -> None:
-        """Hear the result: what the function returns. Not called where the run fails."""
+        """Receive the result, which the function returns. Not called if the run fails."""
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Several callbacks, told one after the other.
+    """Several callbacks, called one after the other.
 
     Raises:
         ArgumentError: One of them is no ``Callback``.
@@ -87,13 +87,13 @@ class Callbacks:
         return cls(tuple(given))
 
     def start(self, facts: RunFacts) -> None:
-        """Tell that a run begins."""
+        """Report the start of a run."""
         _log.info("%s begins in %s", facts.command, facts.path)
         for callback in self.each:
             callback.on_start(facts)
 
     def end(self, result: Any) -> None:
-        """Tell what came out."""
+        """Report the result of a run."""
         _log.info("finished: %r", result)
         for callback in self.each:
             callback.on_end(result)

@@ -155,7 +155,7 @@ def open_run(
 def check_run(
     path: Path, config: dict[str, Any], *, resume: bool, may_change: MayChange | None = None
 ) -> None:
-    """Refuse what ``open_run`` would refuse, as far as it is known before its tasks are.
+    """Refuse a run that ``open_run`` would refuse, as far as this is known before the tasks are.
 
     Nothing is written or made.
 

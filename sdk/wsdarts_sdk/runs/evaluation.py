@@ -1,4 +1,4 @@
-"""Records of how good a trained network is: its evaluation, and the baseline beside it.
+"""Records of the evaluation of a trained network, and of its baseline.
 
 ``result.json`` of a training holds both, ``report.json`` the same with pictures of the worst
 mistakes. Runs of earlier versions have neither.
@@ -42,7 +42,7 @@ class Interval(Record):
 
 
 class ClassScores(Record):
-    """How well one class is told from the others.
+    """Scores of one class.
 
     Attributes:
         name: Name of the class.
@@ -78,7 +78,7 @@ class Mistake(Record):
 
 
 class Evaluation(Record):
-    """How a trained network labels images that it was not trained on.
+    """Evaluation of a trained network on images that it was not trained on.
 
     Attributes:
         dataset: Name of the dataset.
@@ -168,7 +168,7 @@ class Evaluation(Record):
 
 
 class Baseline(Record):
-    """A simpler way to label the same images, to judge a network by.
+    """A simpler classifier on the same images, to compare a network with.
 
     Attributes:
         name: What it is, such as ``linear classifier on the features of wsdarts-resnet10t``.
@@ -205,7 +205,7 @@ class Baseline(Record):
 
     @property
     def verdict(self) -> str:
-        """How the network compares with it, as a sentence."""
+        """The comparison with the network, as a sentence."""
         points = f"{100 * abs(self.difference.value):.1f} points"
         within = self.difference.low <= 0 <= self.difference.high
         unsure = ", which may be chance with so few images" if within else ""
@@ -220,7 +220,7 @@ class Baseline(Record):
 
     @property
     def short_name(self) -> str:
-        """What it is, in few words."""
+        """A short name of it."""
         return "linear classifier" if self.kind == "linear" else self.name
 
     @property

@@ -1,4 +1,4 @@
-"""Records that a run directory holds: metrics by epoch, costs, and what a warm start started from.
+"""Records of a run directory: metrics by epoch, costs, and the starting point of a warm start.
 
 The total cost is the clock's: the sum over all sessions, each from the start of its process or
 call. Phases are a part of it; the rest (imports, compiling, repeated work after a stop) has the
@@ -152,7 +152,7 @@ class Costs:
 
 
 def read_costs(path: Path) -> Costs:
-    """Read what a run has cost so far; nothing where nothing was written.
+    """Read the cost of a run so far; nothing if none was written.
 
     Args:
         path: The run directory.
@@ -170,7 +170,7 @@ def read_costs(path: Path) -> Costs:
 
 
 class CostMeter:
-    """Measurement of what one session of a run costs, added to what earlier ones did.
+    """Measurement of the cost of one session of a run, added to the cost of earlier ones.
 
     A session that finds the run finished adds nothing.
 
@@ -212,8 +212,8 @@ class CostMeter:
 
     @property
     def search_seconds(self) -> float:
-        """Seconds of the phase ``search``."""
-        return self._costs.phases["search"]
+        """Seconds of the search and of the choice of a genotype."""
+        return self._costs.phases["search"] + self._costs.phases.get("choice", 0.0)
 
     @contextmanager
     def phase(
@@ -284,7 +284,7 @@ class CostMeter:
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourRow:
-    """An artifact of the registry and how far its task is from this one."""
+    """An artifact of the registry with the distance of its task."""
 
     reference: Words
     distance: float
@@ -347,7 +347,7 @@ class StartRecord(Record):
 
 
 def read_start(path: Path) -> StartRecord | None:
-    """Read what a run starts from; None where nothing is decided yet.
+    """Read the starting point of a run; None before it is decided.
 
     Args:
         path: The run directory.

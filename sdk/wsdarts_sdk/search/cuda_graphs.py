@@ -119,7 +119,7 @@ class Graphs:
         self.replays = 0
 
     def __call__(self, part: Part, inputs: StepInputs, work: Work) -> None:
-        """Do the work of one half of a step."""
+        """Run one half of a step."""
         if not self._possible:
             work(inputs)
             return

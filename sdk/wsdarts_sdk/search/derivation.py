@@ -50,14 +50,27 @@ def derive_genotype(
 
     Source: arXiv:1806.09055, section 2.4; arXiv:1904.12760, section 3.3 and its public code.
     """
+    shares = {kind: masked_softmax(alpha[kind], masks.array(kind)) for kind in CELL_KINDS}
+    return strongest_genotype(masks, shares, skip_connects=skip_connects)
+
+
+def strongest_genotype(
+    masks: OperationMasks, strengths: dict[str, Array], *, skip_connects: int | None = None
+) -> Genotype:
+    """Return the genotype of the strongest operations, as ``derive_genotype`` does of α's softmax.
+
+    Args:
+        masks: The surviving candidates.
+        strengths: Of both cell kinds, shape ``(edges, candidates)``, none below 0.
+        skip_connects: As for ``derive_genotype``, like the errors.
+    """
     cells = {}
     for kind in CELL_KINDS:
-        mask = masks.array(kind)
-        strengths = np.where(mask, masked_softmax(alpha[kind], mask), _GONE)
+        known = np.where(masks.array(kind), strengths[kind], _GONE)
         if _NONE in masks.space.candidates:
-            strengths[:, masks.space.candidate_index(_NONE)] = _GONE
+            known[:, masks.space.candidate_index(_NONE)] = _GONE
         limit = skip_connects if kind == "normal" else None
-        cells[kind] = _derive_cell(masks, strengths, limit)
+        cells[kind] = _derive_cell(masks, known, limit)
     return Genotype(space=masks.space, normal=cells["normal"], reduction=cells["reduction"])
 
 

@@ -5,7 +5,7 @@ from cold, and warm starts: they differ in their settings, tasks and starting po
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -57,17 +57,7 @@ def epoch_row(
     """
     stage = settings.stages[state.stage]
     masks, alpha, sums = state.net.masks, state.alpha(), state.sums.tolist()
-    finite = np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())])).all()
-    # The last step of a search changes weights that no loss is computed with any more.
-    weights = [value.isfinite().all() for value in state.net.state_dict().values()]
-    if not finite or not torch.stack(weights).all():
-        raise SettingsError(
-            (
-                f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
-                f"{state.stage + 1}"
-            ),
-            hint="lower the learning rates or the gradient clip",
-        )
+    _check_finite(state, sums, alpha)
     genotype = derive_genotype(masks, alpha, skip_connects=None)
     derived = str(derive_genotype(masks, alpha, skip_connects=settings.skip_connects))
     moved = state.epoch >= stage.weights_only_epochs
@@ -97,6 +87,20 @@ def epoch_row(
     }
 
 
+def _check_finite(state: SearchState, sums: list[float], alpha: Mapping[str, Array]) -> None:
+    finite = np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())])).all()
+    # The last step of a search changes weights that no loss is computed with any more.
+    weights = [value.isfinite().all() for value in state.net.state_dict().values()]
+    if not finite or not torch.stack(weights).all():
+        raise SettingsError(
+            (
+                f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
+                f"{state.stage + 1}"
+            ),
+            hint="lower the learning rates or the gradient clip",
+        )
+
+
 def _needed(state: SearchState, settings: SearchSettings, task: TrainPart) -> int:
     largest = -(-task.batch_size // state.parts)
     return needed_memory(state.net, image_size=settings.image_size, batch=largest)
@@ -118,6 +122,7 @@ class SearchResult:
         seconds: Wall time of each stage's steps, without checkpoints and lost attempts.
         rows: Metrics of each epoch.
         source: What the search started from.
+        heads: Weight and bias of the head of each task.
     """
 
     stage_masks: tuple[OperationMasks, ...]
@@ -127,6 +132,7 @@ class SearchResult:
     seconds: tuple[float, ...]
     rows: tuple[dict[str, Any], ...]
     source: str
+    heads: tuple[tuple[Tensor, Tensor], ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -203,6 +209,10 @@ class Search:
             seconds=tuple(state.seconds),
             rows=tuple(self.journal.rows()),
             source=self.start.source,
+            heads=tuple(
+                (head.get_parameter("weight").detach(), head.get_parameter("bias").detach())
+                for head in state.net.heads
+            ),
         )
 
     def _check_heads(self) -> None:

@@ -228,6 +228,51 @@ class SearchSettings:
         return replace(self, stages=(*self.stages[:-1], last))
 
 
+@validated
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceSettings:
+    """Choice of a genotype when a search has ended.
+
+    Candidates are drawn from α within the masks, α's own genotype first. Each begins with the
+    supernet's weights, in the supernet's shape, and is trained briefly on the weights half; what
+    labels most of the α half right goes on (successive halving).
+
+    Attributes:
+        candidates: How many; with 0 or 1 α decides, as in the papers.
+        steps: Steps of each candidate's first training; the next ones bring it to
+            ``reduction_factor`` times as many, that again, and so on.
+        reduction_factor: One in so many candidates goes on after each training.
+        checked: Candidates that are trained a second time with another seed, the chosen one among
+            them, to tell the choice from chance; with fewer than 3 nothing is said of that.
+        max_parameters: Most parameters that the network of the preset's training may have.
+        max_multiply_adds: Most multiply-adds that it may need for an image.
+
+    Raises:
+        SettingsError: A value is of another type or out of its bounds, or there is no such field.
+    """
+
+    candidates: Annotated[int, Field(ge=0, le=1000)] = 1
+    steps: Steps = 30
+    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 2
+    checked: Annotated[int, Field(ge=0, le=1000)] = 4
+    max_parameters: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    max_multiply_adds: Annotated[int, Field(ge=1, le=2**53)] | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether candidates are trained."""
+        return self.candidates > 1
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that are set, by name."""
+        named = {
+            "max_parameters": self.max_parameters,
+            "max_multiply_adds": self.max_multiply_adds,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
 def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSettings:
     """Return settings of plain DARTS, a baseline of one stage with every operation and α.
 

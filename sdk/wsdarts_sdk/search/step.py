@@ -43,7 +43,7 @@ Runner = Callable[[Part, StepInputs, Work], None]
 
 
 def run_eagerly(_part: Part, inputs: StepInputs, work: Work) -> None:
-    """Do the work of one half of a step, one call at a time."""
+    """Run one half of a step, call by call."""
     work(inputs)
 
 

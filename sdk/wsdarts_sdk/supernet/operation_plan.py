@@ -122,7 +122,7 @@ class Group:
 
     @property
     def identity(self) -> bool:
-        """Whether the branches hand the source on as it is."""
+        """Whether the branches are the identity."""
         return self.operation == "skip_connect" and self.stride == 1
 
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -195,19 +196,7 @@ def embed(
     sample = Sample.of(task, settings.images)
     order = balanced_order(sample.labels)
     positions = torch.from_numpy(order)
-
-    def described(estimate: Estimate) -> TaskEmbedding:
-        error = estimate.standard_error
-        return TaskEmbedding(
-            space=space,
-            values=_as_stored(estimate.values),
-            task_digest=task.digest,
-            task_name=task.name,
-            images=estimate.images,
-            classes=len(np.unique(sample.labels[order[: estimate.images]])),
-            standard_error=None if error is None else _as_stored(error),
-        )
-
+    described = partial(_described, task=task, space=space, labels=sample.labels[order])
     estimation = Estimation(
         probe=probe,
         pixels=sample.pixels(task, size, progress)[positions],
@@ -225,6 +214,22 @@ def embed(
         seconds = time.perf_counter() - started
         write_atomically(_cost_file(path), json.dumps(seconds).encode())
     return embedding
+
+
+def _described(
+    estimate: Estimate, *, task: ImageTask, space: EmbeddingSpace, labels: NDArray[np.int64]
+) -> TaskEmbedding:
+    """Return an estimate as the embedding of a task; labels in the order of its images."""
+    error = estimate.standard_error
+    return TaskEmbedding(
+        space=space,
+        values=_as_stored(estimate.values),
+        task_digest=task.digest,
+        task_name=task.name,
+        images=estimate.images,
+        classes=len(np.unique(labels[: estimate.images])),
+        standard_error=None if error is None else _as_stored(error),
+    )
 
 
 def check_limits(

@@ -1,4 +1,4 @@
-"""A linear classifier on a probe's features: what images are told apart by without any search."""
+"""A linear classifier on a probe's features: a baseline without any search."""
 
 import time
 from collections.abc import Iterator
@@ -171,7 +171,7 @@ def feature_seconds(
 
 
 def trained_on(probe: Probe, task: ImageTask) -> str:
-    """Say what is known about the images that a probe was trained on, as a sentence."""
+    """Return the facts about a probe's training images, as a sentence."""
     if probe.digest != load_probe(SHIPPED).digest:
         return (
             f"On which images {probe.name} was trained is not known here; its figure flatters "

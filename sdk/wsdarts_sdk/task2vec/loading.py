@@ -270,32 +270,8 @@ def build_network(
         ProbeError: timm has no such network (names close ones), or refuses an option; or it
             takes more memory.
     """
-    base, _, tag = architecture.partition(".")
-    if not re.fullmatch(r"[A-Za-z0-9_]+", base) or not timm.is_model(base):
-        raise ProbeError(
-            f"timm has no network {base!r}",
-            expected=(
-                f"a name of timm.list_models(), 'shipped', or a local file as NETWORK=PATH{_SUFFIX}"
-            ),
-            hint=did_you_mean(nearest_names(base, timm.list_models())).strip(),
-        )
-    if tag and architecture not in timm.list_pretrained(f"{base}.*"):
-        raise ProbeError(
-            f"timm has no weights {architecture!r}", expected=f"one of {_pretrained(base) or base}"
-        )
-    reserved = sorted(_RESERVED & set(options))
-    if reserved:
-        raise ProbeError(
-            f"{', '.join(reserved)} cannot be set for a probe",
-            expected="options of the network itself, such as pad_type",
-        )
-    numbers = [n for value in options.values() for n in _numbers(value)]
-    if any(not -_LARGEST_OPTION <= number <= _LARGEST_OPTION for number in numbers):
-        raise ProbeError(
-            "an option of the probe",
-            found=max(numbers, key=abs),
-            expected=f"numbers up to {_LARGEST_OPTION}",
-        )
+    _check_architecture(architecture)
+    _check_options(options)
     arguments: dict[str, Any] = dict(options)
     limit = nullcontext() if at_most_bytes is None else at_most(at_most_bytes)
     try:
@@ -312,6 +288,38 @@ def build_network(
             f"timm does not build {architecture} with the options {given} ({first_line(error)})",
             expected="options of timm.create_model for this network",
         ) from error
+
+
+def _check_architecture(architecture: str) -> None:
+    base, _, tag = architecture.partition(".")
+    if not re.fullmatch(r"[A-Za-z0-9_]+", base) or not timm.is_model(base):
+        raise ProbeError(
+            f"timm has no network {base!r}",
+            expected=(
+                f"a name of timm.list_models(), 'shipped', or a local file as NETWORK=PATH{_SUFFIX}"
+            ),
+            hint=did_you_mean(nearest_names(base, timm.list_models())).strip(),
+        )
+    if tag and architecture not in timm.list_pretrained(f"{base}.*"):
+        raise ProbeError(
+            f"timm has no weights {architecture!r}", expected=f"one of {_pretrained(base) or base}"
+        )
+
+
+def _check_options(options: dict[str, Option]) -> None:
+    reserved = sorted(_RESERVED & set(options))
+    if reserved:
+        raise ProbeError(
+            f"{', '.join(reserved)} cannot be set for a probe",
+            expected="options of the network itself, such as pad_type",
+        )
+    numbers = [n for value in options.values() for n in _numbers(value)]
+    if any(not -_LARGEST_OPTION <= number <= _LARGEST_OPTION for number in numbers):
+        raise ProbeError(
+            "an option of the probe",
+            found=max(numbers, key=abs),
+            expected=f"numbers up to {_LARGEST_OPTION}",
+        )
 
 
 def _numbers(value: Option) -> tuple[int | float, ...]:

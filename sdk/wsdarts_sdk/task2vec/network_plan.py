@@ -100,7 +100,7 @@ class NetworkPlan:
 
 
 class _UnsupportedError(Exception):
-    """The network has something that no plan holds."""
+    """The network has an operation that plans do not support."""
 
 
 def network_plan(features: nn.Module, size: int) -> NetworkPlan | None:

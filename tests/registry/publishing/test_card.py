@@ -203,7 +203,6 @@ def test_head_is_what_the_hub_reads() -> None:
     assert head == {
         "license": "cc-by-4.0",
         "library_name": "wsdarts-hub",
-        "pipeline_tag": "image-classification",
         "tags": [
             "wsdarts-hub",
             "neural-architecture-search",

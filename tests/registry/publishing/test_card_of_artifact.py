@@ -1,11 +1,13 @@
 """What a card says of a manifest's metrics."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import ModelCard
 
 from tests.registry.factories import make_artifact, make_draft
+from wsdarts_registry.architecture.choice import ChanceTest, candidate_metrics
 from wsdarts_registry.artifact.manifest import SplitRecord
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.artifact.writer import write_artifact
@@ -45,7 +47,24 @@ def test_a_search_without_a_limit_on_skip_connects_says_so(tmp_path: Path) -> No
     artifact = read_artifact(tmp_path / "a")
     for value, words in ((None, "no limit"), (0, "0"), (2, "2")):  # "none" would read as zero
         card = render_card(_facts(artifact, config={"skip_connects": value}))
-        assert f"| skip\\_connects | {words} | |" in card
+        assert re.search(rf"^Seed \d+.*, skip\\_connects {words}[,.]", card, re.MULTILINE)
+
+
+def test_how_the_cells_were_chosen(tmp_path: Path) -> None:
+    make_artifact(tmp_path / "a")
+    artifact = read_artifact(tmp_path / "a")
+    by_alpha = _facts(artifact)
+    test = ChanceTest(candidates=8, others=3, gain=0.01, margin=0.02)
+    chosen = _facts(artifact, config={"choice": {}}, metrics=test.to_metrics())
+    untested = _facts(artifact, config={"choice": {}}, metrics=candidate_metrics(8))
+    limited = _facts(artifact, config={"choice": {}}, metrics=candidate_metrics(1))
+    spoilt = _facts(artifact, config={"choice": 3}, metrics={"choice_candidates": 1e300})
+    assert str(test) in chosen.choice
+    assert "8 candidates" in untested.choice
+    assert len({facts.choice for facts in (by_alpha, chosen, untested, limited)}) == 4
+    assert spoilt.choice == limited.choice
+    # Markdown escapes what could be markup, and so the verdict is looked for by its beginning.
+    assert chosen.choice[:40] in render_card(chosen)
 
 
 def test_artifacts_from_before_sizes_were_counted(tmp_path: Path) -> None:

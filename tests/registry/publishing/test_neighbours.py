@@ -36,7 +36,7 @@ def test_yanked_versions_are_no_neighbours(store: DirectoryStore, tmp_path: Path
     push(tmp_path / "flowers", "flowers", registry=store)
     store.yank("flowers@1", "wrong labels")
     push(tmp_path / "birds", "birds", registry=store)
-    assert "It was the first" in str(store.pull("birds").card)
+    assert "held no other" in str(store.pull("birds").card)
 
 
 def test_what_cannot_be_compared_is_there_all_the_same(
@@ -47,10 +47,10 @@ def test_what_cannot_be_compared_is_there_all_the_same(
     make_artifact(tmp_path / "flowers", "flowers", files={}, weights=False)
     push(tmp_path / "flowers", "flowers", registry=store)
     push(tmp_path / "flowers", "a-copy", registry=store, description="The same run.")
-    assert "It was the first" in str(store.pull("a-copy").card)  # nothing but itself was there
+    assert "held no other" in str(store.pull("a-copy").card)  # nothing but itself was there
     push(tmp_path / "birds", "birds", registry=store)
     # An older version and a copy can be compared with it now, but birds cannot.
     push(tmp_path / "flowers", "flowers", registry=store, description="Once more.")
     card = str(store.pull("flowers@2").card)
-    assert "It was the first" not in card
+    assert "held no other" not in card
     assert "no other artifact" in card

@@ -1,5 +1,6 @@
 """Sizes of networks, against counts by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,8 +8,11 @@ from torch import nn
 from tests.sdk.models.published import DARTS_V2, PDARTS
 from wsdarts_hub import Classifier, count, load_network
 from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
+from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.models.network import DerivedNetwork, final_sizes
+from wsdarts_sdk.models.network import DerivedNetwork, final_sizes, operation_sizes
+from wsdarts_sdk.search.candidates import draw_candidates
 
 
 def test_multiply_adds_by_hand(genotype: Genotype) -> None:
@@ -95,3 +99,15 @@ def test_the_final_network_of_an_artifact() -> None:
         "final_multiply_adds_224": 49 * maps,
     }
     assert count(net, 64).multiply_adds - last == 4 * maps  # so all maps grow with the image
+
+
+def test_sizes_are_sums_over_operations() -> None:
+    space = SearchSpace(
+        nodes=3,
+        candidates=("none", "max_pool_3x3", "skip_connect", "sep_conv_5x5", "dil_conv_3x3"),
+    )
+    shape = {"classes": 7, "cells": 5, "channels": 4}
+    sizes = operation_sizes(space, image_size=16, **shape)
+    level = {kind: np.zeros(space.shape) for kind in CELL_KINDS}
+    for genotype in draw_candidates(OperationMasks.full(space), level, 8):
+        assert sizes.of(genotype) == count(DerivedNetwork(genotype, **shape), 16)

@@ -58,6 +58,18 @@ def test_a_search(digits_task: ImageTask, tmp_path: Path, monkeypatch: pytest.Mo
     assert found.steps == sum(steps)
 
 
+def test_a_search_with_a_choice(
+    digits_task: ImageTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    preset = PRESET.with_choice(candidates=4, steps=2, checked=0).with_selection(batch_size=8)
+    found = estimate_search(digits_task, preset=preset, device="cpu", progress=silent)
+    assert not list(tmp_path.iterdir())
+    held_back(found)
+    # Four trainings of two steps, and two more of the two that are left.
+    assert [(p.phase, p.steps) for p in found.phases][-1] == ("choice", 4 * 2 + 2 * 2)
+
+
 @pytest.mark.parametrize("patience", [None, 3])
 def test_a_training(
     patience: int | None,

@@ -1,4 +1,4 @@
-"""What ``show`` says about one artifact."""
+"""Output of ``show`` for one artifact."""
 
 from typing import Any
 
@@ -26,13 +26,13 @@ from wsdarts_registry.stores.store import Store
 
 
 def damaged_as_json(store: Store, reference: str, error: WsdartsError) -> dict[str, Any]:
-    """Everything that is known of a damaged version as plain JSON data."""
+    """Return everything that is known of a damaged version as plain JSON data."""
     wanted = Reference.parse(reference)
     return damaged_json(damaged_version(wanted.name, store.find(wanted), error))
 
 
 def as_json(entry: Entry, artifact: Artifact) -> dict[str, Any]:
-    """Everything as plain JSON data."""
+    """Return everything about an artifact as plain JSON data."""
     yanked = entry.yanked
     return {
         "reference": str(entry.reference),
@@ -95,7 +95,7 @@ def _identity(entry: Entry, artifact: Artifact) -> Facts:
 
 
 def _tasks(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows; the dataset stands as it is typed, where one is known."""
+    """Return columns and rows; the dataset is given in the form of an argument, if it is known."""
     tasks = manifest.tasks
     columns = {
         "task": [task.name for task in tasks],

@@ -26,7 +26,7 @@ _LEAST = 8  # columns that a cell needs to be read in pieces
 
 
 def show_transfers(*, quiet: bool) -> None:
-    """Let the Hub's client draw bars of what it sends and fetches, where somebody can see them.
+    """Show the progress bars of the Hub's client, if stderr is a terminal.
 
     It reads this when it is imported, which happens after.
     """

@@ -6,14 +6,17 @@ from typing import Any, get_args, get_type_hints
 
 import typer
 
+from wsdarts_hub.cli.shared.help_pages import HelpedCommand
+
 _EXAMPLE = "Example:"
 _TWIN = "Python:"
 _JSON, _JSON_ARRAY = "JSON:", "JSON: an array of objects"
 _INTRODUCTION = (
-    "Generated from the commands themselves; `wsdarts-hub COMMAND --help` says the same. Results "
-    "go to stdout, progress and warnings to stderr. With `--json` the result is one JSON object, "
-    "or an array of objects, with the keys that are listed for each command. An error is one line "
-    "on stderr and exit code 1; wrong usage has exit code 2; Ctrl-C has 130, and says how to go on."
+    "This page is generated from the commands; `wsdarts-hub COMMAND --help` prints the same. "
+    "Results go to stdout, progress and warnings to stderr. With `--json` the result is one JSON "
+    "object, or an array of objects, with the keys that are listed for each command. An error is "
+    "one line on stderr and exit code 1; wrong usage has exit code 2; Ctrl-C has exit code 130, "
+    "with a hint how to resume."
 )
 
 _NOT_RUN = (
@@ -39,7 +42,7 @@ def add_commands(
             made[group] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
             app.add_typer(made[group], name=group, help=groups[group])
         target = made[group] if group else app
-        target.command(name, help=help_text(command))(command)
+        target.command(name, cls=HelpedCommand, help=help_text(command))(command)
 
 
 def registered(app: typer.Typer) -> dict[str, Callable[..., None]]:

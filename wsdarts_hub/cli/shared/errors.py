@@ -1,4 +1,4 @@
-"""Texts of errors that are neither ours nor a fault of the program, such as a full disk.
+"""Texts of errors of the operating system and of libraries, such as a full disk.
 
 ``main`` prints each as one line. An exception without a text here keeps its traceback.
 """
@@ -53,7 +53,7 @@ def _lack_of_memory(error: BaseException) -> str:
 
 
 def _told_by_a_library(error: BaseException) -> str | None:
-    """Torch, safetensors, the linker, tempfile and SQLite say in words what has no class."""
+    """Recognise errors of torch, safetensors, the linker, tempfile and SQLite by their text."""
     said = str(error)
     if type(error).__name__ == "OutOfMemoryError" or any(s in said for s in _SAID_WITHOUT_MEMORY):
         return _lack_of_memory(error)

@@ -37,7 +37,7 @@ class Work:
     hint: str = ""
 
     def continues_in(self, run: Path) -> None:
-        """Say, after an interruption, that the run can be resumed."""
+        """Print, after an interruption, that the run can be resumed."""
         self.hint = f"the same command with --out {run} --resume goes on from here"
 
 

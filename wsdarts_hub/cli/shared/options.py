@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from wsdarts_sdk.presets import Preset
 
 
+def value_option(metavar: str, help: str, *names: str, **more: Any) -> Any:  # noqa: A002
+    """Return an option that takes a value and whose help shows no default.
+
+    Args:
+        metavar: What stands for the value in the help.
+        help: What it is, as a sentence.
+        names: Such as ``"--license"``; that of the parameter by default.
+        more: Further arguments of ``typer.Option``.
+    """
+    return typer.Option(*names, metavar=metavar, help=help, show_default=False, **more)
+
+
 def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the registry that begin so."""
     return _proposed(ctx, incomplete, exact=False, references=False)
@@ -111,9 +123,7 @@ NameArgument = Annotated[
         show_default=False,
     ),
 ]
-ReasonOption = Annotated[
-    str, typer.Option(metavar="TEXT", help="Why; shown to who asks for it.", show_default=False)
-]
+ReasonOption = Annotated[str, value_option("TEXT", "Why; shown with the version.")]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
 ]
@@ -122,59 +132,53 @@ JsonOption = Annotated[
 ]
 RegistryOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="DIR|hf://OWNER",
-        help="Directory of the registry, or a user or an organisation on the Hugging Face Hub. "
+    value_option(
+        "DIR|hf://OWNER",
+        "Directory of the registry, or a user or an organisation on the Hugging Face Hub. "
         "Without it the environment variable WSDARTS_HUB_REGISTRY, else the zoo that comes with "
         "the package.",
-        show_default=False,
     ),
 ]
 ProbeOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="PROBE",
-        help="Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
-        "The shipped one by default; what else a registry names has to be asked for.",
-        show_default=False,
+    value_option(
+        "PROBE",
+        "Probe network: shipped, timm:NAME, FILE.safetensors or NAME=FILE.safetensors. "
+        "The shipped one by default; another one that a registry names has to be given here.",
     ),
 ]
 EstimatorOption = Annotated[
     Estimator | None,
-    typer.Option(
-        metavar="fisher|variational",
-        help="How the Fisher information is estimated: exactly or sketched, or by variational "
+    value_option(
+        "fisher|variational",
+        "Estimator of the Fisher information: by per-image gradients, or by variational "
         "inference. Only embeddings by the same estimator can be compared. fisher by default.",
-        show_default=False,
     ),
 ]
 BudgetOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Add no more images after this time: 30s, 2m or a number of seconds. "
-        "The embedding says how many it has.",
-        show_default=False,
+    value_option(
+        "TIME",
+        "Add no more images after this time: 30s, 2m or a number of seconds. "
+        "The embedding records their number.",
     ),
 ]
 TargetErrorOption = Annotated[
     float | None,
-    typer.Option(
-        metavar="X",
-        help="Add no more images once the relative standard error is at most this, such as 0.05.",
-        show_default=False,
+    value_option(
+        "X", "Add no more images once the relative standard error is at most this, such as 0.05."
     ),
 ]
 NeighboursOption = Annotated[
-    int, typer.Option("-k", min=1, metavar="N", help="How many neighbours.")
+    int, typer.Option("-k", min=1, metavar="N", help="Number of neighbours.")
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N. CUDA where there is one by default."),
+    typer.Option(metavar="NAME", help="cpu, cuda or cuda:N. CUDA if there is one by default."),
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option(min=0, metavar="N", help="Seed of everything random. The preset's by default."),
+    typer.Option(min=0, metavar="N", help="Random seed. The preset's by default."),
 ]
 PresetOption = Annotated[
     PresetName,
@@ -184,52 +188,60 @@ PresetOption = Annotated[
     ),
 ]
 EpochsOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", help="Epochs over the train part, training.epochs.", show_default=False
-    ),
+    int | None, value_option("N", "Epochs over the train part, training.epochs.")
 ]
 LearningRateOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="X",
-        help="Learning rate to begin with, training.learning_rate.",
-        show_default=False,
-    ),
+    float | None, value_option("X", "Initial learning rate, training.learning_rate.")
 ]
 BatchSizeOption = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Images in a batch, training.batch_size.", show_default=False),
+    int | None, value_option("N", "Images in a batch, training.batch_size.")
 ]
 ImageSizeOption = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Pixels a side, training.image_size.", show_default=False),
+    int | None, value_option("N", "Image size in pixels, training.image_size.")
 ]
 PatienceOption = Annotated[
     int | None,
-    typer.Option(
-        metavar="N",
-        help="Stop after N epochs without gain on images that do not train, and keep the best "
-        "epoch's weights, training.patience.",
-        show_default=False,
+    value_option(
+        "N",
+        "Stop after N epochs without improvement on images that are not trained on, and keep the "
+        "weights of the best epoch, training.patience.",
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change a setting of the preset, such as search.channels=8 or "
+    value_option(
+        "KEY=VALUE",
+        "Change a setting of the preset, such as search.channels=8 or "
         "search.stages.2.epochs=5 (stages count from 1). May be repeated.",
-        show_default=False,
+        "--set",
     ),
 ]
 OutOption = Annotated[
     Path | None,
+    value_option("RUN", "The run directory. The first free one in runs/ by default.", "--out"),
+]
+CandidatesOption = Annotated[
+    int | None,
     typer.Option(
-        "--out",
-        metavar="RUN",
-        help="The run directory. The first free one in runs/ by default.",
+        metavar="N",
+        help="Candidates that are trained briefly to choose a genotype among them, "
+        "choice.candidates; with 1 α decides.",
+        show_default=False,
+    ),
+]
+MaxParametersOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Most parameters of the network to be trained, choice.max_parameters.",
+        show_default=False,
+    ),
+]
+MaxMultiplyAddsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Most multiply-adds that it needs for an image, choice.max_multiply_adds.",
         show_default=False,
     ),
 ]
@@ -237,31 +249,29 @@ DryRunOption = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Time a few real steps or images, say what the whole will take in time, memory and "
-        "disk, and write no result.",
+        help="Time a few real steps or images, estimate time, memory and disk of the whole run, "
+        "and write no result.",
     ),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out, or begin if there is none.")
+    bool, typer.Option("--resume", help="Continue the run in --out, or start it if there is none.")
 ]
 RequireSignatureOption = Annotated[
     list[Path] | None,
-    typer.Option(
+    value_option(
+        "KEY",
+        "Refuse artifacts that the owner of this public key has not signed under their name and "
+        "version. May be repeated: one of the keys suffices.",
         "--require-signature",
-        metavar="KEY",
-        help="Refuse what the owner of this public key has not signed, under its name and "
-        "version. May be repeated: one of them suffices.",
-        show_default=False,
     ),
 ]
 PolicyOption = Annotated[
     Path | None,
-    typer.Option(
+    value_option(
+        "FILE",
+        "Policy with the signatures that artifacts need. Without it the file that the environment "
+        "variable WSDARTS_HUB_POLICY names, else your own policy.json if there is one.",
         "--policy",
-        metavar="FILE",
-        help="Policy that says whose signature an artifact needs. Without it the file that the "
-        "environment variable WSDARTS_HUB_POLICY names, else your own policy.json if there is one.",
-        show_default=False,
     ),
 ]
 
@@ -280,17 +290,17 @@ def _declared(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Splits of a dataset to put together and split here, such as train+test. By "
-            "default files keep a split of their own, and the splits of a Hub or torchvision "
-            "dataset are put together; given keeps these as the parts that they are named as.",
+            help="Splits of a dataset to join and to split here, such as train+test. By default "
+            "files keep a split of their own, and the splits of a Hub or torchvision dataset are "
+            "joined; given keeps these as the parts of their names.",
         ),
     ] = None,
     split_column: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of a table, or of the metadata of a folder, that says of each image "
-            "whether it is for train, validation or test.",
+            help="Column of a table, or of the metadata of a folder, with the part of "
+            "each image: train, validation or test.",
         ),
     ] = None,
     validation: Annotated[
@@ -307,13 +317,15 @@ def _declared(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of a table, or of the metadata of a folder, with what belongs together, "
-            "such as a patient: each group is in one part of the split.",
+            help="Column of a table, or of the metadata of a folder, with the group of each "
+            "image, such as a patient; each group is in one part of the split.",
         ),
     ] = None,
     skip_corrupt: Annotated[
         bool,
-        typer.Option("--skip-corrupt", help="Leave out images that do not decode, and list them."),
+        typer.Option(
+            "--skip-corrupt", help="Leave out images that cannot be decoded, and list them."
+        ),
     ] = False,
 ) -> None:
     """Declare the options of reading a dataset: only the signature counts."""
@@ -370,6 +382,17 @@ def required_signature(
     if require_signature:
         return SignaturePolicy.of_keys(*require_signature)
     return None if policy is None else SignaturePolicy.load(policy)
+
+
+def choice_options(
+    candidates: int | None, max_parameters: int | None, max_multiply_adds: int | None
+) -> dict[str, tuple[str, object]]:
+    """Return the options of a choice as ``preset_with`` takes short ones."""
+    return {
+        "--candidates": ("choice.candidates", candidates),
+        "--max-parameters": ("choice.max_parameters", max_parameters),
+        "--max-multiply-adds": ("choice.max_multiply_adds", max_multiply_adds),
+    }
 
 
 def preset_with(

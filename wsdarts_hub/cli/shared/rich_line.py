@@ -1,4 +1,4 @@
-"""Progress as one line of a terminal; imported only where there is one, since rich takes long."""
+"""Progress as one line of a terminal; imported only on one, as importing rich is slow."""
 
 from collections.abc import Iterator
 
@@ -58,7 +58,7 @@ class Line(Progress):
         )
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """Leave room for the ``^C`` of Ctrl-C; a line that it breaks would stay on the screen."""
+        """Leave space for the ``^C`` of Ctrl-C, which would otherwise break the line."""
         for each in super().get_renderables():
             yield Constrain(each, self._terminal.width - _CTRL_C)
 

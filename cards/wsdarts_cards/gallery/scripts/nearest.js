@@ -52,7 +52,7 @@ wsdarts.nearest = (() => {
     shown = found;
     const verdict = byId("verdict");
     verdict.textContent =
-      found.near === null ? "Nothing says what is near here" : found.near ? "Near" : "Nothing is near";
+      found.near === null ? "No threshold was measured" : found.near ? "Near" : "Nothing is near";
     verdict.dataset.near = String(found.near);
     byId("why").textContent = found.why;
     byId("bars").textContent = found.space.threshold === null ? "as a bar" : "the line marks the threshold";

@@ -47,9 +47,7 @@ wsdarts.ranking = (() => {
     if (space.threshold === null)
       return {
         near: null,
-        why:
-          `${found}; no threshold was measured for this probe and estimator, so nothing says ` +
-          "whether that is near",
+        why: `${found}; no threshold was measured for this probe and estimator`,
       };
     const near = isNear(nearest.distance, space.threshold);
     return {

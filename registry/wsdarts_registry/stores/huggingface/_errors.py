@@ -1,4 +1,4 @@
-"""Errors of requests to Hugging Face: their classification, and what a user reads of them.
+"""Errors of requests to Hugging Face: their classification, and their messages.
 
 Exceptions of the transport and refusals of the server become a ``Failure`` of one of a few kinds,
 and that a RegistryError. Of the server's text only a short message is quoted, without addresses
@@ -214,6 +214,52 @@ def _local_failure(error: BaseException) -> Failure | None:
     return None
 
 
+_CHECK_ADDRESS = "check the address of the Hub in HF_ENDPOINT or --endpoint"
+# Sentence and hint of each kind of failure; ``registry_error`` fills in the facts.
+_TEXTS: dict[Kind, tuple[str, str]] = {
+    "missing": (
+        "{where} lacks what was looked for{quoted}",
+        "it was changed by other means: look at it there",
+    ),
+    "gated": (
+        "{where} is gated",
+        f"ask for access at {{url}}/{{repository}}, then log in with {_LOGIN}",
+    ),
+    "not_found": (
+        "there is no {where}, or you may not see it",
+        f"if it is private, log in with {_LOGIN}",
+    ),
+    "forbidden": (
+        "you may not {action} {where}{quoted}",
+        f"log in as one who may, with a token that can write to {{owner}} if you write: {_LOGIN}",
+    ),
+    "conflict": ("others keep changing {where}", "try again"),
+    "busy": ("{url} answers {answer} where it should {action} {repository}", "try again {soon}"),
+    "network": (
+        "{cannot}: the connection failed{quoted}",
+        "check the network, or use what is in the cache with HF_HUB_OFFLINE=1",
+    ),
+    "malformed": (
+        "{cannot}: the answer was cut off or is not what a Hub answers{quoted}",
+        f"{_CHECK_ADDRESS}, or try again later",
+    ),
+    "untrusted": (
+        "{cannot}: {message}",
+        f"what is sent there or fetched from there cannot be trusted, so {_CHECK_ADDRESS}",
+    ),
+    "offline": (
+        "{repository} or a part of it is not in the cache, and HF_HUB_OFFLINE is set",
+        "unset it to ask the Hub",
+    ),
+    "disk": (
+        "cannot {action} {repository}: {message}",
+        "free some space in the cache, or move it with WSDARTS_HUB_CACHE",
+    ),
+    "setup": ("{cannot}: {message}", "{hint}"),
+    "other": ("the Hub refused to {action} {where}{status}{quoted}", ""),
+}
+
+
 def registry_error(failure: Failure, *, action: str, repository: str, url: str) -> RegistryError:
     """Return the error that a user reads of a failure.
 
@@ -223,60 +269,24 @@ def registry_error(failure: Failure, *, action: str, repository: str, url: str) 
         repository: Such as ``"lab/flowers"``.
         url: Address of the Hub.
     """
+    what, hint = _TEXTS[failure.kind]
     where = f"{repository} on {url}"
-    cannot = f"cannot {action} {where}"
-    quoted = f" ({failure.message})" if failure.message else ""
-    status = f" with status {failure.status}" if failure.status else ""
-    soon = f"in {failure.retry_after:.0f} s" if failure.retry_after else "later"
-    owner = repository.partition("/")[0]
-    address = "check the address of the Hub in HF_ENDPOINT or --endpoint"
-    what, hint = {
-        "missing": (
-            f"{where} lacks what was looked for{quoted}",
-            "it was changed by other means: look at it there",
-        ),
-        "gated": (
-            f"{where} is gated",
-            f"ask for access at {url}/{repository}, then log in with {_LOGIN}",
-        ),
-        "not_found": (
-            f"there is no {where}, or you may not see it",
-            f"if it is private, log in with {_LOGIN}",
-        ),
-        "forbidden": (
-            f"you may not {action} {where}{quoted}",
-            f"log in as one who may, with a token that can write to {owner} if you write: {_LOGIN}",
-        ),
-        "conflict": (f"others keep changing {where}", "try again"),
-        "busy": (
-            f"{url} answers {failure.status} where it should {action} {repository}",
-            f"try again {soon}",
-        ),
-        "network": (
-            f"{cannot}: the connection failed{quoted}",
-            "check the network, or use what is in the cache with HF_HUB_OFFLINE=1",
-        ),
-        "malformed": (
-            f"{cannot}: the answer was cut off or is not what a Hub answers{quoted}",
-            f"{address}, or try again later",
-        ),
-        "untrusted": (
-            f"{cannot}: {failure.message}",
-            f"what is sent there or fetched from there cannot be trusted, so {address}",
-        ),
-        "offline": (
-            f"{repository} or a part of it is not in the cache, and HF_HUB_OFFLINE is set",
-            "unset it to ask the Hub",
-        ),
-        "disk": (
-            f"cannot {action} {repository}: {failure.message}",
-            "free some space in the cache, or move it with WSDARTS_HUB_CACHE",
-        ),
-        "setup": (f"{cannot}: {failure.message}", failure.hint),
-        "other": (f"the Hub refused to {action} {where}{status}{quoted}", ""),
-    }[failure.kind]
+    facts = {
+        "action": action,
+        "repository": repository,
+        "owner": repository.partition("/")[0],
+        "url": url,
+        "where": where,
+        "cannot": f"cannot {action} {where}",
+        "message": failure.message,
+        "quoted": f" ({failure.message})" if failure.message else "",
+        "status": f" with status {failure.status}" if failure.status else "",
+        "answer": failure.status,
+        "soon": f"in {failure.retry_after:.0f} s" if failure.retry_after else "later",
+        "hint": failure.hint,
+    }
     error = RepositoryNotFoundError if failure.kind == "not_found" else RegistryError
-    return error(what, hint=hint)
+    return error(what.format_map(facts), hint=hint.format_map(facts))
 
 
 def redact(text: str, token: str | None = None) -> str:

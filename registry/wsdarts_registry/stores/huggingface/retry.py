@@ -24,7 +24,7 @@ _log = logging.getLogger("wsdarts_hub.retry")
 
 
 class RetryableError(Exception):
-    """A request failed, or it is not known whether it did; read the state again and repeat.
+    """A request failed, or its outcome is unknown; read the state again and repeat.
 
     Args:
         reason: The error to raise once there are no retries left.

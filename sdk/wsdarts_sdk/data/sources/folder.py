@@ -18,12 +18,11 @@ from wsdarts_registry._files import (
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import Content, CorruptImage, Read
-from wsdarts_sdk.data.sources.base import (
+from wsdarts_sdk.data.sources.base import ImageSource, file_stats
+from wsdarts_sdk.data.sources.listing import (
     EXTENSIONS,
-    ImageSource,
     Listing,
     by_suffix,
-    file_stats,
     is_unread_image,
     list_files,
     list_images,

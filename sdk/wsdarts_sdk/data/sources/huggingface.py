@@ -20,12 +20,11 @@ from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_a
 from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources.base import (
     GIVEN_SPLIT,
-    SPLITS_FILE,
-    STATE_FILE,
     chosen_splits,
     joined_splits_note,
     kept_parts,
 )
+from wsdarts_sdk.data.sources.listing import SPLITS_FILE, STATE_FILE
 from wsdarts_sdk.data.sources.table import (
     BATCH,
     Table,

@@ -15,8 +15,9 @@ from wsdarts_registry._files import exists, inside, is_file, read_regular, resol
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, TaskError
 from wsdarts_sdk.data.options import DataOptions
-from wsdarts_sdk.data.sources.base import METADATA_FILES, named_groups, named_labels
+from wsdarts_sdk.data.sources.base import named_groups, named_labels
 from wsdarts_sdk.data.sources.folder import FileSource, image_files
+from wsdarts_sdk.data.sources.listing import METADATA_FILES
 from wsdarts_sdk.data.sources.table import Column, check_column, choose_columns
 from wsdarts_sdk.data.split import GivenPart, codes_of_values, given_codes
 
@@ -64,7 +65,7 @@ class MetadataSource(FileSource):
 def take_columns(
     source: FileSource, tables: Mapping[Path, tuple[Path, Rows]], options: DataOptions
 ) -> None:
-    """Give the images of a source the parts and groups that metadata have in a column of theirs.
+    """Set the parts and groups of a source's images from a column of the metadata.
 
     Raises:
         TaskError: Such a column is missing or does not fit, or an image has no row.

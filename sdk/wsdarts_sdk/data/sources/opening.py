@@ -17,11 +17,10 @@ from wsdarts_sdk.data.sources.base import (
     GIVEN_SPLIT,
     ImageSource,
     chosen_splits,
-    is_saved,
     joined_splits_note,
-    may_have_metadata,
 )
 from wsdarts_sdk.data.sources.folder import FolderSource, image_files, parquet_files
+from wsdarts_sdk.data.sources.listing import is_saved, may_have_metadata
 from wsdarts_sdk.data.split import (
     GIVEN_CODES,
     GivenPart,

@@ -269,7 +269,7 @@ class ParquetTable(Table):
 
 
 def rows_at_once(chunks: Iterable[tuple[int, int]]) -> int:
-    """Return how many rows of a column to read at once, going by their mean size.
+    """Return the number of rows of a column to read at once, by their mean size.
 
     Args:
         chunks: Rows and bytes of each part of the column.
@@ -279,7 +279,7 @@ def rows_at_once(chunks: Iterable[tuple[int, int]]) -> int:
 
 
 def _row_groups(metadata: Any, column: str) -> Iterator[tuple[int, int]]:
-    """Rows and bytes of a column in each row group of a parquet file."""
+    """Yield rows and bytes of a column in each row group of a parquet file."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         chunks = [group.column(i) for i in range(group.num_columns)]

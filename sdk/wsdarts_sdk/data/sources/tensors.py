@@ -286,7 +286,7 @@ def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _without_alpha(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay images with alpha over white; grey stays one channel and broadcasts to RGB."""
+    """Blend images with alpha with white; grey stays one channel and broadcasts to RGB."""
     if pixels.shape[-1] != 4:
         return pixels
     colour, alpha = pixels[..., :3].astype(np.int32), pixels[..., 3:].astype(np.int32)

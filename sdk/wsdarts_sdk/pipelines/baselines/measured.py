@@ -1,4 +1,4 @@
-"""What a baseline does on the held-out images, before there is a network to compare it with."""
+"""Figures of a baseline on the held-out images, before it is compared with a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Measured:
     seconds: float
 
     def announce(self, progress: Progress) -> None:
-        """Tell its figure, which a network has to beat."""
+        """Report its figure."""
         images = pluralize(len(self.right), "held-out image")
         share = percent(float(self.right.mean()))
         progress(f"the figure to beat: a {self.name} labels {share} of {images} right", 1, 1)

@@ -1,15 +1,20 @@
-"""Estimate of the stages of a search."""
+"""Estimates of the stages of a search, and of the choice of a genotype after it."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
+import torch
 
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_sdk.data import DataOptions
+from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.devices import find_device, peak_memory
+from wsdarts_sdk.models.training import train_network
+from wsdarts_sdk.pipelines.choice import candidate_training, training_lengths
 from wsdarts_sdk.pipelines.dry_runs.estimate import (
     STEPS_RUN,
     Estimate,
@@ -51,13 +56,44 @@ def estimate_search(
     Raises:
         WsdartsError: Data or settings do not fit.
     """
-    settings = find_preset(preset).search
+    chosen = find_preset(preset)
+    settings = chosen.search
     where = find_device(device)
     check_kernels(where)
     told = shown(progress)
-    parts = train_parts(load_tasks(data, reading, progress=told), settings, where, told)
+    tasks = load_tasks(data, reading, progress=told)
+    parts = train_parts(tasks, settings, where, told)
     found = stage_estimates(parts, settings, told)
-    return Estimate(phases=found.phases, memory=peak_memory(where), disk=found.disk)
+    phases = (*found.phases, *choice_estimate(tasks, found.genotype, chosen, where))
+    return Estimate(phases=phases, memory=peak_memory(where), disk=found.disk)
+
+
+def choice_estimate(
+    tasks: Sequence[ImageTask], genotype: Genotype, preset: Preset, device: torch.device
+) -> tuple[PhaseEstimate, ...]:
+    """Time steps of a candidate; return the estimate of all trainings of a choice, if there is one.
+
+    Args:
+        tasks: What is searched on; of several no genotype is chosen so.
+        genotype: The cells of the candidate.
+        preset: Whose settings to use.
+        device: Where it would run.
+    """
+    if not preset.choice.trains or len(tasks) > 1:
+        return ()
+    settings = candidate_training(tasks[0], preset, preset.search)
+    each = settings.steps_per_epoch or 1
+    short = min(STEPS_RUN, each)
+    short_settings = replace(
+        settings, weights="random", epochs=epochs_of(short), steps_per_epoch=short
+    )
+    marks = Marks()
+    train_network(genotype, tasks[0], short_settings, selection=True, progress=marks, device=device)
+    ended, steps = time.perf_counter(), marks.named("training")
+    lengths = training_lengths(preset.choice, preset.choice.candidates)
+    total = sum(lengths) * settings.epochs * each
+    seconds = total * median_gap(steps) + len(lengths) * (ended - steps[-1])
+    return (PhaseEstimate(phase="choice", steps=total, seconds=seconds),)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.pipelines.decision import Choice, Decision, Mode
 from wsdarts_sdk.pipelines.dry_runs.embedding import EmbeddingEstimate, embedding_estimate
 from wsdarts_sdk.pipelines.dry_runs.estimate import Estimate, PhaseEstimate
-from wsdarts_sdk.pipelines.dry_runs.search import stage_estimates
+from wsdarts_sdk.pipelines.dry_runs.search import choice_estimate, stage_estimates
 from wsdarts_sdk.pipelines.dry_runs.training import network_estimate
 from wsdarts_sdk.pipelines.run_context import Data, load_task, probe_for, train_parts
 from wsdarts_sdk.pipelines.starting_points import decide_by, plan_start, prepare_start
@@ -83,6 +83,7 @@ def estimate_warm_start(
         disk = len(RATES) * (disk + short.checkpoint)
         selection = PhaseEstimate(phase="selection", steps=short.steps, seconds=short.seconds)
         phases = tuple(_repeated(phase, len(RATES)) for phase in (*phases, selection))
+    phases += choice_estimate([task], found.genotype, chosen, where)
     return Estimate(
         phases=(*embedded.phases, *phases),
         memory=peak_memory(where),

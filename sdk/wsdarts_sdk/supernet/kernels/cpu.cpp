@@ -106,7 +106,7 @@ void finish(const Statistics<T>& s, const double* sums, Size branches, Size imag
 
 // Add what each image found, in the images' order: found is branches × images × count.
 template <class T>
-void add_images(const std::vector<T>& found, Size branches, Size images, Size count, T* total) {
+void add_images(const Numbers<T>& found, Size branches, Size images, Size count, T* total) {
   for (Size m = 0; m < branches; ++m)
     for (Size i = 0; i < count; ++i) {
       double sum = 0;
@@ -169,7 +169,7 @@ Norm<T> norm_of(const Depthwise<T>& d, Size m) {
 
 // Weights with the taps first: M × taps × C, and M × inputs × outputs.
 template <class T>
-void order_weights(const Depthwise<T>& d, std::vector<T>& taps, std::vector<T>& columns) {
+void order_weights(const Depthwise<T>& d, Numbers<T>& taps, Numbers<T>& columns) {
   const Size C = d.shape.channels, K2 = d.shape.kernel * d.shape.kernel;
   taps.resize(d.shape.branches * K2 * C);
   columns.resize(d.shape.branches * C * C);
@@ -183,7 +183,7 @@ template <class T, int V, int K>
 void depthwise_forward(const Depthwise<T>& d, T* middle, T* result, const Statistics<T>& norm) {
   const Shape& s = d.shape;
   const Size C = s.channels, row = s.columns * C, image = s.area() * C;
-  std::vector<T> taps, columns;
+  Numbers<T> taps, columns;
   order_weights(d, taps, columns);
   std::vector<double> sums(s.branches * s.images * 2 * C, 0.0);
   const Size units = d.own ? s.branches * s.images : s.images;
@@ -279,13 +279,13 @@ void depthwise_backward(const Depthwise<T>& d, const T* middle, const T* result,
   back.stride = 1;
   back.rows = s.height;
   back.columns = s.width;
-  std::vector<T> flipped(s.branches * K2 * C);
+  Numbers<T> flipped(s.branches * K2 * C);
   for (Size m = 0; m < s.branches; ++m)
     for (Size c = 0; c < C; ++c)
       for (Size t = 0; t < K2; ++t)
         flipped[(m * K2 + K2 - 1 - t) * C + c] = d.depthwise[(m * C + c) * K2 + t];
-  std::vector<T> taps(wanted ? s.branches * s.images * K2 * C : 0, T(0));
-  std::vector<T> columns(wanted ? s.branches * s.images * C * C : 0, T(0));
+  Numbers<T> taps(wanted ? s.branches * s.images * K2 * C : 0, T(0));
+  Numbers<T> columns(wanted ? s.branches * s.images * C * C : 0, T(0));
   const Size units = d.own ? s.branches * s.images : s.images;
   Shortage shortage;
 #pragma omp parallel for schedule(static)
@@ -334,7 +334,7 @@ void depthwise_backward(const Depthwise<T>& d, const T* middle, const T* result,
   shortage.raise();
   if (!wanted) return;
   add_images(columns, s.branches, s.images, C * C, weights.pointwise);
-  std::vector<T> sum(s.branches * K2 * C);
+  Numbers<T> sum(s.branches * K2 * C);
   add_images(taps, s.branches, s.images, K2 * C, sum.data());
   for (Size m = 0; m < s.branches; ++m)
     transpose(sum.data() + m * K2 * C, K2, C, weights.depthwise + m * C * K2);
@@ -377,7 +377,7 @@ template <class T, int V>
 void pointwise_forward(const Pointwise<T>& p, T* result, double* sums) {
   const Shape& s = p.shape;
   const Size C = s.channels, image = s.area() * p.total;
-  std::vector<T> columns(s.branches * C * p.outputs);
+  Numbers<T> columns(s.branches * C * p.outputs);
   for (Size m = 0; m < s.branches; ++m)
     transpose(p.weights + m * p.outputs * C, p.outputs, C, columns.data() + m * C * p.outputs);
   Shortage shortage;
@@ -405,7 +405,7 @@ void pointwise_backward(const Pointwise<T>& p, const T* result, const OutputGrad
                         Size pitch, T* weights) {
   const Shape& s = p.shape;
   const Size C = s.channels, image = s.area() * p.total;
-  std::vector<T> columns(weights ? s.branches * s.images * p.outputs * C : 0, T(0));
+  Numbers<T> columns(weights ? s.branches * s.images * p.outputs * C : 0, T(0));
   Shortage shortage;
 #pragma omp parallel for schedule(static)
   for (Size n = 0; n < s.images; ++n) try {

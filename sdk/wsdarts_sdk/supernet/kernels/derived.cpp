@@ -300,7 +300,7 @@ void half_forward(const Half<T>& h, T* result, const Norm<T>& norm) {
   const Size C = s.channels, edge = s.edge(), groups = group_count(s.images);
   const Size step = s.stride * C, tap = s.dilation * C;
   const bool dense = s.stride == 1 && s.dilation == 1;
-  std::vector<T> taps(K * K * C), columns(C * C);
+  Numbers<T> taps(K * K * C), columns(C * C);
   transpose(h.depthwise, C, Size(K * K), taps.data());
   transpose(h.pointwise, C, C, columns.data());
   std::vector<double> sums(groups * 2 * C, 0.0);
@@ -351,11 +351,11 @@ void half_backward(const Half<T>& h, const T* result, const Reached<T>& reached,
   const Size step = s.stride * C, tap = s.dilation * C, row_size = s.columns * C;
   const bool dense = s.stride == 1 && s.dilation == 1;
   const Size block = std::max<Size>(1, 64 / s.columns);  // rows of one product for the weights
-  std::vector<T> taps(K2 * C), flipped(K2 * C);
+  Numbers<T> taps(K2 * C), flipped(K2 * C);
   transpose(h.depthwise, C, K2, taps.data());
   for (Size t = 0; t < K2; ++t)
     std::copy_n(taps.data() + t * C, C, flipped.data() + (K2 - 1 - t) * C);
-  std::vector<T> of_taps(groups * K2 * C, T(0)), of_columns(groups * C * C, T(0));
+  Numbers<T> of_taps(groups * K2 * C, T(0)), of_columns(groups * C * C, T(0));
   std::vector<double> sums(groups * 2 * C, 0.0);
   Shortage shortage;
 #pragma omp parallel for schedule(static)
@@ -428,7 +428,7 @@ void half_backward(const Half<T>& h, const T* result, const Reached<T>& reached,
   }
   shortage.raise();
   add_groups(of_columns.data(), groups, C * C, to_pointwise);
-  std::vector<T> total(K2 * C);
+  Numbers<T> total(K2 * C);
   add_groups(of_taps.data(), groups, K2 * C, total.data());
   transpose(total.data(), K2, C, to_depthwise);
   if (!norm) return;
@@ -505,7 +505,7 @@ template <class T, int V>
 void project_forward(const Projection<T>& p, T* result, double* sums) {
   const Grid& s = p.grid;
   const Size C = s.channels, outputs = p.outputs(), groups = group_count(s.images);
-  std::vector<T> columns(C * outputs);
+  Numbers<T> columns(C * outputs);
   for (Size i = 0, start = 0; i < p.count; start += p.parts[i++].outputs)
     for (Size o = 0; o < p.parts[i].outputs; ++o)
       for (Size c = 0; c < C; ++c)
@@ -538,7 +538,7 @@ template <class T, int V>
 void project_backward(const Projection<T>& p, const T* result, const Target<T>& to) {
   const Grid& s = p.grid;
   const Size C = s.channels, outputs = p.outputs(), groups = group_count(s.images);
-  std::vector<T> weights(outputs * C), found(groups * outputs * C, T(0));
+  Numbers<T> weights(outputs * C), found(groups * outputs * C, T(0));
   for (Size i = 0, start = 0; i < p.count; start += p.parts[i++].outputs)
     std::copy_n(p.parts[i].weights, p.parts[i].outputs * C, weights.data() + start * C);
   Shortage shortage;
@@ -574,7 +574,7 @@ void project_backward(const Projection<T>& p, const T* result, const Target<T>& 
     shortage.noted = true;
   }
   shortage.raise();
-  std::vector<T> sum(outputs * C);
+  Numbers<T> sum(outputs * C);
   add_groups(found.data(), groups, outputs * C, sum.data());
   for (Size i = 0, start = 0; i < p.count; start += p.parts[i++].outputs)
     std::copy_n(sum.data() + start * C, p.parts[i].outputs * C, p.parts[i].to_weights);

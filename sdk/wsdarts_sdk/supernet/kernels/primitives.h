@@ -42,10 +42,34 @@ inline V relu(V x) {
   return x < 0 ? V{} : x;
 }
 
+// Numbers from the beginning of a cache line: a block that lies across two lines is read twice.
+template <class T>
+struct OnLines {
+  using value_type = T;
+  static constexpr std::align_val_t LINE{64};
+  OnLines() = default;
+  template <class U>
+  OnLines(const OnLines<U>&) {}
+  T* allocate(std::size_t count) {
+    return static_cast<T*>(::operator new(count * sizeof(T), LINE));
+  }
+  void deallocate(T* place, std::size_t) { ::operator delete(place, LINE); }
+  template <class U>
+  bool operator==(const OnLines<U>&) const {
+    return true;
+  }
+  template <class U>
+  bool operator!=(const OnLines<U>&) const {
+    return false;
+  }
+};
+template <class T>
+using Numbers = std::vector<T, OnLines<T>>;
+
 // Memory of one thread that is kept between calls: fresh pages cost more than the arithmetic.
 template <class T>
 T* scratch(int slot, Size count) {
-  static thread_local std::vector<T> kept[8];
+  static thread_local Numbers<T> kept[8];
   if (static_cast<Size>(kept[slot].size()) < count) kept[slot].resize(count);
   return kept[slot].data();
 }

@@ -50,7 +50,7 @@ def test_the_card_names_what_was_near_when_it_was_published(
     near = NearRecord(space=space, distance=0.1, measured="by hand")
     store.configure(store.config.model_copy(update={"near": (near,)}))
     push_run("flowers", 1, 2)
-    assert "It was the first" in _section(store, "flowers")
+    assert "held no other" in _section(store, "flowers")
     push_run("petals", 1, 2)
     # By hand: u = a/(a+b) = (1/2, 0), v = (1/2, 1), so d = 1 - (1/4) / sqrt(1/4 * 5/4).
     push_run("birds", 1, 0)
