@@ -1,4 +1,4 @@
-"""Presets: the paper's settings, and two that fit a CPU.
+"""Presets: the paper's settings, two that fit a CPU, and one between them.
 
 >>> SMALL.with_training(epochs=50, learning_rate=0.01).training.epochs
 50
@@ -159,10 +159,61 @@ PAPER = Preset(
 )
 """The paper's own search and training: hours on a GPU."""
 
-# A warm start's cells are discretised as in DARTS at preset paper. The two others leave them the
+# A warm start's cells are discretised as in DARTS at preset paper. The others leave them the
 # two skip-connects of a cold search at most: in their few steps α hardly outgrows its random start,
 # and warm and cold searches then differ in the start alone, as measured (docs/results.md).
 _FEW_STEPS_SKIP_CONNECTS = 2
+
+# Half an hour on a GPU, or a night on a CPU, as docs/guides/your-own-dataset.md estimates. Search
+# and training have one width, so that a training can inherit the weights of its search. α's
+# learning rate is such that it moves as far as at preset small, in more steps.
+MEDIUM = Preset(
+    name="medium",
+    search=SearchSettings(
+        stages=(
+            StageSettings(
+                cells=5, operations=8, epochs=12, weights_only_epochs=4, skip_dropout=0.1
+            ),
+            StageSettings(
+                cells=8, operations=5, epochs=12, weights_only_epochs=4, skip_dropout=0.4
+            ),
+            StageSettings(
+                cells=11,
+                operations=3,
+                epochs=12,
+                weights_only_epochs=4,
+                skip_dropout=0.7,
+            ),
+        ),
+        channels=16,
+        image_size=64,
+        batch_size=32,
+        steps_per_epoch=30,
+        alpha=AlphaOptimiser(learning_rate=1.5e-3),
+        warm_skip_connects=_FEW_STEPS_SKIP_CONNECTS,
+    ),
+    training=TrainingSettings(
+        cells=14,
+        channels=16,
+        image_size=64,
+        epochs=60,
+        batch_size=64,
+        steps_per_epoch=100,
+        cutout=16,
+        drop_path=0.2,
+    ),
+    selection=TrainingSettings(
+        cells=8,
+        channels=16,
+        image_size=64,
+        epochs=10,
+        batch_size=64,
+        steps_per_epoch=30,
+        cutout=16,
+        drop_path=0.0,
+    ),
+)
+"""Half an hour on a GPU, or a night on a CPU."""
 
 # Minutes to an hour on a CPU. α starts at 1e-3 · randn and Adam moves it by about one learning
 # rate a step: in so few α steps the paper's 6e-4 would hardly outgrow the random start.
@@ -256,7 +307,7 @@ TINY = Preset(
 )
 """About a minute on a CPU: every part works, and nothing good is found."""
 
-PRESETS = {preset.name: preset for preset in (PAPER, SMALL, TINY)}
+PRESETS = {preset.name: preset for preset in (PAPER, MEDIUM, SMALL, TINY)}
 """The presets by name."""
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.cli.conftest import Run
-from tests.cli.test_search_commands import QUICK
+from tests.cli.test_search_commands import QUICK, QUICK_TRAINING
 from tests.sdk.reports.compared import make_cold
 from wsdarts_hub import Classifier
 from wsdarts_hub.cli import app
@@ -58,6 +58,9 @@ CALLS = {
     "yank": "flowers@1 --reason test --registry zoo",
 }
 CALLS["warm-start"] = CALLS["search"].replace("found", "warm")
+CALLS["train"] = f"flowers images --registry zoo --out net {' '.join(QUICK_TRAINING)}"
+CALLS["evaluate"] = "model images --out evaluation.html"
+LONG = ("embed", "nearest", "search", "train", "warm-start")
 ELSEWHERE = {
     "demo": "takes minutes; tests/cli/test_demo.py runs it",
     "push-model": "needs a Hub; tests/cli/test_models_on_hub.py runs it",
@@ -125,8 +128,8 @@ def check_keys(found: Any, command: Callable[..., None]) -> None:
 
 def test_every_command_with_a_result_has_a_case() -> None:
     named = {name for name in COMMANDS if has_json(name)}
-    assert named - {"train", "evaluate"} == {*CALLS, *ELSEWHERE}
-    assert {*COMMANDS} - named <= NO_RESULT | {"train", "evaluate"}
+    assert named == {*CALLS, *ELSEWHERE}
+    assert {*COMMANDS} - named <= NO_RESULT
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if has_json(name)])
@@ -143,6 +146,36 @@ def test_the_result_is_one_json_value_with_the_keys_of_the_help(
     shown = run(*name.split(), *CALLS[name].split(), "--json")
     assert shown.code == 0, shown.err
     check_keys(read(shown.out), COMMANDS[name])
+
+
+def test_early_stopping_is_in_the_result_of_a_training(place: Path, run: Run) -> None:
+    shown = run("train", *CALLS["train"].split(), "--patience", "1", "--json")
+    assert shown.code == 0, shown.err
+    best = read(shown.out)["best"]
+    assert set(best) == {"epoch", "accuracy", "loss", "images", "judged_on"}
+
+
+def test_every_long_command_has_a_dry_run() -> None:
+    with_dry_run = {n for n, c in COMMANDS.items() if "dry_run" in inspect.signature(c).parameters}
+    assert with_dry_run == set(LONG)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_dry_run_says_the_same_in_words_and_as_json(name: str, place: Path, run: Run) -> None:
+    shown = run(name, *CALLS[name].split(), "--dry-run", "--json")
+    assert shown.code == 0, shown.err
+    found = read(shown.out)
+    assert set(found) == {"seconds", "steps", "memory", "disk", "note", "phases"}
+    assert found["seconds"] == pytest.approx(sum(phase["seconds"] for phase in found["phases"]))
+    said = run(name, *CALLS[name].split(), "--dry-run")
+    assert said.code == 0, said.err
+    assert {line.split()[0] for line in said.lines if line.strip()} >= {"total", "memory", "disk"}
+    for written in ("found", "warm", "net", "e.safetensors"):
+        assert not (place / written).exists()
+
+
+def test_an_embedding_that_is_made_has_no_dry_run(place: Path, run: Run) -> None:
+    assert run("nearest", "made.safetensors", "--dry-run").code == 2
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in ("gc", "doctor")])

@@ -75,6 +75,25 @@ def test_how_long_a_search_at_small_takes() -> None:
     assert f"{min(warm):.0f} to {max(warm):.0f} seconds" in page
 
 
+def test_what_class_balance_does() -> None:
+    file = _ROOT / "benchmarks" / "results" / "class_balance.json"
+    found = json.loads(file.read_text())["summary"]
+    page = _page("guides/training-options.md")
+    for balance, figures in found.items():
+        cells = [
+            f"{100 * value['mean']:.1f} ± {100 * value['deviation']:.1f} %"
+            for value in (figures["balanced_accuracy"], figures["accuracy"])
+        ]
+        assert f"| `{balance}` | {cells[0]} | {cells[1]} |" in page
+    gains = [
+        100 * (found[balance][name]["mean"] - found["none"][name]["mean"])
+        for name in ("balanced_accuracy", "accuracy")
+        for balance in ("weights", "sampling")
+    ]
+    assert f"by {gains[0]:.1f} and {gains[1]:.1f} points" in page
+    assert f"by {-gains[2]:.0f} and {-gains[3]:.0f}." in page
+
+
 def test_thresholds() -> None:
     for near in DirectoryStore(shipped_zoo(), read_only=True).config.near:
         assert f"| {near.distance:.4f} |" in _page("concepts/task2vec.md")

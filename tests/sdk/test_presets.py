@@ -9,7 +9,7 @@ from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.preset_changes import ChoiceChanges, SearchChanges, TrainingChanges
-from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset
+from wsdarts_sdk.presets import MEDIUM, PAPER, PRESETS, TINY, find_preset
 from wsdarts_sdk.search.settings import AlphaOptimiser, ChoiceSettings, SearchSettings
 
 
@@ -50,7 +50,7 @@ def test_the_trainings_of_the_paper() -> None:
 
 
 def test_finding_and_seeding() -> None:
-    assert set(PRESETS) == {"paper", "small", "tiny"}
+    assert set(PRESETS) == {"paper", "medium", "small", "tiny"}
     assert find_preset("tiny") is TINY
     assert find_preset(TINY) is TINY
     found = find_preset("tiny", seed=7)
@@ -58,13 +58,19 @@ def test_finding_and_seeding() -> None:
     assert find_preset(found, seed=0) == TINY
     with pytest.raises(SettingsError, match="'huge'") as caught:
         find_preset("huge")
-    assert caught.value.expected == "one of paper, small, tiny"
+    assert caught.value.expected == "one of paper, medium, small, tiny"
 
 
 def test_only_small_has_a_shorter_start_from_trained_weights() -> None:
     found = {name: preset.search.from_trained().stages for name, preset in PRESETS.items()}
     epochs = {name: (s.epochs, s.weights_only_epochs) for name, (s,) in found.items()}
-    assert epochs == {"paper": (25, 10), "small": (2, 0), "tiny": (4, 1)}
+    assert epochs == {"paper": (25, 10), "medium": (12, 4), "small": (2, 0), "tiny": (4, 1)}
+
+
+def test_a_training_at_medium_can_inherit_from_its_search() -> None:
+    assert MEDIUM.search.channels == MEDIUM.training.channels
+    assert MEDIUM.search.image_size == MEDIUM.training.image_size
+    assert MEDIUM.with_training(weights="inherited").training.weights == "inherited"
 
 
 def without_bounds(kind: Any) -> Any:

@@ -9,6 +9,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.estimates import show_estimate
 from wsdarts_hub.cli.shared.long_work import unread, working
 from wsdarts_registry._files import exists, is_directory
 from wsdarts_registry._format import count, pluralize
@@ -42,6 +43,7 @@ def embed(
         Path | None,
         typer.Option(metavar="FILE", help="File to write, NAME.embedding.safetensors by default."),
     ] = None,
+    dry_run: options.DryRunOption = False,
     reading: "DataOptions",
     device: options.DeviceOption = None,
     as_json: options.JsonOption = False,
@@ -60,12 +62,17 @@ def embed(
         task: name of the dataset
         images: its number of images
         classes: its number of classes
+        given_split: images in each part of a split that came with it, in words; else null
+        groups: number of groups of images that are kept together; null without
         digest: identity of the dataset
         probe: name of the probe network
         probe_digest: its identity
         estimator: fisher or variational
+        estimator_version: version of that estimator
+        estimator_settings: what else decides the numbers
         filters: length of the embedding
         embedded_images: number of images in the embedding
+        embedded_classes: number of their classes
         relative_error: standard error of a value, relative to it; null where unknown
         distance_error: its effect on a distance; null where unknown
 
@@ -83,8 +90,20 @@ def embed(
         _check_writable(out)
     read: list[ImageTask] = []
     with working(quiet=quiet) as work:
+        unread_data = unread(data, reading=reading, quiet=quiet, on_load=read.append)
+        if dry_run:
+            estimate = hub.estimate_embedding(
+                unread_data,
+                probe=probe,
+                settings=_settings(estimator),
+                budget=budget,
+                device=device,
+                progress=work.progress,
+            )
+            show_estimate(estimate, as_json=as_json)
+            return
         embedding = hub.embed(
-            unread(data, reading=reading, quiet=quiet, on_load=read.append),
+            unread_data,
             probe=probe,
             settings=_settings(estimator),
             budget=budget,
@@ -111,12 +130,17 @@ def _embedding_json(task: "ImageTask", embedding: "TaskEmbedding") -> dict[str, 
         "task": task.name,
         "images": len(task),
         "classes": task.classes,
+        "given_split": task.part_sizes if task.given_split else None,
+        "groups": task.group_count,
         "digest": task.digest,
         "probe": embedding.space.probe,
         "probe_digest": embedding.space.probe_digest,
         "estimator": embedding.space.estimator,
+        "estimator_version": embedding.space.version,
+        "estimator_settings": dict(embedding.space.settings),
         "filters": len(embedding.values),
         "embedded_images": embedding.images,
+        "embedded_classes": embedding.classes,
         "relative_error": embedding.relative_error,
         "distance_error": embedding.distance_error,
     }
@@ -129,6 +153,7 @@ def _show_embedding(task: "ImageTask", embedding: "TaskEmbedding") -> None:
         [
             ("task", f"{task.name}, {images}, {classes} classes"),
             *([("given split", task.part_sizes)] if task.given_split else []),
+            *([("groups", count(task.group_count))] if task.group_count else []),
             ("digest", task.digest),
             ("probe", f"{space.probe} ({space.probe_digest})"),
             ("estimator", _estimator(space)),
@@ -157,6 +182,7 @@ def nearest(
     budget: options.BudgetOption = None,
     target_error: options.TargetErrorOption = None,
     k: options.NeighboursOption = 5,
+    dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
     reading: "DataOptions",
     device: options.DeviceOption = None,
@@ -198,17 +224,27 @@ def nearest(
             target_error=target_error,
             **reading,
             device=device,
+            dry_run=dry_run or None,
         )
         embedding = hub.TaskEmbedding.load(data)
         ranking = hub.open_registry(registry).nearest(embedding, k)
     else:
         with working(quiet=quiet) as work:
+            unread_data = unread(data, reading=reading, quiet=quiet)
+            if dry_run:
+                estimate = hub.estimate_nearest(
+                    unread_data,
+                    registry=registry,
+                    probe=probe,
+                    settings=_settings(estimator),
+                    budget=budget,
+                    device=device,
+                    progress=work.progress,
+                )
+                show_estimate(estimate, as_json=as_json)
+                return
             ranking = hub.nearest(
-                unread(
-                    data,
-                    reading=reading,
-                    quiet=quiet,
-                ),
+                unread_data,
                 registry=registry,
                 probe=probe,
                 settings=_settings(estimator),

@@ -170,6 +170,7 @@ def evaluate(
         mistakes.predicted: the class that the model gives
         mistakes.probability: of that class
         note: relation of these images to the model's training
+        page: the page with --out; else null
 
     Python:
         from wsdarts_hub import evaluate
@@ -189,7 +190,7 @@ def evaluate(
             progress=work.progress,
         )
     if as_json:
-        display.json_data(found.to_json())
+        display.json_data({**found.to_json(), "page": page_path(out)})
     elif quiet:
         display.line(f"{found.accuracy.value:.4f}")
     else:

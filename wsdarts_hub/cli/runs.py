@@ -1,7 +1,6 @@
 """Commands with a run directory, ``search``, ``warm-start`` and ``train``, and their output."""
 
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +9,13 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.embeddings import ranking_json, show_neighbours
 from wsdarts_hub.cli.shared import display, options
+from wsdarts_hub.cli.shared.estimates import show_estimate
 from wsdarts_hub.cli.shared.long_work import run_work
 from wsdarts_hub.cli.shared.options import complete_reference
-from wsdarts_registry._format import count, duration, percent, pluralize, size
+from wsdarts_registry._format import count, duration, percent, pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from wsdarts_sdk.pipelines.dry_run import Estimate
 
     from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
@@ -76,6 +74,7 @@ def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
         "report": found.report,
         "artifact": found.artifact,
         "genotype": found.genotype.to_json(),
+        "drawing": found.path / "cells.svg",
         "collapses": [each.to_json() for each in collapses],
         "choice": None if found.choice is None else found.choice.to_json(),
         "seconds": found.seconds,
@@ -144,34 +143,6 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
         display.drawing(cell_text(genotype, kind))
     display.line(f"drawing: {run / 'cells.svg'}")
     show_collapses(genotype, skip_counts(search_epochs(rows)))
-
-
-def show_estimate(found: "Estimate", *, as_json: bool = False) -> None:
-    """Print the estimated cost of a search or a training."""
-    if as_json:
-        display.json_data(
-            {
-                "seconds": found.seconds,
-                "steps": found.steps,
-                "memory": found.memory,
-                "disk": found.disk,
-                "phases": [asdict(phase) for phase in found.phases],
-            }
-        )
-        return
-    display.heading("estimate, from a few steps on this machine")
-    display.table(
-        ("phase", "steps", "time"),
-        [(p.phase, count(p.steps), f"about {duration(p.seconds)}") for p in found.phases],
-        right=("steps",),
-    )
-    display.facts(
-        [
-            ("total", f"about {duration(found.seconds)}"),
-            ("memory", f"about {size(found.memory)}"),
-            ("disk", f"about {size(found.disk)}"),
-        ]
-    )
 
 
 def show_collapses(genotype: "Genotype", history: "Sequence[SkipCounts]" = ()) -> None:
@@ -244,9 +215,9 @@ def search(
         report: its report
         artifact: the artifact, for `push`
         genotype: both cells
+        drawing: their drawing
         collapses: cells that have collapsed to skip-connects
-        choice: candidates with their accuracies and sizes, the chosen one, and the test against
-            chance; null where α alone decided
+        choice: candidates, the chosen one and the test against chance; null where α decided
         seconds: wall time of each phase
         cached: time that computing the cached results had taken, by phase
 
@@ -319,6 +290,7 @@ def warm_start(
     seed: options.SeedOption = None,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
+    dry_run: options.DryRunOption = False,
     settings: options.SetOption = None,
     candidates: options.CandidatesOption = None,
     max_parameters: options.MaxParametersOption = None,
@@ -343,9 +315,9 @@ def warm_start(
         report: its report
         artifact: the artifact, for `push`
         genotype: both cells
+        drawing: their drawing
         collapses: cells that have collapsed to skip-connects
-        choice: candidates with their accuracies and sizes, the chosen one, and the test against
-            chance; null where α alone decided
+        choice: candidates, the chosen one and the test against chance; null where α decided
         seconds: wall time of each phase
         cached: time that computing the cached results had taken, by phase
         source: the starting point, or cold
@@ -368,6 +340,22 @@ def warm_start(
     with run_work(
         "warm-start", [data], out=out, resume=resume, reading=reading, quiet=quiet
     ) as work:
+        if dry_run:
+            estimate = hub.estimate_warm_start(
+                *work.data,
+                registry=registry,
+                source=source,
+                mode=mode,
+                preset=chosen,
+                probe=probe,
+                k=k,
+                sweep_skip_dropout=sweep,
+                require_signature=required,
+                device=device,
+                progress=work.progress,
+            )
+            show_estimate(estimate, as_json=as_json)
+            return
         found = hub.warm_start(
             *work.data,
             out=out,
@@ -504,6 +492,7 @@ def train(
                 registry=registry,
                 require_signature=required,
                 preset=chosen,
+                baseline=None if no_baseline else baseline,
                 device=device,
                 progress=work.progress,
             )

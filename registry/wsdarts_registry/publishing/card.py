@@ -31,7 +31,7 @@ from wsdarts_registry.publishing.training_record import (
     CLASSIFIER_IMAGES,
 )
 
-PRESET_NAMES = ("tiny", "small", "paper")
+PRESET_NAMES = ("tiny", "small", "medium", "paper")
 """Presets that a command can name. Weights fit a network of the preset that they were made by."""
 
 # Licence identifiers of the Hub (huggingface.co/docs/hub/repositories-licenses) that fit data and

@@ -39,6 +39,7 @@ from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_ch
 from wsdarts_sdk.pipelines.decision import META, Choice, Decision, Option, decide, nothing_to_rank
 from wsdarts_sdk.pipelines.embed import nearest_so_far
 from wsdarts_sdk.pipelines.run_context import RunContext
+from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.file_names import EMBEDDING_FILE
 from wsdarts_sdk.runs.records import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
@@ -176,39 +177,49 @@ def decide_start(context: RunContext, plan: Plan, embedding: TaskEmbedding) -> D
     """
     if plan.recorded is not None:
         return plan.recorded
-    assert plan.catalogue is not None  # noqa: S101 - plan_start has seen to that
     with context.costs.phase("nearest"):
-        ranking = _rank(plan.catalogue, embedding, plan.choice)
-        decision = decide(
-            plan.choice.mode,
-            plan.settings,
-            ranking=ranking,
-            singles=_singles(plan.catalogue, plan.settings, embedding, ranking),
-            metas=_metas(plan.catalogue, plan.settings, embedding, ranking),
-            chosen=plan.chosen,
-            k=plan.choice.k,
-        )
+        decision = decide_by(plan, embedding)
     write_start(
         context.run,
         mode=decision.mode,
         sources=decision.sources,
         why=decision.why,
         digests=decision.digests,
+        ranking=decision.ranking,
+    )
+    return decision
+
+
+def decide_by(plan: Plan, embedding: TaskEmbedding) -> Decision:
+    """Rank the registry and decide, whatever was decided before.
+
+    Raises:
+        WsdartsError: As for ``decide_start``.
+    """
+    assert plan.catalogue is not None  # noqa: S101 - plan_start has seen to that
+    ranking = _rank(plan.catalogue, embedding, plan.choice)
+    decision = decide(
+        plan.choice.mode,
+        plan.settings,
         ranking=ranking,
+        singles=_singles(plan.catalogue, plan.settings, embedding, ranking),
+        metas=_metas(plan.catalogue, plan.settings, embedding, ranking),
+        chosen=plan.chosen,
+        k=plan.choice.k,
     )
     return replace(decision, ranking=ranking)
 
 
-def prepare_start(context: RunContext, plan: Plan, decision: Decision) -> Start:
+def prepare_start(plan: Plan, decision: Decision, progress: Progress) -> Start:
     """Pull what was decided on.
 
     Raises:
         WsdartsError: An artifact is gone, damaged, or does not fit the settings.
     """
     sources = plan.pulled or _pull(plan.store, decision)
-    settings = settings_of_mode(context.preset.search, decision.mode)
+    settings = settings_of_mode(plan.settings, decision.mode)
     if decision.mode == "trained":  # its weights are run before they are used
-        compile_ahead(torch.device("cpu"), torch.float32, context.progress)
+        compile_ahead(torch.device("cpu"), torch.float32, progress)
     point = starting_point(decision.mode, sources, settings)
     return Start(
         point=point,

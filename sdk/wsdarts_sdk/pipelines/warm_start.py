@@ -263,7 +263,7 @@ def warm_start(
 def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
     embedding = embed_task(context, probe, plan.catalogue)
     decision = decide_start(context, plan, embedding)
-    start = prepare_start(context, plan, decision)
+    start = prepare_start(plan, decision, context.progress)
     check_limits(context.tasks, context.preset, start.point.masks)
     with context.costs.phase("loading"):
         (part,) = train_parts(context.tasks, start.settings, context.device, context.progress)

@@ -1,5 +1,6 @@
 """A linear classifier on a probe's features: a baseline without any search."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsdarts_registry._files import cache_directory, read_regular, write_atomically
+from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError, FileAccessError
 from wsdarts_sdk.data import ImageTask, Part
@@ -136,9 +137,7 @@ def task_features(
         TaskError: An image has changed since the task was loaded.
     """
     size = probe.preprocessing.size
-    digest = task.digest.removeprefix("sha256:")
-    name = f"{probe.digest.removeprefix('sha256:')}-{size}px-task.safetensors"
-    path = cache / "features" / digest / name
+    path = _features_file(cache, task, probe)
     order = _numbers(task)
     try:
         arrays, _ = read_tensors(read_regular(path), what=str(path), error=EmbeddingError)
@@ -149,6 +148,26 @@ def task_features(
     features_NF = torch.cat(list(_computed(task, probe, size, progress)))
     write_atomically(path, write_tensors({"features": features_NF.numpy(), "images": order}))
     return features_NF
+
+
+def feature_seconds(
+    task: ImageTask, probe: Probe, *, cache_dir: str | Path | None = None
+) -> tuple[float, int]:
+    """Compute the features of a few images; return seconds for those of all, and their number.
+
+    It takes no time where the features are cached.
+    """
+    size = probe.preprocessing.size
+    cache = cache_directory() if cache_dir is None else Path(cache_dir)
+    if exists(_features_file(cache, task, probe)):
+        return 0.0, probe.check(size)
+    compiled = compiled_fisher(probe, size, silent)
+    batch = min(batch_size(size, probe.device.type), len(task))
+    started = time.perf_counter()
+    pixels = torch.from_numpy(task.read(np.arange(batch), size)).permute(0, 3, 1, 2)
+    (features_NF,) = feature_rows(probe, compiled, pixels, batch)
+    spent = time.perf_counter() - started
+    return spent * len(task) / batch, features_NF.shape[1]
 
 
 def trained_on(probe: Probe, task: ImageTask) -> str:
@@ -190,6 +209,12 @@ def _computed(task: ImageTask, probe: Probe, size: int, progress: Progress) -> I
         pixels = torch.from_numpy(task.read(some, size)).permute(0, 3, 1, 2)
         yield from feature_rows(probe, compiled, pixels, batch)
         progress("features of the baseline", int(some[-1]) + 1, len(task))
+
+
+def _features_file(cache: Path, task: ImageTask, probe: Probe) -> Path:
+    size = probe.preprocessing.size
+    name = f"{probe.digest.removeprefix('sha256:')}-{size}px-task.safetensors"
+    return cache / "features" / task.digest.removeprefix("sha256:") / name
 
 
 def _numbers(task: ImageTask) -> NDArray[np.int64]:

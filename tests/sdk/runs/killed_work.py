@@ -35,12 +35,14 @@ from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import train_network
+from wsdarts_sdk.pipelines.baselines.fine_tuning import FineTuning, fine_tuning_settings
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, settings_json
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
+from wsdarts_sdk.task2vec import load_probe
 
 SEARCH = SearchSettings(
     space=SearchSpace(nodes=2, candidates=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")),
@@ -73,6 +75,7 @@ CHOICES = replace(
     averaged_weights=0.9,
     patience=39,
 )
+FINE_TUNING = fine_tuning_settings(replace(TRAINING, averaged_weights=0.9), 8)
 GENOTYPE = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('dil_conv_3x3', 0), "
     "('max_pool_3x3', 2)], normal_concat=[2, 3], reduce=[('avg_pool_3x3', 0), ('skip_connect', "
@@ -169,9 +172,21 @@ def run_training(
     return arrays, [found.accuracy, found.loss, rows]
 
 
+def run_fine_tuning(
+    task: ImageTask, run: RunDirectory, progress: Progress
+) -> tuple[dict[str, Any], object]:
+    """The whole fine-tuning of a baseline, from the run directory's last checkpoint."""
+    tuning = FineTuning(load_probe(), task, FINE_TUNING, device=torch.device("cpu"))
+    journal = CountingJournal(run.path, "baseline", interval=1)  # epoch
+    logits = tuning.run(journal, progress)
+    arrays = {name: value.numpy() for name, value in tuning.net.state_dict().items()}
+    return {**arrays, "logits": logits.numpy()}, [{**row, "seconds": 0} for row in journal.rows()]
+
+
 WORK: dict[str, tuple[Callable[..., tuple[dict[str, Any], object]], object]] = {
     "search": (run_search, settings_json(SEARCH)),
     "training": (run_training, settings_json(TRAINING)),
+    "fine-tuning": (run_fine_tuning, settings_json(FINE_TUNING)),
     "choices": (partial(run_training, settings=CHOICES), settings_json(CHOICES)),
 }
 

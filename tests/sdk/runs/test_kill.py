@@ -40,7 +40,7 @@ def work(what: str, data: Path, root: Path, deaths: list[str]) -> tuple[str, dic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["search", "training", "choices"])
+@pytest.mark.parametrize("what", ["search", "training", "choices", "fine-tuning"])
 def test_killed_and_resumed(what: str, digits: Digits, tmp_path: Path) -> None:
     data = tmp_path / "digits.npz"
     images, labels = digits

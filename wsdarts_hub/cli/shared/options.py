@@ -86,7 +86,7 @@ def _references(store: "Store", name: str, exact: bool, behind: bool) -> Iterato
 
 Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
 Estimator = Literal["fisher", "variational"]
-PresetName = Literal["paper", "small", "tiny"]
+PresetName = Literal["paper", "medium", "small", "tiny"]
 DataArgument = Annotated[
     str,
     typer.Argument(
@@ -182,7 +182,10 @@ SeedOption = Annotated[
 ]
 PresetOption = Annotated[
     PresetName,
-    typer.Option(help="Settings: paper (GPU), small (CPU, up to an hour), tiny (about a minute)."),
+    typer.Option(
+        help="Settings: paper (a GPU for hours), medium (a GPU for half an hour, a CPU for a "
+        "night), small (CPU, up to an hour), tiny (about a minute)."
+    ),
 ]
 EpochsOption = Annotated[
     int | None, value_option("N", "Epochs over the train part, training.epochs.")
@@ -246,8 +249,8 @@ DryRunOption = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Time a few real steps, estimate time, memory and disk of the whole run, and write "
-        "no run.",
+        help="Time a few real steps or images, estimate time, memory and disk of the whole run, "
+        "and write no result.",
     ),
 ]
 ResumeOption = Annotated[
