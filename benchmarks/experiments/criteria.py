@@ -6,8 +6,7 @@ see the train part alone: the weights half trains, the alpha half judges. What a
 the accuracy on the validation third after ``FINAL`` steps on the whole train part, from inherited
 and from random weights; a second seed of some says how well anything can predict it.
 
-A source is the run of ``run inheritance source-NAME`` with the same ``--runs`` where it is there,
-else the artifact of that task in the shipped zoo.
+Sources are the artifacts of the shipped zoo, one of each set.
 """
 
 import dataclasses
@@ -21,19 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 from cells import Cell, Experiment
-from inheritance import ORDER, WARM, load, nearest_other, settings_for
+from inheritance import ORDER, load, nearest_other, settings_for
 from measure import Lines
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional as F
 
-from wsdarts_hub import DirectoryStore, count, open_registry, push, warm_start
+from wsdarts_hub import SMALL, count, warm_start
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.reader import read_artifact
-from wsdarts_registry.stores.store import Store
+from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.models.inheritance import SupernetWeights
@@ -53,19 +52,18 @@ REPEATED = 10
 PERTURBATION_IMAGES = 512
 NORM_BATCHES = 10
 BATCH = 64
-PRESET = WARM.with_choice(candidates=1)
+PRESET = SMALL.with_choice(candidates=1)
 _SAMPLES = 2000
 
 
 def run_start(name: str, state: Path) -> dict[str, Any]:
     """Warm-start a search of one set from the nearest other one's weights."""
     source = nearest_other()[name]
-    registry, reference = _source(source, state)
     found = warm_start(
         load(name),
         out=state / "run",
-        registry=registry,
-        source=reference,
+        registry=shipped_zoo(),
+        source=source.replace("_", "-"),
         mode="trained",
         preset=PRESET,
         seed=0,
@@ -73,28 +71,6 @@ def run_start(name: str, state: Path) -> dict[str, Any]:
         progress=Lines(name),
     )
     return {"source": source, "genotype": found.genotype.to_darts(), "seconds": found.seconds}
-
-
-def _source(name: str, state: Path) -> tuple[Store, str]:
-    """Return a registry and a reference there of a set's artifact with weights."""
-    run = state.parents[1] / "inheritance" / f"source-{name}" / "run"
-    if (run / ARTIFACT_FOLDER).is_dir():
-        store = DirectoryStore(state / "registry", create=True)
-        if not store.entries():
-            push(run, name, registry=store)
-        return store, name
-    zoo, digest = open_registry(None), load(name).digest
-    for entry in zoo.entries():
-        network = entry.manifest.network
-        fits = (network.cells, network.channels) == (
-            PRESET.search.stages[-1].cells,
-            PRESET.search.channels,
-        )
-        if fits and [task.digest for task in entry.manifest.tasks] == [digest]:
-            return zoo, str(entry.reference)
-    raise SystemExit(
-        f"there is no source: python benchmarks/experiments run inheritance source-{name}"
-    )
 
 
 def candidates(run: Path) -> list[Genotype]:

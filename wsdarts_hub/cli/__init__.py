@@ -205,7 +205,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    """Run the command; tell of wrong usage as of every other error, beside the usage line.
+    """Run the command; report wrong usage like every other error, after the usage line.
 
     Raises:
         SystemExit: Always.
