@@ -321,16 +321,18 @@ def _choices() -> list[Cell]:
     ]
 
 
-def _widths() -> list[Cell]:
-    """Random weights at twice the width, 150 and 300 steps, judged on the alpha half."""
+def _budgets() -> list[Cell]:
+    """Twice the steps, and twice the width, judged on the alpha half."""
+    arms: list[dict[str, Any]] = [
+        {"weights": "random", "steps": 150, "seed": 0, "channels": 16},
+        {"weights": "random", "steps": 300, "seed": 0, "channels": 16},
+        {"weights": "inherited", "steps": 600, "seed": 0},
+        {"weights": "random", "steps": 600, "seed": 0},
+        {"weights": "random", "steps": 600, "seed": 0, "channels": 16},
+    ]
     return [
-        _training(
-            name,
-            BROADEST,
-            {"weights": "random", "steps": steps, "seed": 0, "channels": 16},
-            selection=True,
-        )
-        for steps in (150, 300)
+        _training(name, BROADEST, arm, selection=True)
+        for arm in arms
         for name in ORDER
         if name != BROADEST
     ]
@@ -415,7 +417,7 @@ INHERITANCE = Experiment(
         *_starts(_all_pairs(), 0),
         *_starts(_chosen_pairs(), 1),
         *_matrix(),
-        *_widths(),
+        *_budgets(),
         *_pairs(0),
         *_choices(),
         *_starts(_chosen_pairs(), 2),

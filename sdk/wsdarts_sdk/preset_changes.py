@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.decoding import Resize
-from wsdarts_sdk.models.settings import AugmentationName, ClassBalance, WeightsToBeginWith
+from wsdarts_sdk.models.settings import AugmentationName, ClassBalance, TrainingWeights
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
     ComputeDtype,
@@ -68,7 +68,7 @@ class TrainingChanges(TypedDict, total=False):
     auxiliary_weight: float
     flip: bool
     crop_padding: int | None
-    weights: WeightsToBeginWith
+    weights: TrainingWeights
     resize: Resize
     augmentation: AugmentationName
     mixup: float

@@ -240,9 +240,11 @@ SMALL = Preset(
         alpha=AlphaOptimiser(learning_rate=3e-3),
         warm_skip_connects=_FEW_STEPS_SKIP_CONNECTS,
     ),
+    # The search's own shape, so that the training goes on from the search's weights.
     training=TrainingSettings(
         cells=8,
-        channels=16,
+        channels=8,
+        weights="auto",
         image_size=32,
         epochs=20,
         batch_size=64,

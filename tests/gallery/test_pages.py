@@ -15,7 +15,7 @@ from wsdarts_registry.stores.records import shipped_zoo
 PAGES = (
     "index.html",
     "nearest.html",
-    "compare.html#flowers102@1,cifar10-1000@1,dtd-10@1",
+    "compare.html#flowers102@2,cifar10-1000@2,dtd-10@1",
     "distances.html",
     "artifacts/meta-flowers-birds-textures/v1.html",
 )
@@ -63,7 +63,7 @@ def test_filters(browser: Browser, root: str) -> None:
         ("#words", "FLOWERS meta", [meta]),
         ("#kind", "meta", [meta]),
         ("#images-to", "1000", ["bird-groups@1"]),
-        ("#classes-from", "141", [meta, "tiny-imagenet-100@1"]),
+        ("#classes-from", "141", [meta, "tiny-imagenet-100@2"]),
         ("#minutes-from", "3", [meta]),
         ("#date-to", "2020-01-01", []),
     ):
@@ -85,7 +85,7 @@ def test_operations_all_have_to_be_used(browser: Browser, root: str) -> None:
     boxes = {label.text: number for number, label in enumerate(browser.all(".checks label"), 1)}
     browser.click(f".checks label:nth-of-type({boxes['avg_pool_3x3']}) input")
     pooled = visible(browser)
-    assert "cifar10-1000@1" in pooled
+    assert "cifar10-1000@2" in pooled
     browser.click(f".checks label:nth-of-type({boxes['max_pool_3x3']}) input")
     assert set(visible(browser)) < set(pooled)
     shown = browser.run(f"return {MARKS}")
@@ -100,7 +100,7 @@ def test_order(browser: Browser, root: str) -> None:
     set_value(browser, "#order", "images")
     assert visible(browser)[:2] == ["bird-groups@1", "dtd-10@1"]
     set_value(browser, "#order", "-images")
-    assert visible(browser)[0] == "tiny-imagenet-100@1"
+    assert visible(browser)[0] == "tiny-imagenet-100@2"
     set_value(browser, "#order", "-seconds")
     assert visible(browser)[0] == "meta-flowers-birds-textures@1"
     set_value(browser, "#order", "name")
@@ -115,7 +115,7 @@ def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str)
     browser.run(f"{BOXES}[0].click()")
     browser.click("#compare")
     browser.until("document.querySelectorAll('#side thead th').length === 3")
-    assert browser.driver.current_url.endswith("#bird-groups@1,cifar10-1000@1,dtd-10@1")
+    assert browser.driver.current_url.endswith("#bird-groups@1,cifar10-1000@2,dtd-10@1")
     assert browser.find("#state").text == "3 side by side."
     browser.until("document.querySelectorAll('#side img').length === 9")
     drawn = browser.run(
@@ -125,13 +125,13 @@ def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str)
     assert drawn
     browser.click("#side thead button")
     browser.until("document.querySelectorAll('#side thead th').length === 2")
-    assert browser.driver.current_url.endswith("#cifar10-1000@1,dtd-10@1")
+    assert browser.driver.current_url.endswith("#cifar10-1000@2,dtd-10@1")
     browser.click("#adding button")
     browser.until("document.querySelectorAll('#side thead th').length === 3")
 
 
 def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
-    browser.open(f"{root}/compare.html#dtd-10@1,absent..@1,flowers102@1")
+    browser.open(f"{root}/compare.html#dtd-10@1,absent..@1,flowers102@2")
     browser.until("document.querySelectorAll('#side thead th').length === 2")
     assert browser.find("#problem").text.startswith("absent..@1 is no reference")
     rows = {r.find_element("css selector", "th").text: r for r in browser.all("#side tbody tr")}
@@ -141,7 +141,7 @@ def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
     assert "classes" in marked
     assert "preset" not in marked
     store = open_registry(shipped_zoo())
-    one, two = (store.pull(name) for name in ("dtd-10@1", "flowers102@1"))
+    one, two = (store.pull(name) for name in ("dtd-10@1", "flowers102@2"))
     for space in {embedding.space for embedding in one.embeddings}:
         a, b = one.embedding(space).values, two.embedding(space).values
         row = rows[f"distance from dtd-10@1, by {space.probe}"].text

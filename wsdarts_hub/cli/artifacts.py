@@ -106,11 +106,11 @@ def show(
         masks: the remaining operations after each stage
 
     Example:
-        wsdarts-hub show flowers102@1
+        wsdarts-hub show flowers102@2
 
     Python:
         from wsdarts_hub import pull
-        artifact = pull("flowers102@1")
+        artifact = pull("flowers102@2")
         print(artifact.manifest, artifact.genotype)
     """
     from wsdarts_hub.cli.shared import artifact_page  # noqa: PLC0415
@@ -168,11 +168,11 @@ def pull(
         signature: the verified signer, or null
 
     Example:
-        wsdarts-hub pull flowers102@1 --out flowers102 --check
+        wsdarts-hub pull flowers102@2 --out flowers102 --check
 
     Python:
         from wsdarts_hub import pull
-        print(pull("flowers102@1", out="flowers102", check=True).genotype)
+        print(pull("flowers102@2", out="flowers102", check=True).genotype)
     """
     required = options.required_signature(require_signature, policy)
     display.show_transfers(quiet=quiet)
@@ -215,11 +215,11 @@ def verify(
         difference: difference of the weights' output, with --weights; else null
 
     Example:
-        wsdarts-hub verify flowers102@1 --weights
+        wsdarts-hub verify flowers102@2 --weights
 
     Python:
         from wsdarts_hub import pull
-        print(pull("flowers102@1").digest)
+        print(pull("flowers102@2").digest)
     """
     required = options.required_signature(require_signature, policy)
     artifact = read_subject(subject, registry, required)

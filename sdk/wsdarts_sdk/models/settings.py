@@ -26,6 +26,7 @@ AugmentationName = Literal["none", "flip-crop", "randaugment", "trivialaugment"]
 ClassBalance = Literal["none", "weights", "sampling"]
 _POLICIES: dict[AugmentationName, Policy] = {name: name for name in get_args(Policy)}
 WeightsToBeginWith = Literal["random", "inherited"]
+TrainingWeights = Literal["random", "inherited", "auto"]
 
 
 @validated
@@ -63,8 +64,9 @@ class TrainingSettings:
             probability.
         averaged_weights: Decay of an exponential moving average of the weights over the steps,
             such as 0.999, which is what is evaluated and saved; 0 for none.
-        weights: ``"random"`` weights to begin with, or those ``"inherited"`` from the supernet that
-            found the genotype, which needs its channels.
+        weights: ``"random"`` weights to begin with; those ``"inherited"`` from the supernet that
+            found the genotype, which needs its channels; or ``"auto"``: inherited ones where there
+            are any that fit, else random ones.
         patience: Stop after so many epochs that were no better than the best before, and keep the
             best one's weights; None: train all epochs and keep the last. Judged on the validation
             part where the task has a test part, too; else on a tenth of the train part, which
@@ -90,7 +92,7 @@ class TrainingSettings:
     auxiliary_weight: Amount = 0.4
     flip: bool = True
     crop_padding: Annotated[int, Field(ge=0, le=4000)] | None = None
-    weights: WeightsToBeginWith = "random"
+    weights: TrainingWeights = "random"
     resize: Resize = "squash"
     augmentation: AugmentationName = "flip-crop"
     mixup: Annotated[float, Field(ge=0, le=100)] = 0.0

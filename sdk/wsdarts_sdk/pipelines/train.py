@@ -13,6 +13,7 @@ from wsdarts_registry._text import sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.collapse import find_collapses
 from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
@@ -174,9 +175,9 @@ def train(
     run = source_run(genotype)
     lineage = find_lineage(genotype, registry=registry, require_signature=require_signature)
     supernet = None
-    if chosen.training.weights == "inherited":
-        supernet = find_supernet(genotype, registry=registry, require_signature=require_signature)
-        check_inheritable(cells, supernet, channels=chosen.training.channels)
+    if chosen.training.weights != "random":
+        supernet = _find_weights(genotype, cells, chosen, registry, require_signature)
+        chosen = chosen.with_training(weights="random" if supernet is None else "inherited")
     config: dict[str, Any] = {
         "training": settings_json(chosen.training),
         "genotype": cells.to_json(),
@@ -202,6 +203,30 @@ def train(
         measure = None if beside is None else beside.measure
         found = _train(context, cells, run, supernet, measure, lineage)
     told.end(found)
+    return found
+
+
+def _find_weights(
+    genotype: Genotype | str | Path,
+    cells: Genotype,
+    preset: Preset,
+    registry: str | Path | Store | None,
+    require_signature: Required,
+) -> SupernetWeights | None:
+    """Return the supernet whose weights are taken over; None for ``auto`` where none fits.
+
+    Raises:
+        WsdartsError: There is none, or it does not fit, and ``inherited`` asks for it; or it is
+            damaged, or not signed as is required.
+    """
+    settings = preset.training
+    try:
+        found = find_supernet(genotype, registry=registry, require_signature=require_signature)
+        check_inheritable(cells, found, channels=settings.channels)
+    except SettingsError:
+        if settings.weights == "inherited":
+            raise
+        return None
     return found
 
 

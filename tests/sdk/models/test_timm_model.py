@@ -178,7 +178,7 @@ def test_a_genotype_of_ones_own(genotype: Genotype, tmp_path: Path) -> None:
     assert create("wsdarts_network", genotype=genotype).num_features == 2 * 4 * 4
     with pytest.raises(SettingsError, match="needs the argument genotype"):
         create("wsdarts_network")
-    for source in (str(genotype.save(tmp_path / "cell.json")), "cifar10-1000@1"):
+    for source in (str(genotype.save(tmp_path / "cell.json")), "cifar10-1000@2"):
         with pytest.raises(SpaceError, match="not a DARTS genotype"):  # neither path nor reference
             create("wsdarts_network", genotype=source)
     with pytest.raises(SpaceError, match="not valid JSON"):

@@ -12,7 +12,7 @@ import torch
 import wsdarts_hub.timm  # noqa: F401
 from wsdarts_hub import TINY, Classifier, Preset, load_network, train
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.errors import ArtifactError, SettingsError
 from wsdarts_sdk.artifacts.loading import find_supernet
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.network import DerivedNetwork
@@ -93,6 +93,32 @@ def test_a_run_from_before_the_choice_goes_on(
     assert "weights" not in read_config(tmp_path / "net")["training"]
     again = train(run, digits_task, out=tmp_path / "net", preset=random, resume=True)
     assert again.result.inherited is None
+
+
+@pytest.mark.parametrize(
+    ("source", "channels", "meant"),
+    [("run", 2, "inherited"), ("run", 4, "random"), ("genotype", 2, "random")],
+)
+def test_automatic_weights_are_those_that_fit(
+    source: str, channels: int, meant: str, run: Path, digits_task: ImageTask, tmp_path: Path
+) -> None:
+    named = run if source == "run" else Genotype.load(run / "genotype.json")
+    found = train(named, digits_task, out=tmp_path / "net", preset=preset("auto", channels))
+    assert (found.result.inherited is not None) == (meant == "inherited")
+    # What was decided is what the run says that it was made with.
+    assert read_config(found.path)["training"].get("weights", "random") == meant
+    again = train(named, digits_task, out=found.path, preset=preset("auto", channels), resume=True)
+    assert again.accuracy == found.accuracy
+
+
+def test_damaged_weights_are_no_reason_to_begin_at_random(
+    run: Path, digits_task: ImageTask, tmp_path: Path
+) -> None:
+    weights = run / "artifact" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ArtifactError):
+        train(run, digits_task, out=tmp_path / "net", preset=preset("auto"))
+    assert not (tmp_path / "net").exists()
 
 
 def test_settings_of_a_sweep_are_written_as_before_the_choice() -> None:
