@@ -225,7 +225,6 @@ _FLAGS = (
 _BUILDS = ((*_FLAGS, "-fopenmp"), _FLAGS)
 _SECONDS = 300
 ENGINE = "supernet/kernels/cpu.cpp"
-DERIVED = "supernet/kernels/derived.cpp"
 _SHARED = "primitives.h"  # what sources of one folder share
 _INCLUDE = f'#include "{_SHARED}"\n'.encode()
 _LONGEST_MESSAGE = 2**16

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
-from wsdarts_sdk.compiler import DERIVED, compiled_library
+from wsdarts_sdk.compiler import compiled_library
 from wsdarts_sdk.models.engine import TrainingEngine
+from wsdarts_sdk.models.engine.calls import SOURCES
 from wsdarts_sdk.models.network import DerivedNetwork
 
 OPERATIONS = [name for name in DARTS.candidates if name != "none"]
@@ -25,7 +26,7 @@ PDARTS = Genotype.from_darts(
     "('dil_conv_3x3', 1), ('dil_conv_3x3', 1), ('dil_conv_5x5', 3)], reduce_concat=range(2, 6))"
 )
 needs_compiler = pytest.mark.skipif(
-    compiled_library(DERIVED).library is None, reason="no compiled kernels here"
+    compiled_library(SOURCES[torch.float64]).library is None, reason="no compiled kernels here"
 )
 
 
@@ -231,7 +232,8 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         program = _program(net)
         stem = torch.ones(5, 8, 8, 24).cumsum(1).sin()  # read again in the backward pass
         program.forward((stem,))
-        top = torch.linspace(-1, 1, 5 * program.output.shape[-1]).view(5, -1)
+        planes, *_, channels = program.output.shape
+        top = torch.linspace(-1, 1, 5 * planes * channels).view(5, -1)
         to_stem, gradients = program.backward(top, None)
         found.append([*to_stem, *gradients])
     torch.set_num_threads(threads)

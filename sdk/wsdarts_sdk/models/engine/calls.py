@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from wsdarts_sdk.compiler import DERIVED, compiled_library
+from wsdarts_sdk.compiler import compiled_library
 
 POINTER = ctypes.c_void_p
 SIZE = ctypes.c_int64
@@ -23,13 +23,19 @@ FUNCTIONS = (
     "norms_backward",
     "identity_backward",
 )
-_SUFFIX = {torch.float32: "float", torch.float64: "double"}
+SOURCES = {
+    torch.float32: "supernet/kernels/derived.cpp:float",
+    torch.float64: "supernet/kernels/derived.cpp:double",
+}
 
 
 class Source(ctypes.Structure):
     """Values, and the scale and shift by channel that make of them what is meant."""
 
-    _fields_ = [("values", POINTER), ("pitch", SIZE), ("scale", POINTER), ("shift", POINTER)]
+    _fields_ = [
+        *(("values", POINTER), ("pitch", SIZE), ("scale", POINTER), ("shift", POINTER)),
+        *(("width", SIZE), ("plane", SIZE)),
+    ]
 
 
 class Grid(ctypes.Structure):
@@ -47,7 +53,10 @@ class Grid(ctypes.Structure):
 class Target(ctypes.Structure):
     """Where a gradient is written or added."""
 
-    _fields_ = [("gradient", POINTER), ("pitch", SIZE), ("add", SIZE)]
+    _fields_ = [
+        *(("gradient", POINTER), ("pitch", SIZE), ("add", SIZE)),
+        *(("width", SIZE), ("plane", SIZE)),
+    ]
 
 
 class Reached(ctypes.Structure):
@@ -88,6 +97,8 @@ class Part(ctypes.Structure):
         ("weights", POINTER),
         ("to_weights", POINTER),
         ("outputs", SIZE),
+        ("result", POINTER),
+        ("pitch", SIZE),
         ("reached", Reached),
     ]
 
@@ -117,13 +128,13 @@ class Library:
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
-        found = compiled_library(DERIVED)
+        found = compiled_library(SOURCES[dtype])
         if found.library is None:
             raise LookupError(found.why)
         self._library = found.library
         self.functions: dict[str, Callable[..., int]] = {}
         for name in FUNCTIONS:
-            function = getattr(found.library, f"{name}_{_SUFFIX[dtype]}")
+            function = getattr(found.library, name)
             function.restype = ctypes.c_int
             self.functions[name] = function
 

@@ -1,4 +1,7 @@
-"""Memory of a step: an arena, and what lies in it."""
+"""Memory of a step: an arena, and what lies in it.
+
+A tensor is in planes, images × rows × columns × channels each: one for each node of a cell.
+"""
 
 from dataclasses import dataclass
 
@@ -72,25 +75,48 @@ class Extent:
 
 @dataclass(kw_only=True, slots=True)
 class Place:
-    """Where the gradient of a tensor is collected; its first writer does not add."""
+    """Where the gradient of a tensor is collected; its first writer does not add.
+
+    Attributes:
+        address: Of its first number.
+        width: Channels of a plane.
+        plane: Numbers of a plane.
+        written: Whether something has been written there.
+    """
 
     address: int
-    pitch: int
+    width: int
+    plane: int
     written: bool = False
 
     def target(self) -> calls.Target:
         """Return where the next writer writes or adds."""
-        found = calls.Target(gradient=self.address, pitch=self.pitch, add=self.written)
+        found = calls.Target(
+            gradient=self.address,
+            pitch=self.width,
+            add=self.written,
+            width=self.width,
+            plane=self.plane,
+        )
         self.written = True
         return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Values:
-    """A tensor in memory, with the batch norm that its readers apply."""
+    """A tensor in memory, with the batch norm that its readers apply.
+
+    Attributes:
+        address: Of its first number.
+        width: Channels of a plane.
+        plane: Numbers of a plane.
+        extent: With the channels of all planes.
+        norm: The batch norm; None where the values are as they are.
+    """
 
     address: int
-    pitch: int
+    width: int
+    plane: int
     extent: Extent
     norm: calls.Norm | None = None
 
@@ -99,7 +125,9 @@ class Values:
         norm = self.norm
         return calls.Source(
             values=self.address,
-            pitch=self.pitch,
+            pitch=self.width,
             scale=None if norm is None else norm.scale,
             shift=None if norm is None else norm.shift,
+            width=self.width,
+            plane=self.plane,
         )

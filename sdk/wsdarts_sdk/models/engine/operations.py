@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -140,13 +140,32 @@ class Operations:
         """Return the size of a batch of that shape."""
         return self.images * extent.pixels * extent.channels
 
+    def new_values(
+        self, extent: Extent, norm: calls.Norm | None = None, *, planes: int = 1
+    ) -> Values:
+        """Return a new tensor of that many planes."""
+        size = self.elements(extent)
+        return Values(
+            address=self.room(size),
+            width=extent.channels // planes,
+            plane=size // planes,
+            extent=extent,
+            norm=norm,
+        )
+
+    def new_place(self, values: Values) -> Place:
+        """Return a new place for the gradient of a tensor."""
+        return Place(
+            address=self.room(self.elements(values.extent)), width=values.width, plane=values.plane
+        )
+
     def reached(
         self, place: Place, norm: calls.Norm | None, factors: int | None, start: int = 0
     ) -> calls.Reached:
         """Return the gradient of a result, of its channels from ``start``."""
         return calls.Reached(
             gradient=place.address + start * self.item,
-            pitch=place.pitch,
+            pitch=place.width,
             coefficients=None if norm is None else norm.coefficients + start * self.item,
             wide=0 if norm is None else norm.channels,
             factors=factors,
@@ -171,7 +190,7 @@ class Operations:
                 (calls.Term * len(terms))(*terms),
                 len(terms),
                 POINTER(reached.address),
-                reached.pitch,
+                reached.width,
             )
 
     def _clear(self, place: Place, extent: Extent) -> None:
@@ -184,19 +203,32 @@ class Operations:
         self,
         values: Values,
         modules: list[nn.Conv2d],
+        results: list[Values],
         reached: list[calls.Reached] | None = None,
         *,
         total: int,
         start: int = 0,
         offset: int = 0,
     ) -> calls.Projection:
-        """Return the struct of 1×1 convolutions of the same pixels."""
+        """Return the struct of 1×1 convolutions of the same pixels.
+
+        Args:
+            values: The source.
+            modules: The convolutions.
+            results: Of each of them.
+            reached: Gradients of the results, for the backward pass.
+            total: Channels of the sums that their norms need.
+            start: The first of these convolutions' among them.
+            offset: First row and column that is read.
+        """
         parts = (calls.Part * len(modules))(
             *(
                 calls.Part(
                     weights=module.weight.data_ptr(),
                     to_weights=self._to(module.weight),
                     outputs=module.out_channels,
+                    result=results[place].address,
+                    pitch=results[place].width,
                     reached=calls.Reached() if reached is None else reached[place],
                 )
                 for place, module in enumerate(modules)
@@ -242,22 +274,26 @@ class Operations:
     def reduce_forward(self, values: Values, module: FactorizedReduce) -> Values:
         """Two convolutions, of the even and of the odd pixels, with one norm."""
         total = module.norm.num_features
-        extent = values.extent.over(2, total)
-        result, sums = self.room(self.elements(extent)), self.room_for_sums(total)
+        result = self.new_values(values.extent.over(2, total), self.norm(module))
+        sums = self.room_for_sums(total)
         start = 0
         for offset, half in enumerate((module.even, module.odd)):
             if half.out_channels:
-                projection = self.project(values, [half], total=total, start=start, offset=offset)
-                self.call(
-                    self.forward,
-                    "project_forward",
-                    ctypes.byref(projection),
-                    POINTER(result),
-                    POINTER(sums),
+                projection = self.project(
+                    values,
+                    [half],
+                    [self._from_channel(result, start)],
+                    total=total,
+                    start=start,
+                    offset=offset,
                 )
+                self.call(self.forward, "project_forward", ctypes.byref(projection), POINTER(sums))
             start += half.out_channels
-        self.norm_sums(extent, sums, [module])
-        return Values(address=result, pitch=total, extent=extent, norm=self.norm(module))
+        self.norm_sums(result.extent, sums, [module])
+        return result
+
+    def _from_channel(self, values: Values, channel: int) -> Values:
+        return replace(values, address=values.address + channel * self.item)
 
     def reduce_backward(
         self,
@@ -276,13 +312,18 @@ class Operations:
             if half.out_channels:
                 reached = self.reached(gradient, result.norm, factors, start)
                 projection = self.project(
-                    values, [half], [reached], total=result.pitch, start=start, offset=offset
+                    values,
+                    [half],
+                    [self._from_channel(result, start)],
+                    [reached],
+                    total=result.width,
+                    start=start,
+                    offset=offset,
                 )
                 self.call(
                     self.backward,
                     "project_backward",
                     ctypes.byref(projection),
-                    POINTER(result.address),
                     ctypes.byref(to.target()),
                 )
             start += half.out_channels
@@ -297,10 +338,7 @@ class Operations:
         if isinstance(operation, FactorizedReduce):
             path.values = self.reduce_forward(values, operation)
         elif isinstance(operation, Pooling):
-            extent = values.extent.over(stride, values.extent.channels)
-            path.values = Values(
-                address=self.room(self.elements(extent)), pitch=extent.channels, extent=extent
-            )
+            path.values = self.new_values(values.extent.over(stride, values.extent.channels))
             self.call(
                 self.forward,
                 "pool_forward",
@@ -328,7 +366,7 @@ class Operations:
                 extent.pixels,
                 extent.channels,
                 POINTER(reached.address),
-                reached.pitch,
+                reached.width,
                 ctypes.byref(to.target()),
             )
         elif isinstance(operation, FactorizedReduce):
@@ -350,12 +388,7 @@ class Operations:
     def _half_forward(self, half: _Half, values: Values) -> Values:
         described = self._half(half, values)
         extent = values.extent.over(half.stride, values.extent.channels)
-        result = Values(
-            address=self.room(self.elements(extent)),
-            pitch=extent.channels,
-            extent=extent,
-            norm=self.norm(half.norm),
-        )
+        result = self.new_values(extent, self.norm(half.norm))
         self.call(
             self.forward,
             "half_forward",
@@ -380,7 +413,7 @@ class Operations:
             self._half_backward(halves[0], values, path.values, above, to.target(), None)
             return
         inner = path.inner
-        between = Place(address=self.room(self.elements(inner.extent)), pitch=inner.extent.channels)
+        between = self.new_place(inner)
         self._half_backward(halves[1], inner, path.values, above, between.target(), inner.norm)
         below = self.reached(between, inner.norm, None)
         self._half_backward(halves[0], values, inner, below, to.target(), None)
@@ -422,7 +455,7 @@ class Operations:
             terms,
             len(paths),
             POINTER(node.address),
-            node.pitch,
+            node.width,
         )
 
     def release(self, nodes: list[list[Path]]) -> None:

@@ -10,7 +10,7 @@ one call. Backward, its gradient is written by one call, when all of these cells
 """
 
 import ctypes
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -108,9 +108,8 @@ class Program:
         self._base, self._dtype, self._images = base, dtype, images
         self._library, self._built = library, built
         self.factors = self._view(built.factors, (built.paths, images))
-        output = built.taken[-1].values
-        self.output = self._values(output)
-        self.below = None if built.below is None else self._values(built.below.values)
+        self.output = self._planes(built.taken[-1].values)
+        self.below = None if built.below is None else self._planes(built.below.values)
         self._gradients = self._view(built.gradients, (built.count,))
         self.parameters = list(net.cells.parameters())
         found = built.gradient_places
@@ -139,34 +138,34 @@ class Program:
         """Return the gradients of the stem's outputs and of the cells' parameters.
 
         Args:
-            top: Gradient of the output's mean over its pixels, shape ``(B, C)``.
-            side: Gradient of ``below``, shape ``(B, H, W, C)``.
+            top: Gradient of the output's mean over its pixels, shape ``(B, planes · C)``.
+            side: Gradient of ``below``, shape ``(B, H, W, planes · C)``.
         """
         assert self._top is not None  # the last output always matters  # noqa: S101
-        self._top.copy_((top / self._built.taken[-1].values.extent.pixels)[:, None, None])
+        pixels = self._built.taken[-1].values.extent.pixels
+        self._top.copy_(_in_planes((top / pixels)[:, None, None], self._top))
         if self._side is not None and side is not None:
             if self._side.data_ptr() == self._top.data_ptr():
-                self._side += side
+                self._side += _in_planes(side, self._side)
             else:
-                self._side.copy_(side)
+                self._side.copy_(_in_planes(side, self._side))
         self._library.use_threads()
         calls.run(self._built.backward)
         # The arena is written again in the next step; gradients are the caller's.
         parts = iter(torch.split(self._gradients.clone(), [p.numel() for p in self._like]))
-        return self._stem, [
+        return [None if t is None else t[0] for t in self._stem], [
             next(parts).view(p.shape) if wanted else None
             for p, wanted in zip(self.parameters, self._wanted, strict=True)
         ]
 
-    def _values(self, values: Values) -> Tensor:
+    def _planes(self, values: Values, address: int | None = None) -> Tensor:
+        """Return a tensor, or what has its shape at another address: ``(planes, B, H, W, C)``."""
         e = values.extent
-        return self._view(values.address, (self._images, e.height, e.width, e.channels))
+        shape = (e.channels // values.width, self._images, e.height, e.width, values.width)
+        return self._view(values.address if address is None else address, shape)
 
     def _gradient(self, taken: Taken) -> Tensor | None:
-        if taken.place is None:
-            return None
-        e = taken.values.extent
-        return self._view(taken.place.address, (self._images, e.height, e.width, e.channels))
+        return None if taken.place is None else self._planes(taken.values, taken.place.address)
 
     def _view(self, address: int, shape: tuple[int, ...]) -> Tensor:
         start = address - self._base + self._shift
@@ -213,7 +212,9 @@ class _Builder(Operations):
     def _plan(self, stem: tuple[Extent, ...]) -> None:
         """Find which input is made of which output, and what has a gradient."""
         for extent in stem:
-            values = Values(address=0, pitch=extent.channels, extent=extent)
+            values = Values(
+                address=0, width=extent.channels, plane=self.elements(extent), extent=extent
+            )
             self.stem_values.append(values)
             self.taken.append(Taken(values=values, wanted=False))
         count = len(self.cells)
@@ -225,8 +226,7 @@ class _Builder(Operations):
                 for which, module in enumerate((cell.first, cell.second))
             )
             self.inputs.append((first, second))
-            extent = self._output_extent(position)
-            values = Values(address=0, pitch=extent.channels, extent=extent)
+            values = self._output(position, address=0)
             self.taken.append(Taken(values=values, wanted=False))
         for position, pair in enumerate(self.inputs):
             for which in reversed((0, 1)):
@@ -245,11 +245,21 @@ class _Builder(Operations):
                     self.inputs[position][which].used = True
                     self.taken[self.order[position + which]].wanted = True
 
-    def _output_extent(self, position: int) -> Extent:
+    def _output(self, position: int, address: int) -> Values:
         cell = self.cells[position]
         before = self.taken[self.order[position + 1]].values.extent
         channels = norm_of(cell.second).num_features
-        return before.over(self._stride(position, 0), channels * len(cell.nodes))
+        extent = before.over(self._stride(position, 0), channels * len(cell.nodes))
+        size = self.elements(extent) // len(cell.nodes)
+        return Values(address=address, width=channels, plane=size, extent=extent)
+
+    def _plane(self, values: Values, number: int) -> Values:
+        """Return one plane of a tensor: a node of a cell."""
+        return replace(
+            values,
+            address=values.address + number * values.plane * self.item,
+            extent=replace(values.extent, channels=values.width),
+        )
 
     def _stride(self, position: int, source: int) -> int:
         reduces = position in reduction_positions(len(self.cells))
@@ -289,29 +299,22 @@ class _Builder(Operations):
     def _joint_forward(self, taken: Taken, inputs: list[Input]) -> Joint:
         extent = taken.values.extent
         widths = [norm_of(entry.module).num_features for entry in inputs]
-        total = sum(widths)
-        joint = Joint(
-            inputs=inputs, result=self.room(self.images * extent.pixels * total), total=total
-        )
+        total, pixels = sum(widths), self.images * extent.pixels
+        joint = Joint(inputs=inputs, result=self.room(pixels * total), total=total)
         start = 0
         for entry, width in zip(inputs, widths, strict=True):
             entry.values = Values(
-                address=joint.result + start * self.item,
-                pitch=total,
+                address=joint.result + start * pixels * self.item,
+                width=width,
+                plane=width * pixels,
                 extent=extent.over(1, width),
                 norm=self.norm(entry.module),
             )
             start += width
         modules = [convolution(entry.module) for entry in inputs]
         sums = self.room_for_sums(total)
-        projection = self.project(taken.values, modules, total=total)
-        self.call(
-            self.forward,
-            "project_forward",
-            ctypes.byref(projection),
-            POINTER(joint.result),
-            POINTER(sums),
-        )
+        projection = self.project(taken.values, modules, _results(joint), total=total)
+        self.call(self.forward, "project_forward", ctypes.byref(projection), POINTER(sums))
         self.norm_sums(extent, sums, [entry.module for entry in inputs])
         return joint
 
@@ -322,12 +325,13 @@ class _Builder(Operations):
             self.norms_backward([(entry.values, None)], entry.place, entry.values.extent)
             reached.append(self.reached(entry.place, entry.values.norm, None))
         modules = [convolution(entry.module) for entry in joint.inputs]
-        projection = self.project(taken.values, modules, reached, total=joint.total)
+        projection = self.project(
+            taken.values, modules, _results(joint), reached, total=joint.total
+        )
         self.call(
             self.backward,
             "project_backward",
             ctypes.byref(projection),
-            POINTER(joint.result),
             ctypes.byref(self._gradient_of(taken).target()),
         )
         self.arena.give_back(joint.result)
@@ -335,21 +339,12 @@ class _Builder(Operations):
     def _cell_forward(self, position: int) -> None:
         cell = self.cells[position]
         output = self.taken[self.stems + position]
-        wide = output.values.extent
-        channels = wide.channels // len(cell.nodes)
-        output.values = Values(
-            address=self.room(self.elements(wide)), pitch=wide.channels, extent=wide
-        )
+        output.values = self._output(position, self.room(self.elements(output.values.extent)))
         # An input that nothing reads has no values.
         states = [entry.values or output.values for entry in self.inputs[position]]
-        extent = Extent(height=wide.height, width=wide.width, channels=channels)
         nodes: list[list[Path]] = []
         for number, (sources, operations) in enumerate(zip(cell.sources, cell.nodes, strict=True)):
-            node = Values(
-                address=output.values.address + number * channels * self.item,
-                pitch=wide.channels,
-                extent=extent,
-            )
+            node = self._plane(output.values, number)
             paths = [
                 self.path_forward(operation, source, states[source], self._stride(position, source))
                 for source, operation in zip(sources, operations, strict=True)  # type: ignore[call-overload]
@@ -397,43 +392,26 @@ class _Builder(Operations):
 
     def _gradient_of(self, taken: Taken) -> Place:
         if taken.place is None:
-            extent = taken.values.extent
-            taken.place = Place(address=self.room(self.elements(extent)), pitch=extent.channels)
+            taken.place = self.new_place(taken.values)
         return taken.place
 
     def _cell_backward(self, position: int, output: Taken) -> None:
         nodes = self._nodes[position]
         whole = self._gradient_of(output)
-        channels = output.values.extent.channels // len(nodes)
         places: list[Place | None] = []
         for entry in self.inputs[position]:
             if entry.used:
                 assert entry.values is not None  # of the forward pass  # noqa: S101
-                extent = entry.values.extent
-                entry.place = Place(address=self.room(self.elements(extent)), pitch=extent.channels)
+                entry.place = self.new_place(entry.values)
             places.append(entry.place)
+        step = whole.plane * self.item
         places += [
-            Place(
-                address=whole.address + number * channels * self.item,
-                pitch=whole.pitch,
-                written=True,
-            )
+            replace(whole, address=whole.address + number * step, written=True)
             for number in range(len(nodes))
         ]
         states = [entry.values for entry in self.inputs[position]]
-        extent = Extent(
-            height=output.values.extent.height,
-            width=output.values.extent.width,
-            channels=channels,
-        )
-        states += [
-            Values(
-                address=output.values.address + number * channels * self.item,
-                pitch=output.values.pitch,
-                extent=extent,
-            )
-            for number in range(len(nodes))
-        ]
+        states += [self._plane(output.values, number) for number in range(len(nodes))]
+        extent = replace(output.values.extent, channels=output.values.width)
         for number in reversed(range(len(nodes))):
             reached = places[_INPUTS + number]
             assert reached is not None  # of a node  # noqa: S101
@@ -449,3 +427,15 @@ class _Builder(Operations):
         self.release(nodes)
         self.arena.give_back(whole.address)
         self.arena.give_back(output.values.address)
+
+
+def _results(joint: Joint) -> list[Values]:
+    """Return what each of the inputs is."""
+    found = [entry.values for entry in joint.inputs]
+    assert None not in found  # once they are computed  # noqa: S101
+    return found  # type: ignore[return-value]
+
+
+def _in_planes(x_BHWC: Tensor, planes: Tensor) -> Tensor:
+    """Return channels as planes: ``(planes, B, H, W, C)``."""
+    return torch.stack(x_BHWC.chunk(len(planes), dim=-1))

@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from wsdarts_sdk.compiler import DERIVED, compiled_library
-from wsdarts_sdk.models.engine.calls import Library
+from wsdarts_sdk.compiler import compiled_library
+from wsdarts_sdk.models.engine.calls import SOURCES, Library
 from wsdarts_sdk.models.engine.memory import Extent
 from wsdarts_sdk.models.engine.program import Program
 from wsdarts_sdk.models.engine.support import (
@@ -26,16 +26,15 @@ from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet import reduction_positions
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, asked_kernels, must_wait
 
-_DTYPES = (torch.float32, torch.float64)
 _LEAST = 2  # values of a channel, of which a batch norm has a variance
 _Key = tuple[tuple[int, ...], ...]
 
 
 def compile_ahead(device: torch.device, dtype: torch.dtype, progress: Progress) -> None:
     """Compile the kernels now, and report it, if the first step would have to."""
-    if must_wait(device, dtype, DERIVED):
+    if dtype in SOURCES and must_wait(device, dtype, SOURCES[dtype]):
         progress("compiling the engine for this processor, once", 0, 1)
-        compiled_library(DERIVED)
+        compiled_library(SOURCES[dtype])
 
 
 class TrainingEngine:
@@ -81,7 +80,7 @@ class TrainingEngine:
 
     def _reason(self, x_BCHW: Tensor) -> str | None:
         """Return why modules have to compute this step."""
-        if x_BCHW.device.type != "cpu" or x_BCHW.dtype not in _DTYPES:
+        if x_BCHW.device.type != "cpu" or x_BCHW.dtype not in SOURCES:
             return f"the kernels are for float32 and float64 on the CPU, not {_kind(x_BCHW)}"
         if torch.is_autocast_enabled("cpu"):
             return "autocast is enabled"
@@ -162,10 +161,10 @@ class _Cells(torch.autograd.Function):
         program = lease.program
         ctx.lease, ctx.stem = lease, tensors[:stems]
         program.forward(tuple(_pixels(tensor) for tensor in ctx.stem))
-        features = program.output.mean(dim=(1, 2))
+        features = _joined(program.output.mean(dim=(2, 3)))
         if program.below is None:
             return (features,)
-        return features, program.below.permute(0, 3, 1, 2)
+        return features, _joined(program.below).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
@@ -210,6 +209,11 @@ def _last(x_BCHW: Tensor) -> Tensor:
 
 def _pixels(x_BCHW: Tensor) -> Tensor:
     return x_BCHW.permute(0, 2, 3, 1)
+
+
+def _joined(planes: Tensor) -> Tensor:
+    """Return planes, ``(planes, B, ..., C)``, as channels, ``(B, ..., planes · C)``."""
+    return planes.movedim(0, -2).flatten(-2)
 
 
 def _kind(x: Tensor) -> str:

@@ -79,6 +79,8 @@ def _is_known(convolution: nn.Conv2d) -> bool:
     c, (kernel, _) = convolution, convolution.kernel_size
     if c.bias is not None or c.kernel_size != (kernel, kernel) or c.padding_mode != "zeros":
         return False
+    if max(*c.stride, *c.dilation) > 2 or c.stride[0] != c.stride[1]:
+        return False
     if kernel == 1:
         return c.groups == 1 and c.padding == (0, 0)
     depthwise = c.groups == c.in_channels == c.out_channels and kernel in (3, 5)

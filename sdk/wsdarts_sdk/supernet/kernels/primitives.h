@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <new>
+#include <type_traits>
 #include <vector>
 
 #ifdef _OPENMP
@@ -18,6 +19,17 @@
 namespace {
 
 using Size = std::int64_t;
+
+// Vector registers of the instructions that this is compiled for, and the bytes of one.
+#if defined(__AVX512F__)
+constexpr int REGISTERS = 32, REGISTER_BYTES = 64;
+#elif defined(__AVX__)
+constexpr int REGISTERS = 16, REGISTER_BYTES = 32;
+#elif defined(__aarch64__)
+constexpr int REGISTERS = 32, REGISTER_BYTES = 16;
+#else
+constexpr int REGISTERS = 16, REGISTER_BYTES = 16;
+#endif
 
 // A block of V neighbouring channels: one vector register where the machine has it.
 template <class T, int V>
@@ -213,24 +225,26 @@ void transpose(const T* from, Size rows, Size columns, T* to) {
 // ------------------------------------------------------------------------------------------
 // Choice of a template by the number of channels and the size of a kernel
 
-#define WITH_BLOCK(T, CHANNELS, CALL)           \
-  do {                                          \
-    if ((CHANNELS) % 16 == 0) {                 \
-      constexpr int V = 16;                     \
-      CALL;                                     \
-    } else if ((CHANNELS) % 8 == 0) {           \
-      constexpr int V = 8;                      \
-      CALL;                                     \
-    } else if ((CHANNELS) % 4 == 0) {           \
-      constexpr int V = 4;                      \
-      CALL;                                     \
-    } else if ((CHANNELS) % 2 == 0) {           \
-      constexpr int V = 2;                      \
-      CALL;                                     \
-    } else {                                    \
-      constexpr int V = 1;                      \
-      CALL;                                     \
-    }                                           \
+#define WITH_BLOCK(T, CHANNELS, CALL)                       \
+  do {                                                      \
+    constexpr int WIDEST = REGISTER_BYTES / sizeof(T);      \
+    const Size divisor = (CHANNELS);                        \
+    if (WIDEST >= 16 && divisor % 16 == 0) {                \
+      constexpr int V = std::min(16, WIDEST);               \
+      CALL;                                                 \
+    } else if (WIDEST >= 8 && divisor % 8 == 0) {           \
+      constexpr int V = std::min(8, WIDEST);                \
+      CALL;                                                 \
+    } else if (WIDEST >= 4 && divisor % 4 == 0) {           \
+      constexpr int V = std::min(4, WIDEST);                \
+      CALL;                                                 \
+    } else if (divisor % 2 == 0) {                          \
+      constexpr int V = 2;                                  \
+      CALL;                                                 \
+    } else {                                                \
+      constexpr int V = 1;                                  \
+      CALL;                                                 \
+    }                                                       \
   } while (0)
 
 #define WITH_KERNEL(K_VALUE, CALL) \
