@@ -1,7 +1,7 @@
 """Help as a terminal shows it: commands in sections, arguments by their plain names."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from typer.core import TyperCommand, TyperGroup
 
@@ -29,7 +29,7 @@ class HelpedCommand(TyperCommand):
 class SectionedGroup(TyperGroup):
     """The program's commands, in sections by what they are for."""
 
-    sections: Mapping[str, Sequence[str]] = {}
+    sections: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a list of commands for each section; those in none come last."""
