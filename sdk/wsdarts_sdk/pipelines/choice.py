@@ -155,7 +155,7 @@ def _smallest(
         for edge, (source, _) in enumerate(space.edges):
             for column, name in enumerate(space.candidates):
                 more = sizes.added.get((kind, source < 2, name), (0, 0))
-                of = dict(zip(("parameters", "multiply_adds"), more, strict=True))
+                of: dict[str, int] = {"parameters": more[0], "multiply_adds": more[1]}
                 shares[edge, column] = sum(of[_measure(n)] / lim for n, lim in limits.items())
         strengths[kind] = 1 / (1 + shares - shares.min())
     return strongest_genotype(masks, strengths, skip_connects=skip_connects)
