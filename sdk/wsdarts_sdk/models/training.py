@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ from wsdarts_sdk.runs.journal import (
     restore_optimiser,
 )
 from wsdarts_sdk.schedule import cosine_learning_rate, drop_path_rate
+
+Net = TypeVar("Net", bound=nn.Module)
 
 _EVALUATION_BATCH = 256
 EPOCHS_FACT, ENDED_FACT = "epochs", "ended"
@@ -137,7 +139,7 @@ def train_network(
     return training.run(journal or MemoryJournal(), progress)
 
 
-class TrainingLoop(ABC):
+class TrainingLoop(ABC, Generic[Net]):
     """Epochs, checkpoints and evaluation of a training, whichever network it trains.
 
     A subclass sets ``net`` by ``_take_network`` when it is made.
@@ -154,7 +156,7 @@ class TrainingLoop(ABC):
     what = "training"
     """What progress calls it."""
 
-    net: nn.Module
+    net: Net
 
     def __init__(
         self,
@@ -216,7 +218,7 @@ class TrainingLoop(ABC):
             label_smoothing=settings.label_smoothing,
         )
 
-    def _take_network(self, net: nn.Module) -> None:
+    def _take_network(self, net: Net) -> None:
         settings = self.settings
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
         decay = settings.averaged_weights
@@ -417,10 +419,8 @@ class TrainingLoop(ABC):
             self.stopping.begin_anew()
 
 
-class Training(TrainingLoop):
+class Training(TrainingLoop[DerivedNetwork]):
     """One training of a derived network; see ``train_network``."""
-
-    net: DerivedNetwork
 
     def __init__(
         self,

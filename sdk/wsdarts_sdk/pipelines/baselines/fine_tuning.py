@@ -50,7 +50,7 @@ def fine_tuning_settings(training: TrainingSettings, image_size: int) -> Trainin
     )
 
 
-class FineTuning(TrainingLoop):
+class FineTuning(TrainingLoop[nn.Module]):
     """One fine-tuning of a network with pretrained weights and a new last layer.
 
     A checkpoint of another network, or of a shorter fine-tuning that was not ended, is left aside.

@@ -120,15 +120,16 @@ def stage_estimates(
         progress: Told which stage is timed.
         start: What its first stage starts from; all operations by default.
     """
-    phases: list[PhaseEstimate] = []
-    disk = 0
+    found = []
     for number, stage in enumerate(settings.stages, start=1):
         progress(f"timing steps of stage {number}", number - 1, len(settings.stages))
         first = start if number == 1 else None
-        found = _stage(parts, settings, number, stage, first or _drawn(settings, stage))
-        phases += found.phases
-        disk = max(disk, found.disk)
-    return StageEstimate(phases=tuple(phases), disk=disk, genotype=found.genotype)
+        found.append(_stage(parts, settings, number, stage, first or _drawn(settings, stage)))
+    return StageEstimate(
+        phases=tuple(phase for stage in found for phase in stage.phases),
+        disk=max(stage.disk for stage in found),
+        genotype=found[-1].genotype,
+    )
 
 
 def _drawn(settings: SearchSettings, stage: StageSettings) -> StartingPoint:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import torch
 
@@ -35,7 +35,7 @@ from wsdarts_sdk.runs.journal import Journal, MemoryJournal
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 from wsdarts_sdk.task2vec.linear import feature_seconds
 
-_Loop = TypeVar("_Loop", bound=TrainingLoop)
+_Loop = TypeVar("_Loop", bound=TrainingLoop[Any])
 _FLOAT = 4
 
 
