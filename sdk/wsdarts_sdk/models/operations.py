@@ -1,8 +1,9 @@
 """The candidate operations as torch modules, as DARTS defines them.
 
 A derived network is built of them. The supernet computes the same operations in groups: a new
-candidate is added here and in ``build_operation``, in ``supernet/plan.py`` (``_CellLayout.group``)
-and, if no kernel computes it yet, in ``supernet/cell.py`` and ``supernet/kernels``.
+candidate gets its name in the registry's ``architecture/search_space.py`` and is added here and in
+``build_operation``, in ``supernet/operation_plan.py`` (``_CellLayout.group``) and, if no kernel
+computes it yet, in ``supernet/cell.py``, ``supernet/kernels`` and ``models/engine/operations.py``.
 
 Shape legend of this package: B images, C channels, H rows, W columns. With stride 2 every
 operation returns ``ceil(H / 2) × ceil(W / 2)``, for odd sizes too.

@@ -1,6 +1,6 @@
 """Facts of a run that its report shows, as plain values.
 
-``file`` keeps them on disk as ``report.json``; ``page`` makes the HTML page of them.
+``report_files`` keeps them on disk as ``report.json``; ``page`` makes the HTML page of them.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 A node takes two of its incoming edges, one after the other, each with a probability proportional
 to what the softmax leaves to operations besides ``none``, and an operation on each by the softmax.
 So α's own genotype is the likeliest or nearly so, and with an even α all cells within the masks are
-equally likely.
+equally likely. ``pipelines.genotype_choice`` trains and halves them.
 """
 
 from collections.abc import Callable, Sequence
