@@ -17,13 +17,8 @@ from wsdarts_registry._text import clipped, display_width
 from wsdarts_registry.drawing.svg import element, number, text
 from wsdarts_registry.embedding.distance import distance_matrix, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
-from wsdarts_registry.embedding.embedding_space import (
-    EmbeddingSpace,
-    Figures,
-    NearThreshold,
-    figures,
-    is_near,
-)
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
+from wsdarts_registry.embedding.nearness import Figures, NearThreshold, figures, is_near
 from wsdarts_registry.gallery.items import GalleryItem
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.choice import check_limits, choice_may_change, choose_genotype
+from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_genotype
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results
 from wsdarts_sdk.pipelines.run_context import (
     Data,

@@ -18,8 +18,8 @@ from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.baselines.choice import LINEAR
-from wsdarts_sdk.pipelines.choice import check_limits, choice_may_change, choose_genotype
 from wsdarts_sdk.pipelines.decision import Choice, Mode
+from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_genotype
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
 from wsdarts_sdk.pipelines.run_context import (
     Data,

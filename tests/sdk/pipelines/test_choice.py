@@ -18,7 +18,7 @@ from wsdarts_registry.errors import RunError, SettingsError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.network import DerivedNetwork, count
-from wsdarts_sdk.pipelines.choice import gain_and_margin, training_lengths
+from wsdarts_sdk.pipelines.genotype_choice import gain_and_margin, training_lengths
 from wsdarts_sdk.presets import PRESETS, Preset
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.choice import GenotypeChoice

@@ -14,7 +14,6 @@ from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.models.training import train_network
-from wsdarts_sdk.pipelines.choice import candidate_training, training_lengths
 from wsdarts_sdk.pipelines.dry_runs.estimate import (
     STEPS_RUN,
     Estimate,
@@ -24,6 +23,7 @@ from wsdarts_sdk.pipelines.dry_runs.estimate import (
     median_gap,
     octets,
 )
+from wsdarts_sdk.pipelines.genotype_choice import candidate_training, training_lengths
 from wsdarts_sdk.pipelines.run_context import Data, load_tasks, train_parts
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
