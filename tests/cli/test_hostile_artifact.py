@@ -137,9 +137,7 @@ def test_the_card_that_push_writes(made: Path, run: Run, tmp_path: Path) -> None
     assert run("push", made, "evil", "--registry", zoo).code == 0
     card = (zoo / "artifacts" / "evil" / "v1" / "README.md").read_text(encoding="utf-8")
     _, head, body = card.split("---\n", 2)
-    assert set(yaml.safe_load(head)) == {
-        *("license", "license_name", "library_name", "pipeline_tag", "tags")
-    }
+    assert set(yaml.safe_load(head)) == {*("license", "license_name", "library_name", "tags")}
     assert LONG[:1001] not in card
     assert not any(unicodedata.category(c) in {"Cc", "Cf"} for c in card if c != "\n")
     parser = Tags()

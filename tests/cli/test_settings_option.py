@@ -195,10 +195,9 @@ def test_any_preset_can_be_reached_from_any_other(
     """So every field is open, and every value reads back what it is written as."""
     wanted = {
         "name": PRESETS[goal].name,
-        **{
-            group: settings_json(getattr(PRESETS[goal], group))
-            for group in ("search", "training", "selection")
-        },
+        "search": settings_json(PRESETS[goal].search),
+        "training": dataclasses.asdict(PRESETS[goal].training),
+        "selection": dataclasses.asdict(PRESETS[goal].selection),
     }
     every = [f"{path}={as_typed(value)}" for path, value in leaves(wanted).items()]
     assert preset_with(start, data.draw(st.permutations(every))) == PRESETS[goal]

@@ -55,7 +55,7 @@ def test_the_card_names_what_was_near_when_it_was_published(
     # By hand: u = a/(a+b) = (1/2, 0), v = (1/2, 1), so d = 1 - (1/4) / sqrt(1/4 * 5/4).
     push_run("birds", 1, 0)
     section = _section(store, "birds")
-    assert "Up to 0.1000" in section
+    assert "0.1000" in section
     assert section.count("| `") == 2
     assert f"| `flowers@1` | {1 - 5**-0.5:.4f} | no | flowers |" in section
     again = _section(store, "petals")
