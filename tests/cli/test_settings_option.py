@@ -198,6 +198,7 @@ def test_any_preset_can_be_reached_from_any_other(
         "search": settings_json(PRESETS[goal].search),
         "training": dataclasses.asdict(PRESETS[goal].training),
         "selection": dataclasses.asdict(PRESETS[goal].selection),
+        "choice": dataclasses.asdict(PRESETS[goal].choice),
     }
     every = [f"{path}={as_typed(value)}" for path, value in leaves(wanted).items()]
     assert preset_with(start, data.draw(st.permutations(every))) == PRESETS[goal]
