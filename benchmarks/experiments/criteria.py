@@ -20,19 +20,18 @@ from typing import Any
 import numpy as np
 import torch
 from cells import Cell, Experiment
-from inheritance import ORDER, load, nearest_other, settings_for
+from inheritance import ORDER, PRESET, load, nearest_other, run_start, settings_for
 from measure import Lines
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional as F
 
-from wsdarts_hub import SMALL, count, warm_start
+from wsdarts_hub import count
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.reader import read_artifact
-from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.models.inheritance import SupernetWeights
@@ -52,25 +51,7 @@ REPEATED = 10
 PERTURBATION_IMAGES = 512
 NORM_BATCHES = 10
 BATCH = 64
-PRESET = SMALL.with_choice(candidates=1)
 _SAMPLES = 2000
-
-
-def run_start(name: str, state: Path) -> dict[str, Any]:
-    """Warm-start a search of one set from the nearest other one's weights."""
-    source = nearest_other()[name]
-    found = warm_start(
-        load(name),
-        out=state / "run",
-        registry=shipped_zoo(),
-        source=source.replace("_", "-"),
-        mode="trained",
-        preset=PRESET,
-        seed=0,
-        resume=True,
-        progress=Lines(name),
-    )
-    return {"source": source, "genotype": found.genotype.to_darts(), "seconds": found.seconds}
 
 
 def candidates(run: Path) -> list[Genotype]:
@@ -433,7 +414,11 @@ def _of_set(name: str) -> list[Cell]:
     brief = {"judged_on": "alpha", "weights": "inherited", "seed": 0}
     inherited = {**final, "weights": "inherited"}
     return [
-        Cell(name=f"start-{name}", asked={"set": name}, work=partial(run_start, name)),
+        Cell(
+            name=f"start-{name}",
+            asked={"set": name, "source": nearest_other()[name]},
+            work=partial(run_start, name, nearest_other()[name], 0),
+        ),
         Cell(
             name=f"untrained-{name}",
             asked={"set": name},

@@ -28,6 +28,7 @@ from six_sets import SETS, SHARED
 from wsdarts_hub import SMALL, ImageTask, warm_start
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -43,6 +44,7 @@ STEPS = (150, 300, 600, 1200)
 LONGER = (2400, 4800)
 SEEDS = (0, 1, 2)
 BATCH, MOST_STEPS = 64, 30
+PRESET = SMALL.with_choice(candidates=1)  # α decides
 ORDER = tuple(SETS)
 BROADEST = "tiny_imagenet_100"  # most images and most classes
 OWN = "own"  # the supernet that was searched on the set itself
@@ -68,8 +70,9 @@ def sources_of(name: str) -> tuple[str, ...]:
 
 def artifact_of(name: str) -> Path:
     """Return the directory of the artifact that the zoo has of a set."""
-    versions = sorted((shipped_zoo() / "artifacts" / name.replace("_", "-")).iterdir())
-    return versions[-1]
+    store = DirectoryStore(shipped_zoo(), read_only=True)
+    entry = store.resolve(name.replace("_", "-"))
+    return store.path(entry.name, entry.version)
 
 
 def run_start(name: str, source: str, seed: int, state: Path) -> dict[str, Any]:
@@ -80,7 +83,7 @@ def run_start(name: str, source: str, seed: int, state: Path) -> dict[str, Any]:
         registry=shipped_zoo(),
         source=source.replace("_", "-"),
         mode="trained",
-        preset=SMALL,
+        preset=PRESET,
         seed=seed,
         resume=True,
         progress=Lines(f"{name} from {source} {seed}"),
