@@ -48,6 +48,18 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %" if abs(value) < _HUGE else f"{value:.3g}"
 
 
+def points(value: float) -> str:
+    """Write a difference of two ratios in percentage points: ``+2.5 points``, ``−0.3 points``."""
+    return f"{100 * value:+.1f} points".replace("-", "−")
+
+
+def millions(value: int) -> str:
+    """Write a large count in millions, with two digits or more: ``0.84 M``, ``12 M``, ``840``."""
+    if value < 10_000:
+        return count(value)
+    return f"{value / 1e6:.2f} M" if value < 9_950_000 else f"{value / 1e6:,.0f} M"
+
+
 def size(octets: float) -> str:
     """Write a number of bytes with a decimal prefix: ``812 B``, ``3.4 MB``, ``1.2 GB``."""
     if not math.isfinite(octets):
@@ -77,22 +89,25 @@ def figure(value: float, unit: str = "") -> str:
 
 def metric_text(name: str, value: float) -> str:
     """Write a value of a metric, whose name tells the unit: ``62.1 %``, ``1.43``."""
+    if _is_difference(name):
+        return points(value) if abs(value) < _HUGE else f"{value:.3g}"
     return figure(value, "ratio" if _is_ratio(name) else "")
 
 
 def metric_difference(name: str, difference: float) -> str:
     """Write a difference with its sign: in percentage points for a ratio, ``+2.5 points``."""
-    if _is_ratio(name):
-        text = f"{100 * difference:+.1f} points"
-    elif float(difference).is_integer():
-        text = f"{difference:+,.0f}"
-    else:
-        text = f"{difference:+.4g}"
+    if _is_ratio(name) or _is_difference(name):
+        return points(difference)
+    text = f"{difference:+,.0f}" if float(difference).is_integer() else f"{difference:+.4g}"
     return text.replace("-", "−") if text.startswith("-") else text
 
 
 def _is_ratio(name: str) -> bool:
     return name.endswith("accuracy")
+
+
+def _is_difference(name: str) -> bool:
+    return name.endswith(("difference_low", "difference_high"))
 
 
 def setting(value: Any) -> str:

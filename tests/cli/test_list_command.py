@@ -5,6 +5,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.test_terminal import on_terminal
+from tests.registry.factories import make_artifact
 from wsdarts_hub.cli.listing import list_artifacts
 from wsdarts_hub.cli.shared.documentation import json_keys
 from wsdarts_registry.stores.directory import DirectoryStore
@@ -75,6 +76,25 @@ def test_columns_are_there_where_something_is_to_say(zoo: Path, run: Run) -> Non
     assert [line.split()[-1] for line in run(*there).lines[::3]] == ["signed", "yes"]
     assert run(*there, "--signed", "-q").lines == ["textures@1"]
     assert "accuracy" not in run(*there, "--sort", "accuracy").lines[0]  # none states it
+    assert run(*there, "--sort", "cost").lines[0].split()[-2] == "search"
+
+
+def test_accuracy_stands_beside_its_baseline(run: Run, tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "trained", create=True)
+    for name, metrics in (
+        ("below", {"classifier_accuracy": 0.5, "classifier_baseline_accuracy": 0.75}),
+        ("alone", {"classifier_accuracy": 0.25}),
+        ("none", {}),
+    ):
+        make_artifact(tmp_path / name, name, metrics=metrics)
+        store.publish(tmp_path / name, name)
+    header, alone, below, none = run("list", "--registry", tmp_path / "trained").lines
+    assert header.split()[-3:] == ["accuracy", "baseline", "gain"]
+    assert alone.split()[-2:] == ["25.0", "%"]
+    assert below.split()[-6:] == ["50.0", "%", "75.0", "%", "−25.0", "points"]
+    assert "%" not in none
+    shown = run("show", "below", "--registry", tmp_path / "trained").out
+    assert "25.0 points below the linear baseline" in shown
 
 
 @pytest.mark.parametrize(

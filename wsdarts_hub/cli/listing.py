@@ -8,7 +8,8 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import count, percent, size
+from wsdarts_registry._format import count, duration, millions, percent, points, size
+from wsdarts_registry.artifact.facts import final_parameters
 
 if TYPE_CHECKING:
     from wsdarts_registry.stores.query import EntryFacts, Range
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 _SHOWN = 60
 _OPTIONAL = ("probe", "created", "size", "kind")  # on a narrow terminal
+_SHOWN_WITH_ORDER = {
+    "search": "cost",
+    "parameters": "parameters",
+    "alpha-accuracy": "alpha-accuracy",
+}
+_FIGURES = ("accuracy", "baseline", "gain", *_SHOWN_WITH_ORDER)
 _RANGE = re.compile(r"([0-9]{1,15})?(\.\.)?([0-9]{1,15})?")
 
 KindOption = Annotated[
@@ -57,8 +64,22 @@ YankedOption = Annotated[
     bool, typer.Option("--yanked", help="List yanked versions as well, with the reason.")
 ]
 SortOption = Annotated[
-    Literal["name", "created", "images", "classes", "size", "accuracy"],
-    typer.Option(help="Order, smallest or oldest first; accuracy is that on the α half."),
+    Literal[
+        "name",
+        "created",
+        "images",
+        "classes",
+        "size",
+        "accuracy",
+        "gain",
+        "cost",
+        "parameters",
+        "alpha-accuracy",
+    ],
+    typer.Option(
+        help="Order, smallest or oldest first; accuracy is that of a trained network, gain its "
+        "difference to the linear baseline, cost the time of the search."
+    ),
 ]
 ReverseOption = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 LimitOption = Annotated[
@@ -104,17 +125,17 @@ def list_artifacts(
         weights: whether it has weights of a supernet
         license: as its author wrote it
         description: as its author wrote it
-        metrics: figures of the search
+        metrics: figures of the search and of a training
         lineage: mode and parents
         status: yank, aliases, and whether it is signed
         damaged: description of the damage, with null for most other keys; else null
 
     Example:
-        wsdarts-hub list --classes 10..100 --sort accuracy --reverse
+        wsdarts-hub list --classes 10..100 --sort gain --reverse
 
     Python:
         from wsdarts_hub import find
-        for entry in find(classes=(10, 100), sort="accuracy", reverse=True):
+        for entry in find(classes=(10, 100), sort="gain", reverse=True):
             print(entry.reference, entry.manifest.kind)
     """
     from wsdarts_registry.stores.query import EntryFacts, damaged_json, find  # noqa: PLC0415
@@ -159,16 +180,24 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
     rows += [
         [str(version.reference), version.word, *[""] * (len(headers) - 2)] for version in damaged
     ]
-    accuracies = [f.accuracy for f in found] + [None] * len(damaged)
-    statuses = [f.entry.status for f in found] + [version.status for version in damaged]
     more = {
-        "accuracy": ["" if accuracy is None else percent(accuracy) for accuracy in accuracies],
+        "accuracy": [_share(facts.accuracy) for facts in found],
+        "baseline": [_share(facts.result and facts.result.baseline) for facts in found],
+        "gain": ["" if facts.gain is None else points(facts.gain) for facts in found],
+        "search": [duration(facts.entry.manifest.provenance.seconds) for facts in found],
+        "parameters": [_size(final_parameters(facts.entry.manifest)) for facts in found],
+        "alpha-accuracy": [_share(facts.alpha_accuracy) for facts in found],
+    }
+    more = {header: [*cells, *[""] * len(damaged)] for header, cells in more.items()}
+    for header, order in _SHOWN_WITH_ORDER.items():
+        if sort != order:
+            del more[header]
+    statuses = [f.entry.status for f in found] + [version.status for version in damaged]
+    more |= {
         "aliases": [", ".join(status.aliases) for status in statuses],
         "signed": ["yes" if status.signed else "" for status in statuses],
         "yanked": [status.yanked.reason if status.yanked else "" for status in statuses],
     }
-    if sort != "accuracy":
-        del more["accuracy"]
     for header, cells in more.items():
         if any(cells):
             headers.append(header)
@@ -177,12 +206,20 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
     display.table(
         headers,
         rows,
-        right=("images", "classes", "size", "accuracy"),
-        whole=("reference", "kind", "created"),
+        right=("images", "classes", "size", *_FIGURES),
+        whole=("reference", "kind", "created", *_FIGURES),
         # What is damaged is told by the kind.
         optional=[h for h in _OPTIONAL if h != sort and not (damaged and h == "kind")],
         spare=[header for header in ("classes", "images") if header != sort],
     )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else percent(value)
+
+
+def _size(parameters: int | None) -> str:
+    return "" if parameters is None else millions(parameters)
 
 
 def _row(facts: "EntryFacts") -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from wsdarts_registry._format import pluralize
+from wsdarts_registry._format import pluralize, points
 
 _METRICS = {
     "candidates": "choice_candidates",
@@ -46,7 +46,7 @@ class ChanceTest:
         verdict = "better than chance" if self.is_better else "no better than chance"
         return (
             f"The choice among {self.candidates} candidates is {verdict}: trained a second time, "
-            f"the chosen one is {_points(self.gain)} from the mean of "
+            f"the chosen one is {points(self.gain)} from the mean of "
             f"{pluralize(self.others, 'other')}, where chance alone allows "
             f"{100 * self.margin:.1f} (95 %)."
         )
@@ -81,7 +81,3 @@ def candidate_count(metrics: Mapping[str, int | float]) -> int:
     """Return the number of candidates that an artifact keeps; 0 where it says none."""
     found = metrics.get(_METRICS["candidates"], 0)
     return int(found) if 0 < found <= _MOST else 0
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f} points".replace("-", "−")

@@ -5,9 +5,19 @@ from here, so that a fact has one label and one form.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-from wsdarts_registry._format import count, duration, metric_text, pluralize, setting, size
+from wsdarts_registry._format import (
+    count,
+    duration,
+    metric_text,
+    millions,
+    percent,
+    pluralize,
+    points,
+    setting,
+)
 from wsdarts_registry.artifact.manifest import Lineage, Manifest, Provenance
 
 if TYPE_CHECKING:  # it loads numpy, which lists of artifacts do without
@@ -15,6 +25,203 @@ if TYPE_CHECKING:  # it loads numpy, which lists of artifacts do without
 
 Facts = list[tuple[str, str]]
 SHOWN_DIGEST = 19  # "sha256:" and as many digits as a reference needs
+
+CLASSIFIER_ACCURACY = "classifier_accuracy"
+CLASSIFIER_IMAGES = "classifier_images"
+CLASSIFIER_EPOCHS = "classifier_epochs"
+CLASSIFIER_PARAMETERS = "classifier_parameters"
+BASELINE_ACCURACY = "classifier_baseline_accuracy"
+DIFFERENCE_LOW = "classifier_baseline_difference_low"
+DIFFERENCE_HIGH = "classifier_baseline_difference_high"
+FINAL_PARAMETERS = "final_parameters"
+CLASSIFIER, BASELINE = "classifier", "classifier_baseline"
+"""Keys of ``config``: the settings of the training, and the name of its baseline."""
+
+_ALPHA_HALF = "the half of the search's images that α is fitted to"
+_WEIGHTS_HALF = "the half of the search's images that the weights are fitted to"
+_SUPERNET = "Of the supernet in the search's last epoch, on"
+_FULL_SIZE = (
+    "Of the network that the papers train in the end: 20 cells, 16 channels, no last layer."
+)
+# Label and explanation of each metric that this library writes, in the order of their weight.
+METRICS: dict[str, tuple[str, str]] = {
+    CLASSIFIER_ACCURACY: (
+        "trained accuracy",
+        "Share of held-out images that a network with these cells labels right, once trained.",
+    ),
+    BASELINE_ACCURACY: (
+        "linear baseline",
+        "The same of a linear classifier on the features of a fixed pretrained network.",
+    ),
+    DIFFERENCE_LOW: (
+        "trained accuracy less baseline, at least",
+        "Lower end of the 95 % interval; bootstrap over the held-out images.",
+    ),
+    DIFFERENCE_HIGH: (
+        "trained accuracy less baseline, at most",
+        "Upper end of the 95 % interval; bootstrap over the held-out images.",
+    ),
+    CLASSIFIER_IMAGES: ("held-out images", "Images that both accuracies were measured on."),
+    CLASSIFIER_EPOCHS: ("epochs of the training", "Passes over the images that it trained on."),
+    CLASSIFIER_PARAMETERS: (
+        "parameters as trained",
+        "Of the network that was trained, with its last layer.",
+    ),
+    FINAL_PARAMETERS: ("parameters at full size", _FULL_SIZE),
+    "final_multiply_adds_32": ("multiply-adds at full size, image of 32×32", _FULL_SIZE),
+    "final_multiply_adds_224": ("multiply-adds at full size, image of 224×224", _FULL_SIZE),
+    "alpha_accuracy": (
+        "supernet accuracy, α half",
+        f"{_SUPERNET} {_ALPHA_HALF}: a progress figure of the search, no trained classifier.",
+    ),
+    "weights_accuracy": (
+        "supernet accuracy, weights half",
+        f"{_SUPERNET} {_WEIGHTS_HALF}: a progress figure of the search, no trained classifier.",
+    ),
+    "alpha_loss": ("supernet loss, α half", f"{_SUPERNET} {_ALPHA_HALF} (cross-entropy)."),
+    "weights_loss": (
+        "supernet loss, weights half",
+        f"{_SUPERNET} {_WEIGHTS_HALF} (cross-entropy).",
+    ),
+    "steps": ("weight steps", "Steps of the weights' optimiser in all stages of the search."),
+    "skip_connects": ("skip-connects", "In the normal cell; many of them mark a failed search."),
+    "choice_candidates": (
+        "candidate cells",
+        "Cell pairs drawn from the final α and trained briefly, to choose the best.",
+    ),
+    "choice_others": (
+        "candidates trained again",
+        "Trained a second time beside the chosen one, to test the choice.",
+    ),
+    "choice_gain_accuracy": (
+        "gain of the choice",
+        "Accuracy of the chosen cells in a second training, less the mean of the others.",
+    ),
+    "choice_margin_accuracy": (
+        "gain that chance explains",
+        "Largest gain of the choice that is explained by chance (95 %).",
+    ),
+}
+
+Judgement = Literal["above", "below", "unsure", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedResult:
+    """Accuracy of a network trained with an artifact's cells, beside its linear baseline.
+
+    Attributes:
+        accuracy: Share of the held-out images that the network labels right.
+        baseline: The same of a linear classifier on a probe's features; None if not measured.
+        baseline_name: What that is, in words.
+        low: Lower end of the 95 % interval of accuracy less baseline; None if not stated.
+        high: Its upper end.
+        images: Held-out images; None if not stated.
+        epochs: Epochs of the training; None if not stated.
+        parameters: Parameters of the trained network; None if not stated.
+        inherited: Whether the training began with the supernet's weights.
+        part: Which images were held out, in words.
+    """
+
+    accuracy: float
+    baseline: float | None = None
+    baseline_name: str = "linear classifier on a fixed network's features"
+    low: float | None = None
+    high: float | None = None
+    images: int | None = None
+    epochs: int | None = None
+    parameters: int | None = None
+    inherited: bool = False
+    part: str = "validation third"
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self | None:
+        """Read what an artifact states; None without an accuracy. Anyone may write an artifact."""
+        metrics, settings = manifest.metrics, manifest.config.get(CLASSIFIER)
+        accuracy = _share(manifest, CLASSIFIER_ACCURACY)
+        if accuracy is None:
+            return None
+        baseline = _share(manifest, BASELINE_ACCURACY)
+        low, high = (metrics.get(key) for key in (DIFFERENCE_LOW, DIFFERENCE_HIGH))
+        bounded = baseline is not None and low is not None and high is not None
+        known = bounded and -1 <= low <= accuracy - baseline + 1e-9 <= high + 2e-9 <= 1 + 2e-9
+        name, split = manifest.config.get(BASELINE), manifest.tasks[0].split
+        return cls(
+            accuracy=accuracy,
+            baseline=baseline,
+            baseline_name=name if isinstance(name, str) and name else cls.baseline_name,
+            low=low if known else None,
+            high=high if known else None,
+            images=_whole(manifest, CLASSIFIER_IMAGES),
+            epochs=_whole(manifest, CLASSIFIER_EPOCHS),
+            parameters=_whole(manifest, CLASSIFIER_PARAMETERS),
+            inherited=isinstance(settings, dict) and settings.get("weights") == "inherited",
+            part="validation third" if split is None else f"given {split.held_out} part",
+        )
+
+    @property
+    def difference(self) -> float | None:
+        """Accuracy less baseline; None without a baseline."""
+        return None if self.baseline is None else self.accuracy - self.baseline
+
+    @property
+    def judgement(self) -> Judgement:
+        """Whether it is above its baseline; ``"unsure"`` where the interval holds 0."""
+        if self.difference is None:
+            return "unknown"
+        if self.low is not None and self.high is not None and self.low <= 0 <= self.high:
+            return "unsure"
+        if self.difference == 0:
+            return "unsure"
+        return "above" if self.difference > 0 else "below"
+
+    @property
+    def verdict(self) -> str:
+        """The comparison in a few words, as ``5.2 points above the linear baseline``."""
+        if self.difference is None:
+            return "no baseline was measured"
+        if self.difference == 0:
+            return "equal to the linear baseline"
+        side = "above" if self.difference > 0 else "below"
+        text = f"{100 * abs(self.difference):.1f} points {side} the linear baseline"
+        return f"{text}, which may be chance" if self.judgement == "unsure" else text
+
+    @property
+    def conditions(self) -> str:
+        """Images, epochs and the weights that it began with, in words."""
+        these = "" if self.images is None else f" ({pluralize(self.images, 'image')})"
+        length = "" if self.epochs is None else f" for {pluralize(self.epochs, 'epoch')}"
+        begun = "from the supernet's weights" if self.inherited else "from scratch"
+        return (
+            f"on the {self.part}{these} of a classifier with these cells, trained {begun}{length}"
+        )
+
+    @property
+    def sentence(self) -> str:
+        """Everything in sentences."""
+        text = f"Accuracy {percent(self.accuracy)} {self.conditions}."
+        if self.difference is None or self.baseline is None:
+            return f"{text} No baseline was measured."
+        text += f" A {self.baseline_name}: {percent(self.baseline)}. It is {self.verdict}"
+        if self.low is not None and self.high is not None:
+            text += f" (95 % interval {points(self.low)} to {points(self.high)})"
+        advice = ": on these images the linear classifier is the better model"
+        return f"{text}{advice if self.judgement == 'below' else ''}. One training with one seed."
+
+
+def _share(manifest: Manifest, name: str) -> float | None:
+    value = manifest.metrics.get(name)
+    return float(value) if value is not None and 0 <= value <= 1 else None
+
+
+def _whole(manifest: Manifest, name: str) -> int | None:
+    value = manifest.metrics.get(name)
+    return int(value) if value is not None and 1 <= value < 1e15 else None
+
+
+def final_parameters(manifest: Manifest) -> int | None:
+    """Return the parameters of its network of 20 cells and 16 channels; None if not stated."""
+    return _whole(manifest, FINAL_PARAMETERS)
 
 
 def image_count(manifest: Manifest) -> int:
@@ -37,16 +244,32 @@ def licence_text(manifest: Manifest) -> str:
     return manifest.license or "not stated"
 
 
+def result_facts(manifest: Manifest) -> Facts:
+    """Return what an artifact is worth: trained accuracy beside its baseline, cost and size."""
+    result = TrainedResult.of(manifest)
+    parameters = final_parameters(manifest)
+    facts = [("trained accuracy", "not measured" if result is None else percent(result.accuracy))]
+    if result is not None and result.baseline is not None:
+        facts += [
+            ("linear baseline", percent(result.baseline)),
+            ("accuracy less baseline", points(result.accuracy - result.baseline)),
+        ]
+    elif result is not None:
+        facts.append(("linear baseline", "not measured"))
+    facts.append(("search time", duration(manifest.provenance.seconds)))
+    if parameters is not None:
+        facts.append(("parameters at full size", millions(parameters)))
+    return facts
+
+
 def overview_facts(manifest: Manifest) -> Facts:
     """Return the few figures that stand at the top of a page."""
     tasks = [("tasks", count(len(manifest.tasks)))] if len(manifest.tasks) > 1 else []
     return [
+        *result_facts(manifest),
         *tasks,
         ("images", count(image_count(manifest))),
         ("classes", count(class_count(manifest))),
-        ("search time", duration(manifest.provenance.seconds)),
-        ("made", manifest.provenance.created[:10]),
-        ("all files", size(total_size(manifest))),
     ]
 
 
@@ -71,11 +294,32 @@ def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Fact
     ]
 
 
-def metric_facts(manifest: Manifest) -> Facts:
-    """Return every measured figure by the name that the artifact gives it."""
+class Metric(NamedTuple):
+    """A measured figure: label, value in words, and explanation (empty for an unknown one)."""
+
+    label: str
+    value: str
+    explanation: str
+
+
+def explained_metrics(manifest: Manifest) -> list[Metric]:
+    """Return every measured figure with an explanation; unknown ones by their names, last."""
+    metrics = manifest.metrics
+    ordered = [key for key in METRICS if key in metrics]
+    ordered += [key for key in metrics if key not in METRICS]
     return [
-        (key.replace("_", " "), metric_text(key, value)) for key, value in manifest.metrics.items()
+        Metric(
+            label=METRICS[key][0] if key in METRICS else key.replace("_", " "),
+            value=metric_text(key, metrics[key]),
+            explanation=METRICS[key][1] if key in METRICS else "",
+        )
+        for key in ordered
     ]
+
+
+def metric_facts(manifest: Manifest) -> Facts:
+    """Return every measured figure."""
+    return [(metric.label, metric.value) for metric in explained_metrics(manifest)]
 
 
 def provenance_facts(made: Provenance) -> Facts:

@@ -15,21 +15,24 @@ from typing import Any
 import yaml  # type: ignore[import-untyped, unused-ignore]
 from markupsafe import Markup
 
-from wsdarts_registry._format import count, duration, metric_text, setting
+from wsdarts_registry._format import count, duration, percent, setting
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span, sanitize
 from wsdarts_registry.architecture.choice import ChanceTest, candidate_count
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS
-from wsdarts_registry.artifact.facts import Facts, image_count, licence_text
+from wsdarts_registry.artifact.facts import (
+    Facts,
+    Metric,
+    TrainedResult,
+    explained_metrics,
+    image_count,
+    licence_text,
+    result_facts,
+)
 from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest, TaskRecord, is_dataset_id
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.publishing.neighbours import NeighbourhoodFacts
-from wsdarts_registry.publishing.training_record import (
-    CLASSIFIER_ACCURACY,
-    CLASSIFIER_EPOCHS,
-    CLASSIFIER_IMAGES,
-)
 
 PRESET_NAMES = ("tiny", "small", "medium", "paper")
 """Presets that a command can name. Weights fit a network of the preset that they were made by."""
@@ -50,20 +53,6 @@ _HUB_LICENCES = frozenset(
 )
 _TASK_TYPE = "image-classification"
 _PAPER_IMAGE_SIZE = 84
-_METRICS = {
-    "weights_accuracy": "accuracy on the weights half, last epoch",
-    "alpha_accuracy": "accuracy on the α half, last epoch",
-    "weights_loss": "loss on the weights half, last epoch",
-    "alpha_loss": "loss on the α half, last epoch",
-}
-# Of the network that the paper trains in the end; these depend on the genotype alone.
-_SIZES = {
-    "final_parameters": (
-        "parameters of the final network (20 cells of 16 channels, without its last layer)"
-    ),
-    "final_multiply_adds_32": "its multiply-adds for an image of 32×32",
-    "final_multiply_adds_224": "its multiply-adds for an image of 224×224",
-}
 # The Hub shows a score without the card around it, so its name says what it is.
 _SUPERNET_SCORE = (
     "supernet accuracy on the α half of the train part, last epoch, one seed; no trained classifier"
@@ -208,44 +197,35 @@ class CardFacts:
         return tuple(dict.fromkeys(record.space.probe for record in records))
 
     @property
-    def figures(self) -> Facts:
-        """Measured figures; a size depends on no seed."""
-        metrics = self.manifest.metrics
-        classifier = f"{self._classifier}; it is not part of the artifact"
-        seeded = {**_METRICS, CLASSIFIER_ACCURACY: classifier}
-        return [
-            (label, f"{metric_text(key, metrics[key])}{' (one seed)' if key in seeded else ''}")
-            for key, label in {**seeded, **_SIZES}.items()
-            if key in metrics
-        ]
+    def result(self) -> TrainedResult | None:
+        """Accuracy of a network trained with its cells, beside the linear baseline."""
+        return TrainedResult.of(self.manifest)
+
+    @property
+    def worth(self) -> Facts:
+        """Accuracy, baseline, cost and size, by which people choose."""
+        return result_facts(self.manifest)
+
+    @property
+    def figures(self) -> list[Metric]:
+        """Measured figures that this library knows; others could say anything."""
+        return [metric for metric in explained_metrics(self.manifest) if metric.explanation]
 
     @property
     def scores(self) -> tuple[tuple[str, float], ...]:
         """Labels and accuracies for the Hub; one over several tasks is that of no dataset."""
-        named = (
-            (CLASSIFIER_ACCURACY, f"{self._classifier}, one seed; not in this repository"),
-            ("alpha_accuracy", _SUPERNET_SCORE),
-        )
-        metrics = self.manifest.metrics
-        return tuple(
-            (label, float(metrics[key]))
-            for key, label in named
-            if self.manifest.kind == "transfer" and 0 <= metrics.get(key, -1) <= 1
-        )
-
-    @property
-    def _classifier(self) -> str:
-        """The network ``CLASSIFIER_ACCURACY`` is of, and on which images."""
-        images = self.manifest.metrics.get(CLASSIFIER_IMAGES)
-        epochs = self.manifest.metrics.get(CLASSIFIER_EPOCHS)
-        length = "" if epochs is None else f" for {epochs:,} epochs"
-        these = "" if images is None else f" ({images:,} images)"
-        split = self.manifest.tasks[0].split
-        part = "validation third" if split is None else f"given {split.held_out} part"
-        return (
-            f"accuracy on the {part}{these} of a classifier with these cells, trained from "
-            f"scratch{length}"
-        )
+        if self.manifest.kind != "transfer":
+            return ()
+        found = []
+        if self.result is not None:
+            label = f"accuracy {self.result.conditions}, one seed; not in this repository"
+            if self.result.baseline is not None:
+                label += f"; linear baseline {percent(self.result.baseline)}"
+            found.append((label, self.result.accuracy))
+        alpha = self.manifest.metrics.get("alpha_accuracy", -1)
+        if 0 <= alpha <= 1:
+            found.append((_SUPERNET_SCORE, float(alpha)))
+        return tuple(found)
 
 
 def _whole(value: Any) -> int:

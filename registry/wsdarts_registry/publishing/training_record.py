@@ -30,14 +30,22 @@ from wsdarts_registry._format import percent
 from wsdarts_registry._json import MAX_RECORD_BYTES, Document, Moment, explain
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.artifact.checked_files import read_limited
+from wsdarts_registry.artifact.facts import (
+    BASELINE,
+    BASELINE_ACCURACY,
+    CLASSIFIER,
+    CLASSIFIER_ACCURACY,
+    CLASSIFIER_EPOCHS,
+    CLASSIFIER_IMAGES,
+    CLASSIFIER_PARAMETERS,
+    DIFFERENCE_HIGH,
+    DIFFERENCE_LOW,
+)
 from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.errors import RegistryWarning, RunError, WsdartsError
 
-CLASSIFIER_ACCURACY = "classifier_accuracy"
-CLASSIFIER_IMAGES = "classifier_images"
-CLASSIFIER_EPOCHS = "classifier_epochs"
 RUN_ARTIFACT, RUN_CONFIG, RUN_RESULT = "artifact", "config.json", "result.json"
-_SETTINGS = "classifier"
+_LONGEST_NAME = 1000
 _RECORDS, _MADE_FROM = "trainings", "made_from.json"
 
 
@@ -55,10 +63,25 @@ class _Settings(_Part):
     genotype: dict[str, JsonValue]
 
 
+class _Interval(_Part):
+    value: Annotated[float, Field(ge=-1, le=1)]
+    low: Annotated[float, Field(ge=-1, le=1)]
+    high: Annotated[float, Field(ge=-1, le=1)]
+
+
+class _Baseline(_Part):
+    name: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)]
+    kind: str
+    accuracy: _Interval
+    difference: _Interval
+
+
 class _Result(_Part):
     accuracy: Annotated[float, Field(ge=0, le=1)]
     images: Annotated[int, Field(ge=1)]
     held_out: Literal["validation", "test"]
+    parameters: Annotated[int, Field(ge=1)] | None = None
+    baseline: _Baseline | None = None
     finished: Moment | None = None
 
 
@@ -187,19 +210,24 @@ def with_training(
 
 def _measured(manifest: Manifest, training: _Training) -> Manifest:
     result, settings = training.result, training.settings.training
+    epochs, baseline = settings.get("epochs"), result.baseline
     measured: dict[str, int | float] = {
         CLASSIFIER_ACCURACY: result.accuracy,
         CLASSIFIER_IMAGES: result.images,
     }
-    epochs = settings.get("epochs")
     if isinstance(epochs, int):
         measured[CLASSIFIER_EPOCHS] = epochs
-    return manifest.model_copy(
-        update={
-            "metrics": {**manifest.metrics, **measured},
-            "config": {**manifest.config, _SETTINGS: settings},
-        }
-    )
+    if result.parameters is not None:
+        measured[CLASSIFIER_PARAMETERS] = result.parameters
+    config: dict[str, JsonValue] = {**manifest.config, CLASSIFIER: settings}
+    # Accuracies of other baselines, such as a fine-tuned network, are not comparable with it.
+    if baseline is not None and baseline.kind == "linear":
+        measured[BASELINE_ACCURACY] = baseline.accuracy.value
+        measured[DIFFERENCE_LOW] = baseline.difference.low
+        measured[DIFFERENCE_HIGH] = baseline.difference.high
+        config[BASELINE] = baseline.name
+    metrics = {**manifest.metrics, **measured}
+    return manifest.model_copy(update={"metrics": metrics, "config": config})
 
 
 def _checked(place: Path, manifest: Manifest, genotype: Genotype) -> _Training | str:

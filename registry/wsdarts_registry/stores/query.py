@@ -16,7 +16,13 @@ from wsdarts_registry._arguments import (
     nearest_names,
 )
 from wsdarts_registry.architecture.search_space import DARTS_CANDIDATES
-from wsdarts_registry.artifact.facts import class_count, image_count, total_size
+from wsdarts_registry.artifact.facts import (
+    TrainedResult,
+    class_count,
+    final_parameters,
+    image_count,
+    total_size,
+)
 from wsdarts_registry.artifact.manifest import WEIGHTS
 from wsdarts_registry.errors import ArgumentError, ArtifactError, RegistryError
 from wsdarts_registry.stores.catalogue import damaged_version
@@ -25,11 +31,22 @@ from wsdarts_registry.stores.records import DamagedVersion, Entry, VersionInfo
 from wsdarts_registry.stores.store import Store
 
 Kind = Literal["transfer", "meta-transfer"]
-Order = Literal["name", "created", "images", "classes", "size", "accuracy"]
+Order = Literal[
+    "name",
+    "created",
+    "images",
+    "classes",
+    "size",
+    "accuracy",
+    "gain",
+    "cost",
+    "parameters",
+    "alpha-accuracy",
+]
 # Smallest and largest, both included; None for no limit.
 Range = tuple[int | None, int | None]
 
-ACCURACY = "alpha_accuracy"
+_ALPHA_ACCURACY = "alpha_accuracy"
 _MOST_OPERATIONS = 64
 _MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 
@@ -70,9 +87,24 @@ class EntryFacts:
         return total_size(self.entry.manifest)
 
     @property
+    def result(self) -> TrainedResult | None:
+        """Accuracy of a trained network beside its baseline; None if not stated."""
+        return TrainedResult.of(self.entry.manifest)
+
+    @property
     def accuracy(self) -> float | None:
-        """Accuracy on the α half at the end of the search, in [0, 1]; None if not stated."""
-        return self.entry.manifest.metrics.get(ACCURACY)
+        """Accuracy of the trained network, in [0, 1]; None if not stated."""
+        return None if self.result is None else self.result.accuracy
+
+    @property
+    def gain(self) -> float | None:
+        """That accuracy less the one of the linear baseline; None if one is not stated."""
+        return None if self.result is None else self.result.difference
+
+    @property
+    def alpha_accuracy(self) -> float | None:
+        """Accuracy of the supernet on the α half, in [0, 1]; None if not stated."""
+        return self.entry.manifest.metrics.get(_ALPHA_ACCURACY)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; the keys stay the same from version to version."""
@@ -148,8 +180,10 @@ def find(
         signed: Only what is signed; says nothing about whose signature it is.
         yanked: Yanked versions, too.
         sort: By ``"name"`` and version; when it was ``"created"``; number of ``"images"`` or
-            ``"classes"``; ``"size"`` of its files; ``"accuracy"`` on the α half of its search.
-            The smallest first, and last what does not state it.
+            ``"classes"``; ``"size"`` of its files; ``"accuracy"`` of a trained network with its
+            cells; ``"gain"``, that accuracy less its linear baseline's; ``"cost"``, the time of
+            its search; ``"parameters"`` at full size; ``"alpha-accuracy"`` of its supernet. The
+            smallest first, and last what does not state it.
         reverse: The largest first; last what does not state it, all the same.
         limit: At most so many.
         damaged: Is called with each damaged version, instead of a warning.
@@ -219,6 +253,10 @@ _KEYS: dict[str, Callable[[EntryFacts], Any]] = {
     "classes": lambda facts: facts.classes,
     "size": lambda facts: facts.size,
     "accuracy": lambda facts: facts.accuracy,
+    "gain": lambda facts: facts.gain,
+    "cost": lambda facts: facts.entry.manifest.provenance.seconds,
+    "parameters": lambda facts: final_parameters(facts.entry.manifest),
+    "alpha-accuracy": lambda facts: facts.alpha_accuracy,
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from tests.registry.factories import digest_of, make_artifact, make_genotype
+from wsdarts_registry.artifact.facts import TrainedResult
 from wsdarts_registry.errors import RegistryWarning, RunError
 from wsdarts_registry.publishing.publication import push
 from wsdarts_registry.publishing.training_record import link_training, run_of
@@ -62,7 +63,7 @@ def test_its_accuracy_is_on_the_card_and_in_the_list_of_the_hub(
         "cells": 5, "epochs": 8, "seed": 3, "crop_padding": None,
     }  # fmt: skip
     card = str(store.pull("flowers").card)
-    (figure,) = (line for line in card.splitlines() if "62.5 % (one seed)" in line)
+    (figure,) = (line for line in card.splitlines() if "Accuracy 62.5 %" in line)
     classifier, supernet = ModelCard(card).data.eval_results or []
     assert classifier.metric_value == 0.625
     for line in (figure, classifier.metric_name):
@@ -70,6 +71,62 @@ def test_its_accuracy_is_on_the_card_and_in_the_list_of_the_hub(
         assert "8 epochs" in line
     assert supernet.metric_value == 0.25
     assert push(run, "flowers", registry=store) == entry
+
+
+def _baseline(accuracy: float, *, low: float, high: float, **changes: Any) -> dict[str, Any]:
+    """What a training writes of its baseline, as far as it is read."""
+    interval = {"value": accuracy, "low": accuracy, "high": accuracy}
+    return {
+        "name": "linear classifier on the features of a-probe",
+        "kind": "linear",
+        "accuracy": interval,
+        "difference": {"value": 0.625 - accuracy, "low": low, "high": high},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "low", "high", "judgement", "verdict"),
+    [
+        (0.5, 0.025, 0.225, "above", "12.5 points above the linear baseline"),
+        (0.75, -0.25, -0.05, "below", "12.5 points below the linear baseline"),
+        (0.6, -0.1, 0.15, "unsure", "2.5 points above the linear baseline, which may be chance"),
+        (0.625, -0.05, 0.05, "unsure", "equal to the linear baseline"),
+    ],
+)
+def test_the_linear_baseline_goes_along(
+    accuracy: float,
+    low: float,
+    high: float,
+    judgement: str,
+    verdict: str,
+    run: Path,
+    store: DirectoryStore,
+) -> None:
+    found = {"baseline": _baseline(accuracy, low=low, high=high), "parameters": 1234}
+    _train(run / "training", result=found)
+    manifest = push(run, "flowers", registry=store).manifest
+    assert manifest.metrics["classifier_baseline_accuracy"] == accuracy
+    assert manifest.metrics["classifier_parameters"] == 1234
+    assert manifest.config["classifier_baseline"].endswith("a-probe")
+    result = TrainedResult.of(manifest)
+    assert result is not None
+    assert (result.judgement, result.verdict) == (judgement, verdict)
+    card = str(store.pull("flowers").card)
+    assert verdict in card
+    assert ("**Below its baseline.**" in card) is (judgement == "below")
+    (classifier, _) = ModelCard(card).data.eval_results or []
+    assert f"linear baseline {100 * accuracy:.1f} %" in classifier.metric_name
+
+
+def test_another_baseline_stays_in_the_training(run: Path, store: DirectoryStore) -> None:
+    tuned = _baseline(0.5, low=0.1, high=0.2, kind="timm", name="fine-tuned resnet10t")
+    _train(run / "training", result={"baseline": tuned})
+    manifest = push(run, "flowers", registry=store).manifest
+    assert not [key for key in manifest.metrics if "baseline" in key]
+    result = TrainedResult.of(manifest)
+    assert result is not None
+    assert result.judgement == "unknown"
 
 
 def _left_out(run: Path, store: DirectoryStore, reason: str) -> Entry:
@@ -91,6 +148,7 @@ def _left_out(run: Path, store: DirectoryStore, reason: str) -> Entry:
         ({"command": "warm-start"}, "cannot be read: command"),
         ({"result": {"accuracy": 62.5}}, "cannot be read: accuracy"),
         ({"result": {"held_out": "alpha"}}, "cannot be read: held_out"),
+        ({"result": {"baseline": {"kind": "linear"}}}, "cannot be read: baseline"),
     ],
 )
 def test_what_is_no_training_of_these_cells_is_left_out(

@@ -8,9 +8,11 @@ from wsdarts_registry.architecture.collapse import find_collapses
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.facts import (
     Facts,
+    TrainedResult,
     licence_text,
     metric_facts,
     provenance_facts,
+    result_facts,
     search_facts,
     start_text,
 )
@@ -23,6 +25,11 @@ from wsdarts_registry.stores.catalogue import damaged_version
 from wsdarts_registry.stores.query import damaged_json
 from wsdarts_registry.stores.records import Entry, Status
 from wsdarts_registry.stores.store import Store
+
+_UNTRAINED = (
+    "No network with these cells was trained; `wsdarts-hub train` measures its accuracy beside a "
+    "linear baseline."
+)
 
 
 def damaged_as_json(store: Store, reference: str, error: WsdartsError) -> dict[str, Any]:
@@ -51,6 +58,10 @@ def show(entry: Entry, artifact: Artifact) -> None:
     """Print everything for people."""
     manifest = entry.manifest
     display.facts(_identity(entry, artifact), whole=("directory",))
+    display.heading("result")
+    display.facts(result_facts(manifest))
+    result = TrainedResult.of(manifest)
+    display.sentence(_UNTRAINED if result is None else result.sentence)
     display.heading("tasks")
     display.table(*_tasks(manifest), right=("images", "classes", "groups"), optional=("digest",))
     display.heading("genotype")

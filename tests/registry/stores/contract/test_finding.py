@@ -21,6 +21,20 @@ from wsdarts_registry.stores.store import Store
 
 SIZES = {"few": (5, 100), "some": (10, 50), "many": (20, 3000)}
 CREATED = {"few": "2026-03-01T00:00:00Z", "some": "2026-01-31T23:59:59Z"}
+METRICS = {
+    "few": {
+        "alpha_accuracy": 0.05,
+        "classifier_accuracy": 0.3,
+        "classifier_baseline_accuracy": 0.2,
+        "final_parameters": 900,
+    },
+    "many": {
+        "alpha_accuracy": 0.2,
+        "classifier_accuracy": 0.6,
+        "classifier_baseline_accuracy": 0.7,
+        "final_parameters": 500,
+    },
+}
 PROBE = {"few": "resnet18", "some": "MobileNetV2"}
 
 
@@ -36,7 +50,7 @@ def filled(store: Store, tmp_path: Path) -> Store:
         changes: dict[str, Any] = {
             "tasks": [task],
             "embeddings": [embedding],
-            "metrics": {} if name == "some" else {"alpha_accuracy": classes / 100},
+            "metrics": METRICS.get(name, {}),
             "provenance": provenance.model_copy(
                 update={"created": CREATED.get(name, "2026-01-02T03:04:05Z")}
             ),
@@ -93,20 +107,28 @@ def test_filters(filled: Store, wanted: dict[str, Any], names: list[str]) -> Non
         ("images", ["some", "few", "both", "many"]),
         ("classes", ["few", "some", "both", "many"]),
         # Neither some (no metrics) nor both (another figure) state it: last in both directions.
+        ("alpha-accuracy", ["few", "many", "both", "some"]),
+        # Few is above its baseline and many below; the others state none.
         ("accuracy", ["few", "many", "both", "some"]),
+        ("gain", ["many", "few", "both", "some"]),
+        ("parameters", ["many", "few", "both", "some"]),
+        ("cost", ["both", "few", "many", "some"]),
     ],
 )
 def test_orders(filled: Store, order: Any, names: list[str]) -> None:
     assert [entry.name for entry in find(registry=filled, sort=order)] == names
     back = [entry.name for entry in find(registry=filled, sort=order, reverse=True)]
-    if order == "accuracy":
+    if order in ("accuracy", "alpha-accuracy"):
         assert back == ["many", "few", "both", "some"]
-    elif order in ("created", "classes"):  # equal ones keep their order
+    elif order in ("gain", "parameters"):
+        assert back == ["few", "many", "both", "some"]
+    elif order in ("created", "classes", "cost"):  # equal ones keep their order
         assert (
             back
             == {
                 "created": ["few", "some", "both", "many"],
                 "classes": ["both", "many", "some", "few"],
+                "cost": names,
             }[order]
         )
     else:
