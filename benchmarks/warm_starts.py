@@ -3,9 +3,10 @@
     python benchmarks/warm_starts.py --sets dtd_10 flowers102 --seeds 0 1 2
 
 For each set and seed, in one process and one after the other: a warm start in mode ``auto``
-from the shipped zoo without this set (``leave_one_out.py``), a cold search of the same preset, and
-a brief training of both genotypes, each evaluated once on the validation third. Writes ``results/warm_starts_PRESET_PROBE.json``; each run is resumable. With
-``--keep-reports`` the report and the log of each set's first seed are kept beside it.
+from the shipped zoo without this set (``leave_one_out.py``), a cold search of the same preset,
+and a brief training of both genotypes, each evaluated once on the validation third. Writes
+``results/warm_starts_PRESET_PROBE.json``; each run is resumable. With ``--keep-reports`` the
+report and the log of each set's first seed are kept beside it.
 """
 
 import argparse

@@ -4,8 +4,14 @@ python benchmarks/write_results.py
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parent / "experiments"))
+
+from arms_page import section as arms_and_controls
 
 from wsdarts_registry._format import pluralize
 
@@ -27,6 +33,7 @@ def page() -> str:
             "files in `benchmarks/results/`, which record the machine. The image sets are reduced "
             "public collections; they are not part of this project."
         ),
+        arms_and_controls(),
         *(_distances(name, text) for name, text in PROBES.items()),
         *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
         _schedules(),

@@ -472,5 +472,7 @@ SMALL_CONDITIONS = Conditions(
     training=lambda name, seed: settings_for(name, STEPS, selection=False, seed=seed),
 )
 ARMS = Experiment(
-    name="arms", cells=table(SMALL_CONDITIONS, ORDER, TUNED), summary=partial(summarise, tuned=TUNED)
+    name="arms",
+    cells=table(SMALL_CONDITIONS, ORDER, TUNED),
+    summary=partial(summarise, tuned=TUNED),
 )
