@@ -99,20 +99,20 @@ def _introduction(measured: int) -> str:
 
 {said}
 
-An arm is a genotype and the weights that its network begins with. All networks have {training.cells} cells and
-8 channels, and are trained for {STEPS} steps of 64 images of {training.image_size} pixels on the train part; each is
-evaluated once, on the validation third. All choices are made on the train part. A set's artifacts,
-a λ_meta that has it among its parts, and its distances in the thresholds for "near" are left out
-when it is the target; tasks are embedded by an ImageNet probe, since the shipped one was trained on
-all six sets. λ_meta was searched on {", ".join(SMALL_CONDITIONS.meta_parts)}, and
-is not measured there. Defaults were tuned on {", ".join(TUNED)}: the other two sets are also
-reported apart.
+An arm is a genotype and the weights that its network begins with. All networks have
+{training.cells} cells and {training.channels} channels, and are trained for {STEPS} steps of
+64 images of {training.image_size} pixels on the train part; each is evaluated once, on the
+validation third. All choices are made on the train part. When a set is the target, its artifacts, a
+λ_meta that has it among its parts, and its distances in the thresholds for "near" are left out.
+Tasks are embedded by an ImageNet probe, since the shipped one was trained on all six sets. λ_meta
+was searched on {", ".join(SMALL_CONDITIONS.meta_parts)}, and is not measured there. Defaults
+were tuned on {", ".join(TUNED)}; the other two sets are also reported
+apart.
 
-`{RUN}` measures what is left; `status` and `table` in place of `run` tell
-how much that is, and all figures. A cell's result is
-`benchmarks/results/experiments/arms/SET-ARM-SEED.json`, which holds its command, commit and machine;
-`{RUN} SET-ARM-SEED --runs STATE`
-measures it again once this file is removed."""
+`{RUN}` measures what is left; `status` and `table` in place of `run` tell how
+much that is, and all figures. The result of a cell is the file `SET-ARM-SEED.json` in
+`benchmarks/results/experiments/arms`, with its command, commit and machine. Without that file,
+`{RUN} SET-ARM-SEED --runs STATE` measures it again."""
 
 
 def _figures(found: Table) -> list[str]:
@@ -233,8 +233,10 @@ def _costs(costs: Table) -> str:
         cells = [f"{costs[name]['cold']['search']:.0f}"]
         embedding = costs[name].get("trained", {}).get("embedding")
         cells.append(NONE if embedding is None else f"{embedding:.0f}")
-        for shares in alone.values():
-            cells.append(f"{100 * shares[name][0]:.0f} %" if name in shares else NONE)
+        cells += [
+            f"{100 * shares[name][0]:.0f} %" if name in shares else NONE
+            for shares in alone.values()
+        ]
         whole = alone["trained"].get(name)
         cells.append(NONE if whole is None else f"{100 * whole[1]:.0f} %")
         rows.append([name, *cells])
@@ -272,8 +274,8 @@ def _paper(found: Table) -> str:
 
 Each cell has the paper's figure and, behind the slash, ours. **Neither sets nor settings are the
 same**: the paper searches on images of 84 pixels with up to 17 cells and 16 channels, and trains 20
-cells for 300 epochs from random weights; ours is preset `small`, {STEPS} steps, from inherited weights
-where an arm inherits. So compare signs and ranks, not values.
+cells for 300 epochs from random weights; ours is preset `small`, {STEPS} steps, from inherited
+weights where an arm inherits. So compare signs and ranks, not values.
 
 {_table(["paper", "ours", "what differs"], [[k, *v] for k, v in OURS.items()], left=3)}
 
@@ -311,7 +313,8 @@ def _paper_distances() -> str:
     ]
     theirs, here = zip(*(both[pair] for pair in PAPER_DISTANCES), strict=True)
     agreement = float(spearmanr(theirs, here).statistic)
-    return f"""By a ResNet-34 in the paper, by a MobileNetV2 here. The rank correlation of the {len(PAPER_DISTANCES)} pairs is {agreement:+.2f}.
+    return f"""By a ResNet-34 in the paper, by a MobileNetV2 here. The rank correlation of the ten pairs is
+{agreement:+.2f}.
 
 {_table(["", *names], rows)}"""
 
