@@ -60,6 +60,6 @@ def near_threshold(
         left_out: The task that takes no part, neither by its own distance nor as another's nearest.
     """
     kept = [place for place, name in enumerate(names) if name != left_out]
-    distances = np.array(matrix)[np.ix_(kept, kept)]
+    distances = np.array(matrix, dtype=np.float64)[np.ix_(kept, kept)]
     np.fill_diagonal(distances, np.inf)
     return float(distances.min(axis=1).max())

@@ -49,7 +49,7 @@ from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, TRAINING_JOURNAL
 from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.candidates import draw_candidates
 from wsdarts_sdk.search.derivation import derive_genotype, ranked_candidates
-from wsdarts_sdk.task2vec import Probe, embed, embedding_space, load_probe
+from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space, load_probe
 
 STEPS = 300
 TUNED = ("dtd_10", "flowers102", "bird_groups", "cifar10_1000")
@@ -73,7 +73,7 @@ class Conditions:
         meta_parts: Sets that the registry's λ_meta was searched on.
         registry: Makes the registry without a set, in a directory that is given.
         probe: Loads the probe that embeds tasks.
-        linear_probes: Load the probes of the linear classifiers, by arm.
+        default_probe: Loads the probe that is the default.
         preset: Settings of searches.
         training: Settings of the training of a set's networks, by set and seed.
     """
@@ -83,7 +83,7 @@ class Conditions:
     meta_parts: Sequence[str]
     registry: Callable[[str, Path], Store]
     probe: Callable[[], Probe]
-    linear_probes: Mapping[str, Callable[[], Probe]]
+    default_probe: Callable[[], Probe]
     preset: Preset
     training: Callable[[str, int], TrainingSettings]
 
@@ -100,7 +100,7 @@ class Arm:
         of_neighbour: Whether the search is that of the nearest other set.
         drawn: Within what its cell is drawn at random.
         text: Its genotype as text of the DARTS code.
-        linear: Whether it is a linear classifier on a probe's features in place of a network.
+        linear: The probe of a linear classifier, which it is in place of a network.
         seconds: What a cell is expected to take where none was measured.
     """
 
@@ -111,7 +111,7 @@ class Arm:
     of_neighbour: bool = False
     drawn: Drawn | None = None
     text: str | None = None
-    linear: bool = False
+    linear: Literal["default", "imagenet"] | None = None
     seconds: float = 90.0
 
 
@@ -133,11 +133,16 @@ HEADLINE = (
     Arm(name="cold", words="cold search, random weights", search="cold"),
 )
 LINEAR = (
-    Arm(name="linear", words="linear classifier on the shipped probe", linear=True, seconds=60),
+    Arm(
+        name="linear",
+        words="linear classifier on the shipped probe",
+        linear="default",
+        seconds=60,
+    ),
     Arm(
         name="linear-imagenet",
         words="linear classifier on an ImageNet probe",
-        linear=True,
+        linear="imagenet",
         seconds=120,
     ),
 )
@@ -321,7 +326,8 @@ def _genotype(conditions: Conditions, arm: Arm, run: Path | None, seed: int) -> 
 def run_linear(conditions: Conditions, arm: Arm, name: str, state: Path) -> dict[str, Any]:
     """Fit a linear classifier to a probe's features, and label the validation third."""
     task = conditions.load(name)
-    found = measure_linear(task, conditions.linear_probes[arm.name](), Lines(state.name))
+    probe = conditions.default_probe if arm.linear == "default" else conditions.probe
+    found = measure_linear(task, probe(), Lines(state.name))
     return {
         "accuracy": float(found.right.mean()),
         "held_out": str(task.held_out),
@@ -335,7 +341,8 @@ def run_linear(conditions: Conditions, arm: Arm, name: str, state: Path) -> dict
 
 
 def run_decision(conditions: Conditions, name: str, state: Path) -> dict[str, Any]:
-    """Return what mode ``auto`` starts from."""
+    """Return what mode ``auto`` starts from, and the time of an embedding by the default probe."""
+    task, default = conditions.load(name), conditions.default_probe()
     store, probe = conditions.registry(name, state / "registry"), conditions.probe()
     catalogue = store.catalogue()
     plan = plan_start(
@@ -346,7 +353,8 @@ def run_decision(conditions: Conditions, name: str, state: Path) -> dict[str, An
         probe=probe,
         recorded=None,
     )
-    decision = decide_by(plan, embed(conditions.load(name), probe, progress=Lines(state.name)))
+    decision = decide_by(plan, embed(task, probe, progress=Lines(state.name)))
+    embed(task, default)
     near = store.config.threshold(embedding_space(probe))
     return {
         **decision.to_json(),
@@ -354,6 +362,7 @@ def run_decision(conditions: Conditions, name: str, state: Path) -> dict[str, An
         "arm": AUTO.get(decision.mode, "cold-inherited"),
         "distance": decision.ranking.neighbours[0].distance if decision.ranking else None,
         "threshold": None if near is None else near.distance,
+        "embedding_seconds": embedding_seconds(task, default),
     }
 
 
@@ -467,7 +476,7 @@ SMALL_CONDITIONS = Conditions(
     meta_parts=META,
     registry=_registry,
     probe=_imagenet_probe,
-    linear_probes={"linear": cache(partial(load_probe, None)), "linear-imagenet": _imagenet_probe},
+    default_probe=cache(load_probe),
     preset=PRESET,
     training=lambda name, seed: settings_for(name, STEPS, selection=False, seed=seed),
 )

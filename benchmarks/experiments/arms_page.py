@@ -225,28 +225,30 @@ def _goals(goals: Sequence[Table]) -> str:
 
 
 def _costs(costs: Table) -> str:
-    alone = {kind: shares_of_cold(costs, kind) for kind in ("trained", "topology", "union", "meta")}
+    kinds = ("trained", "topology", "union", "meta")
+    alone = {kind: shares_of_cold(costs, kind) for kind in kinds}
     rows = []
     for name in ORDER:
-        if "cold" not in costs.get(name, {}):
+        cold = costs["searches"].get(name, {}).get("cold")
+        if cold is None:
             continue
-        cells = [f"{costs[name]['cold']['search']:.0f}"]
-        embedding = costs[name].get("trained", {}).get("embedding")
-        cells.append(NONE if embedding is None else f"{embedding:.0f}")
-        cells += [
-            f"{100 * shares[name][0]:.0f} %" if name in shares else NONE
-            for shares in alone.values()
-        ]
-        whole = alone["trained"].get(name)
-        cells.append(NONE if whole is None else f"{100 * whole[1]:.0f} %")
-        rows.append([name, *cells])
+        _, whole = alone["trained"].get(name, (None, None))
+        shares = [of_kind.get(name, (None, None))[0] for of_kind in alone.values()]
+        seconds = [cold["search"], costs["embedding"].get(name)]
+        rows.append(
+            [
+                name,
+                *(NONE if value is None else f"{value:.0f}" for value in seconds),
+                *(NONE if share is None else f"{100 * share:.0f} %" for share in (*shares, whole)),
+            ]
+        )
     if not rows:
         return ""
     head = ["set", "cold, s", "embedding, s", "λ̂", "λ", "union", "λ_meta", "λ̂ with embedding"]
     return f"""### Cost
 
 Search time as a share of a cold search's, medians over seeds. The machine was shared, so single
-times vary. The embedding is computed once for a task; its time is that of computing it.
+times vary. The embedding, by the shipped probe, is computed once for a task.
 
 {_table(head, rows)}"""
 
@@ -313,8 +315,8 @@ def _paper_distances() -> str:
     ]
     theirs, here = zip(*(both[pair] for pair in PAPER_DISTANCES), strict=True)
     agreement = float(spearmanr(theirs, here).statistic)
-    return f"""By a ResNet-34 in the paper, by a MobileNetV2 here. The rank correlation of the ten pairs is
-{agreement:+.2f}.
+    return f"""By a ResNet-34 in the paper, by a MobileNetV2 here. The rank correlation of the ten
+pairs is {agreement:+.2f}.
 
 {_table(["", *names], rows)}"""
 
@@ -327,7 +329,7 @@ def _beside(theirs: float | None, ours: float | None, digits: int) -> str:
 def _paper_times(costs: Table) -> str:
     rows = []
     for name, figures in PAPER.items():
-        hours, here = figures["hours"], costs.get(OURS[name][0], {})
+        hours, here = figures["hours"], costs["searches"].get(OURS[name][0], {})
         cold = here.get("cold", {}).get("search")
         cells = [_time(hours["cold"], cold)]
         for kind in ("topology", "trained", "meta"):

@@ -154,10 +154,11 @@ def fake_rows(paired: Any) -> list[dict[str, Any]]:
                 "distance": 0.25,
                 "threshold": 0.375,
                 "arm": "warm-trained",
+                "embedding_seconds": 30.0,
             }
         )
         for kind, seconds in (("cold", 200.0), ("trained", 10.0)):
-            took = {"search": seconds, "embedding": 30.0 if kind == "trained" else 0.0}
+            took = {"search": seconds, "other": 1.0}
             rows.append({"set": name, "search": kind, "seed": 0, "took": took, "work": 1})
         for arm, right in (("warm-trained", 4), ("cold-inherited", 2), ("linear", 1)):
             for seed in [None] if arm == "linear" else [0, 1]:
@@ -248,7 +249,7 @@ def test_tiny_cells_end_to_end(
         meta_parts=["low"],
         registry=lambda name, path: DirectoryStore(tmp_path / "registry"),
         probe=load_probe,
-        linear_probes={arm.name: load_probe for arm in arms.LINEAR},
+        default_probe=load_probe,
         preset=tiny(),
         training=lambda name, seed: replace(tiny().training, seed=seed),
     )
