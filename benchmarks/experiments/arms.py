@@ -348,19 +348,20 @@ def run_decision(conditions: Conditions, name: str, state: Path) -> dict[str, An
     plan = plan_start(
         store,
         catalogue,
-        Choice(source=None, mode="auto", k=UNION_OF),
+        Choice(source=None, mode="auto", k=5),
         conditions.preset.search,
         probe=probe,
         recorded=None,
     )
     decision = decide_by(plan, embed(task, probe, progress=Lines(state.name)))
     embed(task, default)
+    neighbours = decision.ranking.neighbours if decision.ranking else ()
     near = store.config.threshold(embedding_space(probe))
     return {
         **decision.to_json(),
         "digests": list(decision.digests),
         "arm": AUTO.get(decision.mode, "cold-inherited"),
-        "distance": decision.ranking.neighbours[0].distance if decision.ranking else None,
+        "distance": next((n.distance for n in neighbours if n.kind == "transfer"), None),
         "threshold": None if near is None else near.distance,
         "embedding_seconds": embedding_seconds(task, default),
     }

@@ -42,9 +42,9 @@ def summarise(rows: Rows, *, tuned: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         ``accuracy`` by arm and set (mean, deviation and number of seeds); ``comparisons``, each as
-        ``compare`` has it, with the means of the tuned sets and of the others; ``costs``, as ``shares_of_cold``
-        takes them; ``decisions`` of mode ``auto``; ``goals``. Accuracies and their differences
-        are shares, times are seconds.
+        ``compare`` has it, with the means of the tuned sets and of the others; ``costs``, as
+        ``shares_of_cold`` takes them; ``decisions`` of mode ``auto``; ``goals``. Accuracies and
+        their differences are shares, times are seconds.
     """
     decisions = {row["set"]: row for row in rows if "decision" in row}
     trained = _with_auto([row for row in rows if "arm" in row], decisions)
