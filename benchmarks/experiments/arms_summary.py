@@ -47,7 +47,7 @@ def summarise(rows: Rows, *, tuned: Sequence[str]) -> dict[str, Any]:
         their differences are shares, times are seconds.
     """
     decisions = {row["set"]: row for row in rows if "decision" in row}
-    trained = _with_auto([row for row in rows if "arm" in row], decisions)
+    trained = _with_auto([row for row in rows if "hits" in row], decisions)
     comparisons = [
         found
         for first, second in COMPARISONS
@@ -178,12 +178,12 @@ def goals(comparisons: Rows, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
     whole = {name: share for name, (_, share) in shares.items() if share is not None}
     found = [
         {
-            "goal": f"the search from λ̂ takes at most {SEARCH_SHARE:.0%} of a cold search's time",
+            "goal": f"the search from λ̂ takes at most {100 * SEARCH_SHARE:.0f} % of a cold search's time",
             "reached": [name for name, (alone, _) in shares.items() if alone <= SEARCH_SHARE],
             "sets": list(shares),
         },
         {
-            "goal": f"with embedding and choice it takes at most {WHOLE_SHARE:.0%}",
+            "goal": f"with embedding and choice it takes at most {100 * WHOLE_SHARE:.0f} %",
             "reached": [name for name, share in whole.items() if share <= WHOLE_SHARE],
             "sets": list(whole),
         },
