@@ -178,12 +178,12 @@ def goals(comparisons: Rows, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
     whole = {name: share for name, (_, share) in shares.items() if share is not None}
     found = [
         {
-            "goal": f"the search from λ̂ takes at most {100 * SEARCH_SHARE:.0f} % of a cold search's time",
+            "goal": f"search from λ̂: at most {100 * SEARCH_SHARE:.0f} % of a cold search's time",
             "reached": [name for name, (alone, _) in shares.items() if alone <= SEARCH_SHARE],
             "sets": list(shares),
         },
         {
-            "goal": f"with embedding and choice it takes at most {100 * WHOLE_SHARE:.0f} %",
+            "goal": f"embedding, search and choice: at most {100 * WHOLE_SHARE:.0f} %",
             "reached": [name for name, share in whole.items() if share <= WHOLE_SHARE],
             "sets": list(whole),
         },
