@@ -60,7 +60,7 @@ UNION_OF = 3
 
 SearchKind = Literal["cold", "trained", "topology", "meta", "union", "random-masks"]
 Drawn = Literal["masks", "space"]
-RUN = "run"
+RUN, REGISTRY = "run", "registry"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +204,7 @@ def run_search(
             "work": preset.search.work(),
             "took": cold.seconds,
         }
-    registry = conditions.registry(name, state / "registry")
+    registry = conditions.registry(name, state / REGISTRY)
     if kind == "random-masks":
         registry = _with_random_masks(registry, conditions, name, seed, state)
     found = warm_start(
@@ -217,6 +217,7 @@ def run_search(
         progress=lines,
         **common,
     )
+    shutil.rmtree(state / REGISTRY)  # a copy for each search would fill the disk
     origin = found.found.origin
     return {
         "mode": found.mode,
@@ -237,9 +238,8 @@ def _with_random_masks(
     masks = random_masks(artifact.masks, seed)
     even = {kind: np.zeros(masks.space.shape) for kind in CELL_KINDS}
     embedding = registry.embedding(nearest, embedding_space(conditions.probe()))
-    directory, store = state / "random-masks", state / "random-registry"
-    for path in (directory, store):
-        shutil.rmtree(path, ignore_errors=True)
+    directory, store = state / REGISTRY / "random-masks", state / REGISTRY / "random"
+    shutil.rmtree(state / REGISTRY, ignore_errors=True)
     write_artifact(
         directory,
         ArtifactDraft(
@@ -343,7 +343,7 @@ def run_linear(conditions: Conditions, arm: Arm, name: str, state: Path) -> dict
 def run_decision(conditions: Conditions, name: str, state: Path) -> dict[str, Any]:
     """Return what mode ``auto`` starts from, and the time of an embedding by the default probe."""
     task, default = conditions.load(name), conditions.default_probe()
-    store, probe = conditions.registry(name, state / "registry"), conditions.probe()
+    store, probe = conditions.registry(name, state / REGISTRY), conditions.probe()
     catalogue = store.catalogue()
     plan = plan_start(
         store,
@@ -357,6 +357,7 @@ def run_decision(conditions: Conditions, name: str, state: Path) -> dict[str, An
     embed(task, default)
     neighbours = decision.ranking.neighbours if decision.ranking else ()
     near = store.config.threshold(embedding_space(probe))
+    shutil.rmtree(state / REGISTRY)
     return {
         **decision.to_json(),
         "digests": list(decision.digests),

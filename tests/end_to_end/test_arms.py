@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -243,18 +244,22 @@ def test_tiny_cells_end_to_end(
     registry = DirectoryStore(tmp_path / "registry", create=True)
     run = search(tasks["high"], out=tmp_path / "run", preset=tiny())
     push(run.path, "high", registry=registry, license="research-only")
+
+    def copied(name: str, path: Path) -> DirectoryStore:
+        return DirectoryStore(shutil.copytree(tmp_path / "registry", path, dirs_exist_ok=True))
+
     conditions = arms.Conditions(
         load=tasks.__getitem__,
         nearest={"low": "high"},
         meta_parts=["low"],
-        registry=lambda name, path: DirectoryStore(tmp_path / "registry"),
+        registry=copied,
         probe=load_probe,
         default_probe=load_probe,
         preset=tiny(),
         training=lambda name, seed: replace(tiny().training, seed=seed),
     )
     toy = arms.Experiment(name="toy", cells=arms.table(conditions, ["low"], []), summary=dict)
-    wanted = ["warm-trained-0", "random-in-masks-0", "decision", "linear"]
+    wanted = ["warm-trained-0", "random-in-masks-0", "cold-inherited-0", "decision", "linear"]
     cells.run(toy, tmp_path / "runs", only=[f"low-{name}" for name in wanted])
     masks = arms._search_cell(conditions, "low", "random-masks", 0)
     found = {row["cell"]: row for row in toy.finished()}
