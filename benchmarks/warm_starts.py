@@ -3,10 +3,10 @@
     python benchmarks/warm_starts.py --sets dtd_10 flowers102 --seeds 0 1 2
 
 For each set and seed, in one process and one after the other: a warm start in mode ``auto``
-from the shipped zoo without the artifacts that were searched on this set, a cold search of the
-same preset, and a brief training of both genotypes, each evaluated once on the validation
-third. Writes ``results/warm_starts_PRESET_PROBE.json``; each run is resumable. With
-``--keep-reports`` the report and the log of each set's first seed are kept beside it.
+from the shipped zoo without this set (``leave_one_out.py``), a cold search of the same preset,
+and a brief training of both genotypes, each evaluated once on the validation third. Writes
+``results/warm_starts_PRESET_PROBE.json``; each run is resumable. With ``--keep-reports`` the
+report and the log of each set's first seed are kept beside it.
 """
 
 import argparse
@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 from build_zoo import IMAGENET_PROBE
+from leave_one_out import registry_without
 from measure import Lines, machine
 from six_sets import SETS, SHARED
 
 from wsdarts_hub import ImageTask, search, train, warm_start
-from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.task2vec import Probe, load_probe
 
 RESULTS = Path(__file__).parent / "results"
@@ -68,7 +67,7 @@ def compare(
     """One warm start and one cold search of a set, both trained."""
     runs = arguments.runs / arguments.probe / arguments.preset / task.name / str(seed)
     runs.mkdir(parents=True, exist_ok=True)
-    registry = without(task, arguments.runs / "registries" / task.name)
+    registry = registry_without(task, arguments.runs / "registries" / task.name)
     kept = task.name in arguments.keep_reports and seed == arguments.seeds[0]
     common: dict[str, Any] = {"preset": arguments.preset, "seed": seed, "resume": True}
     with (runs / "log.txt").open("a", encoding="utf-8") as log:
@@ -108,18 +107,6 @@ def train_cold(
 ) -> Any:
     """Train the cold search's genotype with the same settings."""
     return train(genotype, task, out=runs / "cold-training", progress=progress, **common)
-
-
-def without(task: ImageTask, path: Path) -> DirectoryStore:
-    """A registry with the zoo's artifacts that were not searched on this task."""
-    shutil.rmtree(path, ignore_errors=True)
-    zoo = DirectoryStore(shipped_zoo(), read_only=True)
-    store = DirectoryStore(path, create=True)
-    shutil.copy(shipped_zoo() / "registry.json", path / "registry.json")
-    for entry in zoo.entries():
-        if task.digest not in {record.digest for record in entry.manifest.tasks}:
-            store.publish(zoo.pull(entry.reference).directory, entry.name, entry.version)
-    return DirectoryStore(path)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

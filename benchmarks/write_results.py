@@ -4,8 +4,15 @@ python benchmarks/write_results.py
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parent / "experiments"))
+
+from arms_page import section as arms_and_controls
+from leave_one_out import near_threshold
 
 from wsdarts_registry._format import pluralize
 
@@ -27,6 +34,7 @@ def page() -> str:
             "files in `benchmarks/results/`, which record the machine. The image sets are reduced "
             "public collections; they are not part of this project."
         ),
+        arms_and_controls(),
         *(_distances(name, text) for name, text in PROBES.items()),
         *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
         _schedules(),
@@ -116,9 +124,24 @@ over seeds, in per cent or percentage points:
 On {better} of {len(gains)} sets the warm start's network was better on average. These searches
 are small (preset {data["preset"]}: seconds to a minute, small images) and the trainings are brief,
 so differences of this size say little about the method's accuracy. The time that is saved does not
-include the embedding, which is computed once for a task.
+include the embedding, which is computed once for a task. {_leave_one_out(data)}
 
 Command: `{data["command"]}`{note}, on {_machine(data)}."""
+
+
+def _leave_one_out(data: dict[str, Any]) -> str:
+    """Say whether thresholds without the target would have led to the same decisions."""
+    distances = _read(f"task_distances_{data['probe']['name']}.json")
+    assert distances is not None
+    names, matrix = distances["whole"]["names"], distances["whole"]["matrix"]
+    others = set()
+    for row in data["rows"]:
+        singles = [d for name, d in row["distances"].items() if not name.startswith("meta-")]
+        near = min(singles) <= near_threshold(names, matrix, left_out=row["set"])
+        if near != (row["mode"] == "trained"):
+            others.add(row["set"])
+    verdict = "every decision is the same" if not others else f"{', '.join(others)} start otherwise"
+    return f'Thresholds for "near" were those of all six sets; without the target, {verdict}.'
 
 
 def _schedules() -> str:

@@ -16,11 +16,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from arms import ARMS
 from cells import print_status, run
 from criteria import CRITERIA
 from inheritance import INHERITANCE
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (INHERITANCE, CRITERIA)}
+EXPERIMENTS = {experiment.name: experiment for experiment in (ARMS, INHERITANCE, CRITERIA)}
 
 
 def main() -> None:

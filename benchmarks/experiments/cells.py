@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import statistics
 import subprocess
 import sys
 import time
@@ -31,12 +32,16 @@ class Cell:
             when it is called again. Returns the figures as JSON data.
         needs: Names of the cells whose states it reads. Where such a state is gone, though the
             result is kept, the cell is run again.
+        kind: Name that it shares with cells that take about as long.
+        expected: Seconds that it is expected to take where none of its kind was measured.
     """
 
     name: str
     asked: Mapping[str, Any]
     work: Callable[[Path], dict[str, Any]]
     needs: Sequence[str] = ()
+    kind: str = ""
+    expected: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +144,29 @@ def reproduction(experiment: Experiment, cell: Cell) -> str:
     return shlex.join(["python", "benchmarks/experiments", "run", experiment.name, *names])
 
 
+def core_hours(experiment: Experiment) -> tuple[float, float | None]:
+    """Return the core-hours of the finished cells, and an estimate of those of the others.
+
+    A cell is estimated by the median of the finished ones of its kind, else by what is expected of
+    it; None where nothing is known of one of them.
+    """
+    done: dict[str, list[float]] = {}
+    left = []
+    for cell in experiment.cells:
+        file = experiment.result(cell)
+        if file.exists():
+            row = json.loads(file.read_bytes())
+            cores = row["seconds_here"] * row["machine"]["threads"]
+            done.setdefault(cell.kind, []).append(cores)
+        else:
+            left.append(cell)
+    known = {kind: statistics.median(seconds) for kind, seconds in done.items() if kind}
+    estimates = [known.get(cell.kind, cell.expected) for cell in left]
+    spent = sum(map(sum, done.values())) / 3600
+    missing = any(estimate is None for estimate in estimates)
+    return spent, None if missing else sum(e for e in estimates if e is not None) / 3600
+
+
 def commit() -> str | None:
     """Return the commit of the checkout that runs, with ``+`` where it has changes."""
     here = Path(__file__).parent
@@ -158,5 +186,8 @@ def print_status(experiment: Experiment) -> None:
     done = [cell for cell in experiment.cells if experiment.result(cell).exists()]
     left = [cell.name for cell in experiment.cells if cell not in done]
     print(f"{experiment.name}: {len(done)} of {len(experiment.cells)} cells are finished")
+    spent, expected = core_hours(experiment)
+    if expected is not None:
+        print(f"core-hours: {spent:.1f} measured, about {expected:.1f} left")
     if left:
         print(f"next: {', '.join(left[:5])}", file=sys.stdout)

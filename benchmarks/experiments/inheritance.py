@@ -146,7 +146,7 @@ def run_training(
     )
     begin(training, where, way)
     result = training.run(FileJournal(state, TRAINING_JOURNAL), Lines(state.name))
-    return _figures(result, training)
+    return figures(result, training)
 
 
 def begin(training: Training, where: Path, way: Mapping[str, Any]) -> None:
@@ -205,7 +205,8 @@ def _warm_up(training: Training, share: float) -> None:
     training.sgd.register_step_pre_hook(scale)
 
 
-def _figures(result: TrainingResult, training: Training) -> dict[str, Any]:
+def figures(result: TrainingResult, training: Training) -> dict[str, Any]:
+    """Return what is kept of a training, as JSON data."""
     return {
         "genotype": training.genotype.to_darts(),
         "accuracy": result.accuracy,

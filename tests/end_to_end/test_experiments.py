@@ -80,7 +80,7 @@ def test_a_needed_state_that_is_gone_is_made_again(tmp_path: Path) -> None:
     assert len((tmp_path / "began").read_text().split()) == 5
 
 
-@pytest.mark.parametrize("experiment", ["inheritance", "criteria"])
+@pytest.mark.parametrize("experiment", ["arms", "inheritance", "criteria"])
 def test_the_declared_tables_are_whole(experiment: str) -> None:
     listed = subprocess.run(
         [sys.executable, str(BENCHMARKS / "experiments"), "status", experiment],

@@ -1,0 +1,65 @@
+"""A registry without what was searched on one task: artifacts, λ_meta, and thresholds for near."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import RESULTS
+
+from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import shipped_zoo
+from wsdarts_sdk.data import ImageTask
+
+_CONFIG = "registry.json"
+
+
+def registry_without(task: ImageTask, path: Path) -> DirectoryStore:
+    """Copy the shipped zoo without a task.
+
+    Left out are all artifacts that were searched on the task, a λ_meta that has it among its parts
+    too, and its distances in the thresholds for "near".
+
+    Args:
+        task: One of the six sets.
+        path: Directory of the copy; what is there is replaced.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    zoo = DirectoryStore(shipped_zoo(), read_only=True)
+    store = DirectoryStore(path, create=True)
+    config = json.loads((shipped_zoo() / _CONFIG).read_bytes())
+    config["near"] = [_without(record, task.name) for record in config["near"]]
+    (path / _CONFIG).write_text(json.dumps(config, sort_keys=True) + "\n")
+    for entry in zoo.entries():
+        if task.digest not in {record.digest for record in entry.manifest.tasks}:
+            store.publish(zoo.pull(entry.reference).directory, entry.name, entry.version)
+    return DirectoryStore(path)
+
+
+def _without(record: Mapping[str, Any], left_out: str) -> dict[str, Any]:
+    """Return a threshold of ``registry.json`` as the other sets alone would have given it."""
+    files = sorted(RESULTS.glob("task_distances_*.json"))
+    known = [json.loads(file.read_bytes())["whole"] for file in files]
+    found = next(whole for whole in known if whole["space"] == record["space"])
+    distance = near_threshold(found["names"], found["matrix"], left_out=left_out)
+    sets = len(found["names"]) - (left_out in found["names"])
+    measured = f"largest distance of {sets} image sets to their nearest other, without {left_out}"
+    return {**record, "distance": distance, "measured": measured}
+
+
+def near_threshold(
+    names: Sequence[str], matrix: Sequence[Sequence[float]], *, left_out: str
+) -> float:
+    """Return the largest distance of a task to its nearest other one, a task left out.
+
+    Args:
+        names: The tasks.
+        matrix: Their distances, symmetric, in the same order.
+        left_out: The task that takes no part, neither by its own distance nor as another's nearest.
+    """
+    kept = [place for place, name in enumerate(names) if name != left_out]
+    distances = np.array(matrix, dtype=np.float64)[np.ix_(kept, kept)]
+    np.fill_diagonal(distances, np.inf)
+    return float(distances.min(axis=1).max())
