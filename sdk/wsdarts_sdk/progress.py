@@ -3,13 +3,15 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from threading import Event, RLock, Thread
 from typing import Protocol
 
 from wsdarts_registry._format import duration
 
 _INTERVAL_SECONDS = 10.0
+_TICK = 0.1  # share of it, in which a thread looks whether it is over
 _FIRST_ESTIMATE_SECONDS = 1.0
 Clock = Callable[[], float]
 
@@ -106,10 +108,14 @@ class TimeSpent:
 class Lines:
     """Progress as lines, for logs: where a stage begins and ends, and every ten seconds.
 
+    Work that reports nothing for longer, such as a compiler or an import, is printed by
+    ``repeat``, which ``repeated`` calls from a thread.
+
     Args:
         show: Prints a line.
         clock: Tells seconds.
         spent: What the command has cost so far; counts from now by default.
+        what: What is under way before anything is reported.
     """
 
     def __init__(
@@ -117,23 +123,77 @@ class Lines:
         show: Callable[[str], None] = _to_stderr,
         clock: Clock = time.monotonic,
         spent: TimeSpent | None = None,
+        what: str = "starting",
     ) -> None:
-        self._clock, self._show = clock, show
-        self._left, self._spent = TimeLeft(clock), spent or TimeSpent(clock=clock)
-        self._stage: str | None = None
-        self._shown, self._ended = 0.0, False
+        self._clock, self._show, self._first = clock, show, what
+        self._lock = RLock()
+        self._shown = clock()
+        self.begin(spent or TimeSpent(clock=clock))
+
+    def begin(self, spent: TimeSpent) -> None:
+        """Begin other work, of which nothing has been reported."""
+        with self._lock:
+            self._left, self._spent = TimeLeft(self._clock), spent
+            self._stage: str | None = None
+            self._what, self._done, self._total = self._first, 0, 1
+            self._reported, self._ended, self._rests = self._clock(), False, False
+
+    def rest(self) -> None:
+        """Repeat nothing until work begins or is reported again."""
+        self._rests = True
 
     def __call__(self, what: str, done: int, total: int, /) -> None:
         """Print a line if it is time for one."""
-        left = self._left.seconds(done, total)
-        stage, now = what.partition(",")[0], self._clock()
-        ended = done >= total
-        changed = stage != self._stage or ended != self._ended
-        if changed or (not ended and now - self._shown >= _INTERVAL_SECONDS):
-            self._stage, self._shown, self._ended = stage, now, ended
-            spent = so_far(self._spent.seconds)
-            parts = (percent(done, total), in_words(None if ended else left), spent)
-            self._show(f"{what}: {', '.join(filter(None, parts))}")
+        with self._lock:
+            left = self._left.seconds(done, total)
+            stage, now = what.partition(",")[0], self._clock()
+            ended = done >= total
+            changed = stage != self._stage or ended != self._ended
+            self._what, self._done, self._total = what, done, total
+            self._reported, self._ended, self._rests = now, ended, False
+            if changed or (not ended and now - self._shown >= _INTERVAL_SECONDS):
+                self._stage = stage
+                self._print(now, percent(done, total), in_words(None if ended else left))
+
+    def repeat(self) -> None:
+        """Print what is under way and for how long, if nothing has been for about ten seconds."""
+        with self._lock:
+            now = self._clock()
+            if self._rests or now - self._shown < (1 - _TICK) * _INTERVAL_SECONDS:
+                return
+            what, silence = self._what, f"working for {duration(round(now - self._reported))}"
+            if self._stage is None:
+                self._print(now, silence)
+            elif self._ended:
+                self._print(now, silence, what=f"after {what}")
+            else:
+                left = in_words(self._left.seconds(self._done, self._total))
+                news = left if self._reported > self._shown else silence
+                self._print(now, percent(self._done, self._total), news)
+
+    def _print(self, now: float, *parts: str, what: str | None = None) -> None:
+        self._shown = now
+        text = ", ".join(filter(None, (*parts, so_far(self._spent.seconds))))
+        self._show(f"{what or self._what}: {text}")
+
+
+@contextmanager
+def repeated(lines: Lines) -> Iterator[None]:
+    """Repeat lines from a thread while the block runs, so that one comes every ten seconds."""
+    over = Event()
+
+    def repeat() -> None:
+        with suppress(OSError):  # nobody reads them any more, as the block finds out itself
+            while not over.wait(_TICK * _INTERVAL_SECONDS):
+                lines.repeat()
+
+    thread = Thread(target=repeat, name="wsdarts-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def percent(done: int, total: int) -> str:

@@ -1,7 +1,10 @@
 """Progress of long work on a terminal and elsewhere."""
 
 import io
+import os
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -55,3 +58,40 @@ def test_lines_where_there_is_no_such_terminal(monkeypatch: pytest.MonkeyPatch) 
 def test_a_run_that_is_none_has_cost_nothing(tmp_path: Path) -> None:
     assert _spent(None, resume=True).before == 0
     assert _spent(tmp_path, resume=True).before == 0
+
+
+HELD_PHASES = Path(__file__).parent.parent / "held_phases"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [("import", r"embed: working for \d+ s"), ("compiler", r"compiling .*: 0 %, working for")],
+)
+def test_a_phase_that_reports_nothing_is_told_of(
+    held: str, said: str, images: Path, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\nexec sleep 3600\n")
+    compiler.chmod(0o700)
+    place = {"CXX": str(compiler)} if held == "compiler" else {"HELD_IMPORT": "torch"}
+    environment = {
+        **os.environ,
+        **place,
+        "WSDARTS_HUB_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": str(HELD_PHASES),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsdarts_hub", "embed", images, "--out", tmp_path / "out"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stderr is not None
+        lines = list[str]()
+        for line in process.stderr:
+            lines.append(line)
+            if re.match(said, line):
+                process.send_signal(signal.SIGINT)  # it ends its compiler
+    assert any(re.match(said, line) for line in lines), lines
+    assert process.returncode == 130, lines

@@ -1,6 +1,18 @@
+from itertools import count
+from threading import Event
+from threading import enumerate as enumerate_threads
+
 import pytest
 
-from wsdarts_sdk.progress import Lines, TimeLeft, TimeSpent, in_words, percent, so_far
+from wsdarts_sdk.progress import (
+    Lines,
+    TimeLeft,
+    TimeSpent,
+    in_words,
+    percent,
+    repeated,
+    so_far,
+)
 
 pytestmark = pytest.mark.processes
 
@@ -89,6 +101,58 @@ def test_the_end_of_a_stage_is_a_line_once() -> None:
         "reading images: 25 %, 1 min 08 s",
         "head: 100 %, 1 min 08 s",
     ]
+
+
+def test_work_that_reports_nothing_is_repeated() -> None:
+    clock, shown = Clock(), list[str]()
+    lines = Lines(shown.append, clock, what="train")
+
+    def wait(seconds: int) -> None:
+        for _ in range(seconds):
+            clock.now += 1
+            lines.repeat()
+
+    wait(12)  # importing
+    lines("compiling, once", 0, 1)
+    wait(20)
+    lines("compiling, once", 1, 1)
+    wait(10)
+    lines("training, epoch 1/2", 0, 4)
+    clock.now += 2
+    lines("training, epoch 1/2", 1, 4)
+    wait(8)
+    assert shown == [
+        "train: working for 9 s, 9 s so far",
+        "compiling, once: 0 %, 12 s so far",
+        "compiling, once: 0 %, working for 9 s, 21 s so far",
+        "compiling, once: 0 %, working for 18 s, 30 s so far",
+        "compiling, once: 100 %, 32 s so far",
+        "after compiling, once: working for 9 s, 41 s so far",
+        "training, epoch 1/2: 0 %, 42 s so far",
+        # 1 of 4 took 2 s when it was reported, 9 s by now: the rest may take 3 times as long.
+        "training, epoch 1/2: 25 %, about 27 s left, 51 s so far",
+    ]
+
+
+def test_nothing_is_repeated_between_two_pieces_of_work() -> None:
+    clock, shown = Clock(), list[str]()
+    lines = Lines(shown.append, clock)
+    lines.rest()
+    clock.now += 60
+    lines.repeat()
+    assert shown == []
+    lines.begin(TimeSpent(clock=clock))
+    clock.now += 1
+    lines.repeat()  # the last line is long ago
+    assert shown == ["starting: working for 1 s, 1 s so far"]
+
+
+def test_lines_are_repeated_from_a_thread_until_the_block_ends() -> None:
+    printed = Event()
+    lines = Lines(lambda _: printed.set(), clock=count(0, 60).__next__)
+    with repeated(lines):
+        assert printed.wait(600)
+    assert all(thread.name != "wsdarts-progress" for thread in enumerate_threads())
 
 
 def test_work_of_no_size() -> None:

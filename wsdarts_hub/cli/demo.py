@@ -13,7 +13,7 @@ from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import working
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import count, duration, percent, pluralize
-from wsdarts_sdk.progress import Progress, TimeSpent, counting_from
+from wsdarts_sdk.progress import Progress, TimeSpent, counting_from, session_began
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.ranking import Ranking
@@ -74,7 +74,8 @@ def demo(
     from wsdarts_sdk.reports.report_files import seconds_spent  # noqa: PLC0415
 
     steps = Demo(out)
-    spent = TimeSpent(sum(seconds_spent(out / name) for name in RUNS))
+    before = sum(seconds_spent(out / name) for name in RUNS)
+    spent = TimeSpent(before, began=session_began())
     if not (quiet or as_json):
         begun = "going on" if exists(out) else "working"
         display.line(f"{begun} in {out}, preset {steps.preset.name}")

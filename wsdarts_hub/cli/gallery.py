@@ -77,9 +77,9 @@ def serve(
     if directory is not None and registry is not None:
         raise typer.BadParameter("name a gallery or a registry, not both")
     with tempfile.TemporaryDirectory(prefix="wsdarts-gallery-") as temporary:
-        if directory is None:
-            directory = Path(temporary) / "site"
-            with working(quiet=quiet) as work:
+        with working(quiet=quiet) as work:
+            if directory is None:
+                directory = Path(temporary) / "site"
                 hub.build_gallery(registry, out=directory, progress=work.progress)
         with suppress(KeyboardInterrupt):
             hub.serve_gallery(directory, port=port, started=display.line)

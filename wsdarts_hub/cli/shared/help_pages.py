@@ -1,15 +1,25 @@
-"""Help as a terminal shows it: commands in sections, arguments by their plain names."""
+"""Commands on a terminal: help in sections, arguments by their plain names, signs of life."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from typer.core import TyperCommand, TyperGroup
 
+from wsdarts_hub.cli.shared.long_work import signs_of_life
+
 _ANY_NUMBER = -1
 
 
 class HelpedCommand(TyperCommand):
-    """A command whose arguments are written as they are typed, without braces and types."""
+    """A command whose arguments are written as they are typed, without braces and types.
+
+    One that takes ``--quiet`` prints a line at least every ten seconds without it.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with signs_of_life(ctx.info_name, quiet=ctx.params.get("quiet", True)):
+            return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Return the words after the command's name in its usage line."""

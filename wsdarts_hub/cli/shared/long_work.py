@@ -1,12 +1,14 @@
 """Progress and interruption of long work, and the datasets and run directories that it takes.
 
-Progress goes to stderr: a bar on a terminal, a line now and then elsewhere, nothing if quiet.
+Progress goes to stderr: a bar on a terminal, a line at least every ten seconds elsewhere, nothing
+if quiet. What takes long before there is a bar, such as an import, is told by lines, too.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +17,14 @@ import typer
 
 from wsdarts_hub.cli.shared.display import note
 from wsdarts_registry._format import pluralize
-from wsdarts_sdk.progress import Lines, Progress, TimeSpent, session_began, silent
+from wsdarts_sdk.progress import Lines, Progress, TimeSpent, repeated, session_began, silent
 
 if TYPE_CHECKING:
     from wsdarts_sdk.data import DataOptions, ImageTask
     from wsdarts_sdk.pipelines.run_context import UnreadData
 
 _INTERRUPTED = 130
+_LINES: ContextVar[Lines | None] = ContextVar("lines", default=None)
 
 
 @dataclass
@@ -65,17 +68,41 @@ def working(
 
 
 @contextmanager
+def signs_of_life(command: str, *, quiet: bool) -> Iterator[None]:
+    """Print a line at least every ten seconds while a command works, whatever it does.
+
+    Args:
+        command: Its name, for the time before it reports anything.
+        quiet: Whether to print nothing.
+    """
+    if quiet:
+        yield
+        return
+    lines = Lines(note, spent=TimeSpent(began=session_began()), what=command)
+    token = _LINES.set(lines)
+    try:
+        with repeated(lines):
+            yield
+    finally:
+        _LINES.reset(token)
+
+
+@contextmanager
 def shown_progress(*, quiet: bool, spent: TimeSpent) -> Iterator[Progress]:
     """Show progress as a bar, as lines, or not at all."""
+    lines = _LINES.get() or Lines(note)
     if quiet:
         yield silent
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from wsdarts_hub.cli.shared.rich_line import Line  # noqa: PLC0415
 
+        lines.rest()
         with Line(spent) as line:
             yield line
     else:
-        yield Lines(note, spent=spent)
+        lines.begin(spent)
+        yield lines
+        lines.rest()
 
 
 def unread(
