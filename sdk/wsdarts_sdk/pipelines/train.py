@@ -45,6 +45,7 @@ from wsdarts_sdk.pipelines.run_context import (
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.reports.facts import TrainingFacts
+from wsdarts_sdk.reports.report_files import add_training
 from wsdarts_sdk.reports.rows import (
     TITLES,
     held_out_words,
@@ -287,13 +288,16 @@ def _train(
         link_training(made_from, run.path)
     result.model.facts = facts_of_run(run.path, result.model.facts)
     context.costs.finish()
+    report = _write_report(context, result, evaluation, baseline)
+    if made_from is not None:
+        add_training(made_from)
     return TrainingRun(
         model=result.model,
         accuracy=result.accuracy,
         result=result,
         path=run.path,
         model_file=model_file,
-        report=_write_report(context, result, evaluation, baseline),
+        report=report,
         evaluation=evaluation,
         baseline=baseline,
         seconds=context.costs.seconds,

@@ -151,8 +151,9 @@ def _finite(values: Sequence[float | None]) -> list[float]:
 def _described(lines: Sequence[Series], write: Callable[[float], str]) -> str:
     said = []
     for line in lines:
-        values = _finite(line.values)
-        said.append(f"{line.name or 'It'} goes from {write(values[0])} to {write(values[-1])}.")
+        values, name = _finite(line.values), line.name or "It"
+        span = f"goes from {write(values[0])} to" if len(values) > 1 else "is"
+        said.append(f"{name} {span} {write(values[-1])}.")
     return " ".join(said)
 
 

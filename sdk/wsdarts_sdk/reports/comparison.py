@@ -128,7 +128,7 @@ def read_runs(paths: Sequence[str | Path]) -> tuple[ComparedRun, ...]:
     found = []
     for letter, name, path in zip(ascii_uppercase, names, paths, strict=False):
         report = read_run(path)
-        within = () if report.training else trainings_within(path, report)
+        within = trainings_within(path, report)
         place = as_path(path, "the run")
         found.append(
             ComparedRun(letter=letter, name=name, report=report, trainings=within, path=place)

@@ -147,6 +147,7 @@ class TrainingEpoch:
 
     Attributes:
         stopping_accuracy: After it, on the images that early stopping judges by; None without.
+        stopping_loss: Mean cross-entropy of the same images.
     """
 
     epoch: Whole
@@ -155,6 +156,7 @@ class TrainingEpoch:
     learning_rate: float
     seconds: Seconds
     stopping_accuracy: float | None = None
+    stopping_loss: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

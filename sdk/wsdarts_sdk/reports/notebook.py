@@ -124,7 +124,7 @@ def training_view(found: _TrainingRun) -> str:
         ],
         panels=[
             *_beside(result.accuracy, found.baseline),
-            *_curves(training_charts(training_epochs(result.rows))[:2]),
+            *_curves(training_charts(training_epochs(result.rows), result.accuracy)[:2]),
             *cell_panels(result.genotype),
             _files(run=found.path, report=found.report, model=found.model_file),
         ],

@@ -4,13 +4,21 @@ A Content-Security-Policy in the page forbids both. It suits light and dark scre
 paper; all text in it that comes from outside is escaped.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
 from markupsafe import Markup, escape
 
-from wsdarts_registry._format import count, duration, metric_difference, percent, size
+from wsdarts_registry._format import (
+    count,
+    duration,
+    metric_difference,
+    percent,
+    pluralize,
+    size,
+)
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.collapse import Collapse, find_collapses
@@ -37,10 +45,25 @@ from wsdarts_sdk.reports.rows import skip_counts
 from wsdarts_sdk.reports.trade_off import candidate_rows, trade_off_chart
 
 _LONGEST_GENOTYPE = 100_000
+_UNTRAINED = "wsdarts-hub train RUN DATA trains them, and measures a baseline on the same images."
 
 
-def render_report(report: RunReport) -> str:
-    """Write the report as HTML; equal reports give equal text."""
+@dataclass(frozen=True, kw_only=True)
+class _Finding:
+    """A part of the verdict: what it is about, its figure, and the figure in words."""
+
+    title: str
+    value: str
+    words: str
+
+
+def render_report(report: RunReport, trainings: Sequence[RunReport] = ()) -> str:
+    """Write the report as HTML; equal reports give equal text.
+
+    Args:
+        report: The facts of the run.
+        trainings: Reports of the finished trainings of what a search found.
+    """
     bands = stage_bands(report.epochs)
     return html_page(
         "report.html.j2",
@@ -50,6 +73,7 @@ def render_report(report: RunReport) -> str:
         given=any(task.given_split for task in report.tasks),
         tested=any(task.test_images for task in report.tasks),
         tone_styles=tone_styles(),
+        verdict=_verdict(report, trainings),
         tiles_at_top=_headline(report),
         warnings=_warnings(report),
         neighbours=_neighbours(report),
@@ -59,7 +83,9 @@ def render_report(report: RunReport) -> str:
         ),
         masks=Markup(masks_svg(report.masks)) if report.masks else None,  # noqa: S704
         charts=search_charts(report.epochs, bands),
-        training_charts=training_charts(report.training.epochs if report.training else ()),
+        training_charts=training_charts(report.training.epochs, report.training.accuracy)
+        if report.training
+        else (),
         candidates=candidate_rows(report.choice) if report.choice else (),
         trade_off=trade_off_chart(report.choice) if report.choice else None,
         alpha=_alpha(report, bands),
@@ -72,25 +98,84 @@ def render_report(report: RunReport) -> str:
     )
 
 
+def _verdict(report: RunReport, trainings: Sequence[RunReport]) -> list[_Finding]:
+    """Return what a run found, against which baseline, at what cost; nothing if unfinished."""
+    if report.unfinished or not report.costs:
+        return []
+    within = max(trainings, key=lambda each: each.created, default=None)
+    trained = within if report.training is None else report
+    found = _found(report) if trained is None else _accuracy(trained, len(trainings))
+    return [*found, *_beside(report if trained is None else trained), _cost(report, within)]
+
+
+def _found(report: RunReport) -> list[_Finding]:
+    """Return what a search found whose cells were not trained: the supernet's accuracy."""
+    known = [row.alpha_accuracy for row in report.epochs if row.alpha_accuracy is not None]
+    if not known:
+        return []
+    words = "of the images that α learned from, by the supernet; its cells are not trained yet"
+    return [_Finding(title="Found", value=percent(known[-1]), words=words)]
+
+
+def _accuracy(trained: RunReport, trainings: int) -> list[_Finding]:
+    """Return the accuracy of a training, of the last one of several."""
+    training, evaluation = trained.training, trained.evaluation
+    if training is None or training.accuracy is None:
+        return []
+    images = f"{count(evaluation.images)} images of the" if evaluation else "the"
+    words = f"of {images} {sanitize(training.held_out)} right, by the trained network"
+    if trainings > 1:
+        words += f" (the last of {trainings} trainings)"
+    return [_Finding(title="Found", value=percent(training.accuracy), words=words)]
+
+
+def _beside(trained: RunReport) -> list[_Finding]:
+    """Return the baseline of a training, or why there is none."""
+    title, baseline = "Baseline", trained.baseline
+    if trained.training is None:
+        return [_Finding(title=title, value="–", words=f"none of untrained cells: {_UNTRAINED}")]
+    if baseline is None:
+        words = "none was measured: --baseline linear measures one"
+        return [_Finding(title=title, value="–", words=words)]
+    difference = baseline.difference
+    word = "more" if difference.value < 0 else "fewer"
+    words = f"by a {sanitize(baseline.short_name)}"
+    if difference.value:
+        words += f": {100 * abs(difference.value):.1f} points {word}"
+        words += ", which may be chance" if difference.low <= 0 <= difference.high else ""
+    return [_Finding(title=title, value=percent(baseline.accuracy.value), words=words)]
+
+
+def _cost(report: RunReport, training: RunReport | None) -> _Finding:
+    """Return the clock's time of a run, beside a cold search's, and that of its training."""
+    total, words = total_seconds(report.costs), ["by the clock"]
+    cold = total_seconds(report.cold.phases) if report.cold else 0.0
+    if cold > 0:
+        share, word = percent(abs(1 - total / cold)), "less" if total < cold else "more"
+        words.append(f"{share} {word} than a cold search ({duration(cold)})")
+    if training is not None:
+        words.append(f"and {duration(total_seconds(training.costs))} for its training")
+    return _Finding(title="Cost", value=duration(total), words=", ".join(words))
+
+
 def _headline(report: RunReport) -> list[tuple[str, str]]:
-    """Return names and values of the few figures at the top."""
+    """Return names and values of the few figures below the verdict."""
     found = []
-    if report.training and report.training.accuracy is not None:
-        where = f"accuracy on the {sanitize(report.training.held_out)}"
-        found.append((where, percent(report.training.accuracy)))
-    if report.baseline:
-        found.append((f"a {report.baseline.short_name}", percent(report.baseline.accuracy.value)))
+    if report.asked:
+        found.append(("preset", sanitize(report.asked.preset)))
+    if len(report.tasks) == 1:
+        (task,) = report.tasks
+        images = task.weights_images + task.alpha_images
+        images += task.validation_images + task.test_images
+        found.append((f"images, {pluralize(task.classes, 'class')}", count(images)))
     if report.training and report.training.parameters is not None:
         found.append(("parameters", count(report.training.parameters)))
-    if report.genotype:
-        skips = [str(report.genotype.count("skip_connect", kind)) for kind in CELL_KINDS]
-        found.append(("skip-connects, normal and reduction cell", " and ".join(skips)))
+    if report.training and report.training.epochs:
+        found.append(("epochs trained", count(len(report.training.epochs))))
     if report.epochs:
         found.append(("epochs searched", count(len(report.epochs))))
-    if report.costs:
-        found.append(("wall time", duration(total_seconds(report.costs))))
-    if report.costs and report.cold:
-        found.append(("a cold search", duration(total_seconds(report.cold.phases))))
+    if report.final_parameters is not None:
+        found.append(("parameters of the paper's network", count(report.final_parameters)))
     return found
 
 
@@ -202,18 +287,30 @@ def search_charts(rows: tuple[EpochRow, ...], bands: list[Band]) -> list[tuple[s
     return [(title, chart) for title, chart in drawn.items() if chart is not None]
 
 
-def training_charts(rows: tuple[TrainingEpoch, ...]) -> list[tuple[str, Markup]]:
-    """Return title and chart of each curve of a training that has epochs."""
+def training_charts(
+    rows: Sequence[TrainingEpoch], held_out: float | None
+) -> list[tuple[str, Markup]]:
+    """Return title and chart of each curve of a training that has epochs.
 
-    def chart(title: str, name: str, write: Callable[[float], str]) -> tuple[str, Markup | None]:
-        found = [getattr(row, name) for row in rows]
-        values = [float(value) for value in found if value is not None]
-        return title, line_chart(title, [Series(name="", values=values)], [], write=write)
+    Args:
+        rows: The epochs.
+        held_out: Accuracy on the held-out images, which are evaluated once: a dot at the end.
+    """
 
-    drawn = [
-        chart("Loss on the train part", "loss", short_number),
-        chart("Accuracy on the train part", "accuracy", short_percent),
-        chart("Accuracy that early stopping judges by", "stopping_accuracy", short_percent),
-        chart("Learning rate", "learning_rate", short_number),
-    ]
-    return [(title, picture) for title, picture in drawn if picture is not None]
+    def series(name: str, column: str, tone: str = "a") -> Series:
+        return Series(name=name, values=[getattr(row, column) for row in rows], tone=tone)
+
+    def both(measure: str) -> list[Series]:
+        return [series("train", measure), series("judged", f"stopping_{measure}", "c")]
+
+    at_end = Series(name="held out", values=[*[None] * (len(rows) - 1), held_out], tone="b")
+    drawn = {
+        "Accuracy": line_chart(
+            "Accuracy by epoch", [*both("accuracy"), at_end], [], write=short_percent
+        ),
+        "Loss": line_chart("Loss by epoch", both("loss"), [], write=short_number),
+        "Learning rate": line_chart(
+            "Learning rate", [series("", "learning_rate")], [], write=short_number
+        ),
+    }
+    return [(title, chart) for title, chart in drawn.items() if rows and chart is not None]

@@ -46,7 +46,8 @@ class Report:
     def page(self) -> str:
         """Write one HTML page: the report of the only run, or a comparison of several."""
         if len(self.runs) == 1:
-            return render_report(self.runs[0].report)
+            (run,) = self.runs
+            return render_report(run.report, [within for _, within in run.trainings])
         return render_comparison(self.runs)
 
     def save(self, out: str | Path | None = None) -> Path:

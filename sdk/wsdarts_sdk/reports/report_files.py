@@ -6,6 +6,7 @@ are completed from its journals. Newer code can write the page of an older run a
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, JsonValue
 
 from wsdarts_registry import _json
-from wsdarts_registry._files import entries, exists, matching, modified, open_regular
+from wsdarts_registry._files import (
+    entries,
+    exists,
+    matching,
+    modified,
+    open_regular,
+    write_atomically,
+)
 from wsdarts_registry._format import pluralize
 from wsdarts_registry._json import Document, Record
 from wsdarts_registry._text import sanitize
@@ -161,7 +169,19 @@ class ReportFile(Document):
 def save_report(run: RunDirectory, report: RunReport) -> Path:
     """Write ``report.json`` and the page made of it; return the page's path."""
     kept = keep_report(run, report)
-    return run.write_text(REPORT_PAGE, render_report(kept))
+    trainings = [within for _, within in trainings_within(run.path, kept)]
+    return run.write_text(REPORT_PAGE, render_report(kept, trainings))
+
+
+def add_training(path: Path) -> None:
+    """Write the page of a search again, with the trainings that it has by now.
+
+    A run without a report, or one that cannot be read or written, stays as it is.
+    """
+    with suppress(OSError, WsdartsError):
+        report = read_run(path)
+        trainings = [within for _, within in trainings_within(path, report)]
+        write_atomically(path / REPORT_PAGE, render_report(report, trainings).encode())
 
 
 def keep_report(run: RunDirectory, report: RunReport) -> RunReport:
@@ -305,6 +325,7 @@ class _TrainingRow(_Row):
     loss: float
     accuracy: float
     stopping_accuracy: float | None = None
+    stopping_loss: float | None = None
 
 
 def complete_from_journals(begun: RunReport, path: Path, *, resumable: bool) -> RunReport:
@@ -455,7 +476,7 @@ def trainings_within(path: str | Path, report: RunReport) -> tuple[tuple[str, Ru
         Name of the directory and report of each, by name: those in directories of the run, and
         then those elsewhere of which it keeps a record.
     """
-    if report.genotype is None:
+    if report.genotype is None or report.training is not None:
         return ()
     found, tasks = [], _digests(report)
     places = (*entries(Path(path)), *trainings_elsewhere(Path(path))[0])

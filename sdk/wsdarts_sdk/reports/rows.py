@@ -148,6 +148,7 @@ def training_epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[TrainingEpoch, .
             learning_rate=row["learning_rate"],
             seconds=seconds,
             stopping_accuracy=row.get("stopping_accuracy"),
+            stopping_loss=row.get("stopping_loss"),
         )
         for row, seconds in zip(rows, epoch_seconds(rows), strict=True)
     )

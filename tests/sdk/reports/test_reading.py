@@ -14,7 +14,14 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.facts import AlphaHistory, RunReport
 from wsdarts_sdk.reports.page import render_report
-from wsdarts_sdk.reports.report_files import keep_report, read_run, seconds_spent, trainings_within
+from wsdarts_sdk.reports.report_files import (
+    add_training,
+    keep_report,
+    read_run,
+    save_report,
+    seconds_spent,
+    trainings_within,
+)
 from wsdarts_sdk.runs.directory import RunDirectory
 
 
@@ -185,6 +192,18 @@ def test_trainings_of_what_a_run_found(tmp_path: Path) -> None:
     begin(run / "on-another-task", replace(make_report(), tasks=elsewhere))
     assert [name for name, _ in trainings_within(run, search)] == ["again", "training"]
     assert trainings_within(run, replace(search, genotype=None)) == ()
+    assert trainings_within(run, make_report()) == ()  # a training has none within
+
+
+def test_a_training_is_added_to_the_page_of_its_run(tmp_path: Path) -> None:
+    search = replace(make_report(), training=None)
+    page = save_report(RunDirectory(begin(tmp_path / "run", search)), search)
+    before = page.read_text(encoding="utf-8")
+    begin(tmp_path / "run" / "training", make_report())
+    add_training(tmp_path / "run")
+    assert page.read_text(encoding="utf-8") == render_report(search, [make_report()]) != before
+    add_training(tmp_path / "no run")
+    assert not (tmp_path / "no run").exists()
 
 
 OLD = Path(__file__).parent / "old_run"

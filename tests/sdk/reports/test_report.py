@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.sdk.models.evaluated import make_baseline
 from tests.sdk.reports.samples import SPACE, Page, make_epoch, make_genotype, make_report
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
@@ -139,6 +140,40 @@ def test_collapse_to_skip_connects_is_said_with_its_moment() -> None:
         make_report(), genotype=make_genotype(*skips[:2], "sep_conv_3x3", "sep_conv_3x3")
     )
     assert "collapsed" not in Page(render_report(half)).words
+
+
+def verdict_of(page: str) -> dict[str, str]:
+    """Return figure and words of each part of the first tile, by its title."""
+    (block,) = re.findall(r'<dl class="panel verdict">(.*?)</dl>', page, re.DOTALL)
+    found = re.findall(r"<dt>(.*?)</dt><dd><b>(.*?)</b> (.*?)</dd>", block)
+    return {title: f"{value}: {words}" for title, value, words in found}
+
+
+def test_the_first_tile_is_what_was_found_against_what_at_what_cost() -> None:
+    trained = replace(make_report(), decision=None, baseline=make_baseline(-0.028, -0.047, -0.012))
+    found = verdict_of(render_report(trained))
+    assert list(found) == ["Found", "Baseline", "Cost"]
+    assert found["Found"].startswith("71.3 %: of the validation third right")
+    assert "2.8 points more" in found["Baseline"]
+    assert found["Cost"] == "30 s: by the clock, 66.7 % less than a cold search (1 min 30 s)"
+    page = render_report(trained)
+    assert page.index("verdict") < page.index('class="figures"')
+
+
+def test_the_verdict_on_a_search_is_that_on_its_last_training() -> None:
+    training = replace(make_report(), baseline=make_baseline(0.02, -0.01, 0.05))
+    search = replace(make_report(), training=None)
+    alone = verdict_of(render_report(search))
+    assert alone["Found"].startswith("40.0 %: of the images that α learned from")
+    assert alone["Baseline"].startswith("–")
+    facts = training.training
+    assert facts is not None
+    older = replace(training, created="2025", training=replace(facts, accuracy=0.9))
+    found = verdict_of(render_report(search, [training, older]))
+    assert found["Found"].startswith("71.3 %")
+    assert "last of 2" in found["Found"]
+    assert "2.0 points fewer, which may be chance" in found["Baseline"]
+    assert found["Cost"].endswith("and 30 s for its training")
 
 
 def test_an_unfinished_run_says_so_first() -> None:
