@@ -1,4 +1,4 @@
-"""Write the pictures of the concepts: ``python -m docs.pictures``, in the checkout."""
+"""Write the pictures of the pages: ``python -m docs.pictures``, in the checkout."""
 
 from docs.pictures.gallery import FOLDER, PICTURES
 from wsdarts_registry._files import write_atomically

@@ -1,18 +1,20 @@
-"""List of all pictures."""
+"""List of all pictures, by their places below ``docs/images``."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from docs.pictures.inheritance import inheritance
 from docs.pictures.method import method
 from docs.pictures.search_space import search_space
 from docs.pictures.stages import split, stages
 from docs.pictures.task2vec import task2vec
 
-FOLDER = Path(__file__).resolve().parents[1] / "images" / "concepts"
+FOLDER = Path(__file__).resolve().parents[1] / "images"
 PICTURES: Mapping[str, Callable[[], str]] = {
-    "method": method,
-    "search-space": search_space,
-    "stages": stages,
-    "split": split,
-    "task2vec": task2vec,
+    "concepts/method": method,
+    "concepts/search-space": search_space,
+    "concepts/stages": stages,
+    "concepts/split": split,
+    "concepts/task2vec": task2vec,
+    "inherited-weights": inheritance,
 }

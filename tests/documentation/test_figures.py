@@ -46,6 +46,17 @@ def test_what_warm_starts_saved_and_cost(probe: str) -> None:
     assert line in _page("limitations.md")
 
 
+@pytest.mark.parametrize("name", ["flowers102", "cifar10_1000"])
+def test_what_inherited_weights_gained(name: str) -> None:
+    folder = _ROOT / "benchmarks" / "results" / "experiments" / "inheritance"
+    inherited, random = (
+        json.loads((folder / f"alpha-{name}-from-tiny_imagenet_100-{way}-300-0.json").read_text())
+        for way in ("inherited", "random")
+    )
+    said = f"{100 * inherited['accuracy']:.1f} instead of {100 * random['accuracy']:.1f} %"
+    assert said in " ".join((_ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
 def test_how_far_apart_two_seeds_were() -> None:
     by_set = defaultdict(list)
     for row in _rows("warm_starts_tiny_imagenet.json"):

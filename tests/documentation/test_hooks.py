@@ -1,9 +1,11 @@
 """Pages that the site adds to those in ``docs/``: other files, and notebooks."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -24,6 +26,17 @@ def _hook(name: str) -> ModuleType:
 def _moved(text: str, page: str) -> str:
     file = SimpleNamespace(src_uri=page)
     return str(_hook("outside").on_page_markdown(text, SimpleNamespace(file=file)))
+
+
+def test_the_site_has_the_colours_and_the_logo_of_the_gallery() -> None:
+    hook = _hook("look")
+    light, dark = hook.colours().split('[data-md-color-scheme="slate"]')
+    names = [re.findall(r"(--[\w-]+):#", part) for part in (light, dark)]
+    assert {"--page", "--panel", "--ink", "--a"} < set(names[0])
+    assert names[0] == names[1]
+    assert "color-scheme:" not in light.removeprefix("[data-md-color-scheme")
+    root = ET.fromstring(hook.logo())  # noqa: S314 - ours
+    assert len(root.findall("{http://www.w3.org/2000/svg}circle")) == 3
 
 
 def test_where_a_file_stands_in_the_site() -> None:

@@ -1,4 +1,4 @@
-"""The pictures of the concepts are what their script draws, and can be read by everybody."""
+"""The pictures of the pages are what their script draws, and can be read by everybody."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,8 @@ def test_a_committed_picture_is_what_the_script_draws(name: str) -> None:
 
 
 def test_there_is_no_picture_without_a_script() -> None:
-    assert {file.stem for file in FOLDER.iterdir()} == set(PICTURES)
+    concepts = {f"concepts/{file.stem}" for file in (FOLDER / "concepts").iterdir()}
+    assert concepts == {name for name in PICTURES if name.startswith("concepts/")}
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -57,7 +58,7 @@ def test_a_picture_can_be_read_on_a_telephone_and_stays_within_its_frame(name: s
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_shown_once_with_its_text(name: str) -> None:
-    pages = [page.read_text(encoding="utf-8") for page in (_DOCS / "concepts").glob("*.md")]
+    pages = [page.read_text(encoding="utf-8") for page in _DOCS.rglob("*.md")]
     shown = [
         alt for page in pages for alt in re.findall(rf"!\[(.*?)\]\(.*?/{name}\.svg\)", page, re.S)
     ]

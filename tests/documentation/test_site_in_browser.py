@@ -15,6 +15,11 @@ _PAGES = (
     *("decisions/index.html", "reference/index.html", "reference/registries.html"),
     *("guides/publish.html", "concepts/stages.html"),
 )
+# With the longest lines of code, and the tables of a notebook.
+_WIDE = (
+    *("start.html", "notebooks/warm-start.html", "contributing.html", "format.html"),
+    *("guides/other-trainers.html", "guides/your-own-dataset.html", "guides/publish.html"),
+)
 
 
 @pytest.mark.parametrize("page", _PAGES)
@@ -27,6 +32,16 @@ def test_a_page_opens_from_the_disk_on_a_narrow_screen(
     assert browser.find("h1").is_displayed()
     assert browser.run("return [...document.images].every(i => i.naturalWidth)")
     assert browser.run("return document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("page", _WIDE)
+def test_no_code_is_cut_on_a_wide_screen(browser: Browser, site: Path, page: str) -> None:
+    browser.resize(1440, 900)
+    browser.open((site / page).as_uri())
+    browser.until("document.readyState === 'complete'")
+    scrolled = "document.querySelectorAll('pre > code, .notebook-output .scroll')"
+    cut = f"[...{scrolled}].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    assert browser.run(f"return {cut}") == []
 
 
 def test_the_search_finds_from_the_disk(browser: Browser, site: Path) -> None:

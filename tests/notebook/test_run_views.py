@@ -209,7 +209,7 @@ def test_a_training(tmp_path: Path) -> None:
     page = read_view(found)
     assert "for 2 epochs: it" in page.words
     assert "75.0 % of 40 images" in page.words
-    assert "on the train part" in page.words
+    assert "held out is 75 %" in page.words
     baseline = make_baseline()
     assert f"{baseline.name}100.0 %1,0002,00064×64" in "".join(page.text)
     assert baseline.verdict in page.words
