@@ -188,12 +188,14 @@ def repeated(lines: Lines) -> Iterator[None]:
                 lines.repeat()
 
     thread = Thread(target=repeat, name="wsdarts-progress", daemon=True)
-    thread.start()
+    with suppress(RuntimeError):  # where no thread can be had, the block runs without
+        thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
 
 
 def percent(done: int, total: int) -> str:
