@@ -10,7 +10,7 @@ from tests.sdk.reports.compared import make_cold, make_training, make_warm
 from tests.sdk.reports.samples import make_asked
 from wsdarts_hub import WsdartsError, report
 from wsdarts_sdk.reports.facts import RunReport
-from wsdarts_sdk.reports.report_files import save_report
+from wsdarts_sdk.reports.report_files import add_training, save_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
 
@@ -28,6 +28,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, P
     cold = save(tmp_path / "runs" / "cold", make_cold())
     warm = save(tmp_path / "runs" / "warm", make_warm())
     save(warm / "training", make_training())
+    add_training(warm)
     return cold, warm, save(tmp_path / "runs" / "again", make_warm_by_another_seed())
 
 
