@@ -273,8 +273,8 @@ def overview_facts(manifest: Manifest) -> Facts:
     ]
 
 
-def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Facts:
-    """Return search space, supernet, masks after each stage, and every setting."""
+def supernet_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Facts:
+    """Return search space, supernet, and masks after each stage."""
     network = manifest.network
     masks = (
         f"after stage {number}: at most {pluralize(stage.widest, 'operation')} an edge"
@@ -290,7 +290,15 @@ def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Fact
             ),
         ),
         ("masks", "; ".join(masks)),
-        *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
+    ]
+
+
+def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Facts:
+    """Return search space, supernet, masks after each stage, and every setting."""
+    settings = manifest.config.items()
+    return [
+        *supernet_facts(manifest, stages),
+        *((key, setting(value)) for key, value in settings if key != "space"),
     ]
 
 
