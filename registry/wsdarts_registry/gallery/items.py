@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from wsdarts_registry._format import count, duration, millions, pluralize, setting
+from wsdarts_registry._format import count, millions, pluralize, setting
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.facts import (
     BASELINE,
