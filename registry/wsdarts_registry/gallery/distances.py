@@ -384,7 +384,12 @@ def heat_map(space: RankedSpace) -> HeatMap | None:
     def cell(row: int, column: int) -> tuple[str, int, bool]:
         distance = float(space.distances[row, column])
         shade = min(SHADES - 1, int(SHADES * distance / largest))
-        near = row != column and limit is not None and is_near(distance, limit)
+        # A mean over several tasks is not judged.
+        judged = row != column and "meta" not in (
+            space.members[row].sort,
+            space.members[column].sort,
+        )
+        near = judged and limit is not None and is_near(distance, limit)
         return shown.distances[row * len(space.members) + column], shade, near
 
     def nearest(row: int) -> tuple[tuple[GalleryItem, float, str, bool], ...]:
