@@ -58,7 +58,7 @@ def test_a_large_map_is_no_hurdle_for_the_keyboard(
 ) -> None:
     browser.open(f"{many[0]}/index.html")
     browser.until("!document.getElementById('filters').hidden")
-    assert len(browser.all(".map.wide a")) == COUNT
+    assert len(browser.all(".map a")) == COUNT
     assert browser.all(".map a:not([tabindex='-1'])") == []
 
 

@@ -232,6 +232,13 @@ class _Dot:
     place: int
 
 
+def task_maps(space: RankedSpace) -> tuple[Markup, ...]:
+    """Return the map, and beside it one for telephones, where it has names to read."""
+    wide = task_map(space)
+    many = len(space.members) > _MOST_NAMES
+    return (wide,) if many else (wide, task_map(space, narrow=True))
+
+
 def task_map(space: RankedSpace, *, narrow: bool = False) -> Markup:
     """Draw the map as an SVG element; its colours are in the gallery's style sheet.
 
@@ -261,8 +268,9 @@ def task_map(space: RankedSpace, *, narrow: bool = False) -> Markup:
     lines = "" if many else "".join(_nearest_lines(dots, space))
     marks = "".join(_mark(dot, space, names.get(dot.place), many=many) for dot in dots)
     tasks = pluralize(len(dots), "task")
+    style = "map" if many else "map narrow" if narrow else "map wide"
     return Markup(  # noqa: S704 - every text in it is escaped
-        f'<svg class="map {"narrow" if narrow else "wide"}" '
+        f'<svg class="{style}" '
         f'viewBox="0 0 {number(width)} {number(height)}" role="group" '
         f'aria-label="Map of {tasks}">{lines}{marks}{_scale(unit, width, height)}</svg>'
     )

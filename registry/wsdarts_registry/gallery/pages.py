@@ -18,7 +18,7 @@ from wsdarts_registry.artifact.facts import (
 from wsdarts_registry.drawing.cells import Drawing, cell_text
 from wsdarts_registry.drawing.svg import family_of
 from wsdarts_registry.gallery.collection import Collection
-from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
+from wsdarts_registry.gallery.distances import SHADES, heat_map, task_maps
 from wsdarts_registry.gallery.items import (
     KIND_TEXTS,
     KIND_TITLES,
@@ -84,7 +84,7 @@ class Pages:
             operations=[name for name in dict.fromkeys(candidates) if name in used],
             tasks={t.digest for e in listed for t in e.entry.manifest.tasks},
             map_space=space,
-            maps=[] if space is None else [task_map(space), task_map(space, narrow=True)],
+            maps=() if space is None else task_maps(space),
             signs=sorted({sign for item in listed for sign in item.signs}),
             measured=any(item.result is not None for item in listed),
             compared=any(item.result and item.result.difference is not None for item in listed),
@@ -155,10 +155,7 @@ class Pages:
 
     def distances(self) -> bytes:
         """Write the page of all distances: for each space a map and a heat map."""
-        spaces = [
-            (s, [task_map(s), task_map(s, narrow=True)], heat_map(s))
-            for s in self._collection.spaces
-        ]
+        spaces = [(s, task_maps(s), heat_map(s)) for s in self._collection.spaces]
         painted = any(heat is None for _, _, heat in spaces)
         return self._page(
             "distances.html.j2",

@@ -40,7 +40,7 @@ def spaces_data(name: str, spaces: tuple[RankedSpace, ...], option: str = "") ->
     """Return the embedding spaces with their thresholds, and the option of the registry."""
     return {
         "registry": sanitize(name),
-        "option": sanitize(option),
+        "option": sanitize(option.strip()),
         "spaces": [
             {
                 "key": space.key,

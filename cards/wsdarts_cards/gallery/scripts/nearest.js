@@ -54,7 +54,7 @@ wsdarts.nearest = (() => {
     byId("then").textContent = cold
       ? "Next: search without a starting point"
       : `Next: start your search from ${found.nearest}`;
-    const start = cold ? "--mode cold" : `--from ${found.nearest}${found.option}`;
+    const start = cold ? "--mode cold" : ["--from", found.nearest, found.option].filter(Boolean).join(" ");
     byId("command").textContent =
       `wsdarts-hub warm-start path/to/images ${start} --preset small --out run`;
   }
