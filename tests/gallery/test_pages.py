@@ -217,7 +217,7 @@ def test_without_javascript_pages_read(browser: Browser, disk: str, page: str) -
 
 def test_commands_and_references_are_copied(browser: Browser, root: str) -> None:
     browser.open(f"{root}/artifacts/flowers102/v2.html")
-    browser.until("document.querySelectorAll('.copy').length === 5")
+    browser.until("document.querySelectorAll('.copy').length === 6")
     copied = browser.run(
         "const got = [];"
         "Object.defineProperty(navigator, 'clipboard', {value: {writeText: (t) => got.push(t)}});"
