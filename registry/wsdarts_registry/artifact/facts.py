@@ -103,6 +103,7 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
 }
 
+_ROUNDING = 1e-9
 Judgement = Literal["above", "below", "unsure", "unknown"]
 
 
@@ -143,8 +144,13 @@ class TrainedResult:
             return None
         baseline = _share(manifest, BASELINE_ACCURACY)
         low, high = (metrics.get(key) for key in (DIFFERENCE_LOW, DIFFERENCE_HIGH))
-        bounded = baseline is not None and low is not None and high is not None
-        known = bounded and -1 <= low <= accuracy - baseline + 1e-9 <= high + 2e-9 <= 1 + 2e-9
+        known = (
+            baseline is not None
+            and low is not None
+            and high is not None
+            and -1 <= low <= accuracy - baseline + _ROUNDING
+            and accuracy - baseline - _ROUNDING <= high <= 1
+        )
         name, split = manifest.config.get(BASELINE), manifest.tasks[0].split
         return cls(
             accuracy=accuracy,
