@@ -1,7 +1,6 @@
 """A gallery of more tasks than a table of distances holds."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 
@@ -77,14 +76,3 @@ def test_a_fifth_one_is_left_out(browser: Browser, many: tuple[str, RankedSpace]
     browser.until("document.querySelectorAll('#side thead th').length === 4")
     assert browser.find("#problem").text.startswith("5 were asked for")
     assert not browser.find("#adding button").is_enabled()
-
-
-def test_drawings_load_when_they_come_into_view(
-    browser: Browser, many: tuple[str, RankedSpace], tmp_path: Path
-) -> None:
-    browser.open(f"{many[0]}/index.html")
-    browser.until("document.readyState === 'complete'")
-    loaded = "[...document.querySelectorAll('#cards img')].filter(i => i.naturalWidth).length"
-    assert browser.run(f"return {loaded}") < COUNT
-    browser.run("document.querySelector('#cards li:last-child').scrollIntoView()")
-    browser.until("document.querySelector('#cards li:last-child img').naturalWidth > 0")

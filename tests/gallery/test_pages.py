@@ -22,7 +22,7 @@ PAGES = (
 CARDS = "[...document.querySelectorAll('#cards > li')]"
 VISIBLE = f"{CARDS}.filter(c => !c.hidden).map(c => c.dataset.r)"
 BOXES = "[...document.querySelectorAll('[name=compare]')]"
-MARKS = "[...document.querySelectorAll('.map a:not(.out)')].map(a => a.dataset.r)"
+MARKS = "[...document.querySelectorAll('.map.wide a:not(.out)')].map(a => a.dataset.r)"
 # Searches of more than three minutes, beside the joint one.
 LONGER = ("cifar10-1000@2", "flowers102@2", "tiny-imagenet-100@2")
 
@@ -58,6 +58,7 @@ def test_every_page_is_reached_by_its_links(browser: Browser, root: str) -> None
 def test_filters(browser: Browser, root: str) -> None:
     browser.open(f"{root}/index.html")
     browser.until("!document.getElementById('filters').hidden")
+    set_value(browser, "#order", "name")
     everything = visible(browser)
     assert len(everything) == 7
     meta = "meta-flowers-birds-textures@1"
@@ -76,8 +77,12 @@ def test_filters(browser: Browser, root: str) -> None:
         assert browser.find("#none").is_displayed() is (not expected)
         browser.click("#filters button[type=reset]")
         browser.until(f"{VISIBLE}.length === 7")
+        set_value(browser, "#order", "name")
     assert browser.find("#count").text == "7 artifacts"
     assert visible(browser) == everything
+    set_value(browser, "#parameters-to", "0.8")  # those that state none are left out
+    assert "flowers102@2" in visible(browser)
+    assert "cifar10-1000@2" not in visible(browser)
 
 
 def test_operations_all_have_to_be_used(browser: Browser, root: str) -> None:
@@ -98,6 +103,7 @@ def test_operations_all_have_to_be_used(browser: Browser, root: str) -> None:
 def test_order(browser: Browser, root: str) -> None:
     browser.open(f"{root}/index.html")
     browser.until("!document.getElementById('filters').hidden")
+    set_value(browser, "#order", "name")
     by_name = visible(browser)
     assert by_name == sorted(by_name)
     set_value(browser, "#order", "images")
@@ -186,6 +192,14 @@ def test_narrow_screens_show_everything_without_scrolling_sideways(
     browser.open(f"{disk}/{page}")
     browser.until("document.readyState === 'complete'")
     assert browser.run("return document.documentElement.scrollWidth") <= 360
+    if page.startswith("compare"):  # every artifact of a row is seen
+        browser.until("document.querySelectorAll('#side thead th').length === 3")
+        cells = browser.all("#side tbody tr:first-child td")
+        assert len({cell.rect["y"] for cell in cells}) == 3
+        assert all(cell.rect["x"] + cell.rect["width"] <= 360 for cell in cells)
+    if page == "distances.html":
+        assert not browser.find(".heat").is_displayed()
+        assert browser.find(".closest svg").rect["width"] > 200
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -199,6 +213,21 @@ def test_without_javascript_pages_read(browser: Browser, disk: str, page: str) -
         assert all(card.is_displayed() for card in browser.all("#cards h3"))
     if page == "distances.html":
         assert browser.find(".heat td").text == "0.00"
+
+
+def test_commands_and_references_are_copied(browser: Browser, root: str) -> None:
+    browser.open(f"{root}/artifacts/flowers102/v2.html")
+    browser.until("document.querySelectorAll('.copy').length === 6")
+    copied = browser.run(
+        "const got = [];"
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: (t) => got.push(t)}});"
+        "for (const button of document.querySelectorAll('.copy')) button.click();"
+        "await new Promise((done) => setTimeout(done, 50)); return got"
+    )
+    assert copied[0] == "flowers102@2"
+    assert copied[1].startswith("wsdarts-hub warm-start path/to/images --from flowers102@2 ")
+    assert "load_network(" in copied[3]
+    assert browser.find(".copy").text == "Copied"
 
 
 def test_the_keyboard_alone(browser: Browser, disk: str) -> None:

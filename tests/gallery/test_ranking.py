@@ -234,6 +234,45 @@ def test_a_file_that_is_refused_takes_the_place_of_what_was_shown(
     assert browser.find("#problem").text.startswith("bad.safetensors is truncated")
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "is a PNG picture, not an embedding"),
+        (b"PK\x03\x04" + bytes(40), "is a ZIP archive"),
+        (b"\x1f\x8b\x08" + bytes(40), "is a gzip archive"),
+        (b"<!doctype html>", "is a web page"),
+        (b'{"format": 1}', "is a JSON or text file"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_wrong_file_says_what_it_is(
+    browser: Browser, disk: str, tmp_path: Path, content: bytes, kind: str
+) -> None:
+    (tmp_path / "mine").write_bytes(content)
+    browser.open(f"{disk}/nearest.html")
+    browser.until("!document.getElementById('query').hidden")
+    browser.find("#file").send_keys(str(tmp_path / "mine"))
+    browser.until("!document.getElementById('problem').hidden")
+    assert browser.find("#problem").text.startswith(f"mine {kind}")
+
+
+def test_the_next_command_names_the_nearest_or_no_start(
+    browser: Browser, disk: str, tmp_path: Path
+) -> None:
+    near = open_registry(shipped_zoo()).pull("flowers102@2").embeddings[0]
+    far = query("wsdarts-resnet10t", 3.0)
+    for name, embedding in (("near", near), ("far", far)):
+        path = embedding.save(tmp_path / f"{name}.safetensors")
+        browser.open(f"{disk}/nearest.html")
+        browser.until("!document.getElementById('query').hidden")
+        browser.find("#file").send_keys(str(path))
+        browser.until("!document.getElementById('answer').hidden")
+        is_near = browser.find("#verdict").get_attribute("data-near") == "true"
+        start = "--from flowers102@2" if name == "near" else "--mode cold"
+        assert is_near is (name == "near")
+        assert f"warm-start path/to/images {start} --preset" in browser.find("#command").text
+
+
 def test_a_file_may_be_dropped(browser: Browser, root: str) -> None:
     content = base64.b64encode(query("wsdarts-resnet10t", 0.3).to_bytes()).decode()
     browser.open(f"{root}/nearest.html")

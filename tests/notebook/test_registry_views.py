@@ -110,7 +110,7 @@ def test_an_artifact_says_what_it_is_without_its_files(tmp_path: Path) -> None:
     page = read_view(one)
     assert f"A {what}." in page.words
     assert str(tmp_path) not in repr(one) + "".join(page.text)
-    assert "weights accuracy50.0 %" in "".join(page.text)
+    assert "supernet accuracy, weights half50.0 %" in "".join(page.text)
     assert "(λ_meta) found on flowers" in read_view(two).words
     assert "startedcold" in "".join(page.text)
 
@@ -190,3 +190,11 @@ def test_showing_loads_no_torch_and_naming_no_templates(tmp_path: Path) -> None:
 
 def test_equal_objects_show_the_same() -> None:
     assert make_genotype()._repr_html_() == make_genotype()._repr_html_()
+
+
+def test_an_artifact_says_when_it_is_below_its_baseline(tmp_path: Path) -> None:
+    metrics = {"classifier_accuracy": 0.5, "classifier_baseline_accuracy": 0.75}
+    make_artifact(tmp_path / "a", "flowers", metrics=metrics)
+    words = read_view(read_artifact(tmp_path / "a")).words
+    assert "25.0 points below the linear baseline" in words
+    assert "50.0 %" in words

@@ -21,6 +21,9 @@ def build(
             "DIR", "New or empty directory, or an older gallery, which is replaced."
         ),
     ],
+    docs: Annotated[
+        str | None, options.value_option("URL", "Address of the documentation, for a link.")
+    ] = None,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -39,7 +42,7 @@ def build(
         print(build_gallery(out="site"))
     """
     with working(quiet=quiet) as work:
-        page = hub.build_gallery(registry, out=out, progress=work.progress)
+        page = hub.build_gallery(registry, out=out, docs=docs, progress=work.progress)
     if as_json:
         display.json_data({"page": page})
         return

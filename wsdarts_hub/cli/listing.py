@@ -182,7 +182,7 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
     ]
     more = {
         "accuracy": [_share(facts.accuracy) for facts in found],
-        "baseline": [_share(facts.result and facts.result.baseline) for facts in found],
+        "baseline": [_share(facts.result.baseline if facts.result else None) for facts in found],
         "gain": ["" if facts.gain is None else points(facts.gain) for facts in found],
         "search": [duration(facts.entry.manifest.provenance.seconds) for facts in found],
         "parameters": [_size(final_parameters(facts.entry.manifest)) for facts in found],

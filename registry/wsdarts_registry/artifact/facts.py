@@ -103,6 +103,7 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
 }
 
+_ROUNDING = 1e-9
 Judgement = Literal["above", "below", "unsure", "unknown"]
 
 
@@ -143,8 +144,13 @@ class TrainedResult:
             return None
         baseline = _share(manifest, BASELINE_ACCURACY)
         low, high = (metrics.get(key) for key in (DIFFERENCE_LOW, DIFFERENCE_HIGH))
-        bounded = baseline is not None and low is not None and high is not None
-        known = bounded and -1 <= low <= accuracy - baseline + 1e-9 <= high + 2e-9 <= 1 + 2e-9
+        known = (
+            baseline is not None
+            and low is not None
+            and high is not None
+            and -1 <= low <= accuracy - baseline + _ROUNDING
+            and accuracy - baseline - _ROUNDING <= high <= 1
+        )
         name, split = manifest.config.get(BASELINE), manifest.tasks[0].split
         return cls(
             accuracy=accuracy,
@@ -273,8 +279,8 @@ def overview_facts(manifest: Manifest) -> Facts:
     ]
 
 
-def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Facts:
-    """Return search space, supernet, masks after each stage, and every setting."""
+def supernet_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Facts:
+    """Return search space, supernet, and masks after each stage."""
     network = manifest.network
     masks = (
         f"after stage {number}: at most {pluralize(stage.widest, 'operation')} an edge"
@@ -290,7 +296,15 @@ def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Fact
             ),
         ),
         ("masks", "; ".join(masks)),
-        *((key, setting(value)) for key, value in manifest.config.items() if key != "space"),
+    ]
+
+
+def search_facts(manifest: Manifest, stages: "Sequence[OperationMasks]") -> Facts:
+    """Return search space, supernet, masks after each stage, and every setting."""
+    settings = manifest.config.items()
+    return [
+        *supernet_facts(manifest, stages),
+        *((key, setting(value)) for key, value in settings if key != "space"),
     ]
 
 

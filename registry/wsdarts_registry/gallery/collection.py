@@ -37,6 +37,11 @@ class Collection:
     spaces: tuple[RankedSpace, ...]
 
     @property
+    def title(self) -> str:
+        """Name of the gallery: that of the registry, or of the zoo that comes with the package."""
+        return "wsdarts-hub zoo" if self.shipped else self.name
+
+    @property
     def listed(self) -> tuple[GalleryItem, ...]:
         """Items that are not yanked."""
         return tuple(e for e in self.items if e.entry.yanked is None)

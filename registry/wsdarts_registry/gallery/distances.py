@@ -214,10 +214,11 @@ class RankedSpace:
         return tuple(sorted(others, key=lambda other: (other[1], other[0].reference))[:k])
 
 
-_WIDTH, _TALLEST, _SHORTEST = 760.0, 470.0, 220.0
-_MARGIN = 46.0
+_WIDE, _NARROW = 620.0, 330.0  # the narrow one for telephones
+_TALLEST, _SHORTEST = 380.0, 200.0
+_MARGIN = 26.0
 _SCALE_HEIGHT = 34.0  # the bar at the bottom
-_RIGHT_MARGIN = 165.0  # names stand at the right of their dots
+_RIGHT_MARGIN = 120.0  # names stand at the right of their dots
 _MOST_NAMES = 40
 _CHARACTER, _LINE = 7.5, 15.0
 _SCALES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -231,30 +232,57 @@ class _Dot:
     place: int
 
 
-def task_map(space: RankedSpace) -> Markup:
-    """Draw the map as an SVG element; its colours are in the gallery's style sheet."""
+def task_maps(space: RankedSpace) -> tuple[Markup, ...]:
+    """Return the map, and beside it one for telephones, where it has names to read."""
+    wide = task_map(space)
     many = len(space.members) > _MOST_NAMES
+    return (wide,) if many else (wide, task_map(space, narrow=True))
+
+
+def task_map(space: RankedSpace, *, narrow: bool = False) -> Markup:
+    """Draw the map as an SVG element; its colours are in the gallery's style sheet.
+
+    Each task is joined with the one that is nearest to it by its distance, not by the map.
+
+    Args:
+        space: The space.
+        narrow: Whether it is for a telephone.
+    """
+    many = len(space.members) > _MOST_NAMES
+    width = _NARROW if narrow else _WIDE
     right = _MARGIN if many else _RIGHT_MARGIN
     spread = max(float(abs(space.map.points).max()), 1e-9)
     points = space.map.points
     low, high = points.min(axis=0), points.max(axis=0)
-    unit = (_WIDTH - _MARGIN - right) / max(float(high[0] - low[0]), spread)
+    unit = (width - _MARGIN - right) / max(float(high[0] - low[0]), spread)
     unit = min(unit, (_TALLEST - 2 * _MARGIN) / max(float(high[1] - low[1]), spread / 4))
     tall = unit * float(high[1] - low[1])
     height = max(_SHORTEST, tall + 2 * _MARGIN + _SCALE_HEIGHT)
     lift = (height - _SCALE_HEIGHT - tall) / 2
-    shift = (_WIDTH + _MARGIN - right - unit * float(high[0] - low[0])) / 2
+    shift = (width + _MARGIN - right - unit * float(high[0] - low[0])) / 2
     dots = [
         _Dot(x=shift + unit * float(x - low[0]), y=lift + unit * float(high[1] - y), place=place)
         for place, (x, y) in enumerate(points)
     ]
-    names = {} if many else _names(dots, space)
+    names = {} if many else _names(dots, space, width)
+    lines = "" if many else "".join(_nearest_lines(dots, space))
     marks = "".join(_mark(dot, space, names.get(dot.place), many=many) for dot in dots)
     tasks = pluralize(len(dots), "task")
+    style = "map" if many else "map narrow" if narrow else "map wide"
     return Markup(  # noqa: S704 - every text in it is escaped
-        f'<svg class="map" viewBox="0 0 {number(_WIDTH)} {number(height)}" role="group" '
-        f'aria-label="Map of {tasks}">{marks}{_scale(unit, height)}</svg>'
+        f'<svg class="{style}" '
+        f'viewBox="0 0 {number(width)} {number(height)}" role="group" '
+        f'aria-label="Map of {tasks}">{lines}{marks}{_scale(unit, width, height)}</svg>'
     )
+
+
+def _nearest_lines(dots: list[_Dot], space: RankedSpace) -> Iterable[str]:
+    between = space.distances + np.diag(np.full(len(dots), np.inf))
+    pairs = {tuple(sorted((row, int(between[row].argmin())))) for row in range(len(dots))}
+    for a, b in sorted(pairs) if len(dots) > 1 else ():
+        start, end = dots[a], dots[b]
+        line = f"M{number(start.x)} {number(start.y)}L{number(end.x)} {number(end.y)}"
+        yield element("path", None, d=line, class_="tie")
 
 
 def _mark(dot: _Dot, space: RankedSpace, name: str | None, *, many: bool) -> str:
@@ -281,7 +309,7 @@ def _mark(dot: _Dot, space: RankedSpace, name: str | None, *, many: bool) -> str
     )
 
 
-def _names(dots: list[_Dot], space: RankedSpace) -> dict[int, str]:
+def _names(dots: list[_Dot], space: RankedSpace, whole: float) -> dict[int, str]:
     """Write names beside the dots, where they cover neither a dot nor another name."""
     taken: list[Box] = [(dot.x - 8, dot.y - 8, dot.x + 8, dot.y + 8) for dot in dots]
     names = {}
@@ -297,7 +325,7 @@ def _names(dots: list[_Dot], space: RankedSpace) -> dict[int, str]:
             (dot.x - 7, dot.y + 21),
         ):
             box = (x, y - _LINE + 3, x + width, y + 3)
-            if box[0] >= 0 and box[2] <= _WIDTH and not any(_overlap(box, b) for b in taken):
+            if box[0] >= 0 and box[2] <= whole and not any(_overlap(box, b) for b in taken):
                 taken.append(box)
                 names[dot.place] = element("text", None, text(name), x=x, y=y)
                 break
@@ -308,9 +336,9 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _scale(unit: float, height: float) -> str:
+def _scale(unit: float, whole: float, height: float) -> str:
     """Draw a bar as long as a round distance."""
-    length = next((s for s in _SCALES if unit * s <= _WIDTH / 4), _SCALES[-1])
+    length = next((s for s in _SCALES if unit * s <= whole / 4), _SCALES[-1])
     left, y = 16.0, height - 12
     bar = f"M{number(left)} {number(y - 4)}v4h{number(unit * length)}v-4"
     return element("path", None, d=bar, class_="scale") + element(
@@ -321,6 +349,7 @@ def _scale(unit: float, height: float) -> str:
 SHADES = 10
 # Beyond that a table is no longer read; a script paints the map.
 _MOST_ROWS = 40
+_LISTED = 4  # the nearest others, on narrow screens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,15 +370,15 @@ class HeatRow:
     """The distances of one task.
 
     Attributes:
-        number: Its column, counted from 1.
         item: The artifact.
         cells: Of each column the distance in words, the shade, 0 the nearest, and whether it is
             another task within the threshold.
+        nearest: The nearest others: artifact, distance, the same in words, and whether it is near.
     """
 
-    number: int
     item: GalleryItem
     cells: tuple[tuple[str, int, bool], ...]
+    nearest: tuple[tuple[GalleryItem, float, str, bool], ...]
 
 
 def heat_map(space: RankedSpace) -> HeatMap | None:
@@ -363,15 +392,27 @@ def heat_map(space: RankedSpace) -> HeatMap | None:
     def cell(row: int, column: int) -> tuple[str, int, bool]:
         distance = float(space.distances[row, column])
         shade = min(SHADES - 1, int(SHADES * distance / largest))
-        near = row != column and limit is not None and is_near(distance, limit)
+        # A mean over several tasks is not judged.
+        judged = row != column and "meta" not in (
+            space.members[row].sort,
+            space.members[column].sort,
+        )
+        near = judged and limit is not None and is_near(distance, limit)
         return shown.distances[row * len(space.members) + column], shade, near
+
+    def nearest(row: int) -> tuple[tuple[GalleryItem, float, str, bool], ...]:
+        others = sorted((float(space.distances[row, c]), c) for c in space.order if c != row)
+        return tuple(
+            (space.members[column], distance, cell(row, column)[0], cell(row, column)[2])
+            for distance, column in others[:_LISTED]
+        )
 
     rows = tuple(
         HeatRow(
-            number=number,
             item=space.members[row],
             cells=tuple(cell(row, column) for column in space.order),
+            nearest=nearest(row),
         )
-        for number, row in enumerate(space.order, start=1)
+        for row in space.order
     )
     return HeatMap(rows=rows, threshold=shown.threshold)

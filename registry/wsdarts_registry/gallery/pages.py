@@ -10,22 +10,38 @@ from wsdarts_registry._templates import html_environment
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.facts import (
-    metric_facts,
-    overview_facts,
+    explained_metrics,
     provenance_facts,
-    search_facts,
+    result_facts,
+    supernet_facts,
 )
 from wsdarts_registry.drawing.cells import Drawing, cell_text
 from wsdarts_registry.drawing.svg import family_of
 from wsdarts_registry.gallery.collection import Collection
-from wsdarts_registry.gallery.distances import SHADES, heat_map, task_map
-from wsdarts_registry.gallery.items import KIND_TITLES, GalleryItem, identity
+from wsdarts_registry.gallery.distances import SHADES, heat_map, task_maps
+from wsdarts_registry.gallery.items import (
+    KIND_TEXTS,
+    KIND_TITLES,
+    GalleryItem,
+    identity,
+    setting_groups,
+)
 from wsdarts_registry.gallery.scripts import loader, policies
 
 _NEIGHBOURS = 8
 _LONGEST = 10_000
 _START = ("data", "list", "choice")  # the boxes are no text to search in
-_NEAREST = ("data", "strict_json", "safetensors", "embedding", "distance", "ranking", "nearest")
+_ARTIFACT = ("data", "copy")
+_NEAREST = (
+    "data",
+    "copy",
+    "strict_json",
+    "safetensors",
+    "embedding",
+    "distance",
+    "ranking",
+    "nearest",
+)
 _COMPARE = ("data", "distances", "comparison")
 _DISTANCES = ("data", "distances", "heat_map")
 
@@ -42,32 +58,36 @@ class LineageLink:
 class Pages:
     """The pages of a collection."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, docs: str | None = None) -> None:
         self._collection = collection
         self._templates = html_environment("gallery")
         self._templates.globals.update(
             family=lambda operation: family_of(operation).key,
-            registry=collection.name,
+            registry=collection.title,
+            docs=docs,
             kind_titles=KIND_TITLES,
+            kind_texts=KIND_TEXTS,
         )
 
-    def start(self, cells: dict[str, Drawing]) -> bytes:
-        """Write the start page; ``cells`` holds the normal cell of each listed item."""
+    def start(self) -> bytes:
+        """Write the start page."""
         listed = self._collection.listed
         used = {operation for item in listed for operation in item.operations}
         candidates = [name for item in listed for name in item.artifact.genotype.space.candidates]
         space = self._collection.spaces[0] if self._collection.spaces else None
         return self._page(
             "start.html.j2",
-            title=self._collection.name,
+            title=self._collection.title,
             scripts=_START,
             items=listed,
             damaged=self._collection.damaged,
-            cells=cells,
             operations=[name for name in dict.fromkeys(candidates) if name in used],
             tasks={t.digest for e in listed for t in e.entry.manifest.tasks},
             map_space=space,
-            map=space and task_map(space),
+            maps=() if space is None else task_maps(space),
+            signs=sorted({sign for item in listed for sign in item.signs}),
+            measured=any(item.result is not None for item in listed),
+            compared=any(item.result and item.result.difference is not None for item in listed),
             sorts={item.sort for item in listed},
         )
 
@@ -75,9 +95,11 @@ class Pages:
         """The page of one version."""
         versions = [e for e in self._collection.items if e.entry.name == item.entry.name]
         reference, manifest = item.reference, item.entry.manifest
+        location = self._collection.option.removeprefix(" --registry ")
         return self._page(
             "artifact.html.j2",
             title=reference,
+            scripts=_ARTIFACT,
             root="../../",
             item=item,
             manifest=manifest,
@@ -86,10 +108,11 @@ class Pages:
                 for paragraph in manifest.description.split("\n\n")
                 if paragraph.strip()
             ],
-            glance=overview_facts(manifest),
+            glance=result_facts(manifest),
             identity=identity(item),
-            search=search_facts(manifest, item.artifact.stage_masks),
-            figures=metric_facts(manifest),
+            supernet=supernet_facts(manifest, item.artifact.stage_masks),
+            groups=setting_groups(item),
+            figures=explained_metrics(manifest),
             provenance=provenance_facts(manifest.provenance),
             cells=[
                 (kind, drawing, escape(cell_text(item.artifact.genotype, kind)))
@@ -108,7 +131,8 @@ class Pages:
             shipped=self._collection.shipped,
             shell_reference=shlex.quote(reference),
             python_reference=json.dumps(reference),
-            hub_location=self._collection.option.removeprefix(" --registry "),
+            argument=f", registry={json.dumps(location)}" if location else "",
+            inherited=', weights="inherited"' if item.artifact.has_weights else "",
         )
 
     def nearest(self) -> bytes:
@@ -131,7 +155,7 @@ class Pages:
 
     def distances(self) -> bytes:
         """Write the page of all distances: for each space a map and a heat map."""
-        spaces = [(s, task_map(s), heat_map(s)) for s in self._collection.spaces]
+        spaces = [(s, task_maps(s), heat_map(s)) for s in self._collection.spaces]
         painted = any(heat is None for _, _, heat in spaces)
         return self._page(
             "distances.html.j2",
@@ -154,8 +178,8 @@ class Pages:
         self, template: str, *, scripts: tuple[str, ...] = (), root: str = "", **values: object
     ) -> bytes:
         text = self._templates.get_template(template).render(
-            policies=[Markup(policy) for policy in policies(scripts)],  # noqa: S704 - our own
-            loader=Markup(loader(scripts)) if scripts else "",  # noqa: S704 - our own
+            policies=[Markup(policy) for policy in policies(scripts, root)],  # noqa: S704 - our own
+            loader=Markup(loader(scripts, root)) if scripts else "",  # noqa: S704 - our own
             root=root,
             here=template,
             **values,

@@ -36,10 +36,11 @@ def data_script(key: str, data: Any) -> bytes:
     return f"wsdarts.receive({script_json(key)},{script_json(data)});\n".encode()
 
 
-def spaces_data(name: str, spaces: tuple[RankedSpace, ...]) -> Any:
-    """Return the embedding spaces with their thresholds."""
+def spaces_data(name: str, spaces: tuple[RankedSpace, ...], option: str = "") -> Any:
+    """Return the embedding spaces with their thresholds, and the option of the registry."""
     return {
         "registry": sanitize(name),
+        "option": sanitize(option.strip()),
         "spaces": [
             {
                 "key": space.key,
@@ -111,6 +112,7 @@ def comparison_data(item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawin
             for row in artifact.masks.rows(kind)
             for kept in row
         ),
+        "worth": [[sanitize(name), sanitize(value)] for name, value in items.worth(item)],
         "facts": [[sanitize(name), sanitize(value, 1000)] for name, value in items.compared(item)],
     }
 
@@ -123,20 +125,20 @@ _ALWAYS = (
 )
 
 
-def loader(scripts: tuple[str, ...]) -> str:
-    """Return the script that loads others from ``assets``, in order."""
+def loader(scripts: tuple[str, ...], root: str = "") -> str:
+    """Return the script that loads others from ``assets`` below ``root``, in order."""
     return (
         f"for(const name of {script_json(list(scripts))})"
-        '{const script=document.createElement("script");'
-        'script.async=false;script.src="assets/"+name+".js";document.head.append(script)}'
+        '{const script=document.createElement("script");script.async=false;'
+        f'script.src="{root}assets/"+name+".js";document.head.append(script)}}'
     )
 
 
-def policies(scripts: tuple[str, ...]) -> tuple[str, ...]:
+def policies(scripts: tuple[str, ...], root: str = "") -> tuple[str, ...]:
     """Return the policies of a page with these scripts; a browser enforces all of them."""
     if not scripts:
         return (_ALWAYS,)
-    digest = hashlib.sha256(loader(scripts).encode()).digest()
+    digest = hashlib.sha256(loader(scripts, root).encode()).digest()
     own = f"'sha256-{base64.b64encode(digest).decode()}'"
     return (
         f"{_ALWAYS}; script-src {own} 'strict-dynamic'",

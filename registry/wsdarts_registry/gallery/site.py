@@ -1,6 +1,7 @@
 """The gallery as a site: written to a directory, whole or not at all, and served locally."""
 
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from wsdarts_registry._arguments import check_text
 from wsdarts_registry._files import (
     as_path,
     discarded_on_error,
@@ -23,7 +25,7 @@ from wsdarts_registry._files import (
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.checked_files import read_limited
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
-from wsdarts_registry.drawing.cells import Drawing, cell_drawings, masks_drawing
+from wsdarts_registry.drawing.cells import cell_drawings, masks_drawing
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.gallery.collection import Collection, Progress, read_collection
 from wsdarts_registry.gallery.items import GalleryItem
@@ -41,6 +43,7 @@ from wsdarts_registry.stores.store import Store
 
 MARKER = "gallery.json"
 _FORMAT = 1
+_ADDRESS = re.compile(r"https?://[!-~]{1,500}")
 _TOP = {MARKER, "artifacts", "assets", "data"}
 _PAGES = ("index.html", "nearest.html", "compare.html", "distances.html")
 
@@ -49,6 +52,7 @@ def build_gallery(
     registry: str | Path | Store | None = None,
     *,
     out: str | Path,
+    docs: str | None = None,
     progress: Progress = lambda *_: None,
 ) -> Path:
     """Write a registry as a static site.
@@ -56,6 +60,7 @@ def build_gallery(
     Args:
         registry: A registry or its location; by default the one that commands look into.
         out: A new or empty directory, or an older gallery, which is replaced.
+        docs: Address of the documentation, for a link on each page; none by default.
         progress: Called with what is being done.
 
     Returns:
@@ -66,11 +71,12 @@ def build_gallery(
     """
     target = as_path(out, "out")
     _check_target(target)
+    _check_docs(docs)
     collection = read_collection(open_registry(registry), progress)
     try:
         new = target.absolute().parent / f".{target.name}.{uuid.uuid4().hex}"
         with discarded_on_error(new):
-            for path, content in _files(collection, progress):
+            for path, content in _files(collection, docs, progress):
                 _write(inside(new, path), content)
             _replace(new, target)
     except OSError as error:
@@ -83,6 +89,14 @@ def build_gallery(
 def is_gallery(directory: Path) -> bool:
     """Return whether a directory holds a gallery."""
     return is_file(directory / MARKER) and is_file(directory / "index.html")
+
+
+def _check_docs(docs: str | None) -> None:
+    check_text(docs, "docs", optional=True)
+    if docs is not None and not _ADDRESS.fullmatch(docs):
+        raise RegistryError(
+            f"documentation {docs[:80]!r}", expected="an address such as https://example.org/docs/"
+        )
 
 
 def _check_target(target: Path) -> None:
@@ -105,35 +119,36 @@ def _check_target(target: Path) -> None:
         )
 
 
-def _files(collection: Collection, progress: Progress) -> Iterator[tuple[str, bytes]]:
+def _files(
+    collection: Collection, docs: str | None, progress: Progress
+) -> Iterator[tuple[str, bytes]]:
     """Yield every file by its path."""
-    pages = Pages(collection)
-    normal: dict[str, Drawing] = {}
+    pages = Pages(collection, docs)
     for done, item in enumerate(collection.items):
         progress("writing pages", done, len(collection.items))
         cells, masks = (
             cell_drawings(item.artifact.genotype),
             masks_drawing(item.artifact.masks),
         )
-        normal[item.reference] = cells[0]
         yield item.page, pages.artifact(item, cells, masks)
         for drawing in (*cells, masks):
             yield f"{item.folder}/{drawing.name}", drawing.svg.encode()
         data = comparison_data(item, cells, masks)
         yield f"{item.folder}/compared.js", data_script(item.reference, data)
         yield from _raw(item)
-    yield "index.html", pages.start(normal)
+    yield "index.html", pages.start()
     yield "nearest.html", pages.nearest()
     yield "compare.html", pages.compare()
     yield "distances.html", pages.distances()
     yield from _space_files(collection)
     yield from assets()
-    marker = {"format": _FORMAT, "registry": collection.name, "versions": len(normal)}
+    marker = {"format": _FORMAT, "registry": collection.name, "versions": len(collection.items)}
     yield MARKER, json.dumps(marker).encode() + b"\n"
 
 
 def _space_files(collection: Collection) -> Iterator[tuple[str, bytes]]:
-    spaces = spaces_data(collection.name, collection.spaces)
+    option = collection.option or ("" if collection.shipped else " --registry DIR")
+    spaces = spaces_data(collection.name, collection.spaces, option)
     yield "data/spaces.js", data_script("spaces", spaces)
     for space in collection.spaces:
         for what, data in (

@@ -19,6 +19,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.difference import Difference, SettingChange
 from wsdarts_registry.artifact.facts import (
     SHOWN_DIGEST,
+    TrainedResult,
     licence_text,
     metric_facts,
     overview_facts,
@@ -159,9 +160,11 @@ def masks_view(masks: OperationMasks) -> str:
 def artifact_view(artifact: Artifact) -> str:
     """Show kind, cells, tasks, figures and lineage of an artifact."""
     manifest, what = artifact.manifest, described(artifact.manifest)
+    result = TrainedResult.of(manifest)
+    worth = "" if result is None else f" {result.sentence}"
     return view(
         "Artifact",
-        f"{what[:1].upper()}{what[1:]}.",
+        f"{what[:1].upper()}{what[1:]}.{worth}",
         figures=overview_facts(manifest),
         panels=[
             Panel(title="Tasks", table=_tasks(manifest)),

@@ -24,7 +24,7 @@ from wsdarts_sdk.models.prediction import TrainedModel
 _TASK_TYPE = "image-classification"
 _TAGS = ("timm", _TASK_TYPE, "wsdarts-hub", "neural-architecture-search", "darts")
 _MOST_NAMES, _MOST_TAGS = 50, 50
-_UNNAMED = "OWNER/NAME"
+_UNNAMED = "path/to/this/folder"
 
 
 def render_model_card(
@@ -39,7 +39,7 @@ def render_model_card(
 
     Args:
         model: The trained model.
-        name: Its repository on the Hub; a placeholder by default.
+        name: Its repository on the Hub; by default the card is that of a folder.
         license: Its licence, such as ``"cc-by-4.0"``; left to the author by default.
         tags: Further tags.
         description: A few words, as plain text.
@@ -60,7 +60,8 @@ def render_model_card(
         "model_card.md.j2",
         head=Markup(yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)),  # noqa: S704 - YAML quotes
         title=None if name is None else name.partition("/")[2],
-        repository=name or _UNNAMED,
+        place=name or _UNNAMED,
+        timm_place=f"local-dir:{_UNNAMED}" if name is None else f"hf-hub:{name}",
         description=description,
         license=license,
         facts=model.facts,

@@ -62,6 +62,7 @@ def test_spaces_say_where_no_threshold_was_measured(store: DirectoryStore, push:
     push("flowers")
     (shown,) = spaces_data("zoo", read_collection(store, lambda *_: None).spaces)["spaces"]
     assert shown["threshold"] is None
+    assert spaces_data("zoo", (), " --registry DIR")["option"] == "--registry DIR"
     assert shown["filters"] == 7
     assert json.loads(script_json(shown)) == shown
     assert Path(shown["key"]).name == shown["key"]

@@ -87,7 +87,7 @@ def test_the_policy_of_a_page_without_scripts_allows_none(site: Path) -> None:
             assert "connect-src" not in policy
     start = (site / "index.html").read_text()
     assert "script-src 'sha256-" in start
-    assert "script-src" not in (site / "artifacts/dtd-10/v1.html").read_text()
+    assert "script-src 'sha256-" in (site / "artifacts/dtd-10/v1.html").read_text()
     assert "script-src" not in (site / "distances.html").read_text()
 
 
@@ -244,3 +244,51 @@ def test_hostile_text_is_text(store: DirectoryStore, tmp_path: Path) -> None:
     for path in root.rglob("*.js"):
         if path.parent.name != "assets":
             assert "<" not in path.read_text()
+
+
+def test_the_start_page_leads_with_accuracy_beside_its_baseline(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    found = {
+        "below": {"classifier_accuracy": 0.5, "classifier_baseline_accuracy": 0.75},
+        "above": {"classifier_accuracy": 0.5, "classifier_baseline_accuracy": 0.25},
+        "alone": {"classifier_accuracy": 0.5, "final_parameters": 840_000},
+        "wrong": {"classifier_accuracy": 7.5},  # anyone may write an artifact
+    }
+    for name, metrics in found.items():
+        make_artifact(tmp_path / name, name, metrics=metrics)
+        store.publish(tmp_path / name, name)
+    root = build_gallery(store, out=tmp_path / "site").parent
+    cards = {
+        str(values["data-r"]): values
+        for tag, values in Page(root / "index.html").tags
+        if tag == "li" and "data-r" in values
+    }
+    assert {name: card.get("data-g") for name, card in cards.items()} == {
+        "above@1": "0.25", "alone@1": None, "below@1": "-0.25", "wrong@1": None,
+    }  # fmt: skip
+    assert "data-a" not in cards["wrong@1"]
+    assert cards["alone@1"]["data-p"] == "840000"
+    start = (root / "index.html").read_text()
+    assert "25.0 points below the linear baseline" in start
+    assert "25.0 points above the linear baseline" in start
+    assert 'class="result none"' in start
+    for name in found:
+        page = (root / f"artifacts/{name}/v1.html").read_text()
+        assert ("<strong>Below its baseline.</strong>" in page) is (name == "below")
+
+
+def test_the_menu_of_an_artifact_is_in_the_order_of_its_page(site: Path) -> None:
+    page = Page(site / "artifacts/flowers102/v2.html")
+    sections = [str(values["aria-labelledby"]) for tag, values in page.tags if tag == "section"]
+    menu = [link[1:] for link in page.links if link[1:] in sections]
+    assert menu[: len(sections)] == sections
+
+
+def test_the_documentation_is_linked_where_it_is_named(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    root = build_gallery(store, out=tmp_path / "site", docs="https://example.org/docs/").parent
+    assert "https://example.org/docs/" in Page(root / "index.html").links
+    with pytest.raises(RegistryError, match="documentation 'javascript:"):
+        build_gallery(store, out=tmp_path / "other", docs="javascript:alert(1)")

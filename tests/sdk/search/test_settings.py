@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
 
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.gallery.items import DEFAULTS
 from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
@@ -179,3 +180,11 @@ def test_settings_are_json() -> None:
 def test_padding_is_an_eighth_unless_given(make_settings: Make) -> None:
     assert make_settings(image_size=32).padding == 4  # DARTS: 4 pixels for 32
     assert make_settings(crop_padding=0).padding == 0
+
+
+def test_the_gallery_folds_away_the_defaults_that_are_defaults() -> None:
+    settings = {field.name: field.default for field in fields(SearchSettings)}
+    own = {name: value for name, value in DEFAULTS.items() if name not in ("weights", "alpha")}
+    assert own == {name: settings[name] for name in own}
+    assert DEFAULTS["weights"] == asdict(WeightOptimiser())
+    assert DEFAULTS["alpha"] == asdict(AlphaOptimiser())

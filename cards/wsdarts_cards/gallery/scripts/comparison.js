@@ -50,7 +50,7 @@ wsdarts.comparison = (() => {
       alt: found.words,
     });
     const label = `${name} of ${item.reference}, in full size`;
-    return element("td", {}, element("a", { href: found.file, "aria-label": label }, image));
+    return element("td", { class: "drawn", "data-label": item.reference }, element("a", { href: found.file, "aria-label": label }, image));
   }
 
   // Of all operations that the masks of either have, how many both have.
@@ -84,15 +84,19 @@ wsdarts.comparison = (() => {
     return rows;
   }
 
-  function plainRow([name, ...texts]) {
-    const cells = texts.map((text) => element("td", { class: "long" }, text));
+  // Narrow screens show a row as a list, each text after the reference that it is of.
+  function plainRow(items, [name, ...texts]) {
+    const cells = texts.map((text, i) =>
+      element("td", { class: "long", "data-label": items[i].reference }, text),
+    );
     return element("tr", {}, element("th", { scope: "row" }, name), ...cells);
   }
 
   function factRow(items, name) {
-    const texts = items.map((item) => (item.facts.find((fact) => fact[0] === name) ?? ["", "–"])[1]);
+    const facts = (item) => [...item.worth, ...item.facts];
+    const texts = items.map((item) => (facts(item).find((fact) => fact[0] === name) ?? ["", "–"])[1]);
     const differs = new Set(texts).size > 1;
-    const row = plainRow([name, ...texts]);
+    const row = plainRow(items, [name, ...texts]);
     if (differs) row.className = "differs";
     return row;
   }
@@ -117,6 +121,7 @@ wsdarts.comparison = (() => {
       element(
         "tbody",
         {},
+        ...items[0].worth.map(([name]) => factRow(items, name)),
         ...pictures.map((name) =>
           element(
             "tr",
@@ -125,7 +130,7 @@ wsdarts.comparison = (() => {
             ...items.map((item) => picture(item, name)),
           ),
         ),
-        ...compared.map(plainRow),
+        ...compared.map((row) => plainRow(items, row)),
         ...names.map((name) => factRow(items, name)),
       ),
     );

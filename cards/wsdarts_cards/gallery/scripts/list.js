@@ -6,7 +6,15 @@ wsdarts.list = (() => {
   const form = byId("filters");
   const cards = byId("cards");
   const marks = new Map();
-  for (const mark of document.querySelectorAll(".map a")) marks.set(mark.dataset.r, mark);
+  for (const mark of document.querySelectorAll(".map a")) {
+    const known = marks.get(mark.dataset.r) ?? [];
+    marks.set(mark.dataset.r, [...known, mark]); // the wide map and the narrow one
+  }
+
+  // What an artifact need not state: null, which no bound admits and every order puts last.
+  function optional(text) {
+    return text === undefined ? null : Number(text);
+  }
 
   const items = [...(cards?.children ?? [])].map((node) => ({
     node,
@@ -17,6 +25,9 @@ wsdarts.list = (() => {
     classes: Number(node.dataset.c),
     seconds: Number(node.dataset.s),
     date: node.dataset.d,
+    gain: optional(node.dataset.g),
+    accuracy: optional(node.dataset.a),
+    parameters: optional(node.dataset.p),
     operations: new Set(node.dataset.o.split(" ")),
   }));
 
@@ -29,7 +40,8 @@ wsdarts.list = (() => {
   function within(what, scale, read) {
     const least = scale * bound(`${what}-from`, -Infinity);
     const most = scale * bound(`${what}-to`, Infinity);
-    return (item) => least <= read(item) && read(item) <= most;
+    if (least === -Infinity && most === Infinity) return () => true;
+    return (item) => read(item) !== null && least <= read(item) && read(item) <= most;
   }
 
   function conditions() {
@@ -43,6 +55,8 @@ wsdarts.list = (() => {
       within("images", 1, (item) => item.images),
       within("classes", 1, (item) => item.classes),
       within("minutes", 60, (item) => item.seconds),
+      within("accuracy", 0.01, (item) => item.accuracy),
+      within("parameters", 1e6, (item) => item.parameters),
       (item) => !first || item.date.slice(0, 10) >= first,
       (item) => !last || item.date.slice(0, 10) <= last,
       (item) => operations.every((operation) => item.operations.has(operation)),
@@ -55,7 +69,7 @@ wsdarts.list = (() => {
     for (const item of items) {
       const fits = all.every((fit) => fit(item));
       if (item.node.hidden === fits) item.node.hidden = !fits;
-      marks.get(item.reference)?.classList.toggle("out", !fits);
+      for (const mark of marks.get(item.reference) ?? []) mark.classList.toggle("out", !fits);
       if (fits) found += 1;
     }
     const total = items.length.toLocaleString("en");
@@ -71,7 +85,10 @@ wsdarts.list = (() => {
     const name = key.replace("-", "");
     const sign = key.startsWith("-") ? -1 : 1;
     const number = new Map(items.map((item, index) => [item, index])); // by name and version
-    const compare = (a, b) => (a[name] < b[name] ? -sign : a[name] > b[name] ? sign : 0);
+    const compare = (a, b) => {
+      if (a[name] === null || b[name] === null) return (a[name] === null) - (b[name] === null);
+      return a[name] < b[name] ? -sign : a[name] > b[name] ? sign : 0;
+    };
     const sorted = name === "name" ? items : [...items].sort((a, b) => compare(a, b) || number.get(a) - number.get(b));
     cards?.append(...sorted.map((item) => item.node));
   }

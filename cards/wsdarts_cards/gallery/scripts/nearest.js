@@ -29,12 +29,12 @@ wsdarts.nearest = (() => {
       "tr",
       {},
       element("th", { scope: "row" }, element("a", { href: neighbour.page }, neighbour.reference)),
-      element("td", { class: "n", "data-distance": neighbour.distance }, shown),
+      element("td", { class: "n", "data-distance": neighbour.distance, "data-label": "distance" }, shown),
       bar(neighbour.distance, threshold),
-      element("td", {}, neighbour.kind),
-      element("td", { class: "long" }, neighbour.task),
-      element("td", { class: "n" }, neighbour.images.toLocaleString("en")),
-      element("td", { class: "n" }, neighbour.classes.toLocaleString("en")),
+      element("td", { "data-label": "kind" }, neighbour.kind),
+      element("td", { class: "long", "data-label": "task" }, neighbour.task),
+      element("td", { class: "n", "data-label": "embedded" }, neighbour.images.toLocaleString("en")),
+      element("td", { class: "n", "data-label": "classes" }, neighbour.classes.toLocaleString("en")),
     );
   }
 
@@ -48,8 +48,44 @@ wsdarts.nearest = (() => {
     byId("side").hidden = first.length < 2;
   }
 
+  // What to do with the answer: start from the nearest one where it is near, else from nothing.
+  function next(found) {
+    const cold = found.near === false;
+    byId("then").textContent = cold
+      ? "Next: search without a starting point"
+      : `Next: start your search from ${found.nearest}`;
+    const start = cold ? "--mode cold" : ["--from", found.nearest, found.option].filter(Boolean).join(" ");
+    byId("command").textContent =
+      `wsdarts-hub warm-start path/to/images ${start} --preset small --out run`;
+  }
+
+  // Files that people choose by mistake, by how they begin.
+  const KINDS = [
+    ["a PNG picture", "89504e47"],
+    ["a JPEG picture", "ffd8ff"],
+    ["a GIF picture", "47494638"],
+    ["a WebP picture or other RIFF file", "52494646"],
+    ["a PDF document", "25504446"],
+    ["a ZIP archive, such as a PyTorch checkpoint, an .npz file or a spreadsheet", "504b0304"],
+    ["a gzip archive", "1f8b"],
+    ["a NumPy array", "934e554d5059"],
+    ["an HDF5 file", "89484446"],
+    ["a Parquet table", "50415231"],
+    ["a Python pickle", "80(02|03|04|05)"],
+    ["a web page", "(efbbbf)?(0a|0d|20)*3c(21|3f|68|48)"],
+    ["a JSON or text file", "(0a|0d|20)*(7b|5b)(0a|0d|20|22|7b|5b)"],
+  ];
+
+  function kindOf(bytes) {
+    // A short length and a brace: safetensors, whatever the length's own bytes look like.
+    if (bytes.subarray(3, 8).every((byte) => byte === 0) && bytes[8] === 0x7b) return null;
+    const begin = [...bytes.subarray(0, 16)].map((b) => b.toString(16).padStart(2, "0")).join("");
+    return KINDS.find(([, pattern]) => new RegExp(`^${pattern}`).test(begin))?.[0] ?? null;
+  }
+
   function show(found) {
     shown = found;
+    next(found);
     const verdict = byId("verdict");
     verdict.textContent =
       found.near === null ? "No threshold was measured" : found.near ? "Near" : "Nothing is near";
@@ -77,6 +113,13 @@ wsdarts.nearest = (() => {
     const number = latest; // a file that was chosen later wins
     byId("problem").hidden = true;
     try {
+      const kind = kindOf(new Uint8Array(await file.slice(0, 16).arrayBuffer()));
+      if (kind !== null)
+        throw new Refusal(
+          `${file.name} is ${kind}, not an embedding; choose the file that ` +
+            "`wsdarts-hub embed path/to/images --out images.safetensors` wrote",
+        );
+      if (file.size === 0) throw new Refusal(`${file.name} is empty; choose an embedding`);
       if (file.size > embedding.MAX_FILE)
         throw new Refusal(`${file.name} has ${file.size} bytes; expected at most ${embedding.MAX_FILE}`);
       const found = await ranking.rank(new Uint8Array(await file.arrayBuffer()), file.name);

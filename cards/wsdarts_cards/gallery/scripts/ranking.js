@@ -46,11 +46,13 @@ wsdarts.ranking = (() => {
     const found = `${nearest.reference} is at distance ${shown.distances[0]}`;
     if (space.threshold === null)
       return {
+        nearest: nearest.reference,
         near: null,
         why: `${found}; no threshold was measured for this probe and estimator`,
       };
     const near = isNear(nearest.distance, space.threshold);
     return {
+      nearest: nearest.reference,
       near,
       why:
         `${found}, ${near ? "within" : "beyond"} the threshold of ${shown.threshold} ` +
@@ -61,7 +63,7 @@ wsdarts.ranking = (() => {
   // The embedding in a file's bytes, ranked against the gallery's.
   async function rank(bytes, what) {
     const query = embedding.read(bytes, what);
-    const { spaces } = await wsdarts.load("data/spaces.js", "spaces");
+    const { spaces, option } = await wsdarts.load("data/spaces.js", "spaces");
     const space = spaceOf(query, spaces);
     const key = `embeddings-${space.key}`;
     const data = await wsdarts.load(`data/${key}.js`, key);
@@ -72,7 +74,7 @@ wsdarts.ranking = (() => {
     const neighbours = data.members.map((member, i) => ({ ...member, distance: found[i] }));
     const before = (a, b) => (a.reference < b.reference ? -1 : 1);
     neighbours.sort((a, b) => a.distance - b.distance || before(a, b));
-    return { query, space, neighbours, ...judge(neighbours, space, query.images) };
+    return { query, space, option, neighbours, ...judge(neighbours, space, query.images) };
   }
 
   return { rank, figures };
