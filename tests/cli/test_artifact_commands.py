@@ -71,7 +71,7 @@ def test_an_empty_registry_says_what_to_do(run: Run, tmp_path: Path) -> None:
 
 
 def test_show_says_whether_a_cell_has_collapsed(run: Run, tmp_path: Path) -> None:
-    assert "warning" not in run("show", "dtd-10@1", "--registry", shipped_zoo()).out
+    assert "warning" not in run("show", "dtd-10@2", "--registry", shipped_zoo()).out
     store = DirectoryStore(tmp_path / "zoo", create=True)
     # Of the four operations of a cell three are skip-connects.
     node = tuple(Connection(source=s, operation="skip_connect") for s in (0, 1))

@@ -44,7 +44,7 @@ def attempt(garbage: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_garbage_is_refused_by_who_reads_it(attempt: Try) -> None:
     for command in ("search", "warm-start", "embed", "nearest"):
         assert "0.png" in attempt(command, "DATA").err
-    assert "0.png" in attempt("train", "dtd-10@1", "DATA").err
+    assert "0.png" in attempt("train", "dtd-10@2", "DATA").err
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_the_garbage_is_refused_by_who_reads_it(attempt: Try) -> None:
         (("warm-start", "DATA", "--from", "dtd-10", "--mode", "meta"), "'meta'"),
         (
             *(("warm-start", "DATA", "--from", "dtd-10", "--mode", "trained", *WIDER),),
-            "dtd-10@1 has weights for",
+            "dtd-10@2 has weights for",
         ),
         (("train", "nosuch@1", "DATA"), "nosuch"),
         (("warm-start", "DATA", "--registry", "nowhere"), "nowhere"),
         (("nearest", "DATA", "--registry", "nowhere"), "nowhere"),
-        (("train", "dtd-10@1", "DATA", "--registry", "nowhere"), "nowhere"),
+        (("train", "dtd-10@2", "DATA", "--registry", "nowhere"), "nowhere"),
         (("nearest", "DATA", "--estimator", "variational"), "estimator variational"),
         (("nearest", "DATA", "--budget", "soon"), "soon"),
         (("embed", "DATA", "--budget", "soon"), "soon"),
@@ -109,7 +109,7 @@ def test_before_any_image_in_every_command(
     Path("a-file").write_bytes(b"")
     Path("full").mkdir()
     Path("full", "other.txt").write_bytes(b"")
-    start = (command, "dtd-10@1", "DATA") if command == "train" else (command, "DATA")
+    start = (command, "dtd-10@2", "DATA") if command == "train" else (command, "DATA")
     shown = attempt(*start, *words)
     assert said in shown.err
     assert "0.png" not in shown.err
@@ -128,7 +128,7 @@ def test_kernels_that_cannot_be_had(
     kernel = "wsdarts_sdk.supernet.kernels.triton.kernels.interpreted"
     if find_spec("triton"):
         monkeypatch.setattr(kernel, lambda: False)
-    words = (command, "dtd-10@1", "DATA") if command == "train" else (command, "DATA")
+    words = (command, "dtd-10@2", "DATA") if command == "train" else (command, "DATA")
     shown = attempt(*words, "--device", "cpu")
     assert "WSDARTS_HUB_KERNELS" in shown.err
     assert said in shown.err
@@ -136,8 +136,8 @@ def test_kernels_that_cannot_be_had(
 
 def test_a_run_that_is_there_with_other_settings(attempt: Try, images: Path, run: Run) -> None:
     quick = ("--set", "training.epochs=1", "--set", "training.steps_per_epoch=1", *TINY)
-    assert run("train", "dtd-10@1", images, "--out", "run", *quick, "-q").code == 0
-    there = ("train", "dtd-10@1", "DATA", "--out", "run")
+    assert run("train", "dtd-10@2", images, "--out", "run", *quick, "-q").code == 0
+    there = ("train", "dtd-10@2", "DATA", "--out", "run")
     assert "already holds a run" in attempt(*there, *quick).err
     assert "other settings" in attempt(*there, *TINY, "--resume").err
     assert "other settings" in attempt("search", "DATA", "--out", "run", *TINY, "--resume").err
@@ -145,11 +145,11 @@ def test_a_run_that_is_there_with_other_settings(attempt: Try, images: Path, run
 
 def test_a_run_that_was_split_by_the_rule_before(attempt: Try, images: Path, run: Run) -> None:
     quick = ("--set", "training.epochs=1", "--set", "training.steps_per_epoch=1", *TINY)
-    assert run("train", "dtd-10@1", images, "--out", "run", *quick, "-q").code == 0
+    assert run("train", "dtd-10@2", images, "--out", "run", *quick, "-q").code == 0
     config = json.loads(Path("run", "config.json").read_bytes())
     assert config.pop("split_rule") == 2
     Path("run", "config.json").write_text(json.dumps(config))
-    shown = attempt("train", "dtd-10@1", "DATA", "--out", "run", *quick, "--resume")
+    shown = attempt("train", "dtd-10@2", "DATA", "--out", "run", *quick, "--resume")
     assert "split rule" in shown.err
     assert "0.png" not in shown.err
 
@@ -179,7 +179,7 @@ def test_a_damaged_artifact_that_was_asked_for(attempt: Try, tmp_path: Path) -> 
 @pytest.mark.parametrize("out", ["run", "one/run", "../garbage/run", "link"])
 @pytest.mark.parametrize(
     "words",
-    [("search",), ("warm-start",), ("train", "dtd-10@1"), ("embed",)],
+    [("search",), ("warm-start",), ("train", "dtd-10@2"), ("embed",)],
     ids=lambda words: words[0],
 )
 def test_outputs_within_the_dataset(

@@ -300,7 +300,7 @@ def test_a_reference_is_trained(images: Path, run: Run, tmp_path: Path) -> None:
     steps = ("training.epochs=1", "training.steps_per_epoch=1", "training.image_size=8")
     settings = [word for step in steps for word in ("--set", step)]
     shown = run(
-        *("train", "dtd-10@1", images, "--registry", shipped_zoo(), "--preset", "tiny"),
+        *("train", "dtd-10@2", images, "--registry", shipped_zoo(), "--preset", "tiny"),
         *(*settings, "--out", tmp_path / "t", "-q"),
     )
     assert (shown.code, shown.err) == (0, "")

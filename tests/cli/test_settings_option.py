@@ -145,7 +145,7 @@ def test_short_options_of_a_training() -> None:
 
 
 def test_a_short_option_and_the_setting_contradict(run: Run, tmp_path: Path) -> None:
-    words = ("train", "dtd-10@1", tmp_path / "data", "--set", "training.learning_rate=0.1")
+    words = ("train", "dtd-10@2", tmp_path / "data", "--set", "training.learning_rate=0.1")
     shown = run(*words, "--lr", "0.2")
     assert (shown.code, shown.err.count("\n")) == (1, 1)
     assert "--lr 0.2" in shown.err
@@ -164,7 +164,7 @@ def test_a_short_option_and_the_setting_contradict(run: Run, tmp_path: Path) -> 
 def test_short_options_are_checked_as_their_settings(
     option: str, key: str, run: Run, tmp_path: Path
 ) -> None:
-    shown = run("train", "dtd-10@1", tmp_path / "data", option, "-1")
+    shown = run("train", "dtd-10@2", tmp_path / "data", option, "-1")
     assert (shown.code, shown.err.count("\n")) == (1, 1)
     assert f"{key} is" in shown.err
 
@@ -219,7 +219,7 @@ def test_any_text_is_a_value_or_a_settings_error(key: str, value: str) -> None:
 
 @pytest.mark.parametrize("key", ["search.channels", "search.stages.1.epochs", "selection.epochs"])
 def test_a_training_has_no_settings_of_a_search(key: str, run: Run, tmp_path: Path) -> None:
-    words = ("train", "dtd-10@1", tmp_path / "data", "--set", f"{key}=8")
+    words = ("train", "dtd-10@2", tmp_path / "data", "--set", f"{key}=8")
     shown = run(*words)
     assert (shown.code, shown.err.count("\n")) == (1, 1)
     assert key in shown.err

@@ -26,7 +26,7 @@ META = torch.rand(4, 3, 8, 8, device="meta")
 @pytest.fixture(scope="module")
 def genotype() -> Genotype:
     """One of the shipped zoo."""
-    return find_genotype("dtd-10@1")
+    return find_genotype("dtd-10@2")
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +66,18 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "network bytes": (lambda: hub.load_network(b"x"), "b'x'"),
     "pull none": (lambda: hub.pull(None), "reference is None"),
     "pull bytes": (lambda: hub.pull(b""), "reference is b''"),
-    "pull out": (lambda: hub.pull("dtd-10@1", out=5), "out is 5"),
+    "pull out": (lambda: hub.pull("dtd-10@2", out=5), "out is 5"),
     "store pull": (lambda: open_registry().pull(5), "reference is 5"),
     "lineage none": (lambda: hub.lineage(None), "reference is None"),
     "lineage number": (lambda: hub.lineage(5), "reference is 5"),
-    "lineage depth": (lambda: hub.lineage("dtd-10@1", depth="2"), "depth is '2'"),
+    "lineage depth": (lambda: hub.lineage("dtd-10@2", depth="2"), "depth is '2'"),
     "push name": (lambda: hub.push("run", None), "name is None"),
     "push run": (lambda: hub.push(None, "a"), "run is None"),
     "push training": (lambda: hub.push("run", "a", training=5), "training is 5"),
     "report": (lambda: hub.report(None), "run is None"),
     "gallery": (lambda: hub.build_gallery(out=5), "out is 5"),
-    "train out": (lambda: hub.train("dtd-10@1", DATA, out=5), "out is 5"),
-    "train null": (lambda: hub.train("dtd-10@1", DATA, out="a\0b"), "a.*b"),
+    "train out": (lambda: hub.train("dtd-10@2", DATA, out=5), "out is 5"),
+    "train null": (lambda: hub.train("dtd-10@2", DATA, out="a\0b"), "a.*b"),
     "train genotype": (lambda: hub.train(None, DATA), "None"),
     "search surrogate": (lambda: hub.search(DATA, out="a\ud800"), "a"),
     "warm start out": (lambda: hub.warm_start(DATA, out=5, resume=True), "out is 5"),
@@ -132,7 +132,7 @@ def test_numbers_of_numpy_are_numbers(model: hub.Classifier) -> None:
 
 def test_nearest_takes_the_file_of_an_embedding(tmp_path: Path) -> None:
     embedding = open_registry().embedding(
-        open_registry().resolve("dtd-10@1"), open_registry().config.near[0].space.embedding_space
+        open_registry().resolve("dtd-10@2"), open_registry().config.near[0].space.embedding_space
     )
     assert embedding is not None
     file = embedding.save(tmp_path / "x.safetensors")

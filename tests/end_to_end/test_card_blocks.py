@@ -59,7 +59,7 @@ def test_the_blocks_of_a_card_run_as_they_stand(
     (tmp_path / "program.py").write_text(program, encoding="utf-8")
     result = runpy.run_path("program.py")["result"]
     assert isinstance(result.genotype, Genotype)
-    assert result.source == "dtd-10@1"
+    assert result.source == "dtd-10@2"
     # The weights fit, since the card names the preset that they were made by.
     assert result.mode == "trained"
 

@@ -85,7 +85,7 @@ def test_views_in_a_notebook(
     browser: Browser, hostile_zoo: DirectoryStore, theme: str, tmp_path: Path
 ) -> None:
     evil, other = hostile_zoo.pull("one"), hostile_zoo.pull("two")
-    good = open_registry(shipped_zoo()).pull("dtd-10@1")
+    good = open_registry(shipped_zoo()).pull("dtd-10@2")
     shown = (
         evil,
         evil.genotype,

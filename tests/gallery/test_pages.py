@@ -15,7 +15,7 @@ from wsdarts_registry.stores.records import shipped_zoo
 PAGES = (
     "index.html",
     "nearest.html",
-    "compare.html#flowers102@2,cifar10-1000@2,dtd-10@1",
+    "compare.html#flowers102@2,cifar10-1000@2,dtd-10@2",
     "distances.html",
     "artifacts/meta-flowers-birds-textures/v1.html",
 )
@@ -65,7 +65,7 @@ def test_filters(browser: Browser, root: str) -> None:
     for selector, value, expected in (
         ("#words", "FLOWERS meta", [meta]),
         ("#kind", "meta", [meta]),
-        ("#images-to", "1000", ["bird-groups@1"]),
+        ("#images-to", "1000", ["bird-groups@2"]),
         ("#classes-from", "141", [meta, "tiny-imagenet-100@2"]),
         ("#minutes-from", "3", [*LONGER[:2], meta, LONGER[2]]),
         ("#date-to", "2020-01-01", []),
@@ -107,7 +107,7 @@ def test_order(browser: Browser, root: str) -> None:
     by_name = visible(browser)
     assert by_name == sorted(by_name)
     set_value(browser, "#order", "images")
-    assert visible(browser)[:2] == ["bird-groups@1", "dtd-10@1"]
+    assert visible(browser)[:2] == ["bird-groups@2", "dtd-10@2"]
     set_value(browser, "#order", "-images")
     assert visible(browser)[0] == "tiny-imagenet-100@2"
     set_value(browser, "#order", "-seconds")
@@ -124,7 +124,7 @@ def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str)
     browser.run(f"{BOXES}[0].click()")
     browser.click("#compare")
     browser.until("document.querySelectorAll('#side thead th').length === 3")
-    assert browser.driver.current_url.endswith("#bird-groups@1,cifar10-1000@2,dtd-10@1")
+    assert browser.driver.current_url.endswith("#bird-groups@2,cifar10-1000@2,dtd-10@2")
     assert browser.find("#state").text == "3 side by side."
     browser.until("document.querySelectorAll('#side img').length === 9")
     drawn = browser.run(
@@ -134,13 +134,13 @@ def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str)
     assert drawn
     browser.click("#side thead button")
     browser.until("document.querySelectorAll('#side thead th').length === 2")
-    assert browser.driver.current_url.endswith("#cifar10-1000@2,dtd-10@1")
+    assert browser.driver.current_url.endswith("#cifar10-1000@2,dtd-10@2")
     browser.click("#adding button")
     browser.until("document.querySelectorAll('#side thead th').length === 3")
 
 
 def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
-    browser.open(f"{root}/compare.html#dtd-10@1,absent..@1,flowers102@2")
+    browser.open(f"{root}/compare.html#dtd-10@2,absent..@1,flowers102@2")
     browser.until("document.querySelectorAll('#side thead th').length === 2")
     assert browser.find("#problem").text.startswith("absent..@1 is no reference")
     rows = {r.find_element("css selector", "th").text: r for r in browser.all("#side tbody tr")}
@@ -149,14 +149,14 @@ def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
     marked = [name for name, row in rows.items() if row.get_attribute("class") == "differs"]
     assert {"classes", "preset"} <= set(marked) < set(rows)
     store = open_registry(shipped_zoo())
-    one, two = (store.pull(name) for name in ("dtd-10@1", "flowers102@2"))
+    one, two = (store.pull(name) for name in ("dtd-10@2", "flowers102@2"))
     for space in {embedding.space for embedding in one.embeddings}:
         a, b = one.embedding(space).values, two.embedding(space).values
-        row = rows[f"distance from dtd-10@1, by {space.probe}"].text
+        row = rows[f"distance from dtd-10@2, by {space.probe}"].text
         assert float(row.split()[-1]) == pytest.approx(symmetric_distance(a, b[None])[0], abs=1e-4)
     masks = [[m.array(kind) for kind in CELL_KINDS] for m in (one.masks, two.masks)]
     both, either = (int(how(*masks).sum()) for how in (np.logical_and, np.logical_or))
-    row = rows["operations left that it shares with dtd-10@1"].text
+    row = rows["operations left that it shares with dtd-10@2"].text
     assert row.endswith(f"{100 * both / either:.0f} % ({both} of {either})")
 
 
@@ -250,7 +250,7 @@ def test_the_keyboard_alone(browser: Browser, disk: str) -> None:
     assert {"words", "kind", "order"} < set(seen)
     browser.driver.switch_to.active_element.send_keys(Keys.SPACE)
     assert browser.find("#tray").is_displayed()
-    assert "aircraft-edges@1" in browser.find("#chosen").text
+    assert "aircraft-edges@2" in browser.find("#chosen").text
 
 
 def test_print_and_reduced_motion(browser: Browser, disk: str) -> None:

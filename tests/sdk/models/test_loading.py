@@ -164,7 +164,7 @@ def test_a_search_run(training: Path, genotype: Genotype) -> None:
     (training / "model.safetensors").unlink()
     with pytest.raises(SettingsError, match="name it: classes=10"):
         load_network(training)
-    (training / "artifact").symlink_to(pull("dtd-10@1").directory)
+    (training / "artifact").symlink_to(pull("dtd-10@2").directory)
     assert config(source=training)["classes"] == 10
     assert config(source=training)["genotype"] == genotype.to_json()
     (training / "genotype.json").unlink()
