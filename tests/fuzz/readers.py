@@ -29,6 +29,7 @@ from tests.registry.factories import (
     make_space,
     make_weights,
 )
+from tests.registry.stores.huggingface.index_files import old_index
 from tests.sdk.reports.samples import make_report
 from tests.sdk.reports.test_reading import begun_search, row
 from wsdarts_registry import _json, _tensors
@@ -47,7 +48,16 @@ from wsdarts_registry.embedding import matrix
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.stores.huggingface._artifact_repository import RepositoryRecord
-from wsdarts_registry.stores.huggingface._index import Content, Index, IndexedName, IndexedVersion
+from wsdarts_registry.stores.huggingface._index import (
+    Content,
+    IndexedName,
+    IndexedVersion,
+    PartList,
+    pack_bytes,
+    read_old_index,
+    read_pack,
+)
+from wsdarts_registry.stores.huggingface._index import Table as IndexTable
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
 from wsdarts_sdk.data import DataOptions
@@ -99,9 +109,14 @@ def make_readers(folder: Path) -> dict[str, Reader]:
         "matrix": _matrix_reader(folder),
         **_run_readers(folder),
         **_dataset_readers(folder),
-        "hub-index": Reader(
-            read=Index.from_bytes, seeds=[_index(folder / "indexed")], mutate=mutate_tensors
+        "hub-pack": Reader(
+            read=read_pack, seeds=[pack_bytes(_contents(folder / "indexed"))], mutate=mutate_tensors
         ),
+        "hub-old-index": Reader(
+            read=read_old_index, seeds=[_old_index(folder / "old")], mutate=mutate_tensors
+        ),
+        "hub-table": _document(IndexTable, _table().to_bytes()),
+        "hub-index": _document(PartList, PartList(packs=(file_record(b"pack"),)).to_bytes()),
         "hub-record": _document(RepositoryRecord, _record().to_bytes()),
         "svg": Reader(
             read=lambda content: check_svg(content, what="x.svg"),
@@ -167,7 +182,7 @@ def _tensor_readers() -> dict[str, Reader]:
     }
 
 
-def _index(directory: Path) -> bytes:
+def _contents(directory: Path) -> dict[str, Content]:
     make_artifact(directory, "birds")
     artifact = read_artifact(directory)
     (record,) = artifact.manifest.embeddings
@@ -176,9 +191,23 @@ def _index(directory: Path) -> bytes:
         parsed=artifact.manifest,
         embeddings={record.file: (directory / record.file).read_bytes()},
     )
-    version = IndexedVersion(version=1, digest=artifact.digest, commit="1" * 40)
-    name = IndexedName(name="birds", commit="2" * 40, versions=(version,))
-    return Index(names={"birds": name}, contents={artifact.digest: content}).to_bytes()
+    return {artifact.digest: content}
+
+
+def _old_index(directory: Path) -> bytes:
+    contents = _contents(directory)
+    return old_index({"birds": _indexed_name(next(iter(contents)))}, contents)
+
+
+def _table() -> IndexTable:
+    hexadecimal = file_record(b"pack").sha256
+    names = (_indexed_name(f"sha256:{hexadecimal}"),)
+    return IndexTable(names=names, removed=("cars",), packs={hexadecimal: (hexadecimal,)})
+
+
+def _indexed_name(digest: str) -> IndexedName:
+    version = IndexedVersion(version=1, digest=digest, commit="1" * 40)
+    return IndexedName(name="birds", commit="2" * 40, versions=(version,))
 
 
 def _record() -> RepositoryRecord:

@@ -100,11 +100,16 @@ class Catalogue(ABC):
 
     def scan(self, include_yanked: bool = False) -> ScanResult:
         """Read all versions, by name and version: those that are valid, and the damaged ones."""
-        found = [self.read_version(name, info) for name, info in self.iter_versions(include_yanked)]
+        found = list(self.iter_read(include_yanked))
         return ScanResult(
             entries=tuple(version for version in found if isinstance(version, Entry)),
             damaged=tuple(version for version in found if isinstance(version, DamagedVersion)),
         )
+
+    def iter_read(self, include_yanked: bool = False) -> Iterator[Entry | DamagedVersion]:
+        """Yield all versions by name and version, each read when it is its turn."""
+        for name, info in self.iter_versions(include_yanked):
+            yield self.read_version(name, info)
 
     def iter_versions(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
         """Yield all versions by name and version, without reading a manifest."""
@@ -112,6 +117,10 @@ class Catalogue(ABC):
             for info in self.versions(name):
                 if include_yanked or info.yanked is None:
                     yield name, info
+
+    def listing(self) -> Mapping[str, tuple[VersionInfo, ...]]:
+        """Return the versions of each name that has one, by name, sorted."""
+        return {name: self.versions(name) for name in self.names()}
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """Return the aliases of a name and the version that each means."""
@@ -302,7 +311,7 @@ class Snapshot(Catalogue):
     def __init__(self, store: Catalogue) -> None:
         self._store = store
         self._config = store.config
-        self._versions = {name: store.versions(name) for name in store.names()}
+        self._versions = store.listing()
         self._entry = lru_cache(_MANIFESTS_KEPT)(self._read)
         self._embedding = lru_cache(_EMBEDDINGS_KEPT)(self._read_embedding)
 
@@ -328,6 +337,10 @@ class Snapshot(Catalogue):
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """Return the versions of a name, ascending; none for an unknown name."""
         return self._versions.get(name, ())
+
+    def listing(self) -> Mapping[str, tuple[VersionInfo, ...]]:
+        """Return the versions of each name that has one, by name, sorted."""
+        return self._versions
 
     def entry(self, name: str, version: int) -> Entry:
         """Return one version with its manifest.

@@ -33,6 +33,7 @@ from wsdarts_registry._files import (
     exists,
     is_directory,
     move_into_place,
+    names_in,
     resolved,
     write_atomically,
 )
@@ -52,6 +53,7 @@ from wsdarts_registry.errors import (
     RegistryWarning,
 )
 from wsdarts_registry.stores._directory_files import DirectoryRecords, StagingArea
+from wsdarts_registry.stores._listing_cache import listed_versions
 from wsdarts_registry.stores.catalogue import parsed
 from wsdarts_registry.stores.records import Alias
 from wsdarts_registry.stores.store import (
@@ -144,10 +146,20 @@ class DirectoryStore(Store):
 
         A name whose directory cannot be read is left out with a RegistryWarning.
         """
+        return tuple(name for name in self._listed_names() if self._has_versions(name))
+
+    def iter_versions(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
+        """Yield all versions by name and version; each name is read when it is its turn."""
+        for name in self._listed_names():
+            for info in self._readable_versions(name):
+                if include_yanked or info.yanked is None:
+                    yield name, info
+
+    def listing(self) -> dict[str, tuple[VersionInfo, ...]]:
+        """Return the versions of each name that has one; only names that changed are read again."""
+        folder = self._root / _ARTIFACTS
         with self._reading():
-            folder = self._root / _ARTIFACTS
-            found = [path.name for path in entries(folder)]
-        return tuple(sorted(name for name in found if is_name(name) and self._has_versions(name)))
+            return listed_versions(folder, self._listed_names(), self._readable_versions)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """Return the versions of a name, ascending; none for an unknown name.
@@ -351,12 +363,25 @@ class DirectoryStore(Store):
                 config = RegistryConfig(name=name if is_name(name) else "registry")
                 write_atomically(self._root / _CONFIG, config.to_bytes())
 
+    def _listed_names(self) -> list[str]:
+        """Return the names that have a directory, sorted."""
+        with self._reading():
+            return [name for name in names_in(self._root / _ARTIFACTS) if is_name(name)]
+
     def _has_versions(self, name: str) -> bool:
         try:
             return bool(self._numbers(name))
         except RegistryError as error:
-            warnings.warn(f"{name} is left out: {error}", RegistryWarning, stacklevel=4)
+            _warn_left_out(name, error)
             return False
+
+    def _readable_versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """Return the versions of a name; warn of a directory that cannot be read."""
+        try:
+            return self.versions(name)
+        except RegistryError as error:
+            _warn_left_out(name, error)
+            return ()
 
     def _numbers(self, name: str) -> list[int]:
         folder = self._root / _ARTIFACTS / name
@@ -393,6 +418,10 @@ class DirectoryStore(Store):
             raise RegistryError(str(error)) from error
         except OSError as error:
             raise _write_error(self._root, error) from error
+
+
+def _warn_left_out(name: str, error: RegistryError) -> None:
+    warnings.warn(f"{name} is left out: {error}", RegistryWarning, stacklevel=5)
 
 
 def _write_error(registry: Path, error: OSError) -> RegistryError:

@@ -203,8 +203,8 @@ def _latest(store: Catalogue) -> tuple[_Versions, dict[str, DamagedVersion]]:
     """Return the latest version of each name by digest, and damaged ones by name."""
     latest: _Versions = {}
     damaged: dict[str, DamagedVersion] = {}
-    for name in store.names():
-        versions = [info for info in store.versions(name) if info.yanked is None]
+    for name, every in store.listing().items():
+        versions = [info for info in every if info.yanked is None]
         if versions:
             last = versions[-1]
             found = store.read_version(name, last) if last.digest is None else None
@@ -218,6 +218,8 @@ def _latest(store: Catalogue) -> tuple[_Versions, dict[str, DamagedVersion]]:
 
 def _without(latest: _Versions, damaged: Mapping[str, DamagedVersion]) -> _Versions:
     """Return the versions that are not known to be damaged."""
+    if not damaged:
+        return latest
     left = {
         digest: [(name, info) for name, info in versions if name not in damaged]
         for digest, versions in latest.items()

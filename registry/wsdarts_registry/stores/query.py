@@ -1,6 +1,6 @@
 """Finding artifacts of a registry by their manifests."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -185,7 +185,8 @@ def find(
             its search; ``"parameters"`` at full size; ``"alpha-accuracy"`` of its supernet. The
             smallest first, and last what does not state it.
         reverse: The largest first; last what does not state it, all the same.
-        limit: At most so many.
+        limit: At most so many. In order of names no more is read than has to be, so damaged
+            versions are told only where they come before the last one.
         damaged: Is called with each damaged version, instead of a warning.
 
     Raises:
@@ -194,10 +195,6 @@ def find(
     _check(kind, since, sort, limit)
     _check_kinds(task=task, probe=probe, operation=operation, images=images, classes=classes)
     store = open_registry(registry)
-    scan = store.scan(include_yanked=yanked)
-    if operation is not None:
-        _check_operation(operation, scan.entries)
-    broken = list(scan.damaged)
     conditions = _Conditions(
         kind=kind,
         task=task,
@@ -207,9 +204,18 @@ def find(
         since=since,
         signed=signed,
     )
-    facts = (EntryFacts(entry=e) for e in scan.entries)
-    fitting = [found for found in facts if conditions.are_met(found)]
-    ordered = (facts.entry for facts in _sorted(fitting, sort, reverse=reverse))
+    broken: list[DamagedVersion] = []
+    ordered: Iterable[Entry]
+    if sort == "name" and not reverse and operation is None:
+        # In the order in which they are read: the rest of a large registry is not.
+        ordered = _fitting(store.iter_read(yanked), conditions, broken)
+    else:
+        scan = store.scan(include_yanked=yanked)
+        if operation is not None:
+            _check_operation(operation, scan.entries)
+        broken += scan.damaged
+        fitting = [EntryFacts(entry=e) for e in _fitting(scan.entries, conditions, broken)]
+        ordered = (facts.entry for facts in _sorted(fitting, sort, reverse=reverse))
     # Last, and one by one, since this reads more than manifests.
     fits = (e for e in ordered if operation is None or _uses(store, e, operation, broken))
     found = tuple(islice(fits, limit))
@@ -219,6 +225,19 @@ def find(
         for version in broken:
             damaged(version)
     return found
+
+
+def _fitting(
+    versions: Iterable[Entry | DamagedVersion],
+    conditions: "_Conditions",
+    broken: list[DamagedVersion],
+) -> Iterator[Entry]:
+    """Yield the entries that meet all conditions; add damaged ones to ``broken``."""
+    for version in versions:
+        if isinstance(version, DamagedVersion):
+            broken.append(version)
+        elif conditions.are_met(EntryFacts(entry=version)):
+            yield version
 
 
 @dataclass(frozen=True, kw_only=True)

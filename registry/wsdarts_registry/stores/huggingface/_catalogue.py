@@ -6,10 +6,11 @@ that lists and rankings are right even if the index is outdated.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.artifact.reader import parse_embedding
@@ -23,17 +24,18 @@ from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._index import (
     EMPTY_INDEX,
     Content,
-    FoundIndex,
+    DamagedPartError,
     Index,
     IndexedName,
     IndexedVersion,
-    IndexRepository,
     ranking_records,
 )
+from wsdarts_registry.stores.huggingface._index_repository import FoundIndex, IndexRepository
 from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import Entry, RegistryConfig, VersionInfo
 
 _AT_ONCE = 8
+_FETCHED_AHEAD = 64
 # Hint where a named artifact is not found.
 LOGIN_HINT = "if it is private, log in with `hf auth login`"
 
@@ -66,37 +68,42 @@ class MergedIndex:
     outdated: tuple[str, ...]
     contents: Mapping[str, Content]
 
-    def index(self, namespace: Namespace, known: Mapping[str, Content], *, private: bool) -> Index:
-        """Return a complete index; missing contents are fetched.
+    def public(self) -> dict[str, IndexedName]:
+        """Return the names without those of private artifacts."""
+        return {name: entry for name, entry in self.names.items() if name not in self.private}
+
+    def load(
+        self, namespace: Namespace, known: Mapping[str, Content], digests: Sequence[str]
+    ) -> Iterator[tuple[str, Content]]:
+        """Yield contents of versions; those of damaged artifacts are left out, and read one by one.
 
         Args:
             namespace: Namespace of the artifacts.
             known: Contents that need not be fetched, by digest.
-            private: Whether to include private artifacts.
+            digests: What to yield.
         """
-        names = {
-            name: entry for name, entry in self.names.items() if private or name not in self.private
-        }
-        contents = {**self.contents, **known}
-        wanted = {
+        wanted = set(digests) - known.keys()
+        versions = {
             version.digest: (name, version)
-            for name, entry in names.items()
+            for name, entry in self.names.items()
             for version in entry.versions
+            if version.digest in wanted
         }
-        missing = {digest: wanted[digest] for digest in wanted if digest not in contents}
 
-        def fetch(item: tuple[str, IndexedVersion]) -> Content | None:
-            with suppress(ArtifactError):  # damaged artifacts are left out, and read one by one
-                return fetch_content(namespace.artifact(item[0]), item[1])
+        def fetch(digest: str) -> Content | None:
+            if digest in known:
+                return known[digest]
+            name, version = versions[digest]
+            with suppress(ArtifactError):
+                return fetch_content(namespace.artifact(name), version)
             return None
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            fetched = dict(zip(missing, pool.map(fetch, missing.values()), strict=True))
-        contents.update({digest: found for digest, found in fetched.items() if found is not None})
-        return Index(
-            names=names,
-            contents={digest: contents[digest] for digest in wanted if digest in contents},
-        )
+            for start in range(0, len(digests), _FETCHED_AHEAD):
+                part = digests[start : start + _FETCHED_AHEAD]
+                for digest, found in zip(part, pool.map(fetch, part), strict=True):
+                    if found is not None:
+                        yield digest, found
 
 
 def merge(
@@ -208,7 +215,7 @@ def update_index(
         always: Names that are read even if the list of the namespace shows no change.
         written: Entries that were just written, by name; used where the list agrees.
         known: Contents that need not be fetched, by digest.
-        rebuild: Ignore the existing index.
+        rebuild: Read every name anew, and verify all that the index holds.
 
     Raises:
         RegistryError: A request to the Hub failed, or the index cannot be written.
@@ -221,10 +228,10 @@ def update_index(
         head = found.head or repository.ensure_head()
         before = EMPTY_INDEX if rebuild else found.index
         merged = merge(namespace, before or EMPTY_INDEX, names, written)
-        index = merged.index(namespace, known or {}, private=head.private)
-        if found.index != index:
-            repository.write(index, head)
-        return tuple(sorted(name for name, entry in index.names.items() if entry.versions))
+        entries = merged.names if head.private else merged.public()
+        load = partial(merged.load, namespace, known or {})
+        repository.write(found, head, entries, load, rebuild=rebuild)
+        return tuple(sorted(name for name, entry in entries.items() if entry.versions))
 
     return with_retries(attempt)
 
@@ -247,6 +254,7 @@ class NamespaceCatalogue(Catalogue):
         self._config = config
         self._merged = merged
         self._fetched: dict[str, Content] = {}
+        self._warned = False
 
     @property
     def location(self) -> str:
@@ -300,10 +308,27 @@ class NamespaceCatalogue(Catalogue):
     def _content(self, name: str, version: IndexedVersion) -> Content:
         digest = version.digest
         if digest in self._merged.contents:
-            return self._merged.contents[digest]
+            try:
+                return self._merged.contents[digest]
+            except DamagedPartError as error:
+                self._warn_damaged(error)
         if digest not in self._fetched:
             self._fetched[digest] = fetch_content(self._namespace.artifact(name), version)
         return self._fetched[digest]
+
+    def _warn_damaged(self, error: DamagedPartError) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"a part of the index of {self._location} cannot be used ({error}), so the "
+                f"artifacts in it are read by themselves; {_remedy(self._location)}",
+                RegistryWarning,
+                stacklevel=5,
+            )
+
+
+def _remedy(location: str) -> str:
+    return f"`wsdarts-hub index rebuild --registry {location}` rebuilds it"
 
 
 def open_catalogue(
@@ -324,8 +349,7 @@ def open_catalogue(
     merged = merge(namespace, found.index or EMPTY_INDEX)
     reason = _index_problem(found, merged, location)
     if reason:
-        remedy = f"`wsdarts-hub index rebuild --registry {location}` rebuilds it"
-        warnings.warn(f"{reason}; {remedy}", RegistryWarning, stacklevel=4)
+        warnings.warn(f"{reason}; {_remedy(location)}", RegistryWarning, stacklevel=4)
     return NamespaceCatalogue(namespace=namespace, location=location, config=config, merged=merged)
 
 

@@ -55,7 +55,7 @@ TAG = "wsdarts-hub"
 _RETRIED = ("busy", "network", "malformed")
 _FILE_RECORD = TypeAdapter(FileRecord)
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-_MAX_REPOSITORIES = 100_000
+_MAX_REPOSITORIES = 1_000_000
 _T = TypeVar("_T")
 
 

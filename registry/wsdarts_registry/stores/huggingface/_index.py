@@ -1,40 +1,64 @@
-"""The index of a namespace, ``index.safetensors`` in its dataset repository ``wsdarts-registry``.
+"""Files of the index of a namespace, in its dataset repository ``wsdarts-registry``.
 
-It holds all that a ranking reads: of each version the manifest and the ranking embeddings, byte by
-byte as in the artifact, as U8 tensors ``DIGEST/artifact.json`` and
-``DIGEST/embeddings/KEY.safetensors``. Its metadata is a table of the names, with the commit of main
-that each was read from, and of their versions. A manifest is verified by its digest and an
-embedding by its manifest; a name whose main has moved since is read again. The settings of the
-registry, ``registry.json``, are in the same repository.
+The index holds all that a ranking reads. Its parts are never changed, and are named by their
+sha256; ``index.json`` lists those that count:
+
+- tables, ``index/tables/HEX.json``: the names, with the commit of main that each was read from and
+  their versions, and the digests in each pack. An entry of a later table replaces that of an
+  earlier one;
+- packs, ``index/packs/HEX.safetensors``: of some versions the manifest and the ranking
+  embeddings, byte by byte as in the artifact, as U8 tensors ``DIGEST/artifact.json`` and
+  ``DIGEST/embeddings/KEY.safetensors``.
+
+A manifest is verified by its digest and an embedding by its manifest; a name whose main has moved
+since is read again. ``index.safetensors`` is the index of earlier versions of this library, tables
+and packs in one file: it is read where there is no ``index.json``.
 """
 
 import hashlib
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, ClassVar, Literal
 
 import numpy as np
-from huggingface_hub import CommitOperationAdd
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from wsdarts_registry import _json, _tensors
-from wsdarts_registry._json import MAX_RECORD_BYTES, Count, Digest, Record, explain
+from wsdarts_registry._json import Count, Digest, Document, Record, explain
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry.artifact.checked_files import file_record
-from wsdarts_registry.artifact.manifest import MANIFEST, EmbeddingRecord, Manifest
+from wsdarts_registry.artifact.manifest import MANIFEST, EmbeddingRecord, FileRecord, Manifest
 from wsdarts_registry.artifact.reference import is_name
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
-from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
+from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.huggingface._artifact_repository import AliasKey
-from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._responses import Commit, Head, Repository
-from wsdarts_registry.stores.huggingface.retry import with_retries
-from wsdarts_registry.stores.records import RegistryConfig, Status, VersionInfo, Yank
+from wsdarts_registry.stores.huggingface._responses import Commit, Sha256
+from wsdarts_registry.stores.records import Status, VersionInfo, Yank
 
-INDEX_FILE = "index.safetensors"
-MAX_BYTES = 2 * 2**30
+LIST_FILE = "index.json"
+OLD_FILE = "index.safetensors"
+FOLDER = "index/"
+MAX_OLD_BYTES = 2 * 2**30
+# The largest parts that are read; those that are written are smaller, see ``_index_update``.
+MAX_TABLE_BYTES = 4 * 2**20
+MAX_PACK_BYTES = 64 * 2**20
 _MAX_NAMES = 100_000
 _MAX_VERSIONS = 5000
+_MAX_PARTS = 100_000
+
+
+def _check_name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("expected the name of an artifact")
+    return text
+
+
+Name = Annotated[str, Field(max_length=64), AfterValidator(_check_name)]
+
+
+class DamagedPartError(RegistryError):
+    """A part of an index is not what it should be; the artifacts have what was in it."""
 
 
 class IndexedVersion(Record):
@@ -57,15 +81,15 @@ class IndexedVersion(Record):
 class IndexedName(Record):
     """An artifact's name, the commit of main that was read, and its versions, ascending."""
 
-    name: Annotated[str, Field(max_length=64)]
+    name: Name
     commit: Commit
     versions: Annotated[tuple[IndexedVersion, ...], Field(max_length=_MAX_VERSIONS)]
 
     @model_validator(mode="after")
     def _check(self) -> "IndexedName":
         numbers = [version.version for version in self.versions]
-        if not is_name(self.name) or numbers != sorted(set(numbers)):
-            raise ValueError("expected the name of an artifact, and its versions ascending")
+        if numbers != sorted(set(numbers)):
+            raise ValueError("expected the versions of a name, ascending")
         return self
 
     def version(self, number: int) -> IndexedVersion | None:
@@ -73,7 +97,63 @@ class IndexedName(Record):
         return next((version for version in self.versions if version.version == number), None)
 
 
-class IndexTable(Record):
+class PartList(Document):
+    """``index.json``: the tables of an index, oldest first, and its packs."""
+
+    MAX_BYTES: ClassVar[int] = 16 * 2**20
+
+    format: Literal[1] = 1
+    tables: Annotated[tuple[FileRecord, ...], Field(max_length=_MAX_PARTS)] = ()
+    packs: Annotated[tuple[FileRecord, ...], Field(max_length=_MAX_PARTS)] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "PartList":
+        for records, limit in ((self.tables, MAX_TABLE_BYTES), (self.packs, MAX_PACK_BYTES)):
+            if len({record.sha256 for record in records}) != len(records):
+                raise ValueError("a part stands there twice")
+            if any(record.size > limit for record in records):
+                raise ValueError(f"a part has more than {limit} bytes")
+        return self
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of all parts."""
+        return (*map(table_path, self.tables), *map(pack_path, self.packs))
+
+
+class Table(Document):
+    """A part of the table of an index.
+
+    Attributes:
+        names: Entries of names, sorted; they replace those of earlier tables.
+        removed: Names whose entries in earlier tables no longer count, sorted.
+        packs: For packs by the sha256 of their file the artifacts in them, sorted, by digest
+            without ``sha256:``.
+    """
+
+    MAX_BYTES: ClassVar[int] = MAX_TABLE_BYTES
+
+    format: Literal[1] = 1
+    names: Annotated[tuple[IndexedName, ...], Field(max_length=_MAX_NAMES)] = ()
+    removed: Annotated[tuple[Name, ...], Field(max_length=_MAX_NAMES)] = ()
+    packs: Annotated[
+        dict[Sha256, Annotated[tuple[Sha256, ...], Field(max_length=_tensors.MAX_TENSORS)]],
+        Field(default={}, max_length=_MAX_PARTS),
+    ]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Table":
+        names = [entry.name for entry in self.names]
+        if names != sorted(set(names)) or list(self.removed) != sorted(set(self.removed)):
+            raise ValueError("expected sorted names, none of them twice")
+        if set(names) & set(self.removed):
+            raise ValueError("a name is listed and removed")
+        if any(list(held) != sorted(set(held)) for held in self.packs.values()):
+            raise ValueError("expected sorted digests, none of them twice")
+        return self
+
+
+class _OldTable(Record):
     """Metadata of ``index.safetensors``."""
 
     format: Literal[1] = 1
@@ -94,53 +174,113 @@ class Content:
     parsed: Manifest
     embeddings: Mapping[str, bytes]
 
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes in a pack, header included."""
+        files = (self.manifest, *self.embeddings.values())
+        return sum(len(data) + 200 for data in files)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """An index in memory.
+    """An index as it was read.
 
     Attributes:
         names: Its table by name.
-        contents: Verified contents by digest; those of damaged artifacts are missing.
+        contents: Contents by digest, verified when they are read; a KeyError means that there is
+            none, and a DamagedPartError that it is damaged.
     """
 
     names: Mapping[str, IndexedName]
     contents: Mapping[str, Content]
 
-    def to_bytes(self) -> bytes:
-        """Return the bytes of ``index.safetensors``; equal indices have equal bytes."""
-        table = IndexTable(names=tuple(self.names[name] for name in sorted(self.names)))
-        arrays = {}
-        for digest in sorted(_digests(self.names.values()) & self.contents.keys()):
-            content = self.contents[digest]
-            for path, data in {MANIFEST: content.manifest, **content.embeddings}.items():
-                arrays[f"{digest[7:]}/{path}"] = np.frombuffer(data, np.uint8)
-        return _tensors.write_tensors(arrays, table.model_dump(mode="json"))
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> "Index":
-        """Read and verify an index.
-
-        Raises:
-            WsdartsError: It is damaged or malformed.
-        """
-        arrays, metadata = _tensors.read_tensors(content, what=INDEX_FILE, error=RegistryError)
-        table = _table(metadata)
-        files: dict[str, dict[str, bytes]] = {}
-        for name, array in arrays.items():
-            hexadecimal, _, path = name.partition("/")
-            if array.dtype != np.uint8 or array.ndim != 1:
-                raise RegistryError(f"tensor {name[:120]!r} of {INDEX_FILE} holds no bytes")
-            files.setdefault(f"sha256:{hexadecimal}", {})[path] = array.tobytes()
-        names = {entry.name: entry for entry in table.names}
-        unlisted = files.keys() - _digests(table.names)
-        if unlisted or len(names) != len(table.names):
-            raise RegistryError(f"{INDEX_FILE} holds what its table does not name")
-        contents = {digest: _content(digest, found) for digest, found in files.items()}
-        return cls(names=names, contents=contents)
-
 
 EMPTY_INDEX = Index(names={}, contents={})
+
+
+def table_path(record: FileRecord) -> str:
+    """Return the path of a table in the repository."""
+    return f"{FOLDER}tables/{record.sha256}.json"
+
+
+def pack_path(record: FileRecord) -> str:
+    """Return the path of a pack in the repository."""
+    return f"{FOLDER}packs/{record.sha256}.safetensors"
+
+
+def pack_bytes(contents: Mapping[str, Content]) -> bytes:
+    """Return the bytes of a pack; equal contents have equal bytes."""
+    arrays = {}
+    for digest, content in contents.items():
+        for path, data in {MANIFEST: content.manifest, **content.embeddings}.items():
+            arrays[f"{digest[7:]}/{path}"] = np.frombuffer(data, np.uint8)
+    return _tensors.write_tensors(arrays)
+
+
+# For each digest the first byte and the one after the last of its files, by path.
+Places = Mapping[str, Mapping[str, tuple[int, int]]]
+
+
+def pack_places(file: BinaryIO, size: int) -> Places:
+    """Return the places of the contents in a pack.
+
+    Args:
+        file: The pack, at its beginning.
+        size: Its size in bytes.
+
+    Raises:
+        RegistryError: It is damaged or malformed.
+    """
+    what = "a pack of the index"
+    start = file.read(8)
+    length = _tensors.header_length(start, size, what=what, error=RegistryError)
+    start += file.read(length - len(start))
+    header = _tensors.read_header(start, size, what=what, error=RegistryError)
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, record in header.tensors.items():
+        hexadecimal, _, path = name.partition("/")
+        if record.dtype != "U8" or len(record.shape) != 1:
+            raise RegistryError(f"tensor {name[:120]!r} of {what} holds no bytes")
+        span = (header.length + record.begin, header.length + record.end)
+        found.setdefault(f"sha256:{hexadecimal}", {})[path] = span
+    return found
+
+
+def read_pack(content: bytes) -> dict[str, Content]:
+    """Read and verify all of a pack.
+
+    Raises:
+        WsdartsError: It is damaged or malformed.
+    """
+    places = pack_places(io.BytesIO(content), len(content))
+    return {
+        digest: verified_content(
+            digest, {path: content[begin:end] for path, (begin, end) in files.items()}
+        )
+        for digest, files in places.items()
+    }
+
+
+def read_old_index(content: bytes) -> Index:
+    """Read and verify ``index.safetensors``.
+
+    Raises:
+        WsdartsError: It is damaged or malformed.
+    """
+    arrays, metadata = _tensors.read_tensors(content, what=OLD_FILE, error=RegistryError)
+    table = _old_table(metadata)
+    files: dict[str, dict[str, bytes]] = {}
+    for name, array in arrays.items():
+        hexadecimal, _, path = name.partition("/")
+        if array.dtype != np.uint8 or array.ndim != 1:
+            raise RegistryError(f"tensor {name[:120]!r} of {OLD_FILE} holds no bytes")
+        files.setdefault(f"sha256:{hexadecimal}", {})[path] = array.tobytes()
+    names = {entry.name: entry for entry in table.names}
+    unlisted = files.keys() - digests_of(table.names)
+    if unlisted or len(names) != len(table.names):
+        raise RegistryError(f"{OLD_FILE} holds what its table does not name")
+    contents = {digest: verified_content(digest, found) for digest, found in files.items()}
+    return Index(names=names, contents=contents)
 
 
 def ranking_records(manifest: Manifest) -> tuple[EmbeddingRecord, ...]:
@@ -152,157 +292,46 @@ def ranking_records(manifest: Manifest) -> tuple[EmbeddingRecord, ...]:
     return tuple(record for record in found if record is not None)
 
 
-def _content(digest: str, files: Mapping[str, bytes]) -> Content:
+def verified_content(digest: str, files: Mapping[str, bytes]) -> Content:
+    """Return the content of an artifact after comparing it with its digest.
+
+    Args:
+        digest: Digest of the artifact.
+        files: Its manifest and ranking embeddings by path.
+
+    Raises:
+        RegistryError: They are not those of that artifact.
+    """
     manifest = files.get(MANIFEST, b"")
     if f"sha256:{hashlib.sha256(manifest).hexdigest()}" != digest:
-        raise RegistryError(f"a manifest in {INDEX_FILE} has another digest than {digest}")
-    parsed = Manifest.from_bytes(manifest, what=f"a manifest in {INDEX_FILE}", error=RegistryError)
+        raise RegistryError(f"a manifest in the index has another digest than {digest}")
+    parsed = Manifest.from_bytes(manifest, what="a manifest in the index", error=RegistryError)
     paths = {record.file for record in ranking_records(parsed)}
     if files.keys() != {MANIFEST, *paths}:
-        raise RegistryError(f"{INDEX_FILE} has not the ranking embeddings of {digest}")
+        raise RegistryError(f"the index has not the ranking embeddings of {digest}")
     for path in paths:
         if file_record(files[path]) != parsed.files[path]:
-            raise RegistryError(f"{path} of {digest} in {INDEX_FILE} has another sha256")
+            raise RegistryError(f"{path} of {digest} in the index has another sha256")
     return Content(
         manifest=manifest, parsed=parsed, embeddings={path: files[path] for path in sorted(paths)}
     )
 
 
-def _table(metadata: object) -> IndexTable:
-    found = metadata.get("format") if isinstance(metadata, dict) else None
-    if type(found) is int and found != 1:
-        raise RegistryError(
-            f"{INDEX_FILE} has format {found}",
-            hint=f"this version reads format 1: update with {UPDATE}",
-        )
-    try:
-        return IndexTable.model_validate_json(_json.dump(metadata))
-    except ValidationError as problem:
-        raise RegistryError(
-            f"the table of {INDEX_FILE} is not valid: {explain(problem)}"
-        ) from problem
-
-
-def _digests(names: Iterable[IndexedName]) -> set[str]:
+def digests_of(names: Iterable[IndexedName]) -> set[str]:
+    """Return the digests of all versions of some names."""
     return {version.digest for entry in names for version in entry.versions}
 
 
-NAME = "wsdarts-registry"
-CONFIG = "registry.json"
-CARD = "README.md"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundIndex:
-    """Index of a namespace, if it has a usable one.
-
-    Attributes:
-        head: Newest commit of its repository; None without a repository.
-        index: The index; None if it is missing or unusable.
-        problem: Reason why it is unusable; else empty.
-    """
-
-    head: Head | None
-    index: Index | None
-    problem: str = ""
-
-
-class IndexRepository:
-    """Repository of the settings and the index of one namespace.
-
-    Args:
-        client: Client of the Hub.
-        namespace: User or organisation.
-    """
-
-    def __init__(self, client: HuggingFaceClient, namespace: str) -> None:
-        self._client = client
-        self._namespace = namespace
-        self._last: tuple[str, Index] | None = None  # with its commit
-        self.remote = Repository(id=f"{namespace}/{NAME}", kind="dataset")
-
-    def config(self, head: Head | None) -> RegistryConfig:
-        """Return the settings at a commit, by default those of a new registry.
-
-        Raises:
-            RegistryError: They are malformed, or the Hub cannot be asked.
-        """
-        if head is None or CONFIG not in head.files:
-            return RegistryConfig(name=self._namespace)
-        content = self._client.read(self.remote, head.commit, CONFIG, MAX_RECORD_BYTES)
-        what = f"{CONFIG} of {self.remote.path}"
-        return RegistryConfig.from_bytes(content, what=what, error=RegistryError)
-
-    def configure(self, config: RegistryConfig) -> None:
-        """Replace the settings.
-
-        Raises:
-            RegistryError: They cannot be written.
-        """
-
-        def attempt() -> None:
-            additions = [CommitOperationAdd(CONFIG, config.to_bytes())]
-            parent = self.ensure_head().commit
-            self._client.commit(self.remote, parent, "Change the settings", additions)
-
-        with_retries(attempt)
-
-    def head(self) -> Head | None:
-        """Return the head of main; None without a repository."""
-        return self._client.head(self.remote)
-
-    def find(self) -> FoundIndex:
-        """Read and verify the index.
-
-        Raises:
-            RegistryError: A request to the Hub failed.
-        """
-        head = self.head()
-        if head is None or INDEX_FILE not in head.files:
-            return FoundIndex(head=head, index=None)
-        last = self._last
-        if last is not None and last[0] == head.commit:
-            return FoundIndex(head=head, index=last[1])
-        try:
-            content = self._client.read(self.remote, head.commit, INDEX_FILE, MAX_BYTES)
-        except ArtifactError as error:
-            return FoundIndex(head=head, index=None, problem=str(error))
-        try:
-            index = Index.from_bytes(content)
-        except WsdartsError as error:
-            return FoundIndex(head=head, index=None, problem=str(error))
-        self._last = (head.commit, index)
-        return FoundIndex(head=head, index=index)
-
-    def ensure_head(self) -> Head:
-        """Return the head of main; create a missing repository.
-
-        Raises:
-            RegistryError: It cannot be created.
-        """
-        return self.head() or self._client.create(self.remote)
-
-    def write(self, index: Index, head: Head) -> None:
-        """Replace the index that was read at a head.
-
-        Raises:
-            RetryableError: It was replaced meanwhile, or the response was lost.
-            RegistryError: It cannot be written.
-        """
-        additions = [CommitOperationAdd(INDEX_FILE, index.to_bytes())]
-        if CONFIG not in head.files:
-            config = RegistryConfig(name=self._namespace)
-            additions.append(CommitOperationAdd(CONFIG, config.to_bytes()))
-        if CARD not in head.files:
-            additions.append(CommitOperationAdd(CARD, _card(self._namespace).encode()))
-        self._client.commit(self.remote, head.commit, "Update the index", additions)
-
-
-def _card(namespace: str) -> str:
-    return (
-        "---\ntags:\n- wsdarts-hub\nviewer: false\n---\n\n"
-        f"# The index of hf://{namespace}\n\n"
-        "What `wsdarts-hub` reads to rank the artifacts of this namespace. It is written by "
-        f"`wsdarts-hub push`, and made anew by `wsdarts-hub index rebuild --registry "
-        f"hf://{namespace}`.\n"
-    )
+def _old_table(metadata: object) -> _OldTable:
+    found = metadata.get("format") if isinstance(metadata, dict) else None
+    if type(found) is int and found != 1:
+        raise RegistryError(
+            f"{OLD_FILE} has format {found}",
+            hint=f"this version reads format 1: update with {UPDATE}",
+        )
+    try:
+        return _OldTable.model_validate_json(_json.dump(metadata))
+    except ValidationError as problem:
+        raise RegistryError(
+            f"the table of {OLD_FILE} is not valid: {explain(problem)}"
+        ) from problem

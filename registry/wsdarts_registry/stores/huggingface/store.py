@@ -18,7 +18,6 @@ from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
-from wsdarts_registry.stores.catalogue import ScanResult
 from wsdarts_registry.stores.huggingface._artifact_repository import State, signature_path
 from wsdarts_registry.stores.huggingface._catalogue import (
     LOGIN_HINT,
@@ -29,7 +28,8 @@ from wsdarts_registry.stores.huggingface._catalogue import (
     update_index,
 )
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._index import Content, IndexRepository, ranking_records
+from wsdarts_registry.stores.huggingface._index import Content, ranking_records
+from wsdarts_registry.stores.huggingface._index_repository import IndexRepository
 from wsdarts_registry.stores.huggingface._transfer import (
     Extent,
     check_publishable,
@@ -39,7 +39,14 @@ from wsdarts_registry.stores.huggingface._transfer import (
 )
 from wsdarts_registry.stores.huggingface.location import SCHEME, namespace_of
 from wsdarts_registry.stores.huggingface.retry import with_retries
-from wsdarts_registry.stores.records import Alias, Entry, RegistryConfig, VersionInfo, Yank
+from wsdarts_registry.stores.records import (
+    Alias,
+    DamagedVersion,
+    Entry,
+    RegistryConfig,
+    VersionInfo,
+    Yank,
+)
 from wsdarts_registry.stores.store import Store, published_version
 
 if TYPE_CHECKING:
@@ -95,9 +102,9 @@ class HubStore(Store):
         """Return the names with at least one version, yanked or not, sorted."""
         return self.catalogue().names()
 
-    def scan(self, include_yanked: bool = False) -> ScanResult:
-        """Return all versions by name and version: readable ones, and damaged ones."""
-        return self.catalogue().scan(include_yanked)
+    def iter_read(self, include_yanked: bool = False) -> Iterator[Entry | DamagedVersion]:
+        """Yield all versions by name and version, as they were when the first was asked for."""
+        yield from self.catalogue().iter_read(include_yanked)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """Return the versions of a name, ascending; none for an unknown name."""

@@ -2,16 +2,26 @@
 
 import hashlib
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd
 
-from tests.hub_server import ALICE, HubServer
+from tests.hub_server import HubServer
 from tests.registry.factories import CARD, make_artifact, make_embedding
 from tests.registry.stores.huggingface.conftest import LOCATION, Make
+from tests.registry.stores.huggingface.index_files import (
+    INDEX,
+    api,
+    forge,
+    read_file,
+    read_index,
+    write_files,
+    write_old_index,
+)
 from wsdarts_registry._files import cache_directory
 from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.reader import read_artifact
@@ -19,18 +29,21 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryWarning
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._index import (
-    INDEX_FILE,
+    LIST_FILE,
+    OLD_FILE,
     Content,
-    Index,
     IndexedName,
     IndexedVersion,
-    IndexRepository,
+    PartList,
+    Table,
+    pack_bytes,
+    pack_path,
+    table_path,
 )
+from wsdarts_registry.stores.huggingface._index_repository import IndexRepository
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 pytestmark = pytest.mark.processes
-
-INDEX = "acme/wsdarts-registry"
 
 
 @pytest.fixture
@@ -51,23 +64,8 @@ def _names(store: HubStore) -> list[str]:
     return [neighbour.reference for neighbour in store.nearest(_query()).neighbours]
 
 
-def _api(hub: HubServer) -> HfApi:
-    return HfApi(endpoint=hub.url, token=ALICE.token)
-
-
 def _forget() -> None:
     shutil.rmtree(cache_directory(), ignore_errors=True)
-
-
-def _replace_index(hub: HubServer, change: Callable[[bytes], bytes]) -> None:
-    api = _api(hub)
-    path = api.hf_hub_download(INDEX, INDEX_FILE, repo_type="dataset")
-    api.create_commit(
-        INDEX,
-        [CommitOperationAdd(INDEX_FILE, change(Path(path).read_bytes()))],
-        commit_message="spoil",
-        repo_type="dataset",
-    )
 
 
 def test_a_ranking_downloads_the_index_alone_and_once(
@@ -77,7 +75,8 @@ def test_a_ranking_downloads_the_index_alone_and_once(
     hub_server.clear_exchanges()
     assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
     assert not hub_server.exchanges(path="api/models/acme/|/acme/.*resolve.*artifact.json")
-    assert len(hub_server.exchanges("GET", "datasets/acme/wsdarts-registry/objects")) == 1
+    fetched = len(hub_server.exchanges("GET", "datasets/acme/wsdarts-registry/objects"))
+    assert fetched == len(read_index(hub_server).packs)
     hub_server.clear_exchanges()
     assert _names(HubStore(LOCATION, endpoint=hub_server.url)) == ["birds@1", "flowers@1", "cars@1"]
     asked = [(exchange.method, exchange.path) for exchange in hub_server.exchanges()]
@@ -85,80 +84,133 @@ def test_a_ranking_downloads_the_index_alone_and_once(
 
 
 def test_a_missing_index(hub_server: HubServer, full: HubStore) -> None:
-    _api(hub_server).delete_repo(INDEX, repo_type="dataset")
+    api(hub_server).delete_repo(INDEX, repo_type="dataset")
     with pytest.warns(RegistryWarning, match=r"no index.*index rebuild --registry"):
         assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
     assert full.rebuild_index() == ("birds", "cars", "flowers")
     assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
 
 
-def _swap_embeddings(content: bytes) -> bytes:
-    """Put the embedding of one artifact in the place of another's, as a forger would."""
-    index = Index.from_bytes(content)
-    (first, one), (second, two), *rest = index.contents.items()
-    swapped = {
-        first: Content(manifest=one.manifest, parsed=one.parsed, embeddings=two.embeddings),
-        second: Content(manifest=two.manifest, parsed=two.parsed, embeddings=one.embeddings),
-    }
-    return Index(names=index.names, contents={**swapped, **dict(rest)}).to_bytes()
+def _with_another_pack(content: bytes) -> bytes:
+    listed = PartList.from_bytes(content, what="list")
+    more = file_record(b"pack")
+    return listed.model_copy(update={"packs": (*listed.packs, more)}).to_bytes()
 
 
 SPOILT: dict[str, Callable[[bytes], bytes]] = {
     "cut off": lambda content: content[:-5],
-    "a byte of an embedding": lambda content: content[:-1] + bytes([content[-1] ^ 1]),
-    "a byte of the header": lambda content: content[:60] + b"\xff" + content[61:],
-    "no index at all": lambda content: b"nothing",
-    "another format": lambda content: content.replace(b'\\"format\\":1', b'\\"format\\":2', 1),
-    "an embedding for another": _swap_embeddings,
+    "a byte": lambda content: content[:60] + b"\xff" + content[61:],
+    "no list at all": lambda content: b"nothing",
+    "another format": lambda content: content.replace(b'"format":1', b'"format":2', 1),
+    "a part that is not there": _with_another_pack,
 }
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_a_damaged_index_is_not_used(hub_server: HubServer, full: HubStore, how: str) -> None:
-    _replace_index(hub_server, SPOILT[how])
+def test_a_damaged_list_is_not_used(hub_server: HubServer, full: HubStore, how: str) -> None:
+    write_files(hub_server, {LIST_FILE: SPOILT[how](read_file(hub_server, LIST_FILE))})
     with pytest.warns(RegistryWarning, match=r"hf://acme cannot be used"):
         assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
     full.yank("cars@1", "wrong")  # whoever writes next makes it anew
     assert _names(full) == ["birds@1", "flowers@1"]
+    assert len(read_index(hub_server).digests) == 3
+
+
+@pytest.mark.parametrize("how", ["table cut off", "table of no index", "unlisted pack"])
+def test_a_damaged_table_is_not_used(hub_server: HubServer, full: HubStore, how: str) -> None:
+    found = read_index(hub_server)
+    if how == "table cut off":
+        path = table_path(found.listed.tables[0])
+        write_files(hub_server, {path: read_file(hub_server, path)[:-3]})
+    elif how == "table of no index":
+        content = b"{}"
+        record = file_record(content)
+        listed = found.listed.model_copy(update={"tables": (*found.listed.tables, record)})
+        write_files(hub_server, {table_path(record): content, LIST_FILE: listed.to_bytes()})
+    else:
+        content = pack_bytes(found.packs[0])[:-1]
+        record = file_record(content)
+        listed = found.listed.model_copy(update={"packs": (*found.listed.packs, record)})
+        write_files(hub_server, {pack_path(record): content, LIST_FILE: listed.to_bytes()})
+    _forget()
+    with pytest.warns(RegistryWarning, match=r"hf://acme cannot be used"):
+        assert _names(HubStore(LOCATION, endpoint=hub_server.url))[0] == "birds@1"
+    full.yank("cars@1", "wrong")
+    assert _names(full) == ["birds@1", "flowers@1"]
+    assert len(read_index(hub_server).digests) == 3
+
+
+def _replace_pack(hub: HubServer, content: bytes, digests: list[str]) -> None:
+    """Let the list name another file in place of all packs, as a forger would."""
+    found = read_index(hub)
+    record = file_record(content)
+    table = Table(packs={record.sha256: tuple(digest[7:] for digest in digests)})
+    tables = (*found.listed.tables, file_record(table.to_bytes()))
+    listed = PartList(tables=tables, packs=(record,))
+    files = {pack_path(record): content, table_path(tables[-1]): table.to_bytes()}
+    write_files(hub, {**files, LIST_FILE: listed.to_bytes()})
+
+
+def _swapped(pack: dict[str, Content]) -> dict[str, Content]:
+    """Put the embedding of one artifact in the place of another's."""
+    (first, one), (second, two), *rest = pack.items()
+    return {
+        first: Content(manifest=one.manifest, parsed=one.parsed, embeddings=two.embeddings),
+        second: Content(manifest=two.manifest, parsed=two.parsed, embeddings=one.embeddings),
+        **dict(rest),
+    }
+
+
+@pytest.mark.parametrize("how", ["cut off", "a byte", "no pack", "an embedding for another", "one"])
+def test_contents_of_a_damaged_pack_are_read_from_their_artifacts(
+    hub_server: HubServer, full: HubStore, how: str
+) -> None:
+    pack = {digest: held for pack in read_index(hub_server).packs for digest, held in pack.items()}
+    content = pack_bytes(pack)
+    spoilt = {
+        "cut off": content[:-5],
+        "a byte": content[:-1] + bytes([content[-1] ^ 1]),
+        "no pack": b"nothing",
+        "an embedding for another": pack_bytes(_swapped(pack)),
+        "one": pack_bytes(dict(list(pack.items())[:1])),  # its table says that all are in it
+    }[how]
+    _replace_pack(hub_server, spoilt, list(pack))
+    _forget()
+    with pytest.warns(RegistryWarning, match="a part of the index of hf://acme"):
+        assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
+    assert full.rebuild_index() == ("birds", "cars", "flowers")
+    _forget()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RegistryWarning)
+        assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
+    assert read_index(hub_server).digests == sorted(pack)
 
 
 def test_an_index_that_is_behind(hub_server: HubServer, full: HubStore, make: Make) -> None:
-    old = Path(
-        _api(hub_server).hf_hub_download(INDEX, INDEX_FILE, repo_type="dataset")
-    ).read_bytes()
+    before = read_index(hub_server)
+    old = {path: read_file(hub_server, path) for path in (LIST_FILE, *before.listed.paths)}
     full.publish(make("later"), "later")
     full.yank("birds@1", "wrong")
     full.set_alias("cars", "stable", 1)
-    _api(hub_server).delete_repo("acme/flowers")
-    _replace_index(hub_server, lambda content: old)
+    api(hub_server).delete_repo("acme/flowers")
+    write_files(hub_server, old)
     with pytest.warns(RegistryWarning, match="birds, cars, flowers and 1"):
         entries = full.entries(include_yanked=True)
     assert [str(entry.reference) for entry in entries] == ["birds@1", "cars@1", "later@1"]
     assert [bool(entry.yanked) for entry in entries] == [True, False, False]
     assert entries[1].status.aliases == ("stable",)
     assert full.rebuild_index() == ("birds", "cars", "later")
+    assert set(read_index(hub_server).names) == {"birds", "cars", "later"}  # and no other files
 
 
 def test_an_index_that_lies_about_a_tag_is_found_out_by_a_pull(
     hub_server: HubServer, full: HubStore
 ) -> None:
-    def lie(content: bytes) -> bytes:
-        index = Index.from_bytes(content)
-        cars, birds = index.names["cars"], index.names["birds"]
-        forged = cars.model_copy(
-            update={
-                "versions": (
-                    cars.versions[0].model_copy(update={"digest": birds.versions[0].digest}),
-                )
-            }
-        )
-        names = {**index.names, "cars": forged}
-        used = {v.digest for entry in names.values() for v in entry.versions}
-        contents = {digest: found for digest, found in index.contents.items() if digest in used}
-        return Index(names=names, contents=contents).to_bytes()
-
     digest = full.pull("cars").digest
-    _replace_index(hub_server, lie)
+    names = read_index(hub_server).names
+    cars, birds = names["cars"], names["birds"]
+    version = cars.versions[0].model_copy(update={"digest": birds.versions[0].digest})
+    forge(hub_server, Table(names=(cars.model_copy(update={"versions": (version,)}),)))
     assert full.entries()[1].digest != digest
     assert full.pull("cars@1").digest == digest
     assert full.resolve("cars").digest == digest
@@ -167,22 +219,70 @@ def test_an_index_that_lies_about_a_tag_is_found_out_by_a_pull(
 def test_private_artifacts_stay_out_of_a_public_index(
     hub_server: HubServer, full: HubStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _api(hub_server).update_repo_settings("acme/birds", private=True)
+    api(hub_server).update_repo_settings("acme/birds", private=True)
     full.yank("cars@1", "wrong")
-    path = _api(hub_server).hf_hub_download(INDEX, INDEX_FILE, repo_type="dataset")
-    assert set(Index.from_bytes(Path(path).read_bytes()).names) == {"cars", "flowers"}
+    found = read_index(hub_server)
+    assert set(found.names) == {"cars", "flowers"}
+    # What is said of them and what they hold is gone, too, not only hidden.
+    assert not any(entry.name == "birds" for table in found.tables for entry in table.names)
+    assert found.digests == sorted(v.digest for e in found.names.values() for v in e.versions)
     assert _names(full) == ["birds@1", "flowers@1"]
     monkeypatch.setenv("HF_TOKEN", "")
     monkeypatch.delenv("HF_TOKEN")
     assert _names(HubStore(LOCATION, endpoint=hub_server.url)) == ["flowers@1"]
 
 
+def test_an_index_in_one_file_is_read_and_replaced(
+    hub_server: HubServer, full: HubStore, make: Make
+) -> None:
+    digests = read_index(hub_server).digests
+    write_old_index(hub_server)
+    _forget()
+    hub_server.clear_exchanges()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RegistryWarning)
+        assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
+    full.publish(make("later"), "later")
+    assert not hub_server.exchanges("GET", "/acme/(birds|cars|flowers)/")  # nothing is read anew
+    found = read_index(hub_server)
+    assert set(found.names) == {"birds", "cars", "flowers", "later"}
+    assert set(found.digests) > set(digests)
+    assert OLD_FILE not in api(hub_server).list_repo_files(INDEX, repo_type="dataset")
+
+
+def test_a_rebuild_of_a_valid_index_writes_nothing(hub_server: HubServer, full: HubStore) -> None:
+    before = api(hub_server).dataset_info(INDEX).sha
+    assert full.rebuild_index() == ("birds", "cars", "flowers")
+    assert api(hub_server).dataset_info(INDEX).sha == before
+
+
+def test_a_client_fetches_only_what_is_new(
+    hub_server: HubServer, store: HubStore, tmp_path: Path
+) -> None:
+    _fill(hub_server, tmp_path, 300)
+    reader = HubStore(LOCATION, endpoint=hub_server.url)
+    _names(reader)
+    make_artifact(tmp_path / "new", "flowers", description="new")
+    hub_server.clear_exchanges()
+    store.publish(tmp_path / "new", "new")
+    written = hub_server.exchanges("(POST|PUT)", INDEX)
+    hub_server.clear_exchanges()
+    assert len(_names(reader)) == 5
+    fetched = [e.path for e in hub_server.exchanges("GET", f"{INDEX}/(resolve|objects)")]
+    assert len([path for path in fetched if "/objects" in path or "packs" in path]) <= 2
+    index = read_index(hub_server)
+    assert len(index.names) == 301
+    whole = sum(record.size for record in (*index.listed.packs, *index.listed.tables))
+    assert sum(e.received for e in written) < whole / 10
+    assert sum(e.sent for e in hub_server.exchanges("GET", INDEX)) < whole
+
+
 def test_a_model_that_only_has_our_tag_is_no_artifact(
     hub_server: HubServer, full: HubStore
 ) -> None:
-    api = _api(hub_server)
-    api.create_repo("acme/other")
-    api.create_commit("acme/other", [CommitOperationAdd("README.md", CARD)], commit_message="x")
+    client = api(hub_server)
+    client.create_repo("acme/other")
+    client.create_commit("acme/other", [CommitOperationAdd("README.md", CARD)], commit_message="x")
     with pytest.warns(RegistryWarning, match="behind, so other had"):
         assert full.names() == ("birds", "cars", "flowers")
     full.rebuild_index()
@@ -190,7 +290,7 @@ def test_a_model_that_only_has_our_tag_is_no_artifact(
 
 
 @pytest.mark.slow
-def test_a_thousand_artifacts_are_ranked_from_one_file(
+def test_a_thousand_artifacts_are_ranked_from_the_index(
     hub_server: HubServer, store: HubStore, tmp_path: Path
 ) -> None:
     _fill(hub_server, tmp_path, 1000)
@@ -201,7 +301,8 @@ def test_a_thousand_artifacts_are_ranked_from_one_file(
     assert cold.neighbours[0].reference == "task10@1"  # its second value is 1.1
     downloads = [e.path for e in hub_server.exchanges("GET", "resolve|objects")]
     assert all("registry.json" in path or f"{INDEX}/" in path for path in downloads)
-    assert len([path for path in downloads if "objects" in path]) == 1
+    packs = len(read_index(hub_server).packs)
+    assert len([path for path in downloads if "objects" in path]) == packs
     hub_server.clear_exchanges()
     warm = HubStore(LOCATION, endpoint=hub_server.url).nearest(query, k=3)
     assert warm == cold
@@ -214,7 +315,7 @@ def _fill(hub: HubServer, tmp_path: Path, count: int) -> None:
 
     The repositories hold what the Hub lists them by, and no artifact: a ranking must not look.
     """
-    api = _api(hub)
+    client = api(hub)
     make_artifact(tmp_path / "base", "flowers", weights=False)
     base = read_artifact(tmp_path / "base").manifest
     path = base.embeddings[0].file
@@ -226,13 +327,14 @@ def _fill(hub: HubServer, tmp_path: Path, count: int) -> None:
         files = {**base.files, path: file_record(embedding)}
         manifest = base.model_copy(update={"files": files})
         digest = f"sha256:{hashlib.sha256(manifest.to_bytes()).hexdigest()}"
-        api.create_repo(f"acme/{name}")
+        client.create_repo(f"acme/{name}")
         card = [CommitOperationAdd("README.md", CARD)]
-        commit = api.create_commit(f"acme/{name}", card, commit_message="Publish").oid
+        commit = client.create_commit(f"acme/{name}", card, commit_message="Publish").oid
         version = IndexedVersion(version=1, digest=digest, commit=commit)
         names[name] = IndexedName(name=name, commit=commit, versions=(version,))
         contents[digest] = Content(
             manifest=manifest.to_bytes(), parsed=manifest, embeddings={path: embedding}
         )
     repository = IndexRepository(HuggingFaceClient(hub.url), "acme")
-    repository.write(Index(names=names, contents=contents), repository.ensure_head())
+    found, head = repository.find(), repository.ensure_head()
+    repository.write(found, head, names, lambda digests: [(d, contents[d]) for d in digests])

@@ -1,6 +1,5 @@
 """Several who push at once, and one who is killed."""
 
-import json
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +10,9 @@ import pytest
 from tests.hub_server import Fault, HubServer
 from tests.registry.factories import make_artifact
 from tests.registry.stores.huggingface.conftest import Make
+from tests.registry.stores.huggingface.index_files import read_index
 from tests.registry.stores.huggingface.pushing import start
-from wsdarts_registry._tensors import read_header
 from wsdarts_registry.errors import RegistryError, VersionConflictError
-from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._index import IndexRepository
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 # The index is behind where a push did not come to its end, and says so.
@@ -275,19 +272,11 @@ def test_eight_processes_push_twenty_five_artifacts_each(
     digests = {words[1]: words[2] for words in lines}
     assert len(digests) == 200
 
-    table = _index_table(hub_server)
-    rows = {f"{n['name']}@{v['version']}": v["digest"] for n in table for v in n["versions"]}
+    index = read_index(hub_server)
+    names = index.names.values()
+    rows = {f"{entry.name}@{v.version}": v.digest for entry in names for v in entry.versions}
+    assert index.digests == sorted(digests.values())
     assert rows == digests
     assert {str(entry.reference): entry.digest for entry in store.entries()} == digests
     for reference, digest in digests.items():
         assert store.pull(reference).digest == digest
-
-
-def _index_table(hub: HubServer) -> list[dict[str, object]]:
-    """The names in the index, as it lies on the hub."""
-    found = IndexRepository(HuggingFaceClient(hub.url), "acme")
-    head = found.head()
-    assert head is not None
-    content = HuggingFaceClient(hub.url).read(found.remote, head.commit, "index.safetensors", 2**30)
-    metadata = read_header(content, len(content), what="the index").metadata
-    return json.loads(json.dumps(metadata["names"]))  # type: ignore[no-any-return]
