@@ -246,15 +246,17 @@ def test_a_pusher_that_is_killed(
     assert killed >= least
 
 
-@pytest.mark.slow
-def test_eight_processes_push_twenty_five_artifacts_each(
-    hub_server: HubServer, store: HubStore, tmp_path: Path
+@pytest.mark.parametrize(
+    ("processes", "each"), [(3, 3), pytest.param(8, 25, marks=pytest.mark.slow)]
+)
+def test_the_index_has_what_several_processes_push(
+    hub_server: HubServer, store: HubStore, tmp_path: Path, processes: int, each: int
 ) -> None:
     gate = tmp_path / "gate"
     pushers = []
-    for process in range(8):
+    for process in range(processes):
         pairs = []
-        for number in range(25):
+        for number in range(each):
             directory = tmp_path / "made" / f"{process}-{number}"
             make_artifact(directory, description=f"{process} {number}", weights=False)
             # Every fifth goes to a name that all push to.
@@ -266,11 +268,12 @@ def test_eight_processes_push_twenty_five_artifacts_each(
     begun = time.monotonic()
     gate.touch()
     said = [pusher.communicate(timeout=800) for pusher in pushers]
-    print(f"200 pushes by 8 processes took {time.monotonic() - begun:.0f} s")
+    count = processes * each
+    print(f"{count} pushes by {processes} processes took {time.monotonic() - begun:.0f} s")
     lines = [line.split() for out, _ in said for line in out.splitlines()]
-    assert Counter(words[0] for words in lines) == {"won": 200}
+    assert Counter(words[0] for words in lines) == {"won": count}
     digests = {words[1]: words[2] for words in lines}
-    assert len(digests) == 200
+    assert len(digests) == count
 
     index = read_index(hub_server)
     names = index.names.values()
