@@ -7,8 +7,8 @@ and embeddings are simulated. Two measurements:
 
 - *growth*: from an empty index to 100,000 artifacts, one push each, by sizes alone: what the rules
   of ``_index_update`` join, without replaced entries;
-- *pushes*: an index of 100,000 artifacts is written at once, and after that artifact by artifact,
-  by the code that pushes, into a repository in memory that counts bytes.
+- *pushes*: an index of 20,000 artifacts (``--artifacts``) is written at once, and after that
+  artifact by artifact, by the code that pushes, into a repository in memory that counts bytes.
 
 Bytes are exact; they do not depend on the machine. Writes ``results/index_scale.json``.
 """
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.registry.stores.huggingface.memory_client import MemoryClient, entry
 from wsdarts_registry._json import dump
-from wsdarts_registry.artifact.manifest import MANIFEST, FileRecord, Manifest
+from wsdarts_registry.artifact.manifest import MANIFEST, Manifest
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._index import (
     LIST_FILE,
@@ -42,14 +42,13 @@ from wsdarts_registry.stores.huggingface._index_repository import IndexRepositor
 from wsdarts_registry.stores.huggingface._index_update import (
     PACK_BYTES,
     TABLE_BYTES,
-    StoredPack,
     _joined,
-    joined_packs,
 )
 from wsdarts_registry.stores.huggingface._responses import Head, Repository
 from wsdarts_registry.stores.records import shipped_zoo
 
-ARTIFACTS, QUICK_ARTIFACTS, PUSHES, QUICK_PUSHES = 100_000, 2_000, 60, 20
+ARTIFACTS, QUICK_ARTIFACTS, PUSHES, QUICK_PUSHES = 20_000, 2_000, 40, 20
+GROWN = 100_000
 # Bytes of manifest and embeddings: by the shipped probe, and on paper by wider ones.
 WIDTHS = {"1416 filters": None, "8512 filters": 34_700, "17056 and 1416 filters": 75_040}
 _SHARE = 64 + len(b'{"sha256":"","size":1000000},')
@@ -57,17 +56,19 @@ _SHARE = 64 + len(b'{"sha256":"","size":1000000},')
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--artifacts", type=int, default=ARTIFACTS)
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    artifacts = QUICK_ARTIFACTS if quick else ARTIFACTS
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    artifacts = QUICK_ARTIFACTS if quick else arguments.artifacts
+    grown = QUICK_ARTIFACTS if quick else GROWN
     made = Artifacts()
     size = made.content(0)[1].size
     results = {
-        "artifacts": artifacts,
         "bytes_of_one": {"manifest_and_embedding": size, "entry": made.entry_bytes},
         "limits": {"table": TABLE_BYTES, "pack": PACK_BYTES},
         "growth": {
-            name: growth(artifacts, size if embedding is None else embedding + 3_600, made)
+            name: growth(grown, size if embedding is None else embedding + 3_600, made)
             for name, embedding in WIDTHS.items()
         },
         "pushes": pushes(made, artifacts, QUICK_PUSHES if quick else PUSHES),
@@ -124,32 +125,32 @@ class Artifacts:
 
 def growth(artifacts: int, size: int, made: Artifacts) -> dict[str, Any]:
     """Bytes of each push from the first to the last, by sizes alone."""
-    packs: list[StoredPack] = []
+    packs: list[int] = []
+    held: list[int] = []
     tables: list[int] = []
     written = np.zeros(artifacts, dtype=np.int64)
     for number in range(artifacts):
-        held, pack = 1, size
-        for _ in range(joined_packs(packs[-32:], pack)):
-            last = packs.pop()
-            held, pack = held + len(last.digests), pack + last.record.size
-        record = FileRecord(size=pack, sha256="0" * 64)
-        packs.append(StoredPack(record=record, digests=("",) * held))
-        table = made.entry_bytes + 67 * (held + 1)
+        count, pack = 1, size
+        for _ in range(_joined(packs[-32:], pack, PACK_BYTES)):
+            count, pack = count + held.pop(), pack + packs.pop()
+        packs.append(pack)
+        held.append(count)
+        table = made.entry_bytes + 67 * (count + 1)
         for _ in range(_joined(tables[-32:], table, TABLE_BYTES)):
             table += tables.pop()
         tables.append(table)
         written[number] = pack + table + _SHARE * (len(packs) + len(tables))
+    whole = sum(packs) + sum(tables)
     return {
-        "index_mb": round((sum(p.record.size for p in packs) + sum(tables)) / 1e6, 1),
+        "artifacts": artifacts,
+        "index_mb": round(whole / 1e6, 1),
         "packs": len(packs),
         "tables": len(tables),
         "list_bytes": _SHARE * (len(packs) + len(tables)),
         "mean_bytes_of_all_pushes": round(float(written.mean())),
         "mean_bytes_of_the_last_10_percent": round(float(written[-artifacts // 10 :].mean())),
         "greatest_bytes": int(written.max()),
-        "all_written_over_index": round(
-            float(written.sum()) / (sum(p.record.size for p in packs) + sum(tables)), 1
-        ),
+        "all_written_over_index": round(float(written.sum()) / whole, 1),
     }
 
 
@@ -218,6 +219,7 @@ def pushes(made: Artifacts, artifacts: int, count: int) -> dict[str, Any]:
         assert found.index.names == names
         new = {path: size for path, size in after.items() if path not in before}
         return {
+            "artifacts": artifacts,
             "first_write": at_once,
             "cpu_seconds_to_open": opened,
             "pushes": count,

@@ -202,7 +202,7 @@ def _old_index(directory: Path) -> bytes:
 def _table() -> IndexTable:
     hexadecimal = file_record(b"pack").sha256
     names = (_indexed_name(f"sha256:{hexadecimal}"),)
-    return IndexTable(names=names, removed=("cars",), packs={hexadecimal: (hexadecimal,)})
+    return IndexTable(names=names, packs={hexadecimal: (hexadecimal,)})
 
 
 def _indexed_name(digest: str) -> IndexedName:

@@ -108,7 +108,7 @@ def list_artifacts(
     """List the artifacts of a registry.
 
     The list has the artifacts that meet all conditions, and all damaged ones, for which the
-    conditions cannot be checked.
+    conditions cannot be checked. In order of names, --limit ends it before later damaged ones.
 
     JSON: an array of objects
         reference: exact version

@@ -126,7 +126,6 @@ class Table(Document):
 
     Attributes:
         names: Entries of names, sorted; they replace those of earlier tables.
-        removed: Names whose entries in earlier tables no longer count, sorted.
         packs: For packs by the sha256 of their file the artifacts in them, sorted, by digest
             without ``sha256:``.
     """
@@ -135,7 +134,6 @@ class Table(Document):
 
     format: Literal[1] = 1
     names: Annotated[tuple[IndexedName, ...], Field(max_length=_MAX_NAMES)] = ()
-    removed: Annotated[tuple[Name, ...], Field(max_length=_MAX_NAMES)] = ()
     packs: Annotated[
         dict[Sha256, Annotated[tuple[Sha256, ...], Field(max_length=_tensors.MAX_TENSORS)]],
         Field(default={}, max_length=_MAX_PARTS),
@@ -144,10 +142,8 @@ class Table(Document):
     @model_validator(mode="after")
     def _check(self) -> "Table":
         names = [entry.name for entry in self.names]
-        if names != sorted(set(names)) or list(self.removed) != sorted(set(self.removed)):
+        if names != sorted(set(names)):
             raise ValueError("expected sorted names, none of them twice")
-        if set(names) & set(self.removed):
-            raise ValueError("a name is listed and removed")
         if any(list(held) != sorted(set(held)) for held in self.packs.values()):
             raise ValueError("expected sorted digests, none of them twice")
         return self

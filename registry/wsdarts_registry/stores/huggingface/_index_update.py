@@ -8,8 +8,8 @@ again for its size.
 
 Entries of tables are replaced. One table an update, that of which less than half still counts, is
 written anew without the rest, so that tables have at most about twice the bytes that count.
-Contents of packs never change; a pack with an artifact that no name has any more is written anew
-at once, since the artifact may have been made private.
+Contents of packs never change. A pack with an artifact that no name has any more, and a table with
+an entry of a name that has gone, are written anew at once, since they may have been made private.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -87,12 +87,7 @@ class Parts:
     @cached_property
     def names(self) -> dict[str, IndexedName]:
         """The newest entry of each name."""
-        names: dict[str, IndexedName] = {}
-        for stored in self.tables:
-            for name in stored.table.removed:
-                names.pop(name, None)
-            names.update((entry.name, entry) for entry in stored.table.names)
-        return names
+        return {entry.name: entry for stored in self.tables for entry in stored.table.names}
 
     @property
     def list(self) -> PartList:
@@ -101,11 +96,6 @@ class Parts:
             tables=tuple(stored.record for stored in self.tables),
             packs=tuple(pack.record for pack in self.packs),
         )
-
-    @property
-    def digests(self) -> frozenset[str]:
-        """Digests in the packs."""
-        return frozenset(digest for pack in self.packs for digest in pack.digests)
 
 
 def split_packs(
@@ -173,31 +163,43 @@ def updated_tables(
     listed = {hexadecimal for table in stored for hexadecimal in table.table.packs}
     fresh = Table(
         names=tuple(names[name] for name in sorted(names) if names[name] != before.get(name)),
-        removed=tuple(sorted(before.keys() - names.keys())),
         packs={
             hexadecimal: tuple(digest.removeprefix("sha256:") for digest in packs[hexadecimal])
             for hexadecimal in sorted(packs.keys() - listed)
         },
     )
-    if fresh == Table():
+    if fresh == Table() and before.keys() == names.keys():
         return [*stored]
     log = _Log(tables=(*(table.table for table in stored), fresh), names=names, packs=packs)
     sizes = [table.record.size * share for table, share in zip(stored, log.shares, strict=False)]
     count = len(stored)
-    start = count - _joined(sizes, len(fresh.to_bytes()), TABLE_BYTES)
-    tail = _split(log.join(range(start, count + 1)))
-    kept: list[StoredTable | Table] = [*stored[:start]]
-    worst = min(range(start), key=lambda number: log.shares[number], default=None)
-    if worst is not None and log.shares[worst] < _LEAST_SHARE:
-        first, last = worst, worst + 1
-        total = sizes[worst]
-        if last < start and total + sizes[last] <= TABLE_BYTES:
-            total += sizes[last]
-            last += 1
-        if first > 0 and total + sizes[first - 1] <= TABLE_BYTES:
-            first -= 1
-        kept[first:last] = _split(log.join(range(first, last)))
-    return [*kept, *tail]
+    start = count
+    if fresh != Table():
+        start -= _joined(sizes, len(fresh.to_bytes()), TABLE_BYTES)
+    sparse = _sparse(sizes[:start], log.shares)
+    kept: list[StoredTable | Table] = []
+    for number in range(start):
+        if number in sparse:
+            kept += _split(log.join(sparse)) if number == sparse.start else []
+        elif log.has_gone(number):
+            kept += _split(log.join(range(number, number + 1)))
+        else:
+            kept.append(stored[number])
+    return [*kept, *_split(log.join(range(start, count + 1)))]
+
+
+def _sparse(sizes: Sequence[float], shares: Sequence[float]) -> range:
+    """Return the table of which the least counts, with neighbours that fit; none if half does."""
+    worst = min(range(len(sizes)), key=lambda number: shares[number], default=None)
+    if worst is None or shares[worst] >= _LEAST_SHARE:
+        return range(0)
+    first, last, total = worst, worst + 1, sizes[worst]
+    if last < len(sizes) and total + sizes[last] <= TABLE_BYTES:
+        total += sizes[last]
+        last += 1
+    if first > 0 and total + sizes[first - 1] <= TABLE_BYTES:
+        first -= 1
+    return range(first, last)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,20 +233,18 @@ class _Log:
             found.append(live / every if every else 0.0)
         return tuple(found)
 
+    def has_gone(self, number: int) -> bool:
+        """Return whether a table has an entry of a name that there is no more."""
+        return any(entry.name not in self.names for entry in self.tables[number].names)
+
     def join(self, numbers: range) -> Table:
         """Return one table in place of neighbours, of what still counts."""
-        earlier = {entry.name for table in self.tables[: numbers.start] for entry in table.names}
-        entries, removed, packs = {}, set(), {}
+        entries, packs = {}, {}
         for number in numbers:
             table = self.tables[number]
             entries.update({e.name: e for e in table.names if self._counts(e, number)})
-            removed.update(name for name in table.removed if name not in self.names)
             packs.update({key: held for key, held in table.packs.items() if key in self.packs})
-        return Table(
-            names=tuple(entries[name] for name in sorted(entries)),
-            removed=tuple(sorted(removed & earlier)),
-            packs=packs,
-        )
+        return Table(names=tuple(entries[name] for name in sorted(entries)), packs=packs)
 
     def _counts(self, entry: IndexedName, number: int) -> bool:
         return entry.name in self.names and self._owners[entry.name] == number
@@ -263,8 +263,7 @@ def _split(table: Table) -> list[Table]:
 
     def finish() -> None:
         nonlocal size
-        removed = () if tables else table.removed
-        tables.append(Table(names=tuple(names), removed=removed, packs=dict(packs)))
+        tables.append(Table(names=tuple(names), packs=dict(packs)))
         names.clear()
         packs.clear()
         size = 0

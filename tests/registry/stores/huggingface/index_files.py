@@ -39,12 +39,7 @@ class IndexFiles:
     @property
     def names(self) -> dict[str, IndexedName]:
         """The newest entry of each name."""
-        found: dict[str, IndexedName] = {}
-        for table in self.tables:
-            for name in table.removed:
-                found.pop(name, None)
-            found |= {entry.name: entry for entry in table.names}
-        return found
+        return {entry.name: entry for table in self.tables for entry in table.names}
 
     @property
     def digests(self) -> list[str]:

@@ -20,6 +20,7 @@ from wsdarts_registry.stores.huggingface._index import (
     PartList,
     Table,
     read_pack,
+    table_path,
 )
 from wsdarts_registry.stores.huggingface._index_repository import IndexRepository
 
@@ -88,6 +89,10 @@ class _Registry:
             assert found.index.contents[digest].manifest
         listed = PartList.from_bytes(self.client.files[LIST_FILE], what="list")
         assert {path for path in self.client.files if path.startswith("index/")} == {*listed.paths}
+        tables = [
+            Table.from_bytes(self.client.files[table_path(r)], what="t") for r in listed.tables
+        ]
+        assert {entry.name for table in tables for entry in table.names} == self.names.keys()
 
 
 _CHANGES = st.lists(
@@ -210,12 +215,14 @@ def test_lists_that_are_none(content: bytes) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b'{"format":1,"removed":["b","a"]}',
-        b'{"format":1,"removed":["../x"]}',
+        b'{"format":1,"names":[%(b)s,%(a)s]}'
+        % {
+            name: b'{"name":"%s","commit":"%s","versions":[]}' % (name, b"0" * 40)
+            for name in (b"a", b"b")
+        },
+        b'{"format":1,"removed":["a"]}',
         b'{"format":1,"names":[{"name":"A B","commit":"%s","versions":[]}]}' % (b"0" * 40),
         b'{"format":1,"names":[{"name":"a","commit":"main","versions":[]}]}',
-        b'{"format":1,"removed":["a"],"names":[{"name":"a","commit":"%s","versions":[]}]}'
-        % (b"0" * 40),
         b'{"format":1,"packs":{"%(s)s":["%(s)s","%(s)s"]}}' % {b"s": _SHA.encode()},
         b'{"format":1,"packs":{"x":[]}}',
     ],

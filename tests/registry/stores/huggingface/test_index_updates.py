@@ -71,9 +71,11 @@ def _forget() -> None:
 def test_a_ranking_downloads_the_index_alone_and_once(
     hub_server: HubServer, full: HubStore
 ) -> None:
+    assert full.names() == ("birds", "cars", "flowers")
     _forget()
     hub_server.clear_exchanges()
-    assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
+    cold = HubStore(LOCATION, endpoint=hub_server.url)
+    assert _names(cold) == ["birds@1", "flowers@1", "cars@1"]
     assert not hub_server.exchanges(path="api/models/acme/|/acme/.*resolve.*artifact.json")
     fetched = len(hub_server.exchanges("GET", "datasets/acme/wsdarts-registry/objects"))
     assert fetched == len(read_index(hub_server).packs)
@@ -262,19 +264,21 @@ def test_a_client_fetches_only_what_is_new(
     _fill(hub_server, tmp_path, 300)
     reader = HubStore(LOCATION, endpoint=hub_server.url)
     _names(reader)
-    make_artifact(tmp_path / "new", "flowers", description="new")
+    embedding = make_embedding("new", values=np.array([1.0, 9.0]))
+    make_artifact(tmp_path / "new", "new", embeddings=[embedding])
     hub_server.clear_exchanges()
     store.publish(tmp_path / "new", "new")
     written = hub_server.exchanges("(POST|PUT)", INDEX)
     hub_server.clear_exchanges()
     assert len(_names(reader)) == 5
-    fetched = [e.path for e in hub_server.exchanges("GET", f"{INDEX}/(resolve|objects)")]
+    read = hub_server.exchanges("GET", INDEX)
+    fetched = [e.path for e in read if "/resolve/" in e.path or "/objects/" in e.path]
     assert len([path for path in fetched if "/objects" in path or "packs" in path]) <= 2
     index = read_index(hub_server)
     assert len(index.names) == 301
     whole = sum(record.size for record in (*index.listed.packs, *index.listed.tables))
     assert sum(e.received for e in written) < whole / 10
-    assert sum(e.sent for e in hub_server.exchanges("GET", INDEX)) < whole
+    assert sum(e.sent for e in read) < whole / 10
 
 
 def test_a_model_that_only_has_our_tag_is_no_artifact(
