@@ -37,6 +37,11 @@ bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md m
 	  echo "== $$name" && $(BIN)/python benchmarks/$$name.py --quick || exit 1; \
 	done
 
+scale: .venv/.dev-installed ## Set up, then measure registries of 100,000 artifacts (an hour, 5 GB of disk).
+	for name in index_scale directory_scale; do \
+	  echo "== $$name" && $(BIN)/python benchmarks/$$name.py || exit 1; \
+	done
+
 fuzz: .venv/.dev-installed ## Set up, then read 100,000 spoilt files, and ask a hostile Hub (INPUTS=N SESSIONS=N SEED=N).
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),1)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.hub_sessions --sessions $(or $(SESSIONS),2000) --seed $(or $(SEED),1)

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_names_that_have_not_changed_are_not_read_again(root: Path) -> None:
 def test_every_change_is_seen(root: Path) -> None:
     store = CountingStore(root)
     store.listing()
-    changes = (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: _publish(root, "name001", 2),
         lambda: store.yank("name002@1", "wrong"),
         lambda: store.unyank("name002@1", "right"),
