@@ -11,7 +11,7 @@ HUB_TESTS := tests/registry/stores/contract tests/registry/stores/huggingface te
 	tests/cli/test_huggingface_registry.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz docs clean
+.PHONY: help demo test lint bench scale fuzz docs clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
