@@ -134,10 +134,9 @@ class Table(Document):
 
     format: Literal[1] = 1
     names: Annotated[tuple[IndexedName, ...], Field(max_length=_MAX_NAMES)] = ()
-    packs: Annotated[
-        dict[Sha256, Annotated[tuple[Sha256, ...], Field(max_length=_tensors.MAX_TENSORS)]],
-        Field(default={}, max_length=_MAX_PARTS),
-    ]
+    packs: dict[Sha256, Annotated[tuple[Sha256, ...], Field(max_length=_tensors.MAX_TENSORS)]] = (
+        Field(default={}, max_length=_MAX_PARTS)
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "Table":
