@@ -10,4 +10,7 @@ if [ -d carry/wheels ]; then
   PYTHONPATH=$PWD/carry/site${PYTHONPATH:+:$PYTHONPATH}
   export PYTHONPATH
 fi
+if [ "$job" = several_gpus ]; then
+  exec python3 -m torch.distributed.run --standalone --nproc-per-node gpu "benchmarks/gpu/$job.py" "$@"
+fi
 exec python3 "benchmarks/gpu/$job.py" "$@"

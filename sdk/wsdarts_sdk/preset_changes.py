@@ -34,6 +34,7 @@ class SearchChanges(TypedDict, total=False):
     skip_connects: int | None
     warm_skip_connects: int | None
     stable_epochs: int | None
+    synchronised_norms: bool
     flip: bool
     crop_padding: int | None
     seed: int
@@ -77,4 +78,5 @@ class TrainingChanges(TypedDict, total=False):
     class_balance: ClassBalance
     averaged_weights: float
     patience: int | None
+    synchronised_norms: bool
     seed: int

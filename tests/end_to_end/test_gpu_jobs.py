@@ -276,6 +276,17 @@ def test_searches_end_at_a_checkpoint_and_go_on(
     assert bare.ranked == found.ranked
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_stages")
+def test_steps_of_several_gpus_are_measured(call: Call, tmp_path: Path) -> None:
+    arguments = (*_TINY, "--rounds", "1", "--results", tmp_path)
+    assert call("several_gpus", *arguments).splitlines()[-1] == "done"
+    done = json.loads((tmp_path / "several_gpus_1.json").read_bytes())["done"]
+    assert list(done) == ["stage 3", "stage 1"]
+    assert all(found["largest_difference"] < 1e-9 for found in done.values())
+    assert all(found["exchange"]["milliseconds"] >= 0 for found in done.values())
+
+
 def test_an_unpacked_set_is_the_same_task(call: Call, data: Path, tmp_path: Path) -> None:
     rows: dict[str, list[Any]] = {"image": [], "label": []}
     for path in sorted((data / "flowers102").rglob("*.png")):

@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TextIO
 
 import typer
 
@@ -45,7 +45,7 @@ from wsdarts_hub.cli.shared.errors import explained
 from wsdarts_hub.cli.shared.help_pages import SectionedGroup
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.errors import WsdartsError, WsdartsWarning
+from wsdarts_registry.errors import SettingsError, WsdartsError, WsdartsWarning
 from wsdarts_sdk.progress import counting_from
 
 __all__ = ["app", "main"]
@@ -55,6 +55,7 @@ _IMPORTING = time.monotonic() - _BEGAN
 _PROGRAM = "wsdarts-hub"
 _UsageError: Any = typer.BadParameter.__base__  # of all wrong usage; typer does not export it
 _LONGEST_MESSAGE = 4000
+_SHARED = ("search", "warm-start", "train")  # commands that several processes run together
 _CHATTY = ("datasets", "httpx", "huggingface_hub", "timm")
 # Two of them set their own level when they are imported later, as these say; whoever wants to
 # hear them sets these otherwise.
@@ -144,6 +145,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     _version: Annotated[
         bool,
         typer.Option(
@@ -167,16 +169,34 @@ def _options(
         ),
     ] = False,
 ) -> None:
+    command = context.invoked_subcommand
+    if _ranks() > 1 and command not in _SHARED:
+        raise SettingsError(
+            f"{command} runs in one process, and torchrun started {_ranks()}",
+            hint=f"run it without torchrun, which is for {', '.join(_SHARED)}",
+        )
     if insecure:
         os.environ["WSDARTS_HUB_INSECURE"] = "1"
     if endpoint is not None:
         os.environ["HF_ENDPOINT"] = endpoint
 
 
+def _ranks() -> int:
+    """Return how many processes torchrun has started for this command."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if _rank() is not None else 1
+
+
+def _rank() -> int | None:
+    """Return the number of this process among them; None where torchrun started none."""
+    found = os.environ.get("RANK", "")
+    return int(found) if found.isdigit() and "MASTER_PORT" in os.environ else None
+
+
 def main() -> None:
     """Run the command line; print what is no fault of the program as one line, not a traceback."""
     began = time.monotonic() - _IMPORTING
     _open_missing_streams()
+    stderr = _mute_all_but_first()
     plain = display.register()
     for stream, errors in ((sys.stdout, plain), (sys.stderr, "replace")):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
@@ -196,12 +216,35 @@ def main() -> None:
     except SystemExit:
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        text = str(error) if isinstance(error, WsdartsError) else explained(error)
+        sys.stderr = stderr
+        text = _text_of(error)
         if text is None:
             raise
         _discard_output()
         _say_error(text)
         raise SystemExit(1) from error
+
+
+def _mute_all_but_first() -> TextIO:
+    """Let the first of several processes speak alone; return stderr, for errors."""
+    stderr = sys.stderr
+    if _rank():
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    return stderr
+
+
+def _text_of(error: BaseException) -> str | None:
+    """Return what is said of an error; None for a fault of the program.
+
+    Raises:
+        SystemExit: Another process says it: the first of several, or the one that failed first.
+    """
+    text = str(error) if isinstance(error, WsdartsError) else explained(error)
+    if text is None or not _rank():
+        return text
+    if not getattr(error, "__notes__", ()):
+        raise SystemExit(1) from error
+    return f"rank {_rank()}: {text}"
 
 
 def _run() -> None:

@@ -36,7 +36,7 @@ def show_search(found: "SearchRun", *, quiet: bool) -> None:
     show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
-    show_costs(found.seconds, found.cached)
+    show_costs(found.seconds, found.cached, found.devices)
 
 
 def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
@@ -59,7 +59,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
     show_choice(found.choice)
     show_genotype(found.genotype, found.path, rows=found.result.rows)
     show_files(found.path, found.report, found.artifact)
-    show_costs(found.seconds, found.cached)
+    show_costs(found.seconds, found.cached, found.devices)
 
 
 def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
@@ -79,6 +79,7 @@ def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
         "choice": None if found.choice is None else found.choice.to_json(),
         "seconds": found.seconds,
         "cached": found.cached,
+        "devices": found.devices,
     }
 
 
@@ -160,16 +161,21 @@ def show_files(run: Path, report: Path, artifact: Path) -> None:
     display.facts([(name, str(path)) for name, path in files.items()], whole=files)
 
 
-def show_costs(seconds: "Mapping[str, float]", cached: "Mapping[str, float]") -> None:
-    """Print the wall time of each phase, and all of it."""
-    from wsdarts_sdk.reports.costs import phase_amount, phase_title  # noqa: PLC0415
+def show_costs(
+    seconds: "Mapping[str, float]", cached: "Mapping[str, float]", devices: int = 1
+) -> None:
+    """Print the wall time of each phase, and all of it, and the time of several devices."""
+    from wsdarts_sdk.reports.costs import device_time, phase_amount, phase_title  # noqa: PLC0415
 
     display.heading("cost")
     rows = [
         (phase_title(phase), phase_amount(spent, cached.get(phase)))
         for phase, spent in seconds.items()
     ]
-    display.facts([*rows, ("total", duration(sum(seconds.values())))])
+    rows.append(("total", duration(sum(seconds.values()))))
+    if devices > 1:
+        rows.append(("devices", device_time(devices, seconds)))
+    display.facts(rows)
 
 
 @options.reads_data
@@ -220,6 +226,7 @@ def search(
         choice: candidates, the chosen one and the test against chance; null where α decided
         seconds: wall time of each phase
         cached: time that computing the cached results had taken, by phase
+        devices: number of processes that worked together (torchrun), each on its own device
 
     Example:
         wsdarts-hub search path/to/images --preset tiny --out runs/images
@@ -320,6 +327,7 @@ def warm_start(
         choice: candidates, the chosen one and the test against chance; null where α decided
         seconds: wall time of each phase
         cached: time that computing the cached results had taken, by phase
+        devices: number of processes that worked together (torchrun), each on its own device
         source: the starting point, or cold
         mode: topology, trained, meta, union or cold
         why: the rule that applied, as a sentence
@@ -466,6 +474,7 @@ def train(
         evaluation: the output of `evaluate --json`, without page
         seconds: wall time of each phase
         cached: time that computing the cached results had taken, by phase
+        devices: number of processes that worked together (torchrun), each on its own device
 
     Example:
         wsdarts-hub train runs/images path/to/images --preset tiny --out runs/images/training
@@ -543,7 +552,7 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
     display.facts(facts, whole=("model", "report"))
     if baseline is not None and baseline.is_better:
         display.sentence(f"warning: {baseline.verdict} {baseline.trained_on}")
-    show_costs(found.seconds, found.cached)
+    show_costs(found.seconds, found.cached, found.devices)
     show_collapses(result.genotype)
 
 

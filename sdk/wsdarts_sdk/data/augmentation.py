@@ -5,7 +5,7 @@ computed on the device, on the whole batch at once and on uint8 for as long as p
 same seed gives the same batches on every device.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,10 +27,12 @@ class Draws:
             the image; row and column of the crop within the padded image; 1 if it is mirrored;
             first row and column of the square that is erased, which may lie outside.
         seed: Seed of the augmentation policy's draws; None without a policy.
+        places: Place of each image in its batch; None where these are all of it.
     """
 
     table: Tensor
     seed: int | None = None
+    places: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> "Draws":
         """Return the same draws on a device; from pinned memory, the copy is asynchronous."""
@@ -39,6 +41,10 @@ class Draws:
     def pinned(self) -> "Draws":
         """Return the same draws in pinned memory."""
         return replace(self, table=self.table.pin_memory())
+
+    def taken(self, places: Sequence[int]) -> "Draws":
+        """Return the draws of some images of the batch, by their places."""
+        return replace(self, table=self.table[:, list(places)], places=tuple(places))
 
     @property
     def images(self) -> Tensor:
@@ -102,7 +108,7 @@ class Augmentation:
         if self.flip:
             x = torch.where(mirrored.bool()[:, None, None, None], x.flip(2), x)
         if self.policy is not None and draws.seed is not None:
-            x = apply_policy(x, self.policy, draws.seed)
+            x = apply_policy(x, self.policy, draws.seed, draws.places)
         images = self.normalise(x)
         return _erase(images, self.cutout, erased_top, erased_left) if self.cutout else images
 

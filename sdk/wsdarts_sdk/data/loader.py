@@ -29,6 +29,7 @@ from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import Augmentation, Draws, channel_statistics
 from wsdarts_sdk.devices import free_memory
 from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.ranks import BatchShare
 
 _CHUNK = 256
 
@@ -65,7 +66,11 @@ class Images(ABC):
         return len(self.labels)
 
     def prepare(
-        self, images: Tensor, augmentation: Augmentation, generator: torch.Generator
+        self,
+        images: Tensor,
+        augmentation: Augmentation,
+        generator: torch.Generator,
+        places: Sequence[int] | None = None,
     ) -> Prepared:
         """Draw a batch and read its images, on the CPU and in any thread.
 
@@ -73,11 +78,14 @@ class Images(ABC):
             images: Index of each image, int64 on the CPU, shape ``(B,)``.
             augmentation: Augmentation of the images.
             generator: Source of the random numbers.
+            places: Which of them to read, with the draws that they have in the whole batch; all
+                by default.
         """
         draws = augmentation.draw(images, self.size, generator)
-        if self._pinned:
-            draws = draws.pinned()
-        return Prepared(draws=draws, source=self._read(images))
+        if places is not None:
+            draws = draws.taken(places)
+        source = self._read(draws.images)
+        return Prepared(draws=draws.pinned() if self._pinned else draws, source=source)
 
     def finish(self, prepared: Prepared, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
         """Return augmented images, shape ``(B, 3, size, size)``, and their labels, on the device.
@@ -85,6 +93,9 @@ class Images(ABC):
         Does not wait for the device.
         """
         device = self.labels.device
+        if not len(prepared.source):  # of a rank without images
+            empty = torch.empty(0, 3, self.size, self.size, device=device)
+            return empty, self.labels.new_empty(0)
         draws = prepared.draws.to(device)
         pixels = self._take(prepared.source.to(device, non_blocking=True))
         return augmentation.apply(pixels, draws), self.labels.index_select(0, draws.images)
@@ -241,6 +252,40 @@ def seed_of(*name: Name) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedDraws:
+    """Draws for each image of a batch, of which a rank has a part.
+
+    Attributes:
+        generator: Of the CPU, at the same place on all ranks.
+        share: The images of this rank.
+    """
+
+    generator: torch.Generator
+    share: BatchShare
+
+
+def draw_kept(
+    draws: torch.Generator | SharedDraws, images: int, keep: float, dtype: torch.dtype
+) -> Tensor:
+    """Return 1 for each image that is kept, with probability ``keep``, else 0.
+
+    Args:
+        draws: Source of the draws.
+        images: How many images there are here.
+        keep: Probability.
+        dtype: Of the result.
+
+    Returns:
+        On the CPU, shape ``(images,)``.
+    """
+    if isinstance(draws, torch.Generator):
+        return torch.empty(images, dtype=dtype).bernoulli_(keep, generator=draws)
+    share = draws.share
+    whole = torch.empty(share.whole, dtype=dtype).bernoulli_(keep, generator=draws.generator)
+    return whole[share.start : share.stop]
+
+
 def stream(*name: Name) -> torch.Generator:
     """Return a CPU generator at the start of the stream of that name."""
     return torch.Generator().manual_seed(seed_of(*name))
@@ -257,11 +302,13 @@ class Batch:
         images: Normalised images, shape ``(B, 3, H, W)``.
         labels: Class indices, shape ``(B,)``.
         head: Index of the supernet's head (classifier) of the task.
+        share: Which images of a batch these are, where several ranks share it; else None.
     """
 
     images: Tensor
     labels: Tensor
     head: int = 0
+    share: BatchShare | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -277,6 +324,7 @@ class TrainPart:
         batch_size: Images in a batch, at most the size of the smaller half.
         head: Index of the supernet's head of the task.
         seed: Seed of order and augmentation.
+        share: Which images of a batch this rank computes, where several share it; else None.
     """
 
     name: str
@@ -287,6 +335,7 @@ class TrainPart:
     batch_size: int
     head: int
     seed: int
+    share: BatchShare | None = None
 
     @classmethod
     def of(
@@ -363,6 +412,11 @@ class TrainPart:
             return f"{size(octets)} of images streamed from the cache"
         return f"{size(octets)} of images held on {self.weights.labels.device}"
 
+    @property
+    def images(self) -> int:
+        """Return the number of images of a batch that are computed here."""
+        return self.batch_size if self.share is None else len(self.share)
+
     def steps(self, limit: int | None) -> int:
         """Return the number of full batches of the weights half in an epoch, at most ``limit``.
 
@@ -387,12 +441,14 @@ class TrainPart:
         order = _order(len(half), "order", *where, step // full)
         start = (step % full) * self.batch_size
         chosen = order[start : start + self.batch_size]
-        return half.prepare(chosen, self.augmentation, stream("augmentation", *where, step))
+        places = None if self.share is None else range(self.share.start, self.share.stop)
+        draws = stream("augmentation", *where, step)
+        return half.prepare(chosen, self.augmentation, draws, places)
 
     def finish(self, part: Part, prepared: Prepared) -> Batch:
         """Queue the device's work for a batch; it may not be done when this returns."""
         images, labels = self._half(part).finish(prepared, self.augmentation)
-        return Batch(images=images, labels=labels, head=self.head)
+        return Batch(images=images, labels=labels, head=self.head, share=self.share)
 
     def _half(self, part: Part) -> Images:
         return self.weights if part is Part.WEIGHTS else self.alpha

@@ -5,7 +5,7 @@ as long as a transform runs, and its state back afterwards: batches stay a funct
 position and the seed, and the draws of the program around them stay what they were.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -31,7 +31,9 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def apply_policy(pixels_BHWC: Tensor, policy: Policy, seed: int) -> Tensor:
+def apply_policy(
+    pixels_BHWC: Tensor, policy: Policy, seed: int, places: Sequence[int] | None = None
+) -> Tensor:
     """Return images that were each changed by operations of their own.
 
     Args:
@@ -40,6 +42,8 @@ def apply_policy(pixels_BHWC: Tensor, policy: Policy, seed: int) -> Tensor:
             ``trivialaugment``: one of any strength (Müller & Hutter, arXiv:2103.10158). Neither
             mirrors. What is turned or moved in from outside is black.
         seed: Seed of the draws.
+        places: Place of each image in its batch, where these are not all of it: it gets the
+            draws that it has there.
 
     Returns:
         uint8, of the same shape.
@@ -47,8 +51,18 @@ def apply_policy(pixels_BHWC: Tensor, policy: Policy, seed: int) -> Tensor:
     from torchvision.transforms import v2  # noqa: PLC0415 - half a second, for those who use it
 
     transform = v2.RandAugment() if policy == "randaugment" else v2.TrivialAugmentWide()
+    images = pixels_BHWC.permute(0, 3, 1, 2)
     with seeded(seed):
-        changed = [transform(image) for image in pixels_BHWC.permute(0, 3, 1, 2)]
+        if places is None:
+            changed = [transform(image) for image in images]
+        else:  # draws come one after the other: those of other images are drawn, too
+            at = {place: index for index, place in enumerate(places)}
+            tiny = torch.zeros(3, 2, 2, dtype=torch.uint8)
+            found = {
+                place: transform(images[at[place]] if place in at else tiny)
+                for place in range(max(places) + 1)
+            }
+            changed = [found[place] for place in places]
     return torch.stack(changed).permute(0, 2, 3, 1).contiguous()
 
 
@@ -66,6 +80,11 @@ class Mixing:
     cutmix: float
     classes: int
 
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed at all."""
+        return self.mixup > 0 or self.cutmix > 0
+
     def __call__(
         self, images_BCHW: Tensor, labels: Tensor, generator: Generator
     ) -> tuple[Tensor, Tensor]:
@@ -79,7 +98,7 @@ class Mixing:
         Returns:
             Images of the same shape, and targets of shape ``(B,)``, or ``(B, classes)`` if mixed.
         """
-        if not self.mixup and not self.cutmix:
+        if not self.mixes:
             return images_BCHW, labels
         from torchvision.transforms import v2  # noqa: PLC0415
 

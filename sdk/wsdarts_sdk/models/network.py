@@ -23,6 +23,7 @@ from wsdarts_registry._format import count as in_words
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import ExportError, SettingsError
+from wsdarts_sdk.data.loader import SharedDraws, draw_kept
 from wsdarts_sdk.models.operations import FactorizedReduce, ReluConvNorm, build_operation
 from wsdarts_sdk.models.settings import Cells
 from wsdarts_sdk.setting_fields import Channels, Classes, Seed, check_value
@@ -32,12 +33,14 @@ _AUXILIARY_WIDTHS = (128, 768)
 Stem = Literal["cifar", "imagenet"]
 
 
-def drop_path(x_BCHW: Tensor, rate: float, draws: Generator | None) -> Tensor:
+PathDraws = Generator | SharedDraws  # of drop path: for a batch, or a rank's part of one
+
+
+def drop_path(x_BCHW: Tensor, rate: float, draws: PathDraws | None) -> Tensor:
     """Drop whole images of a path with probability ``rate``; scale the rest by 1/(1 − rate)."""
     if draws is None or rate <= 0:
         return x_BCHW
-    kept = torch.empty(len(x_BCHW), 1, 1, 1, dtype=x_BCHW.dtype)
-    kept.bernoulli_(1 - rate, generator=draws)
+    kept = draw_kept(draws, len(x_BCHW), 1 - rate, x_BCHW.dtype)[:, None, None, None]
     return x_BCHW * kept.to(x_BCHW.device) / (1 - rate)
 
 
@@ -76,7 +79,7 @@ class DerivedCell(nn.Module):
         )
 
     def forward(
-        self, previous: tuple[Tensor, Tensor], rate: float, draws: Generator | None
+        self, previous: tuple[Tensor, Tensor], rate: float, draws: PathDraws | None
     ) -> Tensor:
         """Concatenate the intermediate nodes, shape ``(B, nodes · channels, H, W)``."""
         states = [self.first(previous[0]), self.second(previous[1])]
@@ -215,7 +218,7 @@ class DerivedNetwork(nn.Module):
         return first, first if self.second_stem is None else self.second_stem(first)
 
     def run_cells(
-        self, x_BCHW: Tensor, rate: float = 0.0, draws: Generator | None = None
+        self, x_BCHW: Tensor, rate: float = 0.0, draws: PathDraws | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the output of the last cell and of the cell below the auxiliary tower."""
         previous = self.run_stem(x_BCHW)
@@ -232,7 +235,7 @@ class DerivedNetwork(nn.Module):
         return logits
 
     def forward_training(
-        self, x_BCHW: Tensor, *, rate: float, draws: Generator
+        self, x_BCHW: Tensor, *, rate: float, draws: PathDraws
     ) -> tuple[Tensor, Tensor | None]:
         """Return logits and the auxiliary tower's logits, with drop path."""
         last, below = self.run_cells(x_BCHW, rate, draws)

@@ -71,6 +71,8 @@ class TrainingSettings:
             best one's weights; None: train all epochs and keep the last. Judged on the validation
             part where the task has a test part, too; else on a tenth of the train part, which
             then does not train.
+        synchronised_norms: Whether batch norms take the statistics of the whole batch where
+            several processes share it; else each those of its own images.
         seed: Seed of everything random.
 
     Raises:
@@ -101,6 +103,7 @@ class TrainingSettings:
     class_balance: ClassBalance = "none"
     averaged_weights: Share = 0.0
     patience: Epochs | None = None
+    synchronised_norms: bool = False
     seed: Seed = 0
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """Training of a derived network, and its evaluation."""
 
+import hashlib
 import math
 import time
 from abc import ABC, abstractmethod
@@ -22,6 +23,7 @@ from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
 from wsdarts_sdk.data.loader import (
     Images,
     Prepared,
+    SharedDraws,
     fits,
     in_chunks,
     place_images,
@@ -34,19 +36,27 @@ from wsdarts_sdk.models.class_balance import epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
-from wsdarts_sdk.models.network import DerivedNetwork
+from wsdarts_sdk.models.network import DerivedNetwork, PathDraws
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.stopping import BestEpoch, EarlyStopping, early_stopping
 from wsdarts_sdk.models.weight_average import WeightAverage
 from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.ranks import ALONE, BatchShare, Ranks
 from wsdarts_sdk.runs.journal import (
     Checkpoint,
     Journal,
     MemoryJournal,
+    RankJournal,
+    check_ranks,
     optimiser_tensors,
     restore_optimiser,
 )
 from wsdarts_sdk.schedule import cosine_learning_rate, drop_path_rate
+from wsdarts_sdk.supernet.synchronised_norms import (
+    check_synchronised,
+    synchronise,
+    unsynchronise,
+)
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -110,6 +120,7 @@ def train_network(
     journal: Journal | None = None,
     progress: Progress = silent,
     device: torch.device | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train a genotype's network and evaluate it once, at the end.
 
@@ -128,15 +139,38 @@ def train_network(
         journal: Where to keep the place; in memory by default.
         progress: Told how many steps are done.
         device: Where to run.
+        ranks: All that train together; each computes its share of every batch.
 
     Raises:
         SettingsError: The task has fewer images than a batch norm needs, the supernet's
-            weights do not fit, or the loss is not finite.
+            weights do not fit, or the loss is not finite; or synchronised norms have a rank
+            without images.
     """
     training = Training(
-        genotype, task, settings, supernet=supernet, selection=selection, device=device
+        genotype,
+        task,
+        settings,
+        supernet=supernet,
+        selection=selection,
+        device=device,
+        ranks=ranks,
     )
     return training.run(journal or MemoryJournal(), progress)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    """What the CPU makes for one step.
+
+    Attributes:
+        batch: Images of the batch, or of this rank's part of it.
+        generator: Source of the further draws.
+        weight: This rank's part of the batch's loss.
+    """
+
+    batch: Prepared
+    generator: torch.Generator
+    weight: float = 1.0
 
 
 class TrainingLoop(ABC, Generic[Net]):
@@ -151,6 +185,7 @@ class TrainingLoop(ABC, Generic[Net]):
         device: Where to run.
         statistics: Mean and standard deviation of the channels, shape ``(3,)`` each, by which
             images are normalised; those of the images that train by default.
+        ranks: All that train together.
     """
 
     what = "training"
@@ -166,17 +201,18 @@ class TrainingLoop(ABC, Generic[Net]):
         selection: bool,
         device: torch.device | None,
         statistics: tuple[Tensor, Tensor] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.task, self.settings = task, settings
         self.device = device or torch.device("cpu")
-        self.selection = selection
-        self._take_images(statistics, selection=selection)
+        self.selection, self.ranks = selection, ranks
+        ranks.in_turn(lambda: self._take_images(statistics, selection=selection))
         self.epoch = self.rows = 0
         self.schedules = [0]
         self.seconds = 0.0
 
     @abstractmethod
-    def _forward(self, images_BCHW: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def _forward(self, images_BCHW: Tensor, draws: PathDraws) -> tuple[Tensor, Tensor | None]:
         """Return logits in train mode, and those of an auxiliary tower if there is one."""
 
     def _take_images(self, statistics: tuple[Tensor, Tensor] | None, *, selection: bool) -> None:
@@ -196,6 +232,9 @@ class TrainingLoop(ABC, Generic[Net]):
             )
         self.images = self._place(task.in_canonical_order(indices) if selection else indices)
         self.batch_size = min(settings.batch_size, len(self.images))
+        self.share = self.ranks.share_of(self.batch_size) if self.ranks.several else None
+        if self.share is not None and settings.synchronised_norms:
+            check_synchronised(self.batch_size, self.ranks)
         full = len(self.images) // self.batch_size
         limit = settings.steps_per_epoch
         self.steps = full if limit is None else min(full, limit)
@@ -217,10 +256,19 @@ class TrainingLoop(ABC, Generic[Net]):
             balance=settings.class_balance,
             label_smoothing=settings.label_smoothing,
         )
+        weights = self.loss.weight
+        # Of each image in the loss, where these differ and targets are no mixtures.
+        self._image_weights = (
+            None
+            if weights is None or self.mixing.mixes
+            else weights[self.images.labels].double().cpu()
+        )
 
     def _take_network(self, net: Net) -> None:
         settings = self.settings
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        if self.ranks.several and settings.synchronised_norms:
+            synchronise(self.net, self.ranks)
         decay = settings.averaged_weights
         self.average = WeightAverage(self.net, decay) if decay else None
         self.sgd = torch.optim.SGD(
@@ -288,10 +336,22 @@ class TrainingLoop(ABC, Generic[Net]):
         held = fits(cache, len(indices), self.device)
         return place_images(cache, self.labels, indices, device=self.device, held=held)
 
-    def _prepare(self, order: Tensor, step: int) -> tuple[Prepared, torch.Generator]:
+    def _prepare(self, order: Tensor, step: int) -> "_Step":
         chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-        draws = stream(self.settings.seed, "training", self.epoch, step)
-        return self.images.prepare(chosen, self.augmentation, draws), draws
+        draws, share = stream(self.settings.seed, "training", self.epoch, step), self.share
+        if share is None:
+            return _Step(
+                batch=self.images.prepare(chosen, self.augmentation, draws), generator=draws
+            )
+        places = list(range(share.start, share.stop))
+        if places and self.mixing.mixes:  # with the image before, as in the whole batch
+            places.insert(0, (share.start - 1) % share.whole)
+        weight = share.weight
+        if self._image_weights is not None:
+            of_images = self._image_weights[chosen]
+            weight = float(of_images[share.start : share.stop].sum() / of_images.sum())
+        batch = self.images.prepare(chosen, self.augmentation, draws, places)
+        return _Step(batch=batch, generator=draws, weight=weight)
 
     def _run_epoch(self, progress: Progress) -> dict[str, Any]:
         settings, started = self.settings, time.perf_counter()
@@ -307,13 +367,14 @@ class TrainingLoop(ABC, Generic[Net]):
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.net.train()
         with closing(prefetch(jobs, threaded=self.images.streamed)) as prepared:
-            for step, (batch, draws) in enumerate(prepared):
-                self._run_step(batch, draws, sums)
+            for step, each in enumerate(prepared):
+                self._run_step(each, sums)
                 done = self.epoch * self.steps + step + 1
                 total = settings.epochs * self.steps
                 progress(f"{self.what}, epoch {self.epoch + 1}/{settings.epochs}", done, total)
         loss, hits = (sums / (self.steps * self.batch_size)).tolist()
         _check_finite(loss, f"after epoch {self.epoch + 1}")
+        self._check_ranks()
         judged = self._judge()
         self.seconds += time.perf_counter() - started
         return {
@@ -334,22 +395,80 @@ class TrainingLoop(ABC, Generic[Net]):
         self.stopping.judge(self.epoch + 1, accuracy, loss, net.state_dict())
         return {"stopping_accuracy": accuracy, "stopping_loss": loss}
 
-    def _run_step(self, batch: Prepared, draws: torch.Generator, sums: Tensor) -> None:
-        images, labels = self.images.finish(batch, self.augmentation)
-        images, targets = self.mixing(images, labels, draws)
+    def _run_step(self, step: "_Step", sums: Tensor) -> None:
+        share = self.share
+        if share is None:
+            loss, hits = self._differentiate(step)
+        elif len(share):
+            loss, hits = self._of_all_ranks(share, *self._differentiate(step))
+        else:
+            self.sgd.zero_grad(set_to_none=True)
+            nothing = torch.zeros((), device=self.device)
+            loss, hits = self._of_all_ranks(share, nothing, nothing)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
+        self.sgd.step()
+        if self.average is not None:
+            self.average.update()
+        sums += torch.stack([loss.detach().double() * self.batch_size, hits.double()])
+
+    def _differentiate(self, step: "_Step") -> tuple[Tensor, Tensor]:
+        """Fill the gradients of a batch, or of this rank's part of it; return loss and hits."""
+        images, labels = self.images.finish(step.batch, self.augmentation)
+        images, targets = self.mixing(images, labels, step.generator)
+        draws: PathDraws = step.generator
+        if self.share is not None:
+            draws = SharedDraws(generator=step.generator, share=self.share)
+            if self.mixing.mixes:  # the first was there to be mixed into the second
+                images, targets, labels = images[1:], targets[1:], labels[1:]
         logits, auxiliary = self._forward(images, draws)
         loss = self.loss(logits, targets)
         total = loss
         if auxiliary is not None:
             total = loss + self.settings.auxiliary_weight * self.loss(auxiliary, targets)
+        if self.share is not None:
+            loss, total = step.weight * loss, step.weight * total
         self.sgd.zero_grad(set_to_none=True)
         total.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
-        self.sgd.step()
-        if self.average is not None:
-            self.average.update()
-        hits = (logits.argmax(dim=1) == labels).sum()
-        sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
+        return loss, (logits.argmax(dim=1) == labels).sum()
+
+    @torch.no_grad()
+    def _of_all_ranks(self, share: BatchShare, loss: Tensor, hits: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the gradients of all ranks up, in one exchange; running statistics become equal.
+
+        These are the mean of the ranks' by their numbers of images.
+
+        Returns:
+            Loss and hits of the whole batch.
+        """
+        parameters = list(self.net.parameters())
+        running = [b for b in self.net.buffers() if b.is_floating_point()]
+        dtype = parameters[0].dtype
+        there = torch.tensor([float(p.grad is not None) for p in parameters], dtype=dtype)
+        given = [loss, hits, there.to(self.device)]
+        given += [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        given += [share.weight * buffer for buffer in running]
+        loss, hits, found, *sums = self.ranks.add_up_all([each.to(dtype) for each in given])
+        for buffer, mean in zip(running, sums[len(parameters) :], strict=True):
+            buffer.copy_(mean)
+        # Only a rank without images does not know which parameters have a gradient.
+        flags = there.tolist() if len(share) else found.tolist()
+        for parameter, gradient, has in zip(parameters, sums, flags, strict=False):
+            # In the parameter's order in memory, which fused optimisers take for granted.
+            parameter.grad = torch.empty_like(parameter).copy_(gradient) if has else None
+        return loss, hits
+
+    def _check_ranks(self) -> None:
+        """Compare the weights of all ranks.
+
+        Raises:
+            RunError: They differ.
+        """
+        if self.ranks.several:
+            found = hashlib.sha256()
+            for parameter in self.net.parameters():
+                found.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+            what = f"the digest of the weights after epoch {self.epoch + 1}"
+            self.ranks.check_equal(what, found.hexdigest())
 
     @torch.no_grad()
     def _evaluate(
@@ -358,19 +477,28 @@ class TrainingLoop(ABC, Generic[Net]):
         """Return accuracy, mean cross-entropy and the logits of some images of the task."""
         images = self._place(indices)
         net = (self.net if net is None else net).eval()
-        loss = hits = 0.0
-        total, rows = len(images), []
-        for start in range(0, total, _EVALUATION_BATCH):
+        total, classes = len(images), self.task.classes
+        starts = range(0, total, _EVALUATION_BATCH)
+        figures = torch.zeros(len(starts), 2, dtype=torch.float64)
+        rows = torch.zeros(total, classes, dtype=next(net.parameters()).dtype)
+        for number, start in enumerate(starts):
+            if number % self.ranks.size != self.ranks.rank:
+                continue
             stop = min(start + _EVALUATION_BATCH, total)
             pixels, labels = images.pixels(torch.arange(start, stop)), images.labels[start:stop]
             logits = net(self.augmentation.normalise(pixels))
-            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-            hits += float((logits.argmax(dim=1) == labels).sum())
-            rows.append(logits.cpu())
+            figures[number, 0] = float(F.cross_entropy(logits, labels, reduction="sum"))
+            figures[number, 1] = float((logits.argmax(dim=1) == labels).sum())
+            rows[start:stop] = logits.cpu()
             progress("evaluation", stop, total)
+        self.ranks.add_up(figures)
+        self.ranks.add_up(rows)
+        loss = hits = 0.0
+        for lost, hit in figures.tolist():
+            loss, hits = loss + lost, hits + hit
         # The loss of an epoch was computed before its last step.
         _check_finite(loss, f"on {pluralize(total, 'image')} that it does not train on")
-        return hits / total, loss / total, torch.cat(rows)
+        return hits / total, loss / total, rows
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
@@ -383,6 +511,7 @@ class TrainingLoop(ABC, Generic[Net]):
             "seconds": self.seconds,
             EPOCHS_FACT: self.settings.epochs,
             "schedules": self.schedules,
+            "ranks": self.ranks.size,
         }
         if self.stopping is not None:
             tensors |= self.stopping.tensors()
@@ -392,6 +521,8 @@ class TrainingLoop(ABC, Generic[Net]):
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         prefix = "net."
+        if not checkpoint.facts.get(ENDED_FACT):
+            check_ranks(checkpoint.facts, self.ranks, synchronised=self.settings.synchronised_norms)
         tensors = checkpoint.tensors
         own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
         self.net.load_state_dict(own)
@@ -431,13 +562,14 @@ class Training(TrainingLoop[DerivedNetwork]):
         supernet: SupernetWeights | None = None,
         selection: bool,
         device: torch.device | None,
+        ranks: Ranks = ALONE,
     ) -> None:
         if settings.weights == "inherited" and supernet is None:
             raise SettingsError(
                 "weights are to be inherited", expected="a supernet to inherit from"
             )
         self.genotype = genotype
-        super().__init__(task, settings, selection=selection, device=device)
+        super().__init__(task, settings, selection=selection, device=device, ranks=ranks)
         net = DerivedNetwork(
             genotype,
             classes=task.classes,
@@ -452,7 +584,9 @@ class Training(TrainingLoop[DerivedNetwork]):
 
     def run(self, journal: Journal, progress: Progress) -> TrainingResult:
         """Train to the end, from the journal's last checkpoint if it has one."""
-        compile_ahead(self.device, torch.float32, progress)
+        if self.ranks.several:
+            journal = RankJournal(journal, self.ranks)
+        self.ranks.in_turn(lambda: compile_ahead(self.device, torch.float32, progress))
         accuracy, loss, logits = self._train(journal, progress)
         tower = 0 if self.net.auxiliary is None else count_parameters(self.net.auxiliary)
         return TrainingResult(
@@ -471,11 +605,12 @@ class Training(TrainingLoop[DerivedNetwork]):
             logits=logits,
         )
 
-    def _forward(self, images_BCHW: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def _forward(self, images_BCHW: Tensor, draws: PathDraws) -> tuple[Tensor, Tensor | None]:
         rate = drop_path_rate(last=self.settings.drop_path, **self._schedule)
         return self.engine(images_BCHW, rate=rate, draws=draws)
 
     def _classifier(self) -> Classifier:
+        unsynchronise(self.net)
         # As a network that is loaded from a file would be, to the last bit of its results.
         return Classifier(
             self.net.to(memory_format=torch.contiguous_format),

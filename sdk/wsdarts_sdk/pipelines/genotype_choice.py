@@ -77,6 +77,19 @@ def choose_genotype(
     return replace(result, genotype=found.best.cells), found
 
 
+def choose_by_first(
+    context: RunContext, result: SearchResult, settings: SearchSettings
+) -> tuple[SearchResult, GenotypeChoice | None]:
+    """Choose a genotype on rank 0, which trains candidates alone, and tell all ranks."""
+
+    def choose() -> tuple[Genotype, GenotypeChoice | None]:
+        chosen, choice = choose_genotype(context, result, settings)
+        return chosen.genotype, choice
+
+    genotype, choice = context.ranks.alone(choose)
+    return replace(result, genotype=genotype), choice
+
+
 def _asked(context: RunContext) -> dict[str, Any]:
     return {"tasks": [task.digest for task in context.tasks], **context.preset.choice_json()}
 

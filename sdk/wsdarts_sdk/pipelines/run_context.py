@@ -27,7 +27,9 @@ from wsdarts_sdk.data.task import read_task
 from wsdarts_sdk.devices import environment
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.presets import SMALL, Preset
-from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.progress import Progress, silent
+from wsdarts_sdk.ranks import ALONE, Ranks
+from wsdarts_sdk.reports.costs import device_time
 from wsdarts_sdk.reports.facts import Command, RunReport
 from wsdarts_sdk.reports.report_files import begin_report, save_report
 from wsdarts_sdk.reports.rows import (
@@ -242,6 +244,8 @@ class RunContext:
         costs: Wall time by phase so far.
         environment: Versions and hardware, as the run records them.
         callbacks: Told what each epoch measured.
+        ranks: All processes that work on it. Rank 0 alone writes in the run: what only it has to
+            do goes through ``ranks.alone``.
     """
 
     command: Command
@@ -253,6 +257,7 @@ class RunContext:
     costs: CostMeter
     environment: dict[str, Any]
     callbacks: Callbacks = field(default_factory=Callbacks)
+    ranks: Ranks = ALONE
 
     def journal(self, name: str) -> Journal:
         """Return a journal of the run whose epochs the callbacks are told."""
@@ -277,10 +282,16 @@ class RunContext:
             tasks=tuple(map(task_row, self.tasks)),
             costs=phase_costs(self.costs.seconds, self.costs.cached),
             settings=(("preset", self.preset.name), *pairs(settings_json(settings) | choice)),
-            environment=pairs(self.environment),
+            environment=(*pairs(self.environment), *self._device_time()),
             **facts,
         )
         return save_report(self.run, report)
+
+    def _device_time(self) -> tuple[tuple[str, str], ...]:
+        """Return the time of all devices together, as a row; nothing for a single one."""
+        if not self.ranks.several:
+            return ()
+        return (("time of all devices", device_time(self.ranks.size, self.costs.seconds)),)
 
 
 def check_context(
@@ -326,6 +337,7 @@ def open_context(
     began: float | None = None,
     callbacks: Callbacks | None = None,
     may_change: MayChange | None = None,
+    ranks: Ranks = ALONE,
     **config: Any,
 ) -> Iterator[RunContext]:
     """Open the run directory of a pipeline, and keep others out until it is closed.
@@ -341,15 +353,23 @@ def open_context(
         began: When the pipeline began, by ``time.monotonic``, for what it costs; now by default.
         callbacks: Told that it begins, and the epochs of its journals.
         may_change: As for ``open_run``.
+        ranks: All processes that work on it; rank 0 opens it, and the others are told where.
         config: What else decides the result, as JSON data: on a resume it has to be the same.
 
     Raises:
-        RunError: As for ``open_run``.
+        RunError: As for ``open_run``, or ranks have different data.
     """
+    for task in tasks:
+        ranks.check_equal(f"the digest of {task.name}", task.digest)
+    if not ranks.is_first:
+        yield _joined_context(command, tasks, preset, device, ranks)
+        return
     config = {"tasks": [task.digest for task in tasks], **_config(command, preset, config)}
     where_to = run_path(out, command, tasks[0].name)
     with open_run(where_to, config, resume=resume, may_change=may_change) as run:
         where, before = environment(device), run.read_json(ENVIRONMENT_FILE)
+        if ranks.several:
+            where["devices"] = ranks.size
         _report_threads(before, where, progress)
         run.write_json(ENVIRONMENT_FILE, where)
         begin_report(run, command, tasks, preset, config, where)
@@ -366,6 +386,7 @@ def open_context(
         )
         with costs.session():
             told.start(facts)
+            ranks.from_first((run.path, where))
             yield RunContext(
                 command=command,
                 run=run,
@@ -376,7 +397,32 @@ def open_context(
                 costs=costs,
                 environment=where,
                 callbacks=told,
+                ranks=ranks,
             )
+
+
+def _joined_context(
+    command: Command,
+    tasks: Sequence[ImageTask],
+    preset: Preset,
+    device: torch.device,
+    ranks: Ranks,
+) -> RunContext:
+    """Return the context of a rank that writes nothing, of the run that rank 0 has opened."""
+    opened: tuple[Path, dict[str, Any]] = ranks.from_first(None)
+    path, where = opened
+    run = RunDirectory(path)
+    return RunContext(
+        command=command,
+        run=run,
+        tasks=tuple(tasks),
+        preset=preset,
+        device=device,
+        progress=silent,
+        costs=CostMeter(run, writes=False),
+        environment=where,
+        ranks=ranks,
+    )
 
 
 def _config(command: Command, preset: Preset, config: dict[str, Any]) -> dict[str, Any]:

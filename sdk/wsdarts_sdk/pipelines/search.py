@@ -15,8 +15,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import DataOptions, ImageTask
-from wsdarts_sdk.devices import find_device
-from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_genotype
+from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -31,6 +30,7 @@ from wsdarts_sdk.pipelines.run_context import (
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL
@@ -57,6 +57,7 @@ class SearchRun(Viewable):
         seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
         cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
         choice: How the genotype was chosen; None where α alone decided.
+        devices: How many processes searched together, each on a device of its own.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class SearchRun(Viewable):
     seconds: dict[str, float]
     cached: dict[str, float] = field(default_factory=dict)
     choice: GenotypeChoice | None = None
+    devices: int = 1
 
     def __repr__(self) -> str:
         names = ", ".join(sanitize(task.name, 80) for task in self.tasks)
@@ -100,7 +102,8 @@ def search(
         seed: Seed of everything random; the preset's by default.
         probes: Probes that embed the tasks for the artifact; None is the shipped one.
         resume: Go on with the run in ``out``, or begin if there is none.
-        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one. Of several processes
+            that ``torchrun`` started, each takes the GPU of its number.
         progress: Told what is done and how much is left; lines on stderr by default.
         callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         reading: Options of reading the dataset, see ``DataOptions``.
@@ -110,46 +113,60 @@ def search(
     """
     told = Callbacks.of(callbacks)
     began = session_began()
-    chosen = find_preset(preset, seed=seed)
-    where = find_device(device)
-    check_kernels(where)
-    check_data(data)
-    config = {"search": settings_json(chosen.search), **chosen.choice_json()}
-    check_context(
-        "search", data, chosen, out=out, resume=resume, may_change=choice_may_change, **config
-    )
-    networks = _find_probes(probes, where)
-    progress = shown(progress)
-    tasks = load_tasks(data, reading, progress=progress)
-    with open_context(
-        "search",
-        tasks,
-        chosen,
-        out=out,
-        resume=resume,
-        device=where,
-        progress=progress,
-        began=began,
-        callbacks=told,
-        may_change=choice_may_change,
-        **config,
-    ) as context:
-        found = _search(context, networks)
-        artifact, report = write_results(found)
-    run = SearchRun(
-        path=context.run.path,
-        tasks=context.tasks,
-        settings=chosen.search,
-        masks=found.result.stage_masks[-1],
-        genotype=found.result.genotype,
-        result=found.result,
-        artifact=artifact,
-        report=report,
-        seconds=context.costs.seconds,
-        cached=context.costs.cached,
-        choice=found.choice,
-    )
-    told.end(run)
+    with joined_ranks(device) as (ranks, where):
+        chosen = find_preset(preset, seed=seed)
+        check_kernels(where)
+        check_data(data)
+        config = {"search": settings_json(chosen.search), **chosen.choice_json()}
+
+        def check() -> None:
+            check_context(
+                "search",
+                data,
+                chosen,
+                out=out,
+                resume=resume,
+                may_change=choice_may_change,
+                **config,
+            )
+
+        ranks.alone(check)
+        networks = _find_probes(probes, where) if ranks.is_first else ()
+        progress = ranks.shown_by_first(shown(progress))
+        tasks = ranks.in_turn(lambda: load_tasks(data, reading, progress=progress))
+        with open_context(
+            "search",
+            tasks,
+            chosen,
+            out=out,
+            resume=resume,
+            device=where,
+            progress=progress,
+            began=began,
+            callbacks=told,
+            may_change=choice_may_change,
+            ranks=ranks,
+            **config,
+        ) as context:
+            found = _search(context, networks)
+            artifact, report = ranks.alone(lambda: write_results(found))
+            seconds, cached = ranks.from_first((context.costs.seconds, context.costs.cached))
+        run = SearchRun(
+            path=context.run.path,
+            tasks=context.tasks,
+            settings=chosen.search,
+            masks=found.result.stage_masks[-1],
+            genotype=found.result.genotype,
+            result=found.result,
+            artifact=artifact,
+            report=report,
+            seconds=seconds,
+            cached=cached,
+            choice=found.choice,
+            devices=ranks.size,
+        )
+        if ranks.is_first:
+            told.end(run)
     return run
 
 
@@ -170,30 +187,40 @@ def _find_probes(
 
 
 def _search(context: RunContext, probes: Sequence[Probe]) -> FinishedSearch:
-    settings = context.preset.search
+    settings, ranks = context.preset.search, context.ranks
     check_limits(context.tasks, context.preset, OperationMasks.full(settings.space))
-    embeddings: list[TaskEmbedding] = []
-    with context.costs.phase("embedding", known=lambda: _embedding_cost(context.tasks, probes)):
-        for probe in probes:
-            embeddings += [embed(task, probe, progress=context.progress) for task in context.tasks]
+    embeddings = ranks.alone(lambda: _embeddings(context, probes))
     with context.costs.phase("loading"):
-        parts = train_parts(context.tasks, settings, context.device, context.progress)
+        parts = ranks.in_turn(
+            lambda: train_parts(context.tasks, settings, context.device, context.progress)
+        )
     result = loop.search(
         parts,
         settings,
         journal=context.journal(SEARCH_JOURNAL),
         progress=context.progress,
         device=context.device,
+        ranks=ranks,
     )
     context.costs.record("search", sum(result.seconds))
-    result, choice = choose_genotype(context, result, settings)
+    result, choice = choose_by_first(context, result, settings)
     return FinishedSearch(
         context=context,
         settings=settings,
         result=result,
-        embeddings=tuple(embeddings),
+        embeddings=embeddings,
         choice=choice,
     )
+
+
+def _embeddings(context: RunContext, probes: Sequence[Probe]) -> tuple[TaskEmbedding, ...]:
+    """Return the embeddings of all tasks by all probes."""
+    with context.costs.phase("embedding", known=lambda: _embedding_cost(context.tasks, probes)):
+        return tuple(
+            embed(task, probe, progress=context.progress)
+            for probe in probes
+            for task in context.tasks
+        )
 
 
 def _embedding_cost(tasks: Sequence[ImageTask], probes: Sequence[Probe]) -> float | None:

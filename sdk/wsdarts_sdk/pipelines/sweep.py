@@ -201,4 +201,5 @@ def _search(
         journal=journal,
         progress=progress,
         device=context.device,
+        ranks=context.ranks,
     )

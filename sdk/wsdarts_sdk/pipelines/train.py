@@ -24,15 +24,14 @@ from wsdarts_sdk.artifacts.loading import (
     source_run,
 )
 from wsdarts_sdk.data import DataOptions, ImageTask, Part
-from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_outputs
-from wsdarts_sdk.models.facts import LineageFacts, facts_of_run
+from wsdarts_sdk.models.facts import LineageFacts, ModelFacts, facts_of_run
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
 from wsdarts_sdk.models.stopping import VALIDATION_PART
 from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingResult, train_network
 from wsdarts_sdk.pipelines.baselines.choice import LINEAR, find_baseline
-from wsdarts_sdk.pipelines.baselines.measured import Measure
+from wsdarts_sdk.pipelines.baselines.measured import Measure, Measured
 from wsdarts_sdk.pipelines.model_facts import model_facts
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -44,6 +43,7 @@ from wsdarts_sdk.pipelines.run_context import (
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.reports.facts import TrainingFacts
 from wsdarts_sdk.reports.report_files import add_training
 from wsdarts_sdk.reports.rows import (
@@ -80,6 +80,7 @@ class TrainingRun(Viewable):
         baseline: What a simpler classifier does on the same images; None if it was left out.
         seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
         cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
+        devices: How many processes trained together, each on a device of its own.
     """
 
     model: Classifier
@@ -92,6 +93,7 @@ class TrainingRun(Viewable):
     baseline: Baseline | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     cached: dict[str, float] = field(default_factory=dict)
+    devices: int = 1
 
     def __repr__(self) -> str:
         accuracy = f"{percent(self.accuracy)} of {pluralize(self.result.images, 'held-out image')}"
@@ -118,6 +120,7 @@ class TrainingRun(Viewable):
             "evaluation": self.evaluation.to_json(),
             "seconds": self.seconds,
             "cached": self.cached,
+            "devices": self.devices,
         }
 
 
@@ -158,7 +161,8 @@ def train(
             images are as large as the training's, or as ``?size=PIXELS`` behind the source says.
         require_signature: Whose signature the artifact of a reference needs, as for
             ``load_network``.
-        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one. Of several processes
+            that ``torchrun`` started, each takes the GPU of its number.
         progress: Told what is done and how much is left; lines on stderr by default.
         callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         reading: Options of reading the dataset, see ``DataOptions``.
@@ -168,43 +172,58 @@ def train(
     """
     told = Callbacks.of(callbacks)
     began = session_began()
-    chosen = find_preset(preset, seed=seed)
-    where = find_device(device)
-    check_kernels(where)
-    beside = find_baseline(baseline, chosen.training, where)
-    cells = find_genotype(genotype, registry=registry, require_signature=require_signature)
-    run = source_run(genotype)
-    lineage = find_lineage(genotype, registry=registry, require_signature=require_signature)
-    supernet = None
-    if chosen.training.weights != "random":
-        supernet = _find_weights(genotype, cells, chosen, registry, require_signature)
-        chosen = chosen.with_training(weights="random" if supernet is None else "inherited")
-    config: dict[str, Any] = {
-        "training": settings_json(chosen.training),
-        "genotype": cells.to_json(),
-    }
-    check_context(
-        "train", [data], chosen, out=out, resume=resume, may_change=_has_more_epochs, **config
-    )
-    progress = shown(progress)
-    task = load_task(data, reading, progress=progress)
-    with open_context(
-        "train",
-        [task],
-        chosen,
-        out=out,
-        resume=resume,
-        device=where,
-        progress=progress,
-        began=began,
-        callbacks=told,
-        may_change=_has_more_epochs,
-        **config,
-    ) as context:
-        measure = None if beside is None else beside.measure
-        found = _train(context, cells, run, supernet, measure, lineage)
-    told.end(found)
+    with joined_ranks(device) as (ranks, where):
+        asked = find_preset(preset, seed=seed)
+        check_kernels(where)
+        beside = find_baseline(baseline, asked.training, where) if ranks.is_first else None
+
+        def prepare() -> tuple[Preset, Genotype, SupernetWeights | None, LineageFacts | None]:
+            chosen = asked
+            required = require_signature
+            cells = find_genotype(genotype, registry=registry, require_signature=required)
+            lineage = find_lineage(genotype, registry=registry, require_signature=required)
+            supernet = None
+            if chosen.training.weights != "random":
+                supernet = _find_weights(genotype, cells, chosen, registry, required)
+                random = supernet is None
+                chosen = chosen.with_training(weights="random" if random else "inherited")
+            check_context(
+                "train",
+                [data],
+                chosen,
+                out=out,
+                resume=resume,
+                may_change=_has_more_epochs,
+                **_config(chosen, cells),
+            )
+            return chosen, cells, supernet, lineage
+
+        chosen, cells, supernet, lineage = ranks.alone(prepare)
+        progress = ranks.shown_by_first(shown(progress))
+        task = ranks.in_turn(lambda: load_task(data, reading, progress=progress))
+        with open_context(
+            "train",
+            [task],
+            chosen,
+            out=out,
+            resume=resume,
+            device=where,
+            progress=progress,
+            began=began,
+            callbacks=told,
+            may_change=_has_more_epochs,
+            ranks=ranks,
+            **_config(chosen, cells),
+        ) as context:
+            measure = None if beside is None else beside.measure
+            found = _train(context, cells, source_run(genotype), supernet, measure, lineage)
+        if ranks.is_first:
+            told.end(found)
     return found
+
+
+def _config(preset: Preset, cells: Genotype) -> dict[str, Any]:
+    return {"training": settings_json(preset.training), "genotype": cells.to_json()}
 
 
 def _find_weights(
@@ -259,7 +278,7 @@ def _train(
     measure: Measure | None,
     lineage: LineageFacts | None,
 ) -> TrainingRun:
-    run, task = context.run, context.tasks[0]
+    task, ranks = context.tasks[0], context.ranks
     measured = None
     if measure is not None:
         with context.costs.phase("baseline"):
@@ -272,8 +291,49 @@ def _train(
         journal=context.journal(TRAINING_JOURNAL),
         progress=context.progress,
         device=context.device,
+        ranks=ranks,
     )
     context.costs.record("training", result.seconds)
+    written = ranks.alone(lambda: _write(context, genotype, made_from, measured, lineage, result))
+    result.model.facts = written.facts
+    return TrainingRun(
+        model=result.model,
+        accuracy=result.accuracy,
+        result=result,
+        path=context.run.path,
+        model_file=written.model_file,
+        report=written.report,
+        evaluation=written.evaluation,
+        baseline=written.baseline,
+        seconds=written.seconds,
+        cached=written.cached,
+        devices=ranks.size,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """What rank 0 has written of a training; the fields are those of ``TrainingRun``."""
+
+    facts: ModelFacts | None
+    model_file: Path
+    report: Path
+    evaluation: Evaluation
+    baseline: Baseline | None
+    seconds: dict[str, float]
+    cached: dict[str, float]
+
+
+def _write(
+    context: RunContext,
+    genotype: Genotype,
+    made_from: Path | None,
+    measured: Measured | None,
+    lineage: LineageFacts | None,
+    result: TrainingResult,
+) -> _Written:
+    """Evaluate a finished training and write its results into its run directory."""
+    run, task = context.run, context.tasks[0]
     genotype.save(run.path / GENOTYPE_FILE)
     result.model.facts = model_facts(context, result, lineage)
     model_file = result.model.save(run.path / MODEL_FILE)
@@ -291,11 +351,8 @@ def _train(
     report = _write_report(context, result, evaluation, baseline)
     if made_from is not None:
         add_training(made_from)
-    return TrainingRun(
-        model=result.model,
-        accuracy=result.accuracy,
-        result=result,
-        path=run.path,
+    return _Written(
+        facts=result.model.facts,
         model_file=model_file,
         report=report,
         evaluation=evaluation,

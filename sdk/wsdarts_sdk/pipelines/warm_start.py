@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
 from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Neighbour
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
-from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.baselines.choice import LINEAR
-from wsdarts_sdk.pipelines.decision import Choice, Mode
-from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_genotype
+from wsdarts_sdk.pipelines.decision import Choice, Decision, Mode
+from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -34,6 +34,7 @@ from wsdarts_sdk.pipelines.run_context import (
 from wsdarts_sdk.pipelines.search import SearchRun
 from wsdarts_sdk.pipelines.starting_points import (
     Plan,
+    Start,
     decide_start,
     embed_task,
     plan_start,
@@ -44,6 +45,7 @@ from wsdarts_sdk.pipelines.sweep import Trial, search_once, search_with_sweep
 from wsdarts_sdk.pipelines.train import TrainingRun, train
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
+from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
@@ -74,6 +76,7 @@ class WarmStart(Viewable):
         cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
         found: What the report is made of.
         choice: How the genotype was chosen; None where α alone decided.
+        devices: How many processes searched together, each on a device of its own.
     """
 
     source: str
@@ -91,6 +94,7 @@ class WarmStart(Viewable):
     found: FinishedSearch
     cached: dict[str, float] = field(default_factory=dict)
     choice: GenotypeChoice | None = None
+    devices: int = 1
 
     def __repr__(self) -> str:
         took = duration(sum(self.seconds.values()))
@@ -132,7 +136,7 @@ class WarmStart(Viewable):
             seed=seed,
             resume=resume,
             baseline=baseline,
-            device=str(self.found.context.device),
+            device=self.found.context.device.type,
             progress=progress,
             callbacks=callbacks,
         )
@@ -207,7 +211,8 @@ def warm_start(
         resume: Go on with the run in ``out``, or begin if there is none.
         require_signature: Files of public keys, one of which has to have signed what the search
             starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
-        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one.
+        device: ``"cpu"`` or ``"cuda"``; CUDA by default where there is one. Of several processes
+            that ``torchrun`` started, each takes the GPU of its number.
         progress: Told what is done and how much is left; lines on stderr by default.
         callbacks: Told when it begins, what each epoch measured, and the result; see ``Callback``.
         reading: Options of reading the dataset, see ``DataOptions``.
@@ -217,58 +222,96 @@ def warm_start(
     """
     told = Callbacks.of(callbacks)
     began = session_began()
-    store = open_registry(registry, require_signature=require_signature)
-    if source is not None:
-        store, source = open_for(source, registry, require_signature=require_signature)
-    choice = Choice(source=source, mode=mode, k=k)
-    chosen = find_preset(preset, seed=seed)
-    where = find_device(device)
-    check_kernels(where)
-    recorded = read_decision(out, resume=resume)
-    catalogue = None if recorded else store.catalogue()
-    network = probe_for(probe, catalogue or store, where)
-    config = {
-        "search": settings_json(chosen.search),
-        "mode": mode,
-        "source": source,
-        "k": k,
-        "probe": network.digest,
-        "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
-        **chosen.choice_json(),
-    }
-    check_context(
-        "warm-start", [data], chosen, out=out, resume=resume, may_change=choice_may_change, **config
-    )
-    plan = plan_start(store, catalogue, choice, chosen.search, probe=network, recorded=recorded)
-    progress = shown(progress)
-    task = load_task(data, reading, progress=progress)
-    with open_context(
-        "warm-start",
-        [task],
-        chosen,
-        out=out,
-        resume=resume,
-        device=where,
-        progress=progress,
-        began=began,
-        callbacks=told,
-        may_change=choice_may_change,
-        **config,
-    ) as context:
-        found = _run(context, plan, network, sweeping=sweep_skip_dropout)
-    told.end(found)
+    with joined_ranks(device) as (ranks, where):
+        if ranks.several and sweep_skip_dropout:
+            raise SettingsError(
+                f"a sweep runs in one process, and there are {ranks.size}",
+                hint="search with each rate in a run of its own (search.stages.N.skip_dropout)",
+            )
+        chosen = find_preset(preset, seed=seed)
+        check_kernels(where)
+
+        def prepare() -> tuple[Plan, Probe, dict[str, Any]]:
+            store, reference = open_registry(registry, require_signature=require_signature), source
+            if source is not None:
+                store, reference = open_for(source, registry, require_signature=require_signature)
+            recorded = read_decision(out, resume=resume)
+            catalogue = None if recorded else store.catalogue()
+            network = probe_for(probe, catalogue or store, where)
+            config = {
+                "search": settings_json(chosen.search),
+                "mode": mode,
+                "source": reference,
+                "k": k,
+                "probe": network.digest,
+                "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
+                **chosen.choice_json(),
+            }
+            check_context(
+                "warm-start",
+                [data],
+                chosen,
+                out=out,
+                resume=resume,
+                may_change=choice_may_change,
+                **config,
+            )
+            plan = plan_start(
+                store,
+                catalogue,
+                Choice(source=reference, mode=mode, k=k),
+                chosen.search,
+                probe=network,
+                recorded=recorded,
+            )
+            return plan, network, config
+
+        plan, network, config = prepare() if ranks.is_first else (None, None, {})
+        progress = ranks.shown_by_first(shown(progress))
+        task = ranks.in_turn(lambda: load_task(data, reading, progress=progress))
+        with open_context(
+            "warm-start",
+            [task],
+            chosen,
+            out=out,
+            resume=resume,
+            device=where,
+            progress=progress,
+            began=began,
+            callbacks=told,
+            may_change=choice_may_change,
+            ranks=ranks,
+            **config,
+        ) as context:
+            found = _run(context, plan, network, sweeping=sweep_skip_dropout)
+        if ranks.is_first:
+            told.end(found)
     return found
 
 
-def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> WarmStart:
+def _begin(
+    context: RunContext, plan: Plan | None, probe: Probe | None
+) -> tuple[TaskEmbedding, Decision, Start]:
+    """Embed the task, decide where to start, and pull that; rank 0 does so for all."""
+    assert plan is not None and probe is not None  # of rank 0  # noqa: S101, PT018
     embedding = embed_task(context, probe, plan.catalogue)
     decision = decide_start(context, plan, embedding)
     start = prepare_start(plan, decision, context.progress)
     check_limits(context.tasks, context.preset, start.point.masks)
+    return embedding, decision, start
+
+
+def _run(
+    context: RunContext, plan: Plan | None, probe: Probe | None, *, sweeping: bool
+) -> WarmStart:
+    ranks = context.ranks
+    embedding, decision, start = ranks.alone(lambda: _begin(context, plan, probe))
     with context.costs.phase("loading"):
-        (part,) = train_parts(context.tasks, start.settings, context.device, context.progress)
+        (part,) = ranks.in_turn(
+            lambda: train_parts(context.tasks, start.settings, context.device, context.progress)
+        )
     outcome = (search_with_sweep if sweeping else search_once)(context, part, start)
-    result, choice = choose_genotype(context, outcome.result, outcome.settings)
+    result, choice = choose_by_first(context, outcome.result, outcome.settings)
     found = FinishedSearch(
         context=context,
         settings=outcome.settings,
@@ -279,7 +322,8 @@ def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> Wa
         origin=start.origin,
         choice=choice,
     )
-    artifact, report = write_results(found)
+    artifact, report = ranks.alone(lambda: write_results(found))
+    seconds, cached = ranks.from_first((context.costs.seconds, context.costs.cached))
     return WarmStart(
         source=str(decision),
         mode=decision.mode,
@@ -292,8 +336,9 @@ def _run(context: RunContext, plan: Plan, probe: Probe, *, sweeping: bool) -> Wa
         path=context.run.path,
         artifact=artifact,
         report=report,
-        seconds=context.costs.seconds,
-        cached=context.costs.cached,
+        seconds=seconds,
+        cached=cached,
         found=found,
         choice=choice,
+        devices=ranks.size,
     )

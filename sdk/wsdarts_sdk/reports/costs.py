@@ -1,6 +1,6 @@
 """Costs of runs by phase, as bars and rows, and what a run cost beside a cold search."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wsdarts_registry._format import duration, percent
@@ -29,6 +29,12 @@ def phase_amount(seconds: float, cached: float | None = None) -> str:
     if cached is None:
         return duration(seconds)
     return f"{duration(seconds)}, from a cache (computing it took {duration(cached)})"
+
+
+def device_time(devices: int, seconds: Mapping[str, float]) -> str:
+    """Write the time of several devices together: each is held for as long as the run lasts."""
+    total = sum(seconds.values())
+    return f"{devices} devices for {duration(total)}, {duration(devices * total)} in all"
 
 
 def total_seconds(costs: tuple[PhaseCost, ...]) -> float:

@@ -17,7 +17,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from wsdarts_registry._files import exists, open_regular, write_atomically
-from wsdarts_registry.errors import RunError
+from wsdarts_registry.errors import RunError, SettingsError
+from wsdarts_sdk.ranks import Ranks
 from wsdarts_sdk.runs.file_names import CHECKPOINT_SUFFIX, METRICS_SUFFIX
 from wsdarts_sdk.runs.records import read_rows
 
@@ -178,6 +179,66 @@ class FileJournal:
         """Keep the first rows only."""
         text = "".join(json.dumps(row) + "\n" for row in self.rows()[:rows])
         write_atomically(self._metrics, text.encode())
+
+
+class RankJournal:
+    """A journal of several ranks: rank 0 reads and writes it, the others are told.
+
+    Args:
+        journal: Of rank 0; elsewhere it is not touched.
+        ranks: All of them.
+    """
+
+    def __init__(self, journal: Journal, ranks: Ranks) -> None:
+        self._journal, self._ranks = journal, ranks
+
+    def restore(self) -> Checkpoint | None:
+        """Return the last checkpoint, or None, on all ranks."""
+        return self._ranks.alone(self._journal.restore)
+
+    def due(self) -> bool:
+        """Return on rank 0 whether it is time for a checkpoint."""
+        return self._ranks.is_first and self._journal.due()
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep rank 0's checkpoint, which is that of all."""
+        if self._ranks.is_first:
+            self._journal.checkpoint(checkpoint)
+
+    def rows(self) -> list[Row]:
+        """Return all rows so far, on all ranks."""
+        return self._ranks.alone(self._journal.rows)
+
+    def append(self, row: Row) -> None:
+        """Add rank 0's row."""
+        if self._ranks.is_first:
+            self._journal.append(row)
+
+    def truncate(self, rows: int) -> None:
+        """Keep the first rows only."""
+        if self._ranks.is_first:
+            self._journal.truncate(rows)
+
+
+def check_ranks(facts: dict[str, Any], ranks: Ranks, *, synchronised: bool) -> None:
+    """Refuse to go on with another number of ranks where that would change the result.
+
+    Args:
+        facts: Of the checkpoint.
+        ranks: All that go on.
+        synchronised: Whether norms are those of the whole batch, for any number of ranks.
+
+    Raises:
+        SettingsError: It began with another number.
+    """
+    began = facts.get("ranks", 1)
+    if began != ranks.size and not synchronised:
+        raise SettingsError(
+            "the number of processes that go on",
+            found=ranks.size,
+            expected=f"{began}, as the run began, since each has batch norms of its own",
+            hint=f"start it with {began} (torchrun --nproc-per-node), or choose another --out",
+        )
 
 
 Names = Callable[[str, Tensor], dict[str, Tensor]]

@@ -178,15 +178,21 @@ class CostMeter:
         run: The open run directory.
         began: When the session began, by the clock.
         clock: Tells seconds.
+        writes: Whether the costs are written into the run.
 
     Raises:
         RunError: The costs of earlier sessions are damaged.
     """
 
     def __init__(
-        self, run: RunDirectory, began: float | None = None, clock: Clock = time.monotonic
+        self,
+        run: RunDirectory,
+        began: float | None = None,
+        clock: Clock = time.monotonic,
+        *,
+        writes: bool = True,
     ) -> None:
-        self._run, self._clock = run, clock
+        self._run, self._clock, self._writes = run, clock, writes
         self._began = clock() if began is None else began
         self._costs = read_costs(run.path)
         self._before = self._costs.total or 0.0
@@ -255,8 +261,9 @@ class CostMeter:
 
     def save(self) -> None:
         """Write the costs so far into the run."""
-        data = {"format": _COSTS_FORMAT, **asdict(self.costs)}
-        self._run.write_json(COSTS_FILE, data)
+        if self._writes:
+            data = {"format": _COSTS_FORMAT, **asdict(self.costs)}
+            self._run.write_json(COSTS_FILE, data)
         self._due = self._clock() + _SAVE_SECONDS
 
     def saving(self, progress: Progress) -> Progress:

@@ -198,7 +198,7 @@ def choice(eager: Sequence[float], graphed: Sequence[float]) -> tuple[bool, str]
 def graphs_for(state: SearchState, tell: Callable[[str], None]) -> Graphs | None:
     """Return graphs for a stage where the device has them, or None."""
     device = state.net.cell_weights.device
-    if device.type != "cuda":
+    if device.type != "cuda" or state.ranks.several:  # an exchange is not recorded
         return None
     return Graphs(state, record=CudaRecorder(device), clock=_clock(device), tell=tell)
 

@@ -18,6 +18,7 @@ from wsdarts_registry._format import size
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.devices import free_memory
+from wsdarts_sdk.ranks import ALONE, BatchShare, Ranks
 from wsdarts_sdk.supernet import (
     NO_DROPOUT,
     STEM_MULTIPLIER,
@@ -71,9 +72,73 @@ def parts_that_fit(net: Supernet, *, image_size: int, batch: int, free: int | No
 
 
 def accumulate(
-    net: Supernet, batch: Batch, wanted: Wanted, *, skip: Dropout, parts: int
+    net: Supernet,
+    batch: Batch,
+    wanted: Wanted,
+    *,
+    skip: Dropout,
+    parts: int,
+    ranks: Ranks = ALONE,
 ) -> Gradients:
-    """Return the gradients of a batch's mean cross-entropy, computed in parts."""
+    """Return the gradients of a batch's mean cross-entropy, computed in parts and by all ranks.
+
+    Of several ranks, each gives those of its own images; the sums are the same on all of them, and
+    so are the running statistics, the mean of theirs by their numbers of images.
+    """
+    if batch.share is None:
+        return _of_parts(net, batch, wanted, skip, parts)
+    if len(batch.share):
+        own = _of_parts(net, batch, wanted, skip, parts)
+    else:
+        own = _nothing(net, batch, wanted)
+    return _of_all_ranks(net, batch.share, batch.labels, own, ranks)
+
+
+def _nothing(net: Supernet, batch: Batch, wanted: Wanted) -> Gradients:
+    """Return the gradients of a rank without images."""
+    other = {
+        id(p)
+        for index, own in enumerate(net.heads)
+        if index != batch.head
+        for p in own.parameters()
+    }
+    weights = net.weight_parameters() if wanted != "alpha" else []
+    alpha = net.alpha_parameters() if wanted != "weights" else []
+    return Gradients(
+        loss=net.cell_weights.new_zeros(()),
+        logits=net.cell_weights.new_zeros(0, 1),
+        alpha=tuple(map(torch.zeros_like, alpha)),
+        weights=tuple(None if id(p) in other else torch.zeros_like(p) for p in weights),
+    )
+
+
+def _of_all_ranks(
+    net: Supernet, share: BatchShare, labels: Tensor, own: Gradients, ranks: Ranks
+) -> Gradients:
+    """Add the gradients of all ranks up, in one exchange, and the running statistics with them."""
+    hits = (own.logits.argmax(dim=1) == labels).sum() if len(share) else own.loss
+    weights = [gradient for gradient in own.weights if gradient is not None]
+    # Synchronised norms have the same statistics on all ranks, and so has their mean but for
+    # rounding; what differs in that would differ on all ranks alike.
+    running = [b for b in net.buffers() if b.is_floating_point()]
+    dtype = own.loss.dtype
+    given = [own.loss, hits.to(dtype), *own.alpha, *weights]
+    given += [share.weight * buffer for buffer in running]
+    loss, hits, *found = ranks.add_up_all([tensor.to(dtype) for tensor in given])
+    alpha, found = found[: len(own.alpha)], found[len(own.alpha) :]
+    for buffer, mean in zip(running, found[len(weights) :], strict=True):
+        buffer.copy_(mean)
+    left = iter(found)
+    return Gradients(
+        loss=loss,
+        logits=own.logits,
+        alpha=tuple(alpha),
+        weights=tuple(None if gradient is None else next(left) for gradient in own.weights),
+        hits=hits,
+    )
+
+
+def _of_parts(net: Supernet, batch: Batch, wanted: Wanted, skip: Dropout, parts: int) -> Gradients:
     if parts == 1:
         return net.gradients(batch, wanted, skip=_of_part(skip, 0))
     found: list[Gradients] = []
@@ -144,25 +209,33 @@ class InnerStep:
 
 @torch.no_grad()
 def second_order(
-    net: Supernet, batch: Batch, inner: InnerStep, skip: SkipDropout, *, parts: int = 1
+    net: Supernet,
+    batch: Batch,
+    inner: InnerStep,
+    skip: SkipDropout,
+    *,
+    parts: int = 1,
+    ranks: Ranks = ALONE,
 ) -> Gradients:
     """Return the gradient of L_α(w′(α), α) for α, with w′ the weights after the inner step.
 
     The product with the mixed second derivative is a central difference,
     ``(∇α L_w(w + εv) − ∇α L_w(w − εv)) / 2ε`` with ``v = ∇w′ L_α`` and ``ε = 0.01 / ‖v‖``;
-    both of its passes use the same random draws. Batches are computed in so many ``parts``.
-    Weights and running statistics are as before
-    afterwards: all of these evaluations are hypothetical.
+    both of its passes use the same random draws. Batches are computed in so many ``parts``, and by
+    all ``ranks``, so that v and its norm are those of the whole batch. Weights and running
+    statistics are as before afterwards: all of these evaluations are hypothetical.
     """
     weights = net.weight_parameters()
     with _weights_restored(net) as start:
-        slopes = accumulate(net, inner.batch, "weights", skip=inner.skip, parts=parts).weights
+        slopes = accumulate(
+            net, inner.batch, "weights", skip=inner.skip, parts=parts, ranks=ranks
+        ).weights
         for weight, slope, buffer in zip(weights, slopes, inner.buffers, strict=True):
             fixed = inner.weight_decay * weight
             if buffer is not None:
                 fixed += inner.momentum * buffer
             weight.sub_(inner.learning_rate * (fixed if slope is None else fixed + slope))
-        outer = accumulate(net, batch, "both", skip=skip, parts=parts)
+        outer = accumulate(net, batch, "both", skip=skip, parts=parts, ranks=ranks)
         direction = [None if v is None else v.clone() for v in outer.weights]
         norm = norm_of([v for v in direction if v is not None])
         epsilon = _EPSILON / norm.clamp_min(torch.finfo(norm.dtype).tiny)
@@ -170,7 +243,9 @@ def second_order(
         def slope_at(sign: int) -> tuple[Tensor, ...]:
             for weight, before, v in zip(weights, start, direction, strict=True):
                 weight.copy_(before if v is None else before + sign * epsilon * v)
-            return accumulate(net, inner.batch, "alpha", skip=inner.skip, parts=parts).alpha
+            return accumulate(
+                net, inner.batch, "alpha", skip=inner.skip, parts=parts, ranks=ranks
+            ).alpha
 
         alpha = tuple(
             direct - inner.learning_rate * (up - down) / (2 * epsilon)

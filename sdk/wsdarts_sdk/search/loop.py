@@ -4,10 +4,12 @@ One loop serves TAS on one task (λ, λ̂), TAS on several tasks (λ_meta), plai
 from cold, and warm starts: they differ in their settings, tasks and starting point only.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,10 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import TrainPart, batches
-from wsdarts_sdk.devices import peak_memory, wait_for
+from wsdarts_sdk.devices import free_memory, peak_memory, wait_for
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.runs.journal import Journal, MemoryJournal
+from wsdarts_sdk.ranks import ALONE, Ranks
+from wsdarts_sdk.runs.journal import Journal, MemoryJournal, RankJournal
 from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.gradients import needed_memory, parts_that_fit
@@ -40,6 +43,7 @@ from wsdarts_sdk.search.state import (
 )
 from wsdarts_sdk.search.step import places_of, run_eagerly, take_step
 from wsdarts_sdk.supernet.kernel_choice import compile_ahead
+from wsdarts_sdk.supernet.synchronised_norms import check_synchronised
 
 
 def epoch_row(
@@ -102,7 +106,7 @@ def _check_finite(state: SearchState, sums: list[float], alpha: Mapping[str, Arr
 
 
 def _needed(state: SearchState, settings: SearchSettings, task: TrainPart) -> int:
-    largest = -(-task.batch_size // state.parts)
+    largest = -(-task.images // state.parts)
     return needed_memory(state.net, image_size=settings.image_size, batch=largest)
 
 
@@ -154,10 +158,12 @@ class Search:
         journal: Where to keep the place; in memory by default.
         progress: Told the share of the work that is done.
         device: Where to run.
+        ranks: All that search together; each computes its share of every batch.
 
     Raises:
         SettingsError: The starting point does not fit the settings or leaves no genotype to
-            derive, or the tasks' heads are not 0, 1, ….
+            derive, or the tasks' heads are not 0, 1, …; or synchronised norms have a rank without
+            images.
     """
 
     def __init__(
@@ -169,6 +175,7 @@ class Search:
         journal: Journal | None = None,
         progress: Progress = silent,
         device: torch.device | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         # Of equally large tasks the one with the earlier head goes first: names are for display.
         self.tasks = sorted(tasks, key=lambda task: (len(task.weights), task.head))
@@ -176,6 +183,10 @@ class Search:
         self.settings = settings
         self.start = start or StartingPoint(masks=OperationMasks.full(settings.space))
         self.journal = journal or MemoryJournal()
+        self.ranks = ranks
+        if ranks.several:
+            self.journal = RankJournal(self.journal, ranks)
+            self.tasks = [self._shared(task) for task in self.tasks]
         self.progress = progress
         self.device = device or torch.device("cpu")
         self._said: set[str] = set()
@@ -189,7 +200,7 @@ class Search:
 
     def _run(self) -> SearchResult:
         state = self._restore_or_begin()
-        compile_ahead(self.device, state.dtype, self.progress)
+        self.ranks.in_turn(lambda: compile_ahead(self.device, state.dtype, self.progress))
         stages = len(self.settings.stages)
         graphs = graphs_for(state, self._say_once)
         while state.stage < stages:
@@ -214,6 +225,12 @@ class Search:
                 for head in state.net.heads
             ),
         )
+
+    def _shared(self, task: TrainPart) -> TrainPart:
+        """Return a task whose batches are this rank's share of the whole ones."""
+        if self.settings.synchronised_norms:
+            check_synchronised(task.batch_size, self.ranks)
+        return replace(task, share=self.ranks.share_of(task.batch_size))
 
     def _check_heads(self) -> None:
         heads = sorted(task.head for task in self.tasks)
@@ -255,14 +272,16 @@ class Search:
         checkpoint = self.journal.restore()
         if checkpoint is not None:
             state = SearchState.from_checkpoint(
-                checkpoint, self.settings, self.classes, self.device
+                checkpoint, self.settings, self.classes, self.device, self.ranks
             )
             self.journal.truncate(state.rows)
             if state.dtype != compute_dtype(self.settings):
                 self.progress(f"going on in {name_of(state.dtype)}, as the run began", 0, 1)
             return state
         self.journal.truncate(0)
-        state = SearchState.fresh(self.settings, 0, self.start.masks, self.classes, self.device)
+        state = SearchState.fresh(
+            self.settings, 0, self.start.masks, self.classes, self.device, ranks=self.ranks
+        )
         state.start_from(self.start)
         return state
 
@@ -283,9 +302,11 @@ class Search:
             return state
         alpha = state.alpha()
         keep = self.settings.stages[following].operations
-        kept = masks.keep_strongest(alpha["normal"], alpha["reduction"], keep)
+        kept = self.ranks.alone(
+            lambda: masks.keep_strongest(alpha["normal"], alpha["reduction"], keep)
+        )
         fresh = SearchState.fresh(
-            self.settings, following, kept, self.classes, self.device, state.dtype
+            self.settings, following, kept, self.classes, self.device, state.dtype, self.ranks
         )
         fresh.masks = (*state.masks, kept)
         fresh.seconds, fresh.rows = state.seconds, state.rows
@@ -299,10 +320,7 @@ class Search:
         if len(state.seconds) == state.stage:
             state.seconds.append(0.0)
         state.net.train()
-        state.parts = max(
-            parts_that_fit(state.net, image_size=self.settings.image_size, batch=task.batch_size)
-            for task in self.tasks
-        )
+        state.parts = self._parts(state)
         plan = [
             (task, step)
             for task in self.tasks
@@ -322,11 +340,44 @@ class Search:
                     started = time.perf_counter()
         wait_for(self.device)
         state.seconds[-1] += time.perf_counter() - started
+        self._check_ranks(state)
         row = epoch_row(state, self.settings, self.tasks, learning_rate=rate, device=self.device)
         self.journal.append(row | {"steps_run": dict(graphs.choices) if graphs else {}})
         state.rows += 1
         state.sums.zero_()
         state.epoch, state.step = state.epoch + 1, 0
+
+    def _parts(self, state: SearchState) -> int:
+        """Return in how many parts all ranks compute their batches, so that they fit."""
+        free = None
+        if self.ranks.several and self.device.type == "cpu":  # all ranks have the same memory
+            free = free_memory(self.device) // self.ranks.local_size
+        size = self.settings.image_size
+        fits = (
+            parts_that_fit(state.net, image_size=size, batch=task.images, free=free)
+            for task in self.tasks
+        )
+        return self.ranks.largest(max(fits))
+
+    def _check_ranks(self, state: SearchState) -> None:
+        """Compare what all ranks have to have found alike.
+
+        Raises:
+            RunError: It differs.
+        """
+        if not self.ranks.several:
+            return
+        alpha, masks = state.alpha(), state.net.masks
+        limit = self.settings.skip_connects
+        found = hashlib.sha256(json.dumps(masks.to_json(), sort_keys=True).encode())
+        for values in (*alpha.values(), state.net.cell_weights.detach().cpu().numpy()):
+            found.update(values.tobytes())
+        if all(np.isfinite(values).all() for values in alpha.values()):
+            found.update(str(derive_genotype(masks, alpha, skip_connects=limit)).encode())
+        where = f"after epoch {state.epoch + 1} of stage {state.stage + 1}"
+        self.ranks.check_equal(
+            f"the digest of weights, α, masks and genotype {where}", found.hexdigest()
+        )
 
     def _say_once(self, what: str) -> None:
         if what not in self._said:
@@ -355,7 +406,16 @@ def search(
     journal: Journal | None = None,
     progress: Progress = silent,
     device: torch.device | None = None,
+    ranks: Ranks = ALONE,
 ) -> SearchResult:
     """Run a whole search; see ``Search``."""
-    found = Search(tasks, settings, start=start, journal=journal, progress=progress, device=device)
+    found = Search(
+        tasks,
+        settings,
+        start=start,
+        journal=journal,
+        progress=progress,
+        device=device,
+        ranks=ranks,
+    )
     return found.run()

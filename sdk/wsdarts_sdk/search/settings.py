@@ -134,6 +134,9 @@ class SearchSettings:
         compute_dtype: What cells are computed in: ``float32``, exact on every device, or
             ``bfloat16``, which is faster on a GPU and turns some signs of α's gradient; Adam
             lives on signs. All else is float32 always.
+        synchronised_norms: Whether batch norms take the statistics of the whole batch where
+            several processes share it, which then find what one process finds; else those of
+            each one's own images.
         weights: Optimiser of the supernet's weights.
         alpha: Optimiser of α.
         skip_connects: P-DARTS' M: at most so many skip-connects in the normal cell that is derived;
@@ -158,6 +161,7 @@ class SearchSettings:
     steps_per_epoch: Steps | None = None
     order: Order = "first"
     compute_dtype: ComputeDtype = "float32"
+    synchronised_norms: bool = False
     weights: WeightOptimiser = WeightOptimiser()
     alpha: AlphaOptimiser = AlphaOptimiser()
     skip_connects: Annotated[int, Field(ge=0, le=128)] | None = 2
@@ -301,6 +305,7 @@ _LATER = {
     "class_balance": "none",
     "averaged_weights": 0.0,
     "patience": None,
+    "synchronised_norms": False,
 }
 
 

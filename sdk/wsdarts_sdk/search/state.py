@@ -19,9 +19,16 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import seed_of
-from wsdarts_sdk.runs.journal import Checkpoint, optimiser_tensors, restore_optimiser
+from wsdarts_sdk.ranks import ALONE, Ranks
+from wsdarts_sdk.runs.journal import (
+    Checkpoint,
+    check_ranks,
+    optimiser_tensors,
+    restore_optimiser,
+)
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, WeightOptimiser
 from wsdarts_sdk.supernet import Supernet
+from wsdarts_sdk.supernet.synchronised_norms import synchronise
 
 
 def compute_dtype(settings: SearchSettings) -> torch.dtype:
@@ -113,6 +120,7 @@ class SearchState:
             the checkpoint, since it depends on the machine.
         derived: The genotype that α gave after the last epoch, as text; empty before.
         unchanged: For how many epochs with α steps it has stayed the same.
+        ranks: All that compute it together; the state is the same on each.
     """
 
     stage: int
@@ -128,6 +136,7 @@ class SearchState:
     parts: int = 1
     derived: str = ""
     unchanged: int = 0
+    ranks: Ranks = ALONE
 
     @classmethod
     def fresh(
@@ -138,6 +147,7 @@ class SearchState:
         classes: Sequence[int],
         device: torch.device,
         dtype: torch.dtype | None = None,
+        ranks: Ranks = ALONE,
     ) -> "SearchState":
         """Return the state at the start of a stage: fresh weights, α and optimisers.
 
@@ -148,6 +158,7 @@ class SearchState:
             classes: Number of classes of each task.
             device: Where it runs.
             dtype: What cells are computed in; by default what a search begins with here.
+            ranks: All that compute it together.
         """
         net = Supernet(
             masks,
@@ -159,6 +170,8 @@ class SearchState:
         dtype = dtype or compute_dtype(settings)
         # None follows the weights, so that a whole network can be made float64.
         net.compute_dtype = None if dtype == torch.float32 else dtype
+        if ranks.several and settings.synchronised_norms:
+            synchronise(net, ranks)
         return cls(
             stage=stage,
             epoch=0,
@@ -167,6 +180,7 @@ class SearchState:
             sgd=sgd_for(net.weight_parameters(), settings.weights),
             adam=adam_for(net.alpha_parameters(), settings.alpha),
             sums=torch.zeros(_SUMS, dtype=torch.float64, device=device),
+            ranks=ranks,
         )
 
     @property
@@ -203,6 +217,7 @@ class SearchState:
             "rows": self.rows,
             "derived": self.derived,
             "unchanged": self.unchanged,
+            "ranks": self.ranks.size,
         }
         return Checkpoint(tensors={**tensors, "sums": self.sums}, facts=facts)
 
@@ -213,17 +228,23 @@ class SearchState:
         settings: SearchSettings,
         classes: Sequence[int],
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> "SearchState":
         """Return the state that ``to_checkpoint`` described.
 
         It goes on in the dtype that it began with, wherever that was.
+
+        Raises:
+            SettingsError: Another number of ranks has begun it, and each has norms of its own.
         """
         facts = checkpoint.facts
         stage, epoch, step = facts["position"]
+        if stage < len(settings.stages):
+            check_ranks(facts, ranks, synchronised=settings.synchronised_norms)
         net_stage = min(stage, len(settings.stages) - 1)
         current = OperationMasks.from_json(facts["current"])
         dtype = dtype_of(facts["compute_dtype"])
-        state = cls.fresh(settings, net_stage, current, classes, device, dtype)
+        state = cls.fresh(settings, net_stage, current, classes, device, dtype, ranks)
         state.stage, state.epoch, state.step = stage, epoch, step
         state.masks = tuple(OperationMasks.from_json(masks) for masks in facts["masks"])
         state.seconds, state.rows = list(facts["seconds"]), facts["rows"]

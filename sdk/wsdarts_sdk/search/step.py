@@ -97,16 +97,30 @@ def take_step(
 
 def move_alpha(state: SearchState, settings: SearchSettings, inputs: StepInputs) -> None:
     """Update α by its first-order gradient, and the sums; nothing waits for the device."""
-    found = accumulate(state.net, inputs.batch, "alpha", skip=inputs.skip, parts=state.parts)
+    found = accumulate(
+        state.net,
+        inputs.batch,
+        "alpha",
+        skip=inputs.skip,
+        parts=state.parts,
+        ranks=state.ranks,
+    )
     _take_alpha(state, settings, inputs, found)
 
 
 def move_weights(state: SearchState, settings: SearchSettings, inputs: StepInputs) -> None:
     """Update the weights and the sums; nothing waits for the device."""
-    found = accumulate(state.net, inputs.batch, "weights", skip=inputs.skip, parts=state.parts)
+    found = accumulate(
+        state.net,
+        inputs.batch,
+        "weights",
+        skip=inputs.skip,
+        parts=state.parts,
+        ranks=state.ranks,
+    )
     weights = state.net.weight_parameters()
     _apply(state.sgd, weights, found.weights, settings.weights.gradient_clip)
-    _count(state.sums[:3], found, inputs.batch.labels)
+    _count(state.sums[:3], found, inputs.batch)
 
 
 def _move_alpha_second_order(
@@ -126,7 +140,9 @@ def _move_alpha_second_order(
         weight_decay=settings.weights.weight_decay,
         skip=weights.skip,
     )
-    found = second_order(state.net, inputs.batch, inner, inputs.skip, parts=state.parts)
+    found = second_order(
+        state.net, inputs.batch, inner, inputs.skip, parts=state.parts, ranks=state.ranks
+    )
     _take_alpha(state, settings, inputs, found)
 
 
@@ -135,7 +151,7 @@ def _take_alpha(
 ) -> None:
     alpha = state.net.alpha_parameters()
     _apply(state.adam, alpha, found.alpha, settings.alpha.gradient_clip)
-    _count(state.sums[3:], found, inputs.batch.labels)
+    _count(state.sums[3:], found, inputs.batch)
 
 
 def _skip_dropout(
@@ -145,6 +161,7 @@ def _skip_dropout(
     return SkipDropout(
         rate=settings.stages[state.stage].skip_dropout_at(state.epoch),
         seed=seed_of(settings.seed, "skip", str(part), *where),
+        first=0 if task.share is None else task.share.start,
     )
 
 
@@ -170,8 +187,12 @@ def _apply(
         parameter.grad = None
 
 
-def _count(sums: Tensor, found: Gradients, labels: Tensor) -> None:
-    """Add to the sums in place: nothing waits for the device."""
-    sums[0] += found.loss * len(labels)
-    sums[1] += (found.logits.argmax(dim=1) == labels).sum()
-    sums[2] += len(labels)
+def _count(sums: Tensor, found: Gradients, batch: Batch) -> None:
+    """Add the figures of the whole batch to the sums in place: nothing waits for the device."""
+    images = len(batch.labels) if batch.share is None else batch.share.whole
+    sums[0] += found.loss * images
+    if found.hits is None:
+        sums[1] += (found.logits.argmax(dim=1) == batch.labels).sum()
+    else:
+        sums[1] += found.hits
+    sums[2] += images

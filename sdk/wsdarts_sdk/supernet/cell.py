@@ -208,7 +208,9 @@ class Cell:
                     term = Term(
                         values=tape.sources[source],
                         alpha=alpha[column],
-                        seed=options.skip.edge_seed(self.plan.index, edge),
+                        seed=options.skip.edge_seed(
+                            self.plan.index, edge, tape.sources[source][0].numel()
+                        ),
                         rate=options.skip.rate if options.training else 0.0,
                     )
                 else:

@@ -100,12 +100,15 @@ class Gradients:
         alpha: In the order of ``alpha_parameters``; empty where not asked for.
         weights: In the order of ``weight_parameters``, None for another task's head. They are
             the network's own memory and hold until its next gradients.
+        hits: How many images of the whole batch are labelled right, shape ``()``; None where
+            ``logits`` are those of the whole batch.
     """
 
     loss: Tensor
     logits: Tensor
     alpha: tuple[Tensor, ...] = ()
     weights: tuple[Tensor | None, ...] = ()
+    hits: Tensor | None = None
 
 
 _VECTOR = "cell_weights"
@@ -328,6 +331,8 @@ class Supernet(nn.Module):
     ) -> Gradients:
         """Return gradients of the batch's mean cross-entropy, for α, the weights or both.
 
+        Of a rank's part of a batch it is the images' part of that mean.
+
         Nothing here waits for a GPU; with a dropout on the device a graph can capture it.
 
         Raises:
@@ -351,6 +356,8 @@ class Supernet(nn.Module):
             pooled = self._pooled(outputs[-1]).requires_grad_()
             logits = self._logits(batch.head, pooled)
             loss = F.cross_entropy(logits, batch.labels)
+            if batch.share is not None:
+                loss = loss * batch.share.weight
         places = [pooled, *(head.parameters() if options.weight_gradients else ())]
         top = torch.autograd.grad(loss, places)
         sums, to_stem = self._backward(tapes, outputs, top[0], options)

@@ -25,14 +25,25 @@ class SkipDropout:
     Attributes:
         rate: Probability that an entry of an identity's output is zeroed, in [0, 1).
         seed: Seed of the pass; every edge of every cell draws from its own.
+        first: Place in the batch of the first image of the pass, which is a part of the batch
+            where several ranks share it.
     """
 
     rate: float = 0.0
     seed: int = 0
+    first: int = 0
 
-    def edge_seed(self, cell: int, edge: int) -> int:
-        """Return the 64-bit seed of one edge of one cell."""
-        return _mix((_mix((self.seed + STEP) & _WORD) + cell * 4096 + edge) & _WORD)
+    def edge_seed(self, cell: int, edge: int, elements: int = 0) -> int:
+        """Return the 64-bit seed of one edge of one cell.
+
+        Args:
+            cell: Index of the cell.
+            edge: Index of the edge.
+            elements: Numbers of an image on that edge, so that each image has the draws of its
+                place in the batch.
+        """
+        seed = _mix((_mix((self.seed + STEP) & _WORD) + cell * 4096 + edge) & _WORD)
+        return (seed + self.first * elements * STEP) & _WORD
 
 
 NO_DROPOUT = SkipDropout()
@@ -67,8 +78,9 @@ class DeviceSkipDropout:
         self.seeds.copy_(torch.tensor(words))
         self.rate.fill_(skip.rate)
 
-    def edge_seed(self, cell: int, edge: int) -> Tensor:
+    def edge_seed(self, cell: int, edge: int, elements: int = 0) -> Tensor:
         """Return the 64-bit seed of one edge of one cell, as a view."""
+        del elements  # graphs are replayed by the only rank, whose first image is the batch's
         return self.seeds[cell, edge]
 
 

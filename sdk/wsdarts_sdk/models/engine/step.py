@@ -8,10 +8,11 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from wsdarts_sdk.compiler import compiled_library
+from wsdarts_sdk.data.loader import draw_kept
 from wsdarts_sdk.models.engine.calls import SOURCES, Library
 from wsdarts_sdk.models.engine.memory import Extent
 from wsdarts_sdk.models.engine.program import Program
@@ -21,7 +22,7 @@ from wsdarts_sdk.models.engine.support import (
     why_not_modules,
     why_not_tensors,
 )
-from wsdarts_sdk.models.network import DerivedNetwork
+from wsdarts_sdk.models.network import DerivedNetwork, PathDraws
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet import reduction_positions
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, asked_kernels, must_wait
@@ -61,7 +62,7 @@ class TrainingEngine:
         self._counts: list[Tensor] = []
 
     def __call__(
-        self, x_BCHW: Tensor, *, rate: float, draws: Generator
+        self, x_BCHW: Tensor, *, rate: float, draws: PathDraws
     ) -> tuple[Tensor, Tensor | None]:
         """Return logits and the auxiliary tower's logits, with drop path."""
         net = self.net
@@ -185,13 +186,13 @@ class _Cells(torch.autograd.Function):
         )
 
 
-def _draw(factors: Tensor, rate: float, draws: Generator | None) -> None:
+def _draw(factors: Tensor, rate: float, draws: PathDraws | None) -> None:
     """Draw each path's images that are kept, as ``drop_path`` does, and scale them."""
     if draws is None or rate <= 0:
         factors.fill_(1.0)
         return
     for of_path in factors:
-        of_path.bernoulli_(1 - rate, generator=draws)
+        of_path.copy_(draw_kept(draws, len(of_path), 1 - rate, of_path.dtype))
     factors /= 1 - rate
 
 

@@ -16,7 +16,7 @@ from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import seed_of
-from wsdarts_sdk.models.network import count
+from wsdarts_sdk.models.network import PathDraws, count
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingLoop
 from wsdarts_sdk.pipelines.baselines.measured import Measured
@@ -81,11 +81,12 @@ class FineTuning(TrainingLoop[nn.Module]):
         """Train to the end, and return the logits of the held-out images."""
         return self._train(journal, progress)[2]
 
-    def _forward(self, images_BCHW: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def _forward(self, images_BCHW: Tensor, draws: PathDraws) -> tuple[Tensor, Tensor | None]:
         # Dropout within a network draws from the global generator: the same in a resumed run.
         devices = [] if self.device.type == "cpu" else [self.device]
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(draws.initial_seed())
+            generator = draws if isinstance(draws, torch.Generator) else draws.generator
+            torch.manual_seed(generator.initial_seed())
             return self.net(images_BCHW), None
 
     def _checkpoint(self) -> Checkpoint:

@@ -118,13 +118,21 @@ class PortableKernels(Kernels):
             norm.mean.copy_(norm.running_mean)
             norm.rstd.copy_((norm.running_variance + EPSILON).rsqrt())
             return
-        variance, mean = torch.var_mean(result.to(sum_dtype(result)), dim=_PIXELS, correction=0)
+        variance, mean, count = self._moments(result.to(sum_dtype(result)))
         norm.mean.copy_(mean)
         norm.rstd.copy_((variance + EPSILON).rsqrt())
-        count = result[0].numel() // result.shape[-1]
         unbiased, dtype = variance * (count / (count - 1)), norm.running_mean.dtype
         norm.running_mean.lerp_(mean.to(dtype), MOMENTUM)
         norm.running_variance.lerp_(unbiased.to(dtype), MOMENTUM)
+
+    def _moments(self, values: Tensor) -> tuple[Tensor, Tensor, int | Tensor]:
+        """Return variance and mean of the batch, shape ``(M, C)``, and its number of pixels."""
+        variance, mean = torch.var_mean(values, dim=_PIXELS, correction=0)
+        return variance, mean, values[0].numel() // values.shape[-1]
+
+    def _batch_sums(self, sums: Tensor, pixels: int) -> tuple[Tensor, int | Tensor]:
+        """Return sums over the pixels of these images as sums over those of the whole batch."""
+        return sums, pixels
 
     def _through_norm(self, output_gradient: OutputGradient, result: Tensor) -> Tensor:
         """Return the gradient of each branch's result, shape ``(M, B, H, W, C)``."""
@@ -141,8 +149,10 @@ class PortableKernels(Kernels):
 
     def _own_coefficients(self, gradients: Tensor, source: Tensor, norm: Norm) -> None:
         """Compute the coefficients of a norm whose results have no weights."""
+        sums = _sums(gradients, source, norm.mean, norm.rstd)
+        whole, pixels = self._batch_sums(sums, _pixels(source))
         ones = torch.ones_like(norm.rstd)
-        norm.coefficients.copy_(_coefficients(gradients, source, norm.mean, norm.rstd, ones)[0])
+        norm.coefficients.copy_(_coefficients(whole, pixels, norm.mean, norm.rstd, ones))
 
     def pointwise_forward(self, pointwise: PointwiseConvolution, norm: Norm) -> Tensor:
         parts = [
@@ -209,17 +219,25 @@ class PortableKernels(Kernels):
     def mix_backward(
         self, terms: Sequence[Term], gradient: Tensor, coefficients: Sequence[Tensor | None]
     ) -> Tensor:
-        found = []
+        found: list[Tensor] = []
+        normed: list[tuple[Term, Tensor, Tensor]] = []
         for term, place in zip(terms, coefficients, strict=True):
             if place is None or term.mean is None or term.rstd is None:
                 values = _dropped(term, term.values)
                 found.append((gradient.to(sum_dtype(gradient)) * values).sum())
                 continue
-            own, normed = _coefficients(
-                gradient, term.values, term.mean, term.rstd, term.alpha * torch.ones_like(term.rstd)
+            sums = _sums(gradient, term.values, term.mean, term.rstd)
+            normed.append((term, place, sums))
+            found.append(sums[1].sum())
+        if normed:
+            whole, pixels = self._batch_sums(
+                torch.stack([sums for _, _, sums in normed]), _pixels(gradient)
             )
-            place.copy_(own)
-            found.append(normed.sum())
+            for (term, place, _), sums in zip(normed, whole, strict=True):
+                mean, rstd = term.mean, term.rstd
+                assert mean is not None and rstd is not None  # as above  # noqa: S101, PT018
+                alpha = term.alpha * torch.ones_like(rstd)
+                place.copy_(_coefficients(sums, pixels, mean, rstd, alpha))
         return torch.stack(found).double()
 
     def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
@@ -284,18 +302,26 @@ def sum_dtype(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _coefficients(
-    gradient: Tensor, values: Tensor, mean: Tensor, rstd: Tensor, alpha: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return a, b and c of ``OutputGradient``, ``(…, 3, C)``, and Σ g·ŷ of each channel."""
+def _pixels(values: Tensor) -> int:
+    return values.shape[-4] * values.shape[-3] * values.shape[-2]
+
+
+def _sums(gradient: Tensor, values: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
+    """Return Σ g and Σ g·ŷ of each channel, shape ``(2, …, C)``."""
     dtype = sum_dtype(gradient)
     g, y = gradient.to(dtype), values.to(dtype)
-    pixels = y.shape[-4] * y.shape[-3] * y.shape[-2]
     total = g.sum(_PIXELS)
-    normed = rstd * ((g * y).sum(_PIXELS) - mean * total)
+    return torch.stack([total, rstd * ((g * y).sum(_PIXELS) - mean * total)])
+
+
+def _coefficients(
+    sums: Tensor, pixels: int | Tensor, mean: Tensor, rstd: Tensor, alpha: Tensor
+) -> Tensor:
+    """Return a, b and c of ``OutputGradient``, shape ``(…, 3, C)``, from ``_sums``."""
+    total, normed = sums
     a = alpha * rstd
     b = -a * rstd * normed / pixels
-    return torch.stack([a, b, -a * total / pixels - b * mean], dim=-2), normed
+    return torch.stack([a, b, -a * total / pixels - b * mean], dim=-2)
 
 
 def _dropped(term: Term, values: Tensor) -> Tensor:
