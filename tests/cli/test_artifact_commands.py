@@ -103,7 +103,7 @@ def test_show_says_everything(zoo: Path, run: Run) -> None:
         "normal cell",
         "c_{k-1} ── sep_conv_3x3 ──┘",
         "after stage 2: at most 2",
-        "weights accuracy 50.0 %",
+        "weights half 50.0 %",
         "weights.safetensors",
         "licence cc-by-nc-4.0",
         "probe tiny (sha256:",

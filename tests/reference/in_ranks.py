@@ -119,7 +119,7 @@ def digits(classes: int, each: int, cache: Path, name: str = "digits") -> ImageT
 
 def settings_of(**changes: Any) -> SearchSettings:
     """Return settings of a small search, all of whose epochs move α."""
-    fields = {
+    fields: dict[str, Any] = {
         "space": SPACE,
         "stages": (
             StageSettings(cells=3, operations=5, epochs=2, weights_only_epochs=0, skip_dropout=0.3),

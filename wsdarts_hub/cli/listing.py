@@ -9,7 +9,6 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_registry._format import count, duration, millions, percent, points, size
-from wsdarts_registry.artifact.facts import final_parameters
 
 if TYPE_CHECKING:
     from wsdarts_registry.stores.query import EntryFacts, Range
@@ -185,7 +184,7 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
         "baseline": [_share(facts.result.baseline if facts.result else None) for facts in found],
         "gain": ["" if facts.gain is None else points(facts.gain) for facts in found],
         "search": [duration(facts.entry.manifest.provenance.seconds) for facts in found],
-        "parameters": [_size(final_parameters(facts.entry.manifest)) for facts in found],
+        "parameters": [_size(facts.parameters) for facts in found],
         "alpha-accuracy": [_share(facts.alpha_accuracy) for facts in found],
     }
     more = {header: [*cells, *[""] * len(damaged)] for header, cells in more.items()}

@@ -102,6 +102,11 @@ class EntryFacts:
         return None if self.result is None else self.result.difference
 
     @property
+    def parameters(self) -> int | None:
+        """Number of parameters of the network at full size; None if it is not stated."""
+        return final_parameters(self.entry.manifest)
+
+    @property
     def alpha_accuracy(self) -> float | None:
         """Accuracy of the supernet on the α half, in [0, 1]; None if not stated."""
         return self.entry.manifest.metrics.get(_ALPHA_ACCURACY)
@@ -274,7 +279,7 @@ _KEYS: dict[str, Callable[[EntryFacts], Any]] = {
     "accuracy": lambda facts: facts.accuracy,
     "gain": lambda facts: facts.gain,
     "cost": lambda facts: facts.entry.manifest.provenance.seconds,
-    "parameters": lambda facts: final_parameters(facts.entry.manifest),
+    "parameters": lambda facts: facts.parameters,
     "alpha-accuracy": lambda facts: facts.alpha_accuracy,
 }
 

@@ -141,5 +141,6 @@ def unsynchronise(net: nn.Module) -> None:
     """Undo ``synchronise`` for a network of modules, which is saved and exported as it was."""
     for module in net.modules():
         if isinstance(module, SynchronisedBatchNorm):
-            del module.ranks
-            module.__class__ = nn.BatchNorm2d
+            plain: Any = module
+            del plain.ranks
+            plain.__class__ = nn.BatchNorm2d
