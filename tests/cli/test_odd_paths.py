@@ -61,6 +61,7 @@ OTHERS = {
     "OWNER/NAME": "lab/images",
     "TAG": None,
     "BRANCH": None,
+    "URL": None,
     "MIN..MAX": None,
     "NAME": None,
     "cpu": None,
