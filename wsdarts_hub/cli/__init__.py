@@ -229,7 +229,7 @@ def _mute_all_but_first() -> TextIO:
     """Let the first of several processes speak alone; return stderr, for errors."""
     stderr = sys.stderr
     if _rank():
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stdout = sys.stderr = _nowhere()
     return stderr
 
 
@@ -271,10 +271,15 @@ def _run() -> None:
 def _open_missing_streams() -> None:
     """Refuse to work without stdout; without stderr, let nobody hear what is said there."""
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stderr = _nowhere()
     if sys.stdout is None:
         _say_error("stdout is closed; redirect it to a file or to /dev/null")
         raise SystemExit(1)
+
+
+def _nowhere() -> TextIO:
+    """Return a stream whose text nobody reads."""
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
 
 
 def _discard_output() -> None:

@@ -174,7 +174,8 @@ def test_settings_are_json() -> None:
     assert data["space"] == DARTS.to_json()
     assert data["stages"][1]["cells"] == 11
     assert data["alpha"]["beta1"] == 0.5
-    assert set(data) == set(SearchSettings.__slots__)
+    left_out = {"synchronised_norms"}  # while it is off, so that earlier runs have equal settings
+    assert set(data) == set(SearchSettings.__slots__) - left_out
 
 
 def test_padding_is_an_eighth_unless_given(make_settings: Make) -> None:
