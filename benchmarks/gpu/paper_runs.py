@@ -135,7 +135,7 @@ def carried_out(plan: Plan, arguments: argparse.Namespace, left: Time) -> dict[s
         TimeIsUp: There was not enough of it.
     """
     from build_zoo import LICENCES  # noqa: PLC0415
-    from warm_starts import without  # noqa: PLC0415
+    from leave_one_out import registry_without  # noqa: PLC0415
 
     from wsdarts_hub import ImageTask, push, search, warm_start  # noqa: PLC0415
     from wsdarts_registry.stores.directory import DirectoryStore  # noqa: PLC0415
@@ -153,7 +153,7 @@ def carried_out(plan: Plan, arguments: argparse.Namespace, left: Time) -> dict[s
     places = {name: place_of(name, arguments.data) for name in plan.sets}
     tasks = [ImageTask.load(place, name=name) for name, place in places.items()]
     if plan.warm:
-        registry = without(tasks[0], arguments.runs / "registries" / plan.name)
+        registry = registry_without(tasks[0], arguments.runs / "registries" / plan.name)
         run: Any = warm_start(tasks[0], registry=registry, **common)
     else:
         files = [None, *([arguments.probe_file] if arguments.probe_file else [])]

@@ -56,9 +56,9 @@ def test_a_network_of_the_same_budget_stands_beside_the_result(
     taken: dict[str, list[int]] = {}
     original = TrainingLoop._run_step
 
-    def counted(self: TrainingLoop, batch: Any, *rest: Any) -> None:
-        taken.setdefault(self.what, []).append(len(batch.source))
-        original(self, batch, *rest)
+    def counted(self: TrainingLoop, step: Any, *rest: Any) -> None:
+        taken.setdefault(self.what, []).append(len(step.batch.source))
+        original(self, step, *rest)
 
     monkeypatch.setattr(training_module.TrainingLoop, "_run_step", counted)
     found = run()
