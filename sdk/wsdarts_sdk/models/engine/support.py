@@ -12,10 +12,12 @@ from wsdarts_sdk.models.operations import (
     Pooling,
     ReluConvNorm,
     SeparableConv,
+    StridedPointwise,
 )
 
 _MODULES = {
     *(DerivedCell, DilatedConv, FactorizedReduce, Pooling, ReluConvNorm, SeparableConv),
+    StridedPointwise,
     *(nn.AvgPool2d, nn.BatchNorm2d, nn.Conv2d, nn.Identity, nn.MaxPool2d, nn.ModuleList, nn.ReLU),
 }
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
