@@ -21,7 +21,7 @@ from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.models.classifier import Classifier
-from wsdarts_sdk.pipelines.decision import MODES
+from wsdarts_sdk.pipelines.starting_point_rules import MODES
 
 pytestmark = pytest.mark.processes
 

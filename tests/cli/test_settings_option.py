@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.cli.conftest import Run
 from wsdarts_hub.cli.shared.options import Mode, PresetName, preset_with
 from wsdarts_registry.errors import SettingsError, SpaceError
-from wsdarts_sdk.pipelines.decision import MODES
+from wsdarts_sdk.pipelines.starting_point_rules import MODES
 from wsdarts_sdk.presets import PRESETS, TINY
 from wsdarts_sdk.search.settings import settings_json
 

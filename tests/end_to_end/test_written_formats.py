@@ -30,8 +30,8 @@ from wsdarts_registry.errors import RunError
 from wsdarts_registry.stores.query import find
 from wsdarts_sdk.artifacts.check import run_check
 from wsdarts_sdk.reports.report_files import read_run, seconds_spent, trainings_within
+from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.directory import check_run, read_config
-from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.runs.records import read_costs
 
 FORMATS = Path(__file__).parents[1] / "golden" / "formats"

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
+    from wsdarts_sdk.runs.checkpoints import Row
     from wsdarts_sdk.runs.choice import GenotypeChoice
-    from wsdarts_sdk.runs.journal import Row
 
 
 def show_search(found: "SearchRun", *, quiet: bool) -> None:

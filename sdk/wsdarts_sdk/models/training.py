@@ -42,7 +42,7 @@ from wsdarts_sdk.models.stopping import BestEpoch, EarlyStopping, early_stopping
 from wsdarts_sdk.models.weight_average import WeightAverage
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.ranks import ALONE, BatchShare, Ranks
-from wsdarts_sdk.runs.journal import (
+from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
     Journal,
     MemoryJournal,

@@ -36,9 +36,16 @@ from wsdarts_registry.stores.nearest_artifacts import (
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
-from wsdarts_sdk.pipelines.decision import META, Choice, Decision, Option, decide, nothing_to_rank
 from wsdarts_sdk.pipelines.embed import nearest_so_far
 from wsdarts_sdk.pipelines.run_context import RunContext
+from wsdarts_sdk.pipelines.starting_point_rules import (
+    META,
+    Choice,
+    Decision,
+    Option,
+    decide,
+    nothing_to_rank,
+)
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.file_names import EMBEDDING_FILE
 from wsdarts_sdk.runs.records import read_start, write_start

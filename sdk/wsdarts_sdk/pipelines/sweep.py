@@ -20,9 +20,9 @@ from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.pipelines.starting_points import Start
 from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.runs.checkpoints import FileJournal, Journal
 from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL, SELECTION_JOURNAL, SWEEP_FILE
-from wsdarts_sdk.runs.journal import FileJournal, Journal
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
 

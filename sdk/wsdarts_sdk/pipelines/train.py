@@ -52,6 +52,7 @@ from wsdarts_sdk.reports.rows import (
     training_epochs,
 )
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
+from wsdarts_sdk.runs.checkpoints import Checkpoint
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.file_names import (
     CHECKPOINT_SUFFIX,
@@ -60,7 +61,6 @@ from wsdarts_sdk.runs.file_names import (
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
-from wsdarts_sdk.runs.journal import Checkpoint
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 

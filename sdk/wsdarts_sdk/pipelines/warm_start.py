@@ -18,7 +18,6 @@ from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.pipelines.baselines.choice import LINEAR
-from wsdarts_sdk.pipelines.decision import Choice, Decision, Mode
 from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
 from wsdarts_sdk.pipelines.run_context import (
@@ -32,6 +31,7 @@ from wsdarts_sdk.pipelines.run_context import (
     train_parts,
 )
 from wsdarts_sdk.pipelines.search import SearchRun
+from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision, Mode
 from wsdarts_sdk.pipelines.starting_points import (
     Plan,
     Start,

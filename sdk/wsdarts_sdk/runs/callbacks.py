@@ -14,7 +14,7 @@ from typing import Any
 from wsdarts_registry._files import as_path
 from wsdarts_registry._libraries import install_extra, naming_hidden_libraries
 from wsdarts_registry.errors import ArgumentError, LibraryError
-from wsdarts_sdk.runs.journal import Checkpoint, Journal, Row
+from wsdarts_sdk.runs.checkpoints import Checkpoint, Journal, Row
 
 _log = logging.getLogger("wsdarts_hub.runs")
 

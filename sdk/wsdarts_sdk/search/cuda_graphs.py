@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from wsdarts_sdk.data import Part
-from wsdarts_sdk.runs.journal import step_count
+from wsdarts_sdk.runs.checkpoints import step_count
 from wsdarts_sdk.search.gradients import for_part
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import StepInputs, Work

@@ -26,7 +26,7 @@ from wsdarts_sdk.data.loader import TrainPart, batches
 from wsdarts_sdk.devices import free_memory, peak_memory, wait_for
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.ranks import ALONE, Ranks
-from wsdarts_sdk.runs.journal import Journal, MemoryJournal, RankJournal
+from wsdarts_sdk.runs.checkpoints import Journal, MemoryJournal, RankJournal
 from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.gradients import needed_memory, parts_that_fit

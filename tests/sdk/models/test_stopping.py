@@ -18,7 +18,7 @@ from wsdarts_sdk.models.stopping import (
     early_stopping,
 )
 from wsdarts_sdk.models.training import Training, train_network
-from wsdarts_sdk.runs.journal import FileJournal, MemoryJournal
+from wsdarts_sdk.runs.checkpoints import FileJournal, MemoryJournal
 from wsdarts_sdk.search.settings import settings_json
 
 PATIENT = replace(SMALL, epochs=8, patience=2, learning_rate=0.2, drop_path=0.0)

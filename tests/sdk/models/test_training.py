@@ -15,7 +15,7 @@ from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data import loader as images_module
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, TrainingResult, train_network
-from wsdarts_sdk.runs.journal import FileJournal, Journal, MemoryJournal
+from wsdarts_sdk.runs.checkpoints import FileJournal, Journal, MemoryJournal
 
 SMALL = TrainingSettings(
     cells=3, channels=4, image_size=8, epochs=4, batch_size=8, cutout=2, drop_path=0.2

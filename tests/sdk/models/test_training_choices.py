@@ -20,7 +20,7 @@ from wsdarts_sdk.models.model_folder import save_timm
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, train_network
 from wsdarts_sdk.models.weight_average import WeightAverage, decay_at
-from wsdarts_sdk.runs.journal import MemoryJournal
+from wsdarts_sdk.runs.checkpoints import MemoryJournal
 from wsdarts_sdk.search.settings import settings_json
 
 CHOICES = replace(

@@ -21,8 +21,8 @@ from wsdarts_sdk.pipelines.baselines.choice import find_baseline
 from wsdarts_sdk.pipelines.baselines.fine_tuning import FineTuning, fine_tuning_settings
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.reports.report_files import read_run
+from wsdarts_sdk.runs.checkpoints import FileJournal, MemoryJournal
 from wsdarts_sdk.runs.evaluation import read_baseline
-from wsdarts_sdk.runs.journal import FileJournal, MemoryJournal
 from wsdarts_sdk.task2vec.loading import SHIPPED
 
 HEAD = 3 * 208 + 3

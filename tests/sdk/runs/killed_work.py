@@ -37,8 +37,8 @@ from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.pipelines.baselines.fine_tuning import FineTuning, fine_tuning_settings
 from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.directory import RunDirectory, open_run
-from wsdarts_sdk.runs.journal import FileJournal
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, settings_json
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.journal import Checkpoint
+from wsdarts_sdk.runs.checkpoints import Checkpoint
 
 
 def make(value: float = 1.5) -> Checkpoint:

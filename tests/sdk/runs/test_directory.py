@@ -14,8 +14,8 @@ from wsdarts_registry import _file_lock
 from wsdarts_registry._files import atomic_file
 from wsdarts_registry.errors import RunError, RunWarning, SettingsError
 from wsdarts_sdk.presets import PAPER
+from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal
 from wsdarts_sdk.runs.directory import RunDirectory, open_run, read_config, read_json
-from wsdarts_sdk.runs.journal import Checkpoint, FileJournal
 from wsdarts_sdk.search.settings import settings_json
 
 pytestmark = pytest.mark.processes

@@ -11,7 +11,7 @@ from torch import Tensor
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
-from wsdarts_sdk.runs.journal import Checkpoint, MemoryJournal
+from wsdarts_sdk.runs.checkpoints import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.loop import Search, search
 from wsdarts_sdk.search.settings import SearchSettings
 

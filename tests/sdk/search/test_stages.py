@@ -12,7 +12,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart, seed_of
-from wsdarts_sdk.runs.journal import Checkpoint, MemoryJournal
+from wsdarts_sdk.runs.checkpoints import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.loop import Search, SearchResult, search
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, WeightOptimiser, darts

@@ -13,7 +13,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.pipelines.starting_points import settings_of_mode
-from wsdarts_sdk.runs.journal import Checkpoint, MemoryJournal
+from wsdarts_sdk.runs.checkpoints import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.loop import Search, SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState, StartingPoint, transferable

@@ -18,7 +18,7 @@ from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import train_network
-from wsdarts_sdk.runs.journal import MemoryJournal
+from wsdarts_sdk.runs.checkpoints import MemoryJournal
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings
 

@@ -22,10 +22,10 @@ from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingLoop
 from wsdarts_sdk.pipelines.baselines.measured import Measured
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.progress import Progress
+from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal, Journal
 from wsdarts_sdk.runs.file_names import BASELINE_JOURNAL
-from wsdarts_sdk.runs.journal import Checkpoint, FileJournal, Journal
 from wsdarts_sdk.task2vec import Probe
-from wsdarts_sdk.task2vec.linear import trained_on
+from wsdarts_sdk.task2vec.linear_classifier import trained_on
 from wsdarts_sdk.task2vec.probe import first_line
 
 _NETWORK_FACT = "network"

@@ -7,7 +7,7 @@ from wsdarts_sdk.models.network import Size, count
 from wsdarts_sdk.pipelines.baselines.measured import Measured
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.task2vec import Probe
-from wsdarts_sdk.task2vec.linear import fit_linear_classifier, trained_on
+from wsdarts_sdk.task2vec.linear_classifier import fit_linear_classifier, trained_on
 
 
 def measure_linear(task: ImageTask, probe: Probe, progress: Progress) -> Measured:

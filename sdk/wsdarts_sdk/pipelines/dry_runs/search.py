@@ -27,7 +27,7 @@ from wsdarts_sdk.pipelines.genotype_choice import candidate_training, training_l
 from wsdarts_sdk.pipelines.run_context import Data, load_tasks, train_parts
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.runs.journal import MemoryJournal
+from wsdarts_sdk.runs.checkpoints import MemoryJournal
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import StartingPoint

@@ -31,9 +31,9 @@ from wsdarts_sdk.pipelines.dry_runs.estimate import (
 from wsdarts_sdk.pipelines.run_context import Data, load_task
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.runs.journal import Journal, MemoryJournal
+from wsdarts_sdk.runs.checkpoints import Journal, MemoryJournal
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-from wsdarts_sdk.task2vec.linear import feature_seconds
+from wsdarts_sdk.task2vec.linear_classifier import feature_seconds
 
 _Loop = TypeVar("_Loop", bound=TrainingLoop[Any])
 _FLOAT = 4

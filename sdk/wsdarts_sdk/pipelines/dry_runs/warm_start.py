@@ -9,12 +9,12 @@ from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions
 from wsdarts_sdk.devices import find_device, peak_memory
-from wsdarts_sdk.pipelines.decision import Choice, Decision, Mode
 from wsdarts_sdk.pipelines.dry_runs.embedding import EmbeddingEstimate, embedding_estimate
 from wsdarts_sdk.pipelines.dry_runs.estimate import Estimate, PhaseEstimate
 from wsdarts_sdk.pipelines.dry_runs.search import choice_estimate, stage_estimates
 from wsdarts_sdk.pipelines.dry_runs.training import network_estimate
 from wsdarts_sdk.pipelines.run_context import Data, load_task, probe_for, train_parts
+from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision, Mode
 from wsdarts_sdk.pipelines.starting_points import decide_by, plan_start, prepare_start
 from wsdarts_sdk.pipelines.sweep import RATES
 from wsdarts_sdk.presets import Preset, find_preset

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.journal import Checkpoint, FileJournal, Journal, MemoryJournal
+from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal, Journal, MemoryJournal
 
 pytestmark = pytest.mark.processes
 
@@ -97,7 +97,7 @@ def test_only_regular_files_are_read(kind: str, tmp_path: Path) -> None:
 
 def test_due_by_the_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("wsdarts_sdk.runs.journal.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("wsdarts_sdk.runs.checkpoints.time.monotonic", lambda: now[0])
     journal = FileJournal(tmp_path, "search", interval=20)
     found = []
     for now[0] in (119.0, 120.0):

@@ -8,7 +8,7 @@ import torch
 
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.task2vec import load_probe
-from wsdarts_sdk.task2vec.linear import (
+from wsdarts_sdk.task2vec.linear_classifier import (
     STRENGTHS,
     choose_strength,
     fit_linear_classifier,

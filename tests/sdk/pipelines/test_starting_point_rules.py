@@ -12,7 +12,7 @@ from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.errors import RegistryError, SettingsError
 from wsdarts_registry.stores.records import Entry
-from wsdarts_sdk.pipelines.decision import Choice, Decision, Option, decide
+from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision, Option, decide
 from wsdarts_sdk.presets import TINY
 
 # What the artifacts of the factories have: 3 cells, 4 channels.
