@@ -28,8 +28,10 @@ from torch import Tensor
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search.settings import COMPUTE_DTYPES, WeightOptimiser
-from wsdarts_sdk.search.state import dtype_of, exact_float32, sgd_for
+from wsdarts_sdk.devices import dtype_of
+from wsdarts_sdk.search.settings import WeightOptimiser
+from wsdarts_sdk.search.state import exact_float32, sgd_for
+from wsdarts_sdk.setting_fields import COMPUTE_DTYPES
 from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 

@@ -126,13 +126,13 @@ def engines(directory: Path | None, setting: Setting) -> dict[str, Callable[[], 
     last = images.contiguous(memory_format=torch.channels_last)
 
     def public(*, channels_last: bool) -> Step:
-        net, forward = _public_network(directory, setting)
+        net, forward = public_network(directory, setting)
         if channels_last:
             net = net.to(memory_format=torch.channels_last)
         return Step(net, forward, last if channels_last else images, labels, fused=False)
 
     def ours() -> Step:
-        net = _network(setting).to(memory_format=torch.channels_last)
+        net = searched_network(setting).to(memory_format=torch.channels_last)
         engine, draws = TrainingEngine(net), torch.Generator()
         forward: Forward = lambda x: engine(x, rate=DROP_PATH, draws=draws)
         step = Step(net, forward, last, labels, fused=True)
@@ -148,7 +148,8 @@ def engines(directory: Path | None, setting: Setting) -> dict[str, Callable[[], 
     }
 
 
-def _network(setting: Setting) -> DerivedNetwork:
+def searched_network(setting: Setting) -> DerivedNetwork:
+    """Return this project's network of modules."""
     return DerivedNetwork(
         PDARTS,
         classes=CLASSES,
@@ -158,20 +159,24 @@ def _network(setting: Setting) -> DerivedNetwork:
     )
 
 
-def _public_network(directory: Path | None, setting: Setting) -> tuple[nn.Module, Forward]:
-    """The public network, or without a directory this project's network of modules."""
+def public_network(
+    directory: Path | None, setting: Setting, device: torch.device | None = None
+) -> tuple[nn.Module, Forward]:
+    """Return the public network, or without a directory this project's network of modules."""
     torch.manual_seed(0)
     if directory is None:
-        net, draws = _network(setting), torch.Generator()
+        net, draws = searched_network(setting).to(device), torch.Generator()
         return net, lambda x: net.forward_training(x, rate=DROP_PATH, draws=draws)
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
-    torch.cuda.FloatTensor = torch.FloatTensor  # type: ignore[misc]
+    if device is None or device.type == "cpu":
+        torch.cuda.FloatTensor = torch.FloatTensor  # type: ignore[misc]
     genotype = import_module("genotypes").PDARTS
     found = import_module("model").NetworkCIFAR(
         CHANNELS, CLASSES, setting.cells, setting.auxiliary, genotype
     )
     found.drop_path_prob = DROP_PATH
+    found = found.to(device)
     return found, found
 
 

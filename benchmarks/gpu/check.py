@@ -41,12 +41,13 @@ from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.devices import dtype_of
 from wsdarts_sdk.pipelines.search import search
 from wsdarts_sdk.pipelines.train import train
 from wsdarts_sdk.pipelines.warm_start import warm_start
 from wsdarts_sdk.presets import TINY, Preset
-from wsdarts_sdk.search.settings import COMPUTE_DTYPES
-from wsdarts_sdk.search.state import dtype_of, exact_float32
+from wsdarts_sdk.search.state import exact_float32
+from wsdarts_sdk.setting_fields import COMPUTE_DTYPES
 from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, choose_kernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels

@@ -28,7 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wsdarts_sdk.search.state import dtype_of
+from wsdarts_sdk.devices import dtype_of
 from wsdarts_sdk.supernet.kernels.base import Kernels
 
 _STEPS = 2

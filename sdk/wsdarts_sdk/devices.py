@@ -21,6 +21,16 @@ from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import SettingsError
 
 
+def dtype_of(name: str) -> torch.dtype:
+    """Return ``float32`` or ``bfloat16`` by its name."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return the name that ``dtype_of`` takes."""
+    return str(dtype).removeprefix("torch.")
+
+
 def find_device(name: str | None = None) -> torch.device:
     """Return the device of that name; by default CUDA where there is one, else the CPU.
 

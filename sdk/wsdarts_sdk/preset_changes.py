@@ -11,11 +11,11 @@ from wsdarts_sdk.data.decoding import Resize
 from wsdarts_sdk.models.settings import AugmentationName, ClassBalance, TrainingWeights
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
-    ComputeDtype,
     Order,
     StageSettings,
     WeightOptimiser,
 )
+from wsdarts_sdk.setting_fields import ComputeDtype
 
 
 class SearchChanges(TypedDict, total=False):
@@ -78,5 +78,6 @@ class TrainingChanges(TypedDict, total=False):
     class_balance: ClassBalance
     averaged_weights: float
     patience: int | None
+    compute_dtype: ComputeDtype
     synchronised_norms: bool
     seed: int

@@ -58,6 +58,8 @@ Channels = Annotated[
 Classes = Annotated[int, Field(ge=1, le=1_000_000)]
 Policy = Literal["randaugment", "trivialaugment"]
 """Augmentation policies of torchvision."""
+ComputeDtype = Literal["float32", "bfloat16"]
+COMPUTE_DTYPES: tuple[ComputeDtype, ...] = get_args(ComputeDtype)
 
 
 def validated(settings: type[_Class]) -> type[_Class]:

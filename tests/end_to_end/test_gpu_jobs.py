@@ -287,6 +287,21 @@ def test_steps_of_several_gpus_are_measured(call: Call, tmp_path: Path) -> None:
     assert all(found["exchange"]["milliseconds"] >= 0 for found in done.values())
 
 
+@pytest.mark.slow
+def test_training_steps_are_measured(call: Call, tmp_path: Path) -> None:
+    small = ("--sizes", "32", "--batch", "4", "--cells", "3", "--rounds", "1")
+    asked = ("--device", "cpu", *small, "--results", tmp_path, "--seconds", "0")
+    job = module("training")
+    engines = [name for name in job.ENGINES if name != job.COMPILED]  # that takes a minute
+    asked = (*asked, "--engines", *engines)
+    for left in (3, 2, 1):
+        assert call("training", *asked).splitlines()[-1].startswith(f"not done: {left} rows left")
+    assert call("training", *asked).splitlines()[-1] == "done"
+    done = json.loads((tmp_path / "training.json").read_bytes())["done"]
+    assert list(done) == [f"32 pixels, {name}" for name in engines]
+    assert all(found["milliseconds"] > 0 for found in done.values())
+
+
 def test_an_unpacked_set_is_the_same_task(call: Call, data: Path, tmp_path: Path) -> None:
     rows: dict[str, list[Any]] = {"image": [], "label": []}
     for path in sorted((data / "flowers102").rglob("*.png")):

@@ -1,7 +1,8 @@
 """Settings of a derived network and its training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -10,6 +11,7 @@ from wsdarts_sdk.setting_fields import (
     Amount,
     BatchSize,
     Channels,
+    ComputeDtype,
     Epochs,
     Pixels,
     Policy,
@@ -71,6 +73,9 @@ class TrainingSettings:
             best one's weights; None: train all epochs and keep the last. Judged on the validation
             part where the task has a test part, too; else on a tenth of the train part, which
             then does not train.
+        compute_dtype: What forward and backward passes are computed in while it trains:
+            ``float32``, or ``bfloat16`` by torch's autocast, which is faster on a GPU. Weights,
+            their gradients, the loss and every evaluation are float32 always.
         synchronised_norms: Whether batch norms take the statistics of the whole batch where
             several processes share it; else each those of its own images.
         seed: Seed of everything random.
@@ -78,6 +83,20 @@ class TrainingSettings:
     Raises:
         SettingsError: A value is of another type or out of its bounds, or there is no such field.
     """
+
+    ADDED_LATER: ClassVar[Mapping[str, Any]] = {
+        "weights": "random",
+        "resize": "squash",
+        "augmentation": "flip-crop",
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "label_smoothing": 0.0,
+        "class_balance": "none",
+        "averaged_weights": 0.0,
+        "patience": None,
+        "compute_dtype": "float32",
+        "synchronised_norms": False,
+    }
 
     cells: Cells = 20
     channels: Channels = 16
@@ -103,6 +122,7 @@ class TrainingSettings:
     class_balance: ClassBalance = "none"
     averaged_weights: Share = 0.0
     patience: Epochs | None = None
+    compute_dtype: ComputeDtype = "float32"
     synchronised_norms: bool = False
     seed: Seed = 0
 

@@ -32,6 +32,7 @@ from wsdarts_sdk.data.loader import (
     stream,
 )
 from wsdarts_sdk.data.policies import Mixing
+from wsdarts_sdk.devices import dtype_of
 from wsdarts_sdk.models.class_balance import epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
@@ -206,6 +207,7 @@ class TrainingLoop(ABC, Generic[Net]):
         self.task, self.settings = task, settings
         self.device = device or torch.device("cpu")
         self.selection, self.ranks = selection, ranks
+        self._mixed = settings.compute_dtype != "float32"
         ranks.in_turn(lambda: self._take_images(statistics, selection=selection))
         self.epoch = self.rows = 0
         self.schedules = [0]
@@ -420,7 +422,11 @@ class TrainingLoop(ABC, Generic[Net]):
             draws = SharedDraws(generator=step.generator, share=self.share)
             if self.mixing.mixes:  # the first was there to be mixed into the second
                 images, targets, labels = images[1:], targets[1:], labels[1:]
-        logits, auxiliary = self._forward(images, draws)
+        with self._autocast():
+            logits, auxiliary = self._forward(images, draws)
+        if self._mixed:
+            logits = logits.float()
+            auxiliary = None if auxiliary is None else auxiliary.float()
         loss = self.loss(logits, targets)
         total = loss
         if auxiliary is not None:
@@ -430,6 +436,11 @@ class TrainingLoop(ABC, Generic[Net]):
         self.sgd.zero_grad(set_to_none=True)
         total.backward()
         return loss, (logits.argmax(dim=1) == labels).sum()
+
+    def _autocast(self) -> torch.autocast:
+        """Compute convolutions and products in the dtype of the settings within the context."""
+        dtype = dtype_of(self.settings.compute_dtype)
+        return torch.autocast(self.device.type, dtype, enabled=self._mixed)
 
     @torch.no_grad()
     def _of_all_ranks(self, share: BatchShare, loss: Tensor, hits: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import TrainPart, batches
-from wsdarts_sdk.devices import free_memory, peak_memory, wait_for
+from wsdarts_sdk.devices import free_memory, name_of, peak_memory, wait_for
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.ranks import ALONE, Ranks
 from wsdarts_sdk.runs.checkpoints import Journal, MemoryJournal, RankJournal
@@ -37,7 +37,6 @@ from wsdarts_sdk.search.state import (
     StartingPoint,
     compute_dtype,
     exact_float32,
-    name_of,
     set_learning_rate,
     transferable,
 )

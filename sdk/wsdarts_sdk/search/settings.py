@@ -1,7 +1,8 @@
 """Settings of a search: stages, optimisers, schedule. Every field is open to the caller."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -13,6 +14,7 @@ from wsdarts_sdk.setting_fields import (
     BatchSize,
     BoundReason,
     Channels,
+    ComputeDtype,
     Epochs,
     Pixels,
     PositiveAmount,
@@ -25,8 +27,6 @@ from wsdarts_sdk.setting_fields import (
 
 Order = Literal["first", "second"]
 ORDERS: tuple[Order, ...] = ("first", "second")
-ComputeDtype = Literal["float32", "bfloat16"]
-COMPUTE_DTYPES: tuple[ComputeDtype, ...] = ("float32", "bfloat16")
 # ⌊L/3⌋ and ⌊2L/3⌋ are the reduction cells.
 _WHY_THREE = "with fewer there is no normal cell, and its α would stay at random"
 
@@ -152,6 +152,8 @@ class SearchSettings:
     Raises:
         SettingsError: As for ``StageSettings``; or the settings contradict each other.
     """
+
+    ADDED_LATER: ClassVar[Mapping[str, Any]] = {"synchronised_norms": False}
 
     space: SearchSpace = DARTS
     stages: tuple[StageSettings, ...]
@@ -293,32 +295,21 @@ def darts(settings: SearchSettings, *, cells: int, epochs: int) -> SearchSetting
     return replace(settings, stages=(stage,), skip_connects=None)
 
 
-# Settings that came later, with the value that stands for what was before: it is left out, so
-# that a run which was begun without them goes on.
-_LATER = {
-    "weights": "random",
-    "resize": "squash",
-    "augmentation": "flip-crop",
-    "mixup": 0.0,
-    "cutmix": 0.0,
-    "label_smoothing": 0.0,
-    "class_balance": "none",
-    "averaged_weights": 0.0,
-    "patience": None,
-    "synchronised_norms": False,
-}
-
-
 def settings_json(settings: Any) -> Any:
-    """Return any of the settings dataclasses as plain JSON data, field by field."""
+    """Return any of the settings dataclasses as plain JSON data, field by field.
+
+    A field of its ``ADDED_LATER`` that has the value there is left out, so that a run which was
+    begun before there was such a field goes on.
+    """
     if isinstance(settings, SearchSpace):
         return settings.to_json()
     if hasattr(settings, "__dataclass_fields__"):
         values = {name: getattr(settings, name) for name in settings.__slots__}
+        later: Mapping[str, Any] = getattr(settings, "ADDED_LATER", {})
         return {
             name: settings_json(value)
             for name, value in values.items()
-            if name not in _LATER or value != _LATER[name]
+            if name not in later or value != later[name]
         }
     if isinstance(settings, tuple):
         return [settings_json(value) for value in settings]

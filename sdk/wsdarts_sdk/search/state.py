@@ -19,6 +19,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import seed_of
+from wsdarts_sdk.devices import dtype_of, name_of
 from wsdarts_sdk.ranks import ALONE, Ranks
 from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
@@ -67,16 +68,6 @@ def _tf32() -> list[tuple[Any, str, Any]]:
     except RuntimeError:  # a program has used torch's newer names, which exclude the older ones
         return newer
     return [(matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """Return ``float32`` or ``bfloat16`` by its name."""
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """Return the name that ``dtype_of`` takes."""
-    return str(dtype).removeprefix("torch.")
 
 
 Array = NDArray[np.float64]

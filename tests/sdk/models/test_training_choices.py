@@ -20,8 +20,10 @@ from wsdarts_sdk.models.model_folder import save_timm
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, train_network
 from wsdarts_sdk.models.weight_average import WeightAverage, decay_at
+from wsdarts_sdk.progress import silent
 from wsdarts_sdk.runs.checkpoints import MemoryJournal
 from wsdarts_sdk.search.settings import settings_json
+from wsdarts_sdk.setting_fields import COMPUTE_DTYPES, ComputeDtype
 
 CHOICES = replace(
     SMALL,
@@ -122,10 +124,12 @@ def test_augmentation_by_name(
     assert (found.padding, found.flip, found.cutout, found.policy) == expected
 
 
+@pytest.mark.parametrize("dtype", COMPUTE_DTYPES)
 def test_all_choices_together_are_resumed_to_the_same_bits(
-    genotype: Genotype, digits_task: ImageTask
+    dtype: ComputeDtype, genotype: Genotype, digits_task: ImageTask
 ) -> None:
-    whole = train_network(genotype, digits_task, CHOICES)
+    choices = replace(CHOICES, compute_dtype=dtype)
+    whole = train_network(genotype, digits_task, choices)
     journal, found = AlwaysDue(), None
     for _ in range(50):
         left = 7
@@ -138,7 +142,7 @@ def test_all_choices_together_are_resumed_to_the_same_bits(
 
         torch.rand(5)  # what the program draws between does not matter
         try:
-            found = train_network(genotype, digits_task, CHOICES, journal=journal, progress=tick)
+            found = train_network(genotype, digits_task, choices, journal=journal, progress=tick)
         except PowerCutError:
             continue
         break
@@ -191,3 +195,27 @@ def test_older_model_files_squash(
     path = model.save(tmp_path / "model.safetensors")
     assert b"resize" not in path.read_bytes()
     assert Classifier.load(path).resize == "squash"
+
+
+def test_bfloat16_is_for_the_passes_of_training_alone(
+    genotype: Genotype, digits_task: ImageTask
+) -> None:
+    mixed = replace(SMALL, epochs=2, compute_dtype="bfloat16", drop_path=0.0, cutout=0, flip=False)
+    seen = set[torch.dtype]()
+    training = Training(genotype, digits_task, mixed, selection=False, device=None)
+    training.net.cells[0].register_forward_hook(lambda _m, _i, out: seen.add(out.dtype))
+    result = training.run(MemoryJournal(), silent)
+    assert seen == {torch.bfloat16, torch.float32}  # trained and evaluated
+    assert training.engine.why_not is not None  # the kernels know no autocast
+    assert result.logits.dtype == torch.float32
+    assert {p.dtype for p in training.net.parameters()} == {torch.float32}
+    assert all(b.dtype != torch.bfloat16 for b in training.net.buffers())
+    exact = train_network(genotype, digits_task, replace(mixed, compute_dtype="float32"))
+    assert result.rows[0]["loss"] == pytest.approx(exact.rows[0]["loss"], rel=0.02)
+    assert result.rows[0]["loss"] != exact.rows[0]["loss"]
+
+
+def test_float32_is_not_named_in_settings_of_a_training() -> None:
+    assert "compute_dtype" not in settings_json(SMALL)  # so that earlier runs go on
+    mixed = replace(SMALL, compute_dtype="bfloat16")
+    assert settings_json(mixed)["compute_dtype"] == "bfloat16"

@@ -11,9 +11,11 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches
-from wsdarts_sdk.search.settings import COMPUTE_DTYPES, SearchSettings, StageSettings
-from wsdarts_sdk.search.state import SearchState, dtype_of
+from wsdarts_sdk.devices import dtype_of
+from wsdarts_sdk.search.settings import SearchSettings, StageSettings
+from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import take_step
+from wsdarts_sdk.setting_fields import COMPUTE_DTYPES
 from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 
