@@ -11,7 +11,7 @@ HUB_TESTS := tests/registry/stores/contract tests/registry/stores/huggingface te
 	tests/cli/test_huggingface_registry.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench scale fuzz docs clean
+.PHONY: help demo test lint bench scale fuzz faults docs clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -21,7 +21,7 @@ demo: .venv/.demo-installed ## Set up, then run the main job on a small dataset 
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/wsdarts-hub demo
 
 test: lint .venv/.oldest-hub-installed ## Set up, then run every check and every test.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=20 --durations-min=10
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/oldest-hub $(BIN)/python -m pytest -n 2 -m "not slow" $(HUB_TESTS)
 
 lint: .venv/.dev-installed ## Set up, then check style, types, the direction of imports and the layout.
@@ -45,6 +45,9 @@ scale: .venv/.dev-installed ## Set up, then measure registries of 100,000 artifa
 fuzz: .venv/.dev-installed ## Set up, then read 100,000 spoilt files, and ask a hostile Hub (INPUTS=N SESSIONS=N SEED=N).
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),1)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.hub_sessions --sessions $(or $(SESSIONS),2000) --seed $(or $(SEED),1)
+
+faults: .venv/.dev-installed ## Set up, then kill searches, trainings, pushes and pulls 200 times (KILLS=N SEED=N; an hour).
+	$(BIN)/python -m tests.faults --kills $(or $(KILLS),200) --seed $(or $(SEED),1) --save
 
 # The variable silences a notice about the theme's successor. Not --quiet: warnings that are not
 # shown are not counted, either, so nothing would fail.

@@ -65,7 +65,10 @@ def _read_at_import(environment: dict[str, str]) -> dict[str, str]:
 
 def _serve(connection: socket.socket, asked: dict[str, object], streams: list[int]) -> int:
     """Do in this fork what was asked, and tell the exit code."""
-    connection.sendall(f"{os.getpid()}\n".encode())
+    try:
+        connection.sendall(f"{os.getpid()}\n".encode())
+    except BrokenPipeError:  # the client was killed before its work began
+        return 1
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

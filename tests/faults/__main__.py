@@ -1,0 +1,86 @@
+"""`python -m tests.faults --kills 200 --seed 1`, which is what `make faults` runs."""
+
+import argparse
+import json
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.documentation.beginning import make_beginning
+from tests.documentation.workplace import Programs
+from tests.faults.campaign import Outcome, run
+from tests.faults.jobs import all_jobs
+
+_RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "faults.json"
+
+
+def main() -> int:
+    """Kill, and tell what happened; the exit code says whether anything failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="how many processes to kill")
+    parser.add_argument("--seed", type=int, default=1, help="chooses the instants")
+    parser.add_argument("--job", action="append", help="only this job; may be repeated")
+    parser.add_argument("--save", action="store_true", help=f"write {_RESULTS.name}")
+    chosen = parser.parse_args()
+    jobs = all_jobs()
+    unknown = set(chosen.job or ()) - set(jobs)
+    if unknown:
+        parser.error(f"--job is one of {', '.join(jobs)}")
+    jobs = {name: job for name, job in jobs.items() if name in (chosen.job or jobs)}
+    begun = time.monotonic()
+
+    def progress(outcome: Outcome) -> None:
+        spent, done = time.monotonic() - begun, outcome.kills.total()
+        left = spent * (chosen.kills / max(1, done) - 1)
+        print(
+            f"{done} of {chosen.kills} kills, {outcome.ends.total()} jobs ended, "
+            f"{len(outcome.failures)} failures, about {max(0.0, left):.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        root = Path(folder)
+        for name in ("programs", "kernels", "beginning", "scratch", "jobs"):
+            (root / name).mkdir()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        endpoint = f"http://127.0.0.1:{port}"
+        programs = Programs(root / "programs", kernels=root / "kernels", endpoint=endpoint)
+        try:
+            make_beginning(root / "beginning", root / "scratch", programs)
+            outcome = run(
+                jobs,
+                kills=chosen.kills,
+                seed=chosen.seed,
+                beginning=root / "beginning",
+                programs=programs,
+                port=port,
+                scratch=root / "jobs",
+                progress=progress,
+            )
+        finally:
+            programs.close()
+    return report(outcome, chosen, time.monotonic() - begun)
+
+
+def report(outcome: Outcome, chosen: argparse.Namespace, seconds: float) -> int:
+    """Print the counts, and write them if that was asked for."""
+    told = {
+        "command": f"python -m tests.faults --kills {chosen.kills} --seed {chosen.seed}",
+        "seconds": round(seconds),
+        "kills": dict(outcome.kills),
+        "ended": dict(outcome.ends),
+        "failures": outcome.failures,
+    }
+    print(json.dumps(told, indent=1))
+    if chosen.save:
+        _RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+    return 1 if outcome.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
