@@ -71,7 +71,7 @@ def read_collection(store: Store, progress: Progress) -> Collection:
     Raises:
         EmbeddingError: Embeddings of one space have different widths.
     """
-    infos = [(name, info) for name in store.names() for info in store.versions(name)]
+    infos = list(store.iter_versions(include_yanked=True))
     latest = {name: info.version for name, info in infos if info.yanked is None}
     items, damaged = [], []
     for done, (name, info) in enumerate(infos):
