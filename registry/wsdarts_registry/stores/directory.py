@@ -250,7 +250,7 @@ class DirectoryStore(Store):
                 with self._staging.new() as copy:
                     edition.write_to(copy)
                     published = self._claim(copy, name, version, edition.digest)
-            self.compared_versions(name)
+            self.remember(name, self.versions(name))
             return self.entry(name, published)
 
     @contextmanager

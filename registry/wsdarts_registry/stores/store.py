@@ -259,6 +259,12 @@ class Store(Catalogue):
         if states is not None:
             compare(self, states, rows, whole=whole)
 
+    def remember(self, name: str, versions: tuple[VersionInfo, ...]) -> None:
+        """Remember the versions of a name that this user changed."""
+        states = self._seen_states()
+        if states is not None:
+            states.merge({name: row_of(name, versions)})
+
     def accept_state(self, name: str | None = None) -> tuple[str, ...]:
         """Accept that the registry shows an older state than was seen before.
 

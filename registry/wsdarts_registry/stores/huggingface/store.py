@@ -153,7 +153,7 @@ class HubStore(Store):
         edition = artifact if isinstance(artifact, Edition) else Edition.of(artifact)
         check_publishable(edition)
         published, state = self._published(edition, name, version)
-        self.compare({name: state.versions})
+        self.remember(name, state.versions)
         self._update_index(name, state, {edition.digest: _content(edition)})
         return Entry(
             name=name,

@@ -67,7 +67,10 @@ def test_private_artifacts(hub_server: HubServer, published: HubStore, seen_by: 
     )
     assert seen_by(ALICE_READS.token).pull("flowers").manifest.description == "first"
     for token in (BOB.token, None):
-        with pytest.raises(ReferenceNotFoundError, match=r"flowers.*`hf auth login`"):
+        with (
+            pytest.warns(RegistryWarning, match=r"flowers@1 is gone.*`hf auth login`"),
+            pytest.raises(ReferenceNotFoundError, match=r"flowers.*`hf auth login`"),
+        ):
             seen_by(token).pull("flowers@1")
 
 
