@@ -244,8 +244,9 @@ def gc(
     These are files that were not used for the given time, and remains of processes that were
     killed a day ago or earlier. All of them are recomputed when they are needed. Files that a
     running process has open or locked, downloaded datasets, the states of registries that were
-    seen and files of other users are kept; links are not followed. Files without a lock (on file systems without locks, and in a registry
-    where earlier versions pushed) may still be in use; they are only included with --unlocked.
+    seen and files of other users are kept; links are not followed. Files without a lock (on file
+    systems without locks, and in a registry where earlier versions pushed) may still be in use;
+    they are only included with --unlocked.
 
     JSON:
         directory: the cache

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from wsdarts_registry import _json
 from wsdarts_registry._file_lock import NoLocksError, wait_for_lock
@@ -63,21 +63,19 @@ class Difference:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Version:
+class _Version(NamedTuple):
     """What was seen of a version; its digest is without ``sha256:``."""
 
     digest: str
-    yank: str = ""
-    signed: bool = False
+    yank: str
+    signed: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class _State:
+class _State(NamedTuple):
     """What was seen of a name: versions by number, and the version of each alias."""
 
-    versions: Mapping[int, _Version]
-    aliases: Mapping[str, int]
+    versions: dict[int, _Version]
+    aliases: dict[str, int]
 
 
 def row_of(name: str, versions: Iterable[VersionInfo]) -> Row:
@@ -159,7 +157,7 @@ class SeenStates:
             if name in rows:
                 state = _read(rows[name])
                 aliases = {**state.aliases, alias: version}
-                rows[name] = _row(name, _State(versions=state.versions, aliases=aliases))
+                rows[name] = _row(name, _State(state.versions, aliases))
 
         if name in self.rows():
             self._change(change)
@@ -193,14 +191,16 @@ def compare(
     changed = {name: row for name, row in found.items() if seen.get(name) != row}
     suspects = [name for name, row in changed.items() if differences(name, seen.get(name), row)]
     suspects += [name for name in seen if whole and name not in found]
+    suspects.sort()
     older: list[Difference] = []
-    tried = 0
-    for tried, name in enumerate(sorted(suspects)[:_TRIED], start=1):
+    others = len(suspects)
+    for name in suspects[:_TRIED]:
+        others -= 1
         older += _confirmed(catalogue, name, seen[name])
         if len(older) >= _NAMED:
             break
     if older:
-        text = _sentence(catalogue, older, others=len(suspects) - tried)
+        text = _sentence(catalogue, older, others=others)
         warnings.warn(text, RegistryWarning, stacklevel=4)
     new = {name: row for name, row in changed.items() if _merged_row(name, seen.get(name), row)}
     if new:
@@ -227,8 +227,8 @@ def _confirmed(catalogue: Catalogue, name: str, seen: Row) -> tuple[Difference, 
 
 
 def _is_damage(catalogue: Catalogue, difference: Difference) -> bool:
-    """Return whether a record seems to be gone because it cannot be read."""
-    if difference.kind not in ("yank", "signature"):
+    """Return whether a version or its records differ because they are damaged."""
+    if difference.kind in ("gone", "alias"):
         return False
     try:
         catalogue.entry(difference.name, difference.version)
@@ -249,7 +249,9 @@ def _sentence(catalogue: Catalogue, older: list[Difference], *, others: int) -> 
     else:
         names = {difference.name for difference in older}
         name = f" {names.pop()}" if len(names) == 1 and not others else ""
-        hints.append(f"if its owner did so, `wsdarts-hub accept{name}{catalogue.option}` accepts it")
+        hints.append(
+            f"if its owner did so, `wsdarts-hub accept{name}{catalogue.option}` accepts it"
+        )
     return "; ".join(
         (
             f"{catalogue.location} shows an older state than before: {', '.join(listed)}",
@@ -290,12 +292,9 @@ def _merged(seen: _State, now: _State) -> _State:
             if after.digest:
                 versions[number] = after
         elif before.digest == after.digest:
-            versions[number] = _Version(
-                digest=before.digest,
-                yank=max(before.yank, after.yank),
-                signed=before.signed or after.signed,
-            )
-    return _State(versions=versions, aliases={**seen.aliases, **now.aliases})
+            yank = max(before.yank, after.yank)
+            versions[number] = _Version(before.digest, yank, before.signed or after.signed)
+    return _State(versions, {**seen.aliases, **now.aliases})
 
 
 def digest_seen(states: SeenStates, name: str, version: int) -> str | None:
@@ -312,29 +311,30 @@ def _state_of(versions: Iterable[VersionInfo]) -> _State:
         yank = info.status.yank
         when = "" if yank is None else max(yank.when, yank.lifted.when if yank.lifted else "")
         digest = (info.digest or "").removeprefix("sha256:")
-        found[info.version] = _Version(digest=digest, yank=when, signed=info.status.signed)
-        aliases |= dict.fromkeys(info.status.aliases, info.version)
-    return _State(versions=found, aliases=aliases)
+        found[info.version] = _Version(digest, when, info.status.signed)
+        for alias in info.status.aliases:
+            aliases[alias] = info.version
+    return _State(found, aliases)
 
 
 def _row(name: str, state: _State) -> Row:
-    versions = [
-        [number, v.digest, v.yank, v.signed] if v.yank or v.signed else [number, v.digest]
-        for number, v in sorted(state.versions.items())
-    ]
-    aliases = dict(sorted(state.aliases.items()))
-    return json.dumps([name, versions, aliases], separators=(",", ":")).encode()
+    """Return a row; it is JSON, since names, digests, times and aliases need no escapes."""
+    versions = ",".join(
+        f'[{number},"{digest}","{yank}",{signed:d}]'
+        for number, (digest, yank, signed) in sorted(state.versions.items())
+    )
+    aliases = ",".join(f'"{alias}":{state.aliases[alias]}' for alias in sorted(state.aliases))
+    return f'["{name}",[{versions}],{{{aliases}}}]'.encode()
 
 
 def _read(row: Row | None) -> _State:
     if row is None:
-        return _State(versions={}, aliases={})
+        return _State({}, {})
     _, versions, aliases = json.loads(row)
     found = {
-        number: _Version(digest=digest, yank=more[0] if more else "", signed=bool(more and more[1]))
-        for number, digest, *more in versions
+        number: _Version(digest, yank, bool(signed)) for number, digest, yank, signed in versions
     }
-    return _State(versions=found, aliases=aliases)
+    return _State(found, aliases)
 
 
 def _dump(rows: Mapping[str, Row]) -> bytes:

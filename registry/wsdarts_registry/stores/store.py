@@ -93,7 +93,7 @@ class Store(Catalogue):
                 f"{name}@{version} of {self.location}",
                 found=artifact.digest,
                 expected=f"{seen}, its digest when it was last seen, as versions are write-once",
-                hint=f"if its owner replaced it, `wsdarts-hub accept {name}{self.option}` accepts it",
+                hint=f"if its owner did so, `wsdarts-hub accept {name}{self.option}` accepts it",
             )
         policy = (
             SignaturePolicy.of_user() if self.signature_policy is None else self.signature_policy
@@ -242,9 +242,7 @@ class Store(Catalogue):
         self.compare({name: versions})
         return versions
 
-    def compare(
-        self, found: Mapping[str, tuple[VersionInfo, ...]], *, whole: bool = False
-    ) -> None:
+    def compare(self, found: Mapping[str, tuple[VersionInfo, ...]], *, whole: bool = False) -> None:
         """Compare versions with those seen before, warn of older states, and remember new ones.
 
         Args:

@@ -41,7 +41,7 @@ def save(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> Save:
             return restore
         hub: RemoteHub = request.getfixturevalue("hub_server")
         state = hub.state()
-        return lambda: hub.add_fault(Fault(kind="stale", state=state, path="(?!.*index)"))
+        return lambda: hub.add_fault(Fault(kind="stale", state=state, times=None))
 
     return save_state
 

@@ -11,7 +11,12 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants
 from tests.hub_server import ALICE, ALICE_READS, BOB, Fault, HubServer
 from tests.registry.factories import CARD, make_artifact
 from tests.registry.stores.huggingface.conftest import LOCATION, Make
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
+from wsdarts_registry.errors import (
+    ArtifactError,
+    ReferenceNotFoundError,
+    RegistryError,
+    RegistryWarning,
+)
 from wsdarts_registry.stores.huggingface._errors import redact
 from wsdarts_registry.stores.huggingface.store import HubStore
 
