@@ -150,18 +150,6 @@ class SeenStates:
 
         self._change(change)
 
-    def move_alias(self, name: str, alias: str, version: int) -> None:
-        """Let an alias mean another version: this user moved it."""
-
-        def change(rows: dict[str, Row]) -> None:
-            if name in rows:
-                state = _read(rows[name])
-                aliases = {**state.aliases, alias: version}
-                rows[name] = _row(name, _State(state.versions, aliases))
-
-        if name in self.rows():
-            self._change(change)
-
     def _change(self, change: Callable[[dict[str, Row]], None]) -> None:
         path = self.path
         try:

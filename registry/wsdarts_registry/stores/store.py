@@ -8,7 +8,7 @@ import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -303,6 +303,11 @@ class Store(Catalogue):
                 stacklevel=4,
             )
 
+    def _remember_change(self, name: str) -> None:
+        if self.state_key is not None:
+            with suppress(RegistryError):  # the change is made, whether it can be read or not
+                self.remember(name, self.versions(name))
+
     def _seen_states(self) -> SeenStates | None:
         key = self.state_key
         if key is None:
@@ -371,6 +376,7 @@ class Store(Catalogue):
         wanted = parsed(reference)
         with self.changing():
             self.write_yank(wanted.name, *_new_yank(self, wanted, reason))
+        self._remember_change(wanted.name)
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
         """Revert a yank; both reasons are kept.
@@ -383,6 +389,7 @@ class Store(Catalogue):
         wanted = parsed(reference)
         with self.changing():
             self.write_yank(wanted.name, *_lifted_yank(self, wanted, reason))
+        self._remember_change(wanted.name)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let ``NAME@ALIAS`` name a version; replace an existing alias.
@@ -394,9 +401,7 @@ class Store(Catalogue):
         """
         with self.changing():
             self.write_alias(name, alias, _new_alias(self, name, alias, version))
-        states = self._seen_states()
-        if states is not None:
-            states.move_alias(name, alias, version)
+        self._remember_change(name)
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove the alias ``NAME@ALIAS``.
