@@ -2,10 +2,10 @@
 
 ``make audit`` runs ``python -m tests.audit``, which writes into ``audit/``:
 
-- ``licences.tsv``: name, version and licence of everything that ``pip install wsdarts-hub`` installs;
+- ``licences.tsv``: name, version and licence of all that ``pip install wsdarts-hub`` installs;
 - ``sbom.cdx.json``: the same as a software bill of materials, CycloneDX 1.6;
-- ``vulnerabilities.json``: the answer of ``pip-audit``, where it is installed and its service can be
-  reached. Where it cannot, one line says so; nothing that was not looked up counts as safe.
+- ``vulnerabilities.json``: the answer of ``pip-audit``, where it is installed and its service can
+  be reached. Where it cannot, one line says so; what was not looked up does not count as safe.
 """
 
 import json
@@ -95,7 +95,7 @@ def installed() -> tuple[Package, ...]:
 
 
 def bill_of_materials(packages: tuple[Package, ...]) -> dict[str, Any]:
-    """Return the CycloneDX document of the product and what it needs; equal packages, equal bytes."""
+    """Return the CycloneDX document of the product and what it needs."""
     (product,) = (package for package in packages if package.name == PRODUCT)
     others = [package for package in packages if package is not product]
     known = {package.name: package.purl for package in packages}
