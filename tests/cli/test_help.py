@@ -21,7 +21,7 @@ COMMANDS = registered(app)
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_NAMES = (
     *("embed", "nearest", "search", "warm-start", "train", "push", "pull", "list", "show"),
-    *("verify", "yank", "unyank", "lineage", "diff", "copy", "gc", "doctor", "demo"),
+    *("verify", "yank", "unyank", "lineage", "diff", "copy", "accept", "gc", "doctor", "demo"),
     *("alias set", "alias remove", "alias list", "keygen", "sign", "predict", "evaluate"),
     *("export", "push-model", "index rebuild", "gallery build", "gallery serve", "report"),
 )

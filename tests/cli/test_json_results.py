@@ -32,6 +32,7 @@ BEFORE = {
     "sign": ("keygen my.key",),
 }
 CALLS = {
+    "accept": "--registry zoo",
     "alias list": "flowers --registry zoo",
     "alias remove": "flowers stable --registry zoo",
     "alias set": "flowers stable 1 --registry zoo",

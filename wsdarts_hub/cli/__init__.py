@@ -27,6 +27,7 @@ from wsdarts_hub.cli.gallery import build as build_gallery
 from wsdarts_hub.cli.gallery import serve as serve_gallery
 from wsdarts_hub.cli.listing import list_artifacts
 from wsdarts_hub.cli.maintenance import (
+    accept,
     doctor,
     gc,
     list_aliases,
@@ -82,7 +83,7 @@ class _Commands(SectionedGroup):
         "Trained models": ("evaluate", "predict", "export", "push-model"),
         "Registry": ("list", "show", "lineage", "diff", "gallery"),
         "Publishing": ("push", "pull", "copy", "alias", "yank", "unyank", "index"),
-        "Signatures and checks": ("verify", "sign", "keygen"),
+        "Signatures and checks": ("verify", "sign", "keygen", "accept"),
         "Installation": ("doctor", "gc"),
     }
 
@@ -122,6 +123,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "alias remove": remove_alias,
     "alias list": list_aliases,
     "index rebuild": rebuild_index,
+    "accept": accept,
     "gc": gc,
     "sign": sign,
     "keygen": keygen,

@@ -1,6 +1,6 @@
 """Commands that maintain a registry and this installation.
 
-``alias``, ``index rebuild``, ``gc`` and ``doctor``.
+``alias``, ``index rebuild``, ``accept``, ``gc`` and ``doctor``.
 """
 
 from dataclasses import asdict
@@ -167,6 +167,50 @@ def rebuild_index(
         display.line(f"the index of {registry} is new: {pluralize(len(names), 'name')}")
 
 
+def accept(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of an artifact; all of the registry by default.",
+            show_default=False,
+            autocompletion=options.complete_name,
+        ),
+    ] = None,
+    *,
+    registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Accept that a registry shows an older state than before.
+
+    Of each registry the newest state is remembered: versions, digests, yanks, signatures and
+    aliases. A registry that shows less causes a warning, and an artifact that replaces another
+    under the same version is refused. If the owner did so on purpose, this takes the present
+    state as the newest.
+
+    JSON:
+        registry: location of the registry
+        accepted: what was older, in words
+
+    Example:
+        wsdarts-hub accept images --registry my-zoo
+
+    Python:
+        from wsdarts_hub import open_registry
+        print(open_registry("my-zoo").accept_state("images"))
+    """
+    store = hub.open_registry(registry)
+    accepted = store.accept_state(name)
+    if as_json:
+        display.json_data({"registry": store.location, "accepted": list(accepted)})
+        return
+    for text in accepted:
+        display.line(text if quiet else f"accepted: {text}")
+    if not accepted and not quiet:
+        display.line(f"{store.location} shows nothing that is older than before")
+
+
 _WHY = {"old": "not used", "interrupted": "left by a killed process"}
 
 
@@ -199,9 +243,10 @@ def gc(
 
     These are files that were not used for the given time, and remains of processes that were
     killed a day ago or earlier. All of them are recomputed when they are needed. Files that a
-    running process has open or locked, downloaded datasets and files of other users are kept;
-    links are not followed. Files without a lock (on file systems without locks, and in a registry
-    where earlier versions pushed) may still be in use; they are only included with --unlocked.
+    running process has open or locked, downloaded datasets, the states of registries that were
+    seen and files of other users are kept; links are not followed. Files without a lock (on file
+    systems without locks, and in a registry where earlier versions pushed) may still be in use;
+    they are only included with --unlocked.
 
     JSON:
         directory: the cache

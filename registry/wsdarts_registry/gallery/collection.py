@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
+from wsdarts_registry.errors import VersionConflictError
 from wsdarts_registry.gallery.distances import RankedSpace
 from wsdarts_registry.gallery.items import GalleryItem
 from wsdarts_registry.stores.catalogue import DAMAGE, damaged_version
@@ -71,7 +72,7 @@ def read_collection(store: Store, progress: Progress) -> Collection:
     Raises:
         EmbeddingError: Embeddings of one space have different widths.
     """
-    infos = [(name, info) for name in store.names() for info in store.versions(name)]
+    infos = list(store.iter_versions(include_yanked=True))
     latest = {name: info.version for name, info in infos if info.yanked is None}
     items, damaged = [], []
     for done, (name, info) in enumerate(infos):
@@ -79,7 +80,7 @@ def read_collection(store: Store, progress: Progress) -> Collection:
         try:
             entry = store.entry(name, info.version)
             artifact = store.pull_without_weights(entry.reference)
-        except DAMAGE as error:
+        except (*DAMAGE, VersionConflictError) as error:
             if info.yanked is None:
                 damaged.append(damaged_version(name, info, error))
             continue

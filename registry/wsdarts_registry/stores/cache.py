@@ -1,7 +1,7 @@
 """Contents of the cache, and deletion of unused files.
 
-Everything in the cache can be made again. Only files that this library writes are deleted: neither
-downloaded datasets nor anything unknown, and no link is followed.
+Only files that this library can make again are deleted: neither downloaded datasets, nor the newest
+states of registries that were seen, nor anything unknown; and no link is followed.
 """
 
 import os
@@ -151,9 +151,10 @@ CACHE_KINDS = (
     _kind("outlines", "artifacts pulled without weights", _HEX, directory=True),
     _kind("hub", "API responses of Hugging Face", r"[^/]+\.json"),
     _kind("hub", "files of Hugging Face", rf"files/{_HEX}"),
+    CacheKind(folder="seen", what="newest states of registries", names=None),
     CacheKind(folder="torchvision", what="downloaded datasets", names=None),
 )
-"""Everything that the library keeps in the cache. It makes all of it again but the datasets."""
+"""Everything that the library keeps in the cache. What has no names is not made again."""
 
 
 def describe_folder(folder: str) -> str:

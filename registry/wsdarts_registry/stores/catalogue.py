@@ -55,6 +55,8 @@ class Catalogue(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {sanitize_spaced(self.location, 400)}>"
 
+    access_hint = ""  # what helps where an artifact exists and is not shown to this user
+
     @property
     @abstractmethod
     def location(self) -> str:
@@ -160,7 +162,7 @@ class Catalogue(ABC):
             ReferenceNotFoundError: There is none.
             RegistryError: The reference fits several versions.
         """
-        versions = self.versions(reference.name)
+        versions = self.compared_versions(reference.name)
         if not versions:
             raise ReferenceNotFoundError(
                 f"the registry {self.location} has no artifact named {reference.name}",
@@ -191,9 +193,14 @@ class Catalogue(ABC):
             raise _unknown_version(reference, versions)
         return fitting[-1]
 
+    def compared_versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """Return the versions of a name; a registry compares them with what was seen before."""
+        return self.versions(name)
+
     def _unknown_name_hint(self, name: str) -> str:
         close = did_you_mean(nearest_names(name, self.names()))
-        return f"{close}`wsdarts-hub list{self.option}` lists all"
+        hints = (f"{close}`wsdarts-hub list{self.option}` lists all", self.access_hint)
+        return "; ".join(filter(None, hints))
 
     @property
     def option(self) -> str:

@@ -19,6 +19,7 @@ where files cannot be locked.
 """
 
 import errno
+import os
 import re
 import threading
 import warnings
@@ -54,6 +55,7 @@ from wsdarts_registry.errors import (
 )
 from wsdarts_registry.stores._directory_files import DirectoryRecords, StagingArea
 from wsdarts_registry.stores._listing_cache import listed_versions
+from wsdarts_registry.stores._seen_states import Row, row_of
 from wsdarts_registry.stores.catalogue import parsed
 from wsdarts_registry.stores.records import Alias
 from wsdarts_registry.stores.store import (
@@ -132,6 +134,11 @@ class DirectoryStore(Store):
             content, what=str(self._root / _CONFIG), error=RegistryError
         )
 
+    @property
+    def state_key(self) -> str | None:
+        """The absolute path; links in it are not followed, since they may lead elsewhere later."""
+        return os.path.abspath(self._root)  # noqa: PTH100 - Path.absolute keeps ".."
+
     def configure(self, config: RegistryConfig) -> None:
         """Replace ``registry.json``.
 
@@ -150,10 +157,14 @@ class DirectoryStore(Store):
 
     def iter_versions(self, include_yanked: bool = False) -> Iterator[tuple[str, VersionInfo]]:
         """Yield all versions by name and version; each name is read when it is its turn."""
+        rows: dict[str, Row] = {}
         for name in self._listed_names():
-            for info in self._readable_versions(name):
+            versions = self._readable_versions(name)
+            rows[name] = row_of(name, versions)
+            for info in versions:
                 if include_yanked or info.yanked is None:
                     yield name, info
+        self.compare_rows(rows, whole=True)
 
     def listing(self) -> dict[str, tuple[VersionInfo, ...]]:
         """Return the versions of each name that has one; only names that changed are read again."""
@@ -219,7 +230,7 @@ class DirectoryStore(Store):
         found = self.find(wanted)
         self._records(wanted.name).status(found.version)  # refuses one that may be yanked or not
         artifact = read_artifact(self.path(wanted.name, found.version), found.digest)
-        self.check_signed(wanted.name, found.version, artifact)
+        self.check_trusted(wanted.name, found.version, artifact)
         return artifact if out is None else copied_out(artifact, Path(out))
 
     def publish(
@@ -239,6 +250,7 @@ class DirectoryStore(Store):
                 with self._staging.new() as copy:
                     edition.write_to(copy)
                     published = self._claim(copy, name, version, edition.digest)
+            self.remember(name, self.versions(name))
             return self.entry(name, published)
 
     @contextmanager
@@ -362,6 +374,7 @@ class DirectoryStore(Store):
                 name = self._root.absolute().name
                 config = RegistryConfig(name=name if is_name(name) else "registry")
                 write_atomically(self._root / _CONFIG, config.to_bytes())
+                self.forget_state()
 
     def _listed_names(self) -> list[str]:
         """Return the names that have a directory, sorted."""

@@ -22,6 +22,10 @@ class ShippedZoo(DirectoryStore):
         super().__init__(shipped_zoo(), read_only=True)
 
     @property
+    def state_key(self) -> None:
+        """None: it changes with the version of the package, which its user chooses."""
+
+    @property
     def option(self) -> str:
         """Empty: the command line reads this registry where none is named."""
         return ""

@@ -5,17 +5,27 @@ yanked, what aliases it has) stands beside it, by rules that are the same in eve
 """
 
 import copy
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._json import explain, now
 from wsdarts_registry.artifact.reference import Reference, check_alias
-from wsdarts_registry.errors import RegistryError, VersionConflictError
+from wsdarts_registry.errors import RegistryError, RegistryWarning, VersionConflictError
+from wsdarts_registry.stores._seen_states import (
+    Row,
+    SeenStates,
+    compare,
+    differences,
+    digest_seen,
+    row_of,
+)
 from wsdarts_registry.stores.catalogue import Catalogue, Snapshot, parsed
 from wsdarts_registry.stores.records import (
     Alias,
@@ -47,6 +57,12 @@ class Store(Catalogue):
     """
 
     signature_policy: SignaturePolicy | None = None
+    _states: SeenStates | None = None
+
+    @property
+    def state_key(self) -> str | None:
+        """The key of the newest state that was seen; None where no state is kept."""
+        return None
 
     def requiring(self, required: Required) -> Self:
         """Return the same registry, from which artifacts are read only if signed as required.
@@ -62,13 +78,23 @@ class Store(Catalogue):
         other.signature_policy = required_policy(required)
         return other
 
-    def check_signed(self, name: str, version: int, artifact: "Artifact") -> None:
-        """Refuse a verified artifact that is not signed as is required here.
+    def check_trusted(self, name: str, version: int, artifact: "Artifact") -> None:
+        """Refuse a verified artifact that replaces another, or is not signed as is required here.
 
         Raises:
-            SignatureError: It is not, or the user's policy cannot be read.
+            VersionConflictError: The version had another digest when it was last seen.
+            SignatureError: It is not signed so, or the user's policy cannot be read.
             RegistryError: Its signature cannot be read.
         """
+        states = self._seen_states()
+        seen = None if states is None else digest_seen(states, name, version)
+        if seen not in (None, artifact.digest):
+            raise VersionConflictError(
+                f"{name}@{version} of {self.location}",
+                found=artifact.digest,
+                expected=f"{seen}, its digest when it was last seen, as versions are write-once",
+                hint=f"if its owner did so, `wsdarts-hub accept {name}{self.option}` accepts it",
+            )
         policy = (
             SignaturePolicy.of_user() if self.signature_policy is None else self.signature_policy
         )
@@ -192,12 +218,103 @@ class Store(Catalogue):
         return rank_registry(self.catalogue(), embedding, k)
 
     def catalogue(self) -> Catalogue:
+        """Return a snapshot of what the registry holds now, compared with what was seen before.
+
+        Raises:
+            RegistryError: It cannot be read.
+        """
+        found = self.snapshot()
+        if self.state_key is not None:
+            self.compare(found.listing(), whole=True)
+        return found
+
+    def snapshot(self) -> Catalogue:
         """Return a snapshot of what the registry holds now.
 
         Raises:
             RegistryError: It cannot be read.
         """
         return Snapshot(self)
+
+    def compared_versions(self, name: str) -> tuple[VersionInfo, ...]:
+        """Return the versions of a name; warn if they are older than those seen before."""
+        versions = self.versions(name)
+        self.compare({name: versions})
+        return versions
+
+    def compare(self, found: Mapping[str, tuple[VersionInfo, ...]], *, whole: bool = False) -> None:
+        """Compare versions with those seen before, warn of older states, and remember new ones.
+
+        Args:
+            found: Versions by name.
+            whole: Whether these are all names of the registry.
+        """
+        self.compare_rows({name: row_of(name, found[name]) for name in found}, whole=whole)
+
+    def compare_rows(self, rows: Mapping[str, Row], *, whole: bool) -> None:
+        """Compare as ``compare`` does, from the rows of versions."""
+        states = self._seen_states()
+        if states is not None:
+            compare(self, states, rows, whole=whole)
+
+    def remember(self, name: str, versions: tuple[VersionInfo, ...]) -> None:
+        """Remember the versions of a name that this user changed."""
+        states = self._seen_states()
+        if states is not None:
+            states.merge({name: row_of(name, versions)})
+
+    def accept_state(self, name: str | None = None) -> tuple[str, ...]:
+        """Accept that the registry shows an older state than was seen before.
+
+        Args:
+            name: Accept it of this artifact alone.
+
+        Returns:
+            What is older, in words; nothing if nothing is.
+
+        Raises:
+            RegistryError: The registry cannot be read.
+        """
+        states = self._seen_states()
+        if states is None:
+            return ()
+        found = self.snapshot().listing() if name is None else {name: self.versions(name)}
+        rows = {other: row_of(other, versions) for other, versions in found.items() if versions}
+        seen = states.rows()
+        older = [
+            difference.text
+            for other in (seen if name is None else (name,))
+            for difference in differences(other, seen.get(other), rows.get(other))
+        ]
+        states.replace(rows, None if name is None else (name,))
+        return tuple(older)
+
+    def forget_state(self) -> None:
+        """Forget what was seen at the place of a registry that was just made anew."""
+        states = self._seen_states()
+        seen = states.rows() if states else {}
+        if states and seen:
+            states.replace({})
+            warnings.warn(
+                f"{self.location} was made anew, and {pluralize(len(seen), 'artifact')} that had "
+                f"been seen there ({', '.join(sorted(seen)[:3])}{', …' if len(seen) > 3 else ''}) "
+                "are gone",
+                RegistryWarning,
+                stacklevel=4,
+            )
+
+    def _remember_change(self, name: str) -> None:
+        if self.state_key is not None:
+            with suppress(RegistryError):  # the change is made, whether it can be read or not
+                self.remember(name, self.versions(name))
+
+    def _seen_states(self) -> SeenStates | None:
+        key = self.state_key
+        if key is None:
+            return None
+        if self._states is None:
+            self._states = SeenStates(key)
+        return self._states
 
     def finish_push(self, name: str) -> None:
         """Finish a pending push of a name: one that ended before its last step.
@@ -259,6 +376,7 @@ class Store(Catalogue):
         wanted = parsed(reference)
         with self.changing():
             self.write_yank(wanted.name, *_new_yank(self, wanted, reason))
+        self._remember_change(wanted.name)
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
         """Revert a yank; both reasons are kept.
@@ -271,6 +389,7 @@ class Store(Catalogue):
         wanted = parsed(reference)
         with self.changing():
             self.write_yank(wanted.name, *_lifted_yank(self, wanted, reason))
+        self._remember_change(wanted.name)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let ``NAME@ALIAS`` name a version; replace an existing alias.
@@ -282,6 +401,7 @@ class Store(Catalogue):
         """
         with self.changing():
             self.write_alias(name, alias, _new_alias(self, name, alias, version))
+        self._remember_change(name)
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove the alias ``NAME@ALIAS``.
@@ -343,7 +463,7 @@ def published_version(store: Catalogue, name: str, version: int | None, digest: 
         VersionConflictError: The version has other content, or another version this one.
         RegistryError: The content was yanked.
     """
-    for info in store.versions(name):
+    for info in store.compared_versions(name):
         reference = f"{name}@{info.version}"
         if info.version == version and info.digest != digest:
             raise VersionConflictError(

@@ -230,7 +230,7 @@ def _registry(location: str | Path | None) -> Iterator[Finding]:
         yield opened
         return
     yield _ok("registry", "location", opened.location)
-    names = _tried("registry", "names", opened.names)
+    names = _tried("registry", "names", lambda: opened.catalogue().names())
     if isinstance(names, Finding):
         yield names
         return

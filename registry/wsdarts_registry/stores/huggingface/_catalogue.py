@@ -246,6 +246,8 @@ class NamespaceCatalogue(Catalogue):
         merged: Its updated index.
     """
 
+    access_hint = LOGIN_HINT
+
     def __init__(
         self, *, namespace: Namespace, location: str, config: RegistryConfig, merged: MergedIndex
     ) -> None:
@@ -294,9 +296,6 @@ class NamespaceCatalogue(Catalogue):
         found = self._version(entry.name, entry.version)
         content = self._content(entry.name, found).embeddings[record.file]
         return parse_embedding(content, record, where=str(entry.reference))
-
-    def _unknown_name_hint(self, name: str) -> str:
-        return f"{super()._unknown_name_hint(name)}; {LOGIN_HINT}"
 
     def _version(self, name: str, number: int) -> IndexedVersion:
         entry = self._merged.names.get(name)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from huggingface_hub.constants import is_offline_mode
+
 from wsdarts_registry._json import MAX_RECORD_BYTES
 from wsdarts_registry.artifact.reader import Artifact, parse_embedding
 from wsdarts_registry.artifact.reference import Reference, check_name, is_name
@@ -65,6 +67,8 @@ class HubStore(Store):
     Raises:
         RegistryError: The location or the address is malformed, or the address is not encrypted.
     """
+
+    access_hint = LOGIN_HINT
 
     def __init__(
         self,
@@ -149,6 +153,7 @@ class HubStore(Store):
         edition = artifact if isinstance(artifact, Edition) else Edition.of(artifact)
         check_publishable(edition)
         published, state = self._published(edition, name, version)
+        self.remember(name, state.versions)
         self._update_index(name, state, {edition.digest: _content(edition)})
         return Entry(
             name=name,
@@ -200,7 +205,12 @@ class HubStore(Store):
         """Return the id of the repository of a name."""
         return self._namespace.artifact(name).remote.id
 
-    def catalogue(self) -> NamespaceCatalogue:
+    @property
+    def state_key(self) -> str | None:
+        """Address and namespace; None offline, where nothing of the registry itself is seen."""
+        return None if is_offline_mode() else f"{self._client.url} {self._namespace.name}"
+
+    def snapshot(self) -> NamespaceCatalogue:
         """Return the current catalogue of the namespace.
 
         Raises:
@@ -232,7 +242,7 @@ class HubStore(Store):
             kept = read_pulled(entry.digest) or read_pulled(entry.digest, extent)
             repository = self._namespace.artifact(entry.name)
             artifact = kept or fetch_artifact(self._client, repository, commit, entry, extent)
-            self.check_signed(entry.name, entry.version, artifact)
+            self.check_trusted(entry.name, entry.version, artifact)
             return artifact
 
     def _update_index(
@@ -280,7 +290,7 @@ class HubStore(Store):
         with warnings.catch_warnings():
             # An outdated index does not matter to a user who mistyped a name.
             warnings.simplefilter("ignore", RegistryWarning)
-            return f"{super()._unknown_name_hint(name)}; {LOGIN_HINT}"
+            return super()._unknown_name_hint(name)
 
     def _state(self, name: str) -> State:
         check_name(name)

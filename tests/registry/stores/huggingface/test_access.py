@@ -11,7 +11,12 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants
 from tests.hub_server import ALICE, ALICE_READS, BOB, Fault, HubServer
 from tests.registry.factories import CARD, make_artifact
 from tests.registry.stores.huggingface.conftest import LOCATION, Make
-from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, RegistryError
+from wsdarts_registry.errors import (
+    ArtifactError,
+    ReferenceNotFoundError,
+    RegistryError,
+    RegistryWarning,
+)
 from wsdarts_registry.stores.huggingface._errors import redact
 from wsdarts_registry.stores.huggingface.store import HubStore
 
@@ -67,7 +72,10 @@ def test_private_artifacts(hub_server: HubServer, published: HubStore, seen_by: 
     )
     assert seen_by(ALICE_READS.token).pull("flowers").manifest.description == "first"
     for token in (BOB.token, None):
-        with pytest.raises(ReferenceNotFoundError, match=r"flowers.*`hf auth login`"):
+        with (
+            pytest.warns(RegistryWarning, match=r"flowers@1 is gone.*`hf auth login`"),
+            pytest.raises(ReferenceNotFoundError, match=r"flowers.*`hf auth login`"),
+        ):
             seen_by(token).pull("flowers@1")
 
 

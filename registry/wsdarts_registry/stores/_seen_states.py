@@ -1,0 +1,362 @@
+"""The newest state of each registry that this user has seen, in the user's cache.
+
+Whoever can write to a registry can restore an older state of it. So the versions of a registry are
+kept as they were seen, with their digests, yanks, signatures and aliases, and compared with what
+the registry shows later. What counts as older:
+
+- a version that is gone, or has another digest: versions are write-once;
+- a yank whose record is gone, or older than the one that was seen: restoring a version keeps it;
+- a signature that is gone: nothing removes signatures;
+- an alias that means a lower version than before. Its owner may move it back, so this is said
+  once. An alias that is gone is an error where it is used, and is not said.
+
+What was seen stays until the user accepts the present state (``wsdarts-hub accept``).
+
+``seen/HASH.jsonl`` begins with a line that has the sha256 of the others; each of these is a name,
+its versions (number, digest, time of the newest record of a yank, whether signed) and its aliases.
+A damaged file is replaced by the present state, with a warning. It is written only when there is
+something new, under a lock; where it cannot be written, what is there is compared all the same.
+"""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from wsdarts_registry import _json
+from wsdarts_registry._file_lock import NoLocksError, wait_for_lock
+from wsdarts_registry._files import cache_directory, read_regular, status, write_atomically
+from wsdarts_registry._format import pluralize
+from wsdarts_registry.errors import FileAccessError, RegistryWarning, WsdartsError
+from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
+from wsdarts_registry.stores.records import VersionInfo
+
+_FORMAT = 1
+_LOCK_TIMEOUT = 10.0  # seconds; a change takes a fraction of one
+_NAMED = 3  # differences in one warning
+_TRIED = 20  # names that are read again before a warning
+_log = logging.getLogger("wsdarts_hub.cache")
+
+Row = bytes
+"""One line of the file: the versions and aliases of a name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One thing in which a registry shows an older state than it did before.
+
+    Attributes:
+        kind: What it is.
+        name: Name of the artifact.
+        version: Its version; of an alias the one that it means now.
+        text: It in words.
+    """
+
+    kind: Literal["gone", "changed", "yank", "signature", "alias"]
+    name: str
+    version: int
+    text: str
+
+
+class _Version(NamedTuple):
+    """What was seen of a version; its digest is without ``sha256:``."""
+
+    digest: str
+    yank: str
+    signed: bool
+
+
+class _State(NamedTuple):
+    """What was seen of a name: versions by number, and the version of each alias."""
+
+    versions: dict[int, _Version]
+    aliases: dict[str, int]
+
+
+def row_of(name: str, versions: Iterable[VersionInfo]) -> Row:
+    """Return the row of a name; versions whose digest cannot be read are as good as any."""
+    return _row(name, _state_of(versions))
+
+
+def differences(name: str, seen: Row | None, now: Row | None) -> tuple[Difference, ...]:
+    """Return in what a name shows an older state than was seen.
+
+    Args:
+        name: The name.
+        seen: Its row as it was seen; None if it was not.
+        now: Its row as it is; None if it has no versions.
+    """
+    return () if seen is None or seen == now else tuple(_differences(name, _read(seen), _read(now)))
+
+
+class SeenStates:
+    """The newest state of one registry that was seen.
+
+    Args:
+        key: The registry: an absolute path, or an address and a namespace.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._kept: tuple[object, dict[str, Row]] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file that holds it."""
+        identity = _json.dump([_FORMAT, self._key])
+        return cache_directory() / "seen" / f"{hashlib.sha256(identity).hexdigest()[:32]}.jsonl"
+
+    def rows(self) -> Mapping[str, Row]:
+        """Return the rows by name; none for a registry that was not seen, or if it is damaged."""
+        path = self.path
+        try:
+            found = status(path)
+            if found is None:
+                return {}
+            facts = (path, found.st_ino, found.st_size, found.st_mtime_ns)
+            if self._kept is None or self._kept[0] != facts:
+                self._kept = facts, _load(read_regular(path))
+        except (FileAccessError, ValueError) as error:
+            warnings.warn(
+                f"{path}, which holds what was seen of {self._key}, is damaged or cannot be read "
+                f"({error}), so an older state of that registry is not noticed this time",
+                RegistryWarning,
+                stacklevel=5,
+            )
+            return {}
+        return self._kept[1]
+
+    def merge(self, found: Mapping[str, Row]) -> None:
+        """Add what is new in rows; what was seen of a version stays."""
+
+        def change(rows: dict[str, Row]) -> None:
+            for name, row in found.items():
+                rows[name] = _merged_row(name, rows.get(name), row) or rows[name]
+
+        self._change(change)
+
+    def replace(self, found: Mapping[str, Row], names: Iterable[str] | None = None) -> None:
+        """Replace the rows of some names, or of all; those that are not found are removed."""
+
+        def change(rows: dict[str, Row]) -> None:
+            for name in list(rows) if names is None else names:
+                rows.pop(name, None)
+            rows.update(found)
+
+        self._change(change)
+
+    def _change(self, change: Callable[[dict[str, Row]], None]) -> None:
+        path = self.path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(path.with_suffix(".lock")):
+                rows = dict(self.rows())
+                before = dict(rows)
+                change(rows)
+                if rows != before:
+                    write_atomically(path, _dump(rows))
+        except OSError as error:
+            _log.info("what was seen of %s is not kept: %s", self._key, error)
+
+
+def compare(
+    catalogue: Catalogue, states: SeenStates, found: Mapping[str, Row], *, whole: bool
+) -> None:
+    """Compare what a registry shows with what was seen, warn of older states, keep what is new.
+
+    Args:
+        catalogue: The registry; what seems to be older is read again before it is said.
+        states: What was seen of it.
+        found: What it shows, by name; names without a version may be missing.
+        whole: Whether these are all names of the registry.
+    """
+    seen = states.rows()
+    changed = {name: row for name, row in found.items() if seen.get(name) != row}
+    suspects = [name for name, row in changed.items() if differences(name, seen.get(name), row)]
+    suspects += [name for name in seen if whole and name not in found]
+    suspects.sort()
+    older: list[Difference] = []
+    others = len(suspects)
+    for name in suspects[:_TRIED]:
+        others -= 1
+        older += _confirmed(catalogue, name, seen[name])
+        if len(older) >= _NAMED:
+            break
+    if older:
+        text = _sentence(catalogue, older, others=others)
+        warnings.warn(text, RegistryWarning, stacklevel=4)
+    new = {name: row for name, row in changed.items() if _merged_row(name, seen.get(name), row)}
+    if new:
+        states.merge(new)
+
+
+def _merged_row(name: str, seen: Row | None, now: Row) -> Row | None:
+    """Return the row of a name with what is new; None if nothing is."""
+    state = _merged(_read(seen), _read(now))
+    row = _row(name, state)
+    return None if row == seen or not state.versions else row
+
+
+def _confirmed(catalogue: Catalogue, name: str, seen: Row) -> tuple[Difference, ...]:
+    """Return the differences of a name after reading it again, by itself.
+
+    A list of the registry may be late, and leaves out what is damaged, which it says itself.
+    """
+    try:
+        now = row_of(name, catalogue.versions(name))
+    except WsdartsError:
+        return ()
+    return tuple(d for d in differences(name, seen, now) if not _is_damage(catalogue, d))
+
+
+def _is_damage(catalogue: Catalogue, difference: Difference) -> bool:
+    """Return whether a version or its records differ because they are damaged."""
+    if difference.kind in ("gone", "alias"):
+        return False
+    try:
+        catalogue.entry(difference.name, difference.version)
+    except DAMAGE:
+        return True
+    return False
+
+
+def _sentence(catalogue: Catalogue, older: list[Difference], *, others: int) -> str:
+    listed = [difference.text for difference in older[:_NAMED]]
+    if older[_NAMED:]:
+        listed.append("and more")
+    if others:
+        listed.append(f"and something of {pluralize(others, 'other artifact')}")
+    hints = [catalogue.access_hint] if any(d.kind == "gone" for d in older) else []
+    if all(difference.kind == "alias" for difference in older) and not others:
+        hints.append("its owner may have moved it back; this is said once")
+    else:
+        names = {difference.name for difference in older}
+        name = f" {names.pop()}" if len(names) == 1 and not others else ""
+        hints.append(
+            f"if its owner did so, `wsdarts-hub accept{name}{catalogue.option}` accepts it"
+        )
+    return "; ".join(
+        (
+            f"{catalogue.location} shows an older state than before: {', '.join(listed)}",
+            *filter(None, hints),
+        )
+    )
+
+
+def _differences(name: str, seen: _State, now: _State) -> Iterator[Difference]:
+    for number, before in seen.versions.items():
+        after = now.versions.get(number)
+        reference = f"{name}@{number}"
+        if after is None:
+            yield Difference(kind="gone", name=name, version=number, text=f"{reference} is gone")
+        elif after.digest != before.digest:
+            if after.digest:
+                text = f"{reference} has another digest"
+                yield Difference(kind="changed", name=name, version=number, text=text)
+        else:
+            if after.yank < before.yank:
+                text = f"the record that {reference} was yanked or restored is gone or older"
+                yield Difference(kind="yank", name=name, version=number, text=text)
+            if before.signed and not after.signed:
+                text = f"the signature of {reference} is gone"
+                yield Difference(kind="signature", name=name, version=number, text=text)
+    for alias, meant in seen.aliases.items():
+        means = now.aliases.get(alias, meant)
+        if means < meant:
+            text = f"{name}@{alias} means version {means} and meant {meant}"
+            yield Difference(kind="alias", name=name, version=means, text=text)
+
+
+def _merged(seen: _State, now: _State) -> _State:
+    versions = dict(seen.versions)
+    for number, after in now.versions.items():
+        before = versions.get(number)
+        if before is None:
+            if after.digest:
+                versions[number] = after
+        elif before.digest == after.digest:
+            yank = max(before.yank, after.yank)
+            versions[number] = _Version(before.digest, yank, before.signed or after.signed)
+    return _State(versions, {**seen.aliases, **now.aliases})
+
+
+def digest_seen(states: SeenStates, name: str, version: int) -> str | None:
+    """Return the digest that a version had when it was seen; None if it was not."""
+    row = states.rows().get(name)
+    found = None if row is None else _read(row).versions.get(version)
+    return None if found is None else f"sha256:{found.digest}"
+
+
+def _state_of(versions: Iterable[VersionInfo]) -> _State:
+    found: dict[int, _Version] = {}
+    aliases: dict[str, int] = {}
+    for info in versions:
+        yank = info.status.yank
+        when = "" if yank is None else max(yank.when, yank.lifted.when if yank.lifted else "")
+        digest = (info.digest or "").removeprefix("sha256:")
+        found[info.version] = _Version(digest, when, info.status.signed)
+        for alias in info.status.aliases:
+            aliases[alias] = info.version
+    return _State(found, aliases)
+
+
+def _row(name: str, state: _State) -> Row:
+    """Return a row; it is JSON, since names, digests, times and aliases need no escapes."""
+    versions = ",".join(
+        f'[{number},"{digest}","{yank}",{signed:d}]'
+        for number, (digest, yank, signed) in sorted(state.versions.items())
+    )
+    aliases = ",".join(f'"{alias}":{state.aliases[alias]}' for alias in sorted(state.aliases))
+    return f'["{name}",[{versions}],{{{aliases}}}]'.encode()
+
+
+def _read(row: Row | None) -> _State:
+    if row is None:
+        return _State({}, {})
+    _, versions, aliases = json.loads(row)
+    found = {
+        number: _Version(digest, yank, bool(signed)) for number, digest, yank, signed in versions
+    }
+    return _State(found, aliases)
+
+
+def _dump(rows: Mapping[str, Row]) -> bytes:
+    body = b"".join(rows[name] + b"\n" for name in sorted(rows))
+    return _head(body) + b"\n" + body
+
+
+def _load(content: bytes) -> dict[str, Row]:
+    """Return the rows of a file by name.
+
+    Raises:
+        ValueError: It is not as it was written.
+    """
+    head, _, body = content.partition(b"\n")
+    if head != _head(body):
+        raise ValueError("its sha256 differs")
+    return {row[2 : row.index(b'"', 2)].decode(): row for row in body.splitlines()}
+
+
+def _head(body: bytes) -> bytes:
+    head = {"format": _FORMAT, "sha256": hashlib.sha256(body).hexdigest()}
+    return json.dumps(head).encode()
+
+
+def _locked(path: Path) -> AbstractContextManager[object]:
+    """Lock a file; where there are no locks, two processes may lose what one has seen.
+
+    Raises:
+        OSError: Another process does not finish a change, or the file cannot be made.
+    """
+    try:
+        lock = wait_for_lock(path, seconds=_LOCK_TIMEOUT)
+    except NoLocksError:
+        return nullcontext()
+    if lock is None:
+        raise TimeoutError("another process does not finish a change")
+    return lock

@@ -1,0 +1,264 @@
+"""A registry that shows an older state than before."""
+
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from tests.hub_server import ALICE
+from tests.hub_server.control import RemoteHub
+from tests.hub_server.faults import Fault
+from tests.registry.factories import Push, make_embedding
+from wsdarts_registry._files import cache_directory
+from wsdarts_registry.errors import RegistryWarning, VersionConflictError
+from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.store import Store
+
+Restore = Callable[[], None]
+Save = Callable[[], Restore]
+
+
+@pytest.fixture
+def save(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> Save:
+    """Save the state of the registry; what is returned lets it show that state again."""
+
+    def save_state() -> Restore:
+        if isinstance(store, DirectoryStore):
+            old, zoo = tmp_path / "old", Path(store.location)
+            shutil.copytree(zoo, old)
+
+            def restore() -> None:
+                zoo.rename(tmp_path / "newer")
+                old.rename(zoo)
+
+            return restore
+        hub: RemoteHub = request.getfixturevalue("hub_server")
+        state = hub.state()
+        return lambda: hub.add_fault(Fault(kind="stale", state=state, times=None))
+
+    return save_state
+
+
+def differences_of(read: Callable[[], object]) -> str:
+    """What is said when something is read of a registry that shows less than before."""
+    with pytest.warns(RegistryWarning, match="older state") as caught:
+        read()
+    (text,) = {str(item.message) for item in caught if "older state" in str(item.message)}
+    return text
+
+
+def test_growth_is_silent(store: Store, push: Push) -> None:
+    push("flowers", "a")
+    assert len(store.entries()) == 1
+    push("flowers", "b")
+    push("birds")
+    store.set_alias("flowers", "stable", 1)
+    store.write_signature("flowers", 1, b"{}")
+    store.yank("flowers@2", "wrong")
+    assert store.pull("flowers").digest == store.entry("flowers", 1).digest
+    store.unyank("flowers@2", "right")
+    store.set_alias("flowers", "stable", 2)
+    store.yank("flowers@2", "wrong after all")
+    assert [str(e.reference) for e in store.entries()] == ["birds@1", "flowers@1"]
+    assert store.accept_state() == ()
+
+
+@pytest.mark.parametrize("read", ["entries", "nearest", "resolve", "pull"])
+def test_an_older_state_is_noticed(store: Store, push: Push, save: Save, read: str) -> None:
+    push("flowers", "a")
+    restore = save()
+    push("flowers", "b")
+    restore()
+    reads: dict[str, Callable[[], object]] = {
+        "entries": store.entries,
+        "nearest": lambda: store.nearest(make_embedding()),
+        "resolve": lambda: store.resolve("flowers"),
+        "pull": lambda: store.pull("flowers"),
+    }
+    assert "flowers@2 is gone" in differences_of(reads[read])
+    # It is told until it is accepted, by whatever reads the registry.
+    assert f"`wsdarts-hub accept flowers{store.option}`" in differences_of(reads[read])
+    assert store.accept_state("flowers") == ("flowers@2 is gone",)
+    reads[read]()
+
+
+def test_a_name_that_is_gone(store: Store, push: Push, save: Save) -> None:
+    push("flowers")
+    restore = save()
+    push("birds")
+    store.entries()
+    restore()
+    assert "birds@1 is gone" in differences_of(store.entries)
+    assert store.pull("flowers").manifest.tasks[0].name == "flowers"
+    assert store.accept_state() == ("birds@1 is gone",)
+    assert [entry.name for entry in store.entries()] == ["flowers"]
+
+
+def test_a_yank_whose_record_is_gone(store: Store, push: Push, save: Save) -> None:
+    push("flowers", "a")
+    push("flowers", "b")
+    restore = save()
+    store.yank("flowers@2", "stolen images")
+    restore()
+    assert "that flowers@2 was yanked" in differences_of(lambda: store.pull("flowers"))
+    assert "that flowers@2 was yanked" in differences_of(store.catalogue)
+
+
+def test_a_signature_that_is_gone(store: Store, push: Push, save: Save) -> None:
+    push("flowers")
+    restore = save()
+    store.write_signature("flowers", 1, b"{}")
+    store.entries()
+    restore()
+    assert "signature of flowers@1 is gone" in differences_of(store.entries)
+
+
+def test_an_alias_that_moved_back_is_told_once(store: Store, push: Push, save: Save) -> None:
+    push("flowers", "a")
+    push("flowers", "b")
+    store.set_alias("flowers", "stable", 1)
+    restore = save()
+    store.set_alias("flowers", "stable", 2)
+    restore()
+    said = differences_of(lambda: store.resolve("flowers@stable"))
+    assert "flowers@stable means version 1 and meant 2" in said
+    store.resolve("flowers@stable")
+
+
+def test_what_the_user_moves_or_removes_is_not_told(store: Store, push: Push) -> None:
+    push("flowers", "a")
+    push("flowers", "b")
+    store.set_alias("flowers", "stable", 2)
+    store.entries()
+    store.set_alias("flowers", "stable", 1)
+    store.entries()
+    store.remove_alias("flowers", "stable")
+    store.entries()
+
+
+def test_another_content_under_a_version_is_refused(
+    store: Store, push: Push, request: pytest.FixtureRequest
+) -> None:
+    seen = push("flowers", "a")
+    if isinstance(store, DirectoryStore):
+        shutil.rmtree(store.path("flowers", 1))
+    else:
+        url = request.getfixturevalue("hub_server").url
+        HfApi(endpoint=url, token=ALICE.token).delete_repo("acme/flowers")
+    with pytest.warns(RegistryWarning, match="flowers@1 is gone"):
+        push("flowers", "b")
+    assert "flowers@1 has another digest" in differences_of(store.entries)
+    for read in (store.pull, store.pull_without_weights):
+        with pytest.warns(RegistryWarning), pytest.raises(VersionConflictError) as refused:
+            read("flowers")
+        assert refused.value.found != seen.digest
+        assert refused.value.expected.startswith(seen.digest)
+        assert f"accept flowers{store.option}" in refused.value.hint
+    assert store.accept_state("flowers") == ("flowers@1 has another digest",)
+    assert store.pull("flowers").digest == refused.value.found
+
+
+def test_many_differences_are_one_line(store: Store, push: Push, save: Save) -> None:
+    restore = save()
+    for name in "abcdef":
+        push(name)
+    store.catalogue()
+    restore()
+    said = differences_of(store.catalogue)
+    assert "a@1 is gone, b@1 is gone, c@1 is gone, and something of 3 other artifacts" in said
+    assert f"`wsdarts-hub accept{store.option}`" in said
+
+
+def test_a_registry_has_its_own_state(store: Store, push: Push, tmp_path: Path) -> None:
+    push("flowers")
+    other = DirectoryStore(tmp_path / "other", create=True)
+    assert other.names() == ()
+    assert other.entries() == ()
+    assert len(list((cache_directory() / "seen").glob("*.jsonl"))) == 1
+
+
+def test_a_damaged_file_is_told_and_made_anew(store: Store, push: Push, save: Save) -> None:
+    push("flowers", "a")
+    restore = save()
+    push("flowers", "b")
+    (file,) = (cache_directory() / "seen").glob("*.jsonl")
+    content = file.read_bytes()
+    restore()
+    file.write_bytes(content.replace(b"flowers", b"flawers"))
+    with pytest.warns(RegistryWarning, match="is damaged") as caught:
+        assert len(store.entries()) == 1
+    assert not any("older state than" in str(item.message) for item in caught)
+    assert len(store.entries()) == 1
+    assert file.read_bytes() != content
+
+
+def test_a_cache_that_cannot_be_written(
+    store: Store, push: Push, save: Save, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    restore = save()
+    push("flowers")
+    shutil.copytree(cache_directory() / "seen", tmp_path / "cache" / "seen")
+    (tmp_path / "file").touch()
+    restore()
+    monkeypatch.setenv("WSDARTS_HUB_CACHE", str(tmp_path / "file"))
+    store.catalogue()  # nothing was seen, and nothing can be kept
+    monkeypatch.setenv("WSDARTS_HUB_CACHE", str(tmp_path / "cache"))
+    assert "flowers@1 is gone" in differences_of(store.catalogue)
+
+
+_READ = """
+import os, sys
+from wsdarts_registry.stores.opening import open_registry
+store = open_registry(sys.argv[1], endpoint=sys.argv[2] or None)
+print(flush=True)
+sys.stdin.readline()
+for name in sys.argv[3:]:
+    store.resolve(name)
+"""
+
+
+@pytest.mark.processes
+def test_two_processes_lose_nothing(
+    store: Store, push: Push, save: Save, request: pytest.FixtureRequest
+) -> None:
+    restore = save()
+    names = [f"{word}{n}" for n in range(6) for word in ("left", "right")]
+    for name in names:
+        push(name)
+    shutil.rmtree(cache_directory() / "seen")
+    is_hub = not isinstance(store, DirectoryStore)
+    endpoint = request.getfixturevalue("hub_server").url if is_hub else ""
+    readers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _READ, store.location, endpoint, *names[part::2]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for part in (0, 1)
+    ]
+    for reader in readers:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+    for reader in readers:
+        reader.communicate(b"\n")
+        assert reader.returncode == 0
+    restore()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RegistryWarning)
+        assert open_registry(store).accept_state() == tuple(f"{n}@1 is gone" for n in sorted(names))
+
+
+def test_what_is_kept_names_no_path(store: Store, push: Push) -> None:
+    push("flowers")
+    (file,) = (cache_directory() / "seen").glob("*.jsonl")
+    head, row = file.read_text(encoding="utf-8").splitlines()
+    assert set(json.loads(head)) == {"format", "sha256"}
+    assert json.loads(row)[0] == "flowers"
+    assert store.location not in file.read_text(encoding="utf-8")
