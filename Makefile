@@ -17,7 +17,7 @@ OLDEST_TESTS := tests/registry/stores/contract tests/registry/stores/huggingface
 NEWEST_ALONE := tests/registry/artifact/test_manifest.py::test_schema_is_committed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest audit lint bench scale fuzz docs clean
+.PHONY: help demo test oldest audit lint bench scale fuzz faults docs clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
