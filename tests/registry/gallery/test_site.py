@@ -122,6 +122,7 @@ def test_an_older_gallery_is_replaced_whole(
     build_gallery(store, out=tmp_path / "site")
     store.yank("birds@1", "a test")
     shutil.rmtree(tmp_path / "zoo" / "artifacts" / "birds")
+    assert store.accept_state("birds") == ("birds@1 is gone",)
     build_gallery(store, out=tmp_path / "site")
     assert not (tmp_path / "site" / "artifacts" / "birds").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["site", "source", "zoo"]
