@@ -290,6 +290,7 @@ def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None
         ],
         right=("distance", "embedded", "classes"),
         whole=("reference", "kind"),
+        cut=("task",),
         optional=("embedded", "classes", "kind"),
     )
 
