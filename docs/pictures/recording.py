@@ -28,7 +28,6 @@ _COMMANDS = (
 )
 _CUT = "  …"
 _CELL, _CELL_LINES = "normal cell", 4  # so many are shown below that heading
-_BELOW = " " * 40  # in front of a name in a table that is broken
 # Headings, with whether what stands below them is shown.
 _SECTIONS = {
     "start": True,
@@ -100,12 +99,10 @@ def _read(terminal: int) -> Iterator[bytes]:
 
 
 def _shortened(lines: Sequence[str]) -> list[str]:
-    """Leave out the sections that are not shown, most of a cell, and names that go on below."""
+    """Leave out the sections that are not shown, and most of a cell."""
     found: list[str] = []
     section, rows = "", 0
     for line in filter(str.strip, lines):
-        if line.startswith(_BELOW):
-            continue
         if line in _SECTIONS:
             section, rows = line, -1
         rows += 1

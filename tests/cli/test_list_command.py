@@ -93,6 +93,9 @@ def test_accuracy_stands_beside_its_baseline(run: Run, tmp_path: Path) -> None:
     assert alone.split()[-2:] == ["25.0", "%"]
     assert below.split()[-6:] == ["50.0", "%", "75.0", "%", "−25.0", "points"]
     assert "%" not in none
+    fitting = ("list", "--registry", tmp_path / "trained", "-q", "--accuracy")
+    assert run(*fitting, "30..").lines == ["below@1"]
+    assert run(*fitting, "..25").lines == ["alone@1"]
     shown = run("show", "below", "--registry", tmp_path / "trained").out
     assert "25.0 points below the linear baseline" in shown
 

@@ -81,6 +81,19 @@ def test_references_are_not_broken_while_other_cells_can_be(zoo: Path, tmp_path:
         assert any(line.startswith(f"{name}@1 ") for line in shown.splitlines()), shown
 
 
+def test_a_task_of_a_ranking_stays_on_its_line(zoo: Path, tmp_path: Path) -> None:
+    name = "a task of which the name has many words and does not fit"
+    make_artifact(tmp_path / "named", name)
+    DirectoryStore(zoo).publish(tmp_path / "named", "named")
+    arguments = ("nearest", query(tmp_path), "--registry", str(zoo))
+    lines = on_terminal(*arguments, width=70, NO_COLOR="1").splitlines()
+    rows = lines[1 : lines.index("")]
+    assert all("@" in row for row in rows if not row.startswith("(no room"))
+    assert sum(re.search(r"^named@1 .*  a task .*…", row) is not None for row in rows) == 1
+    whole = subprocess.run([*PROGRAM, *arguments], capture_output=True, check=True, text=True)
+    assert name in whole.stdout
+
+
 def query(path: Path) -> str:
     return str(make_embedding("query").save(path / "query.safetensors"))
 

@@ -15,7 +15,7 @@ from wsdarts_registry.gallery.site import build_gallery, serve_gallery
 from wsdarts_registry.stores.records import shipped_zoo
 
 # Set where a browser is installed on purpose: its tests then fail rather than skip.
-_REQUIRED = "WSDARTS_HUB_BROWSER_TESTS"
+REQUIRED = "WSDARTS_HUB_BROWSER_TESTS"
 _SWITCHES = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -28,7 +28,7 @@ def _programs() -> tuple[str, str]:
     browser, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
     if browser is None or driver is None:
         missing = "there is no chromium with chromedriver here (apt-get install chromium-driver)"
-        if os.environ.get(_REQUIRED):
+        if os.environ.get(REQUIRED):
             pytest.fail(missing)
         pytest.skip(missing)
     return browser, driver

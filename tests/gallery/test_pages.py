@@ -1,5 +1,6 @@
 """The gallery clicked through in Chromium, from a disk and from a server."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -83,6 +84,15 @@ def test_filters(browser: Browser, root: str) -> None:
     set_value(browser, "#parameters-to", "0.8")  # those that state none are left out
     assert "flowers102@2" in visible(browser)
     assert "cifar10-1000@2" not in visible(browser)
+
+
+def test_the_list_begins_with_how_many_are_above_their_baseline(
+    browser: Browser, disk: str
+) -> None:
+    browser.open(f"{disk}/index.html")
+    judged = [len(browser.all(f"#cards .result.{word}")) for word in ("above", "below", "unsure")]
+    said = [int(number) for number in re.findall(r"\d+", browser.find(".worth").text)]
+    assert said == [sum(judged), *judged]
 
 
 def test_operations_all_have_to_be_used(browser: Browser, root: str) -> None:

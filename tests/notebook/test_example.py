@@ -22,7 +22,7 @@ def test_it_runs_without_a_complaint(tmp_path: Path, request: pytest.FixtureRequ
     for cell in code_cells(fresh):
         cell.outputs, cell.execution_count = [], None
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(fresh, timeout=300, resources=resources, record_timing=False).execute()
+    NotebookClient(fresh, timeout=None, resources=resources, record_timing=False).execute()
     check_outputs(fresh, tmp_path)
     assert (tmp_path / "my-zoo" / "artifacts" / "digits" / "v1").is_dir()
     if request.config.getoption("--update-golden"):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,7 +191,7 @@ def nearest(
 ) -> None:
     """List the artifacts nearest to a dataset, nearest first.
 
-    The last line says whether the first is near, by a measured threshold.
+    The line below them says whether the first is near, by a measured threshold.
 
     The column `embedded` is the number of images in an embedding, which may be smaller than the
     dataset; `list` counts the images of the dataset.
@@ -261,6 +262,13 @@ def nearest(
             display.line(f"{neighbour.reference} {distance}")
     else:
         show_ranking(ranking)
+        if not data.endswith(_SUFFIX):
+            display.heading("next")
+            command = ["wsdarts-hub", "warm-start", data]
+            command += ["--registry", str(registry)] if registry else []
+            command += ["--probe", probe] if probe else []
+            command += [*options.as_typed(reading), *(["--device", device] if device else [])]
+            display.line(shlex.join([*command, "--preset", "small"]))
 
 
 def show_ranking(ranking: "Ranking") -> None:
@@ -290,6 +298,7 @@ def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None
         ],
         right=("distance", "embedded", "classes"),
         whole=("reference", "kind"),
+        cut=("task",),
         optional=("embedded", "classes", "kind"),
     )
 

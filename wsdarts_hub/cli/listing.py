@@ -11,7 +11,7 @@ from wsdarts_hub.cli.shared import display, options
 from wsdarts_registry._format import count, duration, millions, percent, points, size
 
 if TYPE_CHECKING:
-    from wsdarts_registry.stores.query import EntryFacts, Range
+    from wsdarts_registry.stores.query import EntryFacts, Range, Shares
     from wsdarts_registry.stores.records import DamagedVersion
 
 _SHOWN = 60
@@ -43,6 +43,12 @@ ClassesOption = Annotated[
 ]
 ImagesOption = Annotated[
     str | None, options.value_option("MIN..MAX", "Number of images of the tasks, in the same form.")
+]
+AccuracyOption = Annotated[
+    str | None,
+    options.value_option(
+        "MIN..MAX", "Accuracy of a trained network with its cells in %, in the same form."
+    ),
 ]
 OperationOption = Annotated[
     str | None,
@@ -77,7 +83,8 @@ SortOption = Annotated[
     ],
     typer.Option(
         help="Order, smallest or oldest first; accuracy is that of a trained network, gain its "
-        "difference to the linear baseline, cost the time of the search."
+        "difference to the linear baseline, cost the time of the search, parameters those of "
+        "the network at full size (20 cells, 16 channels), not of the trained one."
     ),
 ]
 ReverseOption = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
@@ -94,6 +101,7 @@ def list_artifacts(
     probe: ProbeNameOption = None,
     classes: ClassesOption = None,
     images: ImagesOption = None,
+    accuracy: AccuracyOption = None,
     operation: OperationOption = None,
     signed: SignedOption = False,
     since: SinceOption = None,
@@ -131,11 +139,13 @@ def list_artifacts(
 
     Example:
         wsdarts-hub list --classes 10..100 --sort gain --reverse
+        wsdarts-hub list --accuracy 50.. --sort parameters
 
     Python:
         from wsdarts_hub import find
         for entry in find(classes=(10, 100), sort="gain", reverse=True):
             print(entry.reference, entry.manifest.kind)
+        smallest = find(accuracy=(0.5, None), sort="parameters", limit=1)
     """
     from wsdarts_registry.stores.query import EntryFacts, damaged_json, find  # noqa: PLC0415
 
@@ -148,6 +158,7 @@ def list_artifacts(
         probe=probe,
         classes=_range("--classes", classes),
         images=_range("--images", images),
+        accuracy=_shares("--accuracy", accuracy),
         operation=operation,
         since=since,
         signed=signed,
@@ -238,6 +249,12 @@ def _row(facts: "EntryFacts") -> list[str]:
 def _listed(names: Sequence[str]) -> str:
     text = ", ".join(names)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _shares(option: str, text: str | None) -> "Shares":
+    """Return such bounds in percent as shares."""
+    low, high = _range(option, text)
+    return None if low is None else low / 100, None if high is None else high / 100
 
 
 def _range(option: str, text: str | None) -> "Range":

@@ -12,7 +12,7 @@ from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.estimates import show_estimate
 from wsdarts_hub.cli.shared.long_work import run_work
 from wsdarts_hub.cli.shared.options import complete_reference
-from wsdarts_registry._format import count, duration, percent, pluralize
+from wsdarts_registry._format import count, duration, percent, pluralize, points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -537,7 +537,14 @@ def show_training(found: "TrainingRun", *, quiet: bool) -> None:
         *_best_epoch(result),
     ]
     if baseline is not None:
-        facts.append(("baseline", f"{percent(baseline.accuracy.value)}, {baseline.name}"))
+        gain = baseline.difference
+        facts += [
+            ("baseline", f"{percent(baseline.accuracy.value)}, {baseline.name}"),
+            (
+                "gain",
+                f"{points(gain.value)} (95 % interval {points(gain.low)} to {points(gain.high)})",
+            ),
+        ]
     facts += [
         (
             "mistakes" if place == 0 else "",

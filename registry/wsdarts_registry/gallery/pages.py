@@ -87,7 +87,11 @@ class Pages:
             maps=() if space is None else task_maps(space),
             signs=sorted({sign for item in listed for sign in item.signs}),
             measured=any(item.result is not None for item in listed),
-            compared=any(item.result and item.result.difference is not None for item in listed),
+            compared=[
+                item.result.judgement
+                for item in listed
+                if item.result and item.result.difference is not None
+            ],
             sorts={item.sort for item in listed},
         )
 

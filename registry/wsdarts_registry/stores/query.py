@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -45,6 +45,7 @@ Order = Literal[
 ]
 # Smallest and largest, both included; None for no limit.
 Range = tuple[int | None, int | None]
+Shares = tuple[float | None, float | None]
 
 _ALPHA_ACCURACY = "alpha_accuracy"
 _MOST_OPERATIONS = 64
@@ -158,6 +159,7 @@ def find(
     probe: str | None = None,
     images: Range = (None, None),
     classes: Range = (None, None),
+    accuracy: Shares = (None, None),
     operation: str | None = None,
     since: str | None = None,
     signed: bool = False,
@@ -178,6 +180,8 @@ def find(
         probe: A part of the name of a probe that it has an embedding by, in any case.
         images: Smallest and largest number of images of all its tasks; None for no limit.
         classes: The same for classes.
+        accuracy: Smallest and largest accuracy of a trained network with its cells, in [0, 1];
+            with a limit, artifacts that state none are left out.
         operation: An operation that its genotype uses, one of the candidates of DARTS or of an
             artifact; reads more than manifests.
         since: A day ``"2026-01-31"`` or a moment ``"2026-01-31T12:00:00Z"`` (UTC); created then
@@ -198,7 +202,10 @@ def find(
         RegistryError: The registry cannot be read, or an argument makes no sense.
     """
     _check(kind, since, sort, limit)
-    _check_kinds(task=task, probe=probe, operation=operation, images=images, classes=classes)
+    _check_texts(task=task, probe=probe, operation=operation)
+    _check_limits(images, "images", Integral, "whole numbers")
+    _check_limits(classes, "classes", Integral, "whole numbers")
+    _check_limits(accuracy, "accuracy", Real, "numbers in [0, 1]", largest=1.0)
     store = open_registry(registry)
     conditions = _Conditions(
         kind=kind,
@@ -206,6 +213,7 @@ def find(
         probe=probe,
         images=images,
         classes=classes,
+        accuracy=accuracy,
         since=since,
         signed=signed,
     )
@@ -254,6 +262,7 @@ class _Conditions:
     probe: str | None
     images: Range
     classes: Range
+    accuracy: Shares
     since: str | None
     signed: bool
 
@@ -266,6 +275,7 @@ class _Conditions:
             and _named(self.probe, facts.probes)
             and _within(facts.images, self.images)
             and _within(facts.classes, self.classes)
+            and _within(facts.accuracy, self.accuracy)
             and (self.since is None or facts.created >= self.since)
             and (entry.status.signed or not self.signed)
         )
@@ -311,17 +321,24 @@ def _check(kind: str | None, since: str | None, sort: str, limit: int | None) ->
         raise RegistryError(f"limit {limit}", expected="1 or more")
 
 
-def _check_kinds(*, images: Range, classes: Range, **texts: str | None) -> None:
+def _check_texts(**texts: str | None) -> None:
     """Refuse arguments of another kind."""
     for name, text in texts.items():
         check_text(text, name, optional=True)
-    for name, limits in {"images": images, "classes": classes}.items():
-        expected = "(smallest, largest) as whole numbers, None for no limit"
-        check_kind(limits, (tuple, list), name, expected)
-        if len(limits) != 2:
-            raise ArgumentError(name, found=repr(limits), expected=expected)
-        for limit in limits:
-            check_kind(limit, (Integral, type(None)), f"a limit of {name}", expected)
+
+
+def _check_limits(
+    limits: Shares, name: str, kind: type, numbers: str, *, largest: float | None = None
+) -> None:
+    """Refuse a range of another kind, and limits that no value reaches."""
+    expected = f"(smallest, largest) as {numbers}, None for no limit"
+    check_kind(limits, (tuple, list), name, expected)
+    if len(limits) != 2:
+        raise ArgumentError(name, found=repr(limits), expected=expected)
+    for limit in limits:
+        check_kind(limit, (kind, type(None)), f"a limit of {name}", expected)
+        if limit is not None and largest is not None and not 0 <= limit <= largest:
+            raise RegistryError(f"limit {limit} of {name}", expected=expected)
 
 
 def _check_operation(operation: str, entries: Iterable[Entry]) -> None:
@@ -349,8 +366,10 @@ def _named(wanted: str | None, names: Iterable[str]) -> bool:
     return wanted is None or any(wanted.casefold() in name.casefold() for name in names)
 
 
-def _within(value: int, limits: Range) -> bool:
+def _within(value: float | None, limits: Shares) -> bool:
     smallest, largest = limits
+    if value is None:
+        return smallest is None and largest is None
     return (smallest is None or smallest <= value) and (largest is None or value <= largest)
 
 

@@ -1,5 +1,9 @@
+import itertools
+import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from tests.registry.factories import Push, make_artifact, make_embedding, make_space
@@ -94,3 +98,41 @@ def test_equal_tasks_and_a_single_one_have_a_map(store: DirectoryStore, tmp_path
     assert "nan" not in drawn
     assert "inf" not in drawn
     assert two.map.stress == 0
+
+
+def test_names_cover_neither_each_other_nor_dots(store: DirectoryStore, push: Push) -> None:
+    names = [f"a-name-of-some-length-{number}" for number in range(6)]
+    for name in names:
+        push(name)
+    (space,) = read_collection(store, silent).spaces
+    for narrow in (False, True):
+        drawn = ET.fromstring(task_map(space, narrow=narrow))  # noqa: S314 - ours
+        texts = drawn.findall("a/text")
+        assert sorted(str(text.text) for text in texts) == names
+        boxes = [_box(text) for text in texts]
+        for one, two in itertools.combinations(boxes, 2):
+            assert one[2] <= two[0] or two[2] <= one[0] or one[3] <= two[1] or two[3] <= one[1]
+        for x, y in ((float(c.attrib["cx"]), float(c.attrib["cy"])) for c in drawn.iter("circle")):
+            assert not any(b[0] < x < b[2] and b[1] < y < b[3] for b in boxes)
+
+
+def _box(text: ET.Element) -> tuple[float, float, float, float]:
+    """Return about what a name covers at 13.5 pixels."""
+    x, y = float(text.attrib["x"]), float(text.attrib["y"])
+    return x, y - 10, x + 7 * len(str(text.text)), y + 2
+
+
+def test_each_task_is_joined_with_its_nearest(store: DirectoryStore, push: Push) -> None:
+    for name in ("flowers", "birds", "textures", "planes"):
+        push(name)
+    (space,) = read_collection(store, silent).spaces
+    drawn = ET.fromstring(task_map(space))  # noqa: S314 - ours
+    dots = [(c.attrib["cx"], c.attrib["cy"]) for c in drawn.iter("circle")]
+    ends = [
+        re.findall(r"[\d.]+", p.attrib["d"])
+        for p in drawn.iter("path")
+        if "tie" in p.attrib["class"]
+    ]
+    joined = {frozenset((dots.index((a, b)), dots.index((c, d)))) for a, b, c, d in ends}
+    apart = space.distances + np.diag([np.inf] * len(dots))
+    assert joined == {frozenset((row, int(apart[row].argmin()))) for row in range(len(dots))}

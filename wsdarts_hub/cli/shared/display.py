@@ -107,6 +107,7 @@ def table(
     *,
     right: Collection[str] = (),
     whole: Collection[str] = (),
+    cut: Collection[str] = (),
     optional: Sequence[str] = (),
     spare: Sequence[str] = (),
 ) -> None:
@@ -117,6 +118,7 @@ def table(
         rows: Cells, made harmless here.
         right: Headers of the columns that are aligned to the right.
         whole: Headers of the columns whose cells are not broken while there is another way.
+        cut: Headers of the columns whose cells end in "…" where they do not fit, rather than wrap.
         optional: Headers of the columns that a narrow terminal leaves out, the first one first,
             until no word of the others has to be broken; it is said which.
         spare: The same, but only so that the cells of ``whole`` are not broken.
@@ -139,7 +141,13 @@ def table(
             overflow="fold",
             width=width if holds and header in fixed else None,
         )
-    for cells in zip(*(column[1:] for column in columns if column[0] in room), strict=True):
+    left = {h: max(console.width - _needed(room) + room[h], _LEAST) for h in cut if h in room}
+    kept = [
+        [clipped(cell, left.get(header, _WIDE)) for cell in cells]
+        for header, *cells in columns
+        if header in room
+    ]
+    for cells in zip(*kept, strict=True):
         shown.add_row(*(Text(sanitize(cell)) for cell in cells))
     with console.capture() as captured:
         console.print(shown)

@@ -85,6 +85,8 @@ def _sep(source: int) -> tuple[Connection]:
         ({"images": (None, 100)}, ["few", "some"]),
         ({"images": (None, 99)}, ["some"]),
         ({"images": (101, 240), "kind": "transfer"}, []),
+        ({"accuracy": (0.3, None)}, ["few", "many"]),  # the others state none
+        ({"accuracy": (None, 0.59)}, ["few"]),
         ({"since": "2026-01-31"}, ["few", "some"]),
         ({"since": "2026-02-01"}, ["few"]),
         ({"since": "2026-03-01T00:00:00Z"}, ["few"]),
@@ -160,6 +162,7 @@ def test_signed_and_yanked(filled: Store) -> None:
         ({"operation": "zzz"}, "'zzz' .*none, max_pool_3x3"),
         ({"sort": "beauty"}, "order 'beauty'; expected one of name, created"),
         ({"limit": 0}, "limit 0; expected 1 or more"),
+        ({"accuracy": (50, None)}, r"limit 50 of accuracy; expected .*\[0, 1\]"),
     ],
 )
 def test_refused(filled: Store, wanted: dict[str, Any], message: str) -> None:
