@@ -18,7 +18,7 @@ PAGES = (
     "nearest.html",
     "compare.html#flowers102@2,cifar10-1000@2,dtd-10@2",
     "distances.html",
-    "artifacts/meta-flowers-birds-textures/v1.html",
+    "artifacts/meta-flowers-birds-textures/v2.html",
 )
 CARDS = "[...document.querySelectorAll('#cards > li')]"
 VISIBLE = f"{CARDS}.filter(c => !c.hidden).map(c => c.dataset.r)"
@@ -62,7 +62,7 @@ def test_filters(browser: Browser, root: str) -> None:
     set_value(browser, "#order", "name")
     everything = visible(browser)
     assert len(everything) == 7
-    meta = "meta-flowers-birds-textures@1"
+    meta = "meta-flowers-birds-textures@2"
     for selector, value, expected in (
         ("#words", "FLOWERS meta", [meta]),
         ("#kind", "meta", [meta]),
