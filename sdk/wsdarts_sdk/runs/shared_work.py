@@ -268,7 +268,7 @@ class SharedWork:
     ) -> None:
         self.storage, self.name, self.worker = storage, name, worker
         self._engine = storage.engine()
-        self._seen: dict[str, tuple[tuple[str, int], int, float]] = {}
+        self._seen: dict[str, tuple[tuple[str, int], int, float | None]] = {}
         storage.made(lambda: _TABLES.create_all(self._engine))
         written = json.dumps(facts, sort_keys=True, indent=1).encode()
         self.keep(_FACTS, written)
@@ -382,10 +382,10 @@ class SharedWork:
         if lease[0] == self.worker:
             return True
         now = time.monotonic()
-        before, looks, last = self._seen.get(job, (lease, 0, now - _PAUSE))
+        before, looks, last = self._seen.get(job, (lease, 0, None))
         if before != lease:
-            looks, last = 0, now - _PAUSE
-        if now - last >= _PAUSE:
+            looks, last = 0, None
+        if last is None or now - last >= _PAUSE:
             looks, last = looks + 1, now
         self._seen[job] = (lease, looks, last)
         return looks > _LOOKS
