@@ -16,7 +16,7 @@ import pytest
 
 REQUIRED = "WSDARTS_HUB_POSTGRESQL_TESTS"
 PASSWORD = "s3cret/of:a@test"  # noqa: S105
-_QUOTED = "s3cret%2Fof%3Aa%40test"
+QUOTED = "s3cret%2Fof%3Aa%40test"
 _INSTALLED = Path("/usr/lib/postgresql")
 
 
@@ -32,7 +32,7 @@ class Server:
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database, with the password."""
-        return f"postgresql://worker:{_QUOTED}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://worker:{QUOTED}@127.0.0.1:{self.port}/{database}"
 
     def make(self, database: str) -> str:
         """Make a database; return its URL."""

@@ -11,8 +11,6 @@ far keeps its finished search in the shared database. From there all workers tak
 with the trials, so that each run directory is whole in the end.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -45,7 +43,7 @@ from wsdarts_sdk.runs.file_names import (
     SELECTION_JOURNAL,
     SWEEP_FILE,
 )
-from wsdarts_sdk.runs.shared_work import SharedWork, Storage, worker_of
+from wsdarts_sdk.runs.shared_work import SharedWork, Storage, work_name, worker_of
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 
@@ -175,7 +173,7 @@ class Sweep:
         self.shared = storage is not None
         self.own = Storage.of_file(resolved(context.run.path) / SWEEP_FILE)
         facts = sweep_facts(context, start) if self.shared else {}
-        name = f"wsdarts-sweep-{_digest(facts)}" if self.shared else _OWN
+        name = work_name("wsdarts-sweep", facts) if self.shared else _OWN
         self.work = SharedWork(
             storage or self.own, name, facts=facts, worker=worker_of(context.run.path)
         )
@@ -277,10 +275,6 @@ def sweep_facts(context: RunContext, start: Start) -> dict[str, Any]:
     }
 
 
-def _digest(facts: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _files(rate: float) -> tuple[str, str]:
     """Return the names of the files of a finished search."""
     stem = f"{SEARCH_JOURNAL}-{rate:g}"
@@ -352,7 +346,7 @@ def choose_together(context: RunContext, outcome: SearchOutcome) -> Chosen:
     work, asked = outcome.work, context.preset.choice_json()
     if work is None or not asked:
         return choose()
-    kept, file = f"choice-{_digest(asked)}.json", context.run.path / CHOICE_FILE
+    kept, file = work_name("choice", asked), context.run.path / CHOICE_FILE
 
     def do(job: str) -> None:
         choose()

@@ -236,8 +236,8 @@ def warm_start(
     with joined_ranks(device) as (ranks, where):
         if ranks.several and sweep_skip_dropout:
             raise SettingsError(
-                f"a sweep runs in one process, and there are {ranks.size}",
-                hint="search with each rate in a run of its own (search.stages.N.skip_dropout)",
+                f"a sweep does not run under torchrun, and there are {ranks.size} processes",
+                hint="start workers that share it, without torchrun: --storage URL",
             )
         if storage is not None and not sweep_skip_dropout:
             raise SettingsError(

@@ -7,6 +7,7 @@ nothing, so an interrupted connection takes no job from anyone. A worker that wa
 on, so a job may be done twice: of what two workers keep by one name, the first stays.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -250,6 +251,15 @@ def worker_of(directory: Path) -> str:
     return read_regular(file).decode(errors="replace").strip()[:100]
 
 
+def work_name(kind: str, facts: Mapping[str, Any]) -> str:
+    """Return a name for work of a kind, in which the facts are that its results depend on."""
+    return f"{kind}-{hashlib.sha256(_as_text(facts)).hexdigest()[:16]}"
+
+
+def _as_text(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True, indent=1).encode()
+
+
 class SharedWork:
     """Jobs that any number of workers do, and the files that they keep for each other.
 
@@ -270,9 +280,8 @@ class SharedWork:
         self._engine = storage.engine()
         self._seen: dict[str, tuple[tuple[str, int], int, float | None]] = {}
         storage.made(lambda: _TABLES.create_all(self._engine))
-        written = json.dumps(facts, sort_keys=True, indent=1).encode()
-        self.keep(_FACTS, written)
-        if self.kept(_FACTS) != written:
+        self.keep(_FACTS, _as_text(facts))
+        if self.kept(_FACTS) != _as_text(facts):
             raise StorageError(
                 f"{name} in {storage.place} is something else than this command does",
                 hint="name another database",
