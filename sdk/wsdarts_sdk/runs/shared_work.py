@@ -13,6 +13,7 @@ import os
 import random
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ from sqlalchemy.exc import (
 
 from wsdarts_registry._files import exists, is_directory, read_regular, write_atomically
 from wsdarts_registry._libraries import install_extra
-from wsdarts_registry.errors import StorageError
+from wsdarts_registry.errors import RunWarning, StorageError
 from wsdarts_sdk.progress import Progress
 
 STORAGE_VARIABLE = "WSDARTS_HUB_STORAGE"
@@ -107,10 +108,10 @@ class Storage:
 
     @classmethod
     def of(cls, address: str) -> Self:
-        """Read the URL of a database, and connect to it once.
+        """Read the URL of a database, and make the tables in it.
 
         Raises:
-            StorageError: It is no such URL, its driver is missing, or it cannot be reached.
+            StorageError: It is no such URL, its driver is missing, or it cannot be used.
         """
         try:
             url = make_url(address)
@@ -167,7 +168,7 @@ class Storage:
             ) from error
 
     def check(self) -> None:
-        """Connect once.
+        """Connect, and make the tables.
 
         Raises:
             StorageError: The driver is missing, or there is no such database.
@@ -179,11 +180,13 @@ class Storage:
                     f"the storage {self.place} is in no directory",
                     hint=f"make {folder}, which all workers have to reach",
                 )
+        engine = self.engine()
         try:
-            with self.engine().connect() as connection:
+            with engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
         except DBAPIError as error:
             raise self.unusable(error) from error
+        self.made(lambda: _TABLES.create_all(engine))
 
     def unusable(self, error: BaseException, hint: str = "") -> StorageError:
         """Return the error of a database that cannot be used, without its password."""
@@ -202,18 +205,28 @@ class Storage:
         Raises:
             StorageError: It is away for longer, or refuses.
         """
-        began = time.monotonic()
+        began: float | None = None
         while True:
             try:
                 return call()
             except IntegrityError:
                 raise
             except DBAPIError as error:
-                away = isinstance(error, OperationalError | InterfaceError)
-                if not away or time.monotonic() - began > _RETRIED:
+                now = time.monotonic()
+                if not self._is_away(error) or (began is not None and now - began > _RETRIED):
                     hint = "repeat the command with --resume when it can: nothing is lost"
                     raise self.unusable(error, hint) from error
+                if began is None:
+                    began = now
+                    what = f"the storage {self.place} does not answer; trying for ten minutes"
+                    warnings.warn(what, RunWarning, stacklevel=2)
             time.sleep(_PAUSE)
+
+    def _is_away(self, error: DBAPIError) -> bool:
+        """Return whether a database may answer later: of SQLite a lock, not a full disk."""
+        if self.url.drivername == "sqlite":
+            return "locked" in str(error.orig)
+        return isinstance(error, OperationalError | InterfaceError)
 
     def made(self, make: Callable[[], _Found]) -> _Found:
         """Make tables while others may be making them, too: some of those fail, and try again.
@@ -335,7 +348,7 @@ class SharedWork:
             finished: Returns which are finished.
             progress: Told for what others do this worker waits.
         """
-        while left := [job for job in jobs if job not in finished()]:
+        while left := sorted(set(jobs) - set(finished()), key=jobs.index):
             if not any(self._done(job, do, finished) for job in left):
                 what = f"waiting for other workers: {', '.join(left)}"
                 progress(what, len(jobs) - len(left), len(jobs))

@@ -1,17 +1,21 @@
 """Leases and files of workers that share a database."""
 
-import os
-import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
+from sqlalchemy import event, text
 
 from tests import postgresql
-from wsdarts_registry.errors import StorageError
+from tests.registry.factories import make_genotype
+from wsdarts_registry.errors import RunWarning, StorageError
+from wsdarts_sdk.pipelines.sweep import Trial, TrialStudy
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.runs import shared_work
 from wsdarts_sdk.runs.shared_work import SharedWork, Storage, worker_of
@@ -135,60 +139,53 @@ def test_other_facts_under_the_name_are_refused(url: str, join: Join) -> None:
     assert refused.value.what.startswith("work in ")
 
 
-_JOINING = """
+def test_tables_are_made_by_many_at_once(url: str) -> None:
+    together = Barrier(4)
+    trial = Trial(rate=0.3, genotype=make_genotype(), accuracy=0.5, seconds=1.0, worker="a")
+
+    def begin(number: int) -> bool:
+        together.wait()
+        storage = Storage.of(url)
+        work = SharedWork(storage, "work", facts={"seed": 1}, worker=str(number))
+        study = TrialStudy(storage, "study")
+        study.add(trial)
+        with work.lease("job") as held:
+            together.wait()
+        assert study.trials() == {0.3: trial}
+        return held
+
+    with ThreadPoolExecutor(4) as threads:
+        held = list(threads.map(begin, range(4)))
+    assert sorted(held) == [False, False, False, True]
+
+
+_WORKER = """
 import sys
-from wsdarts_sdk.pipelines.sweep import TrialStudy
 from wsdarts_sdk.runs.shared_work import SharedWork, Storage
-storage = Storage.of(sys.argv[1])
-sys.stdin.readline()
-work = SharedWork(storage, "work", facts={}, worker=sys.argv[2])
-TrialStudy(storage, "study")
+work = SharedWork(Storage.of(sys.argv[1]), "work", facts={"seed": 1}, worker="killed")
 with work.lease("job") as held:
     print(held, flush=True)
     sys.stdin.readline()
 """
 
 
-def joining(url: str, number: int) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", _JOINING, url, str(number)],
+def test_a_lease_outlives_its_worker_until_it_is_taken(url: str, join: Join) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", _WORKER, url],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-
-
-def test_tables_are_made_by_many_at_once(url: str) -> None:
-    workers = [joining(url, number) for number in range(4)]
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    held = [worker.stdout.readline().strip() for worker in workers]  # type: ignore[union-attr]
-    for worker in workers:
-        _, said = worker.communicate("\n")
-        assert worker.returncode == 0, said
-    assert held.count("True") == 1
-    assert held.count("False") == 3
-
-
-def test_a_lease_outlives_its_worker_until_it_is_taken(url: str, join: Join) -> None:
-    worker = joining(url, 1)
-    assert worker.stdin is not None
     assert worker.stdout is not None
-    worker.stdin.write("\n")
-    worker.stdin.flush()
-    # Facts are others here, so the leases are looked at by another name.
     assert worker.stdout.readline() == "True\n", worker.communicate()[1]
-    worker.send_signal(signal.SIGKILL)
+    worker.kill()
     worker.communicate()
-    other = SharedWork(Storage.of(url), "work", facts={}, worker="other")
-    ended = time.monotonic() + 60
+    other, looks = join("other"), 0
     while not other._claimed("job"):
-        assert time.monotonic() < ended
+        looks += 1
         time.sleep(shared_work._PAUSE)
+    assert looks == shared_work._LOOKS
 
 
 @pytest.mark.parametrize(
@@ -222,6 +219,22 @@ def test_a_wrong_password_is_not_shown(server: postgresql.Server) -> None:
     assert postgresql.PASSWORD not in repr(Storage.of(server.url()))
 
 
+def test_a_full_disk_is_not_waited_for(tmp_path: Path) -> None:
+    storage = Storage.of_file(tmp_path / "shared.db")
+    work = SharedWork(storage, "work", facts={}, worker="first")
+    with storage.engine().connect() as connection:
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+
+    def settings(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    event.listen(work._engine, "connect", settings)
+    with pytest.raises(StorageError) as refused:
+        work.keep("file", bytes(10**6))
+    assert "full" in refused.value.what
+    assert work.names() == set()
+
+
 def test_a_driver_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StorageError) as refused:
@@ -240,7 +253,7 @@ def test_a_database_that_goes_away_is_waited_for(
                 " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
             )
             work.keep("file", b"content")
-    with pytest.raises(StorageError) as refused:
+    with pytest.raises(StorageError) as refused, pytest.warns(RunWarning):
         work.kept("file")
     assert "--resume" in refused.value.hint
     assert postgresql.PASSWORD not in str(refused.value)
