@@ -234,13 +234,16 @@ class Storage:
         Raises:
             StorageError: It fails again and again.
         """
-        for _ in range(_RACES):
+        attempts = 0
+        while True:
             try:
                 return make()
             except SQLAlchemyError as error:
-                failure = error
+                attempts += 1
+                if attempts == _RACES:
+                    hint = "its user has to be able to make tables in it"
+                    raise self.unusable(error, hint) from error
             time.sleep(random.uniform(0, 0.5))  # noqa: S311 - no secret
-        raise self.unusable(failure, "its user has to be able to make tables in it") from failure
 
 
 def _postgresql(url: URL) -> URL:
