@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from measure import RESULTS, machine
 
 from wsdarts_registry._file_lock import try_lock
 from wsdarts_registry._files import write_atomically
+from wsdarts_sdk.runs.shared_work import SharedWork, Storage, work_name, worker_of
 
 PAUSE = 20.0  # seconds between two looks at cells that another process is at work on
 FINISHED = "finished"  # an empty file beside the state of a finished cell
@@ -79,21 +81,58 @@ class Experiment:
         return [json.loads(file.read_bytes()) for file in files if file.exists()]
 
 
-def run(experiment: Experiment, runs: Path, *, only: Sequence[str] = ()) -> None:
+def run(
+    experiment: Experiment, runs: Path, *, only: Sequence[str] = (), storage: str | None = None
+) -> None:
     """Measure what is not measured yet; several processes may do so at once.
 
     Args:
         experiment: The table.
         runs: Directory of the states.
         only: Parts of names; cells with none of them are left out. All by default.
+        storage: URL of a database through which machines share the cells, but not their states.
     """
+    shared = None if storage is None else share(experiment, storage, runs)
     chosen = [c for c in experiment.cells if not only or any(part in c.name for part in only)]
     known = {cell.name: cell for cell in experiment.cells}
     while left := [cell for cell in chosen if not experiment.result(cell).exists()]:
         # One at a time: what has become ready meanwhile may come first in the table.
         wanted = (_first(experiment, cell, runs, known) for cell in left)
-        if not any(_take(experiment, cell, runs, len(left)) for cell in wanted):
+        if not any(_take(experiment, cell, runs, len(left), shared) for cell in wanted):
+            print(f"waiting for others ({len(left)} left)", flush=True)
             time.sleep(PAUSE)
+        if shared is not None:
+            write_shared(experiment, shared)
+
+
+def share(experiment: Experiment, storage: str, runs: Path) -> SharedWork:
+    """Join the workers that share a table, and exchange the results that are there.
+
+    All processes of one directory of states are one worker: a lock on a state keeps them apart.
+    """
+    facts = {"cells": {cell.name: dict(cell.asked) for cell in experiment.cells}}
+    name = work_name(f"wsdarts-experiment-{experiment.name}", facts)
+    runs.mkdir(parents=True, exist_ok=True)
+    shared = SharedWork(Storage.of(storage), name, facts=facts, worker=worker_of(runs))
+    there = shared.names()
+    for cell in experiment.cells:
+        if cell.name not in there and experiment.result(cell).exists():
+            shared.keep(cell.name, experiment.result(cell).read_bytes())
+    write_shared(experiment, shared)
+    return shared
+
+
+def write_shared(experiment: Experiment, shared: SharedWork) -> None:
+    """Write the results of other machines that are not here yet."""
+    there = shared.names()
+    for cell in experiment.cells:
+        if cell.name in there and not experiment.result(cell).exists():
+            _write_result(experiment, cell, shared.kept(cell.name) or b"")
+
+
+def _write_result(experiment: Experiment, cell: Cell, content: bytes) -> None:
+    experiment.results.mkdir(parents=True, exist_ok=True)
+    write_atomically(experiment.result(cell), content)
 
 
 def _first(experiment: Experiment, cell: Cell, runs: Path, known: Mapping[str, Cell]) -> Cell:
@@ -109,8 +148,10 @@ def _state_marker(experiment: Experiment, cell: Cell, runs: Path) -> Path:
     return runs / experiment.name / cell.name / FINISHED
 
 
-def _take(experiment: Experiment, cell: Cell, runs: Path, left: int) -> bool:
-    """Measure a cell, unless another process is at work on it."""
+def _take(
+    experiment: Experiment, cell: Cell, runs: Path, left: int, shared: SharedWork | None
+) -> bool:
+    """Measure a cell, unless another process or machine is at work on it."""
     marker = _state_marker(experiment, cell, runs)
     state = marker.parent
     state.mkdir(parents=True, exist_ok=True)
@@ -118,24 +159,39 @@ def _take(experiment: Experiment, cell: Cell, runs: Path, left: int) -> bool:
     if lock is None:
         return False
     with lock:
-        if marker.exists() and experiment.result(cell).exists():
+        known = experiment.result(cell).exists()
+        if known and marker.exists():
             return False
-        print(f"{cell.name} ({left} left)", flush=True)
-        began = time.perf_counter()
-        measured = cell.work(state)
-        row = {
-            "cell": cell.name,
-            **cell.asked,
-            **measured,
-            "seconds_here": round(time.perf_counter() - began, 1),
-            "command": reproduction(experiment, cell),
-            "commit": commit(),
-            "machine": machine(threads=torch.get_num_threads()),
-        }
-        experiment.results.mkdir(parents=True, exist_ok=True)
-        write_atomically(experiment.result(cell), (json.dumps(row, indent=1) + "\n").encode())
-        write_atomically(marker, b"")
+        # A cell that is run again for its state alone is nobody else's.
+        with nullcontext(True) if shared is None or known else shared.lease(cell.name) as held:
+            if not held:
+                return False
+            if shared is not None and not known and cell.name in shared.names():
+                return True  # finished elsewhere since the last look
+            print(f"{cell.name} ({left} left)", flush=True)
+            content = _measured(experiment, cell, state)
+            if shared is not None:
+                shared.keep(cell.name, content)
+                content = shared.kept(cell.name) or content
+            _write_result(experiment, cell, content)
+            write_atomically(marker, b"")
     return True
+
+
+def _measured(experiment: Experiment, cell: Cell, state: Path) -> bytes:
+    """Measure a cell; return its result as JSON."""
+    began = time.perf_counter()
+    measured = cell.work(state)
+    row = {
+        "cell": cell.name,
+        **cell.asked,
+        **measured,
+        "seconds_here": round(time.perf_counter() - began, 1),
+        "command": reproduction(experiment, cell),
+        "commit": commit(),
+        "machine": machine(threads=torch.get_num_threads()),
+    }
+    return (json.dumps(row, indent=1) + "\n").encode()
 
 
 def reproduction(experiment: Experiment, cell: Cell) -> str:

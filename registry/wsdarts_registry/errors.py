@@ -100,6 +100,10 @@ class RunError(WsdartsError):
     """A run directory is in use, incomplete, or belongs to other settings."""
 
 
+class StorageError(WsdartsError):
+    """A database that several workers share cannot be reached or used."""
+
+
 class ExportError(WsdartsError):
     """A trained model cannot be written in another form, or would compute something else."""
 

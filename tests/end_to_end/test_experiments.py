@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -31,18 +32,19 @@ table = [
     *(cells.Cell(name=n, asked={{"set": n}}, work=work(n)) for n in ("one", "two")),
 ]
 toy = cells.Experiment(name="toy", cells=table, summary=lambda rows: {{"rows": len(rows)}})
-cells.run(toy, Path({results!r}) / "runs", only=sys.argv[1:])
+storage = sys.argv[1] or None
+cells.run(toy, Path({results!r}) / "runs", only=sys.argv[2:], storage=storage)
 """
 
 
-def start(results: Path, *only: str) -> "subprocess.Popen[str]":
+def start(results: Path, *only: str, storage: str = "") -> "subprocess.Popen[str]":
     text = _TOY.format(
         benchmarks=str(BENCHMARKS),
         experiments=str(BENCHMARKS / "experiments"),
         results=str(results),
     )
     return subprocess.Popen(
-        [sys.executable, "-c", text, *only],
+        [sys.executable, "-c", text, storage, *only],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -78,6 +80,29 @@ def test_a_needed_state_that_is_gone_is_made_again(tmp_path: Path) -> None:
     assert (tmp_path / "began").read_text().split() == ["one", "two", "sum", "one", "sum"]
     start(tmp_path, "sum").communicate()  # finished: nothing is needed any more
     assert len((tmp_path / "began").read_text().split()) == 5
+
+
+@pytest.mark.processes
+def test_machines_that_share_a_storage_measure_each_cell_once(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    machines = [tmp_path / "first", tmp_path / "second"]
+    for machine in machines:
+        machine.mkdir()
+    for worker in [start(machine, "one", "two", storage=storage) for machine in machines]:
+        _, said = worker.communicate()
+        assert worker.returncode == 0, said
+    began = [(m / "began").read_text().split() for m in machines if (m / "began").exists()]
+    assert sorted(chain(*began)) == ["one", "two"]
+    for name in ("one", "two"):
+        first, second = (m / "experiments" / "toy" / f"{name}.json" for m in machines)
+        assert first.read_bytes() == second.read_bytes()
+    # A state stays on its machine: what a cell needs is run again there, and keeps its result.
+    result = (machines[0] / "experiments" / "toy" / "one.json").read_bytes()
+    _, said = (worker := start(machines[1], "sum", storage=storage)).communicate()
+    assert worker.returncode == 0, said
+    assert (machines[1] / "began").read_text().split()[-1] == "sum"
+    assert (machines[1] / "runs" / "toy" / "one" / "finished").exists()
+    assert (machines[1] / "experiments" / "toy" / "one.json").read_bytes() == result
 
 
 @pytest.mark.parametrize("experiment", ["arms", "inheritance", "criteria"])

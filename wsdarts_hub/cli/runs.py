@@ -293,6 +293,15 @@ def warm_start(
             "training.",
         ),
     ] = False,
+    storage: Annotated[
+        str | None,
+        options.value_option(
+            "URL",
+            "Database through which workers share the trials of --sweep: sqlite:///FILE on one "
+            "machine, postgresql://USER@HOST/DATABASE on several. Without it the environment "
+            "variable WSDARTS_HUB_STORAGE, else this worker runs all.",
+        ),
+    ] = None,
     preset: options.PresetOption = "small",
     seed: options.SeedOption = None,
     out: options.OutOption = None,
@@ -375,6 +384,7 @@ def warm_start(
             probe=probe,
             k=k,
             sweep_skip_dropout=sweep,
+            storage=storage,
             resume=resume,
             require_signature=required,
             device=device,

@@ -167,9 +167,18 @@ def _trials(found: FinishedSearch) -> tuple[Table, ...]:
             note=(
                 f"Best first. Each genotype was trained briefly on the {trained} and ranked on "
                 f"the {ranked}; the {held_out_words(found.context.tasks[0])} took no part."
+                + _shared_by(found.trials)
             ),
         ),
     )
+
+
+def _shared_by(trials: tuple[Trial, ...]) -> str:
+    """Return how many workers ran the trials, where they were several."""
+    workers = len({trial.worker for trial in trials})
+    if workers == 1:
+        return ""
+    return f" {workers} workers shared the trials; the costs of this run are those of one of them."
 
 
 def _steps_run(result: SearchResult) -> tuple[Table, ...]:
@@ -210,7 +219,7 @@ def write_results(found: FinishedSearch) -> tuple[Path, Path]:
             preset=context.preset.name,
             result=result,
             embeddings=found.embeddings,
-            seconds=context.costs.search_seconds,
+            seconds=_search_seconds(found),
             device=context.device,
             origin=found.origin,
             choice=found.choice,
@@ -220,6 +229,14 @@ def write_results(found: FinishedSearch) -> tuple[Path, Path]:
     digest = read_manifest(artifact)[1]
     context.run.write_json(RESULT_FILE, {**_summary(found), "artifact": digest})
     return artifact, write_search_report(found)
+
+
+def _search_seconds(found: FinishedSearch) -> float:
+    """Return the seconds of the search, by all workers of a sweep, and of the choice."""
+    costs = found.context.costs
+    if not found.trials:
+        return costs.search_seconds
+    return sum(trial.seconds for trial in found.trials) + costs.seconds.get("choice", 0.0)
 
 
 def _summary(found: FinishedSearch) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._json import now
-from wsdarts_registry._text import sanitize_spaced
+from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.collapse import find_collapses
 from wsdarts_registry.architecture.genotype import Genotype
@@ -26,13 +26,19 @@ from wsdarts_sdk.artifacts.loading import (
 from wsdarts_sdk.data import DataOptions, ImageTask, Part
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_outputs
-from wsdarts_sdk.models.facts import LineageFacts, ModelFacts, facts_of_run
+from wsdarts_sdk.models.facts import (
+    DataFacts,
+    InheritedFacts,
+    LineageFacts,
+    ModelFacts,
+    facts_of_run,
+)
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
+from wsdarts_sdk.models.network import count
 from wsdarts_sdk.models.stopping import VALIDATION_PART
 from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingResult, train_network
 from wsdarts_sdk.pipelines.baselines.choice import LINEAR, find_baseline
 from wsdarts_sdk.pipelines.baselines.measured import Measure, Measured
-from wsdarts_sdk.pipelines.model_facts import model_facts
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
@@ -63,6 +69,8 @@ from wsdarts_sdk.runs.file_names import (
 )
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
+
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,7 +343,7 @@ def _write(
     """Evaluate a finished training and write its results into its run directory."""
     run, task = context.run, context.tasks[0]
     genotype.save(run.path / GENOTYPE_FILE)
-    result.model.facts = model_facts(context, result, lineage)
+    result.model.facts = _model_facts(context, result, lineage)
     model_file = result.model.save(run.path / MODEL_FILE)
     with context.costs.phase("evaluation"):
         outputs = _outputs(result, task)
@@ -359,6 +367,48 @@ def _write(
         baseline=baseline,
         seconds=context.costs.seconds,
         cached=context.costs.cached,
+    )
+
+
+def _model_facts(
+    context: RunContext, result: TrainingResult, lineage: LineageFacts | None
+) -> ModelFacts:
+    """Return the facts about a model at the end of its training.
+
+    Nothing in it is a path, or depends on when and how fast it was trained.
+
+    Args:
+        context: The pipeline that trained it.
+        result: What it measured.
+        lineage: What found the cells.
+    """
+    (task,), settings = context.tasks, context.preset.training
+    inherited = None
+    if result.inherited is not None:
+        named = None if lineage is None else lineage.reference or lineage.digest
+        share = result.inherited.weights
+        inherited = InheritedFacts(source=named or "a supernet", share=share)
+    return ModelFacts(
+        accuracy=result.accuracy,
+        images=result.images,
+        held_out=result.held_out,
+        parameters=result.parameters,
+        multiply_adds=count(result.model, result.model.image_size).multiply_adds or None,
+        epochs=settings.epochs or None,
+        preset=context.preset.name,
+        seed=settings.seed,
+        data=DataFacts(
+            name=sanitize(task.name, _LONGEST_NAME) or "data",
+            digest=task.digest,
+            images=len(task),
+            classes=task.classes,
+            trained_on=len(task.train_indices),
+            dataset=task.dataset,
+            given_split=bool(task.given_split),
+            groups=task.group_count,
+        ),
+        lineage=lineage,
+        inherited=inherited,
     )
 
 

@@ -18,7 +18,7 @@ from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.pipelines.baselines.choice import LINEAR
-from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
+from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -41,7 +41,12 @@ from wsdarts_sdk.pipelines.starting_points import (
     prepare_start,
     read_decision,
 )
-from wsdarts_sdk.pipelines.sweep import Trial, search_once, search_with_sweep
+from wsdarts_sdk.pipelines.sweep import (
+    Trial,
+    choose_together,
+    search_once,
+    search_with_sweep,
+)
 from wsdarts_sdk.pipelines.train import TrainingRun, train
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
@@ -50,6 +55,7 @@ from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.choice import GenotypeChoice
+from wsdarts_sdk.runs.shared_work import Storage, storage_address
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
@@ -183,6 +189,7 @@ def warm_start(
     probe: str | Path | Probe | None = None,
     k: int = 5,
     sweep_skip_dropout: bool = False,
+    storage: str | None = None,
     resume: bool = False,
     require_signature: Required = None,
     device: str | None = None,
@@ -208,6 +215,10 @@ def warm_start(
         k: How many of the nearest to report, and to join in mode ``union``.
         sweep_skip_dropout: Search with a skip-connect dropout of 0 to 0.9 and keep the
             genotype that is best after a short training on the train part.
+        storage: URL of a database through which any number of workers with the same data and
+            settings share the trials of a sweep: ``sqlite:///FILE`` on one machine,
+            ``postgresql://USER@HOST/DATABASE`` on several. By default the one that the
+            environment variable WSDARTS_HUB_STORAGE names, else one worker runs all.
         resume: Go on with the run in ``out``, or begin if there is none.
         require_signature: Files of public keys, one of which has to have signed what the search
             starts from, or a ``SignaturePolicy``; by default the user's own policy decides.
@@ -225,11 +236,18 @@ def warm_start(
     with joined_ranks(device) as (ranks, where):
         if ranks.several and sweep_skip_dropout:
             raise SettingsError(
-                f"a sweep runs in one process, and there are {ranks.size}",
-                hint="search with each rate in a run of its own (search.stages.N.skip_dropout)",
+                f"a sweep does not run under torchrun, and there are {ranks.size} processes",
+                hint="start workers that share it, without torchrun: --storage URL",
+            )
+        if storage is not None and not sweep_skip_dropout:
+            raise SettingsError(
+                "a storage was given for a search that is not a sweep",
+                hint="add --sweep, or leave out --storage",
             )
         chosen = find_preset(preset, seed=seed)
         check_kernels(where)
+        address = storage_address(storage) if sweep_skip_dropout else None
+        database = None if address is None else Storage.of(address)
 
         def prepare() -> tuple[Plan, Probe, dict[str, Any]]:
             store, reference = open_registry(registry, require_signature=require_signature), source
@@ -283,7 +301,7 @@ def warm_start(
             ranks=ranks,
             **config,
         ) as context:
-            found = _run(context, plan, network, sweeping=sweep_skip_dropout)
+            found = _run(context, plan, network, sweeping=sweep_skip_dropout, database=database)
         if ranks.is_first:
             told.end(found)
     return found
@@ -302,7 +320,12 @@ def _begin(
 
 
 def _run(
-    context: RunContext, plan: Plan | None, probe: Probe | None, *, sweeping: bool
+    context: RunContext,
+    plan: Plan | None,
+    probe: Probe | None,
+    *,
+    sweeping: bool,
+    database: Storage | None,
 ) -> WarmStart:
     ranks = context.ranks
     embedding, decision, start = ranks.alone(lambda: _begin(context, plan, probe))
@@ -310,8 +333,11 @@ def _run(
         (part,) = ranks.in_turn(
             lambda: train_parts(context.tasks, start.settings, context.device, context.progress)
         )
-    outcome = (search_with_sweep if sweeping else search_once)(context, part, start)
-    result, choice = choose_by_first(context, outcome.result, outcome.settings)
+    if sweeping:
+        outcome = search_with_sweep(context, part, start, database)
+    else:
+        outcome = search_once(context, part, start)
+    result, choice = choose_together(context, outcome)
     found = FinishedSearch(
         context=context,
         settings=outcome.settings,

@@ -53,7 +53,7 @@ def _lack_of_memory(error: BaseException) -> str:
 
 
 def _told_by_a_library(error: BaseException) -> str | None:
-    """Recognise errors of torch, safetensors, the linker, tempfile and SQLite by their text."""
+    """Recognise errors of torch, safetensors, the linker and tempfile by their text."""
     said = str(error)
     if type(error).__name__ == "OutOfMemoryError" or any(s in said for s in _SAID_WITHOUT_MEMORY):
         return _lack_of_memory(error)
@@ -66,8 +66,6 @@ def _told_by_a_library(error: BaseException) -> str | None:
         )
     if "No usable temporary directory" in said:
         return "cannot write a temporary file; make room, or name a directory in TMPDIR"
-    if "database or disk is full" in said or "disk I/O error" in said:
-        return f"cannot write the database of a sweep: the disk is full or fails; {_FULL}"
     return None
 
 
