@@ -251,10 +251,10 @@ def _costs(costs: Table) -> str:
     return f"""### Cost
 
 Search time as a share of a cold search's, medians over seeds. **The machine was shared,
-so shares of time are rough**; the cold search of flowers102 ran beside more than the others. By work,
-which no other process disturbs (cells · operations · epochs, twice with α's step), a start from λ̂
-takes {_work_share(costs)} of a cold search. The embedding, by the shipped probe, is computed once
-for a task.
+so shares of time are rough**; the cold search of flowers102 ran beside more than the others. By
+work, which no other process disturbs (cells · operations · epochs, twice with α's step), a start
+from λ̂ takes {_work_share(costs)} of a cold search. The embedding, by the shipped probe, is
+computed once for a task.
 
 {_table(head, rows)}"""
 

@@ -23,8 +23,8 @@ TRANSCRIPT, PICTURE = FOLDER / "main-job.txt", FOLDER / "main-job.svg"
 COLUMNS = 92
 _COMMANDS = (
     ("nearest", "photos"),
-    ("warm-start", "photos", "--preset", "tiny", "--out", "run"),
-    ("train", "run", "photos", "--preset", "tiny", "--out", "net"),
+    ("warm-start", "photos", "--preset", "tiny", "--no-flip", "--out", "run"),
+    ("train", "run", "photos", "--preset", "tiny", "--no-flip", "--epochs", "30", "--out", "net"),
 )
 _CUT = "  …"
 _CELL, _CELL_LINES = "normal cell", 4  # so many are shown below that heading

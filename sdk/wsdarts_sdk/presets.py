@@ -116,6 +116,18 @@ class Preset:
         """
         return self._with("choice", changes)
 
+    def without_flips(self) -> Self:
+        """Return the preset without mirrored images, in searches and in trainings.
+
+        For images whose mirror image is of another class or of none: digits, letters, traffic
+        signs.
+
+        >>> TINY.without_flips().training.flip
+        False
+        """
+        groups = ("search", "training", "selection")
+        return replace_settings(self, {f"{group}.flip": False for group in groups})
+
     def choice_json(self) -> dict[str, Any]:
         """Return what a choice depends on besides the search, as JSON; empty where α decides."""
         if not self.choice.trains and not self.choice.limits:

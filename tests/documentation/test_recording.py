@@ -13,7 +13,7 @@ _SHORT = (
         *("--set", "search.stages.3.epochs=1", "--set", "search.stages.3.weights_only_epochs=0"),
         *("--set", "search.steps_per_epoch=1"),
     ),
-    ("--set", "training.epochs=1", "--set", "training.steps_per_epoch=1"),
+    ("--set", "training.steps_per_epoch=1"),
 )
 
 

@@ -195,6 +195,7 @@ def search(
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     dry_run: options.DryRunOption = False,
+    no_flip: options.NoFlipOption = False,
     settings: options.SetOption = None,
     candidates: options.CandidatesOption = None,
     max_parameters: options.MaxParametersOption = None,
@@ -236,7 +237,7 @@ def search(
         print(search("path/to/images", preset="tiny", out="runs/images").genotype)
     """
     short = options.choice_options(candidates, max_parameters, max_multiply_adds)
-    chosen = options.preset_with(preset, settings, short=short)
+    chosen = options.preset_with(preset, settings, no_flip=no_flip, short=short)
     with run_work("search", data, out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:
             estimate = hub.estimate_search(
@@ -307,6 +308,7 @@ def warm_start(
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     dry_run: options.DryRunOption = False,
+    no_flip: options.NoFlipOption = False,
     settings: options.SetOption = None,
     candidates: options.CandidatesOption = None,
     max_parameters: options.MaxParametersOption = None,
@@ -352,7 +354,7 @@ def warm_start(
         print(result.source, result.genotype)
     """
     short = options.choice_options(candidates, max_parameters, max_multiply_adds)
-    chosen = options.preset_with(preset, settings, short=short)
+    chosen = options.preset_with(preset, settings, no_flip=no_flip, short=short)
     required = options.required_signature(require_signature, policy)
     with run_work(
         "warm-start", [data], out=out, resume=resume, reading=reading, quiet=quiet
@@ -397,7 +399,8 @@ def warm_start(
     if not quiet:
         display.heading("next")
         command = ["wsdarts-hub", "train", str(found.path), data, "--preset", preset]
-        command += [*options.as_typed(reading), *(["--device", device] if device else [])]
+        command += [*(["--no-flip"] if no_flip else []), *options.as_typed(reading)]
+        command += ["--device", device] if device else []
         display.line(shlex.join([*command, "--out", str(found.path / "training")]))
 
 
@@ -440,6 +443,7 @@ def train(
     batch_size: options.BatchSizeOption = None,
     image_size: options.ImageSizeOption = None,
     patience: options.PatienceOption = None,
+    no_flip: options.NoFlipOption = False,
     settings: options.SetOption = None,
     reading: "DataOptions",
     baseline: Annotated[
@@ -501,7 +505,7 @@ def train(
         "--image-size": ("training.image_size", image_size),
         "--patience": ("training.patience", patience),
     }
-    chosen = options.preset_with(preset, settings, short=short, without=_WITHOUT)
+    chosen = options.preset_with(preset, settings, no_flip=no_flip, short=short, without=_WITHOUT)
     required = options.required_signature(require_signature, policy)
     with run_work("train", [data], out=out, resume=resume, reading=reading, quiet=quiet) as work:
         if dry_run:

@@ -20,6 +20,7 @@ from wsdarts_sdk.presets import TINY, Preset
 from wsdarts_sdk.progress import Progress, silent
 
 _GREYS = 16
+_PRESET = TINY.without_flips()  # a mirrored digit is of no class
 RUNS = ("warm-start", "cold", "training")
 COMPARED = "Both were measured by this demo, on this machine, when they ran first."
 
@@ -40,7 +41,7 @@ class Demo:
     """
 
     def __init__(
-        self, out: str | Path, *, registry: Store | None = None, preset: Preset = TINY
+        self, out: str | Path, *, registry: Store | None = None, preset: Preset = _PRESET
     ) -> None:
         self.out, self.preset = Path(out), preset
         there = entries(self.out)

@@ -207,6 +207,13 @@ PatienceOption = Annotated[
         "weights of the best epoch, training.patience.",
     ),
 ]
+NoFlipOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-flip",
+        help="Mirror no images, in search and training: for digits, letters, traffic signs.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     value_option(
@@ -399,6 +406,7 @@ def preset_with(
     name: str,
     assignments: Sequence[str] | None,
     *,
+    no_flip: bool = False,
     short: Mapping[str, tuple[str, object]] | None = None,
     without: Mapping[str, str] | None = None,
 ) -> "Preset":
@@ -406,6 +414,7 @@ def preset_with(
 
     Args:
         name: Name of the preset.
+        no_flip: Whether no images are mirrored, whatever else is said.
         short: Settings with an option of their own: by option the setting and the value, None
             where it was not given.
         assignments: ``KEY=VALUE`` each, as for ``wsdarts_sdk.setting_fields.changed``. Of one
@@ -438,4 +447,5 @@ def preset_with(
                 hint=f"give one of them; {option} is short for --set {key}=VALUE",
             )
         texts[key] = str(number)
-    return changed(find_preset(name), texts)
+    found = changed(find_preset(name), texts)
+    return found.without_flips() if no_flip else found
