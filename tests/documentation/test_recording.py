@@ -18,15 +18,18 @@ _SHORT = (
 
 
 def _words(transcript: str) -> list[str]:
-    """Return the words that do not differ between runs: neither cells nor figures of accuracy."""
+    """Return the words that do not differ between runs: neither cells nor figures of accuracy.
+
+    A training of one epoch ends with a warning that the baseline is better, a longer one without.
+    """
     kept = []
-    for line in transcript.splitlines():
+    for line in transcript.partition("\nwarning: ")[0].splitlines():
         if "──" in line:  # of a cell
             continue
         if "@" in line:  # distances, of which the last digits are the processor's
             kept.append(re.sub(r"(\d\.\d\d)\d\d", r"\1", line))
         else:
-            kept.append(re.sub(r"\d[\d,.]*", "N", line).replace("images", "image"))
+            kept.append(re.sub(r"[−+]?\d[\d,.]*", "N", line).replace("images", "image"))
     return " ".join(kept).split()
 
 
