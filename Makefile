@@ -26,13 +26,8 @@ help: ## Show this list.
 demo: .venv/.demo-installed ## Set up, then run the main job on a small dataset (minutes).
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/wsdarts-hub demo
 
-<<<<<<< HEAD
-test: lint .venv/.oldest-hub-installed ## Set up, then run every check and every test.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=20 --durations-min=10
-	OMP_NUM_THREADS=1 PYTHONPATH=.venv/oldest-hub $(BIN)/python -m pytest -n 2 -m "not slow" $(HUB_TESTS)
-=======
 test: lint ## Set up, then run every check and every test.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=25 --durations-min=10
 
 # The newest platformdirs has a plugin of pytest that the oldest lacks; what is old uses what newer
 # libraries have deprecated.
@@ -45,7 +40,6 @@ audit: .venv/.dev-installed ## List licences, a bill of materials and known vuln
 	@test -x .venv/audit-tools/bin/pip-audit || { $(PYTHON) -m venv .venv/audit-tools && \
 	  .venv/audit-tools/bin/python -m pip install --quiet "pip-audit>=2.9"; } || true
 	$(BIN)/python -m tests.audit
->>>>>>> security
 
 lint: .venv/.dev-installed ## Set up, then check style, types, the direction of imports and the layout.
 	$(BIN)/ruff check
