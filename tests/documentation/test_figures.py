@@ -46,15 +46,47 @@ def test_what_warm_starts_saved_and_cost(probe: str) -> None:
     assert line in _page("limitations.md")
 
 
-@pytest.mark.parametrize("name", ["flowers102", "cifar10_1000"])
-def test_what_inherited_weights_gained(name: str) -> None:
-    folder = _ROOT / "benchmarks" / "results" / "experiments" / "inheritance"
-    inherited, random = (
-        json.loads((folder / f"alpha-{name}-from-tiny_imagenet_100-{way}-300-0.json").read_text())
-        for way in ("inherited", "random")
+@pytest.mark.parametrize(
+    ("other", "readme"),
+    [
+        (
+            "cold",
+            "by {low} to {high} points, {mean} on average (95 % over sets: {least} to {most})",
+        ),
+        ("cold-inherited", None),
+        ("random-in-masks", "was as good (−{mean} points, −{most} to {less})"),
+    ],
+)
+def test_what_warm_starts_gained(other: str, readme: str | None) -> None:
+    by_set, over_sets = _differences("warm-trained", other)
+    low, high = min(by_set), max(by_set)
+    mean, least, most = over_sets
+    row = (
+        f"| {low:+.1f} to {high:+.1f} points; mean {mean:+.1f}, "
+        f"over sets {least:+.1f} to {most:+.1f} |"
     )
-    said = f"{100 * inherited['accuracy']:.1f} instead of {100 * random['accuracy']:.1f} %"
-    assert said in " ".join((_ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert row.replace("-", "−") in _page("limitations.md")
+    if readme is not None:
+        figures = {"low": low, "high": high, "mean": mean, "least": least, "most": most}
+        said = readme.format(less=f"{-least:.1f}", **{n: f"{v:.1f}" for n, v in figures.items()})
+        assert said in " ".join((_ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def _differences(first: str, second: str) -> tuple[list[float], tuple[float, float, float]]:
+    """Return the differences of two arms by set, and their mean with its interval over sets."""
+    arms = f"`{first}` − `{second}`"
+    lines = (_ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    by_set, over_sets = (
+        [cell.strip() for cell in line.strip("|").split("|")[1:]]
+        for line in lines
+        if line.replace("*", "").startswith(f"| {arms} |")
+    )
+    low, high = over_sets[2].strip("[]").split(", ")
+    return [float(cell.split()[0]) for cell in by_set], (
+        float(over_sets[0]),
+        float(low),
+        float(high),
+    )
 
 
 def test_how_far_apart_two_seeds_were() -> None:

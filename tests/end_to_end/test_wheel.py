@@ -55,7 +55,7 @@ def test_only_what_is_to_be_installed(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == _PACKAGES
     assert len(tops) == len(_PACKAGES) + 1
-    assert not [n for n in names if re.search(r"(^|/)(tests?|shared|\.[^/]*|__pycache__)(/|$)", n)]
+    assert not [n for n in names if re.search(r"(^|/)(tests?|\.[^/]*|__pycache__)(/|$)", n)]
 
 
 def test_all_files_of_the_packages_and_no_others(wheel: Path) -> None:

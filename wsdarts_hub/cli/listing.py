@@ -139,7 +139,6 @@ def list_artifacts(
 
     Example:
         wsdarts-hub list --classes 10..100 --sort gain --reverse
-        wsdarts-hub list --accuracy 50.. --sort parameters
 
     Python:
         from wsdarts_hub import find
