@@ -35,7 +35,7 @@ PAGES = (
     ("nearest.html", 1280),
     ("compare.html#flowers102@2,cifar10-1000@2", 360),
     ("distances.html", 1280),
-    ("artifacts/meta-flowers-birds-textures/v1.html", 360),
+    ("artifacts/meta-flowers-birds-textures/v2.html", 360),
 )
 VISIBLE = "[...document.querySelectorAll('#cards > li')].filter(c => !c.hidden)"
 
@@ -220,7 +220,7 @@ def test_the_list_is_filtered(firefox: Firefox, root: str) -> None:
         "(document.getElementById('words').value = 'FLOWERS meta',"
         "document.getElementById('words').dispatchEvent(new Event('input', {bubbles: true})))"
     )
-    assert firefox.run(f"{VISIBLE}.map(c => c.dataset.r)") == ["meta-flowers-birds-textures@1"]
+    assert firefox.run(f"{VISIBLE}.map(c => c.dataset.r)") == ["meta-flowers-birds-textures@2"]
     assert firefox.run("document.getElementById('count').textContent") == "1 of 7 artifacts"
 
 
