@@ -1,6 +1,7 @@
 """Fixtures for every test: caches that are thrown away, and data that may not be there."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from hypothesis import settings
 # Triton decides when it is imported whether Python runs its kernels; it must where no GPU is.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+# A shell that starts the tests in the background has them ignore SIGINT, and so would all programs
+# that they start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test depends on how fast the machine is.
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")

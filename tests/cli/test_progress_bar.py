@@ -89,9 +89,13 @@ def test_a_phase_that_reports_nothing_is_told_of(
     ) as process:
         assert process.stderr is not None
         lines = list[str]()
-        for line in process.stderr:
-            lines.append(line)
-            if re.match(said, line):
-                process.send_signal(signal.SIGINT)  # it ends its compiler
+        try:
+            for line in process.stderr:
+                lines.append(line)
+                if re.match(said, line):
+                    process.send_signal(signal.SIGINT)  # it ends its compiler
+        except BaseException:  # such as that of a time limit: nothing else would end the program
+            process.kill()
+            raise
     assert any(re.match(said, line) for line in lines), lines
     assert process.returncode == 130, lines
