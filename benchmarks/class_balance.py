@@ -27,8 +27,7 @@ from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.class_balance import ClassBalance
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.training import train_network
-from wsdarts_sdk.preset_changes import TrainingChanges
-from wsdarts_sdk.presets import SMALL
+from wsdarts_sdk.presets import SMALL, TrainingChanges
 
 # Small enough for nine trainings in a minute on one core.
 NETWORK: TrainingChanges = {

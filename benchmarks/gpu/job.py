@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from measure import machine  # noqa: E402 (benchmarks/measure.py, not this folde
 
 from wsdarts_registry._files import write_atomically  # noqa: E402
 
+_UNTIMED = 3
 SECONDS = 270.0  # of one call: with what is begun before it is over and the start, six minutes
 
 
@@ -103,6 +106,19 @@ def parser_for(description: str | None) -> argparse.ArgumentParser:
 def say(left: int, what: str) -> None:
     """Say whether the job has to be called again."""
     print(f"not done: {left} {what} left; call it again" if left else "done", flush=True)
+
+
+def milliseconds(step: Callable[[], object], device: torch.device, rounds: int) -> dict[str, float]:
+    """Time a call, after three that are not timed."""
+    found = []
+    for number in range(rounds + _UNTIMED):
+        wait(device)
+        begun = time.perf_counter()
+        step()
+        wait(device)
+        if number >= _UNTIMED:
+            found.append(1000 * (time.perf_counter() - begun))
+    return {"milliseconds": round(statistics.median(found), 3), "least": round(min(found), 3)}
 
 
 def wait(device: torch.device) -> None:

@@ -7,14 +7,12 @@ takes one step of each, from the same weights, and tells how far the weights are
     sh benchmarks/gpu/run.sh several_gpus --results benchmarks/results/gpu
 """
 
-import statistics
-import time
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from job import Results, Time, parser_for, wait
+from job import Results, Time, milliseconds, parser_for
 from step_engines import CLASSES, Setting
 from steps import Ours
 from torch import Tensor
@@ -52,19 +50,6 @@ class Shared(Ours):
         self.state.net.double()
         batch = replace(self.inputs.batch, images=self.inputs.batch.images.double())
         self.inputs = replace(self.inputs, batch=batch)
-
-
-def milliseconds(step: Any, device: torch.device, rounds: int) -> dict[str, float]:
-    """Time a call, after two that are not timed."""
-    found = []
-    for number in range(rounds + 2):
-        wait(device)
-        begun = time.perf_counter()
-        step()
-        wait(device)
-        if number >= 2:
-            found.append(1000 * (time.perf_counter() - begun))
-    return {"milliseconds": round(statistics.median(found), 3), "least": round(min(found), 3)}
 
 
 def measured(setting: Setting, device: torch.device, ranks: Ranks, rounds: int) -> dict[str, Any]:

@@ -8,15 +8,13 @@ under ``torch.compile``, which nothing offers yet: it tells whether that would p
     sh benchmarks/gpu/run.sh training --reference carry/pdarts
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from job import Results, Time, parser_for, say, wait
+from job import Results, Time, milliseconds, parser_for, say
 from torch import Tensor
 from training_step import DROP_PATH, Setting, Step, public_network, searched_network
 
@@ -55,17 +53,8 @@ def make_step(
 
 
 def measured(step: Callable[[], None], device: torch.device, rounds: int) -> dict[str, Any]:
-    """Return times of a step, after three that are not timed, and the peak of its memory."""
-    found = []
-    for number in range(rounds + 3):
-        wait(device)
-        begun = time.perf_counter()
-        step()
-        wait(device)
-        if number >= 3:
-            found.append(1000 * (time.perf_counter() - begun))
-    told: dict[str, Any] = {"milliseconds": round(statistics.median(found), 3)}
-    told["least"] = round(min(found), 3)
+    """Return times of a step, and the peak of its memory."""
+    told: dict[str, Any] = milliseconds(step, device, rounds)
     if device.type == "cuda":
         told["peak_memory"] = torch.cuda.max_memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)

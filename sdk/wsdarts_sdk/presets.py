@@ -5,21 +5,29 @@
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._text import is_plain_line
+from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.models.settings import TrainingSettings
-from wsdarts_sdk.preset_changes import ChoiceChanges, SearchChanges, TrainingChanges
+from wsdarts_sdk.data.decoding import Resize
+from wsdarts_sdk.models.settings import (
+    AugmentationName,
+    ClassBalance,
+    TrainingSettings,
+    TrainingWeights,
+)
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
     ChoiceSettings,
+    Order,
     SearchSettings,
     StageSettings,
+    WeightOptimiser,
     settings_json,
 )
-from wsdarts_sdk.setting_fields import replace_settings, validated
+from wsdarts_sdk.setting_fields import ComputeDtype, replace_settings, validated
 
 _LONGEST_NAME = 100
 # Settings of a candidate's training that come from the search and from the choice itself.
@@ -29,6 +37,73 @@ _OF_THE_SEARCH = frozenset(
         *("auxiliary_weight", "flip", "crop_padding", "patience", "weights"),
     )
 )
+
+
+# Keywords by which settings are changed, so that editors complete them. The settings themselves say
+# what each means, and check the values.
+class SearchChanges(TypedDict, total=False):
+    """Fields of ``SearchSettings``."""
+
+    space: SearchSpace
+    stages: tuple[StageSettings, ...]
+    channels: int
+    image_size: int
+    batch_size: int
+    steps_per_epoch: int | None
+    order: Order
+    compute_dtype: ComputeDtype
+    weights: WeightOptimiser
+    alpha: AlphaOptimiser
+    skip_connects: int | None
+    warm_skip_connects: int | None
+    stable_epochs: int | None
+    synchronised_norms: bool
+    flip: bool
+    crop_padding: int | None
+    seed: int
+
+
+class ChoiceChanges(TypedDict, total=False):
+    """Fields of ``ChoiceSettings``."""
+
+    candidates: int
+    steps: int
+    reduction_factor: int
+    checked: int
+    max_parameters: int | None
+    max_multiply_adds: int | None
+
+
+class TrainingChanges(TypedDict, total=False):
+    """Fields of ``TrainingSettings``."""
+
+    cells: int
+    channels: int
+    image_size: int
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int | None
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    gradient_clip: float
+    cutout: int
+    drop_path: float
+    auxiliary_weight: float
+    flip: bool
+    crop_padding: int | None
+    weights: TrainingWeights
+    resize: Resize
+    augmentation: AugmentationName
+    mixup: float
+    cutmix: float
+    label_smoothing: float
+    class_balance: ClassBalance
+    averaged_weights: float
+    patience: int | None
+    compute_dtype: ComputeDtype
+    synchronised_norms: bool
+    seed: int
 
 
 @validated

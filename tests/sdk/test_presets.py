@@ -8,8 +8,16 @@ import pytest
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.settings import TrainingSettings
-from wsdarts_sdk.preset_changes import ChoiceChanges, SearchChanges, TrainingChanges
-from wsdarts_sdk.presets import MEDIUM, PAPER, PRESETS, TINY, find_preset
+from wsdarts_sdk.presets import (
+    MEDIUM,
+    PAPER,
+    PRESETS,
+    TINY,
+    ChoiceChanges,
+    SearchChanges,
+    TrainingChanges,
+    find_preset,
+)
 from wsdarts_sdk.search.settings import AlphaOptimiser, ChoiceSettings, SearchSettings
 
 
