@@ -254,7 +254,7 @@ Search time as a share of a cold search's, medians over seeds. **The machine was
 so shares of time are rough**; the cold search of flowers102 ran beside more than the others. By
 work, which no other process disturbs (cells · operations · epochs, twice with α's step), a start
 from λ̂ takes {_work_share(costs)} of a cold search. The embedding, by the shipped probe, is
-computed once for a task.
+computed once for a task; embeddings were timed later than the searches, beside less.
 
 {_table(head, rows)}"""
 
