@@ -18,7 +18,7 @@ from wsdarts_registry.artifact.facts import (
 from wsdarts_registry.drawing.cells import Drawing, cell_text
 from wsdarts_registry.drawing.svg import family_of
 from wsdarts_registry.gallery.collection import Collection
-from wsdarts_registry.gallery.distances import SHADES, heat_map, task_maps
+from wsdarts_registry.gallery.distances import SHADES, heat_map
 from wsdarts_registry.gallery.items import (
     KIND_TEXTS,
     KIND_TITLES,
@@ -27,6 +27,7 @@ from wsdarts_registry.gallery.items import (
     setting_groups,
 )
 from wsdarts_registry.gallery.scripts import loader, policies
+from wsdarts_registry.gallery.task_map import task_maps
 
 _NEIGHBOURS = 8
 _LONGEST = 10_000
