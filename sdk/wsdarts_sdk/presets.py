@@ -30,6 +30,8 @@ from wsdarts_sdk.search.settings import (
 from wsdarts_sdk.setting_fields import ComputeDtype, replace_settings, validated
 
 _LONGEST_NAME = 100
+FLIPPED = ("search", "training", "selection")
+"""Parts of a preset that mirror images."""
 # Settings of a candidate's training that come from the search and from the choice itself.
 _OF_THE_SEARCH = frozenset(
     (
@@ -200,8 +202,7 @@ class Preset:
         >>> TINY.without_flips().training.flip
         False
         """
-        groups = ("search", "training", "selection")
-        return replace_settings(self, {f"{group}.flip": False for group in groups})
+        return replace_settings(self, {f"{group}.flip": False for group in FLIPPED})
 
     def choice_json(self) -> dict[str, Any]:
         """Return what a choice depends on besides the search, as JSON; empty where α decides."""

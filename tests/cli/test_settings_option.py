@@ -224,3 +224,12 @@ def test_a_training_has_no_settings_of_a_search(key: str, run: Run, tmp_path: Pa
     assert (shown.code, shown.err.count("\n")) == (1, 1)
     assert key in shown.err
     assert "training" in shown.err
+
+
+def test_no_flip_is_for_all_parts_and_contradicts_another_value() -> None:
+    found = preset_with("tiny", None, no_flip=True)
+    assert found == TINY.without_flips()
+    assert [found.search.flip, found.training.flip, found.selection.flip] == [False] * 3
+    assert preset_with("tiny", None).training.flip
+    with pytest.raises(SettingsError, match=r"--no-flip and --set training\.flip=yes"):
+        preset_with("tiny", ["training.flip=yes"], no_flip=True)

@@ -41,9 +41,8 @@ from wsdarts_hub.cli.relations import diff, lineage
 from wsdarts_hub.cli.reports import report
 from wsdarts_hub.cli.runs import search, warm_start
 from wsdarts_hub.cli.shared import display
-from wsdarts_hub.cli.shared.documentation import add_commands
+from wsdarts_hub.cli.shared.documentation import SectionedGroup, add_commands
 from wsdarts_hub.cli.shared.errors import explained
-from wsdarts_hub.cli.shared.help_pages import SectionedGroup
 from wsdarts_hub.cli.training import train
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry._text import sanitize

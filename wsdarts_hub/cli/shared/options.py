@@ -414,7 +414,7 @@ def preset_with(
 
     Args:
         name: Name of the preset.
-        no_flip: Whether no images are mirrored, whatever else is said.
+        no_flip: Whether no images are mirrored, in search and training.
         short: Settings with an option of their own: by option the setting and the value, None
             where it was not given.
         assignments: ``KEY=VALUE`` each, as for ``wsdarts_sdk.setting_fields.changed``. Of one
@@ -424,7 +424,7 @@ def preset_with(
     Raises:
         SettingsError: A key or a value does not fit, or the settings contradict each other.
     """
-    from wsdarts_sdk.presets import find_preset  # noqa: PLC0415
+    from wsdarts_sdk.presets import FLIPPED, find_preset  # noqa: PLC0415
     from wsdarts_sdk.setting_fields import changed  # noqa: PLC0415
 
     texts = {}
@@ -438,14 +438,18 @@ def preset_with(
                 f"--set {assignment} has no value", expected="KEY=VALUE, such as search.channels=8"
             )
         texts[key] = value
-    for option, (key, number) in (short or {}).items():
-        if number is None:
-            continue
+    given = [
+        (f"{option} {number}", key, str(number))
+        for option, (key, number) in (short or {}).items()
+        if number is not None
+    ]
+    if no_flip:
+        given += [("--no-flip", f"{group}.flip", "no") for group in FLIPPED]
+    for option, key, text in given:
         if key in texts:
             raise SettingsError(
-                f"{option} {number} and --set {key}={texts[key]} both set {key}",
-                hint=f"give one of them; {option} is short for --set {key}=VALUE",
+                f"{option} and --set {key}={texts[key]} both set {key}",
+                hint=f"give one of them; {option} is short for --set {key}={text}",
             )
-        texts[key] = str(number)
-    found = changed(find_preset(name), texts)
-    return found.without_flips() if no_flip else found
+        texts[key] = text
+    return changed(find_preset(name), texts)
