@@ -38,6 +38,7 @@ from wsdarts_registry.embedding.distance import scan, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.matrix import EmbeddingMatrix, matrix_path, read_matrix
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.opening import ShippedZoo
 from wsdarts_registry.stores.query import find
 from wsdarts_registry.stores.records import shipped_zoo
 
@@ -89,7 +90,7 @@ class Simulated:
         self._sha256 = data["files"][self._path]["sha256"].encode()
         self._manifest = dump(data)
         self._filters = np.random.default_rng(SEED).normal(scale=2.0, size=FILTERS)
-        store = DirectoryStore(shipped_zoo())
+        store = ShippedZoo()
         found = store.resolve(directory.parent.name)
         space = found.manifest.embeddings[0].space.embedding_space
         for record in found.manifest.embeddings:

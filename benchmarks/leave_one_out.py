@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 from measure import RESULTS
 
+from wsdarts_registry.errors import RegistryWarning
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.opening import ShippedZoo
 from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.data import ImageTask
 
@@ -27,8 +30,11 @@ def registry_without(task: ImageTask, path: Path) -> DirectoryStore:
         path: Directory of the copy; what is there is replaced.
     """
     shutil.rmtree(path, ignore_errors=True)
-    zoo = DirectoryStore(shipped_zoo(), read_only=True)
-    store = DirectoryStore(path, create=True)
+    zoo = ShippedZoo()
+    with warnings.catch_warnings():
+        # The copy before this one is gone, as it should be.
+        warnings.simplefilter("ignore", RegistryWarning)
+        store = DirectoryStore(path, create=True)
     config = json.loads((shipped_zoo() / _CONFIG).read_bytes())
     config["near"] = [_without(record, task.name) for record in config["near"]]
     (path / _CONFIG).write_text(json.dumps(config, sort_keys=True) + "\n")

@@ -37,6 +37,7 @@ def renew_cards(zoo: Path) -> None:
         SystemExit: Something else than card and picture would change.
     """
     store = DirectoryStore(zoo, read_only=True)
+    store.accept_state()  # whoever runs this may have replaced artifacts
     with tempfile.TemporaryDirectory() as temporary:
         made = {}
         for entry in store.entries(include_yanked=True):
@@ -50,6 +51,7 @@ def renew_cards(zoo: Path) -> None:
         for place, target in made.items():
             shutil.rmtree(place)
             shutil.copytree(target, place)
+    store.accept_state()
 
 
 if __name__ == "__main__":

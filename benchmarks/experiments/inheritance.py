@@ -28,7 +28,7 @@ from six_sets import SETS, SHARED
 from wsdarts_hub import SMALL, ImageTask, warm_start
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.reader import read_artifact
-from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.opening import ShippedZoo
 from wsdarts_registry.stores.records import shipped_zoo
 from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -70,7 +70,7 @@ def sources_of(name: str) -> tuple[str, ...]:
 
 def artifact_of(name: str) -> Path:
     """Return the directory of the artifact that the zoo has of a set."""
-    store = DirectoryStore(shipped_zoo(), read_only=True)
+    store = ShippedZoo()
     entry = store.resolve(name.replace("_", "-"))
     return store.path(entry.name, entry.version)
 

@@ -14,8 +14,7 @@ from docs.pictures.canvas import (
 )
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import element
-from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_registry.stores.records import shipped_zoo
+from wsdarts_registry.stores.opening import ShippedZoo
 
 # Of preset `paper`: cells of the supernet, operations on an edge.
 _STAGES = ((5, 8), (11, 5), (17, 3))
@@ -26,7 +25,7 @@ _CELL = 13.0
 
 def stages() -> str:
     """Draw the three stages: the network grows, the candidates shrink."""
-    example = DirectoryStore(shipped_zoo(), read_only=True).pull(_EXAMPLE)
+    example = ShippedZoo().pull(_EXAMPLE)
     space = example.masks.space
     left_after = [frozenset(space.candidates)]
     left_after += [frozenset(m.operations("normal", _EDGE)) for m in example.stage_masks[:2]]

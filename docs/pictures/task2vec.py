@@ -16,8 +16,7 @@ from docs.pictures.canvas import (
 )
 from wsdarts_registry.drawing.svg import element
 from wsdarts_registry.embedding.distance import symmetric_distance
-from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_registry.stores.records import shipped_zoo
+from wsdarts_registry.stores.opening import ShippedZoo
 
 _PROBE = "wsdarts-resnet10t"
 _ONE = "flowers102"
@@ -61,10 +60,10 @@ def task2vec() -> str:
 def _embeddings() -> dict[str, Vector]:
     """The embeddings of the shipped zoo's single tasks by the shipped probe."""
     found = {}
-    for entry in DirectoryStore(shipped_zoo(), read_only=True).entries():
+    for entry in ShippedZoo().entries():
         for record in entry.manifest.embeddings:
             if record.space.probe == _PROBE and len(entry.manifest.tasks) == 1:
-                store = DirectoryStore(shipped_zoo(), read_only=True)
+                store = ShippedZoo()
                 artifact = store.pull(str(entry.reference))
                 vector = artifact.embedding(record.space.embedding_space).values
                 found[entry.manifest.tasks[0].name] = np.asarray(vector, dtype=np.float64)

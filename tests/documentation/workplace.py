@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,12 +27,12 @@ class Programs:
     """
 
     def __init__(self, directory: Path, *, kernels: Path, endpoint: str) -> None:
-        self._socket = directory / "s"
+        self._socket, self._cache = directory / "s", directory / "cache"
         self.environment = _environment(directory, endpoint)
         self.environment["DOCUMENTATION_SOCKET"] = str(self._socket)
         for name in ("bin", "home", "cache"):
             (directory / name).mkdir()
-        (directory / "cache" / "kernels").symlink_to(kernels)
+        (self._cache / "kernels").symlink_to(kernels)
         for name in ("python", "wsdarts-hub"):
             client = shlex.join([sys.executable, "-ISE", str(_HERE / "client.py"), name])
             program = directory / "bin" / name
@@ -48,6 +49,10 @@ class Programs:
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
+
+    def forget_registries(self) -> None:
+        """Forget what was seen of registries: the Hub of the next page is another one."""
+        shutil.rmtree(self._cache / "seen", ignore_errors=True)
 
     def close(self) -> None:
         """End the preloaded process and what it forked."""
@@ -70,6 +75,7 @@ class Shell:
         self._directory, self._scratch, self._programs = directory, scratch, programs
         self._state = scratch / "state"
         self._state.write_text("")
+        programs.forget_registries()
 
     def run(self, block: Block) -> str:
         """Run a block exactly as it is written; what it printed, on both streams.
