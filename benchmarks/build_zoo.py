@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import Lines
-from six_sets import SHARED, load_sets
+from six_sets import IMAGENET_PROBE, META, SHARED, load_sets
 from zoo_cards import renew_cards
 
 from wsdarts_hub import SMALL, ImageTask, Preset, SearchRun, push, search
@@ -35,8 +35,6 @@ LICENCES = {
     "bird_groups": "photographs of birds: licence not stated, for research and testing",
     "cifar10_1000": "CIFAR-10: licence not stated, used for research",
 }
-META = ("flowers102", "bird_groups", "dtd_10")
-IMAGENET_PROBE = "mobilenetv2_100.safetensors?pad_type=same&size=128&mean=0.5&std=0.5"
 
 
 def zoo_preset() -> Preset:

@@ -13,6 +13,9 @@ SETS = {
     "bird_groups": "bird_groups.parquet",
     "cifar10_1000": "cifar10_1000.parquet",
 }
+META = ("flowers102", "bird_groups", "dtd_10")
+"""Sets that the zoo's λ_meta was searched on."""
+IMAGENET_PROBE = "mobilenetv2_100.safetensors?pad_type=same&size=128&mean=0.5&std=0.5"
 
 
 def load_sets(data: Path) -> dict[str, ImageTask]:

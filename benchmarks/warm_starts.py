@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from build_zoo import IMAGENET_PROBE
 from leave_one_out import registry_without
 from measure import Lines, machine
-from six_sets import SETS, SHARED
+from six_sets import IMAGENET_PROBE, SETS, SHARED
 
 from wsdarts_hub import ImageTask, search, train, warm_start
 from wsdarts_sdk.task2vec import Probe, load_probe

@@ -1,18 +1,24 @@
-"""Write the cards of the shipped zoo anew, and leave everything else in it as it is.
+"""Write cards and transfer gains of the shipped zoo anew, and leave everything else as it is.
 
     python benchmarks/zoo_cards.py
 
-For a zoo that was published before cards said what they say today. Each card names its neighbours
-among all the others, since they are published together. The digests change, as the manifests name
-the cards; weights, masks, genotypes and embeddings keep every byte.
+For a zoo that was published before cards said what they say today, or before its transfer gains
+were measured (``python benchmarks/experiments run inheritance``, whose results say them). Each
+card names its neighbours among all the others, since they are published together. The digests
+change, as the manifests name the cards; weights, masks, genotypes and embeddings keep every byte.
 """
 
 import argparse
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
-from wsdarts_registry.artifact.manifest import same_but_for_card
+sys.path.append(str(Path(__file__).resolve().parent / "experiments"))
+
+from transfer import transfer_figures
+
+from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest, same_but_for_card
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.writer import rewrite_artifact
 from wsdarts_registry.publishing.publication import new_card_files
@@ -30,6 +36,14 @@ def main() -> None:
         print(f"{entry.reference}: {entry.digest}")
 
 
+def with_transfer_gain(manifest: Manifest, name: str) -> Manifest:
+    """Return a manifest with the transfer gain that was measured of its weights, if any."""
+    if WEIGHTS not in manifest.files:
+        return manifest
+    metrics = {**manifest.metrics, **transfer_figures(name)}
+    return manifest.model_copy(update={"metrics": metrics})
+
+
 def renew_cards(zoo: Path) -> None:
     """Write card and picture of every version anew, all or none.
 
@@ -42,10 +56,11 @@ def renew_cards(zoo: Path) -> None:
         made = {}
         for entry in store.entries(include_yanked=True):
             artifact = store.pull(entry.reference)
-            files = new_card_files(artifact, entry.manifest, store, store, entry.name)
+            manifest = with_transfer_gain(entry.manifest, entry.name)
+            files = new_card_files(artifact, manifest, store, store, entry.name)
             target = Path(temporary) / entry.name / f"v{entry.version}"
-            rewrite_artifact(artifact, target, manifest=entry.manifest, replaced=files)
-            if not same_but_for_card(read_artifact(target).manifest, entry.manifest):
+            rewrite_artifact(artifact, target, manifest=manifest, replaced=files)
+            if not same_but_for_card(read_artifact(target).manifest, manifest):
                 raise SystemExit(f"{entry.reference} would change; nothing was written")
             made[store.path(entry.name, entry.version)] = target
         for place, target in made.items():

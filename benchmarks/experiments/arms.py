@@ -21,13 +21,12 @@ from typing import Any, Literal
 
 import numpy as np
 from arms_summary import summarise
-from build_zoo import IMAGENET_PROBE, META
 from cells import Cell, Experiment
 from inheritance import ORDER, PRESET, figures, load, nearest_other, settings_for
 from leave_one_out import registry_without
 from measure import Lines
 from paired_differences import pack_hits
-from six_sets import SHARED
+from six_sets import IMAGENET_PROBE, META, SHARED
 
 from wsdarts_hub import ImageTask, Preset, search, warm_start
 from wsdarts_registry.architecture.genotype import Genotype

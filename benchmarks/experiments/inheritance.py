@@ -6,8 +6,8 @@ supernet; the genotype's network is then trained for a stated number of steps, w
 size. The pairs share genotype, seed, order of images and all settings but where weights begin.
 
 * ``alpha-…`` is judged on the alpha half, after a training on the weights half: the transfer matrix
-  (each source for each other set), from which the default's source is to be chosen, and ways to
-  inherit.
+  (each source for each set that it had not seen), from which the default's source is to be chosen,
+  and ways to inherit.
 * All others are trained on the whole train part and evaluated once, on the validation third.
 """
 
@@ -23,7 +23,7 @@ import torch
 from cells import Cell, Experiment
 from measure import RESULTS, Lines
 from scipy.stats import t
-from six_sets import SETS, SHARED
+from six_sets import META, SETS, SHARED
 
 from wsdarts_hub import SMALL, ImageTask, warm_start
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -47,6 +47,7 @@ BATCH, MOST_STEPS = 64, 30
 PRESET = SMALL.with_choice(candidates=1)  # α decides
 ORDER = tuple(SETS)
 BROADEST = "tiny_imagenet_100"  # most images and most classes
+JOINT = "meta_flowers_birds_textures"  # the zoo's λ_meta
 OWN = "own"  # the supernet that was searched on the set itself
 
 
@@ -82,7 +83,7 @@ def run_start(name: str, source: str, seed: int, state: Path) -> dict[str, Any]:
         out=state / "run",
         registry=shipped_zoo(),
         source=source.replace("_", "-"),
-        mode="trained",
+        mode="meta" if source == JOINT else "trained",
         preset=PRESET,
         seed=seed,
         resume=True,
@@ -252,7 +253,7 @@ def _training(name: str, source: str, way: Mapping[str, Any], *, selection: bool
 
 
 def _matrix() -> list[Cell]:
-    """Each source for each other set, 300 steps, judged on the alpha half."""
+    """Each source for each set that it had not seen, 300 steps, judged on the alpha half."""
     return [
         _training(name, source, {"weights": weights, "steps": 300, "seed": 0}, selection=True)
         for name, source in _all_pairs()
@@ -270,7 +271,8 @@ def _pairs(seed: int) -> list[Cell]:
 
 
 def _all_pairs() -> list[tuple[str, str]]:
-    return [(name, source) for name in ORDER for source in ORDER if source != name]
+    pairs = [(name, source) for name in ORDER for source in ORDER if source != name]
+    return [*pairs, *((name, JOINT) for name in ORDER if name not in META)]
 
 
 def _chosen_pairs() -> list[tuple[str, str]]:

@@ -108,8 +108,7 @@ def main() -> None:
 
 def plans(arguments: argparse.Namespace) -> Iterator[Plan]:
     """What there is to do, the most valuable first."""
-    from build_zoo import META  # noqa: PLC0415
-    from six_sets import SETS  # noqa: PLC0415
+    from six_sets import META, SETS  # noqa: PLC0415
 
     there = [name for name in SETS if place_of(name, arguments.data) is not None]
     there = [name for name in there if not arguments.sets or name in arguments.sets]

@@ -107,7 +107,8 @@ def _is_ratio(name: str) -> bool:
 
 
 def _is_difference(name: str) -> bool:
-    return name.endswith(("difference_low", "difference_high"))
+    ends = ("difference_low", "difference_high")
+    return name.endswith(ends) or name.startswith("transfer_gain")
 
 
 def setting(value: Any) -> str:

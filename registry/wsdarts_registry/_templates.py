@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from wsdarts_registry._format import count, duration, percent, pluralize, size
+from wsdarts_registry._format import count, duration, percent, pluralize, points, size
 from wsdarts_registry._text import code_span, escape_markdown, fenced_code, sanitize
 
 _LONGEST_VALUE = 1000
@@ -50,7 +50,12 @@ def _environment(folder: str, **options: Any) -> Environment:
         **options,
     )
     environment.globals.update(
-        count=count, duration=duration, pluralize=pluralize, percent=percent, size=size
+        count=count,
+        duration=duration,
+        pluralize=pluralize,
+        percent=percent,
+        points=points,
+        size=size,
     )
     return environment
 

@@ -21,7 +21,7 @@ _SHOWN_WITH_ORDER = {
     "parameters": "parameters",
     "alpha-accuracy": "alpha-accuracy",
 }
-_FIGURES = ("accuracy", "baseline", "gain", *_SHOWN_WITH_ORDER)
+_FIGURES = ("accuracy", "baseline", "gain", "transfer gain", *_SHOWN_WITH_ORDER)
 _RANGE = re.compile(r"([0-9]{1,15})?(\.\.)?([0-9]{1,15})?")
 
 KindOption = Annotated[
@@ -77,14 +77,17 @@ SortOption = Annotated[
         "size",
         "accuracy",
         "gain",
+        "transfer-gain",
         "cost",
         "parameters",
         "alpha-accuracy",
     ],
     typer.Option(
         help="Order, smallest or oldest first; accuracy is that of a trained network, gain its "
-        "difference to the linear baseline, cost the time of the search, parameters those of "
-        "the network at full size (20 cells, 16 channels), not of the trained one."
+        "difference to the linear baseline, transfer-gain the accuracy that networks for other "
+        "image sets gained by its weights over random ones, cost the time of the search, "
+        "parameters those of the network at full size (20 cells, 16 channels), not of the "
+        "trained one."
     ),
 ]
 ReverseOption = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
@@ -192,7 +195,8 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
     more = {
         "accuracy": [_share(facts.accuracy) for facts in found],
         "baseline": [_share(facts.result.baseline if facts.result else None) for facts in found],
-        "gain": ["" if facts.gain is None else points(facts.gain) for facts in found],
+        "gain": [_points(facts.gain) for facts in found],
+        "transfer gain": [_points(facts.transfer_gain) for facts in found],
         "search": [duration(facts.entry.manifest.provenance.seconds) for facts in found],
         "parameters": [_size(facts.parameters) for facts in found],
         "alpha-accuracy": [_share(facts.alpha_accuracy) for facts in found],
@@ -225,6 +229,10 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
 
 def _share(value: float | None) -> str:
     return "" if value is None else percent(value)
+
+
+def _points(value: float | None) -> str:
+    return "" if value is None else points(value)
 
 
 def _size(parameters: int | None) -> str:

@@ -34,6 +34,11 @@ BASELINE_ACCURACY = "classifier_baseline_accuracy"
 DIFFERENCE_LOW = "classifier_baseline_difference_low"
 DIFFERENCE_HIGH = "classifier_baseline_difference_high"
 FINAL_PARAMETERS = "final_parameters"
+TRANSFER_GAIN = "transfer_gain"
+TRANSFER_LOW = "transfer_gain_low"
+TRANSFER_HIGH = "transfer_gain_high"
+TRANSFER_SETS = "transfer_sets"
+TRANSFER_STEPS = "transfer_steps"
 CLASSIFIER, BASELINE = "classifier", "classifier_baseline"
 """Keys of ``config``: the settings of the training, and the name of its baseline."""
 
@@ -45,6 +50,23 @@ _FULL_SIZE = (
 )
 # Label and explanation of each metric that this library writes, in the order of their weight.
 METRICS: dict[str, tuple[str, str]] = {
+    TRANSFER_GAIN: (
+        "transfer gain",
+        "On other image sets: accuracy with its weights to begin with, less with random ones.",
+    ),
+    TRANSFER_LOW: (
+        "transfer gain, at least",
+        "Lower end of the 95 % interval; bootstrap over the image sets.",
+    ),
+    TRANSFER_HIGH: (
+        "transfer gain, at most",
+        "Upper end of the 95 % interval; bootstrap over the image sets.",
+    ),
+    TRANSFER_SETS: (
+        "image sets of the transfer gain",
+        "None of which its search had seen.",
+    ),
+    TRANSFER_STEPS: ("steps of the transfer gain", "Steps of each of these trainings."),
     CLASSIFIER_ACCURACY: (
         "trained accuracy",
         "Share of held-out images that a network with these cells labels right, once trained.",
@@ -215,6 +237,54 @@ class TrainedResult:
         return f"{text}{advice if self.judgement == 'below' else ''}. One training with one seed."
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransferGain:
+    """What trainings on other image sets gained by beginning from an artifact's weights.
+
+    Attributes:
+        gain: Their accuracy less that of the same trainings from random weights; mean over sets.
+        low: Lower end of the 95 % interval over sets; None if not stated.
+        high: Its upper end.
+        sets: Image sets, none of which the artifact's search had seen.
+        steps: Steps of each training; None if not stated.
+    """
+
+    gain: float
+    low: float | None
+    high: float | None
+    sets: int
+    steps: int | None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self | None:
+        """Read what an artifact states; None without a gain and its number of sets."""
+        metrics, sets = manifest.metrics, _whole(manifest, TRANSFER_SETS)
+        gain, low, high = (metrics.get(k) for k in (TRANSFER_GAIN, TRANSFER_LOW, TRANSFER_HIGH))
+        if gain is None or sets is None or abs(gain) > 1:
+            return None
+        known = low is not None and high is not None and -1 <= low <= gain <= high <= 1
+        return cls(
+            gain=gain,
+            low=low if known else None,
+            high=high if known else None,
+            sets=sets,
+            steps=_whole(manifest, TRANSFER_STEPS),
+        )
+
+    @property
+    def sentence(self) -> str:
+        """Everything in a sentence."""
+        length = "" if self.steps is None else f", after {pluralize(self.steps, 'step')} of each"
+        text = (
+            f"Transfer gain {points(self.gain)}: accuracy of networks that began with its weights, "
+            f"less that of the same networks with random ones, mean over "
+            f"{pluralize(self.sets, 'image set')} that it had not seen{length}"
+        )
+        if self.low is not None and self.high is not None:
+            text += f" (95 % interval over the sets {points(self.low)} to {points(self.high)})"
+        return f"{text}. One seed."
+
+
 def _share(manifest: Manifest, name: str) -> float | None:
     value = manifest.metrics.get(name)
     return float(value) if value is not None and 0 <= value <= 1 else None
@@ -251,10 +321,14 @@ def licence_text(manifest: Manifest) -> str:
 
 
 def result_facts(manifest: Manifest) -> Facts:
-    """Return what an artifact is worth: trained accuracy beside its baseline, cost and size."""
+    """Return what it is worth: transfer gain, trained accuracy beside its baseline, cost, size."""
     result = TrainedResult.of(manifest)
     parameters = final_parameters(manifest)
-    facts = [("trained accuracy", "not measured" if result is None else percent(result.accuracy))]
+    transfer = TransferGain.of(manifest)
+    facts = [] if transfer is None else [(METRICS[TRANSFER_GAIN][0], points(transfer.gain))]
+    facts.append(
+        ("trained accuracy", "not measured" if result is None else percent(result.accuracy))
+    )
     if result is not None and result.baseline is not None:
         facts += [
             ("linear baseline", percent(result.baseline)),

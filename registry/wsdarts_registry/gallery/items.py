@@ -11,6 +11,7 @@ from wsdarts_registry.artifact.facts import (
     CLASSIFIER,
     Facts,
     TrainedResult,
+    TransferGain,
     class_count,
     final_parameters,
     image_count,
@@ -144,6 +145,11 @@ class GalleryItem:
         return TrainedResult.of(self.entry.manifest)
 
     @cached_property
+    def transfer(self) -> TransferGain | None:
+        """Accuracy that networks for other tasks gained by its weights."""
+        return TransferGain.of(self.entry.manifest)
+
+    @cached_property
     def parameters(self) -> int | None:
         """Parameters of its network at full size; None if not stated."""
         return final_parameters(self.entry.manifest)
@@ -229,7 +235,13 @@ def compared(item: GalleryItem) -> Facts:
 def worth(item: GalleryItem) -> Facts:
     """Return what items are chosen by, under names that are equal for all."""
     found = dict(result_facts(item.entry.manifest))
-    names = ("trained accuracy", "linear baseline", "accuracy less baseline", "search time")
+    names = (
+        "transfer gain",
+        "trained accuracy",
+        "linear baseline",
+        "accuracy less baseline",
+        "search time",
+    )
     return [(name, found.get(name, "–")) for name in (*names, "parameters at full size")]
 
 

@@ -87,6 +87,7 @@ class Pages:
             map_space=space,
             maps=() if space is None else task_maps(space),
             signs=sorted({sign for item in listed for sign in item.signs}),
+            transferred=any(item.transfer is not None for item in listed),
             measured=any(item.result is not None for item in listed),
             compared=[
                 item.result.judgement

@@ -25,6 +25,7 @@ from wsdarts_registry.artifact.facts import (
     Facts,
     Metric,
     TrainedResult,
+    TransferGain,
     explained_metrics,
     image_count,
     licence_text,
@@ -200,6 +201,11 @@ class CardFacts:
     def result(self) -> TrainedResult | None:
         """Accuracy of a network trained with its cells, beside the linear baseline."""
         return TrainedResult.of(self.manifest)
+
+    @property
+    def transfer(self) -> TransferGain | None:
+        """Accuracy that networks for other tasks gained by its weights."""
+        return TransferGain.of(self.manifest)
 
     @property
     def worth(self) -> Facts:

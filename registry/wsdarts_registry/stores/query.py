@@ -18,6 +18,7 @@ from wsdarts_registry._arguments import (
 from wsdarts_registry.architecture.search_space import DARTS_CANDIDATES
 from wsdarts_registry.artifact.facts import (
     TrainedResult,
+    TransferGain,
     class_count,
     final_parameters,
     image_count,
@@ -39,6 +40,7 @@ Order = Literal[
     "size",
     "accuracy",
     "gain",
+    "transfer-gain",
     "cost",
     "parameters",
     "alpha-accuracy",
@@ -101,6 +103,12 @@ class EntryFacts:
     def gain(self) -> float | None:
         """That accuracy less the one of the linear baseline; None if one is not stated."""
         return None if self.result is None else self.result.difference
+
+    @property
+    def transfer_gain(self) -> float | None:
+        """Accuracy that other tasks gained by its weights; None if not stated."""
+        transfer = TransferGain.of(self.entry.manifest)
+        return None if transfer is None else transfer.gain
 
     @property
     def parameters(self) -> int | None:
@@ -190,8 +198,9 @@ def find(
         yanked: Yanked versions, too.
         sort: By ``"name"`` and version; when it was ``"created"``; number of ``"images"`` or
             ``"classes"``; ``"size"`` of its files; ``"accuracy"`` of a trained network with its
-            cells; ``"gain"``, that accuracy less its linear baseline's; ``"cost"``, the time of
-            its search; ``"parameters"`` at full size; ``"alpha-accuracy"`` of its supernet. The
+            cells; ``"gain"``, that accuracy less its linear baseline's; ``"transfer-gain"``, the
+            accuracy that other tasks gained by its weights; ``"cost"``, the time of its search;
+            ``"parameters"`` at full size; ``"alpha-accuracy"`` of its supernet. The
             smallest first, and last what does not state it.
         reverse: The largest first; last what does not state it, all the same.
         limit: At most so many. In order of names no more is read than has to be, so damaged
@@ -288,6 +297,7 @@ _KEYS: dict[str, Callable[[EntryFacts], Any]] = {
     "size": lambda facts: facts.size,
     "accuracy": lambda facts: facts.accuracy,
     "gain": lambda facts: facts.gain,
+    "transfer-gain": lambda facts: facts.transfer_gain,
     "cost": lambda facts: facts.entry.manifest.provenance.seconds,
     "parameters": lambda facts: facts.parameters,
     "alpha-accuracy": lambda facts: facts.alpha_accuracy,

@@ -279,6 +279,41 @@ def test_the_start_page_leads_with_accuracy_beside_its_baseline(
         assert ("<strong>Below its baseline.</strong>" in page) is (name == "below")
 
 
+def test_what_other_tasks_gained_by_an_artifact_stands_on_card_and_page(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    gained = {
+        "transfer_gain": 0.063,
+        "transfer_gain_low": 0.02,
+        "transfer_gain_high": 0.1,
+        "transfer_sets": 5,
+        "transfer_steps": 300,
+    }
+    found = {
+        "known": gained,
+        "unknown": {},
+        "impossible": {**gained, "transfer_gain": 7.0},
+        "reversed": {**gained, "transfer_gain_low": 0.2},
+    }
+    for name, metrics in found.items():
+        make_artifact(tmp_path / name, name, metrics=metrics)
+        store.publish(tmp_path / name, name)
+    root = build_gallery(store, out=tmp_path / "site").parent
+    shown = {
+        str(values["data-r"]): values.get("data-t")
+        for tag, values in Page(root / "index.html").tags
+        if tag == "li" and "data-r" in values
+    }
+    assert shown == {
+        "known@1": "0.063", "unknown@1": None, "impossible@1": None, "reversed@1": "0.063",
+    }  # fmt: skip
+    pages = {name: (root / f"artifacts/{name}/v1.html").read_text() for name in found}
+    assert "+2.0 points to +10.0 points" in pages["known"]
+    assert "+20.0 points to" not in pages["reversed"]
+    assert "<dt>transfer gain</dt>" in pages["known"]
+    assert "<dt>transfer gain</dt>" not in pages["impossible"]
+
+
 def test_the_menu_of_an_artifact_is_in_the_order_of_its_page(site: Path) -> None:
     page = Page(site / "artifacts/flowers102/v2.html")
     sections = [str(values["aria-labelledby"]) for tag, values in page.tags if tag == "section"]

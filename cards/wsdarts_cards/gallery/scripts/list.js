@@ -26,6 +26,7 @@ wsdarts.list = (() => {
     seconds: Number(node.dataset.s),
     date: node.dataset.d,
     gain: optional(node.dataset.g),
+    transfer: optional(node.dataset.t),
     accuracy: optional(node.dataset.a),
     parameters: optional(node.dataset.p),
     operations: new Set(node.dataset.o.split(" ")),

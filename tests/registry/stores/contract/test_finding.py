@@ -27,12 +27,16 @@ METRICS = {
         "classifier_accuracy": 0.3,
         "classifier_baseline_accuracy": 0.2,
         "final_parameters": 900,
+        "transfer_gain": 0.04,
+        "transfer_sets": 5,
     },
     "many": {
         "alpha_accuracy": 0.2,
         "classifier_accuracy": 0.6,
         "classifier_baseline_accuracy": 0.7,
         "final_parameters": 500,
+        "transfer_gain": 0.03,
+        "transfer_sets": 5,
     },
 }
 PROBE = {"few": "resnet18", "some": "MobileNetV2"}
@@ -113,6 +117,7 @@ def test_filters(filled: Store, wanted: dict[str, Any], names: list[str]) -> Non
         # Few is above its baseline and many below; the others state none.
         ("accuracy", ["few", "many", "both", "some"]),
         ("gain", ["many", "few", "both", "some"]),
+        ("transfer-gain", ["many", "few", "both", "some"]),
         ("parameters", ["many", "few", "both", "some"]),
         ("cost", ["both", "few", "many", "some"]),
     ],
@@ -122,7 +127,7 @@ def test_orders(filled: Store, order: Any, names: list[str]) -> None:
     back = [entry.name for entry in find(registry=filled, sort=order, reverse=True)]
     if order in ("accuracy", "alpha-accuracy"):
         assert back == ["many", "few", "both", "some"]
-    elif order in ("gain", "parameters"):
+    elif order in ("gain", "transfer-gain", "parameters"):
         assert back == ["few", "many", "both", "some"]
     elif order in ("created", "classes", "cost"):  # equal ones keep their order
         assert (
