@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parent / "experiments"))
 
 from arms_page import section as arms_and_controls
 from leave_one_out import near_threshold
+from transfer_page import section as transfer_matrix
 
 from wsdarts_registry._format import pluralize
 
@@ -35,6 +36,7 @@ def page() -> str:
             "public collections; they are not part of this project."
         ),
         arms_and_controls(),
+        transfer_matrix(),
         *(_distances(name, text) for name, text in PROBES.items()),
         *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
         _schedules(),

@@ -127,7 +127,7 @@ def _figures(found: Table) -> list[str]:
     ]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return a table in Markdown; the first columns are flush left."""
     rule = [*["---"] * left, *["--:"] * (len(head) - left)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
@@ -150,7 +150,7 @@ Mean ± standard deviation over seeds (their number in parentheses), in per cent
 `ARM` on `SET` is that of the cells `SET-ARM-SEED`, seeds from 0: `{example}`.
 `{AUTO}` has the cells of the arm that it decides for.
 
-{_table(["arm", "cell and weights", *ORDER], rows, left=2)}"""
+{markdown_table(["arm", "cell and weights", *ORDER], rows, left=2)}"""
 
 
 def _accuracy(value: Table | None) -> str:
@@ -187,7 +187,7 @@ First arm minus second, on the same images, with the same seeds, in points. The 
 declared as the ones that decide. Intervals (95 %) resample seeds and images together, and are
 rather too wide than too narrow; with one or two seeds they say little of seeds.
 
-{_table(["difference", *ORDER], by_set)}
+{markdown_table(["difference", *ORDER], by_set)}
 
 Over all sets, each of which counts alike. *On these sets* resamples seeds and images, *over sets*
 the sets, too. p is that of the exact sign-flip test over sets: with six sets it is never
@@ -195,7 +195,7 @@ below 2/64 = 0.031, with four never below 2/16 = 0.125, however large the differ
 not corrected for the number of comparisons. *Tuned* and *apart* are the means of the sets on which
 defaults were tuned, and of the others.
 
-{_table(head, pooled)}"""
+{markdown_table(head, pooled)}"""
 
 
 def _difference(value: Table | None) -> str:
@@ -224,7 +224,7 @@ def _goals(goals: Sequence[Table]) -> str:
         return ""
     return f"""### Goals
 
-{_table(["goal", "sets", "missed on"], rows)}"""
+{markdown_table(["goal", "sets", "missed on"], rows)}"""
 
 
 def _costs(costs: Table) -> str:
@@ -256,7 +256,7 @@ work, which no other process disturbs (cells · operations · epochs, twice with
 from λ̂ takes {_work_share(costs)} of a cold search. The embedding, by the shipped probe, is
 computed once for a task; embeddings were timed later than the searches, beside less.
 
-{_table(head, rows)}"""
+{markdown_table(head, rows)}"""
 
 
 def _work_share(costs: Table) -> str:
@@ -280,9 +280,10 @@ def _decisions(decisions: Table) -> str:
         ]
         for name, found in decisions.items()
     ]
+    head = ["set", "starts from", "mode", "distance", "threshold without the set"]
     return f"""### Decisions of mode `auto`
 
-{_table(["set", "starts from", "mode", "distance", "threshold without the set"], rows, left=3)}"""
+{markdown_table(head, rows, left=3)}"""
 
 
 def _paper(found: Table) -> str:
@@ -293,7 +294,7 @@ same**: the paper searches on images of 84 pixels with up to 17 cells and 16 cha
 cells for 300 epochs from random weights; ours is preset `small`, {STEPS} steps, from inherited
 weights where an arm inherits. So compare signs and ranks, not values.
 
-{_table(["paper", "ours", "what differs"], [[k, *v] for k, v in OURS.items()], left=3)}
+{markdown_table(["paper", "ours", "what differs"], [[k, *v] for k, v in OURS.items()], left=3)}
 
 ### Task2Vec distances (Table 2)
 
@@ -333,7 +334,7 @@ def _paper_distances() -> str:
     return f"""By a ResNet-34 in the paper, by a MobileNetV2 here. The rank correlation of the ten
 pairs is {agreement:+.2f}.
 
-{_table(["", *names], rows)}"""
+{markdown_table(["", *names], rows)}"""
 
 
 def _beside(theirs: float | None, ours: float | None, digits: int) -> str:
@@ -357,7 +358,7 @@ def _paper_times(costs: Table) -> str:
             cells += [_time(hours.get(kind), ours), saved]
         rows.append([name, *cells])
     head = ["task", "cold", "λ", "saved", "λ̂", "saved", "λ_meta", "saved"]
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _time(theirs: float | None, ours: float | None, unit: str = "") -> str:
@@ -379,4 +380,4 @@ def _paper_accuracies(accuracy: Table) -> str:
         percents = {key: None if value is None else 100 * value for key, value in ours.items()}
         theirs = figures["accuracy"]
         rows.append([name, *(_beside(theirs.get(key), percents[key], 2) for key in PAPER_ARMS)])
-    return _table(["task", "baseline", "λ", "λ̂", "λ_meta"], rows)
+    return markdown_table(["task", "baseline", "λ", "λ̂", "λ_meta"], rows)

@@ -36,6 +36,7 @@ from wsdarts_registry.artifact.facts import (
     TRANSFER_SETS,
     TRANSFER_STEPS,
 )
+from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_sdk.artifacts.loading import load_network
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import channel_statistics
@@ -172,13 +173,13 @@ def predictors(
         place = {each: number for number, each in enumerate(whole["names"])}
         row = whole["matrix"][place[name]]
         found[words] = [-row[place[source]] for source in sources]
-    here = load(name)
-    others = [load(source) for source in sources]
+    # Of the artifacts, not of the sets: this page is also written where those are not at hand.
+    here, *others = (read_artifact(artifact_of(s)).manifest.tasks[0] for s in (name, *sources))
     found["most classes"] = [float(other.classes) for other in others]
     found["number of classes nearest"] = [
         -abs(np.log(other.classes / here.classes)) for other in others
     ]
-    found["most images"] = [float(len(other.train_indices)) for other in others]
+    found["most images"] = [float(other.images) for other in others]
     for key, words in (("logme", "LogME"), ("linear", "linear classifier on its features")):
         if all((name, source) in measured for source in sources):
             found[words] = [measured[name, source][key] for source in sources]
@@ -211,9 +212,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             first = int(np.argmax(values))
             choices.setdefault(predictor, {})[name] = sources[first]
             regrets.setdefault(predictor, []).append(max(accuracies) - accuracies[first])
-            agreements.setdefault(predictor, []).append(
-                float(spearmanr(values, accuracies).statistic)
-            )
+            agreements.setdefault(predictor, []).append(_rank_correlation(values, accuracies))
     return {
         "matrix": matrix,
         "sets": list(complete),
@@ -227,6 +226,13 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "choices": choices,
         "gain_by_distance": _gain_by_distance(matrix),
     }
+
+
+def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return Spearman's rank correlation; not a number where all values are equal."""
+    if len(set(one)) == 1 or len(set(other)) == 1:
+        return float("nan")
+    return float(spearmanr(one, other).statistic)
 
 
 def _elsewhere(

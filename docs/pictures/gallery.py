@@ -8,6 +8,7 @@ from docs.pictures.method import method
 from docs.pictures.search_space import search_space
 from docs.pictures.stages import split, stages
 from docs.pictures.task2vec import task2vec
+from docs.pictures.transfer import transfer_matrix
 
 FOLDER = Path(__file__).resolve().parents[1] / "images"
 PICTURES: Mapping[str, Callable[[], str]] = {
@@ -17,4 +18,5 @@ PICTURES: Mapping[str, Callable[[], str]] = {
     "concepts/split": split,
     "concepts/task2vec": task2vec,
     "inherited-weights": inheritance,
+    "transfer-matrix": transfer_matrix,
 }

@@ -1,0 +1,97 @@
+"""Section of the results page on the transfer matrix and on what predicts the best source."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from arms_page import markdown_table
+from inheritance import JOINT, ORDER
+from transfer import RANDOM, TRANSFER
+
+NONE = "–"
+
+
+def section() -> str:
+    """Return the section; empty before anything is measured."""
+    found = TRANSFER.summary(TRANSFER.finished())
+    if not found["matrix"]:
+        return ""
+    pairs = {(row["set"], row["source"]): row for row in found["matrix"]}
+    measured = f"{len(pairs)} of {len(ORDER) * len(ORDER) - 3} pairs are measured"
+    return f"""## Transfer matrix
+
+Each artifact of the shipped zoo as the source of each set that it had not seen: a warm start from
+its weights (λ̂; λ_meta as such), and 300 steps of training of the network that it found, from
+inherited and from random weights. Trained on the weights half, judged on the alpha half: the
+validation third took no part, so that defaults may be chosen by these figures. One seed;
+{measured}. Each figure is the accuracy from inherited weights, in per cent, with the gain over
+random ones in parentheses, in points.
+
+![Points gained by inherited weights, by set and source](images/transfer-matrix.svg)
+
+{_matrix(pairs)}
+
+### What predicts the best source
+
+Of each predictor: its **regret**, the accuracy of the best source less that of its first choice;
+how much smaller that is than the regret of a random choice; and its rank correlation with the
+accuracy over the five single sources of a set. Means over {len(found["sets"])} sets; intervals
+(95 %) resample the sets and are rough. The shipped probe was trained on the train parts of all six
+sets. LogME and the linear classifier see the features of the source's network on the weights half;
+*accuracy that it gave other sets* is what a registry could learn from published warm starts, none
+of them of the set itself.
+
+{_predictors(found)}
+
+`python benchmarks/experiments run inheritance alpha-SET-from-SOURCE-inherited-300-0` measures a
+figure of the matrix, `python benchmarks/experiments run transfer` LogME and the linear classifier;
+`table transfer` gives all."""
+
+
+def _matrix(pairs: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
+    sources = [*ORDER, JOINT]
+    rows = []
+    for name in ORDER:
+        cells = []
+        for source in sources:
+            row = pairs.get((name, source))
+            cells.append(NONE if row is None else f"{100 * row['inherited']:.1f} ({_gain(row)})")
+        rows.append([name, *cells])
+    return markdown_table(
+        ["set \\ source", *("λ_meta" if s == JOINT else s for s in sources)], rows
+    )
+
+
+def _gain(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['gain']:+.1f}"
+
+
+def _predictors(found: Mapping[str, Any]) -> str:
+    rows = []
+    for name, regret in sorted(found["regret"].items(), key=lambda item: item[1]["mean"] or 0.0):
+        less = found["regret_less_than_random"].get(name)
+        agreement = found["rank_correlation"].get(name)
+        rows.append(
+            [
+                name if name != RANDOM else f"*{name}*",
+                _points(regret, signed=False),
+                NONE if less is None else _points(less, signed=True),
+                NONE if agreement is None else _plain(agreement),
+            ]
+        )
+    return markdown_table(
+        ["chosen by", "regret", "less than a random choice's", "rank correlation"], rows
+    )
+
+
+def _points(interval: Mapping[str, Any], *, signed: bool) -> str:
+    if interval["mean"] is None:
+        return NONE
+    sign = "+" if signed else ""
+    mean, low, high = (100 * interval[key] for key in ("mean", "low", "high"))
+    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def _plain(interval: Mapping[str, Any]) -> str:
+    if interval["mean"] is None:
+        return NONE
+    return f"{interval['mean']:+.2f} [{interval['low']:+.2f}, {interval['high']:+.2f}]"
