@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,13 @@ def joint(tasks: dict[str, ImageTask]) -> dict[str, Collection]:
     }
 
 
-def draw(collections: list[Collection], step: int, seed: int) -> tuple[Tensor, Tensor]:
-    """A batch of train images; a set's share goes with the square root of its size."""
+def draw(
+    collections: list[Collection], step: int, seed: int, sizes: tuple[int, ...] = (SIZE,)
+) -> tuple[list[Tensor], Tensor]:
+    """A batch of train images, in each of the sizes, and their labels.
+
+    A set's share goes with the square root of its size.
+    """
     rng = np.random.default_rng([seed, step])
     roots = np.sqrt([len(c.task.train_indices) for c in collections])
     counts = rng.multinomial(BATCH, roots / roots.sum())
@@ -75,10 +81,10 @@ def draw(collections: list[Collection], step: int, seed: int) -> tuple[Tensor, T
         x, y = collection.batch(chosen, SOURCE_SIZE)
         images.append(x)
         labels.append(y)
-    return augment(torch.cat(images), rng), torch.cat(labels)
+    return augment(torch.cat(images), rng, sizes), torch.cat(labels)
 
 
-def augment(x_BCHW: Tensor, rng: np.random.Generator) -> Tensor:
+def augment(x_BCHW: Tensor, rng: np.random.Generator, sizes: tuple[int, ...]) -> list[Tensor]:
     """Crop a square of 60 to 100 % of the side, flip half of them, vary light and contrast."""
     count = len(x_BCHW)
     scale = rng.uniform(0.6, 1.0, count)
@@ -86,11 +92,15 @@ def augment(x_BCHW: Tensor, rng: np.random.Generator) -> Tensor:
     flip = rng.choice([-1.0, 1.0], count)
     transform = np.zeros((count, 2, 3), dtype=np.float32)
     transform[:, 0, 0], transform[:, 1, 1], transform[:, :, 2] = scale * flip, scale, shift
-    grid = F.affine_grid(torch.from_numpy(transform), [count, 3, SIZE, SIZE], align_corners=False)
-    x = F.grid_sample(x_BCHW, grid, mode="bilinear", align_corners=False)
     contrast = torch.from_numpy(rng.uniform(0.7, 1.3, (count, 1, 1, 1))).float()
     light = torch.from_numpy(rng.uniform(-0.2, 0.2, (count, 1, 1, 1))).float()
-    return (x - 0.5) * contrast + 0.5 + light
+    found = []
+    for size in sizes:
+        shape = [count, 3, size, size]
+        grid = F.affine_grid(torch.from_numpy(transform), shape, align_corners=False)
+        x = F.grid_sample(x_BCHW, grid, mode="bilinear", align_corners=False)
+        found.append((x - 0.5) * contrast + 0.5 + light)
+    return found
 
 
 def normalised(x: Tensor) -> Tensor:
@@ -104,8 +114,17 @@ def rate(step: int, steps: int) -> float:
     return PEAK_RATE * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
 
 
-def train(model: nn.Module, collections: list[Collection], arguments: argparse.Namespace) -> float:
-    """Train to the last step and return the seconds it took, those before a restart included."""
+def train(
+    model: nn.Module, loss_of: Callable[[int], Tensor], *, steps: int, checkpoint: Path
+) -> float:
+    """Train to the last step and return the seconds it took, those before a restart included.
+
+    Args:
+        model: What is trained; ``loss_of`` runs it.
+        loss_of: Loss of the batch of a step.
+        steps: How many there are.
+        checkpoint: File to go on from.
+    """
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.SGD(
@@ -114,24 +133,22 @@ def train(model: nn.Module, collections: list[Collection], arguments: argparse.N
         momentum=0.9,
         nesterov=True,
     )
-    checkpoint = cache_directory() / "train_probe" / f"{arguments.steps}-{arguments.seed}.ckpt"
     start, seconds = restore(checkpoint, model, optimizer)
     begun, running = time.perf_counter(), 0.0
     model.train()
-    for step in range(start, arguments.steps):
-        x, labels = draw(collections, step, arguments.seed)
+    for step in range(start, steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, arguments.steps)
-        loss = F.cross_entropy(model(normalised(x)), labels, label_smoothing=0.1)
+            group["lr"] = rate(step, steps)
+        loss = loss_of(step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         running += float(loss.detach())
-        if (step + 1) % 100 == 0 or step + 1 == arguments.steps:
+        if (step + 1) % 100 == 0 or step + 1 == steps:
             spent = seconds + time.perf_counter() - begun
-            left = spent / (step + 1) * (arguments.steps - step - 1)
+            left = spent / (step + 1) * (steps - step - 1)
             print(
-                f"step {step + 1}/{arguments.steps}, loss {running / 100:.3f}, "
+                f"step {step + 1}/{steps}, loss {running / 100:.3f}, "
                 f"{spent:.0f} s, about {left:.0f} s left",
                 flush=True,
             )
@@ -194,6 +211,19 @@ def halve(model: nn.Module) -> dict[str, NDArray[np.generic]]:
     return arrays
 
 
+def card(name: str) -> dict[str, Any]:
+    """The metadata that tell how to load a probe's file."""
+    return {
+        "format": 1,
+        "name": name,
+        "architecture": ARCHITECTURE,
+        "options": OPTIONS,
+        "size": SIZE,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=SHARED / "data")
@@ -208,22 +238,19 @@ def main() -> None:
     classes = sum(collection.task.classes for collection in collections.values())
     model = timm.create_model(ARCHITECTURE, num_classes=classes, **OPTIONS)
     model = model.to(memory_format=torch.channels_last)
-    seconds = train(model, list(collections.values()), arguments)
+
+    def loss_of(step: int) -> Tensor:
+        (x,), labels = draw(list(collections.values()), step, arguments.seed)
+        return F.cross_entropy(model(normalised(x)), labels, label_smoothing=0.1)
+
+    checkpoint = cache_directory() / "train_probe" / f"{arguments.steps}-{arguments.seed}.ckpt"
+    seconds = train(model, loss_of, steps=arguments.steps, checkpoint=checkpoint)
 
     weights = halve(model)
     validation = {name: accuracies(model, c) for name, c in collections.items()}
     for name, found in validation.items():
         print(f"{name}: {found}", flush=True)
-    card = {
-        "format": 1,
-        "name": NAME,
-        "architecture": ARCHITECTURE,
-        "options": OPTIONS,
-        "size": SIZE,
-        "mean": [0.5] * 3,
-        "std": [0.5] * 3,
-    }
-    write_atomically(DESTINATION / "probe.safetensors", write_tensors(weights, card))
+    write_atomically(DESTINATION / "probe.safetensors", write_tensors(weights, card(NAME)))
     report = {
         "steps": arguments.steps,
         "batch": BATCH,

@@ -1,0 +1,239 @@
+"""Agreement of small probes with an ImageNet probe on which tasks are near.
+
+Tasks are subsets of the classes of the six sets, ``SUBSETS`` of each, and at most ``IMAGES`` images
+of each. All are embedded by each probe, and the distances between tasks of different sets are
+compared with those by the ImageNet probe: their rank correlation, and how often the nearest task of
+another set belongs to the same set. Small probes:
+
+* ``shipped``: the one that the package ships, trained on the labels of all six sets.
+* ``distilled``: the same network, trained to give the ImageNet probe's features and logits on the
+  train parts of the sets, augmented. Distances from the tasks of a set are taken by the probe that
+  was distilled without that set (``distilled-without-SET``); those by the one of all sets, which
+  would be shipped, are stated apart.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from cells import Cell, Experiment
+from inheritance import ORDER, load
+from measure import Lines
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from six_sets import IMAGENET_PROBE, SHARED
+from torch import Tensor, nn
+from torch.nn import functional as F
+from train_probe import (
+    ARCHITECTURE,
+    NAME,
+    OPTIONS,
+    SIZE,
+    card,
+    draw,
+    halve,
+    joint,
+    normalised,
+    train,
+)
+
+from wsdarts_registry._files import write_atomically
+from wsdarts_registry._tensors import write_tensors
+from wsdarts_registry.embedding.distance import distance_matrix
+from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.loader import seed_of
+from wsdarts_sdk.task2vec import FisherSettings, Probe, embed, load_probe
+from wsdarts_sdk.task2vec.loading import read_probe_file
+
+STEPS, SEED = 3000, 0
+TEACHER, TEACHER_SIZE, TEACHER_FEATURES, TEACHER_CLASSES = "mobilenetv2_100", 128, 1280, 1000
+TEMPERATURE = 2.0
+IMAGES = 200
+CLASSES = (4, 5, 6, 7, 8)
+"""Classes of the subsets of a set: few enough for the sets of ten."""
+SUBSETS = len(CLASSES)
+IMAGENET, SHIPPED, DISTILLED = "imagenet", "shipped", "distilled"
+PROBE_FILE = "probe.safetensors"
+
+
+class Student(nn.Module):
+    """The shipped probe's network with two heads: the teacher's logits, and its features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = timm.create_model(ARCHITECTURE, num_classes=0, **OPTIONS)
+        width = OPTIONS["channels"][-1]
+        self.logits = nn.Linear(width, TEACHER_CLASSES)
+        self.features = nn.Linear(width, TEACHER_FEATURES)
+
+
+def teacher() -> Any:
+    """Return the ImageNet network with its classifier."""
+    path = SHARED / "probe" / IMAGENET_PROBE.partition("?")[0]
+    network = timm.create_model(TEACHER, pretrained=False, pad_type="same")
+    weights, _ = read_probe_file(path)
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    if unexpected or not all(name.endswith("num_batches_tracked") for name in missing):
+        raise SystemExit(f"{path} does not hold the weights of {TEACHER}")
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def run_distillation(left_out: str | None, state: Path, *, steps: int = STEPS) -> dict[str, Any]:
+    """Train a probe to give the features and logits of the ImageNet one.
+
+    Args:
+        left_out: A set whose images it does not see.
+        state: Where the checkpoint and the probe lie.
+        steps: Steps of the training.
+    """
+    torch.manual_seed(SEED)
+    sets = list(joint({name: load(name) for name in ORDER if name != left_out}).values())
+    student, known = Student().to(memory_format=torch.channels_last), teacher()
+    losses: list[float] = []
+
+    def loss_of(step: int) -> Tensor:
+        (small, large), _ = draw(sets, step, SEED, (SIZE, TEACHER_SIZE))
+        with torch.no_grad():
+            wanted = known.forward_head(known.forward_features(normalised(large)), pre_logits=True)
+            target = F.softmax(known.classifier(wanted) / TEMPERATURE, dim=1)
+        found = student.backbone(normalised(small))
+        logs = F.log_softmax(student.logits(found) / TEMPERATURE, dim=1)
+        apart = F.kl_div(logs, target, reduction="batchmean") * TEMPERATURE**2
+        loss = apart + 10 * (1 - F.cosine_similarity(student.features(found), wanted).mean())
+        losses.append(float(loss.detach()))
+        return loss
+
+    seconds = train(student, loss_of, steps=steps, checkpoint=state / "training.ckpt")
+    weights = halve(student.backbone)
+    name = NAME if left_out is None else f"{NAME}-without-{left_out}"
+    write_atomically(state / PROBE_FILE, write_tensors(weights, card(name)))
+    images = sum(len(each.task.train_indices) for each in sets)
+    return {
+        "steps": steps,
+        "train_images": images,
+        "last_loss": round(statistics.fmean(losses[-100:]), 4) if losses else None,
+        "seconds": round(seconds),
+    }
+
+
+@cache
+def tasks() -> tuple[tuple[str, ImageTask], ...]:
+    """Return the subsets of classes, each with the set that it is of."""
+    found = []
+    for name in ORDER:
+        task = load(name)
+        rng = np.random.default_rng(seed_of(SEED, f"subsets of {name}"))
+        for count in CLASSES:
+            chosen = rng.choice(task.classes, size=count, replace=False)
+            images = np.flatnonzero(np.isin(task.labels, chosen))
+            found.append((name, task.subset(images)))
+    return tuple(found)
+
+
+def run_distances(probe: str, state: Path) -> dict[str, Any]:
+    """Embed all tasks by a probe, and return their distances."""
+    loaded, settings = probe_of(probe, state), FisherSettings(images=IMAGES)
+    rows = []
+    for _, task in tasks():
+        found = embed(task, loaded, settings, cache_dir=state, progress=Lines(state.name))
+        rows.append(found.values)
+    matrix = distance_matrix(np.stack(rows))
+    return {"matrix": matrix.round(6).tolist()}
+
+
+def probe_of(probe: str, state: Path) -> Probe:
+    """Load a probe by its name in this experiment."""
+    if probe == IMAGENET:
+        return load_probe(str(SHARED / "probe" / IMAGENET_PROBE))
+    if probe == SHIPPED:
+        return load_probe()
+    return load_probe(str(state.parent / f"distillation-{probe}" / PROBE_FILE))
+
+
+def without(name: str) -> str:
+    """Return the name of the probe that was distilled without a set."""
+    return f"{DISTILLED}-without-{name}"
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return of each small probe how far it agrees with the ImageNet probe; see ``agreement``."""
+    found = {row["probe"]: np.array(row["matrix"]) for row in rows if "matrix" in row}
+    if IMAGENET not in found:
+        return {}
+    owners = np.repeat(np.arange(len(ORDER)), SUBSETS)
+    small = {key: found[key] for key in (SHIPPED, DISTILLED) if key in found}
+    if all(without(name) in found for name in ORDER):
+        each = [found[without(ORDER[owner])][task] for task, owner in enumerate(owners)]
+        small["distilled, each set left out"] = np.stack(each)
+    return {key: agreement(matrix, found[IMAGENET], owners) for key, matrix in small.items()}
+
+
+def agreement(
+    small: NDArray[np.float64], known: NDArray[np.float64], owners: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Compare distances by two probes between tasks of different sets.
+
+    Args:
+        small: Distances by the one, shape ``(tasks, tasks)``; rows are the tasks that ask.
+        known: Distances by the other.
+        owners: The set of each task.
+
+    Returns:
+        ``rank_correlation`` of all distances from tasks of one set to those of others, ``by_task``,
+        the mean of that of each task, and ``nearest``, the share of tasks whose nearest one of
+        another set is of the same set by both.
+    """
+    apart = owners[:, None] != owners[None]
+    each = [
+        float(spearmanr(a[m], b[m]).statistic) for a, b, m in zip(small, known, apart, strict=True)
+    ]
+    nearest = [np.where(apart, matrix, np.inf).argmin(axis=1) for matrix in (small, known)]
+    same = owners[nearest[0]] == owners[nearest[1]]
+    return {
+        "rank_correlation": round(float(spearmanr(small[apart], known[apart]).statistic), 4),
+        "by_task": round(statistics.fmean(each), 4),
+        "nearest": round(float(same.mean()), 4),
+        "tasks": len(owners),
+    }
+
+
+def _distillation(left_out: str | None) -> Cell:
+    probe = DISTILLED if left_out is None else without(left_out)
+    return Cell(
+        name=f"distillation-{probe}",
+        asked={"left_out": left_out},
+        work=partial(run_distillation, left_out),
+        kind="distillation",
+        expected=2400,
+    )
+
+
+def _distances(probe: str) -> Cell:
+    made_here = probe not in (IMAGENET, SHIPPED)
+    return Cell(
+        name=f"distances-{probe}",
+        asked={"probe": probe},
+        work=partial(run_distances, probe),
+        needs=[f"distillation-{probe}"] if made_here else [],
+        kind=f"distances-{probe if not made_here else DISTILLED}",
+        expected=900 if probe == IMAGENET else 120,
+    )
+
+
+PROBES = Experiment(
+    name="probes",
+    cells=[
+        _distances(IMAGENET),
+        _distances(SHIPPED),
+        _distillation(None),
+        _distances(DISTILLED),
+        *(cell for n in ORDER for cell in (_distillation(n), _distances(without(n)))),
+    ],
+    summary=summarise,
+)

@@ -1,0 +1,91 @@
+"""What predicts a warm start, and which probes agree: figures by hand and by other means."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
+
+_BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let modules of the benchmarks be imported."""
+    folders = [str(_BENCHMARKS), str(_BENCHMARKS / "experiments")]
+    monkeypatch.setattr(sys, "path", [*folders, *sys.path])
+
+
+def module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def largest_evidence(features: Any, y: Any) -> float:
+    """Return the evidence per image at its largest, by a general optimiser on the dense normal."""
+
+    def negative(logs: Any) -> float:
+        alpha, beta = np.exp(logs)
+        covariance = np.eye(len(y)) / beta + features @ features.T / alpha
+        return -float(multivariate_normal.logpdf(y, np.zeros(len(y)), covariance))
+
+    bounds = [(-8.0, 8.0)] * 2
+    starts = [(a, b) for a in (-2, 2) for b in (0, 4)]
+    begins = [minimize(negative, start, method="Nelder-Mead", bounds=bounds) for start in starts]
+    return -min(found.fun for found in begins) / len(y)
+
+
+def test_logme_is_the_largest_evidence_of_a_linear_model() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 8)
+    features = rng.normal(size=(24, 4)) + 3 * np.eye(3, 4)[labels]
+    wanted = np.mean([largest_evidence(features, (labels == c).astype(float)) for c in range(3)])
+    assert module("transfer").logme(features, labels) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_logme_prefers_features_that_tell_the_classes_apart() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 20)
+    noise = rng.normal(size=(40, 6))
+    telling = noise + 3 * np.eye(2, 6)[labels]
+    logme = module("transfer").logme
+    assert logme(telling, labels) > logme(noise, labels)
+
+
+def test_gains_elsewhere_leave_out_the_set_and_its_own_artifact() -> None:
+    rows = {
+        "a": [{"source": "b", "inherited": 0.9}, {"source": "c", "inherited": 0.1}],
+        "b": [{"source": "a", "inherited": 0.8}, {"source": "c", "inherited": 0.2}],
+        "c": [{"source": "a", "inherited": 0.4}, {"source": "b", "inherited": 0.6}],
+    }
+    # Of source c for set a: on set b it is the only source left, so neither better nor worse.
+    assert module("transfer")._elsewhere(rows, "a", "c") == 0.0
+    # Of source b for a set beside these: 0.9 − 0.5 on a, and 0.6 − 0.5 on c.
+    assert module("transfer")._elsewhere(rows, "d", "b") == pytest.approx(0.25)
+
+
+def test_agreement_counts_pairs_of_different_sets_alone() -> None:
+    owners = np.array([0, 0, 1, 1, 2, 2])
+    known = np.array(
+        [
+            [0, 9, 1, 2, 3, 4],
+            [9, 0, 2, 3, 4, 5],
+            [1, 2, 0, 9, 6, 7],
+            [2, 3, 9, 0, 7, 8],
+            [3, 4, 6, 7, 0, 9],
+            [4, 5, 7, 8, 9, 0],
+        ],
+        dtype=float,
+    )
+    agreement = module("probes").agreement
+    near = known.copy()
+    near[owners[:, None] == owners[None]] = 0.0  # tasks of one set do not count
+    assert agreement(near, known, owners)["rank_correlation"] == 1.0
+    reversed_ = agreement(10 - known, known, owners)
+    assert reversed_["rank_correlation"] == -1.0
+    assert reversed_["by_task"] == -1.0
+    # Nearest by the one: sets 1, 1, 0, 0, 0, 0; by the other the farthest: 2, 2, 2, 2, 1, 1.
+    assert reversed_["nearest"] == 0.0
