@@ -253,8 +253,16 @@ def _training(name: str, source: str, way: Mapping[str, Any], *, selection: bool
 
 
 def _matrix() -> list[Cell]:
-    """Each source for each set that it had not seen, 300 steps, judged on the alpha half."""
-    return [
+    """Each source for each set that it had not seen, 300 steps, judged on the alpha half.
+
+    First the set's own cold search, with random weights and with those of its own supernet.
+    """
+    own = [
+        _training(name, OWN, {"weights": weights, "steps": 300, "seed": 0}, selection=True)
+        for name in ORDER
+        for weights in ("random", "inherited")
+    ]
+    return own + [
         _training(name, source, {"weights": weights, "steps": 300, "seed": 0}, selection=True)
         for name, source in _all_pairs()
         for weights in ("inherited", "random")
