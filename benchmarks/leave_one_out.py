@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Any
 
 import numpy as np
 from measure import RESULTS
+from zoo_cards import with_transfer_gain
 
+from wsdarts_registry.artifact.reader import Artifact
+from wsdarts_registry.artifact.writer import rewrite_artifact
 from wsdarts_registry.errors import RegistryWarning
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.opening import ShippedZoo
-from wsdarts_registry.stores.records import shipped_zoo
+from wsdarts_registry.stores.records import Entry, shipped_zoo
+from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import ImageTask
 
 _CONFIG = "registry.json"
@@ -23,7 +28,7 @@ def registry_without(task: ImageTask, path: Path) -> DirectoryStore:
     """Copy the shipped zoo without a task.
 
     Left out are all artifacts that were searched on the task, a λ_meta that has it among its parts
-    too, and its distances in the thresholds for "near".
+    too, its distances in the thresholds for "near", and what others gained on it.
 
     Args:
         task: One of the six sets.
@@ -40,8 +45,20 @@ def registry_without(task: ImageTask, path: Path) -> DirectoryStore:
     (path / _CONFIG).write_text(json.dumps(config, sort_keys=True) + "\n")
     for entry in zoo.entries():
         if task.digest not in {record.digest for record in entry.manifest.tasks}:
-            store.publish(zoo.pull(entry.reference).directory, entry.name, entry.version)
+            _publish_without(zoo.pull(entry.reference), entry, task.name, store)
     return DirectoryStore(path)
+
+
+def _publish_without(artifact: Artifact, entry: Entry, left_out: str, store: Store) -> None:
+    """Publish an artifact whose transfer gain takes no account of the set that is left out."""
+    manifest = with_transfer_gain(entry.manifest, entry.name, left_out=left_out)
+    if manifest == entry.manifest:
+        store.publish(artifact.directory, entry.name, entry.version)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "artifact"
+        rewrite_artifact(artifact, copy, manifest=manifest, replaced={})
+        store.publish(copy, entry.name, entry.version)
 
 
 def _without(record: Mapping[str, Any], left_out: str) -> dict[str, Any]:

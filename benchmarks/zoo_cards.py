@@ -36,11 +36,17 @@ def main() -> None:
         print(f"{entry.reference}: {entry.digest}")
 
 
-def with_transfer_gain(manifest: Manifest, name: str) -> Manifest:
-    """Return a manifest with the transfer gain that was measured of its weights, if any."""
-    if WEIGHTS not in manifest.files:
-        return manifest
-    metrics = {**manifest.metrics, **transfer_figures(name)}
+def with_transfer_gain(manifest: Manifest, name: str, *, left_out: str | None = None) -> Manifest:
+    """Return a manifest with the transfer gain that was measured of its weights, if any.
+
+    Args:
+        manifest: Of an artifact of the zoo.
+        name: Its name.
+        left_out: A set whose figures take no part.
+    """
+    known = {k: v for k, v in manifest.metrics.items() if not k.startswith("transfer_")}
+    gained = transfer_figures(name, left_out=left_out) if WEIGHTS in manifest.files else {}
+    metrics = {**known, **gained}
     return manifest.model_copy(update={"metrics": metrics})
 
 

@@ -42,7 +42,7 @@ from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.timm_model import DARTS_V2, PDARTS
 from wsdarts_sdk.models.training import Training
 from wsdarts_sdk.pipelines.baselines.linear import measure_linear
-from wsdarts_sdk.pipelines.starting_point_rules import Choice
+from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision
 from wsdarts_sdk.pipelines.starting_points import decide_by, plan_start, settings_of_mode
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, TRAINING_JOURNAL
@@ -57,7 +57,7 @@ HEADLINE_SEEDS, OTHER_SEEDS = range(5), range(2)
 UNION_OF = 3
 """So many nearest artifacts are joined: the union of all five would be nearly the whole space."""
 
-SearchKind = Literal["cold", "trained", "topology", "meta", "union", "random-masks"]
+SearchKind = Literal["auto", "cold", "trained", "topology", "meta", "union", "random-masks"]
 Drawn = Literal["masks", "space"]
 RUN, REGISTRY = "run", "registry"
 
@@ -153,6 +153,7 @@ ON_ALL_SETS = (
         of_neighbour=True,
     ),
     Arm(name="warm-topology", words="warm start from λ", search="topology", weights="inherited"),
+    Arm(name="warm-auto", words="warm start in mode `auto`", search="auto", weights="inherited"),
 )
 OTHERS = (
     Arm(
@@ -181,7 +182,9 @@ WARM_META = Arm(
 )
 ARMS_BY_NAME = {a.name: a for a in (*HEADLINE, *LINEAR, *ON_ALL_SETS, *OTHERS, WARM_META)}
 AUTO = {"trained": "warm-trained", "topology": "warm-topology", "meta": "warm-meta"}
-"""Arm that mode ``auto`` is, by the mode that it decides for; a cold search else."""
+"""Arm that mode ``auto`` is, by the mode that it decides for; a cold search else.
+
+Where it starts from another artifact than the nearest one's weights, it has an arm of its own."""
 
 _SEARCH_SECONDS = {"cold": 300.0, "trained": 40.0, "union": 200.0}
 _OTHER_SEARCH_SECONDS = 100.0
@@ -364,11 +367,18 @@ def run_decision(conditions: Conditions, name: str, state: Path) -> dict[str, An
     return {
         **decision.to_json(),
         "digests": list(decision.digests),
-        "arm": AUTO.get(decision.mode, "cold-inherited"),
+        "arm": _arm_of(conditions, name, decision),
         "distance": next((n.distance for n in neighbours if n.kind == "transfer"), None),
         "threshold": None if near is None else near.distance,
         "embedding_seconds": seconds,
     }
+
+
+def _arm_of(conditions: Conditions, name: str, decision: Decision) -> str:
+    nearest = conditions.nearest[name].replace("_", "-")
+    if decision.mode == "trained" and decision.sources[0].partition("@")[0] != nearest:
+        return "warm-auto"
+    return AUTO.get(decision.mode, "cold-inherited")
 
 
 def search_name(name: str, kind: SearchKind, seed: int) -> str:

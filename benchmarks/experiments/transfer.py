@@ -1,9 +1,10 @@
 """What predicts the gain of a warm start: Task2Vec's distance, and rules beside it.
 
 The transfer matrix has every artifact of the shipped zoo as the source of every other set: a warm
-start from its weights, then 300 steps of training from inherited and from random weights. These
-are cells of the experiment ``inheritance``, judged on the alpha half; here the figures are added
-by which a source could have been chosen, and the choices are compared.
+start from its weights, then 300 steps of training from the inherited weights. Its gain is the
+accuracy beside that of the set's own cold search, trained as long from random weights. These are
+cells of the experiment ``inheritance``, judged on the alpha half; here the figures are added by
+which a source could have been chosen, and the choices are compared.
 
 Every predictor is measured without the alpha half: distances see 500 images of the train part, as a
 ranking does; LogME and the linear classifier see the weights half alone.
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from cells import Cell, Experiment
-from inheritance import INHERITANCE, JOINT, ORDER, artifact_of, load
+from inheritance import INHERITANCE, JOINT, ORDER, OWN, artifact_of, load
 from measure import RESULTS, Lines
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
@@ -43,6 +44,8 @@ from wsdarts_sdk.data.augmentation import channel_statistics
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.task2vec.head import fit_head
 
+STEPS = 300
+Floats = list[float]
 SIZE, BATCH = 32, 250
 STRENGTHS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 RESAMPLES = 10_000
@@ -50,7 +53,7 @@ PROBES = {
     "mobilenetv2_100": "distance by an ImageNet probe",
     "wsdarts-resnet10t": "distance by the shipped probe",
 }
-ELSEWHERE = "accuracy that it gave other sets"
+ELSEWHERE = "transfer gain on the other sets"
 RANDOM = "random choice"
 """Its regret is the mean over the sources."""
 
@@ -148,19 +151,25 @@ def linear_accuracy(features: NDArray[np.float64], labels: NDArray[np.int64]) ->
 
 
 def matrix_rows() -> list[dict[str, Any]]:
-    """Return the pairs of the transfer matrix whose trainings are both finished."""
+    """Return the finished pairs of the transfer matrix, of sets whose cold search is finished.
+
+    Of each: ``accuracy``, and ``gain`` over the cold search's cell from random weights; and once
+    for each set, as source ``OWN``, the cold search's cell with its own supernet's weights.
+    """
     rows = []
     for name in ORDER:
-        for source in (*ORDER, JOINT):
-            found = {}
-            for weights in ("inherited", "random"):
-                file = INHERITANCE.result(f"alpha-{name}-from-{source}-{weights}-300-0")
-                if file.exists():
-                    found[weights] = json.loads(file.read_bytes())["accuracy"]
-            if len(found) == 2:
-                gain = found["inherited"] - found["random"]
-                rows.append({"set": name, "source": source, **found, "gain": gain})
+        cold = _accuracy(name, OWN, "random")
+        for source in (*ORDER, JOINT, OWN):
+            accuracy = _accuracy(name, source, "inherited")
+            if cold is not None and accuracy is not None:
+                gain = accuracy - cold
+                rows.append({"set": name, "source": source, "accuracy": accuracy, "gain": gain})
     return rows
+
+
+def _accuracy(name: str, source: str, weights: str) -> float | None:
+    file = INHERITANCE.result(f"alpha-{name}-from-{source}-{weights}-{STEPS}-0")
+    return json.loads(file.read_bytes())["accuracy"] if file.exists() else None
 
 
 def predictors(
@@ -196,18 +205,20 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     matrix = matrix_rows()
     by_set: dict[str, list[dict[str, Any]]] = {}
     for row in matrix:
-        if row["source"] == JOINT:
-            continue  # not ranked beside single sets, and no choice for three of the six
+        if row["source"] in (JOINT, OWN):
+            continue  # λ_meta is not ranked beside single sets, and its own artifact is no choice
         by_set.setdefault(row["set"], []).append(row)
     complete = {name: of for name, of in by_set.items() if len(of) == len(ORDER) - 1}
     regrets: dict[str, list[float]] = {RANDOM: []}
     agreements: dict[str, list[float]] = {}
     choices: dict[str, dict[str, str]] = {}
     for name, of in complete.items():
-        sources, accuracies = [r["source"] for r in of], [r["inherited"] for r in of]
+        sources, accuracies = [r["source"] for r in of], [r["accuracy"] for r in of]
         regrets[RANDOM].append(max(accuracies) - statistics.fmean(accuracies))
         found = predictors(name, sources, measured)
-        found[ELSEWHERE] = [_elsewhere(complete, name, source) for source in sources]
+        found[ELSEWHERE] = [
+            statistics.fmean(transfer_gains(matrix, source, but=name)) for source in sources
+        ]
         for predictor, values in found.items():
             first = int(np.argmax(values))
             choices.setdefault(predictor, {})[name] = sources[first]
@@ -235,27 +246,29 @@ def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
     return float(spearmanr(one, other).statistic)
 
 
-def _elsewhere(
-    complete: Mapping[str, Sequence[Mapping[str, Any]]], name: str, source: str
-) -> float:
-    """Return by how much a source was better than the mean source, on the sets but this one."""
-    found = []
-    for other, of in complete.items():
-        accuracies = {row["source"]: row["inherited"] for row in of}
-        accuracies.pop(name, None)  # nothing of this set's own artifact
-        if other != name and source in accuracies:
-            found.append(accuracies[source] - statistics.fmean(accuracies.values()))
-    return statistics.fmean(found) if found else 0.0
+def transfer_gains(matrix: Sequence[Mapping[str, Any]], source: str, *, but: str | None) -> Floats:
+    """Return by how much a source was better than the mean source, for each set.
+
+    Args:
+        matrix: Rows of the transfer matrix.
+        source: The source.
+        but: A set that takes no part, neither as a target nor as a source.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for row in matrix:
+        if row["source"] in ORDER and but not in (row["set"], row["source"]):
+            found.setdefault(row["set"], {})[row["source"]] = row["accuracy"]
+    return [of[source] - statistics.fmean(of.values()) for of in found.values() if source in of]
 
 
-def transfer_figures(name: str) -> dict[str, int | float]:
-    """Return the transfer gain of an artifact of the zoo, as metrics; none if nothing is measured.
+def transfer_figures(name: str, *, left_out: str | None = None) -> dict[str, int | float]:
+    """Return the transfer gain of an artifact of the zoo, as metrics; none if it is not measured.
 
     Args:
         name: Its name in the zoo.
+        left_out: A set whose figures take no part.
     """
-    source = name.replace("-", "_")
-    gains = [row["gain"] for row in matrix_rows() if row["source"] == source]
+    gains = transfer_gains(matrix_rows(), name.replace("-", "_"), but=left_out)
     if len(gains) < 2:
         return {}
     found = _interval(gains)
@@ -264,7 +277,7 @@ def transfer_figures(name: str) -> dict[str, int | float]:
         TRANSFER_LOW: found["low"],
         TRANSFER_HIGH: found["high"],
         TRANSFER_SETS: len(gains),
-        TRANSFER_STEPS: 300,
+        TRANSFER_STEPS: STEPS,
     }
 
 
@@ -274,7 +287,7 @@ def _gain_by_distance(matrix: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for probe, words in PROBES.items():
         whole = json.loads((RESULTS / f"task_distances_{probe}.json").read_bytes())["whole"]
         place = {each: number for number, each in enumerate(whole["names"])}
-        pairs = [row for row in matrix if row["source"] != JOINT]
+        pairs = [row for row in matrix if row["source"] not in (JOINT, OWN)]
         distances = [whole["matrix"][place[r["set"]]][place[r["source"]]] for r in pairs]
         if len(distances) > 2:
             gains = [row["gain"] for row in pairs]

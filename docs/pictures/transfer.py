@@ -1,4 +1,4 @@
-"""Transfer matrix: what each artifact's weights gave each image set that it had not seen."""
+"""Transfer matrix: what warm starts from each artifact gave each image set that it had not seen."""
 
 import json
 from collections.abc import Mapping
@@ -31,8 +31,8 @@ def transfer_matrix() -> str:
     gains = {pair: gain for pair, gain in found.items() if gain is not None}
     largest = max(map(abs, gains.values()))
     body = [
-        heading(32, f"Points gained by inherited weights, {_STEPS} steps"),
-        lines(MARGIN, 54, ("of a network for the set in the row",)),
+        heading(32, "Points gained by a warm start"),
+        lines(MARGIN, 54, (f"over a cold search, networks trained for {_STEPS} steps",)),
     ]
     for column, label in enumerate(_SOURCES.values()):
         body.append(
@@ -45,9 +45,9 @@ def transfer_matrix() -> str:
             body += _field(_LEFT + column * _CELL, y, gains.get((name, source)), largest)
     end = _TOP + len(_SETS) * _ROW
     note = (
-        "Columns: the set of the artifact that it began from;",
-        "meta is the λ_meta of 1, 3 and 5. Each is compared",
-        "with the same network from random weights.",
+        "Rows: the set that was searched. Columns: the set of the",
+        "artifact that the warm start began from; meta is the",
+        "λ_meta of 1, 3 and 5. One seed each.",
     )
     body.append(lines(MARGIN, end + 20, note))
     described = "; ".join(
@@ -57,9 +57,10 @@ def transfer_matrix() -> str:
         "transfer-matrix",
         body,
         end + 70,
-        "Gain by inherited weights, for each image set and each artifact",
-        "Accuracy of a network that began with an artifact's weights less that of the same "
-        f"network from random weights, after {_STEPS} steps, one seed: {described}.",
+        "Gain of a warm start over a cold search, for each image set and each artifact",
+        "Accuracy after a warm start from an artifact, trained from its weights, less that after "
+        f"the set's own cold search, trained from random weights, {_STEPS} steps, one seed: "
+        f"{described}.",
     )
 
 
@@ -87,10 +88,10 @@ def _short(gain: float) -> str:
 
 
 def _gain(name: str, source: str) -> float | None:
-    accuracies = []
-    for way in ("inherited", "random"):
-        file = _RESULTS / f"alpha-{name}-from-{source}-{way}-{_STEPS}-0.json"
-        if not file.exists():
-            return None
-        accuracies.append(float(json.loads(file.read_text(encoding="utf-8"))["accuracy"]))
-    return accuracies[0] - accuracies[1]
+    warm, cold = _accuracy(name, source, "inherited"), _accuracy(name, "own", "random")
+    return None if warm is None or cold is None else warm - cold
+
+
+def _accuracy(name: str, source: str, weights: str) -> float | None:
+    file = _RESULTS / f"alpha-{name}-from-{source}-{weights}-{_STEPS}-0.json"
+    return float(json.loads(file.read_bytes())["accuracy"]) if file.exists() else None

@@ -55,16 +55,22 @@ def test_logme_prefers_features_that_tell_the_classes_apart() -> None:
     assert logme(telling, labels) > logme(noise, labels)
 
 
-def test_gains_elsewhere_leave_out_the_set_and_its_own_artifact() -> None:
-    rows = {
-        "a": [{"source": "b", "inherited": 0.9}, {"source": "c", "inherited": 0.1}],
-        "b": [{"source": "a", "inherited": 0.8}, {"source": "c", "inherited": 0.2}],
-        "c": [{"source": "a", "inherited": 0.4}, {"source": "b", "inherited": 0.6}],
+def test_transfer_gains_leave_out_the_set_and_its_own_artifact() -> None:
+    accuracies = {
+        "flowers102": {"dtd_10": 0.9, "bird_groups": 0.1, "own": 0.95},
+        "dtd_10": {"flowers102": 0.8, "bird_groups": 0.2, "cifar10_1000": 0.5},
+        "bird_groups": {"flowers102": 0.4, "dtd_10": 0.6, "meta_flowers_birds_textures": 0.99},
     }
-    # Of source c for set a: on set b it is the only source left, so neither better nor worse.
-    assert module("transfer")._elsewhere(rows, "a", "c") == 0.0
-    # Of source b for a set beside these: 0.9 − 0.5 on a, and 0.6 − 0.5 on c.
-    assert module("transfer")._elsewhere(rows, "d", "b") == pytest.approx(0.25)
+    matrix = [
+        {"set": name, "source": source, "accuracy": accuracy}
+        for name, of in accuracies.items()
+        for source, accuracy in of.items()
+    ]
+    gains = module("transfer").transfer_gains
+    # 0.8 beside a mean of 0.5 on dtd_10, and 0.4 beside 0.5 on bird_groups.
+    assert gains(matrix, "flowers102", but=None) == pytest.approx([0.3, -0.1])
+    # Without flowers102: bird_groups beside cifar10_1000 alone on dtd_10, 0.2 beside 0.35.
+    assert gains(matrix, "bird_groups", but="flowers102") == pytest.approx([-0.15])
 
 
 def test_agreement_counts_pairs_of_different_sets_alone() -> None:

@@ -84,8 +84,8 @@ SortOption = Annotated[
     ],
     typer.Option(
         help="Order, smallest or oldest first; accuracy is that of a trained network, gain its "
-        "difference to the linear baseline, transfer-gain the accuracy that networks for other "
-        "image sets gained by its weights over random ones, cost the time of the search, "
+        "difference to the linear baseline, transfer-gain how much better it was than other "
+        "artifacts as a source for other image sets, cost the time of the search, "
         "parameters those of the network at full size (20 cells, 16 channels), not of the "
         "trained one."
     ),

@@ -52,7 +52,7 @@ _FULL_SIZE = (
 METRICS: dict[str, tuple[str, str]] = {
     TRANSFER_GAIN: (
         "transfer gain",
-        "On other image sets: accuracy with its weights to begin with, less with random ones.",
+        "On other image sets: accuracy after warm starts from it, less the mean over artifacts.",
     ),
     TRANSFER_LOW: (
         "transfer gain, at least",
@@ -239,10 +239,11 @@ class TrainedResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferGain:
-    """What trainings on other image sets gained by beginning from an artifact's weights.
+    """What warm starts from an artifact gained on other image sets.
 
     Attributes:
-        gain: Their accuracy less that of the same trainings from random weights; mean over sets.
+        gain: Accuracy of the networks that they found, trained from the inherited weights, less the
+            mean of that over all artifacts that were compared; mean over sets.
         low: Lower end of the 95 % interval over sets; None if not stated.
         high: Its upper end.
         sets: Image sets, none of which the artifact's search had seen.
@@ -274,11 +275,11 @@ class TransferGain:
     @property
     def sentence(self) -> str:
         """Everything in a sentence."""
-        length = "" if self.steps is None else f", after {pluralize(self.steps, 'step')} of each"
+        length = "" if self.steps is None else f", all trained for {pluralize(self.steps, 'step')}"
         text = (
-            f"Transfer gain {points(self.gain)}: accuracy of networks that began with its weights, "
-            f"less that of the same networks with random ones, mean over "
-            f"{pluralize(self.sets, 'image set')} that it had not seen{length}"
+            f"Transfer gain {points(self.gain)}: accuracy after warm starts from its weights on "
+            f"{pluralize(self.sets, 'image set')} that it had not seen, less the mean over the "
+            f"artifacts that were compared{length}"
         )
         if self.low is not None and self.high is not None:
             text += f" (95 % interval over the sets {points(self.low)} to {points(self.high)})"

@@ -146,7 +146,7 @@ class GalleryItem:
 
     @cached_property
     def transfer(self) -> TransferGain | None:
-        """Accuracy that networks for other tasks gained by its weights."""
+        """How much better than others it was as a source for other tasks."""
         return TransferGain.of(self.entry.manifest)
 
     @cached_property

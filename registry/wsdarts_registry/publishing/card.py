@@ -204,7 +204,7 @@ class CardFacts:
 
     @property
     def transfer(self) -> TransferGain | None:
-        """Accuracy that networks for other tasks gained by its weights."""
+        """How much better than others it was as a source for other tasks."""
         return TransferGain.of(self.manifest)
 
     @property

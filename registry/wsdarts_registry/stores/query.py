@@ -106,7 +106,7 @@ class EntryFacts:
 
     @property
     def transfer_gain(self) -> float | None:
-        """Accuracy that other tasks gained by its weights; None if not stated."""
+        """How much better than others it was as a source for other tasks; None if not stated."""
         transfer = TransferGain.of(self.entry.manifest)
         return None if transfer is None else transfer.gain
 
@@ -198,9 +198,9 @@ def find(
         yanked: Yanked versions, too.
         sort: By ``"name"`` and version; when it was ``"created"``; number of ``"images"`` or
             ``"classes"``; ``"size"`` of its files; ``"accuracy"`` of a trained network with its
-            cells; ``"gain"``, that accuracy less its linear baseline's; ``"transfer-gain"``, the
-            accuracy that other tasks gained by its weights; ``"cost"``, the time of its search;
-            ``"parameters"`` at full size; ``"alpha-accuracy"`` of its supernet. The
+            cells; ``"gain"``, that accuracy less its linear baseline's; ``"transfer-gain"``, by
+            how much it was better than others as a source for other tasks; ``"cost"``, the time
+            of its search; ``"parameters"`` at full size; ``"alpha-accuracy"`` of its supernet. The
             smallest first, and last what does not state it.
         reverse: The largest first; last what does not state it, all the same.
         limit: At most so many. In order of names no more is read than has to be, so damaged

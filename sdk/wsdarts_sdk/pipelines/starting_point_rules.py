@@ -1,10 +1,13 @@
 """Rules for the starting point of a warm start."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from statistics import fmean
 from typing import Any, Literal, get_args
 
+from wsdarts_registry._format import points
+from wsdarts_registry.artifact.facts import TransferGain
 from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import (
@@ -18,6 +21,8 @@ Mode = Literal["auto", "topology", "trained", "meta", "union", "cold"]
 MODES: tuple[str, ...] = get_args(Mode)
 META = "meta-transfer"
 _WITHOUT_SOURCE = ("union", "cold")
+_PRIOR_SETS = 2.0
+"""Sets for which the mean of all gains counts beside the sets that an artifact's own is of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +140,11 @@ def decide(
 ) -> Decision:
     """Choose the starting point.
 
-    ``auto`` takes the given source, else the nearest single-task artifact when it is near by
-    a measured threshold (or when no threshold was measured), with its weights if
-    they fit and as masks alone if they do not. When nothing is near it takes the nearest
-    λ_meta, and a cold search where the registry has none.
+    ``auto`` takes the given source. Else, when the nearest single-task artifact is near by a
+    measured threshold (or when no threshold was measured), it takes the one of the ranked whose
+    weights fit and whose transfer gain is the highest, where at least two state one; otherwise
+    the nearest, with its weights if they fit and as masks alone if they do not. When nothing is
+    near it takes the nearest λ_meta, and a cold search where the registry has none.
 
     Args:
         mode: What the user asked for.
@@ -176,14 +182,18 @@ def _auto(
     singles: Iterable[Option],
     metas: Iterable[Option],
 ) -> Decision:
-    nearest = next(iter(singles), None)
+    further = iter(singles)
+    nearest = next(further, None)
     if ranking is None or nearest is None:
         why = (
             "the registry has no single-task artifact of this search space with an embedding by "
             "this probe"
         )
     elif ranking.near is not False:
-        return _best(nearest, settings, ranking.why)
+        ranked = sum(neighbour.kind != META for neighbour in ranking.neighbours)
+        near = [nearest, *islice(further, max(0, ranked - 1))]
+        option, why = _most_transferable(near, settings)
+        return _best(option, settings, f"{ranking.why}{why}")
     else:
         why = ranking.why
     meta = next(iter(metas), None)
@@ -191,6 +201,41 @@ def _auto(
         return Decision(mode="cold", sources=(), why=f"{why}, so the search is cold")
     why = f"{why}, so the search starts from the λ_meta {meta.reference}"
     return _from("meta", why, meta)
+
+
+def _most_transferable(near: Sequence[Option], settings: SearchSettings) -> tuple[Option, str]:
+    """Return the artifact of the highest transfer gain whose weights fit, and why.
+
+    Gains are shrunk towards their mean, the more the fewer image sets they are of; an artifact
+    that states none counts as the mean. Fewer than two gains, or a nearest one whose weights do not
+    fit, leave the nearest.
+
+    Args:
+        near: Nearest first, at least one.
+        settings: The search that is to be warm-started.
+    """
+    if near[0].misfit(settings) is not None:
+        return near[0], ""
+    fitting = [option for option in near if option.misfit(settings) is None]
+    gains = [TransferGain.of(option.manifest) for option in fitting]
+    stated = [each.gain for each in gains if each is not None]
+    if len(stated) < 2:
+        return near[0], ""
+    mean = fmean(stated)
+
+    def expected(gain: TransferGain | None) -> float:
+        if gain is None:
+            return mean
+        return (gain.sets * gain.gain + _PRIOR_SETS * mean) / (gain.sets + _PRIOR_SETS)
+
+    place = max(range(len(fitting)), key=lambda each: expected(gains[each]))
+    best, gain = fitting[place], gains[place]
+    if place == 0 or gain is None:
+        return best, ""
+    return best, (
+        f"; of the {len(fitting)} nearest, {best.reference} has the highest transfer gain, "
+        f"{points(gain.gain)}"
+    )
 
 
 def _from(mode: str, why: str, *options: Option) -> Decision:

@@ -87,6 +87,43 @@ def test_auto_takes_the_nearest_single_task_with_its_weights(
     assert "weights fit" in found.why
 
 
+def with_gains(options: dict[str, Option], **gains: tuple[float, int]) -> dict[str, Option]:
+    """Return the options with transfer gains: of each name the gain, and of how many sets."""
+    found = dict(options)
+    for name, (gain, sets) in gains.items():
+        entry = options[name].entry
+        metrics = {**entry.manifest.metrics, "transfer_gain": gain, "transfer_sets": sets}
+        manifest = entry.manifest.model_copy(update={"metrics": metrics})
+        found[name] = Option(entry=replace(entry, manifest=manifest))
+    return found
+
+
+def test_auto_takes_the_highest_transfer_gain_of_the_nearest(options: dict[str, Option]) -> None:
+    gained = with_gains(options, flowers=(0.01, 5), birds=(0.03, 5))
+    found = decided(gained, ranking=ranking(gained, near=True))
+    assert (found.mode, found.sources) == ("trained", ("birds@1",))
+    assert found.why.startswith(WHY)
+    assert "+3.0 points" in found.why
+    # One gain says nothing about the others, a λ without weights is no choice, and equal gains
+    # leave the nearest.
+    for changes in ({"birds": (0.03, 5)}, {"birds": (0.03, 5), "bare": (0.02, 5)}):
+        alone = with_gains(options, **changes)
+        assert decided(alone, ranking=ranking(alone, near=True)).sources == ("flowers@1",)
+    equal = with_gains(options, flowers=(0.02, 5), birds=(0.02, 5))
+    assert decided(equal, ranking=ranking(equal, near=True)).sources == ("flowers@1",)
+    # Where nothing is near, no gain changes that; and where weights do not fit, they do not count.
+    assert decided(gained, ranking=ranking(gained, near=False)).mode == "meta"
+    assert decided(gained, settings=WIDER).sources == ("flowers@1",)
+
+
+def test_a_gain_on_few_sets_counts_less(options: dict[str, Option]) -> None:
+    # The mean is 2.75 points. One set: (1·4 + 2·2.75)/3 = 3.17; nine: (9·3.5 + 2·2.75)/11 = 3.36.
+    options = {name: options[name] for name in ("meta", "flowers", "birds")}
+    options["planes"] = options["birds"]
+    gained = with_gains(options, flowers=(0.04, 1), birds=(0.035, 9), planes=(0.0075, 5))
+    assert decided(gained, ranking=ranking(gained, near=True)).sources == ("birds@1",)
+
+
 def test_auto_takes_masks_alone_where_the_weights_do_not_fit(options: dict[str, Option]) -> None:
     found = decided(options, settings=WIDER)
     assert (found.mode, found.sources) == ("topology", ("flowers@1",))
@@ -164,6 +201,7 @@ def test_no_more_options_are_taken_than_the_mode_needs(options: dict[str, Option
     def endless() -> Iterator[Option]:
         yield options["flowers"]
         yield options["birds"]
+        yield options["bare"]  # the last one that the ranking names
         raise AssertionError("one more was asked for")
 
     near = ranking(options, near=True)
