@@ -1,12 +1,15 @@
 """Fixtures for every test: caches that are thrown away, and data that may not be there."""
 
+import itertools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from wsdarts_registry._files import cache_directory, write_atomically
 
 # Triton decides when it is imported whether Python runs its kernels; it must where no GPU is.
 if not Path("/dev/nvidiactl").exists():
@@ -18,24 +21,49 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # No test depends on how fast the machine is.
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")
+# What tests write does not outlive the machine, and no test can see whether it was flushed: without
+# its waits for the disk, publishing a small artifact takes a third of the time.
+os.fsync = lambda _: None  # type: ignore[assignment]
 # On PYTHONPATH it shortens the pauses between what the libraries of a program try again.
 SHORT_PAUSES = Path(__file__).parent / "short_pauses"
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    pytestconfig: pytest.Config,
-) -> None:
-    """Keep every test out of the user's own directories; compile the kernels once for all."""
-    cache = tmp_path_factory.mktemp("cache")
+@pytest.fixture(scope="session")
+def kernels(pytestconfig: pytest.Config) -> Path:
+    """Compiled kernels: those that the user's cache had before, and what tests have compiled."""
     assert pytestconfig.cache is not None
-    (cache / "kernels").symlink_to(pytestconfig.cache.mkdir("kernels"))
+    directory = pytestconfig.cache.mkdir("kernels")
+    for library in (cache_directory() / "kernels").glob("*.so"):
+        if not (directory / library.name).exists():
+            write_atomically(directory / library.name, library.read_bytes(), mode=0o600)
+    return directory
+
+
+def _use_cache(cache: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.mkdir()
+    (cache / "kernels").symlink_to(kernels)
     monkeypatch.setenv("WSDARTS_HUB_CACHE", str(cache))
     monkeypatch.delenv("WSDARTS_HUB_POLICY", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(cache / "no-configuration"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _caches(tmp_path_factory: pytest.TempPathFactory, kernels: Path) -> Iterator[Iterator[Path]]:
+    """Keep fixtures of many tests out of the user's own directories; name caches for each test.
+
+    ``mktemp`` would look at all earlier directories for each new one.
+    """
+    parent = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _use_cache(parent / "shared", kernels, monkeypatch)
+        yield (parent / str(number) for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(_caches: Iterator[Path], kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test an empty cache; compile the kernels once for all."""
+    _use_cache(next(_caches), kernels, monkeypatch)
 
 
 @pytest.fixture

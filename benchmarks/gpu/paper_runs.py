@@ -152,7 +152,10 @@ def carried_out(plan: Plan, arguments: argparse.Namespace, left: Time) -> dict[s
     places = {name: place_of(name, arguments.data) for name in plan.sets}
     tasks = [ImageTask.load(place, name=name) for name, place in places.items()]
     if plan.warm:
-        registry = registry_without(tasks[0], arguments.runs / "registries" / plan.name)
+        copy = arguments.runs / "registries" / plan.name
+        # A run that has decided on its start had the whole copy.
+        decided = (out / "decision.json").exists()
+        registry = DirectoryStore(copy) if decided else registry_without(tasks[0], copy)
         run: Any = warm_start(tasks[0], registry=registry, **common)
     else:
         files = [None, *([arguments.probe_file] if arguments.probe_file else [])]

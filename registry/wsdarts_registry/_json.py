@@ -110,13 +110,14 @@ def _check_tree(data: Any) -> None:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
         below: list[Any] = []
         for value in level:
-            if isinstance(value, dict):
+            if isinstance(value, str):
+                if not value.isascii():
+                    value.encode()  # an unpaired surrogate raises UnicodeEncodeError, a ValueError
+            elif isinstance(value, dict):
                 below.extend(value.keys())
                 below.extend(value.values())
             elif isinstance(value, list):
                 below.extend(value)
-            elif isinstance(value, str):
-                value.encode()  # an unpaired surrogate raises UnicodeEncodeError, a ValueError
         level = below
 
 

@@ -5,6 +5,7 @@ HTML by ``sanitize`` and escaping, for Markdown by ``escape_markdown``. Only mar
 code base made itself (drawings, charts, code blocks) is wrapped in ``Markup``.
 """
 
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,7 +19,7 @@ _LONGEST_VALUE = 1000
 
 def html_page(template: str, /, **values: object) -> str:
     """Fill an HTML template of ``wsdarts_cards``; every value but ``Markup`` is escaped."""
-    return html_environment().get_template(template).render(values)
+    return _pages().get_template(template).render(values)
 
 
 def html_environment(folder: str = "templates") -> Environment:
@@ -31,13 +32,23 @@ def markdown_page(template: str, /, **values: object) -> str:
 
     The filters ``code`` and ``fenced`` write code spans and fenced blocks.
     """
+    return _cards().get_template(template).render(values)
+
+
+@cache  # compiling a template takes longer than filling it
+def _pages() -> Environment:
+    return html_environment()
+
+
+@cache
+def _cards() -> Environment:
     environment = _environment("templates", autoescape=False, finalize=_finalize_markdown)
     environment.filters["code"] = lambda value: Markup(code_span(str(value)))  # noqa: S704
     environment.filters["literal"] = lambda value: Markup(sanitize(str(value)))  # noqa: S704
     environment.filters["fenced"] = lambda value, language="": Markup(  # noqa: S704
         fenced_code(str(value), language)
     )
-    return environment.get_template(template).render(values)
+    return environment
 
 
 def _environment(folder: str, **options: Any) -> Environment:

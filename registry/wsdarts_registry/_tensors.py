@@ -179,25 +179,15 @@ def _read_metadata(data: Any, what: str, error: type[WsdartsError]) -> Any:
 
 
 def _read_record(name: str, entry: Any, what: str, error: type[WsdartsError]) -> TensorRecord:
-    problem = error(
-        f"{what}: the header entry of tensor {name[:_MAX_NAME]!r} is malformed",
-        expected=(
-            f"a dtype of {', '.join(_ITEM_BYTES)}, a shape of at most {_MAX_DIMENSIONS} sizes, "
-            "and two offsets"
-        ),
-    )
-    if not 0 < len(name) <= _MAX_NAME or not isinstance(entry, dict):
-        raise problem
-    if set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise problem
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
-        raise problem
-    if not _natural(shape) or not _natural(offsets):
-        raise problem
-    if len(shape) > _MAX_DIMENSIONS or len(offsets) != 2:
-        raise problem
-    begin, end = offsets
+    if not _well_formed(name, entry):
+        raise error(
+            f"{what}: the header entry of tensor {name[:_MAX_NAME]!r} is malformed",
+            expected=(
+                f"a dtype of {', '.join(_ITEM_BYTES)}, a shape of at most {_MAX_DIMENSIONS} sizes, "
+                "and two offsets"
+            ),
+        )
+    dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     if end - begin != math.prod(shape) * _ITEM_BYTES[dtype]:
         raise error(
             f"{what} is damaged: tensor {name!r} of type {dtype} and shape {shape} has "
@@ -211,6 +201,22 @@ def _read_record(name: str, entry: Any, what: str, error: type[WsdartsError]) ->
             expected="sizes whose product, without zeros, is below 2^48",
         )
     return TensorRecord(dtype=dtype, shape=tuple(shape), begin=begin, end=end)
+
+
+def _well_formed(name: str, entry: Any) -> bool:
+    if not 0 < len(name) <= _MAX_NAME or not isinstance(entry, dict):
+        return False
+    if entry.keys() != {"dtype", "shape", "data_offsets"}:
+        return False
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    return (
+        isinstance(dtype, str)
+        and dtype in _ITEM_BYTES
+        and _natural(shape)
+        and _natural(offsets)
+        and len(shape) <= _MAX_DIMENSIONS
+        and len(offsets) == 2
+    )
 
 
 def _natural(values: Any) -> bool:

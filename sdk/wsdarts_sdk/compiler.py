@@ -278,6 +278,11 @@ def must_compile(source: str = ENGINE) -> bool:
         )
 
 
+def compiler_reads(name: str) -> bool:
+    """Return whether what is compiled depends on a variable of the environment."""
+    return name in _COMPILED_FROM or name.startswith(_PREFIXES)
+
+
 def why_not_kept() -> str | None:
     """Return the reason why compiled libraries cannot be cached, or None."""
     if not is_made():
@@ -387,11 +392,7 @@ def _key(compiler: tuple[str, ...], flags: tuple[str, ...], source: str) -> str:
         for program in map(_program, compiler)
         if program is not None
     ]
-    environment = {
-        name: value
-        for name, value in _environment("").items()
-        if name in _COMPILED_FROM or name.startswith(_PREFIXES)
-    }
+    environment = {name: value for name, value in os.environ.items() if compiler_reads(name)}
     parts = (compiler, programs, flags, sorted(environment.items()), platform.machine())
     text = f"{parts!r} {_processor()}".encode(errors="surrogateescape")
     return hashlib.sha256(_source(source) + b"\0" + text).hexdigest()[:16]
@@ -400,9 +401,7 @@ def _key(compiler: tuple[str, ...], flags: tuple[str, ...], source: str) -> str:
 def _environment(temporary: str) -> dict[str, str]:
     """Return the variables of the environment that are passed to the compiler."""
     passed = {
-        name: value
-        for name, value in os.environ.items()
-        if name in (*_PLACES, *_COMPILED_FROM) or name.startswith(_PREFIXES)
+        name: value for name, value in os.environ.items() if name in _PLACES or compiler_reads(name)
     }
     return passed | {"LC_ALL": "C", "TMPDIR": temporary}
 

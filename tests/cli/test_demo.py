@@ -9,6 +9,8 @@ import pytest
 from tests.cli.conftest import Run, call_all_near
 from wsdarts_hub import open_registry, push, search
 from wsdarts_hub.cli.shared.options import preset_with
+from wsdarts_sdk.data import Part
+from wsdarts_sdk.pipelines import demo
 from wsdarts_sdk.pipelines.demo import Demo, digits
 
 QUICK = preset_with(
@@ -62,7 +64,9 @@ def test_a_directory_of_other_things_is_left_alone(run: Run, zoo: Path) -> None:
 def test_the_demo(images: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     push(search(images, out=tmp_path / "search", preset=QUICK).path, "a", registry=tmp_path / "zoo")
     call_all_near(tmp_path / "zoo")
-    # All of it but for the length of the searches and of the training, and with a zoo of one.
+    # All of it, but for 300 digits, with short searches and a short training, and a zoo of one.
+    some = digits().subset(range(300))
+    monkeypatch.setattr(demo, "digits", lambda **_: some)
     changed = partialmethod(Demo.__init__, preset=QUICK, registry=open_registry(tmp_path / "zoo"))
     monkeypatch.setattr(Demo, "__init__", changed)
     out = tmp_path / "demo"
@@ -80,7 +84,9 @@ def test_the_demo(images: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     measured = "Both were measured by this demo, on this machine"
     assert measured in text
     assert measured in (out / "warm-start" / "report.html").read_text(encoding="utf-8")
-    assert re.search(r"^accuracy +\d+\.\d % of 599", text, re.MULTILINE)
+    assert re.search(
+        rf"^accuracy +\d+\.\d % of {len(some.indices(Part.VALIDATION))}", text, re.MULTILINE
+    )
     assert [line.split()[:2] for line in first.lines[-3:]] == [
         ["wsdarts-hub", "warm-start"],
         ["wsdarts-hub", "train"],

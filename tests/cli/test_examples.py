@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.few_steps import few_steps
 from tests.registry.factories import make_artifact
 from tests.sdk.reports.compared import make_cold, make_warm
 from wsdarts_hub.cli import app
 from wsdarts_hub.cli.shared.documentation import example, registered
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_sdk.presets import PRESETS, TINY
 from wsdarts_sdk.reports.report_files import save_report
 from wsdarts_sdk.runs.directory import RunDirectory
 
@@ -58,7 +60,10 @@ def test_an_example_runs_in_a_new_directory(name: str, place: Path, run: Run) ->
 
 
 @pytest.mark.slow
-def test_the_examples_of_the_main_job_run_in_order(place: Path, run: Run) -> None:
+def test_the_examples_of_the_main_job_run_in_order(
+    place: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", few_steps(TINY))
     for name in IN_ORDER:
         if name == "warm-start":
             shutil.rmtree(place / "runs" / "images")

@@ -51,16 +51,12 @@ def hub_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def programs(hub_port: int, pytestconfig: pytest.Config) -> Iterator[Programs]:
+def programs(hub_port: int, kernels: Path) -> Iterator[Programs]:
     """The programs that blocks find."""
-    assert pytestconfig.cache is not None
     # Not below pytest's own directory: a socket's path may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="docs-") as directory:
-        running = Programs(
-            Path(directory),
-            kernels=pytestconfig.cache.mkdir("kernels"),
-            endpoint=f"http://127.0.0.1:{hub_port}",
-        )
+        endpoint = f"http://127.0.0.1:{hub_port}"
+        running = Programs(Path(directory), kernels=kernels, endpoint=endpoint)
         try:
             yield running
         finally:

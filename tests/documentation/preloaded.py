@@ -6,6 +6,9 @@ environment and streams to this process, which forks: the fork does what the rea
 in the same modules. Where the environment differs in what libraries read when they are loaded, the
 client becomes the real program instead.
 
+Pages show how commands are used, not what a search finds: where ``DOCUMENTATION_STEPS`` is ``few``,
+presets ``tiny`` and ``small`` take a few steps, and those of ``medium`` are small.
+
     python -m tests.documentation.preloaded SOCKET
 """
 
@@ -19,6 +22,9 @@ import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
+
+from tests.few_steps import few_steps
+from wsdarts_sdk import presets
 
 _LOADED = ("wsdarts_hub.cli", "wsdarts_sdk.pipelines.warm_start", "wsdarts_sdk.pipelines.train")
 _LOADED += (
@@ -78,6 +84,12 @@ def _serve(connection: socket.socket, asked: dict[str, object], streams: list[in
     os.environ.clear()
     os.environ.update(asked["environment"])  # type: ignore[call-overload]
     sys.argv = list(asked["arguments"])  # type: ignore[call-overload]
+    if os.environ.get("DOCUMENTATION_STEPS") == "few":
+        for name in ("tiny", "small"):
+            presets.PRESETS[name] = few_steps(presets.PRESETS[name])
+        presets.TINY = presets.PRESETS["tiny"]
+        # Only the time that it would take is asked for, by steps that are measured.
+        presets.PRESETS["medium"] = presets.MEDIUM.with_training(image_size=32, batch_size=8)
     code = _run(str(asked["program"]))
     for output in (sys.stdout, sys.stderr):
         output.flush()

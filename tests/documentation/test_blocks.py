@@ -8,6 +8,8 @@ import pytest
 
 from tests.documentation.pages import RUN, SHOWN, Block, blocks, left_out, page_name, pages
 from tests.documentation.workplace import Shell
+from tests.few_steps import few_steps
+from wsdarts_hub import TINY
 
 pytestmark = pytest.mark.processes
 
@@ -121,6 +123,17 @@ def test_what_libraries_read_when_they_are_loaded_holds(shell: Shell) -> None:
     assert shell.run(online) == "True\nFalse\n"  # torch is loaded before the script begins
     shell.run(Block(language="bash", code="export HF_HUB_OFFLINE=1\n", line=7, reason=None))
     assert shell.run(Block(language="python", code=code, line=9, reason=None)) == "False\nTrue\n"
+
+
+def test_presets_take_few_steps_unless_all_are_asked_for(shell: Shell) -> None:
+    code = "from wsdarts_hub import PRESETS, TINY\n"
+    code += "print(TINY.search.steps_per_epoch, PRESETS['tiny'] == TINY)\n"
+    few = few_steps(TINY).search.steps_per_epoch
+    asked = Block(language="python", code=code, line=1, reason=None)
+    assert shell.run(asked) == f"{few} True\n"
+    code = "export DOCUMENTATION_STEPS=all\n"
+    shell.run(Block(language="bash", code=code, line=7, reason=None))
+    assert shell.run(asked) == f"{TINY.search.steps_per_epoch} True\n"
 
 
 def test_nothing_goes_on_after_its_block(shell: Shell, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from tests.documentation.pages import ROOT, blocks
+from tests.documentation.pages import ROOT, Block, blocks
 from tests.documentation.workplace import Shell
 from wsdarts_hub import Classifier
 
 _PAGE = ROOT / "docs" / "start.md"
 _REAL = ROOT.parent / "shared" / "data" / "cifar10_1000.parquet"
+_WHOLE = Block(language="bash", code="export DOCUMENTATION_STEPS=all\n", line=0, reason=None)
 _CLASSES = 10
 _OF_EACH = 60
 
@@ -38,7 +39,7 @@ def _write_photographs(folder: Path) -> None:
 def test_the_walk_ends_in_a_model_that_predicts(shell: Shell, tmp_path: Path) -> None:
     page = tmp_path / "page"
     photos, replaced = page / "photos", not _REAL.exists()
-    printed = ""
+    printed = shell.run(_WHOLE)
     for block in blocks(_PAGE.read_text(encoding="utf-8")):
         if block.runs:
             printed += shell.run(block)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.documentation.pages import ROOT, Block
 from tests.hub_server.accounts import DORA
+from wsdarts_sdk.compiler import compiler_reads
 
 _HERE = Path(__file__).parent
 _NOBODY = "http://127.0.0.1:9"
@@ -30,6 +31,7 @@ class Programs:
         self._socket, self._cache = directory / "s", directory / "cache"
         self.environment = _environment(directory, endpoint)
         self.environment["DOCUMENTATION_SOCKET"] = str(self._socket)
+        self.environment["DOCUMENTATION_STEPS"] = "few"
         for name in ("bin", "home", "cache"):
             (directory / name).mkdir()
         (self._cache / "kernels").symlink_to(kernels)
@@ -120,7 +122,9 @@ def _environment(directory: Path, endpoint: str) -> dict[str, str]:
     home = directory / "home"
     paths = [str(directory / "bin"), str(Path(sys.executable).parent), "/usr/bin", "/bin"]
     sources = [ROOT, ROOT / "registry", ROOT / "sdk", ROOT / "cards", ROOT / "tests"]
+    compiler = {name: v for name, v in os.environ.items() if compiler_reads(name)}
     return {
+        **compiler,  # else the same kernels were compiled again, under another name
         "PATH": os.pathsep.join(paths),
         "PYTHONPATH": os.pathsep.join(map(str, sources)),
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", ""),

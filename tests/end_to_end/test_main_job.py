@@ -19,6 +19,7 @@ from wsdarts_hub import (
     Genotype,
     ImageTask,
     Preset,
+    WarmStart,
     nearest,
     open_registry,
     push,
@@ -88,6 +89,17 @@ def registry(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     return root / "zoo"
 
 
+@pytest.fixture(scope="module")
+def warm(
+    folder: Path, registry: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> WarmStart:
+    """Start warm as whoever gives nothing but images does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WSDARTS_HUB_CACHE", str(cache))
+        out = tmp_path_factory.mktemp("warm") / "run"
+        return warm_start(folder, registry=registry, preset=QUICK, out=out)
+
+
 def _pattern(seed: int) -> ImageTask:
     """Noise and gratings in three classes: a task that ships with nothing and needs nothing."""
     draws = np.random.default_rng(seed)
@@ -132,10 +144,8 @@ def test_the_dataset_of_a_task_stands_in_the_artifact_and_on_its_card(registry: 
     assert "](https://huggingface.co/datasets/acme/textures)" in str(single.card)
 
 
-def test_a_warm_start_leaves_a_whole_run(folder: Path, registry: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    result = warm_start(folder, registry=registry, preset=QUICK, out=run)
-    names = {path.name for path in run.iterdir()}
+def test_a_warm_start_leaves_a_whole_run(warm: WarmStart) -> None:
+    names = {path.name for path in warm.path.iterdir()}
     assert {
         "config.json",
         "environment.json",
@@ -150,8 +160,8 @@ def test_a_warm_start_leaves_a_whole_run(folder: Path, registry: Path, tmp_path:
         "costs.json",
         "report.html",
     } <= names
-    page = result.report.read_text(encoding="utf-8")
-    assert result.source in page
+    page = warm.report.read_text(encoding="utf-8")
+    assert warm.source in page
     for outside in ('src="http', "src='http", 'href="http', "url(http", "@import"):
         assert outside not in page
 
@@ -296,12 +306,11 @@ def test_damaged_versions_stop_no_warm_start(folder: Path, registry: Path, tmp_p
     assert [neighbour.reference for neighbour in result.neighbours] == ["textures@1"]
 
 
-def test_training_twice_takes_two_directories(folder: Path, registry: Path, tmp_path: Path) -> None:
-    result = warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
-    first, second = result.train(preset=QUICK), result.train(preset=QUICK)
+def test_training_twice_takes_two_directories(warm: WarmStart) -> None:
+    first, second = warm.train(preset=QUICK), warm.train(preset=QUICK)
     assert first.path != second.path
     assert first.accuracy == second.accuracy
-    assert result.train(preset=QUICK, resume=True).path == second.path
+    assert warm.train(preset=QUICK, resume=True).path == second.path
 
 
 def test_cold_is_the_whole_search(folder: Path, registry: Path, tmp_path: Path) -> None:
@@ -323,24 +332,22 @@ def test_trained_refuses_weights_that_do_not_fit(
     assert "masks alone" in result.why
 
 
-def test_a_finished_run_resumes_to_the_same(folder: Path, registry: Path, tmp_path: Path) -> None:
-    first = warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
+def test_a_finished_run_resumes_to_the_same(warm: WarmStart, folder: Path, registry: Path) -> None:
     with pytest.raises(RunError, match="--resume"):
-        warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run")
-    again = warm_start(folder, registry=registry, preset=QUICK, out=tmp_path / "run", resume=True)
-    assert again.genotype == first.genotype
-    assert again.seconds == first.seconds
+        warm_start(folder, registry=registry, preset=QUICK, out=warm.path)
+    again = warm_start(folder, registry=registry, preset=QUICK, out=warm.path, resume=True)
+    assert again.genotype == warm.genotype
+    assert again.seconds == warm.seconds
 
 
 def test_a_resumed_run_keeps_its_decision(folder: Path, registry: Path, tmp_path: Path) -> None:
-    first = warm_start(
-        folder, registry=registry, mode="topology", preset=QUICK, out=tmp_path / "run"
-    )
+    # A registry of its own: other tests ask who is nearest in the shared one.
+    zoo = Path(shutil.copytree(registry, tmp_path / "zoo"))
+    arguments: dict[str, Any] = {"registry": zoo, "mode": "topology", "preset": QUICK}
+    first = warm_start(folder, out=tmp_path / "run", **arguments)
     (tmp_path / "run" / "search.checkpoint.safetensors").unlink()
-    push(registry.parent / "single", "aaa-newcomer", registry=registry)
-    again = warm_start(
-        folder, registry=registry, mode="topology", preset=QUICK, out=tmp_path / "run", resume=True
-    )
+    push(registry.parent / "single", "aaa-newcomer", registry=zoo)
+    again = warm_start(folder, out=tmp_path / "run", resume=True, **arguments)
     assert again.source == first.source
 
 

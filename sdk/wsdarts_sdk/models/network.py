@@ -311,9 +311,13 @@ def count(network: nn.Module, image_size: int) -> Size:
     Raises:
         SettingsError: Images of that size do not go through the network.
     """
+    return _counted(copy.deepcopy(network).cpu(), image_size)
+
+
+def _counted(network: nn.Module, image_size: int) -> Size:
+    """Count a network on the CPU that nobody uses afterwards."""
     sizes: list[int] = []
-    copied = copy.deepcopy(network).cpu().eval()
-    for module in copied.modules():
+    for module in network.eval().modules():
         if isinstance(module, nn.Conv2d):
             per_position = module.weight[0].numel()
             module.register_forward_hook(partial(_add, sizes, per_position))
@@ -321,7 +325,7 @@ def count(network: nn.Module, image_size: int) -> Size:
             module.register_forward_hook(partial(_add, sizes, module.in_features))
     try:
         with torch.no_grad():
-            copied(torch.zeros(1, 3, image_size, image_size))
+            network(torch.zeros(1, 3, image_size, image_size))
     except RuntimeError as error:
         raise SettingsError(
             (
@@ -331,7 +335,7 @@ def count(network: nn.Module, image_size: int) -> Size:
             hint="name another size",
         ) from error
     parameters = sum(
-        p.numel() for n, p in copied.named_parameters() if "auxiliary" not in n.split(".")
+        p.numel() for n, p in network.named_parameters() if "auxiliary" not in n.split(".")
     )
     return Size(parameters=parameters, multiply_adds=sum(sizes), image_size=image_size)
 
@@ -379,7 +383,7 @@ def operation_sizes(
         network = DerivedNetwork(
             Genotype(space=space, **cells_of), classes=classes, cells=cells, channels=channels
         )
-        return count(network, image_size)
+        return _counted(network, image_size)
 
     reference, added = size(), {}
     for operation in operations:
@@ -416,7 +420,7 @@ def final_sizes(genotype: Genotype) -> dict[str, int]:
     """
     network = DerivedNetwork(genotype, classes=1)
     network.classifier = nn.Identity()  # type: ignore[assignment]
-    small = count(network, 32)
+    small = _counted(network, 32)
     return {
         "final_parameters": small.parameters,
         "final_multiply_adds_32": small.multiply_adds,

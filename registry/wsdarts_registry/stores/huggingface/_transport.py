@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlencode, urljoin
@@ -301,6 +302,7 @@ def untrusted(message: str) -> RequestError:
     return RequestError(Failure(kind="untrusted", message=message))
 
 
+@cache  # a request would take longer to read it than to be sent
 def library_version() -> str:
     """Return the version of this library."""
     try:

@@ -76,70 +76,57 @@ def _sep(source: int) -> tuple[Connection]:
     return (Connection(source=source, operation="sep_conv_3x3"),)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "names"),
-    [
-        ({}, ["both", "few", "many", "some"]),
-        ({"kind": "meta-transfer"}, ["both"]),
-        ({"kind": "transfer", "task": "set-"}, ["few", "many", "some"]),
-        ({"task": "FEW"}, ["both", "few"]),
-        ({"probe": "mobilenet"}, ["some"]),
-        ({"classes": (10, 20)}, ["both", "many", "some"]),  # both ends included; both has 10 + 10
-        ({"classes": (11, None)}, ["both", "many"]),
-        ({"images": (None, 100)}, ["few", "some"]),
-        ({"images": (None, 99)}, ["some"]),
-        ({"images": (101, 240), "kind": "transfer"}, []),
-        ({"accuracy": (0.3, None)}, ["few", "many"]),  # the others state none
-        ({"accuracy": (None, 0.59)}, ["few"]),
-        ({"since": "2026-01-31"}, ["few", "some"]),
-        ({"since": "2026-02-01"}, ["few"]),
-        ({"since": "2026-03-01T00:00:00Z"}, ["few"]),
-        ({"since": "2026-03-01T00:00:01Z"}, []),
-        ({"operation": "skip_connect"}, ["few"]),
-        ({"operation": "sep_conv_3x3", "limit": 2}, ["both", "few"]),
-        ({"operation": "none"}, []),
-        ({"signed": True}, []),
-    ],
-)
-def test_filters(filled: Store, wanted: dict[str, Any], names: list[str]) -> None:
-    assert [entry.name for entry in find(registry=filled, **wanted)] == names
+_FOUND: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, ["both", "few", "many", "some"]),
+    ({"kind": "meta-transfer"}, ["both"]),
+    ({"kind": "transfer", "task": "set-"}, ["few", "many", "some"]),
+    ({"task": "FEW"}, ["both", "few"]),
+    ({"probe": "mobilenet"}, ["some"]),
+    ({"classes": (10, 20)}, ["both", "many", "some"]),  # both ends included; both has 10 + 10
+    ({"classes": (11, None)}, ["both", "many"]),
+    ({"images": (None, 100)}, ["few", "some"]),
+    ({"images": (None, 99)}, ["some"]),
+    ({"images": (101, 240), "kind": "transfer"}, []),
+    ({"accuracy": (0.3, None)}, ["few", "many"]),  # the others state none
+    ({"accuracy": (None, 0.59)}, ["few"]),
+    ({"since": "2026-01-31"}, ["few", "some"]),
+    ({"since": "2026-02-01"}, ["few"]),
+    ({"since": "2026-03-01T00:00:00Z"}, ["few"]),
+    ({"since": "2026-03-01T00:00:01Z"}, []),
+    ({"operation": "skip_connect"}, ["few"]),
+    ({"operation": "sep_conv_3x3", "limit": 2}, ["both", "few"]),
+    ({"operation": "none"}, []),
+    ({"signed": True}, []),
+]
 
 
-@pytest.mark.parametrize(
-    ("order", "names"),
-    [
-        ("name", ["both", "few", "many", "some"]),
-        ("created", ["both", "many", "some", "few"]),
-        ("images", ["some", "few", "both", "many"]),
-        ("classes", ["few", "some", "both", "many"]),
-        # Neither some (no metrics) nor both (another figure) state it: last in both directions.
-        ("alpha-accuracy", ["few", "many", "both", "some"]),
-        # Few is above its baseline and many below; the others state none.
-        ("accuracy", ["few", "many", "both", "some"]),
-        ("gain", ["many", "few", "both", "some"]),
-        ("transfer-gain", ["many", "few", "both", "some"]),
-        ("parameters", ["many", "few", "both", "some"]),
-        ("cost", ["both", "few", "many", "some"]),
-    ],
-)
-def test_orders(filled: Store, order: Any, names: list[str]) -> None:
-    assert [entry.name for entry in find(registry=filled, sort=order)] == names
-    back = [entry.name for entry in find(registry=filled, sort=order, reverse=True)]
-    if order in ("accuracy", "alpha-accuracy"):
-        assert back == ["many", "few", "both", "some"]
-    elif order in ("gain", "transfer-gain", "parameters"):
-        assert back == ["few", "many", "both", "some"]
-    elif order in ("created", "classes", "cost"):  # equal ones keep their order
-        assert (
-            back
-            == {
-                "created": ["few", "some", "both", "many"],
-                "classes": ["both", "many", "some", "few"],
-                "cost": names,
-            }[order]
-        )
-    else:
-        assert back == names[::-1]
+def test_filters(filled: Store) -> None:
+    found = [[entry.name for entry in find(registry=filled, **wanted)] for wanted, _ in _FOUND]
+    assert found == [names for _, names in _FOUND]
+
+
+# Forwards and backwards. Equal ones keep their order, and those that state no figure are last.
+_ORDERS: list[tuple[Any, list[str], list[str]]] = [
+    ("name", ["both", "few", "many", "some"], ["some", "many", "few", "both"]),
+    ("created", ["both", "many", "some", "few"], ["few", "some", "both", "many"]),
+    ("images", ["some", "few", "both", "many"], ["many", "both", "few", "some"]),
+    ("classes", ["few", "some", "both", "many"], ["both", "many", "some", "few"]),
+    # Neither some (no metrics) nor both (another figure) state it.
+    ("alpha-accuracy", ["few", "many", "both", "some"], ["many", "few", "both", "some"]),
+    ("accuracy", ["few", "many", "both", "some"], ["many", "few", "both", "some"]),
+    # Few is above its baseline and many below; the others state none.
+    ("gain", ["many", "few", "both", "some"], ["few", "many", "both", "some"]),
+    ("transfer-gain", ["many", "few", "both", "some"], ["few", "many", "both", "some"]),
+    ("parameters", ["many", "few", "both", "some"], ["few", "many", "both", "some"]),
+    ("cost", ["both", "few", "many", "some"], ["both", "few", "many", "some"]),
+]
+
+
+def test_orders(filled: Store) -> None:
+    for order, names, back in _ORDERS:
+        assert [entry.name for entry in find(registry=filled, sort=order)] == names, order
+        found = [entry.name for entry in find(registry=filled, sort=order, reverse=True)]
+        assert found == back, order
 
 
 def test_the_largest_has_its_weights(filled: Store) -> None:
@@ -156,20 +143,20 @@ def test_signed_and_yanked(filled: Store) -> None:
     assert [entry.name for entry in find(registry=filled, signed=True, yanked=True)] == ["many"]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ({"since": "yesterday"}, "date 'yesterday'; expected a day such as 2026-01-31"),
-        ({"since": "2026-1-2"}, "date '2026-1-2'"),
-        ({"since": "2026-02-30"}, "date '2026-02-30'"),
-        ({"kind": "transfr"}, "kind 'transfr'; expected transfer or meta-transfer"),
-        ({"operation": "sepconv"}, "'sepconv' .*one of none, max_.*mean .*sep_conv_3x3"),
-        ({"operation": "zzz"}, "'zzz' .*none, max_pool_3x3"),
-        ({"sort": "beauty"}, "order 'beauty'; expected one of name, created"),
-        ({"limit": 0}, "limit 0; expected 1 or more"),
-        ({"accuracy": (50, None)}, r"limit 50 of accuracy; expected .*\[0, 1\]"),
-    ],
-)
-def test_refused(filled: Store, wanted: dict[str, Any], message: str) -> None:
-    with pytest.raises(RegistryError, match=message):
-        find(registry=filled, **wanted)
+_REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"since": "yesterday"}, "date 'yesterday'; expected a day such as 2026-01-31"),
+    ({"since": "2026-1-2"}, "date '2026-1-2'"),
+    ({"since": "2026-02-30"}, "date '2026-02-30'"),
+    ({"kind": "transfr"}, "kind 'transfr'; expected transfer or meta-transfer"),
+    ({"operation": "sepconv"}, "'sepconv' .*one of none, max_.*mean .*sep_conv_3x3"),
+    ({"operation": "zzz"}, "'zzz' .*none, max_pool_3x3"),
+    ({"sort": "beauty"}, "order 'beauty'; expected one of name, created"),
+    ({"limit": 0}, "limit 0; expected 1 or more"),
+    ({"accuracy": (50, None)}, r"limit 50 of accuracy; expected .*\[0, 1\]"),
+]
+
+
+def test_refused(filled: Store) -> None:
+    for wanted, message in _REFUSED:
+        with pytest.raises(RegistryError, match=message):
+            find(registry=filled, **wanted)
