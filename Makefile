@@ -73,8 +73,8 @@ bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md m
 	  echo "== $$name" && $(BIN)/python benchmarks/$$name.py --quick || exit 1; \
 	done
 
-scale: .venv/.dev-installed ## Set up, then measure registries of 100,000 artifacts (an hour, 5 GB of disk).
-	for name in index_scale directory_scale; do \
+scale: .venv/.dev-installed ## Set up, then measure registries of 100,000 artifacts (hours, 12 GB of disk).
+	for name in index_scale directory_scale approximate_nearest; do \
 	  echo "== $$name" && $(BIN)/python benchmarks/$$name.py || exit 1; \
 	done
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.gallery.conftest import Browser, serve
+from tests.gallery.test_pages import set_value
 from tests.registry.factories import make_artifact
 from tests.registry.hostile import LINE, make_hostile
 from wsdarts_registry.artifact.difference import difference
+from wsdarts_registry.gallery import pages
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.lineage import lineage
@@ -52,7 +54,7 @@ def assert_inert(browser: Browser, root: str, width: int) -> None:
 
 def test_the_gallery(browser: Browser, hostile_zoo: DirectoryStore, tmp_path: Path) -> None:
     site = build_gallery(hostile_zoo, out=tmp_path / "site").parent
-    pages = (
+    names = (
         "index.html",
         "nearest.html",
         "distances.html",
@@ -62,7 +64,7 @@ def test_the_gallery(browser: Browser, hostile_zoo: DirectoryStore, tmp_path: Pa
     )
     for root, width in ((site.as_uri(), 360), (serve(site), 1280)):
         browser.resize(width)
-        for page in pages:
+        for page in names:
             browser.open(f"{root}/{page}")
             browser.until("document.readyState === 'complete'")
             if page.startswith("compare"):
@@ -72,6 +74,25 @@ def test_the_gallery(browser: Browser, hostile_zoo: DirectoryStore, tmp_path: Pa
             assert_inert(browser, root, width)
             if page not in ("nearest.html", "distances.html"):
                 assert "<script>alert(1)</script>" in browser.find("main").text, page
+
+
+def test_a_list_in_parts(
+    browser: Browser, hostile_zoo: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "CARDS_A_PAGE", 1)
+    root = build_gallery(hostile_zoo, out=tmp_path / "site").parent.as_uri()
+    browser.resize(360)
+    browser.open(f"{root}/list/2.html")
+    assert_inert(browser, root, 360)
+    browser.open(f"{root}/index.html")
+    browser.until("document.querySelectorAll('[name=compare]').length === 1")
+    set_value(browser, "#order", "-date")
+    browser.until("!document.getElementById('more').hidden")
+    browser.click("#more")
+    browser.click("#more")
+    browser.until("document.querySelectorAll('#cards > li').length === 3")
+    assert_inert(browser, root, 360)
+    assert "<script>alert(1)</script>" in browser.find("#cards").text
 
 
 BODIES = {

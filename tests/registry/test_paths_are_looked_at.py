@@ -68,6 +68,7 @@ ALLOWED = {
         "(process / 'maps').read_bytes",
         "(process / 'fd').iterdir",
     ],
+    "stores/_listing_cache.py": ["os.open"],
     "artifact/checked_files.py": ["target.open"],
     "gallery/site.py": ["path.open"],
     "runs/checkpoints.py": ["self._metrics.open"],

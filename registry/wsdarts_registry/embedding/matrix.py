@@ -87,9 +87,9 @@ def read_matrix(path: Path, digests: Collection[str], width: int, read: Read) ->
             digests=(),
             kinds=np.empty(0, np.uint8),
         )
-    known = {digest: number for number, digest in enumerate(kept.digests)}
-    if known and known.keys() >= set(digests):
+    if kept.digests and set(kept.digests).issuperset(digests):
         return kept
+    known = {digest: number for number, digest in enumerate(kept.digests)}
     found: list[_Row] = []
     added = False
     for digest in digests:

@@ -128,7 +128,7 @@ def shortlist(
         scan found. Empty if none of the artifacts is in the matrix.
     """
     own = matrix.digests[: len(matrix.rows)]
-    wanted = np.array([digest in digests for digest in own], dtype=np.bool_)
+    wanted = np.fromiter(map(digests.__contains__, own), np.bool_, len(own))
     if kind is not None:
         wanted &= matrix.of_kind(kind)
     if not wanted.any():

@@ -42,10 +42,18 @@ class Collection:
         """Name of the gallery: that of the registry, or of the zoo that comes with the package."""
         return "wsdarts-hub zoo" if self.shipped else self.name
 
-    @property
+    @cached_property
     def listed(self) -> tuple[GalleryItem, ...]:
         """Items that are not yanked."""
         return tuple(e for e in self.items if e.entry.yanked is None)
+
+    @cached_property
+    def by_name(self) -> dict[str, list[GalleryItem]]:
+        """Items by their name."""
+        found: dict[str, list[GalleryItem]] = {}
+        for item in self.items:
+            found.setdefault(item.entry.name, []).append(item)
+        return found
 
     @cached_property
     def by_digest(self) -> dict[str, tuple[GalleryItem, ...]]:

@@ -1,23 +1,57 @@
 """Distances between the tasks of one embedding space, places in the plane, and a heat map.
 
 Metric scaling places the tasks in the plane; hierarchical clustering orders the rows of the heat
-map such that near tasks stand side by side.
+map such that near tasks stand side by side. Both take the square of the number of tasks, and more,
+so of many tasks some are chosen that are spread over all.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsdarts_registry.embedding.distance import distance_matrix, symmetric_distance
+from wsdarts_registry.embedding.distance import (
+    TOLERANCE,
+    distance_matrix,
+    scan,
+    symmetric_distance,
+)
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.embedding.nearness import Figures, NearThreshold, figures, is_near
 from wsdarts_registry.gallery.items import GalleryItem
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
+MOST_MAPPED = 500  # tasks of a map: more dots cover each other, and make pages slow
+
+
+def spread_out(rows: Rows, count: int) -> tuple[int, ...]:
+    """Choose tasks such that every other is near to one of them.
+
+    The first is chosen, and then always the one that is farthest from those that are.
+
+    Args:
+        rows: Fisher diagonals, shape ``(tasks, filters)``.
+        count: How many to choose, at most all.
+
+    Returns:
+        Their indices, ascending.
+
+    Source:
+        Gonzalez, "Clustering to minimize the maximum intercluster distance", 1985: no choice has
+        half the greatest distance of a task from the nearest chosen one.
+    """
+    chosen = [0]
+    nearest = scan(rows[0].astype(np.float64), rows)
+    while len(chosen) < count:
+        nearest[chosen[-1]] = -1.0  # of equal tasks each is chosen once
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, scan(rows[chosen[-1]].astype(np.float64), rows))
+    return tuple(sorted(chosen))
 
 
 def side_by_side(distances: Floats) -> tuple[int, ...]:
@@ -141,15 +175,17 @@ class RankedSpace:
         space: Probe and estimator.
         members: The latest version of each name that has an embedding in it.
         embeddings: Of each member, the one that it is ranked by.
-        distances: Of the members' tasks from each other, shape ``(members, members)``.
-        order: The members such that near ones stand side by side.
-        map: The members as points in the plane.
+        mapped: The members that are on the map: all, or ``MOST_MAPPED`` that are spread over them.
+        distances: Of the mapped tasks from each other, shape ``(mapped, mapped)``.
+        order: The mapped members such that near ones stand side by side.
+        map: The mapped members as points in the plane.
         threshold: Up to which distance a task is near; None where that was not measured.
     """
 
     space: EmbeddingSpace
     members: tuple[GalleryItem, ...]
     embeddings: tuple[TaskEmbedding, ...]
+    mapped: tuple[GalleryItem, ...]
     distances: NDArray[np.float64]
     order: tuple[int, ...]
     map: PointMap
@@ -169,11 +205,16 @@ class RankedSpace:
         """
         embeddings = tuple(member.artifact.embedding(space) for member in members)
         check_comparable(embeddings[0], embeddings[1:])
-        distances = distance_matrix(np.stack([e.values for e in embeddings]))
+        if len(members) <= MOST_MAPPED:
+            chosen = tuple(range(len(members)))
+        else:
+            chosen = spread_out(_rows(embeddings), MOST_MAPPED)
+        distances = distance_matrix(np.stack([embeddings[place].values for place in chosen]))
         return cls(
             space=space,
             members=members,
             embeddings=embeddings,
+            mapped=tuple(members[place] for place in chosen),
             distances=distances,
             order=side_by_side(distances),
             map=point_map(distances),
@@ -185,6 +226,21 @@ class RankedSpace:
         """Short name that is safe in a file name and as an element's id."""
         return self.space.key
 
+    @property
+    def whole(self) -> bool:
+        """Whether every member is on the map."""
+        return len(self.mapped) == len(self.members)
+
+    @cached_property
+    def places(self) -> dict[GalleryItem, int]:
+        """The place of each member among them."""
+        return {member: place for place, member in enumerate(self.members)}
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The embeddings of the members, shape ``(members, filters)``."""
+        return _rows(self.embeddings)
+
     def figures(self, distances: Iterable[float], *, digits: int = 4) -> Figures:
         """Write distances and the threshold with digits that keep each on its side of it."""
         limit = self.threshold.distance if self.threshold else None
@@ -192,31 +248,41 @@ class RankedSpace:
 
     def neighbours(self, item: GalleryItem, k: int) -> tuple[tuple[GalleryItem, float], ...] | None:
         """Return the nearest other names, nearest first; None if it has no embedding here."""
-        if item in self.members:
-            distances = self.distances[self.members.index(item)]
+        place = self.places.get(item)
+        near: Iterable[tuple[GalleryItem, float]]
+        if place is not None and self.whole:
+            near = zip(self.members, self.distances[place].tolist(), strict=True)
         elif item.entry.manifest.ranking_record(self.space) is not None:
-            embedding = item.artifact.embedding(self.space)
-            check_comparable(embedding, self.embeddings[:1])
-            distances = symmetric_distance(
-                embedding.values, np.stack([e.values for e in self.embeddings])
-            )
+            near = self._near(item, k)
         else:
             return None
-        others = [
-            (member, float(distance))
-            for member, distance in zip(self.members, distances, strict=True)
-            if member.entry.name != item.entry.name
-        ]
+        others = [(member, d) for member, d in near if member.entry.name != item.entry.name]
         return tuple(sorted(others, key=lambda other: (other[1], other[0].reference))[:k])
 
+    def _near(self, item: GalleryItem, k: int) -> Iterable[tuple[GalleryItem, float]]:
+        """Return the members that can be among the nearest other names, and their distances."""
+        embedding = item.artifact.embedding(self.space)
+        check_comparable(embedding, self.embeddings[:1])
+        scanned = scan(embedding.values, self.rows)
+        last = min(k, len(scanned) - 1)  # one more than asked for: it may be the item's own name
+        chosen = np.flatnonzero(scanned <= np.partition(scanned, last)[last] + 2 * TOLERANCE)
+        exact = symmetric_distance(
+            embedding.values, np.stack([self.embeddings[place].values for place in chosen])
+        )
+        return zip((self.members[place] for place in chosen), exact.tolist(), strict=True)
+
     def is_near(self, a: int, b: int) -> bool:
-        """Return whether two members are within the threshold; means over tasks are not judged."""
+        """Return whether two on the map are within the threshold; means are not judged."""
         return (
             a != b
             and self.threshold is not None
-            and "meta" not in (self.members[a].sort, self.members[b].sort)
+            and "meta" not in (self.mapped[a].sort, self.mapped[b].sort)
             and is_near(float(self.distances[a, b]), self.threshold.distance)
         )
+
+
+def _rows(embeddings: tuple[TaskEmbedding, ...]) -> Rows:
+    return np.stack([embedding.values for embedding in embeddings], dtype=np.float32)
 
 
 SHADES = 10
@@ -256,7 +322,7 @@ class HeatRow:
 
 def heat_map(space: RankedSpace) -> HeatMap | None:
     """Return the heat map of a space as a table; None if it would have too many rows."""
-    if len(space.members) > _MOST_ROWS:
+    if len(space.mapped) > _MOST_ROWS:
         return None
     largest = float(space.distances.max()) or 1.0
     shown = space.figures(space.distances.ravel().tolist(), digits=2)
@@ -264,19 +330,19 @@ def heat_map(space: RankedSpace) -> HeatMap | None:
     def cell(row: int, column: int) -> tuple[str, int, bool]:
         distance = float(space.distances[row, column])
         shade = min(SHADES - 1, int(SHADES * distance / largest))
-        words = shown.distances[row * len(space.members) + column]
+        words = shown.distances[row * len(space.mapped) + column]
         return words, shade, space.is_near(row, column)
 
     def nearest(row: int) -> tuple[tuple[GalleryItem, float, str, bool], ...]:
         others = sorted((float(space.distances[row, c]), c) for c in space.order if c != row)
         return tuple(
-            (space.members[column], distance, cell(row, column)[0], cell(row, column)[2])
+            (space.mapped[column], distance, cell(row, column)[0], cell(row, column)[2])
             for distance, column in others[:_LISTED]
         )
 
     rows = tuple(
         HeatRow(
-            item=space.members[row],
+            item=space.mapped[row],
             cells=tuple(cell(row, column) for column in space.order),
             nearest=nearest(row),
         )

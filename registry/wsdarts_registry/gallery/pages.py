@@ -2,7 +2,10 @@
 
 import json
 import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -18,7 +21,7 @@ from wsdarts_registry.artifact.facts import (
 from wsdarts_registry.drawing.cells import Drawing, cell_text
 from wsdarts_registry.drawing.svg import family_of
 from wsdarts_registry.gallery.collection import Collection
-from wsdarts_registry.gallery.distances import SHADES, heat_map
+from wsdarts_registry.gallery.distances import SHADES, RankedSpace, heat_map
 from wsdarts_registry.gallery.items import (
     KIND_TEXTS,
     KIND_TITLES,
@@ -26,9 +29,11 @@ from wsdarts_registry.gallery.items import (
     identity,
     setting_groups,
 )
-from wsdarts_registry.gallery.scripts import loader, policies
+from wsdarts_registry.gallery.scripts import ROWS_A_SHARD, loader, policies
 from wsdarts_registry.gallery.task_map import task_maps
 
+CARDS_A_PAGE = 100  # a page of them has 150 KB; all are on the start page if there are no more
+_MOST_OPTIONS = 500  # of a field to choose from; beyond, the reference is typed
 _NEIGHBOURS = 8
 _LONGEST = 10_000
 _START = ("data", "list", "choice")  # the boxes are no text to search in
@@ -43,8 +48,16 @@ _NEAREST = (
     "ranking",
     "nearest",
 )
-_COMPARE = ("data", "distances", "comparison")
+_COMPARE = ("data", "distance", "distances", "comparison")
 _DISTANCES = ("data", "distances", "heat_map")
+
+
+# What the list is ordered by at first: the first of these that an artifact states.
+_FIRST_ORDERS: dict[str, Callable[[GalleryItem], float | None]] = {
+    "-transfer": lambda item: None if item.transfer is None else item.transfer.gain,
+    "-gain": lambda item: None if item.result is None else item.result.difference,
+    "-accuracy": lambda item: None if item.result is None else item.result.accuracy,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,23 +82,67 @@ class Pages:
             kind_titles=KIND_TITLES,
             kind_texts=KIND_TEXTS,
         )
+        self._macros: Any = self._templates.get_template("parts.html.j2").module
+        self._maps: dict[RankedSpace, tuple[Markup, ...]] = {}
+
+    @cached_property
+    def operations(self) -> list[str]:
+        """Operations that the cells of listed items use."""
+        listed = self._collection.listed
+        used = {operation for item in listed for operation in item.operations}
+        candidates = [name for item in listed for name in item.artifact.genotype.space.candidates]
+        return [name for name in dict.fromkeys(candidates) if name in used]
+
+    @property
+    def divided(self) -> bool:
+        """Whether the list has more than one page: its scripts then load rows and cards."""
+        return len(self._collection.listed) > CARDS_A_PAGE
+
+    @cached_property
+    def _order(self) -> str:
+        """The first order of the list, as its field names it: by what is stated at all."""
+        listed = self._collection.listed
+        stated = (
+            order
+            for order, key in _FIRST_ORDERS.items()
+            if any(key(item) is not None for item in listed)
+        )
+        return next(stated, "name")
+
+    @cached_property
+    def _ordered(self) -> list[tuple[GalleryItem, ...]]:
+        """The listed items in the first order, page by page; all on one if they are few."""
+        listed = self._collection.listed
+        if not self.divided:
+            return [listed]  # by name; the script orders them
+        ordered = listed
+        if self._order != "name":
+            key = _FIRST_ORDERS[self._order]
+            stated = [item for item in listed if key(item) is not None]
+            stated.sort(key=lambda item: -(key(item) or 0.0))
+            ordered = (*stated, *(item for item in listed if key(item) is None))
+        starts = range(0, len(ordered), CARDS_A_PAGE)
+        return [ordered[start : start + CARDS_A_PAGE] for start in starts]
 
     def start(self) -> bytes:
         """Write the start page."""
         listed = self._collection.listed
-        used = {operation for item in listed for operation in item.operations}
-        candidates = [name for item in listed for name in item.artifact.genotype.space.candidates]
         space = self._collection.spaces[0] if self._collection.spaces else None
         return self._page(
             "start.html.j2",
             title=self._collection.title,
             scripts=_START,
             items=listed,
-            damaged=self._collection.damaged,
-            operations=[name for name in dict.fromkeys(candidates) if name in used],
+            cards=self._ordered[0],
+            pages=len(self._ordered),
+            shards=-(-len(listed) // ROWS_A_SHARD) if self.divided else 0,
+            order=self._order,
+            damaged=self._collection.damaged[:CARDS_A_PAGE],
+            more_damaged=len(self._collection.damaged[CARDS_A_PAGE:]),
+            operations=self.operations,
             tasks={t.digest for e in listed for t in e.entry.manifest.tasks},
             map_space=space,
-            maps=() if space is None else task_maps(space),
+            maps=() if space is None else self._drawn(space),
             signs=sorted({sign for item in listed for sign in item.signs}),
             transferred=any(item.transfer is not None for item in listed),
             measured=any(item.result is not None for item in listed),
@@ -97,9 +154,40 @@ class Pages:
             sorts={item.sort for item in listed},
         )
 
+    def further(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the further pages of the list by their paths."""
+        first = 1
+        for number, cards in enumerate(self._ordered, start=1):
+            if number > 1:
+                yield (
+                    f"list/{number}.html",
+                    self._page(
+                        "list.html.j2",
+                        title=f"Artifacts, page {number}",
+                        root="../",
+                        number=number,
+                        pages=len(self._ordered),
+                        first=first,
+                        cards=cards,
+                        order=self._order,
+                        operations=self.operations,
+                        signs=sorted({sign for item in cards for sign in item.signs}),
+                    ),
+                )
+            first += len(cards)
+
+    def card(self, item: GalleryItem) -> str:
+        """Return an item of the list as HTML, for scripts that show it."""
+        return str(self._macros.card(item, self.operations)).strip()
+
+    def _drawn(self, space: RankedSpace) -> tuple[Markup, ...]:
+        if space not in self._maps:
+            self._maps[space] = task_maps(space)
+        return self._maps[space]
+
     def artifact(self, item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawing) -> bytes:
         """The page of one version."""
-        versions = [e for e in self._collection.items if e.entry.name == item.entry.name]
+        versions = self._collection.by_name[item.entry.name]
         reference, manifest = item.reference, item.entry.manifest
         location = self._collection.option.removeprefix(" --registry ")
         return self._page(
@@ -152,16 +240,17 @@ class Pages:
 
     def compare(self) -> bytes:
         """Write the page that shows several versions side by side."""
+        items = self._collection.items
         return self._page(
             "compare.html.j2",
             title="Compare",
             scripts=_COMPARE,
-            items=self._collection.items,
+            items=items if len(items) <= _MOST_OPTIONS else (),
         )
 
     def distances(self) -> bytes:
         """Write the page of all distances: for each space a map and a heat map."""
-        spaces = [(s, task_maps(s), heat_map(s)) for s in self._collection.spaces]
+        spaces = [(s, self._drawn(s), heat_map(s)) for s in self._collection.spaces]
         painted = any(heat is None for _, _, heat in spaces)
         return self._page(
             "distances.html.j2",

@@ -8,7 +8,7 @@ what that loads from the gallery itself; other pages may run none, and no page m
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -22,6 +22,9 @@ from wsdarts_registry.gallery import items
 from wsdarts_registry.gallery.distances import RankedSpace
 from wsdarts_registry.gallery.items import GalleryItem
 
+ROWS_A_SHARD = 2_000  # of the list, some 300 bytes each
+_SHARD_VALUES = 2**20  # of embeddings: 5.6 MB as base64
+_SEARCHED = 1_000  # characters of an artifact that a search looks at
 # What would end a script or a line of one within HTML or JavaScript; JSON knows them as escapes.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -47,6 +50,8 @@ def spaces_data(name: str, spaces: tuple[RankedSpace, ...], option: str = "") ->
                 "space": space.space.to_json(),
                 "text": str(space.space),
                 "filters": len(space.embeddings[0].values),
+                "shards": -(-len(space.members) // _members_a_shard(space)),
+                "whole": space.whole,
                 "threshold": space.threshold and space.threshold.distance,
                 "measured": space.threshold and space.threshold.measured,
             }
@@ -55,23 +60,69 @@ def spaces_data(name: str, spaces: tuple[RankedSpace, ...], option: str = "") ->
     }
 
 
-def embeddings_data(space: RankedSpace) -> Any:
-    """Return the members of a space and their embeddings: float32, little-endian, row by row."""
-    values = np.stack([e.values for e in space.embeddings]).astype("<f4")
-    return {
-        "members": [
-            {
-                "reference": member.reference,
-                "kind": member.entry.manifest.kind,
-                "task": sanitize(embedding.task_name),
-                "images": embedding.images,
-                "classes": embedding.classes,
-                "page": member.page,
-            }
-            for member, embedding in zip(space.members, space.embeddings, strict=True)
-        ],
-        "values": base64.b64encode(values.tobytes()).decode(),
-    }
+def embeddings_shards(space: RankedSpace) -> Iterator[Any]:
+    """Yield the members of a space and their embeddings, part by part: float32, row by row."""
+    step = _members_a_shard(space)
+    for start in range(0, len(space.members), step):
+        these = slice(start, start + step)
+        yield {
+            "members": [
+                {
+                    "reference": member.reference,
+                    "kind": member.entry.manifest.kind,
+                    "task": sanitize(embedding.task_name),
+                    "images": embedding.images,
+                    "classes": embedding.classes,
+                    "page": member.page,
+                }
+                for member, embedding in zip(
+                    space.members[these], space.embeddings[these], strict=True
+                )
+            ],
+            "values": _base64(space.rows[these]),
+        }
+
+
+def _members_a_shard(space: RankedSpace) -> int:
+    return max(1, _SHARD_VALUES // len(space.embeddings[0].values))
+
+
+def _base64(values: Any) -> str:
+    """Return float32 numbers, little-endian."""
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
+def list_shards(listed: Sequence[GalleryItem], operations: Sequence[str]) -> Iterator[Any]:
+    """Yield what the list filters and orders by, in parts; each artifact is an array.
+
+    Args:
+        listed: The artifacts by name and version.
+        operations: The operations by the numbers that the list's filter gives them.
+    """
+    for start in range(0, len(listed), ROWS_A_SHARD):
+        yield [_list_row(item, operations) for item in listed[start : start + ROWS_A_SHARD]]
+
+
+def _list_row(item: GalleryItem, operations: Sequence[str]) -> list[Any]:
+    """Return a row; ``list.js`` reads it in this order."""
+    manifest, result = item.entry.manifest, item.result
+    words = [item.reference, *(task.name for task in manifest.tasks[:3]), item.kind_title]
+    words += [manifest.provenance.hardware, manifest.license or "licence not stated"]
+    words += [result.verdict] if result else []
+    return [
+        item.reference,
+        item.sort,
+        item.images,
+        item.classes,
+        manifest.provenance.seconds,
+        manifest.provenance.created,
+        result and result.difference,
+        result and result.accuracy,
+        item.parameters,
+        item.transfer and item.transfer.gain,
+        [number for number, name in enumerate(operations) if name in item.operations],
+        sanitize(" ".join(words), _SEARCHED).lower(),
+    ]
 
 
 def distances_data(space: RankedSpace) -> Any:
@@ -80,15 +131,28 @@ def distances_data(space: RankedSpace) -> Any:
     ordered = space.distances[np.ix_(order, order)]
     upper = ordered[np.triu_indices(len(order), 1)]
     return {
-        "references": [space.members[i].reference for i in space.order],
+        "references": [space.mapped[i].reference for i in space.order],
         "distances": base64.b64encode(np.rint(65_535 * upper).astype("<u2").tobytes()).decode(),
     }
 
 
-def comparison_data(item: GalleryItem, cells: tuple[Drawing, ...], masks: Drawing) -> Any:
-    """Return the data of one version for the comparison, its text sanitized."""
+def comparison_data(
+    item: GalleryItem,
+    cells: tuple[Drawing, ...],
+    masks: Drawing,
+    spaces: Sequence[RankedSpace],
+) -> Any:
+    """Return the data of one version for the comparison, its text sanitized.
+
+    It holds the item's embeddings in those spaces whose distances are not all in one file.
+    """
     artifact = item.artifact
     return {
+        "embeddings": {
+            space.key: _base64(space.rows[space.places[item]])
+            for space in spaces
+            if not space.whole and item in space.places
+        },
         "reference": item.reference,
         "page": item.page,
         "pictures": [

@@ -35,7 +35,8 @@ from wsdarts_registry.gallery.scripts import (
     comparison_data,
     data_script,
     distances_data,
-    embeddings_data,
+    embeddings_shards,
+    list_shards,
     spaces_data,
 )
 from wsdarts_registry.stores.opening import open_registry
@@ -44,7 +45,7 @@ from wsdarts_registry.stores.store import Store
 MARKER = "gallery.json"
 _FORMAT = 1
 _ADDRESS = re.compile(r"https?://[!-~]{1,500}")
-_TOP = {MARKER, "artifacts", "assets", "data"}
+_TOP = {MARKER, "artifacts", "assets", "data", "list"}
 _PAGES = ("index.html", "nearest.html", "compare.html", "distances.html")
 
 
@@ -133,10 +134,16 @@ def _files(
         yield item.page, pages.artifact(item, cells, masks)
         for drawing in (*cells, masks):
             yield f"{item.folder}/{drawing.name}", drawing.svg.encode()
-        data = comparison_data(item, cells, masks)
+        data = comparison_data(item, cells, masks, collection.spaces)
         yield f"{item.folder}/compared.js", data_script(item.reference, data)
+        if pages.divided and item.entry.yanked is None:
+            yield f"{item.folder}/card.js", data_script(f"card:{item.reference}", pages.card(item))
         yield from _raw(item)
     yield "index.html", pages.start()
+    yield from pages.further()
+    if pages.divided:
+        for number, rows in enumerate(list_shards(collection.listed, pages.operations)):
+            yield f"data/list-{number}.js", data_script(f"list-{number}", rows)
     yield "nearest.html", pages.nearest()
     yield "compare.html", pages.compare()
     yield "distances.html", pages.distances()
@@ -151,11 +158,11 @@ def _space_files(collection: Collection) -> Iterator[tuple[str, bytes]]:
     spaces = spaces_data(collection.name, collection.spaces, option)
     yield "data/spaces.js", data_script("spaces", spaces)
     for space in collection.spaces:
-        for what, data in (
-            ("embeddings", embeddings_data(space)),
-            ("distances", distances_data(space)),
-        ):
-            yield f"data/{what}-{space.key}.js", data_script(f"{what}-{space.key}", data)
+        key = f"distances-{space.key}"
+        yield f"data/{key}.js", data_script(key, distances_data(space))
+        for number, data in enumerate(embeddings_shards(space)):
+            key = f"embeddings-{space.key}-{number}"
+            yield f"data/{key}.js", data_script(key, data)
 
 
 def _raw(item: GalleryItem) -> Iterator[tuple[str, bytes]]:

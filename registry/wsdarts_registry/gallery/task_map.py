@@ -79,7 +79,7 @@ class _Arrangement:
 def task_maps(space: RankedSpace) -> tuple[Markup, ...]:
     """Return the map, and beside it one for telephones, where it has names to read."""
     wide = task_map(space)
-    many = len(space.members) > _MOST_NAMES
+    many = len(space.mapped) > _MOST_NAMES
     return (wide,) if many else (wide, task_map(space, narrow=True))
 
 
@@ -93,7 +93,7 @@ def task_map(space: RankedSpace, *, narrow: bool = False) -> Markup:
         space: The space.
         narrow: Whether it is for a telephone.
     """
-    many = len(space.members) > _MOST_NAMES
+    many = len(space.mapped) > _MOST_NAMES
     width, tallest = (310.0, _TALLEST + 60) if narrow else (600.0, _TALLEST)
     pairs = () if many else _nearest_pairs(space)
     shown = _arranged(space, pairs, width, tallest, named=not many)
@@ -117,7 +117,7 @@ def _arranged(
     named: bool,
 ) -> _Arrangement:
     """Return the largest map whose names have few faults."""
-    turns = max(1, min(_TURNS, _TURNED_DOTS // len(space.members)))
+    turns = max(1, min(_TURNS, _TURNED_DOTS // len(space.mapped)))
     turned = sorted(
         (_framed(space, np.pi * turn / turns, width, tallest) for turn in range(turns)),
         key=lambda arranged: -arranged.unit,
@@ -153,7 +153,7 @@ def _framed(space: RankedSpace, angle: float, width: float, tallest: float) -> _
 
 def _nearest_pairs(space: RankedSpace) -> tuple[tuple[int, int], ...]:
     """Return each task with its nearest, no pair twice."""
-    count = len(space.members)
+    count = len(space.mapped)
     if count < 2:
         return ()
     between = space.distances + np.diag(np.full(count, np.inf))
@@ -177,7 +177,7 @@ def _lines(
 
 
 def _mark(dot: _Dot, space: RankedSpace, name: _Name | None, *, many: bool) -> str:
-    member = space.members[dot.place]
+    member = space.mapped[dot.place]
     size = 3.5 if many else 6.5
     shape = (
         element("rect", x=dot.x - size, y=dot.y - size, width=2 * size, height=2 * size)
@@ -201,7 +201,7 @@ def _mark(dot: _Dot, space: RankedSpace, name: _Name | None, *, many: bool) -> s
 
 
 def _nearest_words(dot: _Dot, space: RankedSpace) -> str:
-    found = space.neighbours(space.members[dot.place], 1) or ()
+    found = space.neighbours(space.mapped[dot.place], 1) or ()
     return "".join(
         f"; nearest: {other.reference} at {space.figures([distance]).distances[0]}"
         for other, distance in found
@@ -225,8 +225,8 @@ def _named(
     lines: list[Line] = [((dots[a].x, dots[a].y), (dots[b].x, dots[b].y)) for a, b in pairs]
     frame = (0.0, 0.0, whole, arranged.height - _SCALE_HEIGHT)
     names, crossings = {}, 0
-    for dot in sorted(dots, key=lambda d: -display_width(_short(space.members[d.place]))):
-        width = _CHARACTER * display_width(_short(space.members[dot.place]))
+    for dot in sorted(dots, key=lambda d: -display_width(_short(space.mapped[d.place]))):
+        width = _CHARACTER * display_width(_short(space.mapped[dot.place]))
         free = [
             name
             for name in _places(dot, width)

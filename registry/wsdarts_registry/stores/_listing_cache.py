@@ -6,103 +6,189 @@ directory of its aliases: a version, a yank, an alias or a signature that comes 
 of them, as all are renamed into place. A directory counts as known only if it was unchanged for
 two seconds when it was read, since it can change twice within one tick of the clock.
 
-The file, ``listings/HASH.json``, says only what to look at: a manifest is compared with the digest
-that was listed, and verified.
+The file, ``listings/HASH.jsonl``, begins with a line that has the sha256 of the others; each of
+these is a name, the facts of its directory, and its versions. A line is read as JSON only where its
+versions are asked for: of a hundred thousand names a ranking asks for a few, and needs the digests
+of the others alone. The file says only what to look at: a manifest is compared with the digest that
+was listed, and verified.
 """
 
-import gc
 import hashlib
 import json
 import os
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from wsdarts_registry import _json
 from wsdarts_registry._files import cache_directory, read_regular, write_atomically
+from wsdarts_registry.artifact.reference import is_name
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.stores.records import Status, VersionInfo, Yank
 
-_FORMAT = 1
+_FORMAT = 2
 _SETTLED = 2_000_000_000  # nanoseconds
 _FEWEST_NAMES = 256  # below, reading is faster than a user notices
 _FEWEST_CHANGES = 64  # below, they are read again rather than written
 _NO_STATUS = Status()
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PLAIN = '"]]'  # the end of a line whose last version has a digest and no status
+_DIGEST = slice(-len(_PLAIN) - 64, -len(_PLAIN))  # of that version
 
 # Inode, mtime and ctime of the directory of a name and, if there is one, of that of its aliases.
 _Facts = tuple[int, ...]
-_Row = tuple[_Facts, tuple[VersionInfo, ...]]
+_Versions = tuple[VersionInfo, ...]
+
+
+class Listing(Mapping[str, _Versions]):
+    """Versions of each name that has one, by name, sorted.
+
+    Args:
+        lines: Each name's versions, or its line of the file, which is read when it is asked for.
+        key: Is equal for equal listings; None where it is not known.
+    """
+
+    def __init__(self, lines: Mapping[str, str | _Versions], key: str | None = None) -> None:
+        self._lines = lines
+        self.key = key
+
+    def __getitem__(self, name: str) -> _Versions:
+        found = self._lines[name]
+        return _versions(found) if isinstance(found, str) else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def latest(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the names with a version that is not yanked, and the digest of the last such."""
+        for name, line in self._lines.items():
+            if isinstance(line, str) and line.endswith(_PLAIN):
+                yield name, f"sha256:{line[_DIGEST]}"
+            else:
+                digests = [info.digest for info in self[name] if info.yanked is None]
+                if digests:
+                    yield name, digests[-1]
 
 
 def listed_versions(
-    folder: Path, names: Iterable[str], read: Callable[[str], tuple[VersionInfo, ...]]
-) -> dict[str, tuple[VersionInfo, ...]]:
+    folder: Path, names: Iterable[str], read: Callable[[str], _Versions]
+) -> Listing:
     """Return the versions of names by name; names without one are left out.
 
     Args:
         folder: Directory with a directory for each name.
-        names: The names.
+        names: What is in it, sorted; what cannot name an artifact is passed over.
         read: Reads the versions of a name, ascending.
+
+    Raises:
+        OSError: The directory cannot be opened.
     """
     wanted = list(names)
     if len(wanted) < _FEWEST_NAMES:
-        return _with_versions({name: read(name) for name in wanted})
+        few = {name: read(name) for name in wanted if is_name(name)}
+        return Listing({name: versions for name, versions in few.items() if versions})
     path = _path(folder)
-    kept = _read(path)
-    rows: dict[str, _Row] = {}
-    found: dict[str, tuple[VersionInfo, ...]] = {}
-    changes = 0
-    for name in wanted:
-        row = kept.get(name)
-        directory = f"{folder}{os.sep}{name}"
-        if row is not None and row[0] == _facts(directory, aliases=len(row[0]) > 3):
-            rows[name] = row
-            found[name] = row[1]
-            continue
-        facts = _facts(directory, aliases=True)  # before it is read
-        begun = time.time_ns()
-        found[name] = read(name)
-        if facts and max(facts[1:3] + facts[4:]) + _SETTLED < begun:
-            rows[name] = (facts, found[name])
-            changes += 1
-    if changes >= _FEWEST_CHANGES or len(kept) - len(rows) >= _FEWEST_CHANGES:
+    key, kept = _read(path)
+    with _opened(folder) as directory:
+        begins = {name: _known(kept[name], name, directory) for name in wanted if name in kept}
+        current = {name: kept[name] for name, begin in begins.items() if begin}
+        if len(current) == len(wanted) == len(kept):
+            return Listing(_with_versions(current, begins), key)
+        fresh, rows = _read_anew(wanted, current, directory, read)
+    changes, gone = len(rows) - len(current), len(kept) - len(rows)
+    if changes >= _FEWEST_CHANGES or gone >= _FEWEST_CHANGES:
         with suppress(OSError):  # a cache that cannot be written makes the next listing slower
             write_atomically(path, _dump(rows))
-    return _with_versions(found)
+    listed: dict[str, str | _Versions] = {**_with_versions(current, begins), **fresh}
+    return Listing({name: listed[name] for name in wanted if name in listed})
 
 
-def _with_versions(
-    found: Mapping[str, tuple[VersionInfo, ...]],
-) -> dict[str, tuple[VersionInfo, ...]]:
-    return {name: versions for name, versions in found.items() if versions}
+def _read_anew(
+    wanted: Iterable[str],
+    current: Mapping[str, str],
+    directory: int,
+    read: Callable[[str], _Versions],
+) -> tuple[dict[str, _Versions], dict[str, str]]:
+    """Return the versions of names that are not known, and the lines to keep, sorted."""
+    found: dict[str, _Versions] = {}
+    rows: dict[str, str] = {}
+    for name in wanted:
+        if name in current:
+            rows[name] = current[name]
+        elif is_name(name):
+            facts = _facts(name, directory, aliases=True)  # before it is read
+            begun = time.time_ns()
+            versions = read(name)
+            if versions:
+                found[name] = versions
+            if facts and max(facts[1:3] + facts[4:]) + _SETTLED < begun:
+                rows[name] = _line(name, facts, versions)
+    return found, rows
+
+
+def _with_versions(lines: dict[str, str], begins: Mapping[str, int]) -> dict[str, str]:
+    """Leave out the lines that end where their facts do."""
+    if all(len(line) > begins[name] for name, line in lines.items()):
+        return lines
+    return {name: line for name, line in lines.items() if len(line) > begins[name]}
 
 
 def _path(folder: Path) -> Path:
     place = os.path.abspath(folder)  # noqa: PTH100 - links are followed when it is read
     identity = _json.dump([_FORMAT, place])
-    return cache_directory() / "listings" / f"{hashlib.sha256(identity).hexdigest()[:32]}.json"
+    return cache_directory() / "listings" / f"{hashlib.sha256(identity).hexdigest()[:32]}.jsonl"
 
 
-def _facts(directory: str, *, aliases: bool) -> _Facts:
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Open a directory: from there, paths to 100,000 others are short.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _known(line: str, name: str, directory: int) -> int:
+    """Return the length of what a line says of the directory of a name, 0 if that has changed."""
+    try:
+        own = os.stat(name, dir_fd=directory)
+    except OSError:
+        return 0
+    # As in _start: this is most of what a listing takes.
+    start = f'["{name}",[{own.st_ino},{own.st_mtime_ns},{own.st_ctime_ns}'
+    if not line.startswith(start):
+        return 0
+    if line[len(start)] == ",":  # there were aliases, whose directory has facts of its own
+        start = _start(name, _facts(name, directory, aliases=True))
+    return len(start) + 2 if line.startswith(f"{start}]") else 0
+
+
+def _facts(name: str, directory: int, *, aliases: bool) -> _Facts:
     """Return the facts of the directory of a name; none if it cannot be read.
 
     Args:
-        directory: Its path.
+        name: The name.
+        directory: Descriptor of the directory that has it.
         aliases: Whether to look for aliases: where there were none, the directory itself changes.
     """
     try:
-        own = os.stat(directory)  # noqa: PTH116 - a Path for each of 100,000 is slow
+        own = os.stat(name, dir_fd=directory)
     except OSError:
         return ()
     facts = (own.st_ino, own.st_mtime_ns, own.st_ctime_ns)
     if not aliases:
         return facts
     try:
-        inner = os.stat(f"{directory}{os.sep}aliases")  # noqa: PTH116
+        inner = os.stat(f"{name}{os.sep}aliases", dir_fd=directory)
     except FileNotFoundError:
         return facts
     except OSError:
@@ -110,52 +196,59 @@ def _facts(directory: str, *, aliases: bool) -> _Facts:
     return (*facts, inner.st_ino, inner.st_mtime_ns, inner.st_ctime_ns)
 
 
-def _dump(rows: Mapping[str, _Row]) -> bytes:
-    data = {
-        name: [facts, *map(_version_json, versions)] for name, (facts, versions) in rows.items()
-    }
-    return json.dumps({"format": _FORMAT, "names": data}, separators=(",", ":")).encode()
+def _start(name: str, facts: _Facts) -> str:
+    """Return how a line of a name with these facts begins, up to the end of the last one."""
+    return f'["{name}",[{",".join(map(str, facts))}'
 
 
-def _version_json(info: VersionInfo) -> list[Any]:
+def _line(name: str, facts: _Facts, versions: _Versions) -> str:
+    """Return a line; names and facts need no escapes."""
+    more = "".join(f",{_version_json(info)}" for info in versions)
+    return f"{_start(name, facts)}]{more}]"
+
+
+def _version_json(info: VersionInfo) -> str:
     digest = info.digest and info.digest.removeprefix("sha256:")
+    row: list[Any] = [info.version, digest]
     status = info.status
-    if status == _NO_STATUS:
-        return [info.version, digest]
-    yank = status.yank and status.yank.model_dump(mode="json")
-    return [info.version, digest, yank, status.aliases, status.signed]
+    if status != _NO_STATUS:
+        yank = status.yank and status.yank.model_dump(mode="json")
+        row += [yank, status.aliases, status.signed]
+    return json.dumps(row, separators=(",", ":"))
 
 
-def _read(path: Path) -> dict[str, _Row]:
-    """Return what was kept by name; nothing if there is no file, or it is damaged."""
-    # Rows hold no cycles, and looking for some while 100,000 are made takes as long as the rest.
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        data = json.loads(read_regular(path))
-        if data["format"] != _FORMAT:
-            return {}
-        return {
-            name: (tuple(facts), tuple(map(_version, versions)))
-            for name, (facts, *versions) in data["names"].items()
-        }
-    except (WsdartsError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}
-    finally:
-        if collects:
-            gc.enable()
+def _versions(line: str) -> _Versions:
+    return tuple(_version(*row) for row in json.loads(line)[2:])
 
 
-def _version(row: list[Any]) -> VersionInfo:
-    version, digest, *more = row
-    if type(version) is not int or not (digest is None or _DIGEST.fullmatch(digest)):
-        raise ValueError("no version that was written here")
+def _version(version: int, digest: str | None, *more: Any) -> VersionInfo:
     status = _NO_STATUS
     if more:
         yank, aliases, signed = more
         status = Status(
             yank=None if yank is None else Yank.model_validate_json(json.dumps(yank)),
-            aliases=tuple(map(str, aliases)),
-            signed=signed is True,
+            aliases=tuple(aliases),
+            signed=signed,
         )
     return VersionInfo(version=version, digest=digest and f"sha256:{digest}", status=status)
+
+
+def _dump(rows: Mapping[str, str]) -> bytes:
+    body = "".join(f"{line}\n" for line in rows.values()).encode()
+    return _head(body).encode() + b"\n" + body
+
+
+def _read(path: Path) -> tuple[str | None, dict[str, str]]:
+    """Return the key of what was kept, and the lines by name; none if it is damaged or missing."""
+    try:
+        head, _, body = read_regular(path).partition(b"\n")
+        if head.decode() != _head(body):
+            return None, {}
+    except (WsdartsError, ValueError):
+        return None, {}
+    lines = body.decode().split("\n")[:-1]
+    return head.decode(), {line[2 : line.index('"', 2)]: line for line in lines}
+
+
+def _head(body: bytes) -> str:
+    return json.dumps({"format": _FORMAT, "sha256": hashlib.sha256(body).hexdigest()})

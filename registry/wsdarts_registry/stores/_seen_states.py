@@ -23,7 +23,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -131,6 +131,33 @@ class SeenStates:
             return {}
         return self._kept[1]
 
+    def is_same(self, key: str) -> bool:
+        """Return whether ``keep_same`` kept this key, and nothing else was seen since then."""
+        mark = self._mark(key)
+        try:
+            return mark is not None and read_regular(self._same_path) == mark
+        except FileAccessError:
+            return False
+
+    def keep_same(self, key: str) -> None:
+        """Keep the key of a listing that shows what was seen, so that it is not compared again."""
+        mark = self._mark(key)
+        if mark is not None:
+            with suppress(OSError):
+                write_atomically(self._same_path, mark)
+
+    @property
+    def _same_path(self) -> Path:
+        return self.path.with_suffix(".same")
+
+    def _mark(self, key: str) -> bytes | None:
+        """Return a key with what changes when anything is written; None if nothing was."""
+        with suppress(FileAccessError):
+            found = status(self.path)
+            if found is not None:
+                return _json.dump([key, found.st_ino, found.st_size, found.st_mtime_ns])
+        return None
+
     def merge(self, found: Mapping[str, Row]) -> None:
         """Add what is new in rows; what was seen of a version stays."""
 
@@ -166,8 +193,11 @@ class SeenStates:
 
 def compare(
     catalogue: Catalogue, states: SeenStates, found: Mapping[str, Row], *, whole: bool
-) -> None:
+) -> bool:
     """Compare what a registry shows with what was seen, warn of older states, keep what is new.
+
+    Returns:
+        Whether it shows the same.
 
     Args:
         catalogue: The registry; what seems to be older is read again before it is said.
@@ -193,6 +223,7 @@ def compare(
     new = {name: row for name, row in changed.items() if _merged_row(name, seen.get(name), row)}
     if new:
         states.merge(new)
+    return not changed and not suspects
 
 
 def _merged_row(name: str, seen: Row | None, now: Row) -> Row | None:

@@ -145,7 +145,7 @@ CACHE_KINDS = (
     _kind("embeddings", "task embeddings", rf"{_HEX}/[^/]+\.(safetensors|json)"),
     _kind("features", "features of probes", rf"{_HEX}/[^/]+\.safetensors"),
     _kind("nearest", "embeddings of registries", r"[0-9a-f]+\.npy"),
-    _kind("listings", "versions of registries", r"[0-9a-f]+\.json"),
+    _kind("listings", "versions of registries", r"[0-9a-f]+\.jsonl?"),
     _kind("kernels", "compiled kernels", r"[0-9a-f-]+\.so"),
     _kind("artifacts", "pulled artifacts", _HEX, directory=True),
     _kind("outlines", "artifacts pulled without weights", _HEX, directory=True),

@@ -26,6 +26,7 @@ from wsdarts_registry.errors import (
     UnreadableError,
     WsdartsError,
 )
+from wsdarts_registry.stores._listing_cache import Listing
 from wsdarts_registry.stores.records import DamagedVersion, Entry, RegistryConfig, VersionInfo
 
 if TYPE_CHECKING:
@@ -123,6 +124,17 @@ class Catalogue(ABC):
     def listing(self) -> Mapping[str, tuple[VersionInfo, ...]]:
         """Return the versions of each name that has one, by name, sorted."""
         return {name: self.versions(name) for name in self.names()}
+
+    def latest(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the names with a version that is not yanked, and the digest of the last such."""
+        for name, versions in self.listing().items():
+            digests = [info.digest for info in versions if info.yanked is None]
+            if digests:
+                yield name, digests[-1]
+
+    def latest_version(self, name: str) -> VersionInfo:
+        """Return the last version of a name that is not yanked; there must be one."""
+        return [info for info in self.versions(name) if info.yanked is None][-1]
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """Return the aliases of a name and the version that each means."""
@@ -348,6 +360,11 @@ class Snapshot(Catalogue):
     def listing(self) -> Mapping[str, tuple[VersionInfo, ...]]:
         """Return the versions of each name that has one, by name, sorted."""
         return self._versions
+
+    def latest(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the names with a version that is not yanked, and the digest of the last such."""
+        listed = self._versions
+        return listed.latest() if isinstance(listed, Listing) else super().latest()
 
     def entry(self, name: str, version: int) -> Entry:
         """Return one version with its manifest.

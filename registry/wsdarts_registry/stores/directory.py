@@ -54,7 +54,7 @@ from wsdarts_registry.errors import (
     RegistryWarning,
 )
 from wsdarts_registry.stores._directory_files import DirectoryRecords, StagingArea
-from wsdarts_registry.stores._listing_cache import listed_versions
+from wsdarts_registry.stores._listing_cache import Listing, listed_versions
 from wsdarts_registry.stores._seen_states import Row, row_of
 from wsdarts_registry.stores.catalogue import parsed
 from wsdarts_registry.stores.records import Alias
@@ -166,11 +166,11 @@ class DirectoryStore(Store):
                     yield name, info
         self.compare_rows(rows, whole=True)
 
-    def listing(self) -> dict[str, tuple[VersionInfo, ...]]:
+    def listing(self) -> Listing:
         """Return the versions of each name that has one; only names that changed are read again."""
         folder = self._root / _ARTIFACTS
         with self._reading():
-            return listed_versions(folder, self._listed_names(), self._readable_versions)
+            return listed_versions(folder, names_in(folder), self._readable_versions)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """Return the versions of a name, ascending; none for an unknown name.

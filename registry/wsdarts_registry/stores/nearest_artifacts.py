@@ -13,10 +13,10 @@ from wsdarts_registry.embedding.matrix import matrix_path, read_matrix
 from wsdarts_registry.embedding.ranking import Candidate, Neighbour, Ranking, judge, rank, shortlist
 from wsdarts_registry.errors import NoCommonSpaceError, RegistryError
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue, damaged_version
-from wsdarts_registry.stores.records import DamagedVersion, Entry, VersionInfo
+from wsdarts_registry.stores.records import DamagedVersion, Entry
 
-# For each digest the names whose latest version has it, and that version.
-_Versions = dict[str, list[tuple[str, VersionInfo]]]
+# For each digest the names whose latest version has it.
+_Names = dict[str, list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,26 +26,26 @@ class _Query:
     Attributes:
         store: The registry.
         embedding: Embedding of the task.
-        latest: For each digest the names whose latest version has it, and that version; one
-            that is yanked is none.
+        latest: For each digest the names whose latest version has it; one that is yanked is none.
         damaged: Latest versions that turned out to be damaged, by name.
     """
 
     store: Catalogue
     embedding: TaskEmbedding
-    latest: _Versions
+    latest: _Names
     damaged: dict[str, DamagedVersion]
 
     @property
-    def valid(self) -> _Versions:
+    def valid(self) -> _Names:
         """The latest versions that are not known to be damaged."""
         return _without(self.latest, self.damaged)
 
-    def read(self, name: str, info: VersionInfo) -> tuple[str, TaskEmbedding | None] | None:
-        """Return the kind of a version, and its embedding in the task's space or None.
+    def read(self, name: str) -> tuple[str, TaskEmbedding | None] | None:
+        """Return the kind of the latest version of a name, and its embedding in the task's space.
 
         Return None for a version that is damaged, and add it to ``damaged``.
         """
+        info = self.store.latest_version(name)
         try:
             entry = self.store.entry(name, info.version)
             found = self.store.embedding(entry, self.embedding.space)
@@ -58,7 +58,7 @@ class _Query:
 
     def read_any(self, digest: str) -> tuple[str, TaskEmbedding | None] | None:
         """Read the first version with that digest that is not damaged; see ``read``."""
-        answers = (self.read(name, info) for name, info in self.latest[digest])
+        answers = (self.read(name) for name in self.latest[digest])
         return next((answer for answer in answers if answer is not None), None)
 
 
@@ -150,8 +150,8 @@ def check_rankable(store: Catalogue, space: EmbeddingSpace) -> None:
     latest, damaged = _latest(store)
     if not latest and not damaged:
         raise _no_artifacts(store)
-    for name, info in (version for versions in latest.values() for version in versions):
-        found = store.read_version(name, info)
+    for name in (name for names in latest.values() for name in names):
+        found = store.read_version(name, store.latest_version(name))
         if isinstance(found, DamagedVersion):
             damaged[name] = found
         elif found.manifest.ranking_record(space) is not None:
@@ -180,9 +180,10 @@ def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour,
         listed = shortlist(query.embedding, matrix, valid, k, kind=kind)
         scanned, candidates = {}, []
         for digest, distance in listed.items():
-            for name, info in valid[digest]:
-                reference = str(Reference(name=name, version=info.version))
-                answer = query.read(name, info)
+            for name in valid[digest]:
+                version = query.store.latest_version(name).version
+                reference = str(Reference(name=name, version=version))
+                answer = query.read(name)
                 if answer is not None and answer[1] is not None:
                     scanned[reference] = distance
                     candidates.append(
@@ -199,36 +200,34 @@ def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour,
     return neighbours
 
 
-def _latest(store: Catalogue) -> tuple[_Versions, dict[str, DamagedVersion]]:
-    """Return the latest version of each name by digest, and damaged ones by name."""
-    latest: _Versions = {}
+def _latest(store: Catalogue) -> tuple[_Names, dict[str, DamagedVersion]]:
+    """Return the names by the digest of their latest version, and damaged ones by name."""
+    latest: _Names = {}
     damaged: dict[str, DamagedVersion] = {}
-    for name, every in store.listing().items():
-        versions = [info for info in every if info.yanked is None]
-        if versions:
-            last = versions[-1]
-            found = store.read_version(name, last) if last.digest is None else None
+    for name, listed in store.latest():
+        digest = listed
+        if digest is None:
+            found = store.read_version(name, store.latest_version(name))
             if isinstance(found, DamagedVersion):
                 damaged[name] = found
                 continue
-            digest = last.digest or (found.digest if found else "")
-            latest.setdefault(digest, []).append((name, last))
+            digest = found.digest
+        latest.setdefault(digest, []).append(name)
     return latest, damaged
 
 
-def _without(latest: _Versions, damaged: Mapping[str, DamagedVersion]) -> _Versions:
+def _without(latest: _Names, damaged: Mapping[str, DamagedVersion]) -> _Names:
     """Return the versions that are not known to be damaged."""
     if not damaged:
         return latest
     left = {
-        digest: [(name, info) for name, info in versions if name not in damaged]
-        for digest, versions in latest.items()
+        digest: [name for name in names if name not in damaged] for digest, names in latest.items()
     }
-    return {digest: versions for digest, versions in left.items() if versions}
+    return {digest: names for digest, names in left.items() if names}
 
 
 def _no_common_space(
-    store: Catalogue, valid: _Versions, damaged: Mapping[str, DamagedVersion], what: str
+    store: Catalogue, valid: _Names, damaged: Mapping[str, DamagedVersion], what: str
 ) -> NoCommonSpaceError:
     if not valid:
         listed = [str(damaged[name].reference) for name in sorted(damaged)]
@@ -237,7 +236,8 @@ def _no_common_space(
             f"({', '.join(listed[:5])}{' …' if listed[5:] else ''})",
             hint="restore it, or search cold",
         )
-    found = [store.read_version(*versions[0]) for versions in valid.values()]
+    names = [names[0] for names in valid.values()]
+    found = [store.read_version(name, store.latest_version(name)) for name in names]
     spaces = {
         str(record.space.embedding_space)
         for entry in found

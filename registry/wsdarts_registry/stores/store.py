@@ -18,6 +18,7 @@ from wsdarts_registry._format import pluralize
 from wsdarts_registry._json import explain, now
 from wsdarts_registry.artifact.reference import Reference, check_alias
 from wsdarts_registry.errors import RegistryError, RegistryWarning, VersionConflictError
+from wsdarts_registry.stores._listing_cache import Listing
 from wsdarts_registry.stores._seen_states import (
     Row,
     SeenStates,
@@ -249,7 +250,13 @@ class Store(Catalogue):
             found: Versions by name.
             whole: Whether these are all names of the registry.
         """
-        self.compare_rows({name: row_of(name, found[name]) for name in found}, whole=whole)
+        key = found.key if isinstance(found, Listing) and whole else None
+        states = self._seen_states()
+        if states is None or (key is not None and states.is_same(key)):
+            return
+        rows = {name: row_of(name, found[name]) for name in found}
+        if compare(self, states, rows, whole=whole) and key is not None:
+            states.keep_same(key)
 
     def compare_rows(self, rows: Mapping[str, Row], *, whole: bool) -> None:
         """Compare as ``compare`` does, from the rows of versions."""

@@ -12,7 +12,7 @@ from wsdarts_registry.gallery.collection import read_collection
 from wsdarts_registry.gallery.scripts import (
     data_script,
     distances_data,
-    embeddings_data,
+    embeddings_shards,
     script_json,
     spaces_data,
 )
@@ -46,7 +46,7 @@ def test_embeddings_and_distances_of_a_space(store: DirectoryStore, push: Push) 
     for name in ("flowers", "birds", "textures"):
         push(name)
     (space,) = read_collection(store, lambda *_: None).spaces
-    data = embeddings_data(space)
+    (data,) = embeddings_shards(space)
     assert [m["reference"] for m in data["members"]] == ["birds@1", "flowers@1", "textures@1"]
     values = np.frombuffer(base64.b64decode(data["values"]), "<f4").reshape(3, -1)
     np.testing.assert_array_equal(values, [e.values for e in space.embeddings])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.registry.factories import digest_of
 from wsdarts_registry._files import cache_directory
 from wsdarts_registry.artifact.checked_files import checksum_line
+from wsdarts_registry.errors import RegistryWarning
 from wsdarts_registry.stores import _listing_cache
-from wsdarts_registry.stores._listing_cache import listed_versions
+from wsdarts_registry.stores._listing_cache import Listing, listed_versions
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.query import find
 from wsdarts_registry.stores.records import Lift, Status, VersionInfo, Yank
@@ -111,14 +112,21 @@ def test_what_has_just_changed_is_read_again(root: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[]", b'{"format":1,"names":{"name001":[1]}}', b'{"format":1,"names":[', b"\xff"],
+    [
+        b"",
+        b"\n",
+        b"{}\n",
+        b'{"format": 2, "sha256": "0"}\n["name001",[1,2,3]]\n',
+        b"\xff",
+        b"[" * 10**6,
+    ],
 )
 def test_a_damaged_cache_is_not_used(root: Path, content: bytes) -> None:
     DirectoryStore(root).listing()
     (path,) = (cache_directory() / "listings").iterdir()
     path.write_bytes(content)
     assert DirectoryStore(root).listing() == _uncached(root)
-    path.write_bytes(path.read_bytes().replace(b'[1,"', b'[1,"x', 1))
+    path.write_bytes(path.read_bytes().replace(b'[1,"', b'[1,"0', 1))
     assert DirectoryStore(root).listing() == _uncached(root)
 
 
@@ -173,10 +181,44 @@ _VERSIONS = st.lists(
 def test_what_is_kept_is_read_as_it_was(
     rows: dict[str, tuple[tuple[int, ...], tuple[VersionInfo, ...]]],
 ) -> None:
-    path = cache_directory() / "listings" / "round.json"
+    lines = {name: _listing_cache._line(name, *row) for name, row in rows.items()}
+    path = cache_directory() / "listings" / "round.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_listing_cache._dump(rows))
-    assert _listing_cache._read(path) == rows
+    path.write_bytes(_listing_cache._dump(lines))
+    key, kept = _listing_cache._read(path)
+    assert key is not None
+    assert kept == lines
+    found = Listing({name: line for name, line in kept.items() if rows[name][1]}, key)
+    assert found == {name: versions for name, (_, versions) in rows.items() if versions}
+    expected = {
+        name: [info.digest for info in versions if info.yanked is None][-1:]
+        for name, versions in found.items()
+    }
+    assert dict(found.latest()) == {name: last[0] for name, last in expected.items() if last}
+
+
+def test_what_did_not_change_is_compared_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):  # read, compared with what was seen, known to be the same
+        DirectoryStore(root).catalogue()
+    store = DirectoryStore(root)
+    states = store._seen_states()
+    assert states is not None
+    read: list[object] = []
+    monkeypatch.setattr(states, "rows", lambda: read.append(1) or {})
+    assert len(store.catalogue().names()) == NAMES
+    assert not read
+    shutil.rmtree(root / "artifacts" / "name005")
+    with pytest.warns(RegistryWarning, match="name005@1"):
+        DirectoryStore(root).catalogue()
+    with pytest.warns(RegistryWarning, match="name005@1"):
+        DirectoryStore(root).catalogue()
+    DirectoryStore(root).accept_state()
+    DirectoryStore(root).catalogue()
+    _publish(root, "name005", 1)
+    DirectoryStore(root).catalogue()  # remembers it
+    shutil.rmtree(root / "artifacts" / "name005")
+    with pytest.warns(RegistryWarning, match="name005@1"):
+        DirectoryStore(root).catalogue()
 
 
 def test_a_small_registry_is_not_kept(tmp_path: Path) -> None:

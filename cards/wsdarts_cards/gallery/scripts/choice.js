@@ -3,41 +3,51 @@
 
 wsdarts.choice = (() => {
   const MOST = 4;
-  const boxes = [...document.querySelectorAll("#cards > li")].map(box);
+  const chosen = new Set();
   const tray = document.getElementById("tray");
   const text = document.getElementById("chosen");
   const link = document.getElementById("compare");
+  const boxes = () => document.querySelectorAll("[name=compare]");
 
-  // Made here, not in the page: without this script they would do nothing.
-  function box(card) {
+  // Add the box of a card. It is made here, not in the page: without this script it would do nothing.
+  function add(card) {
     const reference = card.dataset.r;
     const made = wsdarts.element("input", { type: "checkbox", name: "compare", value: reference });
     made.setAttribute("aria-label", `Compare ${reference}`);
     card.append(wsdarts.element("label", { class: "choice" }, made, "Compare"));
-    return made;
+    mark(made);
+  }
+
+  function mark(box) {
+    box.checked = chosen.has(box.value);
+    box.disabled = chosen.size >= MOST && !box.checked;
   }
 
   function update() {
-    const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
-    for (const box of boxes) box.disabled = chosen.length >= MOST && !box.checked;
-    tray.hidden = chosen.length === 0;
-    document.body.classList.toggle("with-tray", chosen.length > 0);
-    text.textContent =
-      chosen.length === 1 ? `${chosen[0]} and …? Choose another one.` : chosen.join(", ");
-    link.hidden = chosen.length < 2;
-    link.href = `compare.html#${chosen.join(",")}`;
+    boxes().forEach(mark);
+    const all = [...chosen];
+    tray.hidden = all.length === 0;
+    document.body.classList.toggle("with-tray", all.length > 0);
+    text.textContent = all.length === 1 ? `${all[0]} and …? Choose another one.` : all.join(", ");
+    link.hidden = all.length < 2;
+    link.href = `compare.html#${all.join(",")}`;
   }
 
   function start() {
-    document.getElementById("cards")?.addEventListener("change", update);
+    for (const card of document.querySelectorAll("#cards > li")) add(card);
+    document.getElementById("cards")?.addEventListener("change", ({ target }) => {
+      if (target.checked) chosen.add(target.value);
+      else chosen.delete(target.value);
+      update();
+    });
     document.getElementById("unchoose").addEventListener("click", () => {
-      for (const box of boxes) box.checked = false;
+      chosen.clear();
       update();
       document.getElementById("list").focus();
     });
     update();
   }
 
-  return { start };
+  return { add, start };
 })();
 wsdarts.choice.start();

@@ -64,6 +64,26 @@ wsdarts.comparison = (() => {
     return `${((100 * both) / either).toFixed(0)} % (${both} of ${either})`;
   }
 
+  // The distances from an artifact: from the file that has all of a space, or, of a large one,
+  // from the embeddings that come with the artifacts. Nothing where one of two is not ranked.
+  async function listed(key, first) {
+    const { references, between } = await wsdarts.distances.load(key);
+    const from = references.indexOf(first.reference);
+    return (item) => {
+      const to = references.indexOf(item.reference);
+      return from < 0 || to < 0 ? null : between(from, to);
+    };
+  }
+
+  function computed(key, first) {
+    return (item) => {
+      const both = [first, item].map((one) => one.embeddings[key]);
+      if (!both.every(Boolean)) return null;
+      const [query, row] = both.map(wsdarts.floats);
+      return wsdarts.distance.distances(query, row)[0];
+    };
+  }
+
   // How alike the first one and the others are: rows of a name and a text for each.
   async function alike(items) {
     const first = items[0];
@@ -72,14 +92,9 @@ wsdarts.comparison = (() => {
       rest(`operations left that it shares with ${first.reference}`, (item) => shared(first, item)),
     ];
     const { spaces } = await wsdarts.load("data/spaces.js", "spaces");
-    for (const { key, space } of spaces) {
-      const { references, between } = await wsdarts.distances.load(key);
-      const from = references.indexOf(first.reference);
-      const text = (item) => {
-        const to = references.indexOf(item.reference);
-        return from < 0 || to < 0 ? "not ranked" : between(from, to).toFixed(4);
-      };
-      rows.push(rest(`distance from ${first.reference}, by ${space.probe}`, text));
+    for (const { key, space, whole } of spaces) {
+      const from = whole ? await listed(key, first) : computed(key, first);
+      rows.push(rest(`distance from ${first.reference}, by ${space.probe}`, (item) => from(item)?.toFixed(4) ?? "not ranked"));
     }
     return rows;
   }
@@ -161,7 +176,7 @@ wsdarts.comparison = (() => {
     byId("adding").hidden = false;
     byId("adding").addEventListener("submit", (event) => {
       event.preventDefault();
-      goTo([...new Set([...asked(), byId("add").value])]);
+      goTo([...new Set([...asked(), byId("add").value.trim()])]);
     });
     window.addEventListener("hashchange", update);
     update();

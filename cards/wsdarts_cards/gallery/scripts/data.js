@@ -27,9 +27,23 @@ const wsdarts = (() => {
     });
   }
 
+  // The same, which is not kept: large files that are read once.
+  async function take(file, key) {
+    const data = await load(file, key);
+    arrived.delete(key);
+    return data;
+  }
+
   // Bytes of base64 text.
   function bytes(text) {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  }
+
+  // Numbers of four bytes, little-endian, as base64 text.
+  function floats(text) {
+    const raw = bytes(text);
+    const view = new DataView(raw.buffer);
+    return Float32Array.from({ length: raw.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
   }
 
   // An element with attributes and children; children are nodes or text, never markup.
@@ -40,5 +54,5 @@ const wsdarts = (() => {
     return made;
   }
 
-  return { Refusal, receive, load, bytes, element };
+  return { Refusal, receive, load, take, bytes, floats, element };
 })();

@@ -16,7 +16,18 @@ wsdarts.list = (() => {
     return text === undefined ? null : Number(text);
   }
 
-  const items = [...(cards?.children ?? [])].map((node) => ({
+  // A large registry's list is in parts, which load with the first filter or order that needs
+  // them; a page has some cards of it, and those of others load one by one.
+  const shards = Number(cards?.dataset.shards ?? 0);
+  const page = Number(cards?.dataset.page ?? 0);
+  const opened = new Promise((done) => {
+    if (document.readyState === "complete") done();
+    else addEventListener("load", done);
+  });
+  let matched = [];
+  let latest = 0;
+
+  const items = shards ? [] : [...(cards?.children ?? [])].map((node) => ({
     node,
     text: node.textContent.toLowerCase(),
     reference: node.dataset.r,
@@ -31,6 +42,30 @@ wsdarts.list = (() => {
     parameters: optional(node.dataset.p),
     operations: new Set(node.dataset.o.split(" ")),
   }));
+
+  // An artifact as the parts of the list have it.
+  function item(row) {
+    const [reference, kind, images, classes, seconds, date, gain, accuracy, parameters, transfer, used, text] = row;
+    const operations = new Set(used.map(String));
+    return { reference, kind, images, classes, seconds, date, gain, accuracy, parameters, transfer, operations, text };
+  }
+
+  async function loadItems() {
+    const keys = Array.from({ length: shards }, (_, i) => `list-${i}`);
+    const parts = await Promise.all(keys.map((key) => wsdarts.load(`data/${key}.js`, key)));
+    if (items.length === 0) for (const rows of parts) for (const row of rows) items.push(item(row));
+  }
+
+  // The card of an artifact. Its HTML was made with the page's own template, and nothing that is
+  // parsed like this runs.
+  async function card({ reference }) {
+    await opened; // all scripts have run by then
+    const file = `artifacts/${reference.replace("@", "/v")}/card.js`;
+    const html = await wsdarts.load(file, `card:${reference}`);
+    const node = new DOMParser().parseFromString(html, "text/html").body.firstElementChild;
+    wsdarts.choice.add(node);
+    return document.adoptNode(node);
+  }
 
   // A bound of a range; an empty field, or one that holds no number, bounds nothing.
   function bound(id, otherwise) {
@@ -64,15 +99,12 @@ wsdarts.list = (() => {
     ];
   }
 
-  function filter() {
+  function fitting() {
     const all = conditions();
-    let found = 0;
-    for (const item of items) {
-      const fits = all.every((fit) => fit(item));
-      if (item.node.hidden === fits) item.node.hidden = !fits;
-      for (const mark of marks.get(item.reference) ?? []) mark.classList.toggle("out", !fits);
-      if (fits) found += 1;
-    }
+    return items.filter((item) => all.every((fit) => fit(item)));
+  }
+
+  function say(found) {
     const total = items.length.toLocaleString("en");
     byId("count").textContent =
       found === items.length
@@ -81,17 +113,87 @@ wsdarts.list = (() => {
     if (byId("none")) byId("none").hidden = found > 0;
   }
 
-  function sort() {
+  function show(fits) {
+    const shown = new Set(fits.map((item) => item.reference));
+    for (const item of items) {
+      const hidden = !shown.has(item.reference);
+      if (item.node && item.node.hidden !== hidden) item.node.hidden = hidden;
+    }
+    for (const [reference, both] of marks)
+      for (const mark of both) mark.classList.toggle("out", !shown.has(reference));
+    say(fits.length);
+  }
+
+  function ordered(some) {
     const key = byId("order").value;
     const name = key.replace("-", "");
     const sign = key.startsWith("-") ? -1 : 1;
-    const number = new Map(items.map((item, index) => [item, index])); // by name and version
     const compare = (a, b) => {
       if (a[name] === null || b[name] === null) return (a[name] === null) - (b[name] === null);
       return a[name] < b[name] ? -sign : a[name] > b[name] ? sign : 0;
     };
-    const sorted = name === "name" ? items : [...items].sort((a, b) => compare(a, b) || number.get(a) - number.get(b));
-    cards?.append(...sorted.map((item) => item.node));
+    // By name and version as they are; sorting keeps the order of equal ones.
+    return name === "name" ? some : [...some].sort(compare);
+  }
+
+  // Show the next cards of those that fit.
+  async function more() {
+    const number = latest;
+    byId("more").disabled = true;
+    const next = matched.slice(cards.children.length, cards.children.length + page);
+    const nodes = await Promise.all(next.map(card));
+    if (number !== latest) return;
+    cards.append(...nodes);
+    byId("more").disabled = false;
+    byId("more").hidden = cards.children.length >= matched.length;
+    nodes[0]?.querySelector("a").focus({ preventScroll: true });
+  }
+
+  // Load what is needed, and show the first cards of those that fit; a later change wins.
+  async function load() {
+    latest += 1;
+    const number = latest;
+    byId("count").textContent = "Loading the list …";
+    cards.setAttribute("aria-busy", "true");
+    try {
+      await loadItems();
+      if (number !== latest) return;
+      matched = ordered(fitting());
+      const first = await Promise.all(matched.slice(0, page).map(card));
+      if (number !== latest) return;
+      cards.replaceChildren(...first);
+      show(matched);
+      byId("more").disabled = false;
+      byId("more").hidden = first.length >= matched.length;
+      byId("pager").hidden = true;
+    } catch (problem) {
+      if (number === latest) byId("count").textContent = problem.message;
+    } finally {
+      if (number === latest) cards.removeAttribute("aria-busy");
+    }
+  }
+
+  function filter() {
+    if (shards) load();
+    else show(fitting());
+  }
+
+  function sort() {
+    if (!shards) cards?.append(...ordered(items).map((item) => item.node));
+  }
+
+  // Whether a field has another value than the page came with.
+  function changed() {
+    return [...form.elements].some(
+      (field) =>
+        (field.type === "checkbox" && field.checked !== field.defaultChecked) ||
+        (field.tagName === "INPUT" && field.value !== field.defaultValue) ||
+        (field.tagName === "SELECT" && field.value !== usual(field)),
+    );
+  }
+
+  function usual(field) {
+    return ([...field.options].find((option) => option.defaultSelected) ?? field.options[0]).value;
   }
 
   function start() {
@@ -105,7 +207,9 @@ wsdarts.list = (() => {
         sort();
       });
     });
-    filter(); // a browser may have kept the fields of an earlier visit
+    byId("more")?.addEventListener("click", more);
+    // A browser may have kept the fields of an earlier visit.
+    if (!shards || changed()) filter();
     sort();
   }
 

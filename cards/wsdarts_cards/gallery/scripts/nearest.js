@@ -122,11 +122,19 @@ wsdarts.nearest = (() => {
       if (file.size === 0) throw new Refusal(`${file.name} is empty; choose an embedding`);
       if (file.size > embedding.MAX_FILE)
         throw new Refusal(`${file.name} has ${file.size} bytes; expected at most ${embedding.MAX_FILE}`);
-      const found = await ranking.rank(new Uint8Array(await file.arrayBuffer()), file.name);
+      const progress = (done, all) => {
+        if (number !== latest || all === 1) return;
+        byId("progress").hidden = false;
+        byId("progress").textContent = `Ranking: part ${done + 1} of ${all} …`;
+      };
+      const content = new Uint8Array(await file.arrayBuffer());
+      const found = await ranking.rank(content, file.name, progress);
       if (number === latest) show(found);
     } catch (problem) {
       if (number !== latest) return;
       refuse(problem instanceof Refusal ? problem.message : `${file.name} cannot be read: ${problem.message}`);
+    } finally {
+      if (number === latest) byId("progress").hidden = true;
     }
   }
 

@@ -60,18 +60,19 @@ wsdarts.ranking = (() => {
     };
   }
 
-  // The embedding in a file's bytes, ranked against the gallery's.
-  async function rank(bytes, what) {
+  // The embedding in a file's bytes, ranked against the gallery's, part by part.
+  async function rank(bytes, what, progress = () => {}) {
     const query = embedding.read(bytes, what);
     const { spaces, option } = await wsdarts.load("data/spaces.js", "spaces");
     const space = spaceOf(query, spaces);
-    const key = `embeddings-${space.key}`;
-    const data = await wsdarts.load(`data/${key}.js`, key);
-    const raw = wsdarts.bytes(data.values);
-    const view = new DataView(raw.buffer);
-    const rows = Float32Array.from({ length: raw.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
-    const found = distance.distances(query.values, rows);
-    const neighbours = data.members.map((member, i) => ({ ...member, distance: found[i] }));
+    const neighbours = [];
+    for (let part = 0; part < space.shards; part += 1) {
+      progress(part, space.shards);
+      const key = `embeddings-${space.key}-${part}`;
+      const data = await wsdarts.take(`data/${key}.js`, key);
+      const found = distance.distances(query.values, wsdarts.floats(data.values));
+      data.members.forEach((member, i) => neighbours.push({ ...member, distance: found[i] }));
+    }
     const before = (a, b) => (a.reference < b.reference ? -1 : 1);
     neighbours.sort((a, b) => a.distance - b.distance || before(a, b));
     return { query, space, option, neighbours, ...judge(neighbours, space, query.images) };
