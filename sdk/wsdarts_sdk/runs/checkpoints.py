@@ -5,6 +5,7 @@ A checkpoint is one safetensors file, which holds tensors and JSON data beside t
 
 import copy
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from wsdarts_registry._files import exists, open_regular, write_atomically
+from wsdarts_registry._files import (
+    check_identity,
+    exists,
+    identity,
+    open_regular,
+    sync_directory,
+    write_atomically,
+)
 from wsdarts_registry.errors import RunError, SettingsError
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.ranks import Ranks
@@ -148,6 +156,8 @@ class MemoryJournal:
 class FileJournal:
     """A journal on disk: ``NAME.checkpoint.safetensors`` and ``NAME.metrics.jsonl``.
 
+    It is not written into another directory that has taken the place of its own.
+
     Args:
         directory: Where the two files live.
         name: What the files are called.
@@ -155,6 +165,7 @@ class FileJournal:
     """
 
     def __init__(self, directory: Path, name: str, interval: float = _INTERVAL_SECONDS) -> None:
+        self._directory, self._identity = directory, identity(directory)
         self._checkpoint = directory / f"{name}{CHECKPOINT_SUFFIX}"
         self._metrics = directory / f"{name}{METRICS_SUFFIX}"
         self._interval = interval
@@ -169,7 +180,12 @@ class FileJournal:
         return time.monotonic() - self._last >= self._interval
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint over the one before."""
+        """Write the checkpoint over the one before, when all of its rows are on the disk."""
+        check_identity(self._directory, self._identity)
+        if exists(self._metrics):
+            with open_regular(self._metrics) as file:
+                os.fsync(file.fileno())
+            sync_directory(self._directory)
         checkpoint.save(self._checkpoint)
         self._last = time.monotonic()
 
@@ -179,11 +195,13 @@ class FileJournal:
 
     def append(self, row: Row) -> None:
         """Add a row."""
+        check_identity(self._directory, self._identity)
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def truncate(self, rows: int) -> None:
         """Keep the first rows only."""
+        check_identity(self._directory, self._identity)
         text = "".join(json.dumps(row) + "\n" for row in self.rows()[:rows])
         write_atomically(self._metrics, text.encode())
 
