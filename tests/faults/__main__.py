@@ -39,7 +39,7 @@ def main() -> int:
         spent, done = time.monotonic() - begun, outcome.kills.total()
         print(
             f"{done} faults in {spent:.0f} s, {outcome.ends.total()} jobs ended, "
-            f"{len(outcome.failures)} failures",
+            f"{len(outcome.failures)} failures: {outcome.failures[-1:]}",
             file=sys.stderr,
             flush=True,
         )
