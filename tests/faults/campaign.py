@@ -196,12 +196,11 @@ def _fail_and_repeat(job: Job, place: Place, fault: Fault, root: Path) -> None:
     process = place.start(job.command, **fault.variables(root))
     said, _ = process.communicate(timeout=_SLOW)
     lines = said.decode(errors="replace").strip().splitlines()
-    killed = fault.kind == "killed" and process.returncode not in (0, 1)
     if process.returncode == 0:
         fault.cure()
         return
     errors = [line for line in lines if not line.startswith("warning: ")]
-    if not killed:
+    if fault.kind != "killed" or errors:
         assert process.returncode == 1, f"exit code {process.returncode}: {lines[-3:]}"
         assert len(errors) == 1, lines[-5:]
         assert errors[0].startswith("error: "), errors
