@@ -25,7 +25,7 @@ NEWEST_ALONE := tests/registry/artifact/test_manifest.py::test_schema_is_committ
 NEWEST_ALONE += tests/registry/artifact/test_signing.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest audit lint bench scale fuzz faults docs clean types pyright imports layout
+.PHONY: help demo test oldest audit lint bench scale fuzz faults soak docs clean types pyright imports layout
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -82,8 +82,12 @@ fuzz: .venv/.dev-installed ## Set up, then read 100,000 spoilt files, and ask a 
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),1)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.hub_sessions --sessions $(or $(SESSIONS),2000) --seed $(or $(SEED),1)
 
-faults: .venv/.dev-installed ## Set up, then kill searches, trainings, pushes and pulls 200 times (KILLS=N SEED=N; an hour).
-	$(BIN)/python -m tests.faults --kills $(or $(KILLS),200) --seed $(or $(SEED),1) --save
+faults: .venv/.dev-installed ## Set up, then kill work 200 times, and let disks fail under it (KILLS=N DISKS=N SEED=N; an hour).
+	$(BIN)/python -m tests.faults --kills $(or $(KILLS),200) --disks $(or $(DISKS),200) \
+	  --seed $(or $(SEED),1) --save
+
+soak: .venv/.dev-installed ## Set up, then let 8 processes use two registries for an hour (SOAK=SECONDS SEED=N).
+	$(BIN)/python -m tests.soak --seconds $(or $(SOAK),3600) --seed $(or $(SEED),1) --save
 
 # The variable silences a notice about the theme's successor. Not --quiet: warnings that are not
 # shown are not counted, either, so nothing would fail.

@@ -91,6 +91,36 @@ def modified(path: Path) -> int:
     return 0 if found is None else found.st_mtime_ns
 
 
+Identity = tuple[int, int]
+"""Device and inode of a directory, which another directory at the same path does not have."""
+
+
+def identity(directory: Path) -> Identity | None:
+    """Return the identity of a directory; None where there is nothing.
+
+    Raises:
+        FileAccessError: A directory on the way may not be entered.
+    """
+    found = status(directory)
+    return None if found is None else (found.st_dev, found.st_ino)
+
+
+def check_identity(directory: Path, before: Identity | None) -> None:
+    """Refuse to go on in a directory that was moved away, removed or unmounted meanwhile.
+
+    Args:
+        directory: Its path.
+        before: Its identity when the work began; None if there was nothing.
+
+    Raises:
+        OSError: There is another directory now, or none.
+    """
+    if before is not None and identity(directory) != before:
+        raise FileNotFoundError(
+            errno.ENOENT, "it was moved away or unmounted meanwhile", str(directory)
+        )
+
+
 def entries(directory: Path) -> tuple[Path, ...]:
     """Return the paths in a directory, sorted; none if there is no directory.
 
@@ -235,7 +265,7 @@ def atomic_file(path: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
     """
     if exists(path) and not is_file(path):  # a device would become a file
         raise OSError(errno.EINVAL, "there is something else than a file", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directories(path.parent)
     with temporary_file(path) as (file, temporary):
         yield file
         file.flush()
@@ -297,6 +327,22 @@ def _is_mine(new: BinaryIO) -> bool:
         return lock_open_file(new.fileno()) and os.fstat(new.fileno()).st_nlink > 0
     except NoLocksError:
         return True
+
+
+def make_directories(path: Path) -> None:
+    """Make a directory and its missing parents, all of which then survive a power cut.
+
+    Raises:
+        OSError: One of them cannot be made, or a file is in the way.
+    """
+    missing = [path.absolute()]
+    while not os.path.isdir(parent := missing[-1].parent) and parent != missing[-1]:  # noqa: PTH112
+        missing.append(parent)
+    made = not os.path.isdir(path)  # noqa: PTH112 - raises nothing
+    path.mkdir(parents=True, exist_ok=True)
+    for each in reversed(missing) if made else ():
+        with suppress(PermissionError):  # one may write into a directory without reading it
+            sync_directory(each.parent)
 
 
 def sync_directory(path: Path) -> None:
@@ -393,7 +439,7 @@ def move_into_place(directory: Path, target: Path) -> None:
     """
     for below, _, _ in os.walk(directory):
         sync_directory(Path(below))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directories(target.parent)
     directory.rename(target)
     sync_directory(target.absolute().parent)
 

@@ -77,7 +77,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that are free: on the GPU, or on the CPU within a container's limits."""
+    """Return the bytes that are free: on the GPU, or on the CPU within the process's limits."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -85,7 +85,19 @@ def free_memory(device: torch.device) -> int:
     available = _fields(Path("/proc/meminfo")).get("MemAvailable:")
     if available is None:  # not Linux: there is no such figure, so half of all the memory
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return min(1024 * available, _left_in_container(Path("/sys/fs/cgroup")))
+    return min(1024 * available, _left_in_container(Path("/sys/fs/cgroup")), _left_to_allocate())
+
+
+def _left_to_allocate() -> int:
+    """Return the bytes that the process may still allocate (``ulimit -v``)."""
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # not Linux
+        return most
+    return max(most - used * os.sysconf("SC_PAGE_SIZE"), 0)
 
 
 def _left_in_container(group: Path) -> int:

@@ -25,9 +25,12 @@ class Programs:
         directory: A new directory, for programs, home and caches.
         kernels: Where kernels that were compiled before are kept.
         endpoint: The address of the Hub of this machine.
+        preload: A library that the programs load before all others.
     """
 
-    def __init__(self, directory: Path, *, kernels: Path, endpoint: str) -> None:
+    def __init__(
+        self, directory: Path, *, kernels: Path, endpoint: str, preload: Path | None = None
+    ) -> None:
         self._socket, self._cache = directory / "s", directory / "cache"
         self.environment = _environment(directory, endpoint)
         self.environment["DOCUMENTATION_SOCKET"] = str(self._socket)
@@ -43,7 +46,7 @@ class Programs:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.documentation.preloaded", str(self._socket)],
             cwd=ROOT,
-            env=self.environment,
+            env=self.environment | ({"LD_PRELOAD": str(preload)} if preload else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

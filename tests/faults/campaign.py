@@ -6,16 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
 from tests.documentation.workplace import Programs
+from tests.faults.disk import KINDS, Fault, read_changes
 from tests.faults.jobs import Found, Job, Place
 
 _MOST_KILLS = 8  # of one job, before it may come to its end
 _SLOW = 800.0
+_IN_CACHE = 0.25  # share of the faults of disks that concern the cache
+_MOST_MEMORY = 2**26  # bytes that are left where memory ends
+_JUMPS = (-3600, 86400)  # of the clock, in seconds
 
 
 @dataclass(kw_only=True)
@@ -33,14 +38,30 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Undisturbed:
-    """What jobs leave when nobody kills them, and how long that takes; each is measured once."""
+    """What a job leaves when nothing happens to it.
+
+    Attributes:
+        found: What it leaves behind.
+        seconds: How long it takes.
+        changes: How many changes it makes in its directory and in its cache, where they are
+            counted.
+    """
+
+    found: Found
+    seconds: float
+    changes: tuple[int, int]
+
+
+class Measured:
+    """What jobs leave undisturbed; each is measured once."""
 
     def __init__(self, make: Callable[[Path], Place], scratch: Path) -> None:
         self._make, self._scratch = make, scratch
-        self._known: dict[str, tuple[Found, float]] = {}
+        self._known: dict[str, Undisturbed] = {}
 
-    def __getitem__(self, job: Job) -> tuple[Found, float]:
+    def __getitem__(self, job: Job) -> Undisturbed:
         if job.name not in self._known:
             directory = self._scratch / "undisturbed"
             directory.mkdir()
@@ -48,10 +69,16 @@ class Undisturbed:
             try:
                 for command in job.before:
                     place.run(*command)
-                begun = time.monotonic()
-                place.run(*job.command)
+                log, begun = directory / "log", time.monotonic()
+                process = place.start(job.command, FAULTS_ROOT=str(directory), FAULTS_LOG=str(log))
+                said, _ = process.communicate(timeout=_SLOW)
+                assert process.returncode == 0, f"{job.name}: {said.decode(errors='replace')}"
                 seconds = time.monotonic() - begun
-                self._known[job.name] = job.found(place), seconds
+                paths = [change.path for change in read_changes(log, directory)]
+                below = sum(path.startswith(place.directory.name) for path in paths)
+                self._known[job.name] = Undisturbed(
+                    found=job.found(place), seconds=seconds, changes=(below, len(paths) - below)
+                )
             finally:
                 place.close()
                 shutil.rmtree(directory)
@@ -82,18 +109,18 @@ def run(
         progress: Told after each job.
     """
     outcome, random = Outcome(), np.random.default_rng(seed)
-    undisturbed = Undisturbed(lambda d: Place(d, beginning, programs, port), scratch)
+    undisturbed = Measured(lambda d: Place(d, beginning, programs, port), scratch)
     while outcome.kills.total() < kills:
         for job in jobs.values():
             if outcome.kills.total() >= kills:
                 break
             directory = scratch / "killed"
             directory.mkdir()
-            expected, seconds = undisturbed[job]
+            expected = undisturbed[job]
             place = Place(directory, beginning, programs, port)
             try:
-                _kill_until_it_ends(job, place, seconds, random, outcome)
-                _compare(job, place, expected, outcome)
+                _kill_until_it_ends(job, place, expected.seconds, random, outcome)
+                _compare(job, place, expected.found, outcome)
             except AssertionError as error:
                 outcome.failures.append(f"{job.name}: {error}")
             finally:
@@ -101,6 +128,89 @@ def run(
                 shutil.rmtree(directory)
             progress(outcome)
     return outcome
+
+
+def run_disk_faults(
+    jobs: Mapping[str, Job],
+    *,
+    faults: int,
+    seed: int,
+    beginning: Path,
+    programs: Programs,
+    port: int,
+    scratch: Path,
+    progress: Callable[[Outcome], None],
+) -> Outcome:
+    """Let a disk fail under jobs in turn, so many times, and do each again when it is cured.
+
+    Args:
+        jobs: The jobs.
+        faults: How many.
+        seed: The same seed chooses the same faults.
+        beginning: What each job begins with.
+        programs: Runs the commands, with the library of ``disk`` loaded.
+        port: Port of the Hub.
+        scratch: An empty directory.
+        progress: Told after each job.
+    """
+    outcome, random = Outcome(), np.random.default_rng(seed)
+    undisturbed = Measured(lambda d: Place(d, beginning, programs, port), scratch)
+    turn = cycle(jobs.values())
+    while outcome.kills.total() < faults:
+        job, directory = next(turn), scratch / "faulty"
+        expected = undisturbed[job]
+        directory.mkdir()
+        place = Place(directory, beginning, programs, port)
+        in_cache = expected.changes[0] == 0 or random.random() < _IN_CACHE
+        root = place.cache if in_cache else place.directory
+        fault = Fault(
+            kind=str(random.choice(KINDS)),
+            change=int(random.integers(max(1, expected.changes[in_cache]))),
+        )
+        if fault.kind == "vanished":
+            below = place.directory / str(random.choice(("out", "registry")))
+            fault = replace(fault, extra=str(place.cache if in_cache else below))
+        elif fault.kind == "clock":
+            fault = replace(fault, extra=str(random.choice(_JUMPS)))
+        elif fault.kind == "memory":
+            fault = replace(fault, extra=str(int(random.integers(_MOST_MEMORY))))
+        where = f"{job.name}, {'cache' if in_cache else 'directory'} {fault}"
+        try:
+            for command in job.before:
+                place.run(*command)
+            _fail_and_repeat(job, place, fault, root)
+            outcome.kills[f"{job.name}: {fault.kind}"] += 1
+            outcome.ends[job.name] += 1
+            _compare(replace(job, name=where), place, expected.found, outcome)
+        except AssertionError as error:
+            outcome.kills[f"{job.name}: {fault.kind}"] += 1
+            outcome.failures.append(f"{where}: {error}")
+        finally:
+            place.close()
+            shutil.rmtree(directory)
+        progress(outcome)
+    return outcome
+
+
+def _fail_and_repeat(job: Job, place: Place, fault: Fault, root: Path) -> None:
+    process = place.start(job.command, **fault.variables(root))
+    said, _ = process.communicate(timeout=_SLOW)
+    lines = said.decode(errors="replace").strip().splitlines()
+    if process.returncode == 0:
+        fault.cure()
+        return
+    errors = [line for line in lines if not line.startswith("warning: ")]
+    if fault.kind != "killed" or errors:
+        assert process.returncode == 1, f"exit code {process.returncode}: {lines[-3:]}"
+        assert len(errors) == 1, lines[-5:]
+        assert errors[0].startswith("error: "), errors
+    fault.cure()
+    process = place.start(job.command)
+    again, _ = process.communicate(timeout=_SLOW)
+    told = again.decode(errors="replace").strip()
+    assert process.returncode == 0 or (job.again and job.again in told), (
+        f"after {errors[-1:]}, cured: {told[-300:]}"
+    )
 
 
 def _kill_until_it_ends(

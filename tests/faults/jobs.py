@@ -59,17 +59,17 @@ class Place:
         self.hub = HubServer(directory / "hub", port=port)
         # Nothing is kept from one job to the next but what was compiled.
         kernels = Path(programs.environment["WSDARTS_HUB_CACHE"]) / "kernels"
-        cache = directory / "cache"
-        cache.mkdir()
-        (cache / "kernels").symlink_to(kernels.resolve())
-        self._environment = {**programs.environment, "WSDARTS_HUB_CACHE": str(cache)}
+        self.cache = directory / "cache"
+        self.cache.mkdir()
+        (self.cache / "kernels").symlink_to(kernels.resolve())
+        self._environment = {**programs.environment, "WSDARTS_HUB_CACHE": str(self.cache)}
 
-    def start(self, command: tuple[str, ...]) -> "subprocess.Popen[bytes]":
-        """Start a command; its output ends when it has."""
+    def start(self, command: tuple[str, ...], **variables: str) -> "subprocess.Popen[bytes]":
+        """Start a command, with variables of its own; its output ends when it has."""
         return subprocess.Popen(
             ["wsdarts-hub", *command],
             cwd=self.directory,
-            env=self._environment,
+            env=self._environment | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

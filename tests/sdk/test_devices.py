@@ -3,6 +3,7 @@
 import getpass
 import json
 import socket
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +42,21 @@ def test_a_container_has_less(tmp_path: Path, most: str, used: str, left: int) -
 
 def test_no_container(tmp_path: Path) -> None:
     assert _left_in_container(tmp_path) == sys.maxsize
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc")
+def test_a_limit_of_the_process() -> None:
+    # In a process of its own, whose limit cannot be lifted by mistake for the others.
+    script = (
+        "import resource, torch\n"
+        "from wsdarts_sdk.devices import free_memory\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "most = pages * resource.getpagesize() + 2**28\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "print(free_memory(torch.device('cpu')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert 2**27 < int(done.stdout) <= 2**28
 
 
 def test_environment() -> None:

@@ -20,7 +20,7 @@ from wsdarts_registry.artifact.reference import is_alias
 from wsdarts_registry.errors import ArtifactError, RecordError, RegistryError
 from wsdarts_registry.stores.records import Alias, Status, Yank
 
-_ALIASES = "aliases"
+ALIASES = "aliases"
 _SUFFIX = ".json"
 
 
@@ -78,7 +78,7 @@ class DirectoryRecords:
         write_atomically(self._signature(version), signature)
 
     def _alias_names(self) -> list[str]:
-        folder = self.folder / _ALIASES
+        folder = self.folder / ALIASES
         found = [path.name for path in entries(folder)]
         names = [file.removesuffix(_SUFFIX) for file in found if file.endswith(_SUFFIX)]
         return [name for name in names if is_alias(name)]
@@ -115,7 +115,7 @@ class DirectoryRecords:
         return self.folder / f"v{version}.signature{_SUFFIX}"
 
     def _alias_path(self, alias: str) -> Path:
-        return self.folder / _ALIASES / f"{alias}{_SUFFIX}"
+        return self.folder / ALIASES / f"{alias}{_SUFFIX}"
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -328,7 +328,7 @@ def _state_of(versions: Iterable[VersionInfo]) -> _State:
     aliases: dict[str, int] = {}
     for info in versions:
         yank = info.status.yank
-        when = "" if yank is None else max(yank.when, yank.lifted.when if yank.lifted else "")
+        when = "" if yank is None else yank.newest
         digest = (info.digest or "").removeprefix("sha256:")
         found[info.version] = _Version(digest, when, info.status.signed)
         for alias in info.status.aliases:

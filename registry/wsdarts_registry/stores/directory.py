@@ -30,11 +30,16 @@ from typing import TYPE_CHECKING
 
 from wsdarts_registry._file_lock import HeldLock, wait_for_lock
 from wsdarts_registry._files import (
+    check_identity,
     entries,
     exists,
+    identity,
     is_directory,
+    make_directories,
+    matching,
     move_into_place,
     names_in,
+    remove_abandoned,
     resolved,
     write_atomically,
 )
@@ -53,7 +58,7 @@ from wsdarts_registry.errors import (
     RegistryError,
     RegistryWarning,
 )
-from wsdarts_registry.stores._directory_files import DirectoryRecords, StagingArea
+from wsdarts_registry.stores._directory_files import ALIASES, DirectoryRecords, StagingArea
 from wsdarts_registry.stores._listing_cache import Listing, listed_versions
 from wsdarts_registry.stores._seen_states import Row, row_of
 from wsdarts_registry.stores.catalogue import parsed
@@ -246,12 +251,23 @@ class DirectoryStore(Store):
             if published is not None:
                 edition.check_bytes()
             else:
-                self._staging.remove_stale_uploads()
+                self._remove_leftovers(name)
                 with self._staging.new() as copy:
+                    place = identity(copy)
                     edition.write_to(copy)
+                    check_identity(copy, place)
                     published = self._claim(copy, name, version, edition.digest)
             self.remember(name, self.versions(name))
             return self.entry(name, published)
+
+    def _remove_leftovers(self, name: str) -> None:
+        """Remove the remains of killed pushes, and of records that were not written to the end."""
+        self._staging.remove_stale_uploads()
+        folder = self._root / _ARTIFACTS / name
+        for place in (self._root, folder, folder / ALIASES):
+            for file in matching(place, ".*.tmp"):
+                with suppress(OSError):  # somebody else's, or gone
+                    remove_abandoned(file)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -361,7 +377,7 @@ class DirectoryStore(Store):
 
     def _create(self) -> None:
         with self._writing():
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_directories(self._root)
             # Hidden files do not count: another process may be creating the same registry.
             others = sorted(p.name for p in entries(self._root) if not p.name.startswith("."))
             if others and others != ["lost+found"] and _CONFIG not in others:
@@ -426,7 +442,9 @@ class DirectoryStore(Store):
                 hint="name one of your own with --registry DIR",
             )
         try:
+            before = identity(self._root)
             yield
+            check_identity(self._root, before)
         except FileAccessError as error:  # says already which path it is about
             raise RegistryError(str(error)) from error
         except OSError as error:

@@ -31,6 +31,11 @@ class Yank(Document):
     when: Moment
     lifted: Lift | None = None
 
+    @property
+    def newest(self) -> Moment:
+        """When the record was changed last."""
+        return self.when if self.lifted is None else max(self.when, self.lifted.when)
+
 
 class Alias(Document):
     """Version of an alias, and the time of its setting (UTC)."""

@@ -429,7 +429,7 @@ def _new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int,
             f"{reference} was yanked already, on {info.yanked.when}: {info.yanked.reason}"
         )
     try:
-        return info.version, Yank(reason=reason, when=now())
+        return info.version, Yank(reason=reason, when=_moment(info))
     except ValidationError as problem:
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
 
@@ -440,10 +440,16 @@ def _lifted_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[i
     if info.yanked is None:
         raise RegistryError(f"{reference} is not yanked", hint="there is nothing to take back")
     try:
-        lift = Lift(reason=reason, when=now())
+        lift = Lift(reason=reason, when=_moment(info))
     except ValidationError as problem:
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
     return info.version, info.yanked.model_copy(update={"lifted": lift})
+
+
+def _moment(info: VersionInfo) -> str:
+    """Return now; not before the last change of a yank, even if a clock was set back meanwhile."""
+    before = info.status.yank
+    return now() if before is None else max(now(), before.newest)
 
 
 def _new_alias(store: Catalogue, name: str, alias: str, version: int) -> Alias:

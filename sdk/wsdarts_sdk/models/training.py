@@ -1,9 +1,9 @@
 """Training of a derived network, and its evaluation."""
 
 import hashlib
-import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +47,10 @@ from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
     Journal,
     MemoryJournal,
+    NotFiniteError,
     RankJournal,
+    RollBacks,
+    all_finite,
     check_ranks,
     optimiser_tensors,
     restore_optimiser,
@@ -287,17 +290,24 @@ class TrainingLoop(ABC, Generic[Net]):
         Returns:
             Accuracy, mean cross-entropy and logits of the held-out images.
         """
-        checkpoint = journal.restore()
+        kept = RollBacks(journal, progress)
+        checkpoint = kept.restore()
         if checkpoint is not None:
             self._restore(checkpoint)
         journal.truncate(self.rows)
         self._announce(progress)
         while not self.ended:
-            journal.append(self._run_epoch(progress))
+            kept.begin(self._checkpoint())
+            try:
+                row = self._run_epoch(progress, kept.rate_factor)
+            except NotFiniteError as error:
+                self._restore(kept.go_back(error))
+                continue
+            kept.append(row)
             self.epoch, self.rows = self.epoch + 1, self.rows + 1
             # A checkpoint costs a flush to the disk: not after each of many short epochs.
             if journal.due() or self.ended:
-                journal.checkpoint(self._checkpoint())
+                kept.checkpoint(self._checkpoint())
         self.net.load_state_dict(self._chosen_weights())
         started = time.perf_counter()
         judges = self.task.indices(self.held_out)
@@ -355,9 +365,11 @@ class TrainingLoop(ABC, Generic[Net]):
         batch = self.images.prepare(chosen, self.augmentation, draws, places)
         return _Step(batch=batch, generator=draws, weight=weight)
 
-    def _run_epoch(self, progress: Progress) -> dict[str, Any]:
+    def _run_epoch(self, progress: Progress, rate_factor: float) -> dict[str, Any]:
         settings, started = self.settings, time.perf_counter()
-        rate = cosine_learning_rate(first=settings.learning_rate, last=0.0, **self._schedule)
+        rate = rate_factor * cosine_learning_rate(
+            first=settings.learning_rate, last=0.0, **self._schedule
+        )
         for group in self.sgd.param_groups:
             group["lr"] = rate
         order = epoch_order(
@@ -375,7 +387,7 @@ class TrainingLoop(ABC, Generic[Net]):
                 total = settings.epochs * self.steps
                 progress(f"{self.what}, epoch {self.epoch + 1}/{settings.epochs}", done, total)
         loss, hits = (sums / (self.steps * self.batch_size)).tolist()
-        _check_finite(loss, f"after epoch {self.epoch + 1}")
+        self._check_finite([sums, *self.net.state_dict().values()], f"after epoch {self.epoch + 1}")
         self._check_ranks()
         judged = self._judge()
         self.seconds += time.perf_counter() - started
@@ -468,6 +480,14 @@ class TrainingLoop(ABC, Generic[Net]):
             parameter.grad = torch.empty_like(parameter).copy_(gradient) if has else None
         return loss, hits
 
+    def _check_finite(self, tensors: Iterable[Tensor], when: str) -> None:
+        """Raise a NotFiniteError on all ranks if a tensor of one of them is not finite."""
+        if self.ranks.largest(int(not all_finite(tensors))):
+            raise NotFiniteError(
+                f"the loss or a weight is not finite {when}",
+                hint="lower the learning rate or the gradient clip",
+            )
+
     def _check_ranks(self) -> None:
         """Compare the weights of all ranks.
 
@@ -507,8 +527,7 @@ class TrainingLoop(ABC, Generic[Net]):
         loss = hits = 0.0
         for lost, hit in figures.tolist():
             loss, hits = loss + lost, hits + hit
-        # The loss of an epoch was computed before its last step.
-        _check_finite(loss, f"on {pluralize(total, 'image')} that it does not train on")
+        self._check_finite([figures], f"on {pluralize(total, 'image')} that it does not train on")
         return hits / total, loss / total, rows
 
     def _checkpoint(self) -> Checkpoint:
@@ -537,6 +556,7 @@ class TrainingLoop(ABC, Generic[Net]):
         tensors = checkpoint.tensors
         own = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
         self.net.load_state_dict(own)
+        self.sgd.state.clear()  # of what a roll-back takes back
         restore_optimiser(self.sgd, self.net, tensors)
         if self.average is not None:
             self.average.restore(tensors)
@@ -632,14 +652,6 @@ class Training(TrainingLoop[DerivedNetwork]):
             class_names=self.task.class_names,
             trained_on=self.task.digest,
         ).eval()
-
-
-def _check_finite(loss: float, when: str) -> None:
-    """Raise a SettingsError for the loss of a training that has diverged."""
-    if not math.isfinite(loss):
-        raise SettingsError(
-            f"the loss is not finite {when}", hint="lower the learning rate or the gradient clip"
-        )
 
 
 def _trained_and_held_out(task: ImageTask, *, selection: bool) -> tuple[NDArray[np.int64], Part]:

@@ -26,6 +26,7 @@ from wsdarts_sdk.reports.rows import (
     TITLES,
     alpha_history,
     held_out_words,
+    roll_back_warnings,
     search_epochs,
 )
 from wsdarts_sdk.runs.choice import GenotypeChoice
@@ -87,6 +88,7 @@ def write_search_report(found: FinishedSearch, cold: ColdCost | None = None) -> 
             StageRow(cells=stage.cells, operations=stage.operations, epochs=stage.epochs)
             for stage in settings.stages
         ),
+        warnings=roll_back_warnings(result.rows, "search"),
         epochs=search_epochs(result.rows),
         alpha=alpha_history(result.rows, settings.space),
         genotype=result.genotype,

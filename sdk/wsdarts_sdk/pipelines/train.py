@@ -55,6 +55,7 @@ from wsdarts_sdk.reports.report_files import add_training
 from wsdarts_sdk.reports.rows import (
     TITLES,
     held_out_words,
+    roll_back_warnings,
     training_epochs,
 )
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
@@ -466,6 +467,7 @@ def _write_report(
         TITLES["train"],
         settings,
         summary=_summary(task, result),
+        warnings=roll_back_warnings(result.rows, "training"),
         genotype=result.genotype,
         training=TrainingFacts(
             accuracy=result.accuracy,

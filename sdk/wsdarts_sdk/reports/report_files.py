@@ -57,6 +57,7 @@ from wsdarts_sdk.reports.rows import (
     created,
     epoch_seconds,
     pairs,
+    roll_back_warnings,
     search_epochs,
     task_row,
     title,
@@ -305,6 +306,7 @@ class _Row(Record):
     epoch: Whole
     learning_rate: float
     seconds: Seconds
+    roll_backs: Whole = 0
 
 
 class _SearchRow(_Row):
@@ -356,6 +358,7 @@ def _training(begun: RunReport, path: Path) -> RunReport:
     return replace(
         begun,
         unfinished=where,
+        warnings=roll_back_warnings(rows, "training"),
         training=facts if epochs else None,
         costs=_costs(path, "training", seconds),
     )
@@ -386,6 +389,7 @@ def _search(begun: RunReport, path: Path) -> RunReport:
         unfinished=where,
         decision=decision,
         epochs=epochs,
+        warnings=roll_back_warnings(rows, "search"),
         alpha=_alpha(rows, begun, path),
         costs=_costs(path, "search", _searched_seconds(path, journals)),
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wsdarts_registry import _json
-from wsdarts_registry._format import setting
+from wsdarts_registry._format import pluralize, setting
 from wsdarts_registry.architecture.collapse import SkipCounts
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_sdk.data import ImageTask, Part
@@ -26,6 +26,7 @@ from wsdarts_sdk.reports.facts import (
     TaskRow,
     TrainingEpoch,
 )
+from wsdarts_sdk.runs.checkpoints import ROLL_BACKS
 from wsdarts_sdk.runs.records import PhaseCost
 
 
@@ -165,6 +166,31 @@ def skip_counts(epochs: Sequence[EpochRow]) -> tuple[SkipCounts, ...]:
         )
         for row in epochs
     )
+
+
+def roll_back_warnings(rows: Sequence[Mapping[str, Any]], what: str) -> tuple[str, ...]:
+    """Return a sentence on epochs that were done again because numbers were not finite, if any.
+
+    Args:
+        rows: Of a journal.
+        what: What was done, such as ``search``.
+    """
+    counts = [row.get(ROLL_BACKS) or 0 for row in rows]
+    again = [
+        row for row, one, before in zip(rows, counts, [0, *counts], strict=False) if one > before
+    ]
+    if not again:
+        return ()
+    names = [
+        f"epoch {row['epoch'] + 1}" + (f" of stage {row['stage'] + 1}" if "stage" in row else "")
+        for row in again
+    ]
+    sentence = (
+        f"The {what} had a loss, gradient or weight that was not finite, and went back "
+        f"{pluralize(counts[-1], 'time')}, each time with halved learning rates: to the beginning "
+        f"of {', '.join(names)}. Its result depends on that."
+    )
+    return (sentence,)
 
 
 def epoch_seconds(rows: Sequence[Mapping[str, Any]]) -> list[float]:

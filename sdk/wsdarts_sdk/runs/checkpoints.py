@@ -5,8 +5,9 @@ A checkpoint is one safetensors file, which holds tensors and JSON data beside t
 
 import copy
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,13 +17,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from wsdarts_registry._files import exists, open_regular, write_atomically
+from wsdarts_registry._files import (
+    check_identity,
+    exists,
+    identity,
+    open_regular,
+    sync_directory,
+    write_atomically,
+)
 from wsdarts_registry.errors import RunError, SettingsError
+from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.ranks import Ranks
 from wsdarts_sdk.runs.file_names import CHECKPOINT_SUFFIX, METRICS_SUFFIX
 from wsdarts_sdk.runs.records import read_rows
 
 _FACTS = "facts"
+_MOST_ROLL_BACKS = 5
+_LOWERED = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +47,11 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
+
+    def copy(self) -> "Checkpoint":
+        """Return a copy that stays the same while the work goes on with the tensors themselves."""
+        tensors = {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
+        return Checkpoint(tensors=tensors, facts=copy.deepcopy(self.facts))
 
     def save(self, path: Path) -> None:
         """Write the checkpoint so that the previous one stays until this one is whole."""
@@ -122,8 +138,7 @@ class MemoryJournal:
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a copy: the work goes on with the tensors themselves."""
-        tensors = {name: tensor.detach().clone() for name, tensor in checkpoint.tensors.items()}
-        self._last = Checkpoint(tensors=tensors, facts=copy.deepcopy(checkpoint.facts))
+        self._last = checkpoint.copy()
 
     def rows(self) -> list[Row]:
         """Return all rows so far."""
@@ -141,6 +156,8 @@ class MemoryJournal:
 class FileJournal:
     """A journal on disk: ``NAME.checkpoint.safetensors`` and ``NAME.metrics.jsonl``.
 
+    It is not written into another directory that has taken the place of its own.
+
     Args:
         directory: Where the two files live.
         name: What the files are called.
@@ -148,6 +165,7 @@ class FileJournal:
     """
 
     def __init__(self, directory: Path, name: str, interval: float = _INTERVAL_SECONDS) -> None:
+        self._directory, self._identity = directory, identity(directory)
         self._checkpoint = directory / f"{name}{CHECKPOINT_SUFFIX}"
         self._metrics = directory / f"{name}{METRICS_SUFFIX}"
         self._interval = interval
@@ -162,7 +180,12 @@ class FileJournal:
         return time.monotonic() - self._last >= self._interval
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint over the one before."""
+        """Write the checkpoint over the one before, when all of its rows are on the disk."""
+        check_identity(self._directory, self._identity)
+        if exists(self._metrics):
+            with open_regular(self._metrics) as file:
+                os.fsync(file.fileno())
+            sync_directory(self._directory)
         checkpoint.save(self._checkpoint)
         self._last = time.monotonic()
 
@@ -172,11 +195,13 @@ class FileJournal:
 
     def append(self, row: Row) -> None:
         """Add a row."""
+        check_identity(self._directory, self._identity)
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def truncate(self, rows: int) -> None:
         """Keep the first rows only."""
+        check_identity(self._directory, self._identity)
         text = "".join(json.dumps(row) + "\n" for row in self.rows()[:rows])
         write_atomically(self._metrics, text.encode())
 
@@ -218,6 +243,98 @@ class RankJournal:
         """Keep the first rows only."""
         if self._ranks.is_first:
             self._journal.truncate(rows)
+
+
+ROLL_BACKS = "roll_backs"
+"""Fact of a checkpoint and field of a row: how often the run has been rolled back, if it has."""
+_BEGINNING = "beginning"
+
+
+class NotFiniteError(SettingsError):
+    """A loss, α or a weight has become infinite or NaN in an epoch."""
+
+
+class RollBacks:
+    """Checkpoints of work that goes back to the beginning of an epoch with numbers not finite.
+
+    Each time all learning rates are halved, for the rest of the work. Checkpoints within an epoch
+    hold its beginning, too, so that a run which was killed goes back as far as one which was not.
+
+    Args:
+        journal: Keeps the checkpoints and rows.
+        progress: Told of each time.
+
+    Attributes:
+        count: How often it has gone back.
+    """
+
+    def __init__(self, journal: Journal, progress: Progress) -> None:
+        self.journal, self._progress = journal, progress
+        self._beginning: Checkpoint | None = None
+        self.count = 0
+
+    @property
+    def rate_factor(self) -> float:
+        """Factor of all learning rates."""
+        return _LOWERED**self.count
+
+    def restore(self) -> Checkpoint | None:
+        """Return the journal's last checkpoint, or None at the beginning."""
+        found = self.journal.restore()
+        if found is None:
+            return None
+        self.count = found.facts.get(ROLL_BACKS, 0)
+        prefix = f"{_BEGINNING}."
+        kept = {n.removeprefix(prefix): t for n, t in found.tensors.items() if n.startswith(prefix)}
+        own = {n: t for n, t in found.tensors.items() if not n.startswith(prefix)}
+        last = Checkpoint(tensors=own, facts=found.facts)
+        facts = found.facts.get(_BEGINNING)
+        self._beginning = last.copy() if facts is None else Checkpoint(tensors=kept, facts=facts)
+        return last
+
+    def begin(self, checkpoint: Checkpoint) -> None:
+        """Remember the beginning of an epoch."""
+        self._beginning = checkpoint.copy()
+
+    def checkpoint(self, checkpoint: Checkpoint, *, within: bool = False) -> None:
+        """Keep a checkpoint, and with one within an epoch its beginning."""
+        tensors, facts = dict(checkpoint.tensors), dict(checkpoint.facts)
+        if self.count:
+            facts[ROLL_BACKS] = self.count
+        if within and self._beginning is not None:
+            tensors |= {f"{_BEGINNING}.{n}": t for n, t in self._beginning.tensors.items()}
+            facts[_BEGINNING] = self._beginning.facts
+        self.journal.checkpoint(Checkpoint(tensors=tensors, facts=facts))
+
+    def append(self, row: Row) -> None:
+        """Add one epoch's row."""
+        self.journal.append(row | {ROLL_BACKS: self.count} if self.count else row)
+
+    def go_back(self, error: NotFiniteError) -> Checkpoint:
+        """Return the beginning of the epoch; from there on the learning rates are halved.
+
+        Raises:
+            SettingsError: It has gone back too often.
+        """
+        if self.count == _MOST_ROLL_BACKS or self._beginning is None:
+            raise SettingsError(
+                f"{error.what}, with learning rates of {self.rate_factor:g} of the settings', too",
+                hint=error.hint,
+            ) from error
+        self.count += 1
+        self._progress(
+            f"{error.what}: back to the epoch's beginning with {self.rate_factor:g} of the "
+            f"learning rates ({self.count} of at most {_MOST_ROLL_BACKS} times)",
+            0,
+            1,
+        )
+        self.checkpoint(self._beginning)
+        return self._beginning
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether no value of some tensors is infinite or NaN; the device is asked once."""
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
 def check_ranks(facts: dict[str, Any], ranks: Ranks, *, synchronised: bool) -> None:

@@ -23,10 +23,14 @@ from pydantic import Field
 from wsdarts_registry import _json
 from wsdarts_registry._file_lock import HeldLock, NoLocksError, try_lock
 from wsdarts_registry._files import (
+    Identity,
+    check_identity,
     entries,
     exists,
+    identity,
     is_directory,
     is_file,
+    make_directories,
     matching,
     open_regular,
     read_regular,
@@ -74,19 +78,29 @@ MayChange = Callable[[Path, dict[str, Any], dict[str, Any]], bool]
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """An open run directory; made by ``open_run``."""
+    """An open run directory; made by ``open_run``.
+
+    Attributes:
+        path: Where it is.
+        identity: Which directory that was when it was opened; None where any will do.
+    """
 
     path: Path
+    identity: Identity | None = None
 
     def write_json(self, name: str, data: Any) -> Path:
         """Write a JSON file of the run."""
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         # Bytes of names that are no text are lone surrogates, which JSON has an escape for.
-        return write_atomically(self.path / name, text.encode(errors="backslashreplace"))
+        return self._write(name, text.encode(errors="backslashreplace"))
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file of the run."""
-        return write_atomically(self.path / name, text.encode())
+        return self._write(name, text.encode())
+
+    def _write(self, name: str, content: bytes) -> Path:
+        check_identity(self.path, self.identity)
+        return write_atomically(self.path / name, content)
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of the run; None where it does not exist yet.
@@ -131,7 +145,7 @@ def open_run(
     begins = False
     try:
         write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
-        run = RunDirectory(path)
+        run = RunDirectory(path, identity(path))
         begins = _check_config(run, {"format": _FORMAT, **config}, resume, may_change)
         for leftover in path.glob(".*.tmp"):  # of writes that a kill has cut off
             remove_abandoned(leftover)
@@ -211,7 +225,7 @@ def _concerns(error: OSError, path: Path) -> bool:
 
 def _lock(path: Path) -> HeldLock | None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_directories(path)
         lock = try_lock(path / _LOCK, create=True)
     except NoLocksError:
         warnings.warn(

@@ -7,7 +7,7 @@ from cold, and warm starts: they differ in their settings, tasks and starting po
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +26,15 @@ from wsdarts_sdk.data.loader import TrainPart, batches
 from wsdarts_sdk.devices import free_memory, name_of, peak_memory, wait_for
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.ranks import ALONE, Ranks
-from wsdarts_sdk.runs.checkpoints import Journal, MemoryJournal, RankJournal
+from wsdarts_sdk.runs.checkpoints import (
+    Checkpoint,
+    Journal,
+    MemoryJournal,
+    NotFiniteError,
+    RankJournal,
+    RollBacks,
+    all_finite,
+)
 from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.gradients import needed_memory, parts_that_fit
@@ -56,11 +64,11 @@ def epoch_row(
     """Return the metrics of the epoch that ended; count how long the genotype is stable.
 
     Raises:
-        SettingsError: The loss, α or a weight is not finite.
+        NotFiniteError: The loss, α or a weight is not finite.
     """
     stage = settings.stages[state.stage]
     masks, alpha, sums = state.net.masks, state.alpha(), state.sums.tolist()
-    _check_finite(state, sums, alpha)
+    _check_finite(state)
     genotype = derive_genotype(masks, alpha, skip_connects=None)
     derived = str(derive_genotype(masks, alpha, skip_connects=settings.skip_connects))
     moved = state.epoch >= stage.weights_only_epochs
@@ -90,12 +98,11 @@ def epoch_row(
     }
 
 
-def _check_finite(state: SearchState, sums: list[float], alpha: Mapping[str, Array]) -> None:
-    finite = np.isfinite(np.concatenate([np.array(sums), *map(np.ravel, alpha.values())])).all()
+def _check_finite(state: SearchState) -> None:
     # The last step of a search changes weights that no loss is computed with any more.
-    weights = [value.isfinite().all() for value in state.net.state_dict().values()]
-    if not finite or not torch.stack(weights).all():
-        raise SettingsError(
+    finite = all_finite((state.sums, *state.net.state_dict().values()))
+    if state.ranks.largest(int(not finite)):
+        raise NotFiniteError(
             (
                 f"the loss, α or a weight is not finite after epoch {state.epoch + 1} of stage "
                 f"{state.stage + 1}"
@@ -188,6 +195,7 @@ class Search:
             self.tasks = [self._shared(task) for task in self.tasks]
         self.progress = progress
         self.device = device or torch.device("cpu")
+        self.roll_backs = RollBacks(self.journal, progress)
         self._said: set[str] = set()
         self._check_heads()
         self._check_start()
@@ -203,11 +211,16 @@ class Search:
         stages = len(self.settings.stages)
         graphs = graphs_for(state, self._say_once)
         while state.stage < stages:
-            self._run_epoch(state, graphs)
+            try:
+                self._run_epoch(state, graphs)
+            except NotFiniteError as error:
+                state = self._state_of(self.roll_backs.go_back(error))
+                graphs = graphs_for(state, self._say_once)
+                continue
             if self._stage_is_over(state):
                 state = self._finish_stage(state)
                 graphs = graphs_for(state, self._say_once)
-            self.journal.checkpoint(state.to_checkpoint())
+            self.roll_backs.checkpoint(state.to_checkpoint())
         self.progress("search", 1, 1)
         return SearchResult(
             stage_masks=state.masks,
@@ -268,11 +281,9 @@ class Search:
             ) from error
 
     def _restore_or_begin(self) -> SearchState:
-        checkpoint = self.journal.restore()
+        checkpoint = self.roll_backs.restore()
         if checkpoint is not None:
-            state = SearchState.from_checkpoint(
-                checkpoint, self.settings, self.classes, self.device, self.ranks
-            )
+            state = self._state_of(checkpoint)
             self.journal.truncate(state.rows)
             if state.dtype != compute_dtype(self.settings):
                 self.progress(f"going on in {name_of(state.dtype)}, as the run began", 0, 1)
@@ -283,6 +294,11 @@ class Search:
         )
         state.start_from(self.start)
         return state
+
+    def _state_of(self, checkpoint: Checkpoint) -> SearchState:
+        return SearchState.from_checkpoint(
+            checkpoint, self.settings, self.classes, self.device, self.ranks
+        )
 
     def _stage_is_over(self, state: SearchState) -> bool:
         """Return whether the stage has run its epochs, or the last one's genotype is stable."""
@@ -312,10 +328,17 @@ class Search:
         return fresh
 
     def _run_epoch(self, state: SearchState, graphs: Graphs | None) -> None:
-        """Run the epoch from ``state.step`` to its end."""
-        stage = self.settings.stages[state.stage]
-        rate = self.settings.weights.rate_at(state.epoch, stage.epochs)
+        """Run the epoch from ``state.step`` to its end.
+
+        Raises:
+            NotFiniteError: The loss, α or a weight is not finite at its end.
+        """
+        if state.step == 0:
+            self.roll_backs.begin(state.to_checkpoint())
+        stage, lower = self.settings.stages[state.stage], self.roll_backs.rate_factor
+        rate = lower * self.settings.weights.rate_at(state.epoch, stage.epochs)
         set_learning_rate(state.sgd, rate)
+        set_learning_rate(state.adam, lower * self.settings.alpha.learning_rate)
         if len(state.seconds) == state.stage:
             state.seconds.append(0.0)
         state.net.train()
@@ -335,13 +358,13 @@ class Search:
                 self._report(state, len(plan))
                 if self.journal.due() and state.step < len(plan):
                     state.seconds[-1] += time.perf_counter() - started
-                    self.journal.checkpoint(state.to_checkpoint())
+                    self.roll_backs.checkpoint(state.to_checkpoint(), within=True)
                     started = time.perf_counter()
         wait_for(self.device)
         state.seconds[-1] += time.perf_counter() - started
         self._check_ranks(state)
         row = epoch_row(state, self.settings, self.tasks, learning_rate=rate, device=self.device)
-        self.journal.append(row | {"steps_run": dict(graphs.choices) if graphs else {}})
+        self.roll_backs.append(row | {"steps_run": dict(graphs.choices) if graphs else {}})
         state.rows += 1
         state.sums.zero_()
         state.epoch, state.step = state.epoch + 1, 0

@@ -345,7 +345,13 @@ def adam_for(alpha: Sequence[nn.Parameter], settings: AlphaOptimiser) -> torch.o
     )
 
 
-def set_learning_rate(sgd: torch.optim.SGD, rate: float) -> None:
-    """Change the learning rate in place, without waiting for the device."""
-    for group in sgd.param_groups:
-        group["lr"].fill_(rate)
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Change the learning rate, in place where it is a tensor, without waiting for the device.
+
+    A recorded step keeps a rate that is a number, such as Adam's.
+    """
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -1,6 +1,7 @@
 """Full disks, read-only file systems, killed pushes and pushes at the same time."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.registry.factories import make_artifact, make_weights
-from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.errors import RegistryError, VersionConflictError
 from wsdarts_registry.stores.directory import DirectoryStore
 
@@ -158,6 +159,29 @@ def test_read_only_file_system(mount: Mount, tmp_path: Path) -> None:
     assert store.pull("a").digest == entry.digest
     with pytest.raises(RegistryError, match=r"cannot write .*Read-only file"):
         store.pull("a", disk / "out")
+
+
+def test_a_registry_that_is_unmounted_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(tmp_path / "zoo", create=True)
+    make_artifact(tmp_path / "a")
+    usual = Artifact.copy_file
+
+    def unmount(self: Artifact, path: str, directory: Path) -> None:
+        if (tmp_path / "zoo").exists():
+            (tmp_path / "zoo").rename(tmp_path / "away")
+        usual(self, path, directory)
+
+    monkeypatch.setattr(Artifact, "copy_file", unmount)
+    with pytest.raises(RegistryError):
+        store.publish(tmp_path / "a", "a")
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "zoo", ignore_errors=True)
+    (tmp_path / "away").rename(tmp_path / "zoo")
+    assert store.entries() == ()
+    assert store.publish(tmp_path / "a", "a").version == 1
+    _check_whole(store)
 
 
 def _race(tmp_path: Path, rounds: int, version: str) -> dict[int, list[list[str]]]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,37 @@ def test_a_full_disk_is_told_and_other_errors_are_not_disguised(tmp_path: Path) 
         Path("/nowhere").read_bytes()
     with pytest.raises(ConnectionError), open_run(tmp_path, CONFIG, resume=True):
         raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
+
+
+def _replace_while_open(path: Path, away: Path) -> None:
+    with open_run(path, CONFIG, resume=False) as run:
+        journal = FileJournal(path, "search")
+        journal.append({"epoch": 0})
+        path.rename(away)
+        path.mkdir()
+        writers: tuple[Callable[[], object], ...] = (
+            lambda: run.write_json("found.json", {}),
+            lambda: journal.append({"epoch": 1}),
+            lambda: journal.truncate(0),
+            lambda: journal.checkpoint(Checkpoint(tensors={}, facts={})),
+        )
+        for write in writers:
+            with pytest.raises(FileNotFoundError):
+                write()
+        run.write_text("cells.svg", "<svg/>")
+
+
+def test_a_directory_that_takes_its_place_is_not_written(tmp_path: Path) -> None:
+    # As when a disk is unmounted: its path is then another, empty directory.
+    path, away = tmp_path / "run", tmp_path / "away"
+    with pytest.raises(RunError) as caught:
+        _replace_while_open(path, away)
+    assert "--resume" in caught.value.hint
+    assert list(path.iterdir()) == []
+    path.rmdir()
+    away.rename(path)
+    with open_run(path, CONFIG, resume=True):
+        assert FileJournal(path, "search").rows() == [{"epoch": 0}]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -70,6 +70,22 @@ def test_growth_is_silent(store: Store, push: Push) -> None:
     assert store.accept_state() == ()
 
 
+def test_a_clock_that_is_set_back_makes_no_older_state(
+    store: Store, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(("2026-01-02T12:00:00Z", "2026-01-02T11:00:00Z", "2026-01-02T11:01:00Z"))
+    monkeypatch.setattr("wsdarts_registry.stores.store.now", lambda: next(times))
+    push("flowers")
+    store.yank("flowers@1", "wrong")
+    store.unyank("flowers@1", "right")
+    store.yank("flowers@1", "wrong after all")
+    assert store.entries() == ()
+    (entry,) = store.entries(include_yanked=True)
+    assert entry.yanked is not None
+    assert entry.yanked.reason == "wrong after all"
+    assert store.accept_state() == ()
+
+
 @pytest.mark.parametrize("read", ["entries", "nearest", "resolve", "pull"])
 def test_an_older_state_is_noticed(store: Store, push: Push, save: Save, read: str) -> None:
     push("flowers", "a")

@@ -1,0 +1,1 @@
+"""Registries under the use of many processes for long."""
