@@ -24,10 +24,12 @@ def section() -> str:
 Each artifact of the shipped zoo as the source of each set that it had not seen: a warm start from
 its weights (λ̂; λ_meta as such), and 300 steps of training of the network that it found, from the
 inherited weights. Trained on the weights half, judged on the alpha half: the validation third took
-no part, so that defaults may be chosen by these figures. One seed; {measured}. Each figure is the
-accuracy in per cent, with the gain in parentheses, in points: over the cell of the set's own cold
-search, trained as long from random weights. The last column is that cell with the weights of its
-own supernet. The cold searches are those of the zoo, which are longer than those of preset `small`.
+no part, so that defaults may be chosen by these figures. One seed; {measured}.
+
+Each figure is the accuracy in per cent, with the gain in parentheses, in points, over the cell of
+the set's own search for the zoo, trained as long from random weights. The last column is that cell
+with the weights of its own supernet. The zoo's searches are longer than those of preset `small`,
+and have used the images that these cells are judged on for α, so this comparison favours them.
 
 ![Points gained by a warm start, by set and source](images/transfer-matrix.svg)
 
@@ -39,7 +41,8 @@ Of each predictor: its **regret**, the accuracy of the best source less that of 
 how much smaller that is than the regret of a random choice; and its rank correlation with the
 accuracy over the five single sources of a set. Means over {len(found["sets"])} sets; intervals
 (95 %) resample the sets and are rough. The shipped probe was trained on the train parts of all six
-sets. LogME and the linear classifier see the features of the source's network on the weights half;
+sets. LogME and the linear classifier, once measured on all sets, see the features of the source's
+network on the weights half;
 *Transfer gain on the other sets* is by how much the source was better than the mean source, without
 the row and the column of the set itself; artifacts state it as their transfer gain, and mode `auto`
 chooses by it among the nearest.
@@ -68,8 +71,10 @@ def _gain(row: Mapping[str, Any]) -> str:
 
 
 def _predictors(found: Mapping[str, Any]) -> str:
-    rows = []
+    rows, whole = [], len(found["sets"])
     for name, regret in sorted(found["regret"].items(), key=lambda item: item[1]["mean"] or 0.0):
+        if len(regret["sets"]) < whole:
+            continue  # not measured on all of them
         less = found["regret_less_than_random"].get(name)
         agreement = found["rank_correlation"].get(name)
         rows.append(

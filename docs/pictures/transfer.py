@@ -32,7 +32,7 @@ def transfer_matrix() -> str:
     largest = max(map(abs, gains.values()))
     body = [
         heading(32, "Points gained by a warm start"),
-        lines(MARGIN, 54, (f"over a cold search, networks trained for {_STEPS} steps",)),
+        lines(MARGIN, 54, (f"over the zoo's own search, networks trained for {_STEPS} steps",)),
     ]
     for column, label in enumerate(_SOURCES.values()):
         body.append(
@@ -45,9 +45,9 @@ def transfer_matrix() -> str:
             body += _field(_LEFT + column * _CELL, y, gains.get((name, source)), largest)
     end = _TOP + len(_SETS) * _ROW
     note = (
-        "Rows: the set that was searched. Columns: the set of the",
-        "artifact that the warm start began from; meta is the",
-        "λ_meta of 1, 3 and 5. One seed each.",
+        "Rows: the set that was searched. Columns: the set of",
+        "the artifact that the warm start began from; meta is",
+        "the λ_meta of 1, 3 and 5. One seed each.",
     )
     body.append(lines(MARGIN, end + 20, note))
     described = "; ".join(
