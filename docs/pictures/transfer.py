@@ -32,7 +32,7 @@ def transfer_matrix() -> str:
     largest = max(map(abs, gains.values()))
     body = [
         heading(32, "Points gained by a warm start"),
-        lines(MARGIN, 54, (f"over the zoo's own search, networks trained for {_STEPS} steps",)),
+        lines(MARGIN, 54, (f"over the zoo's own search, {_STEPS} steps of training",)),
     ]
     for column, label in enumerate(_SOURCES.values()):
         body.append(
