@@ -62,7 +62,9 @@ def renew_cards(zoo: Path) -> None:
         made = {}
         for entry in store.entries(include_yanked=True):
             artifact = store.pull(entry.reference)
-            manifest = with_transfer_gain(entry.manifest, entry.name)
+            manifest = entry.manifest
+            if entry.yanked is None:  # the latest, whose weights were measured
+                manifest = with_transfer_gain(manifest, entry.name)
             files = new_card_files(artifact, manifest, store, store, entry.name)
             target = Path(temporary) / entry.name / f"v{entry.version}"
             rewrite_artifact(artifact, target, manifest=manifest, replaced=files)

@@ -30,7 +30,7 @@ _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
 @pytest.fixture(scope="session")
-def kernels(pytestconfig: pytest.Config) -> Path:
+def kernel_cache(pytestconfig: pytest.Config) -> Path:
     """Compiled kernels: those that the user's cache had before, and what tests have compiled."""
     assert pytestconfig.cache is not None
     directory = pytestconfig.cache.mkdir("kernels")
@@ -40,30 +40,34 @@ def kernels(pytestconfig: pytest.Config) -> Path:
     return directory
 
 
-def _use_cache(cache: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _use_cache(cache: Path, kernel_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.mkdir()
-    (cache / "kernels").symlink_to(kernels)
+    (cache / "kernels").symlink_to(kernel_cache)
     monkeypatch.setenv("WSDARTS_HUB_CACHE", str(cache))
     monkeypatch.delenv("WSDARTS_HUB_POLICY", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(cache / "no-configuration"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _caches(tmp_path_factory: pytest.TempPathFactory, kernels: Path) -> Iterator[Iterator[Path]]:
+def _caches(
+    tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path
+) -> Iterator[Iterator[Path]]:
     """Keep fixtures of many tests out of the user's own directories; name caches for each test.
 
     ``mktemp`` would look at all earlier directories for each new one.
     """
     parent = tmp_path_factory.mktemp("caches")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        _use_cache(parent / "shared", kernels, monkeypatch)
+        _use_cache(parent / "shared", kernel_cache, monkeypatch)
         yield (parent / str(number) for number in itertools.count())
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(_caches: Iterator[Path], kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache(
+    _caches: Iterator[Path], kernel_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Give every test an empty cache; compile the kernels once for all."""
-    _use_cache(next(_caches), kernels, monkeypatch)
+    _use_cache(next(_caches), kernel_cache, monkeypatch)
 
 
 @pytest.fixture

@@ -51,12 +51,12 @@ def hub_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def programs(hub_port: int, kernels: Path) -> Iterator[Programs]:
+def programs(hub_port: int, kernel_cache: Path) -> Iterator[Programs]:
     """The programs that blocks find."""
     # Not below pytest's own directory: a socket's path may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="docs-") as directory:
         endpoint = f"http://127.0.0.1:{hub_port}"
-        running = Programs(Path(directory), kernels=kernels, endpoint=endpoint)
+        running = Programs(Path(directory), kernels=kernel_cache, endpoint=endpoint)
         try:
             yield running
         finally:

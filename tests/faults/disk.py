@@ -180,7 +180,15 @@ class Disk:
 
     def _flushed_node(self, change: Change) -> "_Node":
         found = self._open.get(change.inode)
-        return self._at(change.path) if found is None else found
+        if found is None or self._is_folder(change.path):
+            return self._at(change.path)  # a folder may have the inode of a file that is gone
+        return found
+
+    def _is_folder(self, path: str) -> bool:
+        try:
+            return isinstance(self._at(path), _Folder)
+        except (KeyError, AssertionError):
+            return False
 
     def _file(self, change: Change) -> _File:
         found = self._open.get(change.inode)

@@ -139,7 +139,7 @@ def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str)
     browser.run(f"{BOXES}[0].click()")
     browser.click("#compare")
     browser.until("document.querySelectorAll('#side thead th').length === 3")
-    assert browser.driver.current_url.endswith("#cifar10-1000@2,flowers102@2,tiny-imagenet-100@2")
+    assert browser.driver.current_url.endswith("#cifar10-1000@2,bird-groups@2,dtd-10@2")
     assert browser.find("#state").text == "3 side by side."
     browser.until("document.querySelectorAll('#side img').length === 9")
     drawn = browser.run(
@@ -149,7 +149,7 @@ def test_artifacts_are_chosen_by_boxes_and_compared(browser: Browser, root: str)
     assert drawn
     browser.click("#side thead button")
     browser.until("document.querySelectorAll('#side thead th').length === 2")
-    assert browser.driver.current_url.endswith("#flowers102@2,tiny-imagenet-100@2")
+    assert browser.driver.current_url.endswith("#bird-groups@2,dtd-10@2")
     browser.click("#adding button")
     browser.until("document.querySelectorAll('#side thead th').length === 3")
 
@@ -265,7 +265,7 @@ def test_the_keyboard_alone(browser: Browser, disk: str) -> None:
     assert {"words", "kind", "order"} < set(seen)
     browser.driver.switch_to.active_element.send_keys(Keys.SPACE)
     assert browser.find("#tray").is_displayed()
-    assert "aircraft-edges@2" in browser.find("#chosen").text
+    assert "flowers102@2" in browser.find("#chosen").text
 
 
 def test_print_and_reduced_motion(browser: Browser, disk: str) -> None:

@@ -1,4 +1,4 @@
-"""Names of the files of a run directory.
+"""Names of the files of a run directory, and of what is in them.
 
 The registry reads some of them, too, and defines their names, since it cannot import this package.
 """
@@ -26,3 +26,6 @@ SELECTION_JOURNAL = "selection"
 CHOICE_JOURNAL = "choice"
 TRAINING_JOURNAL = "training"
 BASELINE_JOURNAL = "baseline"
+
+ROLL_BACKS = "roll_backs"
+"""Fact of a checkpoint and field of a row: how often the run has been rolled back, if it has."""
