@@ -27,7 +27,12 @@ _NO_MEMORY = (
     "--set training.batch_size=N) or preset; --resume goes on with a run that was begun"
 )
 # The first by torch; the last by safetensors, where Python has no memory for its bytes.
-_SAID_WITHOUT_MEMORY = ("can't allocate memory", "std::bad_alloc", "PyObject pointer is null")
+_SAID_WITHOUT_MEMORY = (
+    "can't allocate memory",
+    "std::bad_alloc",
+    "PyObject pointer is null",
+    "could not create a primitive",  # of oneDNN, whose scratch memory failed
+)
 
 
 def explained(error: BaseException) -> str | None:
