@@ -80,6 +80,10 @@ class RegistryError(WsdartsError):
     """A registry cannot be read or written."""
 
 
+class CacheError(RegistryError):
+    """What was fetched of a registry cannot be kept in the cache of this machine."""
+
+
 class RecordError(RegistryError):
     """A record beside a version is damaged: why it was yanked, or an alias."""
 

@@ -42,7 +42,7 @@ def test_what_is_killed_ends_as_if_it_had_not_been(
 def test_what_a_failing_disk_stops_goes_on_when_it_is_cured(
     beginning: Path, programs: Programs, hub_port: int, tmp_path: Path
 ) -> None:
-    names = ("push", "pull", "pull from a Hub", "gallery")
+    names = ("push", "pull", "pull from a Hub", "gallery", "training", "push to a Hub")
     outcome = run_disk_faults(
         {name: all_jobs()[name] for name in names},
         faults=2 * len(names),

@@ -10,7 +10,7 @@ from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.nearness import Figures, figures, is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
-from wsdarts_registry.errors import NoCommonSpaceError, WsdartsError
+from wsdarts_registry.errors import CacheError, NoCommonSpaceError, WsdartsError
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.nearest_artifacts import rank_registry
 from wsdarts_registry.stores.records import Entry
@@ -76,6 +76,9 @@ def neighbourhood(
     Returns:
         At most five neighbours, or why there are none: a registry that cannot be ranked is no
         reason not to publish. None for an artifact without embeddings.
+
+    Raises:
+        CacheError: The cache of this machine cannot keep what it takes to rank the registry.
     """
     if not artifact.manifest.embeddings:
         return None
@@ -83,6 +86,8 @@ def neighbourhood(
         if not any(other != name and _is_listed(seen, other) for other in seen.names()):
             return NeighbourhoodFacts(day=day, state="first")
         return _ranked(seen, name, artifact, day)
+    except CacheError:
+        raise  # a fault of this machine, not of the registry: a card is published once
     except (WsdartsError, OSError):
         return NeighbourhoodFacts(day=day, state="unknown")
 

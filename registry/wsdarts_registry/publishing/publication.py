@@ -24,7 +24,13 @@ from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
 from wsdarts_registry.artifact.reference import Reference, is_name
 from wsdarts_registry.artifact.writer import Edition
 from wsdarts_registry.drawing.cells import genotype_svg
-from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning, SignatureError
+from wsdarts_registry.errors import (
+    ArtifactError,
+    CacheError,
+    RegistryError,
+    RegistryWarning,
+    SignatureError,
+)
 from wsdarts_registry.publishing.card import CardFacts, render_card
 from wsdarts_registry.publishing.neighbours import neighbourhood
 from wsdarts_registry.publishing.training_record import RUN_ARTIFACT, with_training
@@ -338,11 +344,15 @@ def new_card_files(
 
 def _catalogue(store: Store) -> Catalogue | None:
     """Return the catalogue of the registry; None if only single names can be read."""
-    with warnings.catch_warnings(), suppress(RegistryError):
+    with warnings.catch_warnings():
         # Pushing brings an index up to date that is behind, and says where that fails.
         warnings.simplefilter("ignore", RegistryWarning)
-        return store.catalogue()
-    return None
+        try:
+            return store.catalogue()
+        except CacheError:
+            raise
+        except RegistryError:
+            return None
 
 
 def _same_content(

@@ -17,7 +17,7 @@ from huggingface_hub import get_token
 from pydantic import BaseModel, ValidationError
 
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.errors import CacheError, RegistryError
 
 Kind = Literal[
     "missing",
@@ -260,6 +260,12 @@ _TEXTS: dict[Kind, tuple[str, str]] = {
 }
 
 
+_CLASSES: Mapping[Kind, type[RegistryError]] = {
+    "not_found": RepositoryNotFoundError,
+    "disk": CacheError,
+}
+
+
 def registry_error(failure: Failure, *, action: str, repository: str, url: str) -> RegistryError:
     """Return the error that a user reads of a failure.
 
@@ -285,7 +291,7 @@ def registry_error(failure: Failure, *, action: str, repository: str, url: str) 
         "soon": f"in {failure.retry_after:.0f} s" if failure.retry_after else "later",
         "hint": failure.hint,
     }
-    error = RepositoryNotFoundError if failure.kind == "not_found" else RegistryError
+    error = _CLASSES.get(failure.kind, RegistryError)
     return error(what.format_map(facts), hint=hint.format_map(facts))
 
 

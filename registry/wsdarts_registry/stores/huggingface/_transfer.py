@@ -24,7 +24,7 @@ from wsdarts_registry.artifact.checked_files import checksum_line
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST, FileRecord
 from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
 from wsdarts_registry.artifact.writer import Edition
-from wsdarts_registry.errors import ArtifactError, RegistryError
+from wsdarts_registry.errors import ArtifactError, CacheError
 from wsdarts_registry.stores.huggingface._artifact_repository import (
     RECORD,
     SIGNATURES,
@@ -97,7 +97,7 @@ def fetch_artifact(
     try:
         return _place(found, manifest, entry, extent)
     except OSError as error:
-        raise RegistryError(
+        raise CacheError(
             f"cannot keep {entry.reference} in {cache_directory()}: {error.strerror}",
             hint="free some space, or name another cache in WSDARTS_HUB_CACHE",
         ) from error
