@@ -11,7 +11,7 @@ from tests.registry.factories import digest_of, make_artifact, make_draft
 from tests.registry.stores.huggingface.conftest import LOCATION
 from wsdarts_registry._files import cache_directory
 from wsdarts_registry.artifact.manifest import Lineage, Parent
-from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.errors import CacheError, RegistryError
 from wsdarts_registry.publishing.publication import push
 from wsdarts_registry.stores.huggingface.store import HubStore
 
@@ -121,3 +121,20 @@ def test_neighbours_cost_no_more_than_the_index(
     assert len(hub_server.exchanges("GET", "datasets/acme/wsdarts-registry/objects")) == 1
     assert not hub_server.exchanges(path="acme/task-")
     assert "| `task-0@1` |" in str(store.pull("new").card)
+
+
+def test_a_cache_that_cannot_be_written_publishes_no_card_without_neighbours(
+    hub_server: HubServer, store: HubStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("flowers", "birds"):
+        make_artifact(tmp_path / name, name, files={}, weights=False)
+    push(tmp_path / "flowers", "flowers", registry=store)
+    working = cache_directory()
+    (tmp_path / "file").touch()  # root may write to any directory
+    monkeypatch.setenv("WSDARTS_HUB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CacheError):
+        push(tmp_path / "birds", "birds", registry=HubStore(LOCATION, endpoint=hub_server.url))
+    monkeypatch.setenv("WSDARTS_HUB_CACHE", str(working))
+    assert store.names() == ("flowers",)
+    push(tmp_path / "birds", "birds", registry=store)
+    assert "`flowers@1`" in str(store.pull("birds").card)
