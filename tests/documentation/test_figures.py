@@ -91,6 +91,35 @@ def _differences(first: str, second: str) -> tuple[list[float], tuple[float, flo
     )
 
 
+def test_how_well_sources_are_chosen() -> None:
+    page = _page("decisions/choice-of-a-source.md")
+    results = (_ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    readme = " ".join((_ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = {}
+    for name in (
+        "transfer gain on the other sets",
+        "distance by an ImageNet probe",
+        "*random choice*",
+        "distance by the shipped probe",
+    ):
+        (line,) = (line for line in results if line.startswith(f"| {name} |"))
+        regret, less = (cell.strip() for cell in line.split("|")[2:4])
+        found[name] = regret.split()[0]
+        said = [_in_words(cell) for cell in (regret, less) if cell != "–"]
+        shown = "a random choice" if name.startswith("*") else name
+        assert f"| {shown} | {' | '.join(said)} |" in page
+    assert f"the best of five was {found['*random choice*']} points above the average one" in readme
+    assert f"came within {found['transfer gain on the other sets']} points of the best" in readme
+
+
+def _in_words(interval: str) -> str:
+    """Return ``+1.1 [-0.4, +2.4]`` as pages write it: ``1.1 (−0.4 to 2.4)``."""
+    mean, low, high = (
+        part.strip("[],").removeprefix("+").replace("-", "−") for part in interval.split()
+    )
+    return f"{mean} ({low} to {high})"
+
+
 def test_how_far_apart_two_seeds_were() -> None:
     by_set = defaultdict(list)
     for row in _rows("warm_starts_tiny_imagenet.json"):
