@@ -160,14 +160,19 @@ def matrix_rows() -> list[dict[str, Any]]:
         for source in (*ORDER, JOINT, OWN):
             accuracy = _accuracy(name, source, "inherited")
             if cold is not None and accuracy is not None:
-                gain = accuracy - cold
-                rows.append({"set": name, "source": source, "accuracy": accuracy, "gain": gain})
+                figures = {"accuracy": accuracy, "gain": accuracy - cold}
+                parameters = _figure(name, source, "inherited", "parameters")
+                rows.append({"set": name, "source": source, **figures, "parameters": parameters})
     return rows
 
 
 def _accuracy(name: str, source: str, weights: str) -> float | None:
+    return _figure(name, source, weights, "accuracy")
+
+
+def _figure(name: str, source: str, weights: str, key: str) -> Any:
     file = INHERITANCE.result(f"alpha-{name}-from-{source}-{weights}-{STEPS}-0")
-    return json.loads(file.read_bytes())["accuracy"] if file.exists() else None
+    return json.loads(file.read_bytes())[key] if file.exists() else None
 
 
 def predictors(
@@ -233,7 +238,44 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "rank_correlation": {key: _interval(values) for key, values in agreements.items()},
         "choices": choices,
+        "parameters": parameters_apart([row for of in complete.values() for row in of]),
     }
+
+
+def parameters_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how far the size of a cell explains its accuracy, and the sources' gains without it.
+
+    A line is fitted to all pairs at once: accuracy against the logarithm of the number of
+    parameters, each less its mean over the sources of the set.
+
+    Args:
+        rows: Complete rows of the transfer matrix.
+
+    Returns:
+        ``correlation`` of the two; and of each source by how much its accuracy was above the mean,
+        as ``gains``, and above the line, as ``gains_at_equal_size``.
+    """
+    if not rows:
+        return {}
+    names = [row["set"] for row in rows]
+    sizes = _centred(np.log([row["parameters"] for row in rows]), names)
+    gains = _centred(np.array([row["accuracy"] for row in rows]), names)
+    slope = float(sizes @ gains / (sizes @ sizes))
+    of = {source: [row["source"] == source for row in rows] for source in ORDER}
+    of = {source: mask for source, mask in of.items() if any(mask)}
+    return {
+        "correlation": round(float(np.corrcoef(sizes, gains)[0, 1]), 4),
+        "gains": {k: round(float(gains[m].mean()), 4) for k, m in of.items()},
+        "gains_at_equal_size": {
+            k: round(float((gains - slope * sizes)[m].mean()), 4) for k, m in of.items()
+        },
+    }
+
+
+def _centred(values: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
+    """Return values less the mean of their group."""
+    _, group = np.unique(groups, return_inverse=True)
+    return values - (np.bincount(group, values) / np.bincount(group))[group]
 
 
 def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:

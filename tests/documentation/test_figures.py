@@ -1,6 +1,7 @@
 """Figures that pages written by hand quote are those of the committed results."""
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
@@ -108,6 +109,11 @@ def test_how_well_sources_are_chosen() -> None:
         said = [_in_words(cell) for cell in (regret, less) if cell != "–"]
         shown = "a random choice" if name.startswith("*") else name
         assert f"| {shown} | {' | '.join(said)} |" in page
+    (correlation,) = re.findall(r"have a correlation of (\S+)\. At equal size", "\n".join(results))
+    assert f"(correlation {correlation.replace('-', '−')} within a set)" in page
+    for end in ("best", "worst"):
+        (source,) = re.findall(rf"the {end}(?: source is)? `(\w+)`", " ".join(results))
+        assert f"the {end} {'source ' * (end == 'best')}(`{source}`)" in page
     assert f"the best of five was {found['*random choice*']} points above the average one" in readme
     assert f"came within {found['transfer gain on the other sets']} points of the best" in readme
 

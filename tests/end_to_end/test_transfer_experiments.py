@@ -73,6 +73,28 @@ def test_transfer_gains_leave_out_the_set_and_its_own_artifact() -> None:
     assert gains(matrix, "bird_groups", but="flowers102") == pytest.approx([-0.15])
 
 
+def test_sources_whose_cells_are_only_smaller_gain_nothing_at_equal_size() -> None:
+    # Accuracy falls by 0.1 for each doubling, and bird_groups is 0.03 above that line.
+    parameters = {"flowers102": 1000, "dtd_10": 2000, "bird_groups": 4000}
+    above = {"flowers102": 0.0, "dtd_10": 0.0, "bird_groups": 0.03}
+    rows = [
+        {
+            "set": name,
+            "source": source,
+            "parameters": size if name == "aircraft_edges" else 5000 - size,
+            "accuracy": base - 0.1 * np.log2(size if name == "aircraft_edges" else 5000 - size) + a,
+        }
+        for name, base in (("aircraft_edges", 0.9), ("cifar10_1000", 0.3))
+        for (source, size), a in zip(parameters.items(), above.values(), strict=True)
+    ]
+    found = module("transfer").parameters_apart(rows)
+    assert found["correlation"] < -0.9
+    equal = found["gains_at_equal_size"]
+    assert sum(equal[source] for source in parameters) == pytest.approx(0, abs=1e-3)
+    assert max(equal, key=lambda s: equal[s]) == "bird_groups"
+    assert equal["bird_groups"] - equal["dtd_10"] == pytest.approx(0.03, abs=0.01)
+
+
 def test_agreement_counts_pairs_of_different_sets_alone() -> None:
     owners = np.array([0, 0, 1, 1, 2, 2])
     known = np.array(
