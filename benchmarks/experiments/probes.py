@@ -15,6 +15,7 @@ The ImageNet network is slow here, so what it says is computed once, of ``VIEWS`
 which all distillations draw from.
 """
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -206,6 +207,28 @@ def run_distances(probe: str, state: Path) -> dict[str, Any]:
     return {"matrix": matrix.round(6).tolist()}
 
 
+def run_whole(probe: str, state: Path) -> dict[str, Any]:
+    """Embed the six sets by a probe at the default settings, and return their distances."""
+    loaded, rows = probe_of(probe, state), []
+    for name in ORDER:
+        found = embed(load(name), loaded, cache_dir=state, progress=Lines(state.name))
+        rows.append(found.values)
+    return {"names": list(ORDER), "whole": distance_matrix(np.stack(rows)).round(6).tolist()}
+
+
+def distances_left_out(name: str) -> dict[str, float] | None:
+    """Return the distances of a set to the others by a probe that saw no image of it, if measured.
+
+    They are the distances from this set alone: the probe has seen some of the others.
+    """
+    file = PROBES.result(f"whole-{without(name)}")
+    if not file.exists():
+        return None
+    found = json.loads(file.read_bytes())
+    row = found["whole"][found["names"].index(name)]
+    return {n: d for n, d in zip(found["names"], row, strict=True) if n != name}
+
+
 def probe_of(probe: str, state: Path) -> Probe:
     """Load a probe by its name in this experiment."""
     if probe == IMAGENET:
@@ -300,6 +323,17 @@ def _distances(probe: str) -> Cell:
     )
 
 
+def _whole(probe: str) -> Cell:
+    return Cell(
+        name=f"whole-{probe}",
+        asked={"probe": probe},
+        work=partial(run_whole, probe),
+        needs=[f"distillation-{probe}"],
+        kind="whole",
+        expected=100,
+    )
+
+
 PROBES = Experiment(
     name="probes",
     cells=[
@@ -309,6 +343,7 @@ PROBES = Experiment(
         *(cell for sets in LEFT_OUT for cell in (_distillation(sets), _distances(named(sets)))),
         _distillation(),
         _distances(DISTILLED),
+        *(_whole(named(sets)) for sets in LEFT_OUT),
     ],
     summary=summarise,
 )

@@ -28,6 +28,7 @@ from cells import Cell, Experiment
 from inheritance import INHERITANCE, JOINT, ORDER, OWN, artifact_of, load
 from measure import RESULTS, Lines
 from numpy.typing import NDArray
+from probes import distances_left_out
 from scipy.stats import spearmanr
 
 from wsdarts_registry.artifact.facts import (
@@ -53,6 +54,7 @@ PROBES = {
     "mobilenetv2_100": "distance by an ImageNet probe",
     "wsdarts-resnet10t": "distance by the shipped probe",
 }
+DISTILLED_LEFT_OUT = "distance by a distilled probe that did not see the set"
 ELSEWHERE = "transfer gain on the other sets"
 RANDOM = "random choice"
 """Its regret is the mean over the sources."""
@@ -185,6 +187,8 @@ def predictors(
         place = {each: number for number, each in enumerate(whole["names"])}
         row = whole["matrix"][place[name]]
         found[words] = [-row[place[source]] for source in sources]
+    if (left_out := distances_left_out(name)) is not None:
+        found[DISTILLED_LEFT_OUT] = [-left_out[source] for source in sources]
     # Of the artifacts, not of the sets: this page is also written where those are not at hand.
     here, *others = (read_artifact(artifact_of(s)).manifest.tasks[0] for s in (name, *sources))
     found["most classes"] = [float(other.classes) for other in others]

@@ -99,8 +99,8 @@ def _parameters(found: Mapping[str, Any]) -> str:
     plain, equal = found["gains"], found["gains_at_equal_size"]
     ends = [choose(equal, key=equal.__getitem__) for choose in (max, min)]
     best, worst = (f"{100 * equal[e]:+.1f} points, {100 * plain[e]:+.1f} as measured" for e in ends)
-    return f"""After 300 steps smaller cells are ahead: within a set, accuracy and the logarithm of the
-number of parameters have a correlation of {found["correlation"]:+.2f}. At equal size (above a line
+    return f"""After 300 steps smaller cells are ahead: within a set, accuracy and the logarithm of
+the number of parameters have a correlation of {found["correlation"]:+.2f}. At equal size (above a line
 fitted to all pairs) the best source is `{ends[0]}` ({best}),
 the worst `{ends[1]}` ({worst})."""
 
