@@ -96,11 +96,12 @@ def _parameters(found: Mapping[str, Any]) -> str:
     """Say how far the size of cells explains how good a source is."""
     if not found:
         return ""
+    correlation = f"{found['correlation']:+.2f}"
     plain, equal = found["gains"], found["gains_at_equal_size"]
     ends = [choose(equal, key=equal.__getitem__) for choose in (max, min)]
     best, worst = (f"{100 * equal[e]:+.1f} points, {100 * plain[e]:+.1f} as measured" for e in ends)
     return f"""After 300 steps smaller cells are ahead: within a set, accuracy and the logarithm of
-the number of parameters have a correlation of {found["correlation"]:+.2f}. At equal size (above a line
+the number of parameters have a correlation of {correlation}. At equal size (above a line
 fitted to all pairs) the best source is `{ends[0]}` ({best}),
 the worst `{ends[1]}` ({worst})."""
 
