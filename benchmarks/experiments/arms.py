@@ -41,7 +41,7 @@ from wsdarts_sdk.data.loader import seed_of
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.timm_model import DARTS_V2, PDARTS
 from wsdarts_sdk.models.training import Training
-from wsdarts_sdk.pipelines.baselines.linear import measure_linear
+from wsdarts_sdk.pipelines.baselines import measure_linear
 from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision
 from wsdarts_sdk.pipelines.starting_points import decide_by, plan_start, settings_of_mode
 from wsdarts_sdk.runs.checkpoints import FileJournal

@@ -17,7 +17,7 @@ from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
-from wsdarts_sdk.pipelines.baselines.choice import LINEAR
+from wsdarts_sdk.pipelines.baselines import LINEAR
 from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change
 from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
 from wsdarts_sdk.pipelines.run_context import (

@@ -35,7 +35,7 @@ from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import train_network
-from wsdarts_sdk.pipelines.baselines.fine_tuning import FineTuning, fine_tuning_settings
+from wsdarts_sdk.pipelines.baselines import FineTuning, fine_tuning_settings
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.directory import RunDirectory, open_run

@@ -17,8 +17,7 @@ from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, TrainingLoop
-from wsdarts_sdk.pipelines.baselines.choice import LINEAR, Chosen, find_baseline
-from wsdarts_sdk.pipelines.baselines.fine_tuning import FineTuning
+from wsdarts_sdk.pipelines.baselines import LINEAR, Chosen, FineTuning, find_baseline
 from wsdarts_sdk.pipelines.dry_runs.estimate import (
     STEPS_RUN,
     Estimate,

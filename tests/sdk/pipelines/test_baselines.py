@@ -17,8 +17,7 @@ from wsdarts_registry.errors import ProbeError, SettingsError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models import training as training_module
 from wsdarts_sdk.models.training import TrainingLoop
-from wsdarts_sdk.pipelines.baselines.choice import find_baseline
-from wsdarts_sdk.pipelines.baselines.fine_tuning import FineTuning, fine_tuning_settings
+from wsdarts_sdk.pipelines.baselines import FineTuning, find_baseline, fine_tuning_settings
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.reports.report_files import read_run
 from wsdarts_sdk.runs.checkpoints import FileJournal, MemoryJournal
