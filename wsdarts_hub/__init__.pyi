@@ -24,17 +24,17 @@ from wsdarts_sdk.artifacts.pulling import pull as pull
 from wsdarts_sdk.data import ImageTask as ImageTask
 from wsdarts_sdk.models.classifier import Classifier as Classifier
 from wsdarts_sdk.models.network import count as count
-from wsdarts_sdk.pipelines.dry_runs.embedding import estimate_embedding as estimate_embedding
-from wsdarts_sdk.pipelines.dry_runs.embedding import estimate_nearest as estimate_nearest
-from wsdarts_sdk.pipelines.dry_runs.estimate import Estimate as Estimate
-from wsdarts_sdk.pipelines.dry_runs.search import estimate_search as estimate_search
-from wsdarts_sdk.pipelines.dry_runs.training import estimate_training as estimate_training
-from wsdarts_sdk.pipelines.dry_runs.warm_start import estimate_warm_start as estimate_warm_start
+from wsdarts_sdk.pipelines.dry_runs import Estimate as Estimate
+from wsdarts_sdk.pipelines.dry_runs import estimate_embedding as estimate_embedding
+from wsdarts_sdk.pipelines.dry_runs import estimate_nearest as estimate_nearest
+from wsdarts_sdk.pipelines.dry_runs import estimate_training as estimate_training
 from wsdarts_sdk.pipelines.embed import embed_data
 from wsdarts_sdk.pipelines.embed import nearest as nearest
 from wsdarts_sdk.pipelines.evaluate import evaluate as evaluate
 from wsdarts_sdk.pipelines.search import SearchRun as SearchRun
 from wsdarts_sdk.pipelines.search import search as search
+from wsdarts_sdk.pipelines.search_dry_runs import estimate_search as estimate_search
+from wsdarts_sdk.pipelines.search_dry_runs import estimate_warm_start as estimate_warm_start
 from wsdarts_sdk.pipelines.train import TrainingRun as TrainingRun
 from wsdarts_sdk.pipelines.train import train as train
 from wsdarts_sdk.pipelines.warm_start import WarmStart as WarmStart

@@ -7,7 +7,7 @@ from wsdarts_hub.cli.shared import display
 from wsdarts_registry._format import count, duration, size
 
 if TYPE_CHECKING:
-    from wsdarts_sdk.pipelines.dry_runs.estimate import Estimate
+    from wsdarts_sdk.pipelines.dry_runs import Estimate
 
 
 def show_estimate(found: "Estimate", *, as_json: bool = False) -> None:

@@ -24,7 +24,7 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models import training as training_module
-from wsdarts_sdk.pipelines.dry_runs import embedding as embedding_module
+from wsdarts_sdk.pipelines import dry_runs
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.search.settings import StageSettings
 from wsdarts_sdk.task2vec import embed, load_probe
@@ -124,7 +124,7 @@ def test_a_baseline_has_its_own_phase(digits_task: ImageTask) -> None:
 
 
 def test_an_embedding(digits_task: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_module, "SECONDS", 1e-9)  # one batch, on any machine
+    monkeypatch.setattr(dry_runs, "SECONDS", 1e-9)  # one batch, on any machine
     found = estimate_embedding(digits_task, progress=silent)
     held_back(found)
     images = len(digits_task.train_indices)
