@@ -2,7 +2,7 @@
 
 ``calls`` describes tensors to the kernels of ``derived.cpp``, ``operations`` notes the calls of
 each operation and ``program`` those of a whole network for one shape of images, in the arena of
-``memory``; ``step`` runs them under autograd where ``support`` finds nothing against it. The
+``memory``; ``step`` runs them under autograd where it finds nothing against it. The
 network of modules (``models.network``) owns every parameter and statistic, and stays what is saved
 and exported; where the kernels cannot run, it computes the step as well. May import
 ``models.network``, ``models.operations`` and ``supernet``. Public: the names below.

@@ -1,10 +1,12 @@
 """The training step of a network on the kernels, under autograd.
 
 Stem, pooling, auxiliary tower and classifier are torch's; all cells are one autograd function, so a
-loss is computed and differentiated as it would be with the network of modules.
+loss is computed and differentiated as it would be with the network of modules. Where modules,
+tensors or hooks are not those that the kernels know, the network of modules computes the step.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,19 +18,27 @@ from wsdarts_sdk.data.loader import draw_kept
 from wsdarts_sdk.models.engine.calls import SOURCES, Library
 from wsdarts_sdk.models.engine.memory import Extent
 from wsdarts_sdk.models.engine.program import Program
-from wsdarts_sdk.models.engine.support import (
-    all_are_read,
-    tensors_of,
-    why_not_modules,
-    why_not_tensors,
+from wsdarts_sdk.models.network import DerivedCell, DerivedNetwork, PathDraws
+from wsdarts_sdk.models.operations import (
+    DilatedConv,
+    FactorizedReduce,
+    Pooling,
+    ReluConvNorm,
+    SeparableConv,
+    StridedPointwise,
 )
-from wsdarts_sdk.models.network import DerivedNetwork, PathDraws
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet import reduction_positions
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, asked_kernels, must_wait
 
 _LEAST = 2  # values of a channel, of which a batch norm has a variance
 _Key = tuple[tuple[int, ...], ...]
+_MODULES = {
+    *(DerivedCell, DilatedConv, FactorizedReduce, Pooling, ReluConvNorm, SeparableConv),
+    StridedPointwise,
+    *(nn.AvgPool2d, nn.BatchNorm2d, nn.Conv2d, nn.Identity, nn.MaxPool2d, nn.ModuleList, nn.ReLU),
+}
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def compile_ahead(device: torch.device, dtype: torch.dtype, progress: Progress) -> None:
@@ -219,3 +229,78 @@ def _joined(planes: Tensor) -> Tensor:
 
 def _kind(x: Tensor) -> str:
     return f"{x.dtype} on {x.device}"
+
+
+def why_not_modules(modules: Sequence[nn.Module]) -> str | None:
+    """Return why modules other than the network's own, or in another mode, are not computed."""
+    reason = None
+    for module in modules:
+        if type(module) not in _MODULES:
+            reason = f"a cell has a module {type(module).__name__}"
+        elif not module.training:
+            reason = "a module is in eval mode"
+        elif any(getattr(module, name) for name in _HOOKS):
+            reason = "a module has hooks"
+        elif isinstance(module, nn.Conv2d) and not _is_known(module):
+            reason = "a convolution is of another kind"
+        elif isinstance(module, nn.BatchNorm2d) and not (
+            module.affine and module.track_running_stats and module.momentum is not None
+        ):
+            reason = "a batch norm is of another kind"
+        if reason is not None:
+            break
+    return reason
+
+
+def tensors_of(modules: Sequence[nn.Module]) -> list[Tensor]:
+    """Return the parameters and running statistics of modules of the network's own kinds."""
+    found: list[Tensor] = []
+    for module in modules:
+        found += module.parameters(recurse=False)
+        if isinstance(module, nn.BatchNorm2d):
+            found += [module.get_buffer("running_mean"), module.get_buffer("running_var")]
+    return found
+
+
+def why_not_tensors(modules: Sequence[nn.Module], dtype: torch.dtype) -> str | None:
+    """Return why tensors of another device, dtype or order in memory are not read."""
+    for tensor in tensors_of(modules):
+        if tensor.dtype != dtype or tensor.device.type != "cpu" or not _dense(tensor):
+            return "the cells have another device, dtype or layout"
+    return None
+
+
+def all_are_read(net: DerivedNetwork) -> bool:
+    """Return whether each cell's output reaches the last one's or the tower."""
+    count = len(net.cells)
+    reached = {count - 1} | ({net.auxiliary_position} if net.auxiliary is not None else set())
+    for position in reversed(range(count)):
+        if position not in reached:
+            return False
+        cell = net.cells[position]
+        assert isinstance(cell, DerivedCell)  # as it is built  # noqa: S101
+        read = {source for sources in cell.sources for source in sources}
+        reached |= {position - 2 + source for source in (0, 1) if source in read}
+    return True
+
+
+def _is_known(convolution: nn.Conv2d) -> bool:
+    """Return whether it is 1×1, or depthwise with a kernel of 3 or 5 that keeps the size."""
+    c, (kernel, _) = convolution, convolution.kernel_size
+    if c.bias is not None or c.kernel_size != (kernel, kernel) or c.padding_mode != "zeros":
+        return False
+    if max(*c.stride, *c.dilation) > 2 or c.stride[0] != c.stride[1]:
+        return False
+    if kernel == 1:
+        return c.groups == 1 and c.padding == (0, 0)
+    depthwise = c.groups == c.in_channels == c.out_channels and kernel in (3, 5)
+    return depthwise and c.padding == (c.dilation[0] * (kernel // 2),) * 2
+
+
+def _dense(tensor: Tensor) -> bool:
+    """Return whether the elements lie in the order of the axes that have more than one."""
+    return tensor.is_contiguous() or (
+        tensor.dim() == 4
+        and min(tensor.shape[1], tensor.shape[2] * tensor.shape[3]) == 1
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
