@@ -19,7 +19,7 @@ from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.data.augmentation import Augmentation, channel_statistics
+from wsdarts_sdk.data.augmentation import Augmentation, Mixing, channel_statistics
 from wsdarts_sdk.data.loader import (
     Images,
     Prepared,
@@ -31,7 +31,6 @@ from wsdarts_sdk.data.loader import (
     seed_of,
     stream,
 )
-from wsdarts_sdk.data.policies import Mixing
 from wsdarts_sdk.devices import dtype_of
 from wsdarts_sdk.models.class_balance import epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier

@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsdarts_sdk.data.augmentation import Augmentation
-from wsdarts_sdk.data.policies import Mixing, Policy, apply_policy, draw_seed, seeded
+from wsdarts_sdk.data.augmentation import (
+    Augmentation,
+    Mixing,
+    Policy,
+    apply_policy,
+    draw_seed,
+    seeded,
+)
 
 POLICIES: tuple[Policy, ...] = ("randaugment", "trivialaugment")
 
