@@ -33,8 +33,12 @@ from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice, read_choice, write_choice
 from wsdarts_sdk.runs.file_names import CHOICE_FILE, CHOICE_JOURNAL
-from wsdarts_sdk.search.candidates import draw_candidates, log_probability
-from wsdarts_sdk.search.derivation import derive_genotype, strongest_genotype
+from wsdarts_sdk.search.derivation import (
+    derive_genotype,
+    draw_candidates,
+    log_probability,
+    strongest_genotype,
+)
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import ChoiceSettings, SearchSettings
 

@@ -12,7 +12,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.models.network import DerivedNetwork, final_sizes, operation_sizes
-from wsdarts_sdk.search.candidates import draw_candidates
+from wsdarts_sdk.search.derivation import draw_candidates
 
 
 def test_multiply_adds_by_hand(genotype: Genotype) -> None:

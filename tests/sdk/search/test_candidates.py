@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
-from wsdarts_sdk.search.candidates import draw_candidates, log_probability
-from wsdarts_sdk.search.derivation import derive_genotype
+from wsdarts_sdk.search.derivation import derive_genotype, draw_candidates, log_probability
 
 Array = NDArray[np.float64]
 SPACE = SearchSpace(nodes=2, candidates=("none", "skip_connect", "sep_conv_3x3"))
