@@ -11,7 +11,7 @@ import pytest
 
 from tests.gallery.conftest import Browser
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
-from wsdarts_registry.embedding.nearness import ROUNDING, figures
+from wsdarts_registry.embedding.embedding_space import ROUNDING, figures
 from wsdarts_registry.errors import WsdartsError
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.records import shipped_zoo

@@ -280,7 +280,7 @@ def show_ranking(ranking: "Ranking") -> None:
 
 def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None) -> None:
     """Print neighbours as a table, with digits that tell them from the threshold."""
-    from wsdarts_registry.embedding.nearness import figures  # noqa: PLC0415 - it loads pydantic
+    from wsdarts_registry.embedding.embedding_space import figures  # noqa: PLC0415 - it loads pydantic
 
     distances = figures((n.distance for n in neighbours), threshold).distances
     display.table(

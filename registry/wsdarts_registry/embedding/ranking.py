@@ -10,8 +10,8 @@ from wsdarts_registry._text import sanitize
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.embedding.distance import TOLERANCE, scan, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
+from wsdarts_registry.embedding.embedding_space import Figures, NearThreshold, figures, is_near
 from wsdarts_registry.embedding.matrix import EmbeddingMatrix
-from wsdarts_registry.embedding.nearness import Figures, NearThreshold, figures, is_near
 from wsdarts_registry.errors import EmbeddingError
 
 

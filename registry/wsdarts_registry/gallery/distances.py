@@ -20,8 +20,13 @@ from wsdarts_registry.embedding.distance import (
     symmetric_distance,
 )
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
-from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
-from wsdarts_registry.embedding.nearness import Figures, NearThreshold, figures, is_near
+from wsdarts_registry.embedding.embedding_space import (
+    EmbeddingSpace,
+    Figures,
+    NearThreshold,
+    figures,
+    is_near,
+)
 from wsdarts_registry.gallery.items import GalleryItem
 
 Floats = NDArray[np.float64]

@@ -36,7 +36,7 @@ from wsdarts_registry.drawing.cells import (
     masks_drawing,
     node_name,
 )
-from wsdarts_registry.embedding.nearness import is_near
+from wsdarts_registry.embedding.embedding_space import is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.stores.lineage import LineageNode, LineageTree
 

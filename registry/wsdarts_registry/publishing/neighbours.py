@@ -8,7 +8,7 @@ from wsdarts_registry.artifact.manifest import Manifest, own_files
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.nearness import Figures, figures, is_near
+from wsdarts_registry.embedding.embedding_space import Figures, figures, is_near
 from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.errors import CacheError, NoCommonSpaceError, WsdartsError
 from wsdarts_registry.stores.catalogue import Catalogue

@@ -11,8 +11,7 @@ from wsdarts_registry._json import Count, Document, Line, Moment, Record
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord, Manifest, described
 from wsdarts_registry.artifact.reference import Reference
-from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
-from wsdarts_registry.embedding.nearness import NearThreshold
+from wsdarts_registry.embedding.embedding_space import EmbeddingSpace, NearThreshold
 from wsdarts_registry.errors import RegistryError
 
 

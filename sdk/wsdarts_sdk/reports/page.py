@@ -24,7 +24,7 @@ from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.collapse import Collapse, find_collapses
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, masks_svg
-from wsdarts_registry.embedding.nearness import figures
+from wsdarts_registry.embedding.embedding_space import figures
 from wsdarts_sdk.reports.charts import (
     Band,
     Series,

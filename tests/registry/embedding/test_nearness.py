@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 
 from tests.registry.factories import make_space
 from wsdarts_registry.embedding.distance import distance_matrix
-from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
-from wsdarts_registry.embedding.nearness import ROUNDING, NearThreshold, figures, is_near
+from wsdarts_registry.embedding.embedding_space import (
+    ROUNDING,
+    EmbeddingSpace,
+    NearThreshold,
+    figures,
+    is_near,
+)
 from wsdarts_registry.embedding.ranking import Neighbour, judge
 from wsdarts_registry.publishing.neighbours import NeighbourFacts, NeighbourhoodFacts
 from wsdarts_registry.stores.opening import open_registry

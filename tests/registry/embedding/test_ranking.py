@@ -5,7 +5,7 @@ import pytest
 
 from tests.registry.factories import make_embedding, make_space
 from wsdarts_registry.embedding.distance import symmetric_distance
-from wsdarts_registry.embedding.nearness import NearThreshold
+from wsdarts_registry.embedding.embedding_space import NearThreshold
 from wsdarts_registry.embedding.ranking import Candidate, judge, rank
 from wsdarts_registry.errors import EmbeddingError
 

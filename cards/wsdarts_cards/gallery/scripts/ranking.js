@@ -21,11 +21,11 @@ wsdarts.ranking = (() => {
     return found;
   }
 
-  // How far a distance may lie above a threshold that it equals, as in nearness.py.
+  // How far a distance may lie above a threshold that it equals, as in embedding_space.py.
   const ROUNDING = 1e-10;
   const isNear = (value, threshold) => value <= threshold + ROUNDING;
 
-  // Distances and a threshold as text that orders them as their verdicts do, as in nearness.py.
+  // Distances and a threshold as text that orders them as their verdicts do, as in embedding_space.py.
   function figures(distances, threshold) {
     if (threshold === null) return { distances: distances.map((d) => d.toFixed(4)), threshold: null };
     const text = (d, digits) => (isNear(d, threshold) ? Math.min(d, threshold) : d).toFixed(digits);
