@@ -10,8 +10,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.estimates import show_estimate
-from wsdarts_hub.cli.shared.long_work import unread, working
+from wsdarts_hub.cli.shared.long_work import show_estimate, unread, working
 from wsdarts_registry._files import exists, is_directory
 from wsdarts_registry._format import count, pluralize
 from wsdarts_registry.errors import EmbeddingError

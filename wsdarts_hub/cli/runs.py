@@ -9,8 +9,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.embeddings import ranking_json, show_neighbours
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.estimates import show_estimate
-from wsdarts_hub.cli.shared.long_work import run_work
+from wsdarts_hub.cli.shared.long_work import run_work, show_estimate
 from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_registry._format import duration, percent, pluralize
 

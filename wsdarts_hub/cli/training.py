@@ -7,8 +7,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.runs import show_collapses, show_costs
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_hub.cli.shared.estimates import show_estimate
-from wsdarts_hub.cli.shared.long_work import run_work
+from wsdarts_hub.cli.shared.long_work import run_work, show_estimate
 from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_registry._format import count, percent, pluralize, points
 

@@ -1,4 +1,4 @@
-"""Progress and interruption of long work, and the datasets and run directories that it takes.
+"""Progress, interruption and estimates of long work, and the data and run directories it takes.
 
 Progress goes to stderr: a bar on a terminal, a line at least every ten seconds elsewhere, nothing
 if quiet. What takes long before there is a bar, such as an import, is told by lines, too.
@@ -9,18 +9,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.display import note
-from wsdarts_registry._format import pluralize
+from wsdarts_registry._format import count, duration, pluralize, size
 from wsdarts_sdk.progress import Lines, Progress, TimeSpent, repeated, session_began, silent
 
 if TYPE_CHECKING:
     from wsdarts_sdk.data import DataOptions, ImageTask
+    from wsdarts_sdk.pipelines.dry_runs import Estimate
     from wsdarts_sdk.pipelines.run_context import UnreadData
 
 _INTERRUPTED = 130
@@ -185,3 +187,36 @@ def _spent(run: Path | None, *, resume: bool) -> TimeSpent:
     from wsdarts_sdk.reports.report_files import seconds_spent  # noqa: PLC0415
 
     return TimeSpent(seconds_spent(run), began=session_began())
+
+
+def show_estimate(found: "Estimate", *, as_json: bool = False) -> None:
+    """Print what a command will take."""
+    if as_json:
+        display.json_data(
+            {
+                "seconds": found.seconds,
+                "steps": found.steps,
+                "memory": found.memory,
+                "disk": found.disk,
+                "note": found.note or None,
+                "phases": [asdict(phase) for phase in found.phases],
+            }
+        )
+        return
+    display.heading("estimate, from a few steps or images on this machine")
+    rows = [(p.phase, count(p.steps), count(p.images), p.seconds) for p in found.phases]
+    shown = {"phase": [row[0] for row in rows]}
+    for place, name in ((1, "steps"), (2, "images")):
+        if any(row[place] != "0" for row in rows):
+            shown[name] = ["" if row[place] == "0" else str(row[place]) for row in rows]
+    shown["time"] = [f"about {duration(row[3])}" for row in rows]
+    display.table(tuple(shown), list(zip(*shown.values(), strict=True)), right=("steps", "images"))
+    display.facts(
+        [
+            ("total", f"about {duration(found.seconds)}"),
+            ("memory", f"about {size(found.memory)}"),
+            ("disk", f"about {size(found.disk)}"),
+        ]
+    )
+    if found.note:
+        display.sentence(found.note)
