@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.cli.conftest import Run, without_signs_of_life
-from wsdarts_hub.cli.shared.errors import explained
+from wsdarts_hub.cli import explained
 
 pytestmark = pytest.mark.processes
 
