@@ -45,7 +45,7 @@ from wsdarts_sdk.pipelines.baselines import measure_linear
 from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision
 from wsdarts_sdk.pipelines.starting_points import decide_by, plan_start, settings_of_mode
 from wsdarts_sdk.runs.checkpoints import FileJournal
-from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, TRAINING_JOURNAL
+from wsdarts_sdk.runs.directory import ARTIFACT_FOLDER, TRAINING_JOURNAL
 from wsdarts_sdk.search.derivation import derive_genotype, draw_candidates, ranked_candidates
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space, load_probe
 

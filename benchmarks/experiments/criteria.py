@@ -39,7 +39,7 @@ from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training
 from wsdarts_sdk.pipelines.genotype_choice import candidate_training
 from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal
-from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, SEARCH_JOURNAL
+from wsdarts_sdk.runs.directory import ARTIFACT_FOLDER, SEARCH_JOURNAL
 from wsdarts_sdk.search.derivation import draw_candidates, log_probability
 from wsdarts_sdk.search.state import SearchState
 

@@ -34,7 +34,7 @@ from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, TrainingResult
 from wsdarts_sdk.runs.checkpoints import FileJournal
-from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, SEARCH_JOURNAL, TRAINING_JOURNAL
+from wsdarts_sdk.runs.directory import ARTIFACT_FOLDER, SEARCH_JOURNAL, TRAINING_JOURNAL
 from wsdarts_sdk.schedule import cosine_learning_rate
 from wsdarts_sdk.search.derivation import masked_softmax
 from wsdarts_sdk.supernet import reduction_positions

@@ -67,8 +67,7 @@ from wsdarts_sdk.data.sources.table import Table, TableSource
 from wsdarts_sdk.data.sources.webdataset import TarTable
 from wsdarts_sdk.reports.page import render_report
 from wsdarts_sdk.reports.report_files import ReportFile, complete_from_journals, keep_report
-from wsdarts_sdk.runs.directory import RunDirectory
-from wsdarts_sdk.runs.file_names import REPORT_FILE
+from wsdarts_sdk.runs.directory import REPORT_FILE, RunDirectory
 
 _WHEN = "2026-01-02T03:04:05Z"
 

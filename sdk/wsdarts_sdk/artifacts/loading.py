@@ -21,8 +21,13 @@ from wsdarts_sdk.models.facts import LineageFacts
 from wsdarts_sdk.models.inheritance import SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork, Stem
 from wsdarts_sdk.models.settings import WeightsToBeginWith
-from wsdarts_sdk.runs.directory import read_config
-from wsdarts_sdk.runs.file_names import ARTIFACT_FOLDER, CONFIG_FILE, GENOTYPE_FILE, MODEL_FILE
+from wsdarts_sdk.runs.directory import (
+    ARTIFACT_FOLDER,
+    CONFIG_FILE,
+    GENOTYPE_FILE,
+    MODEL_FILE,
+    read_config,
+)
 from wsdarts_sdk.setting_fields import check_value
 
 _WHAT = "the genotype or model"

@@ -24,7 +24,7 @@ from wsdarts_sdk.models.facts import ModelFacts, facts_of_run, parse_facts
 from wsdarts_sdk.models.model_folder import folder_files, may_replace, read_folder, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
-from wsdarts_sdk.runs.file_names import MODEL_FILE
+from wsdarts_sdk.runs.directory import MODEL_FILE
 
 if TYPE_CHECKING:
     from wsdarts_registry.stores.huggingface.models import PushedModel

@@ -16,7 +16,7 @@ from wsdarts_registry._json import MAX_RECORD_BYTES, Count, Digest, Line
 from wsdarts_registry.artifact.checked_files import read_limited
 from wsdarts_registry.artifact.manifest import Parent
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_sdk.runs.file_names import CONFIG_FILE, RESULT_FILE
+from wsdarts_sdk.runs.directory import CONFIG_FILE, RESULT_FILE
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _EVALUATED = ("top_5", "balanced_accuracy", "macro_f1", "calibration_error")

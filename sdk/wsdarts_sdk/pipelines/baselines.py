@@ -32,8 +32,8 @@ from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingLoop, T
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal, Journal
+from wsdarts_sdk.runs.directory import BASELINE_JOURNAL
 from wsdarts_sdk.runs.evaluation import Baseline
-from wsdarts_sdk.runs.file_names import BASELINE_JOURNAL
 from wsdarts_sdk.task2vec import Probe, load_probe
 from wsdarts_sdk.task2vec.linear_classifier import fit_linear_classifier, trained_on
 from wsdarts_sdk.task2vec.probe import first_line

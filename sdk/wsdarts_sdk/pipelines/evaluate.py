@@ -19,9 +19,8 @@ from wsdarts_sdk.pipelines.run_context import Data, check_apart, checks_keywords
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.reports.evaluation_page import render_evaluation
 from wsdarts_sdk.reports.report import check_vacant, write_page
-from wsdarts_sdk.runs.directory import read_config
+from wsdarts_sdk.runs.directory import CONFIG_FILE, EVALUATION_PAGE, read_config
 from wsdarts_sdk.runs.evaluation import Evaluation
-from wsdarts_sdk.runs.file_names import CONFIG_FILE, EVALUATION_PAGE
 
 _SHOWN = 3
 

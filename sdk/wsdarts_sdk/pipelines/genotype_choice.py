@@ -32,7 +32,7 @@ from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice, read_choice, write_choice
-from wsdarts_sdk.runs.file_names import CHOICE_FILE, CHOICE_JOURNAL
+from wsdarts_sdk.runs.directory import CHOICE_FILE, CHOICE_JOURNAL
 from wsdarts_sdk.search.derivation import (
     derive_genotype,
     draw_candidates,

@@ -30,7 +30,7 @@ from wsdarts_sdk.reports.rows import (
     search_epochs,
 )
 from wsdarts_sdk.runs.choice import GenotypeChoice
-from wsdarts_sdk.runs.file_names import (
+from wsdarts_sdk.runs.directory import (
     ARTIFACT_FOLDER,
     CELLS_FILE,
     GENOTYPE_FILE,

@@ -42,8 +42,13 @@ from wsdarts_sdk.reports.rows import (
 )
 from wsdarts_sdk.runs.callbacks import Callbacks, RunFacts
 from wsdarts_sdk.runs.checkpoints import FileJournal, Journal
-from wsdarts_sdk.runs.directory import MayChange, RunDirectory, check_run, open_run
-from wsdarts_sdk.runs.file_names import ENVIRONMENT_FILE
+from wsdarts_sdk.runs.directory import (
+    ENVIRONMENT_FILE,
+    MayChange,
+    RunDirectory,
+    check_run,
+    open_run,
+)
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.setting_fields import setting_kinds

@@ -33,7 +33,7 @@ from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.choice import GenotypeChoice
-from wsdarts_sdk.runs.file_names import SEARCH_JOURNAL
+from wsdarts_sdk.runs.directory import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json

@@ -47,7 +47,7 @@ from wsdarts_sdk.pipelines.starting_point_rules import (
     nothing_to_rank,
 )
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.runs.file_names import EMBEDDING_FILE
+from wsdarts_sdk.runs.directory import EMBEDDING_FILE
 from wsdarts_sdk.runs.records import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint

@@ -59,14 +59,14 @@ from wsdarts_sdk.reports.rows import (
 )
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.checkpoints import Checkpoint
-from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
-from wsdarts_sdk.runs.file_names import (
+from wsdarts_sdk.runs.directory import (
     CHECKPOINT_SUFFIX,
     GENOTYPE_FILE,
     MODEL_FILE,
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
+from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 

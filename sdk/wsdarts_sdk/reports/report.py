@@ -26,7 +26,7 @@ from wsdarts_sdk.reports.comparison import (
 )
 from wsdarts_sdk.reports.comparison_page import render_comparison, run_warnings
 from wsdarts_sdk.reports.page import collapses, render_report
-from wsdarts_sdk.runs.file_names import REPORT_PAGE
+from wsdarts_sdk.runs.directory import REPORT_PAGE
 
 _COMPARISON_PAGE = "comparison.html"
 _OURS = b'<meta name="generator" content="wsdarts-hub report">'

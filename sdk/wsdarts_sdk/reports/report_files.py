@@ -65,8 +65,15 @@ from wsdarts_sdk.reports.rows import (
 )
 from wsdarts_sdk.runs.choice import GenotypeChoice, read_choice
 from wsdarts_sdk.runs.directory import (
+    BASELINE_JOURNAL,
     LONGEST_TEXT,
+    METRICS_SUFFIX,
+    REPORT_FILE,
+    REPORT_PAGE,
+    SEARCH_JOURNAL,
+    SELECTION_JOURNAL,
     SPLIT_RULE,
+    TRAINING_JOURNAL,
     Rows,
     RunDirectory,
     Seconds,
@@ -75,15 +82,6 @@ from wsdarts_sdk.runs.directory import (
     read_config,
 )
 from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
-from wsdarts_sdk.runs.file_names import (
-    BASELINE_JOURNAL,
-    METRICS_SUFFIX,
-    REPORT_FILE,
-    REPORT_PAGE,
-    SEARCH_JOURNAL,
-    SELECTION_JOURNAL,
-    TRAINING_JOURNAL,
-)
 from wsdarts_sdk.runs.records import PhaseCost, neighbour_rows, read_costs, read_rows, read_start
 
 _FORMAT = 1

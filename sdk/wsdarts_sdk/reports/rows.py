@@ -26,7 +26,7 @@ from wsdarts_sdk.reports.facts import (
     TaskRow,
     TrainingEpoch,
 )
-from wsdarts_sdk.runs.file_names import ROLL_BACKS
+from wsdarts_sdk.runs.directory import ROLL_BACKS
 from wsdarts_sdk.runs.records import PhaseCost
 
 

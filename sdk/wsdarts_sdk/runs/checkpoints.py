@@ -28,7 +28,7 @@ from wsdarts_registry._files import (
 from wsdarts_registry.errors import RunError, SettingsError
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.ranks import Ranks
-from wsdarts_sdk.runs.file_names import CHECKPOINT_SUFFIX, METRICS_SUFFIX, ROLL_BACKS
+from wsdarts_sdk.runs.directory import CHECKPOINT_SUFFIX, METRICS_SUFFIX, ROLL_BACKS
 from wsdarts_sdk.runs.records import read_rows
 
 _FACTS = "facts"

@@ -16,8 +16,7 @@ from wsdarts_registry._json import Record, explain
 from wsdarts_registry.architecture.choice import ChanceTest, candidate_metrics
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.directory import RunDirectory, Whole, Words, read_json
-from wsdarts_sdk.runs.file_names import CHOICE_FILE
+from wsdarts_sdk.runs.directory import CHOICE_FILE, RunDirectory, Whole, Words, read_json
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _MOST = 1000

@@ -15,8 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._json import Record, explain
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words, read_json
-from wsdarts_sdk.runs.file_names import RESULT_FILE
+from wsdarts_sdk.runs.directory import RESULT_FILE, Rows, Seconds, Whole, Words, read_json
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _Difference = Annotated[float, Field(ge=-1, le=1)]

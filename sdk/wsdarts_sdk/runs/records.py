@@ -29,6 +29,8 @@ from wsdarts_registry.embedding.ranking import Neighbour, Ranking
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.progress import Clock, Progress
 from wsdarts_sdk.runs.directory import (
+    COSTS_FILE,
+    DECISION_FILE,
     MOST_ROWS,
     Rows,
     RunDirectory,
@@ -37,7 +39,6 @@ from wsdarts_sdk.runs.directory import (
     Words,
     read_json,
 )
-from wsdarts_sdk.runs.file_names import COSTS_FILE, DECISION_FILE
 
 OTHER = "other"
 """The phase of what is in no other: imports, compiling, repeated work after a stop."""

@@ -18,7 +18,7 @@ from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.reports.rows import roll_back_warnings
 from wsdarts_sdk.runs.checkpoints import FileJournal, Journal
-from wsdarts_sdk.runs.file_names import ROLL_BACKS
+from wsdarts_sdk.runs.directory import ROLL_BACKS
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings
