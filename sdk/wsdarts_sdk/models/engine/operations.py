@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wsdarts_sdk.models.engine import calls
-from wsdarts_sdk.models.engine.calls import POINTER, SIZE
-from wsdarts_sdk.models.engine.memory import Arena, Extent, Place, Values
+from wsdarts_sdk.models.engine.calls import POINTER, SIZE, Arena, Extent, Place, Values
 from wsdarts_sdk.models.operations import (
     DilatedConv,
     FactorizedReduce,

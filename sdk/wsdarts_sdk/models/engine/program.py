@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from wsdarts_sdk.models.engine import calls
-from wsdarts_sdk.models.engine.calls import POINTER
-from wsdarts_sdk.models.engine.memory import ALIGNED, Extent, Place, Values
+from wsdarts_sdk.models.engine.calls import ALIGNED, POINTER, Extent, Place, Values
 from wsdarts_sdk.models.engine.operations import Operations, Path, convolution, norm_of
 from wsdarts_sdk.models.network import DerivedCell, DerivedNetwork
 from wsdarts_sdk.models.operations import FactorizedReduce, ReluConvNorm

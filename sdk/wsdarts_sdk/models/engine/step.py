@@ -15,8 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from wsdarts_sdk.compiler import compiled_library
 from wsdarts_sdk.data.loader import draw_kept
-from wsdarts_sdk.models.engine.calls import SOURCES, Library
-from wsdarts_sdk.models.engine.memory import Extent
+from wsdarts_sdk.models.engine.calls import SOURCES, Extent, Library
 from wsdarts_sdk.models.engine.program import Program
 from wsdarts_sdk.models.network import DerivedCell, DerivedNetwork, PathDraws
 from wsdarts_sdk.models.operations import (
