@@ -24,8 +24,8 @@ from benchmarks.six_sets import SETS, SHARED
 from wsdarts_registry._files import write_atomically
 from wsdarts_sdk.artifacts.loading import find_genotype
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.models.class_balance import ClassBalance
 from wsdarts_sdk.models.classifier import Classifier
+from wsdarts_sdk.models.settings import ClassBalance
 from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.presets import SMALL, TrainingChanges
 

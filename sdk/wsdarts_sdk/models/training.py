@@ -32,14 +32,19 @@ from wsdarts_sdk.data.loader import (
     stream,
 )
 from wsdarts_sdk.devices import dtype_of
-from wsdarts_sdk.models.class_balance import epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork, PathDraws
 from wsdarts_sdk.models.settings import TrainingSettings
-from wsdarts_sdk.models.stopping import BestEpoch, EarlyStopping, early_stopping
-from wsdarts_sdk.models.weight_average import WeightAverage
+from wsdarts_sdk.models.training_choices import (
+    BestEpoch,
+    EarlyStopping,
+    WeightAverage,
+    early_stopping,
+    epoch_order,
+    training_loss,
+)
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.ranks import ALONE, BatchShare, Ranks
 from wsdarts_sdk.runs.checkpoints import (

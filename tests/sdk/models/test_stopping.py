@@ -11,13 +11,13 @@ from tests.sdk.models.test_training import SMALL, AlwaysDue, PowerCutError, asse
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.models.stopping import (
+from wsdarts_sdk.models.training import Training, train_network
+from wsdarts_sdk.models.training_choices import (
     TRAIN_SLICE,
     VALIDATION_PART,
     EarlyStopping,
     early_stopping,
 )
-from wsdarts_sdk.models.training import Training, train_network
 from wsdarts_sdk.runs.checkpoints import FileJournal, MemoryJournal
 from wsdarts_sdk.search.settings import settings_json
 

@@ -14,12 +14,17 @@ from tests.sdk.models.test_training import SMALL, AlwaysDue, PowerCutError, asse
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.decoding import decode
-from wsdarts_sdk.models.class_balance import class_weights, epoch_order, training_loss
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.model_folder import save_timm
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, train_network
-from wsdarts_sdk.models.weight_average import WeightAverage, decay_at
+from wsdarts_sdk.models.training_choices import (
+    WeightAverage,
+    class_weights,
+    decay_at,
+    epoch_order,
+    training_loss,
+)
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.runs.checkpoints import MemoryJournal
 from wsdarts_sdk.search.settings import settings_json

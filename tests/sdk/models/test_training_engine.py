@@ -241,10 +241,7 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
 
 
 def _program(net: DerivedNetwork) -> Any:
-    from wsdarts_sdk.models.engine.calls import (
-        Extent,  # noqa: PLC0415
-        Library,  # noqa: PLC0415
-    )
+    from wsdarts_sdk.models.engine.calls import Extent, Library  # noqa: PLC0415
     from wsdarts_sdk.models.engine.program import Program  # noqa: PLC0415
 
     library = Library(torch.float32)
