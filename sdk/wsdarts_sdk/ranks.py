@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsdarts_registry.errors import RunError, SettingsError, WsdartsError
 from wsdarts_sdk.devices import find_device
@@ -134,6 +134,40 @@ class Ranks:
         flat = self.add_up(torch.cat([tensor.detach().flatten() for tensor in tensors]))
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]
+
+    @torch.no_grad()
+    def add_up_step(
+        self, net: nn.Module, share: BatchShare, loss: Tensor, hits: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Add the gradients of all ranks up, in one exchange; running statistics become equal.
+
+        These are the mean of the ranks' by their numbers of images.
+
+        Args:
+            net: The network that is trained; it has the gradients of this rank's part of the batch.
+            share: That part.
+            loss: Its part of the loss, a scalar.
+            hits: How many of its images are labelled right, a scalar.
+
+        Returns:
+            Loss and hits of the whole batch.
+        """
+        parameters = list(net.parameters())
+        running = [b for b in net.buffers() if b.is_floating_point()]
+        dtype = parameters[0].dtype
+        there = torch.tensor([float(p.grad is not None) for p in parameters], dtype=dtype)
+        given = [loss, hits, there.to(loss.device)]
+        given += [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        given += [share.weight * buffer for buffer in running]
+        loss, hits, found, *sums = self.add_up_all([each.to(dtype) for each in given])
+        for buffer, mean in zip(running, sums[len(parameters) :], strict=True):
+            buffer.copy_(mean)
+        # Only a rank without images does not know which parameters have a gradient.
+        flags = there.tolist() if len(share) else found.tolist()
+        for parameter, gradient, has in zip(parameters, sums, flags, strict=False):
+            # In the parameter's order in memory, which fused optimisers take for granted.
+            parameter.grad = torch.empty_like(parameter).copy_(gradient) if has else None
+        return loss, hits
 
     def check_equal(self, what: str, digest: str) -> None:
         """Compare something that has to be the same on all ranks.

@@ -28,7 +28,8 @@ from wsdarts_sdk.data.loader import seed_of
 from wsdarts_sdk.models.evaluation import share_right
 from wsdarts_sdk.models.network import PathDraws, Size, count
 from wsdarts_sdk.models.settings import TrainingSettings
-from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingLoop, TrainingResult
+from wsdarts_sdk.models.training import TrainingResult
+from wsdarts_sdk.models.training_loop import ENDED_FACT, EPOCHS_FACT, TrainingLoop
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal, Journal

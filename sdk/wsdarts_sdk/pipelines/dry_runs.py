@@ -31,7 +31,8 @@ from wsdarts_sdk.artifacts.loading import find_genotype
 from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.models.settings import TrainingSettings
-from wsdarts_sdk.models.training import Training, TrainingLoop
+from wsdarts_sdk.models.training import Training
+from wsdarts_sdk.models.training_loop import TrainingLoop
 from wsdarts_sdk.pipelines.baselines import LINEAR, Chosen, FineTuning, find_baseline
 from wsdarts_sdk.pipelines.run_context import Data, find_probe, load_task, probe_for
 from wsdarts_sdk.presets import Preset, find_preset

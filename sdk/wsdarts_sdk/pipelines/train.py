@@ -35,8 +35,9 @@ from wsdarts_sdk.models.facts import (
 )
 from wsdarts_sdk.models.inheritance import SupernetWeights, check_inheritable
 from wsdarts_sdk.models.network import count
-from wsdarts_sdk.models.training import ENDED_FACT, EPOCHS_FACT, TrainingResult, train_network
+from wsdarts_sdk.models.training import TrainingResult, train_network
 from wsdarts_sdk.models.training_choices import VALIDATION_PART
+from wsdarts_sdk.models.training_loop import ENDED_FACT, EPOCHS_FACT
 from wsdarts_sdk.pipelines.baselines import LINEAR, Measure, Measured, find_baseline
 from wsdarts_sdk.pipelines.run_context import (
     Data,

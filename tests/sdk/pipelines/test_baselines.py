@@ -15,8 +15,7 @@ from tests.sdk.pipelines.conftest import QUICK
 from wsdarts_hub import TrainingRun, load_probe, report, train
 from wsdarts_registry.errors import ProbeError, SettingsError
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.models import training as training_module
-from wsdarts_sdk.models.training import TrainingLoop
+from wsdarts_sdk.models.training_loop import TrainingLoop
 from wsdarts_sdk.pipelines.baselines import FineTuning, find_baseline, fine_tuning_settings
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.reports.report_files import read_run
@@ -59,7 +58,7 @@ def test_a_network_of_the_same_budget_stands_beside_the_result(
         taken.setdefault(self.what, []).append(len(step.batch.source))
         original(self, step, *rest)
 
-    monkeypatch.setattr(training_module.TrainingLoop, "_run_step", counted)
+    monkeypatch.setattr(TrainingLoop, "_run_step", counted)
     found = run()
     assert taken["baseline"] == taken["training"] == [8, 8, 8, 8]
     baseline = found.baseline
@@ -136,7 +135,7 @@ def test_it_goes_on_after_an_interruption(
         original(self, *values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training_module.TrainingLoop, "_run_step", stopped)
+        patch.setattr(TrainingLoop, "_run_step", stopped)
         with pytest.raises(KeyboardInterrupt):
             run()
     assert report(tmp_path / "net").to_json()["runs"]
