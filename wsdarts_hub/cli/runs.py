@@ -16,8 +16,8 @@ from wsdarts_registry._format import duration, percent, pluralize
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wsdarts_registry.architecture.collapse import SkipCounts
     from wsdarts_registry.architecture.genotype import Genotype
+    from wsdarts_registry.architecture.search_verdicts import SkipCounts
     from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.pipelines.search import SearchRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
@@ -61,7 +61,7 @@ def show_warm_start(found: "WarmStart", *, quiet: bool) -> None:
 
 def search_json(found: "SearchRun | WarmStart") -> dict[str, Any]:
     """Return the result of a search as ``search --json`` prints it."""
-    from wsdarts_registry.architecture.collapse import find_collapses  # noqa: PLC0415
+    from wsdarts_registry.architecture.search_verdicts import find_collapses  # noqa: PLC0415
     from wsdarts_sdk.reports.rows import search_epochs, skip_counts  # noqa: PLC0415
 
     history = skip_counts(search_epochs(found.result.rows))
@@ -145,7 +145,7 @@ def show_genotype(genotype: "Genotype", run: Path, *, rows: "Sequence[Row]" = ()
 
 def show_collapses(genotype: "Genotype", history: "Sequence[SkipCounts]" = ()) -> None:
     """Print for each cell that has collapsed to skip-connects what happened and what helps."""
-    from wsdarts_registry.architecture.collapse import find_collapses  # noqa: PLC0415
+    from wsdarts_registry.architecture.search_verdicts import find_collapses  # noqa: PLC0415
 
     for collapse in find_collapses(genotype, history):
         display.sentence(f"warning: {collapse}")

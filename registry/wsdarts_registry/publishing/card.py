@@ -18,9 +18,9 @@ from markupsafe import Markup
 from wsdarts_registry._format import count, duration, percent, setting
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span, sanitize
-from wsdarts_registry.architecture.choice import ChanceTest, candidate_count
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS
+from wsdarts_registry.architecture.search_verdicts import ChanceTest, candidate_count
 from wsdarts_registry.artifact.facts import (
     Facts,
     Metric,

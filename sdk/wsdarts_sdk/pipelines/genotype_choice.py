@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from wsdarts_registry._files import matching
 from wsdarts_registry._format import count
-from wsdarts_registry.architecture.choice import ChanceTest
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_verdicts import ChanceTest
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import seed_of

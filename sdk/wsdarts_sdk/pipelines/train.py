@@ -11,8 +11,8 @@ from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._json import now
 from wsdarts_registry._text import sanitize, sanitize_spaced
 from wsdarts_registry._views import Viewable
-from wsdarts_registry.architecture.collapse import find_collapses
 from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.search_verdicts import find_collapses
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.publishing.training_record import link_training
 from wsdarts_registry.stores.signature_policy import Required

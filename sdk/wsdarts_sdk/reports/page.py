@@ -21,8 +21,8 @@ from wsdarts_registry._format import (
 )
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.architecture.collapse import Collapse, find_collapses
 from wsdarts_registry.architecture.search_space import CELL_KINDS
+from wsdarts_registry.architecture.search_verdicts import Collapse, find_collapses
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, masks_svg
 from wsdarts_registry.embedding.embedding_space import figures
 from wsdarts_sdk.reports.charts import (

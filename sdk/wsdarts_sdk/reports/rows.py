@@ -13,8 +13,8 @@ import numpy as np
 
 from wsdarts_registry import _json
 from wsdarts_registry._format import pluralize, setting
-from wsdarts_registry.architecture.collapse import SkipCounts
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
+from wsdarts_registry.architecture.search_verdicts import SkipCounts
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.reports.facts import (

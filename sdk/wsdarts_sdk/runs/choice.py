@@ -13,8 +13,8 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry._json import Record, explain
-from wsdarts_registry.architecture.choice import ChanceTest, candidate_metrics
 from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.search_verdicts import ChanceTest, candidate_metrics
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.runs.directory import CHOICE_FILE, RunDirectory, Whole, Words, read_json
 

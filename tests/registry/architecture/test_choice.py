@@ -2,7 +2,11 @@
 
 import pytest
 
-from wsdarts_registry.architecture.choice import ChanceTest, candidate_count, candidate_metrics
+from wsdarts_registry.architecture.search_verdicts import (
+    ChanceTest,
+    candidate_count,
+    candidate_metrics,
+)
 
 TEST = ChanceTest(candidates=8, others=3, gain=0.031, margin=0.02)
 

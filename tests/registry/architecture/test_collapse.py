@@ -2,9 +2,9 @@
 
 import pytest
 
-from wsdarts_registry.architecture.collapse import SkipCounts, find_collapses
 from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.search_space import SearchSpace
+from wsdarts_registry.architecture.search_verdicts import SkipCounts, find_collapses
 
 
 def genotype(normal: int, reduction: int) -> Genotype:

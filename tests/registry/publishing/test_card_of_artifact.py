@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 
 from tests.registry.factories import make_artifact, make_draft
-from wsdarts_registry.architecture.choice import ChanceTest, candidate_metrics
+from wsdarts_registry.architecture.search_verdicts import ChanceTest, candidate_metrics
 from wsdarts_registry.artifact.manifest import SplitRecord
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.artifact.writer import write_artifact

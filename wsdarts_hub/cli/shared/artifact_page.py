@@ -4,8 +4,8 @@ from typing import Any
 
 from wsdarts_hub.cli.shared import display
 from wsdarts_registry._format import count, size
-from wsdarts_registry.architecture.collapse import find_collapses
 from wsdarts_registry.architecture.search_space import CELL_KINDS
+from wsdarts_registry.architecture.search_verdicts import find_collapses
 from wsdarts_registry.artifact.facts import (
     Facts,
     TrainedResult,
