@@ -29,7 +29,6 @@ from wsdarts_registry.stores.huggingface._errors import (
     registry_error,
 )
 from wsdarts_registry.stores.huggingface._guarded_api import guarded_api
-from wsdarts_registry.stores.huggingface._offline_cache import FileCache, OfflineCache
 from wsdarts_registry.stores.huggingface._responses import (
     COMMIT_HASH,
     FILES,
@@ -40,8 +39,10 @@ from wsdarts_registry.stores.huggingface._responses import (
     REPOSITORIES,
     REPOSITORY_INFO,
     TAGS,
+    FileCache,
     Head,
     Heads,
+    OfflineCache,
     RemoteFile,
     Repository,
     check_value,
