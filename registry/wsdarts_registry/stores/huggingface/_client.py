@@ -24,9 +24,11 @@ from wsdarts_registry.stores.huggingface._errors import (
     Failure,
     RepositoryNotFoundError,
     RequestError,
+    RetryableError,
     classify,
     has_no_token,
     registry_error,
+    with_retries,
 )
 from wsdarts_registry.stores.huggingface._guarded_api import guarded_api
 from wsdarts_registry.stores.huggingface._responses import (
@@ -50,7 +52,6 @@ from wsdarts_registry.stores.huggingface._responses import (
 )
 from wsdarts_registry.stores.huggingface._transport import Connection, untrusted
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
-from wsdarts_registry.stores.huggingface.retry import RetryableError, with_retries
 
 TAG = "wsdarts-hub"
 _RETRIED = ("busy", "network", "malformed")

@@ -19,9 +19,9 @@ from wsdarts_registry.artifact.manifest import FileRecord
 from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning
 from wsdarts_registry.stores.huggingface._artifact_repository import RECORD
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
+from wsdarts_registry.stores.huggingface._errors import with_retries
 from wsdarts_registry.stores.huggingface._responses import Head, Repository, RepositoryId
 from wsdarts_registry.stores.huggingface.location import SCHEME
-from wsdarts_registry.stores.huggingface.retry import with_retries
 
 CARD = "README.md"
 _ID = TypeAdapter(RepositoryId)

@@ -30,6 +30,7 @@ from wsdarts_registry.stores.huggingface._catalogue import (
     update_index,
 )
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
+from wsdarts_registry.stores.huggingface._errors import with_retries
 from wsdarts_registry.stores.huggingface._index import Content, ranking_records
 from wsdarts_registry.stores.huggingface._index_repository import IndexRepository
 from wsdarts_registry.stores.huggingface._transfer import (
@@ -40,7 +41,6 @@ from wsdarts_registry.stores.huggingface._transfer import (
     upload_operations,
 )
 from wsdarts_registry.stores.huggingface.location import SCHEME, namespace_of
-from wsdarts_registry.stores.huggingface.retry import with_retries
 from wsdarts_registry.stores.records import (
     Alias,
     DamagedVersion,
