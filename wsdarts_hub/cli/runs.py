@@ -162,7 +162,7 @@ def show_costs(
     seconds: "Mapping[str, float]", cached: "Mapping[str, float]", devices: int = 1
 ) -> None:
     """Print the wall time of each phase, and all of it, and the time of several devices."""
-    from wsdarts_sdk.reports.costs import device_time, phase_amount, phase_title  # noqa: PLC0415
+    from wsdarts_sdk.reports.facts import device_time, phase_amount, phase_title  # noqa: PLC0415
 
     display.heading("cost")
     rows = [

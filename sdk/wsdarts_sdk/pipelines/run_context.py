@@ -29,8 +29,7 @@ from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.ranks import ALONE, Ranks
-from wsdarts_sdk.reports.costs import device_time
-from wsdarts_sdk.reports.facts import Command, RunReport
+from wsdarts_sdk.reports.facts import Command, RunReport, device_time
 from wsdarts_sdk.reports.report_files import begin_report, save_report
 from wsdarts_sdk.reports.rows import (
     asked,

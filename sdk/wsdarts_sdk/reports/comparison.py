@@ -11,8 +11,7 @@ from wsdarts_registry._files import as_path
 from wsdarts_registry._format import count, duration, percent, pluralize
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.reports.costs import search_alone, total_seconds
-from wsdarts_sdk.reports.facts import RunReport
+from wsdarts_sdk.reports.facts import RunReport, search_alone, total_seconds
 from wsdarts_sdk.reports.report_files import read_run, trainings_within
 from wsdarts_sdk.runs.evaluation import Baseline
 from wsdarts_sdk.runs.records import OTHER

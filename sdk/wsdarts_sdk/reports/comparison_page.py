@@ -33,7 +33,7 @@ from wsdarts_sdk.reports.comparison import (
     seed_groups,
     with_cells,
 )
-from wsdarts_sdk.reports.costs import cost_bars, cost_rows
+from wsdarts_sdk.reports.facts import cost_bars, cost_rows
 from wsdarts_sdk.reports.page import collapses, stage_bands
 
 _TONES = 8

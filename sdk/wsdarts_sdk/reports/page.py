@@ -38,9 +38,17 @@ from wsdarts_sdk.reports.charts import (
     tone_of,
     tone_styles,
 )
-from wsdarts_sdk.reports.costs import cost_bars, cost_rows, named_costs, saving, total_seconds
 from wsdarts_sdk.reports.evaluation_page import evaluation_values
-from wsdarts_sdk.reports.facts import EpochRow, RunReport, TrainingEpoch
+from wsdarts_sdk.reports.facts import (
+    EpochRow,
+    RunReport,
+    TrainingEpoch,
+    cost_bars,
+    cost_rows,
+    named_costs,
+    saving,
+    total_seconds,
+)
 from wsdarts_sdk.reports.rows import skip_counts
 from wsdarts_sdk.reports.trade_off import candidate_rows, trade_off_chart
 
