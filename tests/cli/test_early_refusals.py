@@ -125,7 +125,7 @@ def test_kernels_that_cannot_be_had(
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", kernels)
     monkeypatch.setenv("CXX", "no-such-compiler")
     # The tests run Triton's kernels in Python, which users do not.
-    kernel = "wsdarts_sdk.supernet.kernels.triton.kernels.interpreted"
+    kernel = "wsdarts_sdk.supernet.kernels.triton_kernels.interpreted"
     if find_spec("triton"):
         monkeypatch.setattr(kernel, lambda: False)
     words = (command, "dtd-10@2", "DATA") if command == "train" else (command, "DATA")

@@ -129,7 +129,7 @@ def compile_ahead(device: torch.device, dtype: torch.dtype, progress: Progress) 
 
 
 def _triton() -> Kernels:
-    from wsdarts_sdk.supernet.kernels.triton.kernels import TritonKernels  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernels.triton_kernels import TritonKernels  # noqa: PLC0415
 
     return TritonKernels()
 
@@ -143,7 +143,7 @@ def _asked_for_triton(device: torch.device) -> Choice:
             f"{VARIABLE} asks for triton kernels, but triton is not installed",
             hint="pip install triton, or leave it unset",
         )
-    from wsdarts_sdk.supernet.kernels.triton.kernels import interpreted  # noqa: PLC0415
+    from wsdarts_sdk.supernet.kernels.triton_kernels import interpreted  # noqa: PLC0415
 
     if device.type != "cuda" and not interpreted():
         raise SettingsError(

@@ -76,7 +76,7 @@ def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_triton_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    triton_kernels = pytest.importorskip("wsdarts_sdk.supernet.kernels.triton.kernels")
+    triton_kernels = pytest.importorskip("wsdarts_sdk.supernet.kernels.triton_kernels")
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", "triton")
     monkeypatch.setattr(triton_kernels, "interpreted", lambda: True)
     found = choose_kernels(CPU, torch.bfloat16)

@@ -39,7 +39,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import SkipDropout, Supernet
-from wsdarts_sdk.supernet.kernels.triton.kernels import TritonKernels
+from wsdarts_sdk.supernet.kernels.triton_kernels import TritonKernels
 
 TritonKernels.check = lambda *_: None  # the tensors lie here; nothing runs on them
 candidates = ("max_pool_3x3", "skip_connect", "sep_conv_3x3")

@@ -1,9 +1,9 @@
 """Kernels of the supernet: one interface (``base``) and its implementations.
 
 ``portable`` is plain torch, ``compiled`` calls ``cpu.cpp``, which ``wsdarts_sdk.compiler`` compiles
-and caches, ``triton`` is for CUDA. ``derived.cpp`` computes steps of derived networks, for
-``models.engine``, of the same ``primitives.h``. May import ``supernet.skip_dropout``. Public:
-``Kernels``.
+and caches, ``triton_kernels`` is for CUDA, of the kernels in the other modules of that name.
+``derived.cpp`` computes steps of derived networks, for ``models.engine``, of the same
+``primitives.h``. May import ``supernet.skip_dropout``. Public: ``Kernels``.
 """
 
 from wsdarts_sdk.supernet.kernels.base import Kernels

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from triton.runtime import JITFunction
 
+from wsdarts_sdk.supernet.kernels import triton_depthwise, triton_norm_and_mix
 from wsdarts_sdk.supernet.kernels.base import (
     EPSILON,
     MOMENTUM,
@@ -26,8 +27,7 @@ from wsdarts_sdk.supernet.kernels.base import (
     strided,
 )
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels, sum_dtype
-from wsdarts_sdk.supernet.kernels.triton import depthwise, norm_and_mix
-from wsdarts_sdk.supernet.kernels.triton.blocks import LENGTHS, Blocks, Terms, padded, pitch
+from wsdarts_sdk.supernet.kernels.triton_blocks import LENGTHS, Blocks, Terms, padded, pitch
 
 _TERMS = LENGTHS[-1]  # of one launch
 _CHANNELS = 64  # that one program takes at once, where it takes all of them
@@ -35,7 +35,7 @@ _CHANNELS = 64  # that one program takes at once, where it takes all of them
 
 def interpreted() -> bool:
     """Return whether ``TRITON_INTERPRET`` has the kernels run in Python, on any device."""
-    return not isinstance(norm_and_mix.mix, JITFunction)
+    return not isinstance(triton_norm_and_mix.mix, JITFunction)
 
 
 class TritonKernels(PortableKernels):
@@ -59,7 +59,7 @@ class TritonKernels(PortableKernels):
             last = first == starts[-1]
             place = result if last else torch.empty_like(result, dtype=sum_dtype(result))
             with _on(result):
-                norm_and_mix.mix[(blocks.programs,)](
+                triton_norm_and_mix.mix[(blocks.programs,)](
                     *some.normed,
                     *some.identities,
                     *some.draws,
@@ -100,7 +100,7 @@ class TritonKernels(PortableKernels):
             device=gradient.device,
         )
         with _on(gradient):
-            norm_and_mix.mix_sums[(blocks.summing, 1 + len(terms))](
+            triton_norm_and_mix.mix_sums[(blocks.summing, 1 + len(terms))](
                 gradient,
                 pitch(gradient),
                 *some.normed[:2],
@@ -126,7 +126,7 @@ class TritonKernels(PortableKernels):
     def identity_backward(self, term: Term, gradient: Tensor, source_gradient: Tensor) -> None:
         some, blocks = Terms.of([term], gradient), Blocks.of(gradient)
         with _on(gradient):
-            norm_and_mix.identity[(blocks.programs,)](
+            triton_norm_and_mix.identity[(blocks.programs,)](
                 gradient,
                 pitch(gradient),
                 some.identities[2],
@@ -148,10 +148,10 @@ class TritonKernels(PortableKernels):
         measured = 1 if result.stride(0) == 0 else len(result)
         partial = _partial(2, measured, blocks, result)
         with _on(result):
-            norm_and_mix.moments[(blocks.summing, measured)](
+            triton_norm_and_mix.moments[(blocks.summing, measured)](
                 result, partial, blocks.pixels, blocks.channels, blocks.span, **blocks.sizes
             )
-            norm_and_mix.finish[(len(norm.mean) * blocks.parts,)](
+            triton_norm_and_mix.finish[(len(norm.mean) * blocks.parts,)](
                 partial,
                 norm.mean,
                 norm.rstd,
@@ -187,7 +187,7 @@ class TritonKernels(PortableKernels):
         blocks, count = Blocks.of(result), len(output_gradient.gradients)
         gradients = padded(output_gradient.gradients)
         with _on(result):
-            norm_and_mix.norm_backward[(blocks.programs, 1 if summed else count)](
+            triton_norm_and_mix.norm_backward[(blocks.programs, 1 if summed else count)](
                 gradients,
                 pitch(gradients[0]),
                 output_gradient.coefficients,
@@ -206,7 +206,7 @@ class TritonKernels(PortableKernels):
         blocks, branches = Blocks.of(source), len(source)
         partial = _partial(2, branches, blocks, source)
         with _on(source):
-            norm_and_mix.gradient_sums[(blocks.summing, branches)](
+            triton_norm_and_mix.gradient_sums[(blocks.summing, branches)](
                 gradients,
                 source,
                 partial,
@@ -231,7 +231,7 @@ class TritonKernels(PortableKernels):
         )
         blocks = Blocks.of(result)
         with _on(source):
-            depthwise.forward[(blocks.programs, len(weights))](
+            triton_depthwise.forward[(blocks.programs, len(weights))](
                 *_source(convolution),
                 weights,
                 result,
@@ -263,7 +263,7 @@ class TritonKernels(PortableKernels):
         sent = torch.empty_like(source) if source_gradient is None else source_gradient
         blocks = Blocks.of(source)
         with _on(source):
-            depthwise.to_source[(blocks.programs, branches if own else 1)](
+            triton_depthwise.to_source[(blocks.programs, branches if own else 1)](
                 inner,
                 *_source(convolution),
                 convolution.depthwise,
@@ -287,7 +287,7 @@ class TritonKernels(PortableKernels):
         shape = (branches, blocks.chunks, kernel * kernel, channels)
         partial = torch.empty(shape, dtype=sum_dtype(inner), device=inner.device)
         with _on(inner):
-            depthwise.to_weights[(blocks.summing, branches)](
+            triton_depthwise.to_weights[(blocks.summing, branches)](
                 inner,
                 *_source(convolution),
                 partial,
@@ -331,7 +331,7 @@ def _coefficients(
         some = slice(first, first + _TERMS)
         means, rstds, alphas, into = (padded(kind[some]) for kind in (*norms, places))
         with _on(found):
-            norm_and_mix.coefficients[(len(places[some]),)](
+            triton_norm_and_mix.coefficients[(len(places[some]),)](
                 totals if total_step == 0 else totals[some],
                 products[some],
                 means,
