@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parent / "experiments"))
 
 from arms_page import section as arms_and_controls
 from leave_one_out import near_threshold
+from probes_page import section as distilled_probes
 from transfer_page import section as transfer_matrix
 
 from wsdarts_registry._format import pluralize
@@ -41,6 +42,7 @@ def page() -> str:
         *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
         _schedules(),
         _probe(),
+        distilled_probes(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

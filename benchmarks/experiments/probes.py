@@ -63,6 +63,7 @@ CLASSES = (4, 5, 6, 7, 8)
 """Classes of the subsets of a set: few enough for the sets of ten."""
 SUBSETS = len(CLASSES)
 IMAGENET, SHIPPED, DISTILLED = "imagenet", "shipped", "distilled"
+LEFT_OUT_ROW = "distilled, each set left out"
 PROBE_FILE = "probe.safetensors"
 PIXELS, FEATURES, LOGITS = "pixels", "features", "logits"
 LEFT_OUT = (
@@ -257,7 +258,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     small = {key: found[key] for key in (SHIPPED, DISTILLED) if key in found}
     if all(without(name) in found for name in ORDER):
         each = [found[without(ORDER[owner])][task] for task, owner in enumerate(owners)]
-        small["distilled, each set left out"] = np.stack(each)
+        small[LEFT_OUT_ROW] = np.stack(each)
     return {key: agreement(matrix, found[IMAGENET], owners) for key, matrix in small.items()}
 
 

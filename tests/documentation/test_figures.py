@@ -118,6 +118,30 @@ def test_how_well_sources_are_chosen() -> None:
     assert f"came within {found['transfer gain on the other sets']} points of the best" in readme
 
 
+def test_how_far_distilled_probes_agree() -> None:
+    page = _page("decisions/distilled-probes.md")
+    results = (_ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    start = results.index("## Distilled probes")
+    rows = [line for line in results[start:] if line.startswith("| ") and " of 30 |" in line]
+    assert len(rows) == 3
+    for row in rows:
+        assert row.replace("shipped: trained on labels of all six sets", "shipped") in page
+    regrets = []
+    for name in (
+        "distance by a distilled probe that did not see the set",
+        "distance by the shipped probe",
+        "*random choice*",
+        "distance by an ImageNet probe",
+    ):
+        (line,) = (line for line in results if line.startswith(f"| {name} |"))
+        regrets.append(line.split("|")[2].split()[0])
+    assert (
+        "regret of {} points, by the shipped one {}, and a random choice {}".format(*regrets)
+        in page
+    )
+    assert f"By an ImageNet probe the regret is {regrets[3]}" in page
+
+
 def _in_words(interval: str) -> str:
     """Return ``+1.1 [-0.4, +2.4]`` as pages write it: ``1.1 (−0.4 to 2.4)``."""
     mean, low, high = (
