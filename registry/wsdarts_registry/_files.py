@@ -12,7 +12,7 @@ import secrets
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -136,8 +136,17 @@ def names_in(directory: Path) -> tuple[str, ...]:
     Raises:
         FileAccessError: The directory may not be read.
     """
+    return tuple(sorted(unsorted_names(directory)))
+
+
+def unsorted_names(directory: Path) -> Sequence[str]:
+    """Return the names in a directory in any order; none if there is no directory.
+
+    Raises:
+        FileAccessError: The directory may not be read.
+    """
     try:
-        return tuple(sorted(os.listdir(directory)))  # noqa: PTH208 - paths of 100,000 are slow
+        return os.listdir(directory)  # noqa: PTH208 - paths of 100,000 are slow
     except (OSError, ValueError) as error:
         if _is_absent(error):
             return ()

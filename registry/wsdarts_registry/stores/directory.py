@@ -41,6 +41,7 @@ from wsdarts_registry._files import (
     names_in,
     remove_abandoned,
     resolved,
+    unsorted_names,
     write_atomically,
 )
 from wsdarts_registry._json import MAX_RECORD_BYTES
@@ -175,7 +176,7 @@ class DirectoryStore(Store):
         """Return the versions of each name that has one; only names that changed are read again."""
         folder = self._root / _ARTIFACTS
         with self._reading():
-            return listed_versions(folder, names_in(folder), self._readable_versions)
+            return listed_versions(folder, unsorted_names(folder), self._readable_versions)
 
     def versions(self, name: str) -> tuple[VersionInfo, ...]:
         """Return the versions of a name, ascending; none for an unknown name.

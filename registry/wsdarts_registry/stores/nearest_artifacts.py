@@ -212,7 +212,10 @@ def _latest(store: Catalogue) -> tuple[_Names, dict[str, DamagedVersion]]:
                 damaged[name] = found
                 continue
             digest = found.digest
-        latest.setdefault(digest, []).append(name)
+        if digest in latest:
+            latest[digest].append(name)
+        else:  # nearly always
+            latest[digest] = [name]
     return latest, damaged
 
 
