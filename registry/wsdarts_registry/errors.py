@@ -96,6 +96,10 @@ class VersionConflictError(RegistryError):
     """That version exists with other content; versions are write-once."""
 
 
+class OlderStateError(RegistryError):
+    """A registry says less of a version than it did before: that it was yanked, who signed it."""
+
+
 class SettingsError(WsdartsError):
     """Search or training settings contradict each other or do not fit the data."""
 

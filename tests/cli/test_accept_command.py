@@ -36,3 +36,25 @@ def test_another_artifact_under_a_version_is_refused(zoo: Path, run: Run, tmp_pa
     accepted = json.loads(run("accept", "flowers", "--json", *there).out)
     assert (len(accepted["accepted"]), accepted["registry"]) == (1, str(zoo))
     assert run("pull", "flowers", "--out", out, *there).code == 0
+
+
+def test_a_yank_that_was_forged_as_lifted_is_refused_in_one_line(
+    zoo: Path, run: Run, tmp_path: Path
+) -> None:
+    there = ("--registry", zoo)
+    run("yank", "flowers@1", "--reason", "stolen images", *there)
+    record = zoo / "artifacts" / "flowers" / "v1.yanked.json"
+    forged = json.loads(record.read_bytes())
+    forged["lifted"] = {"reason": "they are fine", "when": forged["when"]}
+    record.unlink()
+    record.write_text(json.dumps(forged))
+    out = tmp_path / "pulled"
+    refused = run("pull", "flowers", "--out", out, *there)
+    assert (refused.code, out.exists()) == (1, False)
+    (error,) = (line for line in refused.err.splitlines() if line.startswith("error: "))
+    assert "flowers@1 was yanked and is not any more" in error
+    assert f"`wsdarts-hub accept flowers --registry {zoo}`" in error
+    assert run("list", *there).err.count("flowers@1 was yanked and is not any more") == 1
+    accepted = run("accept", "flowers", *there)
+    assert accepted.lines == ["accepted: flowers@1 was yanked and is not any more"]
+    assert run("pull", "flowers", "--out", out, *there).code == 0

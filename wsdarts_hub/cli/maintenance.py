@@ -186,8 +186,8 @@ def accept(
 
     Of each registry the newest state is remembered: versions, digests, yanks, signatures and
     aliases. A registry that shows less causes a warning, and an artifact that replaces another
-    under the same version is refused. If the owner did so on purpose, this takes the present
-    state as the newest.
+    under the same version, or whose yank or signature went back, is refused. If the owner did so
+    on purpose, this takes the present state as the newest.
 
     JSON:
         registry: location of the registry

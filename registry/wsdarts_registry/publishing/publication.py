@@ -135,7 +135,7 @@ def sign_version(
     entry = store.resolve(within)
     artifact = store.pull(entry.reference)
     signature = signing.make_signature(artifact, entry.reference, key)
-    store.write_signature(entry.name, entry.version, signature)
+    store.set_signature(entry.name, entry.version, signature)
     return store.entry(entry.name, entry.version)
 
 
@@ -261,7 +261,7 @@ def _copy_signature(signature: bytes | None, target: Store, entry: Entry) -> Sig
             signed = None  # copied as it is: whoever verifies it will hear what is wrong
         if signed not in (None, entry.reference):
             return "another name"
-        target.write_signature(entry.name, entry.version, signature)
+        target.set_signature(entry.name, entry.version, signature)
         return "copied"
 
 

@@ -214,6 +214,10 @@ class Catalogue(ABC):
         hints = (f"{close}`wsdarts-hub list{self.option}` lists all", self.access_hint)
         return "; ".join(filter(None, hints))
 
+    def is_first_hand(self, name: str) -> bool:  # noqa: ARG002
+        """Return whether what is listed of a name was read where it is, not in an index."""
+        return True
+
     @property
     def option(self) -> str:
         """The option of the command line for this registry: `` --registry LOCATION``."""

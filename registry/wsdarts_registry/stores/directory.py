@@ -61,7 +61,8 @@ from wsdarts_registry.errors import (
 )
 from wsdarts_registry.stores._directory_files import ALIASES, DirectoryRecords, StagingArea
 from wsdarts_registry.stores._listing_cache import Listing, listed_versions
-from wsdarts_registry.stores._seen_states import Row, row_of
+from wsdarts_registry.stores._seen_files import Row
+from wsdarts_registry.stores._seen_states import row_of
 from wsdarts_registry.stores.catalogue import parsed
 from wsdarts_registry.stores.records import Alias
 from wsdarts_registry.stores.store import (
@@ -236,7 +237,7 @@ class DirectoryStore(Store):
         found = self.find(wanted)
         self._records(wanted.name).status(found.version)  # refuses one that may be yanked or not
         artifact = read_artifact(self.path(wanted.name, found.version), found.digest)
-        self.check_trusted(wanted.name, found.version, artifact)
+        self.check_trusted(wanted.name, found, artifact)
         return artifact if out is None else copied_out(artifact, Path(out))
 
     def publish(

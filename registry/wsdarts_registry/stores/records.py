@@ -158,6 +158,11 @@ class Entry:
         return self.status.yanked
 
     @property
+    def info(self) -> VersionInfo:
+        """The version without its manifest."""
+        return VersionInfo(version=self.version, digest=self.digest, status=self.status)
+
+    @property
     def reference(self) -> Reference:
         """The exact reference, ``NAME@3``."""
         return Reference(name=self.name, version=self.version)

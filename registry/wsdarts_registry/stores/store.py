@@ -17,15 +17,22 @@ from pydantic import ValidationError
 from wsdarts_registry._format import pluralize
 from wsdarts_registry._json import explain, now
 from wsdarts_registry.artifact.reference import Reference, check_alias
-from wsdarts_registry.errors import RegistryError, RegistryWarning, VersionConflictError
+from wsdarts_registry.errors import (
+    OlderStateError,
+    RegistryError,
+    RegistryWarning,
+    VersionConflictError,
+)
 from wsdarts_registry.stores._listing_cache import Listing
+from wsdarts_registry.stores._seen_files import Row
 from wsdarts_registry.stores._seen_states import (
-    Row,
     SeenStates,
     compare,
     differences,
     digest_seen,
+    older_records,
     row_of,
+    signature_digest,
 )
 from wsdarts_registry.stores.catalogue import Catalogue, Snapshot, parsed
 from wsdarts_registry.stores.records import (
@@ -79,30 +86,74 @@ class Store(Catalogue):
         other.signature_policy = required_policy(required)
         return other
 
-    def check_trusted(self, name: str, version: int, artifact: "Artifact") -> None:
-        """Refuse a verified artifact that replaces another, or is not signed as is required here.
+    def check_trusted(self, name: str, info: VersionInfo, artifact: "Artifact") -> None:
+        """Refuse a verified artifact that is not as it was seen, or not signed as is required here.
+
+        Args:
+            name: Its name.
+            info: Its version, as it is listed now.
+            artifact: The artifact.
 
         Raises:
             VersionConflictError: The version had another digest when it was last seen.
+            OlderStateError: It was yanked or had a signature when it was last seen, and has not;
+                or its signature is another, and not one that is required.
             SignatureError: It is not signed so, or the user's policy cannot be read.
             RegistryError: Its signature cannot be read.
         """
         states = self._seen_states()
-        seen = None if states is None else digest_seen(states, name, version)
-        if seen not in (None, artifact.digest):
-            raise VersionConflictError(
-                f"{name}@{version} of {self.location}",
-                found=artifact.digest,
-                expected=f"{seen}, its digest when it was last seen, as versions are write-once",
-                hint=f"if its owner did so, `wsdarts-hub accept {name}{self.option}` accepts it",
-            )
+        if states is not None:
+            self._check_seen(states, name, info, artifact)
         policy = (
             SignaturePolicy.of_user() if self.signature_policy is None else self.signature_policy
         )
         rule = policy.rule(self.location, name)
         if rule is not None and rule.accept != "unsigned":
-            reference = Reference(name=name, version=version)
-            policy.check(artifact, self.signature(name, version), reference, rule)
+            reference = Reference(name=name, version=info.version)
+            signature = self.signature(name, info.version)
+            policy.check(artifact, signature, reference, rule)
+            if states is not None:  # who signed it is known, so it may be signed anew
+                _keep_signature(states, name, info.version, signature)
+        elif states is not None and info.status.signed:
+            self._check_seen_signature(states, name, info.version)
+
+    def _check_seen(
+        self, states: SeenStates, name: str, info: VersionInfo, artifact: "Artifact"
+    ) -> None:
+        seen = digest_seen(states, name, info.version)
+        if seen not in (None, artifact.digest):
+            raise VersionConflictError(
+                f"{name}@{info.version} of {self.location}",
+                found=artifact.digest,
+                expected=f"{seen}, its digest when it was last seen, as versions are write-once",
+                hint=self._accept_hint(name),
+            )
+        if older := older_records(states, name, info):
+            raise self._older_state(name, ", ".join(older))
+
+    def _check_seen_signature(self, states: SeenStates, name: str, version: int) -> None:
+        """Refuse a signature that is another than the one that was seen; keep one that is new."""
+        seen = states.signature(name, version)
+        try:
+            found = self.signature(name, version)
+        except RegistryError:
+            if seen is None:  # it is not required
+                return
+            raise
+        if seen not in (None, signature_digest(found)):
+            raise self._older_state(
+                name, f"the signature of {name}@{version} was replaced by another"
+            )
+        _keep_signature(states, name, version, found)
+
+    def _older_state(self, name: str, text: str) -> OlderStateError:
+        return OlderStateError(
+            f"{self.location} shows an older state than before, so it was not read: {text}",
+            hint=self._accept_hint(name),
+        )
+
+    def _accept_hint(self, name: str) -> str:
+        return f"if its owner did so, `wsdarts-hub accept {name}{self.option}` accepts it"
 
     @abstractmethod
     def configure(self, config: RegistryConfig) -> None:
@@ -192,7 +243,7 @@ class Store(Catalogue):
 
     @abstractmethod
     def write_signature(self, name: str, version: int, signature: bytes) -> None:
-        """Replace the signature of a version, which is verified already."""
+        """Replace the signature of a version. For ``set_signature``."""
 
     def hub_id(self, name: str) -> str | None:  # noqa: ARG002
         """Return the id of the repository of a name on the Hub; None for other registries."""
@@ -226,7 +277,7 @@ class Store(Catalogue):
         """
         found = self.snapshot()
         if self.state_key is not None:
-            self.compare(found.listing(), whole=True)
+            self.compare(found.listing(), whole=True, listed=found)
         return found
 
     def snapshot(self) -> Catalogue:
@@ -243,19 +294,26 @@ class Store(Catalogue):
         self.compare({name: versions})
         return versions
 
-    def compare(self, found: Mapping[str, tuple[VersionInfo, ...]], *, whole: bool = False) -> None:
+    def compare(
+        self,
+        found: Mapping[str, tuple[VersionInfo, ...]],
+        *,
+        whole: bool = False,
+        listed: Catalogue | None = None,
+    ) -> None:
         """Compare versions with those seen before, warn of older states, and remember new ones.
 
         Args:
             found: Versions by name.
             whole: Whether these are all names of the registry.
+            listed: The snapshot that shows them; what it has from an index is not remembered.
         """
         key = found.key if isinstance(found, Listing) and whole else None
         states = self._seen_states()
         if states is None or (key is not None and states.is_same(key)):
             return
         rows = {name: row_of(name, found[name]) for name in found}
-        if compare(self, states, rows, whole=whole) and key is not None:
+        if compare(self, states, rows, whole=whole, listed=listed) and key is not None:
             states.keep_same(key)
 
     def compare_rows(self, rows: Mapping[str, Row], *, whole: bool) -> None:
@@ -264,11 +322,19 @@ class Store(Catalogue):
         if states is not None:
             compare(self, states, rows, whole=whole)
 
-    def remember(self, name: str, versions: tuple[VersionInfo, ...]) -> None:
-        """Remember the versions of a name that this user changed."""
+    def remember(
+        self, name: str, versions: tuple[VersionInfo, ...], own: int | None = None
+    ) -> None:
+        """Remember the versions of a name that this user changed.
+
+        Args:
+            name: The name.
+            versions: Its versions.
+            own: The version that this user yanked or restored.
+        """
         states = self._seen_states()
         if states is not None:
-            states.merge({name: row_of(name, versions)})
+            states.merge({name: row_of(name, versions)}, own)
 
     def accept_state(self, name: str | None = None) -> tuple[str, ...]:
         """Accept that the registry shows an older state than was seen before.
@@ -285,23 +351,44 @@ class Store(Catalogue):
         states = self._seen_states()
         if states is None:
             return ()
-        found = self.snapshot().listing() if name is None else {name: self.versions(name)}
-        rows = {other: row_of(other, versions) for other, versions in found.items() if versions}
         seen = states.rows()
+        if name is None:
+            rows = self._present_rows(seen)
+        else:
+            versions = self.versions(name)
+            rows = {name: row_of(name, versions)} if versions else {}
         older = [
             difference.text
             for other in (seen if name is None else (name,))
             for difference in differences(other, seen.get(other), rows.get(other))
         ]
         states.replace(rows, None if name is None else (name,))
+        for other, version, seen_signature in tuple(states.signatures()):
+            if name in (None, other):
+                found_signature = self.signature(other, version)
+                if signature_digest(found_signature) not in (None, seen_signature):
+                    older.append(f"the signature of {other}@{version} was replaced by another")
+                _keep_signature(states, other, version, found_signature)
         return tuple(older)
+
+    def _present_rows(self, seen: Mapping[str, Row]) -> dict[str, Row]:
+        """Return the present rows; those that an index alone says are read where they are."""
+        found = self.snapshot()
+        rows: dict[str, Row] = {}
+        for name, versions in found.listing().items():
+            row = row_of(name, versions)
+            if row != seen.get(name) and not found.is_first_hand(name):
+                row = row_of(name, self.versions(name)) if name in seen else b""
+            if row:
+                rows[name] = row
+        return rows
 
     def forget_state(self) -> None:
         """Forget what was seen at the place of a registry that was just made anew."""
         states = self._seen_states()
         seen = states.rows() if states else {}
         if states and seen:
-            states.replace({})
+            states.forget()
             warnings.warn(
                 f"{self.location} was made anew, and {pluralize(len(seen), 'artifact')} that had "
                 f"been seen there ({', '.join(sorted(seen)[:3])}{', …' if len(seen) > 3 else ''}) "
@@ -310,10 +397,10 @@ class Store(Catalogue):
                 stacklevel=4,
             )
 
-    def _remember_change(self, name: str) -> None:
+    def _remember_change(self, name: str, own: int | None = None) -> None:
         if self.state_key is not None:
             with suppress(RegistryError):  # the change is made, whether it can be read or not
-                self.remember(name, self.versions(name))
+                self.remember(name, self.versions(name), own)
 
     def _seen_states(self) -> SeenStates | None:
         key = self.state_key
@@ -382,8 +469,9 @@ class Store(Catalogue):
         """
         wanted = parsed(reference)
         with self.changing():
-            self.write_yank(wanted.name, *_new_yank(self, wanted, reason))
-        self._remember_change(wanted.name)
+            version, record = _new_yank(self, wanted, reason)
+            self.write_yank(wanted.name, version, record)
+        self._remember_change(wanted.name, version)
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
         """Revert a yank; both reasons are kept.
@@ -395,8 +483,26 @@ class Store(Catalogue):
         """
         wanted = parsed(reference)
         with self.changing():
-            self.write_yank(wanted.name, *_lifted_yank(self, wanted, reason))
-        self._remember_change(wanted.name)
+            version, record = _lifted_yank(self, wanted, reason)
+            self.write_yank(wanted.name, version, record)
+        self._remember_change(wanted.name, version)
+
+    def set_signature(self, name: str, version: int, signature: bytes) -> None:
+        """Put a signature beside a version; replace an existing one.
+
+        Args:
+            name: The name.
+            version: The version.
+            signature: Of that version; it is not verified.
+
+        Raises:
+            RegistryError: The registry cannot be written.
+        """
+        self.write_signature(name, version, signature)
+        self._remember_change(name)
+        states = self._seen_states()
+        if states is not None:
+            _keep_signature(states, name, version, signature)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let ``NAME@ALIAS`` name a version; replace an existing alias.
@@ -419,6 +525,12 @@ class Store(Catalogue):
         with self.changing():
             self.version_of_alias(name, alias)
             self.write_alias(name, alias, None)
+
+
+def _keep_signature(states: SeenStates, name: str, version: int, signature: bytes | None) -> None:
+    digest = signature_digest(signature)
+    if states.signature(name, version) != digest:
+        states.keep_signature(name, version, digest)
 
 
 def _new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:

@@ -6,7 +6,7 @@ that lists and rankings are right even if the index is outdated.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,13 +59,18 @@ class MergedIndex:
     Attributes:
         names: All names with their current versions.
         private: Names of private artifacts.
+        read: Names whose state was read from their own repositories.
         outdated: Names that the index lacked, or had in an older state.
+        wrong: Names of which the index says something else than their repositories at the same
+            commit. It was forged, or a version was tagged later.
         contents: Contents of the index by digest.
     """
 
     names: Mapping[str, IndexedName]
     private: frozenset[str]
+    read: frozenset[str]
     outdated: tuple[str, ...]
+    wrong: tuple[str, ...]
     contents: Mapping[str, Content]
 
     def public(self) -> dict[str, IndexedName]:
@@ -136,11 +141,18 @@ def merge(
     names = {**current, **read}
     private = {name for name, (_, private) in heads.items() if private}
     private |= {name for name, state in states.items() if state.head and state.head.private}
-    outdated = [name for name in changed if index.names.get(name) != names.get(name)]
+    other = [name for name in changed if index.names.get(name) != names.get(name)]
+    wrong = [
+        name
+        for name in other
+        if name in read and name in index.names and index.names[name].commit == read[name].commit
+    ]
     return MergedIndex(
         names=names,
         private=frozenset(private),
-        outdated=tuple(outdated),
+        read=frozenset(read),
+        outdated=tuple(name for name in other if name not in wrong),
+        wrong=tuple(wrong),
         contents=index.contents,
     )
 
@@ -277,6 +289,10 @@ class NamespaceCatalogue(Catalogue):
         entry = self._merged.names.get(name)
         return tuple(version.info for version in entry.versions) if entry else ()
 
+    def is_first_hand(self, name: str) -> bool:
+        """Return whether what is listed of a name was read from its repository."""
+        return name in self._merged.read
+
     def entry(self, name: str, version: int) -> Entry:
         """Return a version with its manifest."""
         found = self._version(name, version)
@@ -330,8 +346,12 @@ def _remedy(location: str) -> str:
     return f"`wsdarts-hub index rebuild --registry {location}` rebuilds it"
 
 
+# Names to be read from their repositories, of those that an index has.
+Doubts = Callable[[Mapping[str, Sequence[VersionInfo]]], Sequence[str]]
+
+
 def open_catalogue(
-    namespace: Namespace, repository: IndexRepository, location: str
+    namespace: Namespace, repository: IndexRepository, location: str, doubts: Doubts
 ) -> NamespaceCatalogue:
     """Return the current catalogue; warn if the index is missing, damaged or outdated.
 
@@ -339,13 +359,18 @@ def open_catalogue(
         namespace: Namespace of the artifacts.
         repository: Repository of the index.
         location: Location of the registry.
+        doubts: Says of which names the index is not believed.
 
     Raises:
         RegistryError: A request to the Hub failed.
     """
     found = repository.find()
     config = repository.config(found.head)
-    merged = merge(namespace, found.index or EMPTY_INDEX)
+    index = found.index or EMPTY_INDEX
+    listed = {
+        name: [version.info for version in entry.versions] for name, entry in index.names.items()
+    }
+    merged = merge(namespace, index, doubts(listed))
     reason = _index_problem(found, merged, location)
     if reason:
         warnings.warn(f"{reason}; {_remedy(location)}", RegistryWarning, stacklevel=4)
@@ -354,6 +379,11 @@ def open_catalogue(
 
 def _index_problem(found: FoundIndex, merged: MergedIndex, location: str) -> str:
     outdated = [name for name in merged.outdated if name not in merged.private]
+    if merged.wrong:
+        return (
+            f"the index of {location} does not say what the repositories of "
+            f"{_listed(merged.wrong)} say at the same commit, so these were read directly"
+        )
     if found.problem:
         return (
             f"the index of {location} cannot be used ({found.problem}), so each artifact was read "
@@ -363,6 +393,9 @@ def _index_problem(found: FoundIndex, merged: MergedIndex, location: str) -> str
         return ""
     if found.index is None:
         return f"{location} has no index, so each artifact was read by itself"
-    listed = ", ".join(outdated[:3])
-    more = f" and {len(outdated) - 3} more" if len(outdated) > 3 else ""
-    return f"the index of {location} is behind, so {listed}{more} had to be read directly"
+    return f"the index of {location} is behind, so {_listed(outdated)} had to be read directly"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"

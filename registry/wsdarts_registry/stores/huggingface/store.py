@@ -7,7 +7,7 @@ both come from the cache.
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from wsdarts_registry.artifact.reference import Reference, check_name, is_name
 from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
+from wsdarts_registry.stores._seen_states import names_to_read
 from wsdarts_registry.stores.huggingface._artifact_repository import State, signature_path
 from wsdarts_registry.stores.huggingface._catalogue import (
     LOGIN_HINT,
@@ -216,7 +217,11 @@ class HubStore(Store):
         Raises:
             RegistryError: A request to the Hub failed.
         """
-        return open_catalogue(self._namespace, self._index, self.location)
+        return open_catalogue(self._namespace, self._index, self.location, self._doubts)
+
+    def _doubts(self, listed: Mapping[str, Sequence[VersionInfo]]) -> Sequence[str]:
+        states = self._seen_states()
+        return () if states is None else names_to_read(states, listed)
 
     def finish_push(self, name: str) -> None:
         """Finish the pending pushes of a name."""
@@ -242,7 +247,7 @@ class HubStore(Store):
             kept = read_pulled(entry.digest) or read_pulled(entry.digest, extent)
             repository = self._namespace.artifact(entry.name)
             artifact = kept or fetch_artifact(self._client, repository, commit, entry, extent)
-            self.check_trusted(entry.name, entry.version, artifact)
+            self.check_trusted(entry.name, entry.info, artifact)
             return artifact
 
     def _update_index(

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,36 @@ from tests.hub_server.control import RemoteHub
 from tests.hub_server.faults import Fault
 from tests.registry.factories import Push, make_embedding
 from wsdarts_registry._files import cache_directory
-from wsdarts_registry.errors import RegistryWarning, VersionConflictError
+from wsdarts_registry.artifact import signing
+from wsdarts_registry.errors import (
+    OlderStateError,
+    RegistryWarning,
+    SignatureError,
+    VersionConflictError,
+)
+from wsdarts_registry.publishing.publication import sign_version
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
 
 Restore = Callable[[], None]
 Save = Callable[[], Restore]
+
+
+Elsewhere = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Elsewhere:
+    """Do something as another user, who has the same registry and another cache."""
+
+    @contextmanager
+    def user() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("WSDARTS_HUB_CACHE", str(tmp_path / "cache of somebody else"))
+            yield
+
+    return user
 
 
 @pytest.fixture
@@ -52,6 +76,15 @@ def differences_of(read: Callable[[], object]) -> str:
         read()
     (text,) = {str(item.message) for item in caught if "older state" in str(item.message)}
     return text
+
+
+def assert_refused(store: Store, reference: str, match: str) -> None:
+    """A version is refused, and the way on is named."""
+    with pytest.warns(RegistryWarning), pytest.raises(OlderStateError, match=match) as refused:
+        store.pull(reference)
+    assert f"`wsdarts-hub accept flowers{store.option}`" in refused.value.hint
+    with pytest.warns(RegistryWarning), pytest.raises(OlderStateError, match=match):
+        store.pull_without_weights(reference)
 
 
 def test_growth_is_silent(store: Store, push: Push) -> None:
@@ -123,8 +156,78 @@ def test_a_yank_whose_record_is_gone(store: Store, push: Push, save: Save) -> No
     restore = save()
     store.yank("flowers@2", "stolen images")
     restore()
-    assert "that flowers@2 was yanked" in differences_of(lambda: store.pull("flowers"))
     assert "that flowers@2 was yanked" in differences_of(store.catalogue)
+    assert_refused(store, "flowers", "that flowers@2 was yanked or restored is gone")
+    with pytest.warns(RegistryWarning, match="that flowers@2 was yanked"):
+        store.pull("flowers@1")
+    assert len(store.accept_state()) == 1
+    assert store.pull("flowers").digest == store.entry("flowers", 2).digest
+
+
+def test_a_yank_that_somebody_lifted(store: Store, push: Push, elsewhere: Elsewhere) -> None:
+    push("flowers", "a")
+    bad = push("flowers", "b")
+    store.yank("flowers@2", "stolen images")
+    with elsewhere():
+        store.unyank("flowers@2", "they are fine")
+    assert "flowers@2 was yanked and is not any more" in differences_of(store.entries)
+    assert_refused(store, "flowers", "flowers@2 was yanked and is not any more")
+    assert_refused(store, "flowers@2", "flowers@2 was yanked and is not any more")
+    assert store.accept_state("flowers") == ("flowers@2 was yanked and is not any more",)
+    assert store.pull("flowers").digest == bad.digest
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RegistryWarning)
+        assert len(store.entries()) == 2
+
+
+def test_a_yank_that_was_lifted_within_its_second(
+    store: Store, push: Push, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push("flowers")
+    monkeypatch.setattr("wsdarts_registry.stores.store.now", lambda: "2026-01-02T12:00:00Z")
+    store.yank("flowers@1", "stolen images")
+    with elsewhere():
+        store.unyank("flowers@1", "they are fine")
+    assert_refused(store, "flowers@1", "was yanked and is not any more")
+
+
+def test_a_yank_that_somebody_lifted_and_made_again(
+    store: Store, push: Push, elsewhere: Elsewhere
+) -> None:
+    push("flowers")
+    store.yank("flowers@1", "stolen images")
+    with elsewhere():
+        store.unyank("flowers@1", "they are fine")
+        store.yank("flowers@1", "they were stolen after all")
+    assert store.entries() == ()
+    assert store.pull("flowers@1")
+
+
+def test_a_lifted_yank_that_was_never_seen_is_not_told(
+    store: Store, push: Push, elsewhere: Elsewhere
+) -> None:
+    push("flowers")
+    with elsewhere():
+        store.yank("flowers@1", "wrong")
+        store.unyank("flowers@1", "right")
+    assert len(store.entries()) == 1
+    assert store.pull("flowers")
+
+
+def test_own_changes_do_not_accept_what_somebody_else_did(
+    store: Store, push: Push, elsewhere: Elsewhere
+) -> None:
+    push("flowers", "a")
+    push("flowers", "b")
+    store.yank("flowers@2", "stolen images")
+    with elsewhere():
+        store.unyank("flowers@2", "they are fine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RegistryWarning)
+        store.yank("flowers@1", "wrong")
+        store.unyank("flowers@1", "right")
+        push("flowers", "c")
+    assert_refused(store, "flowers@2", "flowers@2 was yanked and is not any more")
 
 
 def test_a_signature_that_is_gone(store: Store, push: Push, save: Save) -> None:
@@ -134,6 +237,58 @@ def test_a_signature_that_is_gone(store: Store, push: Push, save: Save) -> None:
     store.entries()
     restore()
     assert "signature of flowers@1 is gone" in differences_of(store.entries)
+    assert_refused(store, "flowers", "signature of flowers@1 is gone")
+    assert store.accept_state("flowers") == ("the signature of flowers@1 is gone",)
+    assert store.pull("flowers")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    """The private keys of a publisher and of a forger."""
+    return signing.make_keys(tmp_path / "own.key")[0], signing.make_keys(tmp_path / "forged.key")[0]
+
+
+def test_a_signature_that_somebody_replaced(
+    store: Store, push: Push, elsewhere: Elsewhere, keys: tuple[Path, Path]
+) -> None:
+    push("flowers")
+    own, forged = keys
+    with elsewhere():
+        sign_version("flowers", key=own, registry=store)
+    assert store.pull("flowers")
+    with elsewhere():
+        sign_version("flowers", key=forged, registry=store)
+    refused = "the signature of flowers@1 was replaced by another"
+    for read in (store.pull, store.pull_without_weights):
+        with pytest.raises(OlderStateError, match=refused) as caught:
+            read("flowers")
+        assert f"`wsdarts-hub accept flowers{store.option}`" in caught.value.hint
+    with pytest.raises(SignatureError, match="another key"):
+        store.requiring(own.with_name("own.key.pub")).pull("flowers")
+    assert store.accept_state("flowers") == (refused,)
+    assert store.pull("flowers")
+
+
+def test_whose_signature_is_required_may_sign_anew(
+    store: Store, push: Push, elsewhere: Elsewhere, keys: tuple[Path, Path]
+) -> None:
+    push("flowers")
+    own, _ = keys
+    sign_version("flowers", key=own, registry=store)
+    with elsewhere():
+        sign_version("flowers", key=own, registry=store)
+    with pytest.raises(OlderStateError, match="replaced by another"):
+        store.pull("flowers")
+    assert store.requiring(own.with_name("own.key.pub")).pull("flowers")
+    assert store.pull("flowers")
+
+
+def test_own_signatures_are_silent(store: Store, push: Push, keys: tuple[Path, Path]) -> None:
+    push("flowers")
+    for key in keys:
+        sign_version("flowers", key=key, registry=store)
+        assert store.pull("flowers")
+    assert store.accept_state() == ()
 
 
 def test_an_alias_that_moved_back_is_told_once(store: Store, push: Push, save: Save) -> None:

@@ -1,6 +1,7 @@
 """The index: what a ranking costs with it, and that nothing is wrong without it."""
 
 import hashlib
+import json
 import shutil
 import warnings
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryWarning
+from wsdarts_registry.stores.huggingface._artifact_repository import RECORD, RepositoryRecord
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
 from wsdarts_registry.stores.huggingface._index import (
     LIST_FILE,
@@ -42,8 +44,11 @@ from wsdarts_registry.stores.huggingface._index import (
 )
 from wsdarts_registry.stores.huggingface._index_repository import IndexRepository
 from wsdarts_registry.stores.huggingface.store import HubStore
+from wsdarts_registry.stores.records import Yank
 
 pytestmark = pytest.mark.processes
+
+FUTURE = "9999-12-31T23:59:59Z"
 
 
 @pytest.fixture
@@ -76,7 +81,9 @@ def test_a_ranking_downloads_the_index_alone_and_once(
     hub_server.clear_exchanges()
     cold = HubStore(LOCATION, endpoint=hub_server.url)
     assert _names(cold) == ["birds@1", "flowers@1", "cars@1"]
-    assert not hub_server.exchanges(path="api/models/acme/|/acme/.*resolve.*artifact.json")
+    assert not hub_server.exchanges(path="/acme/.*resolve.*artifact.json")
+    # What the index says of names that were not seen before is compared with their records.
+    assert len(hub_server.exchanges("GET", "^/acme/.*resolve.*registry.json")) == 3
     fetched = len(hub_server.exchanges("GET", "datasets/acme/wsdarts-registry/objects"))
     assert fetched == len(read_index(hub_server).packs)
     hub_server.clear_exchanges()
@@ -206,17 +213,73 @@ def test_an_index_that_is_behind(hub_server: HubServer, full: HubStore, make: Ma
     assert set(read_index(hub_server).names) == {"birds", "cars", "later"}  # and no other files
 
 
-def test_an_index_that_lies_about_a_tag_is_found_out_by_a_pull(
-    hub_server: HubServer, full: HubStore
+FORGED: dict[str, Callable[[IndexedVersion], dict[str, object]]] = {
+    "another digest": lambda version: {"digest": f"sha256:{'0' * 64}"},
+    "a yank of the far future": lambda version: {"yank": Yank(reason="x", when=FUTURE)},
+    "no yank": lambda version: {"yank": None},
+    "a signature": lambda version: {"signed": True},
+    "an alias": lambda version: {"aliases": ("stable",)},
+    "a version more": lambda version: {"version": 9},
+    "no version": lambda version: {},
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_forged_index_is_found_out_and_not_remembered(
+    hub_server: HubServer, full: HubStore, make: Make, how: str
 ) -> None:
+    full.yank("cars@1", "stolen images")
+    full.publish(make("second"), "cars")
+    honest = [(str(e.reference), e.digest, e.status) for e in full.entries(include_yanked=True)]
+    cars = read_index(hub_server).names["cars"]
+    forged = cars.versions[0].model_copy(update=FORGED[how](cars.versions[0]))
+    versions = {
+        "no version": (),
+        "a version more": (*cars.versions, forged),
+    }.get(how, (forged, *cars.versions[1:]))
+    forge(hub_server, Table(names=(cars.model_copy(update={"versions": versions}),)))
+    _forget()
+    reader = HubStore(LOCATION, endpoint=hub_server.url)
+    with pytest.warns(RegistryWarning, match=r"does not say what .* of cars .* index rebuild"):
+        found = reader.entries(include_yanked=True)
+    assert [(str(e.reference), e.digest, e.status) for e in found] == honest
+    assert full.rebuild_index() == ("birds", "cars", "flowers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RegistryWarning)
+        assert len(reader.entries(include_yanked=True)) == 4
+        assert reader.pull("cars").digest == reader.entry("cars", 2).digest
+        assert reader.accept_state() == ()
+
+
+def test_a_forgery_of_what_was_seen_is_found_out(hub_server: HubServer, full: HubStore) -> None:
     digest = full.pull("cars").digest
     names = read_index(hub_server).names
     cars, birds = names["cars"], names["birds"]
     version = cars.versions[0].model_copy(update={"digest": birds.versions[0].digest})
     forge(hub_server, Table(names=(cars.model_copy(update={"versions": (version,)}),)))
-    assert full.entries()[1].digest != digest
+    with pytest.warns(RegistryWarning, match="does not say what the repositories of cars say"):
+        assert full.entries()[1].digest == digest
     assert full.pull("cars@1").digest == digest
     assert full.resolve("cars").digest == digest
+
+
+def test_of_an_index_only_what_was_compared_is_remembered(
+    hub_server: HubServer, full: HubStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cars = read_index(hub_server).names["cars"]
+    forged = cars.versions[0].model_copy(update={"digest": f"sha256:{'0' * 64}"})
+    forge(hub_server, Table(names=(cars.model_copy(update={"versions": (forged,)}),)))
+    _forget()
+    monkeypatch.setattr("wsdarts_registry.stores._seen_states._TRIED", 1)
+    reader = HubStore(LOCATION, endpoint=hub_server.url)
+    assert reader.names() == ("birds", "cars", "flowers")
+    # Of three names one was compared: birds. The other two are not kept, and the next is cars.
+    (file,) = (cache_directory() / "seen").glob("*.jsonl")
+    assert [json.loads(line)[0] for line in file.read_bytes().splitlines()[1:]] == ["birds"]
+    with pytest.warns(RegistryWarning, match="does not say what the repositories of cars say"):
+        assert reader.accept_state() == ()
+    assert b"0" * 64 not in file.read_bytes()
+    assert reader.pull("cars").digest == cars.versions[0].digest
 
 
 def test_private_artifacts_stay_out_of_a_public_index(
@@ -246,6 +309,8 @@ def test_an_index_in_one_file_is_read_and_replaced(
     with warnings.catch_warnings():
         warnings.simplefilter("error", RegistryWarning)
         assert _names(full) == ["birds@1", "flowers@1", "cars@1"]
+    assert not hub_server.exchanges("GET", "/acme/(birds|cars|flowers)/.*artifact.json")
+    hub_server.clear_exchanges()
     full.publish(make("later"), "later")
     assert not hub_server.exchanges("GET", "/acme/(birds|cars|flowers)/")  # nothing is read anew
     found = read_index(hub_server)
@@ -312,14 +377,16 @@ def test_a_thousand_artifacts_are_ranked_from_the_index(
     hub_server.clear_exchanges()
     warm = HubStore(LOCATION, endpoint=hub_server.url).nearest(query, k=3)
     assert warm == cold
-    assert not hub_server.exchanges(path="resolve|objects")
+    assert not hub_server.exchanges(path="objects")
+    assert len(hub_server.exchanges(path="resolve")) == 20  # records of names that are compared
     print(f"a warm ranking of 1,000 asked {len(hub_server.exchanges())} times")
 
 
 def _fill(hub: HubServer, tmp_path: Path, count: int) -> None:
     """Put repositories on the hub by the plain client, and an index of as many artifacts.
 
-    The repositories hold what the Hub lists them by, and no artifact: a ranking must not look.
+    The repositories hold what the Hub lists them by and their records, and no artifact: a ranking
+    must not look.
     """
     client = api(hub)
     make_artifact(tmp_path / "base", "flowers", weights=False)
@@ -334,8 +401,10 @@ def _fill(hub: HubServer, tmp_path: Path, count: int) -> None:
         manifest = base.model_copy(update={"files": files})
         digest = f"sha256:{hashlib.sha256(manifest.to_bytes()).hexdigest()}"
         client.create_repo(f"acme/{name}")
-        card = [CommitOperationAdd("README.md", CARD)]
-        commit = client.create_commit(f"acme/{name}", card, commit_message="Publish").oid
+        record = RepositoryRecord().with_version(1, digest).to_commit()
+        files_there = [CommitOperationAdd("README.md", CARD), CommitOperationAdd(RECORD, record)]
+        commit = client.create_commit(f"acme/{name}", files_there, commit_message="Publish").oid
+        client.create_tag(f"acme/{name}", tag="v1", revision=commit)
         version = IndexedVersion(version=1, digest=digest, commit=commit)
         names[name] = IndexedName(name=name, commit=commit, versions=(version,))
         contents[digest] = Content(
