@@ -52,9 +52,9 @@ def test_a_yank_that_was_forged_as_lifted_is_refused_in_one_line(
     refused = run("pull", "flowers", "--out", out, *there)
     assert (refused.code, out.exists()) == (1, False)
     (error,) = (line for line in refused.err.splitlines() if line.startswith("error: "))
-    assert "flowers@1 was yanked and is not any more" in error
+    assert "flowers@1 was yanked and" in error
     assert f"`wsdarts-hub accept flowers --registry {zoo}`" in error
-    assert run("list", *there).err.count("flowers@1 was yanked and is not any more") == 1
-    accepted = run("accept", "flowers", *there)
-    assert accepted.lines == ["accepted: flowers@1 was yanked and is not any more"]
+    assert run("list", *there).err.count("flowers@1 was yanked and") == 1
+    (accepted,) = run("accept", "flowers", *there).lines
+    assert accepted.startswith("accepted: flowers@1 was yanked")
     assert run("pull", "flowers", "--out", out, *there).code == 0

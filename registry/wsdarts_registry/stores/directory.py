@@ -61,8 +61,7 @@ from wsdarts_registry.errors import (
 )
 from wsdarts_registry.stores._directory_files import ALIASES, DirectoryRecords, StagingArea
 from wsdarts_registry.stores._listing_cache import Listing, listed_versions
-from wsdarts_registry.stores._seen_files import Row
-from wsdarts_registry.stores._seen_states import row_of
+from wsdarts_registry.stores._seen_states import Row, row_of
 from wsdarts_registry.stores.catalogue import parsed
 from wsdarts_registry.stores.records import Alias
 from wsdarts_registry.stores.store import (

@@ -24,8 +24,8 @@ from wsdarts_registry.errors import (
     VersionConflictError,
 )
 from wsdarts_registry.stores._listing_cache import Listing
-from wsdarts_registry.stores._seen_files import Row
 from wsdarts_registry.stores._seen_states import (
+    Row,
     SeenStates,
     compare,
     differences,
