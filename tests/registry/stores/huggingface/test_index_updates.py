@@ -240,7 +240,7 @@ def test_a_forged_index_is_found_out_and_not_remembered(
     forge(hub_server, Table(names=(cars.model_copy(update={"versions": versions}),)))
     _forget()
     reader = HubStore(LOCATION, endpoint=hub_server.url)
-    with pytest.warns(RegistryWarning, match=r"repositories of cars .*index rebuild"):
+    with pytest.warns(RegistryWarning, match="repositories of cars"):
         found = reader.entries(include_yanked=True)
     assert [(str(e.reference), e.digest, e.status) for e in found] == honest
     assert full.rebuild_index() == ("birds", "cars", "flowers")
@@ -257,7 +257,7 @@ def test_a_forgery_of_what_was_seen_is_found_out(hub_server: HubServer, full: Hu
     cars, birds = names["cars"], names["birds"]
     version = cars.versions[0].model_copy(update={"digest": birds.versions[0].digest})
     forge(hub_server, Table(names=(cars.model_copy(update={"versions": (version,)}),)))
-    with pytest.warns(RegistryWarning, match="the repositories of cars say"):
+    with pytest.warns(RegistryWarning, match="of cars say"):
         assert full.entries()[1].digest == digest
     assert full.pull("cars@1").digest == digest
     assert full.resolve("cars").digest == digest
@@ -276,7 +276,7 @@ def test_of_an_index_only_what_was_compared_is_remembered(
     # Of three names one was compared: birds. The other two are not kept, and the next is cars.
     (file,) = (cache_directory() / "seen").glob("*.jsonl")
     assert [json.loads(line)[0] for line in file.read_bytes().splitlines()[1:]] == ["birds"]
-    with pytest.warns(RegistryWarning, match="the repositories of cars say"):
+    with pytest.warns(RegistryWarning, match="of cars say"):
         assert reader.accept_state() == ()
     assert b"0" * 64 not in file.read_bytes()
     assert reader.pull("cars").digest == cars.versions[0].digest
