@@ -25,7 +25,8 @@ NEWEST_ALONE := tests/registry/artifact/test_manifest.py::test_schema_is_committ
 NEWEST_ALONE += tests/registry/artifact/test_signing.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest audit lint bench scale fuzz faults soak docs clean types pyright imports layout
+.PHONY: help demo test oldest audit lint bench scale fuzz faults soak docs clean \
+	types pyright imports layout messages
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -54,7 +55,7 @@ audit: .venv/.dev-installed ## List licences, a bill of materials and known vuln
 lint: .venv/.dev-installed ## Set up, then check style, types, the direction of imports and the layout.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	@$(MAKE) --no-print-directory --jobs 2 types pyright imports layout
+	@$(MAKE) --no-print-directory --jobs 2 types pyright imports layout messages
 
 types:
 	$(BIN)/mypy
@@ -67,6 +68,10 @@ imports:
 
 layout:
 	$(BIN)/python -m tests.layout
+
+# The page of all messages is read from the source, so any change may make it out of date.
+messages:
+	$(BIN)/python -m pytest --quiet -p no:cacheprovider tests/registry/test_errors.py
 
 bench: .venv/.dev-installed ## Set up, then measure briefly what docs/speed.md measures (minutes).
 	for name in $(BENCHMARKS); do \
