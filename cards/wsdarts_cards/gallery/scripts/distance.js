@@ -1,4 +1,4 @@
-// The symmetric Task2Vec distance, as wsdarts_registry/distance.py computes it.
+// The symmetric Task2Vec distance, as wsdarts_registry/embedding/distance.py computes it.
 "use strict";
 
 wsdarts.distance = (() => {
