@@ -5,6 +5,7 @@ Imports inside functions and under ``TYPE_CHECKING`` count like all others.
 """
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ PACKAGES = {
     "wsdarts_cards": ROOT / "cards",
 }
 MAIN_JOB = "wsdarts_sdk.pipelines.warm_start"
+# Modules beside the packages that each of them may import.
+LOWEST = {"compiler", "devices", "errors", "progress", "ranks", "schedule", "setting_fields"}
 SENTENCE = 5  # words from which on a literal in an assertion pins prose
 Graph = dict[str, set[str]]
 
@@ -53,6 +56,12 @@ def measures() -> list[Measure]:
             found=widest,
             bar=16,
             where=tuple(str(f.relative_to(ROOT)) for f, n in folders.items() if n == widest),
+        ),
+        Measure(
+            name="packages that import others than they say",
+            found=len(untold := list(untold_imports(files, graph))),
+            bar=0,
+            where=tuple(untold),
         ),
         Measure(name="Python modules of the product", found=len(files), bar=230),
         Measure(
@@ -92,6 +101,23 @@ def imports(files: dict[str, Path]) -> Graph:
                     graph[name].update({below if below in files else node.module} & files.keys())
         graph[name].discard(name)
     return graph
+
+
+def untold_imports(files: dict[str, Path], graph: Graph) -> Iterator[str]:
+    """Yield the packages whose docstring names other packages of their library than they import."""
+    for package, file in files.items():
+        library, _, name = package.partition(".")
+        if library not in ("wsdarts_registry", "wsdarts_sdk") or file.name != "__init__.py":
+            continue
+        if not name or "." in name:
+            continue
+        own = [m for m in graph if f"{m}.".startswith(f"{package}.")]
+        others = {o.split(".")[1] for m in own for o in graph[m] if o.startswith(f"{library}.")}
+        imported = {o for o in others - LOWEST - {name} if not o.startswith("_")}
+        text = ast.get_docstring(ast.parse(text_of(file))) or ""
+        said = re.search(r"May\s+import (.*?)\.\s", text, re.DOTALL)
+        if said is None or set(re.findall(r"``(\w+)``", said[1])) != imported:
+            yield f"{package} imports {', '.join(sorted(imported)) or 'no other package'}"
 
 
 def strong_components(graph: Graph) -> list[set[str]]:

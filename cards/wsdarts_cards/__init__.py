@@ -1,1 +1,1 @@
-"""Templates of model cards and pages, as package data."""
+"""Templates of model cards and pages, as package data. Imports nothing."""

@@ -8,6 +8,7 @@ format, see ``docs/format.md``.
 import json
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Self
 
@@ -162,6 +163,28 @@ def _path(path: str) -> str:
 def _moment(text: str) -> str:
     datetime.strptime(text, _MOMENT)
     return text
+
+
+def flattened(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted keys; entries of a list of mappings are numbered from 1.
+
+    >>> flattened({"alpha": {"rate": 0.1}, "stages": [{"cells": 5}, {"cells": 8}], "seeds": [1]})
+    {'alpha.rate': 0.1, 'stages.1.cells': 5, 'stages.2.cells': 8, 'seeds': [1]}
+
+    Args:
+        data: Settings as JSON data.
+        prefix: What goes before each key.
+    """
+    found: dict[str, Any] = {}
+    for name, value in data.items():
+        key = f"{prefix}{name}"
+        parts: Mapping[str, Any] = {}
+        if isinstance(value, dict):
+            parts = value
+        elif isinstance(value, list) and all(isinstance(part, dict) for part in value):
+            parts = {str(number): part for number, part in enumerate(value, start=1)}
+        found |= flattened(parts, f"{key}.") if parts else {key: value}
+    return found
 
 
 def now() -> str:

@@ -10,8 +10,8 @@ Packages import downwards only::
     supernet  task2vec             the engine; the embedding
     data                           images and their split
     runs                           run directories
-    devices, progress, schedule, setting_fields
+    compiler, devices, progress, ranks, schedule, setting_fields
 
-All of it may import ``wsdarts_registry``. What is stable is what ``wsdarts_hub`` names;
-everything else may change.
+All of it may import the last of these and ``wsdarts_registry``. What is stable is what
+``wsdarts_hub`` names; everything else may change.
 """

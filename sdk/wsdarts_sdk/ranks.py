@@ -46,16 +46,6 @@ class BatchShare:
     stop: int
     whole: int
 
-    @classmethod
-    def of_all(cls, whole: int) -> Self:
-        """Return the share of the only rank."""
-        return cls(start=0, stop=whole, whole=whole)
-
-    @property
-    def is_all(self) -> bool:
-        """Whether it is the whole batch."""
-        return len(self) == self.whole
-
     @property
     def weight(self) -> float:
         """Share of the images, in [0, 1]."""
@@ -348,6 +338,8 @@ def _group(rank: int, size: int) -> Iterator[Ranks]:
             world_size=size,
             timeout=_TIMEOUT,
         )
+        # One that fails at once would otherwise be gone before others have connected to it.
+        dist.all_reduce(torch.zeros(1))
     except RuntimeError as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(f"rank {rank} of {size} could not join the others ({first})") from error

@@ -48,7 +48,7 @@ def setting_changes(
     Settings within settings, and within the entries of a list of them, are compared one by
     one; other lists are one value. ``1`` and ``1.0`` differ, as they do on disk.
     """
-    first, second = _flat(before), _flat(after)
+    first, second = _json.flattened(before), _json.flattened(after)
     found = []
     for key in sorted(first.keys() | second.keys()):
         old = (first[key],) if key in first else ()
@@ -56,19 +56,6 @@ def setting_changes(
         if _json.dump(list(old)) != _json.dump(list(new)):
             found.append(SettingChange(key=key, before=old, after=new))
     return tuple(found)
-
-
-def _flat(settings: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
-    found: dict[str, JsonValue] = {}
-    for name, value in settings.items():
-        key = f"{prefix}{name}"
-        parts: Mapping[str, JsonValue] = {}
-        if isinstance(value, dict):
-            parts = value
-        elif isinstance(value, list) and all(isinstance(part, dict) for part in value):
-            parts = {str(number): part for number, part in enumerate(value, start=1)}
-        found |= _flat(parts, f"{key}.") if parts else {key: value}
-    return found
 
 
 _Connections = tuple[Connection, ...]

@@ -1,8 +1,9 @@
 """Views of objects in notebooks: HTML that is complete in itself and runs no script.
 
-May import ``stores`` and what that imports, none of which knows a view: importing
-``wsdarts_registry`` registers these views by name, and they are loaded when an object is first
-shown. Public: ``view`` and its parts, and the panels that other views share (``views``).
+May import ``architecture``, ``artifact``, ``drawing``, ``embedding`` and ``stores``. None of these
+knows a view: importing ``wsdarts_registry`` registers these views by name, and they are loaded when
+an object is first shown. Public: ``view`` and its parts, and the panels that other views share
+(``views``).
 """
 
 from wsdarts_registry._views import register_views

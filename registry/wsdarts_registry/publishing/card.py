@@ -245,7 +245,7 @@ def render_card(facts: CardFacts) -> str:
     """
     manifest, genotype = facts.manifest, facts.genotype
     return markdown_page(
-        "card.md.j2",
+        "artifact_card.md.j2",
         head=Markup(card_head(facts)),  # noqa: S704 - safe YAML of plain text
         facts=facts,
         manifest=manifest,

@@ -40,7 +40,6 @@ from wsdarts_registry.stores.records import Entry
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store, published_version
 
-_ARTIFACT = "artifact"
 SignatureFate = Literal["none", "copied", "there already", "another one there", "another name"]
 
 

@@ -1,5 +1,6 @@
 """From runs to artifacts and from artifacts to networks: building, checking, loading, pulling.
 
-May import ``models`` and what that imports. Public: ``build_artifact`` (``building``), ``pull``
-(``pulling``), ``run_check`` (``check``), ``load_network`` and ``find_supernet`` (``loading``).
+May import ``data``, ``models``, ``runs``, ``search`` and ``supernet``. Public: ``build_artifact``
+(``building``), ``pull`` (``pulling``), ``run_check`` (``check``), ``load_network`` and
+``find_supernet`` (``loading``).
 """

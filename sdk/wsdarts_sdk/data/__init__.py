@@ -1,6 +1,6 @@
 """Image tasks: sources, digests, split, decoded pixels, batches and augmentation.
 
-Imports nothing of the SDK but ``devices`` and ``progress``. Public: ``DataOptions``, ``ImageTask``,
+May import no other package. Public: ``DataOptions``, ``ImageTask``,
 ``Part``; ``read_task`` in ``task``, ``Batch`` in ``loader``.
 """
 

@@ -1,6 +1,6 @@
 """Derived networks: operations, building, training, prediction, export to ONNX and timm.
 
-May import ``supernet``, ``data``, ``runs`` and ``schedule``. Public: ``DerivedNetwork`` and
+May import ``data``, ``runs`` and ``supernet``. Public: ``DerivedNetwork`` and
 ``count`` (``network``), ``train_network`` (``training``), ``Classifier`` (``classifier``),
 ``inherit`` (``inheritance``). The candidate operations are in ``operations``; ``engine`` computes a
 training step on compiled kernels.

@@ -329,7 +329,7 @@ def render_model_card(
     more = f" and {count(len(names) - _MOST_NAMES)} more" if len(names) > _MOST_NAMES else ""
     head = _head(model.facts, name=name, license=license, tags=tags)
     return markdown_page(
-        "model_card.md.j2",
+        "classifier_card.md.j2",
         head=Markup(yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)),  # noqa: S704 - YAML quotes
         title=None if name is None else name.partition("/")[2],
         place=name or _UNNAMED,

@@ -1,8 +1,9 @@
 """Pipelines that users start: embed, search, warm start, train, doctor, demo.
 
-Each reads from top to bottom; ``run_context`` has their inputs and their open run directory.
-May import everything of the SDK. Public: ``warm_start``, ``search``, ``train``, ``embed_data``,
-``nearest`` and their results, in the modules of these names.
+Each reads from top to bottom; ``run_context`` has their inputs and their open run directory. May
+import ``artifacts``, ``data``, ``models``, ``presets``, ``reports``, ``runs``, ``search``,
+``supernet`` and ``task2vec``. Public: ``warm_start``, ``search``, ``train``,
+``embed_data``, ``nearest`` and their results, in the modules of these names.
 """
 
 from wsdarts_registry._views import register_views

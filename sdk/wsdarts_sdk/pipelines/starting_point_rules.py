@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from wsdarts_registry._format import points
 from wsdarts_registry.artifact.facts import TransferGain
-from wsdarts_registry.artifact.manifest import Manifest
+from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import (
     RegistryError,
@@ -113,7 +113,7 @@ class Option:
     @property
     def trained(self) -> bool:
         """Whether it has weights."""
-        return "weights.safetensors" in self.manifest.files
+        return WEIGHTS in self.manifest.files
 
     def misfit(self, settings: SearchSettings) -> str | None:
         """Why its weights do not fit the last stage of the settings; None if they do."""

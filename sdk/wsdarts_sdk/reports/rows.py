@@ -66,16 +66,7 @@ def phase_costs(seconds: Mapping[str, float], cached: Mapping[str, float]) -> tu
 
 def pairs(data: dict[str, Any]) -> Pairs:
     """Return settings as names and values, named and written as ``--set`` takes them."""
-    found: list[tuple[str, str]] = []
-    for name, value in data.items():
-        if isinstance(value, dict):
-            found += [(f"{name}.{inner}", text) for inner, text in pairs(value)]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            numbered = {f"{name}.{place}": each for place, each in enumerate(value, start=1)}
-            found += pairs(numbered)
-        else:
-            found.append((name, setting(value)))
-    return tuple(found)
+    return tuple((name, setting(value)) for name, value in _json.flattened(data).items())
 
 
 def asked(

@@ -26,7 +26,6 @@ from wsdarts_sdk.setting_fields import (
 )
 
 Order = Literal["first", "second"]
-ORDERS: tuple[Order, ...] = ("first", "second")
 # ⌊L/3⌋ and ⌊2L/3⌋ are the reduction cells.
 _WHY_THREE = "with fewer there is no normal cell, and its α would stay at random"
 

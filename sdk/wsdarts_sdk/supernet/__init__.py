@@ -1,6 +1,6 @@
 """The supernet of a search: its plan, its cells, its gradients and its kernels.
 
-May import ``data`` for batches. Inside, ``network`` imports ``cell`` and ``kernel_choice``, these
+May import ``data``. Inside, ``network`` imports ``cell`` and ``kernel_choice``, these
 import ``operation_plan``, and all of them ``kernels``. The candidate operations are placed in
 ``operation_plan``, evaluated in ``cell`` and computed in ``kernels``; those of derived networks
 are in ``models.operations``. Public: the names below.

@@ -1,7 +1,6 @@
 """Task2Vec: embeddings of tasks by the Fisher information of a probe network.
 
-May import ``compiler``, ``data``, ``devices``, ``progress`` and ``setting_fields``.
-Public: the names below.
+May import ``data``. Public: the names below.
 """
 
 from wsdarts_sdk.task2vec.embedding import (

@@ -18,7 +18,7 @@ HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>",
     "\" onload='alert(1)' style=\"x",
     "</style></title></svg>]]><!--",
-    "{{ 7 * 7 }}{% include 'card.md.j2' %}",
+    "{{ 7 * 7 }}{% include 'artifact_card.md.j2' %}",
     "\x1b[31m\u202e\x00\ud800",
     "y" * 10_000,
 )
