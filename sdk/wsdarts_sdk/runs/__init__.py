@@ -1,5 +1,5 @@
 """Run directories: names of their files, configuration, journals, checkpoints, cost, start.
 
 Imports of the SDK only ``progress``. Public: ``open_run`` (``directory``), ``Journal``
-(``journal``), ``Callback`` (``callbacks``), ``Costs`` and ``StartRecord`` (``records``).
+(``checkpoints``), ``Callback`` (``callbacks``), ``Costs`` and ``StartRecord`` (``records``).
 """
