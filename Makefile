@@ -14,7 +14,7 @@ OLDEST := $(filter-out torch==% torchvision==%, $(shell \
 NEED_TORCH := timm==% torchmetrics==%
 # Where libraries read, write and send for us. Races, hostile answers, filters and signatures are
 # our own code, and so is a registry in a directory.
-OLDEST_TESTS := $(patsubst %,tests/registry/stores/contract/test_%.py,cards copying life nearest reads versions) \
+OLDEST_TESTS := $(patsubst %,tests/registry/stores/contract/test_%.py,cards copying nearest reads versions yanks_and_aliases) \
 	$(patsubst %,tests/registry/stores/huggingface/test_%.py,access address cards damaged_version \
 	faults fetching formats index_updates offline) \
 	tests/registry/hub_server tests/registry/artifact tests/registry/embedding \

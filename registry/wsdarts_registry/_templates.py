@@ -52,7 +52,7 @@ def _cards() -> Environment:
 
 
 def _environment(folder: str, **options: Any) -> Environment:
-    environment = Environment(  # noqa: S701 - the caller says how values are made inert
+    environment = Environment(  # noqa: S701 - the caller says how values are escaped
         loader=PackageLoader("wsdarts_cards", folder),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -81,7 +81,7 @@ class RegistryError(WsdartsError):
 
 
 class CacheError(RegistryError):
-    """What was fetched of a registry cannot be kept in the cache of this machine."""
+    """The cache of this machine cannot keep what was fetched of a registry."""
 
 
 class RecordError(RegistryError):
@@ -93,7 +93,7 @@ class ReferenceNotFoundError(RegistryError):
 
 
 class VersionConflictError(RegistryError):
-    """That version exists with other content; versions are write-once."""
+    """A version exists with other content; versions are write-once."""
 
 
 class OlderStateError(RegistryError):

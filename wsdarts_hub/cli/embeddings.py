@@ -148,10 +148,10 @@ def _embedding_json(task: "ImageTask", embedding: "TaskEmbedding") -> dict[str, 
 
 def _show_embedding(task: "ImageTask", embedding: "TaskEmbedding") -> None:
     space = embedding.space
-    images, classes = pluralize(len(task), "image"), count(task.classes)
+    images, classes = pluralize(len(task), "image"), pluralize(task.classes, "class")
     display.facts(
         [
-            ("task", f"{task.name}, {images}, {classes} classes"),
+            ("task", f"{task.name}, {images}, {classes}"),
             *([("given split", task.part_sizes)] if task.given_split else []),
             *([("groups", count(task.group_count))] if task.group_count else []),
             ("digest", task.digest),
@@ -338,7 +338,7 @@ def _estimator(space: "EmbeddingSpace") -> str:
 
 
 def _embedded(embedding: "TaskEmbedding") -> str:
-    return f"{pluralize(embedding.images, 'image')}, {count(embedding.classes)} classes"
+    return f"{pluralize(embedding.images, 'image')}, {pluralize(embedding.classes, 'class')}"
 
 
 def _standard_error(embedding: "TaskEmbedding") -> str:

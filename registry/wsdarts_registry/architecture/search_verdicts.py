@@ -35,7 +35,7 @@ _REFINEMENT = (
     "let the refinement leave fewer of them (--set search.skip_connects=2, in a warm start "
     "search.warm_skip_connects=2)"
 )
-_STOP = "end the last stage once its genotype has settled (--set search.stable_epochs=3)"
+_STOP = "end the last stage once its genotype stays the same (--set search.stable_epochs=3)"
 
 
 @dataclass(frozen=True, kw_only=True)

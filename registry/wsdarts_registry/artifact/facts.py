@@ -239,7 +239,7 @@ class TrainedResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferGain:
-    """What warm starts from an artifact gained on other image sets.
+    """Gain of warm starts from an artifact on other image sets.
 
     Attributes:
         gain: Accuracy of the networks that they found, trained from the inherited weights, less the

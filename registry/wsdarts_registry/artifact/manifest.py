@@ -140,9 +140,13 @@ class TaskRecord(Record):
     def _check(self) -> Self:
         split = self.split
         if split and split.train + split.validation + (split.test or 0) != self.images:
-            raise ValueError(f"the parts of the split ({split}) are not its {self.images} images")
+            raise ValueError(
+                f"the parts of the split ({split}) are not its {pluralize(self.images, 'image')}"
+            )
         if self.groups is not None and self.groups > self.images:
-            raise ValueError(f"{self.groups} groups of {self.images} images")
+            raise ValueError(
+                f"{pluralize(self.groups, 'group')} of {pluralize(self.images, 'image')}"
+            )
         return self
 
     @model_serializer(mode="wrap")
@@ -255,8 +259,8 @@ class Manifest(Document):
             raise ValueError("a task stands twice")
         if (self.kind == "transfer") != (len(digests) == 1):
             raise ValueError(
-                f"kind {self.kind} with {len(digests)} tasks; expected one task for transfer and "
-                "several for meta-transfer"
+                f"kind {self.kind} with {pluralize(len(digests), 'task')}; expected one task for "
+                "transfer and several for meta-transfer"
             )
         seen = set()
         for record in self.embeddings:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from wsdarts_registry import _json
 from wsdarts_registry._files import inside, is_vacant, staged, write_flushed
+from wsdarts_registry._format import pluralize
 from wsdarts_registry._json import FORMAT, MAX_RECORD_BYTES, explain
 from wsdarts_registry._tensors import write_tensors
 from wsdarts_registry.architecture.genotype import Genotype
@@ -214,7 +215,7 @@ def _encode_embeddings(
         count = sum(embedding.space == space for embedding in draft.embeddings)
         if set(here) != set(digests) or count != len(digests):
             raise ArtifactError(
-                f"there are {count} embeddings by {space} for {len(digests)} tasks",
+                f"{pluralize(count, 'embedding')} by {space} for {pluralize(len(digests), 'task')}",
                 expected="one for each task of the draft and no other",
             )
         ordered = [here[digest] for digest in digests]

@@ -146,7 +146,7 @@ class GalleryItem:
 
     @cached_property
     def transfer(self) -> TransferGain | None:
-        """How much better than others it was as a source for other tasks."""
+        """Gain of warm starts from it, compared with other artifacts; None if not stated."""
         return TransferGain.of(self.entry.manifest)
 
     @cached_property
@@ -167,7 +167,7 @@ class GalleryItem:
 
     @property
     def nodes(self) -> tuple[tuple[tuple[str, str, str], ...], ...]:
-        """Of the first nodes of the normal cell, their inputs: source, operation, short name."""
+        """Inputs of the first nodes of the normal cell: source, operation, short name."""
         return tuple(
             tuple(
                 (_source(each.source), each.operation, short_operation(each.operation))

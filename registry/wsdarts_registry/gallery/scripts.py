@@ -30,7 +30,7 @@ _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 def script_json(data: Any) -> str:
-    """Write JSON that is inert in HTML and JavaScript: ASCII, without ``<``, ``>`` and ``&``."""
+    """Write JSON that is safe within HTML and JavaScript: ASCII, without ``<``, ``>`` and ``&``."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
 
 

@@ -72,7 +72,7 @@ class _Arrangement:
 
     @property
     def faults(self) -> tuple[int, int]:
-        """How many names found no place, and how many lines pass through the others."""
+        """Number of names that found no place, and of lines that pass through the others."""
         return len(self.dots) - len(self.names), self.crossed
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped, unused-ignore]
 from markupsafe import Markup
 
-from wsdarts_registry._format import count, duration, percent, setting
+from wsdarts_registry._format import count, duration, percent, pluralize, setting
 from wsdarts_registry._templates import markdown_page
 from wsdarts_registry._text import code_span, sanitize
 from wsdarts_registry.architecture.genotype import Genotype
@@ -71,7 +71,10 @@ class Stage:
     weights_only_epochs: int
 
     def __str__(self) -> str:
-        text = f"{self.cells} cells × {self.operations} operations an edge, {self.epochs} epochs"
+        text = (
+            f"{pluralize(self.cells, 'cell')} × {pluralize(self.operations, 'operation')} an edge, "
+            f"{pluralize(self.epochs, 'epoch')}"
+        )
         if self.weights_only_epochs:
             text += f" ({self.weights_only_epochs} of weights only)"
         return text
@@ -177,7 +180,7 @@ class CardFacts:
 
     @property
     def choice(self) -> str:
-        """How the cells were chosen, in sentences."""
+        """Choice of the cells, in sentences."""
         metrics = self.manifest.metrics
         if "choice" not in self.manifest.config:
             return "The cells are the genotype derived from the final α."
@@ -204,7 +207,7 @@ class CardFacts:
 
     @property
     def transfer(self) -> TransferGain | None:
-        """How much better than others it was as a source for other tasks."""
+        """Gain of warm starts from it, compared with other artifacts; None if not stated."""
         return TransferGain.of(self.manifest)
 
     @property

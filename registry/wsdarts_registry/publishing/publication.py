@@ -257,7 +257,7 @@ def _copy_signature(signature: bytes | None, target: Store, entry: Entry) -> Sig
         try:
             signed = _signing().signed_reference(signature, what=str(entry.reference))
         except SignatureError:
-            signed = None  # copied as it is: whoever verifies it will hear what is wrong
+            signed = None  # copied as it is: its verification says what is wrong
         if signed not in (None, entry.reference):
             return "another name"
         target.set_signature(entry.name, entry.version, signature)

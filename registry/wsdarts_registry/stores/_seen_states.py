@@ -67,7 +67,7 @@ class Difference:
 
 
 class _Version(NamedTuple):
-    """What was seen of a version; its digest is without ``sha256:``."""
+    """Facts seen of a version; its digest is without ``sha256:``."""
 
     digest: str
     yank: str
@@ -76,7 +76,7 @@ class _Version(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What was seen of a name: versions by number, and the version of each alias."""
+    """Facts seen of a name: versions by number, and the version of each alias."""
 
     versions: dict[int, _Version]
     aliases: dict[str, int]

@@ -168,7 +168,7 @@ class Catalogue(ABC):
         return self.entry_or_advice(wanted.name, self.find(wanted).version)
 
     def find(self, reference: Reference) -> VersionInfo:
-        """As ``resolve``, without reading the manifest.
+        """Find the version that a reference means, without reading its manifest.
 
         Raises:
             ReferenceNotFoundError: There is none.

@@ -23,11 +23,11 @@ class ShippedZoo(DirectoryStore):
 
     @property
     def state_key(self) -> None:
-        """None: it changes with the version of the package, which its user chooses."""
+        """No key, since the content changes with the package's version, which its user chooses."""
 
     @property
     def option(self) -> str:
-        """Empty: the command line reads this registry where none is named."""
+        """No option: the command line reads this registry where none is named."""
         return ""
 
 

@@ -106,7 +106,7 @@ class EntryFacts:
 
     @property
     def transfer_gain(self) -> float | None:
-        """How much better than others it was as a source for other tasks; None if not stated."""
+        """Gain of warm starts from it, compared with other artifacts; None if not stated."""
         transfer = TransferGain.of(self.entry.manifest)
         return None if transfer is None else transfer.gain
 

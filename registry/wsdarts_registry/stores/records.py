@@ -32,7 +32,7 @@ class Yank(Document):
 
     @property
     def newest(self) -> Moment:
-        """When the record was changed last."""
+        """Time of the last change of the record."""
         return self.when if self.lifted is None else max(self.when, self.lifted.when)
 
 

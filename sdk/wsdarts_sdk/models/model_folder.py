@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wsdarts_registry import _json
 from wsdarts_registry._files import is_directory, is_vacant, open_regular, staged, write_flushed
-from wsdarts_registry._format import count
+from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._json import explain
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry._templates import markdown_page
@@ -379,7 +379,7 @@ def _model_index(name: str, facts: ModelFacts) -> list[dict[str, Any]]:
     from huggingface_hub.repocard_data import eval_results_to_model_index  # noqa: PLC0415
 
     assert facts.data is not None  # noqa: S101
-    part = f"{facts.held_out} part, {count(facts.images)} images"
+    part = f"{facts.held_out} part, {pluralize(facts.images, 'image')}"
     result = EvalResult(
         task_type=_TASK_TYPE,
         # A digest's colon keeps it from being the id of somebody else's dataset.

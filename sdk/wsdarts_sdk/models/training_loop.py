@@ -66,7 +66,7 @@ EPOCHS_FACT, ENDED_FACT = "epochs", "ended"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Step:
-    """What the CPU makes for one step.
+    """Input of one step, which the CPU prepares.
 
     Attributes:
         batch: Images of the batch, or of this rank's part of it.

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsdarts_registry._arguments import check_text
-from wsdarts_registry._format import count as written
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry.errors import ProbeError, SettingsError
 from wsdarts_sdk.data import ImageTask
@@ -46,7 +45,7 @@ _NETWORK_FACT = "network"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
-    """What a baseline does on the held-out part, before there is a network to compare it with.
+    """Result of a baseline on the held-out part, before there is a network to compare it with.
 
     Attributes:
         name: What it is.
@@ -98,7 +97,7 @@ class Measured:
 
 
 Measure = Callable[[RunContext], Measured]
-"""How to measure a baseline in the open run of a training."""
+"""Function that measures a baseline in the open run of a training."""
 
 
 def fine_tuning_settings(training: TrainingSettings, image_size: int) -> TrainingSettings:
@@ -223,9 +222,9 @@ def measure_fine_tuned(context: RunContext, probe: Probe, settings: TrainingSett
 def _chosen(training: FineTuning) -> str:
     """Return how its settings were chosen, in sentences."""
     settings = training.settings
-    steps = written(training.epoch * training.steps)
+    steps = pluralize(training.epoch * training.steps, "step")
     said = (
-        f"All of its weights were trained with the network's own settings: {steps} steps of "
+        f"All of its weights were trained with the network's own settings: {steps} of "
         f"{pluralize(training.batch_size, 'image')}, the same images and augmentation, the "
         f"learning rate {settings.learning_rate:g} to begin with."
     )
@@ -283,7 +282,7 @@ class Chosen:
 
     @property
     def measure(self) -> Measure:
-        """How to measure it in the open run of a training."""
+        """Function that measures it in the open run of a training."""
         settings = self.settings
         if settings is None:
             return lambda context: measure_linear(context.tasks[0], self.probe, context.progress)

@@ -295,7 +295,10 @@ def _probe(location: str | Path | None) -> Iterator[Finding]:
         group="probe",
         subject="registry",
         state="ok" if fit else "note",
-        found=f"{count(known)} of {count(len(entries))} artifacts have an embedding by this probe",
+        found=(
+            f"{count(known)} of {pluralize(len(entries), 'artifact')} "
+            f"{'has' if known == 1 else 'have'} an embedding by this probe"
+        ),
         advice="" if fit else "use a probe that `wsdarts-hub list` names: --probe PROBE",
     )
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, Unpack
 import torch
 from torch import Tensor
 
-from wsdarts_registry._format import duration
+from wsdarts_registry._format import duration, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.stores.nearest_artifacts import check_rankable, rank_registry
@@ -105,7 +105,7 @@ class Estimate:
         return sum(phase.seconds for phase in self.phases)
 
     def __repr__(self) -> str:
-        steps = f" for {self.steps:,} steps" if self.steps else ""
+        steps = f" for {pluralize(self.steps, 'step')}" if self.steps else ""
         return f"<Estimate: about {duration(self.seconds)}{steps}>"
 
 

@@ -265,7 +265,7 @@ class RunContext:
 
     def journal(self, name: str) -> Journal:
         """Return a journal of the run whose epochs the callbacks are told."""
-        return self.callbacks.hearing(FileJournal(self.run.path, name))
+        return self.callbacks.journal_of(FileJournal(self.run.path, name))
 
     def report(
         self, heading: str, settings: SearchSettings | TrainingSettings, **facts: Any

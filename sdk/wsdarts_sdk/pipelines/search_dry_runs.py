@@ -9,6 +9,7 @@ from typing import Unpack
 import numpy as np
 import torch
 
+from wsdarts_registry._format import pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.stores.opening import open_for, open_registry
@@ -266,6 +267,6 @@ def _note(embedded: EmbeddingEstimate, decision: Decision) -> str:
     how = f"It would start from {decision}, mode {decision.mode}"
     if decision.mode == "cold":
         how = "It would be a cold search"
-    images = embedded.embedding.images
-    by = "" if embedded.note else f", by an embedding of {images} images: all may decide otherwise"
+    images = pluralize(embedded.embedding.images, "image")
+    by = "" if embedded.note else f", by an embedding of {images}: all may decide otherwise"
     return f"{embedded.note} {how}{by}.".strip()

@@ -6,7 +6,7 @@ from itertools import islice
 from statistics import fmean
 from typing import Any, Literal, get_args
 
-from wsdarts_registry._format import points
+from wsdarts_registry._format import pluralize, points
 from wsdarts_registry.artifact.facts import TransferGain
 from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest
 from wsdarts_registry.embedding.ranking import Ranking
@@ -116,15 +116,16 @@ class Option:
         return WEIGHTS in self.manifest.files
 
     def misfit(self, settings: SearchSettings) -> str | None:
-        """Why its weights do not fit the last stage of the settings; None if they do."""
+        """Return why its weights do not fit the last stage of the settings; None if they do."""
         if not self.trained:
             return f"{self.reference} has no weights"
         there, here = self.manifest.network, settings.stages[-1]
         if (there.cells, there.channels) == (here.cells, settings.channels):
             return None
         return (
-            f"{self.reference} has weights for {there.cells} cells with {there.channels} channels, "
-            f"this search has {here.cells} cells with {settings.channels} channels"
+            f"{self.reference} has weights for {pluralize(there.cells, 'cell')} with "
+            f"{pluralize(there.channels, 'channel')}, this search has "
+            f"{pluralize(here.cells, 'cell')} with {pluralize(settings.channels, 'channel')}"
         )
 
 

@@ -77,7 +77,7 @@ class Trial:
 
     @property
     def order(self) -> tuple[float, float]:
-        """What sorts the best trial first; of equal accuracies the lower rate."""
+        """Key that sorts the best trial first; of equal accuracies the lower rate."""
         return -self.accuracy, self.rate
 
 

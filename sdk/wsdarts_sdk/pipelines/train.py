@@ -322,7 +322,7 @@ def _train(
 
 @dataclass(frozen=True, kw_only=True)
 class _Written:
-    """What rank 0 has written of a training; the fields are those of ``TrainingRun``."""
+    """Results that rank 0 has written of a training; the fields are those of ``TrainingRun``."""
 
     facts: ModelFacts | None
     model_file: Path

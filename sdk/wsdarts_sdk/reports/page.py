@@ -130,7 +130,7 @@ def _accuracy(trained: RunReport, trainings: int) -> list[_Finding]:
     training, evaluation = trained.training, trained.evaluation
     if training is None or training.accuracy is None:
         return []
-    images = f"{count(evaluation.images)} images of the" if evaluation else "the"
+    images = f"{pluralize(evaluation.images, 'image')} of the" if evaluation else "the"
     words = f"of {images} {sanitize(training.held_out)} right, by the trained network"
     if trainings > 1:
         words += f" (the last of {trainings} trainings)"

@@ -1,5 +1,4 @@
 """Run directories: names of their files, configuration, journals, checkpoints, cost, start.
 
-May import no other package. Public: ``open_run`` (``directory``), ``Journal``
-(``journal``), ``Callback`` (``callbacks``), ``Costs`` and ``StartRecord`` (``records``).
+May import no other package. Public: ``open_run`` (``directory``), ``Journal`` (``checkpoints``),
 """

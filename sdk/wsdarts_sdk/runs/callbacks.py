@@ -98,12 +98,12 @@ class Callbacks:
         for callback in self.each:
             callback.on_end(result)
 
-    def hearing(self, journal: Journal) -> "HeardJournal":
-        """Return a journal that tells each epoch."""
-        return HeardJournal(journal, self.each)
+    def journal_of(self, journal: Journal) -> "CallbackJournal":
+        """Return a journal that reports each epoch to the callbacks."""
+        return CallbackJournal(journal, self.each)
 
 
-class HeardJournal:
+class CallbackJournal:
     """A journal that tells callbacks the row of each epoch once it is written.
 
     If one raises an exception, a checkpoint is due at once, and the exception is raised when that

@@ -240,9 +240,10 @@ class _Depthwise:
 
 
 class _FoldedDepthwise:
-    """As ``_Depthwise``, with images as channels of one, so that their weight gradients stay apart.
+    """Forms the gradients of ``_Depthwise`` with the images as channels of a single one.
 
-    A few images at a time, so that their copies stay in the processor's cache.
+    So the gradients of each image stay apart. A few images are folded at a time: their
+    copies stay in the processor's cache.
     """
 
     def __init__(self, conv: Convolution, x_BCHW: Tensor) -> None:

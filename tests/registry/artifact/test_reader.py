@@ -123,9 +123,9 @@ _OTHER = SearchSpace(nodes=2, candidates=("none", "skip_connect", "other"))
     [
         ({"stage_masks": []}, "has no operation masks"),
         ({"stage_masks": [make_masks(_OTHER)]}, "of another search space than the genotype"),
-        ({"kind": "meta-transfer"}, "kind meta-transfer with 1 tasks"),
-        ({"embeddings": [make_embedding("birds")]}, "1 embeddings by probe tiny .* for 1 tasks"),
-        ({"embeddings": [make_embedding()] * 2}, "2 embeddings by probe tiny .* for 1 tasks"),
+        ({"kind": "meta-transfer"}, "kind meta-transfer with 1 task;"),
+        ({"embeddings": [make_embedding("birds")]}, "1 embedding by probe tiny .* for 1 task;"),
+        ({"embeddings": [make_embedding()] * 2}, "2 embeddings by probe tiny .* for 1 task;"),
         ({"config": {"a": float("nan")}}, "cannot be written as JSON"),
         ({"config": {"a": object()}}, "cannot be written as JSON"),
         ({"metrics": {"a": float("inf")}}, "metrics.a"),

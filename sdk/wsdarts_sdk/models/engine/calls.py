@@ -58,7 +58,7 @@ class Grid(ctypes.Structure):
 
 
 class Target(ctypes.Structure):
-    """Where a gradient is written or added."""
+    """Memory that a gradient is written or added to."""
 
     _fields_ = [
         *(("gradient", POINTER), ("pitch", SIZE), ("add", SIZE)),
@@ -211,7 +211,7 @@ class Extent:
 
     @property
     def pixels(self) -> int:
-        """Of one image."""
+        """Pixels of one image."""
         return self.height * self.width
 
     def over(self, stride: int, channels: int) -> "Extent":
@@ -225,7 +225,7 @@ class Extent:
 
 @dataclass(kw_only=True, slots=True)
 class Place:
-    """Where the gradient of a tensor is collected; its first writer does not add.
+    """Memory that collects the gradient of a tensor; its first writer does not add.
 
     Attributes:
         address: Of its first number.

@@ -27,7 +27,7 @@ _INPUTS = 2  # of a cell
 
 @dataclass(kw_only=True, slots=True)
 class Input:
-    """How a cell takes one of its inputs.
+    """An input of a cell, and the module that prepares it.
 
     Attributes:
         module: ReLU, convolution and norm; or a factorised reduction.

@@ -1,4 +1,4 @@
-"""What happens to a version after it was published."""
+"""Yanks, aliases and signatures of published versions."""
 
 import threading
 from collections.abc import Callable
