@@ -47,7 +47,7 @@ _LONGEST_ERROR = 4000
 _CACHED = re.compile(
     r"hub/[0-9a-f]{64}\.json|hub/files/[0-9a-f]{64}"
     r"|(artifacts|outlines)/[0-9a-f]{64}/[A-Za-z0-9_./-]+|nearest/[0-9a-f]+\.npy"
-    r"|seen/[0-9a-f]{32}\.(jsonl|lock)"
+    r"|seen/[0-9a-f]{32}\.((jsonl|signatures)(\.lock)?|own\.lock)"
 )
 _ENDLESS_PAGES = itertools.count()
 

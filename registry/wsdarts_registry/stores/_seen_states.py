@@ -26,7 +26,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -195,6 +195,20 @@ class SeenStates:
                 return _json.dump([key, found.st_ino, found.st_size, found.st_mtime_ns])
         return None
 
+    @contextmanager
+    def own_change(self) -> Iterator[None]:
+        """Keep other processes of this user from judging what one of them is about to change.
+
+        Held while a registry is changed and that is remembered; and while what looks older is read
+        again, before it is said.
+        """
+        path = self._states.path.with_suffix(".own.lock")
+        with ExitStack() as stack:
+            with suppress(OSError):  # a cache that cannot be written remembers nothing, either
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_locked(path))
+            yield
+
     def merge(self, found: Mapping[str, Row], own: int | None = None) -> None:
         """Add what is new in rows; what was seen of a version stays.
 
@@ -280,11 +294,13 @@ def compare(
     suspects.sort()
     older: list[Difference] = []
     others = len(suspects)
-    for name in suspects[:_TRIED]:
-        others -= 1
-        older += _confirmed(catalogue, name, seen[name])
-        if len(older) >= _NAMED:
-            break
+    with states.own_change() if suspects else nullcontext():
+        seen = states.rows()
+        for name in suspects[:_TRIED]:
+            others -= 1
+            older += _confirmed(catalogue, name, seen.get(name))
+            if len(older) >= _NAMED:
+                break
     if older:
         text = _sentence(catalogue, older, others=others)
         warnings.warn(text, RegistryWarning, stacklevel=4)
@@ -321,7 +337,7 @@ def _merged_row(name: str, seen: Row | None, now: Row, own: int | None = None) -
     return None if row == seen or not state.versions else row
 
 
-def _confirmed(catalogue: Catalogue, name: str, seen: Row) -> tuple[Difference, ...]:
+def _confirmed(catalogue: Catalogue, name: str, seen: Row | None) -> tuple[Difference, ...]:
     """Return the differences of a name after reading it again, by itself.
 
     A list of the registry may be late, and leaves out what is damaged, which it says itself.
@@ -403,6 +419,8 @@ def _merged(seen: _State, now: _State, own: int | None) -> _State:
                 versions[number] = after
         elif before.digest == after.digest:
             is_older = after.yank < before.yank or (before.yanked and not after.yanked)
+            # A list from before this user lifted a yank, in the second in which it was made.
+            is_older |= before.yank == after.yank != "" and after.yanked and not before.yanked
             kept = before if is_older and number != own else after
             signed = before.signed or after.signed
             versions[number] = _Version(before.digest, kept.yank, signed, kept.yanked)

@@ -128,18 +128,23 @@ class Store(Catalogue):
                 expected=f"{seen}, its digest when it was last seen, as versions are write-once",
                 hint=self._accept_hint(name),
             )
-        if older := older_records(states, name, info):
-            raise self._older_state(name, ", ".join(older))
+        if not older_records(states, name, info):
+            return
+        with states.own_change():  # another process of this user may have changed it since then
+            now = {listed.version: listed for listed in self.versions(name)}
+            if older := older_records(states, name, now.get(info.version, info)):
+                raise self._older_state(name, ", ".join(older))
 
     def _check_seen_signature(self, states: SeenStates, name: str, version: int) -> None:
         """Refuse a signature that is another than the one that was seen; keep one that is new."""
-        seen = states.signature(name, version)
-        try:
-            found = self.signature(name, version)
-        except RegistryError:
-            if seen is None:  # it is not required
-                return
-            raise
+        with states.own_change():
+            seen = states.signature(name, version)
+            try:
+                found = self.signature(name, version)
+            except RegistryError:
+                if seen is None:  # it is not required
+                    return
+                raise
         if seen not in (None, signature_digest(found)):
             raise self._older_state(
                 name, f"the signature of {name}@{version} was replaced by another"
@@ -397,6 +402,10 @@ class Store(Catalogue):
                 stacklevel=4,
             )
 
+    def _own_change(self) -> AbstractContextManager[None]:
+        states = self._seen_states()
+        return nullcontext() if states is None else states.own_change()
+
     def _remember_change(self, name: str, own: int | None = None) -> None:
         if self.state_key is not None:
             with suppress(RegistryError):  # the change is made, whether it can be read or not
@@ -470,8 +479,9 @@ class Store(Catalogue):
         wanted = parsed(reference)
         with self.changing():
             version, record = _new_yank(self, wanted, reason)
-            self.write_yank(wanted.name, version, record)
-        self._remember_change(wanted.name, version)
+            with self._own_change():
+                self.write_yank(wanted.name, version, record)
+                self._remember_change(wanted.name, version)
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
         """Revert a yank; both reasons are kept.
@@ -484,8 +494,9 @@ class Store(Catalogue):
         wanted = parsed(reference)
         with self.changing():
             version, record = _lifted_yank(self, wanted, reason)
-            self.write_yank(wanted.name, version, record)
-        self._remember_change(wanted.name, version)
+            with self._own_change():
+                self.write_yank(wanted.name, version, record)
+                self._remember_change(wanted.name, version)
 
     def set_signature(self, name: str, version: int, signature: bytes) -> None:
         """Put a signature beside a version; replace an existing one.
@@ -498,11 +509,12 @@ class Store(Catalogue):
         Raises:
             RegistryError: The registry cannot be written.
         """
-        self.write_signature(name, version, signature)
-        self._remember_change(name)
-        states = self._seen_states()
-        if states is not None:
-            _keep_signature(states, name, version, signature)
+        with self._own_change():
+            self.write_signature(name, version, signature)
+            self._remember_change(name)
+            states = self._seen_states()
+            if states is not None:
+                _keep_signature(states, name, version, signature)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let ``NAME@ALIAS`` name a version; replace an existing alias.

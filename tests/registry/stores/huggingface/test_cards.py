@@ -116,6 +116,8 @@ def test_neighbours_cost_no_more_than_the_index(
         push(tmp_path / f"{number}", f"task-{number}", registry=store)
     make_artifact(tmp_path / "new", "new", files={})
     shutil.rmtree(cache_directory())  # as on another machine
+    # What an index says of names that were not seen is compared with their repositories, once.
+    HubStore(LOCATION, endpoint=hub_server.url).catalogue()
     hub_server.clear_exchanges()
     push(tmp_path / "new", "new", registry=HubStore(LOCATION, endpoint=hub_server.url))
     assert len(hub_server.exchanges("GET", "datasets/acme/wsdarts-registry/objects")) == 1
