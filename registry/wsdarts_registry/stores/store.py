@@ -137,19 +137,26 @@ class Store(Catalogue):
 
     def _check_seen_signature(self, states: SeenStates, name: str, version: int) -> None:
         """Refuse a signature that is another than the one that was seen; keep one that is new."""
-        with states.own_change():
-            seen = states.signature(name, version)
-            try:
-                found = self.signature(name, version)
-            except RegistryError:
-                if seen is None:  # it is not required
-                    return
-                raise
+        if not self._has_other_signature(states, name, version):
+            return
+        with states.own_change():  # another process of this user may have replaced it
+            if self._has_other_signature(states, name, version):
+                raise self._older_state(
+                    name, f"the signature of {name}@{version} was replaced by another"
+                )
+
+    def _has_other_signature(self, states: SeenStates, name: str, version: int) -> bool:
+        seen = states.signature(name, version)
+        try:
+            found = self.signature(name, version)
+        except RegistryError:
+            if seen is None:  # it is not required
+                return False
+            raise
         if seen not in (None, signature_digest(found)):
-            raise self._older_state(
-                name, f"the signature of {name}@{version} was replaced by another"
-            )
+            return True
         _keep_signature(states, name, version, found)
+        return False
 
     def _older_state(self, name: str, text: str) -> OlderStateError:
         return OlderStateError(

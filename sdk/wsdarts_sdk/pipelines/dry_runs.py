@@ -79,20 +79,8 @@ class PhaseEstimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """An estimate of what a command will take on this machine.
-
-    Attributes:
-        phases: In the order of the run.
-        memory: Most bytes that the process (on a GPU: its tensors) held while it was estimated.
-        disk: Bytes of checkpoints, weights, features and embeddings that are saved.
-        note: What cannot be known before, in sentences; empty for nothing.
-    """
-
+class _Phases:
     phases: tuple[PhaseEstimate, ...]
-    memory: int
-    disk: int
-    note: str = ""
 
     @property
     def steps(self) -> int:
@@ -103,6 +91,22 @@ class Estimate:
     def seconds(self) -> float:
         """Return the seconds of all phases."""
         return sum(phase.seconds for phase in self.phases)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate(_Phases):
+    """An estimate of what a command will take on this machine.
+
+    Attributes:
+        phases: In the order of the run.
+        memory: Most bytes that the process (on a GPU: its tensors) held while it was estimated.
+        disk: Bytes of checkpoints, weights, features and embeddings that are saved.
+        note: What cannot be known before, in sentences; empty for nothing.
+    """
+
+    memory: int
+    disk: int
+    note: str = ""
 
     def __repr__(self) -> str:
         steps = f" for {pluralize(self.steps, 'step')}" if self.steps else ""
@@ -188,22 +192,11 @@ def estimate_training(
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingEstimate:
+class TrainingEstimate(_Phases):
     """Phases of a training, its steps and its evaluation, and bytes of its files."""
 
-    phases: tuple[PhaseEstimate, ...]
     checkpoint: int
     weights: int
-
-    @property
-    def steps(self) -> int:
-        """Return the steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
-
-    @property
-    def seconds(self) -> float:
-        """Return the seconds of all phases."""
-        return sum(phase.seconds for phase in self.phases)
 
 
 def network_estimate(
