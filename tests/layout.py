@@ -22,6 +22,7 @@ PACKAGES = {
 MAIN_JOB = "wsdarts_sdk.pipelines.warm_start"
 # Modules beside the packages that each of them may import.
 LOWEST = {"compiler", "devices", "errors", "progress", "ranks", "schedule", "setting_fields"}
+PUBLIC_NAMES = ROOT / "wsdarts_hub" / "__init__.pyi"
 SENTENCE = 5  # words from which on a literal in an assertion pins prose
 Graph = dict[str, set[str]]
 
@@ -62,6 +63,12 @@ def measures() -> list[Measure]:
             found=len(untold := list(untold_imports(files, graph))),
             bar=0,
             where=tuple(untold),
+        ),
+        Measure(
+            name="modules whose underscore is wrong",
+            found=len(wrong := list(wrongly_marked(files))),
+            bar=0,
+            where=tuple(wrong),
         ),
         Measure(name="Python modules of the product", found=len(files), bar=230),
         Measure(
@@ -118,6 +125,27 @@ def untold_imports(files: dict[str, Path], graph: Graph) -> Iterator[str]:
         said = re.search(r"May\s+import (.*?)\.\s", text, re.DOTALL)
         if said is None or set(re.findall(r"``(\w+)``", said[1])) != imported:
             yield f"{package} imports {', '.join(sorted(imported)) or 'no other package'}"
+
+
+def wrongly_marked(files: dict[str, Path]) -> Iterator[str]:
+    """Yield the modules of packages that begin with an underscore though others use them, or not.
+
+    Others are modules outside the package and the public names. Benchmarks may look inside, and
+    what they use needs no underscore.
+    """
+    product = {file: text_of(file) for file in (*files.values(), PUBLIC_NAMES)}
+    benchmarks = {file: text_of(file) for file in (ROOT / "benchmarks").rglob("*.py")}
+    for name, file in files.items():
+        package, _, last = name.rpartition(".")
+        if "." not in package or package.startswith("wsdarts_hub") or file.name == "__init__.py":
+            continue
+        looked_at = product if last.startswith("_") else product | benchmarks
+        others = (text for path, text in looked_at.items() if file.parent not in path.parents)
+        named = re.compile(
+            rf"\b{re.escape(name)}\b|from {re.escape(package)} import [^\n]*\b{last}\b"
+        )
+        if any(named.search(text) for text in others) == last.startswith("_"):
+            yield name
 
 
 def strong_components(graph: Graph) -> list[set[str]]:

@@ -61,11 +61,11 @@ from wsdarts_registry.stores.huggingface._index import Table as IndexTable
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
 from wsdarts_sdk.data import DataOptions
-from wsdarts_sdk.data.sources.huggingface import ArrowTable
-from wsdarts_sdk.data.sources.metadata import read_metadata
-from wsdarts_sdk.data.sources.table import Table, TableSource
-from wsdarts_sdk.data.sources.webdataset import TarTable
-from wsdarts_sdk.reports.page import render_report
+from wsdarts_sdk.data.sources._huggingface import ArrowTable
+from wsdarts_sdk.data.sources._metadata import read_metadata
+from wsdarts_sdk.data.sources._table import Table, TableSource
+from wsdarts_sdk.data.sources._webdataset import TarTable
+from wsdarts_sdk.reports._page import render_report
 from wsdarts_sdk.reports.report_files import ReportFile, complete_from_journals, keep_report
 from wsdarts_sdk.runs.directory import REPORT_FILE, RunDirectory
 

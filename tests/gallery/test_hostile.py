@@ -10,7 +10,7 @@ from tests.gallery.test_pages import set_value
 from tests.registry.factories import make_artifact
 from tests.registry.hostile import LINE, make_hostile
 from wsdarts_registry.artifact.difference import difference
-from wsdarts_registry.gallery import pages
+from wsdarts_registry.gallery import _pages as pages
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.lineage import lineage

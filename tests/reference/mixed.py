@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from wsdarts_sdk.models.operations import build_operation
+from wsdarts_sdk.models._operations import build_operation
 from wsdarts_sdk.supernet.skip_dropout import kept
 
 

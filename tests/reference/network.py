@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reference.mixed import MixedOperation
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
-from wsdarts_sdk.models.operations import FactorizedReduce, ReluConvNorm
+from wsdarts_sdk.models._operations import FactorizedReduce, ReluConvNorm
 from wsdarts_sdk.supernet import (
     NO_DROPOUT,
     STEM_MULTIPLIER,

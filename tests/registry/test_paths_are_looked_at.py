@@ -37,7 +37,7 @@ INSTEAD = {
 # OSErrors they raise, for their callers to explain.
 ALLOWED = {
     "stores/records.py": ["path.read_bytes"],  # comes with the package
-    "gallery/scripts.py": [  # come with the package
+    "gallery/_scripts.py": [  # come with the package
         "package.joinpath('templates', 'report.css').read_text",
         "package.joinpath('gallery', 'gallery.css').read_text",
         "package.joinpath('gallery', 'scripts').iterdir",
@@ -53,7 +53,7 @@ ALLOWED = {
     ],
     "data/decoding.py": ["Image.open"],  # bytes in memory
     "sources/listing.py": ["entry.is_dir", "entry.is_symlink"],  # listed by the system, no raise
-    "sources/webdataset.py": ["tarfile.open"],  # an open file
+    "sources/_webdataset.py": ["tarfile.open"],  # an open file
     "wsdarts_registry/_file_lock.py": ["os.open", "path.lstat"],
     "wsdarts_registry/_libraries.py": ["os.path.realpath"] * 2,  # of modules that are loaded
     "wsdarts_hub/cli/__init__.py": ["open", "os.open"],  # /dev/null

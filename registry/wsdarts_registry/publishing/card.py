@@ -33,7 +33,7 @@ from wsdarts_registry.artifact.facts import (
 )
 from wsdarts_registry.artifact.manifest import WEIGHTS, Manifest, TaskRecord, is_dataset_id
 from wsdarts_registry.drawing.cells import cell_text
-from wsdarts_registry.publishing.neighbours import NeighbourhoodFacts
+from wsdarts_registry.publishing._neighbours import NeighbourhoodFacts
 
 PRESET_NAMES = ("tiny", "small", "medium", "paper")
 """Presets that a command can name. Weights fit a network of the preset that they were made by."""

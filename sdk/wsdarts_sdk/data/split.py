@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data._groups import group_keys, group_sizes, halved_groups, held_out_groups
 from wsdarts_sdk.data.decoding import Content
-from wsdarts_sdk.data.groups import group_keys, group_sizes, halved_groups, held_out_groups
 
 
 def image_digest(content: Content) -> bytes:

@@ -14,8 +14,8 @@ from wsdarts_registry._files import as_path, cache_directory
 from wsdarts_registry._format import count, pluralize
 from wsdarts_registry._text import sanitize, sanitize_name
 from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data._images import TaskImages, corrupt_images, read_digests
 from wsdarts_sdk.data.decoding import Resize
-from wsdarts_sdk.data.images import TaskImages, corrupt_images, read_digests
 from wsdarts_sdk.data.options import DataOptions, check_options, spells_out_options
 from wsdarts_sdk.data.sources import ImageSource, open_source
 from wsdarts_sdk.data.split import (

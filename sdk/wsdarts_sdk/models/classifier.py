@@ -19,7 +19,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
 from wsdarts_sdk.data.decoding import RESIZES, Resize
 from wsdarts_sdk.devices import TooLargeError, at_most
-from wsdarts_sdk.models.export import OnnxFile, save_onnx
+from wsdarts_sdk.models._export import OnnxFile, save_onnx
 from wsdarts_sdk.models.facts import ModelFacts, facts_of_run, parse_facts
 from wsdarts_sdk.models.model_folder import folder_files, may_replace, read_folder, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork

@@ -24,7 +24,7 @@ from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import ExportError, SettingsError
 from wsdarts_sdk.data.loader import SharedDraws, draw_kept
-from wsdarts_sdk.models.operations import FactorizedReduce, ReluConvNorm, build_operation
+from wsdarts_sdk.models._operations import FactorizedReduce, ReluConvNorm, build_operation
 from wsdarts_sdk.models.settings import Cells
 from wsdarts_sdk.setting_fields import Channels, Classes, Seed, check_value
 from wsdarts_sdk.supernet import STEM_MULTIPLIER, reduction_positions

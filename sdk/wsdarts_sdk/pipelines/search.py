@@ -15,8 +15,8 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.pipelines._results import FinishedSearch, write_results
 from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
-from wsdarts_sdk.pipelines.results import FinishedSearch, write_results
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,

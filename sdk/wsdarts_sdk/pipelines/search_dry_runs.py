@@ -19,6 +19,7 @@ from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.models.training import train_network
+from wsdarts_sdk.pipelines._sweep import RATES
 from wsdarts_sdk.pipelines.dry_runs import (
     STEPS_RUN,
     EmbeddingEstimate,
@@ -35,7 +36,6 @@ from wsdarts_sdk.pipelines.genotype_choice import candidate_training, training_l
 from wsdarts_sdk.pipelines.run_context import Data, load_task, load_tasks, probe_for, train_parts
 from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision, Mode
 from wsdarts_sdk.pipelines.starting_points import decide_by, plan_start, prepare_start
-from wsdarts_sdk.pipelines.sweep import RATES
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.runs.checkpoints import MemoryJournal

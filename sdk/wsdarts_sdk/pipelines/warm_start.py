@@ -17,9 +17,15 @@ from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.pipelines._results import FinishedSearch, write_results, write_search_report
+from wsdarts_sdk.pipelines._sweep import (
+    Trial,
+    choose_together,
+    search_once,
+    search_with_sweep,
+)
 from wsdarts_sdk.pipelines.baselines import LINEAR
 from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change
-from wsdarts_sdk.pipelines.results import FinishedSearch, write_results, write_search_report
 from wsdarts_sdk.pipelines.run_context import (
     Data,
     RunContext,
@@ -40,12 +46,6 @@ from wsdarts_sdk.pipelines.starting_points import (
     plan_start,
     prepare_start,
     read_decision,
-)
-from wsdarts_sdk.pipelines.sweep import (
-    Trial,
-    choose_together,
-    search_once,
-    search_with_sweep,
 )
 from wsdarts_sdk.pipelines.train import TrainingRun, train
 from wsdarts_sdk.presets import Preset, find_preset

@@ -14,6 +14,8 @@ from wsdarts_registry._files import (
 )
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import RunError
+from wsdarts_sdk.reports._comparison_page import render_comparison, run_warnings
+from wsdarts_sdk.reports._page import collapses, render_report
 from wsdarts_sdk.reports.comparison import (
     ComparedRun,
     SeedGroup,
@@ -24,8 +26,6 @@ from wsdarts_sdk.reports.comparison import (
     seed_groups,
     with_cells,
 )
-from wsdarts_sdk.reports.comparison_page import render_comparison, run_warnings
-from wsdarts_sdk.reports.page import collapses, render_report
 from wsdarts_sdk.runs.directory import REPORT_PAGE
 
 _COMPARISON_PAGE = "comparison.html"

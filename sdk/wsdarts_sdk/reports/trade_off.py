@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from wsdarts_registry._format import count, percent
 from wsdarts_registry.drawing.svg import element, number, text
-from wsdarts_sdk.reports.charts import nice_ticks, short_percent
+from wsdarts_sdk.reports._charts import nice_ticks, short_percent
 from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice
 
 _WIDTH, _HEIGHT = 360.0, 210.0

@@ -35,9 +35,9 @@ from wsdarts_sdk.runs.checkpoints import (
     RollBacks,
     all_finite,
 )
+from wsdarts_sdk.search._gradients import needed_memory, parts_that_fit
 from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.derivation import derive_genotype
-from wsdarts_sdk.search.gradients import needed_memory, parts_that_fit
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import (
     Array,

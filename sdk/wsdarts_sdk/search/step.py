@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches, seed_of
-from wsdarts_sdk.search.gradients import (
+from wsdarts_sdk.search._gradients import (
     Dropout,
     InnerStep,
     accumulate,

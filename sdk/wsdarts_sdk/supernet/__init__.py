@@ -6,9 +6,9 @@ import ``operation_plan``, and all of them ``kernels``. The candidate operations
 are in ``models.operations``. Public: the names below.
 """
 
+from wsdarts_sdk.supernet._network import Gradients, Supernet, Wanted
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
 from wsdarts_sdk.supernet.kernels import Kernels
-from wsdarts_sdk.supernet.network import Gradients, Supernet, Wanted
 from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, reduction_positions
 from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, SkipDropout
 

@@ -18,7 +18,7 @@ from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.compiler import ENGINE, compiled_library, has_compiler, must_compile
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.supernet.cell import Cell, PassOptions, Statistics, Vectors
+from wsdarts_sdk.supernet._cell import Cell, PassOptions, Statistics, Vectors
 from wsdarts_sdk.supernet.kernels.base import Kernels
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels

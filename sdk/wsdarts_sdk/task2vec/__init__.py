@@ -3,6 +3,7 @@
 May import ``data``. Public: the names below.
 """
 
+from wsdarts_sdk.task2vec._variational import VariationalSettings
 from wsdarts_sdk.task2vec.embedding import (
     check_limits,
     embed,
@@ -12,7 +13,6 @@ from wsdarts_sdk.task2vec.embedding import (
 from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.loading import load_probe
 from wsdarts_sdk.task2vec.probe import Probe
-from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 __all__ = [
     "FisherSettings",

@@ -40,7 +40,8 @@ from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError, FileAccessError, SettingsError
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.task2vec.compiled_fisher import CompiledFisher, compiled_fisher
+from wsdarts_sdk.task2vec._compiled_fisher import CompiledFisher, compiled_fisher
+from wsdarts_sdk.task2vec._variational import VariationalSettings, variational_fisher
 from wsdarts_sdk.task2vec.fisher import (
     FisherSettings,
     image_fisher,
@@ -49,7 +50,6 @@ from wsdarts_sdk.task2vec.fisher import (
 )
 from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.probe import Probe
-from wsdarts_sdk.task2vec.variational import VariationalSettings, variational_fisher
 
 
 def standard_error(shares_NF: NDArray[np.floating]) -> NDArray[np.float64] | None:

@@ -36,8 +36,8 @@ from wsdarts_sdk.setting_fields import (
     Seed,
     validated,
 )
+from wsdarts_sdk.task2vec._squared_gradients import Convolution, Squares, cheapest, padded
 from wsdarts_sdk.task2vec.probe import MINIMUM_SIZE, convolutions
-from wsdarts_sdk.task2vec.squared_gradients import Convolution, Squares, cheapest, padded
 
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
 Size = Annotated[int, Field(ge=MINIMUM_SIZE, le=4000)]

@@ -15,7 +15,7 @@ from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError, FileAccessError
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.task2vec.compiled_fisher import compiled_fisher
+from wsdarts_sdk.task2vec._compiled_fisher import compiled_fisher
 from wsdarts_sdk.task2vec.estimation import batch_size, feature_rows
 from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.loading import SHIPPED, load_probe

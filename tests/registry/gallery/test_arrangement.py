@@ -1,6 +1,6 @@
 import numpy as np
 
-from wsdarts_registry.gallery.distances import side_by_side
+from wsdarts_registry.gallery._distances import side_by_side
 
 
 def test_tasks_on_a_line_stand_in_its_order() -> None:

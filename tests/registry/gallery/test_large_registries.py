@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from wsdarts_registry.embedding.distance import symmetric_distance
-from wsdarts_registry.gallery import scripts
-from wsdarts_registry.gallery.collection import Collection, read_collection
-from wsdarts_registry.gallery.distances import MOST_MAPPED, RankedSpace, spread_out
-from wsdarts_registry.gallery.items import GalleryItem
-from wsdarts_registry.gallery.pages import CARDS_A_PAGE, Pages
-from wsdarts_registry.gallery.scripts import (
+from wsdarts_registry.gallery import _scripts as scripts
+from wsdarts_registry.gallery._collection import Collection, read_collection
+from wsdarts_registry.gallery._distances import MOST_MAPPED, RankedSpace, spread_out
+from wsdarts_registry.gallery._items import GalleryItem
+from wsdarts_registry.gallery._pages import CARDS_A_PAGE, Pages
+from wsdarts_registry.gallery._scripts import (
     ROWS_A_SHARD,
     data_script,
     distances_data,
@@ -21,7 +21,7 @@ from wsdarts_registry.gallery.scripts import (
     list_shards,
     spaces_data,
 )
-from wsdarts_registry.gallery.task_map import task_map
+from wsdarts_registry.gallery._task_map import task_map
 from wsdarts_registry.stores.opening import ShippedZoo
 
 MANY, TASKS = 10_000, 1_200

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsdarts_registry.gallery.distances import point_map
+from wsdarts_registry.gallery._distances import point_map
 
 
 def between(points: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 
 from wsdarts_registry._files import cache_directory
 from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.data.images import known_digests, remember_digests
+from wsdarts_sdk.data._images import known_digests, remember_digests
 from wsdarts_sdk.data.sources import base as stamps_module
 from wsdarts_sdk.data.sources.base import FILE_STAT, file_stats, is_reliable
 

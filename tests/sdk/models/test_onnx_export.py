@@ -25,7 +25,7 @@ from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.errors import ArtifactError, ExportError
 from wsdarts_sdk.artifacts.loading import find_genotype
 from wsdarts_sdk.data.sources.folder import image_files
-from wsdarts_sdk.models import export
+from wsdarts_sdk.models import _export as export
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.prediction import as_input, decoded_images
 from wsdarts_sdk.models.training import train_network

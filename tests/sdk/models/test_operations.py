@@ -10,7 +10,7 @@ from torch import nn
 from reference import by_hand
 from wsdarts_registry.architecture.search_space import DARTS_CANDIDATES
 from wsdarts_registry.errors import SpaceError
-from wsdarts_sdk.models.operations import FactorizedReduce, build_operation
+from wsdarts_sdk.models._operations import FactorizedReduce, build_operation
 
 SIZES = [(8, 8), (7, 7), (5, 8), (6, 3), (2, 2)]
 

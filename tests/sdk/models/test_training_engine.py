@@ -14,7 +14,7 @@ from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_sdk.compiler import compiled_library
 from wsdarts_sdk.models.engine import TrainingEngine
-from wsdarts_sdk.models.engine.calls import SOURCES
+from wsdarts_sdk.models.engine._calls import SOURCES
 from wsdarts_sdk.models.network import DerivedNetwork
 
 OPERATIONS = [name for name in DARTS.candidates if name != "none"]
@@ -241,8 +241,8 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
 
 
 def _program(net: DerivedNetwork) -> Any:
-    from wsdarts_sdk.models.engine.calls import Extent, Library  # noqa: PLC0415
-    from wsdarts_sdk.models.engine.program import Program  # noqa: PLC0415
+    from wsdarts_sdk.models.engine._calls import Extent, Library  # noqa: PLC0415
+    from wsdarts_sdk.models.engine._program import Program  # noqa: PLC0415
 
     library = Library(torch.float32)
     program = Program(net, 5, (Extent(height=8, width=8, channels=24),), library, torch.float32)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdarts_registry.architecture.search_space import SearchSpace
-from wsdarts_sdk.reports.charts import (
+from wsdarts_sdk.reports._charts import (
     Band,
     Series,
     alpha_tiles,

@@ -15,7 +15,7 @@ from sqlalchemy import event, text
 from tests import postgresql
 from tests.registry.factories import make_genotype
 from wsdarts_registry.errors import RunWarning, StorageError
-from wsdarts_sdk.pipelines.sweep import Trial, TrialStudy
+from wsdarts_sdk.pipelines._sweep import Trial, TrialStudy
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.runs import shared_work
 from wsdarts_sdk.runs.shared_work import SharedWork, Storage, worker_of

@@ -15,7 +15,7 @@ from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.presets import PRESETS
 from wsdarts_sdk.runs.checkpoints import FileJournal
-from wsdarts_sdk.search.gradients import needed_memory
+from wsdarts_sdk.search._gradients import needed_memory
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState, compute_dtype

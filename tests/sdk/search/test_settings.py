@@ -9,7 +9,7 @@ import pytest
 
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
-from wsdarts_registry.gallery.items import DEFAULTS
+from wsdarts_registry.gallery._items import DEFAULTS
 from wsdarts_sdk.presets import PAPER, PRESETS, SMALL, TINY
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,

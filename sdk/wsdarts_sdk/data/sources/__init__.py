@@ -4,7 +4,7 @@ May import the decoding of images and the split. Public: ``ImageSource``,
 ``open_source``.
 """
 
+from wsdarts_sdk.data.sources._opening import open_source
 from wsdarts_sdk.data.sources.base import ImageSource
-from wsdarts_sdk.data.sources.opening import open_source
 
 __all__ = ["ImageSource", "open_source"]

@@ -8,6 +8,6 @@ the kernels cannot run, it computes the step as well. May import ``models.networ
 ``models.operations`` and ``supernet``. Public: the names below.
 """
 
-from wsdarts_sdk.models.engine.step import TrainingEngine, compile_ahead
+from wsdarts_sdk.models.engine._step import TrainingEngine, compile_ahead
 
 __all__ = ["TrainingEngine", "compile_ahead"]

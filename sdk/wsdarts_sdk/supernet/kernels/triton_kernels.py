@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from triton.runtime import JITFunction
 
-from wsdarts_sdk.supernet.kernels import triton_depthwise, triton_norm_and_mix
+from wsdarts_sdk.supernet.kernels import _triton_depthwise as triton_depthwise
+from wsdarts_sdk.supernet.kernels import _triton_norm_and_mix as triton_norm_and_mix
+from wsdarts_sdk.supernet.kernels._triton_blocks import LENGTHS, Blocks, Terms, padded, pitch
 from wsdarts_sdk.supernet.kernels.base import (
     EPSILON,
     MOMENTUM,
@@ -27,7 +29,6 @@ from wsdarts_sdk.supernet.kernels.base import (
     strided,
 )
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels, sum_dtype
-from wsdarts_sdk.supernet.kernels.triton_blocks import LENGTHS, Blocks, Terms, padded, pitch
 
 _TERMS = LENGTHS[-1]  # of one launch
 _CHANNELS = 64  # that one program takes at once, where it takes all of them

@@ -31,7 +31,7 @@ from wsdarts_sdk.data.split import (
 )
 
 if TYPE_CHECKING:
-    from wsdarts_sdk.data.sources.table import Table, TableSource
+    from wsdarts_sdk.data.sources._table import Table, TableSource
 
 _KINDS = (
     "a folder of class folders, one with metadata.csv or that save_to_disk wrote, parquet "
@@ -71,11 +71,11 @@ def _open(data: Any, options: DataOptions, cache: Path) -> ImageSource:
     if text.strip() in ("", "hf:", "torchvision:"):
         raise TaskError(f"{text!r} names no dataset", expected=_KINDS)
     if text.startswith("hf:") and not is_saved(expanded(text[3:])):
-        from wsdarts_sdk.data.sources.huggingface import huggingface_source  # noqa: PLC0415
+        from wsdarts_sdk.data.sources._huggingface import huggingface_source  # noqa: PLC0415
 
         return huggingface_source(text.removeprefix("hf:"), options)
     if text.startswith("torchvision:"):
-        from wsdarts_sdk.data.sources.torchvision import TorchvisionSource  # noqa: PLC0415
+        from wsdarts_sdk.data.sources._torchvision import TorchvisionSource  # noqa: PLC0415
 
         unknown = ("image_column", "label_column", "split_column", "groups")
         _refuse("torchvision's datasets", options, *unknown)
@@ -105,7 +105,7 @@ def _path(path: Path, options: DataOptions) -> ImageSource:
         tables = [path]
     else:
         raise TaskError(path, found="neither parquet nor (uncompressed) tar", expected=_KINDS)
-    from wsdarts_sdk.data.sources.table import ParquetTable  # noqa: PLC0415
+    from wsdarts_sdk.data.sources._table import ParquetTable  # noqa: PLC0415
 
     return _table_source(path, tables, ParquetTable, options)
 
@@ -114,7 +114,7 @@ def _table_source(
     path: Path, files: Sequence[Path], kind: "Callable[[Path], Table]", options: DataOptions
 ) -> "TableSource":
     """Open the tables that a path is or that lie below it, with the split of their names."""
-    from wsdarts_sdk.data.sources.table import TableSource, parts_of_files  # noqa: PLC0415
+    from wsdarts_sdk.data.sources._table import TableSource, parts_of_files  # noqa: PLC0415
 
     folder = is_directory(path)
     return TableSource(
@@ -128,14 +128,14 @@ def _table_source(
 def _of_datasets(path: Path, options: DataOptions) -> ImageSource | None:
     """Open a folder of ``save_to_disk``, WebDataset's archives, or a folder with metadata."""
     if is_saved(path):
-        from wsdarts_sdk.data.sources.huggingface import saved_source  # noqa: PLC0415
+        from wsdarts_sdk.data.sources._huggingface import saved_source  # noqa: PLC0415
 
         return saved_source(path, options)
     archives = _archives(path)
     # Beside images or tables, archives are what those were unpacked from.
     unpacked = archives and is_directory(path) and (image_files(path) or parquet_files(path))
     if archives and not unpacked:
-        from wsdarts_sdk.data.sources.webdataset import TarTable  # noqa: PLC0415
+        from wsdarts_sdk.data.sources._webdataset import TarTable  # noqa: PLC0415
 
         _refuse("archives", options, "split")
         return _table_source(path, archives, TarTable, options)
@@ -153,7 +153,7 @@ def _of_datasets(path: Path, options: DataOptions) -> ImageSource | None:
         chosen = chosen_splits(tuple(found), options.get("split"), str(path))
         found = {name: found[name] for name in chosen}
     tables = {path / name: table for name, table in found.items()}
-    from wsdarts_sdk.data.sources.metadata import MetadataSource  # noqa: PLC0415
+    from wsdarts_sdk.data.sources._metadata import MetadataSource  # noqa: PLC0415
 
     source = MetadataSource(path, tables, options=options, parts=parts)
     source.notes = notes
@@ -181,7 +181,7 @@ def _metadata(path: Path) -> dict[str, tuple[Path, Any]]:
     below = _visible_folders(path)
     if not any(map(may_have_metadata, (path, *below))):
         return {}
-    from wsdarts_sdk.data.sources.metadata import read_metadata  # noqa: PLC0415
+    from wsdarts_sdk.data.sources._metadata import read_metadata  # noqa: PLC0415
 
     own = read_metadata(path)
     if isinstance(own, tuple):
@@ -225,7 +225,7 @@ def _take_columns(source: FolderSource, path: Path, options: DataOptions) -> Non
             expected="a metadata.csv or metadata.jsonl beside the class folders, with file_name "
             "and that column",
         )
-    from wsdarts_sdk.data.sources.metadata import take_columns  # noqa: PLC0415
+    from wsdarts_sdk.data.sources._metadata import take_columns  # noqa: PLC0415
 
     take_columns(source, {path / name: table for name, table in found.items()}, options)
 
@@ -236,7 +236,7 @@ def _unused_metadata(path: Path) -> TaskError | None:
     holders = [folder for folder in below if part_named(folder.name)]
     if not any(map(may_have_metadata, (path, *holders))):
         return None
-    from wsdarts_sdk.data.sources.metadata import read_metadata  # noqa: PLC0415
+    from wsdarts_sdk.data.sources._metadata import read_metadata  # noqa: PLC0415
 
     full = sum(bool(image_files(folder)) for folder in below)
     looked_at = [folder for folder in holders if image_files(folder)]
@@ -248,7 +248,7 @@ def _unused_metadata(path: Path) -> TaskError | None:
 
 def _has_classes(path: Path, tables: Iterable[tuple[Path, Any]], label_column: str | None) -> bool:
     """Return whether class folders have the labels that the metadata lack."""
-    from wsdarts_sdk.data.sources.metadata import names_labels  # noqa: PLC0415
+    from wsdarts_sdk.data.sources._metadata import names_labels  # noqa: PLC0415
 
     if label_column is not None or any(names_labels(rows) for _, rows in tables):
         return False

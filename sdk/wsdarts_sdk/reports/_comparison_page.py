@@ -14,13 +14,14 @@ from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import cell_svg
-from wsdarts_sdk.reports.charts import (
+from wsdarts_sdk.reports._charts import (
     Series,
     edge_markup,
     line_chart,
     short_number,
     short_percent,
 )
+from wsdarts_sdk.reports._page import collapses, stage_bands
 from wsdarts_sdk.reports.comparison import (
     FIGURES,
     ComparedRun,
@@ -34,7 +35,6 @@ from wsdarts_sdk.reports.comparison import (
     with_cells,
 )
 from wsdarts_sdk.reports.facts import cost_bars, cost_rows
-from wsdarts_sdk.reports.page import collapses, stage_bands
 
 _TONES = 8
 Values = Sequence[float | None]

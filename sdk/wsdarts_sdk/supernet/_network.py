@@ -24,7 +24,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.supernet.cell import Cell, PassOptions, Statistics, Tape, Vectors
+from wsdarts_sdk.supernet._cell import Cell, PassOptions, Statistics, Tape, Vectors
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
 from wsdarts_sdk.supernet.kernels import Kernels
 from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, Layout, draw_weights, plan_cells

@@ -18,9 +18,9 @@ from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing.cells import Drawing
 from wsdarts_registry.drawing.svg import FAMILIES, Shades, dark_styles
-from wsdarts_registry.gallery import items
-from wsdarts_registry.gallery.distances import RankedSpace
-from wsdarts_registry.gallery.items import GalleryItem
+from wsdarts_registry.gallery import _items as items
+from wsdarts_registry.gallery._distances import RankedSpace
+from wsdarts_registry.gallery._items import GalleryItem
 
 ROWS_A_SHARD = 2_000  # of the list, some 300 bytes each
 _SHARD_VALUES = 2**20  # of embeddings: 5.6 MB as base64

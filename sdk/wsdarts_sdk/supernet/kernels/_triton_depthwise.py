@@ -10,7 +10,7 @@ Needs triton: import it late.
 import triton
 import triton.language as tl
 
-from wsdarts_sdk.supernet.kernels.triton_blocks import block
+from wsdarts_sdk.supernet.kernels._triton_blocks import block
 
 _ANY = ["pixels", "span", "branches", "height", "width", "rows", "columns", "stride", "dilation"]
 

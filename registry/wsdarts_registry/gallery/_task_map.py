@@ -9,8 +9,8 @@ from markupsafe import Markup
 from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import clipped, display_width
 from wsdarts_registry.drawing.svg import element, number, text
-from wsdarts_registry.gallery.distances import RankedSpace
-from wsdarts_registry.gallery.items import GalleryItem
+from wsdarts_registry.gallery._distances import RankedSpace
+from wsdarts_registry.gallery._items import GalleryItem
 
 _TALLEST, _SHORTEST = 330.0, 200.0
 _MARGIN = 30.0  # of the dots above and below: names stand there

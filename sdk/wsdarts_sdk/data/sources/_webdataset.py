@@ -16,8 +16,8 @@ import pyarrow as pa
 from wsdarts_registry import _json
 from wsdarts_registry._files import open_regular
 from wsdarts_registry.errors import TaskError
+from wsdarts_sdk.data.sources._table import Table, rows_at_once
 from wsdarts_sdk.data.sources.listing import EXTENSIONS
-from wsdarts_sdk.data.sources.table import Table, rows_at_once
 
 IMAGE = "image"
 _TEXTS = ("cls", "txt")

@@ -3,7 +3,8 @@
 A derived network is built of them. The supernet computes the same operations in groups: a new
 candidate gets its name in the registry's ``architecture/search_space.py`` and is added here and in
 ``build_operation``, in ``supernet/operation_plan.py`` (``_CellLayout.group``) and, if no kernel
-computes it yet, in ``supernet/cell.py``, ``supernet/kernels`` and ``models/engine/operations.py``.
+computes it yet, in ``supernet/_cell.py``, ``supernet/kernels`` and
+``models/engine/_operations.py``.
 
 Shape legend of this package: B images, C channels, H rows, W columns. With stride 2 every
 operation returns ``ceil(H / 2) × ceil(W / 2)``, for odd sizes too.

@@ -27,7 +27,7 @@ from wsdarts_registry.embedding.embedding_space import (
     figures,
     is_near,
 )
-from wsdarts_registry.gallery.items import GalleryItem
+from wsdarts_registry.gallery._items import GalleryItem
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]

@@ -6,8 +6,8 @@ from functools import cached_property
 
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import VersionConflictError
-from wsdarts_registry.gallery.distances import RankedSpace
-from wsdarts_registry.gallery.items import GalleryItem
+from wsdarts_registry.gallery._distances import RankedSpace
+from wsdarts_registry.gallery._items import GalleryItem
 from wsdarts_registry.stores.catalogue import DAMAGE, damaged_version
 from wsdarts_registry.stores.records import DamagedVersion, shipped_zoo
 from wsdarts_registry.stores.store import Store

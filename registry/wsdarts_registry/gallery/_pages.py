@@ -20,17 +20,17 @@ from wsdarts_registry.artifact.facts import (
 )
 from wsdarts_registry.drawing.cells import Drawing, cell_text
 from wsdarts_registry.drawing.svg import family_of
-from wsdarts_registry.gallery.collection import Collection
-from wsdarts_registry.gallery.distances import SHADES, RankedSpace, heat_map
-from wsdarts_registry.gallery.items import (
+from wsdarts_registry.gallery._collection import Collection
+from wsdarts_registry.gallery._distances import SHADES, RankedSpace, heat_map
+from wsdarts_registry.gallery._items import (
     KIND_TEXTS,
     KIND_TITLES,
     GalleryItem,
     identity,
     setting_groups,
 )
-from wsdarts_registry.gallery.scripts import ROWS_A_SHARD, loader, policies
-from wsdarts_registry.gallery.task_map import task_maps
+from wsdarts_registry.gallery._scripts import ROWS_A_SHARD, loader, policies
+from wsdarts_registry.gallery._task_map import task_maps
 
 CARDS_A_PAGE = 100  # a page of them has 150 KB; all are on the start page if there are no more
 _MOST_OPTIONS = 500  # of a field to choose from; beyond, the reference is typed

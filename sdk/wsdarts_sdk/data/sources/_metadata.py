@@ -15,10 +15,10 @@ from wsdarts_registry._files import exists, inside, is_file, read_regular, resol
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, TaskError
 from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.sources._table import Column, check_column, choose_columns
 from wsdarts_sdk.data.sources.base import named_groups, named_labels
 from wsdarts_sdk.data.sources.folder import FileSource, image_files
 from wsdarts_sdk.data.sources.listing import METADATA_FILES
-from wsdarts_sdk.data.sources.table import Column, check_column, choose_columns
 from wsdarts_sdk.data.split import GivenPart, codes_of_values, given_codes
 
 FILE_NAME = "file_name"

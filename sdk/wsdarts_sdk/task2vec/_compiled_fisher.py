@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsdarts_sdk.compiler import compiled_library, must_compile
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.task2vec.network_plan import NetworkPlan, Operation, network_plan
+from wsdarts_sdk.task2vec._network_plan import NetworkPlan, Operation, network_plan
 from wsdarts_sdk.task2vec.probe import Probe, convolutions
 
 # A Gram matrix of so many positions is cheaper than the gradients of all passes.

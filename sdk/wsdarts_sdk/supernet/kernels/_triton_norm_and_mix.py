@@ -14,7 +14,7 @@ Needs triton: import it late.
 import triton
 import triton.language as tl
 
-from wsdarts_sdk.supernet.kernels.triton_blocks import block
+from wsdarts_sdk.supernet.kernels._triton_blocks import block
 from wsdarts_sdk.supernet.skip_dropout import FIRST, SECOND, STEP, signed
 
 _STEP = tl.constexpr(signed(STEP))

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsdarts_sdk.models.engine import calls
-from wsdarts_sdk.models.engine.calls import POINTER, SIZE, Arena, Extent, Place, Values
-from wsdarts_sdk.models.operations import (
+from wsdarts_sdk.models._operations import (
     DilatedConv,
     FactorizedReduce,
     Pooling,
     ReluConvNorm,
     SeparableConv,
 )
+from wsdarts_sdk.models.engine import _calls as calls
+from wsdarts_sdk.models.engine._calls import POINTER, SIZE, Arena, Extent, Place, Values
 
 _DOUBLE = 8
 _Call = tuple[Callable[..., Any], tuple[Any, ...]]

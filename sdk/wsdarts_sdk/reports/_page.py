@@ -25,7 +25,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.architecture.search_verdicts import Collapse, find_collapses
 from wsdarts_registry.drawing.cells import cell_svg, cell_text, masks_svg
 from wsdarts_registry.embedding.embedding_space import figures
-from wsdarts_sdk.reports.charts import (
+from wsdarts_sdk.reports._charts import (
     Band,
     Series,
     alpha_tiles,

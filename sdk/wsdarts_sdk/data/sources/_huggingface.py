@@ -18,14 +18,7 @@ from wsdarts_registry.artifact.manifest import is_dataset_id
 from wsdarts_registry.errors import TaskError
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
 from wsdarts_sdk.data.options import DataOptions
-from wsdarts_sdk.data.sources.base import (
-    GIVEN_SPLIT,
-    chosen_splits,
-    joined_splits_note,
-    kept_parts,
-)
-from wsdarts_sdk.data.sources.listing import SPLITS_FILE, STATE_FILE
-from wsdarts_sdk.data.sources.table import (
+from wsdarts_sdk.data.sources._table import (
     BATCH,
     Table,
     TableSource,
@@ -33,6 +26,13 @@ from wsdarts_sdk.data.sources.table import (
     damaged_table,
     rows_at_once,
 )
+from wsdarts_sdk.data.sources.base import (
+    GIVEN_SPLIT,
+    chosen_splits,
+    joined_splits_note,
+    kept_parts,
+)
+from wsdarts_sdk.data.sources.listing import SPLITS_FILE, STATE_FILE
 from wsdarts_sdk.data.split import parts_of_splits
 
 _Table = TypeVar("_Table", bound=Table)

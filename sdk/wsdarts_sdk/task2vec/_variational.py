@@ -53,9 +53,9 @@ from wsdarts_sdk.setting_fields import (
     Steps,
     validated,
 )
+from wsdarts_sdk.task2vec._squared_gradients import energy
 from wsdarts_sdk.task2vec.fisher import Images, Size, frozen
 from wsdarts_sdk.task2vec.probe import convolutions
-from wsdarts_sdk.task2vec.squared_gradients import energy
 
 _INITIAL_PRECISION = 20.0  # of the weights' mean square, as in the authors' code
 _TINY = 1e-12  # keeps the gradient of a root finite where a filter sees zeros

@@ -15,10 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from wsdarts_sdk.compiler import compiled_library
 from wsdarts_sdk.data.loader import draw_kept
-from wsdarts_sdk.models.engine.calls import SOURCES, Extent, Library
-from wsdarts_sdk.models.engine.program import Program
-from wsdarts_sdk.models.network import DerivedCell, DerivedNetwork, PathDraws
-from wsdarts_sdk.models.operations import (
+from wsdarts_sdk.models._operations import (
     DilatedConv,
     FactorizedReduce,
     Pooling,
@@ -26,6 +23,9 @@ from wsdarts_sdk.models.operations import (
     SeparableConv,
     StridedPointwise,
 )
+from wsdarts_sdk.models.engine._calls import SOURCES, Extent, Library
+from wsdarts_sdk.models.engine._program import Program
+from wsdarts_sdk.models.network import DerivedCell, DerivedNetwork, PathDraws
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet import reduction_positions
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, asked_kernels, must_wait

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from wsdarts_sdk.models.engine import calls
-from wsdarts_sdk.models.engine.calls import ALIGNED, POINTER, Extent, Place, Values
-from wsdarts_sdk.models.engine.operations import Operations, Path, convolution, norm_of
+from wsdarts_sdk.models._operations import FactorizedReduce, ReluConvNorm
+from wsdarts_sdk.models.engine import _calls as calls
+from wsdarts_sdk.models.engine._calls import ALIGNED, POINTER, Extent, Place, Values
+from wsdarts_sdk.models.engine._operations import Operations, Path, convolution, norm_of
 from wsdarts_sdk.models.network import DerivedCell, DerivedNetwork
-from wsdarts_sdk.models.operations import FactorizedReduce, ReluConvNorm
 from wsdarts_sdk.supernet import reduction_positions
 
 _INPUTS = 2  # of a cell

@@ -13,9 +13,9 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_sdk.artifacts.building import Origin, build_artifact
 from wsdarts_sdk.data import Part
+from wsdarts_sdk.pipelines._sweep import Trial
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.pipelines.starting_point_rules import Decision
-from wsdarts_sdk.pipelines.sweep import Trial
 from wsdarts_sdk.reports.facts import (
     ColdCost,
     DecisionFacts,
