@@ -1,8 +1,9 @@
-"""Searches and trainings of two real processes that ``torchrun`` starts, one of them killed."""
+"""Searches and trainings of processes that ``torchrun`` starts; a process or a node is killed."""
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from PIL import Image
 pytestmark = pytest.mark.processes
 
 _SECONDS = 850
+# Else a new node waits for an address that the first one publishes in the first round alone.
+NEW_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 STAGE = {"cells": 3, "operations": 3, "epochs": 1, "weights_only_epochs": 0}
 QUICK = (
     *("--preset", "tiny", "--set", "search.channels=2", "--set", "search.image_size=8"),
@@ -126,6 +129,79 @@ def test_a_killed_rank_changes_nothing(images: Path, tmp_path: Path) -> None:
         text, _ = process.communicate(timeout=_SECONDS)
     assert process.returncode == 0, text
     assert "Signal 9" in text or "SIGKILL" in text or "exitcode: -9" in text, text
+    assert found_in(cut) == found_in(whole)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def await_port(port: int) -> None:
+    """Wait until somebody listens on a port of loopback."""
+    until = time.monotonic() + _SECONDS
+    while time.monotonic() < until:
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"nobody listens on port {port}")
+
+
+def node(port: int, log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    """Start one of two nodes: ``torchrun`` with one process of ours."""
+    how = ("--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--local-addr")
+    where = ("127.0.0.1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}")
+    ours = ("-m", "wsdarts_hub", *map(str, arguments))
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *how, *where, *ours],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **NEW_STORE},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a node: its torchrun, and all processes that this has started, as a power cut would."""
+    for each in (process.pid, *workers(process.pid)):
+        try:
+            os.kill(each, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait(_SECONDS)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find the processes")
+def test_a_lost_node_changes_nothing(images: Path, tmp_path: Path) -> None:
+    longer = ("--set", f"search.stages={json.dumps([{**STAGE, 'operations': 8, 'epochs': 12}])}")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    undisturbed = ran(torchrun("search", images, "--out", whole, *QUICK, *longer, "-q"))
+    assert undisturbed.returncode == 0, undisturbed.stderr
+
+    port = free_port()
+    command = ("search", images, "--out", cut, *QUICK, *longer, "--resume", "-q")
+    logs = [tmp_path / f"node{number}.log" for number in range(3)]
+    nodes = [node(port, logs[0], *command)]
+    try:
+        await_port(port)  # the first node keeps the rendezvous; the other one is lost
+        nodes.append(node(port, logs[1], *command))
+        until = time.monotonic() + _SECONDS
+        rows = cut / "search.metrics.jsonl"
+        while time.monotonic() < until and nodes[0].poll() is None:
+            if rows.exists() and 1 < len(rows.read_text().splitlines()) < 10:
+                end(nodes[1])
+                nodes.append(node(port, logs[2], *command))
+                break
+            time.sleep(0.02)
+        assert len(nodes) == 3
+        ended = [each.wait(_SECONDS) for each in (nodes[0], nodes[2])]
+        assert ended == [0, 0], "\n".join(log.read_text() for log in logs)
+    finally:
+        for each in nodes:
+            end(each)
     assert found_in(cut) == found_in(whole)
 
 
