@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from wsdarts_sdk.task2vec.head import Head
-from wsdarts_sdk.task2vec.probe import Probe, convolutions
+from wsdarts_sdk.task2vec.probe import Head, Probe, convolutions
 
 BATCH, DRAWS = 64, 10_000  # what the public code takes unless told otherwise
 Estimate = Callable[[int, int], NDArray[np.float64]]

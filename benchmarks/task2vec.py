@@ -58,7 +58,7 @@ from wsdarts_sdk.task2vec import FisherSettings, Probe, load_probe
 from wsdarts_sdk.task2vec.embedding import Sample
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size
 from wsdarts_sdk.task2vec.fisher import filter_fisher, rademacher_signs
-from wsdarts_sdk.task2vec.head import Head, fit_head
+from wsdarts_sdk.task2vec.probe import Head, fit_head
 
 # Pages that the allocator gives back cost either side more than some of its arithmetic. The public
 # code shows progress bars.

@@ -43,7 +43,7 @@ from wsdarts_sdk.artifacts.loading import load_network
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import channel_statistics
 from wsdarts_sdk.models.network import DerivedNetwork
-from wsdarts_sdk.task2vec.head import fit_head
+from wsdarts_sdk.task2vec.probe import fit_head
 
 STEPS = 300
 Floats = list[float]

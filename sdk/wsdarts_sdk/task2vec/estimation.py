@@ -48,8 +48,7 @@ from wsdarts_sdk.task2vec.fisher import (
     label_factors,
     rademacher_signs,
 )
-from wsdarts_sdk.task2vec.head import Head, fit_head
-from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.probe import Head, Probe, fit_head
 
 
 def standard_error(shares_NF: NDArray[np.floating]) -> NDArray[np.float64] | None:

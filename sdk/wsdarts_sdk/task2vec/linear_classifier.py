@@ -17,9 +17,8 @@ from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.task2vec._compiled_fisher import compiled_fisher
 from wsdarts_sdk.task2vec.estimation import batch_size, feature_rows
-from wsdarts_sdk.task2vec.head import Head, fit_head
 from wsdarts_sdk.task2vec.loading import SHIPPED, load_probe
-from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.probe import Head, Probe, fit_head
 
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _WITHOUT_GAIN = 2  # weaker strengths that are tried after the best

@@ -18,8 +18,7 @@ from wsdarts_sdk.task2vec._compiled_fisher import CompiledFisher, compiled_fishe
 from wsdarts_sdk.task2vec._network_plan import network_plan
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead
 from wsdarts_sdk.task2vec.fisher import image_fisher, label_factors, rademacher_signs
-from wsdarts_sdk.task2vec.head import Head
-from wsdarts_sdk.task2vec.probe import Preprocessing
+from wsdarts_sdk.task2vec.probe import Head, Preprocessing
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 

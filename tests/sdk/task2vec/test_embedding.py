@@ -25,8 +25,8 @@ from wsdarts_sdk.task2vec import (
 from wsdarts_sdk.task2vec.embedding import Sample, balanced_order
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size
 from wsdarts_sdk.task2vec.fisher import filter_fisher, rademacher_signs
-from wsdarts_sdk.task2vec.head import fit_head
 from wsdarts_sdk.task2vec.loading import SHIPPED
+from wsdarts_sdk.task2vec.probe import fit_head
 
 from .conftest import gratings
 

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.task2vec import head
-from wsdarts_sdk.task2vec.head import fit_head
+from wsdarts_sdk.task2vec import probe
+from wsdarts_sdk.task2vec.probe import fit_head
 
 
 def features(count: int, width: int) -> Tensor:
@@ -94,7 +94,7 @@ def test_settings_that_cannot_be() -> None:
 
 
 def test_a_fit_that_does_not_converge_says_what_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "_STEPS", 2)
+    monkeypatch.setattr(probe, "_STEPS", 2)
     x, labels = features(10, 50), torch.arange(10) % 2
     message = r"head_l2=0\.001 .*larger head_l2, such as 10"
     with pytest.raises(SettingsError, match=message):
