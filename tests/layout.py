@@ -171,20 +171,50 @@ def reached(graph: Graph, start: str) -> set[str]:
 
 
 def pinned(file: Path) -> Iterator[str]:
-    """Yield the places of a test file where an assertion holds a sentence literally."""
-    for node in ast.walk(ast.parse(text_of(file))):
-        if isinstance(node, ast.Assert):
-            parts: list[ast.AST] = [node.test]
-        elif isinstance(node, ast.keyword) and node.arg == "match":
-            parts = [node.value]
-        else:
-            continue
-        for part in parts:
-            for literal in ast.walk(part):
-                if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
-                    words = [w for w in literal.value.split() if any(c.isalpha() for c in w)]
-                    if len(words) >= SENTENCE:
-                        yield f"{file.relative_to(ROOT)}:{literal.lineno}"
+    """Yield the places of a test file where an assertion holds a sentence literally.
+
+    Assertions are ``assert``, calls of functions named ``assert_…``, and ``match=``. They hold what
+    stands in them, and what ``parametrize`` gives the parameters of the test that they name.
+    """
+    tree = ast.parse(text_of(file))
+    parts = list(_asserted(tree))
+    for test in ast.walk(tree):
+        if isinstance(test, ast.FunctionDef) and test.decorator_list:
+            body = (part for statement in test.body for part in _asserted(statement))
+            used = {n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name)}
+            parts += [part for name, part in _parameters(test) if name in used]
+    for literal in (node for part in parts for node in ast.walk(part)):
+        if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
+            words = [w for w in literal.value.split() if any(c.isalpha() for c in w)]
+            if len(words) >= SENTENCE:
+                yield f"{file.relative_to(ROOT)}:{literal.lineno}"
+
+
+def _asserted(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is asserted anywhere in a tree."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assert(test=part) | ast.keyword(arg="match", value=part):
+                yield part
+            case ast.Call(func=ast.Name(id=name)) if name.startswith("assert_"):
+                yield from (*node.args, *(keyword.value for keyword in node.keywords))
+
+
+def _parameters(test: ast.FunctionDef) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the parameters of a test, each with the values that ``parametrize`` spells out.
+
+    Rows that cannot be told apart by parameter count for all of them.
+    """
+    for call in test.decorator_list:
+        match call:
+            case ast.Call(func=ast.Attribute(attr="parametrize"), args=[names, values, *_]):
+                named = [str(n.value) for n in ast.walk(names) if isinstance(n, ast.Constant)]
+                for row in getattr(values, "elts", [values]):
+                    cells = getattr(row, "elts", getattr(row, "args", [row]))
+                    if len(named) == 1 or len(cells) != len(named):
+                        yield from ((name, row) for name in named)
+                    else:
+                        yield from zip(named, cells, strict=True)
 
 
 def text_of(file: Path) -> str:

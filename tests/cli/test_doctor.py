@@ -1,4 +1,5 @@
 import builtins
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -146,12 +147,8 @@ def test_a_library_that_is_too_old_or_missing(
 @pytest.mark.parametrize(
     ("asked", "missing", "expected"),
     [
-        (
-            "portable",
-            True,
-            "portable kernels (WSDARTS_HUB_KERNELS says so), cells in float32",
-        ),
-        ("", True, "kernels that the first search compiles, once, cells in float32"),
+        ("portable", True, "portable kernels .*WSDARTS_HUB_KERNELS.* float32"),
+        ("", True, "kernels that .* compiles, .* float32"),
     ],
 )
 def test_what_a_search_would_run_on_and_nothing_is_compiled(
@@ -165,7 +162,8 @@ def test_what_a_search_would_run_on_and_nothing_is_compiled(
     monkeypatch.setenv("WSDARTS_HUB_KERNELS", asked)
     monkeypatch.setattr("wsdarts_sdk.supernet.kernel_choice.must_compile", lambda _: missing)
     monkeypatch.setattr("wsdarts_sdk.supernet.kernel_choice.compiled_library", pytest.fail)
-    assert f"ok     cpu engine: {expected}" in run("doctor", "--registry", zoo).lines
+    lines = run("doctor", "--registry", zoo).lines
+    assert any(re.fullmatch(f"ok     cpu engine: {expected}", line) for line in lines)
 
 
 def test_kernels_that_are_not_known(zoo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

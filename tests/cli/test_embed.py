@@ -1,5 +1,6 @@
 """The command ``embed``, on twenty-four tiny images and the shipped probe."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -26,8 +27,8 @@ def test_says_how_exact_it_is(images: Path, tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--budget", "soon", "budget is 'soon'; expected a time above 0, such as 30s"),
-        ("--target-error", "5", "target_error is 5; expected a fraction between 0 and 1"),
+        ("--budget", "soon", "budget is 'soon'; .* 30s"),
+        ("--target-error", "5", "target_error is 5; .* 0 and 1"),
     ],
 )
 def test_limits_that_cannot_be(
@@ -35,7 +36,7 @@ def test_limits_that_cannot_be(
 ) -> None:
     shown = run("embed", images, option, value)
     assert shown.code == 1
-    assert shown.err.splitlines()[-1].startswith(f"error: {message}")
+    assert re.match(f"error: {message}", shown.err.splitlines()[-1])
 
 
 def test_limits_are_for_the_estimator_that_adds_images(images: Path, run: Run) -> None:

@@ -50,15 +50,12 @@ def test_what_warm_starts_saved_and_cost(probe: str) -> None:
 @pytest.mark.parametrize(
     ("other", "readme"),
     [
-        (
-            "cold",
-            "by {low} to {high} points, {mean} on average (95 % over sets: {least} to {most})",
-        ),
-        ("cold-inherited", None),
-        ("random-in-masks", "was as good ({against} points, −{most} to {less})"),
+        ("cold", ("by {low} to {high}", "points, {mean} on average", "{least} to {most}")),
+        ("cold-inherited", ()),
+        ("random-in-masks", ("was as good", "{against} points, −{most}", " to {less}")),
     ],
 )
-def test_what_warm_starts_gained(other: str, readme: str | None) -> None:
+def test_what_warm_starts_gained(other: str, readme: tuple[str, ...]) -> None:
     by_set, over_sets = _differences("warm-trained", other)
     low, high = min(by_set), max(by_set)
     mean, least, most = over_sets
@@ -67,12 +64,13 @@ def test_what_warm_starts_gained(other: str, readme: str | None) -> None:
         f"over sets {least:+.1f} to {most:+.1f} |"
     )
     assert row.replace("-", "−") in _page("limitations.md")
-    if readme is not None:
+    if readme:
         figures = {"low": low, "high": high, "mean": mean, "least": least, "most": most}
         texts = {n: f"{v:.1f}".replace("-", "−") for n, v in figures.items()}
         against = f"{-mean or 0.0:.1f}".replace("-", "−")  # of the other arm
-        said = readme.format(against=against, less=f"{-least:.1f}", **texts)
-        assert said in " ".join((_ROOT / "README.md").read_text(encoding="utf-8").split())
+        texts |= {"against": against, "less": f"{-least:.1f}"}
+        said = ".{,20}".join(re.escape(part.format(**texts)) for part in readme)
+        assert re.search(said, " ".join((_ROOT / "README.md").read_text("utf-8").split()))
 
 
 def _differences(first: str, second: str) -> tuple[list[float], tuple[float, float, float]]:

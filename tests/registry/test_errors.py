@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.error_fields import assert_fields
 from tests.messages import messages, page
 from wsdarts_registry import errors
 from wsdarts_registry.errors import FileAccessError, WsdartsError
@@ -28,16 +29,24 @@ MESSAGES = list(messages())
         (WsdartsError(), ""),
         (WsdartsError("it is broken"), "it is broken"),
         (WsdartsError("epochs", found=0), "epochs is 0"),
-        (WsdartsError("epochs", found=0, expected="1 or more"), "epochs is 0; expected 1 or more"),
-        (WsdartsError("no preset x", hint="use tiny"), "no preset x; use tiny"),
-        (WsdartsError("k", found="a", expected=3, hint="say 3"), "k is a; expected 3; say 3"),
+        (WsdartsError("epochs", found=0, expected="some"), "epochs is 0; expected some"),
+        (WsdartsError("no preset", hint="use tiny"), "no preset; use tiny"),
+        (WsdartsError("k", found=2, expected=3, hint="say 3"), "k is 2; expected 3; say 3"),
         (WsdartsError("x", found=None, expected=""), "x"),
         # One line that cannot act, whatever it quotes; spaces, as in names of files, stay.
-        (WsdartsError("a\nb\x1b[31m", found="c  d"), "a b\ufffd[31m is c  d"),
+        (WsdartsError("a\nb\x1b[31m", found="1  2"), "a b\ufffd[31m is 1  2"),
     ],
 )
 def test_the_sentence_is_made_of_the_fields(error: WsdartsError, sentence: str) -> None:
     assert str(error) == sentence
+
+
+def test_what_tests_ask_of_a_field_stands_there_whole() -> None:
+    error = WsdartsError("weight", found=-1.5, expected="a number from 0 to 1,024")
+    assert_fields(error, what="weight", found=-1.5, expected=("number", 0, "1,024"))
+    for other in ({"what": "eight"}, {"found": -1}, {"expected": 1}, {"expected": ("to", 0)}):
+        with pytest.raises(AssertionError):
+            assert_fields(error, **other)
 
 
 def test_a_huge_sentence_is_cut() -> None:

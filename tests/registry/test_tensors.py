@@ -86,12 +86,12 @@ def _read_or_refuse(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "has 0 bytes and is no safetensors file"),
+        (b"", "has 0 bytes .*no safetensors"),
         (_file({}, length=2**63), "claims 9223372036854775816 bytes"),
         (_file(b"[" * 5000), "not valid JSON"),
         (_file(b'{"a":1,"a":2}'), "a key stands twice"),
         (_file(b"[]"), "is no JSON object"),
-        (_file({"a": _entry(dtype="BF16")}, b"12"), "expected a dtype of F64, F32"),
+        (_file({"a": _entry(dtype="BF16")}, b"12"), "dtype of F64, F32"),
         (_file({"a": _entry(dtype="U8", shape=[-2], offsets=[0, 2])}, b"12"), "is malformed"),
         (_file({"a": _entry(offsets=[-2, 0])}, b"12"), "is malformed"),
         (_file({"a": _entry(shape=[True, 2])}, b"12"), "is malformed"),
@@ -100,12 +100,12 @@ def _read_or_refuse(content: bytes) -> None:
         (_file({"a": _entry(shape=[2**32, 2**32, 2])}, b"12"), "2 bytes"),
         (_file({"a": {**_entry(), "x": 1}}, b"12"), "is malformed"),
         (_file({"": _entry()}, b"12"), "is malformed"),
-        (_file({"a": _entry(), "b": _entry()}, b"12"), "do not lie end to end"),
-        (_file({"a": _entry(), "b": _entry(offsets=[1, 3])}, b"123"), "do not lie end to end"),
-        (_file({"a": _entry(), "b": _entry(offsets=[3, 5])}, b"12345"), "do not lie end to end"),
+        (_file({"a": _entry(), "b": _entry()}, b"12"), "end to end .* 2 bytes"),
+        (_file({"a": _entry(), "b": _entry(offsets=[1, 3])}, b"123"), "end to end .* 3 bytes"),
+        (_file({"a": _entry(), "b": _entry(offsets=[3, 5])}, b"12345"), "end to end .* 5 bytes"),
         (_file({"a": _entry(dtype="BOOL")}, b"\1\2"), "other than 0 and 1"),
-        (_file({"__metadata__": {"x": 1}}), "metadata of file is malformed"),
-        (_file({"__metadata__": {"wsdarts": "{"}}), "metadata of file is not valid JSON"),
+        (_file({"__metadata__": {"x": 1}}), "metadata .*file is malformed"),
+        (_file({"__metadata__": {"wsdarts": "{"}}), "metadata .*file .*valid JSON"),
     ],
 )
 def test_attack_files(content: bytes, message: str) -> None:

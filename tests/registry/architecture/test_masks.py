@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.error_fields import assert_fields
 from tests.reference.pdarts import drop_weakest
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, DARTS, SearchSpace
@@ -111,17 +112,20 @@ def test_keep_strongest_laws(data: st.DataObject, start: OperationMasks, keep: i
 
 
 @pytest.mark.parametrize(
-    ("alpha", "keep", "message"),
+    ("alpha", "keep", "what", "expected"),
     [
-        (np.zeros((2, 3)), 2, r"α of the normal cell has shape \(2, 3\)"),
-        (np.full((2, 4), np.nan), 2, r"expected finite numbers of shape \(2, 4\)"),
-        (np.full((2, 4), np.inf), 2, "expected finite numbers"),
-        (np.zeros((2, 4)), 0, "an edge cannot keep 0 operations"),
+        (np.zeros((2, 3)), 2, ("α", "normal cell", "(2, 3)"), "(2, 4)"),
+        (np.full((2, 4), np.nan), 2, ("α", "normal cell", "(2, 4)"), ("finite", "(2, 4)")),
+        (np.full((2, 4), np.inf), 2, ("α", "normal cell", "(2, 4)"), ("finite", "(2, 4)")),
+        (np.zeros((2, 4)), 0, "keep 0 operations", "at least 1"),
     ],
 )
-def test_keep_strongest_refuses(alpha: np.ndarray, keep: int, message: str) -> None:
-    with pytest.raises(SpaceError, match=message):
+def test_keep_strongest_refuses(
+    alpha: np.ndarray, keep: int, what: object, expected: object
+) -> None:
+    with pytest.raises(SpaceError) as caught:
         OperationMasks.full(FOUR).keep_strongest(alpha, alpha, keep)
+    assert_fields(caught.value, what=what, expected=expected)
 
 
 @given(masks(FOUR), masks(FOUR), masks(FOUR))

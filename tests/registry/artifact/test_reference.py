@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.error_fields import assert_fields
 from wsdarts_registry.artifact.reference import Reference, is_alias, is_name
 from wsdarts_registry.errors import RegistryError
 
@@ -38,38 +39,45 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert str(reference) == text
 
 
+# What is expected of a name, of a reference and of the digest in one.
+_NAME = "1 to 64 lower-case letters"
+_FORMS = ("NAME", "NAME@3", "NAME@stable", "NAME@sha256:HEX")
+_DIGEST = ("'sha256:'", "12 to 64 lower-case")
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "what", "expected"),
     [
-        ("", "artifact name '' is not allowed; expected 1 to 64 lower-case letters"),
-        ("Flowers", "artifact name 'Flowers'"),
-        ("-a", "artifact name '-a'"),
-        (".a", "artifact name"),
-        ("a.", "artifact name"),
-        ("a..b", "artifact name"),
-        ("a--b", "artifact name"),
-        ("a/b", "artifact name"),
-        ("a\n", "artifact name"),
-        ("a" * 65, "artifact name"),
-        ("flowers@", "expected NAME, NAME@3, an alias such as NAME@stable, or NAME@sha256:HEX"),
-        ("flowers@0", "is malformed"),
-        ("flowers@03", "is malformed"),
-        ("flowers@v3", "is malformed"),
-        ("flowers@latest", "is malformed"),
-        ("flowers@Stable", "is malformed"),
-        ("flowers@" + "a" * 33, "is malformed"),
-        ("flowers@-1", "is malformed"),
-        ("flowers@٣", "is malformed"),
-        ("flowers@1234567890", "is malformed"),
-        ("flowers@sha256:0123456789a", "expected 'sha256:' and 12 to 64 lower-case hex digits"),
-        ("flowers@sha256:" + "A" * 12, "12 to 64 lower-case hex digits"),
-        ("flowers@sha256:" + "0" * 65, "12 to 64 lower-case hex digits"),
-        ("hf://owner/name@3", "artifact name"),
+        ("", "artifact name ''", _NAME),
+        ("Flowers", "artifact name 'Flowers'", _NAME),
+        ("-a", "artifact name '-a'", _NAME),
+        (".a", "artifact name", _NAME),
+        ("a.", "artifact name", _NAME),
+        ("a..b", "artifact name", _NAME),
+        ("a--b", "artifact name", _NAME),
+        ("a/b", "artifact name", _NAME),
+        ("a\n", "artifact name", _NAME),
+        ("a" * 65, "artifact name", _NAME),
+        ("flowers@", "is malformed", _FORMS),
+        ("flowers@0", "is malformed", _FORMS),
+        ("flowers@03", "is malformed", _FORMS),
+        ("flowers@v3", "is malformed", _FORMS),
+        ("flowers@latest", "is malformed", _FORMS),
+        ("flowers@Stable", "is malformed", _FORMS),
+        ("flowers@" + "a" * 33, "is malformed", _FORMS),
+        ("flowers@-1", "is malformed", _FORMS),
+        ("flowers@٣", "is malformed", _FORMS),
+        ("flowers@1234567890", "is malformed", _FORMS),
+        ("flowers@sha256:0123456789a", "digest of flowers", _DIGEST),
+        ("flowers@sha256:" + "A" * 12, "digest of flowers", _DIGEST),
+        ("flowers@sha256:" + "0" * 65, "digest of flowers", _DIGEST),
+        ("hf://owner/name@3", "artifact name", _NAME),
     ],
 )
-def test_bad_references(text: str, message: str) -> None:
-    with pytest.raises(RegistryError, match=message):
+def test_bad_references(text: str, what: str, expected: object) -> None:
+    with pytest.raises(RegistryError) as caught:
         Reference.parse(text)
+    assert_fields(caught.value, what=what, expected=expected)
 
 
 def test_version_digest_and_alias_exclude_each_other() -> None:

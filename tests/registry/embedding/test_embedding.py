@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from tests.error_fields import assert_fields
 from tests.registry.factories import digest_of, make_embedding, make_space
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry._text import is_plain_line
@@ -68,23 +69,24 @@ def test_each_field_makes_another_space() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "fields"),
     [
-        ({"probe": ""}, "the probe of an embedding is ''"),
-        ({"probe": "a\x1b[31m"}, "expected one line"),
-        ({"estimator": "x" * 201}, "the estimator of an embedding"),
-        ({"probe_digest": "sha256:ABC"}, "expected 'sha256:' and 64 hex digits"),
-        ({"version": 0}, "version 0; expected 1 or more"),
-        ({"version": True}, "version True"),
-        ({"settings": (("a", 1), ("a", 2))}, "expected each name once"),
-        ({"settings": (("a", float("nan")),)}, "setting 'a' of an embedding is 'nan'"),
-        ({"settings": (("a", True),)}, "setting 'a' of an embedding is 'True'"),
-        ({"settings": (("A b", 1),)}, "expected a name of a-z"),
+        ({"probe": ""}, {"what": "the probe", "found": "''"}),
+        ({"probe": "a\x1b[31m"}, {"what": "the probe", "expected": "one line"}),
+        ({"estimator": "x" * 201}, {"what": "the estimator", "expected": "1 to 200"}),
+        ({"probe_digest": "sha256:ABC"}, {"what": "digest", "expected": ("'sha256:'", 64)}),
+        ({"version": 0}, {"what": "version 0", "expected": "1 or more"}),
+        ({"version": True}, {"what": "version True"}),
+        ({"settings": (("a", 1), ("a", 2))}, {"what": ["a", "a"], "expected": "each name once"}),
+        ({"settings": (("a", float("nan")),)}, {"what": "setting 'a'", "found": "'nan'"}),
+        ({"settings": (("a", True),)}, {"what": "setting 'a'", "found": "'True'"}),
+        ({"settings": (("A b", 1),)}, {"what": "setting 'A b'", "expected": "a name of a-z"}),
     ],
 )
-def test_bad_spaces(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(EmbeddingError, match=message):
+def test_bad_spaces(change: dict[str, Any], fields: dict[str, Any]) -> None:
+    with pytest.raises(EmbeddingError) as caught:
         replace(make_space(), **change)
+    assert_fields(caught.value, **fields)
 
 
 def test_bad_space_json() -> None:
@@ -148,16 +150,17 @@ def test_the_error_adds_half_its_square_to_a_distance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "message"),
+    ("errors", "what", "expected"),
     [
-        ([0.1], r"the standard error of query has shape \(1,\); expected that of the values"),
-        ([0.1, -1.0], "the standard error of query is -1.0 at filter 1"),
-        ([np.nan, 1.0], "the standard error of query is nan at filter 0"),
+        ([0.1], "shape (1,)", "(2,)"),
+        ([0.1, -1.0], "-1.0 at filter 1", "finite numbers >= 0"),
+        ([np.nan, 1.0], "nan at filter 0", "finite numbers >= 0"),
     ],
 )
-def test_bad_standard_errors(errors: list[float], message: str) -> None:
-    with pytest.raises(EmbeddingError, match=message):
+def test_bad_standard_errors(errors: list[float], what: str, expected: str) -> None:
+    with pytest.raises(EmbeddingError) as caught:
         replace(make_embedding("query", values=np.ones(2)), standard_error=np.array(errors))
+    assert_fields(caught.value, what=("standard error of query", what), expected=expected)
 
 
 def test_another_tensor_is_refused() -> None:
@@ -199,19 +202,20 @@ def test_values_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "fields"),
     [
-        ([1.0, np.nan], "is nan at filter 1; expected finite numbers >= 0"),
-        ([np.inf, 1.0], "is inf at filter 0"),
-        ([1.0, -0.5], "is -0.5 at filter 1"),
-        ([0.0, 0.0], "zero at every filter"),
-        ([], r"has shape \(0,\)"),
-        ([[1.0]], r"has shape \(1, 1\); expected \(filters,\)"),
+        ([1.0, np.nan], {"what": "nan at filter 1", "expected": "finite numbers >= 0"}),
+        ([np.inf, 1.0], {"what": "inf at filter 0", "expected": "finite numbers >= 0"}),
+        ([1.0, -0.5], {"what": "-0.5 at filter 1", "expected": "finite numbers >= 0"}),
+        ([0.0, 0.0], {"what": "zero at every filter", "hint": "probe"}),
+        ([], {"what": "shape (0,)", "expected": "(filters,)"}),
+        ([[1.0]], {"what": "shape (1, 1)", "expected": "(filters,)"}),
     ],
 )
-def test_bad_values(values: Any, message: str) -> None:
-    with pytest.raises(EmbeddingError, match=message):
+def test_bad_values(values: Any, fields: dict[str, Any]) -> None:
+    with pytest.raises(EmbeddingError) as caught:
         make_embedding(values=np.array(values))
+    assert_fields(caught.value, **fields)
 
 
 def _metadata() -> dict[str, Any]:
@@ -223,7 +227,7 @@ def _metadata() -> dict[str, Any]:
     ("tensors", "metadata", "message"),
     [
         ({"fisher": np.array([1, np.nan], np.float32)}, _metadata(), "is nan at filter 1"),
-        ({"fisher": np.ones(2)}, _metadata(), "expected one float32 tensor 'fisher'"),
+        ({"fisher": np.ones(2)}, _metadata(), "float64.*one float32 tensor 'fisher'"),
         ({"fisher": np.ones((2, 2), np.float32)}, _metadata(), "of one dimension"),
         ({"other": np.ones(2, np.float32)}, _metadata(), "expected one float32 tensor"),
         ({}, _metadata(), "expected one float32 tensor"),

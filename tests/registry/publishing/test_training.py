@@ -86,12 +86,12 @@ def _baseline(accuracy: float, *, low: float, high: float, **changes: Any) -> di
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "low", "high", "judgement", "verdict"),
+    ("accuracy", "low", "high", "judgement", "start", "end"),
     [
-        (0.5, 0.025, 0.225, "above", "12.5 points above the linear baseline"),
-        (0.75, -0.25, -0.05, "below", "12.5 points below the linear baseline"),
-        (0.6, -0.1, 0.15, "unsure", "2.5 points above the linear baseline, which may be chance"),
-        (0.625, -0.05, 0.05, "unsure", "equal to the linear baseline"),
+        (0.5, 0.025, 0.225, "above", "12.5 points above", "linear baseline"),
+        (0.75, -0.25, -0.05, "below", "12.5 points below", "linear baseline"),
+        (0.6, -0.1, 0.15, "unsure", "2.5 points above", "which may be chance"),
+        (0.625, -0.05, 0.05, "unsure", "equal", "linear baseline"),
     ],
 )
 def test_the_linear_baseline_goes_along(
@@ -99,7 +99,8 @@ def test_the_linear_baseline_goes_along(
     low: float,
     high: float,
     judgement: str,
-    verdict: str,
+    start: str,
+    end: str,
     run: Path,
     store: DirectoryStore,
 ) -> None:
@@ -111,7 +112,11 @@ def test_the_linear_baseline_goes_along(
     assert manifest.config["classifier_baseline"].endswith("a-probe")
     result = TrainedResult.of(manifest)
     assert result is not None
-    assert (result.judgement, result.verdict) == (judgement, verdict)
+    assert result.judgement == judgement
+    verdict = result.verdict
+    assert verdict.startswith(start)
+    assert verdict.endswith(end)
+    assert "linear baseline" in verdict
     card = str(store.pull("flowers").card)
     assert verdict in card
     assert ("**Below its baseline.**" in card) is (judgement == "below")
@@ -139,10 +144,10 @@ def _left_out(run: Path, store: DirectoryStore, reason: str) -> Entry:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"tasks": [digest_of("birds")]}, "other cells or another task"),
+        ({"tasks": [digest_of("birds")]}, "other cells .*another task"),
         (
             {"genotype": {**make_genotype().to_json(), "normal": [[["none", 0]], [["none", 0]]]}},
-            "other cells or another task",
+            "other cells .*another task",
         ),
         ({"genotype": {}}, "cannot be read"),
         ({"command": "warm-start"}, "cannot be read: command"),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.error_fields import assert_fields
 from wsdarts_registry.errors import ReferenceNotFoundError, RegistryError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.opening import open_registry
@@ -36,18 +37,19 @@ def test_an_open_registry_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("location", "message"),
+    ("location", "fields"),
     [
-        ("hf://", "'hf://' is malformed; expected hf:// and the name of a user"),
-        ("hf://lab/flowers", "'hf://lab/flowers' is malformed"),
-        ("s3://bucket", "there are no such registries; name a directory, or a namespace"),
-        ("", "the location of the registry is empty"),
-        ("/absent", "/absent is not a registry"),
+        ("hf://", {"what": "'hf://' is malformed", "expected": "hf://lab"}),
+        ("hf://lab/flowers", {"what": "'hf://lab/flowers' is malformed", "expected": "hf://lab"}),
+        ("s3://bucket", {"what": ("s3://bucket", "no such"), "hint": ("directory", "hf://lab")}),
+        ("", {"what": "registry is empty", "hint": "directory"}),
+        ("/absent", {"what": "/absent is not a", "hint": "--registry"}),
     ],
 )
-def test_locations_that_are_no_registry(location: str, message: str) -> None:
-    with pytest.raises(RegistryError, match=message):
+def test_locations_that_are_no_registry(location: str, fields: dict[str, object]) -> None:
+    with pytest.raises(RegistryError) as caught:
         open_registry(location)
+    assert_fields(caught.value, **fields)
 
 
 def test_browsing_needs_no_torch() -> None:

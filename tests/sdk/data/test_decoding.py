@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 import zlib
 from typing import Any
@@ -116,26 +117,18 @@ _STEPS = np.linspace(0, 1, 64).reshape(8, 8)
 @pytest.mark.parametrize(
     ("values", "sample_format", "expected"),
     [
-        (
-            (_STEPS * 2000 - 1000).astype("<i2"),
-            _SIGNED,
-            "signed 16-bit image has values from -1000",
-        ),
-        ((_STEPS * 1000).astype("<i2"), _SIGNED, "signed 16-bit image has values from 0 to 1000"),
-        ((_STEPS * 200 - 100).astype("i1"), _SIGNED, "signed 8-bit image has values from -100 to"),
-        (
-            (_STEPS * 4e9).astype("<u4"),
-            _UNSIGNED,
-            "unsigned 32-bit image has values from 0 to 4000",
-        ),
-        ((_STEPS * 9 - 9).astype("<i4"), _SIGNED, "signed 32-bit image has values from -9 to 0"),
+        ((_STEPS * 2000 - 1000).astype("<i2"), _SIGNED, "a signed 16-bit .* -1000 to 1000"),
+        ((_STEPS * 1000).astype("<i2"), _SIGNED, "a signed 16-bit .* 0 to 1000"),
+        ((_STEPS * 200 - 100).astype("i1"), _SIGNED, "a signed 8-bit .* -100 to 100"),
+        ((_STEPS * 4e9).astype("<u4"), _UNSIGNED, "an unsigned 32-bit .* 0 to 4000000000"),
+        ((_STEPS * 9 - 9).astype("<i4"), _SIGNED, "a signed 32-bit .* -9 to 0"),
     ],
 )
 def test_numbers_without_black_and_white_are_refused(
     values: NDArray[Any], sample_format: int, expected: str
 ) -> None:
     reason = _reason(_tiff(values, sample_format))
-    assert expected in reason
+    assert re.search(rf"{expected}\b", reason)
     assert "rescale" in reason
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.error_fields import assert_fields
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.gallery._items import DEFAULTS
@@ -28,34 +29,54 @@ def stage(operations: int) -> StageSettings:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("name", "value", "expected"),
     [
-        ({"stages": ()}, "a search has no stages"),
-        ({"stages": (stage(3), stage(5))}, r"operations is \[3, 5\]"),
-        ({"order": "third"}, "order is 'third'.*first.*second"),
-        (
-            {"compute_dtype": "float16"},
-            "compute_dtype is 'float16'; .*'bfloat16'",
-        ),
-        ({"warm_skip_connects": -1}, "warm_skip_connects is -1; expected a whole number from 0 to"),
-        ({"channels": 1}, "channels is 1; expected a whole number from 2 to 1,024$"),
-        ({"channels": 100_000}, "channels is 100000; .* from 2 to 1,024: .* 33 GB"),
-        ({"batch_size": 1}, "batch_size is 1; expected a whole number from 2 to"),
-        ({"image_size": 7}, "image_size is 7; expected a whole number from 8 to"),
-        ({"skip_connects": -1}, "skip_connects is -1; expected a whole number from 0 to"),
-        ({"crop_padding": -1}, "crop_padding is -1; .* from 0 to .*, or None"),
-        ({"crop_padding": 9}, "crop_padding is 9; expected at most image_size, 8"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; .* from 1 to .*, or None"),
-        ({"weights": None}, "weights is None; .* WeightOptimiser"),
-        ({"stages": [stage(3)]}, "stages is .*; .* tuple"),
-        ({"space": SearchSpace(candidates=("skip_connect", ""))}, "space.candidates holds a name"),
-        ({"flip": 1}, "flip is 1; .* boolean"),
-        ({"stages": (stage(1),)}, "keeps 1 operation on an edge, which may be `none`"),
+        ("order", "third", ("'first'", "'second'")),
+        ("compute_dtype", "float16", "'bfloat16'"),
+        ("warm_skip_connects", -1, "whole number from 0"),
+        ("channels", 100_000, ("whole number from 2", "1,024", "33 GB")),
+        ("batch_size", 1, "whole number from 2"),
+        ("image_size", 7, "whole number from 8"),
+        ("skip_connects", -1, "whole number from 0"),
+        ("crop_padding", -1, ("whole number from 0", "or None")),
+        ("crop_padding", 9, "at most image_size, 8"),
+        ("steps_per_epoch", 0, ("whole number from 1", "or None")),
+        ("weights", None, "WeightOptimiser"),
+        ("flip", 1, "boolean"),
     ],
 )
-def test_refused(make_settings: Make, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
+def test_values_that_are_refused(
+    make_settings: Make, name: str, value: object, expected: object
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(**{name: value})
+    assert (caught.value.what, caught.value.found) == (name, repr(value))
+    assert_fields(caught.value, expected=expected)
+
+
+def test_too_few_channels_need_no_reason(make_settings: Make) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(channels=1)
+    assert (caught.value.what, caught.value.found) == ("channels", "1")
+    assert caught.value.expected.endswith(" from 2 to 1,024")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"stages": ()}, {"what": "no stages", "expected": "at least one"}),
+        ({"stages": (stage(3), stage(5))}, {"what": "stages.operations", "found": [3, 5]}),
+        ({"stages": [stage(3)]}, {"what": "stages", "expected": "tuple"}),
+        ({"space": SearchSpace(candidates=("skip_connect", ""))}, {"what": "space.candidates"}),
+        ({"stages": (stage(1),)}, {"what": ("last stage", "1 operation", "`none`")}),
+    ],
+)
+def test_stages_and_spaces_that_are_refused(
+    make_settings: Make, changes: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
         make_settings(**changes)
+    assert_fields(caught.value, **fields)
 
 
 def test_one_operation_is_fine_without_none(make_settings: Make) -> None:

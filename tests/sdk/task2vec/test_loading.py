@@ -153,7 +153,7 @@ def test_no_such_probe(hub_cache: Path, source: str, message: str) -> None:
     [
         ("size=big", "size is 'big'"),
         ("size=4", "4 pixels; .*at least 8"),
-        ("mean=1,2", "mean is .*three by commas"),
+        ("mean=1,2", "^mean .*three by commas"),
         ("std=0", "those of std positive"),
         ("std=NaN", "those of std positive"),
         ("size", "'size' .*name=value"),

@@ -157,7 +157,7 @@ def test_a_yank_whose_record_is_gone(store: Store, push: Push, save: Save) -> No
     store.yank("flowers@2", "stolen images")
     restore()
     assert "that flowers@2 was yanked" in differences_of(store.catalogue)
-    assert_refused(store, "flowers", "that flowers@2 was yanked or restored is gone")
+    assert_refused(store, "flowers", "record that flowers@2 .* gone")
     with pytest.warns(RegistryWarning, match="that flowers@2 was yanked"):
         store.pull("flowers@1")
     assert len(store.accept_state()) == 1
@@ -171,8 +171,8 @@ def test_a_yank_that_somebody_lifted(store: Store, push: Push, elsewhere: Elsewh
     with elsewhere():
         store.unyank("flowers@2", "they are fine")
     assert "flowers@2 was yanked and" in differences_of(store.entries)
-    assert_refused(store, "flowers", "flowers@2 was yanked and is not any more")
-    assert_refused(store, "flowers@2", "flowers@2 was yanked and is not any more")
+    assert_refused(store, "flowers", "flowers@2 .* not any more")
+    assert_refused(store, "flowers@2", "flowers@2 .* not any more")
     (accepted,) = store.accept_state("flowers")
     assert accepted.startswith("flowers@2 was yanked")
     assert store.pull("flowers").digest == bad.digest
@@ -189,7 +189,7 @@ def test_a_yank_that_was_lifted_within_its_second(
     store.yank("flowers@1", "stolen images")
     with elsewhere():
         store.unyank("flowers@1", "they are fine")
-    assert_refused(store, "flowers@1", "was yanked and is not any more")
+    assert_refused(store, "flowers@1", "flowers@1 .* not any more")
 
 
 def test_a_list_from_before_an_own_lift_of_the_same_second(
@@ -240,7 +240,7 @@ def test_own_changes_do_not_accept_what_somebody_else_did(
         store.yank("flowers@1", "wrong")
         store.unyank("flowers@1", "right")
         push("flowers", "c")
-    assert_refused(store, "flowers@2", "flowers@2 was yanked and is not any more")
+    assert_refused(store, "flowers@2", "flowers@2 .* not any more")
 
 
 def test_a_signature_that_is_gone(store: Store, push: Push, save: Save) -> None:
@@ -250,7 +250,7 @@ def test_a_signature_that_is_gone(store: Store, push: Push, save: Save) -> None:
     store.entries()
     restore()
     assert "signature of flowers@1 is gone" in differences_of(store.entries)
-    assert_refused(store, "flowers", "signature of flowers@1 is gone")
+    assert_refused(store, "flowers", "signature .*flowers@1 is gone")
     assert len(store.accept_state("flowers")) == 1
     assert store.pull("flowers")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.error_fields import assert_fields
 from tests.registry.factories import CARD, Push, make_artifact
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import (
@@ -150,14 +151,14 @@ def test_yanking_by_digest_and_twice(store: Store, push: Push) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "reason", "error", "message"),
+    ("reference", "reason", "error", "fields"),
     [
-        ("flowers", "x", RegistryError, "flowers is not exact; name the version to hide"),
-        ("flowers@2", "x", ReferenceNotFoundError, "there is no flowers@2"),
-        ("birds@1", "x", ReferenceNotFoundError, "no artifact named birds"),
-        ("flowers@1", "", RegistryError, "the reason is not allowed: reason"),
-        ("flowers@1", "a\x1b[2J", RegistryError, "without control or invisible characters"),
-        ("flowers@1", "a\nb", RegistryError, "without control or invisible characters"),
+        ("flowers", "x", RegistryError, {"what": "flowers is not exact", "hint": "flowers@1"}),
+        ("flowers@2", "x", ReferenceNotFoundError, {"what": "no flowers@2"}),
+        ("birds@1", "x", ReferenceNotFoundError, {"what": "no artifact named birds"}),
+        ("flowers@1", "", RegistryError, {"what": ("reason is not allowed", "at least 1")}),
+        ("flowers@1", "a\x1b[2J", RegistryError, {"what": ("reason", "invisible characters")}),
+        ("flowers@1", "a\nb", RegistryError, {"what": ("reason", "invisible characters")}),
     ],
 )
 def test_bad_yanks(
@@ -166,11 +167,12 @@ def test_bad_yanks(
     reference: str,
     reason: str,
     error: type[Exception],
-    message: str,
+    fields: dict[str, object],
 ) -> None:
     entry = push("flowers")
-    with pytest.raises(error, match=message):
+    with pytest.raises(error) as caught:
         store.yank(reference, reason)
+    assert_fields(caught.value, **fields)
     assert store.entries() == (entry,)
 
 

@@ -81,9 +81,9 @@ def test_a_version_is_found_while_an_alias_comes_and_goes(store: Store, push: Pu
 
 def _refusals(store: Store) -> dict[str, Callable[[], object]]:
     return {
-        "flowers has no alias stable; it has none": lambda: store.resolve("flowers@stable"),
-        "no alias gone; it has none": lambda: store.remove_alias("flowers", "gone"),
-        "alias 'latest' is not allowed": lambda: store.set_alias("flowers", "latest", 1),
+        "no alias stable; .* none": lambda: store.resolve("flowers@stable"),
+        "no alias gone; .* none": lambda: store.remove_alias("flowers", "gone"),
+        "alias 'latest' is not": lambda: store.set_alias("flowers", "latest", 1),
         "there is no flowers@7": lambda: store.set_alias("flowers", "stable", 7),
         "flowers@stable is not exact": lambda: store.yank("flowers@stable", "a reason"),
     }

@@ -5,31 +5,35 @@ import sys
 import pytest
 from huggingface_hub import close_session
 
+from tests.error_fields import assert_fields
 from tests.registry.stores.huggingface.conftest import LOCATION
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.huggingface.location import INSECURE_VARIABLE, Endpoint
 from wsdarts_registry.stores.huggingface.store import HubStore
 from wsdarts_registry.stores.opening import open_registry
 
+_ALLOWED = ("--insecure", f"{INSECURE_VARIABLE}=1")
+
 
 @pytest.mark.parametrize(
-    ("endpoint", "message"),
+    ("endpoint", "fields"),
     [
-        ("127.0.0.1:8000", r"127\.0\.0\.1:8000' is malformed; expected https://HOST, scheme"),
-        ("huggingface.co", r"'huggingface\.co' is malformed"),
-        ("ftp://hub.example", "is malformed; expected https"),
-        ("https://", "is malformed"),
-        ("https://hub.example:x", "is malformed"),
-        ("https://hub.example/a b", "is malformed"),
-        ("https://hub.example?a=b", "is malformed"),
-        ("https://user:secret@hub.example", "holds a user or a password"),
-        ("http://hub.example", f"is not encrypted.*--insecure or {INSECURE_VARIABLE}=1"),
-        ("http://192.0.2.1:8000", "is not encrypted"),
+        ("127.0.0.1:8000", {"what": "'127.0.0.1:8000' is malformed", "expected": "https://HOST"}),
+        ("huggingface.co", {"what": "'huggingface.co' is malformed", "expected": "scheme"}),
+        ("ftp://hub.example", {"what": "is malformed", "expected": "https://HOST"}),
+        ("https://", {"what": "is malformed"}),
+        ("https://hub.example:x", {"what": "is malformed"}),
+        ("https://hub.example/a b", {"what": "is malformed"}),
+        ("https://hub.example?a=b", {"what": "is malformed"}),
+        ("https://user:secret@hub.example", {"what": ("user", "password"), "hint": "remove it"}),
+        ("http://hub.example", {"what": "is not encrypted", "hint": _ALLOWED}),
+        ("http://192.0.2.1:8000", {"what": "is not encrypted"}),
     ],
 )
-def test_an_address_that_is_refused(endpoint: str, message: str) -> None:
-    with pytest.raises(RegistryError, match=message) as caught:
+def test_an_address_that_is_refused(endpoint: str, fields: dict[str, object]) -> None:
+    with pytest.raises(RegistryError) as caught:
         open_registry(LOCATION, endpoint=endpoint)
+    assert_fields(caught.value, **fields)
     assert str(caught.value).isprintable()
     assert "secret" not in str(caught.value)
 
@@ -72,24 +76,26 @@ def test_plain_http_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("name", "value", "what", "hint"),
     [
-        (
-            "ALL_PROXY",
-            "foo://x",
-            r"the proxy in ALL_PROXY.*no address \(.*foo.*correct or unset",
-        ),
-        ("HTTPS_PROXY", "http://a:b", "is no address.*Invalid port"),
-        ("SSL_CERT_FILE", "/nowhere", "certificates cannot be read.*check SSL_CERT_FILE"),
+        ("ALL_PROXY", "foo://x", ("proxy in ALL_PROXY", "no address", "foo"), "correct or unset"),
+        ("HTTPS_PROXY", "http://a:b", ("is no address", "Invalid port"), "correct or unset"),
+        ("SSL_CERT_FILE", "/nowhere", "certificates cannot be read", "check SSL_CERT_FILE"),
     ],
 )
 def test_a_session_that_cannot_be_made(
-    monkeypatch: pytest.MonkeyPatch, store: HubStore, name: str, value: str, message: str
+    monkeypatch: pytest.MonkeyPatch,
+    store: HubStore,
+    name: str,
+    value: str,
+    what: object,
+    hint: str,
 ) -> None:
     monkeypatch.setenv(name, value)
     close_session()
-    with pytest.raises(RegistryError, match=message):
+    with pytest.raises(RegistryError) as caught:
         store.names()
+    assert_fields(caught.value, what=what, hint=hint)
     close_session()
 
 

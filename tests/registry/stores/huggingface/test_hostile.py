@@ -217,8 +217,8 @@ def _elsewhere(other: HostileHub) -> dict[str, Spoil]:
         "redirect of a commit": _redirect(other, "/commit/", 307),
         "redirect of a file": _redirect(other, "/resolve/", 302),
         "redirect of an upload": _redirect(other, "", 307, "PUT"),
-        "change of an upload to a GET": _redirect(other, "", 302, "PUT"),
-        "redirect of what else writes": _redirect(other, writing, 308),
+        "change of an upload": _redirect(other, "", 302, "PUT"),
+        "redirect of other writes": _redirect(other, writing, 308),
         "verification of an upload": _json(
             "objects/batch",
             lambda data: {
@@ -242,8 +242,8 @@ def _elsewhere(other: HostileHub) -> dict[str, Spoil]:
     "way",
     [
         *("next page", "redirect", "redirect of a commit", "redirect of a file"),
-        *("verification of an upload", "redirect of an upload", "change of an upload to a GET"),
-        "redirect of what else writes",
+        *("verification of an upload", "redirect of an upload", "change of an upload"),
+        "redirect of other writes",
     ],
 )
 def test_no_token_goes_to_another_host(evil: HostileHub, make: Make, way: str) -> None:
@@ -381,8 +381,8 @@ def _uploads_to(url: str) -> Spoil:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://192.0.2.1/x", r"leads to 192\.0\.2\.1, which is not encrypted"),
-        ("http://a:b@192.0.2.1/x", r"leads to 192\.0\.2\.1, which is not encrypted"),
+        ("http://192.0.2.1/x", r"leads to 192\.0\.2\.1, .*not encrypted"),
+        ("http://a:b@192.0.2.1/x", r"leads to 192\.0\.2\.1, .*not encrypted"),
         ("file:///etc/passwd", "acme/birds on http"),
         ("http://[x", "acme/birds on http"),
         ("x", "acme/birds on http"),
