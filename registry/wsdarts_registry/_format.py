@@ -48,6 +48,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %" if abs(value) < _HUGE else f"{value:.3g}"
 
 
+def percent_if_known(value: float | None, otherwise: str = "") -> str:
+    """Write a ratio as a percentage, or what stands where there is none."""
+    return otherwise if value is None else percent(value)
+
+
 def points(value: float) -> str:
     """Write a difference of two ratios in percentage points: ``+2.5 points``, ``−0.3 points``."""
     return f"{100 * value:+.1f} points".replace("-", "−")

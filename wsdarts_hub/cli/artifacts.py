@@ -14,7 +14,6 @@ from wsdarts_registry.errors import ArtifactError, ReferenceNotFoundError, Signa
 from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
-    from wsdarts_registry.artifact.manifest import Manifest
     from wsdarts_registry.artifact.reader import Artifact
     from wsdarts_registry.stores.signature_policy import SignaturePolicy
 
@@ -241,20 +240,24 @@ def _signer(required: "SignaturePolicy | None") -> list[tuple[str, str]]:
 
 
 def _verified(artifact: "Artifact") -> list[tuple[str, str]]:
+    from wsdarts_registry.artifact.facts import total_size  # noqa: PLC0415
+
     files = len(artifact.manifest.files)
     return [
         ("digest", artifact.digest),
-        ("files", f"{files} and the manifest, {size(_total(artifact.manifest))}"),
+        ("files", f"{files} and the manifest, {size(total_size(artifact.manifest))}"),
     ]
 
 
 def _verified_json(
     artifact: "Artifact", required: "SignaturePolicy | None"
 ) -> dict[str, str | int | None]:
+    from wsdarts_registry.artifact.facts import total_size  # noqa: PLC0415
+
     return {
         "digest": artifact.digest,
         "files": len(artifact.manifest.files),
-        "bytes": _total(artifact.manifest),
+        "bytes": total_size(artifact.manifest),
         "signature": None if required is None else required.origin,
     }
 
@@ -269,7 +272,3 @@ def _weights_text(difference: float | None) -> str:
     if difference is None:
         return "none to check: the artifact holds masks alone"
     return f"compute what they must (relative difference {difference:.1e})"
-
-
-def _total(manifest: "Manifest") -> int:
-    return sum(record.size for record in manifest.files.values())

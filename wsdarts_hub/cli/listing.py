@@ -8,7 +8,14 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import count, duration, millions, percent, points, size
+from wsdarts_registry._format import (
+    count,
+    duration,
+    millions,
+    percent_if_known,
+    points,
+    size,
+)
 
 if TYPE_CHECKING:
     from wsdarts_registry.stores.query import EntryFacts, Range, Shares
@@ -193,13 +200,15 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
         [str(version.reference), version.word, *[""] * (len(headers) - 2)] for version in damaged
     ]
     more = {
-        "accuracy": [_share(facts.accuracy) for facts in found],
-        "baseline": [_share(facts.result.baseline if facts.result else None) for facts in found],
+        "accuracy": [percent_if_known(facts.accuracy) for facts in found],
+        "baseline": [
+            percent_if_known(facts.result.baseline if facts.result else None) for facts in found
+        ],
         "gain": [_points(facts.gain) for facts in found],
         "transfer gain": [_points(facts.transfer_gain) for facts in found],
         "search": [duration(facts.entry.manifest.provenance.seconds) for facts in found],
         "parameters": [_size(facts.parameters) for facts in found],
-        "alpha-accuracy": [_share(facts.alpha_accuracy) for facts in found],
+        "alpha-accuracy": [percent_if_known(facts.alpha_accuracy) for facts in found],
     }
     more = {header: [*cells, *[""] * len(damaged)] for header, cells in more.items()}
     for header, order in _SHOWN_WITH_ORDER.items():
@@ -225,10 +234,6 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
         optional=[h for h in _OPTIONAL if h != sort and not (damaged and h == "kind")],
         spare=[header for header in ("classes", "images") if header != sort],
     )
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else percent(value)
 
 
 def _points(value: float | None) -> str:

@@ -9,7 +9,7 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import unread, working
-from wsdarts_registry._format import count, percent, pluralize
+from wsdarts_registry._format import count, percent, percent_if_known, pluralize
 from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
@@ -212,9 +212,9 @@ def show_evaluation(found: "Evaluation", page: Path | None) -> None:
     rows = [
         (
             each.name,
-            _share(each.precision),
-            _share(each.recall),
-            _share(each.f1),
+            percent_if_known(each.precision),
+            percent_if_known(each.recall),
+            percent_if_known(each.f1),
             count(each.images),
         )
         for each in found.worst_classes(_SHOWN)
@@ -225,10 +225,6 @@ def show_evaluation(found: "Evaluation", page: Path | None) -> None:
         display.heading("most confused")
         confused = [(truth, predicted, count(images)) for truth, predicted, images in pairs]
         display.table(("class", "taken for", "images"), confused, right=("images",))
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else percent(value)
 
 
 def export(

@@ -8,10 +8,9 @@ import typer
 import wsdarts_hub as hub
 from wsdarts_hub.cli.artifacts import SubjectArgument, read_subject
 from wsdarts_hub.cli.shared import display, options
-from wsdarts_registry._format import metric_difference, metric_text, pluralize, setting
+from wsdarts_registry._format import metric_difference, metric_text, pluralize
 
 if TYPE_CHECKING:
-    from wsdarts_registry.architecture.genotype import Connection
     from wsdarts_registry.artifact.difference import Difference, SettingChange
     from wsdarts_registry.artifact.manifest import TaskRecord
     from wsdarts_registry.stores.lineage import LineageNode, LineageTree
@@ -92,7 +91,11 @@ def diff(
 
 
 def _show(found: "Difference") -> None:
-    from wsdarts_registry.drawing.cells import edge_name, node_name  # noqa: PLC0415
+    from wsdarts_registry.drawing.cells import (  # noqa: PLC0415
+        connections_text,
+        edge_name,
+        node_name,
+    )
 
     if found.masks:
         display.heading("operations after the last stage")
@@ -108,7 +111,7 @@ def _show(found: "Difference") -> None:
         display.table(
             ("cell", "node", "before", "after"),
             [
-                (n.kind, node_name(n.node), _connections(n.before), _connections(n.after))
+                (n.kind, node_name(n.node), connections_text(n.before), connections_text(n.after))
                 for n in found.genotype
             ],
         )
@@ -162,18 +165,8 @@ def _show_settings(title: str, changes: "Sequence[SettingChange]") -> None:
         display.heading(title)
         display.table(
             ("key", "before", "after"),
-            [(change.key, _value(change.before), _value(change.after)) for change in changes],
+            [change.row for change in changes],
         )
-
-
-def _value(values: Sequence[object]) -> str:
-    return setting(values[0]) if values else "(not there)"
-
-
-def _connections(connections: "Sequence[Connection]") -> str:
-    from wsdarts_registry.drawing.cells import node_name  # noqa: PLC0415
-
-    return ", ".join(f"{c.operation} of {node_name(c.source)}" for c in connections)
 
 
 def _tasks(tasks: "Sequence[TaskRecord]") -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from wsdarts_registry import _json
-from wsdarts_registry._format import pluralize
+from wsdarts_registry._format import pluralize, setting
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.architecture.genotype import Connection
 from wsdarts_registry.architecture.masks import OperationMasks
@@ -33,6 +33,14 @@ class SettingChange:
     key: str
     before: tuple[JsonValue, ...]
     after: tuple[JsonValue, ...]
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """Its place, and both values as they are shown in tables."""
+        before, after = (
+            setting(values[0]) if values else "(not there)" for values in (self.before, self.after)
+        )
+        return self.key, before, after
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; ``before`` or ``after`` is missing where there is no value."""

@@ -6,6 +6,7 @@ A drawing is a function of what is drawn alone: equal genotypes give equal bytes
 import base64
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -13,7 +14,7 @@ from html import escape
 from markupsafe import Markup
 
 from wsdarts_registry._text import clipped, display_width, padded, sanitize
-from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.genotype import Connection, Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.drawing._layout import (
@@ -52,6 +53,11 @@ def node_name(index: int) -> str:
     if index == OUTPUT:
         return "c_{k}"
     return ("c_{k-2}", "c_{k-1}")[index] if index < 2 else str(index - 2)
+
+
+def connections_text(connections: Sequence[Connection]) -> str:
+    """Write the inputs of a node: ``sep_conv_3x3 of 0, skip_connect of c_{k-1}``; – for none."""
+    return ", ".join(f"{c.operation} of {node_name(c.source)}" for c in connections) or "–"
 
 
 def edge_name(source: int, target: int) -> str:

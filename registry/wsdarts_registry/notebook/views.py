@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from wsdarts_registry._format import count, metric_text, pluralize, setting
+from wsdarts_registry._format import count, metric_text, pluralize
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import sanitize
-from wsdarts_registry.architecture.genotype import Connection, Genotype
+from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.difference import Difference, SettingChange
@@ -32,6 +32,7 @@ from wsdarts_registry.drawing.cells import (
     Drawing,
     cell_drawings,
     cell_text,
+    connections_text,
     edge_name,
     masks_drawing,
     node_name,
@@ -345,7 +346,7 @@ def _masks(found: Difference) -> Table:
 
 def _genotype(found: Difference) -> Table:
     rows = (
-        (node_name(n.node), n.kind, _connections(n.before), _connections(n.after))
+        (node_name(n.node), n.kind, connections_text(n.before), connections_text(n.after))
         for n in found.genotype
     )
     return Table(header=("node", "cell", "before", "after"), rows=tuple(rows))
@@ -358,8 +359,8 @@ def _compared_tasks(found: Difference) -> Table:
 
 
 def _settings(changes: Sequence[SettingChange]) -> Table:
-    rows = ((change.key, _value(change.before), _value(change.after)) for change in changes)
-    return Table(header=("key", "before", "after"), rows=tuple(rows))
+    rows = tuple(change.row for change in changes)
+    return Table(header=("key", "before", "after"), rows=rows)
 
 
 def _compared_figures(found: Difference) -> Table:
@@ -368,11 +369,3 @@ def _compared_figures(found: Difference) -> Table:
 
     rows = ((f.name, written(f.name, f.before), written(f.name, f.after)) for f in found.metrics)
     return Table(header=("figure", "before", "after"), rows=tuple(rows), right=frozenset({1, 2}))
-
-
-def _value(values: Sequence[object]) -> str:
-    return setting(values[0]) if values else "(not there)"
-
-
-def _connections(connections: Sequence[Connection]) -> str:
-    return ", ".join(f"{c.operation} of {node_name(c.source)}" for c in connections) or "–"

@@ -111,7 +111,7 @@ def line_chart(
     parts += [_band(band, scale, odd=place % 2 == 1) for place, band in enumerate(bands)]
     parts += [_horizontal(tick, scale, write) for tick in ticks]
     parts += [_epoch_tick(epoch, scale) for epoch in _epoch_ticks(scale.epochs)]
-    parts.append(_word("epoch", (_LEFT + scale.right) / 2, _HEIGHT - 4, "middle"))
+    parts.append(chart_text("epoch", (_LEFT + scale.right) / 2, _HEIGHT - 4, "middle"))
     breaks = {band.first for band in bands}
     parts += [_line(line, scale, breaks | line.breaks) for line in lines]
     parts += _end_labels(lines, labels, scale)
@@ -157,7 +157,8 @@ def _described(lines: Sequence[Series], write: Callable[[float], str]) -> str:
     return " ".join(said)
 
 
-def _word(content: str, x: float, y: float, anchor: str, class_: str = "tick") -> str:
+def chart_text(content: str, x: float, y: float, anchor: str, class_: str = "tick") -> str:
+    """Return text at a place of a chart, which it begins, ends or is in the middle of."""
     return element("text", None, text(content), x=x, y=y, text_anchor=anchor, class_=class_)
 
 
@@ -175,7 +176,7 @@ def _band(band: Band, scale: _Scale, *, odd: bool) -> str:
     # A narrow band keeps the number of its stage alone, a very narrow one nothing.
     for label in (band.label, *band.label.split()[-1:]):
         if len(label) * _CHARACTER <= right - left:
-            return ground + _word(label, (left + right) / 2, _TOP - 7, "middle")
+            return ground + chart_text(label, (left + right) / 2, _TOP - 7, "middle")
     return ground
 
 
@@ -184,7 +185,7 @@ def _horizontal(tick: float, scale: _Scale, write: Callable[[float], str]) -> st
     line = element(
         "path", None, d=f"M{number(_LEFT)} {number(y)}H{number(scale.right)}", class_="grid"
     )
-    return line + _word(write(tick), _LEFT - 6, y + 3.6, "end")
+    return line + chart_text(write(tick), _LEFT - 6, y + 3.6, "end")
 
 
 def _epoch_ticks(epochs: int) -> list[int]:
@@ -193,7 +194,7 @@ def _epoch_ticks(epochs: int) -> list[int]:
 
 
 def _epoch_tick(epoch: int, scale: _Scale) -> str:
-    return _word(str(epoch), scale.x(epoch), _HEIGHT - _BOTTOM + 13, "middle")
+    return chart_text(str(epoch), scale.x(epoch), _HEIGHT - _BOTTOM + 13, "middle")
 
 
 def _line(line: Series, scale: _Scale, breaks: AbstractSet[int]) -> str:
@@ -223,7 +224,7 @@ def _end_labels(lines: Sequence[Series], labels: Sequence[str], scale: _Scale) -
         heights.append(max(y, heights[-1] + _LABEL_PITCH) if heights else y)
     excess = max(0.0, heights[-1] - (_HEIGHT - _BOTTOM))
     return [
-        _word(label, scale.right + 6, height - excess + 3.8, "start", f"end {tone}")
+        chart_text(label, scale.right + 6, height - excess + 3.8, "start", f"end {tone}")
         for height, (_, tone, label) in zip(heights, wanted, strict=True)
     ]
 

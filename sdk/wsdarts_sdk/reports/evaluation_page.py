@@ -10,10 +10,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from wsdarts_registry._format import count, percent, pluralize
+from wsdarts_registry._format import count, percent, percent_if_known, pluralize
 from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import clipped
 from wsdarts_registry.drawing.svg import element, number, text
+from wsdarts_sdk.reports._charts import chart_text
 from wsdarts_sdk.runs.evaluation import Evaluation, Interval
 
 _SIDE = 360.0
@@ -62,7 +63,10 @@ def evaluation_values(evaluation: Evaluation | None) -> Mapping[str, Any] | None
             (
                 place,
                 scores.name,
-                *(_share(value) for value in (scores.precision, scores.recall, scores.f1)),
+                *(
+                    percent_if_known(value, "–")
+                    for value in (scores.precision, scores.recall, scores.f1)
+                ),
                 count(scores.images),
             )
             for place, scores in enumerate(evaluation.classes, start=1)
@@ -117,8 +121,8 @@ def confusion_svg(evaluation: Evaluation) -> Markup:
     ]
     for place in shown:
         middle = (place + 0.5) * side
-        parts.append(_word(str(place + 1), left + middle, _TOP - 6, "middle"))
-        parts.append(_word(labels[place], left - 5, _TOP + middle + 3.6, "end"))
+        parts.append(chart_text(str(place + 1), left + middle, _TOP - 6, "middle"))
+        parts.append(chart_text(labels[place], left - 5, _TOP + middle + 3.6, "end"))
     box = f"0 0 {number(_SIDE)} {number(_TOP + size + 2)}"
     return Markup(  # noqa: S704
         element("svg", None, *parts, viewBox=box, class_="chart matrix", role="img")
@@ -147,7 +151,9 @@ def _cells(evaluation: Evaluation, side: float, left: float) -> list[str]:
             )
         )
         if side >= _ROOM and len(str(images)) * _CHARACTER <= side:
-            found.append(_word(str(images), x + side / 2, y + side / 2 + 3.6, "middle", "count"))
+            found.append(
+                chart_text(str(images), x + side / 2, y + side / 2 + 3.6, "middle", "count")
+            )
     return found
 
 
@@ -158,15 +164,7 @@ def _rule(place: int, side: float, left: float, size: float) -> str:
     return element("path", None, d=path, class_="grid")
 
 
-def _word(content: str, x: float, y: float, anchor: str, class_: str = "tick") -> str:
-    return element("text", None, text(content), x=x, y=y, text_anchor=anchor, class_=class_)
-
-
 def _described(evaluation: Evaluation) -> str:
     pairs = [f"{t} as {p} {n} times" for t, p, n in evaluation.confused_pairs(_PAIRS)]
     right = f"{percent(evaluation.accuracy.value)} on the diagonal"
     return f"{right}; most confused: {', '.join(pairs) or 'none'}."
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else percent(value)

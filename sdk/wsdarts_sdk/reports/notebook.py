@@ -12,7 +12,7 @@ from typing import Protocol
 from markupsafe import Markup
 
 from wsdarts_registry._files import exists
-from wsdarts_registry._format import count, duration, percent, pluralize
+from wsdarts_registry._format import count, duration, percent, percent_if_known, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
@@ -175,8 +175,8 @@ def _trainings(path: Path) -> list[Panel]:
     rows = tuple(
         (
             name,
-            _share(within.training.accuracy if within.training else None),
-            _share(within.baseline.accuracy.value if within.baseline else None),
+            percent_if_known(within.training.accuracy if within.training else None),
+            percent_if_known(within.baseline.accuracy.value if within.baseline else None),
             within.baseline.name if within.baseline else "",
         )
         for name, within in found
@@ -186,10 +186,6 @@ def _trainings(path: Path) -> list[Panel]:
     header = ("training", "accuracy", "its baseline", "which is")
     table = Table(header=header, rows=rows, right=frozenset({1, 2}))
     return [Panel(title="Trainings of these cells", table=table)]
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else percent(value)
 
 
 def _run_view(what: str, start: str, found: _Run, panels: Sequence[Panel] = ()) -> str:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from wsdarts_registry._format import count, percent
 from wsdarts_registry.drawing.svg import element, number, text
-from wsdarts_sdk.reports._charts import nice_ticks, short_percent
+from wsdarts_sdk.reports._charts import chart_text, nice_ticks, short_percent
 from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice
 
 _WIDTH, _HEIGHT = 360.0, 210.0
@@ -97,8 +97,8 @@ def trade_off_chart(choice: GenotypeChoice) -> Markup | None:
     for size in sizes:
         across = (size - sizes[0]) / (sizes[-1] - sizes[0])
         x = _LEFT + across * (_WIDTH - _LEFT - _RIGHT)
-        parts.append(_word(_short(size), x, _HEIGHT - _BOTTOM + 13, "middle"))
-    parts.append(_word("parameters", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, "middle"))
+        parts.append(chart_text(_short(size), x, _HEIGHT - _BOTTOM + 13, "middle"))
+    parts.append(chart_text("parameters", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, "middle"))
     parts.append(element("path", None, d=f"M{path}", class_="line b"))
     for each in trained:
         x, y = point(each)
@@ -117,13 +117,9 @@ def _height(share: float, shares: Sequence[float]) -> float:
 def _level(share: float, shares: Sequence[float]) -> str:
     y = _height(share, shares)
     line = f"M{number(_LEFT)} {number(y)}H{number(_WIDTH - _RIGHT)}"
-    return element("path", None, d=line, class_="grid") + _word(
+    return element("path", None, d=line, class_="grid") + chart_text(
         short_percent(share), _LEFT - 6, y + 3.6, "end"
     )
-
-
-def _word(content: str, x: float, y: float, anchor: str) -> str:
-    return element("text", None, text(content), x=x, y=y, text_anchor=anchor, class_="tick")
 
 
 def _short(size: float) -> str:
