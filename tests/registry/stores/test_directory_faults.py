@@ -39,18 +39,28 @@ for number in range(int(rounds)):
         print(number, "lost", str(error).replace(" ", "_"), flush=True)
 """
 
-_PUSH_FOREVER = """
-import sys
-import wsdarts_registry.artifact.reader  # what publishing imports, so that pushes begin at once
+_PUSH_UNTIL_KILLED = """
+import os, signal, sys
+import wsdarts_registry.artifact.reader  # what publishing imports: only pushes are to be counted
 from wsdarts_registry.stores.directory import DirectoryStore
 
-root, source = sys.argv[1:]
+root, source, events = sys.argv[1:]
 store = DirectoryStore(root)
-print("ready", flush=True)
+left = int(events)
+
+
+def count(event, arguments):
+    global left
+    left -= event == "open" or event.startswith("os.")
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+sys.addaudithook(count)
 number = 0
 while True:
     number += 1
-    store.publish(source, f"name{number}-{sys.argv[2][-1]}")
+    store.publish(source, f"name{number}-{source[-1]}")
 """
 
 
@@ -236,20 +246,17 @@ def test_two_pushes_without_a_version_at_once(tmp_path: Path) -> None:
 
 
 def test_killed_pushes_leave_nothing_visible(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
+    # Deaths are counted in opens, renames and the like: a push has about fifty.
+    deaths = np.random.default_rng(0).integers(1, 300, 8)
     weights = {**make_weights(), "big": np.ones(2**19, dtype=np.float32)}
     store = DirectoryStore(tmp_path / "zoo", create=True)
     abandoned = 0
-    for number in range(6):
+    for number, events in enumerate(deaths):
         source = tmp_path / f"source{number}"
         make_artifact(source, weights=weights, description=str(number))
-        arguments = [sys.executable, "-c", _PUSH_FOREVER, store.location, str(source)]
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(random.uniform(0.01, 0.15))
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=600)
+        arguments = ["-c", _PUSH_UNTIL_KILLED, store.location, str(source), str(events)]
+        died = subprocess.run([sys.executable, *arguments], check=False)
+        assert died.returncode == -signal.SIGKILL
         abandoned += len(_staged(store))
         _check_whole(store)
         make_artifact(tmp_path / f"next{number}", description=f"next{number}")
