@@ -178,7 +178,8 @@ def weights(site: Path) -> dict[str, float]:
         )
 
     style = "assets/gallery.css"
-    start = ("index.html", style, *(f"assets/{name}.js" for name in ("data", "choice", "list")))
+    scripts = ("data", "task_map", "choice", "list")
+    start = ("index.html", style, *(f"assets/{name}.js" for name in scripts))
     page = "artifacts/simulated-0000/v1.html"
     return {
         "start page with style sheet and scripts": total(*start),
