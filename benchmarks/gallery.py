@@ -13,7 +13,7 @@ own clock, and stand beside the load of the machine (processes that want to run,
 - another order: the same, with the list loaded;
 - a ranking: from the bytes of a file to the ranked list, the data file's loading included.
 
-Writes ``results/gallery.json``.
+Writes ``results/gallery.json``; with ``--quick``, 12 artifacts once, it only prints.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.gallery.site import build_gallery
 from wsdarts_registry.stores.directory import DirectoryStore
 
-ARTIFACTS, FILTERS, SEED, REPEATS = 1_000, 1_416, 0, 15
+ARTIFACTS, QUICK_ARTIFACTS, FILTERS, SEED, REPEATS = 1_000, 12, 1_416, 0, 15
 _SPACE = EmbeddingSpace(
     probe="simulated", probe_digest=f"sha256:{0:064x}", estimator="fisher", version=1
 )
@@ -61,7 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--artifacts", type=int, default=ARTIFACTS)
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--quick", action="store_true", help="Few artifacts; writes no results.")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.artifacts, arguments.repeats = QUICK_ARTIFACTS, 1
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         store = DirectoryStore(root / "zoo", create=True)
@@ -80,7 +83,8 @@ def main() -> None:
             "kilobytes": weights(site),
             "milliseconds": measured,
         }
-    save("gallery", results, threads=1)
+    if not arguments.quick:
+        save("gallery", results, threads=1)
     print(json.dumps({**results, "machine": machine(threads=1)}, indent=1))
 
 
@@ -178,7 +182,8 @@ def weights(site: Path) -> dict[str, float]:
         )
 
     style = "assets/gallery.css"
-    start = ("index.html", style, *(f"assets/{name}.js" for name in ("data", "choice", "list")))
+    scripts = ("data", "task_map", "choice", "list")
+    start = ("index.html", style, *(f"assets/{name}.js" for name in scripts))
     page = "artifacts/simulated-0000/v1.html"
     return {
         "start page with style sheet and scripts": total(*start),

@@ -115,7 +115,7 @@ class Lines:
         show: Prints a line.
         clock: Tells seconds.
         spent: What the command has cost so far; counts from now by default.
-        what: What is under way before anything is reported.
+        what: What starts before anything is reported.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Lines:
         show: Callable[[str], None] = _to_stderr,
         clock: Clock = time.monotonic,
         spent: TimeSpent | None = None,
-        what: str = "starting",
+        what: str = "wsdarts-hub",
     ) -> None:
         self._clock, self._show, self._first = clock, show, what
         self._lock = RLock()
@@ -163,7 +163,7 @@ class Lines:
                 return
             what, silence = self._what, f"working for {duration(round(now - self._reported))}"
             if self._stage is None:
-                self._print(now, silence)
+                self._print(now, "working")
             elif self._ended:
                 self._print(now, silence, what=f"after {what}")
             else:

@@ -117,6 +117,17 @@ def test_wrong_usage(zoo: Path, run: Run, options: tuple[str, ...]) -> None:
     assert (shown.code, shown.out) == (2, "")
 
 
+def test_a_wrong_choice_is_answered_with_the_nearest_right_ones(run: Run) -> None:
+    wrong = (("--sort", "acuracy", "accuracy"), ("--kind", "meta", "meta-transfer"))
+    for option, given, right in wrong:
+        outcome = run("list", option, given)
+        assert outcome.code == 2
+        said = outcome.err.splitlines()[-1]
+        assert said.startswith("error: Invalid value for")
+        assert "Value error" not in said
+        assert right in said.rpartition(".")[2]
+
+
 def test_a_wrong_date_is_an_error_of_one_line(zoo: Path, run: Run) -> None:
     shown = run("list", "--registry", zoo, "--since", "yesterday")
     assert shown.code == 1

@@ -224,6 +224,23 @@ def test_the_list_is_filtered(firefox: Firefox, root: str) -> None:
     assert firefox.run("document.getElementById('count').textContent") == "1 of 7 artifacts"
 
 
+def test_the_map_is_zoomed(firefox: Firefox, disk: str) -> None:
+    firefox.open(f"{disk}/index.html")
+    firefox.until("document.querySelector('.zoom button') !== null")
+    button = "document.querySelector('.map.wide + .zoom button')"
+    firefox.run(f"(() => {{ for (let i = 0; i < 6; i += 1) {button}.click(); }})()")
+    names = "[...document.querySelectorAll('.map.wide a > text.added')]"
+    firefox.until(f"0 < {names}.length && {names}.length < 7")
+    sizes = firefox.run(f"{names}.map((text) => text.getBoundingClientRect().width)")
+    assert all(size > 20 for size in sizes)
+    mark = "document.querySelector('.map.wide a').getBoundingClientRect()"
+    wheel = (
+        "document.querySelector('.map.wide').dispatchEvent(new WheelEvent('wheel', "
+        f"{{ctrlKey: true, cancelable: true, deltaY: 9000, clientX: {mark}.x, clientY: {mark}.y}}))"
+    )
+    firefox.until(f"({wheel}, document.querySelector('.map.zoomed') === null)")
+
+
 def test_a_file_is_ranked_as_by_the_command(firefox: Firefox, root: str, tmp_path: Path) -> None:
     embedding = query("wsdarts-resnet10t", 0.3)
     expected = open_registry(shipped_zoo()).nearest(embedding, 5)

@@ -175,6 +175,15 @@ def test_a_comparison_by_its_address(browser: Browser, root: str) -> None:
     assert row.endswith(f"{100 * both / either:.0f} % ({both} of {either})")
 
 
+def test_what_can_be_added_to_a_comparison(browser: Browser, disk: str) -> None:
+    browser.open(f"{disk}/compare.html")
+    listed = [option.get_attribute("value") for option in browser.all("#add > option")]
+    assert listed[0] == "aircraft-edges@2"
+    yanked = [option.get_attribute("value") for option in browser.all("#add optgroup option")]
+    assert "aircraft-edges@1" in yanked
+    assert set(listed).isdisjoint(yanked)
+
+
 def test_what_is_not_there_is_said(browser: Browser, disk: str) -> None:
     browser.open(f"{disk}/compare.html#nothing@1")
     browser.until("!document.getElementById('problem').hidden")
@@ -212,6 +221,11 @@ def test_narrow_screens_show_everything_without_scrolling_sideways(
         cells = browser.all("#side tbody tr:first-child td")
         assert len({cell.rect["y"] for cell in cells}) == 3
         assert all(cell.rect["x"] + cell.rect["width"] <= 360 for cell in cells)
+    links = browser.run(
+        "const links = [...document.querySelectorAll('.listed a')];"
+        "return links.map((link) => link.getBoundingClientRect().right)"
+    )
+    assert all(right <= 360 for right in links)  # the names of files are broken, not cut
     if page == "distances.html":
         assert not browser.find(".heat").is_displayed()
         assert browser.find(".closest svg").rect["width"] > 200

@@ -122,7 +122,7 @@ def test_work_that_reports_nothing_is_repeated() -> None:
     lines("training, epoch 1/2", 1, 4)
     wait(8)
     assert shown == [
-        "train: working for 9 s, 9 s so far",
+        "train: working, 9 s so far",
         "compiling, once: 0 %, 12 s so far",
         "compiling, once: 0 %, working for 9 s, 21 s so far",
         "compiling, once: 0 %, working for 18 s, 30 s so far",
@@ -144,7 +144,7 @@ def test_nothing_is_repeated_between_two_pieces_of_work() -> None:
     lines.begin(TimeSpent(clock=clock))
     clock.now += 1
     lines.repeat()  # the last line is long ago
-    assert shown == ["starting: working for 1 s, 1 s so far"]
+    assert shown == ["wsdarts-hub: working, 1 s so far"]
 
 
 def test_lines_are_repeated_from_a_thread_until_the_block_ends() -> None:

@@ -12,6 +12,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -42,6 +43,7 @@ from wsdarts_hub.cli.runs import search, warm_start
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.documentation import SectionedGroup, add_commands
 from wsdarts_hub.cli.training import train
+from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._libraries import naming_hidden_libraries
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import SettingsError, WsdartsError, WsdartsWarning
@@ -53,6 +55,7 @@ _IMPORTING = time.monotonic() - _BEGAN
 
 _PROGRAM = "wsdarts-hub"
 _UsageError: Any = typer.BadParameter.__base__  # of all wrong usage; typer does not export it
+_NO_CHOICE = re.compile(r"'([^']*)' is not one of ((?:'[^']*'(?:, )?)+)\.$")
 _LONGEST_MESSAGE = 4000
 _SHARED = ("search", "warm-start", "train")  # commands that several processes run together
 _CHATTY = ("datasets", "httpx", "huggingface_hub", "timm")
@@ -329,7 +332,7 @@ def _run() -> None:
     try:
         code = app(prog_name=_PROGRAM, standalone_mode=False)
     except _UsageError as error:
-        text = error.format_message()
+        text = _wrong_usage(error)
         if text.startswith("Usage:"):  # a group without a command: its help
             typer.echo(text, err=True)
         else:
@@ -339,6 +342,15 @@ def _run() -> None:
             _say_error(text)
         raise SystemExit(error.exit_code) from None
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _wrong_usage(error: Any) -> str:
+    """Return what is wrong with the usage, with the nearest names where a choice is none."""
+    text = str(error.format_message()).replace("Value error, ", "", 1)
+    if not (found := _NO_CHOICE.search(text)):
+        return text
+    nearest = nearest_names(found[1], re.findall(r"'([^']*)'", found[2]))
+    return f"{text} {did_you_mean(nearest).capitalize()}".rstrip()
 
 
 def _open_missing_streams() -> None:

@@ -36,7 +36,7 @@ CARDS_A_PAGE = 100  # a page of them has 150 KB; all are on the start page if th
 _MOST_OPTIONS = 500  # of a field to choose from; beyond, the reference is typed
 _NEIGHBOURS = 8
 _LONGEST = 10_000
-_START = ("data", "list", "choice")  # the boxes are no text to search in
+_START = ("data", "task_map", "list", "choice")  # the boxes are no text to search in
 _ARTIFACT = ("data", "copy")
 _NEAREST = (
     "data",
@@ -49,7 +49,8 @@ _NEAREST = (
     "nearest",
 )
 _COMPARE = ("data", "distance", "distances", "comparison")
-_DISTANCES = ("data", "distances", "heat_map")
+_DISTANCES = ("data", "task_map")
+_PAINTED = ("distances", "heat_map")
 
 
 # What the list is ordered by at first: the first of these that an artifact states.
@@ -251,11 +252,11 @@ class Pages:
     def distances(self) -> bytes:
         """Write the page of all distances: for each space a map and a heat map."""
         spaces = [(s, self._drawn(s), heat_map(s)) for s in self._collection.spaces]
-        painted = any(heat is None for _, _, heat in spaces)
+        painted = _PAINTED if any(heat is None for _, _, heat in spaces) else ()
         return self._page(
             "distances.html.j2",
             title="Distances",
-            scripts=_DISTANCES if painted else (),
+            scripts=(*_DISTANCES, *painted) if spaces else (),
             spaces=spaces,
             shades=SHADES,
         )

@@ -1,4 +1,8 @@
-"""Map of tasks, drawn so that near ones stand side by side, with their names."""
+"""Map of tasks, drawn so that near ones stand side by side, with their names.
+
+The page's script ``task_map.js`` zooms it, and writes the names of a map that has too many for all
+of them as soon as few enough tasks are in view.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,9 +16,7 @@ from wsdarts_registry.drawing.svg import element, number, text
 from wsdarts_registry.gallery._distances import RankedSpace
 from wsdarts_registry.gallery._items import GalleryItem
 
-_TALLEST, _SHORTEST = 330.0, 200.0
-_MARGIN = 30.0  # of the dots above and below: names stand there
-_SIDE = 58.0  # at both sides
+_SHORTEST = 200.0
 _SCALE_HEIGHT = 34.0  # the bar at the bottom
 _MOST_NAMES = 40
 _CHARACTER, _LINE = 7.2, 15.0
@@ -26,6 +28,30 @@ _STEPS_AWAY = (11.0, 22.0, 40.0)  # beyond the first, a line leads from the dot 
 Point = tuple[float, float]
 Line = tuple[Point, Point]
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """The size of a map, and its margins, in which no dot but names may stand.
+
+    Attributes:
+        style: Its class in the style sheet.
+        width: The whole width.
+        tallest: The whole height at most, with the bar of the scale.
+        margin: Above and below.
+        side: At both sides.
+    """
+
+    style: str
+    width: float
+    tallest: float
+    margin: float = 30.0
+    side: float = 58.0
+
+
+_WIDE = _Frame(style="wide", width=600, tallest=330)
+_NARROW = _Frame(style="narrow", width=310, tallest=390)  # for telephones
+_MANY = _Frame(style="many", width=440, tallest=440, margin=12, side=12)  # dots alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,56 +120,59 @@ def task_map(space: RankedSpace, *, narrow: bool = False) -> Markup:
         narrow: Whether it is for a telephone.
     """
     many = len(space.mapped) > _MOST_NAMES
-    width, tallest = (310.0, _TALLEST + 60) if narrow else (600.0, _TALLEST)
-    pairs = () if many else _nearest_pairs(space)
-    shown = _arranged(space, pairs, width, tallest, named=not many)
+    frame = _MANY if many else _NARROW if narrow else _WIDE
+    nearest = _nearest(space)
+    pairs = () if many else tuple(sorted({(min(a, b), max(a, b)) for a, b in nearest.items()}))
+    shown = _arranged(space, pairs, frame)
     lines = "".join(_lines(shown, space, pairs))
-    marks = "".join(_mark(dot, space, shown.names.get(dot.place), many=many) for dot in shown.dots)
+    marks = "".join(
+        _mark(dot, space, shown.names.get(dot.place), nearest.get(dot.place), many=many)
+        for dot in shown.dots
+    )
     tasks = pluralize(len(shown.dots), "task")
-    style = "map" if many else "map narrow" if narrow else "map wide"
+    width, plane = number(frame.width), number(shown.height - _SCALE_HEIGHT)
     return Markup(  # noqa: S704 - every text in it is escaped
-        f'<svg class="{style}" '
-        f'viewBox="0 0 {number(width)} {number(shown.height)}" role="group" '
-        f'aria-label="Map of {tasks}">{lines}{marks}{_scale(shown.unit, width, shown.height)}</svg>'
+        f'<svg class="map {frame.style}" viewBox="0 0 {width} {number(shown.height)}" role="group" '
+        f'aria-label="Map of {tasks}" data-unit="{shown.unit:.6g}" data-most="{_MOST_NAMES}">'
+        # Clips what a zoom moves out of it.
+        f'<svg class="plane" width="{width}" height="{plane}">{lines}{marks}</svg>'
+        f"{_scale(shown.unit, frame.width, shown.height)}</svg>"
     )
 
 
 def _arranged(
-    space: RankedSpace,
-    pairs: tuple[tuple[int, int], ...],
-    width: float,
-    tallest: float,
-    *,
-    named: bool,
+    space: RankedSpace, pairs: tuple[tuple[int, int], ...], frame: _Frame
 ) -> _Arrangement:
     """Return the largest map whose names have few faults."""
+    named = frame is not _MANY
     turns = max(1, min(_TURNS, _TURNED_DOTS // len(space.mapped)))
     turned = sorted(
-        (_framed(space, np.pi * turn / turns, width, tallest) for turn in range(turns)),
+        (_framed(space, np.pi * turn / turns, frame) for turn in range(turns)),
         key=lambda arranged: -arranged.unit,
     )
-    best = _named(turned[0], space, pairs, width) if named else turned[0]
+    best = _named(turned[0], space, pairs, frame.width) if named else turned[0]
     for smaller in turned[1:] if named else ():
         if best.faults == (0, 0) or smaller.unit < _SMALLEST * turned[0].unit:
             break
-        best = min(best, _named(smaller, space, pairs, width), key=lambda a: a.faults)
+        best = min(best, _named(smaller, space, pairs, frame.width), key=lambda a: a.faults)
     return best
 
 
-def _framed(space: RankedSpace, angle: float, width: float, tallest: float) -> _Arrangement:
+def _framed(space: RankedSpace, angle: float, frame: _Frame) -> _Arrangement:
     """Turn the points and scale them to a frame."""
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     points = space.map.points @ turn
     low, high = points.min(axis=0), points.max(axis=0)
     spread = max(float(abs(space.map.points).max()), 1e-9)
     unit = min(
-        (width - 2 * _SIDE) / max(float(high[0] - low[0]), spread / 4),
-        (tallest - 2 * _MARGIN - _SCALE_HEIGHT) / max(float(high[1] - low[1]), spread / 4),
+        (frame.width - 2 * frame.side) / max(float(high[0] - low[0]), spread / 4),
+        (frame.tallest - 2 * frame.margin - _SCALE_HEIGHT)
+        / max(float(high[1] - low[1]), spread / 4),
     )
     tall = unit * float(high[1] - low[1])
-    height = max(_SHORTEST, tall + 2 * _MARGIN + _SCALE_HEIGHT)
+    height = max(_SHORTEST, tall + 2 * frame.margin + _SCALE_HEIGHT)
     lift = (height - _SCALE_HEIGHT - tall) / 2
-    shift = (width - unit * float(high[0] - low[0])) / 2
+    shift = (frame.width - unit * float(high[0] - low[0])) / 2
     dots = tuple(
         _Dot(x=shift + unit * float(x - low[0]), y=lift + unit * float(high[1] - y), place=place)
         for place, (x, y) in enumerate(points)
@@ -151,14 +180,13 @@ def _framed(space: RankedSpace, angle: float, width: float, tallest: float) -> _
     return _Arrangement(dots=dots, names={}, crossed=0, unit=unit, height=height)
 
 
-def _nearest_pairs(space: RankedSpace) -> tuple[tuple[int, int], ...]:
-    """Return each task with its nearest, no pair twice."""
+def _nearest(space: RankedSpace) -> dict[int, int]:
+    """Return for each task on the map the one that is nearest to it."""
     count = len(space.mapped)
     if count < 2:
-        return ()
+        return {}
     between = space.distances + np.diag(np.full(count, np.inf))
-    nearest = between.argmin(axis=1).tolist()
-    return tuple(sorted({(min(a, b), max(a, b)) for a, b in enumerate(nearest)}))
+    return dict(enumerate(between.argmin(axis=1).tolist()))
 
 
 def _lines(
@@ -176,7 +204,9 @@ def _lines(
             yield element("path", None, d=line, class_="leader")
 
 
-def _mark(dot: _Dot, space: RankedSpace, name: _Name | None, *, many: bool) -> str:
+def _mark(
+    dot: _Dot, space: RankedSpace, name: _Name | None, nearest: int | None, *, many: bool
+) -> str:
     member = space.mapped[dot.place]
     size = 3.5 if many else 6.5
     shape = (
@@ -186,7 +216,10 @@ def _mark(dot: _Dot, space: RankedSpace, name: _Name | None, *, many: bool) -> s
     )
     tasks = ", ".join(task.name for task in member.entry.manifest.tasks)
     # The list has the same links: a keyboard need not pass through a thousand dots.
-    skipped = {"tabindex": "-1"} if many else {}
+    more = {"tabindex": "-1"} if many else {}
+    if nearest is not None:
+        more["data_n"] = str(nearest)
+        more |= {"data_near": "true"} if space.is_near(dot.place, nearest) else {}
     return element(
         "a",
         None,
@@ -196,7 +229,7 @@ def _mark(dot: _Dot, space: RankedSpace, name: _Name | None, *, many: bool) -> s
         href=member.page,
         class_=member.sort,
         data_r=member.reference,
-        **skipped,
+        **more,
     )
 
 

@@ -108,7 +108,7 @@ def test_names_cover_neither_each_other_nor_dots(store: DirectoryStore, push: Pu
     (space,) = read_collection(store, silent).spaces
     for narrow in (False, True):
         drawn = ET.fromstring(task_map(space, narrow=narrow))  # noqa: S314 - ours
-        texts = drawn.findall("a/text")
+        texts = drawn.findall(".//a/text")
         assert sorted(str(text.text) for text in texts) == names
         boxes = [_box(text) for text in texts]
         for one, two in itertools.combinations(boxes, 2):

@@ -1,8 +1,8 @@
 """Help pages of the commands, and the reference page that is generated from them."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, get_args, get_type_hints
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, cast, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -153,13 +153,26 @@ def reference_page(app: typer.Typer) -> str:
         "# The command line",
         _NOT_RUN,
         _INTRODUCTION,
-        "\n".join(
-            f"- [`{name}`](#{name.replace(' ', '-')}): {_summary(command)}"
-            for name, command in commands.items()
-        ),
+        *_contents(commands, cast("type[SectionedGroup]", app.info.cls).sections),
     ]
     parts += [_page(name, command) for name, command in commands.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def _contents(
+    commands: Mapping[str, Callable[..., None]], sections: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Yield a list of links for each section of the help, as it orders the commands."""
+    placed = {first for names in sections.values() for first in names}
+    others = [name for name in commands if name.split()[0] not in placed]
+    for title, names in {**sections, **({"Other commands": others} if others else {})}.items():
+        links = [
+            f"- [`{name}`](#{name.replace(' ', '-')}): {_summary(command)}"
+            for first in names
+            for name, command in commands.items()
+            if first in (name, name.split()[0])
+        ]
+        yield "\n".join([f"**{title}**", "", *links])
 
 
 def _page(name: str, command: Callable[..., None]) -> str:

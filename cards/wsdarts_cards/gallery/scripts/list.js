@@ -121,6 +121,7 @@ wsdarts.list = (() => {
     }
     for (const [reference, both] of marks)
       for (const mark of both) mark.classList.toggle("out", !shown.has(reference));
+    wsdarts.taskMap.update();
     say(fits.length);
   }
 
