@@ -3,10 +3,17 @@
 ```python
 import timm
 import wsdarts_hub.timm
+from wsdarts_hub import load_network
 
 model = timm.create_model("wsdarts_pdarts_cifar", num_classes=7)
 model = timm.create_model("local-dir:exported", pretrained=True)  # `wsdarts-hub export --timm`
+
+network = load_network("cifar10-1000@2", weights="inherited")
+model = timm.create_model("wsdarts_network", genotype=network, pretrained=True, num_classes=10)
 ```
+
+The ``genotype`` of ``wsdarts_network`` is a ``Genotype``, its JSON data, its text, or a network of
+``load_network``, of which alone there are weights.
 """
 
 from wsdarts_registry._libraries import naming_hidden_libraries

@@ -162,6 +162,13 @@ def trainings_elsewhere(run: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     return tuple(dict.fromkeys(there)), tuple(path for path in gone if path)
 
 
+def finished_trainings(run: Path) -> tuple[Path, ...]:
+    """Return the directories of the finished trainings that a run has or keeps a record of."""
+    within = [place for place in entries(run) if is_directory(place) and _is_training(place)]
+    places = (*within, *trainings_elsewhere(run)[0])
+    return tuple(place for place in places if is_file(place / RUN_RESULT))
+
+
 def with_training(
     manifest: Manifest, genotype: Genotype, run: Path, training: Path | None = None
 ) -> Manifest:
@@ -187,12 +194,9 @@ def with_training(
                 f"{named}", expected=f"the --out of a finished `wsdarts-hub train {run} DATA`"
             )
         return _measured(manifest, named)
-    elsewhere, gone = trainings_elsewhere(run)
-    for path in gone:
+    for path in trainings_elsewhere(run)[1]:
         _warn(f"a training of {run} is not in {path} any more; name its place with --training")
-    within = [place for place in entries(run) if is_directory(place) and _is_training(place)]
-    places = [place for place in (*within, *elsewhere) if is_file(place / RUN_RESULT)]
-    found = [_checked(place, manifest, genotype) for place in places]
+    found = [_checked(place, manifest, genotype) for place in finished_trainings(run)]
     fitting = [each for each in found if isinstance(each, _Training)]
     for reason in found:
         if isinstance(reason, str) and not fitting:

@@ -102,6 +102,7 @@ def load_network(
     if classes is None:
         shape["classes"] = _known_classes(source, known)
     network = DerivedNetwork(genotype, **shape, auxiliary=auxiliary, seed=seed)
+    network.image_size = None if known is None else known.network.image_size
     if supernet is not None:
         inherit(network, genotype, supernet)
     return network
@@ -119,17 +120,18 @@ def _check_unchanged(source: str | Path | Genotype, model: Path, changed: list[s
         )
 
 
-def _known_classes(source: Genotype | str | Path, known: int | None) -> int:
-    """Return the number of classes that a source states; refuse none, and too many."""
-    if known is None:
+def _known_classes(source: Genotype | str | Path, known: Manifest | None) -> int:
+    """Return the number of classes of the one task of a source; refuse none, and too many."""
+    if known is None or len(known.tasks) != 1:
         raise SettingsError("a genotype alone has no number of classes", hint="name it: classes=10")
-    if known > _MANY_CLASSES:
+    classes = known.tasks[0].classes
+    if classes > _MANY_CLASSES:
         raise SettingsError(
-            f"{source} names {known} classes, more than any dataset has",
+            f"{source} names {classes} classes, more than any dataset has",
             expected=f"at most {_MANY_CLASSES}",
             hint="name their number, classes=10",
         )
-    return known
+    return classes
 
 
 def find_genotype(
@@ -219,8 +221,8 @@ def _find(
     source: Genotype | str | Path,
     registry: str | Path | Store | None,
     require_signature: Required,
-) -> tuple[Genotype, int | None]:
-    """Return a genotype, and the number of classes that it was searched for, if known."""
+) -> tuple[Genotype, Manifest | None]:
+    """Return a genotype, and the manifest of the search that found it, if known."""
     if isinstance(source, Genotype):
         return source, None
     if isinstance(source, str) and is_genotype_text(source):
@@ -255,24 +257,20 @@ def is_genotype_text(source: str) -> bool:
     return holds_genotype(source) or source.lstrip().startswith(("{", "```")) or "\n" in source
 
 
-def _in_directory(path: Path) -> tuple[Genotype, int | None]:
-    """Return the genotype and classes of an artifact's directory or of a run."""
+def _in_directory(path: Path) -> tuple[Genotype, Manifest | None]:
+    """Return the genotype and manifest of an artifact's directory or of a run."""
     if is_file(path / MANIFEST):
         return _of_artifact(read_artifact(path))
     read_config(path)
     if not exists(path / GENOTYPE_FILE):
         raise RunError(f"the run {path} has no genotype yet", hint="finish it with --resume first")
     artifact = path / ARTIFACT_FOLDER
-    known = _classes(read_manifest(artifact)[0]) if is_file(artifact / MANIFEST) else None
+    known = read_manifest(artifact)[0] if is_file(artifact / MANIFEST) else None
     return Genotype.load(path / GENOTYPE_FILE), known
 
 
-def _of_artifact(artifact: Artifact) -> tuple[Genotype, int | None]:
-    return artifact.genotype, _classes(artifact.manifest)
-
-
-def _classes(manifest: Manifest) -> int | None:
-    return manifest.tasks[0].classes if len(manifest.tasks) == 1 else None
+def _of_artifact(artifact: Artifact) -> tuple[Genotype, Manifest]:
+    return artifact.genotype, artifact.manifest
 
 
 def find_supernet(

@@ -2,6 +2,7 @@
 
 import json
 import reprlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from wsdarts_registry._files import as_path, expanded, is_directory, open_regular, write_atomically
+from wsdarts_registry._files import (
+    as_path,
+    expanded,
+    is_directory,
+    is_file,
+    open_regular,
+    write_atomically,
+)
 from wsdarts_registry._libraries import UPDATE
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.errors import ArtifactError, SettingsError, SpaceError, TaskError
+from wsdarts_registry.errors import (
+    ArtifactError,
+    RunError,
+    SettingsError,
+    SpaceError,
+    TaskError,
+)
+from wsdarts_registry.publishing.training_record import finished_trainings
 from wsdarts_sdk.data.decoding import RESIZES, Resize
 from wsdarts_sdk.devices import TooLargeError, at_most
 from wsdarts_sdk.models._export import OnnxFile, save_onnx
@@ -24,7 +39,7 @@ from wsdarts_sdk.models.facts import ModelFacts, facts_of_run, parse_facts
 from wsdarts_sdk.models.model_folder import folder_files, may_replace, read_folder, save_timm
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.prediction import AnyImage, Prediction, TrainedModel, predict
-from wsdarts_sdk.runs.directory import MODEL_FILE
+from wsdarts_sdk.runs.directory import MODEL_FILE, read_config
 
 if TYPE_CHECKING:
     from wsdarts_registry.stores.huggingface.models import PushedModel
@@ -32,6 +47,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _LARGEST_IMAGE = 8192
 _SPARE = 2**24
+_MOST_NAMED = 3
 
 
 class Classifier(TrainedModel):
@@ -253,12 +269,15 @@ class Classifier(TrainedModel):
         """Read a file of ``save``, or the one in a training's run directory, in eval mode.
 
         Raises:
-            ArtifactError: The file is missing, cut off, or not such a file.
+            ArtifactError: The file is missing, cut off, or not such a file, or the directory is
+                the run of a search.
         """
         path = expanded(path, "the file of a model")
         path = path / MODEL_FILE if is_directory(path) else path
         expected = f"the run directory of `wsdarts-hub train`, or the {MODEL_FILE} in it"
         with _told(path, expected):
+            if not is_file(path):
+                _refuse_search(path.parent, expected)
             with open_regular(path), safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["classifier"])
                 names = file.keys()
@@ -267,6 +286,22 @@ class Classifier(TrainedModel):
             model.load_state_dict(tensors)
         model.facts = facts_of_run(path.parent, parse_facts(about.get("facts")))
         return model.eval()
+
+
+def _refuse_search(run: Path, expected: str) -> None:
+    """Raise an error that names the trainings of a directory where it is the run of a search."""
+    try:
+        command = read_config(run).get("command")
+    except RunError:
+        return
+    if command == "train":
+        return
+    trained = [place for place in finished_trainings(run) if is_file(place / MODEL_FILE)]
+    shown = ", ".join(str(place) for place in trained[:_MOST_NAMED])
+    hint = f"name a training of it: {shown}"
+    if not trained:
+        hint = f"train what it found: wsdarts-hub train {shlex.quote(str(run))} DATA --out NET"
+    raise ArtifactError(run, found="the run of a search", expected=expected, hint=hint)
 
 
 @contextmanager

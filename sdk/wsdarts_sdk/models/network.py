@@ -143,6 +143,8 @@ class DerivedNetwork(nn.Module):
         config: What it was built with, as JSON data.
         inherited: Whose weights it began with, as JSON data: ``source``, and their ``share`` of
             its parameters; None where all of them were random.
+        image_size: Pixels a side of the images that its genotype was searched on; None where that
+            is not known. The network takes images of other sizes, too.
 
     Raises:
         SettingsError: Fewer than one cell, two channels or one class, or more than can be
@@ -176,6 +178,7 @@ class DerivedNetwork(nn.Module):
             "stem": stem,
         }
         self.inherited: dict[str, Any] | None = None
+        self.image_size: int | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._build(genotype, classes, cells, channels, auxiliary=auxiliary)

@@ -6,19 +6,27 @@ methods; names and shapes of its weights are the same. The genotypes are those t
 of DARTS and P-DARTS publishes.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from timm.layers.config import is_scriptable
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+    resolve_pretrained_cfg,
+)
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.artifact.reference import Reference
+from wsdarts_registry.errors import RegistryError, SettingsError, SpaceError
 from wsdarts_sdk.models.network import DerivedNetwork, Stem, not_scriptable, stem_channels
+from wsdarts_sdk.models.prediction import TrainedModel
 from wsdarts_sdk.supernet import reduction_positions
 
 DARTS_V2 = """Genotype(
@@ -58,8 +66,12 @@ _IMAGENET = {"cells": 14, "channels": 48, "stem": "imagenet"}
 class TimmNetwork(DerivedNetwork):
     """A derived network with the methods of a timm model.
 
+    ``timm.create_model("wsdarts_network", genotype=…)`` makes one, and also takes a network of
+    ``load_network`` as ``genotype``; see ``wsdarts_network``.
+
     Args:
-        genotype: The two cells: a ``Genotype``, its JSON data, or text of the DARTS code.
+        genotype: The two cells: a ``Genotype``, its JSON data, or text: JSON or that of the DARTS
+            code.
         num_classes: Number of classes; 0 builds no last layer.
         in_chans: Channels of the images.
         global_pool: ``"avg"``, ``"max"``, another of timm's kinds, or ``""`` for none.
@@ -240,7 +252,25 @@ def _genotype(source: Genotype | dict[str, Any] | str) -> Genotype:
         return source
     if isinstance(source, dict):
         return Genotype.from_json(source)
-    return Genotype.from_text(source)
+    try:
+        return Genotype.from_text(source)
+    except SpaceError as error:
+        if not _is_reference(source):
+            raise
+        raise SpaceError(
+            error.what,
+            found=error.found,
+            expected=error.expected,
+            hint=f'for what is known by that name, give genotype=load_network("{source}")',
+        ) from None
+
+
+def _is_reference(text: str) -> bool:
+    try:
+        Reference.parse(text)
+    except RegistryError:
+        return False
+    return True
 
 
 def _settings(classes: int, size: int) -> dict[str, Any]:
@@ -269,12 +299,27 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _create(variant: str, pretrained: bool, **arguments: Any) -> nn.Module:
+def _create(
+    variant: str,
+    pretrained: bool,
+    build: Callable[..., TimmNetwork] = TimmNetwork,
+    **arguments: Any,
+) -> nn.Module:
     if is_scriptable():  # type: ignore[no-untyped-call] # create_model(…, scriptable=True)
         raise not_scriptable()
+    if pretrained and not _names_weights(variant, arguments):
+        raise SettingsError(
+            "pretrained",
+            found=True,
+            expected=f"False, as there are no trained weights of {variant}",
+            hint=(
+                f"for the weights of a supernet, create {ARCHITECTURE} with genotype=load_network("
+                'REF, weights="inherited")'
+            ),
+        )
     points = feature_points(arguments.get("cells", 20), arguments.get("stem", "cifar"))
     model: nn.Module = build_model_with_cfg(
-        TimmNetwork,
+        build,
         variant,
         pretrained,
         feature_cfg={"out_indices": tuple(range(len(points))), "feature_cls": "getter"},
@@ -283,40 +328,96 @@ def _create(variant: str, pretrained: bool, **arguments: Any) -> nn.Module:
     return model
 
 
+def _names_weights(variant: str, arguments: dict[str, Any]) -> bool:
+    """Return whether timm is told of weights, as by the name of a folder or a repository."""
+    found = resolve_pretrained_cfg(
+        variant, arguments.get("pretrained_cfg"), arguments.get("pretrained_cfg_overlay")
+    )
+    return bool(found.has_weights or found.state_dict)
+
+
 @register_model
 def wsdarts_network(pretrained: bool = False, **arguments: Any) -> nn.Module:
     """Return the network of a genotype: ``genotype=…``, ``cells``, ``channels``, ``stem``.
 
-    Of a ``DerivedNetwork``, such as ``load_network("cifar10-1000", weights="inherited")`` returns,
-    it is another one of the same shape; with ``pretrained=True`` it has its weights, too, all but
-    the classifier.
+    ``genotype`` is a ``Genotype``, its JSON data, its text, or a network of ``load_network``.
+    Of a network it is another one of the same shape, and with ``pretrained=True`` it has its
+    weights, too, all but the classifier:
+
+    ```python
+    network = load_network("cifar10-1000@2", weights="inherited")
+    model = timm.create_model("wsdarts_network", genotype=network, pretrained=True, num_classes=10)
+    ```
+
+    ``pretrained_cfg`` then has the network's number of classes, and the size of the images that it
+    was searched on where that is known; mean and standard deviation are not known, and timm's.
+
+    Raises:
+        SettingsError: There is no genotype, or it is a trained model; or ``cells``, ``channels``
+            or ``stem`` is another than the network's; or there are no weights of a genotype alone.
+        SpaceError: The text or data is no genotype.
     """
     if "genotype" not in arguments:
         raise SettingsError(
-            f"{ARCHITECTURE} needs the argument genotype: a Genotype, its JSON or DARTS text"
+            f"{ARCHITECTURE} needs the argument genotype: a Genotype, its JSON or DARTS text, or a "
+            "network of load_network"
         )
     network = arguments["genotype"]
+    if isinstance(network, TrainedModel):
+        raise SettingsError(
+            "genotype",
+            found="a trained model",
+            expected="a genotype or an untrained network",
+            hint='save the model with save_timm("DIR") and create "local-dir:DIR"',
+        )
     if not isinstance(network, DerivedNetwork):
         return _create(ARCHITECTURE, pretrained, **arguments)
-    shape = {name: network.config[name] for name in ("genotype", "cells", "channels", "stem")}
-    model = _create(ARCHITECTURE, pretrained=False, **{**arguments, **shape})
-    if pretrained and isinstance(model, TimmNetwork):
-        _take_weights(model, network, arguments)
-    return model
+    return _create_like(network, pretrained, arguments)
 
 
-def _take_weights(model: TimmNetwork, network: DerivedNetwork, arguments: dict[str, Any]) -> None:
-    """Copy a network's weights into a model, all but the classifier and the auxiliary tower.
+def _create_like(network: DerivedNetwork, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    """Return a model of the shape of a network, perhaps with its weights.
 
     Raises:
-        SettingsError: The images have another number of channels.
+        SettingsError: The arguments name another shape, or with the weights other channels of
+            images.
     """
-    if arguments.get("in_chans", 3) != 3:
+    for name in ("cells", "channels", "stem"):
+        own = network.config[name]
+        if arguments.get(name, own) != own:
+            raise SettingsError(
+                name,
+                found=arguments[name],
+                expected=f"{own}, as in the network",
+                hint=f"leave {name} out, or load a network of that shape",
+            )
+    if pretrained and arguments.get("in_chans", 3) != 3:
         raise SettingsError(
             "in_chans",
             found=arguments["in_chans"],
             expected="3, the channels of the images that the weights are for",
         )
+
+    def build(**settings: Any) -> TimmNetwork:
+        model = TimmNetwork(**settings)
+        if pretrained:
+            _take_weights(model, network)
+        return model
+
+    shape = {name: network.config[name] for name in ("genotype", "cells", "channels", "stem")}
+    known: dict[str, Any] = {}
+    if not arguments.get("pretrained_cfg"):
+        known["num_classes"] = network.config["classes"]
+        # The other stem is for larger images than any search takes.
+        if network.image_size is not None and network.config["stem"] == "cifar":
+            known["input_size"] = (3, network.image_size, network.image_size)
+    overlay = {**known, **(arguments.get("pretrained_cfg_overlay") or {})}
+    told = {**arguments, **shape, "pretrained_cfg_overlay": overlay}
+    return _create(ARCHITECTURE, pretrained=False, build=build, **told)
+
+
+def _take_weights(model: TimmNetwork, network: DerivedNetwork) -> None:
+    """Copy a network's weights into a model, all but the classifier and the auxiliary tower."""
     own = model.state_dict()
     taken = {
         name: value

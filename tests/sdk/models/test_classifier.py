@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
+from tests.error_fields import assert_fields
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.network import DerivedNetwork
+
+RUN = Path(__file__).parents[2] / "golden" / "formats" / "warm"
 
 
 @pytest.fixture
@@ -73,6 +77,23 @@ def test_preprocessing_is_part_of_the_model(model: Classifier) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"nowhere\.safetensors is not"):
         Classifier.load(tmp_path / "nowhere.safetensors")
+
+
+def test_the_run_of_a_search_is_told_from_its_trainings(tmp_path: Path) -> None:
+    run = shutil.copytree(RUN, tmp_path / "a run")
+    training = run / "training-tiny-1"
+    for path in (run, run / "model.safetensors"):
+        with pytest.raises(ArtifactError) as refused:
+            Classifier.load(path)
+        assert_fields(refused.value, what=run, expected="wsdarts-hub train", hint=training)
+    assert Classifier.load(training).class_names
+    (training / "model.safetensors").unlink()
+    with pytest.raises(ArtifactError) as refused:
+        Classifier.load(run)
+    assert_fields(refused.value, what=run, hint=f"wsdarts-hub train '{run}' DATA")
+    with pytest.raises(ArtifactError) as refused:
+        Classifier.load(training)
+    assert_fields(refused.value, what=training / "model.safetensors")
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1, -500])

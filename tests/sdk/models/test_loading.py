@@ -105,6 +105,18 @@ def test_a_reference_knows_its_number_of_classes() -> None:
     assert config(source=ZOO, registry=shipped_zoo())["classes"] == 10
 
 
+def test_a_network_knows_the_size_of_the_images_of_its_search() -> None:
+    artifact = pull(ZOO)
+    small: dict[str, Any] = {"classes": 3, "cells": 1, "channels": 4}
+    for source in (ZOO, artifact.directory):
+        network = load_network(source, **small)
+        assert isinstance(network, DerivedNetwork)
+        assert network.image_size == artifact.manifest.network.image_size == 32
+    alone = load_network(artifact.genotype, **small)
+    assert isinstance(alone, DerivedNetwork)
+    assert alone.image_size is None
+
+
 def test_the_number_of_classes_of_a_stranger_has_a_limit(tmp_path: Path) -> None:
     make_artifact(tmp_path / "artifact")
     reseal(tmp_path / "artifact", lambda data: data["tasks"][0].update(classes=100_000_000))

@@ -12,6 +12,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 
+from tests.error_fields import assert_fields
 from tests.sdk.models.published import DARTS_V2, PDARTS
 from wsdarts_hub import Classifier, load_network
 from wsdarts_hub.timm import TimmNetwork, save_timm
@@ -183,6 +184,23 @@ def test_a_genotype_of_ones_own(genotype: Genotype, tmp_path: Path) -> None:
             create("wsdarts_network", genotype=source)
     with pytest.raises(SpaceError, match="not valid JSON"):
         create("wsdarts_network", genotype="{")
+
+
+@pytest.mark.parametrize("text", ["cifar10-1000", "cifar10-1000@2", "cifar10-1000@stable"])
+def test_a_reference_as_text_is_told_how_it_is_loaded(text: str) -> None:
+    with pytest.raises(SpaceError) as refused:
+        create("wsdarts_network", genotype=text)
+    assert_fields(refused.value, hint=f'genotype=load_network("{text}")')
+    for other in ("no name", "lab/cifar10@2", "cifar10@", "Genotype(normal=[])"):
+        with pytest.raises(SpaceError) as refused:
+            create("wsdarts_network", genotype=other)
+        assert "load_network" not in refused.value.hint
+
+
+def test_a_trained_model_is_no_genotype(model: Classifier) -> None:
+    with pytest.raises(SettingsError) as refused:
+        create("wsdarts_network", genotype=model)
+    assert_fields(refused.value, what="genotype", hint=("save_timm", "local-dir:DIR"))
 
 
 @pytest.fixture

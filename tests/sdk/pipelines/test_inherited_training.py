@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from timm.data import resolve_data_config
 
 import wsdarts_hub.timm  # noqa: F401
+from tests.error_fields import assert_fields
 from wsdarts_hub import TINY, Classifier, Preset, load_network, train
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError
-from wsdarts_sdk.artifacts.loading import find_supernet
+from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.runs.directory import read_config
@@ -187,3 +189,61 @@ def test_timm_takes_the_inherited_weights(run: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         timm.create_model("wsdarts_network", genotype=network, pretrained=True, in_chans=1)
     assert refused.value.found == "1"
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_timm_keeps_the_shape_of_a_network(run: Path, pretrained: bool) -> None:
+    network = load_network(run, classes=3, weights="inherited")
+    shape = {name: network.config[name] for name in ("cells", "channels", "stem")}
+    assert isinstance(network, DerivedNetwork)
+    given = {"genotype": network, "pretrained": pretrained}
+    assert timm.create_model("wsdarts_network", **given, **shape).config == network.config
+    for name, value in {"cells": 20, "channels": 36, "stem": "imagenet"}.items():
+        with pytest.raises(SettingsError) as refused:
+            timm.create_model("wsdarts_network", **given, **{name: value})
+        assert_fields(refused.value, what=name, found=value, expected=shape[name], hint=name)
+
+
+def test_timm_knows_classes_and_image_size_of_a_network(run: Path) -> None:
+    network = load_network(run, classes=3, weights="inherited")
+    size = json.loads((RUN / "artifact" / "artifact.json").read_text())["network"]["image_size"]
+    assert size not in (84, 224)  # the defaults of this library and timm
+    model = timm.create_model("wsdarts_network", genotype=network, pretrained=True)
+    assert model.num_classes == model.pretrained_cfg["num_classes"] == 3
+    assert model.default_cfg["architecture"] == "wsdarts_network"
+    assert resolve_data_config({}, model=model)["input_size"] == (3, size, size)
+    other = timm.create_model("wsdarts_network", genotype=network, num_classes=7)
+    assert (other.num_classes, other.pretrained_cfg["num_classes"]) == (7, 3)
+    overlay = {"input_size": (3, 24, 24)}
+    asked = timm.create_model("wsdarts_network", genotype=network, pretrained_cfg_overlay=overlay)
+    assert resolve_data_config({}, model=asked)["input_size"] == (3, 24, 24)
+    assert asked.pretrained_cfg["num_classes"] == 3
+    # The other stem leaves an eighth of an image, and wants larger ones than a search takes.
+    large = load_network(run, classes=3, stem="imagenet", cells=5, channels=4)
+    for unknown in (large, load_network(find_genotype(run), classes=3, cells=5, channels=4)):
+        model = timm.create_model("wsdarts_network", genotype=unknown)
+        assert resolve_data_config({}, model=model)["input_size"] == (3, 84, 84)
+
+
+def test_features_of_timm_have_the_inherited_weights(run: Path) -> None:
+    network = load_network(run, classes=3, weights="inherited")
+    assert isinstance(network, DerivedNetwork)
+    arguments = {"genotype": network, "pretrained": True}
+    model = timm.create_model("wsdarts_network", features_only=True, **arguments).eval()
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(model(images)[-1], network.eval().run_cells(images)[0])
+
+
+def test_timm_has_no_weights_of_a_genotype_alone(run: Path) -> None:
+    genotype = find_genotype(run)
+    for name in ("wsdarts_network", "wsdarts_pdarts_cifar"):
+        with pytest.raises(SettingsError) as refused:
+            timm.create_model(name, genotype=genotype, pretrained=True)
+        hint = ("wsdarts_network", "genotype=load_network", 'weights="inherited"')
+        assert_fields(refused.value, what="pretrained", found=True, expected=name, hint=hint)
+    weights = timm.create_model("wsdarts_network", genotype=genotype, num_classes=3).state_dict()
+    overlay = {"state_dict": weights, "num_classes": 3}
+    model = timm.create_model(
+        "wsdarts_network", genotype=genotype, pretrained=True, pretrained_cfg_overlay=overlay
+    )
+    assert model.stem[0].weight.equal(weights["stem.0.weight"])
