@@ -100,6 +100,24 @@ def test_accuracy_stands_beside_its_baseline(run: Run, tmp_path: Path) -> None:
     assert "25.0 points below the linear baseline" in shown
 
 
+def test_parameters_are_named_by_the_network_that_has_them(run: Run, tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "trained", create=True)
+    sizes = {"classifier_parameters": 98_786, "final_parameters": 840_000}
+    make_artifact(tmp_path / "sized", "sized", metrics={"classifier_accuracy": 0.5, **sizes})
+    store.publish(tmp_path / "sized", "sized")
+    there = ("list", "--registry", tmp_path / "trained")
+    ordered = run(*there, "--sort", "parameters")
+    trained, full = "parameters as trained", "parameters at full size"
+    assert ordered.lines[0].endswith(f"{trained}  {full}")
+    assert ordered.lines[1].split()[-3:] == ["98,786", "0.84", "M"]
+    assert full in ordered.err
+    for options in (("--sort", "accuracy"), ("--accuracy", "30..")):
+        shown = run(*there, *options)
+        assert shown.lines[0].endswith(trained)
+        assert shown.lines[1].endswith("98,786")
+    assert "parameters" not in run(*there).lines[0]
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
 from tests.registry.factories import make_embedding, make_space
+from wsdarts_hub.cli.embeddings import show_ranking
 from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord
+from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.store import NearRecord, RegistryConfig
 
@@ -21,12 +24,28 @@ def query(tmp_path: Path) -> Path:
 def test_nearest_first(zoo: Path, query: Path, run: Run) -> None:
     shown = run("nearest", query, "--registry", zoo, "-k", "2")
     assert shown.code == 0
-    header, first, second, empty, sentence = shown.lines
+    header, first, second, more, empty, sentence = shown.lines
     assert header.split() == ["reference", "distance", "kind", "task", "embedded", "classes"]
     assert first.split() == ["flowers@1", "0.0000", "transfer", "flowers", "120", "10"]
     assert second.startswith("flowers-textures@1")
+    assert more == "2 of 3; `-k 3` for all"
     assert empty == ""
     assert "no threshold was measured" in sentence
+
+
+def test_a_list_of_all_has_no_line_about_more(zoo: Path, query: Path, run: Run) -> None:
+    shown = run("nearest", query, "--registry", zoo, "-k", "3")
+    assert shown.lines[4] == ""
+    assert len(shown.lines) == 6
+
+
+def test_a_ranking_without_a_total_says_that_there_may_be_more(
+    zoo: Path, query: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranking = replace(DirectoryStore(zoo).nearest(TaskEmbedding.load(query), 2), total=None)
+    for k, more in ((2, "the 2 nearest; `-k` for more"), (3, "")):
+        show_ranking(ranking, k=k)
+        assert capsys.readouterr().out.splitlines()[3] == more
 
 
 def test_the_sentence_names_the_threshold(zoo: Path, query: Path, run: Run) -> None:

@@ -67,6 +67,10 @@ def test_ranking_and_judgement_are_those_of_the_command(
         "...[...row.querySelectorAll('td')].slice(2).map((cell) => cell.textContent)])"
     )
     assert len(rows) == 5
+    lines = "return [...document.querySelectorAll('#neighbours svg')].map("
+    lines += "(bar) => bar.querySelector('.limit') !== null)"  # not where several tasks have a mean
+    assert browser.run(lines) == [n.kind == "transfer" for n in expected.neighbours]
+    assert browser.find("#unjudged").is_displayed()
     for row, neighbour in zip(rows, expected.neighbours, strict=True):
         assert row[0] == neighbour.reference
         assert row[1] == pytest.approx(neighbour.distance, abs=1e-9)

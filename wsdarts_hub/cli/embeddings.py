@@ -190,7 +190,8 @@ def nearest(
 ) -> None:
     """List the artifacts nearest to a dataset, nearest first.
 
-    The line below them says whether the first is near, by a measured threshold.
+    The line below them says how many there are where not all are shown, and the last one whether
+    the first is near, by a measured threshold.
 
     The column `embedded` is the number of images in an embedding, which may be smaller than the
     dataset; `list` counts the images of the dataset.
@@ -260,7 +261,7 @@ def nearest(
         for neighbour, distance in zip(ranking.neighbours, ranking.figures.distances, strict=True):
             display.line(f"{neighbour.reference} {distance}")
     else:
-        show_ranking(ranking)
+        show_ranking(ranking, k=k)
         if not data.endswith(_SUFFIX):
             display.heading("next")
             command = ["wsdarts-hub", "warm-start", data]
@@ -270,11 +271,26 @@ def nearest(
             display.line(shlex.join([*command, "--preset", "small"]))
 
 
-def show_ranking(ranking: "Ranking") -> None:
-    """Print the neighbours as a table, and whether they are near."""
+def show_ranking(ranking: "Ranking", *, k: int | None = None) -> None:
+    """Print the neighbours as a table, whether there are more, and whether they are near.
+
+    Args:
+        ranking: The ranking.
+        k: How many neighbours the option ``-k`` asked for; None where there is no such option.
+    """
     show_neighbours(ranking.neighbours, ranking.threshold)
+    if k is not None and (more := _more(ranking, k)):
+        display.line(more)
     typer.echo()
     display.sentence(ranking.why)
+
+
+def _more(ranking: "Ranking", k: int) -> str:
+    """Return how many of all are shown and how to see the others; empty where all are."""
+    shown, total = len(ranking.neighbours), ranking.total
+    if total is None:
+        return f"the {shown} nearest; `-k` for more" if shown == k else ""
+    return f"{shown} of {count(total)}; `-k {total}` for all" if shown < total else ""
 
 
 def show_neighbours(neighbours: "tuple[Neighbour, ...]", threshold: float | None) -> None:

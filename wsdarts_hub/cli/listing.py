@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from wsdarts_registry.stores.records import DamagedVersion
 
 _SHOWN = 60
-_OPTIONAL = ("probe", "created", "size", "kind")  # on a narrow terminal
+_FULL_SIZE, _AS_TRAINED = "parameters at full size", "parameters as trained"
+_OPTIONAL = (_AS_TRAINED, "probe", "created", "size", "kind")  # on a narrow terminal
 _SHOWN_WITH_ORDER = {
     "search": "cost",
-    "parameters": "parameters",
+    _FULL_SIZE: "parameters",
     "alpha-accuracy": "alpha-accuracy",
 }
-_FIGURES = ("accuracy", "baseline", "gain", "transfer gain", *_SHOWN_WITH_ORDER)
+_FIGURES = ("accuracy", "baseline", "gain", "transfer gain", _AS_TRAINED, *_SHOWN_WITH_ORDER)
 _RANGE = re.compile(r"([0-9]{1,15})?(\.\.)?([0-9]{1,15})?")
 
 KindOption = Annotated[
@@ -127,6 +128,9 @@ def list_artifacts(
     The list has the artifacts that meet all conditions, and all damaged ones, for which the
     conditions cannot be checked. In order of names, --limit ends it before later damaged ones.
 
+    With --accuracy, or in order of accuracy or parameters, there is a column for the parameters of
+    the network as it was trained; the one at full size has more.
+
     JSON: an array of objects
         reference: exact version
         name: name of the artifact
@@ -154,7 +158,7 @@ def list_artifacts(
         from wsdarts_hub import find
         for entry in find(classes=(10, 100), sort="gain", reverse=True):
             print(entry.reference, entry.manifest.kind)
-        smallest = find(accuracy=(0.5, None), sort="parameters", limit=1)
+        smallest = find(accuracy=(0.5, None), sort="parameters", limit=1)  # at full size
     """
     from wsdarts_registry.stores.query import EntryFacts, damaged_json, find  # noqa: PLC0415
 
@@ -186,14 +190,17 @@ def list_artifacts(
         for entry in entries:
             display.line(str(entry.reference))
     elif found or damaged:
-        _show(found, damaged, sort)
+        trained = accuracy is not None or sort in ("accuracy", "parameters")
+        _show(found, damaged, sort, trained=trained)
     elif store.names():
         display.line(f"nothing fits; `wsdarts-hub list{store.option}` lists all")
     else:
         display.line(f"{store.location} has no artifacts yet; publish one with `wsdarts-hub push`")
 
 
-def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", sort: str) -> None:
+def _show(
+    found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", sort: str, *, trained: bool
+) -> None:
     headers = ["reference", "kind", "tasks", "images", "classes", "probe", "created", "size"]
     rows = [_row(facts) for facts in found]
     rows += [
@@ -206,8 +213,14 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
         ],
         "gain": [_points(facts.gain) for facts in found],
         "transfer gain": [_points(facts.transfer_gain) for facts in found],
+        _AS_TRAINED: [
+            count(facts.result.parameters)
+            if trained and facts.result and facts.result.parameters is not None
+            else ""
+            for facts in found
+        ],
         "search": [duration(facts.entry.manifest.provenance.seconds) for facts in found],
-        "parameters": [_size(facts.parameters) for facts in found],
+        _FULL_SIZE: [_size(facts.parameters) for facts in found],
         "alpha-accuracy": [percent_if_known(facts.alpha_accuracy) for facts in found],
     }
     more = {header: [*cells, *[""] * len(damaged)] for header, cells in more.items()}
@@ -234,6 +247,10 @@ def _show(found: "Sequence[EntryFacts]", damaged: "Sequence[DamagedVersion]", so
         optional=[h for h in _OPTIONAL if h != sort and not (damaged and h == "kind")],
         spare=[header for header in ("classes", "images") if header != sort],
     )
+    if _FULL_SIZE in headers:
+        display.note(
+            f"({_FULL_SIZE}: of the network of 20 cells and 16 channels, not the trained one)"
+        )
 
 
 def _points(value: float | None) -> str:

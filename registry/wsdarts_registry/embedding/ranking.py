@@ -1,7 +1,7 @@
 """Rankings: the artifacts whose tasks are nearest to a task, and whether the first is near."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -80,6 +80,8 @@ class Ranking(Viewable):
         near: Whether the nearest single task is near; None without a threshold.
         why: The judgement in words.
         damaged: Versions that were to be ranked and cannot be read.
+        total: How many were ranked, of which these are the nearest; None where that is not kept,
+            as in the record of a run.
     """
 
     neighbours: tuple[Neighbour, ...]
@@ -87,6 +89,7 @@ class Ranking(Viewable):
     near: bool | None
     why: str
     damaged: tuple[UnreadVersion, ...] = ()
+    total: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         listed = ", ".join(

@@ -276,12 +276,24 @@ class RankedSpace:
         )
         return zip((self.members[place] for place in chosen), exact.tolist(), strict=True)
 
+    def is_judged(self, *items: GalleryItem) -> bool:
+        """Return whether the threshold applies between items.
+
+        It was measured between single tasks; a mean of several is near to everything.
+        """
+        return self.threshold is not None and all(item.sort != "meta" for item in items)
+
+    @cached_property
+    def has_unjudged(self) -> bool:
+        """Whether there is a threshold that does not apply to some on the map."""
+        return self.threshold is not None and not self.is_judged(*self.mapped)
+
     def is_near(self, a: int, b: int) -> bool:
         """Return whether two on the map are within the threshold; means are not judged."""
         return (
             a != b
             and self.threshold is not None
-            and "meta" not in (self.mapped[a].sort, self.mapped[b].sort)
+            and self.is_judged(self.mapped[a], self.mapped[b])
             and is_near(float(self.distances[a, b]), self.threshold.distance)
         )
 

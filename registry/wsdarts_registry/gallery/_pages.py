@@ -215,7 +215,11 @@ class Pages:
             ],
             masks=masks,
             neighbours=[
-                (space, near, space.figures(distance for _, distance in near))
+                (
+                    space,
+                    [(other, d, space.is_judged(item, other)) for other, d in near],
+                    space.figures(d for _, d in near),
+                )
                 for space in self._collection.spaces
                 if (near := space.neighbours(item, _NEIGHBOURS))
             ],

@@ -192,16 +192,23 @@ def _nearest(space: RankedSpace) -> dict[int, int]:
 def _lines(
     shown: _Arrangement, space: RankedSpace, pairs: Iterable[tuple[int, int]]
 ) -> Iterable[str]:
-    """Draw the lines between tasks, solid within the threshold, and from dots to far names."""
+    """Draw the lines between tasks, each in its style, and from dots to far names."""
     for a, b in pairs:
         start, end = shown.dots[a], shown.dots[b]
         line = f"M{number(start.x)} {number(start.y)}L{number(end.x)} {number(end.y)}"
-        yield element("path", None, d=line, class_="tie near" if space.is_near(a, b) else "tie")
+        yield element("path", None, d=line, class_=f"tie {_tie(space, a, b)}")
     for place, name in shown.names.items():
         if name.leader:
             dot, (x, y) = shown.dots[place], name.leader
             line = f"M{number(dot.x)} {number(dot.y)}L{number(x)} {number(y)}"
             yield element("path", None, d=line, class_="leader")
+
+
+def _tie(space: RankedSpace, a: int, b: int) -> str:
+    """Return the style of a line: ``near``, ``far``, or ``mean`` where no threshold applies."""
+    if space.has_unjudged and not space.is_judged(space.mapped[a], space.mapped[b]):
+        return "mean"
+    return "near" if space.is_near(a, b) else "far"
 
 
 def _mark(
@@ -218,8 +225,7 @@ def _mark(
     # The list has the same links: a keyboard need not pass through a thousand dots.
     more = {"tabindex": "-1"} if many else {}
     if nearest is not None:
-        more["data_n"] = str(nearest)
-        more |= {"data_near": "true"} if space.is_near(dot.place, nearest) else {}
+        more |= {"data_n": str(nearest), "data_tie": _tie(space, dot.place, nearest)}
     return element(
         "a",
         None,

@@ -87,7 +87,7 @@ def rank_registry(store: Catalogue, embedding: TaskEmbedding, k: int) -> Ranking
     query = _Query(store=store, embedding=embedding, latest=latest, damaged=damaged)
     threshold = store.config.threshold(embedding.space)
     try:
-        found = _nearest(query, k)
+        found, total = _nearest(query, k)
         if not found:
             what = f"the embedding of {embedding.task_name} was made"
             raise _no_common_space(store, query.valid, damaged, f"{what} by {embedding.space}")
@@ -95,7 +95,7 @@ def rank_registry(store: Catalogue, embedding: TaskEmbedding, k: int) -> Ranking
     finally:
         left_out = tuple(damaged[name] for name in sorted(damaged))
         store.warn_damaged(left_out)
-    return replace(ranking, damaged=left_out)
+    return replace(ranking, damaged=left_out, total=total)
 
 
 def neighbours_of_kind(
@@ -119,7 +119,7 @@ def neighbours_of_kind(
     told = 0
     try:
         while True:
-            found = _nearest(query, at_once, kind)
+            found, _ = _nearest(query, at_once, kind)
             yield from found[told:at_once]
             if len(found) < at_once:
                 return
@@ -167,8 +167,11 @@ def _no_artifacts(store: Catalogue) -> RegistryError:
     )
 
 
-def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour, ...]:
-    """Return all artifacts that can be among the ``k`` nearest, in order."""
+def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[tuple[Neighbour, ...], int]:
+    """Return all artifacts that can be among the ``k`` nearest, in order.
+
+    The number is that of all names, of any kind, that have an embedding in the query's space.
+    """
     while True:
         matrix = read_matrix(
             matrix_path(query.store.location, query.embedding.space),
@@ -197,7 +200,8 @@ def _nearest(query: _Query, k: int, kind: str | None = None) -> tuple[Neighbour,
             f"the cached embeddings in {matrix.path} are not those of {query.store.location}",
             hint=f"remove the file (`rm {shlex.quote(str(matrix.path))}`), it is made again",
         )
-    return neighbours
+    embedded = matrix.digests[: len(matrix.rows)]
+    return neighbours, sum(len(valid[digest]) for digest in embedded if digest in valid)
 
 
 def _latest(store: Catalogue) -> tuple[_Names, dict[str, DamagedVersion]]:

@@ -379,7 +379,7 @@ def write_start(
     """Write a decision with the ranking that it was made by."""
     ranked = None if ranking is None else asdict(replace(ranking, damaged=()))
     if ranked is not None:
-        del ranked["damaged"]  # the registry's state, and no part of the decision
+        del ranked["damaged"], ranked["total"]  # the registry's state, and no part of the decision
     decision = {"mode": mode, "sources": sources, "why": why, "digests": digests}
     run.write_json(DECISION_FILE, {**decision, "ranking": ranked})
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from tests.registry.factories import Push, make_artifact, make_embedding, make_space
+from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.gallery._collection import read_collection
 from wsdarts_registry.gallery._distances import heat_map
 from wsdarts_registry.gallery._task_map import task_map
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.records import NearRecord, RegistryConfig
 
 
 def silent(*_: object) -> None:
@@ -137,3 +139,32 @@ def test_each_task_is_joined_with_its_nearest(store: DirectoryStore, push: Push)
     joined = {frozenset((dots.index((a, b)), dots.index((c, d)))) for a, b, c, d in ends}
     apart = space.distances + np.diag([np.inf] * len(dots))
     assert joined == {frozenset((row, int(apart[row].argmin()))) for row in range(len(dots))}
+
+
+def test_the_threshold_does_not_apply_to_a_mean_of_several_tasks(
+    store: DirectoryStore, push: Push, tmp_path: Path
+) -> None:
+    for name in ("birds", "planes", "textures"):
+        push(name)
+    make_artifact(tmp_path / "both", "birds", "planes")
+    store.publish(tmp_path / "both", "both")
+    space = EmbeddingSpaceRecord.model_validate(make_space().to_json())
+    near = NearRecord(space=space, distance=0.99, measured="halves of two sets")
+    store.configure(RegistryConfig(name="zoo", near=(near,)))
+    (found,) = read_collection(store, silent).spaces
+    both = [member.sort for member in found.mapped].index("meta")
+    drawn = ET.fromstring(task_map(found))  # noqa: S314 - ours
+    styles = [c for p in drawn.iter("path") if (c := p.attrib["class"]).startswith("tie")]
+    nearest = (found.distances + np.diag([np.inf] * 4)).argmin(axis=1)
+    pairs = {frozenset((row, int(column))) for row, column in enumerate(nearest)}
+    expected = ["tie mean" if both in pair else "tie near" for pair in pairs]
+    assert sorted(styles) == sorted(expected)
+    assert "tie mean" in styles
+    marks = {link.attrib["data-r"]: link.attrib["data-tie"] for link in drawn.iter("a")}
+    assert marks["both@1"] == "mean"
+    heat = heat_map(found)
+    assert heat is not None
+    framed = [[near for _, _, near in row.cells] for row in heat.rows]
+    columns = [row.item.sort for row in heat.rows]
+    for i, row in enumerate(framed):
+        assert row == [i != j and "meta" not in (columns[i], columns[j]) for j in range(4)]

@@ -254,7 +254,11 @@ def test_the_start_page_leads_with_accuracy_beside_its_baseline(
     found = {
         "below": {"classifier_accuracy": 0.5, "classifier_baseline_accuracy": 0.75},
         "above": {"classifier_accuracy": 0.5, "classifier_baseline_accuracy": 0.25},
-        "alone": {"classifier_accuracy": 0.5, "final_parameters": 840_000},
+        "alone": {
+            "classifier_accuracy": 0.5,
+            "classifier_parameters": 98_786,
+            "final_parameters": 840_000,
+        },
         "wrong": {"classifier_accuracy": 7.5},  # anyone may write an artifact
     }
     for name, metrics in found.items():
@@ -273,6 +277,8 @@ def test_the_start_page_leads_with_accuracy_beside_its_baseline(
     assert cards["alone@1"]["data-p"] == "840000"
     start = (root / "index.html").read_text()
     assert "25.0 points below the linear baseline" in start
+    assert start.count("98,786 parameters as trained") == 1
+    assert "<dt>parameters at full size</dt><dd>0.84 M</dd>" in start
     assert "25.0 points above the linear baseline" in start
     assert 'class="result none"' in start
     for name in found:

@@ -15,22 +15,33 @@ wsdarts.nearest = (() => {
     return made;
   }
 
-  function bar(distance, threshold) {
+  // A threshold was measured between single tasks; a mean of several is near to everything.
+  const isJudged = (neighbour) => neighbour.kind === "transfer";
+
+  function bar(distance, threshold, why) {
     const svg = document.createElementNS(SVG, "svg");
-    for (const [key, value] of Object.entries({ viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }))
+    const read = why ? { role: "img" } : { "aria-hidden": "true" };
+    for (const [key, value] of Object.entries({ viewBox: "0 0 100 8", preserveAspectRatio: "none", ...read }))
       svg.setAttribute(key, value);
+    if (why) {
+      const title = document.createElementNS(SVG, "title");
+      title.textContent = why;
+      svg.append(title);
+    }
     svg.append(rect("ground", 0, 100), rect("reach", 0, 100 * distance));
     if (threshold !== null) svg.append(rect("limit", 100 * threshold, 0.8));
     return element("td", { class: "span" }, svg);
   }
 
   function row(neighbour, shown, threshold) {
+    const judged = isJudged(neighbour);
+    const why = threshold === null || judged ? "" : "no threshold for an artifact of several tasks";
     return element(
       "tr",
       {},
       element("th", { scope: "row" }, element("a", { href: neighbour.page }, neighbour.reference)),
       element("td", { class: "n", "data-distance": neighbour.distance, "data-label": "distance" }, shown),
-      bar(neighbour.distance, threshold),
+      bar(neighbour.distance, judged ? threshold : null, why),
       element("td", { "data-label": "kind" }, neighbour.kind),
       element("td", { class: "long", "data-label": "task" }, neighbour.task),
       element("td", { class: "n", "data-label": "embedded" }, neighbour.images.toLocaleString("en")),
@@ -44,6 +55,7 @@ wsdarts.nearest = (() => {
     const limit = shown.space.threshold;
     const texts = ranking.figures(first.map((n) => n.distance), limit).distances;
     byId("neighbours").replaceChildren(...first.map((n, i) => row(n, texts[i], limit)));
+    byId("unjudged").hidden = limit === null || first.every(isJudged);
     byId("side").href = `compare.html#${first.slice(0, 4).map((n) => n.reference).join(",")}`;
     byId("side").hidden = first.length < 2;
   }

@@ -34,7 +34,7 @@ wsdarts.taskMap = (() => {
     const nearest = node.dataset.n === undefined ? null : Number(node.dataset.n);
     const name = node.dataset.r.split("@")[0];
     const short = name.length > 28 ? `${name.slice(0, 27)}…` : name;
-    return { node, x, y, nearest, near: node.dataset.near === "true", short };
+    return { node, x, y, nearest, tie: node.dataset.tie, short };
   }
 
   // One map: its view is a scale and the point of the whole map in the middle.
@@ -126,12 +126,12 @@ wsdarts.taskMap = (() => {
     drawLines(places) {
       const drawn = new Set();
       for (const i of this.seen) {
-        const { nearest, near } = this.marks[i];
+        const { nearest, tie } = this.marks[i];
         const key = [i, nearest].sort((a, b) => a - b).join(" ");
         if (nearest === null || drawn.has(key)) continue;
         drawn.add(key);
         const d = `M${places[i].join(" ")}L${places[nearest].join(" ")}`;
-        this.added.append(svg("path", { d, class: near ? "tie near added" : "tie added" }));
+        this.added.append(svg("path", { d, class: `tie ${tie} added` }));
       }
     }
 
@@ -326,7 +326,8 @@ wsdarts.taskMap = (() => {
         ? "Zoom in for names and nearest tasks."
         : `${seen} of ${all} tasks in view; zoom in further for names and nearest tasks.`;
     if (map.scale === 1 && !map.many) return "";
-    return `${seen} of ${all} tasks in view; a line joins each with its nearest.`;
+    const styles = map.many ? map.drawn.closest(".map-panel").dataset.lines : ""; // else the caption has them
+    return `${seen} of ${all} tasks in view; a line joins each with its nearest${styles}.`;
   }
 
   function enable(drawn, told) {

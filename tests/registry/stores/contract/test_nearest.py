@@ -39,6 +39,7 @@ def test_nearest_ranks_the_latest_version_of_each_name(store: Store, push: Push)
     assert "no threshold was measured" in ranking.why
     short = store.nearest(_query([1.0, 1.0, 1.0]), k=1)
     assert short.neighbours == ranking.neighbours[:1]
+    assert (short.total, ranking.total) == (3, 3)
 
     distance = ranking.neighbours[0].distance
     store.configure(RegistryConfig(name="zoo", near=(_near(distance * 1.01),)))
