@@ -164,8 +164,8 @@ def trainings_elsewhere(run: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
 
 def with_training(
     manifest: Manifest, genotype: Genotype, run: Path, training: Path | None = None
-) -> Manifest:
-    """Return a run's manifest with what a training of its cells and on its task measured, if any.
+) -> tuple[Manifest, Path | None]:
+    """Add to a run's manifest what a training of its cells and on its task measured, if any.
 
     Of several the one that finished last is taken, and a warning says which. The best of them,
     chosen by the images that it was measured on, would be no measurement.
@@ -175,6 +175,9 @@ def with_training(
         genotype: Its genotype.
         run: The run directory.
         training: The training to take; by default one that the run knows of.
+
+    Returns:
+        The manifest, and the directory of the training; None without one.
 
     Raises:
         RunError: The training that was named is not finished, or is of other cells or another
@@ -186,7 +189,7 @@ def with_training(
             raise RunError(
                 f"{named}", expected=f"the --out of a finished `wsdarts-hub train {run} DATA`"
             )
-        return _measured(manifest, named)
+        return _measured(manifest, named), named.place
     elsewhere, gone = trainings_elsewhere(run)
     for path in gone:
         _warn(f"a training of {run} is not in {path} any more; name its place with --training")
@@ -198,14 +201,14 @@ def with_training(
         if isinstance(reason, str) and not fitting:
             _warn(f"the accuracy of a training was left out: {reason}")
     if not fitting:
-        return manifest
+        return manifest, None
     last = max(fitting, key=lambda each: (each.finished, str(each.place)))
     if len(fitting) > 1:
         _warn(
             f"{run} has {len(fitting)} trainings; the one that finished last goes along: "
             f"{last.place} ({percent(last.result.accuracy)}); name another with --training"
         )
-    return _measured(manifest, last)
+    return _measured(manifest, last), last.place
 
 
 def _measured(manifest: Manifest, training: _Training) -> Manifest:
@@ -301,4 +304,4 @@ def _read(directory: Path, name: str, limit: int = MAX_RECORD_BYTES) -> object:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, RegistryWarning, stacklevel=4)
+    warnings.warn(text, RegistryWarning, stacklevel=5)
