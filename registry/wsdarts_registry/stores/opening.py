@@ -5,7 +5,8 @@ from pathlib import Path
 
 from wsdarts_registry._arguments import check_text
 from wsdarts_registry._files import expanded
-from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.artifact.reference import Reference
+from wsdarts_registry.errors import RegistryError, WsdartsError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.huggingface.location import is_huggingface, split_reference
 from wsdarts_registry.stores.records import Entry, shipped_zoo
@@ -39,6 +40,14 @@ def shipped_version(digest: str) -> Entry | None:
             if info.digest == digest:
                 return zoo.entry(name, info.version)
     return None
+
+
+def shipped_reference(reference: str) -> Reference | None:
+    """Return the exact reference of what the shipped zoo has under a reference; None if nothing."""
+    try:
+        return ShippedZoo().resolve(reference).reference
+    except WsdartsError:
+        return None
 
 
 def open_registry(
