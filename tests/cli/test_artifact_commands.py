@@ -147,6 +147,14 @@ def test_show_as_json(zoo: Path, run: Run) -> None:
     assert data["yanked"] is None
 
 
+def test_pull_of_a_yanked_version_gives_the_reason(zoo: Path, run: Run) -> None:
+    assert run("pull", "flowers@1", "--registry", zoo).err == ""
+    DirectoryStore(zoo).yank("flowers@1", "wrong labels")
+    shown = run("pull", "flowers@1", "--registry", zoo)
+    assert (shown.code, shown.err) == (0, "yanked: wrong labels\n")
+    assert run("pull", "flowers@1", "--registry", zoo, "-q").err == ""
+
+
 def test_show_of_a_yanked_version_gives_the_reason(zoo: Path, run: Run) -> None:
     DirectoryStore(zoo).yank("flowers@1", "wrong labels")
     assert ": wrong labels" in run("show", "flowers@1", "--registry", zoo).out

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from tests.cli.conftest import Run
+from tests.registry.factories import make_artifact
 from wsdarts_registry.stores.directory import DirectoryStore
 
 
@@ -35,6 +36,22 @@ def test_a_yanked_version_is_copied_with_a_warning(zoo: Path, run: Run, tmp_path
     assert shown.err.startswith("warning: flowers@1 was yanked")
     assert "wrong labels" in shown.err
     assert str(tmp_path / "other") in shown.err
+
+
+def test_another_number_is_said(zoo: Path, run: Run, tmp_path: Path) -> None:
+    make_artifact(tmp_path / "second", "flowers", description="Another one.")
+    DirectoryStore(zoo).publish(tmp_path / "second", "flowers")
+    there = ("--to", tmp_path / "other", "--registry", zoo)
+    kept = run("copy", "flowers@2", *there)
+    assert (kept.lines[0], kept.err) == ("flowers@2", "")
+    run("copy", "flowers@2", *there, "--as", "taken", "--version", "1")
+    run("copy", "flowers@1", "--to", zoo, "--as", "taken", "--registry", zoo)
+    taken = run("copy", "taken@1", *there)
+    assert taken.lines[0] == "taken@2"
+    assert taken.err.startswith("taken@1 became taken@2")
+    again = run("copy", "taken@1", *there)
+    assert again.err.startswith("taken@1 is taken@2")
+    assert again.err.count("\n") == 1
 
 
 def test_copy_needs_a_target(zoo: Path, run: Run) -> None:

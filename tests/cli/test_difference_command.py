@@ -2,6 +2,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 from tests.cli.test_terminal import on_terminal
 from tests.registry.factories import SPACE, make_artifact, make_masks, make_ranked
@@ -34,8 +36,8 @@ def test_what_differs_is_shown(zoo: Path, run: Run, tmp_path: Path) -> None:
         ["normal", "c_{k-2}", "→", "0", "skip_connect", "none"],
         ["preset", "tiny", "small"],
         ["weights.momentum", "(not", "there)", "0.9"],
-        ["weights_accuracy", "50.0", "%", "52.5", "%", "+2.5", "points"],
-        ["alpha_loss", "1.5"],
+        ["supernet", "accuracy,", "weights", "half", "50.0", "%", "52.5", "%", "+2.5", "points"],
+        ["supernet", "loss,", "α", "half", "1.5"],
         ["distance", "0.0000", "by"],
     ):
         assert any(line[: len(row)] == row for line in rows), row
@@ -63,6 +65,19 @@ def test_a_run_is_compared_with_what_is_published(zoo: Path, run: Run, tmp_path:
     shown = run("diff", "textures", tmp_path / "run", "-q", "--registry", zoo)
     assert (shown.code, shown.out) == (0, "")
     assert run("diff", "textures", tmp_path / "nowhere", "--registry", zoo).code == 1
+
+
+def test_what_the_shipped_zoo_has_is_hinted_at(
+    zoo: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = f"copy dtd-10@2 --to {zoo}`"
+    shown = run("diff", "flowers", "dtd-10", "--registry", zoo)
+    assert shown.code == 1
+    assert f"`wsdarts-hub {copy}" in shown.err
+    assert "the shipped zoo" not in run("diff", "flowers", "nowhere", "--registry", zoo).err
+    assert "the shipped zoo" not in run("diff", "flowers102", "dtd-10@99").err
+    monkeypatch.setenv("WSDARTS_HUB_REGISTRY", str(zoo))
+    assert f"`WSDARTS_HUB_REGISTRY= wsdarts-hub {copy}" in run("diff", "flowers", "dtd-10").err
 
 
 def test_it_fits_a_terminal_of_80_columns(zoo: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from tests.cli.conftest import Run
 from tests.registry.factories import digest_of, make_artifact
 from wsdarts_registry.artifact.manifest import Lineage, Parent
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.opening import open_registry
+from wsdarts_registry.stores.records import shipped_zoo
 
 
 @pytest.fixture
@@ -39,6 +41,25 @@ def test_the_tree(store: DirectoryStore, run: Run) -> None:
         f"└─ last@1  {last}  union",
     ]
     assert all(len(line) <= 80 for line in shown.lines)
+
+
+def test_a_parent_in_the_shipped_zoo(store: DirectoryStore, run: Run, tmp_path: Path) -> None:
+    shipped = open_registry().resolve("dtd-10@2")
+    said = (Parent(reference=name, digest=shipped.digest) for name in ("dtd-10@2", "textures@9"))
+    for number, parent in enumerate(said):
+        line = Lineage(mode="trained", parents=(parent,))
+        make_artifact(tmp_path / f"own-{number}", "own", lineage=line)
+        store.publish(tmp_path / f"own-{number}", "own")
+    there = ("--registry", store.location)
+    (row,) = (line for line in run("lineage", "own@1", *there).lines if "dtd-10@2" in line)
+    assert row.endswith("in the shipped zoo, not in this registry")
+    (row,) = (line for line in run("lineage", "own@2", *there).lines if "textures@9" in line)
+    assert "in the shipped zoo as dtd-10@2" in row
+    data = json.loads(run("lineage", "own@1", "--json", *there).out)
+    assert data["parents"][0]["shipped"] == "dtd-10@2"
+    store.publish(shipped_zoo() / "artifacts" / "dtd-10" / "v2", "dtd-10", 2)
+    (parent,) = json.loads(run("lineage", "own@1", "--json", *there).out)["parents"]
+    assert (parent["shipped"], parent["in_registry"]) == (None, True)
 
 
 def test_generations_are_indented_and_limited(store: DirectoryStore, run: Run) -> None:

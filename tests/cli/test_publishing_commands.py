@@ -6,6 +6,8 @@ import pytest
 
 import wsdarts_hub as hub
 from tests.cli.conftest import Run
+from tests.registry.factories import make_artifact
+from tests.registry.publishing.test_training import write_training
 
 
 def test_push_makes_the_registry_and_prints_the_reference(
@@ -30,6 +32,66 @@ def test_push_sets_licence_description_and_version(zoo: Path, run: Run, tmp_path
     card = hub.pull("mine@4", registry=zoo).card or ""
     assert "\nOnly a test\n" in card.split("## The cells")[0]
     assert "Only a test" not in card.split("## Licence")[1]
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> tuple[Path, Path]:
+    """Two artifacts of a name, neither of which states a licence or a description."""
+    for number in (1, 2):
+        made = {"metrics": {"steps": number}, "license": "", "description": "", "files": {}}
+        make_artifact(tmp_path / f"plain-{number}", "flowers", **made)
+    return tmp_path / "plain-1", tmp_path / "plain-2"
+
+
+def test_a_further_version_keeps_licence_and_description(
+    plain: tuple[Path, Path], zoo: Path, run: Run
+) -> None:
+    first, second = plain
+    there = ("mine", "--registry", zoo)
+    said = run("push", first, *there, "--license", "cc0-1.0", "--description", "Petals")
+    assert said.err == ""
+    further = run("push", second, *there)
+    assert (further.lines[0], further.err) == (
+        "mine@2",
+        "licence and description as in mine@1\n",
+    )
+    card = hub.pull("mine@2", registry=zoo).card or ""
+    assert card.startswith("---\nlicense: cc0-1.0\n")
+    assert "\nPetals\n" in card
+    again = run("push", second, *there)
+    assert (again.lines[0], again.err) == ("mine@2", "")
+    data = json.loads(run("push", first, *there, "--license", "mit", "--json").out)
+    assert (data["reference"], data["inherited"]) == ("mine@3", ["description"])
+    assert data["inherited_from"] == "mine@2"
+
+
+def test_empty_values_drop_licence_and_description(
+    plain: tuple[Path, Path], zoo: Path, run: Run
+) -> None:
+    there = ("mine", "--registry", zoo)
+    run("push", plain[0], *there, "--license", "cc0-1.0", "--description", "Petals")
+    dropped = run("push", plain[1], *there, "--license", "", "--description", "")
+    assert (dropped.lines[0], dropped.err) == ("mine@2", "")
+    manifest = hub.pull("mine@2", registry=zoo).manifest
+    assert (manifest.license, manifest.description) == ("", "")
+
+
+def test_the_result_names_accuracy_and_training(run: Run, tmp_path: Path) -> None:
+    make_artifact(tmp_path / "run" / "artifact", "flowers", files={})
+    for number in (1, 2):
+        finished = f"2026-01-02T03:04:0{number}Z"
+        write_training(tmp_path / "run" / f"training-{number}", result={"finished": finished})
+    push = ("push", tmp_path / "run", "mine", "--registry", tmp_path / "new")
+    shown = run(*push)
+    assert re.search(r"^trained accuracy +62\.5 %, by training-2$", shown.out, re.MULTILINE)
+    assert shown.err.startswith("warning: ")
+    data = json.loads(run(*push, "--json").out)
+    assert data["accuracy"] == 0.625
+    assert data["training"] == str(tmp_path / "run" / "training-2")
+    assert (
+        json.loads(run("push", tmp_path / "run" / "artifact", *push[2:], "--json").out)["training"]
+        is None
+    )
 
 
 @pytest.mark.parametrize(

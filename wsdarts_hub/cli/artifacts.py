@@ -1,5 +1,7 @@
 """Commands that read one artifact: ``show``, ``pull`` and ``verify``."""
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,7 @@ from wsdarts_registry.stores.huggingface.location import is_huggingface
 if TYPE_CHECKING:
     from wsdarts_registry.artifact.reader import Artifact
     from wsdarts_registry.stores.signature_policy import SignaturePolicy
+    from wsdarts_registry.stores.store import Store
 
 SubjectArgument = Annotated[
     str,
@@ -77,7 +80,29 @@ def read_subject(
         return store.pull(within) if weights else store.pull_without_weights(within)
     except ReferenceNotFoundError as error:
         what = f"no {MANIFEST} in the directory" if is_directory(path) else "no directory"
-        raise ReferenceNotFoundError(f"there is {what} {subject}, and {error}") from error
+        raise ReferenceNotFoundError(
+            f"there is {what} {subject}, and {error}", hint=_shipped_hint(subject, registry)
+        ) from error
+
+
+def _shipped_hint(subject: str, registry: str | None) -> str:
+    """Return what to do where the shipped zoo has what another registry lacks; else nothing."""
+    from wsdarts_registry.stores.opening import (  # noqa: PLC0415
+        REGISTRY_VARIABLE,
+        shipped_reference,
+    )
+
+    variable = os.environ.get(REGISTRY_VARIABLE)
+    target = registry or variable
+    found = None if target is None or is_huggingface(subject) else shipped_reference(subject)
+    if target is None or found is None:
+        return ""
+    prefix = f"{REGISTRY_VARIABLE}= " if variable else ""
+    without = "without --registry" if registry else f"without {REGISTRY_VARIABLE}"
+    return (
+        f"the shipped zoo has {found}: copy it with `{prefix}wsdarts-hub copy {found} --to "
+        f"{shlex.quote(target)}`, or name it {without}, beside a directory of a run or an artifact"
+    )
 
 
 def show(
@@ -159,6 +184,8 @@ def pull(
 ) -> None:
     """Fetch an artifact and verify all its files.
 
+    If the version was yanked, a note gives the reason.
+
     JSON:
         directory: directory of its files
         digest: sha256 of its manifest
@@ -173,17 +200,26 @@ def pull(
         from wsdarts_hub import pull
         print(pull("flowers102@2", out="flowers102", check=True).genotype)
     """
+    from wsdarts_registry.stores.opening import open_for  # noqa: PLC0415
+
     required = options.required_signature(require_signature, policy)
     display.show_transfers(quiet=quiet)
-    artifact = hub.pull(
-        reference, registry=registry, out=out, check=check, require_signature=required
-    )
+    store, within = open_for(reference, registry)
+    artifact = hub.pull(within, registry=store, out=out, check=check, require_signature=required)
+    if not quiet:
+        _say_yank(store, within)
     if as_json:
         display.json_data({"directory": artifact.directory, **_verified_json(artifact, required)})
         return
     display.line(str(artifact.directory))
     if not quiet:
         display.facts([*_verified(artifact), *_signer(required)], whole=("signature",))
+
+
+def _say_yank(store: "Store", reference: str) -> None:
+    """Print the reason of a yank; only an exact reference finds a yanked version."""
+    if "@" in reference and (yank := store.resolve(reference).yanked):
+        display.note(f"yanked: {yank.reason}")
 
 
 def verify(

@@ -8,6 +8,7 @@ import typer
 
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared import display, options
+from wsdarts_registry._format import percent
 
 if TYPE_CHECKING:
     from wsdarts_registry.publishing.publication import Copied
@@ -35,10 +36,20 @@ def push(
     ] = None,
     license_: Annotated[
         str | None,
-        options.value_option("ID", "Licence of the artifact, such as cc-by-4.0.", "--license"),
+        options.value_option(
+            "ID",
+            "Licence of the artifact, such as cc-by-4.0. That of NAME's latest version by default; "
+            '"" for none.',
+            "--license",
+        ),
     ] = None,
     description: Annotated[
-        str | None, options.value_option("TEXT", "Short description for its card.")
+        str | None,
+        options.value_option(
+            "TEXT",
+            'Short description for its card. That of NAME\'s latest version by default; "" for '
+            "none.",
+        ),
     ] = None,
     sign: Annotated[
         Path | None, options.value_option("KEY", "Sign it with the private key in this file.")
@@ -66,6 +77,10 @@ def push(
     JSON:
         reference: exact version
         digest: sha256 of its manifest
+        accuracy: trained accuracy that it states, or null
+        training: directory of the training that was added now, or null
+        inherited: licence, description or both where they are an earlier version's
+        inherited_from: that version, or null
 
     Example:
         wsdarts-hub push runs/images images --registry my-zoo
@@ -74,8 +89,11 @@ def push(
         from wsdarts_hub import push
         print(push("runs/images", "images", registry="my-zoo").reference)
     """
+    from wsdarts_registry.artifact.facts import TrainedResult  # noqa: PLC0415
+    from wsdarts_registry.publishing.publication import publish_run  # noqa: PLC0415
+
     display.show_transfers(quiet=quiet)
-    entry = hub.push(
+    done = publish_run(
         run,
         name,
         registry=registry,
@@ -85,12 +103,30 @@ def push(
         sign=sign,
         training=training,
     )
+    entry, result = done.entry, TrainedResult.of(done.entry.manifest)
     if as_json:
-        display.json_data({"reference": str(entry.reference), "digest": entry.digest})
+        source = done.inherited_from
+        display.json_data(
+            {
+                "reference": str(entry.reference),
+                "digest": entry.digest,
+                "accuracy": None if result is None else result.accuracy,
+                "training": done.training,
+                "inherited": done.inherited,
+                "inherited_from": None if source is None else str(source.reference),
+            }
+        )
         return
     display.line(str(entry.reference))
-    if not quiet:
-        display.facts([("digest", entry.digest)])
+    if quiet:
+        return
+    facts = [("digest", entry.digest)]
+    if result is not None:
+        by = "" if done.training is None else f", by {done.training.name}"
+        facts.append(("trained accuracy", f"{percent(result.accuracy)}{by}"))
+    display.facts(facts)
+    if done.note:
+        display.note(done.note)
 
 
 def yank(
@@ -180,7 +216,10 @@ def copy(
     version: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Exact version. The next one by default.", show_default=False
+            min=1,
+            metavar="N",
+            help="Exact version. Its own number by default, or the next one.",
+            show_default=False,
         ),
     ] = None,
     require_signature: options.RequireSignatureOption = None,
@@ -190,9 +229,10 @@ def copy(
 ) -> None:
     """Copy an artifact to another registry, under the same digest.
 
-    A signature is copied as well, unless the artifact gets another name or version; aliases and
-    yanks are not. A yanked version is copied only if it is named exactly. Content that is there
-    already is not copied again.
+    It keeps its number where that is free there and it keeps its name; else it gets the next one,
+    and a note says so. A signature is copied as well, unless the artifact gets another name or
+    version; aliases and yanks are not. A yanked version is copied only if it is named exactly.
+    Content that is there already is not copied again.
 
     JSON:
         reference: the version there
@@ -230,6 +270,8 @@ def copy(
     display.line(str(copied.entry.reference))
     if not quiet:
         _say(copied, to)
+        if version is None and copied.entry.name == copied.source.name:
+            _say_number(copied)
 
 
 def _say(copied: "Copied", to: str) -> None:
@@ -256,6 +298,14 @@ def _say(copied: "Copied", to: str) -> None:
             f"its aliases were not copied ({', '.join(left)}); set them with `wsdarts-hub alias "
             f"set {entry.name} {left[0]} {entry.version} --registry {shlex.quote(to)}`"
         )
+
+
+def _say_number(copied: "Copied") -> None:
+    source, entry = copied.source.reference, copied.entry.reference
+    if entry != source and copied.made:
+        display.note(f"{source} became {entry}, as the number {source.version} is taken there")
+    elif entry != source:
+        display.note(f"{source} is {entry} there")
 
 
 def keygen(

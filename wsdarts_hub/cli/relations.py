@@ -127,13 +127,15 @@ def _show(found: "Difference") -> None:
 def _show_figures(found: "Difference") -> None:
     if not found.metrics:
         return
+    from wsdarts_registry.artifact.facts import metric_label  # noqa: PLC0415
+
     display.heading("figures")
     columns = ("before", "after", "difference")
     display.table(
         ("figure", *columns),
         [
             (
-                f.name,
+                metric_label(f.name),
                 "" if f.before is None else metric_text(f.name, f.before),
                 "" if f.after is None else metric_text(f.name, f.after),
                 "" if f.difference is None else metric_difference(f.name, f.difference),
@@ -190,7 +192,7 @@ def lineage(
     """Show the ancestors and descendants of an artifact.
 
     Parents are found by their digest, under any name in this registry; a parent that is not in the
-    registry has the name that its child recorded.
+    registry has the name that its child recorded, and it is said whether the shipped zoo has it.
 
     JSON:
         reference: exact version
@@ -249,7 +251,10 @@ def _described(relative: "LineageNode") -> str:
         versions = ", ".join(str(version.reference) for version in relative.damaged)
         return f"{name}  {relative.damaged[0].word} ({versions})"
     if not relative.entries:
-        return f"{name}  not in this registry"
+        if relative.shipped is None:
+            return f"{name}  not in this registry"
+        called = "" if relative.shipped == relative.reference else f" as {relative.shipped}"
+        return f"{name}  in the shipped zoo{called}, not in this registry"
     said = [name, relative.mode or ""]
     also = [str(e.reference) for e in relative.entries if str(e.reference) != relative.reference]
     if also:

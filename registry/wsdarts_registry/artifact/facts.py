@@ -391,6 +391,11 @@ class Metric(NamedTuple):
     explanation: str
 
 
+def metric_label(key: str) -> str:
+    """Return the name of a measured figure in words."""
+    return METRICS[key][0] if key in METRICS else key.replace("_", " ")
+
+
 def explained_metrics(manifest: Manifest) -> list[Metric]:
     """Return every measured figure with an explanation; unknown ones by their names, last."""
     metrics = manifest.metrics
@@ -398,7 +403,7 @@ def explained_metrics(manifest: Manifest) -> list[Metric]:
     ordered += [key for key in metrics if key not in METRICS]
     return [
         Metric(
-            label=METRICS[key][0] if key in METRICS else key.replace("_", " "),
+            label=metric_label(key),
             value=metric_text(key, metrics[key]),
             explanation=METRICS[key][1] if key in METRICS else "",
         )

@@ -22,6 +22,7 @@ from wsdarts_registry.artifact.facts import (
     TrainedResult,
     licence_text,
     metric_facts,
+    metric_label,
     overview_facts,
     provenance_facts,
     start_text,
@@ -367,5 +368,8 @@ def _compared_figures(found: Difference) -> Table:
     def written(name: str, value: float | None) -> str:
         return "–" if value is None else metric_text(name, value)
 
-    rows = ((f.name, written(f.name, f.before), written(f.name, f.after)) for f in found.metrics)
+    rows = (
+        (metric_label(f.name), written(f.name, f.before), written(f.name, f.after))
+        for f in found.metrics
+    )
     return Table(header=("figure", "before", "after"), rows=tuple(rows), right=frozenset({1, 2}))

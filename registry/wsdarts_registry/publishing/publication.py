@@ -3,8 +3,9 @@
 ``push`` adds the model card, and the picture that the card shows, to what a run wrote.
 """
 
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from wsdarts_registry.artifact.manifest import (
     MANIFEST,
     PICTURE,
     Manifest,
+    Parent,
     same_but_for_card,
 )
 from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
@@ -30,17 +32,43 @@ from wsdarts_registry.errors import (
     RegistryError,
     RegistryWarning,
     SignatureError,
+    VersionConflictError,
 )
 from wsdarts_registry.publishing._neighbours import neighbourhood
 from wsdarts_registry.publishing.card import CardFacts, render_card
 from wsdarts_registry.publishing.training_record import RUN_ARTIFACT, with_training
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
-from wsdarts_registry.stores.opening import open_for, open_registry
+from wsdarts_registry.stores.opening import open_for, open_registry, shipped_version
 from wsdarts_registry.stores.records import Entry
 from wsdarts_registry.stores.signature_policy import Required, SignaturePolicy
 from wsdarts_registry.stores.store import Store, published_version
 
+_log = logging.getLogger("wsdarts_hub.push")
 SignatureFate = Literal["none", "copied", "there already", "another one there", "another name"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Outcome of a push.
+
+    Attributes:
+        entry: The new version, or the one that has this content already, card and picture apart.
+        inherited: Which of ``"licence"`` and ``"description"`` are as in an earlier version.
+        inherited_from: That version; None where neither is.
+        training: Run directory of the training whose accuracy went along; None without one.
+    """
+
+    entry: Entry
+    inherited: tuple[str, ...]
+    inherited_from: Entry | None
+    training: Path | None
+
+    @property
+    def note(self) -> str | None:
+        """The inheritance in words; None where there is none, or nothing new was published."""
+        if self.inherited_from is None or self.inherited_from.reference == self.entry.reference:
+            return None
+        return f"{' and '.join(self.inherited)} as in {self.inherited_from.reference}"
 
 
 def push(
@@ -61,14 +89,18 @@ def push(
     training of the found cells is finished, its accuracy goes along: the run knows those that
     were made from it, wherever they lie. Of several it is the one that finished last.
 
+    A licence or a description that is neither given nor stated by the artifact itself is that of
+    the name's latest version that was not yanked. An artifact that was started from another with
+    another licence is published with a RegistryWarning.
+
     Args:
         run: A run directory of a search or warm start, or an artifact directory.
         name: Name to publish under.
         registry: Directory of a registry, made if it is missing, or ``hf://OWNER``; by default
             what the environment variable WSDARTS_HUB_REGISTRY names.
         version: Exact version; the next one by default.
-        license: Licence of the artifact, such as ``"cc-by-nc-4.0"``; kept as it is by default.
-        description: A few words for the card; kept as they are by default.
+        license: Licence of the artifact, such as ``"cc-by-nc-4.0"``; ``""`` for none.
+        description: A few words for the card; ``""`` for none.
         sign: File of a private key to sign it with; not signed by default.
         training: Run directory of the training whose accuracy goes along; by default the last one
             that the run knows of.
@@ -83,6 +115,30 @@ def push(
         RegistryError: The registry cannot be written.
         SignatureError: The key cannot sign; nothing was published.
     """
+    return publish_run(
+        run,
+        name,
+        registry=registry,
+        version=version,
+        license=license,
+        description=description,
+        sign=sign,
+        training=training,
+    ).entry
+
+
+def publish_run(
+    run: str | Path,
+    name: str,
+    *,
+    registry: str | Path | Store | None = None,
+    version: int | None = None,
+    license: str | None = None,  # noqa: A002
+    description: str | None = None,
+    sign: str | Path | None = None,
+    training: str | Path | None = None,
+) -> Published:
+    """Publish as ``push`` does; return what went along, too. See ``push`` for the arguments."""
     Reference(name=name, version=version)
     if sign is not None:
         _signing().check_key(sign)
@@ -91,16 +147,77 @@ def push(
     directory = _artifact_directory(place)
     store = open_registry(registry, create=True)
     artifact = read_artifact(directory, unhashed=HEAVY)
-    manifest = with_training(artifact.manifest, artifact.genotype, place, chosen)
-    manifest = manifest.model_copy(
-        update={
-            "license": manifest.license if license is None else license,
-            "description": manifest.description if description is None else description,
-        }
-    )
-    files = card_files(artifact, manifest, store, name, version)
+    measured, used = with_training(artifact.manifest, artifact.genotype, place, chosen)
+    store.finish_push(name)
+    seen = _catalogue(store)
+    versions = _readable_versions(store, seen, name)
+    manifest, inherited, source = _with_terms(measured, license, description, versions)
+    _warn_of_other_licences(manifest, store, seen)
+    files = _card_files(artifact, manifest, store, seen, name, _same(versions, manifest, version))
     entry = store.publish(Edition.changed(artifact, manifest, files), name, version)
-    return entry if sign is None else sign_version(entry.reference, key=sign, registry=store)
+    if sign is not None:
+        entry = sign_version(entry.reference, key=sign, registry=store)
+    done = Published(entry=entry, inherited=inherited, inherited_from=source, training=used)
+    if done.note:
+        _log.info("%s: %s", entry.reference, done.note)
+    return done
+
+
+def _with_terms(
+    manifest: Manifest, licence: str | None, description: str | None, versions: Sequence[Entry]
+) -> tuple[Manifest, tuple[str, ...], Entry | None]:
+    """Return a manifest with licence and description; what is inherited, and the version it is of.
+
+    Args:
+        manifest: Of the artifact.
+        licence: The licence that was given.
+        description: The description that was given.
+        versions: Versions of the name, ascending.
+    """
+    latest = next((entry for entry in reversed(versions) if entry.yanked is None), None)
+    changes, inherited = {}, []
+    for key, word, given in (
+        ("license", "licence", licence),
+        ("description", "description", description),
+    ):
+        value = getattr(manifest, key) if given is None else given
+        if given is None and not value and latest is not None:
+            value = getattr(latest.manifest, key)
+            inherited += [word] if value else []
+        changes[key] = value
+    return manifest.model_copy(update=changes), tuple(inherited), latest if inherited else None
+
+
+def _warn_of_other_licences(manifest: Manifest, store: Store, seen: Catalogue | None) -> None:
+    """Warn where a parent states another licence.
+
+    Parents are looked up in the shipped zoo and in what was read of the registry already.
+    """
+    if not manifest.license:
+        return
+    for parent in manifest.lineage.parents:
+        entry = shipped_version(parent.digest) or _seen_parent(store, seen, parent)
+        theirs = "" if entry is None else entry.manifest.license
+        if theirs and theirs.casefold() != manifest.license.casefold():
+            warnings.warn(
+                f"the licence is {manifest.license}, and that of {parent.reference}, which the "
+                f"search started from, is {theirs}",
+                RegistryWarning,
+                stacklevel=4,
+            )
+
+
+def _seen_parent(store: Store, seen: Catalogue | None, parent: Parent) -> Entry | None:
+    name = parent.reference.partition("@")[0]
+    if seen is None or not is_name(name):
+        return None
+    if store.hub_id(name) is not None and seen.is_first_hand(name):
+        return None  # its manifest is not in the index, and would have to be fetched
+    for info in seen.versions(name):
+        if info.digest == parent.digest:
+            with suppress(*DAMAGE):
+                return seen.entry(name, info.version)
+    return None
 
 
 def sign_version(
@@ -219,7 +336,8 @@ def copy(
         to: Registry to copy to, a directory is made if it is missing.
         registry: Registry to copy from; the shipped zoo by default.
         name: Name to publish under; its own by default.
-        version: Exact version; the next one by default.
+        version: Exact version. By default its own number where the name stays and that is free
+            there, so that references and a signature go on to fit; else the next one.
         require_signature: Files of public keys, one of which has to have signed the version that
             is copied, or a ``SignaturePolicy``; by default the user's own policy decides.
 
@@ -237,7 +355,8 @@ def copy(
     artifact = store.pull(Reference(name=source.name, digest=source.digest))
     target = open_registry(to, create=True)
     known = published_version(target, wanted.name, version, source.digest)
-    entry = target.publish(artifact.directory, wanted.name, version)
+    keeps = version is None and known is None and wanted.name == source.name
+    entry = _publish_copy(artifact.directory, target, wanted, source.version if keeps else None)
     fate = _copy_signature(store.signature(source.name, source.version), target, entry)
     return Copied(
         source=source,
@@ -245,6 +364,17 @@ def copy(
         made=known is None,
         signature=fate,
     )
+
+
+def _publish_copy(
+    directory: Path, target: Store, wanted: Reference, preferred: int | None
+) -> Entry:
+    """Publish under the preferred number if that is free; else as is wanted."""
+    taken = {info.version for info in target.versions(wanted.name)} if preferred else set()
+    if preferred is not None and preferred not in taken:
+        with suppress(VersionConflictError):  # another process was faster
+            return target.publish(directory, wanted.name, preferred)
+    return target.publish(directory, wanted.name, wanted.version)
 
 
 def _copy_signature(signature: bytes | None, target: Store, entry: Entry) -> SignatureFate:
@@ -288,8 +418,13 @@ def _artifact_directory(run: Path) -> Path:
     )
 
 
-def card_files(
-    artifact: Artifact, manifest: Manifest, store: Store, name: str, version: int | None
+def _card_files(
+    artifact: Artifact,
+    manifest: Manifest,
+    store: Store,
+    seen: Catalogue | None,
+    name: str,
+    same: Entry | None,
 ) -> dict[str, bytes]:
     """Return the card and the picture for an artifact, by path.
 
@@ -300,32 +435,12 @@ def card_files(
         artifact: What is about to be published.
         manifest: Its manifest, as it is to be.
         store: Where.
-        name: Name to publish under.
-        version: The version that was asked for; None for the next one.
-
-    Raises:
-        RegistryError: The registry cannot be asked.
-    """
-    store.finish_push(name)
-    seen = _catalogue(store)
-    same = _same_content(store, seen, manifest, name, version)
-    if same is not None:
-        return {p: store.read(same, p) for p in (CARD, PICTURE) if p in same.manifest.files}
-    return new_card_files(artifact, manifest, store, seen, name)
-
-
-def new_card_files(
-    artifact: Artifact, manifest: Manifest, store: Store, seen: Catalogue | None, name: str
-) -> dict[str, bytes]:
-    """Return card and picture as they are written today; see ``card_files``.
-
-    Args:
-        artifact: What is about to be published.
-        manifest: Its manifest, as it is to be.
-        store: Where.
         seen: What that holds now; None if it cannot be had.
         name: Name to publish under.
+        same: The version with the same content, if there is one.
     """
+    if same is not None:
+        return {p: store.read(same, p) for p in (CARD, PICTURE) if p in same.manifest.files}
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     facts = CardFacts(
         manifest=manifest,
@@ -354,20 +469,26 @@ def _catalogue(store: Store) -> Catalogue | None:
             return None
 
 
-def _same_content(
-    store: Store, seen: Catalogue | None, manifest: Manifest, name: str, version: int | None
-) -> Entry | None:
-    """Return the published version that differs in nothing but what ``push`` writes."""
-    same = []
+def _readable_versions(store: Store, seen: Catalogue | None, name: str) -> list[Entry]:
+    """Return the versions of a name that are not damaged, ascending."""
+    found = []
     # What was listed may lag behind the name itself.
     listed = {} if seen is None else {info.version: info.digest for info in seen.versions(name)}
     for info in store.versions(name):
         known = listed.get(info.version) == info.digest
         source: Catalogue = seen if seen is not None and known else store
-        with suppress(*DAMAGE):  # so not the same
-            entry = source.entry(name, info.version)
-            if CARD in entry.manifest.files and same_but_for_card(entry.manifest, manifest):
-                same.append(entry)
+        with suppress(*DAMAGE):
+            found.append(source.entry(name, info.version))
+    return found
+
+
+def _same(versions: Sequence[Entry], manifest: Manifest, version: int | None) -> Entry | None:
+    """Return the published version that differs in nothing but what ``push`` writes."""
+    same = [
+        entry
+        for entry in versions
+        if CARD in entry.manifest.files and same_but_for_card(entry.manifest, manifest)
+    ]
     best = sorted(same, key=lambda e: (e.version == version, e.yanked is None, e.version))
     return best[-1] if best else None
 

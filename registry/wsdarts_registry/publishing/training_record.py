@@ -171,8 +171,8 @@ def finished_trainings(run: Path) -> tuple[Path, ...]:
 
 def with_training(
     manifest: Manifest, genotype: Genotype, run: Path, training: Path | None = None
-) -> Manifest:
-    """Return a run's manifest with what a training of its cells and on its task measured, if any.
+) -> tuple[Manifest, Path | None]:
+    """Add to a run's manifest what a training of its cells and on its task measured, if any.
 
     Of several the one that finished last is taken, and a warning says which. The best of them,
     chosen by the images that it was measured on, would be no measurement.
@@ -182,6 +182,9 @@ def with_training(
         genotype: Its genotype.
         run: The run directory.
         training: The training to take; by default one that the run knows of.
+
+    Returns:
+        The manifest, and the directory of the training; None without one.
 
     Raises:
         RunError: The training that was named is not finished, or is of other cells or another
@@ -193,7 +196,7 @@ def with_training(
             raise RunError(
                 f"{named}", expected=f"the --out of a finished `wsdarts-hub train {run} DATA`"
             )
-        return _measured(manifest, named)
+        return _measured(manifest, named), named.place
     for path in trainings_elsewhere(run)[1]:
         _warn(f"a training of {run} is not in {path} any more; name its place with --training")
     found = [_checked(place, manifest, genotype) for place in finished_trainings(run)]
@@ -202,14 +205,14 @@ def with_training(
         if isinstance(reason, str) and not fitting:
             _warn(f"the accuracy of a training was left out: {reason}")
     if not fitting:
-        return manifest
+        return manifest, None
     last = max(fitting, key=lambda each: (each.finished, str(each.place)))
     if len(fitting) > 1:
         _warn(
             f"{run} has {len(fitting)} trainings; the one that finished last goes along: "
             f"{last.place} ({percent(last.result.accuracy)}); name another with --training"
         )
-    return _measured(manifest, last)
+    return _measured(manifest, last), last.place
 
 
 def _measured(manifest: Manifest, training: _Training) -> Manifest:
@@ -305,4 +308,4 @@ def _read(directory: Path, name: str, limit: int = MAX_RECORD_BYTES) -> object:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, RegistryWarning, stacklevel=4)
+    warnings.warn(text, RegistryWarning, stacklevel=5)

@@ -14,7 +14,7 @@ from wsdarts_registry._text import sanitize
 from wsdarts_registry._views import Viewable
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.catalogue import ScanResult
-from wsdarts_registry.stores.opening import open_for
+from wsdarts_registry.stores.opening import open_for, shipped_version
 from wsdarts_registry.stores.records import DamagedVersion, Entry
 from wsdarts_registry.stores.store import Store
 
@@ -35,6 +35,8 @@ class LineageNode:
             its child calls it, which another registry may understand.
         entries: Every version of this registry with that content; none where it is not in it.
         damaged: Versions of this registry that claim that content, and are damaged.
+        shipped: The version of the shipped zoo with that content, ``"NAME@3"``; None where this
+            registry has it, or the zoo has not.
         relatives: The next generation in the same direction.
         omitted: Why there may be more relatives than these: they are ``"deeper"`` than was
             asked for, or stand ``"above"``, where this artifact is met for the first time.
@@ -46,6 +48,7 @@ class LineageNode:
     relatives: tuple["LineageNode", ...] = ()
     omitted: Literal["deeper", "above"] | None = None
     damaged: tuple[DamagedVersion, ...] = ()
+    shipped: str | None = None
 
     @property
     def mode(self) -> str | None:
@@ -58,6 +61,7 @@ class LineageNode:
             "reference": self.reference,
             "digest": self.digest,
             "in_registry": bool(self.entries),
+            "shipped": self.shipped,
             "also": [str(e.reference) for e in self.entries if str(e.reference) != self.reference],
             "yanked": bool(self.entries) and self.entries[0].yanked is not None,
             "mode": self.mode,
@@ -141,7 +145,12 @@ def lineage(
 
     def completed(relatives: tuple[LineageNode, ...]) -> tuple[LineageNode, ...]:
         return tuple(
-            replace(r, relatives=completed(r.relatives), damaged=damaged_as(r.digest))
+            replace(
+                r,
+                relatives=completed(r.relatives),
+                damaged=damaged_as(r.digest),
+                shipped=None if r.entries else _shipped_as(r.digest),
+            )
             for r in relatives
         )
 
@@ -150,6 +159,11 @@ def lineage(
         parents=completed(_generation(entry.digest, known, parents_of, depth, set())),
         children=completed(_generation(entry.digest, known, children_of, depth, set())),
     )
+
+
+def _shipped_as(digest: str) -> str | None:
+    entry = shipped_version(digest)
+    return None if entry is None else str(entry.reference)
 
 
 def _by_digest(scan: ScanResult) -> dict[str, tuple[Entry, ...]]:

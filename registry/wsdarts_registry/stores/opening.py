@@ -5,10 +5,11 @@ from pathlib import Path
 
 from wsdarts_registry._arguments import check_text
 from wsdarts_registry._files import expanded
-from wsdarts_registry.errors import RegistryError
+from wsdarts_registry.artifact.reference import Reference
+from wsdarts_registry.errors import RegistryError, WsdartsError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.huggingface.location import is_huggingface, split_reference
-from wsdarts_registry.stores.records import shipped_zoo
+from wsdarts_registry.stores.records import Entry, shipped_zoo
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 
@@ -29,6 +30,24 @@ class ShippedZoo(DirectoryStore):
     def option(self) -> str:
         """No option: the command line reads this registry where none is named."""
         return ""
+
+
+def shipped_version(digest: str) -> Entry | None:
+    """Return the version of the shipped zoo with a digest; None if it has none."""
+    zoo = ShippedZoo()
+    for name, versions in zoo.listing().items():
+        for info in versions:
+            if info.digest == digest:
+                return zoo.entry(name, info.version)
+    return None
+
+
+def shipped_reference(reference: str) -> Reference | None:
+    """Return the exact reference of what the shipped zoo has under a reference; None if nothing."""
+    try:
+        return ShippedZoo().resolve(reference).reference
+    except WsdartsError:
+        return None
 
 
 def open_registry(

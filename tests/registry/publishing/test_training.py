@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def _train(place: Path, *, result: dict[str, Any] | None = None, **changes: Any) -> None:
+def write_training(place: Path, *, result: dict[str, Any] | None = None, **changes: Any) -> None:
     """What `wsdarts-hub train` leaves, as far as it is read."""
     config = {
         "format": 1,
@@ -51,7 +51,7 @@ def test_its_accuracy_is_on_the_card_and_in_the_list_of_the_hub(
 ) -> None:
     before = push(run, "flowers", registry=store)
     assert not CLASSIFIER & before.manifest.metrics.keys()
-    _train(run / "training")
+    write_training(run / "training")
     entry = push(run, "flowers", registry=store)
     assert entry.version == 2  # it says more than the first
     assert {key: entry.manifest.metrics[key] for key in CLASSIFIER} == {
@@ -105,7 +105,7 @@ def test_the_linear_baseline_goes_along(
     store: DirectoryStore,
 ) -> None:
     found = {"baseline": _baseline(accuracy, low=low, high=high), "parameters": 1234}
-    _train(run / "training", result=found)
+    write_training(run / "training", result=found)
     manifest = push(run, "flowers", registry=store).manifest
     assert manifest.metrics["classifier_baseline_accuracy"] == accuracy
     assert manifest.metrics["classifier_parameters"] == 1234
@@ -126,7 +126,7 @@ def test_the_linear_baseline_goes_along(
 
 def test_another_baseline_stays_in_the_training(run: Path, store: DirectoryStore) -> None:
     tuned = _baseline(0.5, low=0.1, high=0.2, kind="timm", name="fine-tuned resnet10t")
-    _train(run / "training", result={"baseline": tuned})
+    write_training(run / "training", result={"baseline": tuned})
     manifest = push(run, "flowers", registry=store).manifest
     assert not [key for key in manifest.metrics if "baseline" in key]
     result = TrainedResult.of(manifest)
@@ -159,15 +159,15 @@ def _left_out(run: Path, store: DirectoryStore, reason: str) -> Entry:
 def test_what_is_no_training_of_these_cells_is_left_out(
     changes: dict[str, Any], reason: str, run: Path, store: DirectoryStore
 ) -> None:
-    _train(run / "training", **changes)
+    write_training(run / "training", **changes)
     _left_out(run, store, reason)
 
 
 def test_of_several_the_one_that_finished_last_goes_along(run: Path, store: DirectoryStore) -> None:
-    _train(run / "training-tiny-1", result={"finished": "2026-01-02T03:04:06Z"})
+    write_training(run / "training-tiny-1", result={"finished": "2026-01-02T03:04:06Z"})
     best = {"accuracy": 0.75, "finished": "2026-01-02T03:04:05Z"}
-    _train(run / "training-tiny-2", result=best)
-    _train(run / "elsewhere-called", result={"finished": "2025-01-02T03:04:05Z"})
+    write_training(run / "training-tiny-2", result=best)
+    write_training(run / "elsewhere-called", result={"finished": "2025-01-02T03:04:05Z"})
     with pytest.warns(RegistryWarning, match=r"3 trainings.*training-tiny-1 \(62\.5 %\)"):
         entry = push(run, "flowers", registry=store)
     assert entry.manifest.metrics["classifier_accuracy"] == 0.625
@@ -177,7 +177,7 @@ def test_of_several_the_one_that_finished_last_goes_along(run: Path, store: Dire
 
 def test_without_a_date_the_file_tells_when_it_finished(run: Path, store: DirectoryStore) -> None:
     for name, accuracy, when in (("training", 0.5, 2000.0), ("training-2", 0.25, 1000.0)):
-        _train(run / name, result={"accuracy": accuracy})
+        write_training(run / name, result={"accuracy": accuracy})
         os.utime(run / name / "result.json", (when, when))
     with pytest.warns(RegistryWarning, match="2 trainings"):
         entry = push(run, "flowers", registry=store)
@@ -185,7 +185,7 @@ def test_without_a_date_the_file_tells_when_it_finished(run: Path, store: Direct
 
 
 def test_a_training_elsewhere_is_found(run: Path, store: DirectoryStore, tmp_path: Path) -> None:
-    _train(tmp_path / "net")
+    write_training(tmp_path / "net")
     link_training(run, tmp_path / "net")
     assert run_of(tmp_path / "net") == run
     with warnings.catch_warnings():
@@ -195,7 +195,7 @@ def test_a_training_elsewhere_is_found(run: Path, store: DirectoryStore, tmp_pat
 
 
 def test_both_may_be_moved_together(run: Path, store: DirectoryStore, tmp_path: Path) -> None:
-    _train(tmp_path / "net")
+    write_training(tmp_path / "net")
     link_training(run, tmp_path / "net")
     (tmp_path / "moved").mkdir()
     for name in ("run", "net"):
@@ -208,7 +208,7 @@ def test_both_may_be_moved_together(run: Path, store: DirectoryStore, tmp_path: 
 def test_one_that_is_gone_is_said_and_can_be_named(
     run: Path, store: DirectoryStore, tmp_path: Path
 ) -> None:
-    _train(tmp_path / "net")
+    write_training(tmp_path / "net")
     link_training(run, tmp_path / "net")
     (tmp_path / "net").rename(tmp_path / "elsewhere")
     with pytest.warns(RegistryWarning, match=rf"{tmp_path / 'net'} any more.*--training"):
@@ -223,7 +223,7 @@ def test_one_that_is_gone_is_said_and_can_be_named(
 def test_a_training_that_was_named_has_to_be_one(
     run: Path, store: DirectoryStore, tmp_path: Path
 ) -> None:
-    _train(tmp_path / "other", tasks=[digest_of("birds")])
+    write_training(tmp_path / "other", tasks=[digest_of("birds")])
     (tmp_path / "unfinished").mkdir()
     for name in ("other", "unfinished", "nowhere"):
         with pytest.raises(RunError, match=rf"{tmp_path / name} .*expected the --out") as raised:
@@ -235,7 +235,7 @@ def test_a_training_that_was_named_has_to_be_one(
 def test_a_record_that_is_damaged_stops_nothing(
     run: Path, store: DirectoryStore, tmp_path: Path
 ) -> None:
-    _train(tmp_path / "net")
+    write_training(tmp_path / "net")
     link_training(run, tmp_path / "net")
     for number, text in enumerate(("{", "[]", '{"format": 1, "path": 3, "relative": ""}')):
         (run / "trainings" / f"{number}.json").write_text(text)

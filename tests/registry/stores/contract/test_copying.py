@@ -1,6 +1,7 @@
 """Copies between registries keep the content and leave behind what a registry says of it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from wsdarts_registry.errors import (
 )
 from wsdarts_registry.publishing.publication import copy
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_registry.stores.store import Store
+from wsdarts_registry.stores.store import Entry, Store
 
 
 @pytest.fixture
@@ -26,11 +27,38 @@ def test_the_digest_stays_and_all_files_come(store: Store, push: Push, other: Pa
     second = push("flowers", "b")
     copied = copy("flowers", other, registry=store)
     assert (copied.source, copied.made) == (second, True)
-    assert str(copied.entry.reference) == "flowers@1"  # the next version there
+    assert str(copied.entry.reference) == "flowers@2"
     assert copied.entry.digest == second.digest
-    there = DirectoryStore(other).pull("flowers@1")
+    there = DirectoryStore(other).pull("flowers@2")
     assert there.manifest == second.manifest
-    assert copy("flowers@1", other, registry=store).entry.version == 2
+    assert copy("flowers@1", other, registry=store).entry.version == 1
+
+
+def test_a_number_is_kept_where_it_is_free(store: Store, push: Push, other: Path) -> None:
+    for content in "abc":
+        push("flowers", content)
+    copy("flowers@1", other, registry=store, version=2)
+    assert copy("flowers@2", other, registry=store).entry.version == 3
+    assert copy("flowers@3", other, registry=store).entry.version == 4
+    assert copy("flowers@3", other, registry=store).entry.version == 4  # it is there
+    assert copy("flowers@3", other, registry=store, name="roses").entry.version == 1
+
+
+def test_a_number_that_is_taken_meanwhile_is_not_waited_for(
+    store: Store, push: Push, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push("flowers", "a")
+    push("flowers", "b")
+    target = DirectoryStore(other, create=True)
+    publish = target.publish
+
+    def raced(artifact: Any, name: str, version: int | None = None) -> Entry:
+        monkeypatch.setattr(target, "publish", publish)
+        copy("flowers@1", target, registry=store, version=2)
+        return publish(artifact, name, version)
+
+    monkeypatch.setattr(target, "publish", raced)
+    assert copy("flowers@2", target, registry=store).entry.version == 3
 
 
 def test_another_name_and_an_exact_version(store: Store, push: Push, other: Path) -> None:
