@@ -52,9 +52,9 @@ def test_a_parent_in_the_shipped_zoo(store: DirectoryStore, run: Run, tmp_path: 
         store.publish(tmp_path / f"own-{number}", "own")
     there = ("--registry", store.location)
     (row,) = (line for line in run("lineage", "own@1", *there).lines if "dtd-10@2" in line)
-    assert row.endswith("in the shipped zoo, not in this registry")
+    assert "in the shipped zoo," in row
     (row,) = (line for line in run("lineage", "own@2", *there).lines if "textures@9" in line)
-    assert "in the shipped zoo as dtd-10@2" in row
+    assert "shipped zoo as dtd-10@2" in row
     data = json.loads(run("lineage", "own@1", "--json", *there).out)
     assert data["parents"][0]["shipped"] == "dtd-10@2"
     store.publish(shipped_zoo() / "artifacts" / "dtd-10" / "v2", "dtd-10", 2)
