@@ -153,7 +153,11 @@ def publish_run(
     versions = _readable_versions(store, seen, name)
     manifest, inherited, source = _with_terms(measured, license, description, versions)
     _warn_of_other_licences(manifest, store, seen)
-    files = _card_files(artifact, manifest, store, seen, name, _same(versions, manifest, version))
+    same = _same(versions, manifest, version)
+    if same is None:
+        files = new_card_files(artifact, manifest, store, seen, name)
+    else:  # its card is kept, so that pushing a run once more adds nothing
+        files = {p: store.read(same, p) for p in (CARD, PICTURE) if p in same.manifest.files}
     entry = store.publish(Edition.changed(artifact, manifest, files), name, version)
     if sign is not None:
         entry = sign_version(entry.reference, key=sign, registry=store)
@@ -418,18 +422,12 @@ def _artifact_directory(run: Path) -> Path:
     )
 
 
-def _card_files(
-    artifact: Artifact,
-    manifest: Manifest,
-    store: Store,
-    seen: Catalogue | None,
-    name: str,
-    same: Entry | None,
+def new_card_files(
+    artifact: Artifact, manifest: Manifest, store: Store, seen: Catalogue | None, name: str
 ) -> dict[str, bytes]:
     """Return the card and the picture for an artifact, by path.
 
-    The card names what else was in the registry, and when. A published version with the same
-    content lends its card, so that pushing a run once more is idempotent.
+    The card names what else was in the registry, and when.
 
     Args:
         artifact: What is about to be published.
@@ -437,10 +435,7 @@ def _card_files(
         store: Where.
         seen: What that holds now; None if it cannot be had.
         name: Name to publish under.
-        same: The version with the same content, if there is one.
     """
-    if same is not None:
-        return {p: store.read(same, p) for p in (CARD, PICTURE) if p in same.manifest.files}
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     facts = CardFacts(
         manifest=manifest,
