@@ -42,8 +42,8 @@ how much smaller that is than the regret of a random choice; and its rank correl
 accuracy over the five single sources of a set. Means over {len(found["sets"])} sets; intervals
 (95 %) resample the sets and are rough. The shipped probe was trained on the train parts of all six
 sets; [the distilled one](#distilled-probes) that did not see the set was trained without it and
-another one. LogME and the linear classifier, once measured on all sets, see the features of the
-source's network on the weights half;
+another one. LogME and the linear classifier see the features of the source's network on the weights
+half;
 *Transfer gain on the other sets* is by how much the source was better than the mean source, without
 the row and the column of the set itself; artifacts state it as their transfer gain, and mode `auto`
 chooses by it among the nearest.
