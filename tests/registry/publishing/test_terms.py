@@ -100,4 +100,5 @@ def test_the_same_licence_or_none_is_no_reason_to_warn(
     run = make(1, lineage=_started_from(("dtd-10@2", shipped.digest)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        push(run, "roses", registry=store, license=licence)
+        entry = push(run, "roses", registry=store, license=licence)
+    assert _terms(entry)[0] == licence
