@@ -42,7 +42,9 @@ def main() -> None:
     )
     parser.add_argument("action", choices=["run", "status", "table", "collect"])
     parser.add_argument("experiment", choices=list(EXPERIMENTS))
-    parser.add_argument("parts", nargs="*", help="only cells with one of these in their name")
+    parser.add_argument(
+        "parts", nargs="*", help="only these cells, or those with one of these in their name"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/experiments"))
     parser.add_argument("--storage", metavar="URL", help="database that machines share")
     arguments = parser.parse_args()

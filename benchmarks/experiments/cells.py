@@ -89,12 +89,12 @@ def run(
     Args:
         experiment: The table.
         runs: Directory of the states.
-        only: Parts of names; cells with none of them are left out. All by default.
+        only: Names of cells, or parts of names; all cells by default.
         storage: URL of a database through which machines share the cells, but not their states.
     """
     shared = None if storage is None else share(experiment, storage, runs)
-    chosen = [c for c in experiment.cells if not only or any(part in c.name for part in only)]
     known = {cell.name: cell for cell in experiment.cells}
+    chosen = [cell for cell in experiment.cells if not only or _is_meant(cell.name, only, known)]
     while left := [cell for cell in chosen if not experiment.result(cell).exists()]:
         # One at a time: what has become ready meanwhile may come first in the table.
         wanted = (_first(experiment, cell, runs, known) for cell in left)
@@ -103,6 +103,11 @@ def run(
             time.sleep(PAUSE)
         if shared is not None:
             write_shared(experiment, shared)
+
+
+def _is_meant(name: str, only: Sequence[str], known: Mapping[str, Cell]) -> bool:
+    """Return whether a cell is asked for; a whole name asks for that cell alone."""
+    return any(part == name if part in known else part in name for part in only)
 
 
 def share(experiment: Experiment, storage: str, runs: Path) -> SharedWork:

@@ -8,7 +8,8 @@ size. The pairs share genotype, seed, order of images and all settings but where
 * ``alpha-…`` is judged on the alpha half, after a training on the weights half: the transfer matrix
   (each source for each set that it had not seen), from which the default's source is to be chosen,
   and ways to inherit.
-* All others are trained on the whole train part and evaluated once, on the validation third.
+* All others are trained on the whole train part and evaluated once, on the validation third: three
+  seeds from the nearest source, and one from the source with the most images.
 """
 
 import dataclasses
@@ -41,13 +42,12 @@ from wsdarts_sdk.supernet import reduction_positions
 
 DATA = SHARED / "data"
 STEPS = (150, 300, 600, 1200)
-LONGER = (2400, 4800)
-SEEDS = (0, 1, 2)
 BATCH, MOST_STEPS = 64, 30
 PRESET = SMALL.with_choice(candidates=1)  # α decides
 ORDER = tuple(SETS)
 BROADEST = "tiny_imagenet_100"  # most images and most classes
 JOINT = "meta_flowers_birds_textures"  # the zoo's λ_meta
+CHOICE_SETS = ("dtd_10", "bird_groups", "cifar10_1000")  # on which ways to inherit are compared
 OWN = "own"  # the supernet that was searched on the set itself
 
 
@@ -62,11 +62,6 @@ def nearest_other() -> dict[str, str]:
     """Return of each set the nearest other one, as measured by an ImageNet probe."""
     measured = json.loads((RESULTS / "task_distances_mobilenetv2_100.json").read_bytes())
     return {name: row["nearest"] for name, row in measured["whole"]["nearest_other"].items()}
-
-
-def sources_of(name: str) -> tuple[str, ...]:
-    """Return the sources whose pairs are judged on the validation third: nearest and broadest."""
-    return tuple(dict.fromkeys((nearest_other()[name], *([BROADEST] * (name != BROADEST)))))
 
 
 def artifact_of(name: str) -> Path:
@@ -269,11 +264,12 @@ def _matrix() -> list[Cell]:
     ]
 
 
-def _pairs(seed: int) -> list[Cell]:
+def _pairs(seed: int, pairs: Sequence[tuple[str, str]]) -> list[Cell]:
+    """Random and inherited weights at equal steps, judged on the validation third."""
     return [
         _training(name, source, {"weights": weights, "steps": count, "seed": seed})
         for count in STEPS
-        for name, source in _chosen_pairs()
+        for name, source in pairs
         for weights in ("random", "inherited")
     ]
 
@@ -283,34 +279,39 @@ def _all_pairs() -> list[tuple[str, str]]:
     return [*pairs, *((name, JOINT) for name in ORDER if name not in META)]
 
 
-def _chosen_pairs() -> list[tuple[str, str]]:
-    return [(name, source) for name in ORDER for source in sources_of(name)]
+def _nearest_pairs() -> list[tuple[str, str]]:
+    return [(name, nearest_other()[name]) for name in ORDER]
 
 
-def _controls() -> list[Cell]:
-    """A cold search's own weights, a wider network, and random weights trained longer."""
-    own = [
+def _broadest_pairs() -> list[tuple[str, str]]:
+    return [(name, BROADEST) for name in ORDER if name != BROADEST]
+
+
+def _longer(steps: int) -> list[Cell]:
+    """Random weights trained longer, until they no longer gain."""
+    return [
+        _training(name, source, {"weights": "random", "steps": steps, "seed": 0})
+        for name, source in _nearest_pairs()
+    ]
+
+
+def _own() -> list[Cell]:
+    """The weights of the set's own supernet, from the zoo's search on it."""
+    return [
         _training(name, OWN, {"weights": weights, "steps": steps, "seed": 0})
         for steps in (300, 1200)
         for name in ORDER
         for weights in ("random", "inherited")
     ]
-    wide = [
-        _training(
-            name,
-            nearest_other()[name],
-            {"weights": "random", "steps": steps, "seed": seed, "channels": 16},
-        )
-        for seed in SEEDS
-        for name in ORDER
+
+
+def _wide() -> list[Cell]:
+    """Twice the width, which takes more than twice the time, from random weights."""
+    return [
+        _training(name, source, {"weights": "random", "steps": steps, "seed": 0, "channels": 16})
         for steps in (150, 300, 600)
+        for name, source in _nearest_pairs()
     ]
-    longer = [
-        _training(name, nearest_other()[name], {"weights": "random", "steps": steps, "seed": 0})
-        for steps in LONGER
-        for name in ORDER
-    ]
-    return [*own, *wide, *longer]
 
 
 def _choices() -> list[Cell]:
@@ -329,9 +330,9 @@ def _choices() -> list[Cell]:
     ]
     return [
         _training(name, BROADEST, {**way, "steps": 300, "seed": seed}, selection=True)
-        for seed in SEEDS[:2]
+        for seed in range(2)
         for way in ways
-        for name in ("dtd_10", "bird_groups", "cifar10_1000")
+        for name in CHOICE_SETS
     ]
 
 
@@ -429,15 +430,20 @@ INHERITANCE = Experiment(
     name="inheritance",
     cells=[
         *_starts(_all_pairs(), 0),
-        *_starts(_chosen_pairs(), 1),
+        *_pairs(0, _nearest_pairs()),
+        *_starts(_nearest_pairs(), 1),
+        *_pairs(1, _nearest_pairs()),
+        *_starts(_nearest_pairs(), 2),
+        *_pairs(2, _nearest_pairs()),
+        *_longer(2400),
+        *_own(),
+        *_longer(4800),
         *_matrix(),
         *_budgets(),
-        *_pairs(0),
+        *_starts([(name, BROADEST) for name in CHOICE_SETS], 1),
         *_choices(),
-        *_starts(_chosen_pairs(), 2),
-        *_pairs(1),
-        *_pairs(2),
-        *_controls(),
+        *_wide(),
+        *_pairs(0, _broadest_pairs()),
     ],
     summary=summarise,
 )
