@@ -115,6 +115,8 @@ def _run(program: str) -> int:
             sys.path.insert(0, str(Path(sys.argv[0]).parent))
             runpy.run_path(sys.argv[0], run_name="__main__")
         else:
+            # The program says so in its environment, which was read when the client was loaded.
+            sys.modules["huggingface_hub.utils"].disable_progress_bars()
             sys.modules["wsdarts_hub.cli"].main()
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
