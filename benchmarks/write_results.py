@@ -12,6 +12,8 @@ sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parent / "experiments"))
 
 from arms_page import section as arms_and_controls
+from criteria_page import section as criteria
+from inheritance_page import section as inherited_weights
 from leave_one_out import near_threshold
 from probes_page import section as distilled_probes
 from transfer_page import section as transfer_matrix
@@ -38,6 +40,8 @@ def page() -> str:
         ),
         arms_and_controls(),
         transfer_matrix(),
+        criteria(),
+        inherited_weights(),
         *(_distances(name, text) for name, text in PROBES.items()),
         *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
         _schedules(),

@@ -14,6 +14,7 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ REPEATED = 10
 PERTURBATION_IMAGES = 512
 NORM_BATCHES = 10
 BATCH = 64
+AMONG = 8  # as many as a user may let a run choose among
 _SAMPLES = 2000
 
 
@@ -286,8 +288,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Correlations are Spearman's within a set, and pooled their mean; an interval is the 95 % one
     over resampled cells. Regret is the accuracy of the best cell less that of the one that the
-    criterion ranks first, gain the latter less the mean of all; both are means over the sets, in
-    [0, 1].
+    criterion ranks first, gain the latter less the mean of all, and gain among the same where only
+    some of the cells are at hand; all are means over the sets, in [0, 1].
     """
     found = {row["cell"]: row for row in rows}
     sets = [name for name in ORDER if f"untrained-{name}" in found]
@@ -366,7 +368,20 @@ def _agreement(of_sets: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
         "gain": round(
             statistics.fmean(c - each[1].mean() for each, c in zip(of_sets, chosen, strict=True)), 4
         ),
+        "gain_among": round(statistics.fmean(map(_gain_among, of_sets)), 4),
     }
+
+
+def _gain_among(both: NDArray[np.float64]) -> float:
+    """Return what the first of some cells is worth more than the mean, over all choices of cells.
+
+    The cell of place r from the worst, by the criterion, is the first of ``AMONG`` of n cells with
+    probability C(r - 1, AMONG - 1) / C(n, AMONG).
+    """
+    worth = both[1][np.argsort(both[0], kind="stable")]
+    count, among = len(worth), min(AMONG, len(worth))
+    first = np.array([comb(r, among - 1) for r in range(count)]) / comb(count, among)
+    return float(first @ worth - worth.mean())
 
 
 def _rank(both: NDArray[np.float64]) -> float:

@@ -42,6 +42,7 @@ from wsdarts_sdk.supernet import reduction_positions
 
 DATA = SHARED / "data"
 STEPS = (150, 300, 600, 1200)
+LONGER = (2400, 4800)
 BATCH, MOST_STEPS = 64, 30
 PRESET = SMALL.with_choice(candidates=1)  # α decides
 ORDER = tuple(SETS)
@@ -435,9 +436,9 @@ INHERITANCE = Experiment(
         *_pairs(1, _nearest_pairs()),
         *_starts(_nearest_pairs(), 2),
         *_pairs(2, _nearest_pairs()),
-        *_longer(2400),
+        *_longer(LONGER[0]),
         *_own(),
-        *_longer(4800),
+        *_longer(LONGER[1]),
         *_matrix(),
         *_budgets(),
         *_starts([(name, BROADEST) for name in CHOICE_SETS], 1),

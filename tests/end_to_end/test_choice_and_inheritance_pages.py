@@ -1,0 +1,115 @@
+"""The pages on criteria and on inherited weights, by figures that are computed by hand."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+_BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Any]:
+    """Import a module of the benchmarks, whose results are in an empty directory."""
+    folders = [str(_BENCHMARKS), str(_BENCHMARKS / "experiments")]
+    monkeypatch.setattr(sys, "path", [*folders, *sys.path])
+    monkeypatch.setattr(importlib.import_module("cells"), "RESULTS", tmp_path)
+    return importlib.import_module
+
+
+def write(tmp_path: Path, experiment: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    folder = tmp_path / "experiments" / experiment
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, row in rows.items():
+        (folder / f"{name}.json").write_text(json.dumps({"cell": name, **row}))
+
+
+def test_the_first_of_some_cells_by_a_criterion(module: Callable[[str], Any]) -> None:
+    criteria = module("criteria")
+    worth = np.zeros(10)
+    worth[3] = 1.0
+    # The best by the criterion is among 8 of 10 cells with probability 8 / 10.
+    best = np.where(np.arange(10) == 3, 9.0, np.arange(10) - 10.0)
+    assert criteria._gain_among(np.array([best, worth])) == pytest.approx(0.8 - 0.1)
+    # The worst is never the first of 8, nor is the seventh from the worst.
+    assert criteria._gain_among(np.array([-best, worth])) == pytest.approx(-0.1)
+    assert criteria._gain_among(np.array([[1.0, 2.0], [0.0, 1.0]])) == pytest.approx(0.5)
+
+
+def test_the_page_of_criteria(module: Callable[[str], Any], tmp_path: Path) -> None:
+    page = module("criteria_page")
+    assert page.section() == ""
+    places = range(5)
+    untrained = [
+        {
+            "place": place,
+            "alpha": -float(place),  # the other way round
+            "untrained": {"loss": 5.0 - place},
+            "untrained_norms": {"loss": 4.0},
+            "perturbation": 0.0,
+            "parameters": 100,
+            "multiply_adds": place**2,
+        }
+        for place in places
+    ]
+    final = [{"place": p, "accuracy": 0.1 * p, "loss": 1.0} for p in places]
+    rows = {
+        "untrained-dtd_10": {"rows": untrained},
+        "final-inherited-0-dtd_10": {"rows": final},
+        "brief30-dtd_10": {"rows": [{**row, "loss": row["accuracy"]} for row in final]},
+    }
+    write(tmp_path, "criteria", rows)
+    text = page.section()
+    lines = {line.split(" | ")[0].strip("| *"): line for line in text.splitlines()}
+    # Of places 1 to 4, of mean 25 %, the last is the best; α's own, place 0, is 25 points below.
+    assert "15.0 points above the mean one" in " ".join(text.split())
+    assert "dtd_10 -25.0" in text
+    assert "| +1.00 [" in lines["loss with inherited weights and head"]
+    assert lines["accuracy after a brief training, head fresh"].endswith("| +15.0 | +15.0 |")
+    assert "| -1.00 [" in lines["loss after a brief training, head fresh"]
+    assert lines["α: logarithm of the probability of the cell"].endswith("| -15.0 | -15.0 |")
+    assert "| +0.00 [+0.00, +0.00]" in lines["parameters, more is better"]
+
+
+def rows_of(
+    name: str, source: str, accuracies: Sequence[tuple[str, int, int, float]]
+) -> dict[str, dict[str, Any]]:
+    return {
+        f"{name}-from-{source}-{weights}-{steps}-{seed}": {
+            "set": name,
+            "source": source,
+            "judged_on": "validation",
+            "way": {"weights": weights, "steps": steps, "seed": seed},
+            "accuracy": accuracy,
+        }
+        for weights, steps, seed, accuracy in accuracies
+    }
+
+
+def test_the_page_of_inherited_weights(module: Callable[[str], Any], tmp_path: Path) -> None:
+    page = module("inheritance_page")
+    assert page.section() == ""
+    source = module("inheritance").nearest_other()["dtd_10"]
+    accuracies = [
+        ("random", 150, 0, 0.30),
+        ("inherited", 150, 0, 0.32),
+        ("random", 150, 1, 0.30),
+        ("inherited", 150, 1, 0.36),
+        ("random", 300, 0, 0.35),
+        ("inherited", 300, 1, 0.90),  # its pair is not there
+        ("random", 2400, 0, 0.50),
+    ]
+    write(tmp_path, "inheritance", rows_of("dtd_10", source, accuracies))
+    other = next(name for name in module("inheritance").ORDER if name not in ("dtd_10", source))
+    write(tmp_path, "inheritance", rows_of("dtd_10", other, [("random", 150, 0, 0.99)]))
+    text = page.section()
+    plain, half, longer = (line for line in text.splitlines() if line.startswith("| dtd_10"))
+    # Gains of 2 and 6 points: mean 4, deviation 2.8.
+    assert plain == "| dtd_10 | 30.0 → 34.0 (+4.0 ± 2.8, 2) | – | – | – |"
+    assert half == "| dtd_10 | 35.0 → 32.0 (-3.0, 1) | – | – |"
+    assert longer == "| dtd_10 | 30.0 | 35.0 | – | – | 50.0 | – |"
