@@ -9,7 +9,8 @@ it (``leave_one_out.py``), with the thresholds for "near" of the other five. Tas
 an ImageNet probe, as the shipped one was trained on all six sets.
 
 The declared order makes every prefix a balanced table: first seed 0 of the headline arms on all six
-sets, then their seed 1, then the other arms, then further seeds of the headline arms.
+sets, then the choice among candidates, then seed 1 of the headline arms, then the other arms, then
+further seeds of the headline arms.
 """
 
 import shutil
@@ -44,6 +45,7 @@ from wsdarts_sdk.models.training import Training
 from wsdarts_sdk.pipelines.baselines import measure_linear
 from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision
 from wsdarts_sdk.pipelines.starting_points import decide_by, plan_start, settings_of_mode
+from wsdarts_sdk.presets import ChoiceChanges
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.directory import ARTIFACT_FOLDER, TRAINING_JOURNAL
 from wsdarts_sdk.search.derivation import derive_genotype, draw_candidates, ranked_candidates
@@ -56,7 +58,12 @@ HEADLINE_SEEDS, OTHER_SEEDS = range(5), range(2)
 UNION_OF = 3
 """So many nearest artifacts are joined: the union of all five would be nearly the whole space."""
 
-SearchKind = Literal["auto", "cold", "trained", "topology", "meta", "union", "random-masks"]
+CHOICE: ChoiceChanges = {"candidates": 8, "steps": 30, "reduction_factor": 8, "checked": 0}
+"""One short training of each candidate: longer ones predicted less (``criteria.py``)."""
+
+SearchKind = Literal[
+    "auto", "cold", "trained", "chosen", "topology", "meta", "union", "random-masks"
+]
 Drawn = Literal["masks", "space"]
 RUN, REGISTRY = "run", "registry"
 
@@ -130,6 +137,12 @@ HEADLINE = (
     ),
     Arm(name="cold", words="cold search, random weights", search="cold"),
 )
+CHOSEN = Arm(
+    name="warm-chosen",
+    words="warm start from λ̂, of 8 cells the best after 30 steps",
+    search="chosen",
+    weights="inherited",
+)
 LINEAR = (
     Arm(
         name="linear",
@@ -179,13 +192,14 @@ OTHERS = (
 WARM_META = Arm(
     name="warm-meta", words="warm start from λ_meta", search="meta", weights="inherited"
 )
-ARMS_BY_NAME = {a.name: a for a in (*HEADLINE, *LINEAR, *ON_ALL_SETS, *OTHERS, WARM_META)}
+ARMS_BY_NAME = {a.name: a for a in (*HEADLINE, CHOSEN, *LINEAR, *ON_ALL_SETS, *OTHERS, WARM_META)}
 AUTO = {"trained": "warm-trained", "topology": "warm-topology", "meta": "warm-meta"}
 """Arm that mode ``auto`` is, by the mode that it decides for; a cold search else.
 
 Where it starts from another artifact than the nearest one's weights, it has an arm of its own."""
 
-_SEARCH_SECONDS = {"cold": 300.0, "trained": 40.0, "union": 200.0}
+_SEARCH_SECONDS = {"cold": 300.0, "trained": 40.0, "chosen": 200.0, "union": 200.0}
+_MODES = {"random-masks": "topology", "chosen": "trained"}
 _OTHER_SEARCH_SECONDS = 100.0
 
 
@@ -205,6 +219,8 @@ def run_search(
             "work": preset.search.work(),
             "took": cold.seconds,
         }
+    if kind == "chosen":
+        common["preset"] = preset.with_choice(**CHOICE)
     registry = conditions.registry(name, state / REGISTRY)
     if kind == "random-masks":
         registry = _with_random_masks(registry, conditions, name, seed, state)
@@ -212,7 +228,7 @@ def run_search(
         task,
         out=state / RUN,
         registry=registry,
-        mode="topology" if kind == "random-masks" else kind,
+        mode=_MODES.get(kind, kind),
         probe=conditions.probe(),
         k=UNION_OF,
         progress=lines,
@@ -464,6 +480,8 @@ def table(conditions: Conditions, sets: Sequence[str], tuned: Sequence[str]) -> 
     cells = [
         *_arm_cells(conditions, HEADLINE, sets, first),
         *_without_seeds(conditions, sets),
+        *_arm_cells(conditions, [CHOSEN], sets, first),
+        *_arm_cells(conditions, [CHOSEN], sets, second),
         *_arm_cells(conditions, HEADLINE, sets, second),
     ]
     for seed in OTHER_SEEDS:

@@ -13,6 +13,9 @@ PRIMARY = (("warm-trained", "cold-inherited"), ("warm-trained", "random-in-masks
 """Comparisons that were declared in advance as those that decide; the others explain them."""
 COMPARISONS = (
     *PRIMARY,
+    ("warm-chosen", "warm-trained"),
+    ("warm-chosen", "random-in-masks"),
+    ("warm-chosen", "cold-inherited"),
     ("random-in-masks", "cold-inherited"),
     ("cold-inherited", "cold"),
     ("warm-trained", "cold"),
