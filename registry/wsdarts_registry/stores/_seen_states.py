@@ -40,7 +40,8 @@ from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.records import VersionInfo
 
 _FORMAT = 1
-_LOCK_TIMEOUT = 10.0  # seconds; a change takes a fraction of one
+_LOCK_TIMEOUT = 10.0  # seconds; a change of what was seen takes a fraction of one
+_OWN_CHANGE_TIMEOUT = 120.0  # seconds; a change of a registry may wait for a busy Hub
 _NAMED = 3  # differences in one warning
 _TRIED = 20  # names that are read again before a warning, or before they are kept
 _log = logging.getLogger("wsdarts_hub.cache")
@@ -206,7 +207,7 @@ class SeenStates:
         with ExitStack() as stack:
             with suppress(OSError):  # a cache that cannot be written remembers nothing, either
                 path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(_locked(path))
+                stack.enter_context(_locked(path, _OWN_CHANGE_TIMEOUT))
             yield
 
     def merge(self, found: Mapping[str, Row], own: int | None = None) -> None:
@@ -498,14 +499,14 @@ def _head(body: bytes) -> bytes:
     return json.dumps(head).encode()
 
 
-def _locked(path: Path) -> AbstractContextManager[object]:
+def _locked(path: Path, seconds: float = _LOCK_TIMEOUT) -> AbstractContextManager[object]:
     """Lock a file; where there are no locks, two processes may lose what one has seen.
 
     Raises:
         OSError: Another process does not finish a change, or the file cannot be made.
     """
     try:
-        lock = wait_for_lock(path, seconds=_LOCK_TIMEOUT)
+        lock = wait_for_lock(path, seconds=seconds)
     except NoLocksError:
         return nullcontext()
     if lock is None:

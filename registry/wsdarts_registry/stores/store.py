@@ -130,7 +130,8 @@ class Store(Catalogue):
             )
         if not older_records(states, name, info):
             return
-        with states.own_change():  # another process of this user may have changed it since then
+        # Another process of this user may have changed it since then.
+        with states.own_change(), self.reread():
             now = {listed.version: listed for listed in self.versions(name)}
             if older := older_records(states, name, now.get(info.version, info)):
                 raise self._older_state(name, ", ".join(older))
@@ -139,7 +140,8 @@ class Store(Catalogue):
         """Refuse a signature that is another than the one that was seen; keep one that is new."""
         if not self._has_other_signature(states, name, version):
             return
-        with states.own_change():  # another process of this user may have replaced it
+        # Another process of this user may have replaced it.
+        with states.own_change(), self.reread():
             if self._has_other_signature(states, name, version):
                 raise self._older_state(
                     name, f"the signature of {name}@{version} was replaced by another"
@@ -300,6 +302,10 @@ class Store(Catalogue):
         """
         return Snapshot(self)
 
+    def reread(self) -> AbstractContextManager[None]:
+        """Within this context, read anew also what was read before it in a longer operation."""
+        return nullcontext()
+
     def compared_versions(self, name: str) -> tuple[VersionInfo, ...]:
         """Return the versions of a name; warn if they are older than those seen before."""
         versions = self.versions(name)
@@ -325,14 +331,17 @@ class Store(Catalogue):
         if states is None or (key is not None and states.is_same(key)):
             return
         rows = {name: row_of(name, found[name]) for name in found}
-        if compare(self, states, rows, whole=whole, listed=listed) and key is not None:
+        with self.reread():
+            is_same = compare(self, states, rows, whole=whole, listed=listed)
+        if is_same and key is not None:
             states.keep_same(key)
 
     def compare_rows(self, rows: Mapping[str, Row], *, whole: bool) -> None:
         """Compare as ``compare`` does, from the rows of versions."""
         states = self._seen_states()
         if states is not None:
-            compare(self, states, rows, whole=whole)
+            with self.reread():
+                compare(self, states, rows, whole=whole)
 
     def remember(
         self, name: str, versions: tuple[VersionInfo, ...], own: int | None = None

@@ -8,7 +8,7 @@ both come from the cache.
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -309,8 +309,18 @@ class HubStore(Store):
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
         """Read each repository once within the context."""
+        states = getattr(self._snapshots, "states", None)
+        with self._reading_through({} if states is None else states):
+            yield
+
+    def reread(self) -> AbstractContextManager[None]:
+        """Within this context, read each repository whenever it is asked for."""
+        return self._reading_through(None)
+
+    @contextmanager
+    def _reading_through(self, states: dict[str, State] | None) -> Iterator[None]:
         outer = getattr(self._snapshots, "states", None)
-        self._snapshots.states = {} if outer is None else outer
+        self._snapshots.states = states
         try:
             yield
         finally:

@@ -1,5 +1,6 @@
 """A registry that shows an older state than before."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from wsdarts_registry.errors import (
 )
 from wsdarts_registry.publishing.publication import sign_version
 from wsdarts_registry.stores.directory import DirectoryStore
+from wsdarts_registry.stores.huggingface.store import HubStore
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
 
@@ -227,6 +229,28 @@ def test_a_lifted_yank_that_was_never_seen_is_not_told(
     assert store.pull("flowers")
 
 
+@pytest.mark.parametrize("judgement", ["compare", "check_trusted"])
+def test_what_this_user_changes_before_it_is_judged_is_no_older_state(
+    store: Store, push: Push, monkeypatch: pytest.MonkeyPatch, judgement: str
+) -> None:
+    push("flowers")
+    other, judge = copy.copy(store), getattr(type(store), judgement)
+    if isinstance(store, HubStore):
+        other = HubStore(store.location, endpoint=store._client.url, token=ALICE.token)
+
+    def judge_later(self: Store, *arguments: object, **named: object) -> object:
+        if self is store:
+            monkeypatch.undo()
+            other.yank("flowers@1", "wrong")
+        return judge(self, *arguments, **named)
+
+    monkeypatch.setattr(type(store), judgement, judge_later)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RegistryWarning)
+        assert store.pull("flowers@1")
+    assert not store.entries()
+
+
 def test_own_changes_do_not_accept_what_somebody_else_did(
     store: Store, push: Push, elsewhere: Elsewhere
 ) -> None:
@@ -402,6 +426,7 @@ def test_a_cache_that_cannot_be_written(
 
 _READ = """
 import os, sys
+from wsdarts_registry.stores.huggingface.store import HubStore
 from wsdarts_registry.stores.opening import open_registry
 store = open_registry(sys.argv[1], endpoint=sys.argv[2] or None)
 print(flush=True)
