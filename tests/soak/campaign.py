@@ -71,11 +71,20 @@ def soak(scratch: Path, *, processes: int, seconds: float, seed: int) -> Soak:
             "NO_PROXY": "127.0.0.1",
         }
         started = [
-            _started(environment, sources, seed + number, seconds, ledgers, registries.values())
+            _started(
+                environment,
+                sources,
+                seed + number,
+                seconds,
+                ledgers,
+                registries.values(),
+                scratch / f"process-{number}",
+            )
             for number in range(processes)
         ]
         for number, process in enumerate(started):
-            output, errors = process.communicate(timeout=seconds + _SLOW)
+            process.wait(timeout=seconds + _SLOW)
+            output, errors = (_said(scratch, number, stream) for stream in ("out", "err"))
             if process.returncode != 0 or errors.strip():
                 found.failures.append(f"process {number}: {' '.join(errors.split())[-600:]}")
             _count(found, number, [json.loads(line) for line in output.splitlines()], registries)
@@ -90,17 +99,23 @@ def _started(
     seconds: float,
     ledgers: Path,
     registries: Any,
-) -> "subprocess.Popen[str]":
+    said: Path,
+) -> "subprocess.Popen[bytes]":
+    """Start a process, which writes to files: a pipe that nobody reads would stop it."""
     given = (str(sources), str(seed), str(seconds), str(ledgers), *registries)
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.soak.worker", *given],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with said.with_suffix(".out").open("wb") as out, said.with_suffix(".err").open("wb") as err:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.soak.worker", *given],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
+
+
+def _said(scratch: Path, number: int, stream: str) -> str:
+    return (scratch / f"process-{number}.{stream}").read_text(encoding="utf-8", errors="replace")
 
 
 def _count(
