@@ -38,7 +38,7 @@ from wsdarts_registry.artifact.checked_files import checksum_line
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST
 from wsdarts_registry.embedding.distance import scan, symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.matrix import EmbeddingMatrix, matrix_path, read_matrix
+from wsdarts_registry.embedding.ranking import EmbeddingMatrix, matrix_path, read_matrix
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.opening import ShippedZoo
 from wsdarts_registry.stores.query import find

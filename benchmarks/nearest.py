@@ -32,8 +32,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry.embedding.distance import scan, symmetric_distance
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
-from wsdarts_registry.embedding.matrix import EmbeddingMatrix, read_matrix
-from wsdarts_registry.embedding.ranking import shortlist
+from wsdarts_registry.embedding.ranking import EmbeddingMatrix, read_matrix, shortlist
 
 ROWS, QUICK_ROWS, FILTERS, SEED = 10_000, 1_000, 8_512, 0
 NEIGHBOURS = 5

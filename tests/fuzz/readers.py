@@ -44,7 +44,7 @@ from wsdarts_registry.artifact.manifest import EmbeddingSpaceRecord, Manifest, N
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.drawing.cells import genotype_svg
-from wsdarts_registry.embedding import matrix
+from wsdarts_registry.embedding import ranking
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.stores.huggingface._artifact_repository import RepositoryRecord
@@ -251,12 +251,12 @@ def _matrix_reader(folder: Path) -> Reader:
     path = folder / "matrix.npy"
     rows = [make_embedding(name) for name in "abc"]
     read = dict(zip(map(digest_of, "abc"), rows, strict=True))
-    matrix.read_matrix(path, list(read), FILTERS, lambda d: ("transfer", read[d]))
+    ranking.read_matrix(path, list(read), FILTERS, lambda d: ("transfer", read[d]))
     seed = path.read_bytes()
 
     def open_(content: bytes) -> None:
         path.write_bytes(content)
-        found = matrix._open(path)
+        found = ranking._open_matrix(path)
         if found is not None:
             assert len(found.digests) >= len(found.rows)
             found.rows.tobytes()

@@ -59,7 +59,7 @@ import numpy as np
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.matrix import read_matrix
+from wsdarts_registry.embedding.ranking import read_matrix
 from wsdarts_registry.errors import WsdartsError
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 most = pages * resource.getpagesize() + {_ROOM}

@@ -9,8 +9,16 @@ from wsdarts_registry.artifact.reference import Reference
 from wsdarts_registry.embedding.distance import TOLERANCE
 from wsdarts_registry.embedding.embedding import TaskEmbedding, check_comparable
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
-from wsdarts_registry.embedding.matrix import matrix_path, read_matrix
-from wsdarts_registry.embedding.ranking import Candidate, Neighbour, Ranking, judge, rank, shortlist
+from wsdarts_registry.embedding.ranking import (
+    Candidate,
+    Neighbour,
+    Ranking,
+    judge,
+    matrix_path,
+    rank,
+    read_matrix,
+    shortlist,
+)
 from wsdarts_registry.errors import NoCommonSpaceError, RegistryError
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue, damaged_version
 from wsdarts_registry.stores.records import DamagedVersion, Entry

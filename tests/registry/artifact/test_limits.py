@@ -19,7 +19,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.matrix import read_matrix
+from wsdarts_registry.embedding.ranking import read_matrix
 from wsdarts_registry.errors import (
     ArtifactError,
     EmbeddingError,

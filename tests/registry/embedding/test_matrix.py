@@ -12,13 +12,15 @@ from tests.registry.factories import Push, digest_of, make_embedding, make_space
 from wsdarts_registry._files import CACHE_VARIABLE
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.embedding.matrix import (
+from wsdarts_registry.embedding.ranking import (
+    Candidate,
     EmbeddingMatrix,
     Read,
     matrix_path,
+    rank,
     read_matrix,
+    shortlist,
 )
-from wsdarts_registry.embedding.ranking import Candidate, rank, shortlist
 from wsdarts_registry.errors import EmbeddingError, RegistryError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.store import Entry
