@@ -12,7 +12,7 @@ from PIL import Image
 from wsdarts_hub import Genotype, open_registry
 from wsdarts_hub.cli import main
 from wsdarts_registry.artifact.reader import read_artifact
-from wsdarts_registry.publishing.card import PRESET_NAMES
+from wsdarts_registry.publishing._card import PRESET_NAMES
 from wsdarts_sdk.presets import PRESETS
 
 _BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)

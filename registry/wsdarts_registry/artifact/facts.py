@@ -4,6 +4,7 @@ The model card, the gallery, the terminal and the notebook show the same facts; 
 from here, so that a fact has one label and one form.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
@@ -41,6 +42,21 @@ TRANSFER_SETS = "transfer_sets"
 TRANSFER_STEPS = "transfer_steps"
 CLASSIFIER, BASELINE = "classifier", "classifier_baseline"
 """Keys of ``config``: the settings of the training, and the name of its baseline."""
+
+# Licence identifiers of the Hub (huggingface.co/docs/hub/repositories-licenses) that fit data and
+# weights; every other licence is written as "other" with a name.
+_HUB_LICENCES = frozenset(
+    (
+        *("apache-2.0", "mit", "isc", "unlicense", "wtfpl", "bsd-2-clause", "bsd-3-clause"),
+        *("cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0"),
+        *("cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0"),
+        *("cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0"),
+        *("cc-by-nc-sa-4.0", "cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0"),
+        *("odc-by", "odbl", "pddl", "openrail", "openmdw-1.0", "openmdw-1.1", "artistic-2.0"),
+        *("epl-1.0", "epl-2.0", "eupl-1.1", "eupl-1.2", "agpl-3.0", "gfdl", "gpl-2.0", "gpl-3.0"),
+        *("lgpl-2.1", "lgpl-3.0", "mpl-2.0", "osl-3.0", "ncsa", "unknown"),
+    )
+)
 
 _ALPHA_HALF = "the half of the search's images that α is fitted to"
 _WEIGHTS_HALF = "the half of the search's images that the weights are fitted to"
@@ -319,6 +335,16 @@ def total_size(manifest: Manifest) -> int:
 def licence_text(manifest: Manifest) -> str:
     """Return the licence; ``"not stated"`` where there is none."""
     return manifest.license or "not stated"
+
+
+def hub_licence(licence: str) -> dict[str, str]:
+    """Return a licence as a card's head names it; unknown words are called ``other``."""
+    known = licence.lower() or "unknown"
+    if known in _HUB_LICENCES:
+        return {"license": known}
+    # The name has to be an identifier; the licence's own words stand at the end of the card.
+    name = re.sub(r"[^a-z0-9.]+", "-", licence.lower())[:80].strip("-.")
+    return {"license": "other", "license_name": name or "see-the-card"}
 
 
 def result_facts(manifest: Manifest) -> Facts:

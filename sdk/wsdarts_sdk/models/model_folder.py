@@ -31,10 +31,10 @@ from wsdarts_registry._text import code_span, sanitize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.checked_files import check_file, file_record, read_limited
+from wsdarts_registry.artifact.facts import hub_licence
 from wsdarts_registry.artifact.manifest import FileRecord, is_dataset_id
 from wsdarts_registry.drawing.cells import cell_text
 from wsdarts_registry.errors import ArtifactError, ExportError, RegistryError, SettingsError
-from wsdarts_registry.publishing.card import hub_licence
 from wsdarts_registry.stores.huggingface.location import is_huggingface
 from wsdarts_sdk.data.decoding import Resize
 from wsdarts_sdk.models.facts import ModelFacts, parse_facts

@@ -11,7 +11,7 @@ from wsdarts_registry.architecture.search_verdicts import ChanceTest, candidate_
 from wsdarts_registry.artifact.manifest import SplitRecord
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
 from wsdarts_registry.artifact.writer import write_artifact
-from wsdarts_registry.publishing.card import CardFacts, render_card
+from wsdarts_registry.publishing._card import CardFacts, render_card
 
 
 def _facts(artifact: Artifact, **manifest: object) -> CardFacts:

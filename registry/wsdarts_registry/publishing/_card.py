@@ -5,7 +5,6 @@ is a file beside the card, ``cells.svg``; the same cells follow as text.
 """
 
 import json
-import re
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ from wsdarts_registry.artifact.facts import (
     TrainedResult,
     TransferGain,
     explained_metrics,
+    hub_licence,
     image_count,
     licence_text,
     result_facts,
@@ -38,20 +38,6 @@ from wsdarts_registry.publishing._neighbours import NeighbourhoodFacts
 PRESET_NAMES = ("tiny", "small", "medium", "paper")
 """Presets that a command can name. Weights fit a network of the preset that they were made by."""
 
-# Licence identifiers of the Hub (huggingface.co/docs/hub/repositories-licenses) that fit data and
-# weights; every other licence is written as "other" with a name.
-_HUB_LICENCES = frozenset(
-    (
-        *("apache-2.0", "mit", "isc", "unlicense", "wtfpl", "bsd-2-clause", "bsd-3-clause"),
-        *("cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0"),
-        *("cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0"),
-        *("cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0"),
-        *("cc-by-nc-sa-4.0", "cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0"),
-        *("odc-by", "odbl", "pddl", "openrail", "openmdw-1.0", "openmdw-1.1", "artistic-2.0"),
-        *("epl-1.0", "epl-2.0", "eupl-1.1", "eupl-1.2", "agpl-3.0", "gfdl", "gpl-2.0", "gpl-3.0"),
-        *("lgpl-2.1", "lgpl-3.0", "mpl-2.0", "osl-3.0", "ncsa", "unknown"),
-    )
-)
 _TASK_TYPE = "image-classification"
 _PAPER_IMAGE_SIZE = 84
 # The Hub shows a score without the card around it, so its name says what it is.
@@ -311,16 +297,6 @@ def card_head(facts: CardFacts) -> str:
 def _is_from_hub(task: TaskRecord) -> bool:
     """Return whether a task's dataset has a page on the Hub that can be linked to."""
     return task.dataset is not None and is_dataset_id(task.dataset)
-
-
-def hub_licence(licence: str) -> dict[str, str]:
-    """Return a licence as a card's head names it; unknown words are called ``other``."""
-    known = licence.lower() or "unknown"
-    if known in _HUB_LICENCES:
-        return {"license": known}
-    # The name has to be an identifier; the licence's own words stand at the end of the card.
-    name = re.sub(r"[^a-z0-9.]+", "-", licence.lower())[:80].strip("-.")
-    return {"license": "other", "license_name": name or "see-the-card"}
 
 
 def _model_index(facts: CardFacts) -> list[dict[str, Any]]:
