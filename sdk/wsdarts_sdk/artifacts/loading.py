@@ -5,8 +5,7 @@ from typing import Any
 
 from wsdarts_registry._files import exists, expanded, is_directory, is_file
 from wsdarts_registry._text import sanitize_spaced
-from wsdarts_registry.architecture.darts_text import holds_genotype
-from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.genotype import Genotype, holds_genotype
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.artifact.manifest import MANIFEST, Manifest
 from wsdarts_registry.artifact.reader import Artifact, read_artifact
