@@ -14,4 +14,17 @@ Nothing here imports torch, so a laptop without it can browse, rank and publish.
 is what ``wsdarts_hub`` names; everything else may change.
 """
 
-import wsdarts_registry.notebook  # noqa: F401 - registers the views of notebooks
+from wsdarts_registry._views import register_views
+
+_VIEWS = "wsdarts_registry.notebook"
+
+register_views(
+    {
+        "wsdarts_registry.architecture.genotype:Genotype": f"{_VIEWS}:genotype_view",
+        "wsdarts_registry.architecture.masks:OperationMasks": f"{_VIEWS}:masks_view",
+        "wsdarts_registry.artifact.difference:Difference": f"{_VIEWS}:difference_view",
+        "wsdarts_registry.artifact.reader:Artifact": f"{_VIEWS}:artifact_view",
+        "wsdarts_registry.embedding.ranking:Ranking": f"{_VIEWS}:ranking_view",
+        "wsdarts_registry.stores.lineage:LineageTree": f"{_VIEWS}:lineage_view",
+    }
+)

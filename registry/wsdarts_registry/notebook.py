@@ -3,6 +3,9 @@
 A view is HTML without scripts, requests and element names that two views could share, and its style
 rules reach nothing outside of it; drawings are images of their own. It follows the notebook's theme
 and reads as plain text and tables where styles are stripped. Nothing is read from the disk for it.
+
+What is shown knows no view: ``wsdarts_registry`` registers these by name, and they are loaded when
+an object is first shown.
 """
 
 from collections.abc import Sequence
