@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from wsdarts_sdk.data import Part
 from wsdarts_sdk.runs.checkpoints import step_count
-from wsdarts_sdk.search._gradients import for_part
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import StepInputs, Work
+from wsdarts_sdk.search.step import StepInputs, Work, for_part
 from wsdarts_sdk.supernet import SkipDropout
 from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
 

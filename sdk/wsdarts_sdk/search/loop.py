@@ -35,7 +35,6 @@ from wsdarts_sdk.runs.checkpoints import (
     RollBacks,
     all_finite,
 )
-from wsdarts_sdk.search._gradients import needed_memory, parts_that_fit
 from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.settings import SearchSettings
@@ -48,7 +47,7 @@ from wsdarts_sdk.search.state import (
     set_learning_rate,
     transferable,
 )
-from wsdarts_sdk.search.step import places_of, run_eagerly, take_step
+from wsdarts_sdk.search.step import needed_memory, parts_that_fit, places_of, run_eagerly, take_step
 from wsdarts_sdk.supernet.kernel_choice import compile_ahead
 from wsdarts_sdk.supernet.synchronised_norms import check_synchronised
 

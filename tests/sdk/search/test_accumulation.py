@@ -7,7 +7,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search._gradients import accumulate, needed_memory, parts_that_fit
+from wsdarts_sdk.search.step import accumulate, needed_memory, parts_that_fit
 from wsdarts_sdk.supernet import NO_DROPOUT, Supernet
 
 SIZE = 8

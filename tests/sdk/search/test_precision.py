@@ -15,11 +15,10 @@ from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
 from wsdarts_sdk.presets import PRESETS
 from wsdarts_sdk.runs.checkpoints import FileJournal
-from wsdarts_sdk.search._gradients import needed_memory
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState, compute_dtype
-from wsdarts_sdk.search.step import take_step
+from wsdarts_sdk.search.step import needed_memory, take_step
 
 Make = Callable[..., SearchSettings]
 MakePart = Callable[..., TrainPart]

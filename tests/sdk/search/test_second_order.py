@@ -13,8 +13,8 @@ from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search import _gradients as engine
-from wsdarts_sdk.search._gradients import InnerStep, second_order
+from wsdarts_sdk.search import step as engine
+from wsdarts_sdk.search.step import InnerStep, second_order
 from wsdarts_sdk.supernet import NO_DROPOUT, SkipDropout, Supernet
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 

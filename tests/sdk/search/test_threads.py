@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.search._gradients import clip_gradients, norm_of
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState
-from wsdarts_sdk.search.step import StepInputs, move_alpha, move_weights
+from wsdarts_sdk.search.step import StepInputs, clip_gradients, move_alpha, move_weights, norm_of
 from wsdarts_sdk.supernet import SkipDropout
 from wsdarts_sdk.supernet._network import head_output, stem_output
 
