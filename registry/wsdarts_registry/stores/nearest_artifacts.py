@@ -1,7 +1,8 @@
 """Ranking of a registry's artifacts by the distance of their tasks."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from wsdarts_registry._arguments import check_whole
@@ -19,7 +20,7 @@ from wsdarts_registry.embedding.ranking import (
     read_matrix,
     shortlist,
 )
-from wsdarts_registry.errors import NoCommonSpaceError, RegistryError
+from wsdarts_registry.errors import NoCommonSpaceError, RegistryError, RegistryWarning, WsdartsError
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue, damaged_version
 from wsdarts_registry.stores.records import DamagedVersion, Entry
 
@@ -134,6 +135,30 @@ def neighbours_of_kind(
             told, at_once = at_once, 2 * at_once
     finally:
         store.warn_damaged([damaged[name] for name in sorted(damaged)])
+
+
+def nearest_so_far(catalogue: Catalogue) -> Callable[[TaskEmbedding], str]:
+    """Return a preview of an embedding that names the two nearest artifacts.
+
+    It says nothing where the registry cannot be ranked: that is left to the ranking itself.
+    """
+
+    def preview(embedding: TaskEmbedding) -> str:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RegistryWarning)
+                ranking = rank_registry(catalogue, embedding, 2)
+        except WsdartsError:
+            return ""
+        found = [
+            f"{neighbour.reference} at {distance}"
+            for neighbour, distance in zip(
+                ranking.neighbours, ranking.figures.distances, strict=True
+            )
+        ]
+        return f"nearest {' then '.join(found)}"
+
+    return preview
 
 
 def check_k(k: int) -> None:

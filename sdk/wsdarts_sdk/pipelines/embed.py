@@ -1,15 +1,16 @@
 """Embedding a dataset, and ranking a registry by it."""
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
-from wsdarts_registry.errors import RegistryWarning, WsdartsError
-from wsdarts_registry.stores.catalogue import Catalogue
-from wsdarts_registry.stores.nearest_artifacts import check_k, check_rankable, rank_registry
+from wsdarts_registry.stores.nearest_artifacts import (
+    check_k,
+    check_rankable,
+    nearest_so_far,
+    rank_registry,
+)
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions
@@ -129,27 +130,3 @@ def nearest(
         preview=nearest_so_far(catalogue),
     )
     return rank_registry(catalogue, embedding, k)
-
-
-def nearest_so_far(catalogue: Catalogue) -> Callable[[TaskEmbedding], str]:
-    """Return a preview of an embedding that names the two nearest artifacts.
-
-    It says nothing where the registry cannot be ranked: that is left to the ranking itself.
-    """
-
-    def preview(embedding: TaskEmbedding) -> str:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RegistryWarning)
-                ranking = rank_registry(catalogue, embedding, 2)
-        except WsdartsError:
-            return ""
-        found = [
-            f"{neighbour.reference} at {distance}"
-            for neighbour, distance in zip(
-                ranking.neighbours, ranking.figures.distances, strict=True
-            )
-        ]
-        return f"nearest {' then '.join(found)}"
-
-    return preview

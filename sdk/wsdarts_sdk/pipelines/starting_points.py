@@ -30,13 +30,13 @@ from wsdarts_registry.errors import (
 from wsdarts_registry.stores.catalogue import DAMAGE, Catalogue
 from wsdarts_registry.stores.nearest_artifacts import (
     check_rankable,
+    nearest_so_far,
     neighbours_of_kind,
     rank_registry,
 )
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.building import Origin
 from wsdarts_sdk.artifacts.check import artifact_alpha, artifact_weights, run_check
-from wsdarts_sdk.pipelines.embed import nearest_so_far
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.pipelines.starting_point_rules import (
     META,
