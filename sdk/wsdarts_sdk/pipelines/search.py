@@ -1,21 +1,15 @@
 """Cold searches: λ and λ̂ on one task, λ_meta on several."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
 import torch
 
-from wsdarts_registry._format import duration
-from wsdarts_registry._text import sanitize, sanitize_spaced
-from wsdarts_registry._views import Viewable
-from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import DataOptions, ImageTask
-from wsdarts_sdk.pipelines._results import FinishedSearch, write_results
 from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -28,55 +22,16 @@ from wsdarts_sdk.pipelines.run_context import (
     open_context,
     train_parts,
 )
+from wsdarts_sdk.pipelines.search_results import FinishedSearch, SearchRun, write_results
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
 from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
-from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.directory import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
-from wsdarts_sdk.search.loop import SearchResult
-from wsdarts_sdk.search.settings import SearchSettings, settings_json
+from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRun(Viewable):
-    """A finished TAS run.
-
-    Attributes:
-        path: The run directory.
-        tasks: What was searched on.
-        settings: With which settings.
-        masks: The transfer architecture λ (λ_meta for several tasks).
-        genotype: What λ̂'s α discretises to, or what was chosen instead.
-        result: Everything that the search found.
-        artifact: Directory of the artifact that ``push`` publishes.
-        report: The report, one HTML file.
-        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
-        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
-        choice: How the genotype was chosen; None where α alone decided.
-        devices: How many processes searched together, each on a device of its own.
-    """
-
-    path: Path
-    tasks: tuple[ImageTask, ...]
-    settings: SearchSettings
-    masks: OperationMasks
-    genotype: Genotype
-    result: SearchResult
-    artifact: Path
-    report: Path
-    seconds: dict[str, float]
-    cached: dict[str, float] = field(default_factory=dict)
-    choice: GenotypeChoice | None = None
-    devices: int = 1
-
-    def __repr__(self) -> str:
-        names = ", ".join(sanitize(task.name, 80) for task in self.tasks)
-        took = duration(sum(self.seconds.values()))
-        return f"<SearchRun on {names}, {took}, in {sanitize_spaced(str(self.path))}>"
 
 
 @checks_keywords("search", settings=("search", "choice"))

@@ -1,18 +1,22 @@
-"""Results of a finished search in its run directory: genotype, drawing, artifact, report."""
+"""Results of a finished search, and their files: genotype, drawing, artifact, report."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsdarts_registry._files import exists
-from wsdarts_registry._format import percent
+from wsdarts_registry._format import duration, percent
+from wsdarts_registry._text import sanitize, sanitize_spaced
+from wsdarts_registry._views import Viewable
+from wsdarts_registry.architecture.genotype import Genotype
+from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_sdk.artifacts.building import Origin, build_artifact
-from wsdarts_sdk.data import Part
+from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.pipelines._sweep import Trial
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.pipelines.starting_point_rules import Decision
@@ -69,6 +73,44 @@ class FinishedSearch:
     def ranking(self) -> Ranking | None:
         """The nearest artifacts, where they were ranked."""
         return self.decision.ranking if self.decision else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRun(Viewable):
+    """A finished TAS run.
+
+    Attributes:
+        path: The run directory.
+        tasks: What was searched on.
+        settings: With which settings.
+        masks: The transfer architecture λ (λ_meta for several tasks).
+        genotype: What λ̂'s α discretises to, or what was chosen instead.
+        result: Everything that the search found.
+        artifact: Directory of the artifact that ``push`` publishes.
+        report: The report, one HTML file.
+        seconds: Wall time by phase, with the rest as ``other``: together the clock's total.
+        cached: What computing had cost what came from a cache, by phase; no part of ``seconds``.
+        choice: How the genotype was chosen; None where α alone decided.
+        devices: How many processes searched together, each on a device of its own.
+    """
+
+    path: Path
+    tasks: tuple[ImageTask, ...]
+    settings: SearchSettings
+    masks: OperationMasks
+    genotype: Genotype
+    result: SearchResult
+    artifact: Path
+    report: Path
+    seconds: dict[str, float]
+    cached: dict[str, float] = field(default_factory=dict)
+    choice: GenotypeChoice | None = None
+    devices: int = 1
+
+    def __repr__(self) -> str:
+        names = ", ".join(sanitize(task.name, 80) for task in self.tasks)
+        took = duration(sum(self.seconds.values()))
+        return f"<SearchRun on {names}, {took}, in {sanitize_spaced(str(self.path))}>"
 
 
 def write_search_report(found: FinishedSearch, cold: ColdCost | None = None) -> Path:

@@ -17,7 +17,6 @@ from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.data import DataOptions, ImageTask
-from wsdarts_sdk.pipelines._results import FinishedSearch, write_results, write_search_report
 from wsdarts_sdk.pipelines._sweep import (
     Trial,
     choose_together,
@@ -36,7 +35,12 @@ from wsdarts_sdk.pipelines.run_context import (
     probe_for,
     train_parts,
 )
-from wsdarts_sdk.pipelines.search import SearchRun
+from wsdarts_sdk.pipelines.search_results import (
+    FinishedSearch,
+    SearchRun,
+    write_results,
+    write_search_report,
+)
 from wsdarts_sdk.pipelines.starting_point_rules import Choice, Decision, Mode
 from wsdarts_sdk.pipelines.starting_points import (
     Plan,
