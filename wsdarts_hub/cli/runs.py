@@ -105,7 +105,7 @@ def show_decision(found: "WarmStart") -> None:
 
 def show_choice(choice: "GenotypeChoice | None") -> None:
     """Print the candidates of a choice, and the result of its test."""
-    from wsdarts_sdk.reports.trade_off import candidate_rows  # noqa: PLC0415
+    from wsdarts_sdk.reports.rows import candidate_rows  # noqa: PLC0415
 
     if choice is None:
         return

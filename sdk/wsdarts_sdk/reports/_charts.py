@@ -1,4 +1,4 @@
-"""Charts of reports as inline SVG: line charts, and the softmax of α of each edge.
+"""Charts of reports as inline SVG: line charts, the softmax of α of each edge, candidates.
 
 Colours are classes of the report's style sheet, so the charts follow its light and dark ground.
 A chart is drawn at the width of a telephone and only ever scaled up.
@@ -13,14 +13,16 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from wsdarts_registry._format import percent
+from wsdarts_registry._format import count, percent
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import FAMILIES, element, family_of, number, solid_index, text
 from wsdarts_sdk.reports.facts import AlphaHistory
+from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice
 
 _WIDTH, _HEIGHT = 360.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 22.0, 30.0
+_FAR, _ABOVE, _BELOW = 20.0, 16.0, 36.0  # margins of the chart of candidates
 _CHARACTER = 6.2
 _MOST_MARKERS = 16
 _LABEL_PITCH = 13.0
@@ -359,3 +361,84 @@ def _area(total: NDArray[np.float64], band: Band) -> str:
     points = [f"{epoch + 0.5:g} {height}" for epoch, height in enumerate(heights, band.first - 1)]
     start, stop = band.first - 1, band.last
     return f"M{start} 100V{heights[0]}L{' '.join(points)}H{stop}V100Z"
+
+
+def best_for_size(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates that no smaller or equal one beats, by parameters, the smallest first.
+
+    All are compared after the first training, which each of them has had.
+    """
+    found: list[Candidate] = []
+    for each in sorted(candidates, key=lambda one: (one.parameters, -one.accuracies[0])):
+        if not found or each.accuracies[0] > found[-1].accuracies[0]:
+            found.append(each)
+    return tuple(found)
+
+
+def trade_off_chart(choice: GenotypeChoice) -> Markup | None:
+    """Draw the accuracy of all candidates after their first training against their parameters.
+
+    Returns:
+        The SVG, with a line through the best ones for their size; None without trainings.
+    """
+    trained = [each for each in choice.candidates if each.accuracies]
+    if len(trained) < 2:
+        return None
+    sizes = nice_ticks(
+        min(each.parameters for each in trained), max(each.parameters for each in trained), 4
+    )
+    shares = nice_ticks(
+        min(each.accuracies[0] for each in trained), max(each.accuracies[0] for each in trained)
+    )
+
+    def point(each: Candidate) -> tuple[float, float]:
+        across = (each.parameters - sizes[0]) / (sizes[-1] - sizes[0])
+        return _LEFT + across * (_WIDTH - _LEFT - _FAR), _share_at(each.accuracies[0], shares)
+
+    best = best_for_size(trained)
+    path = "L".join(" ".join(map(number, point(each))) for each in best)
+    title = "Accuracy by parameters"
+    parts = [
+        element("title", None, text(title)),
+        element("desc", None, text(_in_words(best), 2000)),
+    ]
+    parts += [_share_line(share, shares) for share in shares]
+    for size in sizes:
+        across = (size - sizes[0]) / (sizes[-1] - sizes[0])
+        x = _LEFT + across * (_WIDTH - _LEFT - _FAR)
+        parts.append(chart_text(_in_thousands(size), x, _HEIGHT - _BELOW + 13, "middle"))
+    parts.append(chart_text("parameters", (_LEFT + _WIDTH - _FAR) / 2, _HEIGHT - 6, "middle"))
+    parts.append(element("path", None, d=f"M{path}", class_="line b"))
+    for each in trained:
+        x, y = point(each)
+        is_chosen = choice.chosen is not None and each is choice.candidates[choice.chosen]
+        radius, tone = (5.0, "a") if is_chosen else (2.8, "b")
+        parts.append(element("circle", None, cx=x, cy=y, r=radius, class_=f"dot {tone}"))
+    box = f"0 0 {number(_WIDTH)} {number(_HEIGHT)}"
+    return Markup(element("svg", None, *parts, viewBox=box, class_="chart", role="img"))  # noqa: S704
+
+
+def _share_at(share: float, shares: Sequence[float]) -> float:
+    up = (share - shares[0]) / (shares[-1] - shares[0])
+    return _HEIGHT - _BELOW - up * (_HEIGHT - _BELOW - _ABOVE)
+
+
+def _share_line(share: float, shares: Sequence[float]) -> str:
+    y = _share_at(share, shares)
+    line = f"M{number(_LEFT)} {number(y)}H{number(_WIDTH - _FAR)}"
+    return element("path", None, d=line, class_="grid") + chart_text(
+        short_percent(share), _LEFT - 6, y + 3.6, "end"
+    )
+
+
+def _in_thousands(size: float) -> str:
+    """Write a number of parameters on an axis: ``850``, ``12.5k``, ``1.2M``."""
+    for unit, factor in (("M", 1e6), ("k", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g}{unit}"
+    return f"{size:.0f}"
+
+
+def _in_words(best: Sequence[Candidate]) -> str:
+    steps = (f"{percent(each.accuracies[0])} with {count(each.parameters)}" for each in best)
+    return f"The best for their size, by parameters: {', '.join(steps)}."

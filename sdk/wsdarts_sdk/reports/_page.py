@@ -37,6 +37,7 @@ from wsdarts_sdk.reports._charts import (
     short_percent,
     tone_of,
     tone_styles,
+    trade_off_chart,
 )
 from wsdarts_sdk.reports.evaluation_page import evaluation_values
 from wsdarts_sdk.reports.facts import (
@@ -49,8 +50,7 @@ from wsdarts_sdk.reports.facts import (
     saving,
     total_seconds,
 )
-from wsdarts_sdk.reports.rows import skip_counts
-from wsdarts_sdk.reports.trade_off import candidate_rows, trade_off_chart
+from wsdarts_sdk.reports.rows import candidate_rows, skip_counts
 
 _LONGEST_GENOTYPE = 100_000
 _UNTRAINED = "wsdarts-hub train RUN DATA trains them, and measures a baseline on the same images."

@@ -22,11 +22,11 @@ from wsdarts_registry.notebook import Bars, Panel, Table, cell_panels, neighbour
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.training import TrainingResult
+from wsdarts_sdk.reports._charts import trade_off_chart
 from wsdarts_sdk.reports._page import search_charts, stage_bands, training_charts
 from wsdarts_sdk.reports.facts import phase_amount, phase_title
 from wsdarts_sdk.reports.report_files import read_run, trainings_within
-from wsdarts_sdk.reports.rows import search_epochs, training_epochs
-from wsdarts_sdk.reports.trade_off import candidate_rows, trade_off_chart
+from wsdarts_sdk.reports.rows import candidate_rows, search_epochs, training_epochs
 from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.evaluation import Baseline
 from wsdarts_sdk.search.loop import SearchResult

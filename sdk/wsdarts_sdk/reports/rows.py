@@ -1,18 +1,14 @@
-"""Rows of reports that searches and trainings share.
-
-From the rows of a journal to the rows of a report.
-
-The curves of a run, epoch by epoch.
-"""
+"""Rows of reports: the epochs of a run from its journal, and the candidates of a choice."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from wsdarts_registry import _json
-from wsdarts_registry._format import pluralize, setting
+from wsdarts_registry._format import count, percent, pluralize, setting
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.architecture.search_verdicts import SkipCounts
 from wsdarts_sdk.data import ImageTask, Part
@@ -26,6 +22,7 @@ from wsdarts_sdk.reports.facts import (
     TaskRow,
     TrainingEpoch,
 )
+from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.directory import ROLL_BACKS
 from wsdarts_sdk.runs.records import PhaseCost
 
@@ -157,6 +154,49 @@ def skip_counts(epochs: Sequence[EpochRow]) -> tuple[SkipCounts, ...]:
         )
         for row in epochs
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateRow:
+    """A candidate as a table shows it.
+
+    Attributes:
+        name: Its number from 1, and what is special about it.
+        accuracies: After each training; a dash where it was struck out before.
+        parameters: Of the network of the preset's training.
+        multiply_adds: Of that network, for one image.
+        chosen: Whether it is the chosen one.
+    """
+
+    name: str
+    accuracies: tuple[str, ...]
+    parameters: str
+    multiply_adds: str
+    chosen: bool
+
+
+def candidate_rows(choice: GenotypeChoice) -> tuple[CandidateRow, ...]:
+    """Return the candidates, the one that was trained longest and best first."""
+    order = sorted(
+        range(len(choice.candidates)), key=lambda place: _standing(choice, place), reverse=True
+    )
+    return tuple(
+        CandidateRow(
+            name=f"{place + 1}{' (α)' if choice.own and place == 0 else ''}",
+            accuracies=tuple(map(percent, each.accuracies))
+            + ("–",) * (len(choice.steps) - len(each.accuracies)),
+            parameters=count(each.parameters),
+            multiply_adds=count(each.multiply_adds),
+            chosen=place == choice.chosen,
+        )
+        for place, each in ((place, choice.candidates[place]) for place in order)
+    )
+
+
+def _standing(choice: GenotypeChoice, place: int) -> tuple[bool, int, float]:
+    each = choice.candidates[place]
+    last = each.accuracies[-1] if each.accuracies else 0.0
+    return place == choice.chosen, len(each.accuracies), last
 
 
 def roll_back_warnings(rows: Sequence[Mapping[str, Any]], what: str) -> tuple[str, ...]:

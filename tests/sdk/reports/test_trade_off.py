@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.registry.factories import make_genotype
-from wsdarts_sdk.reports.trade_off import best_for_size, candidate_rows, trade_off_chart
+from wsdarts_sdk.reports._charts import best_for_size, trade_off_chart
+from wsdarts_sdk.reports.rows import candidate_rows
 from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice
 
 
