@@ -50,8 +50,8 @@ from wsdarts_sdk.reports.report import report as report
 from wsdarts_sdk.runs.callbacks import Callback as Callback
 from wsdarts_sdk.runs.callbacks import RunFacts as RunFacts
 from wsdarts_sdk.runs.callbacks import TensorBoardWriter as TensorBoardWriter
-from wsdarts_sdk.runs.evaluation import Baseline as Baseline
-from wsdarts_sdk.runs.evaluation import Evaluation as Evaluation
+from wsdarts_sdk.runs.result_records import Baseline as Baseline
+from wsdarts_sdk.runs.result_records import Evaluation as Evaluation
 from wsdarts_sdk.search.settings import darts as darts
 from wsdarts_sdk.task2vec import FisherSettings as FisherSettings
 from wsdarts_sdk.task2vec import VariationalSettings as VariationalSettings

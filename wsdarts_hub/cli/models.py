@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wsdarts_sdk.data import DataOptions
     from wsdarts_sdk.models.classifier import Classifier
     from wsdarts_sdk.models.prediction import Prediction
-    from wsdarts_sdk.runs.evaluation import Evaluation
+    from wsdarts_sdk.runs.result_records import Evaluation
 
 _SHOWN = 5
 ModelArgument = Annotated[

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wsdarts_sdk.pipelines.search_results import SearchRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart
     from wsdarts_sdk.runs.checkpoints import Row
-    from wsdarts_sdk.runs.choice import GenotypeChoice
+    from wsdarts_sdk.runs.result_records import GenotypeChoice
 
 
 def show_search(found: "SearchRun", *, quiet: bool) -> None:

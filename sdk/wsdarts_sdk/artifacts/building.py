@@ -25,7 +25,7 @@ from wsdarts_sdk.artifacts.check import make_check
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.devices import code_version, hardware, library_versions
 from wsdarts_sdk.models.network import final_sizes
-from wsdarts_sdk.runs.choice import GenotypeChoice
+from wsdarts_sdk.runs.result_records import GenotypeChoice
 from wsdarts_sdk.search.derivation import ranked_candidates
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings, settings_json

@@ -22,7 +22,7 @@ from wsdarts_registry.errors import ArtifactError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.models.prediction import TrainedModel, as_input
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.runs.evaluation import ClassScores, Evaluation, Interval, Mistake
+from wsdarts_sdk.runs.result_records import ClassScores, Evaluation, Interval, Mistake
 
 BINS = 15
 """Bins of the calibration error, as in Guo et al., 2017, arXiv:1706.04599."""

@@ -33,7 +33,6 @@ from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.pipelines.starting_points import Start
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import FileJournal, Journal
-from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.directory import (
     CHECKPOINT_SUFFIX,
     CHOICE_FILE,
@@ -43,6 +42,7 @@ from wsdarts_sdk.runs.directory import (
     SWEEP_FILE,
 )
 from wsdarts_sdk.runs.directory import SPLIT_RULE as SPLIT_RULE_KEY
+from wsdarts_sdk.runs.result_records import GenotypeChoice
 from wsdarts_sdk.runs.shared_work import SharedWork, Storage, work_name, worker_of
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings, settings_json

@@ -20,7 +20,7 @@ from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.reports.evaluation_page import render_evaluation
 from wsdarts_sdk.reports.report import check_vacant, write_page
 from wsdarts_sdk.runs.directory import CONFIG_FILE, EVALUATION_PAGE, read_config
-from wsdarts_sdk.runs.evaluation import Evaluation
+from wsdarts_sdk.runs.result_records import Evaluation
 
 _SHOWN = 3
 

@@ -31,8 +31,8 @@ from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import FileJournal
-from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice, read_choice, write_choice
 from wsdarts_sdk.runs.directory import CHOICE_FILE, CHOICE_JOURNAL
+from wsdarts_sdk.runs.result_records import Candidate, GenotypeChoice, read_choice, write_choice
 from wsdarts_sdk.search.derivation import (
     derive_genotype,
     draw_candidates,

@@ -33,7 +33,6 @@ from wsdarts_sdk.reports.rows import (
     roll_back_warnings,
     search_epochs,
 )
-from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.directory import (
     ARTIFACT_FOLDER,
     CELLS_FILE,
@@ -41,6 +40,7 @@ from wsdarts_sdk.runs.directory import (
     RESULT_FILE,
 )
 from wsdarts_sdk.runs.records import neighbour_rows
+from wsdarts_sdk.runs.result_records import GenotypeChoice
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings
 

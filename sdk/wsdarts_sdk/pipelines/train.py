@@ -67,7 +67,7 @@ from wsdarts_sdk.runs.directory import (
     RESULT_FILE,
     TRAINING_JOURNAL,
 )
-from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
+from wsdarts_sdk.runs.result_records import Baseline, Evaluation
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
 

@@ -58,7 +58,7 @@ from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
-from wsdarts_sdk.runs.choice import GenotypeChoice
+from wsdarts_sdk.runs.result_records import GenotypeChoice
 from wsdarts_sdk.runs.shared_work import Storage, storage_address
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json

@@ -18,7 +18,7 @@ from wsdarts_registry._text import sanitize
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import FAMILIES, element, family_of, number, solid_index, text
 from wsdarts_sdk.reports.facts import AlphaHistory
-from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice
+from wsdarts_sdk.runs.result_records import Candidate, GenotypeChoice
 
 _WIDTH, _HEIGHT = 360.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 22.0, 30.0

@@ -13,8 +13,8 @@ from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.reports.facts import RunReport, search_alone, total_seconds
 from wsdarts_sdk.reports.report_files import read_run, trainings_within
-from wsdarts_sdk.runs.evaluation import Baseline
 from wsdarts_sdk.runs.records import OTHER
+from wsdarts_sdk.runs.result_records import Baseline
 
 MOST_RUNS = 12
 

@@ -15,7 +15,7 @@ from wsdarts_registry._templates import html_page
 from wsdarts_registry._text import clipped
 from wsdarts_registry.drawing.svg import element, number, text
 from wsdarts_sdk.reports._charts import chart_text
-from wsdarts_sdk.runs.evaluation import Evaluation, Interval
+from wsdarts_sdk.runs.result_records import Evaluation, Interval
 
 _SIDE = 360.0
 _TOP = 20.0

@@ -16,10 +16,9 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.directory import Rows, Seconds, Whole, Words
-from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.records import OTHER, NeighbourRow, PhaseCost
+from wsdarts_sdk.runs.result_records import Baseline, Evaluation, GenotypeChoice
 
 Command = Literal["search", "warm-start", "train"]
 Pairs = Annotated[tuple[tuple[Words, Words], ...], Rows]

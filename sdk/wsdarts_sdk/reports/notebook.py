@@ -27,8 +27,7 @@ from wsdarts_sdk.reports._page import search_charts, stage_bands, training_chart
 from wsdarts_sdk.reports.facts import phase_amount, phase_title
 from wsdarts_sdk.reports.report_files import read_run, trainings_within
 from wsdarts_sdk.reports.rows import candidate_rows, search_epochs, training_epochs
-from wsdarts_sdk.runs.choice import GenotypeChoice
-from wsdarts_sdk.runs.evaluation import Baseline
+from wsdarts_sdk.runs.result_records import Baseline, GenotypeChoice
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import SearchSettings
 

@@ -63,7 +63,6 @@ from wsdarts_sdk.reports.rows import (
     title,
     training_epochs,
 )
-from wsdarts_sdk.runs.choice import GenotypeChoice, read_choice
 from wsdarts_sdk.runs.directory import (
     BASELINE_JOURNAL,
     LONGEST_TEXT,
@@ -81,8 +80,8 @@ from wsdarts_sdk.runs.directory import (
     Words,
     read_config,
 )
-from wsdarts_sdk.runs.evaluation import Baseline, Evaluation
 from wsdarts_sdk.runs.records import PhaseCost, neighbour_rows, read_costs, read_rows, read_start
+from wsdarts_sdk.runs.result_records import Baseline, Evaluation, GenotypeChoice, read_choice
 
 _FORMAT = 1
 _DECIMALS = 4  # a page shows three of them

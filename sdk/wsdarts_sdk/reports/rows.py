@@ -22,9 +22,9 @@ from wsdarts_sdk.reports.facts import (
     TaskRow,
     TrainingEpoch,
 )
-from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.directory import ROLL_BACKS
 from wsdarts_sdk.runs.records import PhaseCost
+from wsdarts_sdk.runs.result_records import GenotypeChoice
 
 
 def created() -> str:

@@ -1,6 +1,6 @@
 """A small evaluation and a baseline, as a training keeps them."""
 
-from wsdarts_sdk.runs.evaluation import Baseline, ClassScores, Evaluation, Interval, Mistake
+from wsdarts_sdk.runs.result_records import Baseline, ClassScores, Evaluation, Interval, Mistake
 
 
 def interval(value: float) -> Interval:

@@ -23,7 +23,7 @@ from wsdarts_sdk.models.evaluation import (
     evaluate_outputs,
     share_right,
 )
-from wsdarts_sdk.runs.evaluation import Evaluation, read_baseline, read_evaluation
+from wsdarts_sdk.runs.result_records import Evaluation, read_baseline, read_evaluation
 
 # Three classes; the third has no image and is given once.
 TRUTH = torch.tensor([0, 0, 0, 0, 1, 1])

@@ -20,7 +20,7 @@ from wsdarts_sdk.pipelines.baselines import FineTuning, find_baseline, fine_tuni
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.reports.report_files import read_run
 from wsdarts_sdk.runs.checkpoints import FileJournal, MemoryJournal
-from wsdarts_sdk.runs.evaluation import read_baseline
+from wsdarts_sdk.runs.result_records import read_baseline
 from wsdarts_sdk.task2vec.loading import SHIPPED
 
 HEAD = 3 * 208 + 3

@@ -21,8 +21,8 @@ from wsdarts_sdk.models.network import DerivedNetwork, count
 from wsdarts_sdk.pipelines.genotype_choice import gain_and_margin, training_lengths
 from wsdarts_sdk.presets import PRESETS, Preset
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.runs.choice import GenotypeChoice
 from wsdarts_sdk.runs.records import read_costs
+from wsdarts_sdk.runs.result_records import GenotypeChoice
 from wsdarts_sdk.search.settings import ChoiceSettings
 
 

@@ -13,7 +13,7 @@ from wsdarts_hub import Classifier, Genotype, TrainingRun, evaluate, train
 from wsdarts_registry.errors import ArtifactError, RunError, SettingsError, TaskError
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.reports.report_files import read_run
-from wsdarts_sdk.runs.evaluation import read_baseline, read_evaluation
+from wsdarts_sdk.runs.result_records import read_baseline, read_evaluation
 
 CELLS = Path(__file__).parents[2] / "golden" / "formats" / "warm" / "genotype.json"
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tests.registry.factories import make_genotype
 from wsdarts_sdk.reports._charts import best_for_size, trade_off_chart
 from wsdarts_sdk.reports.rows import candidate_rows
-from wsdarts_sdk.runs.choice import Candidate, GenotypeChoice
+from wsdarts_sdk.runs.result_records import Candidate, GenotypeChoice
 
 
 def candidate(parameters: int, *accuracies: float) -> Candidate:
