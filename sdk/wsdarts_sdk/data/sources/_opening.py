@@ -71,11 +71,11 @@ def _open(data: Any, options: DataOptions, cache: Path) -> ImageSource:
     if text.strip() in ("", "hf:", "torchvision:"):
         raise TaskError(f"{text!r} names no dataset", expected=_KINDS)
     if text.startswith("hf:") and not is_saved(expanded(text[3:])):
-        from wsdarts_sdk.data.sources._huggingface import huggingface_source  # noqa: PLC0415
+        from wsdarts_sdk.data.sources._library_datasets import huggingface_source  # noqa: PLC0415
 
         return huggingface_source(text.removeprefix("hf:"), options)
     if text.startswith("torchvision:"):
-        from wsdarts_sdk.data.sources._torchvision import TorchvisionSource  # noqa: PLC0415
+        from wsdarts_sdk.data.sources._library_datasets import TorchvisionSource  # noqa: PLC0415
 
         unknown = ("image_column", "label_column", "split_column", "groups")
         _refuse("torchvision's datasets", options, *unknown)
@@ -128,7 +128,7 @@ def _table_source(
 def _of_datasets(path: Path, options: DataOptions) -> ImageSource | None:
     """Open a folder of ``save_to_disk``, WebDataset's archives, or a folder with metadata."""
     if is_saved(path):
-        from wsdarts_sdk.data.sources._huggingface import saved_source  # noqa: PLC0415
+        from wsdarts_sdk.data.sources._library_datasets import saved_source  # noqa: PLC0415
 
         return saved_source(path, options)
     archives = _archives(path)
