@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from wsdarts_sdk.models._operations import build_operation
-from wsdarts_sdk.supernet.skip_dropout import kept
+from wsdarts_sdk.supernet.kernels.base import kept
 
 
 def drop_entries(x_BCHW: Tensor, rate: float, seed: int) -> Tensor:

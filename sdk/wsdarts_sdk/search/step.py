@@ -35,8 +35,8 @@ from wsdarts_sdk.supernet import (
     Supernet,
     Wanted,
 )
+from wsdarts_sdk.supernet.kernels.base import DeviceSkipDropout
 from wsdarts_sdk.supernet.operation_plan import elements_per_image
-from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
 
 # Of one pass; or with its numbers on the device, then those of each part of the batch.
 Dropout = SkipDropout | Sequence[DeviceSkipDropout]

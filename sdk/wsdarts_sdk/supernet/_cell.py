@@ -22,15 +22,16 @@ from torch import Tensor
 
 from wsdarts_sdk.supernet.kernels.base import (
     Convolution,
+    DeviceSkipDropout,
     Kernels,
     Norm,
     OutputGradient,
     PointwiseConvolution,
+    SkipDropout,
     Term,
     strided,
 )
 from wsdarts_sdk.supernet.operation_plan import CellPlan, Group, Input, SeparableHalf, Slice
-from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout, SkipDropout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

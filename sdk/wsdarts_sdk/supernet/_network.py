@@ -26,9 +26,8 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet._cell import Cell, PassOptions, Statistics, Tape, Vectors
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
-from wsdarts_sdk.supernet.kernels import Kernels
+from wsdarts_sdk.supernet.kernels.base import NO_DROPOUT, DeviceSkipDropout, Kernels, SkipDropout
 from wsdarts_sdk.supernet.operation_plan import STEM_MULTIPLIER, Layout, draw_weights, plan_cells
-from wsdarts_sdk.supernet.skip_dropout import NO_DROPOUT, DeviceSkipDropout, SkipDropout
 
 _KERNEL, _PADDING = 3, 1
 _PRODUCTS = 2**22  # that a head holds at a time

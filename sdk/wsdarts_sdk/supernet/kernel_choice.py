@@ -19,11 +19,10 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.compiler import ENGINE, compiled_library, has_compiler, must_compile
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.supernet._cell import Cell, PassOptions, Statistics, Vectors
-from wsdarts_sdk.supernet.kernels.base import Kernels
+from wsdarts_sdk.supernet.kernels.base import Kernels, SkipDropout
 from wsdarts_sdk.supernet.kernels.compiled import CompiledKernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.supernet.operation_plan import Layout, plan_cell
-from wsdarts_sdk.supernet.skip_dropout import SkipDropout
 
 VARIABLE = "WSDARTS_HUB_KERNELS"
 _COMPILED_DTYPES = (torch.float32, torch.float64)

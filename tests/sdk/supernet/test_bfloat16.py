@@ -11,8 +11,8 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.data.loader import Batch
 from wsdarts_sdk.supernet import SkipDropout, Supernet
+from wsdarts_sdk.supernet.kernels.base import DeviceSkipDropout
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
-from wsdarts_sdk.supernet.skip_dropout import DeviceSkipDropout
 
 SKIP = SkipDropout(rate=0.3, seed=1)
 

@@ -12,8 +12,7 @@ from reference.network import PlainCell, PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_sdk.supernet import Kernels, SkipDropout, Supernet
-from wsdarts_sdk.supernet.kernels.base import Term
-from wsdarts_sdk.supernet.skip_dropout import kept
+from wsdarts_sdk.supernet.kernels.base import Term, kept
 
 SKIP = ("skip_connect",)
 

@@ -30,10 +30,10 @@ from wsdarts_sdk.supernet.kernels.base import (
     OutputGradient,
     PointwiseConvolution,
     Term,
+    word,
 )
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
 from wsdarts_sdk.supernet.kernels.triton_kernels import TritonKernels, interpreted
-from wsdarts_sdk.supernet.skip_dropout import word
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE.type == "cpu" and not interpreted():

@@ -3,9 +3,5 @@
 ``portable`` is plain torch, ``compiled`` calls ``cpu.cpp``, which ``wsdarts_sdk.compiler`` compiles
 and caches, ``triton_kernels`` is for CUDA, of the kernels in the other modules of that name.
 ``derived.cpp`` computes steps of derived networks, for ``models.engine``, of the same
-``primitives.h``. May import ``supernet.skip_dropout``. Public: ``Kernels``.
+``primitives.h``. May import no other module of the supernet. Public: ``Kernels`` (``base``).
 """
-
-from wsdarts_sdk.supernet.kernels.base import Kernels
-
-__all__ = ["Kernels"]

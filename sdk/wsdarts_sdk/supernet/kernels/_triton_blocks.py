@@ -16,9 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wsdarts_sdk.supernet.kernels.base import Term
+from wsdarts_sdk.supernet.kernels.base import Term, signed
 from wsdarts_sdk.supernet.kernels.portable import sum_dtype
-from wsdarts_sdk.supernet.skip_dropout import signed
 
 _ELEMENTS = 1024  # of a block: eight for each thread of four warps
 # Of a block: few, so that cells of all widths run the same code. Compiling takes its time.

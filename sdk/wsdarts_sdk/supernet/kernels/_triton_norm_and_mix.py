@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from wsdarts_sdk.supernet.kernels._triton_blocks import block
-from wsdarts_sdk.supernet.skip_dropout import FIRST, SECOND, STEP, signed
+from wsdarts_sdk.supernet.kernels.base import FIRST, SECOND, STEP, signed
 
 _STEP = tl.constexpr(signed(STEP))
 _FIRST = tl.constexpr(signed(FIRST))
@@ -32,7 +32,7 @@ _MIX_NUMBERS += ["places", "normed", "identities", "pixels", "span", "total_step
 
 @triton.jit
 def _kept(numbers, seed, threshold):
-    """Return the elements that an identity keeps: the draws of ``skip_dropout.kept``."""
+    """Return the elements that an identity keeps: the draws of ``base.kept``."""
     z = numbers * _STEP + seed
     z = (z ^ ((z >> 30) & _LOW_34)) * _FIRST
     z = (z ^ ((z >> 27) & _LOW_37)) * _SECOND

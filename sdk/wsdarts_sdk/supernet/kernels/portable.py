@@ -20,9 +20,9 @@ from wsdarts_sdk.supernet.kernels.base import (
     OutputGradient,
     PointwiseConvolution,
     Term,
+    kept,
     strided,
 )
-from wsdarts_sdk.supernet.skip_dropout import kept
 
 _PIXELS = (-4, -3, -2)
 
