@@ -33,7 +33,7 @@ from wsdarts_sdk.data import DataOptions, ImageTask, Part
 from wsdarts_sdk.data import loader as images_module
 from wsdarts_sdk.data.decoding import decode, in_threads
 from wsdarts_sdk.data.loader import BatchPosition, TrainPart, batches
-from wsdarts_sdk.data.sources import open_source
+from wsdarts_sdk.data.sources.source_kinds import open_source
 from wsdarts_sdk.presets import PAPER, TINY
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_sdk.models.engine import TrainingEngine
+from wsdarts_sdk.models.engine.training_engine import TrainingEngine
 from wsdarts_sdk.models.network import DerivedNetwork
 
 PUBLIC, CHANNELS_LAST, OURS = "public", "public, channels last", "wsdarts-hub"

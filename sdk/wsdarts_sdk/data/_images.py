@@ -33,8 +33,7 @@ from wsdarts_sdk.data.decoding import (
     unusable_cache,
     write_pixels,
 )
-from wsdarts_sdk.data.sources import ImageSource
-from wsdarts_sdk.data.sources.base import FILE_STAT, is_reliable
+from wsdarts_sdk.data.sources.base import FILE_STAT, ImageSource, is_reliable
 from wsdarts_sdk.data.split import image_digest, list_digest
 from wsdarts_sdk.progress import Progress
 

@@ -17,7 +17,8 @@ from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data._images import TaskImages, corrupt_images, read_digests
 from wsdarts_sdk.data.decoding import Resize
 from wsdarts_sdk.data.options import DataOptions, check_options, spells_out_options
-from wsdarts_sdk.data.sources import ImageSource, open_source
+from wsdarts_sdk.data.sources.base import ImageSource
+from wsdarts_sdk.data.sources.source_kinds import open_source
 from wsdarts_sdk.data.split import (
     GIVEN_CODES,
     PART_CODES,

@@ -14,7 +14,7 @@ from wsdarts_sdk.data.loader import (
     seed_of,
 )
 from wsdarts_sdk.models.classifier import Classifier
-from wsdarts_sdk.models.engine import TrainingEngine, compile_ahead
+from wsdarts_sdk.models.engine.training_engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
 from wsdarts_sdk.models.network import DerivedNetwork, PathDraws
 from wsdarts_sdk.models.settings import TrainingSettings

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from wsdarts_registry.architecture.genotype import Cell, Connection, Genotype
 from wsdarts_registry.architecture.search_space import DARTS, SearchSpace
 from wsdarts_sdk.compiler import compiled_library
-from wsdarts_sdk.models.engine import TrainingEngine
 from wsdarts_sdk.models.engine._calls import SOURCES
+from wsdarts_sdk.models.engine.training_engine import TrainingEngine
 from wsdarts_sdk.models.network import DerivedNetwork
 
 OPERATIONS = [name for name in DARTS.candidates if name != "none"]

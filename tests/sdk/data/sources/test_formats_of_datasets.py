@@ -496,7 +496,7 @@ def test_archives_that_lie_deeper_are_named(tmp_path: Path, encode: Encode) -> N
 
 def test_a_folder_of_images_is_opened_without_arrow(make_folder: Make) -> None:
     code = (
-        "import sys\nfrom wsdarts_sdk.data.sources import open_source\n"
+        "import sys\nfrom wsdarts_sdk.data.sources.source_kinds import open_source\n"
         "source = open_source(sys.argv[1], {}, cache=None)\n"
         "print(len(source.labels), 'pyarrow' in sys.modules)"
     )
