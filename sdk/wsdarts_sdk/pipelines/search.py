@@ -103,23 +103,7 @@ def search(
             ranks=ranks,
             **config,
         ) as context:
-            found = _search(context, networks)
-            artifact, report = ranks.alone(lambda: write_results(found))
-            seconds, cached = ranks.from_first((context.costs.seconds, context.costs.cached))
-        run = SearchRun(
-            path=context.run.path,
-            tasks=context.tasks,
-            settings=chosen.search,
-            masks=found.result.stage_masks[-1],
-            genotype=found.result.genotype,
-            result=found.result,
-            artifact=artifact,
-            report=report,
-            seconds=seconds,
-            cached=cached,
-            choice=found.choice,
-            devices=ranks.size,
-        )
+            run = _run(context, networks)
         if ranks.is_first:
             told.end(run)
     return run
@@ -139,6 +123,28 @@ def _find_probes(
         if space in spaces[:place]:
             raise ProbeError(f"the probe {space} is named twice", hint="name each probe once")
     return networks
+
+
+def _run(context: RunContext, probes: Sequence[Probe]) -> SearchRun:
+    """Search, and write the results."""
+    ranks = context.ranks
+    found = _search(context, probes)
+    artifact, report = ranks.alone(lambda: write_results(found))
+    seconds, cached = ranks.from_first((context.costs.seconds, context.costs.cached))
+    return SearchRun(
+        path=context.run.path,
+        tasks=context.tasks,
+        settings=context.preset.search,
+        masks=found.result.stage_masks[-1],
+        genotype=found.result.genotype,
+        result=found.result,
+        artifact=artifact,
+        report=report,
+        seconds=seconds,
+        cached=cached,
+        choice=found.choice,
+        devices=ranks.size,
+    )
 
 
 def _search(context: RunContext, probes: Sequence[Probe]) -> FinishedSearch:

@@ -187,15 +187,10 @@ def train(
         beside = find_baseline(baseline, asked.training, where) if ranks.is_first else None
 
         def prepare() -> tuple[Preset, Genotype, SupernetWeights | None, LineageFacts | None]:
-            chosen = asked
             required = require_signature
             cells = find_genotype(genotype, registry=registry, require_signature=required)
             lineage = find_lineage(genotype, registry=registry, require_signature=required)
-            supernet = None
-            if chosen.training.weights != "random":
-                supernet = _find_weights(genotype, cells, chosen, registry, required)
-                random = supernet is None
-                chosen = chosen.with_training(weights="random" if random else "inherited")
+            chosen, supernet = _with_weights(genotype, cells, asked, registry, required)
             check_context(
                 "train",
                 [data],
@@ -233,6 +228,21 @@ def train(
 
 def _config(preset: Preset, cells: Genotype) -> dict[str, Any]:
     return {"training": settings_json(preset.training), "genotype": cells.to_json()}
+
+
+def _with_weights(
+    genotype: Genotype | str | Path,
+    cells: Genotype,
+    preset: Preset,
+    registry: str | Path | Store | None,
+    require_signature: Required,
+) -> tuple[Preset, SupernetWeights | None]:
+    """Return the preset with its choice of weights made, and the supernet to inherit from."""
+    if preset.training.weights == "random":
+        return preset, None
+    supernet = _find_weights(genotype, cells, preset, registry, require_signature)
+    random = supernet is None
+    return preset.with_training(weights="random" if random else "inherited"), supernet
 
 
 def _find_weights(

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
+
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import duration
 from wsdarts_registry._text import sanitize, sanitize_spaced
@@ -54,7 +56,7 @@ from wsdarts_sdk.pipelines.starting_points import (
 from wsdarts_sdk.pipelines.train import TrainingRun, train
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.ranks import joined_ranks
+from wsdarts_sdk.ranks import Ranks, joined_ranks
 from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
@@ -238,57 +240,29 @@ def warm_start(
     told = Callbacks.of(callbacks)
     began = session_began()
     with joined_ranks(device) as (ranks, where):
-        if ranks.several and sweep_skip_dropout:
-            raise SettingsError(
-                f"a sweep does not run under torchrun, and there are {ranks.size} processes",
-                hint="start workers that share it, without torchrun: --storage URL",
-            )
-        if storage is not None and not sweep_skip_dropout:
-            raise SettingsError(
-                "a storage was given for a search that is not a sweep",
-                hint="add --sweep, or leave out --storage",
-            )
+        _check_sweep(ranks, storage, sweeping=sweep_skip_dropout)
         chosen = find_preset(preset, seed=seed)
         check_kernels(where)
         address = storage_address(storage) if sweep_skip_dropout else None
         database = None if address is None else Storage.of(address)
-
-        def prepare() -> tuple[Plan, Probe, dict[str, Any]]:
-            store, reference = open_registry(registry, require_signature=require_signature), source
-            if source is not None:
-                store, reference = open_for(source, registry, require_signature=require_signature)
-            recorded = read_decision(out, resume=resume)
-            catalogue = None if recorded else store.catalogue()
-            network = probe_for(probe, catalogue or store, where)
-            config = {
-                "search": settings_json(chosen.search),
-                "mode": mode,
-                "source": reference,
-                "k": k,
-                "probe": network.digest,
-                "sweep": settings_json(chosen.selection) if sweep_skip_dropout else None,
-                **chosen.choice_json(),
-            }
-            check_context(
-                "warm-start",
-                [data],
+        plan, network, config = (
+            _prepare(
+                data,
                 chosen,
                 out=out,
+                registry=registry,
+                source=source,
+                mode=mode,
+                probe=probe,
+                k=k,
+                sweeping=sweep_skip_dropout,
                 resume=resume,
-                may_change=choice_may_change,
-                **config,
+                require_signature=require_signature,
+                device=where,
             )
-            plan = plan_start(
-                store,
-                catalogue,
-                Choice(source=reference, mode=mode, k=k),
-                chosen.search,
-                probe=network,
-                recorded=recorded,
-            )
-            return plan, network, config
-
-        plan, network, config = prepare() if ranks.is_first else (None, None, {})
+            if ranks.is_first
+            else (None, None, {})
+        )
         progress = ranks.shown_by_first(shown(progress))
         task = ranks.in_turn(lambda: load_task(data, reading, progress=progress))
         with open_context(
@@ -309,6 +283,79 @@ def warm_start(
         if ranks.is_first:
             told.end(found)
     return found
+
+
+def _check_sweep(ranks: Ranks, storage: str | None, *, sweeping: bool) -> None:
+    """Check that a sweep runs in one process, and that a storage is for a sweep.
+
+    Raises:
+        SettingsError: It is not so.
+    """
+    if ranks.several and sweeping:
+        raise SettingsError(
+            f"a sweep does not run under torchrun, and there are {ranks.size} processes",
+            hint="start workers that share it, without torchrun: --storage URL",
+        )
+    if storage is not None and not sweeping:
+        raise SettingsError(
+            "a storage was given for a search that is not a sweep",
+            hint="add --sweep, or leave out --storage",
+        )
+
+
+def _prepare(
+    data: Data,
+    preset: Preset,
+    *,
+    out: str | Path | None,
+    registry: str | Path | Store | None,
+    source: str | None,
+    mode: Mode,
+    probe: str | Path | Probe | None,
+    k: int,
+    sweeping: bool,
+    resume: bool,
+    require_signature: Required,
+    device: torch.device,
+) -> tuple[Plan, Probe, dict[str, Any]]:
+    """Plan the start and check everything that can be checked before an image is read.
+
+    Returns:
+        The plan, the probe, and what the run's configuration says of this warm start.
+    """
+    store, reference = open_registry(registry, require_signature=require_signature), source
+    if source is not None:
+        store, reference = open_for(source, registry, require_signature=require_signature)
+    recorded = read_decision(out, resume=resume)
+    catalogue = None if recorded else store.catalogue()
+    network = probe_for(probe, catalogue or store, device)
+    config = {
+        "search": settings_json(preset.search),
+        "mode": mode,
+        "source": reference,
+        "k": k,
+        "probe": network.digest,
+        "sweep": settings_json(preset.selection) if sweeping else None,
+        **preset.choice_json(),
+    }
+    check_context(
+        "warm-start",
+        [data],
+        preset,
+        out=out,
+        resume=resume,
+        may_change=choice_may_change,
+        **config,
+    )
+    plan = plan_start(
+        store,
+        catalogue,
+        Choice(source=reference, mode=mode, k=k),
+        preset.search,
+        probe=network,
+        recorded=recorded,
+    )
+    return plan, network, config
 
 
 def _begin(
