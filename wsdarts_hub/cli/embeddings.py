@@ -264,11 +264,18 @@ def nearest(
         show_ranking(ranking, k=k)
         if not data.endswith(_SUFFIX):
             display.heading("next")
-            command = ["wsdarts-hub", "warm-start", data]
-            command += ["--registry", str(registry)] if registry else []
-            command += ["--probe", probe] if probe else []
-            command += [*options.as_typed(reading), *(["--device", device] if device else [])]
-            display.line(shlex.join([*command, "--preset", "small"]))
+            display.line(_warm_start_command(data, registry, probe, reading, device))
+
+
+def _warm_start_command(
+    data: str, registry: str | None, probe: str | None, reading: "DataOptions", device: str | None
+) -> str:
+    """Return the command that warm-starts a search on the same data with the same options."""
+    command = ["wsdarts-hub", "warm-start", data]
+    command += ["--registry", str(registry)] if registry else []
+    command += ["--probe", probe] if probe else []
+    command += [*options.as_typed(reading), *(["--device", device] if device else [])]
+    return shlex.join([*command, "--preset", "small"])
 
 
 def show_ranking(ranking: "Ranking", *, k: int | None = None) -> None:

@@ -206,23 +206,7 @@ def _show(
     rows += [
         [str(version.reference), version.word, *[""] * (len(headers) - 2)] for version in damaged
     ]
-    more = {
-        "accuracy": [percent_if_known(facts.accuracy) for facts in found],
-        "baseline": [
-            percent_if_known(facts.result.baseline if facts.result else None) for facts in found
-        ],
-        "gain": [_points(facts.gain) for facts in found],
-        "transfer gain": [_points(facts.transfer_gain) for facts in found],
-        _AS_TRAINED: [
-            count(facts.result.parameters)
-            if trained and facts.result and facts.result.parameters is not None
-            else ""
-            for facts in found
-        ],
-        "search": [duration(facts.entry.manifest.provenance.seconds) for facts in found],
-        _FULL_SIZE: [_size(facts.parameters) for facts in found],
-        "alpha-accuracy": [percent_if_known(facts.alpha_accuracy) for facts in found],
-    }
+    more = _columns_of_figures(found, trained=trained)
     more = {header: [*cells, *[""] * len(damaged)] for header, cells in more.items()}
     for header, order in _SHOWN_WITH_ORDER.items():
         if sort != order:
@@ -251,6 +235,27 @@ def _show(
         display.note(
             f"({_FULL_SIZE}: of the network of 20 cells and 16 channels, not the trained one)"
         )
+
+
+def _columns_of_figures(found: "Sequence[EntryFacts]", *, trained: bool) -> dict[str, list[str]]:
+    """Return the cells of the columns that stand there only where there is something in them."""
+    return {
+        "accuracy": [percent_if_known(facts.accuracy) for facts in found],
+        "baseline": [
+            percent_if_known(facts.result.baseline if facts.result else None) for facts in found
+        ],
+        "gain": [_points(facts.gain) for facts in found],
+        "transfer gain": [_points(facts.transfer_gain) for facts in found],
+        _AS_TRAINED: [
+            count(facts.result.parameters)
+            if trained and facts.result and facts.result.parameters is not None
+            else ""
+            for facts in found
+        ],
+        "search": [duration(facts.entry.manifest.provenance.seconds) for facts in found],
+        _FULL_SIZE: [_size(facts.parameters) for facts in found],
+        "alpha-accuracy": [percent_if_known(facts.alpha_accuracy) for facts in found],
+    }
 
 
 def _points(value: float | None) -> str:
