@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from wsdarts_registry._files import exists
 from wsdarts_registry._format import percent, pluralize
@@ -22,7 +22,6 @@ from wsdarts_registry.architecture.search_verdicts import ChanceTest, candidate_
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.runs.directory import (
     CHOICE_FILE,
-    RESULT_FILE,
     Rows,
     RunDirectory,
     Seconds,
@@ -395,39 +394,3 @@ class Baseline(Record):
     def to_json(self) -> dict[str, Any]:
         """Return all of it as plain JSON data, with the verdict."""
         return {**self.model_dump(mode="json"), "verdict": self.verdict}
-
-
-def read_evaluation(run: str | Path) -> Evaluation | None:
-    """Read the evaluation that a training keeps; None of a run of an earlier version.
-
-    Raises:
-        RunError: There is no finished training, or its result is damaged.
-    """
-    return _result(run).evaluation
-
-
-def read_baseline(run: str | Path) -> Baseline | None:
-    """Read the baseline that a training keeps; None where none was computed.
-
-    Raises:
-        RunError: There is no finished training, or its result is damaged.
-    """
-    return _result(run).baseline
-
-
-class _Result(Record):
-    model_config = ConfigDict(extra="ignore")
-
-    evaluation: Evaluation | None = None
-    baseline: Baseline | None = None
-
-
-def _result(run: str | Path) -> _Result:
-    file = Path(run) / RESULT_FILE
-    data = read_json(file)
-    if isinstance(data, dict) and isinstance(data.get("baseline"), dict):
-        data["baseline"].pop("verdict", None)  # made of the rest
-    try:
-        return _Result.model_validate_json(json.dumps(data))
-    except ValidationError as problem:
-        raise RunError(f"{file} is not valid: {explain(problem)}") from problem

@@ -20,7 +20,6 @@ from wsdarts_sdk.pipelines.baselines import FineTuning, find_baseline, fine_tuni
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.reports.report_files import read_run
 from wsdarts_sdk.runs.checkpoints import FileJournal, MemoryJournal
-from wsdarts_sdk.runs.result_records import read_baseline
 from wsdarts_sdk.task2vec.loading import SHIPPED
 
 HEAD = 3 * 208 + 3
@@ -69,7 +68,7 @@ def test_a_network_of_the_same_budget_stands_beside_the_result(
     assert baseline.multiply_adds > baseline.network_multiply_adds > 0
     assert baseline.short_name == baseline.name
     assert found.to_json()["baseline"]["multiply_adds"] == baseline.multiply_adds
-    assert read_baseline(found.path) == baseline
+    assert json.loads((found.path / "result.json").read_text())["baseline"] == baseline.to_json()
     assert read_run(found.path).baseline == baseline
     assert baseline.name in found.report.read_text(encoding="utf-8")
     facts = found.model.facts

@@ -13,7 +13,6 @@ from wsdarts_hub import Classifier, Genotype, TrainingRun, evaluate, train
 from wsdarts_registry.errors import ArtifactError, RunError, SettingsError, TaskError
 from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.reports.report_files import read_run
-from wsdarts_sdk.runs.result_records import read_baseline, read_evaluation
 
 CELLS = Path(__file__).parents[2] / "golden" / "formats" / "warm" / "genotype.json"
 
@@ -43,10 +42,8 @@ def test_a_training_keeps_its_evaluation(trained: TrainingRun, digits_task: Imag
     assert baseline.network_image_size == 8
     assert baseline.parameters == 1_000_856 + 3 * 208 + 3
     assert baseline.image_size == 64
-    kept = read_evaluation(trained.path)
-    assert kept is not None
-    assert kept.to_json() == found.to_json()
-    assert read_baseline(trained.path) == baseline
+    kept = json.loads((trained.path / "result.json").read_text())
+    assert (kept["evaluation"], kept["baseline"]) == (found.to_json(), baseline.to_json())
     report = read_run(trained.path)
     assert (report.evaluation, report.baseline) == (found, baseline)
 
@@ -144,7 +141,7 @@ def test_without_a_baseline(digits_task: ImageTask, tmp_path: Path) -> None:
     cells = Genotype.load(CELLS)
     found = train(cells, digits_task, out=tmp_path / "net", preset=QUICK, baseline=None)
     assert found.baseline is None
-    assert read_baseline(tmp_path / "net") is None
+    assert json.loads((tmp_path / "net" / "result.json").read_text())["baseline"] is None
     assert found.to_json()["baseline"] is None
     # It is no setting of the training: a run goes on with or without.
     again = train(cells, digits_task, out=tmp_path / "net", preset=QUICK, resume=True)
