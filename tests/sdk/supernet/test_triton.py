@@ -64,8 +64,8 @@ def randn(draw: torch.Generator, *shape: int, dtype: torch.dtype) -> Tensor:
     return torch.randn(*shape, generator=draw, dtype=torch.float64).to(DEVICE, dtype)
 
 
-def close(found: Tensor, wanted: Tensor, tolerance: float) -> None:
-    """Equal but for rounding: of the largest entry, as sums of many entries are."""
+def assert_close(found: Tensor, wanted: Tensor, tolerance: float) -> None:
+    """Assert that they are equal but for rounding: of the largest entry, as sums of many are."""
     assert found.dtype == wanted.dtype
     away = (found.double() - wanted.double()).abs().max().item()
     assert away <= tolerance * max(wanted.double().abs().max().item(), 1e-3)
@@ -130,9 +130,9 @@ def test_mix(
         into = [None if t.mean is None else room[i] for i, t in enumerate(summed)]
         sums.append(kernels.mix_backward(summed, gradient, into))
         places.append(room)
-    close(*outputs, TOLERANCE[dtype])  # what stands beside the node is as it was
-    close(*sums, SUMS[dtype])
-    close(*places, SUMS[dtype])
+    assert_close(*outputs, TOLERANCE[dtype])  # what stands beside the node is as it was
+    assert_close(*sums, SUMS[dtype])
+    assert_close(*places, SUMS[dtype])
 
 
 def test_a_node_of_more_terms_than_a_launch_takes(draw: torch.Generator) -> None:
@@ -145,8 +145,8 @@ def test_a_node_of_more_terms_than_a_launch_takes(draw: torch.Generator) -> None
         room = torch.zeros(len(summed), 3, 5, dtype=torch.float64, device=DEVICE)
         into = [None if t.mean is None else room[i] for i, t in enumerate(summed)]
         sums.append(kernels.mix_backward(summed, output, into))
-    close(*outputs, 1e-11)
-    close(*sums, 1e-11)
+    assert_close(*outputs, 1e-11)
+    assert_close(*sums, 1e-11)
 
 
 def test_a_node_of_nothing_is_zero() -> None:
@@ -170,7 +170,7 @@ def test_draws_on_the_host_and_on_the_device(seed: int, rate: float) -> None:
         found.append(torch.zeros_like(ones))
         BOTH[0].identity_backward(term, ones, found[-1])
         assert torch.equal(found[-1] != 0, wanted != 0)
-        close(found[-1], wanted, 1e-11)
+        assert_close(found[-1], wanted, 1e-11)
     mixed = torch.empty_like(ones)
     BOTH[0].mix_forward([device], mixed)
     assert torch.equal(mixed, found[0])
@@ -184,7 +184,7 @@ def test_identity_backward_adds(dtype: torch.dtype, draw: torch.Generator) -> No
     found = [there.clone(), there.clone()]
     for kernels, place in zip(BOTH, found, strict=True):
         kernels.identity_backward(term, gradient, place)
-    close(*found, TOLERANCE[dtype])
+    assert_close(*found, TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -203,13 +203,13 @@ def test_pooling(kind: str, dtype: torch.dtype, draw: torch.Generator) -> None:
         into = torch.ones(2, 7, 5, 3, dtype=dtype, device=DEVICE)
         kernels.pooling_backward(source, kind, 2, result, output_gradient, into)
         found.append(into)
-    close(*found, TOLERANCE[dtype])
-    same_statistics(*norms, dtype)
+    assert_close(*found, TOLERANCE[dtype])
+    assert_same_statistics(*norms, dtype)
 
 
-def same_statistics(found: Norm, wanted: Norm, dtype: torch.dtype) -> None:
+def assert_same_statistics(found: Norm, wanted: Norm, dtype: torch.dtype) -> None:
     for name in ("mean", "rstd", "running_mean", "running_variance"):
-        close(getattr(found, name), getattr(wanted, name), SUMS[dtype])
+        assert_close(getattr(found, name), getattr(wanted, name), SUMS[dtype])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -231,8 +231,8 @@ def test_pointwise_convolution(stride: int, dtype: torch.dtype, draw: torch.Gene
             pointwise, result, output_gradient, source_gradient=into, weight_gradients=None
         )
         found.append(into)
-    close(*found, TOLERANCE[dtype])
-    same_statistics(*norms, dtype)
+    assert_close(*found, TOLERANCE[dtype])
+    assert_same_statistics(*norms, dtype)
 
 
 def test_variance_does_not_cancel(draw: torch.Generator) -> None:
@@ -298,7 +298,7 @@ def test_convolution(
         elif sent is not None:
             found[-1] += [*sent.gradients, sent.coefficients.clone()]
     for value, wanted in zip(*found, strict=True):
-        close(value, wanted, TOLERANCE[dtype])
+        assert_close(value, wanted, TOLERANCE[dtype])
 
 
 def test_images_that_lie_otherwise_are_refused() -> None:
