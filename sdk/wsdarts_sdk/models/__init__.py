@@ -2,6 +2,6 @@
 
 May import ``data``, ``runs`` and ``supernet``. Public: ``DerivedNetwork`` and
 ``count`` (``network``), ``train_network`` (``training``), ``Classifier`` (``classifier``),
-``inherit`` (``inheritance``). The candidate operations are in ``operations``; ``engine`` computes a
-training step on compiled kernels.
+``inherit`` (``inheritance``). The candidate operations are in ``_operations``; ``engine`` computes
+a training step on compiled kernels.
 """
