@@ -237,36 +237,23 @@ def _with_weights(
     registry: str | Path | Store | None,
     require_signature: Required,
 ) -> tuple[Preset, SupernetWeights | None]:
-    """Return the preset with its choice of weights made, and the supernet to inherit from."""
-    if preset.training.weights == "random":
-        return preset, None
-    supernet = _find_weights(genotype, cells, preset, registry, require_signature)
-    random = supernet is None
-    return preset.with_training(weights="random" if random else "inherited"), supernet
-
-
-def _find_weights(
-    genotype: Genotype | str | Path,
-    cells: Genotype,
-    preset: Preset,
-    registry: str | Path | Store | None,
-    require_signature: Required,
-) -> SupernetWeights | None:
-    """Return the supernet whose weights are taken over; None for ``auto`` where none fits.
+    """Return the preset with ``auto`` decided, and the supernet whose weights are taken over.
 
     Raises:
         WsdartsError: There is none, or it does not fit, and ``inherited`` asks for it; or it is
             damaged, or not signed as is required.
     """
     settings = preset.training
+    if settings.weights == "random":
+        return preset, None
     try:
         found = find_supernet(genotype, registry=registry, require_signature=require_signature)
         check_inheritable(cells, found, channels=settings.channels)
     except SettingsError:
         if settings.weights == "inherited":
             raise
-        return None
-    return found
+        return preset.with_training(weights="random"), None
+    return preset.with_training(weights="inherited"), found
 
 
 def _has_more_epochs(path: Path, there: dict[str, Any], here: dict[str, Any]) -> bool:
