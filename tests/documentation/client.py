@@ -14,7 +14,8 @@ REAL = {"python": [sys.executable], "wsdarts-hub": [sys.executable, "-m", "wsdar
 def main() -> None:
     """Let the preloaded process do it, or become the real program."""
     arguments = sys.argv[2:]
-    if PROGRAM == "python" and (not arguments or arguments[0].startswith("-")):
+    options = bool(arguments) and arguments[0].startswith("-") and arguments[0] != "-m"
+    if PROGRAM == "python" and (not arguments or options):
         become_real(arguments)
     asked = {
         "program": PROGRAM,

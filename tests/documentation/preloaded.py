@@ -4,7 +4,8 @@ Loading torch takes longer than most blocks need for everything else, and there 
 ``wsdarts-hub`` or ``python`` on the path of a block (`client.py`) hands its arguments, directory,
 environment and streams to this process, which forks: the fork does what the real program does,
 in the same modules. Where the environment differs in what libraries read when they are loaded, the
-client becomes the real program instead.
+client becomes the real program instead. ``python -m MODULE`` is forked, too. In the file that
+``DOCUMENTATION_FORK`` names, a fork writes its number, for signals that a client cannot pass on.
 
 Pages show how commands are used, not what a search finds: where ``DOCUMENTATION_STEPS`` is ``few``,
 presets ``tiny`` and ``small`` take a few steps, and those of ``medium`` are small.
@@ -12,6 +13,7 @@ presets ``tiny`` and ``small`` take a few steps, and those of ``medium`` are sma
     python -m tests.documentation.preloaded SOCKET
 """
 
+import gc
 import json
 import os
 import runpy
@@ -25,6 +27,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tests.few_steps import few_steps
+from wsdarts_registry._files import write_atomically
 from wsdarts_sdk import presets
 
 _LOADED = ("wsdarts_hub.cli", "wsdarts_sdk.pipelines.warm_start", "wsdarts_sdk.pipelines.train")
@@ -37,6 +40,7 @@ _LOADED += (
 _LOADED += ("torchvision", "wsdarts_registry.stores.huggingface.store", "sklearn")
 _LOADED += ("wsdarts_registry.publishing.publication",)
 _PREFIXES = ("HF_", "HUGGING", "OMP_", "CUDA_", "WSDARTS_HUB_KERNELS", "PYTHON", "TRITON", "TORCH")
+_READ_LATER = ("TORCHELASTIC_", "TORCH_NCCL_", "TORCH_DISABLE_SHARE_RDZV")  # what torchrun adds
 
 
 def main(path: str) -> None:
@@ -45,6 +49,7 @@ def main(path: str) -> None:
     own = _read_at_import(dict(os.environ))  # before libraries add to it
     for module in _LOADED:
         import_module(module)
+    gc.freeze()  # else collections in the forks would copy the memory that they share
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
@@ -67,7 +72,11 @@ def main(path: str) -> None:
 
 
 def _read_at_import(environment: dict[str, str]) -> dict[str, str]:
-    return {k: v for k, v in environment.items() if k.startswith(_PREFIXES)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_PREFIXES) and not name.startswith(_READ_LATER)
+    }
 
 
 def _serve(connection: socket.socket, asked: dict[str, object], streams: list[int]) -> int:
@@ -84,6 +93,8 @@ def _serve(connection: socket.socket, asked: dict[str, object], streams: list[in
     os.chdir(str(asked["directory"]))
     os.environ.clear()
     os.environ.update(asked["environment"])  # type: ignore[call-overload]
+    if told := os.environ.pop("DOCUMENTATION_FORK", ""):  # not for what this fork starts
+        write_atomically(Path(told), str(os.getpid()).encode())
     sys.argv = list(asked["arguments"])  # type: ignore[call-overload]
     if os.environ.get("DOCUMENTATION_STEPS") == "few":
         for name in ("tiny", "small"):
@@ -113,7 +124,11 @@ def _end_with(connection: socket.socket) -> None:
 
 def _run(program: str) -> int:
     try:
-        if program == "python":
+        if program == "python" and sys.argv[0] == "-m":
+            module = sys.argv[1]
+            del sys.argv[0]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        elif program == "python":
             sys.path.insert(0, str(Path(sys.argv[0]).parent))
             runpy.run_path(sys.argv[0], run_name="__main__")
         else:

@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.documentation.pages import ROOT, Block
 from tests.hub_server.accounts import DORA
@@ -26,21 +28,34 @@ class Programs:
         kernels: Where kernels that were compiled before are kept.
         endpoint: The address of the Hub of this machine.
         preload: A library that the programs load before all others.
+        added: More variables of their environment, or others.
+        modules: A directory in which Python looks for modules, too.
     """
 
     def __init__(
-        self, directory: Path, *, kernels: Path, endpoint: str, preload: Path | None = None
+        self,
+        directory: Path,
+        *,
+        kernels: Path,
+        endpoint: str,
+        preload: Path | None = None,
+        added: Mapping[str, str] = MappingProxyType({}),
+        modules: Path | None = None,
     ) -> None:
         self._socket, self._cache = directory / "s", directory / "cache"
+        self._bin = directory / "bin"
         self.environment = _environment(directory, endpoint)
         self.environment["DOCUMENTATION_SOCKET"] = str(self._socket)
         self.environment["DOCUMENTATION_STEPS"] = "few"
+        self.environment |= added
+        if modules is not None:
+            self.environment["PYTHONPATH"] += f"{os.pathsep}{modules}"
         for name in ("bin", "home", "cache"):
             (directory / name).mkdir()
         (self._cache / "kernels").symlink_to(kernels)
         for name in ("python", "wsdarts-hub"):
             client = shlex.join([sys.executable, "-ISE", str(_HERE / "client.py"), name])
-            program = directory / "bin" / name
+            program = self.path(name)
             program.write_text(f'#!/bin/sh\nexec {client} "$@"\n')
             program.chmod(0o755)
         self._process = subprocess.Popen(
@@ -54,6 +69,10 @@ class Programs:
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
+
+    def path(self, name: str) -> Path:
+        """Return the path of ``wsdarts-hub`` or ``python``."""
+        return self._bin / name
 
     def forget_registries(self) -> None:
         """Forget what was seen of registries: the Hub of the next page is another one."""

@@ -1,12 +1,12 @@
 """Sweeps of several processes: some of them killed, the result is that of one alone."""
 
+import itertools
 import json
 import os
 import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from tests import postgresql
+from tests.documentation.workplace import Programs
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 _SECONDS = 1500
-_TOGETHER = Path(__file__).resolve().parents[1] / "shared_sweep"
 _STAGE = {"cells": 3, "operations": 3, "epochs": 2, "weights_only_epochs": 0}
 _QUICK = (
     *("--mode", "cold", "--sweep", "--preset", "tiny", "--candidates", "2", "--device", "cpu"),
@@ -37,17 +37,11 @@ Row = tuple[Any, ...]
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
     """One cache for this module, of one task."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _one_cache(cache: Path, _own_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels = Path(os.environ["WSDARTS_HUB_CACHE"]) / "kernels"
-    if not (cache / "kernels").exists():
-        (cache / "kernels").symlink_to(kernels.resolve())
-    monkeypatch.setenv("WSDARTS_HUB_CACHE", str(cache))
+    directory = tmp_path_factory.mktemp("cache")
+    (directory / "kernels").symlink_to(kernel_cache)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +60,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that takes part in a sweep."""
+    """A process that takes part in a sweep: a client, and the fork that works for it."""
 
     process: "subprocess.Popen[str]"
+    fork: Path
     run: Path
 
     @property
@@ -82,39 +77,50 @@ class Worker:
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
+        os.kill(int(self.fork.read_text()), number)
 
 
+Start = Callable[..., Worker]
+
+
+@pytest.fixture(scope="module")
 def start(
-    images: Path, run: Path, storage: str | None = None, begin: Path | None = None, *more: str
-) -> Worker:
-    """Start a worker; the storage comes by the environment."""
-    added = {"PYTHONPATH": str(_TOGETHER), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    if storage is not None:
-        added["WSDARTS_HUB_STORAGE"] = storage
-    if begin is not None:
-        added["WORKERS_BEGIN"] = str(begin)
-    command = (sys.executable, "-m", "wsdarts_hub", "warm-start", str(images), *_QUICK, *more)
-    process = subprocess.Popen(
-        [*command, "--out", str(run)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | added,
-    )
-    return Worker(process, run)
+    images: Path, programs: Programs, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Start:
+    """Start a worker: ``start(RUN, STORAGE, BEGIN, *MORE)``; its environment names the storage."""
+    forks = tmp_path_factory.mktemp("forks")
+    numbers = itertools.count()
+
+    def started(
+        run: Path, storage: str | None = None, begin: Path | None = None, *more: str
+    ) -> Worker:
+        fork = forks / str(next(numbers))
+        added = {"DOCUMENTATION_FORK": str(fork), "WSDARTS_HUB_CACHE": str(cache)}
+        if storage is not None:
+            added["WSDARTS_HUB_STORAGE"] = storage
+        if begin is not None:
+            added["WORKERS_BEGIN"] = str(begin)
+        process = subprocess.Popen(
+            [programs.path("wsdarts-hub"), "warm-start", images, *_QUICK, *more, "--out", run],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=programs.environment | added,
+        )
+        return Worker(process, fork, run)
+
+    return started
 
 
 @pytest.fixture
-def start_all(images: Path, tmp_path: Path) -> Iterator[Callable[[str, int], list[Worker]]]:
+def start_all(start: Start, tmp_path: Path) -> Iterator[Callable[[str, int], list[Worker]]]:
     """Start workers that begin together; end what is left of them."""
     begun: list[Worker] = []
 
     def started(storage: str, count: int) -> list[Worker]:
         begin = tmp_path / "begin"
         begin.mkdir()
-        begun.extend(
-            start(images, tmp_path / str(number), storage, begin) for number in range(count)
-        )
+        begun.extend(start(tmp_path / str(number), storage, begin) for number in range(count))
         while len(list(begin.iterdir())) < count:
             for worker in begun:
                 assert worker.process.poll() is None, worker.ended()[1]
@@ -129,12 +135,10 @@ def start_all(images: Path, tmp_path: Path) -> Iterator[Callable[[str, int], lis
 
 
 @pytest.fixture(scope="module")
-def alone(images: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one worker without a storage."""
     run = tmp_path_factory.mktemp("alone") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WSDARTS_HUB_CACHE", str(cache))
-        status, said = start(images, run).ended()
+    status, said = start(run).ended()
     assert status == 0, said
     return run
 
@@ -162,9 +166,7 @@ def stopped_at_work(
 
 
 def test_two_of_four_workers_are_killed(
-    images: Path,
-    alone: Path,
-    start_all: Callable[[str, int], list[Worker]],
+    alone: Path, start: Start, start_all: Callable[[str, int], list[Worker]]
 ) -> None:
     with postgresql.running() as server:
         url = server.make("sweeps")
@@ -199,13 +201,13 @@ def test_two_of_four_workers_are_killed(
         assert trials[0] >= 10
 
         # A worker that comes back reads what the others have found.
-        back = start(images, killed[0].run, url, None, "--resume")
+        back = start(killed[0].run, url, None, "--resume")
         status, said = back.ended()
         assert status == 0, said
         assert found_in(back.run) == expected
     printed += said
     # A finished run is whole: it needs no database any more.
-    status, said = start(images, killed[0].run, None, None, "--resume").ended()
+    status, said = start(killed[0].run, None, None, "--resume").ended()
     assert status == 0, said
     assert found_in(back.run) == expected
     assert_no_password(printed + said, [worker.run for worker in workers])
@@ -237,9 +239,9 @@ def test_two_workers_share_a_file(
     connection.close()
 
 
-def test_a_storage_that_cannot_be_reached_is_one_line(images: Path, tmp_path: Path) -> None:
+def test_a_storage_that_cannot_be_reached_is_one_line(start: Start, tmp_path: Path) -> None:
     url = "postgresql://me:hunter2@127.0.0.1:9/base"
-    status, said = start(images, tmp_path / "run", url, None, "--quiet").ended()
+    status, said = start(tmp_path / "run", url, None, "--quiet").ended()
     assert status == 1
     assert said.count("\n") == 1
     assert said.startswith("error: ")

@@ -2,20 +2,27 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.documentation.workplace import Programs
+
 pytestmark = pytest.mark.processes
 
 _SECONDS = 850
+TORCHRUN = ("python", "-m", "torch.distributed.run")
+# The program whose processes are forks of one that has loaded torch.
+OURS = ("--no-python", "wsdarts-hub")
 # Else a new node waits for an address that the first one publishes in the first round alone.
 NEW_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 STAGE = {"cells": 3, "operations": 3, "epochs": 1, "weights_only_epochs": 0}
@@ -31,36 +38,57 @@ QUICK_TRAINING = (
 )
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
+LONGER = ("--set", f"search.stages={json.dumps([{**STAGE, 'operations': 8, 'epochs': 12}])}")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder of two classes: dark and bright noise."""
+    root = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for name, low in (("bright", 120), ("dark", 0)):
-        folder = tmp_path / "images" / name
+        folder = root / name
         folder.mkdir(parents=True)
         for number in range(20):
             noise = random.integers(low, low + 120, (10, 10, 3), dtype=np.uint8)
             Image.fromarray(noise).save(folder / f"{number:02}.png")
-    return tmp_path / "images"
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(images: Path, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of two processes that nothing disturbs."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    undisturbed = ran(
+        torchrun("search", images, "--out", run, *QUICK, *LONGER, "-q"), programs.environment
+    )
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    return run
 
 
 def torchrun(*arguments: str | Path, processes: int = 2, restarts: int = 0) -> list[str]:
     """Return the command that runs a command of ours in several processes."""
-    ours = ("-m", "wsdarts_hub", *map(str, arguments))
     how = ("--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(restarts))
-    return [sys.executable, "-m", "torch.distributed.run", *how, *ours]
+    return [*TORCHRUN, *how, *OURS, *map(str, arguments)]
 
 
-def ran(command: list[str]) -> subprocess.CompletedProcess[str]:
+def ran(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        command,
+        [found(command[0], environment), *command[1:]],
         capture_output=True,
         text=True,
         timeout=_SECONDS,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env=environment,
     )
+
+
+def found(program: str, environment: dict[str, str]) -> str:
+    """Return the path of a program."""
+    path = shutil.which(program, path=environment["PATH"])
+    assert path is not None
+    return path
 
 
 def errors(finished: subprocess.CompletedProcess[str]) -> list[str]:
@@ -74,9 +102,13 @@ def found_in(run: Path) -> dict[str, bytes]:
     return {name: (run / "artifact" / name).read_bytes() for name in names}
 
 
-def test_search_warm_start_and_training(images: Path, tmp_path: Path) -> None:
+def test_search_warm_start_and_training(
+    images: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
     cold, warm, trained = tmp_path / "cold", tmp_path / "warm", tmp_path / "trained"
-    searched = ran(torchrun("search", images, "--out", cold, *QUICK, *STAGES, "--json"))
+    searched = ran(
+        torchrun("search", images, "--out", cold, *QUICK, *STAGES, "--json"), environment
+    )
     assert searched.returncode == 0, searched.stderr
     assert json.loads(searched.stdout)["devices"] == 2
     assert "epoch 1/1, 2 devices" in searched.stderr
@@ -85,49 +117,82 @@ def test_search_warm_start_and_training(images: Path, tmp_path: Path) -> None:
     steps = [json.loads(row) for row in (cold / "search.metrics.jsonl").read_text().splitlines()]
     assert [row["stage"] for row in steps] == [0, 1]
 
-    other = ran(torchrun("warm-start", images, "--out", warm, *QUICK, *STAGES, "--mode", "cold"))
+    other = ran(
+        torchrun("warm-start", images, "--out", warm, *QUICK, *STAGES, "--mode", "cold"),
+        environment,
+    )
     assert other.returncode == 0, other.stderr
     assert "2 devices for" in other.stdout
     assert found_in(warm) == found_in(cold)
 
     training = ran(
-        torchrun("train", cold, images, "--out", trained, *QUICK_TRAINING, "--no-baseline", "-q")
+        torchrun("train", cold, images, "--out", trained, *QUICK_TRAINING, "--no-baseline", "-q"),
+        environment,
     )
     assert training.returncode == 0, training.stderr
     assert len(training.stdout.splitlines()) == 1
     assert json.loads((trained / "result.json").read_text())["images"] == 14
 
 
-def workers(process: int) -> list[int]:
-    """Return the processes that a process has started."""
-    children = Path(f"/proc/{process}/task/{process}/children")
-    return [int(each) for each in children.read_text().split()] if children.exists() else []
+class Torchrun:
+    """``torchrun`` as it runs: a client, and the fork that does its work.
+
+    Args:
+        command: Its command.
+        environment: Of its processes.
+        log: A new file for what it prints; beside it, its fork's number is written.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self._fork, self._log = log.with_suffix(".fork"), log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [found(command[0], environment), *command[1:]],
+                env=environment | {"DOCUMENTATION_FORK": str(self._fork)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def printed(self) -> str:
+        return self._log.read_text()
+
+    def workers(self) -> list[int]:
+        """Return the processes that it has started."""
+        if not self._fork.exists():
+            return []
+        fork = self._fork.read_text()
+        children = Path(f"/proc/{fork}/task/{fork}/children")
+        return [int(each) for each in children.read_text().split()] if children.exists() else []
+
+    def end(self) -> None:
+        """Kill it and all processes that it has started, as a power cut would."""
+        fork = [int(self._fork.read_text())] if self._fork.exists() else []
+        for each in (self.process.pid, *self.workers(), *fork):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        self.process.wait(_SECONDS)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find the processes")
-def test_a_killed_rank_changes_nothing(images: Path, tmp_path: Path) -> None:
-    longer = ("--set", f"search.stages={json.dumps([{**STAGE, 'operations': 8, 'epochs': 12}])}")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    undisturbed = ran(torchrun("search", images, "--out", whole, *QUICK, *longer, "-q"))
-    assert undisturbed.returncode == 0, undisturbed.stderr
-
-    command = torchrun("search", images, "--out", cut, *QUICK, *longer, "--resume", restarts=2)
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    ) as process:
+def test_a_killed_rank_changes_nothing(
+    images: Path, whole: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    cut = tmp_path / "cut"
+    command = torchrun("search", images, "--out", cut, *QUICK, *LONGER, "--resume", restarts=2)
+    running = Torchrun(command, environment, tmp_path / "printed")
+    try:
         until = time.monotonic() + _SECONDS
         rows = cut / "search.metrics.jsonl"
-        while time.monotonic() < until and process.poll() is None:
+        while time.monotonic() < until and running.process.poll() is None:
             if rows.exists() and 1 < len(rows.read_text().splitlines()) < 10:
-                os.kill(workers(process.pid)[-1], signal.SIGKILL)
+                os.kill(running.workers()[-1], signal.SIGKILL)
                 break
             time.sleep(0.02)
-        text, _ = process.communicate(timeout=_SECONDS)
-    assert process.returncode == 0, text
+        assert running.process.wait(_SECONDS) == 0, running.printed
+    finally:
+        running.end()
+    text = running.printed
     assert "Signal 9" in text or "SIGKILL" in text or "exitcode: -9" in text, text
     assert found_in(cut) == found_in(whole)
 
@@ -150,92 +215,79 @@ def await_port(port: int) -> None:
     raise AssertionError(f"nobody listens on port {port}")
 
 
-def node(port: int, log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+def node(port: int, log: Path, environment: dict[str, str], *arguments: str | Path) -> Torchrun:
     """Start one of two nodes: ``torchrun`` with one process of ours."""
     how = ("--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--local-addr")
     where = ("127.0.0.1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}")
-    ours = ("-m", "wsdarts_hub", *map(str, arguments))
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *how, *where, *ours],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **NEW_STORE},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a node: its torchrun, and all processes that this has started, as a power cut would."""
-    for each in (process.pid, *workers(process.pid)):
-        try:
-            os.kill(each, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait(_SECONDS)
+    command = [*TORCHRUN, *how, *where, *OURS, *map(str, arguments)]
+    return Torchrun(command, environment | NEW_STORE, log)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find the processes")
-def test_a_lost_node_changes_nothing(images: Path, tmp_path: Path) -> None:
-    longer = ("--set", f"search.stages={json.dumps([{**STAGE, 'operations': 8, 'epochs': 12}])}")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    undisturbed = ran(torchrun("search", images, "--out", whole, *QUICK, *longer, "-q"))
-    assert undisturbed.returncode == 0, undisturbed.stderr
-
-    port = free_port()
-    command = ("search", images, "--out", cut, *QUICK, *longer, "--resume", "-q")
+def test_a_lost_node_changes_nothing(
+    images: Path, whole: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    cut, port = tmp_path / "cut", free_port()
+    command = ("search", images, "--out", cut, *QUICK, *LONGER, "--resume", "-q")
     logs = [tmp_path / f"node{number}.log" for number in range(3)]
-    nodes = [node(port, logs[0], *command)]
+    nodes = [node(port, logs[0], environment, *command)]
     try:
         await_port(port)  # the first node keeps the rendezvous; the other one is lost
-        nodes.append(node(port, logs[1], *command))
+        nodes.append(node(port, logs[1], environment, *command))
         until = time.monotonic() + _SECONDS
         rows = cut / "search.metrics.jsonl"
-        while time.monotonic() < until and nodes[0].poll() is None:
+        while time.monotonic() < until and nodes[0].process.poll() is None:
             if rows.exists() and 1 < len(rows.read_text().splitlines()) < 10:
-                end(nodes[1])
-                nodes.append(node(port, logs[2], *command))
+                nodes[1].end()
+                nodes.append(node(port, logs[2], environment, *command))
                 break
             time.sleep(0.02)
         assert len(nodes) == 3
-        ended = [each.wait(_SECONDS) for each in (nodes[0], nodes[2])]
-        assert ended == [0, 0], "\n".join(log.read_text() for log in logs)
+        ended = [each.process.wait(_SECONDS) for each in (nodes[0], nodes[2])]
+        assert ended == [0, 0], "\n".join(each.printed for each in nodes)
     finally:
         for each in nodes:
-            end(each)
+            each.end()
     assert found_in(cut) == found_in(whole)
 
 
-def test_an_error_is_one_line(images: Path, tmp_path: Path) -> None:
-    once = ran(torchrun("search", tmp_path / "missing", "--out", tmp_path / "run", *QUICK))
+def test_an_error_is_one_line(images: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    missing = torchrun("search", tmp_path / "missing", "--out", tmp_path / "run", *QUICK)
+    once = ran(missing, environment)
     assert once.returncode != 0
     assert len(errors(once)) == 1, once.stderr
-    sweep = ran(torchrun("warm-start", images, "--out", tmp_path / "run", "--sweep"))
+    sweep = ran(torchrun("warm-start", images, "--out", tmp_path / "run", "--sweep"), environment)
     assert sweep.returncode != 0
     assert len(errors(sweep)) == 1, sweep.stderr
     assert "/wsdarts_sdk/" not in sweep.stderr  # a traceback of ours; torchrun prints its own
-    other = ran(torchrun("list"))
+    # Nothing of it is preloaded: both programs as users start them.
+    how = ("--standalone", "--nproc-per-node", "2", "-m", "wsdarts_hub", "list")
+    other = ran([sys.executable, "-m", "torch.distributed.run", *how], dict(os.environ))
     assert other.returncode != 0
     assert len(errors(other)) == 1, other.stderr
 
 
-def test_another_number_of_ranks_is_refused(images: Path, tmp_path: Path) -> None:
+def test_another_number_of_ranks_is_refused(
+    images: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
     run = tmp_path / "run"
     longer = ("--set", f"search.stages={json.dumps([{**STAGE, 'operations': 8, 'epochs': 60}])}")
     command = torchrun("search", images, "--out", run, *QUICK, *longer, "-q")
-    with subprocess.Popen(
-        command,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    ) as process:
+    running = Torchrun(command, environment, tmp_path / "printed")
+    try:
         until = time.monotonic() + _SECONDS
-        while time.monotonic() < until and process.poll() is None:
+        while time.monotonic() < until and running.process.poll() is None:
             if (run / "search.checkpoint.safetensors").exists():
-                process.terminate()
+                running.process.terminate()
                 break
             time.sleep(0.05)
-        process.wait(_SECONDS)
-    alone = (sys.executable, "-m", "wsdarts_hub", "search", images, "--out", run)
-    again = ran([*map(str, alone), *QUICK, *longer, "--resume"])
+        running.process.wait(_SECONDS)
+    finally:
+        running.end()
+    again = ran(
+        ["wsdarts-hub", "search", str(images), "--out", str(run), *QUICK, *longer, "--resume"],
+        environment,
+    )
     assert again.returncode == 1
     assert len(errors(again)) == 1, again.stderr
     assert "torchrun --nproc-per-node" in again.stderr
