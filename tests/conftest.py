@@ -3,12 +3,15 @@
 import itertools
 import os
 import signal
+import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.documentation.workplace import Programs
 from wsdarts_registry._files import cache_directory, write_atomically
 
 # Triton decides when it is imported whether Python runs its kernels; it must where no GPU is.
@@ -68,6 +71,36 @@ def _own_cache(
 ) -> None:
     """Give every test an empty cache; compile the kernels once for all."""
     _use_cache(next(_caches), kernel_cache, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def hub_port() -> int:
+    """A port for the Hub of one test after another: its address is read when it is imported."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def programs(hub_port: int, kernel_cache: Path) -> Iterator[Programs]:
+    """``wsdarts-hub`` and ``python``, forked from a process that has torch loaded."""
+    # Not below pytest's own directory: a socket's path may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="forked-") as directory:
+        endpoint = f"http://127.0.0.1:{hub_port}"
+        running = Programs(Path(directory), kernels=kernel_cache, endpoint=endpoint)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+@pytest.fixture
+def environment(programs: Programs) -> dict[str, str]:
+    """The environment of these programs that take all steps, on the CPU, as this test would."""
+    found = programs.environment | {"DOCUMENTATION_STEPS": "all", "CUDA_VISIBLE_DEVICES": ""}
+    found.pop("OMP_NUM_THREADS")  # where it is another one, they become the real programs
+    names = ("OMP_NUM_THREADS", "WSDARTS_HUB_CACHE")
+    return found | {name: os.environ[name] for name in names if name in os.environ}
 
 
 @pytest.fixture

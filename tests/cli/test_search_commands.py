@@ -1,11 +1,9 @@
 import io
 import json
-import os
 import re
 import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image
 
 import wsdarts_hub
 from tests.cli.conftest import Run, call_all_near
+from tests.documentation.workplace import Programs
 from wsdarts_hub import VariationalSettings
 from wsdarts_registry.errors import EmbeddingError
 from wsdarts_registry.stores.directory import DirectoryStore
@@ -315,18 +314,17 @@ def test_a_genotype_that_does_not_exist(images: Path, run: Run, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_says_how_to_go_on(images: Path, run: Run, tmp_path: Path) -> None:
+def test_an_interrupted_search_says_how_to_go_on(
+    images: Path, run: Run, tmp_path: Path, programs: Programs, environment: dict[str, str]
+) -> None:
     endless = ("--preset", "tiny", "--set", "search.stages.1.epochs=100000")
-    command = (sys.executable, "-m", "wsdarts_hub", "search", str(images), *endless)
     process = subprocess.Popen(
-        command,
+        [programs.path("wsdarts-hub"), "search", images, *endless],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # A job in the background of a shell inherits that SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        env=environment,
     )
     assert process.stderr is not None
     for line in process.stderr:

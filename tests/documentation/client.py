@@ -2,9 +2,11 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 SOCKET = os.environ.get("DOCUMENTATION_SOCKET", "")
 PROGRAM = os.path.basename(sys.argv[1])  # noqa: PTH119 - pathlib is slow to load
@@ -18,6 +20,7 @@ def main() -> None:
     if PROGRAM == "python" and (not arguments or options):
         become_real(arguments)
     asked = {
+        "client": os.getpid(),
         "program": PROGRAM,
         "arguments": arguments if PROGRAM == "python" else [PROGRAM, *arguments],
         "directory": os.getcwd(),  # noqa: PTH109
@@ -32,7 +35,12 @@ def main() -> None:
             become_real(arguments)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda received, _: os.kill(int(first), received))
-        raise SystemExit(int(answers.readline() or 1))
+        code = answers.readline()
+    if not code:  # the fork was killed, and may not have closed all its files yet
+        with suppress(ProcessLookupError):
+            select.select([os.pidfd_open(int(first))], [], [])
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise SystemExit(int(code))
 
 
 def become_real(arguments: list[str]) -> None:

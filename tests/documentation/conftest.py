@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,27 +38,6 @@ def once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         return directory
 
     return make
-
-
-@pytest.fixture(scope="session")
-def hub_port() -> int:
-    """A port for the Hub of one page after another: its address is read when it is imported."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
-def programs(hub_port: int, kernel_cache: Path) -> Iterator[Programs]:
-    """The programs that blocks find."""
-    # Not below pytest's own directory: a socket's path may have 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="docs-") as directory:
-        endpoint = f"http://127.0.0.1:{hub_port}"
-        running = Programs(Path(directory), kernels=kernel_cache, endpoint=endpoint)
-        try:
-            yield running
-        finally:
-            running.close()
 
 
 @pytest.fixture(scope="session")

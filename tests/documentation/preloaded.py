@@ -4,8 +4,9 @@ Loading torch takes longer than most blocks need for everything else, and there 
 ``wsdarts-hub`` or ``python`` on the path of a block (`client.py`) hands its arguments, directory,
 environment and streams to this process, which forks: the fork does what the real program does,
 in the same modules. Where the environment differs in what libraries read when they are loaded, the
-client becomes the real program instead. ``python -m MODULE`` is forked, too. In the file that
-``DOCUMENTATION_FORK`` names, a fork writes its number, for signals that a client cannot pass on.
+client becomes the real program instead. In the directory that ``DOCUMENTATION_FORKS`` names, each
+fork writes its number into a file with its client's number as its name. It imports the module that
+``DOCUMENTATION_IMPORT`` names first.
 
 Pages show how commands are used, not what a search finds: where ``DOCUMENTATION_STEPS`` is ``few``,
 presets ``tiny`` and ``small`` take a few steps, and those of ``medium`` are small.
@@ -26,6 +27,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+from PIL import Image
+
 from tests.few_steps import few_steps
 from wsdarts_registry._files import write_atomically
 from wsdarts_sdk import presets
@@ -38,9 +41,10 @@ _LOADED += (
     "timm",
 )
 _LOADED += ("torchvision", "wsdarts_registry.stores.huggingface.store", "sklearn")
-_LOADED += ("wsdarts_registry.publishing.publication",)
+_LOADED += ("wsdarts_registry.publishing.publication", "wsdarts_registry.gallery", "wsdarts_cards")
+_LOADED += ("torchmetrics", "rich.console", "rich.table")
 _PREFIXES = ("HF_", "HUGGING", "OMP_", "CUDA_", "WSDARTS_HUB_KERNELS", "PYTHON", "TRITON", "TORCH")
-_READ_LATER = ("TORCHELASTIC_", "TORCH_NCCL_", "TORCH_DISABLE_SHARE_RDZV")  # what torchrun adds
+_READ_LATER = ("TORCHELASTIC_", "TORCH_NCCL_", "TORCH_DISABLE_SHARE_RDZV", "CUDA_VISIBLE_DEVICES")
 
 
 def main(path: str) -> None:
@@ -49,6 +53,7 @@ def main(path: str) -> None:
     own = _read_at_import(dict(os.environ))  # before libraries add to it
     for module in _LOADED:
         import_module(module)
+    Image.init()  # imports what reads each format
     gc.freeze()  # else collections in the forks would copy the memory that they share
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
@@ -93,8 +98,10 @@ def _serve(connection: socket.socket, asked: dict[str, object], streams: list[in
     os.chdir(str(asked["directory"]))
     os.environ.clear()
     os.environ.update(asked["environment"])  # type: ignore[call-overload]
-    if told := os.environ.pop("DOCUMENTATION_FORK", ""):  # not for what this fork starts
-        write_atomically(Path(told), str(os.getpid()).encode())
+    if forks := os.environ.get("DOCUMENTATION_FORKS"):
+        write_atomically(Path(forks) / str(asked["client"]), str(os.getpid()).encode())
+    if wanted := os.environ.get("DOCUMENTATION_IMPORT"):
+        import_module(wanted)
     sys.argv = list(asked["arguments"])  # type: ignore[call-overload]
     if os.environ.get("DOCUMENTATION_STEPS") == "few":
         for name in ("tiny", "small"):

@@ -1,15 +1,14 @@
 """Environment of the blocks of the documentation: programs, and one shell for each page."""
 
 import os
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 
 from tests.documentation.pages import ROOT, Block
 from tests.hub_server.accounts import DORA
@@ -20,6 +19,28 @@ _NOBODY = "http://127.0.0.1:9"
 _SECONDS = 800
 
 
+def fork_of(client: int, forks: Path) -> int | None:
+    """Return the number of the fork that works for a client, if it has begun.
+
+    Args:
+        client: Number of a process of ``wsdarts-hub`` or ``python``.
+        forks: The directory that its variable ``DOCUMENTATION_FORKS`` names.
+    """
+    file = forks / str(client)
+    return int(file.read_text()) if file.exists() else None
+
+
+def kill(client: int, forks: Path) -> None:
+    """Kill a client and its fork; return when both hold nothing any more."""
+    for each in (client, fork_of(client, forks)):
+        if each is not None:
+            with suppress(ProcessLookupError):
+                ended = os.pidfd_open(each)
+                os.kill(each, signal.SIGKILL)
+                select.select([ended], [], [])
+                os.close(ended)
+
+
 class Programs:
     """``wsdarts-hub`` and ``python`` as blocks find them, and an environment off the network.
 
@@ -28,28 +49,16 @@ class Programs:
         kernels: Where kernels that were compiled before are kept.
         endpoint: The address of the Hub of this machine.
         preload: A library that the programs load before all others.
-        added: More variables of their environment, or others.
-        modules: A directory in which Python looks for modules, too.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        *,
-        kernels: Path,
-        endpoint: str,
-        preload: Path | None = None,
-        added: Mapping[str, str] = MappingProxyType({}),
-        modules: Path | None = None,
+        self, directory: Path, *, kernels: Path, endpoint: str, preload: Path | None = None
     ) -> None:
         self._socket, self._cache = directory / "s", directory / "cache"
         self._bin = directory / "bin"
         self.environment = _environment(directory, endpoint)
         self.environment["DOCUMENTATION_SOCKET"] = str(self._socket)
         self.environment["DOCUMENTATION_STEPS"] = "few"
-        self.environment |= added
-        if modules is not None:
-            self.environment["PYTHONPATH"] += f"{os.pathsep}{modules}"
         for name in ("bin", "home", "cache"):
             (directory / name).mkdir()
         (self._cache / "kernels").symlink_to(kernels)

@@ -1,14 +1,15 @@
 """The tables of experiments: what is run, in which order, and by several processes at once."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
-from itertools import chain
+from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
+
+from tests.documentation.workplace import Programs
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 # A table of three cells, the last of which needs the others.
@@ -37,23 +38,47 @@ cells.run(toy, Path({results!r}) / "runs", only=sys.argv[2:], storage=storage)
 """
 
 
-def start(results: Path, *only: str, storage: str = "") -> "subprocess.Popen[str]":
-    text = _TOY.format(
-        benchmarks=str(BENCHMARKS),
-        experiments=str(BENCHMARKS / "experiments"),
-        results=str(results),
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", text, storage, *only],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def python(programs: Programs, environment: dict[str, str], tmp_path: Path) -> Start:
+    """Start Python with a text and arguments, in a fork of a process that has torch loaded."""
+
+    scripts = (tmp_path / f"script-{number}" / "script.py" for number in count())
+
+    def started(text: str, *arguments: str) -> "subprocess.Popen[str]":
+        script = next(scripts)
+        script.parent.mkdir()
+        script.write_text(text, encoding="utf-8")
+        return subprocess.Popen(
+            [programs.path("python"), script, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    return started
+
+
+@pytest.fixture
+def start(python: Start) -> Start:
+    """Start the table of three cells: ``start(RESULTS, *ONLY, storage=STORAGE)``."""
+
+    def started(results: Path, *only: str, storage: str = "") -> "subprocess.Popen[str]":
+        text = _TOY.format(
+            benchmarks=str(BENCHMARKS),
+            experiments=str(BENCHMARKS / "experiments"),
+            results=str(results),
+        )
+        return python(text, storage, *only)
+
+    return started
 
 
 @pytest.mark.processes
-def test_two_processes_measure_each_cell_once(tmp_path: Path) -> None:
+def test_two_processes_measure_each_cell_once(tmp_path: Path, start: Start) -> None:
     for worker in [start(tmp_path), start(tmp_path)]:
         _, said = worker.communicate()
         assert worker.returncode == 0, said
@@ -66,7 +91,9 @@ def test_two_processes_measure_each_cell_once(tmp_path: Path) -> None:
     assert row["machine"]["torch"]
 
 
-def test_a_cell_is_run_with_what_it_needs_and_that_again_where_it_is_gone(tmp_path: Path) -> None:
+def test_a_cell_is_run_with_what_it_needs_and_that_again_where_it_is_gone(
+    tmp_path: Path, start: Start
+) -> None:
     _, said = (worker := start(tmp_path, "sum")).communicate()
     assert worker.returncode == 0, said
     assert (tmp_path / "began").read_text().split() == ["one", "two", "sum"]
@@ -79,7 +106,7 @@ def test_a_cell_is_run_with_what_it_needs_and_that_again_where_it_is_gone(tmp_pa
 
 
 @pytest.mark.processes
-def test_machines_that_share_a_storage_measure_each_cell_once(tmp_path: Path) -> None:
+def test_machines_that_share_a_storage_measure_each_cell_once(tmp_path: Path, start: Start) -> None:
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     machines = [tmp_path / "first", tmp_path / "second"]
     for machine in machines:
@@ -101,7 +128,7 @@ def test_machines_that_share_a_storage_measure_each_cell_once(tmp_path: Path) ->
     assert (machines[1] / "experiments" / "toy" / "one.json").read_bytes() == result
 
 
-def test_the_declared_tables_are_whole() -> None:
+def test_the_declared_tables_are_whole(python: Start) -> None:
     names = ("arms", "inheritance", "criteria")
     program = (
         "import runpy, sys\n"
@@ -109,7 +136,6 @@ def test_the_declared_tables_are_whole() -> None:
         "    sys.argv[1:] = ['status', name]\n"
         f"    runpy.run_path({str(BENCHMARKS / 'experiments')!r}, run_name='__main__')\n"
     )
-    listed = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    assert listed.stdout.count("cells are finished") == len(names)
+    listed, said = (process := python(program)).communicate()
+    assert process.returncode == 0, said
+    assert listed.count("cells are finished") == len(names)

@@ -1,6 +1,5 @@
 """Sweeps of several processes: some of them killed, the result is that of one alone."""
 
-import itertools
 import json
 import os
 import random
@@ -18,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests import postgresql
-from tests.documentation.workplace import Programs
+from tests.documentation.workplace import Programs, fork_of, kill
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -63,7 +62,7 @@ class Worker:
     """A process that takes part in a sweep: a client, and the fork that works for it."""
 
     process: "subprocess.Popen[str]"
-    fork: Path
+    forks: Path
     run: Path
 
     @property
@@ -76,8 +75,12 @@ class Worker:
         return self.process.returncode, out + said
 
     def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-        os.kill(int(self.fork.read_text()), number)
+        if number == signal.SIGKILL:
+            kill(self.process.pid, self.forks)
+        else:
+            fork = fork_of(self.process.pid, self.forks)
+            assert fork is not None
+            os.kill(fork, number)
 
 
 Start = Callable[..., Worker]
@@ -89,13 +92,16 @@ def start(
 ) -> Start:
     """Start a worker: ``start(RUN, STORAGE, BEGIN, *MORE)``; its environment names the storage."""
     forks = tmp_path_factory.mktemp("forks")
-    numbers = itertools.count()
 
     def started(
         run: Path, storage: str | None = None, begin: Path | None = None, *more: str
     ) -> Worker:
-        fork = forks / str(next(numbers))
-        added = {"DOCUMENTATION_FORK": str(fork), "WSDARTS_HUB_CACHE": str(cache)}
+        added = {
+            "DOCUMENTATION_FORKS": str(forks),
+            "DOCUMENTATION_IMPORT": "tests.end_to_end.together",
+            "DOCUMENTATION_STEPS": "all",
+            "WSDARTS_HUB_CACHE": str(cache),
+        }
         if storage is not None:
             added["WSDARTS_HUB_STORAGE"] = storage
         if begin is not None:
@@ -107,7 +113,7 @@ def start(
             text=True,
             env=programs.environment | added,
         )
-        return Worker(process, fork, run)
+        return Worker(process, forks, run)
 
     return started
 
@@ -130,7 +136,7 @@ def start_all(start: Start, tmp_path: Path) -> Iterator[Callable[[str, int], lis
 
     yield started
     for worker in begun:
-        worker.process.kill()
+        worker.signal(signal.SIGKILL)
         worker.process.communicate()
 
 

@@ -3,19 +3,17 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.documentation.workplace import Programs
+from tests.documentation.workplace import Programs, fork_of, kill
 
 pytestmark = pytest.mark.processes
 
@@ -59,9 +57,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(images: Path, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search of two processes that nothing disturbs."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    undisturbed = ran(
-        torchrun("search", images, "--out", run, *QUICK, *LONGER, "-q"), programs.environment
-    )
+    environment = programs.environment | {"DOCUMENTATION_STEPS": "all"}
+    command = torchrun("search", images, "--out", run, *QUICK, *LONGER, "-q")
+    undisturbed = ran(command, environment | {"CUDA_VISIBLE_DEVICES": ""})
     assert undisturbed.returncode == 0, undisturbed.stderr
     return run
 
@@ -140,15 +138,16 @@ class Torchrun:
     Args:
         command: Its command.
         environment: Of its processes.
-        log: A new file for what it prints; beside it, its fork's number is written.
+        log: A new file for what it prints; beside it, the numbers of the forks are written.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
-        self._fork, self._log = log.with_suffix(".fork"), log
+        self.forks, self._log = log.with_suffix(".forks"), log
+        self.forks.mkdir()
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [found(command[0], environment), *command[1:]],
-                env=environment | {"DOCUMENTATION_FORK": str(self._fork)},
+                env=environment | {"DOCUMENTATION_FORKS": str(self.forks)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -159,18 +158,15 @@ class Torchrun:
 
     def workers(self) -> list[int]:
         """Return the processes that it has started."""
-        if not self._fork.exists():
-            return []
-        fork = self._fork.read_text()
+        fork = fork_of(self.process.pid, self.forks)
         children = Path(f"/proc/{fork}/task/{fork}/children")
         return [int(each) for each in children.read_text().split()] if children.exists() else []
 
     def end(self) -> None:
         """Kill it and all processes that it has started, as a power cut would."""
-        fork = [int(self._fork.read_text())] if self._fork.exists() else []
-        for each in (self.process.pid, *self.workers(), *fork):
-            with suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
+        workers = self.workers()
+        for each in (self.process.pid, *workers):
+            kill(each, self.forks)
         self.process.wait(_SECONDS)
 
 
@@ -186,7 +182,7 @@ def test_a_killed_rank_changes_nothing(
         rows = cut / "search.metrics.jsonl"
         while time.monotonic() < until and running.process.poll() is None:
             if rows.exists() and 1 < len(rows.read_text().splitlines()) < 10:
-                os.kill(running.workers()[-1], signal.SIGKILL)
+                kill(running.workers()[-1], running.forks)
                 break
             time.sleep(0.02)
         assert running.process.wait(_SECONDS) == 0, running.printed

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation.conftest import beginning, hub_port, once
+from tests.documentation.conftest import beginning, once
 from tests.documentation.workplace import Programs
 from tests.faults.disk import compiler, library
 
-__all__ = ["beginning", "hub_port", "once"]
+__all__ = ["beginning", "once"]
 
 
 @pytest.fixture(scope="session")

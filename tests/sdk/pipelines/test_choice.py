@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.documentation.workplace import Programs
 from tests.sdk.pipelines.conftest import QUICK
 from wsdarts_hub import SMALL, SearchRun, WarmStart, load_network, report, search, train, warm_start
 from wsdarts_registry.artifact.checked_files import read_manifest
@@ -169,18 +169,25 @@ run(task, Path(out), progress)
 
 @pytest.mark.processes
 def test_killed_and_resumed(
-    found: SearchRun, digits: Any, digits_task: ImageTask, tmp_path: Path
+    found: SearchRun,
+    digits: Any,
+    digits_task: ImageTask,
+    tmp_path: Path,
+    programs: Programs,
+    environment: dict[str, str],
 ) -> None:
     images, labels = digits
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED, "utf-8")
     data, out = tmp_path / "digits.npz", tmp_path / "run"
     np.savez(data, images=images, labels=labels)
     for last in (5, 19):  # calls of the progress, in the first and in a later training
         killed = subprocess.run(
-            [sys.executable, "-c", _KILLED, data, out, str(last)],
+            [programs.path("python"), script, data, out, str(last)],
             check=False,
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parents[3],
+            env=environment,
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert made(run(digits_task, out)) == made(found)

@@ -1,20 +1,23 @@
 """A search or a training in a process that is killed at counted events; run by test_kill.py.
 
-    python killed_work.py WHAT DATA RUN OUT [EVENTS:MANNER…]
+    python killed_work.py
 
-An event is a call of the progress callback, that is the end of a step, or the opening or renaming
-of a file in RUN, so that it is the same on a fast machine and on a slow one. For each argument a
-process begins or resumes the work and is killed with SIGKILL after so many events: ``event`` is
+Each line of the standard input asks for a work: ``WHAT DATA RUN OUT [EVENTS:MANNER…]``. An event
+is a call of the progress callback, that is the end of a step, or the opening or renaming of a file
+in RUN, so that it is the same on a fast machine and on a slow one. For each of the last arguments
+a process begins or resumes the work and is killed with SIGKILL after so many events: ``event`` is
 at once, ``write`` is within the next write of a checkpoint, and ``instant`` is from outside, at an
 instant that only the scheduler knows, before ``SLACK`` more events. A last process works to the
 end and writes what it found to OUT. All processes are forked from one that has imported its
-libraries and done nothing else, which saves their start-up. Prints the number of killed processes,
-and of different checkpoints that they left behind.
+libraries and done nothing else, which saves their start-up. For each line it prints the exit code
+of the last process, the number of killed ones, and that of the different checkpoints they left.
 """
 
+import gc
 import hashlib
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -48,7 +51,7 @@ SEARCH = SearchSettings(
     space=SearchSpace(nodes=2, candidates=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")),
     stages=tuple(
         StageSettings(
-            cells=cells, operations=operations, epochs=12, weights_only_epochs=3, skip_dropout=0.4
+            cells=cells, operations=operations, epochs=9, weights_only_epochs=2, skip_dropout=0.4
         )
         for cells, operations in ((3, 4), (3, 3), (4, 2))
     ),
@@ -60,7 +63,7 @@ TRAINING = TrainingSettings(
     cells=3,
     channels=4,
     image_size=8,
-    epochs=60,
+    epochs=45,
     batch_size=4,
     steps_per_epoch=4,
     cutout=2,
@@ -219,9 +222,10 @@ def fork(
     return child, reading
 
 
-def main() -> None:
-    """See the module."""
-    what, (data, path, out), deaths = sys.argv[1], map(Path, sys.argv[2:5]), sys.argv[5:]
+def kill_and_end(
+    what: str, data: Path, path: Path, out: Path, deaths: list[str]
+) -> tuple[int, int, int]:
+    """Do one work; return an exit code, and the numbers of kills and of checkpoints."""
     draws = np.random.default_rng(len(deaths))
     killed, checkpoints = 0, set()
     for last, manner in (text.split(":") for text in deaths):
@@ -234,10 +238,18 @@ def main() -> None:
         killed += os.WIFSIGNALED(status)
         for file in path.glob("*.checkpoint.safetensors"):
             checkpoints.add(hashlib.sha256(file.read_bytes()).hexdigest())
-    child, _ = fork(what, data, path, out)
+    child, reading = fork(what, data, path, out)
+    os.close(reading)
     _, status = os.waitpid(child, 0)
-    print(killed, len(checkpoints))
-    sys.exit(os.waitstatus_to_exitcode(status))
+    return os.waitstatus_to_exitcode(status), killed, len(checkpoints)
+
+
+def main() -> None:
+    """See the module."""
+    gc.freeze()  # else collections in the forks would copy the memory that they share
+    for line in sys.stdin:
+        what, data, path, out, *deaths = shlex.split(line)
+        print(*kill_and_end(what, Path(data), Path(path), Path(out), deaths), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""On the path of a worker under test: leases are counted quickly, and workers begin together.
+"""Imported by a worker under test: leases are counted quickly, and workers begin together.
 
 A worker that is about to take its first job says so in the folder that WORKERS_BEGIN names, and
 waits there for the file ``all``.
