@@ -96,11 +96,10 @@ def programs(hub_port: int, kernel_cache: Path) -> Iterator[Programs]:
 
 @pytest.fixture
 def environment(programs: Programs) -> dict[str, str]:
-    """The environment of these programs that take all steps, on the CPU, as this test would."""
-    found = programs.environment | {"DOCUMENTATION_STEPS": "all", "CUDA_VISIBLE_DEVICES": ""}
-    found.pop("OMP_NUM_THREADS")  # where it is another one, they become the real programs
-    names = ("OMP_NUM_THREADS", "WSDARTS_HUB_CACHE")
-    return found | {name: os.environ[name] for name in names if name in os.environ}
+    """The environment of these programs that take all steps, on the CPU, with a test's cache."""
+    hidden = {"DOCUMENTATION_STEPS": "all", "CUDA_VISIBLE_DEVICES": ""}
+    cache = {"WSDARTS_HUB_CACHE": os.environ["WSDARTS_HUB_CACHE"]}
+    return programs.environment | hidden | cache
 
 
 @pytest.fixture

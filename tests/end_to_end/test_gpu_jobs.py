@@ -117,8 +117,18 @@ def test_steps_are_measured_each_once(
 
 
 @pytest.mark.slow
-def test_the_first_job_says_what_works_and_why_not(call: Call, tmp_path: Path) -> None:
+def test_the_first_job_says_what_works_and_why_not(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = module("check")
+    preset = job._preset
+
+    def smaller(dtype: str) -> presets.Preset:
+        few = few_steps(preset(dtype))
+        return few.with_search(image_size=8, channels=4).with_training(image_size=8)
+
+    monkeypatch.setattr(job, "_preset", smaller)
+    monkeypatch.setattr(job, "_SIZE", 12)
     where = ("--device", "cpu", "--results", tmp_path)
     # The time is over after each part, so each call does one.
     for number in range(1, len(job.PARTS)):

@@ -158,7 +158,7 @@ class Torchrun:
 
     def workers(self) -> list[int]:
         """Return the processes that it has started."""
-        fork = fork_of(self.process.pid, self.forks)
+        fork = fork_of(self.process.pid, self.forks)  # none yet: nor has it started any
         children = Path(f"/proc/{fork}/task/{fork}/children")
         return [int(each) for each in children.read_text().split()] if children.exists() else []
 

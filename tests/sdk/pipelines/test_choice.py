@@ -1,6 +1,7 @@
 """A genotype chosen among candidates: halving, limits, resuming, and the test against chance."""
 
 import json
+import os
 import signal
 import subprocess
 from dataclasses import replace
@@ -179,6 +180,8 @@ def test_killed_and_resumed(
     images, labels = digits
     script = tmp_path / "killed.py"
     script.write_text(_KILLED, "utf-8")
+    del environment["OMP_NUM_THREADS"]  # as many threads as here: they change what is found
+    environment |= {k: v for k, v in os.environ.items() if k == "OMP_NUM_THREADS"}
     data, out = tmp_path / "digits.npz", tmp_path / "run"
     np.savez(data, images=images, labels=labels)
     for last in (5, 19):  # calls of the progress, in the first and in a later training
