@@ -58,8 +58,8 @@ HEADLINE_SEEDS, OTHER_SEEDS = range(5), range(2)
 UNION_OF = 3
 """So many nearest artifacts are joined: the union of all five would be nearly the whole space."""
 
-CHOICE: ChoiceChanges = {"candidates": 8, "steps": 30, "reduction_factor": 8, "checked": 0}
-"""One short training of each candidate: longer ones predicted less (``criteria.py``)."""
+CHOICE: ChoiceChanges = {"candidates": 5, "steps": 30, "reduction_factor": 5, "checked": 0}
+"""One short training of each candidate: longer ones predict less (``criteria.py``)."""
 
 SearchKind = Literal[
     "auto", "cold", "trained", "chosen", "topology", "meta", "union", "random-masks"
@@ -139,7 +139,7 @@ HEADLINE = (
 )
 CHOSEN = Arm(
     name="warm-chosen",
-    words="warm start from λ̂, of 8 cells the best after 30 steps",
+    words="warm start from λ̂, of 5 cells the best after 30 steps",
     search="chosen",
     weights="inherited",
 )
