@@ -49,7 +49,9 @@ def zoo_preset() -> Preset:
         dataclasses.replace(last, epochs=48, weights_only_epochs=40),
     )
     return dataclasses.replace(
-        SMALL, name="small-zoo", search=dataclasses.replace(SMALL.search, stages=stages)
+        SMALL.with_choice(candidates=1),  # α decides
+        name="small-zoo",
+        search=dataclasses.replace(SMALL.search, stages=stages),
     )
 
 

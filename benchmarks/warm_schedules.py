@@ -126,7 +126,7 @@ def row(
 
 def brief(settings: SearchSettings) -> Preset:
     """Preset small with other search settings and a brief final training."""
-    return replace(SMALL, search=settings, training=BRIEF)
+    return replace(SMALL.with_choice(candidates=1), search=settings, training=BRIEF)
 
 
 def collect(runs: Path) -> None:

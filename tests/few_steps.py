@@ -16,4 +16,5 @@ def few_steps(preset: Preset) -> Preset:
         search=replace(preset.search, stages=stages, steps_per_epoch=2),
         training=replace(preset.training, epochs=4, steps_per_epoch=3),
         selection=replace(preset.selection, epochs=2, steps_per_epoch=2),
+        choice=replace(preset.choice, candidates=min(preset.choice.candidates, 2), steps=2),
     )

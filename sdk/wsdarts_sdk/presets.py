@@ -350,6 +350,9 @@ SMALL = Preset(
         cutout=8,
         drop_path=0.0,
     ),
+    # α's own cell is no better than a random one here. One short training of each candidate tells
+    # more than longer ones, so one round is all: docs/decisions/choice-of-a-genotype.md.
+    choice=ChoiceSettings(candidates=5, steps=30, reduction_factor=100, checked=0),
 )
 """Minutes to an hour on a CPU."""
 

@@ -13,7 +13,17 @@ import pytest
 
 from tests.documentation.workplace import Programs
 from tests.sdk.pipelines.conftest import QUICK
-from wsdarts_hub import SMALL, SearchRun, WarmStart, load_network, report, search, train, warm_start
+from wsdarts_hub import (
+    SMALL,
+    TINY,
+    SearchRun,
+    WarmStart,
+    load_network,
+    report,
+    search,
+    train,
+    warm_start,
+)
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.errors import RunError, SettingsError
 from wsdarts_registry.stores.directory import DirectoryStore
@@ -50,9 +60,12 @@ def found(digits_task: ImageTask, tmp_path_factory: pytest.TempPathFactory) -> S
     return run(digits_task, tmp_path_factory.mktemp("choice") / "run")
 
 
-def test_alpha_decides_by_default() -> None:
-    assert not any(each.choice.trains or each.choice.limits for each in PRESETS.values())
-    assert SMALL.choice_json() == {}
+def test_alpha_decides_but_at_small() -> None:
+    assert [name for name, each in PRESETS.items() if each.choice.trains] == ["small"]
+    assert not any(each.choice.limits for each in PRESETS.values())
+    assert TINY.choice_json() == {}
+    # One round, whose cost is that of five short trainings.
+    assert training_lengths(SMALL.choice, SMALL.choice.candidates) == [1] * 5
 
 
 def test_halving(found: SearchRun) -> None:
