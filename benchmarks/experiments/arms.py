@@ -62,7 +62,15 @@ CHOICE: ChoiceChanges = {"candidates": 5, "steps": 30, "reduction_factor": 5, "c
 """One short training of each candidate: longer ones predict less (``criteria.py``)."""
 
 SearchKind = Literal[
-    "auto", "cold", "trained", "chosen", "topology", "meta", "union", "random-masks"
+    "auto",
+    "cold",
+    "cold-chosen",
+    "trained",
+    "chosen",
+    "topology",
+    "meta",
+    "union",
+    "random-masks",
 ]
 Drawn = Literal["masks", "space"]
 RUN, REGISTRY = "run", "registry"
@@ -137,11 +145,19 @@ HEADLINE = (
     ),
     Arm(name="cold", words="cold search, random weights", search="cold"),
 )
-CHOSEN = Arm(
-    name="warm-chosen",
-    words="warm start from λ̂, of 5 cells the best after 30 steps",
-    search="chosen",
-    weights="inherited",
+CHOSEN = (
+    Arm(
+        name="warm-chosen",
+        words="warm start from λ̂, of 5 cells the best after 30 steps",
+        search="chosen",
+        weights="inherited",
+    ),
+    Arm(
+        name="cold-chosen",
+        words="cold search, of 5 cells the best after 30 steps, its own supernet's weights",
+        search="cold-chosen",
+        weights="inherited",
+    ),
 )
 LINEAR = (
     Arm(
@@ -192,13 +208,19 @@ OTHERS = (
 WARM_META = Arm(
     name="warm-meta", words="warm start from λ_meta", search="meta", weights="inherited"
 )
-ARMS_BY_NAME = {a.name: a for a in (*HEADLINE, CHOSEN, *LINEAR, *ON_ALL_SETS, *OTHERS, WARM_META)}
+ARMS_BY_NAME = {a.name: a for a in (*HEADLINE, *CHOSEN, *LINEAR, *ON_ALL_SETS, *OTHERS, WARM_META)}
 AUTO = {"trained": "warm-trained", "topology": "warm-topology", "meta": "warm-meta"}
 """Arm that mode ``auto`` is, by the mode that it decides for; a cold search else.
 
 Where it starts from another artifact than the nearest one's weights, it has an arm of its own."""
 
-_SEARCH_SECONDS = {"cold": 300.0, "trained": 40.0, "chosen": 200.0, "union": 200.0}
+_SEARCH_SECONDS = {
+    "cold": 300.0,
+    "cold-chosen": 360.0,
+    "trained": 40.0,
+    "chosen": 100.0,
+    "union": 200.0,
+}
 _MODES = {"random-masks": "topology", "chosen": "trained"}
 _OTHER_SEARCH_SECONDS = 100.0
 
@@ -210,7 +232,9 @@ def run_search(
     task, preset = conditions.load(name), conditions.preset
     common: dict[str, Any] = {"preset": preset, "seed": seed, "resume": True}
     lines = Lines(state.name)
-    if kind == "cold":
+    if kind in ("chosen", "cold-chosen"):
+        common["preset"] = preset.with_choice(**CHOICE)
+    if kind in ("cold", "cold-chosen"):
         cold = search(task, out=state / RUN, probes=(), progress=lines, **common)
         return {
             "mode": "cold",
@@ -219,8 +243,6 @@ def run_search(
             "work": preset.search.work(),
             "took": cold.seconds,
         }
-    if kind == "chosen":
-        common["preset"] = preset.with_choice(**CHOICE)
     registry = conditions.registry(name, state / REGISTRY)
     if kind == "random-masks":
         registry = _with_random_masks(registry, conditions, name, seed, state)
@@ -480,8 +502,9 @@ def table(conditions: Conditions, sets: Sequence[str], tuned: Sequence[str]) -> 
     cells = [
         *_arm_cells(conditions, HEADLINE, sets, first),
         *_without_seeds(conditions, sets),
-        *_arm_cells(conditions, [CHOSEN], sets, first),
-        *_arm_cells(conditions, [CHOSEN], sets, second),
+        *_arm_cells(conditions, CHOSEN[:1], sets, first),
+        *_arm_cells(conditions, CHOSEN[:1], sets, second),
+        *_arm_cells(conditions, CHOSEN[1:], sets, first),
         *_arm_cells(conditions, HEADLINE, sets, second),
     ]
     for seed in OTHER_SEEDS:
