@@ -506,6 +506,7 @@ def table(conditions: Conditions, sets: Sequence[str], tuned: Sequence[str]) -> 
         *_arm_cells(conditions, CHOSEN[:1], sets, second),
         *_arm_cells(conditions, CHOSEN[1:], sets, first),
         *_arm_cells(conditions, HEADLINE, sets, second),
+        *_arm_cells(conditions, CHOSEN[1:], sets, second),
     ]
     for seed in OTHER_SEEDS:
         cells += _arm_cells(conditions, ON_ALL_SETS, sets, seed)
