@@ -48,15 +48,26 @@ def test_what_warm_starts_saved_and_cost(probe: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "readme"),
+    ("first", "other", "readme"),
     [
-        ("cold", ("by {low} to {high}", "points, {mean} on average", "{least} to {most}")),
-        ("cold-inherited", ()),
-        ("random-in-masks", ("was as good", "{against} points, −{most}", " to {less}")),
+        (
+            "warm-chosen",
+            "cold",
+            ("by {low} to {high}", "points, {mean} on average", "{least} to {most}"),
+        ),
+        ("warm-chosen", "cold-inherited", ()),
+        ("warm-chosen", "random-in-masks", ("was {mean} points better", "{least} to {most}")),
+        ("warm-trained", "cold", ()),
+        ("warm-trained", "cold-inherited", ()),
+        (
+            "warm-trained",
+            "random-in-masks",
+            ("was as good", "{against} points, −{most}", " to {less}"),
+        ),
     ],
 )
-def test_what_warm_starts_gained(other: str, readme: tuple[str, ...]) -> None:
-    by_set, over_sets = _differences("warm-trained", other)
+def test_what_warm_starts_gained(first: str, other: str, readme: tuple[str, ...]) -> None:
+    by_set, over_sets = _differences(first, other)
     low, high = min(by_set), max(by_set)
     mean, least, most = over_sets
     row = (

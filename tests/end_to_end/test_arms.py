@@ -142,6 +142,9 @@ def test_random_masks_have_the_size_of_the_others(module: Module) -> None:
     assert (one.array("normal") & ~three.array("normal")).any()
 
 
+SECONDS = {"cold": 200.0, "cold-chosen": 200.0, "trained": 10.0, "chosen": 10.0}
+
+
 def fake_rows(paired: Any) -> list[dict[str, Any]]:
     """Return results of two sets, in which ``warm-trained`` is right where nothing else is."""
     rows: list[dict[str, Any]] = []
@@ -158,8 +161,8 @@ def fake_rows(paired: Any) -> list[dict[str, Any]]:
                 "embedding_seconds": 30.0,
             }
         )
-        for kind, seconds in (("cold", 200.0), ("trained", 10.0)):
-            took = {"search": seconds, "other": 1.0}
+        for kind, seconds in SECONDS.items():
+            took = {"search": seconds, "choice": 20.0 * ("chosen" in kind), "other": 1.0}
             rows.append({"set": name, "search": kind, "seed": 0, "took": took, "work": 1})
         for arm, right in (("warm-trained", 4), ("cold-inherited", 2), ("linear", 1)):
             for seed in [None] if arm == "linear" else [0, 1]:
@@ -181,9 +184,12 @@ def test_the_summary_of_results(module: Module, paired: Any) -> None:
     assert ("cold", "darts-v2") not in compared
     assert found["accuracy"]["auto"]["dtd_10"]["mean"] == 0.5
     # 10 of 200 seconds, and 40 with the embedding.
-    assert [len(goal["reached"]) for goal in found["goals"]] == [2, 2, 2, 0, 2]
-    costs = module("arms_summary").shares_of_cold(found["costs"], "trained")
-    assert costs["dtd_10"] == pytest.approx((0.05, 0.2))
+    assert [len(goal["reached"]) for goal in found["goals"]] == [2, 2, 2, 0, 0, 0, 2, 0]
+    shares = module("arms_summary").shares_of_cold
+    assert shares(found["costs"], "trained")["dtd_10"] == pytest.approx((0.05, 0.2))
+    # 10 of 200 seconds to search, and 30 to embed, 10 to search and 20 to choose of 220.
+    chosen = shares(found["costs"], "chosen", "cold-chosen")
+    assert chosen["dtd_10"] == pytest.approx((0.05, 60 / 220))
 
 
 def test_the_page_of_few_and_of_no_results(
@@ -203,8 +209,8 @@ def test_the_page_of_few_and_of_no_results(
         row |= {"seconds_here": 36, "machine": {"threads": 1}}
         (folder / f"{row['set']}-{part}{tail}.json").write_text(json.dumps(row))
     text = page.section()
-    assert "16 of " in text
-    assert "0.2 core-hours" in text  # 16 cells of 36 seconds
+    assert "20 of " in text
+    assert "0.2 core-hours" in text  # 20 cells of 36 seconds
     lines = {line.split(" | ")[0].strip("| *`"): line for line in text.splitlines()}
     assert "50.0 ± 0.0 (2)" in lines["warm-trained"]
     assert "12.5 (1)" in lines["linear"]
