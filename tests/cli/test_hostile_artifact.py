@@ -35,7 +35,8 @@ def hostile_zoo(made: Path, tmp_path: Path) -> Path:
     store.pull("evil", other)
     reseal(other, lambda data: data.update(description=LINE))
     store.publish(other, "evil")
-    store.write_yank("evil", 1, Yank(reason=LINE, when="2026-01-02T03:04:05Z"))
+    yank = Yank(reason=LINE, when="2026-01-02T03:04:05Z")
+    store.write_yank("evil", 1, lambda _: yank)
     return tmp_path / "zoo"
 
 

@@ -37,7 +37,8 @@ def hostile_zoo(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStore:
     store.publish(make_hostile(root / "one"), "one")
     store.publish(make_hostile(root / "two", "other"), "two")
     store.publish(make_hostile(root / "three", "third"), "three")
-    store.write_yank("three", 1, Yank(reason=LINE, when="2026-01-02T03:04:05Z"))
+    yank = Yank(reason=LINE, when="2026-01-02T03:04:05Z")
+    store.write_yank("three", 1, lambda _: yank)
     make_artifact(root / "good", "flowers")
     store.publish(root / "good", "good")
     return store

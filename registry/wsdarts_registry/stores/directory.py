@@ -23,7 +23,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -322,10 +322,11 @@ class DirectoryStore(Store):
         with self._reading():
             return self._records(name).signature(version)
 
-    def write_yank(self, name: str, version: int, yank: Yank) -> None:
+    def write_yank(self, name: str, version: int, change: Callable[[Yank | None], Yank]) -> None:
         """Write the reason beside the version; the version itself is not touched."""
-        with self._writing():
-            self._records(name).write_yank(version, yank)
+        records = self._records(name)
+        with self.changing():
+            records.write_yank(version, change(records.readable_status(version).yank))
 
     def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
         """Write or remove the file of an alias."""

@@ -7,8 +7,9 @@ yanked, what aliases it has) stands beside it, by rules that are the same in eve
 import copy
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -248,8 +249,15 @@ class Store(Catalogue):
         """Return the signature of a version, not verified; None if it was not signed."""
 
     @abstractmethod
-    def write_yank(self, name: str, version: int, yank: Yank) -> None:
-        """Replace the record of a version's yank. For ``yank`` and ``unyank``."""
+    def write_yank(self, name: str, version: int, change: Callable[[Yank | None], Yank]) -> None:
+        """Replace the record of a version's yank. For ``yank`` and ``unyank``.
+
+        Args:
+            name: The name.
+            version: Its version.
+            change: Returns the record that follows the present one, which another process may have
+                written meanwhile. What it raises is raised, and nothing is written.
+        """
 
     @abstractmethod
     def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
@@ -494,9 +502,9 @@ class Store(Catalogue):
         """
         wanted = parsed(reference)
         with self.changing():
-            version, record = _new_yank(self, wanted, reason)
+            version = _exact(self, wanted, "hide").version
             with self._own_change():
-                self.write_yank(wanted.name, version, record)
+                self.write_yank(wanted.name, version, partial(_new_yank, wanted, reason))
                 self._remember_change(wanted.name, version)
 
     def unyank(self, reference: str | Reference, reason: str) -> None:
@@ -509,9 +517,9 @@ class Store(Catalogue):
         """
         wanted = parsed(reference)
         with self.changing():
-            version, record = _lifted_yank(self, wanted, reason)
+            version = _exact(self, wanted, "restore").version
             with self._own_change():
-                self.write_yank(wanted.name, version, record)
+                self.write_yank(wanted.name, version, partial(_lifted_yank, wanted, reason))
                 self._remember_change(wanted.name, version)
 
     def set_signature(self, name: str, version: int, signature: bytes) -> None:
@@ -561,34 +569,29 @@ def _keep_signature(states: SeenStates, name: str, version: int, signature: byte
         states.keep_signature(name, version, digest)
 
 
-def _new_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:
-    """Return the version to hide and its record; see ``Store.yank``."""
-    info = _exact(store, reference, "hide")
-    if info.yanked is not None:
-        raise RegistryError(
-            f"{reference} was yanked already, on {info.yanked.when}: {info.yanked.reason}"
-        )
+def _new_yank(reference: Reference, reason: str, before: Yank | None) -> Yank:
+    """Return the record that hides a version; see ``Store.yank``."""
+    if before is not None and before.lifted is None:
+        raise RegistryError(f"{reference} was yanked already, on {before.when}: {before.reason}")
     try:
-        return info.version, Yank(reason=reason, when=_moment(info))
+        return Yank(reason=reason, when=_moment(before))
     except ValidationError as problem:
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
 
 
-def _lifted_yank(store: Catalogue, reference: Reference, reason: str) -> tuple[int, Yank]:
-    """Return the version to restore and its record; see ``Store.unyank``."""
-    info = _exact(store, reference, "restore")
-    if info.yanked is None:
+def _lifted_yank(reference: Reference, reason: str, before: Yank | None) -> Yank:
+    """Return the record that restores a version; see ``Store.unyank``."""
+    if before is None or before.lifted is not None:
         raise RegistryError(f"{reference} is not yanked", hint="there is nothing to take back")
     try:
-        lift = Lift(reason=reason, when=_moment(info))
+        lift = Lift(reason=reason, when=_moment(before))
     except ValidationError as problem:
         raise RegistryError(f"the reason is not allowed: {explain(problem)}") from problem
-    return info.version, info.yanked.model_copy(update={"lifted": lift})
+    return before.model_copy(update={"lifted": lift})
 
 
-def _moment(info: VersionInfo) -> str:
+def _moment(before: Yank | None) -> str:
     """Return now; not before the last change of a yank, even if a clock was set back meanwhile."""
-    before = info.status.yank
     return now() if before is None else max(now(), before.newest)
 
 

@@ -7,7 +7,7 @@ both come from the cache.
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,11 @@ from wsdarts_registry.artifact.writer import Edition, copied_out
 from wsdarts_registry.embedding.embedding_space import EmbeddingSpace
 from wsdarts_registry.errors import RegistryError, RegistryWarning
 from wsdarts_registry.stores._seen_states import names_to_read
-from wsdarts_registry.stores.huggingface._artifact_repository import State, signature_path
+from wsdarts_registry.stores.huggingface._artifact_repository import (
+    RepositoryRecord,
+    State,
+    signature_path,
+)
 from wsdarts_registry.stores.huggingface._catalogue import (
     LOGIN_HINT,
     Namespace,
@@ -181,11 +185,13 @@ class HubStore(Store):
         remote = self._namespace.artifact(name).remote
         return self._client.read(remote, state.head.commit, path, MAX_RECORD_BYTES)
 
-    def write_yank(self, name: str, version: int, yank: Yank) -> None:
+    def write_yank(self, name: str, version: int, change: Callable[[Yank | None], Yank]) -> None:
         """Write a yank into the record; the version itself does not change."""
-        title = f"Restore {name}@{version}" if yank.lifted else f"Yank {name}@{version}"
-        repository = self._namespace.artifact(name)
-        repository.edit(title, lambda record: record.with_yank(version, yank))
+
+        def changed(record: RepositoryRecord) -> RepositoryRecord:
+            return record.with_yank(version, change(record.yanked.get(str(version))))
+
+        self._namespace.artifact(name).edit(f"Yank or restore {name}@{version}", changed)
         self._update_index(name)
 
     def write_alias(self, name: str, alias: str, record: Alias | None) -> None:

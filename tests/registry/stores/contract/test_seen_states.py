@@ -21,6 +21,7 @@ from wsdarts_registry._files import cache_directory
 from wsdarts_registry.artifact import signing
 from wsdarts_registry.errors import (
     OlderStateError,
+    RegistryError,
     RegistryWarning,
     SignatureError,
     VersionConflictError,
@@ -240,7 +241,7 @@ def test_what_this_user_changes_before_it_is_judged_is_no_older_state(
 
     def judge_later(self: Store, *arguments: object, **named: object) -> object:
         if self is store:
-            monkeypatch.undo()
+            monkeypatch.setattr(type(store), judgement, judge)
             other.yank("flowers@1", "wrong")
         return judge(self, *arguments, **named)
 
@@ -249,6 +250,28 @@ def test_what_this_user_changes_before_it_is_judged_is_no_older_state(
         warnings.simplefilter("error", RegistryWarning)
         assert store.pull("flowers@1")
     assert not store.entries()
+
+
+def test_a_yank_follows_from_what_others_did_meanwhile(
+    store: Store, push: Push, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push("flowers")
+    store.yank("flowers@1", "wrong")
+    write = type(store).write_yank
+
+    def write_later(self: Store, *arguments: object) -> None:
+        monkeypatch.setattr(type(store), "write_yank", write)
+        with elsewhere():
+            self.unyank("flowers@1", "right")
+        write(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(store), "write_yank", write_later)
+    with pytest.raises(RegistryError, match="flowers@1 is not yanked"):
+        store.unyank("flowers@1", "too late")
+    (info,) = store.versions("flowers")
+    assert info.status.yank is not None
+    assert info.status.yank.lifted is not None
+    assert info.status.yank.lifted.reason == "right"
 
 
 def test_own_changes_do_not_accept_what_somebody_else_did(
