@@ -325,7 +325,7 @@ class DirectoryStore(Store):
     def write_yank(self, name: str, version: int, change: Callable[[Yank | None], Yank]) -> None:
         """Write the reason beside the version; the version itself is not touched."""
         records = self._records(name)
-        with self.changing():
+        with self.changing(), self._writing():
             records.write_yank(version, change(records.readable_status(version).yank))
 
     def write_alias(self, name: str, alias: str, record: Alias | None) -> None:
