@@ -73,7 +73,9 @@ def machine(*, threads: int) -> dict[str, Any]:
 
 def save(name: str, results: Mapping[str, Any], *, threads: int) -> Path:
     """Write ``results/NAME.json``: the results, the command that gave them, and the machine."""
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    # A path of this machine tells nobody anything: its last part stands for it.
+    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given])
     content = {"command": command, "machine": machine(threads=threads), **results}
     return write_atomically(
         RESULTS / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode()
