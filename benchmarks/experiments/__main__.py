@@ -25,13 +25,15 @@ from cells import Experiment, print_status, run, share
 from criteria import CRITERIA
 from inheritance import INHERITANCE
 from probes import PROBES
+from sources import SOURCE_TRAINING
 from transfer import TRANSFER
 
 from wsdarts_registry.errors import SettingsError, WsdartsError
 from wsdarts_sdk.runs.shared_work import storage_address
 
 EXPERIMENTS = {
-    experiment.name: experiment for experiment in (ARMS, INHERITANCE, CRITERIA, TRANSFER, PROBES)
+    experiment.name: experiment
+    for experiment in (ARMS, INHERITANCE, CRITERIA, TRANSFER, PROBES, SOURCE_TRAINING)
 }
 
 
