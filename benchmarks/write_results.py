@@ -16,6 +16,7 @@ from criteria_page import section as criteria
 from inheritance_page import section as inherited_weights
 from leave_one_out import near_threshold
 from probes_page import section as distilled_probes
+from sources_page import section as longer_sources
 from transfer_page import section as transfer_matrix
 
 from wsdarts_registry._format import pluralize
@@ -42,6 +43,7 @@ def page() -> str:
         transfer_matrix(),
         criteria(),
         inherited_weights(),
+        longer_sources(),
         *(_distances(name, text) for name, text in PROBES.items()),
         *(_warm_starts(path) for path in sorted(RESULTS.glob("warm_starts_*.json"))),
         _schedules(),

@@ -1,4 +1,4 @@
-"""The pages on criteria and on inherited weights, by figures that are computed by hand."""
+"""The pages on criteria, inherited weights and sources, by figures that are computed by hand."""
 
 import importlib
 import json
@@ -117,3 +117,32 @@ def test_the_page_of_inherited_weights(module: Callable[[str], Any], tmp_path: P
     assert plain == "| dtd_10 | 30.0 → 34.0 (+4.0 ± 2.8, 2) | – | – | – |"
     assert half == "| dtd_10 | 35.0 → 32.0 (-3.0, 1) | – | – |"
     assert longer == "| dtd_10 | 30.0 | 35.0 | – | – | 50.0 | – |"
+
+
+def test_the_page_of_longer_sources(module: Callable[[str], Any], tmp_path: Path) -> None:
+    page = module("sources_page")
+    assert page.section() == ""
+    measured: list[tuple[str, str | int, Sequence[float]]] = [
+        ("dtd_10", "none", (0.2, 0.3)),
+        ("dtd_10", "masks", (0.3, 0.3)),
+        ("dtd_10", 500, (0.4, 0.3)),
+        ("bird_groups", "none", (0.1, 0.1)),
+        ("bird_groups", 500, (0.1, 0.2)),  # λ alone is not there: no part of the means
+        ("aircraft_edges", 500, (0.9, 0.9)),  # no control: not shown
+    ]
+    rows = {
+        f"{name}-from-flowers102-{length}": {
+            "set": name,
+            "source": "flowers102",
+            "length": length,
+            "rows": [{"accuracy": value} for value in accuracies],
+        }
+        for name, length, accuracies in measured
+    }
+    write(tmp_path, "sources", rows)
+    lines = [line for line in page.section().splitlines() if line.startswith("| ")][2:]
+    assert sorted(lines) == [
+        "| *mean of dtd_10* | 25.0 | 30.0 (+5.0) | 35.0 (+10.0) | – | – |",
+        "| bird_groups | 10.0 | – | 15.0 (+5.0) | – | – |",
+        "| dtd_10 | 25.0 | 30.0 (+5.0) | 35.0 (+10.0) | – | – |",
+    ]

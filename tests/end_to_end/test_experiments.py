@@ -129,7 +129,7 @@ def test_machines_that_share_a_storage_measure_each_cell_once(tmp_path: Path, st
 
 
 def test_the_declared_tables_are_whole(python: Start) -> None:
-    names = ("arms", "inheritance", "criteria")
+    names = ("arms", "inheritance", "criteria", "sources")
     program = (
         "import runpy, sys\n"
         f"for name in {names!r}:\n"
