@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ import pytest
 from PIL import Image
 
 from tests.documentation.workplace import Programs, fork_of, kill
+from wsdarts_hub import push
+from wsdarts_sdk.runs.directory import METRICS_SUFFIX, MODEL_FILE, RESULT_FILE
 
 pytestmark = pytest.mark.processes
 
@@ -37,6 +41,10 @@ QUICK_TRAINING = (
 
 
 LONGER = ("--set", f"search.stages={json.dumps([{**STAGE, 'operations': 8, 'epochs': 12}])}")
+# From the weights of such a search, in its shape.
+WARM = ("--mode", "trained", *QUICK, *LONGER)
+LONG_TRAINING = (*QUICK_TRAINING, "--set", "training.epochs=12")
+SEARCH_ROWS, TRAINING_ROWS = (f"{name}{METRICS_SUFFIX}" for name in ("search", "training"))
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +106,13 @@ def found_in(run: Path) -> dict[str, bytes]:
     """Return the genotype, the masks, and the weights with α that a search has found."""
     names = ("genotype.json", "op_masks.safetensors", "weights.safetensors")
     return {name: (run / "artifact" / name).read_bytes() for name in names}
+
+
+def trained_in(run: Path) -> dict[str, bytes]:
+    """Return the weights of a trained network, and what it is worth."""
+    result = json.loads((run / RESULT_FILE).read_text())
+    worth = {name: result[name] for name in ("accuracy", "loss")}
+    return {"model": (run / MODEL_FILE).read_bytes(), "worth": json.dumps(worth).encode()}
 
 
 def test_search_warm_start_and_training(
@@ -170,16 +185,62 @@ class Torchrun:
         self.process.wait(_SECONDS)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LongWork:
+    """A command of several processes that takes long enough to be killed, and its run undisturbed.
+
+    Attributes:
+        command: Without the run directory.
+        rows: The file of the run to which each epoch adds a row.
+        whole: The run that nothing disturbed.
+        found: Returns what a run has found.
+    """
+
+    command: tuple[str | Path, ...]
+    rows: str
+    whole: Path
+    found: Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture(params=["search", "warm-start", "train"])
+def long_work(
+    request: pytest.FixtureRequest,
+    images: Path,
+    whole: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+) -> LongWork:
+    """Return the long work of a command."""
+    command: tuple[str | Path, ...] = ("search", images, *QUICK, *LONGER)
+    if request.param == "search":
+        return LongWork(command=command, rows=SEARCH_ROWS, whole=whole, found=found_in)
+    undisturbed = tmp_path / "undisturbed"
+    if request.param == "train":
+        command = ("train", whole, images, *LONG_TRAINING, "--no-baseline")
+        work = LongWork(command=command, rows=TRAINING_ROWS, whole=undisturbed, found=trained_in)
+    else:
+        registry = tmp_path / "registry"
+        push(whole, "both", registry=registry, license="research-only")
+        command = ("warm-start", images, *WARM, "--registry", registry)
+        work = LongWork(command=command, rows=SEARCH_ROWS, whole=undisturbed, found=found_in)
+    ended = ran(torchrun(*work.command, "--out", undisturbed, "--json"), environment)
+    assert ended.returncode == 0, ended.stderr
+    if request.param == "warm-start":
+        result = json.loads(ended.stdout)
+        assert (result["source"], result["mode"], result["devices"]) == ("both@1", "trained", 2)
+    return work
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find the processes")
 def test_a_killed_rank_changes_nothing(
-    images: Path, whole: Path, tmp_path: Path, environment: dict[str, str]
+    long_work: LongWork, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     cut = tmp_path / "cut"
-    command = torchrun("search", images, "--out", cut, *QUICK, *LONGER, "--resume", restarts=2)
+    command = torchrun(*long_work.command, "--out", cut, "--resume", restarts=2)
     running = Torchrun(command, environment, tmp_path / "printed")
     try:
         until = time.monotonic() + _SECONDS
-        rows = cut / "search.metrics.jsonl"
+        rows = cut / long_work.rows
         while time.monotonic() < until and running.process.poll() is None:
             if rows.exists() and 1 < len(rows.read_text().splitlines()) < 10:
                 kill(running.workers()[-1], running.forks)
@@ -190,7 +251,7 @@ def test_a_killed_rank_changes_nothing(
         running.end()
     text = running.printed
     assert "Signal 9" in text or "SIGKILL" in text or "exitcode: -9" in text, text
-    assert found_in(cut) == found_in(whole)
+    assert long_work.found(cut) == long_work.found(long_work.whole)
 
 
 def free_port() -> int:
