@@ -256,6 +256,38 @@ work, which no other process disturbs (cells · operations · epochs, twice with
 from λ̂ takes {_work_share(costs)} of a cold search. The embedding, by the shipped probe, is
 computed once for a task; embeddings were timed later than the searches, beside less.
 
+{markdown_table(head, rows)}{_costs_with_choice(costs)}"""
+
+
+def _costs_with_choice(costs: Table) -> str:
+    """Return seconds of the default and of a cold search that chooses alike, set by set."""
+    shares = shares_of_cold(costs, "chosen", "cold-chosen")
+    rows = []
+    for name in ORDER:
+        by_kind = costs["searches"].get(name, {})
+        if (warm := by_kind.get("chosen")) is None:
+            continue
+        cold = by_kind.get("cold-chosen", {})
+        seconds = [
+            costs["embedding"].get(name),
+            *(of_kind.get(phase) for of_kind in (warm, cold) for phase in ("search", "choice")),
+        ]
+        whole = shares.get(name, (None, None))[1]
+        rows.append(
+            [
+                name,
+                *(NONE if value is None else f"{value:.0f}" for value in seconds),
+                NONE if whole is None else f"{100 * whole:.0f} %",
+            ]
+        )
+    if not rows:
+        return ""
+    head = ["set", "embedding", "λ̂", "choice", "cold", "choice after cold", "share of the whole"]
+    return f"""
+
+With the choice among candidates, as preset `small` has it, in seconds, and the share that
+embedding, start from λ̂ and choice have of a cold search with a choice:
+
 {markdown_table(head, rows)}"""
 
 

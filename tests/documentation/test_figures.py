@@ -57,6 +57,7 @@ def test_what_warm_starts_saved_and_cost(probe: str) -> None:
         ),
         ("warm-chosen", "cold-inherited", ()),
         ("warm-chosen", "random-in-masks", ("was {mean} points better", "{least} to {most}")),
+        ("warm-chosen", "cold-chosen", ("was {mean} points ahead on average", "{least} to {most}")),
         ("warm-trained", "cold", ()),
         ("warm-trained", "cold-inherited", ()),
         (
