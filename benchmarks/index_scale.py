@@ -128,6 +128,7 @@ def growth(artifacts: int, size: int, made: Artifacts) -> dict[str, Any]:
     packs: list[int] = []
     held: list[int] = []
     tables: list[int] = []
+    on_the_way: list[dict[str, int]] = []
     written = np.zeros(artifacts, dtype=np.int64)
     for number in range(artifacts):
         count, pack = 1, size
@@ -140,6 +141,10 @@ def growth(artifacts: int, size: int, made: Artifacts) -> dict[str, Any]:
             table += tables.pop()
         tables.append(table)
         written[number] = pack + table + _SHARE * (len(packs) + len(tables))
+        done = number + 1
+        if done in (1_000, 10_000, 100_000):
+            last = round(float(written[done - done // 10 : done].mean()))
+            on_the_way.append({"artifacts": done, "mean_bytes_of_the_last_10_percent": last})
     whole = sum(packs) + sum(tables)
     return {
         "artifacts": artifacts,
@@ -150,6 +155,7 @@ def growth(artifacts: int, size: int, made: Artifacts) -> dict[str, Any]:
         "mean_bytes_of_all_pushes": round(float(written.mean())),
         "mean_bytes_of_the_last_10_percent": round(float(written[-artifacts // 10 :].mean())),
         "greatest_bytes": int(written.max()),
+        "on_the_way": on_the_way,
         "all_written_over_index": round(float(written.sum()) / whole, 1),
     }
 

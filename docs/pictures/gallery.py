@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from docs.pictures.method import method
+from docs.pictures.scale import large_registries
 from docs.pictures.search_space import search_space
 from docs.pictures.stages import split, stages
 from docs.pictures.task2vec import task2vec
@@ -17,6 +18,7 @@ PICTURES: Mapping[str, Callable[[], str]] = {
     "concepts/stages": stages,
     "concepts/split": split,
     "concepts/task2vec": task2vec,
+    "large-registries": large_registries,
     "transfer-matrix": transfer_matrix,
     "warm-starts": warm_starts,
 }
