@@ -4,12 +4,12 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from measure import RESULTS
+from six_sets import near_threshold
 from zoo_cards import with_transfer_gain
 
 from wsdarts_registry.artifact.reader import Artifact
@@ -70,19 +70,3 @@ def _without(record: Mapping[str, Any], left_out: str) -> dict[str, Any]:
     sets = len(found["names"]) - (left_out in found["names"])
     measured = f"largest distance of {sets} image sets to their nearest other, without {left_out}"
     return {**record, "distance": distance, "measured": measured}
-
-
-def near_threshold(
-    names: Sequence[str], matrix: Sequence[Sequence[float]], *, left_out: str
-) -> float:
-    """Return the largest distance of a task to its nearest other one, a task left out.
-
-    Args:
-        names: The tasks.
-        matrix: Their distances, symmetric, in the same order.
-        left_out: The task that takes no part, neither by its own distance nor as another's nearest.
-    """
-    kept = [place for place, name in enumerate(names) if name != left_out]
-    distances = np.array(matrix, dtype=np.float64)[np.ix_(kept, kept)]
-    np.fill_diagonal(distances, np.inf)
-    return float(distances.min(axis=1).max())

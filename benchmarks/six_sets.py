@@ -1,6 +1,9 @@
 """The six image collections that benchmarks run on."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from wsdarts_sdk.data import ImageTask
 
@@ -25,3 +28,19 @@ def load_sets(data: Path) -> dict[str, ImageTask]:
         tasks[name] = ImageTask.load(data / file, name=name)
         print(f"{name}: {tasks[name].classes} classes, {len(tasks[name])} images", flush=True)
     return tasks
+
+
+def near_threshold(
+    names: Sequence[str], matrix: Sequence[Sequence[float]], *, left_out: str
+) -> float:
+    """Return the largest distance of a task to its nearest other one, a task left out.
+
+    Args:
+        names: The tasks.
+        matrix: Their distances, symmetric, in the same order.
+        left_out: The task that takes no part, neither by its own distance nor as another's nearest.
+    """
+    kept = [place for place, name in enumerate(names) if name != left_out]
+    distances = np.array(matrix, dtype=np.float64)[np.ix_(kept, kept)]
+    np.fill_diagonal(distances, np.inf)
+    return float(distances.min(axis=1).max())

@@ -14,8 +14,8 @@ sys.path.append(str(Path(__file__).resolve().parent / "experiments"))
 from arms_page import section as arms_and_controls
 from criteria_page import section as criteria
 from inheritance_page import section as inherited_weights
-from leave_one_out import near_threshold
 from probes_page import section as distilled_probes
+from six_sets import near_threshold
 from sources_page import section as longer_sources
 from transfer_page import section as transfer_matrix
 

@@ -30,6 +30,7 @@ from measure import RESULTS, Lines
 from numpy.typing import NDArray
 from probes import distances_left_out
 from scipy.stats import spearmanr
+from six_sets import near_threshold
 
 from wsdarts_registry.artifact.facts import (
     TRANSFER_GAIN,
@@ -183,7 +184,7 @@ def predictors(
     """Return the values of each predictor for the sources of a set; the greatest is its choice."""
     found: dict[str, list[float]] = {}
     for probe, words in PROBES.items():
-        whole = json.loads((RESULTS / f"task_distances_{probe}.json").read_bytes())["whole"]
+        whole = _distances(probe)
         place = {each: number for number, each in enumerate(whole["names"])}
         row = whole["matrix"][place[name]]
         found[words] = [-row[place[source]] for source in sources]
@@ -242,8 +243,47 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "rank_correlation": {key: _interval(values) for key, values in agreements.items()},
         "choices": choices,
+        "near_and_far": near_and_far([row for of in complete.values() for row in of]),
         "parameters": parameters_apart([row for of in complete.values() for row in of]),
     }
+
+
+def near_and_far(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return of each probe whether sources that count as near are better than the others.
+
+    The threshold of a set is that of the other sets, as for all that leaves it out.
+
+    Args:
+        rows: Complete rows of the transfer matrix.
+
+    Returns:
+        Of each probe ``near`` and ``far``, numbers of pairs, and ``difference``: the mean accuracy
+        of a set's near sources less that of its far ones, over the sets that have both.
+    """
+    found = {}
+    for probe, words in PROBES.items():
+        whole = _distances(probe)
+        place = {each: number for number, each in enumerate(whole["names"])}
+        pairs, differences = {True: 0, False: 0}, []
+        for name in dict.fromkeys(row["set"] for row in rows):
+            threshold = near_threshold(whole["names"], whole["matrix"], left_out=name)
+            of: dict[bool, list[float]] = {True: [], False: []}
+            for row in (row for row in rows if row["set"] == name):
+                distance = whole["matrix"][place[name]][place[row["source"]]]
+                of[distance <= threshold].append(row["accuracy"])
+            for near, accuracies in of.items():
+                pairs[near] += len(accuracies)
+            if of[True] and of[False]:
+                differences.append(statistics.fmean(of[True]) - statistics.fmean(of[False]))
+        difference = _interval(differences)
+        found[words] = {"near": pairs[True], "far": pairs[False], "difference": difference}
+    return found
+
+
+def _distances(probe: str) -> dict[str, Any]:
+    """Return the distances of the whole sets, as a probe measured them."""
+    measured = json.loads((RESULTS / f"task_distances_{probe}.json").read_bytes())
+    return dict(measured["whole"])
 
 
 def parameters_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

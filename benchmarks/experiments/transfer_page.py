@@ -52,6 +52,8 @@ chooses by it among the nearest.
 
 {_parameters(found["parameters"])}
 
+{_near_and_far(found["near_and_far"])}
+
 `python benchmarks/experiments run inheritance alpha-SET-from-SOURCE-inherited-300-0` measures a
 figure of the matrix, `python benchmarks/experiments run transfer` LogME and the linear classifier;
 `table transfer` gives all."""
@@ -91,6 +93,24 @@ def _predictors(found: Mapping[str, Any]) -> str:
     return markdown_table(
         ["chosen by", "regret", "less than a random choice's", "rank correlation"], rows
     )
+
+
+def _near_and_far(found: Mapping[str, Any]) -> str:
+    """Say whether sources within the threshold of nearness are better than the others."""
+    rows = [
+        [
+            name,
+            str(each["near"]),
+            str(each["far"]),
+            _points(each["difference"], signed=True),
+            str(len(each["difference"]["sets"])),
+        ]
+        for name, each in found.items()
+    ]
+    return f"""Sources within the threshold of nearness (that of the other five sets) against those
+beyond it: the mean accuracy of a set's near sources less that of its far ones, in points.
+
+{markdown_table(["threshold", "near", "far", "near − far", "sets with both"], rows)}"""
 
 
 def _parameters(found: Mapping[str, Any]) -> str:

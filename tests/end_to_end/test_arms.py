@@ -102,7 +102,7 @@ def test_the_threshold_leaves_a_task_out_on_both_sides(module: Module) -> None:
     # Nearest others: a-b 1, b-a 1, c-b 4, d-c 6: the largest is 6. Without b a's nearest is d, 9,
     # which leaving out b's row alone would not show (6).
     matrix = [[0, 1, 10, 9], [1, 0, 4, 8], [10, 4, 0, 6], [9, 8, 6, 0]]
-    near = module("leave_one_out").near_threshold
+    near = module("six_sets").near_threshold
     assert near("abcd", matrix, left_out="nothing") == 6
     assert near("abcd", matrix, left_out="b") == 9
     assert near("abcd", matrix, left_out="d") == 4

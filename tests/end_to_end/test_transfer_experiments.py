@@ -73,6 +73,26 @@ def test_transfer_gains_leave_out_the_set_and_its_own_artifact() -> None:
     assert gains(matrix, "bird_groups", but="flowers102") == pytest.approx([-0.15])
 
 
+def test_near_sources_beside_far_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    transfer = module("transfer")
+    names = ["a", "b", "c", "d"]
+    # Without a, the largest distance to the nearest other one is 3 (of d); without d it is 2.
+    matrix = [[0, 2, 4, 3], [2, 0, 1, 4], [4, 1, 0, 3], [3, 4, 3, 0]]
+    distances = {"whole": {"names": names, "matrix": matrix}}
+    monkeypatch.setattr(transfer, "PROBES", {"probe": "a probe"})
+    monkeypatch.setattr(transfer, "_distances", lambda _: distances["whole"])
+    accuracies = {"a": {"b": 0.5, "c": 0.1, "d": 0.3}, "d": {"a": 0.2, "b": 0.2, "c": 0.2}}
+    rows = [
+        {"set": name, "source": source, "accuracy": accuracy}
+        for name, of in accuracies.items()
+        for source, accuracy in of.items()
+    ]
+    found = transfer.near_and_far(rows)["a probe"]
+    # Of a: b and d are near, 0.4 on average, c is far. Of d nothing is near.
+    assert (found["near"], found["far"]) == (2, 4)
+    assert found["difference"]["sets"] == pytest.approx([0.3])
+
+
 def test_sources_whose_cells_are_only_smaller_gain_nothing_at_equal_size() -> None:
     # Accuracy falls by 0.1 for each doubling, and bird_groups is 0.03 above that line.
     parameters = {"flowers102": 1000, "dtd_10": 2000, "bird_groups": 4000}
