@@ -67,6 +67,7 @@ SearchKind = Literal[
     "cold-chosen",
     "trained",
     "chosen",
+    "auto-chosen",
     "topology",
     "meta",
     "union",
@@ -159,6 +160,14 @@ CHOSEN = (
         weights="inherited",
     ),
 )
+AUTO_CHOSEN = Arm(
+    name="auto-chosen",
+    words="warm start in mode `auto`, of 5 cells the best after 30 steps",
+    search="auto-chosen",
+    weights="inherited",
+)
+AUTO_ELSEWHERE = ("flowers102", "dtd_10", "aircraft_edges", "cifar10_1000")
+"""Sets on which mode ``auto`` does not start from the nearest artifact's weights."""
 LINEAR = (
     Arm(
         name="linear",
@@ -208,7 +217,10 @@ OTHERS = (
 WARM_META = Arm(
     name="warm-meta", words="warm start from λ_meta", search="meta", weights="inherited"
 )
-ARMS_BY_NAME = {a.name: a for a in (*HEADLINE, *CHOSEN, *LINEAR, *ON_ALL_SETS, *OTHERS, WARM_META)}
+ARMS_BY_NAME = {
+    arm.name: arm
+    for arm in (*HEADLINE, *CHOSEN, AUTO_CHOSEN, *LINEAR, *ON_ALL_SETS, *OTHERS, WARM_META)
+}
 AUTO = {"trained": "warm-trained", "topology": "warm-topology", "meta": "warm-meta"}
 """Arm that mode ``auto`` is, by the mode that it decides for; a cold search else.
 
@@ -219,9 +231,10 @@ _SEARCH_SECONDS = {
     "cold-chosen": 360.0,
     "trained": 40.0,
     "chosen": 100.0,
+    "auto-chosen": 150.0,
     "union": 200.0,
 }
-_MODES = {"random-masks": "topology", "chosen": "trained"}
+_MODES = {"random-masks": "topology", "chosen": "trained", "auto-chosen": "auto"}
 _OTHER_SEARCH_SECONDS = 100.0
 
 
@@ -232,7 +245,7 @@ def run_search(
     task, preset = conditions.load(name), conditions.preset
     common: dict[str, Any] = {"preset": preset, "seed": seed, "resume": True}
     lines = Lines(state.name)
-    if kind in ("chosen", "cold-chosen"):
+    if kind in ("chosen", "auto-chosen", "cold-chosen"):
         common["preset"] = preset.with_choice(**CHOICE)
     if kind in ("cold", "cold-chosen"):
         cold = search(task, out=state / RUN, probes=(), progress=lines, **common)
@@ -489,13 +502,19 @@ def _without_seeds(conditions: Conditions, sets: Sequence[str]) -> list[Cell]:
     return [*decisions, *linear]
 
 
-def table(conditions: Conditions, sets: Sequence[str], tuned: Sequence[str]) -> list[Cell]:
+def table(
+    conditions: Conditions,
+    sets: Sequence[str],
+    tuned: Sequence[str],
+    elsewhere: Sequence[str],
+) -> list[Cell]:
     """Return the declared cells in the order in which they are run.
 
     Args:
         conditions: What they share.
         sets: The sets of the headline arms.
         tuned: Those of the other arms.
+        elsewhere: Those on which mode ``auto`` starts otherwise than from the nearest's weights.
     """
     first, second, *later = HEADLINE_SEEDS
     not_parts = [name for name in sets if name not in conditions.meta_parts]
@@ -505,8 +524,10 @@ def table(conditions: Conditions, sets: Sequence[str], tuned: Sequence[str]) -> 
         *_arm_cells(conditions, CHOSEN[:1], sets, first),
         *_arm_cells(conditions, CHOSEN[:1], sets, second),
         *_arm_cells(conditions, CHOSEN[1:], sets, first),
+        *_arm_cells(conditions, [AUTO_CHOSEN], elsewhere, first),
         *_arm_cells(conditions, HEADLINE, sets, second),
         *_arm_cells(conditions, CHOSEN[1:], sets, second),
+        *_arm_cells(conditions, [AUTO_CHOSEN], elsewhere, second),
     ]
     for seed in OTHER_SEEDS:
         cells += _arm_cells(conditions, ON_ALL_SETS, sets, seed)
@@ -538,6 +559,6 @@ SMALL_CONDITIONS = Conditions(
 )
 ARMS = Experiment(
     name="arms",
-    cells=table(SMALL_CONDITIONS, ORDER, TUNED),
+    cells=table(SMALL_CONDITIONS, ORDER, TUNED, AUTO_ELSEWHERE),
     summary=partial(summarise, tuned=TUNED),
 )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arms import ARMS, ARMS_BY_NAME, SMALL_CONDITIONS, STEPS, TUNED
-from arms_summary import AUTO, PRIMARY, shares_of_cold
+from arms_summary import AUTO, DEFAULT, PRIMARY, shares_of_cold
 from cells import core_hours
 from inheritance import ORDER
 from measure import RESULTS
@@ -137,10 +137,11 @@ def _accuracies(accuracy: Table) -> str:
     if not accuracy:
         return ""
     rows = []
-    for name in [AUTO, *ARMS_BY_NAME]:
+    compound = {AUTO: "mode `auto`", DEFAULT: "mode `auto`, of 5 cells the best after 30 steps"}
+    for name in [*compound, *ARMS_BY_NAME]:
         if name in accuracy:
             of_arm = accuracy[name]
-            words = "mode `auto`" if name == AUTO else ARMS_BY_NAME[name].words
+            words = compound[name] if name in compound else ARMS_BY_NAME[name].words
             values = [_accuracy(of_arm.get(each)) for each in ORDER]
             rows.append([f"`{name}`", words, *values])
     example = f"{RUN} {ORDER[0]}-{next(iter(ARMS_BY_NAME))}-0"
@@ -148,7 +149,9 @@ def _accuracies(accuracy: Table) -> str:
 
 Mean ± standard deviation over seeds (their number in parentheses), in per cent. A figure of arm
 `ARM` on `SET` is that of the cells `SET-ARM-SEED`, seeds from 0: `{example}`.
-`{AUTO}` has the cells of the arm that it decides for.
+`{AUTO}` has the cells of the arm that it decides for. `{DEFAULT}`, which preset `small` does if
+nothing is asked, has those of `warm-chosen` where that is the nearest artifact's weights, and those
+of `auto-chosen` elsewhere.
 
 {markdown_table(["arm", "cell and weights", *ORDER], rows, left=2)}"""
 

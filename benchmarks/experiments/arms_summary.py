@@ -7,14 +7,18 @@ from typing import Any
 from paired_differences import compare, differences, unpack_hits
 
 AUTO = "auto"
+DEFAULT = "default"
+"""Mode ``auto`` with the choice among candidates, as preset ``small`` does it."""
 Rows = Sequence[Mapping[str, Any]]
 
 PRIMARY = (("warm-trained", "cold-inherited"), ("warm-trained", "random-in-masks"))
 """Comparisons that were declared in advance as those that decide; the others explain them."""
-DEFAULT = "warm-chosen"
-"""What a warm start from λ̂ does at preset ``small`` if nothing else is asked."""
+CHOSEN = "warm-chosen"
 COMPARISONS = (
     *PRIMARY,
+    (DEFAULT, "cold"),
+    (DEFAULT, "cold-inherited"),
+    (DEFAULT, "cold-chosen"),
     ("warm-chosen", "warm-trained"),
     ("warm-chosen", "random-in-masks"),
     ("warm-chosen", "cold-inherited"),
@@ -75,13 +79,15 @@ def summarise(rows: Rows, *, tuned: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_auto(trained: Rows, decisions: Mapping[str, Mapping[str, Any]]) -> Rows:
-    """Add the arm ``auto``: on each set the rows of the arm that it decides for."""
-    auto = [
-        {**row, "arm": AUTO}
-        for row in trained
-        if row["set"] in decisions and row["arm"] == decisions[row["set"]]["arm"]
-    ]
-    return [*trained, *auto]
+    """Add ``auto`` and the default: on each set the rows of the arm that ``auto`` decides for."""
+    found = list(trained)
+    for row in trained:
+        decided = decisions.get(row["set"], {}).get("arm")
+        if row["arm"] == decided:
+            found.append({**row, "arm": AUTO})
+        if row["arm"] == (CHOSEN if decided == "warm-trained" else "auto-chosen"):
+            found.append({**row, "arm": DEFAULT})
+    return found
 
 
 def _accuracies(trained: Rows) -> dict[str, Any]:
@@ -191,6 +197,7 @@ def goals(comparisons: Rows, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return for each goal on how many of the measured sets it is reached."""
     shares = shares_of_cold(costs, "trained")
     chosen = shares_of_cold(costs, "chosen", "cold-chosen")
+    chosen |= shares_of_cold(costs, "auto-chosen", "cold-chosen")
     whole = {name: share for name, (_, share) in chosen.items() if share is not None}
     found = [
         {
@@ -206,8 +213,8 @@ def goals(comparisons: Rows, costs: Mapping[str, Any]) -> list[dict[str, Any]]:
         },
     ]
     by_arms = {(each["first"], each["second"]): each["by_task"] for each in comparisons}
-    chosen_goals = tuple((DEFAULT, second) for _, second in PRIMARY)
-    for first, second in (*PRIMARY, *chosen_goals):
+    of_default = ((DEFAULT, "cold-inherited"), (CHOSEN, "random-in-masks"))
+    for first, second in (*PRIMARY, *of_default):
         by_task = by_arms.get((first, second), {})
         found.append(
             {

@@ -192,6 +192,18 @@ def test_the_summary_of_results(module: Module, paired: Any) -> None:
     assert chosen["dtd_10"] == pytest.approx((0.05, 60 / 220))
 
 
+def test_the_default_is_the_arm_that_auto_decides_for(module: Module) -> None:
+    rows = [
+        {"set": name, "arm": arm, "accuracy": accuracy}
+        for name in ("near", "elsewhere")
+        for arm, accuracy in (("warm-chosen", 0.1), ("auto-chosen", 0.2), ("warm-trained", 0.3))
+    ]
+    decisions = {"near": {"arm": "warm-trained"}, "elsewhere": {"arm": "warm-meta"}}
+    found = module("arms_summary")._with_auto(rows, decisions)
+    default = {row["set"]: row["accuracy"] for row in found if row["arm"] == "default"}
+    assert default == {"near": 0.1, "elsewhere": 0.2}
+
+
 def test_the_page_of_few_and_of_no_results(
     module: Module, paired: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -264,7 +276,7 @@ def test_tiny_cells_end_to_end(
         preset=tiny(),
         training=lambda name, seed: replace(tiny().training, seed=seed),
     )
-    toy = arms.Experiment(name="toy", cells=arms.table(conditions, ["low"], []), summary=dict)
+    toy = arms.Experiment(name="toy", cells=arms.table(conditions, ["low"], [], []), summary=dict)
     wanted = ["warm-trained-0", "random-in-masks-0", "cold-inherited-0", "decision", "linear"]
     cells.run(toy, tmp_path / "runs", only=[f"low-{name}" for name in wanted])
     masks = arms._search_cell(conditions, "low", "random-masks", 0)
