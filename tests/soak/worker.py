@@ -9,6 +9,7 @@ stops growing, and nothing else may grow then.
 
 import gc
 import json
+import os
 import random
 import shutil
 import sys
@@ -52,6 +53,7 @@ class Worker:
         self._sources = sorted(sources.iterdir())
         self._random = random.Random(seed)  # noqa: S311
         self._known: dict[str, str] = {}
+        self._changes = 0
         self.actions: dict[str, tuple[int, Callable[[], None]]] = {
             "publish": (4, self._publish),
             "pull": (6, self._pull),
@@ -123,12 +125,19 @@ class Worker:
             self._changed(self._store.unyank, self._random.choice(entries))
 
     def _changed(self, change: Callable[[str, str], None], entry: Entry) -> None:
+        self._changes += 1
         try:
-            change(str(entry.reference), "soak")
-        except RegistryError:
-            # Right only if another process was faster.
-            now = self._store.entry(entry.reference.name, entry.version)
-            assert bool(now.yanked) != bool(entry.yanked), entry.reference
+            change(str(entry.reference), f"change {self._changes} of process {os.getpid()}")
+        except RegistryError as error:
+            self._check_faster(entry, error)
+
+    def _check_faster(self, entry: Entry, error: RegistryError) -> None:
+        """Check that a refusal is right: another process has changed the version since it was read.
+
+        That may have been undone since, but each change has a reason of its own.
+        """
+        now = self._store.entry(entry.reference.name, entry.version)
+        assert now.status.yank != entry.status.yank, (str(entry.reference), str(error))
 
     def _alias(self) -> None:
         entries = self._store.entries()
@@ -136,9 +145,8 @@ class Worker:
             entry, alias = self._random.choice(entries), self._random.choice(ALIASES)
             try:
                 self._store.set_alias(entry.reference.name, alias, entry.version)
-            except RegistryError:
-                now = self._store.entry(entry.reference.name, entry.version)
-                assert now.yanked, entry.reference
+            except RegistryError as error:
+                self._check_faster(entry, error)
             for version in self._store.aliases(entry.reference.name).values():
                 self._store.entry(entry.reference.name, version)
 
