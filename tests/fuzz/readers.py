@@ -48,7 +48,7 @@ from wsdarts_registry.embedding import ranking
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.stores.huggingface._artifact_repository import RepositoryRecord
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     Content,
     IndexedName,
     IndexedVersion,
@@ -57,7 +57,7 @@ from wsdarts_registry.stores.huggingface._index import (
     read_old_index,
     read_pack,
 )
-from wsdarts_registry.stores.huggingface._index import Table as IndexTable
+from wsdarts_registry.stores.huggingface._index_format import Table as IndexTable
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
 from wsdarts_sdk.data import DataOptions

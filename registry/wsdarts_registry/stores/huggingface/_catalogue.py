@@ -21,7 +21,7 @@ from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.huggingface._artifact_repository import ArtifactRepository, State
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     EMPTY_INDEX,
     Content,
     DamagedPartError,

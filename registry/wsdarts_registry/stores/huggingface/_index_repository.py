@@ -20,7 +20,7 @@ from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import FileRecord
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     FOLDER,
     LIST_FILE,
     MAX_OLD_BYTES,
