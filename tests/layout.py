@@ -21,7 +21,7 @@ PACKAGES = {
 }
 MAIN_JOB = "wsdarts_sdk.pipelines.warm_start"
 # Modules beside the packages that each of them may import.
-LOWEST = {"compiler", "devices", "errors", "progress", "ranks", "schedule", "setting_fields"}
+LOWEST = {"compiler", "devices", "distributed", "errors", "progress", "schedule", "setting_fields"}
 PUBLIC_NAMES = ROOT / "wsdarts_hub" / "__init__.pyi"
 SENTENCE = 5  # words from which on a literal in an assertion pins prose
 Graph = dict[str, set[str]]

@@ -30,6 +30,7 @@ from wsdarts_sdk.data.loader import (
     stream,
 )
 from wsdarts_sdk.devices import dtype_of
+from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.models.network import PathDraws
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training_choices import (
@@ -40,7 +41,6 @@ from wsdarts_sdk.models.training_choices import (
     training_loss,
 )
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.ranks import ALONE, Ranks
 from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
     Journal,

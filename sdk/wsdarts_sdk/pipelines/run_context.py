@@ -25,10 +25,10 @@ from wsdarts_sdk.data.options import given_options, spells_out_options
 from wsdarts_sdk.data.split import SPLIT_RULE
 from wsdarts_sdk.data.task import read_task
 from wsdarts_sdk.devices import environment
+from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.ranks import ALONE, Ranks
 from wsdarts_sdk.reports.facts import Command, RunReport, device_time
 from wsdarts_sdk.reports.report_files import begin_report, save_report
 from wsdarts_sdk.reports.rows import (

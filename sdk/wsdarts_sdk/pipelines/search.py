@@ -10,6 +10,7 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
 from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.distributed import joined_ranks
 from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -25,7 +26,6 @@ from wsdarts_sdk.pipelines.run_context import (
 from wsdarts_sdk.pipelines.search_results import FinishedSearch, SearchRun, write_results
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.directory import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
