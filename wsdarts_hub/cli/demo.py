@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from wsdarts_hub.cli.embeddings import show_ranking
-from wsdarts_hub.cli.runs import show_decision, show_genotype
+from wsdarts_hub.cli.searches import show_decision, show_genotype
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import working
 from wsdarts_hub.cli.training import show_training

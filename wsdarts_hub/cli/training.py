@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import wsdarts_hub as hub
-from wsdarts_hub.cli.runs import show_collapses, show_costs
+from wsdarts_hub.cli.searches import show_collapses, show_costs
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import run_work, show_estimate
 from wsdarts_hub.cli.shared.options import complete_reference

@@ -10,7 +10,7 @@ import pytest
 
 from tests.sdk.pipelines.conftest import QUICK
 from wsdarts_hub import report, search, train
-from wsdarts_hub.cli.runs import show_search
+from wsdarts_hub.cli.searches import show_search
 from wsdarts_registry.errors import RunError
 from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.progress import counting_from, silent
