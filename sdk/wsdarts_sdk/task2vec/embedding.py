@@ -169,7 +169,7 @@ def embed(
         budget: Seconds, or a time such as ``"30s"`` or ``"2m"``: no images are added after it.
             Decoding, the head and one batch of images are done in any case.
         target_error: No images are added once the relative standard error is this small; see
-            ``uncertainty``.
+            ``relative_error`` of a TaskEmbedding.
         cache_dir: Directory of the cache; else ``cache_directory()``.
         progress: Called with (what, done, total).
         preview: Called now and then with the embedding of the images so far; progress tells the
