@@ -39,7 +39,7 @@ from six_sets import SHARED
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec import FisherSettings, embed, load_probe
 from wsdarts_sdk.task2vec.embedding import Sample
 from wsdarts_sdk.task2vec.probe import convolutions

@@ -53,7 +53,7 @@ from torch import Tensor
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec import FisherSettings, Probe, load_probe
 from wsdarts_sdk.task2vec.embedding import Sample
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size

@@ -32,7 +32,7 @@ from six_sets import SHARED, load_sets
 
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry.embedding.distance import distance_matrix
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec import FisherSettings, Probe, embed, embedding_space, load_probe
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -21,7 +21,7 @@ from wsdarts_registry.stores.query import find as find
 from wsdarts_registry.stores.signature_policy import SignaturePolicy as SignaturePolicy
 from wsdarts_sdk.artifacts.loading import load_network as load_network
 from wsdarts_sdk.artifacts.pulling import pull as pull
-from wsdarts_sdk.data import ImageTask as ImageTask
+from wsdarts_sdk.data.task import ImageTask as ImageTask
 from wsdarts_sdk.models.classifier import Classifier as Classifier
 from wsdarts_sdk.models.network import count as count
 from wsdarts_sdk.pipelines.dry_runs import Estimate as Estimate

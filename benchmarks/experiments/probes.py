@@ -50,8 +50,8 @@ from train_probe import (
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.distance import distance_matrix
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import seed_of
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec import FisherSettings, Probe, embed, load_probe
 from wsdarts_sdk.task2vec.loading import read_probe_file
 

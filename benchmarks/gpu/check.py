@@ -39,8 +39,8 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import dtype_of
 from wsdarts_sdk.pipelines.search import search
 from wsdarts_sdk.pipelines.train import train

@@ -60,7 +60,7 @@ from wsdarts_registry.stores.huggingface._index_format import (
 from wsdarts_registry.stores.huggingface._index_format import Table as IndexTable
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
-from wsdarts_sdk.data import DataOptions
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources._library_datasets import ArrowTable
 from wsdarts_sdk.data.sources._metadata import read_metadata
 from wsdarts_sdk.data.sources._table import Table, TableSource

@@ -17,8 +17,8 @@ import torch
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.distributed import Ranks, joined_ranks
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training

@@ -12,7 +12,7 @@ from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_registry._format import count, percent, pluralize, points
 
 if TYPE_CHECKING:
-    from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.data.options import DataOptions
     from wsdarts_sdk.models.training import TrainingResult
     from wsdarts_sdk.pipelines.train import TrainingRun
 

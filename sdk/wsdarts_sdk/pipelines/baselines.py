@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from wsdarts_registry._arguments import check_text
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry.errors import ProbeError, SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import seed_of
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.evaluation import share_right
 from wsdarts_sdk.models.network import PathDraws, Size, count
 from wsdarts_sdk.models.settings import TrainingSettings

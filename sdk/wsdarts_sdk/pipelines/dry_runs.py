@@ -28,7 +28,8 @@ from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.loading import find_genotype
-from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training

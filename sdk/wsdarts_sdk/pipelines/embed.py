@@ -13,7 +13,7 @@ from wsdarts_registry.stores.nearest_artifacts import (
 )
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import DataOptions
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.run_context import (
     Data,

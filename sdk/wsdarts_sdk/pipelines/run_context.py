@@ -19,11 +19,10 @@ from wsdarts_registry._files import as_path, exists, expanded, is_directory, res
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
-from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
-from wsdarts_sdk.data.options import given_options, spells_out_options
+from wsdarts_sdk.data.options import DataOptions, given_options, spells_out_options
 from wsdarts_sdk.data.split import SPLIT_RULE
-from wsdarts_sdk.data.task import read_task
+from wsdarts_sdk.data.task import ImageTask, read_task
 from wsdarts_sdk.devices import environment
 from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.models.settings import TrainingSettings

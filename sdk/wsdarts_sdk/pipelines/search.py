@@ -9,7 +9,8 @@ import torch
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
-from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.distributed import joined_ranks
 from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
 from wsdarts_sdk.pipelines.run_context import (

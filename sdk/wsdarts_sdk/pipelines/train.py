@@ -23,7 +23,9 @@ from wsdarts_sdk.artifacts.loading import (
     find_supernet,
     source_run,
 )
-from wsdarts_sdk.data import DataOptions, ImageTask, Part
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.distributed import joined_ranks
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_outputs

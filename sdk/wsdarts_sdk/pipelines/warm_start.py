@@ -18,7 +18,8 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.distributed import Ranks, joined_ranks
 from wsdarts_sdk.pipelines._sweep import (
     Trial,

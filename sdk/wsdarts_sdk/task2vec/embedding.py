@@ -20,8 +20,8 @@ from torch import Tensor
 from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import EmbeddingError, SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.split import class_digests
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.task2vec._variational import VariationalSettings
 from wsdarts_sdk.task2vec.estimation import Estimate, Estimation, Limits

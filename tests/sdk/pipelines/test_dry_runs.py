@@ -22,7 +22,7 @@ from wsdarts_hub import (
 )
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models import training as training_module
 from wsdarts_sdk.pipelines import dry_runs
 from wsdarts_sdk.progress import silent

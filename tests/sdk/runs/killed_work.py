@@ -34,8 +34,8 @@ import torch._dynamo  # which the first step of an optimiser imports: once for a
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.pipelines.baselines import FineTuning, fine_tuning_settings

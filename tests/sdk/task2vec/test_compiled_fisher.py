@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.sdk.task2vec.conftest import gratings
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec import FisherSettings, Probe, embed, load_probe
 from wsdarts_sdk.task2vec._compiled_fisher import CompiledFisher, compiled_fisher
 from wsdarts_sdk.task2vec._network_plan import network_plan

@@ -12,7 +12,8 @@ from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec import (
     FisherSettings,
     Probe,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec import load_probe
 from wsdarts_sdk.task2vec.linear_classifier import (
     STRENGTHS,
