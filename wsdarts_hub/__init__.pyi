@@ -53,9 +53,9 @@ from wsdarts_sdk.runs.callbacks import TensorBoardWriter as TensorBoardWriter
 from wsdarts_sdk.runs.result_records import Baseline as Baseline
 from wsdarts_sdk.runs.result_records import Evaluation as Evaluation
 from wsdarts_sdk.search.settings import darts as darts
-from wsdarts_sdk.task2vec import FisherSettings as FisherSettings
-from wsdarts_sdk.task2vec import VariationalSettings as VariationalSettings
-from wsdarts_sdk.task2vec import load_probe as load_probe
+from wsdarts_sdk.task2vec.fisher import FisherSettings as FisherSettings
+from wsdarts_sdk.task2vec.loading import load_probe as load_probe
+from wsdarts_sdk.task2vec.variational import VariationalSettings as VariationalSettings
 
 __version__: str
 embed = embed_data

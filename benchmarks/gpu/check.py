@@ -51,7 +51,8 @@ from wsdarts_sdk.setting_fields import COMPUTE_DTYPES
 from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, choose_kernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
-from wsdarts_sdk.task2vec import embed, load_probe
+from wsdarts_sdk.task2vec.embedding import embed
+from wsdarts_sdk.task2vec.loading import load_probe
 
 SECONDS = 90.0  # and what is begun before, and the start of the machine: three minutes
 TESTS = (

@@ -34,9 +34,9 @@ from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal, Journal
 from wsdarts_sdk.runs.directory import BASELINE_JOURNAL
 from wsdarts_sdk.runs.result_records import Baseline
-from wsdarts_sdk.task2vec import Probe, load_probe
 from wsdarts_sdk.task2vec.linear_classifier import fit_linear_classifier, trained_on
-from wsdarts_sdk.task2vec.probe import first_line
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe, first_line
 
 LINEAR = "linear"
 _EXPECTED = "linear, linear:PROBE, timm:NAME, timm:FILE.safetensors or None"

@@ -40,16 +40,18 @@ from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.runs.checkpoints import Journal, MemoryJournal
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-from wsdarts_sdk.task2vec import (
-    FisherSettings,
-    Probe,
-    VariationalSettings,
+from wsdarts_sdk.task2vec.embedding import (
+    Sample,
+    Settings,
     check_limits,
     embed,
     embedding_space,
+    input_size,
 )
-from wsdarts_sdk.task2vec.embedding import Sample, Settings, input_size
+from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.linear_classifier import feature_seconds
+from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 TIMED_STEPS = 3
 """Steps of each kind that are timed, after one that is not."""

@@ -23,14 +23,10 @@ from wsdarts_sdk.pipelines.run_context import (
     probe_for,
 )
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.task2vec import (
-    FisherSettings,
-    Probe,
-    VariationalSettings,
-    check_limits,
-    embed,
-    embedding_space,
-)
+from wsdarts_sdk.task2vec.embedding import check_limits, embed, embedding_space
+from wsdarts_sdk.task2vec.fisher import FisherSettings
+from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 
 @checks_keywords("embed")

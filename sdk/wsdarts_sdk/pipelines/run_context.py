@@ -50,7 +50,8 @@ from wsdarts_sdk.runs.directory import (
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.setting_fields import setting_kinds
-from wsdarts_sdk.task2vec import Probe, load_probe
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 # A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
 Data = Any

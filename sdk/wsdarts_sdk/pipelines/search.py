@@ -32,7 +32,8 @@ from wsdarts_sdk.runs.directory import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
+from wsdarts_sdk.task2vec.embedding import embed, embedding_seconds, embedding_space
+from wsdarts_sdk.task2vec.probe import Probe
 
 
 @checks_keywords("search", settings=("search", "choice"))

@@ -66,7 +66,7 @@ from wsdarts_sdk.runs.shared_work import Storage, storage_address
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-from wsdarts_sdk.task2vec import Probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 
 @dataclass(frozen=True, kw_only=True)

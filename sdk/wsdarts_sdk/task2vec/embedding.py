@@ -23,10 +23,10 @@ from wsdarts_registry.errors import EmbeddingError, SettingsError
 from wsdarts_sdk.data.split import class_digests
 from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.task2vec._variational import VariationalSettings
 from wsdarts_sdk.task2vec.estimation import Estimate, Estimation, Limits
 from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 
 def balanced_choice(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

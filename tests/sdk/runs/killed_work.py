@@ -45,7 +45,7 @@ from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, settings_json
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
-from wsdarts_sdk.task2vec import load_probe
+from wsdarts_sdk.task2vec.loading import load_probe
 
 SEARCH = SearchSettings(
     space=SearchSpace(nodes=2, candidates=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")),
