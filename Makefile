@@ -16,7 +16,7 @@ NEED_TORCH := timm==% torchmetrics==%
 # our own code, and so is a registry in a directory.
 OLDEST_TESTS := $(patsubst %,tests/registry/stores/contract/test_%.py,cards copying nearest reads versions yanks_and_aliases) \
 	$(patsubst %,tests/registry/stores/huggingface/test_%.py,access address cards damaged_version \
-	faults fetching formats index_updates offline) \
+	faults fetching index_format index_updates offline repository_record) \
 	tests/registry/hub_server tests/registry/artifact tests/registry/embedding \
 	tests/registry/publishing tests/sdk/data tests/cli/test_huggingface_registry.py tests/cli/test_help.py
 # The committed schema is as the newest pydantic writes it, and sigstore's program, which some tests of

@@ -24,7 +24,9 @@ from zoo_cards import renew_cards
 from wsdarts_hub import SMALL, ImageTask, Preset, SearchRun, push, search
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.records import shipped_zoo
-from wsdarts_sdk.task2vec import Probe, embedding_space, load_probe
+from wsdarts_sdk.task2vec.embedding import embedding_space
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 RESULTS = Path(__file__).parent / "results"
 LICENCES = {

@@ -23,7 +23,7 @@ from benchmarks.measure import RESULTS
 from benchmarks.six_sets import SETS, SHARED
 from wsdarts_registry._files import write_atomically
 from wsdarts_sdk.artifacts.loading import find_genotype
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.settings import ClassBalance
 from wsdarts_sdk.models.training import train_network

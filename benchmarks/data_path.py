@@ -29,11 +29,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from wsdarts_sdk.data import DataOptions, ImageTask, Part
 from wsdarts_sdk.data import loader as images_module
 from wsdarts_sdk.data.decoding import decode, in_threads
 from wsdarts_sdk.data.loader import BatchPosition, TrainPart, batches
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources.source_kinds import open_source
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.presets import PAPER, TINY
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings

@@ -39,9 +39,10 @@ from six_sets import SHARED
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.task2vec import FisherSettings, embed, load_probe
-from wsdarts_sdk.task2vec.embedding import Sample
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.task2vec.embedding import Sample, embed
+from wsdarts_sdk.task2vec.fisher import FisherSettings
+from wsdarts_sdk.task2vec.loading import load_probe
 from wsdarts_sdk.task2vec.probe import convolutions
 
 HERE = Path(__file__).resolve().parents[1]

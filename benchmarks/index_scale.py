@@ -33,7 +33,7 @@ from tests.registry.stores.huggingface.memory_client import MemoryClient, entry
 from wsdarts_registry._json import dump
 from wsdarts_registry.artifact.manifest import MANIFEST, Manifest
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     LIST_FILE,
     Content,
     IndexedName,

@@ -19,7 +19,7 @@ from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.opening import ShippedZoo
 from wsdarts_registry.stores.records import Entry, shipped_zoo
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 _CONFIG = "registry.json"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 SETS = {

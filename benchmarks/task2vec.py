@@ -53,12 +53,12 @@ from torch import Tensor
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError
-from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.task2vec import FisherSettings, Probe, load_probe
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec.embedding import Sample
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size
-from wsdarts_sdk.task2vec.fisher import filter_fisher, rademacher_signs
-from wsdarts_sdk.task2vec.probe import Head, fit_head
+from wsdarts_sdk.task2vec.fisher import FisherSettings, filter_fisher, rademacher_signs
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Head, Probe, fit_head
 
 # Pages that the allocator gives back cost either side more than some of its arithmetic. The public
 # code shows progress bars.

@@ -32,8 +32,11 @@ from six_sets import SHARED, load_sets
 
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry.embedding.distance import distance_matrix
-from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.task2vec import FisherSettings, Probe, embed, embedding_space, load_probe
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.task2vec.embedding import embed, embedding_space
+from wsdarts_sdk.task2vec.fisher import FisherSettings
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 RESULTS = Path(__file__).resolve().parent / "results"
 HALF_IMAGES = 120

@@ -29,7 +29,8 @@ from torch.nn import functional as F
 
 from wsdarts_registry._files import cache_directory, write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 
 NAME = "wsdarts-resnet10t"
 ARCHITECTURE = "resnet10t"

@@ -23,7 +23,8 @@ from measure import Lines, machine
 from six_sets import IMAGENET_PROBE, SETS, SHARED
 
 from wsdarts_hub import ImageTask, search, train, warm_start
-from wsdarts_sdk.task2vec import Probe, load_probe
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 RESULTS = Path(__file__).parent / "results"
 

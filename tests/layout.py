@@ -21,7 +21,7 @@ PACKAGES = {
 }
 MAIN_JOB = "wsdarts_sdk.pipelines.warm_start"
 # Modules beside the packages that each of them may import.
-LOWEST = {"compiler", "devices", "errors", "progress", "ranks", "schedule", "setting_fields"}
+LOWEST = {"compiler", "devices", "distributed", "errors", "progress", "schedule", "setting_fields"}
 PUBLIC_NAMES = ROOT / "wsdarts_hub" / "__init__.pyi"
 SENTENCE = 5  # words from which on a literal in an assertion pins prose
 Graph = dict[str, set[str]]
@@ -70,9 +70,9 @@ def measures() -> list[Measure]:
             bar=0,
             where=tuple(wrong),
         ),
-        Measure(name="Python modules of the product", found=len(files), bar=221),
+        Measure(name="Python modules of the product", found=len(files), bar=222),
         Measure(
-            name="modules that warm_start reaches", found=len(reached(graph, MAIN_JOB)), bar=151
+            name="modules that warm_start reaches", found=len(reached(graph, MAIN_JOB)), bar=150
         ),
         Measure(
             name="lines of the product",

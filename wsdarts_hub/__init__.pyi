@@ -21,7 +21,7 @@ from wsdarts_registry.stores.query import find as find
 from wsdarts_registry.stores.signature_policy import SignaturePolicy as SignaturePolicy
 from wsdarts_sdk.artifacts.loading import load_network as load_network
 from wsdarts_sdk.artifacts.pulling import pull as pull
-from wsdarts_sdk.data import ImageTask as ImageTask
+from wsdarts_sdk.data.task import ImageTask as ImageTask
 from wsdarts_sdk.models.classifier import Classifier as Classifier
 from wsdarts_sdk.models.network import count as count
 from wsdarts_sdk.pipelines.dry_runs import Estimate as Estimate
@@ -53,9 +53,9 @@ from wsdarts_sdk.runs.callbacks import TensorBoardWriter as TensorBoardWriter
 from wsdarts_sdk.runs.result_records import Baseline as Baseline
 from wsdarts_sdk.runs.result_records import Evaluation as Evaluation
 from wsdarts_sdk.search.settings import darts as darts
-from wsdarts_sdk.task2vec import FisherSettings as FisherSettings
-from wsdarts_sdk.task2vec import VariationalSettings as VariationalSettings
-from wsdarts_sdk.task2vec import load_probe as load_probe
+from wsdarts_sdk.task2vec.fisher import FisherSettings as FisherSettings
+from wsdarts_sdk.task2vec.loading import load_probe as load_probe
+from wsdarts_sdk.task2vec.variational import VariationalSettings as VariationalSettings
 
 __version__: str
 embed = embed_data

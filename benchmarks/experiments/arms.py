@@ -49,7 +49,9 @@ from wsdarts_sdk.presets import ChoiceChanges
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.runs.directory import ARTIFACT_FOLDER, TRAINING_JOURNAL
 from wsdarts_sdk.search.derivation import derive_genotype, draw_candidates, ranked_candidates
-from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space, load_probe
+from wsdarts_sdk.task2vec.embedding import embed, embedding_seconds, embedding_space
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 STEPS = 300
 TUNED = ("dtd_10", "flowers102", "bird_groups", "cifar10_1000")

@@ -34,7 +34,7 @@ from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
-from wsdarts_sdk.data import Part
+from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.models.inheritance import SupernetWeights
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training

@@ -50,10 +50,12 @@ from train_probe import (
 from wsdarts_registry._files import write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.distance import distance_matrix
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import seed_of
-from wsdarts_sdk.task2vec import FisherSettings, Probe, embed, load_probe
-from wsdarts_sdk.task2vec.loading import read_probe_file
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.task2vec.embedding import embed
+from wsdarts_sdk.task2vec.fisher import FisherSettings
+from wsdarts_sdk.task2vec.loading import load_probe, read_probe_file
+from wsdarts_sdk.task2vec.probe import Probe
 
 STEPS, SEED, VIEWS = 2000, 0, 40_000
 TEACHER, TEACHER_SIZE, TEACHER_FEATURES, TEACHER_CLASSES = "mobilenetv2_100", 128, 1280, 1000

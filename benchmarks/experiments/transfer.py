@@ -41,8 +41,9 @@ from wsdarts_registry.artifact.facts import (
 )
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_sdk.artifacts.loading import load_network
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import channel_statistics
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.task2vec.probe import fit_head
 

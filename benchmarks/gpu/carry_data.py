@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from six_sets import SETS, SHARED
 
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 _JPEG = b"\xff\xd8"
 

@@ -39,8 +39,8 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import dtype_of
 from wsdarts_sdk.pipelines.search import search
 from wsdarts_sdk.pipelines.train import train
@@ -51,7 +51,8 @@ from wsdarts_sdk.setting_fields import COMPUTE_DTYPES
 from wsdarts_sdk.supernet import Supernet
 from wsdarts_sdk.supernet.kernel_choice import VARIABLE, choose_kernels
 from wsdarts_sdk.supernet.kernels.portable import PortableKernels
-from wsdarts_sdk.task2vec import embed, load_probe
+from wsdarts_sdk.task2vec.embedding import embed
+from wsdarts_sdk.task2vec.loading import load_probe
 
 SECONDS = 90.0  # and what is begun before, and the start of the machine: three minutes
 TESTS = (

@@ -138,7 +138,7 @@ def carried_out(plan: Plan, arguments: argparse.Namespace, left: Time) -> dict[s
 
     from wsdarts_hub import ImageTask, push, search, warm_start  # noqa: PLC0415
     from wsdarts_registry.stores.directory import DirectoryStore  # noqa: PLC0415
-    from wsdarts_sdk.task2vec import load_probe  # noqa: PLC0415
+    from wsdarts_sdk.task2vec.loading import load_probe  # noqa: PLC0415
 
     out = arguments.runs / plan.name
     common: dict[str, Any] = {

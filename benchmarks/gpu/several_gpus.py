@@ -18,7 +18,7 @@ from steps import Ours
 from torch import Tensor
 
 from wsdarts_sdk.data.loader import Batch
-from wsdarts_sdk.ranks import ALONE, Ranks, joined_ranks
+from wsdarts_sdk.distributed import ALONE, Ranks, joined_ranks
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import StepInputs
 from wsdarts_sdk.supernet import NO_DROPOUT

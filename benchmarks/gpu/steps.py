@@ -14,8 +14,8 @@ from job import wait
 from step_engines import CHANNELS, CLASSES, STAGES, Lean, Recorded, Setting, public_network
 from torch import Tensor
 
-from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.search.cuda_graphs import Graphs, graphs_for
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState, exact_float32

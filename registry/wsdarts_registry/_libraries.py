@@ -122,6 +122,6 @@ def _is_own(name: str, file: str) -> bool:
             homes = [str(distribution(_INSTALLED_AS[name]).locate_file(""))]
         except PackageNotFoundError:
             return False
-    # Not by ``files``, whose own imports may be what is hidden.
+    # Not by ``_files``, whose own imports may be what is hidden.
     real = os.path.realpath(file)
     return any(real.startswith(os.path.join(os.path.realpath(home), "")) for home in homes)  # noqa: PTH118

@@ -10,7 +10,7 @@ Packages import downwards only::
     supernet  task2vec             the engine; the embedding
     data                           images and their split
     runs                           run directories
-    compiler, devices, progress, ranks, schedule, setting_fields
+    compiler, devices, distributed, progress, schedule, setting_fields
 
 All of it may import the last of these and ``wsdarts_registry``. What is stable is what
 ``wsdarts_hub`` names; everything else may change.

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import Run, call_all_near
 from wsdarts_hub import open_registry, push, search
 from wsdarts_hub.cli.shared.options import preset_with
-from wsdarts_sdk.data import Part
+from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.pipelines import demo
 from wsdarts_sdk.pipelines.demo import Demo, digits
 

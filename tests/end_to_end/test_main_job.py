@@ -34,7 +34,7 @@ from wsdarts_registry.errors import (
     SettingsError,
     WsdartsError,
 )
-from wsdarts_sdk.data import Part
+from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.models.network import final_sizes
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet import kernel_choice

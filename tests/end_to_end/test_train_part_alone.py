@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 from wsdarts_hub import TINY, ImageTask, Preset, nearest, search, warm_start
 from wsdarts_registry.architecture.search_space import CELL_KINDS
-from wsdarts_sdk.data import Part
+from wsdarts_sdk.data.split import Part
 
 _QUICK = Preset(
     name="quick",

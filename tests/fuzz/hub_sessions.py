@@ -36,7 +36,7 @@ from tests.registry.factories import make_artifact, make_embedding
 from tests.registry.stores.huggingface.hostile_hub import HostileHub, Request, Response
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_registry.stores.huggingface import _errors, _transport
+from wsdarts_registry.stores.huggingface import _retries, _transport
 from wsdarts_registry.stores.huggingface.store import HubStore
 
 _SECONDS = 60.0
@@ -138,11 +138,11 @@ class Campaign:
             mock.patch.object(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1.0),
             mock.patch.object(_transport, "TIMEOUT", 1.0),
             mock.patch.object(_transport, "MAX_PAGES", 30),
-            mock.patch.object(_errors, "FIRST_PAUSE", 0.001),
-            mock.patch.object(_errors, "FIRST_CONFLICT_PAUSE", 0.001),
-            mock.patch.object(_errors, "LONGEST_PAUSE", 0.002),
-            mock.patch.object(_errors, "LONGEST_CONFLICT_PAUSE", 0.002),
-            mock.patch.object(_errors, "CONFLICT_SECONDS", 1.0),
+            mock.patch.object(_retries, "FIRST_PAUSE", 0.001),
+            mock.patch.object(_retries, "FIRST_CONFLICT_PAUSE", 0.001),
+            mock.patch.object(_retries, "LONGEST_PAUSE", 0.002),
+            mock.patch.object(_retries, "LONGEST_CONFLICT_PAUSE", 0.002),
+            mock.patch.object(_retries, "CONFLICT_SECONDS", 1.0),
         ):
             yield cache
 

@@ -48,7 +48,7 @@ from wsdarts_registry.embedding import ranking
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RunError
 from wsdarts_registry.stores.huggingface._artifact_repository import RepositoryRecord
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     Content,
     IndexedName,
     IndexedVersion,
@@ -57,10 +57,10 @@ from wsdarts_registry.stores.huggingface._index import (
     read_old_index,
     read_pack,
 )
-from wsdarts_registry.stores.huggingface._index import Table as IndexTable
+from wsdarts_registry.stores.huggingface._index_format import Table as IndexTable
 from wsdarts_registry.stores.records import Alias, Lift, NearRecord, RegistryConfig, Yank
 from wsdarts_registry.stores.signature_policy import SignaturePolicy
-from wsdarts_sdk.data import DataOptions
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.data.sources._library_datasets import ArrowTable
 from wsdarts_sdk.data.sources._metadata import read_metadata
 from wsdarts_sdk.data.sources._table import Table, TableSource

@@ -17,12 +17,12 @@ import torch
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.distributed import Ranks, joined_ranks
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training
 from wsdarts_sdk.progress import silent
-from wsdarts_sdk.ranks import Ranks, joined_ranks
 from wsdarts_sdk.runs.checkpoints import MemoryJournal
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.loop import Search

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 

@@ -18,7 +18,8 @@ from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.models.timm_model import PDARTS
 from wsdarts_sdk.presets import PAPER, PRESETS, TINY, find_preset
 from wsdarts_sdk.setting_fields import setting_kinds
-from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
+from wsdarts_sdk.task2vec.fisher import FisherSettings
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 GROUPS: tuple[Any, ...] = (
     TINY,

@@ -39,7 +39,7 @@ from wsdarts_hub.cli.models import evaluate, export, predict, push_model
 from wsdarts_hub.cli.publishing import copy, keygen, push, sign, unyank, yank
 from wsdarts_hub.cli.relations import diff, lineage
 from wsdarts_hub.cli.reports import build_gallery, report, serve_gallery
-from wsdarts_hub.cli.runs import search, warm_start
+from wsdarts_hub.cli.searches import search, warm_start
 from wsdarts_hub.cli.shared import display
 from wsdarts_hub.cli.shared.documentation import SectionedGroup, add_commands
 from wsdarts_hub.cli.training import train

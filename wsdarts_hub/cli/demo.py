@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from wsdarts_hub.cli.embeddings import show_ranking
-from wsdarts_hub.cli.runs import show_decision, show_genotype
+from wsdarts_hub.cli.searches import show_decision, show_genotype
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import working
 from wsdarts_hub.cli.training import show_training
@@ -18,7 +18,7 @@ from wsdarts_sdk.progress import Progress, TimeSpent, counting_from, session_beg
 
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.ranking import Ranking
-    from wsdarts_sdk.data import ImageTask
+    from wsdarts_sdk.data.task import ImageTask
     from wsdarts_sdk.pipelines.search_results import SearchRun
     from wsdarts_sdk.pipelines.train import TrainingRun
     from wsdarts_sdk.pipelines.warm_start import WarmStart

@@ -18,8 +18,10 @@ from wsdarts_registry.errors import EmbeddingError
 if TYPE_CHECKING:
     from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
     from wsdarts_registry.embedding.ranking import Neighbour, Ranking
-    from wsdarts_sdk.data import DataOptions, ImageTask
-    from wsdarts_sdk.task2vec import FisherSettings, VariationalSettings
+    from wsdarts_sdk.data.options import DataOptions
+    from wsdarts_sdk.data.task import ImageTask
+    from wsdarts_sdk.task2vec.fisher import FisherSettings
+    from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 _SUFFIX = ".safetensors"
 

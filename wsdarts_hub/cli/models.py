@@ -13,7 +13,7 @@ from wsdarts_registry._format import count, percent, percent_if_known, pluralize
 from wsdarts_registry.stores.huggingface.location import is_huggingface
 
 if TYPE_CHECKING:
-    from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.data.options import DataOptions
     from wsdarts_sdk.models.classifier import Classifier
     from wsdarts_sdk.models.prediction import Prediction
     from wsdarts_sdk.runs.result_records import Evaluation

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import wsdarts_hub as hub
-from wsdarts_hub.cli.runs import show_collapses, show_costs
+from wsdarts_hub.cli.searches import show_collapses, show_costs
 from wsdarts_hub.cli.shared import display, options
 from wsdarts_hub.cli.shared.long_work import run_work, show_estimate
 from wsdarts_hub.cli.shared.options import complete_reference
 from wsdarts_registry._format import count, percent, pluralize, points
 
 if TYPE_CHECKING:
-    from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.data.options import DataOptions
     from wsdarts_sdk.models.training import TrainingResult
     from wsdarts_sdk.pipelines.train import TrainingRun
 

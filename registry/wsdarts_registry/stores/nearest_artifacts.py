@@ -75,7 +75,7 @@ def rank_registry(store: Catalogue, embedding: TaskEmbedding, k: int) -> Ranking
     """Rank the latest version of each name by the distance of its task.
 
     The artifacts that are read are those that can be among the nearest, and those that were
-    not ranked here before; see ``embedding_matrix``. Those of them that are damaged are left out
+    not ranked here before; see ``read_matrix``. Those of them that are damaged are left out
     with a RegistryWarning.
 
     Args:

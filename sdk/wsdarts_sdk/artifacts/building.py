@@ -22,7 +22,8 @@ from wsdarts_registry.artifact.manifest import (
 from wsdarts_registry.artifact.writer import ArtifactDraft, write_artifact
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_sdk.artifacts.check import make_check
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import code_version, hardware, library_versions
 from wsdarts_sdk.models.network import final_sizes
 from wsdarts_sdk.runs.result_records import GenotypeChoice

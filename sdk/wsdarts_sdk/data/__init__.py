@@ -1,11 +1,5 @@
 """Image tasks: sources, digests, split, decoded pixels, batches and augmentation.
 
-May import no other package. Public: ``DataOptions``, ``ImageTask``,
-``Part``; ``read_task`` in ``task``, ``Batch`` in ``loader``.
+May import no other package. Public: ``ImageTask`` and ``read_task`` (``task``), ``DataOptions``
+(``options``), ``Part`` (``split``), ``Batch`` (``loader``).
 """
-
-from wsdarts_sdk.data.options import DataOptions
-from wsdarts_sdk.data.split import Part
-from wsdarts_sdk.data.task import ImageTask
-
-__all__ = ["DataOptions", "ImageTask", "Part"]

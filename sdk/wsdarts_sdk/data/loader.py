@@ -25,11 +25,12 @@ from torch import Tensor
 
 from wsdarts_registry._format import pluralize, size
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import Augmentation, Draws, channel_statistics
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import free_memory
+from wsdarts_sdk.distributed import BatchShare
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.ranks import BatchShare
 
 _CHUNK = 256
 

@@ -1,10 +1,7 @@
 """The candidate operations as torch modules, as DARTS defines them.
 
-A derived network is built of them. The supernet computes the same operations in groups: a new
-candidate gets its name in the registry's ``architecture/search_space.py`` and is added here and in
-``build_operation``, in ``supernet/operation_plan.py`` (``_CellLayout.group``) and, if no kernel
-computes it yet, in ``supernet/_cell.py``, ``supernet/kernels`` and
-``models/engine/_operations.py``.
+A derived network is built of them by ``build_operation``; the supernet computes the same operations
+in groups. The map of the code in CONTRIBUTING.md lists every place of a new candidate.
 
 Shape legend of this package: B images, C channels, H rows, W columns. With stride 2 every
 operation returns ``ceil(H / 2) × ceil(W / 2)``, for odd sizes too.

@@ -238,7 +238,7 @@ class Classifier(TrainedModel):
     def save_onnx(
         self, path: str | Path, *, images: AnyImage | Iterable[AnyImage] = ()
     ) -> OnnxFile:
-        """Write an ONNX file that was checked; see ``export.save_onnx``."""
+        """Write an ONNX file that was checked; see ``_export.save_onnx``."""
         return save_onnx(self, path, images=images)
 
     def save(self, path: str | Path) -> Path:

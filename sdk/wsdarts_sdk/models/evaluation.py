@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import ArtifactError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.prediction import TrainedModel, as_input
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.result_records import ClassScores, Evaluation, Interval, Mistake

@@ -19,7 +19,6 @@ from wsdarts_registry._arguments import check_whole
 from wsdarts_registry._files import exists, expanded, is_directory
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ArtifactError, FileAccessError, SettingsError, TaskError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.decoding import (
     Content,
     CorruptImage,
@@ -33,6 +32,7 @@ from wsdarts_sdk.data.decoding import (
 from wsdarts_sdk.data.sources.folder import read_file
 from wsdarts_sdk.data.sources.listing import by_suffix, list_images
 from wsdarts_sdk.data.sources.tensors import as_numpy, rgb_pixels
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.facts import ModelFacts
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.progress import Progress, silent

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import (
     seed_of,
 )
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.engine.training_engine import TrainingEngine, compile_ahead
 from wsdarts_sdk.models.inheritance import Inherited, SupernetWeights, inherit
@@ -23,7 +24,6 @@ from wsdarts_sdk.models.training_choices import (
 )
 from wsdarts_sdk.models.training_loop import TrainingLoop
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.ranks import ALONE, Ranks
 from wsdarts_sdk.runs.checkpoints import (
     Journal,
     MemoryJournal,

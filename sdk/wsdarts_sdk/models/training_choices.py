@@ -20,8 +20,8 @@ from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.data.split import stopping_images
+from wsdarts_sdk.data.split import Part, stopping_images
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.settings import ClassBalance
 
 _AVERAGE_PREFIX = "average."

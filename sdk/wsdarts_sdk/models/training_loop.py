@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.augmentation import Augmentation, Mixing, channel_statistics
 from wsdarts_sdk.data.loader import (
     Images,
@@ -29,7 +28,10 @@ from wsdarts_sdk.data.loader import (
     prefetch,
     stream,
 )
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import dtype_of
+from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.models.network import PathDraws
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training_choices import (
@@ -40,7 +42,6 @@ from wsdarts_sdk.models.training_choices import (
     training_loss,
 )
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.ranks import ALONE, Ranks
 from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
     Journal,

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from wsdarts_registry._arguments import check_text
 from wsdarts_registry._format import percent, pluralize
 from wsdarts_registry.errors import ProbeError, SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import seed_of
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.evaluation import share_right
 from wsdarts_sdk.models.network import PathDraws, Size, count
 from wsdarts_sdk.models.settings import TrainingSettings
@@ -34,9 +34,9 @@ from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal, Journal
 from wsdarts_sdk.runs.directory import BASELINE_JOURNAL
 from wsdarts_sdk.runs.result_records import Baseline
-from wsdarts_sdk.task2vec import Probe, load_probe
 from wsdarts_sdk.task2vec.linear_classifier import fit_linear_classifier, trained_on
-from wsdarts_sdk.task2vec.probe import first_line
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe, first_line
 
 LINEAR = "linear"
 _EXPECTED = "linear, linear:PROBE, timm:NAME, timm:FILE.safetensors or None"

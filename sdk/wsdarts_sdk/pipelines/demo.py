@@ -11,7 +11,7 @@ from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import RunError, TaskError
 from wsdarts_registry.stores.opening import ShippedZoo
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.pipelines.embed import nearest
 from wsdarts_sdk.pipelines.search import search
 from wsdarts_sdk.pipelines.search_results import SearchRun

@@ -266,7 +266,7 @@ def _versions_of(store: Store, name: str) -> Iterator[Finding]:
 
 def _probe(location: str | Path | None) -> Iterator[Finding]:
     try:
-        from wsdarts_sdk.task2vec import load_probe  # noqa: PLC0415
+        from wsdarts_sdk.task2vec.loading import load_probe  # noqa: PLC0415
     except (ImportError, OSError) as error:
         yield _broken(
             "probe",

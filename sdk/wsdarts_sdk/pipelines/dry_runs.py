@@ -28,7 +28,8 @@ from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
 from wsdarts_sdk.artifacts.loading import find_genotype
-from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training
@@ -39,16 +40,18 @@ from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, shown
 from wsdarts_sdk.runs.checkpoints import Journal, MemoryJournal
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-from wsdarts_sdk.task2vec import (
-    FisherSettings,
-    Probe,
-    VariationalSettings,
+from wsdarts_sdk.task2vec.embedding import (
+    Sample,
+    Settings,
     check_limits,
     embed,
     embedding_space,
+    input_size,
 )
-from wsdarts_sdk.task2vec.embedding import Sample, Settings, input_size
+from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.linear_classifier import feature_seconds
+from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 TIMED_STEPS = 3
 """Steps of each kind that are timed, after one that is not."""

@@ -13,7 +13,7 @@ from wsdarts_registry.stores.nearest_artifacts import (
 )
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import DataOptions
+from wsdarts_sdk.data.options import DataOptions
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -23,14 +23,10 @@ from wsdarts_sdk.pipelines.run_context import (
     probe_for,
 )
 from wsdarts_sdk.progress import Progress, shown
-from wsdarts_sdk.task2vec import (
-    FisherSettings,
-    Probe,
-    VariationalSettings,
-    check_limits,
-    embed,
-    embedding_space,
-)
+from wsdarts_sdk.task2vec.embedding import check_limits, embed, embedding_space
+from wsdarts_sdk.task2vec.fisher import FisherSettings
+from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 
 @checks_keywords("embed")

@@ -11,7 +11,9 @@ from wsdarts_registry._files import as_path, expanded, is_directory, is_file
 from wsdarts_registry._format import pluralize
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import ArtifactError, SettingsError, TaskError
-from wsdarts_sdk.data import DataOptions, ImageTask, Part
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import find_device
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.evaluation import PartName, compute_outputs, evaluate_outputs

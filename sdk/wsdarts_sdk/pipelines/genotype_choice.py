@@ -21,8 +21,9 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.architecture.search_verdicts import ChanceTest
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import seed_of
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.inheritance import SupernetWeights
 from wsdarts_sdk.models.network import OperationSizes, Size, operation_sizes
 from wsdarts_sdk.models.settings import TrainingSettings

@@ -19,16 +19,15 @@ from wsdarts_registry._files import as_path, exists, expanded, is_directory, res
 from wsdarts_registry._format import pluralize
 from wsdarts_registry.errors import ProbeError, RunError, TaskError
 from wsdarts_registry.stores.catalogue import Catalogue
-from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
-from wsdarts_sdk.data.options import given_options, spells_out_options
+from wsdarts_sdk.data.options import DataOptions, given_options, spells_out_options
 from wsdarts_sdk.data.split import SPLIT_RULE
-from wsdarts_sdk.data.task import read_task
+from wsdarts_sdk.data.task import ImageTask, read_task
 from wsdarts_sdk.devices import environment
+from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.presets import SMALL, Preset
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.ranks import ALONE, Ranks
 from wsdarts_sdk.reports.facts import Command, RunReport, device_time
 from wsdarts_sdk.reports.report_files import begin_report, save_report
 from wsdarts_sdk.reports.rows import (
@@ -51,7 +50,8 @@ from wsdarts_sdk.runs.directory import (
 from wsdarts_sdk.runs.records import CostMeter
 from wsdarts_sdk.search.settings import SearchSettings, settings_json
 from wsdarts_sdk.setting_fields import setting_kinds
-from wsdarts_sdk.task2vec import Probe, load_probe
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 # A path, "hf:NAME", "torchvision:NAME", (images, labels), or a task that is loaded already.
 Data = Any

@@ -9,7 +9,9 @@ import torch
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import ProbeError
-from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.distributed import joined_ranks
 from wsdarts_sdk.pipelines.genotype_choice import check_limits, choice_may_change, choose_by_first
 from wsdarts_sdk.pipelines.run_context import (
     Data,
@@ -25,13 +27,13 @@ from wsdarts_sdk.pipelines.run_context import (
 from wsdarts_sdk.pipelines.search_results import FinishedSearch, SearchRun, write_results
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
 from wsdarts_sdk.runs.directory import SEARCH_JOURNAL
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
+from wsdarts_sdk.task2vec.embedding import embed, embedding_seconds, embedding_space
+from wsdarts_sdk.task2vec.probe import Probe
 
 
 @checks_keywords("search", settings=("search", "choice"))

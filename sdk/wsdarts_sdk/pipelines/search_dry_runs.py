@@ -15,8 +15,9 @@ from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import DataOptions, ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import find_device, peak_memory
 from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.pipelines._sweep import RATES
@@ -43,7 +44,8 @@ from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import StartingPoint
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-from wsdarts_sdk.task2vec import FisherSettings, Probe
+from wsdarts_sdk.task2vec.fisher import FisherSettings
+from wsdarts_sdk.task2vec.probe import Probe
 
 
 def estimate_search(

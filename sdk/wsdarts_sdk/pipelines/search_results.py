@@ -16,7 +16,8 @@ from wsdarts_registry.drawing.cells import genotype_svg
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_sdk.artifacts.building import Origin, build_artifact
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.pipelines._sweep import Trial
 from wsdarts_sdk.pipelines.run_context import RunContext
 from wsdarts_sdk.pipelines.starting_point_rules import Decision

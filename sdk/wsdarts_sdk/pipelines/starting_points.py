@@ -52,7 +52,8 @@ from wsdarts_sdk.runs.records import read_start, write_start
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import StartingPoint
 from wsdarts_sdk.supernet.kernel_choice import compile_ahead
-from wsdarts_sdk.task2vec import Probe, embed, embedding_seconds, embedding_space
+from wsdarts_sdk.task2vec.embedding import embed, embedding_seconds, embedding_space
+from wsdarts_sdk.task2vec.probe import Probe
 
 Sources = tuple[tuple[str, Artifact], ...]
 

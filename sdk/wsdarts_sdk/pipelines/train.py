@@ -23,7 +23,10 @@ from wsdarts_sdk.artifacts.loading import (
     find_supernet,
     source_run,
 )
-from wsdarts_sdk.data import DataOptions, ImageTask, Part
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.distributed import joined_ranks
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.evaluation import Outputs, as_probabilities, evaluate_outputs
 from wsdarts_sdk.models.facts import (
@@ -49,7 +52,6 @@ from wsdarts_sdk.pipelines.run_context import (
 )
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.ranks import joined_ranks
 from wsdarts_sdk.reports.facts import TrainingFacts
 from wsdarts_sdk.reports.report_files import add_training
 from wsdarts_sdk.reports.rows import (

@@ -18,7 +18,9 @@ from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.stores.opening import open_for, open_registry
 from wsdarts_registry.stores.signature_policy import Required
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.distributed import Ranks, joined_ranks
 from wsdarts_sdk.pipelines._sweep import (
     Trial,
     choose_together,
@@ -56,7 +58,6 @@ from wsdarts_sdk.pipelines.starting_points import (
 from wsdarts_sdk.pipelines.train import TrainingRun, train
 from wsdarts_sdk.presets import Preset, find_preset
 from wsdarts_sdk.progress import Progress, session_began, shown
-from wsdarts_sdk.ranks import Ranks, joined_ranks
 from wsdarts_sdk.reports.facts import ColdCost
 from wsdarts_sdk.reports.rows import phase_costs
 from wsdarts_sdk.runs.callbacks import Callback, Callbacks
@@ -65,7 +66,7 @@ from wsdarts_sdk.runs.shared_work import Storage, storage_address
 from wsdarts_sdk.search.loop import SearchResult
 from wsdarts_sdk.search.settings import settings_json
 from wsdarts_sdk.supernet.kernel_choice import check_kernels
-from wsdarts_sdk.task2vec import Probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 
 @dataclass(frozen=True, kw_only=True)

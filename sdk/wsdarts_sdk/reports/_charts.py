@@ -1,4 +1,4 @@
-"""Charts of reports as inline SVG: line charts, the softmax of α of each edge, candidates.
+"""Charts of reports as inline SVG: lines, softmax of α by edge, candidates, confusion matrix.
 
 Colours are classes of the report's style sheet, so the charts follow its light and dark ground.
 A chart is drawn at the width of a telephone and only ever scaled up.
@@ -14,11 +14,11 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from wsdarts_registry._format import count, percent
-from wsdarts_registry._text import sanitize
+from wsdarts_registry._text import clipped, sanitize
 from wsdarts_registry.drawing.cells import edge_name
 from wsdarts_registry.drawing.svg import FAMILIES, element, family_of, number, solid_index, text
 from wsdarts_sdk.reports.facts import AlphaHistory
-from wsdarts_sdk.runs.result_records import Candidate, GenotypeChoice
+from wsdarts_sdk.runs.result_records import Candidate, Evaluation, GenotypeChoice
 
 _WIDTH, _HEIGHT = 360.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 22.0, 30.0
@@ -26,6 +26,16 @@ _FAR, _ABOVE, _BELOW = 20.0, 16.0, 36.0  # margins of the chart of candidates
 _CHARACTER = 6.2
 _MOST_MARKERS = 16
 _LABEL_PITCH = 13.0
+# Of the confusion matrix.
+MOST_NAMED_CLASSES = 16  # whose names stand beside the rows
+_NAME_LENGTH = 12
+_ABOVE_CELLS = 20.0  # above its cells
+_AXIS_PITCH = 15.0  # between labels of an axis
+_LABEL_CHARACTER = 5.9  # width of a character of its labels
+_NUMBERED_CELL = 16.0  # least side of a cell with a number in it
+_STRONGEST = 0.6  # so that a number on it can be read on both grounds
+_FAINTEST = {True: 0.1, False: 0.35}  # of a cell with and without room for a number
+_CONFUSED_PAIRS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -442,3 +452,79 @@ def _in_thousands(size: float) -> str:
 def _in_words(best: Sequence[Candidate]) -> str:
     steps = (f"{percent(each.accuracies[0])} with {count(each.parameters)}" for each in best)
     return f"The best for their size, by parameters: {', '.join(steps)}."
+
+
+def confusion_svg(evaluation: Evaluation) -> Markup:
+    """Draw the confusion matrix: a row for each true class, a column for each predicted one.
+
+    The shade of a cell is its share of its row; the diagonal has the colour of what is right. With
+    few classes the rows have names and the cells numbers of images; with many it is a map of shades
+    with class numbers at the edges.
+    """
+    classes = len(evaluation.classes)
+    names = [clipped(scores.name, _NAME_LENGTH) for scores in evaluation.classes]
+    labels = [str(place + 1) for place in range(classes)]
+    if classes <= MOST_NAMED_CLASSES:
+        labels = [f"{name} {label}" for name, label in zip(names, labels, strict=True)]
+    left = max(map(len, labels)) * _LABEL_CHARACTER + 10
+    side = (_WIDTH - left - 2) / classes
+    pitch = max(_AXIS_PITCH, len(str(classes)) * _LABEL_CHARACTER + 5)
+    every = next((n for n in (1, 2, 5, 10, 20, 50, 100) if n * side >= pitch), classes)
+    shown = [place for place in range(classes) if (place + 1) % every == 0 or every == 1]
+    size = side * classes
+    parts = [
+        element("title", None, "Confusion matrix"),
+        element("desc", None, text(_confusions_in_words(evaluation), 2000)),
+        element("rect", None, x=left, y=_ABOVE_CELLS, width=size, height=size, class_="ground"),
+        *(_class_line(place, side, left, size) for place in shown),
+        *_confusion_cells(evaluation, side, left),
+    ]
+    for place in shown:
+        middle = (place + 0.5) * side
+        parts.append(chart_text(str(place + 1), left + middle, _ABOVE_CELLS - 6, "middle"))
+        parts.append(chart_text(labels[place], left - 5, _ABOVE_CELLS + middle + 3.6, "end"))
+    box = f"0 0 {number(_WIDTH)} {number(_ABOVE_CELLS + size + 2)}"
+    return Markup(  # noqa: S704
+        element("svg", None, *parts, viewBox=box, class_="chart matrix", role="img")
+    )
+
+
+def _confusion_cells(evaluation: Evaluation, side: float, left: float) -> list[str]:
+    found, rows = [], evaluation.confusion_matrix.sum(axis=1)
+    for true, predicted, images in evaluation.confusion:
+        x, y = left + predicted * side, _ABOVE_CELLS + true * side
+        strongest = _STRONGEST if side >= _NUMBERED_CELL else 1.0
+        faintest = _FAINTEST[side >= _NUMBERED_CELL]
+        share = images / int(rows[true])
+        names = [evaluation.classes[place].name for place in (true, predicted)]
+        found.append(
+            element(
+                "rect",
+                None,
+                element("title", None, text(f"{names[0]} as {names[1]}: {images}")),
+                x=x,
+                y=y,
+                width=side,
+                height=side,
+                fill_opacity=round(faintest + (strongest - faintest) * share, 3),
+                class_="right" if true == predicted else "wrong",
+            )
+        )
+        if side >= _NUMBERED_CELL and len(str(images)) * _LABEL_CHARACTER <= side:
+            found.append(
+                chart_text(str(images), x + side / 2, y + side / 2 + 3.6, "middle", "count")
+            )
+    return found
+
+
+def _class_line(place: int, side: float, left: float, size: float) -> str:
+    along = number((place + 0.5) * side + left)
+    down = number((place + 0.5) * side + _ABOVE_CELLS)
+    path = f"M{along} {number(_ABOVE_CELLS)}v{number(size)}M{number(left)} {down}h{number(size)}"
+    return element("path", None, d=path, class_="grid")
+
+
+def _confusions_in_words(evaluation: Evaluation) -> str:
+    pairs = [f"{t} as {p} {n} times" for t, p, n in evaluation.confused_pairs(_CONFUSED_PAIRS)]
+    right = f"{percent(evaluation.accuracy.value)} on the diagonal"
+    return f"{right}; most confused: {', '.join(pairs) or 'none'}."

@@ -1,6 +1,6 @@
 """Facts of a run that its report shows, as plain values, and its costs by phase in words.
 
-``report_files`` keeps the facts on disk as ``report.json``; ``page`` makes the HTML page of them.
+``report_files`` keeps the facts on disk as ``report.json``; ``_page`` makes the HTML page of them.
 Costs are bars and rows of the page, and are told beside those of a cold search.
 """
 

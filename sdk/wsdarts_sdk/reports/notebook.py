@@ -19,7 +19,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.embedding.ranking import Ranking
 from wsdarts_registry.errors import FileAccessError, WsdartsError
 from wsdarts_registry.notebook import Bars, Panel, Table, cell_panels, neighbours_panel, view
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.training import TrainingResult
 from wsdarts_sdk.reports._charts import trade_off_chart

@@ -33,7 +33,7 @@ from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.artifact.manifest import SpaceRecord
 from wsdarts_registry.errors import RunError, SpaceError, WsdartsError
 from wsdarts_registry.publishing.training_record import trainings_elsewhere
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.reports._page import render_report
 from wsdarts_sdk.reports.facts import (

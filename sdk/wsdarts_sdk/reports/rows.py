@@ -11,7 +11,8 @@ from wsdarts_registry import _json
 from wsdarts_registry._format import count, percent, pluralize, setting
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.architecture.search_verdicts import SkipCounts
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.presets import Preset
 from wsdarts_sdk.reports.facts import (
     AlphaHistory,

@@ -26,8 +26,8 @@ from wsdarts_registry._files import (
     write_atomically,
 )
 from wsdarts_registry.errors import RunError, SettingsError
+from wsdarts_sdk.distributed import Ranks
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.ranks import Ranks
 from wsdarts_sdk.runs.directory import CHECKPOINT_SUFFIX, METRICS_SUFFIX, ROLL_BACKS
 from wsdarts_sdk.runs.records import read_rows
 

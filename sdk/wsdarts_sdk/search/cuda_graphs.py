@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from wsdarts_sdk.data import Part
+from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.runs.checkpoints import step_count
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import StepInputs, Work, for_part

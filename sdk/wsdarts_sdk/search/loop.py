@@ -24,8 +24,8 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError, SpaceError
 from wsdarts_sdk.data.loader import TrainPart, batches
 from wsdarts_sdk.devices import free_memory, name_of, peak_memory, wait_for
+from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.progress import Progress, silent
-from wsdarts_sdk.ranks import ALONE, Ranks
 from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
     Journal,

@@ -20,7 +20,7 @@ from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.loader import seed_of
 from wsdarts_sdk.devices import dtype_of, name_of
-from wsdarts_sdk.ranks import ALONE, Ranks
+from wsdarts_sdk.distributed import ALONE, Ranks
 from wsdarts_sdk.runs.checkpoints import (
     Checkpoint,
     check_ranks,

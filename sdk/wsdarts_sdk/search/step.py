@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from wsdarts_registry._format import size
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches, seed_of
+from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.devices import free_memory
-from wsdarts_sdk.ranks import ALONE, BatchShare, Ranks
+from wsdarts_sdk.distributed import ALONE, BatchShare, Ranks
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.supernet import (

@@ -1,26 +1,6 @@
 """Task2Vec: embeddings of tasks by the Fisher information of a probe network.
 
-May import ``data``. Public: the names below.
+May import ``data``. Public: ``embed``, ``embedding_space`` and ``embedding_seconds``
+(``embedding``), the settings of the two estimators (``fisher``, ``variational``), ``Probe``
+(``probe``), ``load_probe`` (``loading``).
 """
-
-from wsdarts_sdk.task2vec._variational import VariationalSettings
-from wsdarts_sdk.task2vec.embedding import (
-    check_limits,
-    embed,
-    embedding_seconds,
-    embedding_space,
-)
-from wsdarts_sdk.task2vec.fisher import FisherSettings
-from wsdarts_sdk.task2vec.loading import load_probe
-from wsdarts_sdk.task2vec.probe import Probe
-
-__all__ = [
-    "FisherSettings",
-    "Probe",
-    "VariationalSettings",
-    "check_limits",
-    "embed",
-    "embedding_seconds",
-    "embedding_space",
-    "load_probe",
-]

@@ -20,13 +20,13 @@ from torch import Tensor
 from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import EmbeddingError, SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.split import class_digests
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import Progress
-from wsdarts_sdk.task2vec._variational import VariationalSettings
 from wsdarts_sdk.task2vec.estimation import Estimate, Estimation, Limits
 from wsdarts_sdk.task2vec.fisher import FisherSettings
 from wsdarts_sdk.task2vec.probe import Probe
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 
 def balanced_choice(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
@@ -169,7 +169,7 @@ def embed(
         budget: Seconds, or a time such as ``"30s"`` or ``"2m"``: no images are added after it.
             Decoding, the head and one batch of images are done in any case.
         target_error: No images are added once the relative standard error is this small; see
-            ``uncertainty``.
+            ``relative_error`` of a TaskEmbedding.
         cache_dir: Directory of the cache; else ``cache_directory()``.
         progress: Called with (what, done, total).
         preview: Called now and then with the embedding of the images so far; progress tells the

@@ -41,7 +41,6 @@ from wsdarts_registry.embedding.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError, FileAccessError, SettingsError
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.task2vec._compiled_fisher import CompiledFisher, compiled_fisher
-from wsdarts_sdk.task2vec._variational import VariationalSettings, variational_fisher
 from wsdarts_sdk.task2vec.fisher import (
     FisherSettings,
     image_fisher,
@@ -49,6 +48,7 @@ from wsdarts_sdk.task2vec.fisher import (
     rademacher_signs,
 )
 from wsdarts_sdk.task2vec.probe import Head, Probe, fit_head
+from wsdarts_sdk.task2vec.variational import VariationalSettings, variational_fisher
 
 
 def standard_error(shares_NF: NDArray[np.floating]) -> NDArray[np.float64] | None:

@@ -11,7 +11,7 @@ mean gradient of a batch instead, so that its scale depends on the batch size).
 
 Autograd forms no weight gradient. Within ``HookedNetwork`` every convolution is one node of the
 autograd graph: its backward pass hands the gradient δ at its output to a hook, which squares it
-with the input of the convolution (see ``squared_gradients``), and computes the gradient at its
+with the input of the convolution (see ``_squared_gradients``), and computes the gradient at its
 input only. Batch norm in eval mode, which is a scale and a shift for each channel, runs as such,
 since the backward pass of torch's own operator is many times slower on a CPU.
 """

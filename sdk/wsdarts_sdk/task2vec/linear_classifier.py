@@ -13,7 +13,8 @@ from torch import Tensor
 from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError, FileAccessError
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.task2vec._compiled_fisher import compiled_fisher
 from wsdarts_sdk.task2vec.estimation import batch_size, feature_rows

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from wsdarts_registry._files import cache_directory
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data._images import known_digests, remember_digests
 from wsdarts_sdk.data.sources import base as stamps_module
 from wsdarts_sdk.data.sources.base import FILE_STAT, file_stats, is_reliable
+from wsdarts_sdk.data.task import ImageTask
 
 pytestmark = pytest.mark.processes
 

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import Part
 from wsdarts_sdk.data._groups import halved_groups, held_out_groups
 from wsdarts_sdk.data.split import (
+    Part,
     class_digests,
     keys_of_groups,
     list_digest,

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data import loader as images_module
 from wsdarts_sdk.data.augmentation import channel_statistics
 from wsdarts_sdk.data.loader import BatchPosition, TrainPart, batches, seed_of, stream
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 
 
 def part_of(task: ImageTask, **changes: object) -> TrainPart:

@@ -11,9 +11,9 @@ import pytest
 
 from wsdarts_registry._files import cache_directory
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data import decoding as pixels_module
 from wsdarts_sdk.data.decoding import CorruptImage, decode, in_threads, open_pixels, write_pixels
+from wsdarts_sdk.data.task import ImageTask
 
 pytestmark = pytest.mark.processes
 
@@ -129,7 +129,7 @@ def test_a_write_that_fails_is_told_and_leaves_nothing(make_folder: Make) -> Non
     resource = pytest.importorskip("resource", reason="this system has no limits to set")
     folder = make_folder({"a": 3, "b": 3})
     program = (
-        "import resource, sys\nfrom wsdarts_sdk.data import ImageTask\n"
+        "import resource, sys\nfrom wsdarts_sdk.data.task import ImageTask\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, {resource.RLIM_INFINITY}))\n"
         "ImageTask.load(sys.argv[1])\n"
     )
@@ -148,7 +148,7 @@ def test_a_write_that_fails_is_told_and_leaves_nothing(make_folder: Make) -> Non
 def test_two_processes_at_once(make_folder: Make) -> None:
     folder = make_folder({"a": 40, "b": 40})
     program = (
-        "import sys\nfrom wsdarts_sdk.data import ImageTask\n"
+        "import sys\nfrom wsdarts_sdk.data.task import ImageTask\n"
         "task = ImageTask.load(sys.argv[1])\n"
         "print(task.digest, int(task.pixels(64).sum()))\n"
     )

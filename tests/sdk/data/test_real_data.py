@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 
 
 def test_textures_as_a_folder(shared_data: Path) -> None:

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import Part
-from wsdarts_sdk.data.split import PART_CODES, canonical_order, split_parts
+from wsdarts_sdk.data.split import PART_CODES, Part, canonical_order, split_parts
 
 Images = list[tuple[int, int]]  # (class, which image content)
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 
 Make = Callable[..., Path]
 Encode = Callable[..., bytes]

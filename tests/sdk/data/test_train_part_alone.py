@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import Part
-from wsdarts_sdk.data.split import GIVEN_CODES, PART_CODES, GivenPart, canonical_order, split_parts
+from wsdarts_sdk.data.split import (
+    GIVEN_CODES,
+    PART_CODES,
+    GivenPart,
+    Part,
+    canonical_order,
+    split_parts,
+)
 
 Images = list[tuple[int, bytes]]  # class and digest
 Split = dict[tuple[int, bytes], Part]

@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from tests.sdk.models.evaluated import make_baseline, make_evaluation
 from wsdarts_registry.errors import ArtifactError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.evaluation import (
     Outputs,
     Scores,

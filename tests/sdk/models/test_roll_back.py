@@ -12,7 +12,7 @@ import torch
 
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, TrainingResult, train_network
 from wsdarts_sdk.runs.checkpoints import ROLL_BACKS, FileJournal

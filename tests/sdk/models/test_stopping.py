@@ -10,7 +10,8 @@ import torch
 from tests.sdk.models.test_training import SMALL, AlwaysDue, PowerCutError, assert_identical
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.training import Training, train_network
 from wsdarts_sdk.models.training_choices import (
     TRAIN_SLICE,

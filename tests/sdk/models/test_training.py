@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data import loader as images_module
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import Training, TrainingResult, train_network
 from wsdarts_sdk.runs.checkpoints import FileJournal, Journal, MemoryJournal

@@ -12,8 +12,8 @@ from torchvision.transforms import v2
 
 from tests.sdk.models.test_training import SMALL, AlwaysDue, PowerCutError, assert_identical
 from wsdarts_registry.architecture.genotype import Genotype
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.decoding import decode
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.classifier import Classifier
 from wsdarts_sdk.models.model_folder import save_timm
 from wsdarts_sdk.models.settings import TrainingSettings

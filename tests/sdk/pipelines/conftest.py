@@ -14,10 +14,11 @@ from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_registry.stores.records import RegistryConfig
 from wsdarts_registry.stores.store import Store
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.presets import TINY, Preset
 from wsdarts_sdk.search.settings import StageSettings
-from wsdarts_sdk.task2vec import embed, load_probe
+from wsdarts_sdk.task2vec.embedding import embed
+from wsdarts_sdk.task2vec.loading import load_probe
 
 _STAGE = StageSettings(
     cells=3, operations=3, epochs=1, weights_only_epochs=0, skip_dropout=0.0, trained_epochs=1

@@ -14,7 +14,7 @@ from tests.registry.factories import make_genotype
 from tests.sdk.pipelines.conftest import QUICK
 from wsdarts_hub import TrainingRun, load_probe, report, train
 from wsdarts_registry.errors import ProbeError, SettingsError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.training_loop import TrainingLoop
 from wsdarts_sdk.pipelines.baselines import FineTuning, find_baseline, fine_tuning_settings
 from wsdarts_sdk.progress import silent

@@ -27,7 +27,7 @@ from wsdarts_hub import (
 from wsdarts_registry.artifact.checked_files import read_manifest
 from wsdarts_registry.errors import RunError, SettingsError
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.network import DerivedNetwork, count
 from wsdarts_sdk.pipelines.genotype_choice import gain_and_margin, training_lengths
 from wsdarts_sdk.presets import PRESETS, Preset
@@ -162,7 +162,7 @@ import os, signal, sys
 import numpy as np
 import torch
 from tests.sdk.pipelines.test_choice import run
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 torch.set_num_threads(1)
 data, out, last = sys.argv[1:]

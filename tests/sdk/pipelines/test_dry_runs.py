@@ -22,12 +22,13 @@ from wsdarts_hub import (
 )
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.stores.directory import DirectoryStore
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models import training as training_module
 from wsdarts_sdk.pipelines import dry_runs
 from wsdarts_sdk.progress import silent
 from wsdarts_sdk.search.settings import StageSettings
-from wsdarts_sdk.task2vec import embed, load_probe
+from wsdarts_sdk.task2vec.embedding import embed
+from wsdarts_sdk.task2vec.loading import load_probe
 
 STAGES = (
     StageSettings(cells=3, operations=3, epochs=3, weights_only_epochs=1, skip_dropout=0.0),

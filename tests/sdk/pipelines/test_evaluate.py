@@ -11,7 +11,8 @@ import pytest
 from tests.sdk.pipelines.conftest import QUICK
 from wsdarts_hub import Classifier, Genotype, TrainingRun, evaluate, train
 from wsdarts_registry.errors import ArtifactError, RunError, SettingsError, TaskError
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.reports.report_files import read_run
 
 CELLS = Path(__file__).parents[2] / "golden" / "formats" / "warm" / "genotype.json"

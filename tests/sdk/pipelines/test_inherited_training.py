@@ -16,7 +16,7 @@ from wsdarts_hub import TINY, Classifier, Preset, load_network, train
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.errors import ArtifactError, SettingsError
 from wsdarts_sdk.artifacts.loading import find_genotype, find_supernet
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.network import DerivedNetwork
 from wsdarts_sdk.runs.directory import read_config
 from wsdarts_sdk.search.settings import settings_json

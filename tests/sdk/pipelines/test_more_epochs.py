@@ -10,7 +10,7 @@ from tests.registry.factories import make_genotype
 from tests.sdk.pipelines.conftest import QUICK
 from wsdarts_hub import TrainingRun, report, train
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.runs.records import read_costs
 

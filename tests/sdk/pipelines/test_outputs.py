@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.pipelines.run_context import check_apart
 from wsdarts_sdk.pipelines.search import search
 

@@ -11,7 +11,8 @@ import pytest
 import wsdarts_hub as hub
 from wsdarts_hub.cli.shared.options import READING
 from wsdarts_registry.errors import ArgumentError, TaskError
-from wsdarts_sdk.data import DataOptions, ImageTask
+from wsdarts_sdk.data.options import DataOptions
+from wsdarts_sdk.data.task import ImageTask
 
 JOBS = {
     "search": hub.search,

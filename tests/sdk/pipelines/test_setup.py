@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.pipelines.run_context import open_context
 from wsdarts_sdk.presets import TINY
 from wsdarts_sdk.search.settings import settings_json

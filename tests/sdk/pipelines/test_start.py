@@ -15,7 +15,7 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryWarning, RunError
 from wsdarts_registry.stores.directory import DirectoryStore
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import silent
 
 __all__ = ["hub_server", "start_hub"]

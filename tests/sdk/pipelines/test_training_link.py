@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.sdk.pipelines.conftest import QUICK
 from wsdarts_hub import push, report, search, train
 from wsdarts_registry.publishing.training_record import run_of
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import silent
 
 

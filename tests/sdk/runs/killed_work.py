@@ -34,8 +34,8 @@ import torch._dynamo  # which the first step of an optimiser imports: once for a
 from wsdarts_registry.architecture.genotype import Genotype
 from wsdarts_registry.architecture.search_space import SearchSpace
 from wsdarts_registry.errors import WsdartsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.pipelines.baselines import FineTuning, fine_tuning_settings
@@ -45,7 +45,7 @@ from wsdarts_sdk.runs.directory import RunDirectory, open_run
 from wsdarts_sdk.search.loop import search
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, settings_json
 from wsdarts_sdk.supernet.kernel_choice import choose_kernels
-from wsdarts_sdk.task2vec import load_probe
+from wsdarts_sdk.task2vec.loading import load_probe
 
 SEARCH = SearchSettings(
     space=SearchSpace(nodes=2, candidates=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3")),

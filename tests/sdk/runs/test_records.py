@@ -10,14 +10,15 @@ import pytest
 
 from tests.sdk.pipelines.conftest import QUICK
 from wsdarts_hub import report, search, train
-from wsdarts_hub.cli.runs import show_search
+from wsdarts_hub.cli.searches import show_search
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import counting_from, silent
 from wsdarts_sdk.reports.report_files import read_run, seconds_spent
 from wsdarts_sdk.runs.directory import RunDirectory
 from wsdarts_sdk.runs.records import CostMeter, read_costs
-from wsdarts_sdk.task2vec import embedding_seconds, load_probe
+from wsdarts_sdk.task2vec.embedding import embedding_seconds
+from wsdarts_sdk.task2vec.loading import load_probe
 
 pytestmark = pytest.mark.processes
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from wsdarts_registry.architecture.search_space import SearchSpace
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 
 SPACE = SearchSpace(

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import DARTS
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import Batch, BatchPosition, TrainPart, batches
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.devices import dtype_of
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings
 from wsdarts_sdk.search.state import SearchState

@@ -7,8 +7,8 @@ import torch
 
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.runs.checkpoints import Checkpoint
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState

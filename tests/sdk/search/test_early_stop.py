@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.runs.checkpoints import MemoryJournal
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import AlphaOptimiser, SearchSettings, StageSettings

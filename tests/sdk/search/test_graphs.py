@@ -15,8 +15,9 @@ import torch
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.search import loop
 from wsdarts_sdk.search.cuda_graphs import Graphs, Replay, choice, graphs_for

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.runs.checkpoints import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.loop import Search, search
 from wsdarts_sdk.search.settings import SearchSettings

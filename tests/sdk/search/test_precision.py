@@ -11,8 +11,8 @@ import torch
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.presets import PRESETS
 from wsdarts_sdk.runs.checkpoints import FileJournal
 from wsdarts_sdk.search.loop import search

@@ -15,8 +15,8 @@ import torch
 
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import RunError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.runs.checkpoints import FileJournal, Journal, MemoryJournal
 from wsdarts_sdk.search.loop import SearchResult, search
 from wsdarts_sdk.search.settings import SearchSettings

@@ -14,8 +14,8 @@ import torch
 
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.reports.rows import roll_back_warnings
 from wsdarts_sdk.runs.checkpoints import FileJournal, Journal
 from wsdarts_sdk.runs.directory import ROLL_BACKS

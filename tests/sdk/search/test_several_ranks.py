@@ -22,7 +22,7 @@ from reference.in_ranks import (
     training_settings,
     training_steps,
 )
-from wsdarts_sdk.ranks import ALONE
+from wsdarts_sdk.distributed import ALONE
 
 pytestmark = pytest.mark.processes
 

@@ -10,8 +10,8 @@ import torch
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart, seed_of
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.runs.checkpoints import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.derivation import derive_genotype
 from wsdarts_sdk.search.loop import Search, SearchResult, search

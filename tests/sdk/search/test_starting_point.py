@@ -11,8 +11,8 @@ from tests.error_fields import assert_fields
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS, SearchSpace
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.data import ImageTask
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.pipelines.starting_points import settings_of_mode
 from wsdarts_sdk.runs.checkpoints import Checkpoint, MemoryJournal
 from wsdarts_sdk.search.loop import Search, SearchResult, search

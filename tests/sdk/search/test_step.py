@@ -9,8 +9,9 @@ from torch import Tensor
 
 from wsdarts_registry.architecture.masks import OperationMasks
 from wsdarts_registry.architecture.search_space import CELL_KINDS
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import TrainPart, seed_of
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.search.settings import (
     AlphaOptimiser,
     SearchSettings,

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from wsdarts_registry.architecture.search_space import CELL_KINDS
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import TrainPart
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.models.settings import TrainingSettings
 from wsdarts_sdk.models.training import train_network
 from wsdarts_sdk.runs.checkpoints import MemoryJournal

@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_sdk.data import Part
 from wsdarts_sdk.data.loader import Batch
+from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.search.cuda_graphs import StaticInputs, state_restored
 from wsdarts_sdk.search.settings import SearchSettings
 from wsdarts_sdk.search.state import SearchState, set_learning_rate

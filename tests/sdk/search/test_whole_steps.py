@@ -11,8 +11,9 @@ from reference import gradients as plain
 from reference.comparison import assert_agree, statistics
 from reference.network import PlainSupernet
 from wsdarts_registry.architecture.masks import OperationMasks
-from wsdarts_sdk.data import ImageTask, Part
 from wsdarts_sdk.data.loader import Batch, TrainPart, seed_of
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.search.settings import SearchSettings, StageSettings, WeightOptimiser
 from wsdarts_sdk.search.state import SearchState
 from wsdarts_sdk.search.step import places_of, take_step

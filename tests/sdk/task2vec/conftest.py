@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from wsdarts_registry._tensors import write_tensors
-from wsdarts_sdk.task2vec import Probe, load_probe
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Probe
 
 CARD = {
     "format": 1,

@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.sdk.task2vec.conftest import gratings
-from wsdarts_sdk.data import ImageTask
-from wsdarts_sdk.task2vec import FisherSettings, Probe, embed, load_probe
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec._compiled_fisher import CompiledFisher, compiled_fisher
 from wsdarts_sdk.task2vec._network_plan import network_plan
+from wsdarts_sdk.task2vec.embedding import embed
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead
-from wsdarts_sdk.task2vec.fisher import image_fisher, label_factors, rademacher_signs
-from wsdarts_sdk.task2vec.probe import Head, Preprocessing
+from wsdarts_sdk.task2vec.fisher import (
+    FisherSettings,
+    image_fisher,
+    label_factors,
+    rademacher_signs,
+)
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Head, Preprocessing, Probe
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 

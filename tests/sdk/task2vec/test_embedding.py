@@ -12,21 +12,15 @@ from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import SettingsError
 from wsdarts_registry.stores.opening import open_registry
-from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.task2vec import (
-    FisherSettings,
-    Probe,
-    VariationalSettings,
-    embed,
-    embedding_space,
-    estimation,
-    load_probe,
-)
-from wsdarts_sdk.task2vec.embedding import Sample, balanced_order
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
+from wsdarts_sdk.task2vec import estimation
+from wsdarts_sdk.task2vec.embedding import Sample, balanced_order, embed, embedding_space
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, batch_size
-from wsdarts_sdk.task2vec.fisher import filter_fisher, rademacher_signs
-from wsdarts_sdk.task2vec.loading import SHIPPED
-from wsdarts_sdk.task2vec.probe import fit_head
+from wsdarts_sdk.task2vec.fisher import FisherSettings, filter_fisher, rademacher_signs
+from wsdarts_sdk.task2vec.loading import SHIPPED, load_probe
+from wsdarts_sdk.task2vec.probe import Probe, fit_head
+from wsdarts_sdk.task2vec.variational import VariationalSettings
 
 from .conftest import gratings
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsdarts_sdk.data import ImageTask, Part
-from wsdarts_sdk.task2vec import load_probe
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.task2vec.linear_classifier import (
     STRENGTHS,
     choose_strength,
@@ -15,6 +15,7 @@ from wsdarts_sdk.task2vec.linear_classifier import (
     task_features,
     trained_on,
 )
+from wsdarts_sdk.task2vec.loading import load_probe
 
 
 def test_digits_are_told_apart(digits_task: ImageTask, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from wsdarts_registry._tensors import write_tensors
 from wsdarts_registry.errors import ProbeError
-from wsdarts_sdk.task2vec import Probe, load_probe
-from wsdarts_sdk.task2vec.probe import Preprocessing
+from wsdarts_sdk.task2vec.loading import load_probe
+from wsdarts_sdk.task2vec.probe import Preprocessing, Probe
 
 from .conftest import CARD, tiny_weights
 

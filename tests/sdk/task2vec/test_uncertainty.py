@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from tests.sdk.task2vec.conftest import gratings
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.embedding.embedding import relative_error
-from wsdarts_sdk.task2vec import Probe
 from wsdarts_sdk.task2vec.estimation import ProbeWithHead, standard_error
 from wsdarts_sdk.task2vec.fisher import image_fisher
-from wsdarts_sdk.task2vec.probe import fit_head
+from wsdarts_sdk.task2vec.probe import Probe, fit_head
 
 
 def test_two_images_and_two_filters_by_hand() -> None:

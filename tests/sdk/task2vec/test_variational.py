@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.task2vec import _variational as variational
-from wsdarts_sdk.task2vec._variational import VariationalSettings, variational_fisher
+from wsdarts_sdk.task2vec import variational
 from wsdarts_sdk.task2vec.fisher import filter_fisher
+from wsdarts_sdk.task2vec.variational import VariationalSettings, variational_fisher
 
 
 def linear_probe() -> tuple[nn.Module, Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Output of results to stdout, in colour only on a terminal.
 
-Text from artifacts and datasets goes through ``plain_text`` before it gets here or in here. For an
+Text from artifacts and datasets goes through ``sanitize`` before it gets here or in here. For an
 output that knows few characters, such as ASCII, drawings and symbols are replaced.
 """
 

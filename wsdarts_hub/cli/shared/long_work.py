@@ -21,7 +21,8 @@ from wsdarts_registry._format import count, duration, pluralize, size
 from wsdarts_sdk.progress import Lines, Progress, TimeSpent, repeated, session_began, silent
 
 if TYPE_CHECKING:
-    from wsdarts_sdk.data import DataOptions, ImageTask
+    from wsdarts_sdk.data.options import DataOptions
+    from wsdarts_sdk.data.task import ImageTask
     from wsdarts_sdk.pipelines.dry_runs import Estimate
     from wsdarts_sdk.pipelines.run_context import UnreadData
 

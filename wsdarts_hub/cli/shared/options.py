@@ -17,7 +17,7 @@ from wsdarts_registry.errors import SettingsError
 if TYPE_CHECKING:
     from wsdarts_registry.stores.signature_policy import SignaturePolicy
     from wsdarts_registry.stores.store import Store
-    from wsdarts_sdk.data import DataOptions
+    from wsdarts_sdk.data.options import DataOptions
     from wsdarts_sdk.presets import Preset
 
 

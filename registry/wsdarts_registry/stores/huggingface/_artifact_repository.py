@@ -28,8 +28,8 @@ from wsdarts_registry.errors import (
     VersionConflictError,
 )
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._errors import with_retries
 from wsdarts_registry.stores.huggingface._responses import Head, Repository
+from wsdarts_registry.stores.huggingface._retries import with_retries
 from wsdarts_registry.stores.records import Alias, Entry, Status, VersionInfo, Yank
 
 RECORD = "registry.json"

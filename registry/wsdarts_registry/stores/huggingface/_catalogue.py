@@ -21,8 +21,7 @@ from wsdarts_registry.errors import ArtifactError, RecordError, RegistryWarning
 from wsdarts_registry.stores.catalogue import Catalogue
 from wsdarts_registry.stores.huggingface._artifact_repository import ArtifactRepository, State
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._errors import with_retries
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     EMPTY_INDEX,
     Content,
     DamagedPartError,
@@ -32,6 +31,7 @@ from wsdarts_registry.stores.huggingface._index import (
     ranking_records,
 )
 from wsdarts_registry.stores.huggingface._index_repository import FoundIndex, IndexRepository
+from wsdarts_registry.stores.huggingface._retries import with_retries
 from wsdarts_registry.stores.records import Entry, RegistryConfig, VersionInfo
 
 _AT_ONCE = 8

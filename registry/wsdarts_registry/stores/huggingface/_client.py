@@ -24,11 +24,9 @@ from wsdarts_registry.stores.huggingface._errors import (
     Failure,
     RepositoryNotFoundError,
     RequestError,
-    RetryableError,
     classify,
     has_no_token,
     registry_error,
-    with_retries,
 )
 from wsdarts_registry.stores.huggingface._guarded_api import guarded_api
 from wsdarts_registry.stores.huggingface._responses import (
@@ -50,6 +48,7 @@ from wsdarts_registry.stores.huggingface._responses import (
     check_value,
     parse_response,
 )
+from wsdarts_registry.stores.huggingface._retries import RetryableError, with_retries
 from wsdarts_registry.stores.huggingface._transport import Connection, untrusted
 from wsdarts_registry.stores.huggingface.location import Endpoint, is_insecure_allowed
 

@@ -1,22 +1,16 @@
-"""Errors of requests to Hugging Face: their classification, their messages, and retries.
+"""Errors of requests to Hugging Face: their classification, and their messages.
 
 Exceptions of the transport and refusals of the server become a ``Failure`` of one of a few kinds,
 and that a RegistryError. Of the server's text only a short message is quoted, without addresses
 and tokens: addresses of uploads are signed, and a server may echo what it was sent.
-
-A failure that may pass, such as a lost connection, is retried three times with growing pauses. A
-conflict, where somebody else wrote first, is retried at once for up to five minutes.
 """
 
 import json
-import logging
-import random
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from huggingface_hub import errors as huggingface_errors
 from huggingface_hub import get_token
@@ -59,15 +53,6 @@ _REFUSED_LOGIN = "Invalid credentials in Authorization header"
 _TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|Bearer\s+\S+", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://\S+")
 _LOGIN = "`hf auth login`"
-RETRIES = 3
-# Pauses in seconds: the first, doubled after each failure, and the longest.
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
-FIRST_CONFLICT_PAUSE = 0.05
-LONGEST_CONFLICT_PAUSE = 2.0
-CONFLICT_SECONDS = 300.0
-_T = TypeVar("_T")
-_log = logging.getLogger("wsdarts_hub.retry")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,51 +318,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.append(current)
         yield current
         current = current.__cause__ or current.__context__
-
-
-class RetryableError(Exception):
-    """A request failed, or its outcome is unknown; read the state again and repeat.
-
-    Args:
-        reason: The error to raise once there are no retries left.
-        conflict: Whether the only reason is that somebody else wrote first.
-        retry_after: Seconds that the server asks to wait.
-    """
-
-    def __init__(
-        self, reason: RegistryError, *, conflict: bool = False, retry_after: float | None = None
-    ) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-        self.conflict = conflict
-        self.retry_after = retry_after or 0.0
-
-
-def with_retries(attempt: Callable[[], _T]) -> _T:
-    """Call a function until it raises no ``RetryableError``, and return its result.
-
-    Raises:
-        RegistryError: The reason of the last error; there are no retries left.
-    """
-    begun = time.monotonic()
-    failures = conflicts = 0
-    while True:
-        try:
-            return attempt()
-        except RetryableError as error:
-            if error.conflict:
-                conflicts += 1
-                is_last = time.monotonic() - begun > CONFLICT_SECONDS
-                pause = min(FIRST_CONFLICT_PAUSE * 2 ** min(conflicts, 10), LONGEST_CONFLICT_PAUSE)
-            else:
-                failures += 1
-                # Nobody would watch a program wait longer than the longest pause.
-                is_last = failures > RETRIES or error.retry_after > LONGEST_PAUSE
-                pause = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
-            if is_last:
-                raise error.reason from error
-            # Jitter keeps many programs from returning together.
-            jittered = pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            wait = max(jittered, error.retry_after)
-            _log.info("trying again in %.2g s: %s", wait, error.reason)
-            time.sleep(wait)

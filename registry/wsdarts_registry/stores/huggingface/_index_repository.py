@@ -20,8 +20,7 @@ from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import FileRecord
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._errors import with_retries
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     FOLDER,
     LIST_FILE,
     MAX_OLD_BYTES,
@@ -50,6 +49,7 @@ from wsdarts_registry.stores.huggingface._index_update import (
     updated_tables,
 )
 from wsdarts_registry.stores.huggingface._responses import Head, Repository
+from wsdarts_registry.stores.huggingface._retries import with_retries
 from wsdarts_registry.stores.records import RegistryConfig
 
 NAME = "wsdarts-registry"

@@ -18,7 +18,7 @@ from functools import cached_property
 
 from wsdarts_registry import _json
 from wsdarts_registry.artifact.manifest import FileRecord
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     MAX_PACK_BYTES,
     Content,
     IndexedName,

@@ -19,8 +19,8 @@ from wsdarts_registry.artifact.manifest import FileRecord
 from wsdarts_registry.errors import ArtifactError, RegistryError, RegistryWarning
 from wsdarts_registry.stores.huggingface._artifact_repository import RECORD
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._errors import with_retries
 from wsdarts_registry.stores.huggingface._responses import Head, Repository, RepositoryId
+from wsdarts_registry.stores.huggingface._retries import with_retries
 from wsdarts_registry.stores.huggingface.location import SCHEME
 
 CARD = "README.md"

@@ -35,9 +35,9 @@ from wsdarts_registry.stores.huggingface._catalogue import (
     update_index,
 )
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._errors import with_retries
-from wsdarts_registry.stores.huggingface._index import Content, ranking_records
+from wsdarts_registry.stores.huggingface._index_format import Content, ranking_records
 from wsdarts_registry.stores.huggingface._index_repository import IndexRepository
+from wsdarts_registry.stores.huggingface._retries import with_retries
 from wsdarts_registry.stores.huggingface._transfer import (
     Extent,
     check_publishable,

@@ -1,6 +1,6 @@
 """Tables of images and labels, the choice of their columns, and parquet files.
 
-Other modules read other kinds of tables: ``huggingface`` and ``webdataset``.
+Other modules read other kinds of tables: ``_library_datasets`` and ``_webdataset``.
 """
 
 import functools

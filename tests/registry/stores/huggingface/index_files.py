@@ -12,7 +12,7 @@ from wsdarts_registry._tensors import write_tensors
 from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import MANIFEST
 from wsdarts_registry.errors import RegistryError
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     FOLDER,
     LIST_FILE,
     OLD_FILE,

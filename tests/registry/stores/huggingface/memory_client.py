@@ -12,9 +12,9 @@ from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import FileRecord
 from wsdarts_registry.artifact.reader import read_artifact
 from wsdarts_registry.errors import ArtifactError, RegistryError
-from wsdarts_registry.stores.huggingface._errors import RetryableError
-from wsdarts_registry.stores.huggingface._index import Content, IndexedName, IndexedVersion
+from wsdarts_registry.stores.huggingface._index_format import Content, IndexedName, IndexedVersion
 from wsdarts_registry.stores.huggingface._responses import Head, Repository
+from wsdarts_registry.stores.huggingface._retries import RetryableError
 
 
 class MemoryClient:

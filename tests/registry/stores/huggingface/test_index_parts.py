@@ -10,22 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.registry.stores.huggingface.memory_client import Contents, MemoryClient, entry
-from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.huggingface import _index_update
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     LIST_FILE,
     Content,
     IndexedName,
     PartList,
     Table,
-    read_pack,
     table_path,
 )
 from wsdarts_registry.stores.huggingface._index_repository import IndexRepository
 
 _SMALL_TABLE, _SMALL_PACK = 2_000, 12_000
-_SHA = "0" * 64
 
 
 @pytest.fixture(scope="module")
@@ -184,49 +181,3 @@ def test_a_bulk_of_contents_goes_into_packs_of_bounded_size(
     assert len(registry.client.written) > 2  # the list comes last
     sizes = [len(data) for path, data in registry.client.files.items() if "packs" in path]
     assert max(sizes) <= 20_000
-
-
-@given(st.binary(max_size=300))
-def test_bytes_that_are_no_part(content: bytes) -> None:
-    with pytest.raises(RegistryError):
-        read_pack(content)
-    for kind in (PartList, Table):
-        with pytest.raises(RegistryError):
-            kind.from_bytes(content, what="part", error=RegistryError)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b'{"format":2}',
-        b'{"format":1,"packs":[{"sha256":"../x","size":1}]}',
-        b'{"format":1,"packs":[{"sha256":"%s","size":99999999999}]}' % _SHA.encode(),
-        b'{"format":1,"tables":[{"sha256":"%s","size":9999999}]}' % _SHA.encode(),
-        b'{"format":1,"packs":[{"sha256":"%(s)s","size":1},{"sha256":"%(s)s","size":1}]}'
-        % {b"s": _SHA.encode()},
-        b'{"format":1,"more":[]}',
-    ],
-)
-def test_lists_that_are_none(content: bytes) -> None:
-    with pytest.raises(RegistryError):
-        PartList.from_bytes(content, what="list", error=RegistryError)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b'{"format":1,"names":[%(b)s,%(a)s]}'
-        % {
-            name: b'{"name":"%s","commit":"%s","versions":[]}' % (name, b"0" * 40)
-            for name in (b"a", b"b")
-        },
-        b'{"format":1,"removed":["a"]}',
-        b'{"format":1,"names":[{"name":"A B","commit":"%s","versions":[]}]}' % (b"0" * 40),
-        b'{"format":1,"names":[{"name":"a","commit":"main","versions":[]}]}',
-        b'{"format":1,"packs":{"%(s)s":["%(s)s","%(s)s"]}}' % {b"s": _SHA.encode()},
-        b'{"format":1,"packs":{"x":[]}}',
-    ],
-)
-def test_tables_that_are_none(content: bytes) -> None:
-    with pytest.raises(RegistryError):
-        Table.from_bytes(content, what="table", error=RegistryError)

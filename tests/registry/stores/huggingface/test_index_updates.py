@@ -30,7 +30,7 @@ from wsdarts_registry.embedding.embedding import TaskEmbedding
 from wsdarts_registry.errors import RegistryWarning
 from wsdarts_registry.stores.huggingface._artifact_repository import RECORD, RepositoryRecord
 from wsdarts_registry.stores.huggingface._client import HuggingFaceClient
-from wsdarts_registry.stores.huggingface._index import (
+from wsdarts_registry.stores.huggingface._index_format import (
     LIST_FILE,
     OLD_FILE,
     Content,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 MakeFolder = Callable[..., Path]
 Encode = Callable[..., bytes]

@@ -17,7 +17,7 @@ import pytest
 
 from tests.plain_user import without_overrides
 from wsdarts_registry.errors import FileAccessError, TaskError, WsdartsError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 Make = Callable[..., Path]
 Encode = Callable[..., bytes]

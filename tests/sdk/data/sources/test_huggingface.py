@@ -12,7 +12,7 @@ from tests.conftest import SHORT_PAUSES
 from tests.hub_server import ALICE, HubServer
 from tests.hub_server.fixture import hub_server, start_hub
 from wsdarts_registry.errors import RegistryError, TaskError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 __all__ = ["hub_server", "start_hub"]
 
@@ -155,7 +155,7 @@ def test_a_token_is_not_sent_by_plain_http(monkeypatch: pytest.MonkeyPatch) -> N
 def test_offline_is_one_clear_line(tmp_path: Path, offline: str) -> None:
     program = (
         "from wsdarts_registry.errors import TaskError\n"
-        "from wsdarts_sdk.data import ImageTask\n"
+        "from wsdarts_sdk.data.task import ImageTask\n"
         "try:\n    ImageTask.load('hf:somebody/pottery')\n"
         "except TaskError as error:\n    print(error)\n"
     )

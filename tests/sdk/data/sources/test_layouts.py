@@ -12,7 +12,8 @@ import pytest
 
 from wsdarts_registry._text import is_plain_line
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.split import Part
+from wsdarts_sdk.data.task import ImageTask
 
 MakeFolder = Callable[..., Path]
 Encode = Callable[..., bytes]
@@ -348,7 +349,7 @@ def test_a_pipe_is_no_table(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from wsdarts_registry.errors import TaskError\n"
-        "from wsdarts_sdk.data import ImageTask\n"
+        "from wsdarts_sdk.data.task import ImageTask\n"
         "try:\n"
         "    ImageTask.load(sys.argv[1])\n"
         "except TaskError as error:\n"

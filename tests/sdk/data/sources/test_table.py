@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 Make = Callable[..., Path]
 Encode = Callable[..., bytes]
@@ -234,7 +234,7 @@ def test_large_rows_are_read_few_at_a_time(tmp_path: Path, encode: Encode) -> No
             columns = {"image": images, "label": [row % 2 for row in rows]}
             writer.write_table(pa.table(columns, schema=schema))
     program = (
-        "import sys, pyarrow as pa\nfrom wsdarts_sdk.data import ImageTask\n"
+        "import sys, pyarrow as pa\nfrom wsdarts_sdk.data.task import ImageTask\n"
         "ImageTask.load(sys.argv[1])\nprint(pa.default_memory_pool().max_memory())\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

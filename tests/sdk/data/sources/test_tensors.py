@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 LABELS = [0, 1] * 4
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsdarts_registry.errors import TaskError
-from wsdarts_sdk.data import ImageTask
+from wsdarts_sdk.data.task import ImageTask
 
 Digits = dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 

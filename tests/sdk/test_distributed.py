@@ -8,7 +8,7 @@ import torch
 
 from reference.in_ranks import in_ranks, start
 from wsdarts_registry.errors import SettingsError
-from wsdarts_sdk.ranks import ALONE, Ranks, device_of_rank, joined_ranks
+from wsdarts_sdk.distributed import ALONE, Ranks, device_of_rank, joined_ranks
 
 pytestmark = pytest.mark.processes
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.reports.samples import make_genotype
-from wsdarts_hub.cli.runs import show_genotype
+from wsdarts_hub.cli.searches import show_genotype
 
 ROW = {
     **dict.fromkeys(("weights_loss", "weights_accuracy", "alpha_loss", "alpha_accuracy"), 1.0),

@@ -1,4 +1,4 @@
-"""Ranks: the processes that ``torchrun`` starts for one search or training, and their exchange.
+"""The processes that ``torchrun`` starts for one search or training, ranks, and their exchange.
 
 Each rank computes its share of every batch on a device of its own; sums over all ranks make the
 gradients of the whole batch, so the state of the work is the same on all of them. Rank 0 alone

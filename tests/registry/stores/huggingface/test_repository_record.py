@@ -1,26 +1,14 @@
-"""The files that a registry on the Hub adds to artifacts: read back as written, and limited."""
+"""The record of an artifact's repository: read back as written, and limited; its references."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.registry.factories import digest_of, make_artifact
-from tests.registry.stores.huggingface.index_files import old_index
-from tests.registry.stores.huggingface.memory_client import entry
-from wsdarts_registry._tensors import read_header
-from wsdarts_registry.artifact.reader import read_artifact
+from tests.registry.factories import digest_of
 from wsdarts_registry.errors import RegistryError
 from wsdarts_registry.stores.huggingface._artifact_repository import RepositoryRecord, VersionRecord
-from wsdarts_registry.stores.huggingface._index import (
-    Content,
-    pack_bytes,
-    ranking_records,
-    read_old_index,
-    read_pack,
-)
 from wsdarts_registry.stores.huggingface.location import namespace_of, split_reference
 from wsdarts_registry.stores.records import Alias, Lift, Yank
 
@@ -91,37 +79,6 @@ def test_a_record_that_nobody_would_read_is_not_committed() -> None:
     record = RepositoryRecord(yanked={str(number): yank for number in range(1, 4600)})
     with pytest.raises(RegistryError, match=r"new registry\.json has \d+"):
         record.to_commit()
-
-
-def test_a_pack_holds_the_bytes_of_the_artifacts(tmp_path: Path) -> None:
-    names, contents = {}, {}
-    for name, tasks in (("one", ("flowers",)), ("meta", ("flowers", "birds"))):
-        make_artifact(tmp_path / name, *tasks)
-        artifact = read_artifact(tmp_path / name)
-        names[name] = entry(name, [artifact.digest], 1)
-        records = ranking_records(artifact.manifest)
-        contents[artifact.digest] = Content(
-            manifest=(tmp_path / name / "artifact.json").read_bytes(),
-            parsed=artifact.manifest,
-            embeddings={record.file: artifact.read(record.file) for record in records},
-        )
-    content = pack_bytes(contents)
-    assert read_pack(content) == contents
-    assert pack_bytes(dict(reversed(contents.items()))) == content
-    # Of three embeddings of the meta-transfer artifact the mean alone ranks it.
-    header = read_header(content, len(content), what="x")
-    assert len(header.tensors) == 4
-    assert {record.dtype for record in header.tensors.values()} == {"U8"}
-    old = read_old_index(old_index(names, contents))
-    assert (old.names, old.contents) == (names, contents)
-    with pytest.raises(RegistryError, match="does not name"):
-        read_old_index(old_index({"one": names["one"]}, contents))
-
-
-@given(st.binary(max_size=300))
-def test_bytes_that_are_no_index(content: bytes) -> None:
-    with pytest.raises(RegistryError):
-        read_old_index(content)
 
 
 def test_references_with_a_registry() -> None:
