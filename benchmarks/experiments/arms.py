@@ -57,6 +57,8 @@ STEPS = 300
 TUNED = ("dtd_10", "flowers102", "bird_groups", "cifar10_1000")
 """Sets on which defaults were tuned; the other two are reported apart."""
 HEADLINE_SEEDS, OTHER_SEEDS = range(5), range(2)
+NEIGHBOURS = 5
+"""So many nearest artifacts are compared by mode ``auto``, the default of ``warm_start``."""
 UNION_OF = 3
 """So many nearest artifacts are joined: the union of all five would be nearly the whole space."""
 
@@ -267,7 +269,7 @@ def run_search(
         registry=registry,
         mode=_MODES.get(kind, kind),
         probe=conditions.probe(),
-        k=UNION_OF,
+        k=UNION_OF if kind == "union" else NEIGHBOURS,
         progress=lines,
         **common,
     )
@@ -402,7 +404,7 @@ def run_decision(conditions: Conditions, name: str, state: Path) -> dict[str, An
     plan = plan_start(
         store,
         catalogue,
-        Choice(source=None, mode="auto", k=5),
+        Choice(source=None, mode="auto", k=NEIGHBOURS),
         conditions.preset.search,
         probe=probe,
         recorded=None,

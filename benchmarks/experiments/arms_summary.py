@@ -19,6 +19,7 @@ COMPARISONS = (
     (DEFAULT, "cold"),
     (DEFAULT, "cold-inherited"),
     (DEFAULT, "cold-chosen"),
+    (DEFAULT, "warm-chosen"),
     ("warm-chosen", "warm-trained"),
     ("warm-chosen", "random-in-masks"),
     ("warm-chosen", "cold-inherited"),
