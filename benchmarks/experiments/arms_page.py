@@ -257,7 +257,8 @@ Search time as a share of a cold search's, medians over seeds. **The machine was
 so shares of time are rough**; the cold search of flowers102 ran beside more than the others. By
 work, which no other process disturbs (cells · operations · epochs, twice with α's step), a start
 from λ̂ takes {_work_share(costs)} of a cold search. The embedding, by the shipped probe, is
-computed once for a task; embeddings were timed later than the searches, beside less.
+computed once for a task; embeddings were timed later than the searches, beside less, and the
+searches of `auto-chosen` beside more than all others.
 
 {markdown_table(head, rows)}{_costs_with_choice(costs)}"""
 

@@ -262,7 +262,7 @@ def near_and_far(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         of a set's near sources less that of its far ones, over the sets that have both.
     """
     found = {}
-    for probe, words in PROBES.items():
+    for probe in PROBES:
         whole = _distances(probe)
         place = {each: number for number, each in enumerate(whole["names"])}
         pairs, differences = {True: 0, False: 0}, []
@@ -277,7 +277,7 @@ def near_and_far(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             if of[True] and of[False]:
                 differences.append(statistics.fmean(of[True]) - statistics.fmean(of[False]))
         difference = _interval(differences)
-        found[words] = {"near": pairs[True], "far": pairs[False], "difference": difference}
+        found[probe] = {"near": pairs[True], "far": pairs[False], "difference": difference}
     return found
 
 

@@ -99,7 +99,7 @@ def _near_and_far(found: Mapping[str, Any]) -> str:
     """Say whether sources within the threshold of nearness are better than the others."""
     rows = [
         [
-            name,
+            f"`{name}`",
             str(each["near"]),
             str(each["far"]),
             _points(each["difference"], signed=True),
@@ -110,7 +110,7 @@ def _near_and_far(found: Mapping[str, Any]) -> str:
     return f"""Sources within the threshold of nearness (that of the other five sets) against those
 beyond it: the mean accuracy of a set's near sources less that of its far ones, in points.
 
-{markdown_table(["threshold", "near", "far", "near − far", "sets with both"], rows)}"""
+{markdown_table(["probe", "near", "far", "near − far", "sets with both"], rows)}"""
 
 
 def _parameters(found: Mapping[str, Any]) -> str:

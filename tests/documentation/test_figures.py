@@ -51,13 +51,21 @@ def test_what_warm_starts_saved_and_cost(probe: str) -> None:
     ("first", "other", "readme"),
     [
         (
+            "default",
+            "cold",
+            ("by {low} to {high}", "points, {mean} on average", "{least} to {most}"),
+        ),
+        ("default", "cold-inherited", ()),
+        ("default", "cold-chosen", ("{mean} points ahead", "{least} to {most}")),
+        ("default", "warm-chosen", ()),
+        (
             "warm-chosen",
             "cold",
             ("by {low} to {high}", "points, {mean} on average", "{least} to {most}"),
         ),
         ("warm-chosen", "cold-inherited", ()),
         ("warm-chosen", "random-in-masks", ("was {mean} points better", "{least} to {most}")),
-        ("warm-chosen", "cold-chosen", ("was {mean} points ahead on average", "{least} to {most}")),
+        ("warm-chosen", "cold-chosen", ("was {mean} points ahead", "{least} to {most}")),
         ("warm-trained", "cold", ()),
         ("warm-trained", "cold-inherited", ()),
         (

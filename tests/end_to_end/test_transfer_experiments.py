@@ -87,7 +87,7 @@ def test_near_sources_beside_far_ones(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, of in accuracies.items()
         for source, accuracy in of.items()
     ]
-    found = transfer.near_and_far(rows)["a probe"]
+    found = transfer.near_and_far(rows)["probe"]
     # Of a: b and d are near, 0.4 on average, c is far. Of d nothing is near.
     assert (found["near"], found["far"]) == (2, 4)
     assert found["difference"]["sets"] == pytest.approx([0.3])
