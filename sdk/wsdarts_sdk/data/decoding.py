@@ -25,7 +25,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -42,6 +42,7 @@ from wsdarts_registry._files import (
     sync_directory,
     temporary_file,
 )
+from wsdarts_registry._memory import shortage, thread_pool
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.progress import Progress
 
@@ -158,6 +159,8 @@ def pillow_pixels(image: Image.Image) -> NDArray[np.uint8] | CorruptImage:
 
 
 def _corrupt(error: Exception) -> CorruptImage:
+    if shortage(error):
+        raise error
     return CorruptImage(" ".join(str(error).split()) or type(error).__name__)
 
 
@@ -366,7 +369,7 @@ def in_threads(
     def chunk(part: list[tuple[int, Read]]) -> list[tuple[int, _Result]]:
         return [(row, work(row, read)) for row, read in part]
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="wsdarts-images") as pool:
+    with thread_pool(workers, "wsdarts-images") as pool:
         chunks = _chunks(items)
         exhausted = False
         while pending or not exhausted:
