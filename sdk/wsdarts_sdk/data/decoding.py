@@ -41,6 +41,7 @@ from wsdarts_registry._files import (
     status,
     sync_directory,
     temporary_file,
+    write_atomically,
 )
 from wsdarts_registry._memory import shortage, thread_pool
 from wsdarts_registry.errors import TaskError
@@ -336,6 +337,18 @@ def write_pixels(
     except OSError as error:
         raise unusable_cache(path, error) from error
     return failed
+
+
+def write_cached(path: Path, content: bytes) -> None:
+    """Write a file of the cache atomically.
+
+    Raises:
+        TaskError: The cache cannot be written.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise unusable_cache(path, error) from error
 
 
 def unusable_cache(path: Path, error: OSError) -> TaskError:

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
+from wsdarts_registry._files import cache_directory, exists, read_regular
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError, FileAccessError
 from wsdarts_sdk.data import ImageTask, Part
+from wsdarts_sdk.data.decoding import write_cached
 from wsdarts_sdk.progress import Progress, silent
 from wsdarts_sdk.task2vec._compiled_fisher import compiled_fisher
 from wsdarts_sdk.task2vec.estimation import batch_size, feature_rows
@@ -133,7 +134,7 @@ def task_features(
     """Return the probe's features of all images of a task, shape ``(images, features)``, cached.
 
     Raises:
-        TaskError: An image has changed since the task was loaded.
+        TaskError: An image has changed since the task was loaded, or the cache cannot be written.
     """
     size = probe.preprocessing.size
     path = _features_file(cache, task, probe)
@@ -145,7 +146,7 @@ def task_features(
     except (FileAccessError, EmbeddingError, KeyError, ValueError):
         pass  # not there, or damaged: computed anew
     features_NF = torch.cat(list(_computed(task, probe, size, progress)))
-    write_atomically(path, write_tensors({"features": features_NF.numpy(), "images": order}))
+    write_cached(path, write_tensors({"features": features_NF.numpy(), "images": order}))
     return features_NF
 
 
