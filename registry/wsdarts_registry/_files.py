@@ -8,6 +8,7 @@ exist does not, and one that may not be examined is told in one line.
 import errno
 import fnmatch
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -311,8 +312,16 @@ def _opened_anew(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o666), "w+b")
 
 
+_TEMPORARY = re.compile(r"\..+\.tmp|\..+\.[0-9a-f]{32}")
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether ``temporary_file`` or ``staged`` gives such names."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_abandoned(temporary: Path) -> bool:
-    """Remove a temporary file whose writer has ended, and return whether that was done.
+    """Remove a temporary file or directory whose writer has ended; return whether that was done.
 
     A writer that lives holds its lock. Where the file system has no locks, nothing is removed.
 
@@ -326,7 +335,10 @@ def remove_abandoned(temporary: Path) -> bool:
     if lock is None:
         return False
     with lock:
-        temporary.unlink(missing_ok=True)
+        if is_directory(temporary, follow_links=False):
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
     return True
 
 

@@ -35,6 +35,7 @@ from wsdarts_registry._files import (
     resolved,
     write_atomically,
 )
+from wsdarts_registry._memory import has_room
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import FileAccessError, WsdartsError
 
@@ -43,6 +44,7 @@ _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{64})\.so")
 _LARGEST = 2**26
+_ROOM = 2**24  # bytes; a library, and those of C++ and OpenMP that it loads, take less
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -202,13 +204,21 @@ def _is_strangers(status: os.stat_result) -> bool:
 
 
 def _loaded(descriptor: int, path: Path) -> ctypes.CDLL:
-    """Load an open file. It stays open: the loader knows libraries by name, so by descriptor."""
+    """Load an open file. It stays open: the loader knows libraries by name, so by descriptor.
+
+    Raises:
+        MemoryError: There is no memory for it: to compile it again would not help, and other
+            kernels would need more.
+        OSError: It cannot be loaded.
+    """
     by_descriptor = _DESCRIPTORS / str(descriptor)
     try:
         return ctypes.CDLL(str(by_descriptor if _DESCRIPTORS.is_dir() else path))
     except OSError as error:
         os.close(descriptor)
-        raise OSError(str(error).replace(str(by_descriptor), str(path))) from error
+        text = str(error).replace(str(by_descriptor), str(path))
+        # The loader's words are the same where programs may not be run.
+        raise (OSError if has_room(_ROOM) else MemoryError)(text) from error
 
 
 _FLAGS = (

@@ -15,6 +15,7 @@ import torch
 
 from tests.cli.conftest import Run, without_signs_of_life
 from wsdarts_hub.cli import explained
+from wsdarts_registry.errors import RunError
 
 pytestmark = pytest.mark.processes
 
@@ -127,12 +128,24 @@ def python_without_memory() -> object:
     return bytearray(2**62)
 
 
-LACKING = [torch_without_memory, numpy_without_memory, python_without_memory]
+def reader_without_memory() -> object:
+    try:
+        return bytearray(2**62)
+    except MemoryError as error:
+        raise RunError("the checkpoint cannot be read", hint="delete it") from error
+
+
+LACKING = [
+    torch_without_memory,
+    numpy_without_memory,
+    python_without_memory,
+    reader_without_memory,
+]
 
 
 @pytest.mark.parametrize("allocate", LACKING)
 def test_memory_that_is_not_there(allocate: Callable[[], object]) -> None:
-    with pytest.raises((MemoryError, RuntimeError)) as caught:
+    with pytest.raises((MemoryError, RuntimeError, RunError)) as caught:
         allocate()
     text = explained(caught.value)
     assert text is not None

@@ -65,6 +65,8 @@ def main(path: str) -> None:
             connection, _ = listening.accept()
             with connection:
                 text, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+                if not text:  # the client was killed before it could ask
+                    continue
                 asked = json.loads(text)
                 if _read_at_import(asked["environment"]) != own:
                     connection.sendall(b"differs\n")

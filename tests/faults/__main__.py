@@ -7,12 +7,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.documentation.beginning import make_beginning
 from tests.documentation.workplace import Programs
 from tests.faults.campaign import Outcome, run, run_disk_faults
-from tests.faults.disk import compiler, library
+from tests.faults.disk import KINDS, compiler, library
 from tests.faults.jobs import all_jobs
 from wsdarts_registry._files import cache_directory, make_directories
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--disks", type=int, default=0, help="how many disks are to fail")
     parser.add_argument("--seed", type=int, default=1, help="chooses the instants")
     parser.add_argument("--job", action="append", help="only this job; may be repeated")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="only this kind of fault")
     parser.add_argument("--save", action="store_true", help=f"write {_RESULTS.name}")
     chosen = parser.parse_args()
     jobs = all_jobs()
@@ -76,7 +78,8 @@ def main() -> int:
                 )
 
             killed = campaign(run, kills=chosen.kills)
-            failed = campaign(run_disk_faults, faults=chosen.disks if compiler() else 0)
+            work = partial(run_disk_faults, kinds=chosen.kind or KINDS)
+            failed = campaign(work, faults=chosen.disks if compiler() else 0)
         finally:
             programs.close()
     return report(killed, failed, chosen, time.monotonic() - begun)
@@ -92,7 +95,8 @@ def report(killed: Outcome, failed: Outcome, chosen: argparse.Namespace, seconds
         "seconds": round(seconds),
         "kills": dict(killed.kills),
         "ended": dict(killed.ends),
-        "faults of disks": dict(failed.kills),
+        "pairs of job and fault": sum(count > 0 for count in failed.kills.values()),
+        "faults of disks and memory": dict(failed.kills),
         "ended after these": dict(failed.ends),
         "failures": killed.failures + failed.failures,
     }

@@ -10,6 +10,7 @@
                     killed      the process ends by SIGKILL
                     memory      no more than PATH further bytes can be allocated, from then on
                     clock       the time of day is PATH seconds later, or earlier if negative
+   FAULTS_HAPPENED  a file that is made when that has happened for the first time
    FAULTS_LOG     a file to which each change is added, as a line:
                     NAME INODE OFFSET HEX(PATH) HEX(SECOND PATH) HEX(DATA), with - for nothing
 
@@ -64,6 +65,16 @@ static int inside(const char *path) {
   return n && strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == 0);
 }
 
+static void happened(void) {
+  static int told = 0;
+  const char *place = getenv("FAULTS_HAPPENED");
+  int before = errno;
+  if (place && !told)
+    syscall(SYS_close, syscall(SYS_openat, AT_FDCWD, place, O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+  told = 1;
+  errno = before;
+}
+
 static void limit_memory(long more) {
   char text[64];
   int file = syscall(SYS_openat, AT_FDCWD, "/proc/self/statm", O_RDONLY);
@@ -73,11 +84,10 @@ static void limit_memory(long more) {
   text[n] = 0;
   rlim_t most = (rlim_t)atol(text) * sysconf(_SC_PAGESIZE) + more;
   struct rlimit limit = {most, most};
-  setrlimit(RLIMIT_AS, &limit);
+  if (!setrlimit(RLIMIT_AS, &limit)) happened();
 }
 
-/* Count a change that is about to be made; return the errno with which it fails, or 0. */
-static int refusal(const char *path, int kind) {
+static int errno_of(const char *path, int kind) {
   if (!inside(path)) return 0;
   const char *plan = getenv("FAULTS_PLAN");
   long now = kind & LOOK ? changes : changes++;
@@ -89,7 +99,7 @@ static int refusal(const char *path, int kind) {
   if (!strncmp(plan, "read-only:", 10)) return kind & (NEW | CHANGE) ? EROFS : 0;
   if (!strncmp(plan, "denied:", 7)) return kind & FLUSH ? 0 : EACCES;
   if (!strncmp(plan, "broken:", 7)) return kind & (NEW | FLUSH) ? EIO : 0;
-  if (!strncmp(plan, "killed:", 7)) kill(getpid(), SIGKILL);
+  if (!strncmp(plan, "killed:", 7)) { happened(); kill(getpid(), SIGKILL); }
   if (!strncmp(plan, "memory:", 7) && rest && !limited) {
     limited = 1;
     limit_memory(atol(rest + 1));
@@ -98,9 +108,16 @@ static int refusal(const char *path, int kind) {
     char gone[PATH_MAX];
     snprintf(gone, PATH_MAX, "%s.gone", rest + 1);
     vanished = 1;
-    syscall(SYS_renameat, AT_FDCWD, rest + 1, AT_FDCWD, gone);
+    if (!syscall(SYS_renameat, AT_FDCWD, rest + 1, AT_FDCWD, gone)) happened();
   }
   return 0;
+}
+
+/* Count a change that is about to be made; return the errno with which it fails, or 0. */
+static int refusal(const char *path, int kind) {
+  int why = errno_of(path, kind);
+  if (why) happened();
+  return why;
 }
 
 static char *hex(char *to, const void *data, size_t n) {
@@ -158,7 +175,7 @@ static int opened(int directory, const char *name, int flags, mode_t mode) {
     if (!makes && writes) {
       const char *plan = getenv("FAULTS_PLAN");
       if (plan && !strncmp(plan, "read-only:", 10) && changes >= atol(plan + 10)) {
-        END; errno = EROFS; return -1;
+        happened(); END; errno = EROFS; return -1;
       }
     }
   }
@@ -319,7 +336,9 @@ static long jump(void) {
   const char *plan = getenv("FAULTS_PLAN");
   if (!plan || strncmp(plan, "clock:", 6) || changes < atol(plan + 6)) return 0;
   const char *rest = strchr(plan + 6, ':');
-  return rest ? atol(rest + 1) : 0;
+  if (!rest) return 0;
+  happened();
+  return atol(rest + 1);
 }
 int clock_gettime(clockid_t which, struct timespec *now) {
   NEXT(clock_gettime);

@@ -5,6 +5,7 @@ a directory, refuses it from some change on, and records it. Of a record any ins
 again as a power cut would have left it, with or without what was not flushed.
 """
 
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -47,10 +48,19 @@ class Fault:
     change: int
     extra: str = ""
 
-    def variables(self, root: Path) -> dict[str, str]:
-        """Return what a process below ``root`` has to have in its environment."""
+    def variables(self, root: Path, happened: Path) -> dict[str, str]:
+        """Return what a process has to have in its environment.
+
+        Args:
+            root: The directory whose changes are counted.
+            happened: A file that is made when the fault happens.
+        """
         plan = f"{self.kind}:{self.change}" + (f":{self.extra}" if self.extra else "")
-        return {"FAULTS_ROOT": str(root), "FAULTS_PLAN": plan}
+        return {
+            "FAULTS_ROOT": str(root),
+            "FAULTS_PLAN": plan,
+            "FAULTS_HAPPENED": str(happened),
+        }
 
     def cure(self) -> None:
         """Bring back what vanished."""
@@ -63,7 +73,8 @@ class Fault:
             gone.rename(place)
 
     def __str__(self) -> str:
-        return f"{self.kind} from change {self.change} on"
+        extra = f" ({self.extra})" if self.extra else ""
+        return f"{self.kind}{extra} from change {self.change} on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +187,25 @@ class Disk:
                 also all names, with the flushed content of files; ``halves``: also a half of
                 what was written to a file since; ``all``: everything.
         """
-        _write(self._root, directory, survivor)
+        directory.mkdir()
+        for path, content in _surviving(self._root, "", survivor):
+            place = directory / path
+            if content is None:
+                place.mkdir()
+            elif isinstance(content, Path):
+                place.symlink_to(content)
+            else:
+                place.write_bytes(content)
+
+    def digest(self, survivor: str) -> str:
+        """Return the digest of what ``write_to`` writes."""
+        found = hashlib.sha256()
+        for path, content in _surviving(self._root, "", survivor):
+            size = len(content) if isinstance(content, bytes) else content
+            found.update(f"{path!r} {size}\n".encode())
+            if isinstance(content, bytes):
+                found.update(content)
+        return found.hexdigest()
 
     def _flushed_node(self, change: Change) -> "_Node":
         found = self._open.get(change.inode)
@@ -230,19 +259,24 @@ def _taken(path: Path) -> _Folder:
     return _Folder(found, dict(found))
 
 
-def _write(node: "_Node", path: Path, survivor: str) -> None:
-    if isinstance(node, Path):
-        path.symlink_to(node)
-    elif isinstance(node, _Folder):
-        path.mkdir()
-        for name, below in (node.flushed if survivor == "flushed" else node.entries).items():
-            _write(below, path / name, survivor)
-    elif survivor == "all":
-        path.write_bytes(node.data)
-    elif survivor == "halves" and bytes(node.data) != node.flushed:
-        path.write_bytes(node.data[: len(node.data) // 2])
-    else:
-        path.write_bytes(node.flushed)
+def _surviving(
+    folder: _Folder, above: str, survivor: str
+) -> Iterator[tuple[str, bytes | Path | None]]:
+    """Yield the paths in a folder, with the content of files and links; None for a folder."""
+    there = folder.flushed if survivor == "flushed" else folder.entries
+    for name, node in sorted(there.items()):
+        path = f"{above}{name}"
+        if isinstance(node, Path):
+            yield path, node
+        elif isinstance(node, _Folder):
+            yield path, None
+            yield from _surviving(node, f"{path}/", survivor)
+        elif survivor == "all":
+            yield path, bytes(node.data)
+        elif survivor == "halves" and bytes(node.data) != node.flushed:
+            yield path, bytes(node.data[: len(node.data) // 2])
+        else:
+            yield path, node.flushed
 
 
 def instants(changes: Sequence[Change]) -> Iterator[int]:

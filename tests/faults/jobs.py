@@ -36,6 +36,8 @@ class Job:
         before: Commands that go before it, which are not killed.
         again: What a repetition may say when the command had ended before it was killed; nothing
             where it then says what it said before.
+        uses: Directories of its place that it reads or writes and that may vanish under it;
+            besides its cache.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Job:
     found: Callable[["Place"], Found]
     before: tuple[tuple[str, ...], ...] = ()
     again: str = ""
+    uses: tuple[str, ...] = ()
 
 
 class Place:
@@ -56,7 +59,7 @@ class Place:
     """
 
     def __init__(self, directory: Path, beginning: Path, programs: Programs, port: int) -> None:
-        self.directory = directory / "work"
+        self.directory, self.fault_happened = directory / "work", directory / "happened"
         shutil.copytree(beginning, self.directory)
         self.hub = HubServer(directory / "hub", port=port)
         # Nothing is kept from one job to the next but what was compiled.
@@ -96,6 +99,15 @@ class Place:
         """Return temporary files that nobody will remove."""
         found = [path for pattern in _LEFT for path in self.directory.rglob(pattern)]
         return sorted(str(path.relative_to(self.directory)) for path in found)
+
+    def in_parts(self) -> bool:
+        """Return whether a search computed batches in parts that fit, with norms of their own."""
+        rows = [
+            json.loads(line)
+            for file in self.directory.glob("out/**/*.metrics.jsonl")
+            for line in file.read_text().splitlines()
+        ]
+        return any(row.get("batch_parts", 1) > 1 for row in rows)
 
     def close(self) -> None:
         """End its Hub."""
@@ -154,37 +166,44 @@ def all_jobs() -> Mapping[str, Job]:
             name="search",
             command=("search", "photos", *_FEW, *out, "--resume"),
             found=_of_run,
+            uses=("out", "photos"),
         ),
         Job(
             name="warm start",
             command=("warm-start", "photos", *_FEW, *local, *out, "--resume"),
             found=_of_run,
+            uses=("out", "photos", "registry"),
         ),
         Job(
             name="sweep",
             command=("warm-start", "photos", "--sweep", *_FEW, *local, *out, "--resume"),
             found=_of_run,
+            uses=("out", "photos", "registry"),
         ),
         Job(
             name="training",
             command=("train", "run", "photos", "--preset", "tiny", *_SHORT, *out, "--resume"),
             found=_of_run,
+            uses=("out", "photos", "run"),
         ),
         Job(
             name="push",
             command=("push", "run", "squares", *local, "--quiet"),
             found=_of_registry("registry"),
+            uses=("registry", "run"),
         ),
         Job(
             name="pull",
             command=("pull", "digits", *local, "--out", "out", "--quiet"),
             found=_of_tree,
             again="out",
+            uses=("registry",),
         ),
         Job(
             name="gallery",
             command=("gallery", "build", *local, *out),
             found=_of_tree,
+            uses=("registry",),
         ),
         Job(
             name="push to a Hub",

@@ -4,13 +4,21 @@ The jobs are small and can be done again in what they have left; ``check`` tells
 that at any instant.
 """
 
+import json
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from tests.faults.jobs import digests
 from tests.registry.factories import make_artifact, make_embedding
+from wsdarts_registry._files import entries, exists
+from wsdarts_registry.artifact.reader import read_artifact
+from wsdarts_registry.publishing.publication import pull
 from wsdarts_registry.stores.directory import DirectoryStore
 
 
@@ -22,11 +30,13 @@ class Work:
         begin: Makes what it begins with.
         do: Does it, also where it was begun before.
         check: Raises if what is there cannot be read; returns what is there.
+        most: Of how many power cuts a test tries, chosen at random; all of them by default.
     """
 
     begin: Callable[[Path], None]
     do: Callable[[Path], None]
     check: Callable[[Path], object]
+    most: int | None = None
 
 
 def _sources(directory: Path) -> None:
@@ -103,10 +113,94 @@ def _nothing(directory: Path) -> None:
     pass
 
 
+_RUN = ("**/genotype.json", "**/*.safetensors", "**/embeddings/*")
+
+
+def _noise() -> tuple[Any, Any]:
+    """Return images of two classes, dark and bright noise, and their labels."""
+    labels = np.repeat(np.arange(2), 20)
+    noise = np.random.default_rng(0).integers(0, 120, (len(labels), 10, 10, 3))
+    return (noise + 120 * labels[:, None, None, None]).astype(np.uint8), labels
+
+
+def _preset() -> Any:
+    from wsdarts_sdk.presets import TINY  # noqa: PLC0415
+    from wsdarts_sdk.search.settings import StageSettings  # noqa: PLC0415
+
+    stages = tuple(
+        StageSettings(cells=3, operations=operations, epochs=1, weights_only_epochs=0)
+        for operations in (8, 3)
+    )
+    short = {"channels": 2, "image_size": 8, "steps_per_epoch": 2}
+    return TINY.with_search(**short, batch_size=5, stages=stages).with_training(
+        **short, batch_size=8, epochs=2, cells=3
+    )
+
+
+def _search(directory: Path) -> None:
+    from wsdarts_sdk.pipelines.search import search  # noqa: PLC0415
+
+    out = directory / "run"
+    search(_noise(), out=out, preset=_preset(), resume=True, device="cpu", progress=_silent)
+
+
+def _train_found(directory: Path) -> None:
+    from wsdarts_sdk.pipelines.train import train  # noqa: PLC0415
+
+    train(
+        directory / "run",
+        _noise(),
+        out=directory / "trained",
+        preset=_preset(),
+        resume=True,
+        baseline=None,
+        device="cpu",
+        progress=_silent,
+    )
+
+
+def _silent(what: str, done: int, total: int, /) -> None:
+    pass
+
+
+def _of_runs(directory: Path) -> object:
+    """Return what a search or a training has found so far; whatever is there is whole."""
+    found = {}
+    for name in ("run", "trained"):
+        out = directory / name
+        for file in out.rglob("*.json"):
+            json.loads(file.read_bytes())
+        if (out / "artifact").exists():
+            read_artifact(out / "artifact")
+        found |= {(name, path): digest for path, digest in digests(out, *_RUN).items()}
+    return found
+
+
+def _begin_pull(directory: Path) -> None:
+    _sources(directory)
+    DirectoryStore(directory / "registry", create=True).publish(directory / "first", "digits")
+
+
+def _pull(directory: Path) -> None:
+    if not _pulled(directory):
+        pull("digits", registry=directory / "registry", out=directory / "out")
+
+
+def _pulled(directory: Path) -> object:
+    out = directory / "out"
+    if not exists(out) or not entries(out):
+        return {}
+    read_artifact(out)
+    return digests(out, "**/*.*")
+
+
 WORK = {
     "push": Work(begin=_sources, do=_push, check=_registry),
     "index": Work(begin=_begin_ranking, do=_rank, check=_ranked),
     "checkpoints": Work(begin=_nothing, do=_train, check=_trained),
+    "search": Work(begin=_nothing, do=_search, check=_of_runs, most=10),
+    "training": Work(begin=_search, do=_train_found, check=_of_runs, most=10),
+    "pull": Work(begin=_begin_pull, do=_pull, check=_pulled),
 }
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from wsdarts_hub.cli.shared.documentation import SectionedGroup, add_commands
 from wsdarts_hub.cli.training import train
 from wsdarts_registry._arguments import did_you_mean, nearest_names
 from wsdarts_registry._libraries import naming_hidden_libraries
+from wsdarts_registry._memory import shortage
 from wsdarts_registry._text import sanitize
 from wsdarts_registry.errors import SettingsError, WsdartsError, WsdartsWarning
 from wsdarts_sdk.progress import counting_from
@@ -87,13 +88,6 @@ _REFUSED = {
 _NO_MEMORY = (
     "close other programs, or take less at once: a smaller batch (--set search.batch_size=N or "
     "--set training.batch_size=N) or preset; --resume goes on with a run that was begun"
-)
-# The first by torch; the last by safetensors, where Python has no memory for its bytes.
-_SAID_WITHOUT_MEMORY = (
-    "can't allocate memory",
-    "std::bad_alloc",
-    "PyObject pointer is null",
-    "could not create a primitive",  # of oneDNN, whose scratch memory failed
 )
 
 
@@ -269,7 +263,7 @@ def _text_of(error: BaseException) -> str | None:
     Raises:
         SystemExit: Another process says it: the first of several, or the one that failed first.
     """
-    text = str(error) if isinstance(error, WsdartsError) else explained(error)
+    text = explained(error)
     if text is None or not _rank():
         return text
     if not getattr(error, "__notes__", ()):
@@ -279,6 +273,11 @@ def _text_of(error: BaseException) -> str | None:
 
 def explained(error: BaseException) -> str | None:
     """Return an exception as one line for the user; None for a fault of the program."""
+    lacking = shortage(error)
+    if lacking is not None:
+        return " ".join(_lack_of_memory(lacking).split())
+    if isinstance(error, WsdartsError):
+        return str(error)
     for kind, text in _TABLE:
         if isinstance(error, kind) and (found := text(error)) is not None:
             return " ".join(found.split())
@@ -286,8 +285,6 @@ def explained(error: BaseException) -> str | None:
 
 
 def _refusal(error: BaseException) -> str | None:
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return _lack_of_memory(error)
     if not isinstance(error, OSError) or error.errno not in _REFUSED:
         return None
     what = "cannot write" if error.filename is None else f"cannot use {error.filename}"
@@ -300,10 +297,8 @@ def _lack_of_memory(error: BaseException) -> str:
 
 
 def _told_by_a_library(error: BaseException) -> str | None:
-    """Recognise errors of torch, safetensors, the linker and tempfile by their text."""
+    """Recognise errors of Python, the linker and tempfile by their text."""
     said = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or any(s in said for s in _SAID_WITHOUT_MEMORY):
-        return _lack_of_memory(error)
     if said == "can't start new thread":
         return f"{said}; close other programs, or allow more threads (`ulimit -u`, `ulimit -v`)"
     if "failed to map segment" in said:
@@ -318,7 +313,6 @@ def _told_by_a_library(error: BaseException) -> str | None:
 
 _TABLE: tuple[tuple[type[BaseException], Callable[[BaseException], str | None]], ...] = (
     (OSError, _refusal),
-    (MemoryError, _lack_of_memory),
     (BaseException, _told_by_a_library),
 )
 

@@ -17,13 +17,13 @@ Quotients are float32, their sums float32 over blocks of 1,024 filters, and floa
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsdarts_registry._memory import thread_pool
 from wsdarts_registry.errors import EmbeddingError
 
 _BUFFER_VALUES = 2**18  # numbers a chunk: small enough for the cache, large enough for numpy
@@ -198,7 +198,7 @@ def scan(query: Floats, rows: Rows, *, threads: int | None = None) -> Floats:
     if len(parts) <= 1:
         _scan_part(prepared, rows, distances)
     else:
-        with ThreadPoolExecutor(len(parts)) as pool:
+        with thread_pool(len(parts)) as pool:
             list(pool.map(lambda p: _scan_part(prepared, rows[p], distances[p]), parts))
     return distances
 

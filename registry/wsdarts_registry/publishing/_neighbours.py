@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from wsdarts_registry._memory import shortage
 from wsdarts_registry.artifact.manifest import Manifest, own_files
 from wsdarts_registry.artifact.reader import Artifact
 from wsdarts_registry.artifact.reference import Reference
@@ -88,7 +89,9 @@ def neighbourhood(
         return _ranked(seen, name, artifact, day)
     except CacheError:
         raise  # a fault of this machine, not of the registry: a card is published once
-    except (WsdartsError, OSError):
+    except (WsdartsError, OSError) as error:
+        if shortage(error):
+            raise
         return NeighbourhoodFacts(day=day, state="unknown")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from wsdarts_registry._files import open_regular, write_atomically
+from wsdarts_registry._files import open_regular
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.data.decoding import (
     DECODER_VERSION,
@@ -31,6 +31,7 @@ from wsdarts_sdk.data.decoding import (
     in_threads,
     open_pixels,
     unusable_cache,
+    write_cached,
     write_pixels,
 )
 from wsdarts_sdk.data.sources.base import FILE_STAT, ImageSource, is_reliable
@@ -83,10 +84,7 @@ def remember_digests(
     entries = np.zeros(int(trusted.sum()), dtype=_ENTRY)
     entries["stat"], entries["digest"] = stats[trusted], digests[trusted]
     content = entries.tobytes()
-    try:
-        write_atomically(path, hashlib.sha256(content).digest() + content)
-    except OSError as error:
-        raise unusable_cache(path, error) from error
+    write_cached(path, hashlib.sha256(content).digest() + content)
 
 
 def _read(path: Path) -> NDArray[np.void]:
@@ -146,10 +144,7 @@ def write_record(path: Path, failed: Iterable[bytes]) -> None:
         TaskError: The cache cannot be written.
     """
     content = {"format": 1, "failed": sorted({digest.decode() for digest in failed})}
-    try:
-        write_atomically(path, json.dumps(content).encode())
-    except OSError as error:
-        raise unusable_cache(path, error) from error
+    write_cached(path, json.dumps(content).encode())
 
 
 CHECKED_SIZE = 84

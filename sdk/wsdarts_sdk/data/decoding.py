@@ -25,7 +25,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -41,7 +41,9 @@ from wsdarts_registry._files import (
     status,
     sync_directory,
     temporary_file,
+    write_atomically,
 )
+from wsdarts_registry._memory import shortage, thread_pool
 from wsdarts_registry.errors import TaskError
 from wsdarts_sdk.progress import Progress
 
@@ -158,6 +160,8 @@ def pillow_pixels(image: Image.Image) -> NDArray[np.uint8] | CorruptImage:
 
 
 def _corrupt(error: Exception) -> CorruptImage:
+    if shortage(error):
+        raise error
     return CorruptImage(" ".join(str(error).split()) or type(error).__name__)
 
 
@@ -335,6 +339,18 @@ def write_pixels(
     return failed
 
 
+def write_cached(path: Path, content: bytes) -> None:
+    """Write a file of the cache atomically.
+
+    Raises:
+        TaskError: The cache cannot be written.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise unusable_cache(path, error) from error
+
+
 def unusable_cache(path: Path, error: OSError) -> TaskError:
     """Return the error for a cache file that cannot be written or read."""
     return TaskError(
@@ -366,7 +382,7 @@ def in_threads(
     def chunk(part: list[tuple[int, Read]]) -> list[tuple[int, _Result]]:
         return [(row, work(row, read)) for row, read in part]
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="wsdarts-images") as pool:
+    with thread_pool(workers, "wsdarts-images") as pool:
         chunks = _chunks(items)
         exhausted = False
         while pending or not exhausted:

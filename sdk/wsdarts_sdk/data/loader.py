@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsdarts_registry._format import pluralize, size
+from wsdarts_registry._memory import check_threads
 from wsdarts_registry.errors import SettingsError
 from wsdarts_sdk.data.augmentation import Augmentation, Draws, channel_statistics
 from wsdarts_sdk.data.split import Part
@@ -232,6 +233,7 @@ def prefetch(
         yield from (job() for job in jobs)
         return
     pending: deque[Future[_Result]] = deque()
+    check_threads(1)
     thread = ThreadPoolExecutor(1, thread_name_prefix="wsdarts-prefetch")
     try:
         for job in jobs:

@@ -30,6 +30,7 @@ from wsdarts_registry._files import (
     identity,
     is_directory,
     is_file,
+    is_temporary,
     make_directories,
     matching,
     open_regular,
@@ -164,8 +165,9 @@ def open_run(
         write_atomically(path / _OWNER, f"{os.getpid()}\n".encode())
         run = RunDirectory(path, identity(path))
         begins = _check_config(run, {"format": _FORMAT, **config}, resume, may_change)
-        for leftover in path.glob(".*.tmp"):  # of writes that a kill has cut off
-            remove_abandoned(leftover)
+        for leftover in entries(path):  # of writes that a kill has cut off
+            if is_temporary(leftover.name):
+                remove_abandoned(leftover)
         yield run
     except WsdartsError:
         if begins and not any(matching(path, f"*{CHECKPOINT_SUFFIX}")):

@@ -49,6 +49,7 @@ from sqlalchemy.exc import (
 
 from wsdarts_registry._files import exists, is_directory, read_regular, write_atomically
 from wsdarts_registry._libraries import install_extra
+from wsdarts_registry._memory import check_threads
 from wsdarts_registry.errors import RunWarning, StorageError
 from wsdarts_sdk.progress import Progress
 
@@ -374,6 +375,7 @@ class SharedWork:
             return
         ended = Event()
         beating = Thread(target=self._beat, args=(job, ended), daemon=True)
+        check_threads(1)
         beating.start()
         try:
             yield True

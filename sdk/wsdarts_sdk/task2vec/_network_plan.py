@@ -112,6 +112,8 @@ def network_plan(features: nn.Module, size: int) -> NetworkPlan | None:
     """
     try:
         graph = fx.symbolic_trace(features).graph
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 (networks are free in what they do with their input)
         return None
     try:

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
+from wsdarts_registry._files import cache_directory, exists, read_regular
 from wsdarts_registry.embedding.embedding import EmbeddingSpace, TaskEmbedding
 from wsdarts_registry.errors import EmbeddingError, SettingsError
+from wsdarts_sdk.data.decoding import write_cached
 from wsdarts_sdk.data.split import class_digests
 from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import Progress
@@ -179,7 +180,7 @@ def embed(
         ProbeError: The input size does not fit the probe.
         SettingsError: Too few images for two classes, a head that does not converge, or limits
             that are out of range or given for the variational estimator.
-        TaskError: An image has changed since the task was loaded.
+        TaskError: An image has changed since the task was loaded, or the cache cannot be written.
         EmbeddingError: The probe sees nothing in these images.
     """
     started = time.perf_counter()
@@ -210,9 +211,9 @@ def embed(
     estimate = estimation.run(settings, _features_file(cache, task, probe, len(sample), size))
     embedding = described(estimate)
     if estimate.images == len(sample):
-        embedding.save(path)
+        write_cached(path, embedding.to_bytes())
         seconds = time.perf_counter() - started
-        write_atomically(_cost_file(path), json.dumps(seconds).encode())
+        write_cached(_cost_file(path), json.dumps(seconds).encode())
     return embedding
 
 

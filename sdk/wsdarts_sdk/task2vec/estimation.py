@@ -35,10 +35,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsdarts_registry._arguments import check_kind
-from wsdarts_registry._files import read_regular, write_atomically
+from wsdarts_registry._files import read_regular
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.embedding.embedding import relative_error
 from wsdarts_registry.errors import EmbeddingError, FileAccessError, SettingsError
+from wsdarts_sdk.data.decoding import write_cached
 from wsdarts_sdk.progress import Progress
 from wsdarts_sdk.task2vec._compiled_fisher import CompiledFisher, compiled_fisher
 from wsdarts_sdk.task2vec.fisher import (
@@ -254,7 +255,7 @@ class Estimation:
         if len(features_NF) == images:
             stored = torch.empty_like(features_NF)
             stored[self.positions] = features_NF
-            write_atomically(path, write_tensors({"features": stored.numpy()}))
+            write_cached(path, write_tensors({"features": stored.numpy()}))
         return features_NF
 
     def _shares(

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsdarts_registry._files import cache_directory, exists, read_regular, write_atomically
+from wsdarts_registry._files import cache_directory, exists, read_regular
 from wsdarts_registry._tensors import read_tensors, write_tensors
 from wsdarts_registry.errors import EmbeddingError, FileAccessError
+from wsdarts_sdk.data.decoding import write_cached
 from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.data.task import ImageTask
 from wsdarts_sdk.progress import Progress, silent
@@ -134,7 +135,7 @@ def task_features(
     """Return the probe's features of all images of a task, shape ``(images, features)``, cached.
 
     Raises:
-        TaskError: An image has changed since the task was loaded.
+        TaskError: An image has changed since the task was loaded, or the cache cannot be written.
     """
     size = probe.preprocessing.size
     path = _features_file(cache, task, probe)
@@ -146,7 +147,7 @@ def task_features(
     except (FileAccessError, EmbeddingError, KeyError, ValueError):
         pass  # not there, or damaged: computed anew
     features_NF = torch.cat(list(_computed(task, probe, size, progress)))
-    write_atomically(path, write_tensors({"features": features_NF.numpy(), "images": order}))
+    write_cached(path, write_tensors({"features": features_NF.numpy(), "images": order}))
     return features_NF
 
 

@@ -303,3 +303,13 @@ def test_cut_and_flipped_files_never_raise(kind: str) -> None:
 
 def test_to_rgb_of_an_open_image() -> None:
     assert to_rgb(Image.new("L", (3, 2), 7)).getpixel((2, 1)) == (7, 7, 7)
+
+
+def test_a_lack_of_memory_is_no_corrupt_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(self: Image.Image) -> None:
+        raise OSError("out of memory error when reading image file")  # as Pillow says it
+
+    content = _bytes(Image.fromarray(_ramp()))
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", without_memory)
+    with pytest.raises(OSError, match="out of memory"):
+        decode(content, 8)

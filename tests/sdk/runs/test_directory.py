@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wsdarts_registry import _file_lock
-from wsdarts_registry._files import atomic_file
+from wsdarts_registry._files import atomic_file, staged
 from wsdarts_registry.errors import RunError, RunWarning, SettingsError
 from wsdarts_sdk.presets import PAPER
 from wsdarts_sdk.runs.checkpoints import Checkpoint, FileJournal
@@ -143,8 +143,11 @@ def test_leftovers_of_a_kill_while_the_run_was_made(tmp_path: Path) -> None:
     assert read_config(tmp_path)["command"] == "search"
     # Every kill can leave one, as large as a checkpoint: they must not pile up.
     (tmp_path / ".search.checkpoint.safetensors.def.tmp").write_bytes(b"half")
+    (unfinished := tmp_path / f".artifact.{'0' * 32}").mkdir()
+    (unfinished / "weights.safetensors").write_bytes(b"half")
     with open_run(tmp_path, CONFIG, resume=True):
         assert not list(tmp_path.glob(".*.tmp"))
+        assert not unfinished.exists()
 
 
 def test_what_is_being_written_to_a_run_is_no_leftover(tmp_path: Path) -> None:
@@ -152,8 +155,9 @@ def test_what_is_being_written_to_a_run_is_no_leftover(tmp_path: Path) -> None:
         pass
     with atomic_file(tmp_path / "comparison.html") as file:  # by a command that takes no lock
         file.write(b"a page")
-        with open_run(tmp_path, CONFIG, resume=True):
-            pass
+        with staged(tmp_path / "copy") as folder, open_run(tmp_path, CONFIG, resume=True):
+            (folder / "page.html").write_bytes(b"another")
+    assert (tmp_path / "copy" / "page.html").exists()
     assert (tmp_path / "comparison.html").read_bytes() == b"a page"
 
 

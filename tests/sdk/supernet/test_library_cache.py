@@ -282,6 +282,33 @@ def test_a_compiler_that_does_not_end_is_ended_with_what_it_started(
             pytest.fail("it still runs after a minute")
 
 
+_WITHOUT_MEMORY = """
+import resource, sys
+from pathlib import Path
+from wsdarts_sdk import compiler
+compiler._source = lambda _: sys.argv[1].encode()
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used, used))
+try:
+    compiler.compiled_library()
+except MemoryError:
+    print("without memory")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to tell what is used")
+def test_without_memory_a_library_is_not_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = counting(tmp_path, monkeypatch)
+    assert answer() == 42
+    command = [sys.executable, "-c", _WITHOUT_MEMORY, _SMALL.decode()]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.stdout, found.stderr) == ("without memory\n", "")
+    assert len(log.read_text().splitlines()) == 1
+    assert len(kept(tmp_path)) == 1
+
+
 _PROCESS = """
 import sys
 from wsdarts_sdk import compiler

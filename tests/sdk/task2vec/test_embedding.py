@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsdarts_registry.embedding.distance import symmetric_distance
 from wsdarts_registry.embedding.embedding import TaskEmbedding
-from wsdarts_registry.errors import SettingsError
+from wsdarts_registry.errors import SettingsError, TaskError
 from wsdarts_registry.stores.opening import open_registry
 from wsdarts_sdk.data.split import Part
 from wsdarts_sdk.data.task import ImageTask
@@ -182,6 +182,15 @@ def test_a_damaged_cache_is_made_anew(
         file.write_bytes(file.read_bytes()[:-1])
     again = embed(stripes, tiny_probe, cache_dir=tmp_path)
     assert np.array_equal(again.values, one.values)
+
+
+def test_a_cache_that_cannot_be_written(
+    stripes: ImageTask, tiny_probe: Probe, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("in the way, as after it was unmounted")
+    with pytest.raises(TaskError) as caught:
+        embed(stripes, tiny_probe, cache_dir=tmp_path / "cache")
+    assert "WSDARTS_HUB_CACHE" in caught.value.hint
 
 
 def test_fewer_images_than_classes(stripes: ImageTask, tiny_probe: Probe) -> None:

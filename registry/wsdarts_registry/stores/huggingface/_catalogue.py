@@ -7,11 +7,11 @@ that lists and rankings are right even if the index is outdated.
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from wsdarts_registry._memory import thread_pool
 from wsdarts_registry.artifact.manifest import Manifest
 from wsdarts_registry.artifact.reader import parse_embedding
 from wsdarts_registry.artifact.reference import is_name
@@ -103,7 +103,7 @@ class MergedIndex:
                 return fetch_content(namespace.artifact(name), version)
             return None
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with thread_pool(_AT_ONCE) as pool:
             for start in range(0, len(digests), _FETCHED_AHEAD):
                 part = digests[start : start + _FETCHED_AHEAD]
                 for digest, found in zip(part, pool.map(fetch, part), strict=True):
@@ -166,7 +166,7 @@ def _states(namespace: Namespace, names: Sequence[str]) -> dict[str, State]:
         except RecordError as error:
             return error
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with thread_pool(_AT_ONCE) as pool:
         found = dict(zip(names, pool.map(read_state, names), strict=True))
     for name, state in found.items():
         if isinstance(state, RecordError):

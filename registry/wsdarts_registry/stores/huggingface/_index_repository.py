@@ -7,7 +7,6 @@ for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from huggingface_hub import CommitOperationAdd
 
 from wsdarts_registry._files import open_regular, read_regular
 from wsdarts_registry._json import MAX_RECORD_BYTES
+from wsdarts_registry._memory import thread_pool
 from wsdarts_registry.artifact.checked_files import file_record
 from wsdarts_registry.artifact.manifest import FileRecord
 from wsdarts_registry.errors import ArtifactError, RegistryError, WsdartsError
@@ -250,7 +250,7 @@ class IndexRepository:
                 table = Table.from_bytes(content, what="a table of the index", error=RegistryError)
             return StoredTable(record=record, table=table)
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with thread_pool(_AT_ONCE) as pool:
             tables = list(pool.map(read, listed.tables))
         self._tables = {stored.record.sha256: stored for stored in tables}
         try:

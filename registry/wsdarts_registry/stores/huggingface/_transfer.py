@@ -10,7 +10,6 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
@@ -20,6 +19,7 @@ import yaml  # type: ignore[import-untyped, unused-ignore]
 from huggingface_hub import CommitOperationAdd
 
 from wsdarts_registry._files import cache_directory, discarded_on_error, inside
+from wsdarts_registry._memory import thread_pool
 from wsdarts_registry.artifact.checked_files import checksum_line
 from wsdarts_registry.artifact.manifest import CHECKSUM, MANIFEST, FileRecord
 from wsdarts_registry.artifact.reader import HEAVY, Artifact, read_artifact
@@ -92,7 +92,7 @@ def fetch_artifact(
     def fetch(path: str) -> Path:
         return client.fetch(repository.remote, commit, path, wanted[path])
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with thread_pool(_AT_ONCE) as pool:
         found |= zip(missing, pool.map(fetch, missing), strict=True)
     try:
         return _place(found, manifest, entry, extent)
